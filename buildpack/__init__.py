@@ -1,0 +1,1 @@
+"""App folder in, container image out: a library that prints nothing."""

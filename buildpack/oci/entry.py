@@ -1,0 +1,88 @@
+"""What a layer is made of, before it is a tar: entries with a path, attributes and content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["EPOCH", "Content", "Deflated", "Entry", "FileSlice", "Inline", "directory", "file", "symlink"]
+
+EPOCH = 315532800
+"""1980-01-01T00:00:00Z in seconds: the oldest time that zip files, and so `zipfile`, can hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """Content held in memory; for small files only."""
+
+    body: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class FileSlice:
+    """`size` bytes of the file at `path`, from `offset`."""
+
+    path: Path
+    size: int
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Deflated:
+    """A raw DEFLATE stream inside another file (a zip): spliced into the layer as it is where that pays.
+
+    `offset` is where the stream begins in `path`, `compressed` its length, `size` and `crc32` those of
+    the inflated bytes. The layer writer checks both while inflating and raises on a mismatch.
+    """
+
+    path: Path
+    offset: int
+    compressed: int
+    size: int
+    crc32: int
+
+
+Content = Inline | FileSlice | Deflated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One file, directory or symbolic link of a layer.
+
+    `path` is relative to the image's root: no leading slash, no ``.`` or ``..``, ``/`` between parts.
+    `mtime` is in seconds since 1970.
+    """
+
+    path: str
+    kind: Literal["file", "directory", "symlink"]
+    mode: int
+    content: Content | None = None
+    target: str = ""
+    uid: int = 0
+    gid: int = 0
+    mtime: int = EPOCH
+
+
+def file(
+    path: str, content: Content | bytes, *, executable: bool = False, uid: int = 0, gid: int = 0, mtime: int = EPOCH
+) -> Entry:
+    """Make a regular file's entry: mode 0755 or 0644, whatever the umask."""
+    body = Inline(content) if isinstance(content, bytes) else content
+    mode = 0o755 if executable else 0o644
+    return Entry(path=path, kind="file", mode=mode, content=body, uid=uid, gid=gid, mtime=mtime)
+
+
+def directory(path: str, *, mode: int = 0o755, uid: int = 0, gid: int = 0, mtime: int = EPOCH) -> Entry:
+    """Make a directory's entry."""
+    return Entry(path=path, kind="directory", mode=mode, uid=uid, gid=gid, mtime=mtime)
+
+
+def symlink(path: str, target: str, *, uid: int = 0, gid: int = 0, mtime: int = EPOCH) -> Entry:
+    """Make a symbolic link's entry."""
+    return Entry(path=path, kind="symlink", mode=0o777, target=target, uid=uid, gid=gid, mtime=mtime)
