@@ -1,0 +1,136 @@
+"""An image is an immutable view: layers, a config and a manifest, as in the OCI image specification."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from buildpack.oci.digest import Digest, sha256
+
+__all__ = [
+    "ANNOTATION",
+    "CONFIG",
+    "INDEX",
+    "LAYER_GZIP",
+    "LAYER_TAR",
+    "MANIFEST",
+    "Image",
+    "Layer",
+    "Platform",
+    "assemble",
+    "canonical_json",
+]
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
+LAYER_TAR = "application/vnd.oci.image.layer.v1.tar"
+ANNOTATION = "dev.deploy."
+"""Prefix of our annotations: ``dev.deploy.key``, ``dev.deploy.kind``, ``dev.deploy.members``, ``dev.deploy.size``."""
+
+
+def canonical_json(value: object) -> bytes:
+    """Serialise with sorted keys and no spaces, so that equal values have equal digests."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """As in the image index's ``platform``: Go's names (``linux``, ``amd64``, ``arm64``)."""
+
+    os: str = "linux"
+    architecture: str = "amd64"
+    variant: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One layer: `digest` and `size` (bytes) are of the blob as stored, `diff_id` of the tar."""
+
+    digest: Digest
+    diff_id: Digest
+    size: int
+    media_type: str = LAYER_GZIP
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """The layer key, empty where the layer is not ours (a stack's)."""
+        return self.annotations.get(ANNOTATION + "key", "")
+
+    def descriptor(self) -> dict[str, Any]:
+        """Return the OCI content descriptor."""
+        made: dict[str, Any] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}
+        if self.annotations:
+            made["annotations"] = dict(self.annotations)
+        return made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A manifest and a config, as bytes, and the layers they name."""
+
+    manifest: bytes
+    config: bytes
+    layers: tuple[Layer, ...]
+
+    @property
+    def digest(self) -> Digest:
+        """The manifest's digest: what registries and `deploy build` call the image's digest."""
+        return sha256(self.manifest)
+
+    @property
+    def config_digest(self) -> Digest:
+        """The config's digest: what classic engines call the image's ID."""
+        return sha256(self.config)
+
+    @property
+    def size(self) -> int:
+        """Bytes of manifest, config and all layers, as sent."""
+        return len(self.manifest) + len(self.config) + sum(layer.size for layer in self.layers)
+
+
+def assemble(
+    layers: Iterable[Layer],
+    *,
+    platform: Platform,
+    created: str,
+    config: Mapping[str, Any],
+    annotations: Mapping[str, str],
+) -> Image:
+    """Make the image of these layers.
+
+    `created` is RFC 3339; `config` is the image config's ``config`` object. Follows the OCI image
+    specification 1.1, config.md and manifest.md. History names each layer's kind, so that
+    ``docker history`` reads well.
+    """
+    stacked = tuple(layers)
+    body = {
+        "architecture": platform.architecture,
+        "os": platform.os,
+        "created": created,
+        "config": dict(config),
+        "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id) for layer in stacked]},
+        "history": [
+            {"created": created, "created_by": "deploy build", "comment": layer.annotations.get(ANNOTATION + "kind", "stack")}
+            for layer in stacked
+        ],
+    }
+    if platform.variant:
+        body["variant"] = platform.variant
+    raw_config = canonical_json(body)
+    manifest: dict[str, Any] = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": {"mediaType": CONFIG, "digest": str(sha256(raw_config)), "size": len(raw_config)},
+        "layers": [layer.descriptor() for layer in stacked],
+    }
+    if annotations:
+        manifest["annotations"] = dict(annotations)
+    return Image(manifest=canonical_json(manifest), config=raw_config, layers=stacked)
