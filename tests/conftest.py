@@ -1,0 +1,143 @@
+"""Shared fixtures: the real parts (engine, registry) and a hostile environment.
+
+Without an engine or a registry the tests that need one skip and say why; with ``CI`` set such a skip fails.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+CI = os.environ.get("CI", "") not in ("", "0", "false")
+
+DOCKER_SOCKETS = ("/var/run/docker.sock",)
+
+
+def missing(what: str) -> NoReturn:
+    """Skip for want of a real part; in CI, fail."""
+    if CI:
+        pytest.fail(f"{what} (in CI that is a failure)")
+    pytest.skip(what)
+
+
+def answers(path: str) -> bool:
+    """Tell whether an engine answers on this Unix socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(5)
+        try:
+            connection.connect(path)
+            connection.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
+            return b" 200 " in connection.recv(64)
+        except OSError:
+            return False
+
+
+@pytest.fixture(scope="session")
+def engine() -> str:
+    """The address of a Docker engine."""
+    for path in DOCKER_SOCKETS:
+        if Path(path).exists() and answers(path):
+            return f"unix://{path}"
+    missing("no Docker engine answers; start dockerd to run this test")
+
+
+def free_port() -> int:
+    """Return a port nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(port: int, process: subprocess.Popen[bytes], seconds: float = 20) -> None:
+    """Wait until something listens on this port of 127.0.0.1."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} exited with {process.returncode}")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise TimeoutError(f"{process.args!r} does not listen on {port}")
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start the distribution registry on a free loopback port; its ``host:port``."""
+    program = shutil.which("docker-registry")
+    if program is None or shutil.which("skopeo") is None:
+        missing("docker-registry and skopeo are not installed; install both to run this test")
+    root = tmp_path_factory.mktemp("registry")
+    port = free_port()
+    config = root / "config.yml"
+    config.write_text(
+        f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {root}/files\n  delete:\n    enabled: true\n"
+        f"http:\n  addr: 127.0.0.1:{port}\nlog:\n  level: error\n"
+    )
+    with (root / "log").open("wb") as log:
+        process = subprocess.Popen([program, "serve", str(config)], stdout=log, stderr=log)
+    try:
+        wait_for(port, process)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+PODMAN_CONFIG = """\
+[containers]
+default_ulimits = []
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+"""
+
+
+@pytest.fixture(scope="session")
+def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start Podman's Docker-compatible service; its address."""
+    if shutil.which("podman") is None:
+        missing("podman is not installed; install it to run this test")
+    folder = tmp_path_factory.mktemp("podman")
+    config = folder / "containers.conf"
+    config.write_text(PODMAN_CONFIG)
+    path = folder / "podman.sock"
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            ["podman", "system", "service", "--time=0", f"unix://{path}"],
+            env={**os.environ, "CONTAINERS_CONF": str(config)},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        end = time.monotonic() + 30
+        while not (path.exists() and answers(str(path))):
+            if process.poll() is not None or time.monotonic() > end:
+                missing(f"podman's service did not start: {(folder / 'log').read_text()[-500:]}")
+            time.sleep(0.1)
+        yield f"unix://{path}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture
+def hostile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Set an environment that would change a careless build: odd umask, time zone, locale, Python and pip settings."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "no-such-path"))
+    monkeypatch.setenv("PYTHONHASHSEED", "4711")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_TARGET", str(tmp_path / "pip-target"))
+    monkeypatch.setenv("TZ", "Pacific/Chatham")
+    monkeypatch.setenv("LC_ALL", "C")
+    previous = os.umask(0o077)
+    yield
+    os.umask(previous)

@@ -1,0 +1,22 @@
+"""How many examples the property tests run: a tenth by default and in CI, all with ``DEPLOY_TEST_SCALE=1``.
+
+The seed is printed by pytest's header; ``--hypothesis-seed=N`` repeats a run.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+SCALE = float(os.environ.get("DEPLOY_TEST_SCALE", "0.1"))
+FULL_COUNT = 500
+
+settings.register_profile(
+    "deploy",
+    max_examples=max(5, int(FULL_COUNT * SCALE)),
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("deploy")
