@@ -118,7 +118,11 @@ def assemble(
         "config": dict(config),
         "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id) for layer in stacked]},
         "history": [
-            {"created": created, "created_by": "deploy build", "comment": layer.annotations.get(ANNOTATION + "kind", "stack")}
+            {
+                "created": created,
+                "created_by": "deploy build",
+                "comment": layer.annotations.get(ANNOTATION + "kind", "stack"),
+            }
             for layer in stacked
         ],
     }

@@ -1,0 +1,237 @@
+"""Decide everything about an image before anything is built: app and facts in, plan out.
+
+Pure: this module opens no file, socket or process, so a plan can be printed, compared and tested alone.
+What it decides is which layers there are, in what order, under which keys, and what the image's config says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from buildpack.oci.image import ANNOTATION, Layer, Platform, canonical_json
+
+__all__ = [
+    "APP_ROOT",
+    "BUCKETS",
+    "LARGE",
+    "LAUNCH_FILE",
+    "MAX_DEPENDENCY_LAYERS",
+    "RUNTIME_ROOT",
+    "USER",
+    "VENV_ROOT",
+    "AppFile",
+    "Bytecode",
+    "Group",
+    "Member",
+    "Plan",
+    "PlannedLayer",
+    "app_key",
+    "dependency_key",
+    "group_members",
+    "image_config",
+    "launch_json",
+    "layer_annotations",
+    "members_of",
+    "runtime_key",
+]
+
+APP_ROOT = "app"
+RUNTIME_ROOT = "opt/deploy"
+VENV_ROOT = "opt/venv"
+LAUNCH_FILE = f"{RUNTIME_ROOT}/launch.json"
+USER = 1000
+"""Both user and group ID of the processes, and the owner of ``/app``."""
+LARGE = 1 << 20
+"""Bytes of a wheel from which on it has a layer of its own."""
+BUCKETS = 8
+MAX_DEPENDENCY_LAYERS = 60
+"""Classic engines allow 125 layers in a chain; each beyond ten costs some 40 ms at load."""
+
+Kind = Literal["runtime", "dependencies", "app"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One wheel of a layer: enough to find the file again without asking an index. `size` is in bytes."""
+
+    name: str
+    version: str
+    filename: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The wheels of one dependency layer; `slot` names the layer across builds (``pandas``, ``bucket 3``)."""
+
+    slot: str
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bytecode:
+    """Which interpreter compiles, or, where `python` is empty, that none could."""
+
+    python: str
+    format: str
+
+    def __str__(self) -> str:
+        return f"{self.python}+{self.format}" if self.python else "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppFile:
+    """One file or link of the app as it enters the image; `content` is a SHA-256 in hexadecimal, or a link's target."""
+
+    path: str
+    kind: Literal["file", "symlink", "directory"]
+    executable: bool
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedLayer:
+    """A layer that is known by its key alone; `members` are the wheels in it, empty for runtime and app."""
+
+    kind: Kind
+    slot: str
+    key: str
+    members: tuple[Member, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What will be built: the stack's layers, ours on top of them in order, and the image's config."""
+
+    stack_layers: tuple[Layer, ...]
+    layers: tuple[PlannedLayer, ...]
+    platform: Platform
+    created: str
+    config: Mapping[str, Any]
+    annotations: Mapping[str, str]
+
+
+def group_members(members: Iterable[Member]) -> tuple[Group, ...]:
+    """Group wheels into layers: a pure function of their names and sizes.
+
+    Large wheels stand alone, ordered from large to small by power-of-two size class, then by name; the
+    smaller ones share `BUCKETS` buckets by a hash of their name, so that one bump rewrites one small
+    bucket. The threshold doubles until at most `MAX_DEPENDENCY_LAYERS` remain.
+    """
+    ordered = sorted(members, key=lambda member: member.name)
+    threshold = LARGE
+    while sum(member.size >= threshold for member in ordered) > MAX_DEPENDENCY_LAYERS - BUCKETS:
+        threshold *= 2
+    large = sorted(
+        (member for member in ordered if member.size >= threshold),
+        key=lambda member: (-member.size.bit_length(), member.name),
+    )
+    buckets: dict[int, list[Member]] = {}
+    for member in ordered:
+        if member.size < threshold:
+            buckets.setdefault(_bucket(member.name), []).append(member)
+    alone = [Group(slot=member.name, members=(member,)) for member in large]
+    shared = [Group(slot=f"bucket {number}", members=tuple(buckets[number])) for number in sorted(buckets)]
+    return (*alone, *shared)
+
+
+def _bucket(name: str) -> int:
+    return hashlib.sha256(name.encode()).digest()[0] % BUCKETS
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(canonical_json(list(parts))).hexdigest()
+
+
+def dependency_key(group: Group, *, layer_format: str, wheel_format: str, python: str, bytecode: Bytecode) -> str:
+    """Return the key of a dependency layer.
+
+    `python` is the major and minor version, which names the folders inside the environment.
+    """
+    wheels = [member.sha256 for member in group.members]
+    return _key("dependencies", layer_format, wheel_format, python, str(bytecode), wheels)
+
+
+def runtime_key(
+    *, layer_format: str, launcher: Mapping[str, str], environment: Mapping[str, str], bytecode: Bytecode
+) -> str:
+    """Return the key of the runtime layer: launcher and environment as maps from path to SHA-256 (or link target)."""
+    return _key("runtime", layer_format, dict(launcher), dict(environment), str(bytecode))
+
+
+def app_key(files: Sequence[AppFile], *, layer_format: str, launch: bytes, mtime: int) -> str:
+    """Return the key of the app's layer; `mtime` is that of its files, in seconds since 1970."""
+    listed = [[file.path, file.kind, file.executable, file.content] for file in files]
+    return _key("app", layer_format, mtime, hashlib.sha256(launch).hexdigest(), listed)
+
+
+def launch_json(
+    *, processes: Mapping[str, str], default: str | None, app_object: str | None, formation: Mapping[str, int]
+) -> bytes:
+    """Render what the launcher reads at the start: process types in the Procfile's order."""
+    value = {
+        "schema": 1,
+        "processes": dict(processes),
+        "default": default,
+        "app_object": app_object,
+        "formation": dict(formation),
+    }
+    return json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def layer_annotations(layer: PlannedLayer) -> dict[str, str]:
+    """Return what the descriptor of a layer of ours says, so that another machine can know it without building it."""
+    made = {ANNOTATION + "key": layer.key, ANNOTATION + "kind": layer.kind, ANNOTATION + "slot": layer.slot}
+    if layer.members:
+        rows = [[m.name, m.version, m.filename, m.sha256, m.size] for m in layer.members]
+        made[ANNOTATION + "members"] = json.dumps(rows, separators=(",", ":"))
+    return made
+
+
+def members_of(layer: Layer) -> tuple[Member, ...]:
+    """Read the wheels of a layer back from its annotations; nothing where they are absent or damaged."""
+    try:
+        rows = json.loads(layer.annotations.get(ANNOTATION + "members", "[]"))
+        return tuple(
+            Member(name=str(name), version=str(version), filename=str(filename), sha256=str(sha256), size=int(size))
+            for name, version, filename, sha256, size in rows
+        )
+    except (ValueError, TypeError):
+        return ()
+
+
+def image_config(
+    stack_config: Mapping[str, Any], *, stack_python: str, labels: Mapping[str, str], stop_signal: str = "SIGTERM"
+) -> dict[str, Any]:
+    """Return the image config's ``config`` object on top of the stack's, as DESIGN's contract says.
+
+    `stack_python` is the interpreter's absolute path inside the image. Variables, volumes and labels of the stack are
+    kept; its command, user, health check and build triggers are not, because ours replace them.
+    """
+    environment = dict(item.partition("=")[::2] for item in stack_config.get("Env") or ())
+    path = environment.get("PATH") or "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    environment.update(
+        PATH=f"/{VENV_ROOT}/bin:{path}",
+        VIRTUAL_ENV=f"/{VENV_ROOT}",
+        PYTHONUNBUFFERED="1",
+        PYTHONDONTWRITEBYTECODE="1",
+        LANG="C.UTF-8",
+        HOME=f"/{APP_ROOT}",
+    )
+    config: dict[str, Any] = {
+        "Env": [f"{name}={value}" for name, value in environment.items()],
+        "Entrypoint": [stack_python, "-I", f"/{RUNTIME_ROOT}"],
+        "User": f"{USER}:{USER}",
+        "WorkingDir": f"/{APP_ROOT}",
+        "StopSignal": stop_signal,
+        "ExposedPorts": {**(stack_config.get("ExposedPorts") or {}), "8000/tcp": {}},
+        "Labels": {**(stack_config.get("Labels") or {}), **labels},
+    }
+    if stack_config.get("Volumes"):
+        config["Volumes"] = stack_config["Volumes"]
+    return config

@@ -1,0 +1,114 @@
+"""The root command: its subcommands, its help, and what becomes of an error."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from types import FrameType
+from typing import Any
+
+import click
+
+from buildpack.errors import BuildpackError
+from deployer.cli.messages import print_error, report_bug
+
+__all__ = ["CONTEXT", "run"]
+
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+DAILY = {
+    "build": "Build a container image from Pipfile.lock and Procfile.",
+}
+OTHERS = {
+    "lock": "Refresh Pipfile.lock with pipenv.",
+}
+MODULES = {**DAILY, **OTHERS}
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are called, so that `--help` costs nothing."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in MODULES:
+            return None
+        command = import_module(f"deployer.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in MODULES:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], MODULES, n=1)
+            meant = f"did you mean `deploy {near[0]}`?" if near else "`deploy --help` lists the commands."
+            raise click.UsageError(f"no such command: {args[0]}\n\nhint: {meant}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in (("Daily commands", DAILY), ("Others", OTHERS)):
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()))
+
+
+@click.command(cls=Commands, context_settings=CONTEXT, invoke_without_command=True, epilog="Exit codes: README.md.")
+@click.version_option(package_name="deploy", prog_name="deploy")
+@click.pass_context
+def deploy(ctx: click.Context) -> None:
+    """Put a Python web app into production: Pipfile.lock and Procfile in, running processes out."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run `deploy` with these arguments; the exit code, as DESIGN's table has it."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        outcome = deploy.main(args=list(arguments), prog_name="deploy", standalone_mode=False)
+    except BuildpackError as error:
+        print_error(error)
+        return error.exit_code
+    except click.ClickException as error:
+        return _usage(error)
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        return _machine(error)
+    except Exception as error:  # noqa: BLE001  the last resort: whatever is left is a bug of ours
+        report_bug(error)
+        return 1
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def _usage(error: click.ClickException) -> int:
+    message = error.format_message()
+    if "hint:" not in message:
+        ctx = getattr(error, "ctx", None)
+        message += f"\n\nhint: `{ctx.command_path if ctx else 'deploy'} --help` shows the usage."
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    return 2
+
+
+def _machine(error: OSError) -> int:
+    from deployer.errors import machine_failed
+
+    known = machine_failed(error)
+    if known is None:
+        report_bug(error)
+        return 1
+    print_error(known)
+    return known.exit_code

@@ -1,0 +1,62 @@
+"""What errors, warnings and hints look like on a terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from buildpack.errors import BuildpackError, Problems
+
+__all__ = ["plural", "print_error", "print_warning", "report_bug", "size_text", "styled"]
+
+
+def styled(text: str, colour: str) -> str:
+    """Colour text for standard error, unless it is no terminal or ``NO_COLOR`` is set."""
+    if os.environ.get("NO_COLOR") or not sys.stderr.isatty():
+        return text
+    return click.style(text, fg=colour, bold=True)
+
+
+def print_error(error: BuildpackError) -> None:
+    """Print what happened, why, and what to do, on standard error."""
+    problems = error.problems if isinstance(error, Problems) else (error,)
+    for number, problem in enumerate(problems):
+        if number:
+            print(file=sys.stderr)
+        parts = [f"{styled('error:', 'red')} {problem.what}"]
+        if problem.why:
+            parts.append(problem.why)
+        if problem.hint:
+            parts.append(f"{styled('hint:', 'cyan')} {problem.hint}")
+        print("\n\n".join(parts), file=sys.stderr)
+
+
+def print_warning(text: str) -> None:
+    """Print a warning on standard error."""
+    print(f"{styled('warning:', 'yellow')} {text}", file=sys.stderr)
+
+
+def report_bug(error: BaseException) -> None:
+    """Print a traceback and say that this is a bug of ours."""
+    import traceback
+
+    traceback.print_exception(error, file=sys.stderr)
+    print(f"\n{styled('error:', 'red')} this is a bug in deploy, not in your app", file=sys.stderr)
+    print("\nhint: please report it with the lines above; nothing of yours was changed.", file=sys.stderr)
+
+
+def size_text(size: int) -> str:
+    """Write a number of bytes for people: ``512 B``, ``51 KB``, ``9.3 MB`` (powers of 1000)."""
+    amount = float(size)
+    for unit in ("B", "KB", "MB", "GB"):
+        if amount < 999.5 or unit == "GB":
+            return f"{amount:.0f} {unit}" if amount >= 10 or unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    raise AssertionError("unreachable")
+
+
+def plural(count: int, noun: str) -> str:
+    """Write a count with its noun: ``1 layer``, ``3 layers``."""
+    return f"{count} {noun}" + ("" if count == 1 else "s")
