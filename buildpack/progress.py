@@ -1,0 +1,27 @@
+"""Progress as an observer: the library tells, whoever called it decides what people see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Observer", "Progress", "ignore"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a stage is; `total` is 0 where it is not known yet. `item` names what was last worked on."""
+
+    stage: Literal["stack", "wheels", "layers", "load"]
+    done: int
+    total: int = 0
+    unit: Literal["bytes", "items"] = "items"
+    item: str = ""
+
+
+Observer = Callable[[Progress], None]
+
+
+def ignore(_progress: Progress) -> None:
+    """Observe nothing."""

@@ -1,0 +1,91 @@
+"""What people see of long work: a live line on a terminal, plain lines in a pipeline, nothing on short work."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Self, TextIO
+
+from buildpack.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+__all__ = ["Reporter"]
+
+SILENT_SECONDS = 0.5
+"""Work that ends sooner shows nothing: a line that flashes is worse than none."""
+
+TITLES = {"stack": "Fetching the stack", "wheels": "Fetching packages", "layers": "Building layers", "load": "Loading"}
+
+
+class Reporter:
+    """An observer that renders; use it as a context manager, so that the terminal is left clean.
+
+    Events may come from several threads. On a terminal one bar per stage is drawn by rich, which is
+    imported only once work has taken `SILENT_SECONDS`; elsewhere each stage is one plain line.
+    """
+
+    def __init__(
+        self, *, quiet: bool = False, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._quiet = quiet
+        self._stream = stream or sys.stderr
+        self._clock = clock
+        self._begin = clock()
+        self._live = self._stream.isatty()
+        self._lock = threading.Lock()
+        self._bars: Bars | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._said: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        with self._lock:
+            self._quiet = True
+            if self._bars is not None:
+                self._bars.stop()
+                self._bars = None
+
+    def __call__(self, progress: Progress) -> None:
+        if self._quiet or self._clock() - self._begin < SILENT_SECONDS:
+            return
+        with self._lock:
+            if self._quiet:
+                return
+            if self._live:
+                self._draw(progress)
+            elif progress.stage not in self._said:
+                self._said.add(progress.stage)
+                print(f"{TITLES[progress.stage]} ...", file=self._stream, flush=True)
+
+    def _draw(self, progress: Progress) -> None:
+        bars = self._bars or self._start()
+        task = self._tasks.get(progress.stage)
+        if task is None:
+            task = self._tasks[progress.stage] = bars.add_task(TITLES[progress.stage], total=None, amount="")
+        amount = f"{progress.done}/{progress.total}" if progress.total else str(progress.done)
+        if progress.unit == "bytes":
+            amount = f"{progress.done / 1e6:.1f} MB"
+        bars.update(task, completed=progress.done, total=progress.total or None, amount=amount)
+
+    def _start(self) -> Bars:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bars
+
+        self._bars = Bars(
+            TextColumn("{task.description:<20}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[amount]}"),
+            TimeElapsedColumn(),
+            console=Console(file=self._stream),
+            transient=True,
+        )
+        self._bars.start()
+        return self._bars
