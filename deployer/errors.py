@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
-from buildpack.errors import MachineError
+from buildpack.errors import AppError, MachineError, UsageError
 
-__all__ = ["machine_failed"]
+__all__ = ["bad_assignment", "env_file_missing", "env_file_undecodable", "machine_failed"]
 
 
 def machine_failed(error: OSError) -> MachineError | None:
@@ -31,3 +32,27 @@ def machine_failed(error: OSError) -> MachineError | None:
             hint="raise the limit with `ulimit -n 4096` and run the command again.",
         )
     return None
+
+
+def env_file_missing(path: Path) -> UsageError:
+    """Word an `--env-file` that is not there."""
+    return UsageError(f"no such file: {path}", hint="name an existing file of NAME=value lines with --env-file.")
+
+
+def env_file_undecodable(path: Path, offset: int) -> AppError:
+    """Word a `.env` file that is not UTF-8."""
+    return AppError(
+        f"{path} is not UTF-8",
+        why=f"The byte at offset {offset} is part of no character.",
+        hint="save the file as UTF-8 and try again.",
+    )
+
+
+def bad_assignment(text: str) -> UsageError:
+    """Word an operand of `-e` that sets nothing."""
+    name = text.partition("=")[0]
+    return UsageError(
+        f"-e {name!r} sets no variable",
+        why="A config var is given as NAME=value." if "=" not in text else "The name before the equals sign is empty.",
+        hint=f"write -e {name or 'NAME'}=value.",
+    )
