@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from buildpack.oci.digest import sha256
+from buildpack.oci.image import Layer
+from buildpack.plan import (
+    BUCKETS,
+    LARGE,
+    MAX_DEPENDENCY_LAYERS,
+    AppFile,
+    Bytecode,
+    Group,
+    Member,
+    PlannedLayer,
+    app_key,
+    dependency_key,
+    group_members,
+    image_config,
+    launch_json,
+    layer_annotations,
+    members_of,
+)
+
+
+def member(name: str, size: int, version: str = "1.0") -> Member:
+    return Member(
+        name=name,
+        version=version,
+        filename=f"{name}-{version}-py3-none-any.whl",
+        sha256=sha256(f"{name} {version}".encode()).hex,
+        size=size,
+    )
+
+
+def slots(*members: Member) -> list[tuple[str, list[str]]]:
+    return [(group.slot, [m.name for m in group.members]) for group in group_members(members)]
+
+
+def test_large_wheels_stand_alone_from_large_to_small_by_size_class_then_name():
+    found = slots(member("b", 5 * LARGE), member("a", 6 * LARGE), member("c", 20 * LARGE), member("d", LARGE))
+    assert found == [("c", ["c"]), ("a", ["a"]), ("b", ["b"]), ("d", ["d"])]
+
+
+def test_small_wheels_share_buckets_behind_the_large_ones():
+    found = slots(member("zope", LARGE - 1), member("flask", 100_000), member("numpy", 20 * LARGE))
+    assert found[0] == ("numpy", ["numpy"])
+    assert sorted(name for slot, names in found[1:] for name in names) == ["flask", "zope"]
+    assert all(slot.startswith("bucket ") for slot, _ in found[1:])
+
+
+def test_a_bump_within_a_size_class_changes_one_group_only():
+    before = [member(f"p{n}", 50_000 * (n + 1)) for n in range(40)]
+    after = [member(m.name, m.size + 17, "1.1") if m.name == "p7" else m for m in before]
+    changed = set(group_members(before)) ^ set(group_members(after))
+    assert len(changed) == 2
+    assert len({group.slot for group in changed}) == 1
+
+
+def test_the_threshold_doubles_until_few_enough_layers_remain():
+    groups = group_members([member(f"p{n:03}", LARGE + n * 40_000) for n in range(150)])
+    assert len(groups) <= MAX_DEPENDENCY_LAYERS
+    assert sum(len(group.members) for group in groups) == 150
+
+
+@given(
+    st.dictionaries(st.text("abcdefgh-", min_size=1, max_size=6), st.integers(0, 1 << 30), max_size=90), st.randoms()
+)
+def test_grouping_loses_nothing_and_ignores_order(sizes, random):
+    members = [member(name, size) for name, size in sizes.items()]
+    shuffled = list(members)
+    random.shuffle(shuffled)
+    groups = group_members(members)
+    assert groups == group_members(shuffled)
+    assert sorted(m.name for group in groups for m in group.members) == sorted(sizes)
+    assert len(groups) <= MAX_DEPENDENCY_LAYERS
+    assert sum(group.slot.startswith("bucket ") for group in groups) <= BUCKETS
+
+
+def test_a_dependency_key_depends_on_everything_that_decides_the_content():
+    group = Group(slot="numpy", members=(member("numpy", LARGE),))
+    other = Group(slot="numpy", members=(member("numpy", LARGE, "1.1"),))
+    facts = {
+        "layer_format": "1",
+        "wheel_format": "1",
+        "python": "3.11",
+        "bytecode": Bytecode(python="3.11.7", format="1"),
+    }
+    keys = {
+        dependency_key(group, **facts),
+        dependency_key(other, **facts),
+        dependency_key(group, **{**facts, "layer_format": "2"}),
+        dependency_key(group, **{**facts, "wheel_format": "2"}),
+        dependency_key(group, **{**facts, "python": "3.12"}),
+        dependency_key(group, **{**facts, "bytecode": Bytecode(python="3.11.8", format="1")}),
+        dependency_key(group, **{**facts, "bytecode": Bytecode(python="", format="1")}),
+    }
+    assert len(keys) == 7
+
+
+def test_the_app_key_sees_content_mode_name_and_time():
+    file = AppFile(path="a.py", kind="file", executable=False, content="00")
+    variants = [
+        [file],
+        [AppFile(path="b.py", kind="file", executable=False, content="00")],
+        [AppFile(path="a.py", kind="file", executable=True, content="00")],
+        [AppFile(path="a.py", kind="symlink", executable=False, content="00")],
+        [AppFile(path="a.py", kind="file", executable=False, content="01")],
+        [],
+    ]
+    keys = {app_key(files, layer_format="1", launch=b"", mtime=0) for files in variants}
+    keys |= {
+        app_key([file], layer_format="1", launch=b"x", mtime=0),
+        app_key([file], layer_format="1", launch=b"", mtime=1),
+    }
+    assert len(keys) == 8
+
+
+def test_members_are_read_back_from_a_layer_s_annotations():
+    members = (member("flask", 100_000), member("jinja2", 130_000))
+    planned = PlannedLayer(kind="dependencies", slot="bucket 1", key="k", members=members)
+    annotations = layer_annotations(planned)
+    layer = Layer(digest=sha256(b"x"), diff_id=sha256(b"y"), size=1, annotations=annotations)
+    assert layer.key == "k"
+    assert members_of(layer) == members
+
+
+def test_damaged_annotations_are_no_error():
+    for text in ("", "[", "{}", "[1]", '[["a"]]', '[["a","1","f","s","many"]]'):
+        layer = Layer(digest=sha256(b""), diff_id=sha256(b""), size=0, annotations={"dev.deploy.members": text})
+        assert members_of(layer) == ()
+
+
+def test_the_config_keeps_the_stack_s_variables_and_puts_the_environment_first():
+    stack = {
+        "Env": ["PATH=/usr/local/bin:/usr/bin", "GPG_KEY=A0", "PYTHON_VERSION=3.11.7", "LANG=en_US.UTF-8"],
+        "Cmd": ["python3"],
+        "Entrypoint": ["/entry"],
+        "Labels": {"maintainer": "them"},
+    }
+    assert image_config(stack, stack_python="/usr/local/bin/python3.11", labels={"a": "b"}) == {
+        "Env": [
+            "PATH=/opt/venv/bin:/usr/local/bin:/usr/bin",
+            "GPG_KEY=A0",
+            "PYTHON_VERSION=3.11.7",
+            "LANG=C.UTF-8",
+            "VIRTUAL_ENV=/opt/venv",
+            "PYTHONUNBUFFERED=1",
+            "PYTHONDONTWRITEBYTECODE=1",
+            "HOME=/app",
+        ],
+        "Entrypoint": ["/usr/local/bin/python3.11", "-I", "/opt/deploy"],
+        "User": "1000:1000",
+        "WorkingDir": "/app",
+        "StopSignal": "SIGTERM",
+        "ExposedPorts": {"8000/tcp": {}},
+        "Labels": {"maintainer": "them", "a": "b"},
+    }
+
+
+def test_launch_json_keeps_the_procfile_s_order():
+    made = launch_json(
+        processes={"web": "gunicorn blasto:APP", "release": "true"}, default="web", app_object=None, formation={}
+    )
+    assert list(json.loads(made)["processes"]) == ["web", "release"]
