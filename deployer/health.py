@@ -1,0 +1,127 @@
+"""Readiness: poll the web process over HTTP until it answers, dies, or shows that it never will."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+__all__ = ["BOOT_SECONDS", "Answer", "Listener", "Outcome", "ask", "parse_listeners", "wait_until_ready"]
+
+BOOT_SECONDS = 60.0
+"""How long a web process may take to answer, as on Heroku."""
+
+_LISTEN = "0A"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came back: an HTTP status, or, where none did, `problem`."""
+
+    status: int | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """An address and port that a process listens on; `address` is as the kernel shows it to people."""
+
+    address: str
+    port: int
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only the same network namespace can reach it."""
+        return self.address.startswith("127.") or self.address == "::1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How the wait ended: ready with a status, or not, and then why."""
+
+    ready: bool
+    seconds: float
+    status: int | None = None
+    died: bool = False
+    problem: str = ""
+
+
+def ask(port: int, *, host: str, name: str, path: str = "/", timeout: float = 5.0) -> Answer:
+    """Send one GET to `host`:`port` under the app's own host name; redirects are answers and not followed.
+
+    `name` is the Host header, because frameworks refuse names they do not know (ALLOWED_HOSTS).
+    """
+    import requests
+
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            response = session.get(
+                f"http://{host}:{port}{path}",
+                headers={"Host": name, "User-Agent": "deploy"},
+                timeout=(1.0, timeout),
+                allow_redirects=False,
+                stream=True,
+            )
+            response.close()
+            return Answer(status=response.status_code)
+    except requests.ReadTimeout:
+        return Answer(problem=f"it accepts connections but sent no answer within {timeout:.0f} s")
+    except (requests.ConnectionError, requests.Timeout):
+        return Answer(problem="nothing accepts connections")
+    except requests.RequestException as error:
+        return Answer(problem=f"its answer is no HTTP: {type(error).__name__}")
+
+
+def wait_until_ready(
+    probe: Callable[[], Answer],
+    *,
+    alive: Callable[[], bool],
+    strict: bool = False,
+    seconds: float = BOOT_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Outcome:
+    """Probe until an answer comes, the process dies or `seconds` have passed.
+
+    Any status counts, since a healthy app may well answer 404 at ``/``; with `strict`, for a health path that
+    someone configured, only 2xx and 3xx do.
+    """
+    begin = clock()
+    pause, problem = 0.02, "nothing accepts connections"
+    while True:
+        answer = probe()
+        elapsed = clock() - begin
+        if answer.status is not None:
+            if not strict or 200 <= answer.status < 400:
+                return Outcome(ready=True, seconds=elapsed, status=answer.status)
+            problem = f"it answers {answer.status}"
+        else:
+            problem = answer.problem
+        if not alive():
+            return Outcome(ready=False, seconds=elapsed, died=True, problem=problem)
+        if elapsed >= seconds:
+            return Outcome(ready=False, seconds=elapsed, problem=problem)
+        sleep(pause)
+        pause = min(pause * 1.5, 0.25)
+
+
+def parse_listeners(table: str) -> Sequence[tuple[Listener, str]]:
+    """Read the listening sockets, with their inode, from the text of ``/proc/PID/net/tcp`` or ``tcp6`` (proc(5))."""
+    found = []
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 9 and fields[3] == _LISTEN:
+            address, _, port = fields[1].partition(":")
+            found.append((Listener(address=_address(address), port=int(port, 16)), fields[9]))
+    return found
+
+
+def _address(text: str) -> str:
+    import ipaddress
+
+    # The kernel prints each 32-bit word of the address in host order.
+    words = b"".join(bytes.fromhex(text[at : at + 8])[::-1] for at in range(0, len(text), 8))
+    address = ipaddress.ip_address(words)
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)
