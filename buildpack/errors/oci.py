@@ -1,0 +1,134 @@
+"""What can go wrong while layers are written and in the store, in words."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from buildpack.errors import AppError, BuildpackError, MachineError
+
+__all__ = [
+    "bad_path",
+    "blob_damaged",
+    "blob_mismatch",
+    "blob_missing",
+    "content_changed",
+    "content_unreadable",
+    "parent_is_no_folder",
+    "path_twice",
+    "store_failed",
+    "temporary_store",
+    "wrong_compressor",
+]
+
+_ELSEWHERE = "set DEPLOY_HOME to a folder {what}, and build again."
+
+
+def bad_path(path: str, reason: str) -> AppError:
+    """Word a path that no layer can hold."""
+    # A name that is not UTF-8 arrives with lone surrogates, which no terminal can print.
+    shown = path.encode("utf-8", "backslashreplace").decode()
+    return AppError(
+        f"{shown!r} cannot be in an image",
+        why=f"{reason[0].upper()}{reason[1:]}.",
+        hint="rename or delete it, or leave it out with a line in .dockerignore.",
+    )
+
+
+def path_twice(path: str) -> BuildpackError:
+    """Word one path given twice for one layer: a bug of ours."""
+    return BuildpackError(
+        f"/{path} occurs twice in one layer",
+        why="Two things that make up this layer want the same path, and none of them was told to win.",
+        hint="this is a bug in deploy; please report it.",
+    )
+
+
+def parent_is_no_folder(path: str, parent: str) -> AppError:
+    """Word a file below something that is not a folder."""
+    return AppError(
+        f"/{path} cannot be in an image",
+        why=f"/{parent} is a file or a symbolic link, so nothing can lie below it.",
+        hint="rename or delete one of the two.",
+    )
+
+
+def content_unreadable(path: Path, error: OSError) -> MachineError:
+    """Word a source of layer content that cannot be opened or read."""
+    return MachineError(
+        f"{path} cannot be read",
+        why=f"The system says: {error.strerror}.",
+        hint="check that the file is there and that you may read it, and build again.",
+    )
+
+
+def content_changed(path: Path, reason: str) -> MachineError:
+    """Word a source of layer content that is not what it was."""
+    return MachineError(
+        f"{path} is damaged, or changed while it was read",
+        why=f"In this file {reason}.",
+        hint="build again; if that fails in the same way, delete the file first, so that it is fetched or made anew.",
+    )
+
+
+def wrong_compressor(found: str, wanted: str) -> MachineError:
+    """Word a `deflate` of another version, which would give other digests."""
+    return MachineError(
+        f"the package deflate has version {found}, and deploy needs {wanted}",
+        why="Layers are compressed with it, and other versions give other bytes, so images would get other digests.",
+        hint=f"run `pip install deflate=={wanted}` where deploy is installed.",
+    )
+
+
+def store_failed(root: Path, error: OSError) -> MachineError:
+    """Word a write to the store that the system refused."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return MachineError(
+            "the disk is full",
+            why=f"Writing to the store at {root} failed: {error.strerror}.",
+            hint="free some space, or " + _ELSEWHERE.format(what="on a disk with space"),
+        )
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return MachineError(
+            f"no permission to write to the store at {root}",
+            why=f"{error.filename or root}: {error.strerror}.",
+            hint="mend the folder's owner or mode, or " + _ELSEWHERE.format(what="that you may write to"),
+        )
+    return MachineError(
+        f"the store at {root} cannot be written",
+        why=f"{error.filename or root}: {error.strerror}.",
+        hint=_ELSEWHERE.format(what="on a local disk"),
+    )
+
+
+def temporary_store(refused: Path | None, chosen: Path) -> str:
+    """Word the warning that the store will not last."""
+    reason = f"{refused} cannot be written" if refused else "neither DEPLOY_HOME, XDG_CACHE_HOME nor HOME is set"
+    return f"{reason}, so the store is {chosen}, which may not last; set DEPLOY_HOME to a folder that does"
+
+
+def blob_missing(digest: object, root: Path) -> MachineError:
+    """Word a blob that should be in the store and is not."""
+    return MachineError(
+        f"the store at {root} lacks the blob {digest}",
+        why="Something deleted it, or found it damaged and dropped it.",
+        hint="build again; what is missing is made or fetched anew.",
+    )
+
+
+def blob_damaged(digest: object, root: Path) -> MachineError:
+    """Word a blob whose bytes do not have its digest; it is dropped by now."""
+    return MachineError(
+        f"the blob {digest} in the store at {root} is damaged",
+        why="Its bytes no longer have this digest, so it was dropped.",
+        hint="build again; what is missing is made or fetched anew. If it happens again, check the disk.",
+    )
+
+
+def blob_mismatch(expected: object, found: object) -> MachineError:
+    """Word bytes on their way into the store that have another digest than promised."""
+    return MachineError(
+        f"received bytes that are not {expected}",
+        why=f"Their digest is {found}.",
+        hint="try again; if it happens again, whatever sends them (a proxy, a mirror, a disk) alters them.",
+    )

@@ -1,0 +1,341 @@
+"""Entries in, layer blob out: a deterministic tar in a deterministic series of gzip members.
+
+A wheel already holds DEFLATE streams with their CRC-32. Those of some size are spliced: they become gzip
+members of their own, byte for byte, and only what stands between them (headers, padding, small files) is
+compressed here, in members of at most 1 MiB of tar. Readers see one gzip stream (RFC 1952, 2.2: members
+"simply appear one after another"); Docker, containerd, skopeo and umoci read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+from buildpack.errors import oci as errors
+from buildpack.oci import gzip
+from buildpack.oci.digest import Digest
+from buildpack.oci.entry import Deflated, Entry, FileSlice, Inline, directory
+from buildpack.oci.tar import END, padding, render_header
+
+__all__ = ["DEFLATE_VERSION", "LAYER_FORMAT", "SPLICE_MIN", "LayerBlob", "Sink", "write_layer"]
+
+DEFLATE_VERSION = "0.9.0"
+LAYER_FORMAT = f"1+deflate-{DEFLATE_VERSION}-l1"
+"""Changes whenever the same entries would give other bytes; part of every layer's key."""
+
+SPLICE_MIN = 4096
+"""Streams of fewer compressed bytes are inflated and compressed again with their neighbours.
+
+Measured on the 40 wheels of a web app with pandas, 194 MB of tar: 4096 gives the smallest blobs (55.9 MB; 56.7 with
+1, 56.1 with 16384), and time barely differs below it.
+"""
+
+_CHUNK = 1 << 20
+_WHOLE = 8 << 20
+"""Streams that inflate to at most this are inflated in one call, three times as fast as in pieces."""
+_PIECE = 256 << 10
+_OUTBOX = 128 << 10
+_OPEN_FILES = 32
+
+
+class Sink(Protocol):
+    """Where bytes go; it takes all it is given."""
+
+    def write(self, piece: bytes | bytearray | memoryview, /) -> object:
+        """Take these bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerBlob:
+    """What was written: `digest` and `size` of the gzip stream, `diff_id` and `tar_size` of the tar, in bytes."""
+
+    digest: Digest
+    diff_id: Digest
+    size: int
+    tar_size: int
+
+
+def write_layer(entries: Iterable[Entry], out: Sink, *, tar_out: Sink | None = None) -> LayerBlob:
+    """Write the layer that holds these entries, in any order, and tell its digests.
+
+    Missing parent folders are added (root's, 0755), so that a folder looks the same in every layer. `tar_out`
+    gets the uncompressed tar on the way. Memory stays under 20 MB, whatever the sizes. Raises AppError for a path
+    that cannot be in an image, MachineError for content that cannot be read or is not what its entry says; what
+    was written by then is worthless.
+    """
+    _require_deflate()
+    with _Sources() as sources:
+        writer = _Writer(out, tar_out, sources)
+        for entry in _in_order(entries):
+            writer.add(entry)
+        return writer.finish()
+
+
+def _require_deflate() -> None:
+    import deflate
+
+    if deflate.__version__ != DEFLATE_VERSION:
+        raise errors.wrong_compressor(deflate.__version__, DEFLATE_VERSION)
+
+
+def _in_order(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Yield the entries sorted by the parts of their paths, parents before children, missing parents made up."""
+    # "/" sorts after "-" and "."; NUL sorts before everything and occurs in no path, so a folder's children follow it.
+    keyed = sorted(((_checked(entry).replace(b"/", b"\0"), entry) for entry in entries), key=lambda pair: pair[0])
+    folders = {""}
+    previous = Entry(path="", kind="directory", mode=0o755)
+    for _, entry in keyed:
+        if entry.path == previous.path:
+            raise errors.path_twice(entry.path)
+        parent = entry.path.rpartition("/")[0]
+        if parent not in folders:
+            for missing in _missing_parents(parent, folders):
+                if missing == previous.path:
+                    raise errors.parent_is_no_folder(entry.path, missing)
+                yield directory(missing)
+        if entry.kind == "directory":
+            folders.add(entry.path)
+        yield entry
+        previous = entry
+
+
+def _missing_parents(parent: str, folders: set[str]) -> list[str]:
+    missing = []
+    while parent not in folders:
+        missing.append(parent)
+        folders.add(parent)
+        parent = parent.rpartition("/")[0]
+    return missing[::-1]
+
+
+def _checked(entry: Entry) -> bytes:
+    """Return the path's bytes, or raise AppError for one that has no business in a layer."""
+    path = entry.path
+    try:
+        encoded = path.encode()
+        entry.target.encode()
+    except UnicodeEncodeError:
+        raise errors.bad_path(path, "its name, or its link's target, is not UTF-8") from None
+    framed = f"/{path}/"
+    if "//" in framed or "/./" in framed or "/../" in framed:
+        raise errors.bad_path(path, 'it is empty, absolute, or has an empty, "." or ".." part')
+    if "/.wh." in framed:
+        raise errors.bad_path(path, "in a layer a name that begins with .wh. means a deletion")
+    if "\0" in path or "\0" in entry.target:
+        raise errors.bad_path(path, "it holds a NUL byte")
+    if (entry.kind == "symlink") != bool(entry.target):
+        raise errors.bad_path(path, "a symbolic link, and nothing else, has a target")
+    if (entry.content is not None) != (entry.kind == "file"):
+        raise errors.bad_path(path, "a regular file, and nothing else, has content")
+    return encoded
+
+
+class _Sources:
+    """The files that contents lie in: a few descriptors, kept open, read without seeking."""
+
+    def __init__(self) -> None:
+        self._open: dict[Path, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self._open.values():
+            os.close(descriptor)
+        self._open.clear()
+
+    def descriptor(self, path: Path) -> int:
+        found = self._open.get(path)
+        if found is None:
+            if len(self._open) >= _OPEN_FILES:
+                os.close(self._open.pop(next(iter(self._open))))
+            try:
+                found = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                raise errors.content_unreadable(path, error) from error
+            self._open[path] = found
+        return found
+
+    def read(self, path: Path, size: int, offset: int) -> bytes:
+        """Read exactly `size` bytes."""
+        try:
+            piece = os.pread(self.descriptor(path), size, offset)
+        except OSError as error:
+            raise errors.content_unreadable(path, error) from error
+        if len(piece) != size:
+            raise errors.content_changed(path, f"it ends before byte {offset + size}")
+        return piece
+
+
+class _Writer:
+    """Collects tar bytes in `pending`, at most a chunk, and compressed ones in `outbox`; hashes both streams."""
+
+    def __init__(self, out: Sink, tar_out: Sink | None, sources: _Sources) -> None:
+        self.out = out
+        self.tar_out = tar_out
+        self.sources = sources
+        self.pending = bytearray()
+        self.outbox = bytearray()
+        self.blob_hash = hashlib.sha256()
+        self.tar_hash = hashlib.sha256()
+        self.size = 0
+        self.tar_size = 0
+
+    def add(self, entry: Entry) -> None:
+        content = entry.content
+        if content is None:
+            self._append(render_header(entry, 0))
+            return
+        self._append(render_header(entry, content.size))
+        match content:
+            case Inline(body=body):
+                self._append(body)
+            case FileSlice():
+                self._add_slice(content)
+            case Deflated():
+                self._add_deflated(content)
+        self._append(padding(content.size))
+
+    def finish(self) -> LayerBlob:
+        self._append(END)
+        self._flush()
+        self._send(b"", drain=True)
+        return LayerBlob(
+            digest=Digest(self.blob_hash.hexdigest()),
+            diff_id=Digest(self.tar_hash.hexdigest()),
+            size=self.size,
+            tar_size=self.tar_size,
+        )
+
+    def _append(self, piece: bytes | bytearray) -> None:
+        """Add tar bytes that are to be compressed; whole chunks leave at once."""
+        self.pending += piece
+        while len(self.pending) >= _CHUNK:
+            chunk = self.pending[:_CHUNK]
+            del self.pending[:_CHUNK]
+            self._hash_tar(chunk)
+            self._send(gzip.member(chunk))
+
+    def _flush(self) -> None:
+        """End the member that the next piece of tar must not be part of."""
+        if self.pending:
+            self._hash_tar(self.pending)
+            self._send(gzip.member(self.pending))
+            self.pending.clear()
+
+    def _hash_tar(self, piece: bytes | bytearray) -> None:
+        self.tar_hash.update(piece)
+        self.tar_size += len(piece)
+        if self.tar_out is not None:
+            self.tar_out.write(piece)
+
+    def _send(self, piece: bytes | bytearray, *, drain: bool = False) -> None:
+        """Add compressed bytes; many small ones are hashed and written together."""
+        if len(piece) < _OUTBOX:
+            self.outbox += piece
+            piece = b""
+        if self.outbox and (piece or drain or len(self.outbox) >= _OUTBOX):
+            self._write(self.outbox)
+            self.outbox = bytearray()
+        if piece:
+            self._write(piece)
+
+    def _write(self, piece: bytes | bytearray) -> None:
+        self.blob_hash.update(piece)
+        self.out.write(piece)
+        self.size += len(piece)
+
+    def _add_slice(self, content: FileSlice) -> None:
+        offset, left = content.offset, content.size
+        while left:
+            piece = self.sources.read(content.path, min(left, _CHUNK), offset)
+            self._append(piece)
+            offset += len(piece)
+            left -= len(piece)
+
+    def _add_deflated(self, content: Deflated) -> None:
+        if content.size > _WHOLE or content.compressed > _WHOLE:
+            self._splice_in_pieces(content)
+        elif content.compressed >= SPLICE_MIN and content.size:
+            self._splice(content)
+        elif content.size or content.compressed:
+            self._append(self._inflate(content))
+
+    def _inflate(self, content: Deflated) -> bytearray:
+        import deflate
+
+        stream = self.sources.read(content.path, content.compressed, content.offset)
+        try:
+            body = deflate.deflate_decompress(stream, content.size)
+        except deflate.DeflateError:
+            raise _damaged(content) from None
+        if len(body) != content.size or deflate.crc32(body) != content.crc32:
+            raise _damaged(content)
+        return body
+
+    def _splice(self, content: Deflated) -> None:
+        """Make the stream a member of its own, checked in one call of libdeflate."""
+        import deflate
+
+        stream = self.sources.read(content.path, content.compressed, content.offset)
+        end = gzip.footer(content.crc32, content.size)
+        spliced = b"".join((gzip.HEADER, stream, end))
+        del stream
+        try:
+            body = deflate.gzip_decompress(spliced, content.size)
+        except deflate.DeflateError:
+            raise _damaged(content) from None
+        # libdeflate found the footer right behind the stream's last block, and does not mind bytes after it. So the
+        # stream has no trailing bytes if the footer occurs nowhere but at the end.
+        if len(body) != content.size or spliced.find(end, len(gzip.HEADER)) != len(spliced) - gzip.FOOTER:
+            raise _damaged(content)
+        self._flush()
+        self._hash_tar(body)
+        self._send(spliced)
+
+    def _splice_in_pieces(self, content: Deflated) -> None:
+        """Make a large stream a member of its own, in bounded memory."""
+        self._flush()
+        self._send(gzip.HEADER)
+        inflater = zlib.decompressobj(wbits=-15)
+        size = crc = 0
+        for piece in self._pieces(content):
+            self._send(piece)
+            for body in _inflated(inflater, piece, content):
+                size += len(body)
+                crc = zlib.crc32(body, crc)
+                if size > content.size:
+                    raise _damaged(content)
+                self._hash_tar(body)
+        if not inflater.eof or size != content.size or crc != content.crc32:
+            raise _damaged(content)
+        self._send(gzip.footer(crc, size))
+
+    def _pieces(self, content: Deflated) -> Iterator[bytes]:
+        for start in range(0, content.compressed, _PIECE):
+            length = min(_PIECE, content.compressed - start)
+            yield self.sources.read(content.path, length, content.offset + start)
+
+
+def _inflated(inflater: zlib._Decompress, piece: bytes, content: Deflated) -> Iterator[bytes]:
+    """Yield what this piece of the stream inflates to; bytes behind the stream's end count as damage."""
+    if inflater.eof:
+        raise _damaged(content)
+    try:
+        while piece:
+            yield inflater.decompress(piece, _CHUNK)
+            piece = inflater.unconsumed_tail
+    except zlib.error:
+        raise _damaged(content) from None
+    if inflater.unused_data:
+        raise _damaged(content)
+
+
+def _damaged(content: Deflated) -> Exception:
+    return errors.content_changed(content.path, f"the stream at byte {content.offset} fails its checksum")
