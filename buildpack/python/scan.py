@@ -1,0 +1,95 @@
+"""What must be looked up inside a wheel's files: the shared libraries they need, and a forgotten import.
+
+This inflates every library and module, so the caller remembers the result by the wheel's hash.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from buildpack.python.elf import MACHINES, Links, parse_links, reader
+from buildpack.python.members import MAX_TEXT, ZipMember, inflate
+
+__all__ = ["SCAN_FORMAT", "Scan", "in_tests", "scan_members"]
+
+SCAN_FORMAT = "1"
+"""Goes into the key of remembered scans; grows when what is looked for changes."""
+
+_LIBRARY = re.compile(r"\.so(?:\.[0-9]+)*$")
+_IMPORT = re.compile(
+    rb"""^(?:from[ \t]+pkg_resources\b
+           |import[ \t]+(?:[\w.]+(?:[ \t]+as[ \t]+\w+)?,[ \t]*)*pkg_resources\b
+           |__import__\(['"]pkg_resources['"]\))""",
+    re.MULTILINE | re.VERBOSE,
+)
+"""At the margin only: an import in a `try`, an `if` or a function is one that its author can do without."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """`needed` are sonames that no file of the wheel provides; `provided` are those its files provide."""
+
+    needed: tuple[str, ...]
+    provided: tuple[str, ...]
+    imports_pkg_resources: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` reads."""
+        return {
+            "needed": list(self.needed),
+            "provided": list(self.provided),
+            "imports_pkg_resources": self.imports_pkg_resources,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Scan:
+        """Read what `to_json` gave; raises KeyError or TypeError for anything else."""
+        return cls(
+            needed=tuple(value["needed"]),
+            provided=tuple(value["provided"]),
+            imports_pkg_resources=bool(value["imports_pkg_resources"]),
+        )
+
+
+def scan_members(members: Iterable[ZipMember], *, machine: str) -> Scan:
+    """Look into the libraries made for this machine (``x86_64``; empty for any) and into the modules."""
+    needed: set[str] = set()
+    provided: set[str] = set()
+    imports = ships = False
+    for member in members:
+        if member.name.endswith(".py"):
+            ships = ships or member.name.startswith("pkg_resources/")
+            imports = imports or (not in_tests(member.name) and _imports_pkg_resources(member))
+        elif _LIBRARY.search(member.name) or member.executable or ".data/scripts/" in member.name:
+            links = _read_links(member)
+            if links is not None and MACHINES.get(machine, links.machine) == links.machine:
+                needed.update(links.needed)
+                provided.update(filter(None, (links.soname, member.name.rpartition("/")[2])))
+    return Scan(
+        needed=tuple(sorted(needed - provided)),
+        provided=tuple(sorted(provided)),
+        imports_pkg_resources=imports and not ships,
+    )
+
+
+def in_tests(name: str) -> bool:
+    """Tell whether a module lies in a `tests` or `test` folder, which no serving process imports."""
+    return not {"tests", "test"}.isdisjoint(name.split("/")[:-1])
+
+
+def _imports_pkg_resources(member: ZipMember) -> bool:
+    if member.content.size > MAX_TEXT:
+        return False
+    try:
+        body = inflate(member.content)
+    except ValueError:
+        return False  # the layer writer says what is wrong with it
+    return b"pkg_resources" in body and _IMPORT.search(body) is not None
+
+
+def _read_links(member: ZipMember) -> Links | None:
+    with reader(member.content) as read_at:
+        return parse_links(read_at)

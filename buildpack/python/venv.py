@@ -1,0 +1,203 @@
+"""The virtual environment's layout: where each kind of file goes, and what is there before any wheel.
+
+An image's environment is `/opt/venv` on the stack's interpreter. `deploy local` uses the same layout at a folder of
+this machine and writes the same entries to disk.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildpack.oci.entry import Content, Deflated, Entry, FileSlice, Inline, file, symlink
+
+__all__ = ["VenvLayout", "install_entries", "venv_entries"]
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenvLayout:
+    """A virtual environment's folders, as paths from the root of the file system without the leading slash.
+
+    `python_version` is the full one (``3.11.7``); `stack_python` the absolute path of the interpreter it
+    stands on. Schemes are named as in sysconfig's ``venv`` scheme.
+    """
+
+    python_version: str
+    stack_python: str
+    root: str = "opt/venv"
+
+    @property
+    def short_version(self) -> str:
+        """``3.11`` of ``3.11.7``."""
+        return ".".join(self.python_version.split(".")[:2])
+
+    @property
+    def site_packages(self) -> str:
+        """The folder of pure and platform-dependent modules alike: ``lib64`` is a link to ``lib``."""
+        return f"{self.root}/lib/python{self.short_version}/site-packages"
+
+    @property
+    def scripts(self) -> str:
+        """The folder of commands."""
+        return f"{self.root}/bin"
+
+    @property
+    def interpreter(self) -> str:
+        """The absolute path that scripts name in their first line."""
+        return f"/{self.scripts}/python"
+
+    def headers(self, name: str) -> str:
+        """Return the folder of a distribution's C headers, where pip puts them in a virtual environment."""
+        return f"{self.root}/include/site/python{self.short_version}/{name}"
+
+
+def venv_entries(layout: VenvLayout) -> list[Entry]:
+    """Return the environment without any package: what `python -m venv --without-pip` makes, less its activation.
+
+    `site-packages` itself comes with the first wheel; an environment without wheels has none.
+    """
+    home = posixpath.dirname(layout.stack_python)
+    settings = {
+        "home": home,
+        "include-system-site-packages": "false",
+        "version": layout.python_version,
+        "executable": layout.stack_python,
+    }
+    config = "".join(f"{key} = {value}\n" for key, value in settings.items())
+    return [
+        file(f"{layout.root}/pyvenv.cfg", config.encode()),
+        symlink(f"{layout.scripts}/python", layout.stack_python),
+        symlink(f"{layout.scripts}/python3", "python"),
+        symlink(f"{layout.scripts}/python{layout.short_version}", "python"),
+        symlink(f"{layout.root}/lib64", "lib"),
+    ]
+
+
+def install_entries(entries: Iterable[Entry], folder: Path) -> None:
+    """Write the entries, whose paths all lie in `folder`, to disk: all of them or none.
+
+    A later entry takes the place of an earlier one with the same path. They are written beside `folder`,
+    which appears by a rename; where it exists already, made by another process meanwhile, it is left
+    alone. Raises ValueError for a path outside of it and for a stream that does not hold what its entry
+    says.
+    """
+    import shutil
+    import tempfile
+
+    folder = folder.absolute()
+    prefix = f"{str(folder).lstrip('/')}/"
+    chosen = {entry.path: entry for entry in entries}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)
+    try:
+        with _open_once() as sources:
+            _write_all(building, prefix, chosen.values(), sources)
+        os.rename(building, folder)  # noqa: PTH104
+    except BaseException as error:
+        shutil.rmtree(building, ignore_errors=True)
+        if not (isinstance(error, OSError) and folder.is_dir()):
+            raise
+
+
+def _write_all(building: str, prefix: str, entries: Iterable[Entry], sources: _Sources) -> None:
+    made: set[str] = set()
+    for entry in entries:
+        if not entry.path.startswith(prefix) or "/../" in f"/{entry.path}/":
+            raise ValueError(f"{entry.path} is outside of /{prefix}")
+        target = f"{building}/{entry.path[len(prefix) :]}"
+        parent = target if entry.kind == "directory" else target.rpartition("/")[0]
+        if parent not in made:
+            os.makedirs(parent, exist_ok=True)  # noqa: PTH103  strings: thousands of Path objects would show
+            made.add(parent)
+        if entry.kind == "symlink":
+            os.symlink(entry.target, target)  # noqa: PTH211
+        elif entry.kind == "file":
+            _write(target, entry, sources)
+
+
+def _write(target: str, entry: Entry, sources: _Sources) -> None:
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        for piece in _pieces(entry.content or Inline(b""), sources):
+            view = memoryview(piece)
+            while view:
+                view = view[os.write(descriptor, view) :]
+        os.fchmod(descriptor, entry.mode)
+    except ValueError as error:
+        raise ValueError(f"{entry.path}: {error}") from error
+    finally:
+        os.close(descriptor)
+
+
+class _Sources:
+    """The wheels and packs that entries point into, each opened once."""
+
+    def __init__(self) -> None:
+        self._descriptors: dict[Path, int] = {}
+
+    def descriptor(self, path: Path) -> int:
+        if path not in self._descriptors:
+            self._descriptors[path] = os.open(path, os.O_RDONLY)
+        return self._descriptors[path]
+
+    def close(self) -> None:
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+
+
+@contextmanager
+def _open_once() -> Iterator[_Sources]:
+    sources = _Sources()
+    try:
+        yield sources
+    finally:
+        sources.close()
+
+
+def _pieces(content: Content, sources: _Sources) -> Iterator[bytes]:
+    if isinstance(content, Inline):
+        yield content.body
+    elif isinstance(content, FileSlice):
+        yield from _slice(sources.descriptor(content.path), content.offset, content.size)
+    else:
+        yield from _inflate(sources.descriptor(content.path), content)
+
+
+def _slice(descriptor: int, offset: int, size: int) -> Iterator[bytes]:
+    while size:
+        piece = os.pread(descriptor, min(_CHUNK, size), offset)
+        if not piece:
+            raise ValueError("the file it comes from ends early")
+        yield piece
+        offset += len(piece)
+        size -= len(piece)
+
+
+def _inflate(descriptor: int, content: Deflated) -> Iterator[bytes]:
+    import zlib
+
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    size = crc = 0
+    try:
+        for piece in _slice(descriptor, content.offset, content.compressed):
+            pending = piece
+            while pending and size <= content.size:
+                made = inflater.decompress(pending, _CHUNK)
+                pending = inflater.unconsumed_tail
+                size += len(made)
+                crc = zlib.crc32(made, crc)
+                yield made
+        while not inflater.eof and size <= content.size and (made := inflater.decompress(b"", _CHUNK)):
+            size += len(made)
+            crc = zlib.crc32(made, crc)
+            yield made
+    except zlib.error as error:
+        raise ValueError(f"its stream is damaged ({error})") from error
+    if size != content.size or crc != content.crc32:
+        raise ValueError("its size or CRC-32 is not what the archive says")

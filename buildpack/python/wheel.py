@@ -1,0 +1,307 @@
+"""A wheel file becomes entries of an image, straight from its zip: nothing is installed on disk.
+
+What lands where follows the binary distribution format and, where that leaves a choice, pip, so that
+`/opt/venv` holds what `pipenv sync` would have put there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from buildpack.errors.wheel import member_refused, wheel_refused
+from buildpack.oci.entry import Entry, Inline, file
+from buildpack.python.members import ZipMember, file_and_folder, inflate, read_members, read_text, unsafe
+from buildpack.python.record import Row, parse_record, record_row, render_record
+from buildpack.python.scan import SCAN_FORMAT, Scan, in_tests, scan_members
+from buildpack.python.scripts import entry_point_scripts, rewrite_shebang
+from buildpack.python.venv import VenvLayout, venv_entries
+
+if TYPE_CHECKING:
+    from email.message import Message
+
+__all__ = ["INSTALLER", "WheelContents", "canonical_name", "read_wheel"]
+
+INSTALLER = b"deploy\n"
+
+_OURS = ("RECORD", "INSTALLER", "REQUESTED")
+"""Files of `.dist-info` that the installer writes, not the wheel."""
+_SIGNATURES = ("RECORD.jws", "RECORD.p7s")
+"""Those that RECORD does not mention (binary distribution format, "Signed wheel files")."""
+
+Recall = Callable[[str, str], Any]
+Remember = Callable[[str, str, Any], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WheelContents:
+    """What a wheel puts into the environment, and what it asks of its surroundings.
+
+    `entries` are sorted by path; `sources` are those of them to byte-compile. `needed` are the sonames that
+    the wheel's libraries need from outside of it, `provided` those that its files offer, which another
+    wheel may count on. `requires_dist` is as METADATA has it.
+    """
+
+    name: str
+    version: str
+    entries: tuple[Entry, ...]
+    sources: tuple[Entry, ...]
+    scripts: tuple[str, ...]
+    requires_dist: tuple[str, ...]
+    needed: frozenset[str]
+    provided: frozenset[str]
+    imports_pkg_resources: bool
+    warnings: tuple[str, ...]
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """The files' paths in the image: two wheels that share one overwrite each other."""
+        return frozenset(entry.path for entry in self.entries)
+
+
+def read_wheel(
+    path: Path,
+    *,
+    layout: VenvLayout,
+    sha256: str = "",
+    machine: str = "",
+    recall: Recall | None = None,
+    remember: Remember | None = None,
+) -> WheelContents:
+    """Read a wheel whose bytes were verified against the lock.
+
+    `sha256` (hexadecimal) is what a scan of its libraries and modules is remembered by; without it they
+    are scanned each time. `machine` leaves out libraries for others (``x86_64``). Raises DependencyError for a
+    wheel that is unsafe, contradicts itself, or that no installer supports.
+    """
+    members = {member.name: member for member in read_members(path)}
+    dist_info = _dist_info(path, members)
+    metadata = _read_metadata(path, members, dist_info)
+    plan = _Placement(path=path, layout=layout, name=canonical_name(metadata["Name"]))
+    placed, warnings = _place(plan, members, dist_info)
+    scan = _recall_scan(members.values(), sha256=sha256, machine=machine, recall=recall, remember=remember)
+    root = f"{layout.site_packages}/"
+    return WheelContents(
+        name=plan.name,
+        version=metadata["Version"],
+        entries=placed,
+        sources=tuple(
+            entry
+            for entry in placed
+            if entry.path.startswith(root) and entry.path.endswith(".py") and not in_tests(entry.path[len(root) :])
+        ),
+        scripts=tuple(entry.path.rpartition("/")[2] for entry in placed if entry.path.startswith(f"{layout.scripts}/")),
+        requires_dist=tuple(metadata.get_all("Requires-Dist") or ()),
+        needed=frozenset(scan.needed),
+        provided=frozenset(scan.provided),
+        imports_pkg_resources=scan.imports_pkg_resources,
+        warnings=warnings,
+    )
+
+
+def canonical_name(name: str) -> str:
+    """Normalise a distribution's name (name normalization, packaging.python.org)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _dist_info(path: Path, members: Mapping[str, ZipMember]) -> str:
+    """Return the name of the one `.dist-info` folder, which has to fit the file's name."""
+    from installer.utils import parse_wheel_filename
+
+    try:
+        distribution = parse_wheel_filename(path.name).distribution
+    except ValueError:
+        raise wheel_refused(
+            path.name, "its name is not that of a wheel, name-version-python-abi-platform.whl"
+        ) from None
+    tops = {name.partition("/")[0] for name in members if "/" in name}
+    found = sorted(top for top in tops if top.endswith(".dist-info"))
+    if len(found) != 1:
+        listed = f"these: {', '.join(found)}" if found else "none"
+        raise wheel_refused(path.name, f"it must hold one .dist-info folder, and there are {listed}")
+    if canonical_name(found[0].rpartition("-")[0]) != canonical_name(distribution):
+        raise wheel_refused(path.name, f"its folder {found[0]} belongs to another distribution")
+    return found[0]
+
+
+def _read_metadata(path: Path, members: Mapping[str, ZipMember], dist_info: str) -> Message:
+    """Read METADATA's headers, after checking that WHEEL names a format we know."""
+    for required in ("WHEEL", "METADATA", "RECORD"):
+        if f"{dist_info}/{required}" not in members:
+            raise wheel_refused(path.name, f"{dist_info}/{required} is missing")
+    version = _headers(members[f"{dist_info}/WHEEL"])["Wheel-Version"] or "missing"
+    if not version.startswith("1."):
+        raise wheel_refused(path.name, f"its Wheel-Version is {version}, and only 1.x is known")
+    metadata = _headers(members[f"{dist_info}/METADATA"])
+    if not (metadata["Name"] and metadata["Version"]):
+        raise wheel_refused(path.name, f"{dist_info}/METADATA lacks a name or a version")
+    if canonical_name(metadata["Name"]) != canonical_name(dist_info.rpartition("-")[0]):
+        raise wheel_refused(path.name, f"{dist_info}/METADATA belongs to {metadata['Name']}")
+    return metadata
+
+
+def _headers(member: ZipMember) -> Message:
+    from installer.utils import parse_metadata_file
+
+    # Up to the first empty line: the description after it can be long, and nobody here reads it.
+    return parse_metadata_file(re.split(r"\r?\n\r?\n", read_text(member), maxsplit=1)[0] + "\n")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Placement:
+    """Knows where a member goes, and what a row of RECORD calls that place."""
+
+    path: Path
+    layout: VenvLayout
+    name: str
+
+    def target(self, member: str) -> str:
+        """Return a member's path in the image."""
+        top, _, rest = member.partition("/")
+        if not (rest and top.endswith(".data")):
+            return f"{self.layout.site_packages}/{member}"
+        scheme, _, inner = rest.partition("/")
+        folders = {
+            "purelib": self.layout.site_packages,
+            "platlib": self.layout.site_packages,
+            "scripts": self.layout.scripts,
+            "headers": self.layout.headers(self.name),
+            "data": self.layout.root,
+        }
+        if scheme not in folders or not inner:
+            raise member_refused(self.path.name, member, "is in no known scheme of .data")
+        if scheme == "data" and inner.startswith("lib64/"):
+            inner = f"lib/{inner[6:]}"  # lib64 is a link to lib
+        return f"{folders[scheme]}/{inner}"
+
+    def row_path(self, target: str) -> str:
+        """Return a path of the image relative to site-packages, as RECORD has it."""
+        inside = f"{self.layout.site_packages}/"
+        if target.startswith(inside):
+            return target[len(inside) :]
+        return f"../../../{target[len(self.layout.root) + 1 :]}"
+
+
+def _place(
+    plan: _Placement, members: Mapping[str, ZipMember], dist_info: str
+) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
+    """Turn the members into entries, with the scripts, INSTALLER and a RECORD that describes them."""
+    try:
+        listed = parse_record(read_text(members[f"{dist_info}/RECORD"]))
+    except ValueError as error:
+        raise wheel_refused(plan.path.name, f"{dist_info}/RECORD does not parse: {error}") from error
+    placed: dict[str, Entry] = {}
+    rows: dict[str, Row] = {}
+    for member in _installable(members.values(), dist_info):
+        entry = _entry(plan, member)
+        placed[entry.path] = entry
+        row_path = plan.row_path(entry.path)
+        known = listed.get(member.name, ("", "", ""))
+        rows[entry.path] = (
+            record_row(row_path, entry.content.body) if isinstance(entry.content, Inline) else (row_path, *known[1:])
+        )
+    for entry in _generated(plan, members, dist_info):
+        assert isinstance(entry.content, Inline)
+        placed[entry.path] = entry
+        rows[entry.path] = record_row(plan.row_path(entry.path), entry.content.body)
+    record = f"{plan.layout.site_packages}/{dist_info}/RECORD"
+    rows[record] = (f"{dist_info}/RECORD", "", "")
+    placed[record] = file(record, render_record(rows.values()))
+    _check_targets(plan, placed)
+    return tuple(placed[path] for path in sorted(placed)), _record_warnings(plan.path, members, listed, dist_info)
+
+
+def _installable(members: Iterable[ZipMember], dist_info: str) -> Iterator[ZipMember]:
+    """Leave out what the installer writes itself, and shipped byte code, which would run unseen."""
+    ours = {f"{dist_info}/{name}" for name in _OURS}
+    usual = (m for m in members if m.name not in ours and "__pycache__" not in m.name.split("/")[:-1])
+    # Of two members for one place that from .data counts, as with pip.
+    yield from sorted(usual, key=lambda member: member.name.partition("/")[0].endswith(".data"))
+
+
+def _entry(plan: _Placement, member: ZipMember) -> Entry:
+    target = plan.target(member.name)
+    top, scheme = (*member.name.split("/"), "")[:2]
+    if not (top.endswith(".data") and scheme == "scripts"):
+        return file(target, member.content, executable=member.executable)
+    try:
+        rewritten = _rewritten(plan, member)
+    except ValueError as error:
+        raise member_refused(plan.path.name, member.name, f"cannot be read: {error}") from error
+    # Executable whatever the zip says: it may come from Windows.
+    return file(target, member.content if rewritten is None else rewritten, executable=True)
+
+
+def _rewritten(plan: _Placement, member: ZipMember) -> bytes | None:
+    """Return a script with its interpreter filled in; None where there is nothing to fill in."""
+    from buildpack.python.elf import reader
+
+    with reader(member.content) as read_at:
+        if read_at(0, 8) != b"#!python":
+            return None
+    return rewrite_shebang(inflate(member.content), plan.layout.interpreter)
+
+
+def _generated(plan: _Placement, members: Mapping[str, ZipMember], dist_info: str) -> Iterator[Entry]:
+    yield file(f"{plan.layout.site_packages}/{dist_info}/INSTALLER", INSTALLER)
+    points = members.get(f"{dist_info}/entry_points.txt")
+    if points is None:
+        return
+    try:
+        scripts = entry_point_scripts(read_text(points), plan.layout.interpreter)
+    except ValueError as error:
+        raise wheel_refused(plan.path.name, str(error)) from error
+    for name, body in scripts.items():
+        if unsafe(name) or "/" in name:
+            raise wheel_refused(plan.path.name, f"its entry point {name!r} is not a plain file name")
+        yield file(f"{plan.layout.scripts}/{name}", body, executable=True)
+
+
+def _check_targets(plan: _Placement, placed: Mapping[str, Entry]) -> None:
+    """Refuse a wheel that would replace the environment itself."""
+    reserved = {entry.path for entry in venv_entries(plan.layout)}
+    if taken := sorted(reserved & placed.keys()):
+        raise wheel_refused(plan.path.name, f"it would replace /{taken[0]}")
+    if clash := file_and_folder({*placed, *reserved}):
+        raise wheel_refused(plan.path.name, f"/{clash} would be a file and a directory")
+
+
+def _record_warnings(
+    path: Path, members: Mapping[str, ZipMember], listed: Mapping[str, Row], dist_info: str
+) -> tuple[str, ...]:
+    """Say where RECORD and the archive differ.
+
+    The format calls that an error, pip does not look, and PyPI refuses such uploads only since 2026: the
+    lock's hash vouches for the bytes, so a warning is enough.
+    """
+    signatures = {f"{dist_info}/{name}" for name in (*_SIGNATURES, "RECORD")}
+    unlisted = sorted(members.keys() - listed.keys() - signatures)
+    absent = sorted(listed.keys() - members.keys())
+    made = []
+    if unlisted:
+        made.append(f"{path.name}: RECORD does not list {_some(unlisted)}")
+    if absent:
+        made.append(f"{path.name}: RECORD lists {_some(absent)}, which the wheel lacks")
+    return tuple(made)
+
+
+def _some(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def _recall_scan(
+    members: Iterable[ZipMember], *, sha256: str, machine: str, recall: Recall | None, remember: Remember | None
+) -> Scan:
+    key = f"{SCAN_FORMAT}+{sha256}+{machine}"
+    if recall is not None and sha256 and (known := recall("scan", key)) is not None:
+        try:
+            return Scan.from_json(known)
+        except (KeyError, TypeError):
+            pass  # written by another version: look again
+    scan = scan_members(members, machine=machine)
+    if remember is not None and sha256:
+        remember("scan", key, scan.to_json())
+    return scan
