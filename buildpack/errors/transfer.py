@@ -1,0 +1,403 @@
+"""The wording of what goes wrong between here and a registry, an image on disk, or an engine.
+
+`origin` names where an image comes from as the user wrote it: a reference, ``oci:DIR`` or ``archive:FILE``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from buildpack.errors import EngineError, MachineError, StackError, UsageError
+
+__all__ = [
+    "ambiguous_image",
+    "archive_damaged",
+    "blob_cut",
+    "blob_damaged",
+    "blob_missing",
+    "cannot_write",
+    "damaged_manifest",
+    "digest_mismatch",
+    "engine_denied",
+    "engine_disk_full",
+    "engine_missing",
+    "engine_refused",
+    "engine_speaks_ssh",
+    "engine_tls",
+    "engine_unknown_context",
+    "engine_unreachable",
+    "engine_unreadable_host",
+    "folder_taken",
+    "image_not_listed",
+    "image_unreadable",
+    "invalid_reference",
+    "manifest_too_large",
+    "manifest_unknown",
+    "no_such_platform",
+    "not_a_container_image",
+    "not_a_registry",
+    "not_an_archive",
+    "not_an_image",
+    "registry_busy",
+    "registry_denied",
+    "registry_failed",
+    "registry_unreachable",
+    "registry_untrusted",
+    "schema1_refused",
+    "unknown_layer_type",
+    "unknown_manifest",
+    "zstd_archive",
+]
+
+_AROUND = "`--stack host` needs no registry; an image saved elsewhere is read with `--stack archive:FILE`."
+
+
+def invalid_reference(text: str, reason: str, *, suggestion: str = "") -> UsageError:
+    """A name of an image that breaks the grammar."""
+    hint = (
+        f"write {suggestion!r}."
+        if suggestion
+        else "write it as [REGISTRY/]NAME[:TAG][@sha256:DIGEST], like 'python:3.12-slim'."
+    )
+    return UsageError(f"{text!r} is no image reference", why=f"{_sentence(reason)}.", hint=hint)
+
+
+# Registries
+
+
+def registry_unreachable(host: str, reason: str) -> StackError:
+    """Nothing answered: no such name, no route, refused, cut or too slow."""
+    return StackError(
+        f"the registry {host} cannot be reached",
+        why=f"{_sentence(reason)}.",
+        hint=f"check the network, and HTTPS_PROXY where there is a proxy. {_AROUND}",
+    )
+
+
+def registry_untrusted(host: str, reason: str) -> StackError:
+    """TLS failed."""
+    return StackError(
+        f"the registry {host} cannot be trusted",
+        why=f"TLS failed: {reason}.",
+        hint="name the file with your network's CA certificates in REQUESTS_CA_BUNDLE.",
+    )
+
+
+def registry_failed(host: str, status: int, attempts: int) -> StackError:
+    """The registry keeps answering with an error of its own."""
+    return StackError(
+        f"the registry {host} fails",
+        why=f"It answered {status} to {attempts} attempts.",
+        hint=f"try again later. {_AROUND}",
+    )
+
+
+def registry_busy(host: str, attempts: int) -> StackError:
+    """Too many requests, again and again."""
+    return StackError(
+        f"the registry {host} refuses more requests for now",
+        why=f"It answered 429 (too many requests) to {attempts} attempts.",
+        hint=f"wait until its limit allows more, or name a mirror of the image. {_AROUND}",
+    )
+
+
+def registry_denied(origin: str, status: int, host: str) -> StackError:
+    """401 or 403, also what Docker Hub says of repositories that do not exist."""
+    return StackError(
+        f"{origin} cannot be read anonymously",
+        why=f"{host} answered {status}: the repository is private, or there is none of that name.",
+        hint="check the name; a private image can be saved with `docker pull` and `docker save -o FILE` "
+        "and read with `--stack archive:FILE`.",
+    )
+
+
+def manifest_unknown(origin: str, host: str) -> StackError:
+    """404 for a tag or a digest."""
+    return StackError(
+        f"{origin} does not exist",
+        why=f"{host} knows no such repository, tag or digest.",
+        hint="check the spelling of the name and of the tag.",
+    )
+
+
+def not_a_registry(host: str, found: str) -> StackError:
+    """Something answers, but does not speak the distribution protocol."""
+    return StackError(
+        f"{host} is not a registry",
+        why=f"It answered with {found} where a manifest was asked for.",
+        hint="check the host in the reference; a proxy's login page looks like this as well.",
+    )
+
+
+def manifest_too_large(origin: str, limit: int) -> StackError:
+    """A manifest or config beyond what is read into memory."""
+    return StackError(
+        f"{origin} cannot be used",
+        why=f"Its manifest or config is larger than {limit} bytes.",
+        hint="use another image.",
+    )
+
+
+def digest_mismatch(origin: str, wanted: str, found: str) -> StackError:
+    """Bytes that are not what their digest says."""
+    return StackError(
+        f"{origin} came damaged",
+        why=f"Its bytes should have the digest {wanted}, they have {found}.",
+        hint="try again; if it stays so, something between here and there changes what passes through.",
+    )
+
+
+def blob_damaged(origin: str, wanted: str, reason: str) -> StackError:
+    """A blob whose bytes or length differ from its descriptor."""
+    return StackError(
+        f"{origin} came damaged",
+        why=f"Blob {wanted}: {reason}.",
+        hint="try again; if it stays so, the image or the way to it is broken.",
+    )
+
+
+def blob_cut(origin: str, wanted: str, received: int, size: int) -> StackError:
+    """A blob that never came whole, however often the transfer was taken up again."""
+    return StackError(
+        f"{origin} cannot be fetched",
+        why=f"The connection was cut again and again: {received} of {size} bytes of {wanted} came.",
+        hint="try again on a better connection.",
+    )
+
+
+# Manifests, wherever they come from
+
+
+def damaged_manifest(origin: str, reason: str) -> StackError:
+    """JSON that breaks the specification."""
+    return StackError(
+        f"{origin} is no image that can be read",
+        why=f"Its manifest breaks the OCI image specification: {reason}.",
+        hint="use another image, or make this one again.",
+    )
+
+
+def unknown_manifest(origin: str, media_type: str) -> StackError:
+    """A document of a type we do not know."""
+    return StackError(
+        f"{origin} is no container image",
+        why=f"What lies under that name has the media type {media_type}.",
+        hint="use an image in the OCI format or in Docker's (schema 2).",
+    )
+
+
+def not_a_container_image(origin: str, media_type: str) -> StackError:
+    """An OCI artifact that is no image: a chart, a signature."""
+    return StackError(
+        f"{origin} is no container image",
+        why=f"It is an artifact whose config has the media type {media_type}.",
+        hint="name an image with Python in it, like 'python:3.12-slim'.",
+    )
+
+
+def schema1_refused(origin: str) -> StackError:
+    """Docker's first manifest format."""
+    return StackError(
+        f"{origin} is in a format that is no longer in use",
+        why="Its manifest is Docker's schema 1, given up in 2017; its layers cannot be verified.",
+        hint="use a newer tag, or pull and push the image again with a current Docker.",
+    )
+
+
+def unknown_layer_type(origin: str, number: int, media_type: str) -> StackError:
+    """A layer that is no tar: Windows' foreign layers, an encrypted one."""
+    return StackError(
+        f"{origin} cannot be used",
+        why=f"Layer {number} has the media type {media_type}, which is no tar, plain or compressed with gzip or zstd.",
+        hint="use another image.",
+    )
+
+
+def no_such_platform(origin: str, platform: str, available: Sequence[str]) -> StackError:
+    """An image that exists, for other machines."""
+    return StackError(
+        f"{origin} has no image for {platform}",
+        why=f"It has one for: {', '.join(available)}." if available else "It lists no platform at all.",
+        hint="choose one with `--platform`, or another stack.",
+    )
+
+
+# Images on disk
+
+
+def not_an_image(origin: str, reason: str) -> StackError:
+    """A folder or file that is no OCI layout and no docker-archive."""
+    return StackError(
+        f"{origin} is no image",
+        why=f"{_sentence(reason)}.",
+        hint="name an OCI layout (`oci:DIR`), or what `docker save`, `podman save` or `skopeo copy` wrote "
+        "(`archive:FILE`).",
+    )
+
+
+def not_an_archive(origin: str, reason: str) -> StackError:
+    """A file that is no tar."""
+    return StackError(
+        f"{origin} is no image",
+        why=f"The file cannot be read as a tar archive: {reason}.",
+        hint="name what `docker save`, `podman save` or `skopeo copy` wrote.",
+    )
+
+
+def archive_damaged(origin: str, reason: str) -> StackError:
+    """An archive that contradicts itself."""
+    return StackError(f"{origin} is damaged", why=f"{_sentence(reason)}.", hint="write it again.")
+
+
+def zstd_archive(origin: str) -> StackError:
+    """An archive compressed with zstd as a whole."""
+    return StackError(
+        f"{origin} cannot be read",
+        why="The archive as a whole is compressed with zstd, which Python has no reader for.",
+        hint="decompress it with `zstd -d`, and name the result.",
+    )
+
+
+def blob_missing(origin: str, digest: str) -> StackError:
+    """A manifest names a blob that is not there."""
+    return StackError(
+        f"{origin} is incomplete",
+        why=f"Its manifest names the blob {digest}, which is missing.",
+        hint="write it again; an archive made for one machine may leave out what that machine had.",
+    )
+
+
+def ambiguous_image(origin: str, names: Sequence[str]) -> StackError:
+    """Several images, and nothing that says which."""
+    return StackError(
+        f"{origin} holds several images",
+        why="They are: " + ", ".join(names) + ".",
+        hint=f"add the name of one: `{origin}:NAME`.",
+    )
+
+
+def image_not_listed(origin: str, wanted: str, names: Sequence[str]) -> StackError:
+    """A name that the layout does not list."""
+    return StackError(
+        f"{origin} has no image {wanted}",
+        why=f"It has: {', '.join(names)}." if names else "Its images have no names.",
+        hint="name one of these." if names else "leave the name out.",
+    )
+
+
+def image_unreadable(origin: str, reason: str) -> StackError:
+    """The operating system refuses to read the folder or file."""
+    return StackError(
+        f"{origin} cannot be read", why=f"{_sentence(reason)}.", hint="check the path and its permissions."
+    )
+
+
+def folder_taken(folder: str) -> UsageError:
+    """`oci:DIR` names a folder with something else in it."""
+    return UsageError(
+        f"{folder} is not empty and no OCI layout",
+        why="An image would be mixed with the files there.",
+        hint="name a new folder, an empty one, or an OCI layout to add to.",
+    )
+
+
+def cannot_write(path: str, reason: str) -> MachineError:
+    """This machine refuses to write what was asked for."""
+    return MachineError(
+        f"{path} cannot be written",
+        why=f"{_sentence(reason)}.",
+        hint="check the folder's permissions and the space that is left, or name another place.",
+    )
+
+
+# Engines
+
+
+def engine_missing(tried: Sequence[str]) -> EngineError:
+    """No socket of an engine anywhere."""
+    return EngineError(
+        "no container engine was found",
+        why="Looked for: " + ", ".join(tried) + ".",
+        hint="start Docker or Podman (`systemctl --user start podman.socket`), or set DOCKER_HOST; "
+        "`--to archive:FILE` needs no engine.",
+    )
+
+
+def engine_unreachable(host: str, reason: str) -> EngineError:
+    """A known engine that does not answer."""
+    return EngineError(
+        f"the container engine at {host} is not running",
+        why=f"{_sentence(reason)}.",
+        hint="start it, or set DOCKER_HOST to another one; `--to archive:FILE` needs no engine.",
+    )
+
+
+def engine_denied(host: str) -> EngineError:
+    """The socket belongs to somebody else."""
+    return EngineError(
+        f"the container engine at {host} does not let you in",
+        why="This user has no permission to open its socket.",
+        hint="join the group that may (`sudo usermod -aG docker $USER`, then log in again), or use rootless "
+        "Docker or Podman; `--to archive:FILE` needs no engine.",
+    )
+
+
+def engine_speaks_ssh(host: str) -> EngineError:
+    """An engine behind ssh."""
+    return EngineError(
+        f"the container engine at {host} is reached over ssh, which is not supported",
+        why="Images are loaded over a unix socket, tcp, or tcp with TLS.",
+        hint="forward its socket, `ssh -N -L /tmp/docker.sock:/var/run/docker.sock HOST`, and set "
+        "DOCKER_HOST=unix:///tmp/docker.sock.",
+    )
+
+
+def engine_unreadable_host(host: str, source: str) -> EngineError:
+    """A value that names no engine."""
+    return EngineError(
+        f"{source} names no container engine",
+        why=f"It says {host!r}; unix:///PATH and tcp://HOST:PORT are understood.",
+        hint=f"correct {source}, or unset it to use the default engine.",
+    )
+
+
+def engine_unknown_context(name: str, source: str, names: Sequence[str]) -> EngineError:
+    """A Docker context that does not exist."""
+    return EngineError(
+        f"there is no Docker context {name!r}",
+        why=f"{source} names it; there are: {', '.join(names)}.",
+        hint="choose one with `docker context use`, or unset DOCKER_CONTEXT.",
+    )
+
+
+def engine_tls(host: str, reason: str) -> EngineError:
+    """Certificates that are missing or do not fit."""
+    return EngineError(
+        f"the container engine at {host} cannot be trusted",
+        why=f"TLS failed: {reason}.",
+        hint="check ca.pem, cert.pem and key.pem in DOCKER_CERT_PATH.",
+    )
+
+
+def engine_disk_full(host: str, message: str) -> EngineError:
+    """The engine ran out of space while unpacking."""
+    return EngineError(
+        f"the disk of the container engine at {host} is full",
+        why=f"It said: {message}",
+        hint="make room with `docker system prune`, and build again: what is built already is kept.",
+    )
+
+
+def engine_refused(host: str, message: str) -> EngineError:
+    """The engine took the image and did not like it."""
+    return EngineError(
+        f"the container engine at {host} refused the image",
+        why=f"It said: {message}",
+        hint="see the engine's own log; `--to archive:FILE` keeps the image for a closer look.",
+    )
+
+
+def _sentence(text: str) -> str:
+    """Begin with a capital, and leave out the last full stop."""
+    text = text.strip().rstrip(".")
+    return text[:1].upper() + text[1:]

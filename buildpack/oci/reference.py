@@ -1,0 +1,128 @@
+"""Names of images: ``[registry/]repository[:tag][@digest]``, as Docker writes and reads them.
+
+The grammar is that of github.com/distribution/reference, with Docker's defaults: no registry means
+``docker.io``, a single component there means ``library/``, no tag and no digest means ``latest``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from buildpack.errors import transfer as errors
+from buildpack.oci.digest import Digest
+
+__all__ = ["Reference", "parse_reference"]
+
+_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+_HOST = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
+)
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_IDENTIFIER = re.compile(r"[0-9a-f]{64}")
+_LONGEST = 255
+_HUB = "docker.io"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """One image in one registry; `str()` gives the full name, which every engine and tool reads the same way.
+
+    At least one of `tag` and `digest` is set. Where both are, the digest decides and the tag is for people.
+    """
+
+    registry: str
+    repository: str
+    tag: str | None = None
+    digest: Digest | None = None
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{self.name}{tag}{digest}"
+
+    @property
+    def name(self) -> str:
+        """Registry and repository: ``docker.io/library/python``."""
+        return f"{self.registry}/{self.repository}"
+
+    @property
+    def selector(self) -> str:
+        """What a registry is asked for: the digest, else the tag."""
+        return str(self.digest) if self.digest else str(self.tag)
+
+    @property
+    def host(self) -> str:
+        """The host (and port) that serves the distribution API; Docker Hub's differs from its name."""
+        return "registry-1.docker.io" if self.registry == _HUB else self.registry
+
+    @property
+    def local(self) -> bool:
+        """Whether the registry is on this machine, and so spoken to over plain http."""
+        host = self.registry.rpartition(":")[0] if re.search(r":\d+$", self.registry) else self.registry
+        return host in {"localhost", "[::1]"} or re.fullmatch(r"127(?:\.\d{1,3}){3}", host) is not None
+
+    def pinned(self, digest: Digest) -> Reference:
+        """Return this reference with `digest`, the tag kept."""
+        return replace(self, digest=digest)
+
+
+def parse_reference(text: str) -> Reference:
+    """Read a reference as a user writes it; raises UsageError that says what is wrong with it."""
+    name, _, digest_text = text.partition("@")
+    digest = _parse_digest(text, digest_text) if "@" in text else None
+    tag: str | None = None
+    before, colon, after = name.rpartition(":")
+    if colon and "/" not in after:
+        name, tag = before, after
+        if not _TAG.fullmatch(tag):
+            raise errors.invalid_reference(text, f"{tag!r} is no tag: letters, digits, '_', '.' and '-', at most 128")
+    registry, repository = _split_registry(text, name)
+    _check_repository(text, repository)
+    if registry == _HUB and "/" not in repository:
+        repository = f"library/{repository}"
+    if len(registry) + 1 + len(repository) > _LONGEST:
+        raise errors.invalid_reference(text, f"the name is longer than {_LONGEST} characters")
+    if tag is None and digest is None:
+        tag = "latest"
+    return Reference(registry=registry, repository=repository, tag=tag, digest=digest)
+
+
+def _parse_digest(text: str, digest: str) -> Digest:
+    try:
+        return Digest.parse(digest)
+    except ValueError:
+        raise errors.invalid_reference(
+            text, f"{digest!r} is no digest: 'sha256:' and 64 hexadecimal digits in lower case"
+        ) from None
+
+
+def _split_registry(text: str, name: str) -> tuple[str, str]:
+    """Tell a registry from a repository's first part: it has a dot, a colon or capitals, or is localhost."""
+    first, slash, rest = name.partition("/")
+    if not slash or not (any(mark in first for mark in ".:") or first == "localhost" or first != first.lower()):
+        return _HUB, name
+    if not _HOST.fullmatch(first):
+        raise errors.invalid_reference(text, f"{first!r} is no registry: a host name, with or without a port")
+    return (_HUB if first == "index.docker.io" else first), rest
+
+
+def _check_repository(text: str, repository: str) -> None:
+    if not repository:
+        raise errors.invalid_reference(text, "it names no repository")
+    if _IDENTIFIER.fullmatch(repository):
+        raise errors.invalid_reference(text, "64 hexadecimal digits are an image's ID, which no registry knows")
+    for component in repository.split("/"):
+        if _COMPONENT.fullmatch(component):
+            continue
+        if _COMPONENT.fullmatch(component.lower()):
+            raise errors.invalid_reference(
+                text,
+                "repositories are written in lower case",
+                suggestion=text.replace(repository, repository.lower(), 1),
+            )
+        raise errors.invalid_reference(
+            text,
+            f"{component!r} is no part of a repository: lower-case letters and digits, "
+            "with single '.', '_', '__' or any number of '-' between them",
+        )
