@@ -1,0 +1,174 @@
+"""Streams in and out of the store: a blob on its way in, and one that proves itself on the way out."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn, Self
+
+from buildpack.errors import oci as errors
+from buildpack.oci.digest import Digest
+
+__all__ = ["BlobWriter", "VerifiedFile", "create_temporary", "sweep", "write_all"]
+
+_SUFFIX = ".part"
+
+
+def create_temporary(folder: Path) -> tuple[int, Path]:
+    """Create a file that no one else uses in `folder`; its descriptor and path.
+
+    A lock on it, which dies with its process, tells `sweep` that it is in use: process ids would not do, since
+    containers that share a store do not share their numbers. The mode does not depend on the umask.
+    """
+    while True:
+        path = folder / f"{os.urandom(8).hex()}{_SUFFIX}"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            os.fchmod(descriptor, 0o644)
+        except BlockingIOError:
+            pass  # a sweep was faster than the lock, and takes the file for a dead writer's
+        except OSError:
+            os.close(descriptor)
+            path.unlink()
+            raise
+        else:
+            if os.fstat(descriptor).st_nlink:
+                return descriptor, path
+        os.close(descriptor)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers that died have left in `folder`."""
+    for path in folder.glob(f"*{_SUFFIX}"):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            continue  # renamed since it was listed, or another user's
+        # Its writer may rename it before the lock is ours: then nothing is left under this path to remove.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, piece: bytes | bytearray | memoryview) -> None:
+    """Write every byte: one call may stop early, at 2 GiB or on a disk about to be full."""
+    done = os.write(descriptor, piece)
+    if done < len(piece):
+        rest = memoryview(piece)
+        while done < len(rest):
+            done += os.write(descriptor, rest[done:])
+
+
+class BlobWriter:
+    """A blob being written to a temporary file; it is in the store only once `commit` returns.
+
+    Leaving the `with` block without `commit` throws it away.
+    """
+
+    def __init__(self, root: Path, temporary: Path, destination: Callable[[Digest], Path], *, hashed: bool) -> None:
+        self._root = root
+        self._destination = destination
+        self._hash = hashlib.sha256() if hashed else None
+        self.size = 0
+        try:
+            self._descriptor, path = create_temporary(temporary)
+        except OSError as error:
+            raise errors.store_failed(root, error) from error
+        self._path: Path | None = path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._path is not None:
+            os.close(self._descriptor)
+            self._path.unlink(missing_ok=True)
+            self._path = None
+
+    def write(self, piece: bytes | bytearray | memoryview, /) -> int:
+        """Take all these bytes; raises MachineError where the disk is full."""
+        if self._hash is not None:
+            self._hash.update(piece)
+        try:
+            write_all(self._descriptor, piece)
+        except OSError as error:
+            raise errors.store_failed(self._root, error) from error
+        self.size += len(piece)
+        return len(piece)
+
+    def commit(self, digest: Digest | None = None) -> Digest:
+        """Put the blob into the store, and return its digest.
+
+        Raises MachineError where `digest` is given and the bytes have another. No fsync: a blob can be made again, and
+        one that a crash left short is found by its size.
+        """
+        if self._hash is not None:
+            found = Digest(self._hash.hexdigest())
+            if digest is not None and digest != found:
+                raise errors.blob_mismatch(digest, found)
+            digest = found
+        assert digest is not None, "a writer that does not hash must be told the digest"
+        assert self._path is not None, "a blob is committed once"
+        try:
+            self._path.replace(self._destination(digest))
+        except OSError as error:
+            raise errors.store_failed(self._root, error) from error
+        self._path = None
+        os.close(self._descriptor)
+        return digest
+
+
+class VerifiedFile(io.RawIOBase):
+    """A blob's file, hashed as it is read from the start; `damaged` is called where the bytes are not the digest's.
+
+    Bytes are checked in order: a reader that skips some of them skips the proof as well.
+    """
+
+    def __init__(self, path: Path, digest: Digest, damaged: Callable[[int], NoReturn]) -> None:
+        super().__init__()
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._size = os.fstat(self._descriptor).st_size
+        self._digest = digest
+        self._damaged = damaged
+        self._hash = hashlib.sha256()
+        self._hashed = 0
+        self._position = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move to a byte; what was hashed stays hashed."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]  # Buffer is 3.12's
+        """Read into `buffer`; raises MachineError at the last byte of a damaged blob."""
+        count = os.preadv(self._descriptor, [buffer], self._position)
+        end = self._position + count
+        if self._position <= self._hashed < end or self._hashed == self._size == end:
+            self._hash.update(memoryview(buffer)[self._hashed - self._position : count])
+            self._hashed = end
+            if end >= self._size and Digest(self._hash.hexdigest()) != self._digest:
+                self._damaged(os.fstat(self._descriptor).st_ino)
+        self._position = end
+        return count
+
+    def close(self) -> None:
+        """Close the file."""
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()

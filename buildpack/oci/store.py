@@ -1,0 +1,400 @@
+"""The local content-addressed store: an OCI image layout, with a memory of layers and facts beside it.
+
+    oci-layout  index.json  blobs/sha256/<hex>     what skopeo and others read
+    layers/<hash of key>.json                      layer key -> layer
+    facts/<kind>/<hash of key>.json                whatever had to be looked up
+    tmp/  wheels/  bytecode/ ...                   work in progress, and others' folders
+
+Several processes share it, and any of them may be killed: what stands under its final name is whole, because it
+was written under another and renamed. Only `index.json` is forced to the disk, since nothing else could tell which
+image a reference means; a blob lost in a crash is short, found by its size, and made again.
+
+A reference is written in full, so `skopeo inspect oci:STORE:docker.io/library/blasto:latest` finds an image, and
+`oci:STORE:blasto:latest` does not.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+
+from buildpack.errors import oci as errors
+from buildpack.oci.blobs import BlobWriter, VerifiedFile, create_temporary, sweep, write_all
+from buildpack.oci.digest import Digest, sha256
+from buildpack.oci.image import INDEX, LAYER_GZIP, MANIFEST, Image, Layer, canonical_json
+
+if TYPE_CHECKING:
+    from buildpack.oci.prune import Pruned
+
+__all__ = ["CONTAINERD_NAME", "REF_NAME", "Store", "find_store"]
+
+REF_NAME = "org.opencontainers.image.ref.name"
+CONTAINERD_NAME = "io.containerd.image.name"
+_LAYOUT = canonical_json({"imageLayoutVersion": "1.0.0"})
+_OURS = {"blobs", "layers", "facts"}
+
+
+class Store:
+    """The store at `root`. Nothing is created before the first write.
+
+    Blobs are told apart by digest and nothing else; what has another size than expected counts as absent. Raises
+    MachineError where the system refuses a write.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._blobs = root / "blobs" / "sha256"
+        self._temporary = root / "tmp"
+        self._index_file = root / "index.json"
+        self._prepared = False
+
+    # Blobs
+
+    def path(self, digest: Digest) -> Path:
+        """Return where this blob lies, or would lie. Whoever reads there verifies nothing; see `open`."""
+        return self._blobs / digest.hex
+
+    def size(self, digest: Digest) -> int | None:
+        """Return the blob's size in bytes, None where it is absent."""
+        try:
+            return self.path(digest).stat().st_size
+        except OSError:
+            return None
+
+    def has(self, digest: Digest, size: int | None = None) -> bool:
+        """Tell whether the blob is here, with this size where one is given."""
+        found = self.size(digest)
+        return found is not None and size in {None, found}
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """Open a blob for reading; it is hashed on the way, and a damaged one raises MachineError at its end.
+
+        A damaged blob is dropped, so that the next build makes it again. Raises MachineError where it is absent.
+        """
+
+        def damaged(inode: int) -> NoReturn:
+            self._drop(digest, inode)
+            raise errors.blob_damaged(digest, self.root)
+
+        try:
+            return io.BufferedReader(VerifiedFile(self.path(digest), digest, damaged), 1 << 18)
+        except FileNotFoundError:
+            raise errors.blob_missing(digest, self.root) from None
+        except OSError as error:
+            raise errors.content_unreadable(self.path(digest), error) from error
+
+    def read(self, digest: Digest) -> bytes:
+        """Return a small blob's bytes, verified; raises as `open` does."""
+        content = _read(self.path(digest))
+        if content is None:
+            raise errors.blob_missing(digest, self.root)
+        if sha256(content) != digest:
+            self._drop(digest, None)
+            raise errors.blob_damaged(digest, self.root)
+        return content
+
+    def verify(self, digest: Digest) -> bool:
+        """Tell whether the blob is here and its bytes are the digest's; a damaged one is dropped."""
+        from buildpack.errors import MachineError
+
+        try:
+            with self.open(digest) as stream:
+                while stream.read(1 << 20):
+                    pass
+        except MachineError:
+            return False
+        return True
+
+    def blob(self, *, hashed: bool = True) -> BlobWriter:
+        """Return a context manager to write a blob with.
+
+        With `hashed=False` the bytes are not hashed here and `commit` believes the digest it is given: for writers
+        that hash anyway, as `write_layer` does.
+        """
+        self._prepare()
+        return BlobWriter(self.root, self._temporary, self.path, hashed=hashed)
+
+    def write(self, content: bytes) -> Digest:
+        """Put a small blob into the store, unless it is there."""
+        digest = sha256(content)
+        if not self.has(digest, len(content)):
+            self._replace(self.path(digest), content)
+        return digest
+
+    # Layers and facts
+
+    def layer(self, key: str) -> Layer | None:
+        """Return the layer remembered under this key, if its blob is here and has the right size."""
+        found = _read_json(self._layer_file(key))
+        try:
+            layer = _layer(found, found["diff_id"])
+        except (KeyError, TypeError, ValueError):
+            return None
+        return layer if self.has(layer.digest, layer.size) else None
+
+    def remember_layer(self, key: str, layer: Layer) -> None:
+        """Remember which layer this key stands for. One file per key: builds side by side do not race (jib#848)."""
+        self._replace(self._layer_file(key), canonical_json({**layer.descriptor(), "diff_id": str(layer.diff_id)}))
+
+    def recall(self, kind: str, key: str) -> Any | None:
+        """Return the fact remembered under this key, None where there is none."""
+        found = _read_json(self._fact_file(kind, key))
+        return found.get("value") if isinstance(found, dict) and found.get("key") == key else None
+
+    def remember(self, kind: str, key: str, value: object) -> None:
+        """Remember a fact that JSON can hold; `kind` is a folder's name."""
+        self._replace(self._fact_file(kind, key), canonical_json({"key": key, "value": value}))
+
+    def folder(self, name: str) -> Path:
+        """Return a folder of the store for other cached things, and create it; what is in it is its user's."""
+        assert name not in _OURS, name
+        self._prepare()
+        path = self.root / name
+        with self._failures():
+            _make_folder(path)
+        return path
+
+    # Images
+
+    def put_image(self, image: Image, references: Sequence[str]) -> bool:
+        """Make these references, full names all, mean this image; tell whether anything was written.
+
+        The layers' blobs are not looked at: some may be in a registry only (see `missing`). An image that loses its
+        last reference leaves the index; `prune` takes its blobs.
+        """
+        descriptors = {reference: _descriptor(image, reference) for reference in references}
+        whole = self.has(image.digest, len(image.manifest)) and self.has(image.config_digest, len(image.config))
+        if whole and descriptors.items() <= {_reference(found): found for found in self._index()}.items():
+            return False
+        self.write(image.config)
+        self.write(image.manifest)
+        with self._locked():
+            others = [found for found in self._index() if _reference(found) not in descriptors]
+            merged = sorted(others + list(descriptors.values()), key=_reference)
+            index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": merged}
+            self._replace(self._index_file, canonical_json(index), durable=True)
+        return True
+
+    def image(self, reference: str) -> Image | None:
+        """Return the image that this full name means, None where its manifest or config is absent or damaged."""
+        from buildpack.errors import MachineError
+
+        found = next((each for each in self._index() if _reference(each) == reference), None)
+        if found is None:
+            return None
+        try:
+            raw = self.read(Digest.parse(found["digest"]))
+            manifest = json.loads(raw)
+            config = self.read(Digest.parse(manifest["config"]["digest"]))
+            diff_ids = json.loads(config)["rootfs"]["diff_ids"]
+            pairs = zip(manifest["layers"], diff_ids, strict=True)
+            return Image(manifest=raw, config=config, layers=tuple(_layer(*pair) for pair in pairs))
+        except (MachineError, KeyError, TypeError, ValueError):
+            return None
+
+    def images(self) -> dict[str, Digest]:
+        """Return every reference with the digest of its manifest, sorted by reference."""
+        found = {_reference(each): Digest.parse(each["digest"]) for each in self._index()}
+        return {reference: found[reference] for reference in sorted(found) if reference}
+
+    def missing(self, image: Image) -> tuple[Layer, ...]:
+        """Return the layers whose blobs are absent or have another size."""
+        return tuple(layer for layer in image.layers if not self.has(layer.digest, layer.size))
+
+    def prune(self, *, budget: int, now: float) -> Pruned:
+        """Drop blobs that no reference needs, oldest first, until those left take at most `budget` bytes.
+
+        Blobs that no layer key names go first. `now` is in seconds since 1970; blobs of the last hour stay, since a
+        build at work may be about to name them. Layer keys whose blob is gone are forgotten, and work in progress
+        that is older than a day is removed.
+        """
+        from buildpack.oci.prune import prune_store
+
+        with self._failures(), self._locked():
+            return prune_store(
+                self.root, [Digest.parse(each["digest"]) for each in self._index()], budget=budget, now=now
+            )
+
+    # Inside
+
+    def _layer_file(self, key: str) -> Path:
+        return self.root / "layers" / _name_for(key)
+
+    def _fact_file(self, kind: str, key: str) -> Path:
+        return self.root / "facts" / kind / _name_for(key)
+
+    def _index(self) -> list[dict[str, Any]]:
+        """Return the descriptors of `index.json`; none where it is absent or nonsense."""
+        found = _read_json(self._index_file)
+        manifests = found.get("manifests") if isinstance(found, dict) else None
+        return [each for each in manifests if isinstance(each, dict)] if isinstance(manifests, list) else []
+
+    def _drop(self, digest: Digest, inode: int | None) -> None:
+        """Drop a damaged blob, unless another process has replaced it since it was opened."""
+        path = self.path(digest)
+        with suppress(OSError):
+            if inode is None or path.stat().st_ino == inode:
+                path.unlink()
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise errors.store_failed(self.root, error) from error
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock on `index.json`; a process that dies lets go of it."""
+        self._prepare()
+        with self._failures():
+            lock = os.open(self.root / "index.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            with self._failures():
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _prepare(self) -> None:
+        """Create the layout, once, and sweep up after writers that died."""
+        if self._prepared:
+            return
+        with self._failures():
+            # An image holds an app's code, so the store is its owner's alone; whoever shares one makes the folder.
+            _make_folder(self.root, 0o700)
+            for folder in ("tmp", "blobs/sha256", "layers", "facts"):
+                _make_folder(self.root / folder)
+            sweep(self._temporary)
+        self._prepared = True
+        if not (self.root / "oci-layout").exists():
+            self._replace(self.root / "oci-layout", _LAYOUT)
+
+    def _replace(self, path: Path, content: bytes, *, durable: bool = False) -> None:
+        """Write a small file under another name, and rename it."""
+        self._prepare()
+        with self._failures():
+            descriptor, temporary = create_temporary(self._temporary)
+            try:
+                write_all(descriptor, content)
+                if durable:
+                    os.fsync(descriptor)
+                try:
+                    temporary.replace(path)
+                except FileNotFoundError:
+                    _make_folder(path.parent)
+                    temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+            finally:
+                os.close(descriptor)
+
+
+def find_store(environ: Mapping[str, str]) -> tuple[Path, str | None]:
+    """Return the folder for the store, and a warning where it will not last.
+
+    ``$DEPLOY_HOME``, else ``$XDG_CACHE_HOME/deploy``, else ``$HOME/.cache/deploy``; where that cannot be written, a
+    folder of this user's among the temporary ones. XDG paths must be absolute (XDG Base Directory Specification).
+    """
+    home, xdg, user = (environ.get(name, "") for name in ("DEPLOY_HOME", "XDG_CACHE_HOME", "HOME"))
+    if home:
+        wanted = Path(home).absolute()
+    elif xdg.startswith("/"):
+        wanted = Path(xdg, "deploy")
+    elif user.startswith("/"):
+        wanted = Path(user, ".cache", "deploy")
+    else:
+        wanted = None
+    if wanted is not None and _is_writable(wanted):
+        return wanted, None
+    chosen = _temporary_home(Path(environ.get("TMPDIR") or "/tmp"))  # noqa: S108  # its owner and mode are checked
+    return chosen, errors.temporary_store(wanted, chosen)
+
+
+def _is_writable(folder: Path) -> bool:
+    """Tell whether `folder` can be written or created."""
+    existing = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+
+
+def _temporary_home(folder: Path) -> Path:
+    """Return a folder that is this user's alone: the same each time, so that `run` finds what `build` made."""
+    chosen = folder / f"deploy-{os.getuid()}"
+    with suppress(OSError):
+        _make_folder(chosen, 0o700)
+        found = chosen.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
+            return chosen
+    # Someone else was there first: in a folder that everybody may write to, that is an attack or an accident.
+    import tempfile
+
+    try:
+        return Path(tempfile.mkdtemp(prefix="deploy-", dir=folder))
+    except OSError as error:
+        raise errors.store_failed(chosen, error) from error
+
+
+def _make_folder(path: Path, mode: int = 0o755) -> None:
+    """Create a folder and its parents, with this mode whatever the umask."""
+    try:
+        path.mkdir()
+        path.chmod(mode)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    except FileNotFoundError:
+        _make_folder(path.parent, mode)
+        _make_folder(path, mode)
+
+
+def _name_for(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest() + ".json"
+
+
+def _reference(descriptor: Mapping[str, Any]) -> str:
+    return str(descriptor.get("annotations", {}).get(REF_NAME, ""))
+
+
+def _descriptor(image: Image, reference: str) -> dict[str, Any]:
+    return {
+        "mediaType": json.loads(image.manifest).get("mediaType", MANIFEST),
+        "digest": str(image.digest),
+        "size": len(image.manifest),
+        "annotations": {REF_NAME: reference, CONTAINERD_NAME: reference},
+    }
+
+
+def _layer(descriptor: Mapping[str, Any], diff_id: str) -> Layer:
+    return Layer(
+        digest=Digest.parse(descriptor["digest"]),
+        diff_id=Digest.parse(diff_id),
+        size=descriptor["size"],
+        media_type=descriptor.get("mediaType", LAYER_GZIP),
+        annotations=descriptor.get("annotations", {}),
+    )
+
+
+def _read(path: Path) -> bytes | None:
+    """Return a small file's bytes, None where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _read_json(path: Path) -> Any:
+    """Return what a small file says, None where it is absent or was damaged."""
+    content = _read(path)
+    try:
+        return json.loads(content) if content else None
+    except ValueError:
+        return None
