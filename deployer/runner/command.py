@@ -1,0 +1,87 @@
+"""From a Procfile's command to the arguments that exec takes.
+
+On the way of every process, a container's only one included, so it imports nothing but `os`.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import ENOENT
+
+__all__ = ["NOT_EXECUTABLE", "NOT_FOUND", "CommandError", "command_argv", "exec_error", "resolve_argv"]
+
+NOT_EXECUTABLE = 126
+NOT_FOUND = 127
+
+# Every shell takes a word of these as it stands. Quotes are left to the shell, which knows how to read them.
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,@%+= \t")
+
+# Words that only a shell understands (bash's builtins that no file in PATH stands for, and its keywords).
+_SHELL_WORDS = frozenset(
+    ". alias bg builtin caller case cd command compgen complete declare dirs disown enable eval exec exit export fc "
+    "fg for function getopts hash help history if jobs let local mapfile popd pushd read readarray readonly return "
+    "select set shift shopt source suspend time times trap type typeset ulimit umask unalias unset until wait "
+    "while".split()
+)
+
+
+class CommandError(Exception):
+    """A command that cannot be run; `code` is the exit code shells give: 126 or 127."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def command_argv(command: str, path: str) -> list[str]:
+    """Return the arguments for a Procfile's command; `path` is the PATH its shell is looked for in.
+
+    A simple command is taken apart here, so that no shell stands between the runner and the
+    process: signals reach it, its exit code is its own. Anything else is given to bash, which
+    Heroku's users write for, or to sh where there is no bash.
+    """
+    if _is_simple(command):
+        return command.split()
+    path += ":/bin:/usr/bin"
+    return [_find("bash", path, os.X_OK) or _find("sh", path, os.X_OK) or "/bin/sh", "-c", command]
+
+
+def _is_simple(command: str) -> bool:
+    words = command.split(maxsplit=1)
+    return bool(words) and _PLAIN.issuperset(command) and "=" not in words[0] and words[0] not in _SHELL_WORDS
+
+
+def resolve_argv(argv: list[str], path: str, cwd: str = "") -> str:
+    """Return the file that `argv` starts; raises CommandError in a shell's words and with its codes.
+
+    A name with a slash is relative to `cwd`, as the process itself will see it.
+    """
+    name = argv[0]
+    if "/" in name:
+        file, seen = name, os.path.join(cwd, name)  # noqa: PTH118 - pathlib costs a container's start 5 ms
+        missing = "no such file or directory"
+    else:
+        file = seen = _find(name, path, os.X_OK) or _find(name, path, os.F_OK)
+        missing = "command not found"
+    if not file or not os.path.exists(seen):  # noqa: PTH110
+        raise CommandError(f"{name}: {missing}", NOT_FOUND)
+    if os.path.isdir(seen):  # noqa: PTH112
+        raise CommandError(f"{file}: is a directory", NOT_EXECUTABLE)
+    if not os.access(seen, os.X_OK):
+        raise CommandError(f"{file}: permission denied", NOT_EXECUTABLE)
+    return file
+
+
+def exec_error(error: OSError, argv: list[str]) -> CommandError:
+    """Return what a shell would say where the kernel refused to start `argv`."""
+    if error.errno == ENOENT:  # the file is there, so what its first line names is not
+        return CommandError(f"{argv[0]}: its interpreter is missing", NOT_FOUND)
+    return CommandError(f"{argv[0]}: {os.strerror(error.errno or 0).lower()}", NOT_EXECUTABLE)
+
+
+def _find(name: str, path: str, mode: int) -> str:
+    for folder in path.split(":"):
+        file = f"{folder or '.'}/{name}"
+        if name and os.access(file, mode) and not os.path.isdir(file):  # noqa: PTH112
+            return file
+    return ""

@@ -1,0 +1,79 @@
+"""From process types and how many of each to named processes with their environments: `web.1`, `web.2`, `worker.1`."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from honcho.environ import expand_processes
+
+__all__ = ["Process", "expand", "occupied_ports"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """One process: `name` as in ``web.1``, and what it runs.
+
+    A `command` that is text is a Procfile's; a sequence is run as it stands. `env` is the whole
+    environment.
+    """
+
+    name: str
+    command: str | Sequence[str]
+    env: Mapping[str, str] = field(repr=False)
+    cwd: str | None = None
+
+    @property
+    def type(self) -> str:
+        """The process type: ``web`` of ``web.1``."""
+        return self.name.rpartition(".")[0] or self.name
+
+
+def expand(
+    processes: Mapping[str, str],
+    formation: Mapping[str, int] | None = None,
+    *,
+    port: int,
+    env: Mapping[str, str],
+    cwd: str | None = None,
+) -> list[Process]:
+    """Return the processes of a formation, web first, the others in the Procfile's order.
+
+    Without a formation there is one of each process type but ``release``. web.1 gets `port`, web.2
+    the next one; the second process type counts from `port` + 100, the third from `port` + 200,
+    whichever of them are started, so that a process has the same port every time. `env` is the
+    environment all of them share; PORT, PS and DYNO are set over it.
+    """
+    counts = {name: int(name != "release") for name in processes} if formation is None else formation
+    ordered = sorted(processes, key=lambda name: (name != "web", name == "release"))
+    types = {"web": "", **{name: processes[name] for name in ordered}}
+    concurrency = {name: counts.get(name, 0) if name in processes else 0 for name in types}
+    return [
+        Process(
+            name=params.name,
+            command=params.cmd,
+            env={**env, "PORT": params.env["PORT"], "PS": params.name, "DYNO": params.name},
+            cwd=cwd,
+        )
+        for params in expand_processes(types, concurrency, port=port)
+    ]
+
+
+def occupied_ports(processes: Iterable[Process]) -> list[int]:
+    """Return the web processes' ports that something on this machine already listens on."""
+    ports = [int(process.env["PORT"]) for process in processes if process.type == "web"]
+    return [port for port in ports if not _is_free(port)]
+
+
+def _is_free(port: int) -> bool:
+    # Any address: a listener on one of them is in the way of gunicorn's 0.0.0.0.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except PermissionError:  # below 1024: not ours to judge
+            return True
+        except (OSError, OverflowError):
+            return False
+    return True

@@ -1,0 +1,87 @@
+"""What only Linux offers a supervisor: orphans come to it, children die with it, and /proc lists them.
+
+Everywhere else these functions do nothing or find nothing, and the runner does with process groups.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+__all__ = ["adopt_orphans", "children", "die_with_parent", "leftovers", "signal_each"]
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def _load_prctl() -> Callable[..., Any] | None:
+    """Find prctl before anything is forked: between fork and exec nothing may be imported or looked up."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        import ctypes
+
+        prctl: Any = ctypes.CDLL(None, use_errno=True).prctl
+    except (ImportError, OSError, AttributeError):
+        return None
+    prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+    return prctl  # type: ignore[no-any-return]
+
+
+_prctl = _load_prctl()
+
+
+def adopt_orphans(*, on: bool = True) -> None:
+    """Make this process the one that its descendants' orphans come to (prctl(2), PR_SET_CHILD_SUBREAPER)."""
+    if _prctl is not None:
+        _prctl(_PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0)
+
+
+def die_with_parent(signum: int) -> None:
+    """Have the kernel send this process `signum` when the thread that forked it ends (PR_SET_PDEATHSIG)."""
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signum, 0, 0, 0)
+
+
+def leftovers(foreign: Collection[int]) -> list[int]:
+    """Return this process's living descendants, parents first; `foreign` children are left out, theirs with them."""
+    below = _tree()
+    found = [pid for pid in below.get(os.getpid(), ()) if pid not in foreign]
+    for pid in found:
+        found.extend(below.get(pid, ()))
+    return found
+
+
+def signal_each(pids: Iterable[int], signum: int) -> None:
+    """Send a signal to each of these processes, as far as they are there and it is allowed."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signum)
+
+
+def children(pid: int) -> list[int]:
+    """Return the living children of a process; zombies do not count."""
+    return _tree().get(pid, [])
+
+
+def _tree() -> dict[int, list[int]]:
+    tree: dict[int, list[int]] = {}
+    try:
+        names = os.listdir("/proc")  # noqa: PTH208 - called while stopping, a thousand processes at a time
+    except OSError:
+        return tree
+    for name in names:
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", "rb") as stat:  # noqa: PTH123
+                # The name in parentheses may hold anything, parentheses included: proc(5).
+                state, parent = stat.read().rpartition(b")")[2].split()[:2]
+        except (OSError, ValueError):
+            continue
+        if state not in {b"Z", b"X"}:
+            tree.setdefault(int(parent), []).append(int(name))
+    return tree

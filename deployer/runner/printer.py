@@ -1,0 +1,146 @@
+"""What log lines look like: `12:00:00 web.1  | Listening`, or one JSON object per line.
+
+Renders only; where the bytes go is `outlet`'s. Works on whole chunks, since a line at a time in
+Python is what makes a runner slow: a chunk's lines get their prefix in one `bytes.replace`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
+from typing import Any
+
+from honcho import printer as honcho_printer
+from honcho.colour import get_colours
+
+__all__ = ["FORMATS", "PARTIAL_AFTER", "Printer"]
+
+FORMATS = ("text", "json")
+
+PARTIAL_AFTER = 0.1
+"""Seconds after which a line without its end is shown, a debugger's prompt say."""
+
+LONGEST_LINE = 1 << 20
+"""Bytes of a line that are kept waiting for its end."""
+
+
+class Printer(honcho_printer.Printer):  # type: ignore[misc]
+    """Merges the output of several sources in Honcho's look; every line is whole unless it took its time.
+
+    `emit` takes the bytes to write. Lines end at ``\\n`` alone and pass as they came. `colour` is
+    whether to use any. Text shows partial lines after 100 ms; JSON holds them until they end.
+    """
+
+    def __init__(
+        self,
+        emit: Callable[[bytes], object],
+        *,
+        names: Iterable[str] = (),
+        log_format: str = "text",
+        colour: bool = False,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(output=None, colour=colour, width=max([len("system"), *map(len, names)]))
+        self.log_format = log_format
+        self._emit = emit
+        self._wall_clock = wall_clock
+        self._colours = get_colours()
+        self._colour_of: dict[str, str | None] = {"system": None}
+        self._prefixes: dict[str, tuple[int, bytes]] = {}
+        self._waiting: dict[str, tuple[float, bytes]] = {}
+        self._open = ""
+
+    def add_source(self, name: str, colour: str | None = None) -> None:
+        """Make room for a name; without a `colour` it gets the next of Honcho's."""
+        self._colour_of[name] = next(self._colours) if colour is None else colour
+        self.width = max(self.width, len(name))
+        self._prefixes.clear()
+
+    def write(self, message: Any) -> None:
+        """Print one of Honcho's messages: text of whole lines, about its source."""
+        text = message.data if isinstance(message.data, bytes) else message.data.encode()
+        self._emit(self._lines(message.name or "system", text if text.endswith(b"\n") else text + b"\n"))
+
+    def system(self, text: str) -> None:
+        """Print a line of the runner's own."""
+        self.write(honcho_printer.Message("line", text, None, "system", None))
+
+    def feed(self, name: str, data: bytes, now: float) -> None:
+        """Print what a source wrote; `now` is monotonic and dates a line that has not ended yet."""
+        begun, tail = self._waiting.pop(name, (now, b""))
+        end = data.rfind(b"\n") + 1
+        if end:
+            self._emit(self._lines(name, tail + data[:end] if tail else data[:end]))
+            begun, tail = now, data[end:]
+        else:
+            tail += data
+        if tail:
+            self._waiting[name] = (begun, tail)
+            if len(tail) >= LONGEST_LINE:
+                self._show_partial(name)
+
+    def next_partial(self) -> float | None:
+        """Return the monotonic time at which `show_partials` has something to do."""
+        if not self._waiting or self.log_format == "json":
+            return None
+        return min(begun for begun, _ in self._waiting.values()) + PARTIAL_AFTER
+
+    def show_partials(self, now: float) -> None:
+        """Print the lines that have waited for their end long enough."""
+        if self.log_format != "json":
+            for name in [n for n, (begun, _) in self._waiting.items() if begun + PARTIAL_AFTER <= now]:
+                self._show_partial(name)
+
+    def end(self, name: str) -> None:
+        """Print what a source left without a line's end, as a line."""
+        _, tail = self._waiting.pop(name, (0.0, b""))
+        if tail or self._open == name:
+            self._emit(self._lines(name, tail + b"\n"))
+
+    def _show_partial(self, name: str) -> None:
+        _, tail = self._waiting.pop(name)
+        if self.log_format == "json":
+            self._emit(self._json(name, [tail]))
+            return
+        text = tail if self._open == name else self._close() + self._prefix(name) + tail
+        self._open = name
+        self._emit(text)
+
+    def _lines(self, name: str, text: bytes) -> bytes:
+        """Render whole lines: `text` ends with a newline."""
+        if self.log_format == "json":
+            return self._json(name, text[:-1].split(b"\n"))
+        first = b""
+        if self._open == name:  # the beginning of the first line stands there already
+            self._open = ""
+            end = text.index(b"\n") + 1
+            first, text = text[:end], text[end:]
+            if not text:
+                return first
+        prefix = self._prefix(name)
+        return b"".join((first or self._close(), prefix, text[:-1].replace(b"\n", b"\n" + prefix), b"\n"))
+
+    def _close(self) -> bytes:
+        interrupted, self._open = self._open, ""
+        return b"\n" if interrupted else b""
+
+    def _prefix(self, name: str) -> bytes:
+        second = int(self._wall_clock())
+        known = self._prefixes.get(name)
+        if known is None or known[0] != second:
+            text = f"{time.strftime(self.time_format, time.localtime(second))} {name.ljust(self.width)} | "
+            colour = self._colour_of.get(name) if self.colour else None
+            if colour:
+                text = honcho_printer._colour_string(colour, text)  # noqa: SLF001 - the look is Honcho's
+            known = self._prefixes[name] = (second, text.encode())
+        return known[1]
+
+    def _json(self, name: str, lines: list[bytes]) -> bytes:
+        when = datetime.fromtimestamp(self._wall_clock(), timezone.utc).isoformat(timespec="milliseconds")
+        head = f'{{"time":"{when[:-6]}Z","process":{json.dumps(name)},"message":'
+        # What is no UTF-8 shows as \xNN: JSON has no way to pass it on, and nothing is lost.
+        return "".join(
+            f"{head}{json.dumps(line.decode('utf-8', 'backslashreplace'))}}}\n" for line in lines
+        ).encode()

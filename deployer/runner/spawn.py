@@ -1,0 +1,136 @@
+"""Start one process in a session of its own, its output on a pipe.
+
+`subprocess` would do with a preexec_fn and import 10 ms of modules; the few calls between fork and
+exec are these.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import warnings
+from collections.abc import Mapping
+from errno import EINVAL, ENOEXEC
+from typing import NoReturn
+
+from deployer.runner.command import CommandError, command_argv, exec_error, resolve_argv
+from deployer.runner.formation import Process
+from deployer.runner.kernel import die_with_parent
+
+__all__ = ["fill_standard_fds", "spawn"]
+
+# What the runner handles, and what Python itself ignores.
+_RESET = (
+    *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD),
+    *(signal.SIGTTIN, signal.SIGTTOU, signal.SIGTSTP, signal.SIGCONT, signal.SIGPIPE, signal.SIGXFSZ),
+)
+
+
+def fill_standard_fds() -> None:
+    """Open /dev/null in the place of a standard stream that is closed, so that nothing else lands there."""
+    while True:
+        fd = os.open(os.devnull, os.O_RDWR)
+        if fd > 2:
+            os.close(fd)
+            return
+        os.set_inheritable(fd, True)
+
+
+def spawn(process: Process) -> tuple[int, int]:
+    """Start a process; returns its pid and the reading end of its output's pipe, which does not block.
+
+    Raises CommandError where there is nothing to start, or the machine would not start it. The
+    process leads a session and a group of its own, has default signal handling, and is sent TERM
+    should this process die.
+    """
+    argv, file = _resolve(process)
+    reader, writer = os.pipe()
+    try:
+        pid = _fork_exec(file, argv, process.env, process.cwd, writer)
+    except OSError as error:
+        os.close(reader)
+        raise exec_error(error, argv) from error
+    finally:
+        os.close(writer)
+    os.set_blocking(reader, False)
+    return pid, reader
+
+
+def _resolve(process: Process) -> tuple[list[str], str]:
+    path = process.env.get("PATH", os.defpath)
+    argv = command_argv(process.command, path) if isinstance(process.command, str) else list(process.command)
+    if process.cwd is not None and not os.path.isdir(process.cwd):  # noqa: PTH112
+        raise CommandError(f"{process.cwd}: no such directory to start in", 126)
+    return argv, resolve_argv(argv, path, process.cwd or "")
+
+
+def _fork_exec(file: str, argv: list[str], env: Mapping[str, str], cwd: str | None, output: int) -> int:
+    """Fork and exec; raises OSError with the errno that the child met."""
+    failure, report = os.pipe()
+    with open(failure, "rb", buffering=0) as told:  # noqa: PTH123
+        parent, env = os.getpid(), dict(env)
+        # Signals wait until the child is itself: in the moments before, it would take them for the
+        # runner, with the runner's handlers and its wake-up pipe.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            pid = _fork()
+            if pid == 0:
+                _become(file, argv, env, cwd, output, report, parent, mask)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            os.close(report)
+        errno = told.readall()  # the end of it comes with exec, which closes the child's copy
+    if errno:
+        os.waitpid(pid, 0)
+        raise OSError(int(errno), "exec")
+    return pid
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Python 3.12 warns where there are threads (a readiness probe, say). The child takes no lock.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _become(
+    file: str,
+    argv: list[str],
+    env: dict[str, str],
+    cwd: str | None,
+    output: int,
+    report: int,
+    parent: int,
+    mask: set[signal.Signals] | set[int],
+) -> NoReturn:
+    """Turn the forked child into the process; where that fails write the errno to `report`."""
+    try:
+        os.setsid()
+        die_with_parent(signal.SIGTERM)
+        if os.getppid() != parent:  # it died before the line above
+            os._exit(143)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        if cwd is not None:
+            os.chdir(cwd)
+        signal.set_wakeup_fd(-1)
+        for number in _RESET:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        _exec(file, argv, env)
+    except OSError as error:
+        os.write(report, str(error.errno).encode())
+    except BaseException:  # noqa: BLE001 - nothing may unwind into the runner's own code
+        os.write(report, str(EINVAL).encode())
+    finally:
+        os._exit(127)
+
+
+def _exec(file: str, argv: list[str], env: dict[str, str]) -> None:
+    try:
+        os.execve(file, argv, env)
+    except OSError as error:
+        if error.errno != ENOEXEC:
+            raise
+        # A script without a first line: what every shell does with it.
+        os.execve("/bin/sh", ["/bin/sh", file, *argv[1:]], env)
