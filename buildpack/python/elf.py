@@ -30,7 +30,7 @@ MACHINES = {
 """`platform.machine()` to ``e_machine``."""
 
 WHOLE = 64 << 20
-"""Bytes up to which a stream is inflated at once, which takes half the time of reading it in pieces."""
+"""Bytes up to which a stream is inflated at once, which takes half the time of doing it in pieces."""
 
 _PT_LOAD, _PT_DYNAMIC = 1, 2
 _DT_NEEDED, _DT_STRTAB, _DT_SONAME, _DT_RPATH, _DT_RUNPATH = 1, 5, 14, 15, 29
@@ -80,13 +80,15 @@ def reader(content: Deflated | FileSlice) -> Iterator[ReadAt]:
 
 
 def _inflated(descriptor: int, content: Deflated) -> ReadAt:
+    import deflate
+
     stream = os.pread(descriptor, content.compressed, content.offset)
     # A damaged stream reads as an empty file; the layer writer is who says so, since it checks the CRC.
     try:
-        body = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream, content.size or 1)
-    except zlib.error:
-        body = b""
-    return lambda offset, size: body[offset : offset + size]
+        body = memoryview(deflate.deflate_decompress(stream, content.size))
+    except deflate.DeflateError:
+        body = memoryview(b"")
+    return lambda offset, size: bytes(body[offset : offset + size])
 
 
 class _Restartable:

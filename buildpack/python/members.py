@@ -22,7 +22,7 @@ from buildpack.oci.entry import Deflated, FileSlice
 if TYPE_CHECKING:
     from zipfile import ZipInfo
 
-__all__ = ["MAX_TEXT", "ZipMember", "file_and_folder", "inflate", "read_members", "read_text", "unsafe"]
+__all__ = ["MAX_TEXT", "ZipMember", "file_and_folder", "inflate", "inflate_from", "read_members", "read_text", "unsafe"]
 
 MAX_MEMBERS = 200_000
 MAX_TOTAL = 16 << 30
@@ -74,16 +74,24 @@ def read_members(path: Path) -> list[ZipMember]:
 
 def inflate(content: Deflated | FileSlice, *, limit: int = MAX_TEXT) -> bytes:
     """Return the content as bytes, checked against its size and CRC; raises ValueError where these differ."""
+    with content.path.open("rb") as raw:
+        return inflate_from(raw.fileno(), content, limit=limit)
+
+
+def inflate_from(descriptor: int, content: Deflated | FileSlice, *, limit: int = MAX_TEXT) -> bytes:
+    """Do what `inflate` does with a wheel that is open already."""
+    import deflate
+
     if content.size > limit:
         raise ValueError(f"it has {content.size:,} bytes, which is more than {limit:,}")
-    with content.path.open("rb") as raw:
-        if isinstance(content, FileSlice):
-            return os.pread(raw.fileno(), content.size, content.offset)
-        stream = os.pread(raw.fileno(), content.compressed, content.offset)
+    if isinstance(content, FileSlice):
+        return os.pread(descriptor, content.size, content.offset)
+    stream = os.pread(descriptor, content.compressed, content.offset)
     try:
-        body = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream, content.size + 1)
-    except zlib.error as error:
-        raise ValueError(f"its stream is damaged ({error})") from error
+        # libdeflate: twice as fast as zlib where the size is known before.
+        body = bytes(deflate.deflate_decompress(stream, content.size))
+    except deflate.DeflateError as error:
+        raise ValueError("its stream is damaged") from error
     if len(body) != content.size or zlib.crc32(body) != content.crc32:
         raise ValueError("its size or CRC-32 is not what the archive says")
     return body

@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from buildpack.python.elf import MACHINES, Links, parse_links, reader
-from buildpack.python.members import MAX_TEXT, ZipMember, inflate
+from buildpack.python.members import MAX_TEXT, ZipMember, inflate_from
 
 __all__ = ["SCAN_FORMAT", "Scan", "in_tests", "scan_members"]
 
@@ -54,20 +55,21 @@ class Scan:
         )
 
 
-def scan_members(members: Iterable[ZipMember], *, machine: str) -> Scan:
-    """Look into the libraries made for this machine (``x86_64``; empty for any) and into the modules."""
+def scan_members(path: Path, members: Iterable[ZipMember], *, machine: str) -> Scan:
+    """Look into the wheel's libraries made for this machine (``x86_64``; empty for any) and into the modules."""
     needed: set[str] = set()
     provided: set[str] = set()
     imports = ships = False
-    for member in members:
-        if member.name.endswith(".py"):
-            ships = ships or member.name.startswith("pkg_resources/")
-            imports = imports or (not in_tests(member.name) and _imports_pkg_resources(member))
-        elif _LIBRARY.search(member.name) or member.executable or ".data/scripts/" in member.name:
-            links = _read_links(member)
-            if links is not None and MACHINES.get(machine, links.machine) == links.machine:
-                needed.update(links.needed)
-                provided.update(filter(None, (links.soname, member.name.rpartition("/")[2])))
+    with path.open("rb") as raw:
+        for member in members:
+            if member.name.endswith(".py"):
+                ships = ships or member.name.startswith("pkg_resources/")
+                imports = imports or (not in_tests(member.name) and _imports_pkg_resources(raw.fileno(), member))
+            elif _LIBRARY.search(member.name) or member.executable or ".data/scripts/" in member.name:
+                links = _read_links(member)
+                if links is not None and MACHINES.get(machine, links.machine) == links.machine:
+                    needed.update(links.needed)
+                    provided.update(filter(None, (links.soname, member.name.rpartition("/")[2])))
     return Scan(
         needed=tuple(sorted(needed - provided)),
         provided=tuple(sorted(provided)),
@@ -80,11 +82,11 @@ def in_tests(name: str) -> bool:
     return not {"tests", "test"}.isdisjoint(name.split("/")[:-1])
 
 
-def _imports_pkg_resources(member: ZipMember) -> bool:
+def _imports_pkg_resources(descriptor: int, member: ZipMember) -> bool:
     if member.content.size > MAX_TEXT:
         return False
     try:
-        body = inflate(member.content)
+        body = inflate_from(descriptor, member.content)
     except ValueError:
         return False  # the layer writer says what is wrong with it
     return b"pkg_resources" in body and _IMPORT.search(body) is not None

@@ -82,7 +82,7 @@ def read_wheel(
     metadata = _read_metadata(path, members, dist_info)
     plan = _Placement(path=path, layout=layout, name=canonical_name(metadata["Name"]))
     placed, warnings = _place(plan, members, dist_info)
-    scan = _recall_scan(members.values(), sha256=sha256, machine=machine, recall=recall, remember=remember)
+    scan = _recall_scan(path, members.values(), sha256=sha256, machine=machine, recall=recall, remember=remember)
     root = f"{layout.site_packages}/"
     return WheelContents(
         name=plan.name,
@@ -122,7 +122,7 @@ def _dist_info(path: Path, members: Mapping[str, ZipMember]) -> str:
     if len(found) != 1:
         listed = f"these: {', '.join(found)}" if found else "none"
         raise wheel_refused(path.name, f"it must hold one .dist-info folder, and there are {listed}")
-    if canonical_name(found[0].rpartition("-")[0]) != canonical_name(distribution):
+    if canonical_name(found[0].removesuffix(".dist-info").rpartition("-")[0]) != canonical_name(distribution):
         raise wheel_refused(path.name, f"its folder {found[0]} belongs to another distribution")
     return found[0]
 
@@ -138,7 +138,7 @@ def _read_metadata(path: Path, members: Mapping[str, ZipMember], dist_info: str)
     metadata = _headers(members[f"{dist_info}/METADATA"])
     if not (metadata["Name"] and metadata["Version"]):
         raise wheel_refused(path.name, f"{dist_info}/METADATA lacks a name or a version")
-    if canonical_name(metadata["Name"]) != canonical_name(dist_info.rpartition("-")[0]):
+    if canonical_name(metadata["Name"]) != canonical_name(dist_info.removesuffix(".dist-info").rpartition("-")[0]):
         raise wheel_refused(path.name, f"{dist_info}/METADATA belongs to {metadata['Name']}")
     return metadata
 
@@ -293,7 +293,13 @@ def _some(names: list[str]) -> str:
 
 
 def _recall_scan(
-    members: Iterable[ZipMember], *, sha256: str, machine: str, recall: Recall | None, remember: Remember | None
+    path: Path,
+    members: Iterable[ZipMember],
+    *,
+    sha256: str,
+    machine: str,
+    recall: Recall | None,
+    remember: Remember | None,
 ) -> Scan:
     key = f"{SCAN_FORMAT}+{sha256}+{machine}"
     if recall is not None and sha256 and (known := recall("scan", key)) is not None:
@@ -301,7 +307,7 @@ def _recall_scan(
             return Scan.from_json(known)
         except (KeyError, TypeError):
             pass  # written by another version: look again
-    scan = scan_members(members, machine=machine)
+    scan = scan_members(path, members, machine=machine)
     if remember is not None and sha256:
         remember("scan", key, scan.to_json())
     return scan

@@ -1,0 +1,386 @@
+"""Byte code for a layer's modules, compiled by the stack's own interpreter, the same bytes every time.
+
+Modules are compiled in chunks by processes that start clean (`compile_worker.py`), while further wheels are
+still on their way. What was compiled once is kept as a pack: one file per wheel and interpreter, into which
+the layer's entries point.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from buildpack.oci.entry import Deflated, Entry, FileSlice, Inline, file
+from buildpack.python.compile_process import CompileError, CompileProcess
+
+__all__ = ["BYTECODE_FORMAT", "Bytecode", "Compilation", "Compiler", "compile_sources", "pyc_path", "unsupported"]
+
+BYTECODE_FORMAT = "1"
+"""Goes into layer keys and names of packs; grows when the same source and interpreter give other bytes."""
+
+CHUNK = 256 << 10
+"""Bytes of source per job: some 70 ms of work, so that one large wheel keeps all processors busy."""
+
+TIMEOUT = 120.0
+"""Seconds for one job."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bytecode:
+    """The `.pyc` entries of one wheel; `skipped` are the sources that do not compile (templates, Python 2).
+
+    Where `reason` is not empty there is no byte code, and it says why; the build goes on without.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    skipped: tuple[str, ...] = ()
+    reason: str = ""
+
+
+def unsupported(version: str, cache_tag: str) -> str:
+    """Say why this interpreter's byte code cannot be reproduced; empty where it can."""
+    if not cache_tag.startswith("cpython-"):
+        return f"byte code of {cache_tag or 'this interpreter'} is not known to be reproducible"
+    if tuple(int(part) for part in version.split(".")[:2]) >= (3, 14):
+        return f"byte code of Python {version} is not known to be reproducible"
+    return ""
+
+
+def pyc_path(source: str, cache_tag: str) -> str:
+    """Return where the interpreter looks for a module's byte code (PEP 3147)."""
+    folder, _, name = source.rpartition("/")
+    return f"{folder}/__pycache__/{name.removesuffix('.py')}.{cache_tag}.pyc"
+
+
+class Compilation:
+    """The byte code of one wheel, which may not be there yet."""
+
+    def __init__(self) -> None:
+        self._done = threading.Event()
+        self._bytecode = Bytecode()
+
+    def set(self, bytecode: Bytecode) -> None:
+        """Give the result; the first one counts."""
+        if not self._done.is_set():
+            self._bytecode = bytecode
+            self._done.set()
+
+    def done(self) -> bool:
+        """Tell whether `result` would return at once."""
+        return self._done.is_set()
+
+    def result(self) -> Bytecode:
+        """Wait until all modules are compiled, or it is clear that they cannot be."""
+        self._done.wait()
+        return self._bytecode
+
+
+@dataclass(slots=True, kw_only=True)
+class _Wheel:
+    """One submitted wheel while its chunks are compiled."""
+
+    pack: Path
+    paths: tuple[str, ...]
+    compilation: Compilation
+    outs: list[Path] = field(default_factory=list)
+    open_chunks: int = 0
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Job:
+    """One chunk; the largest come first, then the earliest."""
+
+    rank: tuple[int, int]
+    request: Mapping[str, Any] = field(compare=False)
+    wheel: _Wheel = field(compare=False)
+
+
+class Compiler:
+    """Compiles wheels' modules in `jobs` processes of the stack's interpreter, which start with the first need.
+
+    `argv` starts that interpreter on this machine; `version` and `cache_tag` are what it must turn out to
+    be. `environ` is all of its environment, besides what keeps it reproducible. Packs are kept in `folder`.
+    Safe to call from several threads; several processes may share `folder`.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        version: str,
+        cache_tag: str,
+        folder: Path,
+        jobs: int,
+        environ: Mapping[str, str] | None = None,
+        timeout: float = TIMEOUT,
+        chunk: int = CHUNK,
+    ) -> None:
+        self._argv = tuple(argv)
+        self._version = version
+        self._cache_tag = cache_tag
+        self._folder = folder
+        self._jobs = jobs
+        self._environ = dict(environ or {})
+        self._timeout = timeout
+        self._chunk = chunk
+        self._reason = unsupported(version, cache_tag)
+        self._condition = threading.Condition()
+        self._queue: list[_Job] = []
+        self._threads: list[threading.Thread] = []
+        self._wheels: list[_Wheel] = []
+        self._processes: set[CompileProcess] = set()
+        self._scratch: Path | None = None
+        self._numbers = iter(range(1 << 62))
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(wait=kind is None)
+
+    def probe(self) -> str:
+        """Start the interpreter once; return why it cannot compile, or nothing."""
+        if not self._reason:
+            try:
+                self._process().close()
+            except CompileError as error:
+                self._fail(str(error))
+        return self._reason
+
+    def submit(self, identity: str, sources: Sequence[Entry]) -> Compilation:
+        """Begin to compile these files, or take them from the pack of an earlier run.
+
+        `identity` stands for the bytes the sources point into: the wheel's hash. The files' paths in
+        the image become the code's file names.
+        """
+        compilation = Compilation()
+        paths = tuple(source.path for source in sources)
+        pack = self._folder / f"{self._key(identity, paths)}.pycs"
+        if not sources:
+            compilation.set(Bytecode())
+        elif (known := _read_pack(pack, paths, self._cache_tag)) is not None:
+            compilation.set(known)
+        elif self._reason:
+            compilation.set(Bytecode(reason=self._reason))
+        else:
+            self._enqueue(_Wheel(pack=pack, paths=paths, compilation=compilation), sources)
+        return compilation
+
+    def close(self, *, wait: bool = True) -> None:
+        """End the processes, after what was submitted or, without `wait`, at once."""
+        import shutil
+
+        if not wait:
+            self._fail("the build was stopped")
+            for process in tuple(self._processes):
+                process.kill()
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+        for thread in self._threads:
+            thread.join()
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _key(self, identity: str, paths: tuple[str, ...]) -> str:
+        parts = (BYTECODE_FORMAT, self._version, self._cache_tag, identity, *paths)
+        return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
+
+    def _enqueue(self, wheel: _Wheel, sources: Sequence[Entry]) -> None:
+        import tempfile
+
+        with self._condition:
+            if self._scratch is None:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._scratch = Path(tempfile.mkdtemp(prefix="compiling-", dir=self._folder))
+            scratch = self._scratch
+            number = next(self._numbers)
+        modules = list(_modules(sources, scratch / f"{number}.py"))
+        with self._condition:
+            if self._reason:  # it failed meanwhile
+                wheel.compilation.set(Bytecode(reason=self._reason))
+                return
+            for path, chunk in _chunks(modules, self._chunk):
+                number = next(self._numbers)
+                out = scratch / str(number)
+                wheel.outs.append(out)
+                size = sum(module[3] for module in chunk)
+                request = {"source": str(path), "out": str(out), "modules": chunk}
+                heapq.heappush(self._queue, _Job((-size, number), request, wheel))
+            wheel.open_chunks = len(wheel.outs)
+            self._wheels.append(wheel)
+            while len(self._threads) < min(self._jobs, len(self._queue)):
+                thread = threading.Thread(target=self._work, name="bytecode", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+            self._condition.notify_all()
+
+    def _process(self) -> CompileProcess:
+        return CompileProcess(
+            self._argv,
+            version=self._version,
+            cache_tag=self._cache_tag,
+            environ=self._environ,
+            timeout=self._timeout,
+        )
+
+    def _work(self) -> None:
+        """Be one worker's thread: feed its process with jobs until there are no more."""
+        process: CompileProcess | None = None
+        reason = "the thread that hands out modules broke down"
+        try:
+            while (job := self._next()) is not None:
+                if process is None:
+                    process = self._process()
+                    self._processes.add(process)
+                process.run(job.request)
+                self._finish(job.wheel)
+            reason = ""
+        except (CompileError, OSError) as error:
+            reason = str(error)
+        finally:
+            if reason:
+                self._fail(reason)
+            if process is not None:
+                self._processes.discard(process)
+                process.close()
+
+    def _next(self) -> _Job | None:
+        with self._condition:
+            while not self._queue and not self._closed:
+                self._condition.wait()
+            return heapq.heappop(self._queue) if self._queue and not self._reason else None
+
+    def _finish(self, wheel: _Wheel) -> None:
+        with self._condition:
+            wheel.open_chunks -= 1
+            if wheel.open_chunks or wheel.compilation.done():
+                return
+            self._wheels.remove(wheel)
+        _write_pack(wheel.pack, wheel.outs)
+        made = _read_pack(wheel.pack, wheel.paths, self._cache_tag)
+        wheel.compilation.set(made or Bytecode(reason=f"{wheel.pack} could not be read back"))
+
+    def _fail(self, reason: str) -> None:
+        """Give up byte code altogether: an image has it for all of its wheels, or for none."""
+        with self._condition:
+            self._reason = self._reason or reason
+            for wheel in self._wheels:
+                wheel.compilation.set(Bytecode(reason=self._reason))
+            self._wheels.clear()
+            self._queue.clear()
+            self._condition.notify_all()
+
+
+def compile_sources(
+    argv: Sequence[str],
+    sources: Mapping[str, bytes],
+    *,
+    version: str,
+    cache_tag: str,
+    environ: Mapping[str, str] | None = None,
+) -> dict[str, bytes]:
+    """Compile a few modules, given by their paths in the image; return the byte code by its path.
+
+    What does not compile is left out; the result is empty where the interpreter cannot run here.
+    """
+    import tempfile
+
+    entries = [file(path, body) for path, body in sorted(sources.items())]
+    with tempfile.TemporaryDirectory() as folder:
+        compiler = Compiler(argv, version=version, cache_tag=cache_tag, folder=Path(folder), jobs=1, environ=environ)
+        with compiler:
+            made = compiler.submit("sources", entries).result()
+        return {entry.path: _read_slice(entry) for entry in made.entries}
+
+
+def _read_slice(entry: Entry) -> bytes:
+    assert isinstance(entry.content, FileSlice)
+    with entry.content.path.open("rb") as raw:
+        return os.pread(raw.fileno(), entry.content.size, entry.content.offset)
+
+
+_Module = tuple[str, int, int, int]
+"""File name in the image, offset, length of the DEFLATE stream or -1 where stored, size: as the worker wants it."""
+
+
+def _modules(sources: Sequence[Entry], spool: Path) -> Iterator[tuple[Path, _Module]]:
+    """Say where each source lies; those held in memory are written to `spool` first."""
+    position = 0
+    for source in sources:
+        name, content = f"/{source.path}", source.content
+        if isinstance(content, Deflated):
+            yield content.path, (name, content.offset, content.compressed, content.size)
+        elif isinstance(content, FileSlice):
+            yield content.path, (name, content.offset, -1, content.size)
+        elif isinstance(content, Inline):
+            with spool.open("ab") as out:
+                out.write(content.body)
+            yield spool, (name, position, -1, content.size)
+            position += content.size
+
+
+def _chunks(modules: Sequence[tuple[Path, _Module]], limit: int) -> Iterator[tuple[Path, list[_Module]]]:
+    """Split into runs of one file and about `limit` bytes of source."""
+    size = 0
+    chunk: list[_Module] = []
+    for index, (path, module) in enumerate(modules):
+        chunk.append(module)
+        size += module[3]
+        following = modules[index + 1][0] if index + 1 < len(modules) else None
+        if size >= limit or following != path:
+            yield path, chunk
+            size, chunk = 0, []
+
+
+def _write_pack(pack: Path, outs: Sequence[Path]) -> None:
+    """Join the chunks' outputs: a line of JSON that describes them, then their bytes; atomic."""
+    import shutil
+
+    chunks = [json.loads(out.with_name(f"{out.name}.json").read_bytes()) for out in outs]
+    made = outs[0].with_name(f"{outs[0].name}.pack")
+    with made.open("xb") as joined:
+        joined.write(json.dumps(chunks).encode() + b"\n")
+        for out in outs:
+            with out.open("rb") as piece:
+                shutil.copyfileobj(piece, joined, 1 << 20)
+    made.replace(pack)
+    for out in outs:
+        out.unlink()
+
+
+def _read_pack(pack: Path, paths: Sequence[str], cache_tag: str) -> Bytecode | None:
+    """Return what a pack holds for these sources; None where there is none, or a damaged one."""
+    import zlib
+
+    try:
+        with pack.open("rb") as raw:
+            chunks = json.loads(raw.readline())
+            start = raw.tell()
+            for chunk in chunks:
+                if zlib.crc32(raw.read(sum(chunk["sizes"]))) != chunk["crc32"]:
+                    return None
+        sizes = [size for chunk in chunks for size in chunk["sizes"]]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    if len(sizes) != len(paths):
+        return None
+    entries, skipped = [], []
+    for path, size in zip(paths, sizes, strict=True):
+        if size:
+            entries.append(file(pyc_path(path, cache_tag), FileSlice(pack, size, start)))
+            start += size
+        else:
+            skipped.append(path)
+    return Bytecode(entries=tuple(entries), skipped=tuple(skipped))
