@@ -1,0 +1,222 @@
+"""Writes images to disk: as an OCI layout, and as one archive that every tool loads.
+
+The archive is a hybrid: an OCI layout in a tar with a docker-archive's ``manifest.json`` beside it, so `docker load`,
+`podman load` and `skopeo copy` (oci-archive: and docker-archive:) all take it. The same image gives the same bytes.
+Reading both is `layout.open_layout`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from buildpack.errors import transfer as errors
+from buildpack.oci.digest import Digest
+from buildpack.oci.entry import EPOCH
+from buildpack.oci.image import INDEX, MANIFEST, Image, canonical_json
+from buildpack.oci.layout import DiskImages, open_layout
+
+__all__ = [
+    "CONTAINERD_NAME",
+    "REF_NAME",
+    "DiskImages",
+    "OpenBlob",
+    "archive_header",
+    "archive_member",
+    "blob_path",
+    "docker_manifest",
+    "open_layout",
+    "write_archive",
+    "write_archive_file",
+    "write_oci_dir",
+]
+
+OpenBlob = Callable[[Digest], BinaryIO]
+"""Opens a blob for reading; the caller closes it. Raises FileNotFoundError where there is none."""
+
+REF_NAME = "org.opencontainers.image.ref.name"
+CONTAINERD_NAME = "io.containerd.image.name"
+_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+_CHUNK = 1 << 20
+_BLOCK = 512
+_OCTAL_LIMIT = 1 << 33
+
+
+def write_archive_file(image: Image, open_blob: OpenBlob, path: Path, references: Sequence[str]) -> int:
+    """Write the hybrid archive to `path`, whole or not at all; returns its size in bytes. Raises MachineError."""
+
+    def write(out: BinaryIO) -> None:
+        write_archive(image, open_blob, out, references)
+
+    _write_whole(path, write)
+    return path.stat().st_size
+
+
+def write_archive(
+    image: Image,
+    open_blob: OpenBlob,
+    out: BinaryIO,
+    references: Sequence[str],
+    *,
+    leave_out: Collection[Digest] = (),
+) -> None:
+    """Write the hybrid archive; `references` are full names. Layers in `leave_out` are named but not there."""
+    for name, body in _documents(image, references):
+        out.writelines(archive_member(name, body))
+    written = set(leave_out)
+    for layer in image.layers:
+        if layer.digest in written:
+            continue
+        written.add(layer.digest)
+        out.write(archive_header(blob_path(layer.digest), layer.size))
+        with open_blob(layer.digest) as blob:
+            _copy_exactly(blob, out, layer.size, layer.digest)
+        out.write(bytes(-layer.size % _BLOCK))
+    out.write(bytes(2 * _BLOCK))
+
+
+def write_oci_dir(image: Image, open_blob: OpenBlob, folder: Path, references: Sequence[str]) -> None:
+    """Write the image into the OCI layout at `folder`, made where there is none.
+
+    Other images of an existing layout stay, except those that bear one of `references`. Blobs come first and
+    ``index.json`` last, each whole or not at all. Raises UsageError where `folder` holds something else,
+    MachineError where it cannot be written.
+    """
+    listed = _read_listed(folder)
+    blobs = folder / "blobs" / "sha256"
+    try:
+        blobs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise errors.cannot_write(str(folder), error.strerror or str(error)) from None
+    for layer in image.layers:
+        target = folder / blob_path(layer.digest)
+        if target.exists() and target.stat().st_size == layer.size:
+            continue
+
+        def write(out: BinaryIO, digest: Digest = layer.digest, size: int = layer.size) -> None:
+            with open_blob(digest) as blob:
+                _copy_exactly(blob, out, size, digest)
+
+        _write_whole(target, write)
+    for name, body in _documents(image, references):
+        if name.startswith("blobs/") or name == "oci-layout":
+            _write_whole(folder / name, _writer(body))
+    kept = [item for item in listed if _name_of(item) not in references and item.get("digest") != str(image.digest)]
+    manifests = sorted(
+        kept + _index_entries(image, references), key=lambda item: (_name_of(item), str(item.get("digest")))
+    )
+    _write_whole(folder / "index.json", _writer(_render_index(manifests)))
+
+
+def blob_path(digest: Digest) -> str:
+    """Return where a layout keeps a blob."""
+    return f"blobs/sha256/{digest.hex}"
+
+
+def archive_member(name: str, body: bytes) -> Iterator[bytes]:
+    """Yield the bytes of one small file of an archive."""
+    yield archive_header(name, len(body)) + body + bytes(-len(body) % _BLOCK)
+
+
+def archive_header(name: str, size: int) -> bytes:
+    """Make a ustar header: owned by root, mode 0644, of 1980; from 8 GiB on with GNU's base-256 size."""
+    header = bytearray(_BLOCK)
+    header[: len(name)] = name.encode("ascii")
+    header[100:124] = b"0000644\x000000000\x000000000\x00"
+    header[124:136] = b"%011o\x00" % size if size < _OCTAL_LIMIT else b"\x80" + size.to_bytes(11, "big")
+    header[136:148] = b"%011o\x00" % EPOCH
+    header[148:156] = b" " * 8
+    header[156:157] = b"0"
+    header[257:265] = b"ustar\x0000"
+    header[148:156] = b"%06o\x00 " % sum(header)
+    return bytes(header)
+
+
+def docker_manifest(config: str, layers: Sequence[str], references: Sequence[str]) -> bytes:
+    """Render a docker-archive's ``manifest.json`` for one image; the strings are names of files in the archive."""
+    return canonical_json([{"Config": config, "RepoTags": list(references), "Layers": list(layers)}])
+
+
+def _documents(image: Image, references: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield everything but the layers: file name and content."""
+    config = blob_path(image.config_digest)
+    yield "oci-layout", _LAYOUT
+    yield "index.json", _render_index(_index_entries(image, references))
+    yield "manifest.json", docker_manifest(config, [blob_path(layer.digest) for layer in image.layers], references)
+    yield config, image.config
+    yield blob_path(image.digest), image.manifest
+
+
+def _render_index(manifests: Sequence[object]) -> bytes:
+    return canonical_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": list(manifests)})
+
+
+def _index_entries(image: Image, references: Sequence[str]) -> list[dict[str, object]]:
+    entry: dict[str, object] = {
+        "mediaType": json.loads(image.manifest).get("mediaType", MANIFEST),
+        "digest": str(image.digest),
+        "size": len(image.manifest),
+    }
+    named = [{**entry, "annotations": {REF_NAME: name, CONTAINERD_NAME: name}} for name in sorted(set(references))]
+    return named or [entry]
+
+
+def _name_of(entry: dict[str, object]) -> str:
+    annotations = entry.get("annotations")
+    return str(annotations.get(REF_NAME, "")) if isinstance(annotations, dict) else ""
+
+
+def _read_listed(folder: Path) -> list[dict[str, object]]:
+    """Return what the layout in `folder` lists already; nothing where it is new or empty."""
+    try:
+        if not any(folder.iterdir()):
+            return []
+        listed = json.loads((folder / "index.json").read_bytes())["manifests"]
+        (folder / "oci-layout").stat()
+    except NotADirectoryError:
+        raise errors.folder_taken(str(folder)) from None
+    except FileNotFoundError as error:
+        if Path(str(error.filename)) == folder:
+            return []
+        raise errors.folder_taken(str(folder)) from None
+    except (ValueError, KeyError, TypeError):
+        raise errors.folder_taken(str(folder)) from None
+    except OSError as error:
+        raise errors.cannot_write(str(folder), error.strerror or str(error)) from None
+    return [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+
+
+def _writer(body: bytes) -> Callable[[BinaryIO], None]:
+    def write(out: BinaryIO) -> None:
+        out.write(body)
+
+    return write
+
+
+def _write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Write a file beside `path`, then move it there: a reader sees all of it or nothing."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("wb") as out:
+            write(out)
+            out.flush()
+            os.fsync(out.fileno())
+        beside.chmod(0o644)  # whatever the umask
+        beside.replace(path)
+    except OSError as error:
+        raise errors.cannot_write(str(path), error.strerror or str(error)) from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _copy_exactly(source: BinaryIO, out: BinaryIO, size: int, digest: Digest) -> None:
+    """Copy `size` bytes; a blob of another length would shift everything that follows it."""
+    left = size
+    while left and (chunk := source.read(min(left, _CHUNK))):
+        out.write(chunk)
+        left -= len(chunk)
+    if left or source.read(1):
+        raise errors.blob_damaged("the image", str(digest), f"it is not {size} bytes long")

@@ -1,0 +1,305 @@
+"""Reads images on disk: OCI layouts, in a folder or in a tar, and what `docker save` writes.
+
+Whoever wrote them is not trusted: documents are bounded, digests recomputed as blobs pass (`fetch_blob`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Protocol, Self
+
+from buildpack.errors import StackError, UsageError
+from buildpack.errors import transfer as errors
+from buildpack.oci import manifest as manifests
+from buildpack.oci.digest import Digest, sha256
+from buildpack.oci.image import CONFIG, LAYER_GZIP, LAYER_TAR, MANIFEST, Image, Layer, Platform, canonical_json
+from buildpack.oci.manifest import Descriptor
+from buildpack.oci.reference import parse_reference
+from buildpack.oci.tarindex import TarIndex, open_tar
+
+__all__ = ["DiskImages", "open_layout", "split_name"]
+
+_DOCUMENT_LIMIT = manifests.MANIFEST_LIMIT
+_CHUNK = 1 << 20
+_NAMES = ("org.opencontainers.image.ref.name", "io.containerd.image.name")
+_ZSTD_LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
+
+
+class _Files(Protocol):
+    """Where files come from: a folder, or a tar."""
+
+    def size(self, name: str) -> int | None: ...
+    def open(self, name: str) -> BinaryIO: ...
+    def close(self) -> None: ...
+
+
+class _Sink(Protocol):
+    def write(self, data: bytes, /) -> object: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listed:
+    names: tuple[str, ...]
+    descriptor: Descriptor
+
+
+class DiskImages:
+    """The images of a layout or an archive; `close` it. Threads may share it.
+
+    `origin` is how the user named it, for messages. Methods raise StackError for what is damaged or missing.
+    """
+
+    def __init__(self, files: _Files, *, origin: str) -> None:
+        self._files = files
+        self._origin = origin
+        self._aliases: dict[Digest, str] = {}
+        """Where blobs of a docker-archive lie; everything else lies where its digest says."""
+        self._made: dict[Digest, bytes] = {}
+        """Manifests made for a docker-archive, which has none."""
+        if files.size("index.json") is not None and files.size("oci-layout") is not None:
+            self._listed = self._list_index(self._read("index.json", _DOCUMENT_LIMIT), names=(), depth=0)
+        elif files.size("manifest.json") is not None:
+            self._listed = self._list_docker_archive()
+        else:
+            raise errors.not_an_image(origin, "it holds neither index.json and oci-layout nor manifest.json")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the archive; nothing can be read any more."""
+        self._files.close()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the images are called, sorted; an image without a name goes by its digest."""
+        return tuple(sorted({name for item in self._listed for name in _names(item)}))
+
+    def image(self, platform: Platform, name: str | None = None) -> Image:
+        """Return the one image for `platform`, or the one that bears `name` (a tag, a reference or a digest)."""
+        listed = self._listed
+        if name is not None:
+            listed = [
+                item
+                for item in listed
+                if any(_same_name(own, name) for own in (*_names(item), str(item.descriptor.digest)))
+            ]
+            if not listed:
+                raise errors.image_not_listed(self._origin, name, self.names)
+        candidates = {item.descriptor.digest: item for item in listed}
+        offered = {digest: self._platform(item.descriptor) for digest, item in candidates.items()}
+        fitting = [digest for digest in candidates if manifests.serves(offered[digest], platform)]
+        if not fitting:
+            raise errors.no_such_platform(
+                self._origin, str(platform), sorted({str(value) for value in offered.values()})
+            )
+        if len(fitting) > 1:
+            raise errors.ambiguous_image(
+                self._origin, sorted({name for digest in fitting for name in _names(candidates[digest])})
+            )
+        return self._image(candidates[fitting[0]].descriptor)
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """Open a blob as it lies there, unverified."""
+        name = self._path(digest)
+        try:
+            return self._files.open(name)
+        except (KeyError, FileNotFoundError):
+            raise errors.blob_missing(self._origin, str(digest)) from None
+        except OSError as error:
+            raise errors.image_unreadable(self._origin, error.strerror or str(error)) from None
+
+    def fetch_blob(self, digest: Digest, size: int, out: _Sink) -> None:
+        """Copy one blob of `size` bytes into `out`, verified as it passes; as `Registry.fetch_blob`."""
+        hashed, left = hashlib.sha256(), size
+        with self.open(digest) as blob:
+            while left and (chunk := blob.read(min(left, _CHUNK))):
+                hashed.update(chunk)
+                out.write(chunk)
+                left -= len(chunk)
+            if left or blob.read(1):
+                raise errors.blob_damaged(self._origin, str(digest), f"it is not {size} bytes long")
+        if hashed.hexdigest() != digest.hex:
+            raise errors.blob_damaged(
+                self._origin, str(digest), f"its bytes have the digest sha256:{hashed.hexdigest()}"
+            )
+
+    def _path(self, digest: Digest) -> str:
+        return self._aliases.get(digest, f"blobs/sha256/{digest.hex}")
+
+    def _read(self, name: str, limit: int) -> bytes:
+        with self._files.open(name) as file:
+            raw = file.read(limit + 1)
+        if len(raw) > limit:
+            raise errors.manifest_too_large(self._origin, limit)
+        return raw
+
+    def _read_blob(self, digest: Digest, limit: int) -> bytes:
+        """Return a small blob, verified."""
+        if digest in self._made:
+            return self._made[digest]
+        with self.open(digest) as blob:
+            raw = blob.read(limit + 1)
+        if len(raw) > limit:
+            raise errors.manifest_too_large(self._origin, limit)
+        if sha256(raw) != digest:
+            raise errors.blob_damaged(self._origin, str(digest), f"its bytes have the digest {sha256(raw)}")
+        return raw
+
+    def _list_index(self, raw: bytes, *, names: tuple[str, ...], depth: int) -> list[_Listed]:
+        """Return the images of an index and of the indexes in it; these may lack images for other platforms."""
+        listed: list[_Listed] = []
+        for item in manifests.parse_index(raw, origin=self._origin):
+            if item.attestation or (depth and self._files.size(self._path(item.digest)) is None):
+                continue
+            own = tuple(dict.fromkeys(item.annotations[key] for key in _NAMES if key in item.annotations)) or names
+            body = self._read_blob(item.digest, _DOCUMENT_LIMIT)
+            if not manifests.is_index(body, media_type=item.media_type, origin=self._origin):
+                listed.append(_Listed(names=own, descriptor=item))
+            elif depth < 2:
+                listed += self._list_index(body, names=own, depth=depth + 1)
+        return listed
+
+    def _platform(self, descriptor: Descriptor) -> Platform:
+        if descriptor.platform is not None:
+            return descriptor.platform
+        config = manifests.parse_manifest_config(
+            self._read_blob(descriptor.digest, _DOCUMENT_LIMIT), origin=self._origin
+        )
+        return manifests.parse_config_platform(
+            self._read_blob(config.digest, manifests.CONFIG_LIMIT), origin=self._origin
+        )
+
+    def _image(self, descriptor: Descriptor) -> Image:
+        manifest = self._read_blob(descriptor.digest, _DOCUMENT_LIMIT)
+        config = manifests.parse_manifest_config(manifest, origin=self._origin)
+        image = manifests.parse_image(
+            manifest, self._read_blob(config.digest, manifests.CONFIG_LIMIT), origin=self._origin
+        )
+        for layer in image.layers:
+            if self._files.size(self._path(layer.digest)) is None:
+                raise errors.blob_missing(self._origin, str(layer.digest))
+        return image
+
+    def _list_docker_archive(self) -> list[_Listed]:
+        """Make a manifest for each image that ``manifest.json`` lists (Docker image specification 1.2)."""
+        try:
+            listed = json.loads(self._read("manifest.json", _DOCUMENT_LIMIT))
+            return [
+                self._adopt(str(item["Config"]), [str(name) for name in item["Layers"]], item.get("RepoTags") or [])
+                for item in listed
+            ]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise errors.damaged_manifest(self._origin, "manifest.json is not what `docker save` writes") from None
+
+    def _adopt(self, config_name: str, layer_names: list[str], tags: Sequence[Any]) -> _Listed:
+        for name in (config_name, *layer_names):
+            if self._files.size(name) is None:
+                raise errors.blob_missing(self._origin, name)
+        config = self._read(config_name, manifests.CONFIG_LIMIT)
+        self._aliases[sha256(config)] = config_name
+        diff_ids = [Digest.parse(text) for text in json.loads(config)["rootfs"]["diff_ids"]]
+        if len(diff_ids) != len(layer_names):
+            raise errors.damaged_manifest(
+                self._origin, f"manifest.json has {len(layer_names)} layers, the config has {len(diff_ids)} diff_ids"
+            )
+        layers = [self._adopt_layer(name, diff_id) for name, diff_id in zip(layer_names, diff_ids, strict=True)]
+        manifest = canonical_json(
+            {
+                "schemaVersion": 2,
+                "mediaType": MANIFEST,
+                "config": {"mediaType": CONFIG, "digest": str(sha256(config)), "size": len(config)},
+                "layers": [layer.descriptor() for layer in layers],
+            }
+        )
+        self._made[sha256(manifest)] = manifest
+        return _Listed(
+            names=tuple(str(tag) for tag in tags),
+            descriptor=Descriptor(media_type=MANIFEST, digest=sha256(manifest), size=len(manifest)),
+        )
+
+    def _adopt_layer(self, name: str, diff_id: Digest) -> Layer:
+        """Describe a layer's file: a plain tar's digest is its diff_id, verified when it is copied."""
+        with self._files.open(name) as file:
+            start = file.read(4)
+            if start[:2] != b"\x1f\x8b" and start != b"\x28\xb5\x2f\xfd":
+                digest, media_type = diff_id, LAYER_TAR
+            else:
+                media_type = LAYER_GZIP if start[:2] == b"\x1f\x8b" else _ZSTD_LAYER
+                hashed = hashlib.sha256(start)
+                while chunk := file.read(_CHUNK):
+                    hashed.update(chunk)
+                digest = Digest(hashed.hexdigest())
+        self._aliases[digest] = name
+        return Layer(digest=digest, diff_id=diff_id, size=self._files.size(name) or 0, media_type=media_type)
+
+
+class _Folder:
+    """Files of a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def size(self, name: str) -> int | None:
+        path = self._root / name
+        return path.stat().st_size if path.is_file() else None
+
+    def open(self, name: str) -> BinaryIO:
+        return (self._root / name).open("rb")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def open_layout(path: Path, *, scratch: Path, origin: str = "") -> DiskImages:
+    """Open the OCI layout in a folder, or an archive of either kind, compressed or not.
+
+    `scratch` is a folder for what a compressed archive unpacks to; it is gone when the result is closed.
+    """
+    origin = origin or f"{'oci' if path.is_dir() else 'archive'}:{path}"
+    if not path.exists():
+        raise errors.image_unreadable(origin, "there is no such file or folder")
+    files: _Folder | TarIndex = _Folder(path) if path.is_dir() else open_tar(path, scratch=scratch, origin=origin)
+    try:
+        return DiskImages(files, origin=origin)
+    except OSError as error:
+        files.close()
+        raise errors.image_unreadable(origin, error.strerror or str(error)) from None
+    except BaseException:
+        files.close()
+        raise
+
+
+def split_name(value: str) -> tuple[Path, str | None]:
+    """Split ``DIR:NAME`` or ``FILE:NAME``; what exists as a whole is a path, colons and all."""
+    path, colon, name = value, "", ""
+    while not Path(path).exists():
+        shorter, colon, last = path.rpartition(":")
+        if not colon or not shorter:
+            return Path(value), None
+        path, name = shorter, f"{last}:{name}" if name else last
+    return Path(path), name or None
+
+
+def _names(item: _Listed) -> tuple[str, ...]:
+    return item.names or (str(item.descriptor.digest),)
+
+
+def _same_name(own: str, wanted: str) -> bool:
+    """Compare names as people write them: ``app`` is ``docker.io/library/app:latest``."""
+    if own == wanted:
+        return True
+    try:
+        return str(parse_reference(own)) == str(parse_reference(wanted))
+    except (UsageError, StackError):
+        return False
