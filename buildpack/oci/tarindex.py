@@ -24,6 +24,7 @@ _MEMBERS_LIMIT = 100_000
 _INFLATED_LIMIT = 64 << 30
 _LINKS_LIMIT = 8
 _CHUNK = 1 << 20
+_REGULAR = (b"0", b"\0", b"7")
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "lzma", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
@@ -97,7 +98,7 @@ class TarIndex:
             else:
                 name = posixpath.normpath(pax.get("path") or long_name or header.name)
                 link = pax.get("linkpath") or long_link or header.link
-                if header.kind in b"\0007":
+                if header.kind in _REGULAR:
                     yield name, _Member(offset=offset, size=size)
                 elif header.kind == b"1":
                     yield name, _Member(offset=0, size=0, link=link)
