@@ -1,0 +1,265 @@
+"""Wording for what goes wrong between the lock and verified wheels (exit code 20)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from buildpack.errors import DependencyError, MachineError
+
+__all__ = [
+    "SourceError",
+    "ca_file",
+    "certificate",
+    "denied",
+    "link_gone",
+    "must_be_built",
+    "no_file_fits",
+    "no_such_project",
+    "not_a_page",
+    "nothing_locked",
+    "proxy",
+    "refused",
+    "source_scheme",
+    "source_variable",
+    "unhashed",
+    "unknown_marker",
+    "unknown_source",
+    "unreachable",
+    "unwritable",
+    "wrong_hash",
+    "wrong_size",
+]
+
+
+class SourceError(DependencyError):
+    """A server is out of reach or refuses: whatever else is asked of it will fail as well."""
+
+
+def _place(line: int) -> str:
+    return f"Pipfile.lock:{line}" if line else "Pipfile.lock"
+
+
+def _pinned(name: str, version: str | None) -> str:
+    return f"{name} {version}" if version else name
+
+
+def source_variable(source: str, variable: str) -> DependencyError:
+    """An index's URL names a variable that is not set."""
+    return SourceError(
+        f"the index {source!r} needs the variable {variable}",
+        why=f"Its URL in Pipfile.lock holds ${{{variable}}}, and {variable} is not set.",
+        hint=f"set {variable} in the environment of the build (in a pipeline, as a secret), and build again.",
+    )
+
+
+def source_scheme(source: str, url: str) -> DependencyError:
+    """An index's URL is not http or https; `url` holds no login."""
+    return SourceError(
+        f"the index {source!r} is not on the web",
+        why=f"Its URL in Pipfile.lock is {url!r}; deploy asks indexes over http and https.",
+        hint="name an index with an http(s) URL in Pipfile, run `deploy lock`, and build again.",
+    )
+
+
+def unknown_source(name: str, source: str, sources: Sequence[str], line: int) -> DependencyError:
+    """A package names an index that the lock does not define."""
+    return DependencyError(
+        f"{name} comes from an index that Pipfile.lock does not define",
+        why=f"Its entry ({_place(line)}) names the index {source!r}; the lock's sources are {_list(sources)}.",
+        hint=f"add a [[source]] with name = {source!r} to Pipfile, run `deploy lock`, and build again.",
+    )
+
+
+def unhashed(name: str, version: str | None, weak: Sequence[str], line: int) -> DependencyError:
+    """A package has no hash, or none that is strong enough."""
+    has = f"only {_list(weak)} hashes, which can be forged" if weak else "no hash"
+    return DependencyError(
+        f"{_pinned(name, version)} cannot be verified",
+        why=f"Its entry in Pipfile.lock ({_place(line)}) has {has}; whatever an index serves would be installed.",
+        hint="run `deploy lock`, commit Pipfile.lock, and build again.",
+    )
+
+
+def unknown_marker(name: str, marker: str, line: int) -> DependencyError:
+    """A marker that does not parse."""
+    return DependencyError(
+        f"the marker of {name} cannot be read",
+        why=f"{_place(line)} holds {marker!r}, which is no environment marker (PEP 508).",
+        hint="mend the entry in Pipfile, run `deploy lock`, and build again.",
+    )
+
+
+def unreachable(url: str, reason: str, attempts: int) -> DependencyError:
+    """A server that did not answer in several attempts; `url` holds no login."""
+    times = "once" if attempts == 1 else f"{attempts} times"
+    return SourceError(
+        f"{_host(url)} cannot be reached",
+        why=f"{url} was asked for {times}; the last time: {reason}.",
+        hint="check the network and the index's status page, and build again: what was fetched is kept.",
+    )
+
+
+def refused(url: str, reason: str) -> DependencyError:
+    """A server that refused, in a way that no patience helps."""
+    return SourceError(
+        f"{_host(url)} refused a request",
+        why=f"{url} answered: {reason}.",
+        hint="open the address in a browser, or ask whoever runs the index.",
+    )
+
+
+def certificate(url: str, reason: str) -> DependencyError:
+    """A server whose certificate is not trusted."""
+    return SourceError(
+        f"the certificate of {_host(url)} is not trusted",
+        why=f"{url}: {reason}.",
+        hint="where a company's own authority signs certificates, name its file in REQUESTS_CA_BUNDLE.",
+    )
+
+
+def ca_file(variable: str, path: str) -> DependencyError:
+    """A variable names a file of certificates that cannot be read."""
+    return SourceError(
+        f"the certificates of {variable} cannot be read",
+        why=f"{variable} is {path!r}, which is missing or holds no PEM certificates.",
+        hint=f"correct {variable}, or unset it to use the usual authorities.",
+    )
+
+
+def proxy(url: str) -> DependencyError:
+    """The proxy does not work."""
+    return SourceError(
+        "the proxy cannot be reached",
+        why=f"{url} is asked for through the proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names, and that fails.",
+        hint=f"correct the variable, or list {_host(url)} in NO_PROXY.",
+    )
+
+
+def denied(name: str, url: str, status: int, *, logged_in: bool, source: str) -> DependencyError:
+    """An index wants a login, or another one."""
+    why = (
+        f"{url} answered HTTP {status} to the login that was sent."
+        if logged_in
+        else f"{url} answered HTTP {status}, and no login is known for it."
+    )
+    return SourceError(
+        f"{_host(url)} does not let us read {name}",
+        why=why,
+        hint=f"put ${{USER}}:${{PASSWORD}}@ into the URL of the source {source!r} in Pipfile and set both variables, "
+        f"or add {_host(url)} to ~/.netrc.",
+    )
+
+
+def not_a_page(url: str, reason: str) -> DependencyError:
+    """What an index serves is no page of an index."""
+    return SourceError(
+        f"{_host(url)} is no package index",
+        why=f"{url} is not a page as PEP 503 or PEP 691 describe it: {reason}.",
+        hint="check the URL of the source in Pipfile: it mostly ends in /simple.",
+    )
+
+
+def no_such_project(name: str, line: int, urls: Sequence[str]) -> DependencyError:
+    """No index knows a package."""
+    return DependencyError(
+        f"no index has {name}",
+        why=f"{_place(line)} locks it; not found: {_list(urls)}.",
+        hint="if it comes from a private index, add that to Pipfile as a [[source]], run `deploy lock`, and build again.",
+    )
+
+
+def nothing_locked(name: str, version: str | None, line: int, offered: Sequence[str]) -> DependencyError:
+    """The index has files of this version, none with a locked hash."""
+    has = (
+        f"It has other files of this version: {_few(offered)}." if offered else "It has no file of this version at all."
+    )
+    return DependencyError(
+        f"no file of {_pinned(name, version)} has a hash that Pipfile.lock allows",
+        why=f"The index knows {name}, but none of its files has a hash of {_place(line)}. {has}",
+        hint="if the release was removed or uploaded anew, run `deploy lock`, commit Pipfile.lock, and build again.",
+    )
+
+
+def no_file_fits(
+    name: str,
+    version: str | None,
+    target: str,
+    misfits: Mapping[str, Sequence[str]],
+    *,
+    unlocked: Sequence[str] = (),
+    instead: str | None = None,
+    line: int = 0,
+) -> DependencyError:
+    """Locked files exist and none can be installed on the stack; `misfits` are file names by reason."""
+    lines = [f"The stack is {target}. Pipfile.lock allows ({_place(line)}):"]
+    lines += [f"  {reason}: {_few(files)}" for reason, files in misfits.items()]
+    if unlocked:
+        lines += [f"The index has what would fit, but its hash is not locked: {_few(unlocked)}."]
+    hint = "lock a version that has a wheel for this stack (`deploy lock`), or choose another stack or Python."
+    if unlocked:
+        hint = "run `deploy lock`, commit Pipfile.lock, and build again."
+    if instead:
+        hint = f"replace {name} by {instead} in Pipfile: it has the wheels. Then run `deploy lock`, and build again."
+    return DependencyError(f"no file of {_pinned(name, version)} fits the stack", why="\n".join(lines), hint=hint)
+
+
+def must_be_built(name: str, version: str | None, sdist: str | None) -> DependencyError:
+    """A package has no wheel, and nothing here may build one."""
+    what = f"only as {sdist}, an archive of sources" if sdist else "as sources, not on an index"
+    return DependencyError(
+        f"{_pinned(name, version)} has no wheel for the stack",
+        why=f"It is locked {what}, and this build makes no wheels.",
+        hint="lock a version that has a wheel, or build on a machine like the stack.",
+    )
+
+
+def wrong_hash(name: str, filename: str, url: str, expected: str, found: str) -> DependencyError:
+    """What was downloaded is not what was locked."""
+    return DependencyError(
+        f"{filename} is not the file that was locked",
+        why=f"{url}\nshould have {expected}\nbut has     {found}",
+        hint=f"something between here and the index changed it, or {name} was uploaded anew. "
+        "Do not work around this: find out who did.",
+    )
+
+
+def wrong_size(filename: str, url: str, expected: int, found: int) -> DependencyError:
+    """The index says one size of a file and serves another (its hash is right)."""
+    return SourceError(
+        f"the index is wrong about the size of {filename}",
+        why=f"{url} should have {expected} bytes and has {found}.",
+        hint="tell whoever runs the index; `deploy build --no-cache` asks it again.",
+    )
+
+
+def link_gone(name: str, url: str) -> DependencyError:
+    """A file that was found before is gone from its address and from the index."""
+    return SourceError(
+        f"the file of {name} is gone",
+        why=f"{url} is no longer served, and the index does not list the file.",
+        hint="run `deploy lock`, commit Pipfile.lock, and build again.",
+    )
+
+
+def unwritable(path: str, reason: str) -> MachineError:
+    """The store cannot take a download."""
+    return MachineError(
+        "a download cannot be stored",
+        why=f"{path}: {reason}.",
+        hint="make room there, or let DEPLOY_HOME name another folder.",
+    )
+
+
+def _host(url: str) -> str:
+    return url.partition("://")[2].partition("/")[0] or url
+
+
+def _list(items: Iterable[str]) -> str:
+    texts = [str(item) for item in items]
+    return ", ".join(texts) if texts else "none"
+
+
+def _few(items: Sequence[str], limit: int = 4) -> str:
+    shown = list(items[:limit])
+    rest = len(items) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest else "")

@@ -1,0 +1,147 @@
+"""Which of the files that an index offers is installed on a target, and why the others are not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from buildpack.python.simple import IndexFile, canonical_name
+from buildpack.python.target import Target
+
+__all__ = ["WheelName", "best_wheel", "file_version", "is_sdist", "misfits", "parse_wheel_name", "requires_python_fits"]
+
+_SDIST = re.compile(r"\.(tar\.gz|zip|tar\.bz2|tgz|tar\.xz)$")
+_BUILD = re.compile(r"(\d+)(.*)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WheelName:
+    """A wheel's file name, taken apart (binary distribution format, "File name convention")."""
+
+    name: str
+    version: str
+    build: tuple[int, str]
+    pythons: tuple[str, ...]
+    abis: tuple[str, ...]
+    platforms: tuple[str, ...]
+
+    def tags(self) -> Iterable[str]:
+        """Return the tags that the compressed ones stand for."""
+        return (f"{p}-{a}-{o}" for p in self.pythons for a in self.abis for o in self.platforms)
+
+
+def parse_wheel_name(filename: str) -> WheelName | None:
+    """Take a wheel's name apart, old and sloppy ones as well; None if it is none."""
+    stem, dot, extension = filename.rpartition(".")
+    parts = stem.split("-")
+    if not dot or extension.lower() != "whl" or len(parts) not in {5, 6}:
+        return None
+    build = _BUILD.fullmatch(parts[2]) if len(parts) == 6 else None
+    if len(parts) == 6 and build is None:
+        return None
+    pythons, abis, platforms = (tuple(part.lower().split(".")) for part in parts[-3:])
+    return WheelName(
+        name=canonical_name(parts[0]),
+        version=parts[1].replace("_", "-"),
+        build=(int(build[1]), build[2]) if build else (0, ""),
+        pythons=pythons,
+        abis=abis,
+        platforms=platforms,
+    )
+
+
+def is_sdist(filename: str) -> bool:
+    """Tell whether a file is an archive of sources."""
+    return _SDIST.search(filename) is not None
+
+
+def file_version(filename: str, name: str) -> str | None:
+    """Read the version out of a file's name, for `name` in canonical form; None for other projects' files."""
+    if wheel := parse_wheel_name(filename):
+        return wheel.version if wheel.name == name else None
+    stem = _SDIST.sub("", filename)
+    if stem == filename:
+        return None
+    # The name may hold dashes, in older files, and so may the version: try each.
+    for match in re.finditer("-", stem):
+        if canonical_name(stem[: match.start()]) == name:
+            return stem[match.end() :]
+    return None
+
+
+def best_wheel(files: Iterable[IndexFile], target: Target) -> IndexFile | None:
+    """Choose as pip does: the best tag, then the highest build number; then the name, so that order is no matter."""
+    ranked = []
+    for file in files:
+        wheel = parse_wheel_name(file.filename)
+        rank = _rank(wheel, target) if wheel else None
+        if wheel is not None and rank is not None and requires_python_fits(file.requires_python, target):
+            ranked.append((-rank, wheel.build, file.filename, file))
+    return max(ranked, key=lambda each: each[:3])[3] if ranked else None
+
+
+@lru_cache(maxsize=4)
+def _order(target: Target) -> Mapping[str, int]:
+    return {tag: index for index, tag in enumerate(target.tags)}
+
+
+def _rank(wheel: WheelName, target: Target) -> int | None:
+    order = _order(target)
+    return min((order[tag] for tag in wheel.tags() if tag in order), default=None)
+
+
+@lru_cache(maxsize=1024)
+def requires_python_fits(specifier: str, target: Target) -> bool:
+    """Tell whether a file's Requires-Python allows the target; one that cannot be read does, as in pip."""
+    if not specifier:
+        return True
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        return SpecifierSet(specifier).contains(target.version, prereleases=True)
+    except InvalidSpecifier:
+        return True
+
+
+def misfits(files: Sequence[IndexFile], target: Target) -> dict[str, list[str]]:
+    """Group files that do not fit by the reason, most telling first."""
+    reasons: dict[str, list[str]] = {}
+    for file in sorted(files, key=lambda each: each.filename):
+        reasons.setdefault(_misfit(file, target), []).append(file.filename)
+    return dict(sorted(reasons.items(), key=lambda item: (_telling(item[0]), item[0])))
+
+
+def _telling(reason: str) -> int:
+    order = ("for a newer", "for another libc", "needs Python", "for another Python", "for another machine")
+    return next((index for index, start in enumerate(order) if reason.startswith(start)), len(order))
+
+
+def _misfit(file: IndexFile, target: Target) -> str:
+    wheel = parse_wheel_name(file.filename)
+    if wheel is None:
+        return "no wheel, nor an archive of sources"
+    if not requires_python_fits(file.requires_python, target):
+        return f"needs Python {file.requires_python}"
+    if _platforms(target).isdisjoint(wheel.platforms):
+        return _platform_misfit(wheel.platforms, target)
+    return "for another Python"
+
+
+@lru_cache(maxsize=4)
+def _platforms(target: Target) -> frozenset[str]:
+    return frozenset(tag.split("-")[2] for tag in target.tags)
+
+
+def _platform_misfit(platforms: Sequence[str], target: Target) -> str:
+    name, major, minor = target.libc
+    ours = [platform for platform in platforms if platform.endswith(f"_{target.machine}")]
+    wanted, other, other_name = (
+        ("musllinux", "manylinux", "glibc") if name == "musl" else ("manylinux", "musllinux", "musl")
+    )
+    if any(platform.startswith(wanted) for platform in ours):
+        return f"for a newer {name} than {major}.{minor}"
+    if any(platform.startswith(other) for platform in ours):
+        return f"for another libc ({other_name})"
+    return "for another machine or system"

@@ -1,0 +1,172 @@
+"""Sources of packages with their secrets taken out: what may be shown and stored, and what may not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from buildpack.errors import python as errors
+
+if TYPE_CHECKING:
+    from buildpack.app.lockfile import Source
+
+__all__ = [
+    "Login",
+    "Secret",
+    "SourceUrl",
+    "netrc_login",
+    "open_source",
+    "open_sources",
+    "redact",
+    "split_login",
+    "without_secrets",
+]
+
+_VARIABLE = re.compile(r"\$(?:\{(?P<braced>[^}]*)\}|(?P<bare>[A-Za-z_][A-Za-z0-9_]*))")
+_PYPI = re.compile(r"https?://(?:[a-z0-9-]+\.)*pypi(?:\.python)?\.org/simple/?", re.IGNORECASE)
+_OLD_PYPI = re.compile(r"https?://pypi\.python\.org(?=/|$)", re.IGNORECASE)
+_USERINFO = re.compile(r"(?<=://)[^/?#\s'\"]*@")
+
+
+class Secret:
+    """A text that prints as ``[redacted]``; `reveal` gives it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text itself, to be sent and never shown."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "[redacted]"
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """A user (a secret too: tokens are often sent as the user) and a password."""
+
+    user: Secret
+    password: Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceUrl:
+    """A source of the lock, ready to ask: `url` ends with a slash and holds no login."""
+
+    name: str
+    url: str
+    login: Login | None
+    verify: bool
+
+
+def open_sources(sources: Iterable[Source], environ: Mapping[str, str]) -> tuple[SourceUrl, ...]:
+    """Open each source, in their order."""
+    return tuple(open_source(source, environ) for source in sources)
+
+
+def open_source(source: Source, environ: Mapping[str, str]) -> SourceUrl:
+    """Expand ``${VAR}``, split off the login, and let PIPENV_PYPI_MIRROR stand in for pypi.org.
+
+    Raises DependencyError for a variable that is not set and for a scheme other than http(s).
+    """
+    raw = _OLD_PYPI.sub("https://pypi.org", source.url.strip())
+    mirror = environ.get("PIPENV_PYPI_MIRROR", "")
+    if mirror and _PYPI.fullmatch(raw):
+        raw = mirror
+    url, login = _expand(raw, source.name, environ)
+    if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
+        raise errors.source_scheme(source.name, url)
+    return SourceUrl(name=source.name, url=url.rstrip("/") + "/", login=login, verify=source.verify_ssl)
+
+
+def _expand(raw: str, source: str, environ: Mapping[str, str]) -> tuple[str, Login | None]:
+    """Expand the login apart from the rest, so that a password may hold ``/``, ``@`` and ``:``."""
+
+    def expand(text: str) -> str:
+        return _expand_variables(text, source, environ)
+
+    scheme, separator, rest = raw.partition("://")
+    authority, slash, path = rest.partition("/")
+    userinfo, at, host = authority.rpartition("@")
+    if not separator or not at:
+        return split_login(expand(raw))
+    user, colon, password = userinfo.partition(":")
+    user, password = expand(user), expand(password)
+    if not colon:  # ${CREDENTIALS}@host, where the variable holds both
+        user, _, password = user.partition(":")
+    login = Login(user=Secret(unquote(user)), password=Secret(unquote(password)))
+    return expand(f"{scheme}://{host}{slash}{path}"), login
+
+
+def _expand_variables(text: str, source: str, environ: Mapping[str, str]) -> str:
+    def value(match: re.Match[str]) -> str:
+        braced, bare = match["braced"], match["bare"]
+        if braced is None:
+            # As pipenv does (os.path.expandvars): a "$" before no variable's name stays a "$".
+            return environ.get(bare, match[0])
+        if braced not in environ:
+            raise errors.source_variable(source, braced)
+        return environ[braced]
+
+    return _VARIABLE.sub(value, text)
+
+
+def split_login(url: str) -> tuple[str, Login | None]:
+    """Take ``user:password@`` out of a URL."""
+    parts = urlsplit(url)
+    userinfo, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url, None
+    user, _, password = userinfo.partition(":")
+    login = Login(user=Secret(unquote(user)), password=Secret(unquote(password)))
+    return urlunsplit(parts._replace(netloc=host)), login
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL without its login, query and fragment: a signed link's signature is in its query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def redact(text: str, secrets: Iterable[Secret] = ()) -> str:
+    """Replace logins in URLs, and these secrets wherever they stand, by ``[redacted]``."""
+    text = _USERINFO.sub("[redacted]@", text)
+    # The longest first: one secret may be part of another.
+    for secret in sorted({each.reveal() for each in secrets if each}, key=lambda each: (-len(each), each)):
+        text = text.replace(secret, "[redacted]")
+    return text
+
+
+def netrc_login(host: str, environ: Mapping[str, str]) -> Login | None:
+    """Look a host up in the file of NETRC, else in ``~/.netrc``; a damaged file counts as none, as in requests."""
+    import netrc
+
+    home = environ.get("HOME", "")
+    candidates = [environ["NETRC"]] if environ.get("NETRC") else [f"{home}/.netrc", f"{home}/_netrc"] if home else []
+    for candidate in candidates:
+        if not Path(candidate).is_file():
+            continue
+        try:
+            found = netrc.netrc(candidate).authenticators(host)
+        except (netrc.NetrcParseError, OSError):
+            return None
+        if found:
+            return Login(user=Secret(found[0] or ""), password=Secret(found[2] or ""))
+        return None
+    return None

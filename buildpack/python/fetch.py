@@ -1,0 +1,284 @@
+"""Downloads: in parallel, verified, into the store's folder ``wheels`` as ``<sha256>/<file name>``.
+
+A file stands under that name only after its hash was right, so a file that is there is a verified one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Self
+
+from buildpack.errors import python as errors
+from buildpack.python.http import Client, CutError, DeniedError, NotFoundError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from types import TracebackType
+
+    import requests
+
+    from buildpack.python.credentials import SourceUrl
+    from buildpack.python.simple import IndexFile
+
+__all__ = ["Downloads", "LockedFile", "Progress", "WheelFile", "fetch_file", "probe_file", "stored_path"]
+
+CHUNK = 1 << 18
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedFile:
+    """A file that the lock allows, on an index: values for JSON, and no secret among them.
+
+    `name` is canonical; `url` lacks login and query; `source` is the index's name in the lock;
+    `sha256` is in hexadecimal, `size` in bytes; `yanked` is the index's reason, None for no.
+    """
+
+    name: str
+    version: str
+    filename: str
+    url: str
+    sha256: str
+    size: int
+    source: str
+    yanked: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WheelFile(LockedFile):
+    """The wheel that serves a locked package on a target. A wheel built here has no `url`."""
+
+
+Progress = Callable[[LockedFile, int, int], None]
+"""Called from several threads with the file, the bytes that are here, and its size."""
+
+
+class _StoppedError(Exception):
+    """The build ends; nobody waits for this download."""
+
+
+def stored_path(folder: Path, file: LockedFile) -> Path | None:
+    """Return where a file stands in the folder, if it does, with the right size."""
+    path = folder / file.sha256 / file.filename
+    with suppress(OSError):
+        if path.stat().st_size == file.size:
+            return path
+    return None
+
+
+def fetch_file(
+    file: LockedFile,
+    client: Client,
+    folder: Path,
+    *,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> Path:
+    """Return the verified file's path, downloading it where the folder lacks it.
+
+    Raises DependencyError when it cannot be had or is not what was locked, MachineError when it cannot be written.
+    """
+    if path := stored_path(folder, file):
+        return path
+    if not file.url:
+        raise errors.link_gone(file.name, file.filename)
+    source = _source(client, file.source)
+
+    def consume(response: requests.Response) -> Path:
+        with _partial(folder) as out:
+            watch = (lambda done: progress(file, done, file.size)) if progress else None
+            digests, size = _copy(response, out, {"sha256"}, watch=watch, stop=stop)
+            if digests["sha256"] != file.sha256:
+                raise errors.wrong_hash(
+                    file.name, file.filename, file.url, f"sha256:{file.sha256}", f"sha256:{digests['sha256']}"
+                )
+            if size != file.size:
+                raise errors.wrong_size(file.filename, file.url, file.size, size)
+            return _keep(out, folder, file.sha256, file.filename)
+
+    try:
+        return client.get(file.url, consume, source=source)
+    except (NotFoundError, DeniedError):
+        # Remembered links go stale, and a signed one is never remembered in full.
+        _find_again(file, client, source)
+        try:
+            return client.get(file.url, consume, source=source)
+        except NotFoundError:
+            raise errors.link_gone(file.name, file.url) from None
+        except DeniedError as error:
+            raise errors.denied(
+                file.filename, file.url, error.status, logged_in=error.logged_in, source=file.source
+            ) from None
+
+
+def _source(client: Client, name: str) -> SourceUrl | None:
+    return next((source for source in client.sources if source.name == name), None)
+
+
+def _find_again(file: LockedFile, client: Client, source: SourceUrl | None) -> None:
+    """Read the index's page anew, so that the client learns the file's signed link."""
+    from buildpack.python.simple import fetch_files
+
+    if source is None:
+        return
+    with suppress(NotFoundError, DeniedError):
+        for offered in fetch_files(client, source, file.name, wanted={file.sha256}):
+            client.hide(offered.link)
+
+
+def probe_file(
+    offered: IndexFile, client: Client, folder: Path, locked: Mapping[str, Collection[str]], source: SourceUrl
+) -> tuple[str, int] | None:
+    """Download a file whose sha256 or size the index does not say.
+
+    Returns its sha256 and size, and keeps the file, if one of the `locked` hashes (by algorithm) is its; else None.
+    """
+
+    def consume(response: requests.Response) -> tuple[str, int] | None:
+        with _partial(folder) as out:
+            digests, size = _copy(response, out, {"sha256", *locked})
+            if not any(digests[algorithm] in hashes for algorithm, hashes in locked.items()):
+                return None
+            _keep(out, folder, digests["sha256"], offered.filename)
+            return digests["sha256"], size
+
+    return client.get(client.hide(offered.link), consume, source=source)
+
+
+def _copy(
+    response: requests.Response,
+    out: IO[bytes],
+    algorithms: Collection[str],
+    *,
+    watch: Callable[[int], None] | None = None,
+    stop: threading.Event | None = None,
+) -> tuple[dict[str, str], int]:
+    """Copy a body and hash it meanwhile. Raises CutError where it ends early."""
+    from urllib3.exceptions import HTTPError
+
+    hashers = {algorithm: hashlib.new(algorithm) for algorithm in algorithms}
+    done = 0
+    try:
+        # As it came: some servers call a .tar.gz "Content-Encoding: gzip".
+        for chunk in response.raw.stream(CHUNK, decode_content=False):
+            if stop is not None and stop.is_set():
+                raise _StoppedError
+            for hasher in hashers.values():
+                hasher.update(chunk)
+            _write(out, chunk)
+            done += len(chunk)
+            if watch:
+                watch(done)
+    except HTTPError:
+        raise CutError from None
+    promised = response.headers.get("Content-Length", "")
+    if promised.isdecimal() and done < int(promised):
+        raise CutError
+    return {algorithm: hasher.hexdigest() for algorithm, hasher in hashers.items()}, done
+
+
+def _write(out: IO[bytes], chunk: bytes) -> None:
+    try:
+        out.write(chunk)
+    except OSError as error:
+        raise errors.unwritable(str(out.name), error.strerror or "it cannot be written") from None
+
+
+@contextmanager
+def _partial(folder: Path) -> Iterator[IO[bytes]]:
+    """Open a file of its own for a download; it goes away unless `_keep` renamed it."""
+    import tempfile
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        out = tempfile.NamedTemporaryFile(dir=folder, prefix=".partial-", delete=False)  # noqa: SIM115  below
+    except OSError as error:
+        raise errors.unwritable(str(folder), error.strerror or "it cannot be written") from None
+    try:
+        with out:
+            yield out
+    finally:
+        Path(out.name).unlink(missing_ok=True)
+
+
+def _keep(out: IO[bytes], folder: Path, sha256: str, filename: str) -> Path:
+    place = folder / sha256 / filename
+    try:
+        out.flush()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Path(out.name).chmod(0o644)
+        Path(out.name).replace(place)
+    except OSError as error:
+        raise errors.unwritable(str(place), error.strerror or "it cannot be written") from None
+    return place
+
+
+class Downloads:
+    """Fetches files in the background, several at a time; a context manager.
+
+    Leaving it on an error stops what is under way.
+    """
+
+    def __init__(self, client: Client, folder: Path, *, jobs: int = 8, progress: Progress | None = None) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        self._client = client
+        self._folder = folder
+        self._progress = progress
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="download")
+        self._futures: dict[str, Future[Path]] = {}
+        self._files: dict[str, LockedFile] = {}
+        self._failure: BaseException | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._stop.set()
+        self._pool.shutdown(wait=True, cancel_futures=kind is not None)
+
+    def start(self, file: LockedFile) -> None:
+        """Begin to fetch a file; a second call for the same file does nothing."""
+        with self._lock:
+            if file.sha256 not in self._futures:
+                self._files[file.sha256] = file
+                self._futures[file.sha256] = self._pool.submit(self._fetch, file)
+
+    def _fetch(self, file: LockedFile) -> Path:
+        try:
+            return fetch_file(file, self._client, self._folder, progress=self._progress, stop=self._stop)
+        except BaseException as error:
+            with self._lock:
+                self._failure = self._failure or error
+            self._stop.set()  # one failure fails the build: the others need not go on
+            raise
+
+    def path(self, file: LockedFile) -> Path:
+        """Wait for a file and return its path; starts it where nobody did."""
+        self.start(file)
+        return self._result(self._futures[file.sha256])
+
+    def finished(self) -> Iterator[tuple[LockedFile, Path]]:
+        """Yield what was started, as it comes. Raises the first failure."""
+        from concurrent.futures import as_completed
+
+        started = {future: self._files[sha256] for sha256, future in self._futures.items()}
+        for future in as_completed(started):
+            yield started[future], self._result(future)
+
+    def _result(self, future: Future[Path]) -> Path:
+        try:
+            return future.result()
+        except _StoppedError:
+            # Another download failed first: its error is the one to tell.
+            assert self._failure is not None
+            raise self._failure from None

@@ -1,0 +1,326 @@
+"""Asking indexes over HTTP: one pool of connections, logins by origin, and patience with busy servers.
+
+Nothing is read from the process's environment but from the mapping that is passed in; requests' own
+reading of it (`trust_env`) is off, and so is its netrc lookup.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from urllib.parse import quote, urlsplit
+
+from buildpack.errors import python as errors
+from buildpack.python.credentials import (
+    Login,
+    Secret,
+    SourceUrl,
+    netrc_login,
+    open_sources,
+    split_login,
+    without_secrets,
+)
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import requests
+
+    from buildpack.app.lockfile import Source
+
+__all__ = ["Client", "CutError", "DeniedError", "NotFoundError"]
+
+T = TypeVar("T")
+
+ATTEMPTS = 5
+RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 524})
+LONGEST_WAIT = 60.0
+"""Seconds; a Retry-After beyond that ends in the error, not in a build that hangs."""
+_PORTS = {"http": 80, "https": 443}
+
+Origin = tuple[str, str, int]
+
+
+class NotFoundError(Exception):
+    """The server has no such page (404 or 410): the caller may know another place."""
+
+
+class DeniedError(Exception):
+    """The server wants a login, or another one (401 or 403)."""
+
+    def __init__(self, status: int, *, logged_in: bool) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+        self.logged_in = logged_in
+
+
+class CutError(Exception):
+    """A body ended early; raised by those who read it, so that the request is made again."""
+
+
+class Client:
+    """Gets URLs from a lock's sources and beyond; owns the connections, which all threads share.
+
+    `environ` supplies the variables in the sources' URLs, proxies, netrc and certificates. A context manager.
+    Raises DependencyError for a source that cannot be opened.
+    """
+
+    def __init__(
+        self,
+        sources: Iterable[Source],
+        environ: Mapping[str, str],
+        *,
+        connections: int = 32,
+        timeout: tuple[float, float] = (10.0, 60.0),
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.sources = open_sources(sources, environ)
+        self._environ = environ
+        self._connections = connections
+        self._timeout = timeout
+        self._sleep = sleep
+        self._now = now
+        self._lock = threading.Lock()
+        self._session: requests.Session | None = None
+        self._learnt: dict[Origin, Login] = {}
+        self._netrc: dict[str, Login | None] = {}
+        self._links: dict[str, Secret] = {}
+        self._unverified = {_origin(source.url) for source in self.sources if not source.verify}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """Everything that must not be shown, as it stands and as it is quoted in a URL."""
+        logins = [source.login for source in self.sources] + [*self._learnt.values(), *self._netrc.values()]
+        texts: list[str] = []
+        for login in filter(None, logins):
+            # A user is a secret where no password follows: then it is a token.
+            texts += [login.password.reveal() or login.user.reveal()]
+        return tuple(Secret(each) for text in texts if text for each in dict.fromkeys((text, quote(text, safe=""))))
+
+    def hide(self, link: str) -> str:
+        """Return a link's showable form, and remember the rest (login, signature) for `get` on this client."""
+        url, login = split_login(link)
+        if login is not None:
+            self._learnt[_origin(url)] = login
+        shown = without_secrets(url)
+        if urlsplit(url).query:
+            self._links[shown] = Secret(url)
+        return shown
+
+    def knows(self, shown: str) -> bool:
+        """Tell whether `hide` kept a signed form of this link."""
+        return shown in self._links
+
+    def get(
+        self,
+        url: str,
+        consume: Callable[[requests.Response], T],
+        *,
+        source: SourceUrl | None = None,
+        method: str = "GET",
+        accept: str = "*/*",
+        encoding: str = "identity",
+    ) -> T:
+        """Ask for a URL as `hide` gave it and return what `consume` makes of the response.
+
+        `consume` is called again from the start when the connection is cut, with waits that double.
+        Raises NotFoundError, DeniedError, or DependencyError.
+        """
+        from requests import exceptions
+
+        link = self._links[url].reveal() if url in self._links else url
+        headers = {"Accept": accept, "Accept-Encoding": encoding}
+        for attempt in range(1, ATTEMPTS + 1):
+            asked = None
+            try:
+                with self._send(method, link, headers, source) as response:
+                    if response.status_code < 400:
+                        return consume(response)
+                    reason = f"HTTP {response.status_code}"
+                    asked = self._judge(url, response)
+            except exceptions.SSLError as error:
+                if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                    raise errors.certificate(url, _certificate_reason(error)) from None
+                reason = "the TLS connection failed"
+            except (exceptions.ProxyError, exceptions.InvalidProxyURL):
+                raise errors.proxy(url) from None
+            except exceptions.Timeout:
+                reason = "no answer in time"
+            except (
+                exceptions.ConnectionError,
+                exceptions.ChunkedEncodingError,
+                exceptions.ContentDecodingError,
+                CutError,
+            ) as error:
+                reason = _connection_reason(error)
+            except (exceptions.TooManyRedirects, exceptions.InvalidURL, exceptions.InvalidSchema):
+                raise errors.refused(url, "it redirects in a circle, or to what is no http(s) address") from None
+            if attempt < ATTEMPTS and (asked or 0.0) <= LONGEST_WAIT:
+                self._sleep(asked if asked is not None else _backoff(attempt))
+                continue
+            raise errors.unreachable(url, reason, attempt)
+        raise AssertionError("unreachable")
+
+    def _judge(self, url: str, response: requests.Response) -> float | None:
+        """Return the seconds a busy server asks for; raise on what no patience helps."""
+        status = response.status_code
+        if status in {404, 410}:
+            raise NotFoundError
+        if status in {401, 403}:
+            raise DeniedError(status, logged_in="Authorization" in response.request.headers)
+        if status not in RETRIED:
+            raise errors.refused(url, f"HTTP {status} {response.reason or ''}".rstrip())
+        return _retry_after(response.headers.get("Retry-After", ""), self._now())
+
+    def _send(self, method: str, url: str, headers: Mapping[str, str], source: SourceUrl | None) -> requests.Response:
+        session = self._connected()
+        login = self._login(url, source)
+        return session.request(
+            method, url, headers=dict(headers), auth=_basic(login) if login else None,
+            timeout=self._timeout, allow_redirects=True,
+        )  # fmt: skip
+
+    def _login(self, url: str, source: SourceUrl | None = None) -> Login | None:
+        origin = _origin(url)
+        if source is not None and source.login is not None and _origin(source.url) == origin:
+            return source.login
+        if origin in self._learnt:
+            return self._learnt[origin]
+        for known in self.sources:
+            if known.login is not None and _origin(known.url) == origin:
+                return known.login
+        host = origin[1]
+        if host not in self._netrc:
+            self._netrc[host] = netrc_login(host, self._environ)
+        return self._netrc[host]
+
+    def proxies(self, url: str) -> dict[str, str]:
+        """Return the proxies for a URL as requests wants them; none where ``no_proxy`` says so."""
+        from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # missing in typeshed
+
+        def variable(name: str) -> str:
+            return self._environ.get(name, "") or self._environ.get(name.upper(), "")
+
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+        if proxy_bypass_environment(host, {"no": variable("no_proxy")}):
+            return {}
+        address = variable(f"{parts.scheme}_proxy") or variable("all_proxy")
+        return {parts.scheme: address} if address else {}
+
+    def _connected(self) -> requests.Session:
+        with self._lock:
+            if self._session is None:
+                self._session = self._connect()
+            return self._session
+
+    def _connect(self) -> requests.Session:
+        import requests
+        from requests.cookies import RequestsCookieJar
+
+        from buildpack.python.connect import adapter
+
+        client = self
+        if self._unverified:
+            import urllib3
+
+            # The build says it once, by name of the source; urllib3 would for each connection.
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+
+        class Session(requests.Session):
+            """Chooses login and proxy anew for each redirect's target."""
+
+            def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+                prepared_request.headers.pop("Authorization", None)
+                login = client._login(str(prepared_request.url))
+                if login is not None:
+                    _basic(login)(prepared_request)
+
+            def rebuild_proxies(self, prepared_request: requests.PreparedRequest, proxies: Any) -> Any:
+                return super().rebuild_proxies(  # type: ignore[no-untyped-call]
+                    prepared_request, client.proxies(str(prepared_request.url))
+                )
+
+        session = Session()
+        session.trust_env = False
+        session.headers["User-Agent"] = "deploy"
+        session.cookies = _no_cookies(RequestsCookieJar())
+        connections = adapter(self._environ, self._connections, lambda url: _origin(url) not in self._unverified)
+        session.mount("http://", connections)
+        session.mount("https://", connections)
+        return session
+
+
+def _basic(login: Login) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
+    """Make a requests hook that sends a login (RFC 7617, in UTF-8)."""
+    from base64 import b64encode
+
+    def authorise(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        pair = f"{login.user.reveal()}:{login.password.reveal()}".encode()
+        request.headers["Authorization"] = f"Basic {b64encode(pair).decode()}"
+        return request
+
+    return authorise
+
+
+def _no_cookies(jar: Any) -> Any:
+    from http.cookiejar import DefaultCookiePolicy
+
+    jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return jar
+
+
+def _origin(url: str) -> Origin:
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)
+
+
+def _backoff(attempt: int) -> float:
+    """Return 0.5, 1, 2, 4 seconds, each up to a quarter longer so that many builds do not return at once."""
+    return 0.5 * 2.0 ** (attempt - 1) * (1 + random.random() / 4)  # noqa: S311  nothing secret in a wait
+
+
+def _retry_after(value: str, now: float) -> float | None:
+    """Read a Retry-After header (RFC 9110, section 10.2.3): seconds, or a date."""
+    from email.utils import parsedate_to_datetime
+
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (TypeError, ValueError):
+        return None
+
+
+def _connection_reason(error: Exception) -> str:
+    text = str(error)
+    if "Name or service not known" in text or "NameResolutionError" in text or "getaddrinfo" in text:
+        return "its name cannot be resolved"
+    if "Connection refused" in text:
+        return "it refused the connection"
+    return "the connection was cut"
+
+
+def _certificate_reason(error: Exception) -> str:
+    import re
+
+    match = re.search(r"certificate verify failed: ([^(]*?)\s*\(", str(error))
+    return match[1] if match else "certificate verify failed"

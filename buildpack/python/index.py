@@ -1,0 +1,352 @@
+"""From locked packages to files: which wheel on which index serves each package on the target.
+
+A lock has hashes and no file names. Each project's page is read, the files with a locked hash are
+kept, and of these the wheel that fits best is taken; without one, the archive of sources is built.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from buildpack.errors import BuildpackError, Problems
+from buildpack.errors import python as errors
+from buildpack.python.candidates import (
+    best_wheel,
+    file_version,
+    is_sdist,
+    misfits,
+    requires_python_fits,
+)
+from buildpack.python.fetch import LockedFile, WheelFile, probe_file, stored_path
+from buildpack.python.http import Client, DeniedError, NotFoundError
+from buildpack.python.simple import IndexFile, canonical_name, fetch_files
+from buildpack.python.target import Target
+
+if TYPE_CHECKING:
+    from buildpack.app.lockfile import LockedPackage
+    from buildpack.python.credentials import SourceUrl
+
+__all__ = ["Build", "Sdist", "WheelFile", "forget_nothing", "keep_nothing", "locked_hashes", "resolve_wheels"]
+
+STRONG = frozenset({"sha256", "sha384", "sha512"})
+FORMAT = 1
+"""Goes into the keys of what is remembered: raise it when the choice among files changes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sdist(LockedFile):
+    """The archive of sources from which a locked package has to be built."""
+
+
+F = TypeVar("F", bound=LockedFile)
+
+Build = Callable[["LockedPackage", Sdist | None], WheelFile]
+"""Makes a wheel: from an archive of sources, or from what the package itself names (VCS, path, file)."""
+
+Recall = Callable[[str, str], Any]
+Remember = Callable[[str, str, Any], None]
+
+
+def forget_nothing(kind: str, key: str) -> None:
+    """Recall nothing: the stand-in where there is no store."""
+
+
+def keep_nothing(kind: str, key: str, value: Any) -> None:
+    """Remember nothing: the stand-in where there is no store."""
+
+
+def resolve_wheels(
+    packages: Sequence[LockedPackage],
+    target: Target,
+    *,
+    client: Client,
+    folder: Path,
+    recall: Recall = forget_nothing,
+    remember: Remember = keep_nothing,
+    build: Build | None = None,
+    resolved: Callable[[WheelFile], None] | None = None,
+    jobs: int = 12,
+) -> list[WheelFile]:
+    """Find the wheel of each package, in the packages' order.
+
+    `recall` and `remember` take a kind, a key and a JSON value, and are told no secret. `resolved` is
+    called, from several threads, with each wheel as soon as it is known. `folder` is the store's for wheels.
+    Raises DependencyError, or Problems when several packages cannot be had.
+    """
+    resolver = _Resolver(target=target, client=client, folder=folder, recall=recall, remember=remember, build=build)
+    wheels: list[WheelFile | None] = [resolver.recalled(package) for package in packages]
+    if resolved:
+        for wheel in filter(None, wheels):
+            resolved(wheel)
+    unknown = [index for index, wheel in enumerate(wheels) if wheel is None]
+    if unknown:
+        found = _resolve_all([packages[index] for index in unknown], resolver, resolved, jobs)
+        for index, wheel in zip(unknown, found, strict=True):
+            wheels[index] = wheel
+    return [wheel for wheel in wheels if wheel is not None]
+
+
+def _resolve_all(
+    packages: Sequence[LockedPackage], resolver: _Resolver, resolved: Callable[[WheelFile], None] | None, jobs: int
+) -> list[WheelFile]:
+    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+
+    def resolve(package: LockedPackage) -> WheelFile | BuildpackError:
+        try:
+            wheel = resolver.resolve(package)
+        except errors.SourceError:
+            raise  # the others would wait for the same server
+        except BuildpackError as error:
+            return error
+        if resolved:
+            resolved(wheel)
+        return wheel
+
+    pool = ThreadPoolExecutor(min(jobs, len(packages)), thread_name_prefix="resolve")
+    try:
+        futures = [pool.submit(resolve, package) for package in packages]
+        wait(futures, return_when=FIRST_EXCEPTION)
+        for future in futures:
+            if future.done() and (error := future.exception()):
+                raise error
+        results = [future.result() for future in futures]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    problems = [result for result in results if isinstance(result, BuildpackError)]
+    if problems:
+        raise problems[0] if len(problems) == 1 else Problems(problems)
+    return [result for result in results if isinstance(result, WheelFile)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Resolver:
+    target: Target
+    client: Client
+    folder: Path
+    recall: Recall
+    remember: Remember
+    build: Build | None
+
+    def recalled(self, package: LockedPackage) -> WheelFile | None:
+        """Return what an earlier build found, if it is of use still."""
+        if not package.hashes:
+            return None
+        value = self.recall("wheel", self._key(package))
+        try:
+            wheel = WheelFile(**value) if value else None
+        except TypeError:
+            return None
+        # A wheel that was built here has no address to fetch it from again.
+        return wheel if wheel and (wheel.url or stored_path(self.folder, wheel)) else None
+
+    def resolve(self, package: LockedPackage) -> WheelFile:
+        """Find a package's wheel on the indexes, or have it built."""
+        if _is_elsewhere(package):
+            return self._build(package, None)
+        locked = locked_hashes(package)
+        found = self._find(package, locked)
+        wheel = found if isinstance(found, WheelFile) else self._build(package, found)
+        self.remember("wheel", self._key(package), asdict(wheel))
+        return wheel
+
+    def _key(self, package: LockedPackage) -> str:
+        sources = [[source.name, source.url] for source in self._sources(package)]
+        parts = [
+            FORMAT,
+            canonical_name(package.name),
+            package.version,
+            sorted(package.hashes),
+            sources,
+            self.target.key,
+        ]
+        return json.dumps(parts)
+
+    def _sources(self, package: LockedPackage) -> tuple[SourceUrl, ...]:
+        sources = self.client.sources
+        if not package.index:
+            return sources
+        named = tuple(source for source in sources if source.name == package.index)
+        if not named:
+            raise errors.unknown_source(package.name, package.index, [source.name for source in sources], package.line)
+        return named
+
+    def _build(self, package: LockedPackage, sdist: Sdist | None) -> WheelFile:
+        if self.build is None:
+            raise errors.must_be_built(package.name, package.version, sdist.filename if sdist else None)
+        return self.build(package, sdist)
+
+    def _find(self, package: LockedPackage, locked: Mapping[str, Collection[str]]) -> WheelFile | Sdist:
+        """Ask the sources in turn; the first wheel wins over any archive of sources."""
+        sdist: Sdist | None = None
+        seen: list[IndexFile] = []
+        missing: list[str] = []
+        denied: tuple[SourceUrl, DeniedError] | None = None
+        for source in self._sources(package):
+            try:
+                files = self._files(source, package, locked)
+            except NotFoundError:
+                missing.append(f"{source.url}{canonical_name(package.name)}/")
+                continue
+            except DeniedError as error:
+                denied = denied or (source, error)
+                continue
+            seen += files
+            found = self._choose(source, package, files, locked)
+            if isinstance(found, WheelFile):
+                return found
+            sdist = sdist or found
+        if sdist:
+            return sdist
+        if denied:
+            by, refusal = denied
+            url = f"{by.url}{canonical_name(package.name)}/"
+            raise errors.denied(package.name, url, refusal.status, logged_in=refusal.logged_in, source=by.name)
+        raise self._explain(package, locked, seen, missing)
+
+    def _files(
+        self, source: SourceUrl, package: LockedPackage, locked: Mapping[str, Collection[str]]
+    ) -> list[IndexFile]:
+        # Files with another sha256 can be left out unread only where the lock speaks of nothing but sha256.
+        wanted = locked["sha256"] if set(locked) == {"sha256"} else None
+        return fetch_files(self.client, source, canonical_name(package.name), wanted=wanted)
+
+    def _choose(
+        self,
+        source: SourceUrl,
+        package: LockedPackage,
+        files: Sequence[IndexFile],
+        locked: Mapping[str, Collection[str]],
+    ) -> WheelFile | Sdist | None:
+        certain = [file for file in files if _agrees(file, locked)]
+        if best := best_wheel(certain, self.target):
+            return self._described(WheelFile, source, package, best, locked)
+        possible = [file for file in files if _agrees(file, locked) is None and _is_of(file, package)]
+        while best := best_wheel(possible, self.target):
+            if wheel := self._described(WheelFile, source, package, best, locked):
+                return wheel
+            possible.remove(best)
+        for file in sorted((*certain, *possible), key=lambda each: each.filename):
+            buildable = is_sdist(file.filename) and requires_python_fits(file.requires_python, self.target)
+            if buildable and (sdist := self._described(Sdist, source, package, file, locked)):
+                return sdist
+        return None
+
+    def _described(
+        self,
+        kind: type[F],
+        source: SourceUrl,
+        package: LockedPackage,
+        file: IndexFile,
+        locked: Mapping[str, Collection[str]],
+    ) -> F | None:
+        """Complete a file's description: from the page, from its headers, else by downloading it."""
+        name = canonical_name(package.name)
+        sha256 = file.hashes.get("sha256")
+        known = sha256 is not None and sha256 in locked.get("sha256", ())
+        size = (file.size or self._size(source, file)) if known else None
+        if sha256 is None or size is None:
+            probed = probe_file(file, self.client, self.folder, locked, source)
+            if probed is None:
+                return None
+            sha256, size = probed
+        version = file_version(file.filename, name) or package.version or ""
+        return kind(
+            name=name,
+            version=version,
+            filename=file.filename,
+            url=self.client.hide(file.link),
+            sha256=sha256,
+            size=size,
+            source=source.name,
+            yanked=file.yanked,
+        )
+
+    def _size(self, source: SourceUrl, file: IndexFile) -> int | None:
+        """Ask for a file's size in bytes; None where the server does not say."""
+        try:
+            length = self.client.get(
+                self.client.hide(file.link),
+                lambda response: response.headers.get("Content-Length", ""),
+                source=source,
+                method="HEAD",
+            )
+        except (NotFoundError, DeniedError, errors.SourceError):
+            return None  # signed links often allow nothing but GET
+        return int(length) if length.isdecimal() else None
+
+    def _explain(
+        self,
+        package: LockedPackage,
+        locked: Mapping[str, Collection[str]],
+        seen: Sequence[IndexFile],
+        missing: Sequence[str],
+    ) -> BuildpackError:
+        sources = self._sources(package)
+        if len(missing) == len(sources):
+            return errors.no_such_project(package.name, package.line, missing)
+        # Once more in full: the first reading left out whatever is not locked.
+        name = canonical_name(package.name)
+        offered: list[IndexFile] = []
+        for source in sources:
+            try:
+                offered += fetch_files(self.client, source, name)
+            except (NotFoundError, DeniedError):
+                continue
+        of_version = [file for file in offered if _is_of(file, package)]
+        allowed = [file for file in seen if _agrees(file, locked)]
+        if not allowed:
+            names = sorted({file.filename for file in of_version})
+            return errors.nothing_locked(package.name, package.version, package.line, names)
+        unlocked = [file for file in of_version if not _agrees(file, locked)]
+        fitting = best_wheel(unlocked, self.target)
+        return errors.no_file_fits(
+            package.name,
+            package.version,
+            str(self.target),
+            misfits(allowed, self.target),
+            unlocked=[fitting.filename] if fitting else [],
+            line=package.line,
+        )
+
+
+def locked_hashes(package: LockedPackage) -> dict[str, frozenset[str]]:
+    """Group a package's hashes by algorithm. Raises DependencyError where none is strong (as pip does)."""
+    grouped: dict[str, set[str]] = {}
+    for text in package.hashes:
+        algorithm, _, value = text.partition(":")
+        grouped.setdefault(algorithm.lower(), set()).add(value.lower())
+    strong = {algorithm: frozenset(values) for algorithm, values in grouped.items() if algorithm in STRONG}
+    if not strong:
+        raise errors.unhashed(package.name, package.version, sorted(grouped), package.line)
+    return strong
+
+
+def _agrees(file: IndexFile, locked: Mapping[str, Collection[str]]) -> bool | None:
+    """Tell whether a file's hash is locked; None where the index says no hash that the lock has."""
+    shared = [algorithm for algorithm in locked if algorithm in file.hashes]
+    if not shared:
+        return None
+    return any(file.hashes[algorithm] in locked[algorithm] for algorithm in shared)
+
+
+def _is_of(file: IndexFile, package: LockedPackage) -> bool:
+    """Tell by its name whether a file is of the locked version; any version where the lock names none."""
+    version = file_version(file.filename, canonical_name(package.name))
+    return version is not None and (not package.version or _same_version(version, package.version))
+
+
+def _same_version(one: str, other: str) -> bool:
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(one) == Version(other)
+    except InvalidVersion:
+        return one == other
+
+
+def _is_elsewhere(package: LockedPackage) -> bool:
+    return bool(package.git or package.path or package.file)

@@ -1,0 +1,170 @@
+"""Pages of an index: the files of one project, as HTML (PEP 503) or JSON (PEP 691 and 700)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urljoin, urlsplit
+
+from buildpack.errors import python as errors
+
+if TYPE_CHECKING:
+    import requests
+
+    from buildpack.python.credentials import SourceUrl
+    from buildpack.python.http import Client
+
+__all__ = ["ACCEPT", "IndexFile", "canonical_name", "fetch_files", "parse_html", "parse_json", "parse_page"]
+
+ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
+
+# A tag's attributes end at the first ">" outside quotes: data-requires-python=">=3.8" is seen unescaped.
+_ANCHOR = re.compile(rb"""<a\s((?:[^>"']++|"[^"]*"|'[^']*')*+)>""", re.IGNORECASE)
+_BASE = re.compile(rb"""<base\s((?:[^>"']++|"[^"]*"|'[^']*')*+)>""", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"""([^\s=>"'/]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+)))?""")
+_COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
+_SHA256 = re.compile(rb"#sha256=([0-9a-fA-F]{64})")
+_HASH = re.compile(r"(md5|sha1|sha224|sha256|sha384|sha512)=([0-9a-f]+)", re.IGNORECASE)
+
+
+LARGEST_PAGE = 128 << 20
+"""Bytes; the largest on PyPI have about 20 MB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexFile:
+    """One file that an index offers.
+
+    `link` is absolute and may hold a login or a signature, so it never prints. `hashes` are by
+    algorithm, in lower-case hexadecimal; `size` is in bytes, None where the index does not say;
+    `yanked` is the reason (PEP 592), None for a file that is not.
+    """
+
+    filename: str
+    link: str = field(repr=False)
+    hashes: Mapping[str, str]
+    size: int | None = None
+    requires_python: str = ""
+    yanked: str | None = None
+
+
+def canonical_name(name: str) -> str:
+    """Normalise a project's name (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def fetch_files(
+    client: Client, source: SourceUrl, name: str, *, wanted: Collection[str] | None = None
+) -> list[IndexFile]:
+    """Ask one index for the files of a project (canonical name).
+
+    Raises NotFoundError, DeniedError, or DependencyError.
+    """
+    url = f"{source.url}{name}/"
+
+    def parse(response: requests.Response) -> list[IndexFile]:
+        content = _read_page(response, url)
+        try:
+            return parse_page(content, response.headers.get("Content-Type", ""), response.url, wanted=wanted)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise errors.not_a_page(url, str(error) or type(error).__name__) from None
+
+    return client.get(url, parse, source=source, accept=ACCEPT, encoding="gzip, identity")
+
+
+def _read_page(response: requests.Response, url: str) -> bytes:
+    parts, size = [], 0
+    for part in response.iter_content(1 << 18):
+        parts.append(part)
+        size += len(part)
+        if size > LARGEST_PAGE:
+            raise errors.not_a_page(url, f"it is larger than {LARGEST_PAGE >> 20} MB")
+    return b"".join(parts)
+
+
+def parse_page(
+    content: bytes, content_type: str, url: str, *, wanted: Collection[str] | None = None
+) -> list[IndexFile]:
+    """Parse what came from `url` by its content type. Raises ValueError on what is no page of an index.
+
+    With `wanted` (sha256 in hexadecimal) files that are certainly other ones are left out, which
+    saves most of the time: some pages list ten thousand.
+    """
+    if content_type.partition(";")[0].strip().lower().endswith("json"):
+        return parse_json(content, url, wanted=wanted)
+    return parse_html(content, url, wanted=wanted)
+
+
+def parse_html(content: bytes, url: str, *, wanted: Collection[str] | None = None) -> list[IndexFile]:
+    """Parse a page of anchors (PEP 503; attributes of PEP 592 and 714)."""
+    if b"<!--" in content:
+        content = _COMMENT.sub(b"", content)
+    base = url
+    if match := _BASE.search(content):
+        base = urljoin(url, _attributes(match[1]).get("href", ""))
+    return list(_anchors(content, base, wanted))
+
+
+def _anchors(content: bytes, base: str, wanted: Collection[str] | None) -> Iterator[IndexFile]:
+    for match in _ANCHOR.finditer(content):
+        if wanted is not None:
+            sha256 = _SHA256.search(match[1])
+            if sha256 and sha256[1].decode().lower() not in wanted:
+                continue
+        attributes = _attributes(match[1])
+        if not attributes.get("href"):
+            continue
+        link, _, fragment = urljoin(base, attributes["href"].strip()).partition("#")
+        filename = unquote(urlsplit(link).path.rpartition("/")[2])
+        hashes = {algorithm.lower(): value.lower() for algorithm, value in _HASH.findall(fragment)}
+        yield IndexFile(
+            filename=filename,
+            link=link,
+            hashes=hashes,
+            requires_python=attributes.get("data-requires-python", ""),
+            yanked=attributes.get("data-yanked"),
+        )
+
+
+def _attributes(text: bytes) -> dict[str, str]:
+    from html import unescape
+
+    return {
+        name.lower(): unescape(double or single or bare)
+        for name, double, single, bare in _ATTRIBUTE.findall(text.decode("utf-8", "replace"))
+    }
+
+
+def parse_json(content: bytes, url: str, *, wanted: Collection[str] | None = None) -> list[IndexFile]:
+    """Parse a project's page as in PEP 691; `size` and `upload-time` came with PEP 700."""
+    import json
+
+    page = json.loads(content)
+    if not isinstance(page, dict) or not isinstance(page.get("files"), list):
+        raise ValueError("not a project's page: it has no list of files")  # noqa: TRY004  the value is what is wrong
+    return [
+        _json_file(entry, url)
+        for entry in page["files"]
+        if isinstance(entry, dict) and (wanted is None or _may_be_wanted(entry, wanted))
+    ]
+
+
+def _may_be_wanted(entry: Mapping[str, Any], wanted: Collection[str]) -> bool:
+    sha256 = (entry.get("hashes") or {}).get("sha256")
+    return sha256 is None or str(sha256).lower() in wanted
+
+
+def _json_file(entry: Mapping[str, Any], url: str) -> IndexFile:
+    yanked = entry.get("yanked", False)
+    size = entry.get("size")
+    hashes = entry.get("hashes") or {}
+    return IndexFile(
+        filename=str(entry["filename"]),
+        link=urljoin(url, str(entry["url"])).partition("#")[0],
+        hashes={str(algorithm).lower(): str(value).lower() for algorithm, value in hashes.items()},
+        size=size if isinstance(size, int) else None,
+        requires_python=str(entry.get("requires-python") or ""),
+        yanked=(yanked if isinstance(yanked, str) else "") if yanked is not False and yanked is not None else None,
+    )

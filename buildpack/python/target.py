@@ -1,0 +1,103 @@
+"""What a stack's interpreter accepts: the environment for markers and the tags of wheels.
+
+Everything follows from the stack's facts, nothing from the machine that builds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+
+__all__ = ["Target", "target_for"]
+
+_LEGACY_MANYLINUX = {(2, 17): "manylinux2014", (2, 12): "manylinux2010", (2, 5): "manylinux1"}
+_ALSO_RUNS = {"armv8l": ("armv8l", "armv7l")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A CPython on Linux: `version` is exact (``3.11.7``), `libc` a name with major and minor version."""
+
+    version: str
+    machine: str
+    libc: tuple[str, int, int]
+
+    @property
+    def python_version(self) -> str:
+        """Major and minor version, as in the marker ``python_version``."""
+        return ".".join(self.version.split(".")[:2])
+
+    @property
+    def environment(self) -> MappingProxyType[str, str]:
+        """The values of all markers (PEP 508); the kernel's, which no stack decides, are empty."""
+        return MappingProxyType(
+            {
+                "implementation_name": "cpython",
+                "implementation_version": self.version,
+                "os_name": "posix",
+                "platform_machine": self.machine,
+                "platform_python_implementation": "CPython",
+                "platform_release": "",
+                "platform_system": "Linux",
+                "platform_version": "",
+                "python_full_version": self.version,
+                "python_version": self.python_version,
+                "sys_platform": "linux",
+            }
+        )
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags of wheels that work, best first (PEP 425, 600 and 656)."""
+        return _tags(self.python_version, self.machine, self.libc)
+
+    @property
+    def key(self) -> str:
+        """What tells this target from another, for keys of remembered facts."""
+        name, major, minor = self.libc
+        return f"cpython-{self.version}-linux-{self.machine}-{name}-{major}.{minor}"
+
+    def __str__(self) -> str:
+        name, major, minor = self.libc
+        return f"CPython {self.version} on {self.machine} with {name} {major}.{minor}"
+
+
+def target_for(*, version: str, machine: str, libc: tuple[str, int, int]) -> Target:
+    """Make the target of a stack; `machine` is as the kernel says it (``x86_64``, ``aarch64``)."""
+    return Target(version=version, machine=machine, libc=libc)
+
+
+@cache
+def _tags(python_version: str, machine: str, libc: tuple[str, int, int]) -> tuple[str, ...]:
+    from packaging import tags
+
+    major, minor = (int(part) for part in python_version.split("."))
+    interpreter = f"cp{major}{minor}"
+    platforms = list(_platforms(machine, libc))
+    # The ABI is named because packaging would otherwise ask the running interpreter for its debug flags.
+    accepted = [
+        *tags.cpython_tags((major, minor), [interpreter], platforms),
+        *tags.compatible_tags((major, minor), interpreter, platforms),
+    ]
+    return tuple(dict.fromkeys(map(str, accepted)))
+
+
+def _platforms(machine: str, libc: tuple[str, int, int]) -> Iterator[str]:
+    name, major, minor = libc
+    machines = _ALSO_RUNS.get(machine, (machine,))
+    yield from (f"linux_{each}" for each in machines)
+    for each in machines:
+        if name == "musl":
+            yield from (f"musllinux_{major}_{older}_{each}" for older in range(minor, -1, -1))
+        else:
+            yield from _manylinux(each, major, minor)
+
+
+def _manylinux(machine: str, major: int, minor: int) -> Iterator[str]:
+    oldest = 5 if machine in {"x86_64", "i686"} else 17
+    for older in range(minor, oldest - 1, -1):
+        yield f"manylinux_{major}_{older}_{machine}"
+        if alias := _LEGACY_MANYLINUX.get((major, older)):
+            yield f"{alias}_{machine}"
