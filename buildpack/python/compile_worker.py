@@ -23,6 +23,7 @@ from importlib.util import MAGIC_NUMBER, source_hash  # noqa: E402
 
 TYPE_CHECKING = False  # as typing's, whose import is slow
 if TYPE_CHECKING:
+    from types import CodeType
     from typing import Any
 
 # Version 2 knows no references, and so does not depend on who else holds an object; later ones do. It
@@ -30,12 +31,47 @@ if TYPE_CHECKING:
 MARSHAL_VERSION = 2
 UNCHECKED_HASH = (1).to_bytes(4, "little")  # PEP 552: bit 0 hash-based, bit 1 (check the source) not set
 
+SETS_ARE_SORTED = sys.version_info >= (3, 11)  # python/cpython#81777: before, sets are written in hash order
+
+
+def dump(code: CodeType, source: bytes) -> bytes:
+    """Write a code object as `marshal` does, but with sets sorted by their elements' bytes on every Python.
+
+    Their order would follow from hashes, and those of None and Ellipsis from addresses in memory. Version 2 of the
+    format has no references, so a set's bytes can stand anywhere: it is written apart and put in
+    the place of a token.
+    """
+    if SETS_ARE_SORTED:
+        return marshal.dumps(code, MARSHAL_VERSION)
+    sets: list[tuple[bytes, bytes]] = []
+
+    def written(value: Any) -> bytes:
+        made = marshal.dumps(without_sets(value), MARSHAL_VERSION)
+        for token, elements in sets:
+            made = made.replace(token, elements)
+        return made
+
+    def without_sets(value: Any) -> Any:
+        if isinstance(value, type(code)):
+            return value.replace(co_consts=tuple(map(without_sets, value.co_consts)))
+        if isinstance(value, tuple):
+            return tuple(map(without_sets, value))
+        if not isinstance(value, frozenset):
+            return value
+        elements = sorted(map(written, value))
+        token = b"set %d of " % len(sets) + source_hash(source)
+        head = b">" + len(elements).to_bytes(4, "little")
+        sets.append((marshal.dumps(token, MARSHAL_VERSION), head + b"".join(elements)))
+        return token
+
+    return written(code)
+
 
 def compile_module(source: bytes, filename: str) -> bytes:
     """Return the module's `.pyc`, or empty bytes where its source does not compile."""
     try:
         code = compile(source, filename, "exec", dont_inherit=True, optimize=0)
-        body = marshal.dumps(code, MARSHAL_VERSION)
+        body = dump(code, source)
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError):
         return b""  # templates and Python 2: pip leaves these without byte code, too
     return MAGIC_NUMBER + UNCHECKED_HASH + source_hash(source) + body
