@@ -1,0 +1,45 @@
+"""Parse JSON that people edit, with errors that show the place."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from buildpack.errors import app as errors
+
+__all__ = ["parse_json"]
+
+
+def parse_json(text: str, name: str, *, hint: str) -> Any:
+    """Parse `text`, the content of the file `name`.
+
+    Raises AppError with line, column and a caret; also where a key stands twice in one object, since parsers
+    differ in which of the two they take.
+    """
+    twice: list[str] = []
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) != len(pairs):
+            keys = [key for key, _ in pairs]
+            twice.extend(sorted({key for key in keys if keys.count(key) > 1}))
+        return made
+
+    try:
+        value = json.loads(text, object_pairs_hook=once)
+    except json.JSONDecodeError as error:
+        lines = text.split("\n")
+        line = lines[error.lineno - 1] if error.lineno <= len(lines) else ""
+        raise errors.bad_json(name, error.lineno, error.colno, line, _lower(error.msg), hint=hint) from None
+    except RecursionError:
+        raise errors.bad_json(name, 0, 0, "", f"{name} nests deeper than any real one", hint=hint) from None
+    except ValueError as error:  # an integer of more than 4300 digits
+        raise errors.bad_json(name, 0, 0, "", f"{name}: {_lower(str(error))}", hint=hint) from None
+    if twice:
+        told = ", ".join(f"`{errors.show(key)}`" for key in twice[:10])
+        raise errors.bad_json(name, 0, 0, "", f"{name}: in one object, a key stands twice: {told}", hint=hint)
+    return value
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]

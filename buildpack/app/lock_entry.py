@@ -1,0 +1,142 @@
+"""One section of Pipfile.lock, entry by entry: what is wrong is collected, so that all of it is told at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from buildpack.app.lockfile import NAME, LockedPackage
+from buildpack.app.markers import MARKER_NAMES, is_marker, is_version
+from buildpack.app.pipfile import Pipfile, canonical
+from buildpack.errors import lock as errors
+
+__all__ = ["parse_section"]
+
+_PROJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_OTHER_VCS = ("hg", "svn", "bzr")
+_TEXTS = ("version", "index", "markers", "git", "ref", "subdirectory", "path", "file")
+
+
+def parse_section(
+    value: object,
+    section: str,
+    *,
+    lines: Mapping[tuple[str, str], int],
+    sources: Collection[str],
+    pipfile: Pipfile | None,
+    bad: list[str],
+) -> tuple[LockedPackage, ...]:
+    """Parse ``default`` or ``develop`` into packages sorted by name; what is wrong is appended to `bad`."""
+    if value is None:
+        return ()
+    if not isinstance(value, dict):
+        bad.append(f"{NAME}: `{section}` is not an object")
+        return ()
+    found: dict[str, LockedPackage] = {}
+    for written, entry in value.items():
+        line = lines.get((section, written), 0)
+        told = f"{NAME}:{line}: {errors.show(written)}" if line else f"{NAME}: {section}: {errors.show(written)}"
+        try:
+            package = _parse_entry(written, entry, line=line, sources=sources, pipfile=pipfile, section=section)
+        except ValueError as error:
+            bad.append(f"{told} {error}")
+            continue
+        if package.name in found:
+            bad.append(f"{told} is there twice, once under another spelling")
+        found[package.name] = package
+    return tuple(found[name] for name in sorted(found))
+
+
+def _parse_entry(
+    written: str, entry: object, *, line: int, sources: Collection[str], pipfile: Pipfile | None, section: str
+) -> LockedPackage:
+    """Parse an entry; raises ValueError whose message follows the package's name."""
+    if not _PROJECT.fullmatch(written):
+        raise ValueError("is no package name")
+    if not isinstance(entry, dict):
+        raise ValueError("is not an object")
+    name = canonical(written)
+    texts = {key: _text(entry, key) for key in _TEXTS}
+    if other := next((key for key in _OTHER_VCS if key in entry), None):
+        raise ValueError(f"comes from {other}; only git is supported")
+    index = texts["index"]
+    if index is not None and index not in sources:
+        known = ", ".join(f"`{errors.show(one)}`" for one in sources)
+        raise ValueError(f"comes from the index `{errors.show(index)}`, which is not among the sources: {known}")
+    wanted = pipfile.find(name, section) if pipfile else None
+    markers = _markers(entry) or (wanted.markers if wanted else None)
+    if markers is not None and not is_marker(markers):
+        raise ValueError(f"has markers that cannot be read: {errors.show(markers)}")
+    return LockedPackage(
+        name=name,
+        markers=markers,
+        extras=tuple(_strings(entry, "extras")),
+        index=index,
+        editable=entry.get("editable") is True,
+        line=line,
+        pipfile_line=wanted.line if wanted else 0,
+        subdirectory=texts["subdirectory"],
+        **_origin(texts, tuple(_strings(entry, "hashes")), has_markers=markers is not None),
+    )
+
+
+def _origin(texts: Mapping[str, str | None], hashes: tuple[str, ...], *, has_markers: bool) -> dict[str, Any]:
+    """Decide where the package comes from: a commit, a path, a file, or an index by version and hash."""
+    if git := texts["git"]:
+        ref = texts["ref"] or ""
+        if not _COMMIT.fullmatch(ref):
+            raise ValueError(f"comes from git, and `{errors.show(ref)}` is not the full hash of a commit")
+        return {"git": git, "ref": ref}
+    if path := texts["path"]:
+        return {"path": path}
+    file = texts["file"]
+    if file and not file.startswith(("http://", "https://")):
+        return {"path": file.removeprefix("file://")}
+    usable = tuple(one for one in hashes if _SHA256.fullmatch(one))
+    if hashes and not usable:
+        raise ValueError("has no sha256 hash, only others")
+    if file:
+        if not usable:
+            raise ValueError("is a file from the network, without a hash")
+        return {"file": file, "hashes": usable}
+    return _pinned(texts["version"], usable, has_markers=has_markers)
+
+
+def _pinned(version: str | None, hashes: tuple[str, ...], *, has_markers: bool) -> dict[str, Any]:
+    if version in (None, "", "*"):
+        # What pipenv makes of a package for another platform: it may stay if markers can rule it out.
+        if has_markers and not hashes:
+            return {}
+        raise ValueError("has no pinned version")
+    number = version.lstrip("=") if version else ""
+    if version not in (f"=={number}", f"==={number}") or not is_version(number):
+        raise ValueError(f"has no pinned version: `{errors.show(version or '')}`")
+    if not hashes:
+        raise ValueError("has no hashes")
+    return {"version": number, "hashes": hashes}
+
+
+def _text(entry: Mapping[str, Any], key: str) -> str | None:
+    value = entry.get(key)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"has a `{key}` that is not a string")
+    return value
+
+
+def _strings(entry: Mapping[str, Any], key: str) -> list[str]:
+    value = entry.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise ValueError(f"has `{key}` that are not a list of strings")
+    return value
+
+
+def _markers(entry: Mapping[str, Any]) -> str | None:
+    """Join `markers` and the keys that old locks have in their place (``"sys_platform": "== 'win32'"``)."""
+    parts = [value for key in ("markers", "marker") if isinstance(value := entry.get(key), str) and value.strip()]
+    parts += [f"{key} {entry[key]}" for key in MARKER_NAMES if isinstance(entry.get(key), str)]
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    return " and ".join(f"({part})" for part in parts)

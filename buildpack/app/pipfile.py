@@ -1,0 +1,157 @@
+"""Pipfile: what the app asks for. Read to see whether the lock is current, and for the lines that messages name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from buildpack.app.textfile import read_text
+from buildpack.app.tomlfile import parse_toml
+from buildpack.errors import lock as errors
+
+__all__ = ["Pipfile", "Wanted", "canonical", "parse_pipfile", "pipfile_hashes", "read_pipfile"]
+
+NAME = "Pipfile"
+_SECTIONS = {"default": "packages", "develop": "dev-packages"}
+_NOT_CATEGORIES = frozenset(
+    {"source", "packages", "dev-packages", "requires", "scripts", "pipfile", "pipenv", "default", "develop"}
+)
+_DEFAULT_SOURCE = [{"name": "pypi", "url": "https://pypi.org/simple", "verify_ssl": True}]
+_SEPARATORS = re.compile(r"[-_.]+")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What Pipfile asks for under one name: `table` is the entry, a plain version being ``{"version": ...}``.
+
+    `line` is where it stands in Pipfile; 0 is unknown.
+    """
+
+    name: str
+    table: Mapping[str, Any]
+    line: int
+
+    @property
+    def specifier(self) -> str:
+        """The version specifier; empty where any version will do."""
+        version = self.table.get("version", "")
+        return "" if not isinstance(version, str) or version.strip() == "*" else version.strip()
+
+    @property
+    def markers(self) -> str | None:
+        """The markers, Pipfile's own keys (``sys_platform = "== 'win32'"``) included."""
+        from buildpack.app.markers import MARKER_NAMES
+
+        parts = [value for key in ("markers", *MARKER_NAMES) if isinstance(value := self.table.get(key), str)]
+        keys = [key for key in ("markers", *MARKER_NAMES) if isinstance(self.table.get(key), str)]
+        told = [part if key == "markers" else f"{key} {part}" for key, part in zip(keys, parts, strict=True)]
+        return (told[0] if len(told) == 1 else " and ".join(f"({one})" for one in told)) if told else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pipfile:
+    """Pipfile's `document`, as TOML has it, and the line on which each entry stands, by section and key."""
+
+    document: Mapping[str, Any]
+    lines: Mapping[tuple[str, str], int]
+
+    def wanted(self, section: str) -> tuple[Wanted, ...]:
+        """List what ``default`` or ``develop`` asks for."""
+        table = _SECTIONS[section]
+        return tuple(
+            Wanted(
+                name=canonical(key.partition("[")[0].strip()),
+                table=value if isinstance(value, dict) else {"version": value},
+                line=self.lines.get((table, key), 0),
+            )
+            for key, value in self.document.get(table, {}).items()
+        )
+
+    def find(self, name: str, section: str) -> Wanted | None:
+        """Find what is asked for under this canonical name in ``default`` or ``develop``."""
+        return next((one for one in self.wanted(section) if one.name == name), None)
+
+    def requires(self, key: str) -> tuple[str | None, int]:
+        """Return a value of ``[requires]`` and its line."""
+        value = self.document.get("requires", {}).get(key)
+        return (value if isinstance(value, str) else None), self.lines.get(("requires", key), 0)
+
+
+def read_pipfile(folder: Path) -> Pipfile | None:
+    """Read the app's Pipfile; None where there is none. Raises AppError as `parse_pipfile` does."""
+    text = read_text(folder, NAME)
+    return None if text is None else parse_pipfile(text)
+
+
+def parse_pipfile(text: str) -> Pipfile:
+    """Parse a Pipfile; raises AppError with every entry that is neither a version nor a table."""
+    document = parse_toml(text, NAME)
+    lines = _lines(text)
+    bad = []
+    for section in ("packages", "dev-packages", "requires"):
+        table = document.get(section, {})
+        if not isinstance(table, dict):
+            bad.append(f"{NAME}: `{section}` is not a table")
+            continue
+        bad.extend(
+            f"{NAME}:{lines.get((section, key), 0)}: {errors.show(key)} is neither a version nor a table"
+            for key, value in table.items()
+            if section != "requires" and not isinstance(value, str | dict)
+        )
+    if bad:
+        raise errors.bad_pipfile(bad)
+    return Pipfile(document=document, lines=lines)
+
+
+def canonical(name: str) -> str:
+    """Return a project's name as PEP 503 has it."""
+    return _SEPARATORS.sub("-", name).lower()
+
+
+def pipfile_hashes(pipfile: Pipfile) -> tuple[str, ...]:
+    """Compute ``_meta.hash`` as pipenv did before 2026.4, and as it does since, names being canonical then.
+
+    As `plette.Pipfile.get_hash` and pipenv's `calculate_hash` do; pipenv#6664. Empty where JSON cannot hold a value.
+    """
+    try:
+        return tuple(_hash(pipfile.document, canonical=canonical_names) for canonical_names in (False, True))
+    except (TypeError, ValueError, AttributeError, RecursionError):
+        return ()
+
+
+def _hash(document: Mapping[str, Any], *, canonical: bool) -> str:
+    import hashlib
+    import json
+
+    def section(table: Any) -> Any:
+        # packaging's own canonicalize_name; the regular expression is the same.
+        return {_SEPARATORS.sub("-", key).lower(): value for key, value in table.items()} if canonical else table
+
+    content = {
+        "_meta": {"sources": document.get("source", _DEFAULT_SOURCE), "requires": document.get("requires", {})},
+        "default": section(document.get("packages", {})),
+        "develop": section(document.get("dev-packages", {})),
+    }
+    content |= {key: section(value) for key, value in document.items() if key not in _NOT_CATEGORIES}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+_HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]")
+_KEY = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*[.=]""")
+
+
+def _lines(text: str) -> dict[tuple[str, str], int]:
+    """Find the line of each key, by table and key; knows what people write, not all of TOML."""
+    lines: dict[tuple[str, str], int] = {}
+    section = ""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if header := _HEADER.match(line):
+            section, _, key = header[1].replace('"', "").replace("'", "").partition(".")
+            if key:
+                lines.setdefault((section.strip(), key.strip()), number)
+        elif found := _KEY.match(line):
+            lines.setdefault((section, found[1] or found[2] or found[3] or ""), number)
+    return lines

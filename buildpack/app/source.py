@@ -1,0 +1,234 @@
+"""The app's files: what lies in the folder, less what never enters an image."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from buildpack.app import worktree
+from buildpack.app.ignore import Patterns, parse_ignore
+from buildpack.app.links import leads_out
+from buildpack.app.textfile import decode, read_bytes
+from buildpack.errors import BuildpackError, Problems
+from buildpack.errors import app as errors
+
+__all__ = ["IGNORE_FILES", "SourceFile", "SourceTree", "read_source"]
+
+IGNORE_FILES = (".dockerignore", ".slugignore")
+
+_NEVER = frozenset(
+    {
+        ".git",
+        ".hg",
+        ".svn",
+        "__pycache__",
+        ".mypy_cache",
+        ".pytest_cache",
+        ".ruff_cache",
+        ".hypothesis",
+        ".tox",
+        ".nox",
+        ".ds_store",
+        ".env",
+        ".envrc",
+    }
+)
+_ENV_TEMPLATES = (".example", ".sample", ".template")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceFile:
+    """A file or symbolic link of the app.
+
+    `path` is relative to the app's folder, with ``/``; `size` is in bytes; `target` is a link's, as it stands.
+    """
+
+    path: str
+    kind: Literal["file", "symlink"]
+    executable: bool = False
+    size: int = 0
+    target: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceTree:
+    """The app's files, sorted by path. Folders exist only around files, as in git."""
+
+    folder: Path
+    files: tuple[SourceFile, ...]
+    warnings: tuple[str, ...] = ()
+
+    def disk(self, file: SourceFile) -> Path:
+        """Where the file lies on this machine."""
+        return self.folder / file.path
+
+
+def read_source(folder: Path, *, environ: Mapping[str, str]) -> SourceTree:
+    """List the app's files.
+
+    Left out are version control, virtual environments, byte code and caches, ``.env`` and its kin, ``deploy.toml``,
+    what git ignores, and what ``.dockerignore`` and ``.slugignore`` name. A ``!`` in these brings back what git
+    ignores only where it names it: ``!static/dist``, not ``!*``.
+
+    Raises everything that is wrong at once: links that lead out of the folder, names that are not UTF-8, what cannot
+    be read, virtual environments that git tracks or a ``!`` asks for.
+    """
+    patterns = [
+        parse_ignore(decode(raw, name), name) for name in IGNORE_FILES if (raw := read_bytes(folder, name)) is not None
+    ]
+    walk = _Walk(folder=folder, environ=environ, patterns=patterns)
+    walk.run()
+    files = sorted(walk.files, key=lambda file: file.path)
+    links = {file.path: file.target for file in files if file.kind == "symlink"}
+    escaping = [(path, target) for path, target in links.items() if leads_out(path, links)]
+    problems = walk.problems + ([errors.escaping_links(escaping)] if escaping else [])
+    if problems:
+        raise problems[0] if len(problems) == 1 else Problems(problems)
+    return SourceTree(folder=folder, files=tuple(files), warnings=tuple(walk.warnings))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Folder:
+    """A folder still to be listed: its path with a closing slash, and what is known from above."""
+
+    path: str
+    matches: list[list[bool] | None]
+    named_only: bool = False
+    """Git ignores it: only what a ``!`` names is taken."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Walk:
+    folder: Path
+    environ: Mapping[str, str]
+    patterns: list[Patterns]
+    files: list[SourceFile] = field(default_factory=list)
+    problems: list[BuildpackError] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    git: str | None = None
+    ignored: frozenset[str] = frozenset()
+
+    def run(self) -> None:
+        """Walk the whole tree, folder by folder; not recursive, since folders nest deeper than Python's stack."""
+        top = _Folder(path="", matches=[None] * len(self.patterns))
+        if not worktree.in_work_tree(str(self.folder)):
+            todo = self._list(top)
+        else:
+            self.git = worktree.find_git(self.environ)
+            # Git needs a few milliseconds, in which the top folder is listed.
+            question = worktree.ask_ignored(self.git, self.folder, self.environ) if self.git else None
+            entries = self._scan(top)
+            self._learn(question, "")
+            todo = self._sift(top, entries)
+        while todo:
+            todo.extend(self._list(todo.pop()))
+
+    def _learn(self, question: worktree.Question | None, prefix: str) -> None:
+        if not self.git or not question:
+            self.warnings.append(
+                "git is not installed here, so files that git ignores are shipped too, unless .dockerignore names them."
+            )
+            return
+        where = self.folder / prefix if prefix else self.folder
+        found = worktree.read_ignored(question, self.git, where, self.environ)
+        self.ignored |= {prefix + path for path in found} if prefix else found
+
+    def _list(self, folder: _Folder) -> list[_Folder]:
+        entries = self._scan(folder)
+        if folder.path and any(entry.name == ".git" for entry in entries) and self.git:
+            # A repository in the work tree (a submodule): the outer one says nothing about what is in it.
+            self._learn(worktree.ask_ignored(self.git, self.folder / folder.path, self.environ), folder.path)
+        return self._sift(folder, entries)
+
+    def _scan(self, folder: _Folder) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(f"{self.folder}/{folder.path}") as entries:
+                found = list(entries)
+        except OSError as error:
+            name = folder.path.rstrip("/") or str(self.folder)
+            self.problems.append(errors.unreadable(name, error.strerror or str(error)))
+            return []
+        if any(entry.name == "pyvenv.cfg" for entry in found):
+            self._meet_venv(folder)
+            return []
+        return found
+
+    def _meet_venv(self, folder: _Folder) -> None:
+        path = folder.path.rstrip("/")
+        if not path:
+            self.problems.append(errors.folder_is_venv(self.folder.name))
+            return
+        for patterns in self.patterns:
+            for pattern in patterns.patterns:
+                if pattern.brings_back and (pattern.match(path) or (pattern.names(path) and pattern.literal)):
+                    self.problems.append(errors.wanted_venv(path, patterns.name, pattern.line, pattern.text))
+                    return
+        if self.git and not folder.named_only and worktree.is_tracked(self.git, self.folder, path, self.environ):
+            self.problems.append(errors.tracked_venv(path))
+
+    def _sift(self, folder: _Folder, entries: Iterable[os.DirEntry[str]]) -> list[_Folder]:
+        below = []
+        for entry in entries:
+            path = folder.path + entry.name
+            if _never_enters(entry.name, path):
+                continue
+            by_git = folder.named_only or path in self.ignored
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if by_git and not self._named(path, is_folder=is_folder):
+                continue
+            ignored, matches = self._verdict(path, folder)
+            if is_folder:
+                if not ignored or self._may_bring_back(path):
+                    below.append(_Folder(path=path + "/", matches=matches, named_only=by_git))
+            elif not ignored:
+                self._take(entry, path)
+        return below
+
+    def _verdict(self, path: str, folder: _Folder) -> tuple[bool, list[list[bool] | None]]:
+        if not self.patterns:
+            return False, folder.matches
+        found = [one.verdict(path, above) for one, above in zip(self.patterns, folder.matches, strict=True)]
+        return any(ignored for ignored, _ in found), [matches for _, matches in found]
+
+    def _may_bring_back(self, path: str) -> bool:
+        return any(one.may_bring_back(path) for one in self.patterns)
+
+    def _named(self, path: str, *, is_folder: bool) -> bool:
+        return any(
+            pattern.brings_back and (pattern.names(path) or (is_folder and pattern.may_match_below(path)))
+            for one in self.patterns
+            for pattern in one.patterns
+            if pattern.literal
+        )
+
+    def _take(self, entry: os.DirEntry[str], path: str) -> None:
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            self.problems.append(errors.undecodable_name(path))
+            return
+        try:
+            status = entry.stat(follow_symlinks=False)
+            if stat.S_ISLNK(status.st_mode):
+                self.files.append(SourceFile(path=path, kind="symlink", target=os.readlink(entry.path)))  # noqa: PTH115
+            elif not stat.S_ISREG(status.st_mode):
+                self.warnings.append(f"{errors.show(path)} is left out: it is neither a file, a folder nor a link.")
+            elif not os.access(entry.path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+                self.problems.append(errors.unreadable(path, "Permission denied"))
+            else:
+                # The owner's bit, as git takes it: the others depend on the umask.
+                executable = bool(status.st_mode & stat.S_IXUSR)
+                self.files.append(SourceFile(path=path, kind="file", executable=executable, size=status.st_size))
+        except OSError as error:
+            self.problems.append(errors.unreadable(path, error.strerror or str(error)))
+
+
+def _never_enters(name: str, path: str) -> bool:
+    lower = name.lower()
+    if lower in _NEVER or lower.endswith((".pyc", ".pyo")) or path == "deploy.toml":
+        return True
+    return lower.startswith(".env.") and not lower.endswith(_ENV_TEMPLATES)

@@ -1,0 +1,91 @@
+"""Package indexes, as the lock and Pipfile name them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from buildpack.errors import lock as errors
+
+__all__ = ["PYPI", "Source", "expand_url", "parse_sources", "without_credentials"]
+
+_GONE = re.compile(r"https?://pypi\.python\.org/simple/?")
+_USERINFO = re.compile(r"(?<=://)[^/@]*@")
+_VARIABLE = re.compile(r"\$(?:\{([^}]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """A package index. `url` is as written and may hold ``${VAR}`` and credentials: show `without_credentials(url)`."""
+
+    name: str
+    url: str
+    verify_ssl: bool = True
+
+    def __repr__(self) -> str:
+        return f"Source(name={self.name!r}, url={without_credentials(self.url)!r}, verify_ssl={self.verify_ssl})"
+
+
+PYPI = Source(name="pypi", url="https://pypi.org/simple")
+
+
+def parse_sources(value: object, bad: list[str]) -> tuple[tuple[Source, ...], list[str]]:
+    """Parse ``_meta.sources``; gives the sources, PyPI where none is named, and warnings. Appends to `bad`."""
+    if value is None or value == []:
+        return (PYPI,), []
+    if not isinstance(value, list):
+        bad.append("Pipfile.lock: `_meta.sources` is not a list")
+        return (PYPI,), []
+    sources: dict[str, Source] = {}
+    warnings: list[str] = []
+    for number, entry in enumerate(value, start=1):
+        source = _parse_source(entry, number, bad)
+        if source is None:
+            continue
+        if source.name in sources:
+            bad.append(f"Pipfile.lock: two sources are called `{errors.show(source.name)}`")
+        sources[source.name] = source
+        userinfo = _USERINFO.search(source.url)
+        if userinfo and not _VARIABLE.search(userinfo[0]):
+            warnings.append(
+                f"the source `{errors.show(source.name)}` has a credential in Pipfile.lock; write ${{NAME}} in its place "
+                "in Pipfile, keep the value in the environment, and run `deploy lock`."
+            )
+        if not source.verify_ssl:
+            warnings.append(
+                f"the source `{errors.show(source.name)}` is asked without verifying who answers (verify_ssl)."
+            )
+    return tuple(sources.values()), warnings
+
+
+def _parse_source(entry: object, number: int, bad: list[str]) -> Source | None:
+    if not isinstance(entry, dict) or not isinstance(url := entry.get("url"), str) or not url:
+        bad.append(f"Pipfile.lock: source {number} has no `url`")
+        return None
+    name = entry.get("name", "")
+    if not isinstance(name, str):
+        bad.append(f"Pipfile.lock: the name of source {number} is not a string")
+        return None
+    verify = entry.get("verify_ssl", True)
+    if isinstance(verify, str):  # "true", and "$VERIFY" in the wild
+        verify = verify.lower() != "false"
+    # The old address of PyPI does not answer any more.
+    return Source(name=name, url=PYPI.url if _GONE.fullmatch(url) else url, verify_ssl=bool(verify))
+
+
+def expand_url(url: str, environ: Mapping[str, str], *, where: str) -> str:
+    """Put variables of the environment in the place of ``${VAR}`` and, where it is set, ``$VAR``, as pipenv does.
+
+    The result holds credentials: it is for the network, never for a message. `where` is what an error calls the
+    URL. Raises DependencyError naming the variables that are missing.
+    """
+    missing = [found[1] for found in _VARIABLE.finditer(url) if found[1] is not None and found[1] not in environ]
+    if missing:
+        raise errors.missing_variables(where, sorted(set(missing)))
+    return _VARIABLE.sub(lambda found: environ.get(found[1] or found[2], found[0]), url)
+
+
+def without_credentials(url: str) -> str:
+    """Return the URL without user name and password, for messages and records."""
+    return _USERINFO.sub("", url)

@@ -1,0 +1,34 @@
+"""Parse TOML that people edit, with errors that show the place."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from buildpack.errors import app as errors
+
+__all__ = ["parse_toml"]
+
+_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+def parse_toml(text: str, name: str) -> dict[str, Any]:
+    """Parse `text`, the content of the file `name`; raises AppError with line, column and a caret."""
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message = str(error)
+        place = _PLACE.search(message)
+        reason = _PLACE.sub("", message)
+        reason = reason[:1].lower() + reason[1:]
+        if place and place[1]:
+            number, column = int(place[1]), int(place[2])
+            raise errors.bad_toml(name, number, column, text.split("\n")[number - 1], reason) from None
+        lines = text.rstrip("\n").split("\n")
+        raise errors.bad_toml(name, len(lines), len(lines[-1]) + 1, lines[-1], reason) from None
+    except RecursionError:
+        raise errors.bad_toml(name, 0, 0, "", f"{name} nests deeper than any real one") from None
+    except ValueError as error:  # an integer of more than 4300 digits
+        raise errors.bad_toml(name, 0, 0, "", f"{name}: {error}") from None

@@ -1,0 +1,405 @@
+"""The wording of what can be wrong with an app's folder: its files, Procfile, Python version, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from buildpack.errors import AppError, BuildpackError, MachineError, UsageError
+
+_SHOWN = 10
+_WIDTH = 96
+
+
+def show(text: str) -> str:
+    """Render a name or value from outside on one line: what would not print is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else _escape(character) for character in text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # os.fsdecode's stand-in for a byte that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def bullets(lines: Sequence[str]) -> str:
+    """Render a list, the first `_SHOWN` of it, one to a line."""
+    shown = [f"  - {line}" for line in lines[:_SHOWN]]
+    if len(lines) > _SHOWN:
+        shown.append(f"  and {len(lines) - _SHOWN} more")
+    return "\n".join(shown)
+
+
+def caret(line: str, column: int) -> str:
+    """Render a line of a file with a caret under `column` (from 1); a long line is cut to what surrounds it."""
+    start = max(0, column - 1 - _WIDTH // 2) if len(line) > _WIDTH else 0
+    window = line[start : start + _WIDTH]
+    if column - 1 - start > len(window):
+        column = start + len(window) + 1
+    # One character each, whatever it is, or the caret would point beside it.
+    flat = "".join(" " if c == "\t" else c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in window)
+    return f"    {flat.rstrip()}\n    {' ' * (column - 1 - start)}^"
+
+
+# The folder
+
+
+def no_such_folder(folder: str) -> BuildpackError:
+    """The folder to build does not exist."""
+    return UsageError(
+        f"there is no folder {show(folder)}",
+        why="The app to build is named by its folder; without a name it is the current one.",
+        hint="check the path.",
+    )
+
+
+def not_a_folder(folder: str) -> BuildpackError:
+    """The folder to build is a file."""
+    return UsageError(
+        f"{show(folder)} is not a folder",
+        why="The app to build is named by the folder that holds its Pipfile.lock.",
+        hint="name the folder instead of a file in it.",
+    )
+
+
+def empty_folder(folder: str) -> BuildpackError:
+    """Nothing in the folder would enter the image."""
+    return AppError(
+        f"there is nothing to build in {show(folder)}",
+        why="The folder is empty, or everything in it is left out (by .dockerignore, .slugignore or git).",
+        hint="name the folder that holds the app's Pipfile.lock.",
+    )
+
+
+def unreadable(name: str, reason: str) -> BuildpackError:
+    """A file or folder of the app cannot be read."""
+    return MachineError(
+        f"{show(name)} cannot be read",
+        why=f"The system says: {reason}.",
+        hint=f"let this user read {show(name)}, or name it in .dockerignore.",
+    )
+
+
+def not_a_file(name: str) -> BuildpackError:
+    """A file that describes the app is a folder, pipe or device."""
+    return AppError(
+        f"{show(name)} is not a file",
+        why=f"A regular file is expected under the name {show(name)}.",
+        hint=f"remove or rename {show(name)}.",
+    )
+
+
+def dangling(name: str, target: str) -> BuildpackError:
+    """A file that describes the app is a link to nothing."""
+    return AppError(
+        f"{show(name)} is a link to a file that does not exist",
+        why=f"It points to {show(target)}.",
+        hint=f"mend the link, or put a file in the place of {show(name)}.",
+    )
+
+
+def too_large(name: str, size: int, limit: int) -> BuildpackError:
+    """A file that describes the app is larger than any real one."""
+    return AppError(
+        f"{show(name)} is too large",
+        why=f"It holds {size:,} bytes; at most {limit:,} are read.",
+        hint=f"check what {show(name)} really is.",
+    )
+
+
+def not_utf8(name: str, line: int, byte: int) -> BuildpackError:
+    """A file that describes the app is not UTF-8."""
+    utf16 = " It looks like UTF-16, which PowerShell writes for `>`." if byte in (0xFE, 0xFF) and line == 1 else ""
+    return AppError(
+        f"{show(name)} is not UTF-8",
+        why=f"Line {line} holds the byte 0x{byte:02x}.{utf16}",
+        hint=f"save {show(name)} as UTF-8.",
+    )
+
+
+def misspelt_file(found: str, meant: str) -> BuildpackError:
+    """A file has almost the name of one that is read, and the real one is absent."""
+    return AppError(
+        f"{show(found)} should be called {meant}",
+        why=f"Only a file called exactly {meant} is read, and there is none.",
+        hint=f"run `mv {show(found)} {meant}`.",
+    )
+
+
+# What goes into the image
+
+
+def undecodable_name(path: str) -> BuildpackError:
+    """A file name is not UTF-8."""
+    return AppError(
+        f"the file name {show(path)} is not UTF-8",
+        why="Names in an image are UTF-8, so that they mean the same on every machine.",
+        hint="rename the file, or name its folder in .dockerignore.",
+    )
+
+
+def escaping_links(links: Sequence[tuple[str, str]]) -> BuildpackError:
+    """Symbolic links lead out of the app's folder: pairs of path and target."""
+    return AppError(
+        "a symbolic link leads out of the app's folder"
+        if len(links) == 1
+        else f"{len(links)} symbolic links lead out of the app's folder",
+        why=bullets([f"{show(path)} -> {show(target)}" for path, target in links])
+        + "\n\nOnly the folder is shipped, so in the image there would be nothing there, or something else.",
+        hint="put a copy in the place of the link, use a relative link inside the folder, or name it in .dockerignore.",
+    )
+
+
+def tracked_venv(path: str) -> BuildpackError:
+    """Git tracks a virtual environment."""
+    return AppError(
+        f"git tracks the virtual environment {show(path)}",
+        why=f"{show(path)}/pyvenv.cfg makes it one. It works on one machine only, and the image gets its own from Pipfile.lock.",
+        hint=f"run `git rm -r --cached {show(path)}`, add `{show(path)}/` to .gitignore, and commit.",
+    )
+
+
+def wanted_venv(path: str, ignore_file: str, line: int, pattern: str) -> BuildpackError:
+    """A `!` pattern asks for a virtual environment."""
+    return AppError(
+        f"{ignore_file} asks for the virtual environment {show(path)}",
+        why=f"{ignore_file}:{line} says `{show(pattern)}`. A virtual environment works on one machine only, and the image "
+        "gets its own from Pipfile.lock.",
+        hint=f"remove line {line} of {ignore_file}.",
+    )
+
+
+def folder_is_venv(folder: str) -> BuildpackError:
+    """The app's folder itself is a virtual environment."""
+    return AppError(
+        f"{show(folder)} is a virtual environment",
+        why="It holds pyvenv.cfg, so its `bin` and `lib` belong to this machine's Python, not to the app.",
+        hint="make the environment in a folder of its own (`python -m venv .venv`), and remove pyvenv.cfg, bin, lib, "
+        "lib64 and include here.",
+    )
+
+
+def bad_ignore_pattern(name: str, line: int, pattern: str, reason: str) -> BuildpackError:
+    """A pattern in an ignore file has no meaning."""
+    return AppError(
+        f"{name}:{line} holds a pattern that cannot be read",
+        why=f"`{show(pattern)}`: {reason}. Docker refuses it as well.",
+        hint="mend or remove the line; the patterns are those of https://docs.docker.com/build/concepts/context/.",
+    )
+
+
+def git_failed(folder: str, reason: str) -> BuildpackError:
+    """Git cannot say what it ignores."""
+    return AppError(
+        "git cannot say which files it ignores",
+        why=f"`git ls-files` in {show(folder)} says: {show(reason)}",
+        hint=f"mend what `git -C {show(folder)} status` reports.",
+    )
+
+
+# Procfile
+
+
+class BadLine(NamedTuple):
+    """A line of a file that cannot be read; line and column count from 1."""
+
+    line: int
+    column: int
+    text: str
+    told: str
+
+
+def bad_procfile(name: str, bad: Sequence[BadLine]) -> BuildpackError:
+    """Lines of the Procfile cannot be read."""
+    blocks = [f"{name}:{one.line}:{one.column}: {one.told}\n{caret(one.text, one.column)}" for one in bad[:_SHOWN]]
+    if len(bad) > _SHOWN:
+        blocks.append(f"and {len(bad) - _SHOWN} more lines")
+    return AppError(
+        f"{name} has a line that cannot be read"
+        if len(bad) == 1
+        else f"{name} has {len(bad)} lines that cannot be read",
+        why="\n\n".join(blocks),
+        hint="a line is `name: command`, for example `web: gunicorn blasto:APP`; the name holds letters, digits, `-` and "
+        "`_`, and each name stands once.",
+    )
+
+
+def empty_procfile(name: str) -> BuildpackError:
+    """The Procfile has no process type."""
+    return AppError(
+        f"{name} names no process type",
+        why="It is empty, or holds only comments, so the image would have nothing to run.",
+        hint=f"add a line such as `web: gunicorn blasto:APP`, or remove {name} to have the app object looked for.",
+    )
+
+
+# Python version
+
+
+def bad_python_version(origin: str, found: str, *, like: str) -> BuildpackError:
+    """A Python version is not written as it must be."""
+    return AppError(
+        f"the Python version in {origin} cannot be read",
+        why=f"It says `{show(found)}`. A version is `{like}`, or with a patch level `{like}.7`.",
+        hint=f"write `{like}` there (patch levels then follow by themselves).",
+    )
+
+
+def no_python_version(name: str) -> BuildpackError:
+    """`.python-version` holds no version."""
+    return AppError(
+        f"{name} holds no Python version",
+        why="It is empty, or holds only comments (lines that begin with `#`).",
+        hint=f"write a version such as `3.13` into {name}, or remove it.",
+    )
+
+
+def several_python_versions(name: str, found: Sequence[tuple[int, str]]) -> BuildpackError:
+    """`.python-version` holds several versions: pairs of line and text."""
+    return AppError(
+        f"{name} holds {len(found)} Python versions",
+        why=bullets([f"{name}:{line}: {show(text)}" for line, text in found]) + "\n\nAn image has one Python.",
+        hint="keep one; comments are lines that begin with `#`.",
+    )
+
+
+def invisible_characters(name: str, line: int, text: str) -> BuildpackError:
+    """A version is surrounded by characters that do not show."""
+    shown = "".join(c if c.isascii() and c.isprintable() else f"<U+{ord(c):04X}>" for c in text)
+    return AppError(
+        f"{name} holds characters that do not show",
+        why=f"{name}:{line}: {shown}",
+        hint=f"write the version into {name} again, by hand.",
+    )
+
+
+def end_of_life_python(version: str, origin: str, ended: str, oldest: str, suggested: str) -> BuildpackError:
+    """The Python version gets no security fixes any more, and nothing here runs on it."""
+    return AppError(
+        f"Python {version} is no longer supported",
+        why=f"{origin} asks for it. It reached its end of life on {ended} and gets no security fixes; images need "
+        f"Python {oldest} or later.",
+        hint=f"move to Python {suggested}: {_mend(origin, suggested)}.",
+    )
+
+
+def unknown_python(version: str, origin: str, newest: str, suggested: str) -> BuildpackError:
+    """There is no such Python version, as far as this tool knows."""
+    return AppError(
+        f"Python {version} is not known",
+        why=f"{origin} asks for it. The newest version that this tool knows is {newest}.",
+        hint=f"if {version} has been released, update deploy; else {_mend(origin, suggested)}.",
+    )
+
+
+def _mend(origin: str, version: str) -> str:
+    if origin.startswith("runtime.txt"):
+        return f"remove runtime.txt and write `{version}` into .python-version"
+    if origin.startswith("Pipfile.lock"):
+        key = origin.rpartition(" ")[2].strip("()")
+        return f'set `{key} = "{version}"` in Pipfile\'s [requires] and run `deploy lock`'
+    return f"write `{version}` into .python-version"
+
+
+# The app object
+
+
+def no_process(looked: Sequence[str], broken: Sequence[str]) -> BuildpackError:
+    """There is neither a Procfile nor an app object."""
+    why = (
+        "There is no Procfile, and no app object was found: `APP`, `app` or `application`, made by a call or imported, "
+        "or a factory `create_app` or `make_app`, in a package's __init__.py or in app.py, wsgi.py or main.py."
+    )
+    if looked:
+        why += f"\nLooked at: {', '.join(show(path) for path in looked[:_SHOWN])}."
+    if broken:
+        why += "\nNot Python that can be read:\n" + bullets(broken)
+    return AppError(
+        "nothing says what to run",
+        why=why,
+        hint="add a Procfile with a line such as `web: gunicorn blasto:APP`.",
+    )
+
+
+def several_app_objects(found: Sequence[tuple[str, str, int]]) -> BuildpackError:
+    """Several app objects and no Procfile: target, path and line of each."""
+    return AppError(
+        f"there are {len(found)} app objects and no Procfile to choose one",
+        why=bullets([f"{target} ({show(path)}:{line})" for target, path, line in found]),
+        hint=f"choose with a Procfile, for example `web: gunicorn {found[0][0]}`.",
+    )
+
+
+def server_not_locked(target: str, server: str) -> BuildpackError:
+    """An app without a Procfile would be served by a server that it does not have."""
+    return AppError(
+        f"{server} is not in Pipfile.lock",
+        why=f"There is no Procfile, so {target} would be served by {server}, which Pipfile.lock does not have.",
+        hint=f"run `pipenv install {server}` and commit Pipfile and Pipfile.lock, or add a Procfile that starts another server.",
+    )
+
+
+# deploy.toml, app.json
+
+
+def bad_toml(name: str, line: int, column: int, text: str, reason: str) -> BuildpackError:
+    """A TOML file cannot be parsed; `line` is 0 where the parser gives none."""
+    place = f"{name}:{line}:{column}: " if line else ""
+    shown = f"\n{caret(text, column)}" if line else ""
+    return AppError(
+        f"{name} is not valid TOML",
+        why=f"{place}{reason}{shown}{_conflict(text, name)}",
+        hint=f"mend {name}; the format is described at https://toml.io.",
+    )
+
+
+def bad_json(name: str, line: int, column: int, text: str, reason: str, *, hint: str) -> BuildpackError:
+    """A JSON file cannot be parsed; `line` is 0 where the parser gives none."""
+    place = f"{name}:{line}:{column}: " if line else ""
+    shown = f"\n{caret(text, column)}" if line else ""
+    return AppError(f"{name} is not valid JSON", why=f"{place}{reason}{shown}{_conflict(text, name)}", hint=hint)
+
+
+def _conflict(line: str, name: str) -> str:
+    if line.startswith(("<<<<<<<", "=======", ">>>>>>>")):
+        return f"\n\nIt is the mark of a merge conflict that was committed with {name}."
+    return ""
+
+
+def unknown_setting(place: str, key: str, nearest: str | None, known: Sequence[str]) -> BuildpackError:
+    """deploy.toml has a key that means nothing."""
+    return AppError(
+        f"deploy.toml has an unknown key `{show(key)}`",
+        why=f"{place}: the keys are {', '.join(f'`{one}`' for one in known)}.",
+        hint=f"did you mean `{nearest}`?" if nearest else "remove the line.",
+    )
+
+
+def bad_setting(key: str, origin: str, found: str, wanted: str, *, suggested: str = "") -> BuildpackError:
+    """A setting has a value that cannot be."""
+    return AppError(
+        f"`{key}` cannot be {show(found)}",
+        why=f"{origin} says so. {wanted}",
+        hint=f'write `{key} = "{suggested}"`.' if suggested else f"mend `{key}` there.",
+    )
+
+
+def no_name(folder: str) -> BuildpackError:
+    """The folder's name gives no image name."""
+    return AppError(
+        f"the folder's name {show(folder)!r} gives no name for the image",
+        why="An image's name holds lower-case letters, digits, `.`, `_` and `-`, and the folder's has none of them.",
+        hint='write `name = "..."` into deploy.toml, or rename the folder.',
+    )
+
+
+def bad_app_json(line: int, told: str) -> BuildpackError:
+    """app.json has a formation that cannot be."""
+    return AppError(
+        "the formation in app.json cannot be read",
+        why=f"app.json:{line}: {told}.",
+        hint='it looks like `"formation": {"web": {"quantity": 1}}`.',
+    )

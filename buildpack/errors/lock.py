@@ -1,0 +1,113 @@
+"""The wording of what can be wrong with Pipfile and Pipfile.lock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from buildpack.errors import AppError, BuildpackError, DependencyError
+from buildpack.errors.app import bullets, show
+
+__all__ = [
+    "bad_entries",
+    "bad_pipfile",
+    "missing_variables",
+    "no_dependencies",
+    "no_lock",
+    "not_locked",
+    "other_locks",
+    "other_specification",
+    "show",
+    "stale_lock",
+]
+
+_LOCK = "run `deploy lock`, commit Pipfile.lock, and build again."
+
+
+def no_dependencies(found: str | None) -> BuildpackError:
+    """There is neither Pipfile nor Pipfile.lock; `found` is another file that lists dependencies."""
+    if found is None:
+        return AppError(
+            "there is no Pipfile.lock",
+            why="An app is a folder with a Pipfile.lock, which says exactly what is to be installed.",
+            hint="check that this is the app's folder, or run `deploy init` to begin.",
+        )
+    into = (
+        f"`pipenv install -r {found}` makes a Pipfile of it"
+        if found.endswith(".txt")
+        else f"list what {found} lists in a Pipfile"
+    )
+    return AppError(
+        f"there is {found}, but no Pipfile.lock",
+        why=f"Only Pipfile.lock says exactly what is to be installed: each version, with its hashes. {found} does not.",
+        hint=f"{into}; then run `deploy lock`, and commit Pipfile and Pipfile.lock.",
+    )
+
+
+def not_locked() -> BuildpackError:
+    """There is a Pipfile without Pipfile.lock."""
+    return AppError(
+        "there is a Pipfile, but no Pipfile.lock",
+        why="Pipfile says what the app asks for; only Pipfile.lock says exactly what is to be installed.",
+        hint="run `deploy lock`, commit Pipfile.lock (check that .gitignore does not name it), and build again.",
+    )
+
+
+def other_locks(found: Sequence[str]) -> BuildpackError:
+    """Locks of other package managers stand beside Pipfile.lock."""
+    return AppError(
+        f"{' and '.join(['Pipfile.lock', *found]) if len(found) == 1 else 'several locks'} say what to install",
+        why=bullets(["Pipfile.lock", *found])
+        + "\n\nThey are locks of different tools, and nothing tells which one counts.",
+        hint=f"keep Pipfile.lock and remove {' and '.join(found)}.",
+    )
+
+
+def no_lock(reason: str) -> BuildpackError:
+    """Pipfile.lock is JSON, but no lock."""
+    return AppError("Pipfile.lock is no lock of pipenv's", why=f"Pipfile.lock: {reason}.", hint=_LOCK)
+
+
+def other_specification(found: str) -> BuildpackError:
+    """Pipfile.lock has another format."""
+    return AppError(
+        "Pipfile.lock has a format that is not known",
+        why=f"Its `pipfile-spec` is {show(found)}; this tool reads 6, which pipenv has written since 2018.",
+        hint=_LOCK,
+    )
+
+
+def bad_entries(bad: Sequence[str]) -> BuildpackError:
+    """Entries of Pipfile.lock cannot be used."""
+    return AppError(
+        "Pipfile.lock has an entry that cannot be used"
+        if len(bad) == 1
+        else f"Pipfile.lock has {len(bad)} entries that cannot be used",
+        why=bullets(bad) + "\n\nEach entry needs a pinned version and its sha256 hashes, or a commit, or a local path.",
+        hint=_LOCK,
+    )
+
+
+def bad_pipfile(bad: Sequence[str]) -> BuildpackError:
+    """Entries of Pipfile cannot be used."""
+    return AppError(
+        "Pipfile has an entry that cannot be used"
+        if len(bad) == 1
+        else f"Pipfile has {len(bad)} entries that cannot be used",
+        why=bullets(bad),
+        hint='an entry is `name = "*"`, or `name = {version = "*"}`.',
+    )
+
+
+def stale_lock(differences: Sequence[str]) -> BuildpackError:
+    """Pipfile.lock does not pin what Pipfile asks for."""
+    return AppError("Pipfile.lock does not match Pipfile", why="\n".join(differences), hint=_LOCK)
+
+
+def missing_variables(where: str, names: Sequence[str]) -> BuildpackError:
+    """The address of an index needs variables that are not set."""
+    told = " and ".join(f"${{{show(name)}}}" for name in names)
+    return DependencyError(
+        f"{' and '.join(show(name) for name in names)} {'is' if len(names) == 1 else 'are'} not set",
+        why=f"{where} has {told} in its address in Pipfile.lock.",
+        hint=f"set {' and '.join(show(name) for name in names)} in the environment of `deploy`.",
+    )
