@@ -8,7 +8,7 @@ from typing import Any
 
 from buildpack.app.lockfile import NAME, LockedPackage
 from buildpack.app.markers import MARKER_NAMES, is_marker, is_version
-from buildpack.app.pipfile import Pipfile, canonical
+from buildpack.app.pipfile import Pipfile, Wanted, canonical
 from buildpack.errors import lock as errors
 
 __all__ = ["parse_section"]
@@ -35,12 +35,13 @@ def parse_section(
     if not isinstance(value, dict):
         bad.append(f"{NAME}: `{section}` is not an object")
         return ()
+    wanted = {one.name: one for one in pipfile.wanted(section)} if pipfile else {}
     found: dict[str, LockedPackage] = {}
     for written, entry in value.items():
         line = lines.get((section, written), 0)
         told = f"{NAME}:{line}: {errors.show(written)}" if line else f"{NAME}: {section}: {errors.show(written)}"
         try:
-            package = _parse_entry(written, entry, line=line, sources=sources, pipfile=pipfile, section=section)
+            package = _parse_entry(written, entry, line=line, sources=sources, wanted=wanted.get(canonical(written)))
         except ValueError as error:
             bad.append(f"{told} {error}")
             continue
@@ -51,14 +52,13 @@ def parse_section(
 
 
 def _parse_entry(
-    written: str, entry: object, *, line: int, sources: Collection[str], pipfile: Pipfile | None, section: str
+    written: str, entry: object, *, line: int, sources: Collection[str], wanted: Wanted | None
 ) -> LockedPackage:
     """Parse an entry; raises ValueError whose message follows the package's name."""
     if not _PROJECT.fullmatch(written):
         raise ValueError("is no package name")
     if not isinstance(entry, dict):
-        raise ValueError("is not an object")
-    name = canonical(written)
+        raise ValueError("is not an object")  # noqa: TRY004 - a value of the file, not of a caller
     texts = {key: _text(entry, key) for key in _TEXTS}
     if other := next((key for key in _OTHER_VCS if key in entry), None):
         raise ValueError(f"comes from {other}; only git is supported")
@@ -66,12 +66,11 @@ def _parse_entry(
     if index is not None and index not in sources:
         known = ", ".join(f"`{errors.show(one)}`" for one in sources)
         raise ValueError(f"comes from the index `{errors.show(index)}`, which is not among the sources: {known}")
-    wanted = pipfile.find(name, section) if pipfile else None
     markers = _markers(entry) or (wanted.markers if wanted else None)
     if markers is not None and not is_marker(markers):
         raise ValueError(f"has markers that cannot be read: {errors.show(markers)}")
     return LockedPackage(
-        name=name,
+        name=canonical(written),
         markers=markers,
         extras=tuple(_strings(entry, "extras")),
         index=index,

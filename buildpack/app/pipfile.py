@@ -45,10 +45,14 @@ class Wanted:
         """The markers, Pipfile's own keys (``sys_platform = "== 'win32'"``) included."""
         from buildpack.app.markers import MARKER_NAMES
 
-        parts = [value for key in ("markers", *MARKER_NAMES) if isinstance(value := self.table.get(key), str)]
-        keys = [key for key in ("markers", *MARKER_NAMES) if isinstance(self.table.get(key), str)]
-        told = [part if key == "markers" else f"{key} {part}" for key, part in zip(keys, parts, strict=True)]
-        return (told[0] if len(told) == 1 else " and ".join(f"({one})" for one in told)) if told else None
+        told = [
+            value if key == "markers" else f"{key} {value}"
+            for key in ("markers", *MARKER_NAMES)
+            if isinstance(value := self.table.get(key), str)
+        ]
+        if len(told) < 2:
+            return told[0] if told else None
+        return " and ".join(f"({one})" for one in told)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,10 +73,6 @@ class Pipfile:
             )
             for key, value in self.document.get(table, {}).items()
         )
-
-    def find(self, name: str, section: str) -> Wanted | None:
-        """Find what is asked for under this canonical name in ``default`` or ``develop``."""
-        return next((one for one in self.wanted(section) if one.name == name), None)
 
     def requires(self, key: str) -> tuple[str | None, int]:
         """Return a value of ``[requires]`` and its line."""

@@ -11,7 +11,7 @@ from buildpack.errors import lock as errors
 __all__ = ["PYPI", "Source", "expand_url", "parse_sources", "without_credentials"]
 
 _GONE = re.compile(r"https?://pypi\.python\.org/simple/?")
-_USERINFO = re.compile(r"(?<=://)[^/@]*@")
+_USERINFO = re.compile(r"(?<=://)[^/]*@")
 _VARIABLE = re.compile(r"\$(?:\{([^}]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 
 
@@ -49,12 +49,12 @@ def parse_sources(value: object, bad: list[str]) -> tuple[tuple[Source, ...], li
         userinfo = _USERINFO.search(source.url)
         if userinfo and not _VARIABLE.search(userinfo[0]):
             warnings.append(
-                f"the source `{errors.show(source.name)}` has a credential in Pipfile.lock; write ${{NAME}} in its place "
-                "in Pipfile, keep the value in the environment, and run `deploy lock`."
+                f"the source `{errors.show(source.name)}` has a credential in Pipfile.lock; write ${{NAME}} in its "
+                "place in Pipfile, keep the value in the environment, and run `deploy lock`."
             )
         if not source.verify_ssl:
             warnings.append(
-                f"the source `{errors.show(source.name)}` is asked without verifying who answers (verify_ssl)."
+                f"the source `{errors.show(source.name)}` is asked without verifying who answers (verify_ssl = false)."
             )
     return tuple(sources.values()), warnings
 

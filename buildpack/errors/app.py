@@ -157,7 +157,8 @@ def tracked_venv(path: str) -> BuildpackError:
     """Git tracks a virtual environment."""
     return AppError(
         f"git tracks the virtual environment {show(path)}",
-        why=f"{show(path)}/pyvenv.cfg makes it one. It works on one machine only, and the image gets its own from Pipfile.lock.",
+        why=f"{show(path)}/pyvenv.cfg makes it one. It works on one machine only; "
+        "the image gets its own from Pipfile.lock.",
         hint=f"run `git rm -r --cached {show(path)}`, add `{show(path)}/` to .gitignore, and commit.",
     )
 
@@ -166,8 +167,8 @@ def wanted_venv(path: str, ignore_file: str, line: int, pattern: str) -> Buildpa
     """A `!` pattern asks for a virtual environment."""
     return AppError(
         f"{ignore_file} asks for the virtual environment {show(path)}",
-        why=f"{ignore_file}:{line} says `{show(pattern)}`. A virtual environment works on one machine only, and the image "
-        "gets its own from Pipfile.lock.",
+        why=f"{ignore_file}:{line} says `{show(pattern)}`. A virtual environment works on one machine only; "
+        "the image gets its own from Pipfile.lock.",
         hint=f"remove line {line} of {ignore_file}.",
     )
 
@@ -222,8 +223,8 @@ def bad_procfile(name: str, bad: Sequence[BadLine]) -> BuildpackError:
         if len(bad) == 1
         else f"{name} has {len(bad)} lines that cannot be read",
         why="\n\n".join(blocks),
-        hint="a line is `name: command`, for example `web: gunicorn blasto:APP`; the name holds letters, digits, `-` and "
-        "`_`, and each name stands once.",
+        hint="a line is `name: command`, for example `web: gunicorn blasto:APP`; the name holds letters, digits, `-` "
+        "and `_`, and each name stands once.",
     )
 
 
@@ -338,7 +339,8 @@ def server_not_locked(target: str, server: str) -> BuildpackError:
     return AppError(
         f"{server} is not in Pipfile.lock",
         why=f"There is no Procfile, so {target} would be served by {server}, which Pipfile.lock does not have.",
-        hint=f"run `pipenv install {server}` and commit Pipfile and Pipfile.lock, or add a Procfile that starts another server.",
+        hint=f"run `pipenv install {server}` and commit Pipfile and Pipfile.lock, or add a Procfile "
+        "that starts another server.",
     )
 
 
