@@ -1,0 +1,219 @@
+"""What went wrong with what an image stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from buildpack.errors import AppError, MachineError, StackError, UsageError
+
+_SYSTEMS = {"darwin": "macOS", "win32": "Windows", "cygwin": "Cygwin"}
+
+
+def _image(python: str | None) -> str:
+    return f"python:{python}-slim" if python else "python:3.12-slim"
+
+
+# The host stack
+
+
+def host_needs_linux(system: str, python: str | None) -> StackError:
+    """Word that the host stack was asked for on another system."""
+    return StackError(
+        f"the host stack needs Linux, and this is {_SYSTEMS.get(system, system)}",
+        why="It puts this machine's own Python and its shared libraries into the image, and images run on Linux.",
+        hint=f'take a base image from a registry: `--stack {_image(python)}`, or `stack = "{_image(python)}"` in deploy.toml.',
+    )
+
+
+def host_is_another_platform(asked: str, here: str, python: str | None) -> StackError:
+    """Word that the host stack was asked for another architecture than this machine's."""
+    return StackError(
+        f"the host stack cannot give an image for {asked}: this machine is {here}",
+        why="It puts this machine's own Python and its shared libraries into the image.",
+        hint=f"take a base image from a registry: `--stack {_image(python)} --platform {asked}`.",
+    )
+
+
+def no_host_python(python: str | None, found: Sequence[tuple[str, str]]) -> StackError:
+    """Word that no interpreter of this version runs here; `found` are version and path of those that do."""
+    series = ".".join(python.split(".")[:2]) if python else None
+    listed = "\n".join(f"  {version:8} {path}" for version, path in found)
+    looked = "PATH, pyenv's versions, /usr/local/bin and /usr/bin were searched"
+    install = f"install it (`pyenv install {python or '3.12'}`, or your system's package python{series or '3'})"
+    return StackError(
+        f"there is no Python {series} on this machine for the host stack"
+        if series
+        else "there is no Python 3.10 or later on this machine for the host stack",
+        why=f"{looked}. What runs here:\n\n{listed}" if found else f"{looked}; nothing that runs was found.",
+        hint=f"{install}, or take a base image from a registry: `--stack {_image(python)}`.",
+    )
+
+
+def static_host_python(path: str) -> StackError:
+    """Word that the interpreter names no loader, so it cannot load extension modules."""
+    return StackError(
+        f"{path} cannot be a stack: it is linked statically",
+        why="A static interpreter loads no extension modules, and most wheels hold some.",
+        hint="use another interpreter, or a base image from a registry, such as `--stack python:3.12-slim`.",
+    )
+
+
+def host_layer_lost(digest: object) -> MachineError:
+    """Word that a layer of the host stack vanished from the store after it was resolved."""
+    return MachineError(
+        f"the host stack's layer {digest} vanished from the store",
+        why="Something removed it while this build ran.",
+        hint="build again; it will be gathered anew.",
+    )
+
+
+def other_patch_level(asked: str, found: str) -> str:
+    """Word the warning that the stack has another patch level than the app asks for."""
+    return (
+        f"the app asks for Python {asked}, the stack has {found}. Both are {'.'.join(asked.split('.')[:2])}, so wheels fit, "
+        f"but a lock made on {asked} may lack what {found} needs."
+    )
+
+
+def host_python_lacks(path: str, modules: Sequence[str]) -> str:
+    """Word the warning that the interpreter was built without parts of its standard library."""
+    return (
+        f"{path} was built without {', '.join(modules)}; the image will lack {'it' if len(modules) == 1 else 'them'} too. "
+        "The libraries' headers were missing when it was compiled."
+    )
+
+
+def host_library_missing(missing: Mapping[str, object]) -> str:
+    """Word the warning that parts of the interpreter need libraries that this machine lacks; soname to who needs it."""
+    listed = ", ".join(f"{soname} (for {path})" for soname, path in sorted(missing.items()))
+    return f"this machine lacks shared libraries that its own Python asks for: {listed}."
+
+
+# Bases
+
+
+def invalid_platform(text: str) -> UsageError:
+    """Word that this is no platform."""
+    return UsageError(f"{text!r} is no platform", hint="write linux/amd64, linux/arm64 or linux/arm/v7.")
+
+
+def wrong_python(stack: str, asked: str, found: str) -> AppError:
+    """Word that the stack has another Python than the app asks for."""
+    return AppError(
+        f"the app asks for Python {asked}, and the stack {stack} has {found}",
+        why="Wheels and byte code are made for one minor version of Python.",
+        hint=f"use `--stack {_image(asked)}`, or change the version in Pipfile or .python-version and lock again.",
+    )
+
+
+def unpinned(stack: str, reference: str) -> str:
+    """Word the warning that a tag may mean something else tomorrow."""
+    digest = reference.rpartition("@")[2]
+    return f"the stack {stack} is not pinned: today it is {digest}. `deploy lock` writes the digest to deploy.toml."
+
+
+def stale_tag(stack: str, hours: int, problem: str) -> str:
+    """Word the warning that a tag could not be looked up again."""
+    return f"the stack {stack} was last looked up {hours} hours ago and could not be now ({problem}); the known one is used."
+
+
+def offline_base(stack: str) -> StackError:
+    """Word that a base is not in the store and the network is not to be used."""
+    return StackError(
+        f"the stack {stack} is not known here",
+        why="Nothing may be fetched, since this runs offline.",
+        hint="build once with a network, or use `--stack host`.",
+    )
+
+
+def no_python_in_base(stack: str) -> StackError:
+    """Word that a base holds no interpreter."""
+    return StackError(
+        f"the stack {stack} holds no Python",
+        why="python3 was looked for in the folders of its PATH, /usr/local/bin and /usr/bin.",
+        hint="a stack needs CPython 3.10 or later: `--stack python:3.12-slim`, or an image of your own made FROM one.",
+    )
+
+
+def unknown_python_in_base(stack: str, executable: str) -> StackError:
+    """Word that the interpreter of a base does not tell its version."""
+    return StackError(
+        f"the stack {stack} has a Python that cannot be identified",
+        why=f"{executable} holds no version of CPython 3.10 or later.",
+        hint="a stack needs CPython 3.10 or later: `--stack python:3.12-slim`, or an image of your own made FROM one.",
+    )
+
+
+def no_libc_in_base(stack: str) -> StackError:
+    """Word that a base holds no C library that we know."""
+    return StackError(
+        f"the stack {stack} has no C library that wheels are made for",
+        why="Neither glibc (libc.so.6) nor musl (ld-musl-*.so.1) was found where its loader looks.",
+        hint="use a base with glibc or musl, such as `--stack python:3.12-slim`.",
+    )
+
+
+def hostile_base(stack: str, problem: str) -> StackError:
+    """Word that a layer of a base holds what no image may hold."""
+    return StackError(
+        f"the stack {stack} cannot be unpacked",
+        why=f"{problem}.",
+        hint="the image is damaged or made to do harm: use another one.",
+    )
+
+
+def compressed_with_zstd(stack: str) -> StackError:
+    """Word that a layer of a base is compressed in a way this Python cannot read."""
+    return StackError(
+        f"the stack {stack} has layers compressed with zstd",
+        why="Python reads zstd from 3.14 on, and the layers must be read to know the stack's Python and libraries.",
+        hint="use an image with gzip layers; `skopeo copy --dest-compress-format gzip` makes one.",
+    )
+
+
+# Shared libraries
+
+_PACKAGES = {
+    "libstdc++.so.6": "libstdc++6",
+    "libgcc_s.so.1": "libgcc-s1",
+    "libgomp.so.1": "libgomp1",
+    "libpq.so.5": "libpq5",
+    "libmariadb.so.3": "libmariadb3",
+    "libmysqlclient.so.21": "libmysqlclient21",
+    "libxml2.so.2": "libxml2",
+    "libxslt.so.1": "libxslt1.1",
+    "libGL.so.1": "libgl1",
+    "libglib-2.0.so.0": "libglib2.0-0",
+    "libgthread-2.0.so.0": "libglib2.0-0",
+    "libffi.so.8": "libffi8",
+    "libssl.so.3": "libssl3",
+    "libcrypto.so.3": "libssl3",
+    "libz.so.1": "zlib1g",
+    "libexpat.so.1": "libexpat1",
+    "libX11.so.6": "libx11-6",
+    "libSM.so.6": "libsm6",
+    "libXext.so.6": "libxext6",
+    "libXrender.so.1": "libxrender1",
+    "libodbc.so.2": "unixodbc",
+    "libmagic.so.1": "libmagic1",
+    "libcairo.so.2": "libcairo2",
+    "libpango-1.0.so.0": "libpango-1.0-0",
+    "libtk8.6.so": "libtk8.6",
+    "libtcl8.6.so": "libtcl8.6",
+}
+
+
+def libraries_missing(wheel: str, sonames: Sequence[str], stack: str) -> str:
+    """Word the warning that a wheel's files need shared libraries which the stack lacks."""
+    packages = sorted({_PACKAGES[soname] for soname in sonames if soname in _PACKAGES})
+    apt = f" Debian has {'it' if len(sonames) == 1 else 'them'} in {', '.join(packages)}." if packages else ""
+    if stack == "host":
+        way = (
+            "Install what holds it on this machine" if len(sonames) == 1 else "Install what holds them on this machine"
+        )
+    else:
+        way = "Use a stack that has it" if len(sonames) == 1 else "Use a stack that has them"
+    return (
+        f"{wheel} needs {', '.join(sonames)}, which the stack {stack} lacks: importing it may fail.{apt} "
+        f"{way}, or take another wheel."
+    )

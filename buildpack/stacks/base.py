@@ -1,0 +1,92 @@
+"""What registry and on-disk stacks share: from an image to a stack, its facts looked up as rarely as possible."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from buildpack.errors import stacks as errors
+from buildpack.oci.digest import Digest
+from buildpack.oci.image import Image, Layer, Platform
+from buildpack.oci.store import Store
+from buildpack.stacks.extract import Tree, apply_layer
+from buildpack.stacks.facts import FACTS_FORMAT, read_facts
+from buildpack.stacks.stack import Facts, Stack
+
+__all__ = ["make_stack", "unpacked"]
+
+_KIND = "stack"
+
+
+def make_stack(
+    image: Image,
+    *,
+    name: str,
+    reference: str,
+    platform: Platform,
+    python: str | None,
+    warnings: Sequence[str],
+    store: Store,
+    known_facts: Callable[[Digest], Any] | None,
+    get_layers: Callable[[Sequence[Layer]], None],
+) -> Stack:
+    """Make the stack of an image; its layers are asked for (`get_layers`) only where its facts are not known yet.
+
+    Raises StackError where the base cannot be one, AppError where it has another Python than the app asks for.
+    """
+    config = json.loads(image.config).get("config") or {}
+    key = f"{image.digest}+{FACTS_FORMAT}"
+    facts = Facts.parse(store.recall(_KIND, key))
+    if facts is None and known_facts is not None:
+        facts = Facts.parse(known_facts(image.digest))
+    if facts is None:
+        get_layers(image.layers)
+        facts = read_facts(unpacked(image.digest, image.layers, store, stack=name), config, stack=name)
+        store.remember(_KIND, key, facts.render())
+    return Stack(
+        name=name,
+        reference=reference,
+        digest=image.digest,
+        platform=platform,
+        layers=image.layers,
+        config=config,
+        facts=facts,
+        warnings=(*warnings, *_compare(name, python, facts.python.version, facts.python.series)),
+    )
+
+
+def _compare(name: str, asked: str | None, version: str, series: str) -> list[str]:
+    if asked is None or asked in (version, series):
+        return []
+    if ".".join(asked.split(".")[:2]) != series:
+        raise errors.wrong_python(name, asked, version)
+    return [errors.other_patch_level(asked, version)]
+
+
+def unpacked(digest: Digest, layers: Sequence[Layer], store: Store, *, stack: str) -> Path:
+    """Return the folder that holds the base's interpreter and libraries, unpacked from the store where need be."""
+    place = store.folder("stacks") / digest.hex
+    if place.is_dir():
+        return place
+    import tempfile
+
+    scratch = Path(tempfile.mkdtemp(dir=store.folder("tmp"), prefix="stack-"))
+    try:
+        tree = Tree(scratch, stack)
+        for layer in layers:
+            with store.open(layer.digest) as blob:
+                apply_layer(tree, blob, layer.media_type)
+        tree.settle(scratch / "root")
+        try:
+            (scratch / "root").rename(place)
+        except OSError:
+            # Another build was faster.
+            if not os.path.isdir(place):
+                raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return place

@@ -1,0 +1,103 @@
+"""The closure of shared libraries, found the way the loader finds them (ld.so(8), "DESCRIPTION")."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildpack.stacks.elf import Elf, read_elf
+
+__all__ = ["Closure", "Libraries", "close", "parse_ldconfig", "read_libraries"]
+
+_LINE = re.compile(r"\s+(\S+) \(([^)]*)\) => (/.*)")
+_USUAL = ("/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Libraries:
+    """Where this machine's loader looks: `cached` (soname to files), then `folders`; `first` is LD_LIBRARY_PATH."""
+
+    cached: Mapping[str, tuple[str, ...]]
+    folders: tuple[str, ...] = ()
+    first: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closure:
+    """`found`: soname to file, in the order the loader would map them; `missing`: soname to the file that asks."""
+
+    found: Mapping[str, Path]
+    missing: Mapping[str, Path]
+
+
+def parse_ldconfig(text: str) -> dict[str, tuple[str, ...]]:
+    """Read what ``ldconfig -p`` prints: every soname with its files, in the loader's order."""
+    cached: dict[str, tuple[str, ...]] = {}
+    for line in text.splitlines():
+        if match := _LINE.match(line):
+            cached[match[1]] = (*cached.get(match[1], ()), match[3])
+    return cached
+
+
+def read_libraries(environ: Mapping[str, str]) -> Libraries:
+    """Ask this machine where its shared libraries are. Without ``ldconfig`` (musl), the usual folders are left."""
+    import subprocess
+
+    first = tuple(part for part in environ.get("LD_LIBRARY_PATH", "").split(":") if part)
+    program = next((path for path in ("/sbin/ldconfig", "/usr/sbin/ldconfig") if os.access(path, os.X_OK)), None)
+    text = ""
+    if program:
+        text = subprocess.run([program, "-p"], capture_output=True, check=False, env={}, encoding="utf-8").stdout
+    return Libraries(cached=parse_ldconfig(text), folders=_USUAL, first=first)
+
+
+def close(roots: Iterable[Path], sonames: Iterable[str], libraries: Libraries, *, like: Elf) -> Closure:
+    """Find every library that these files and sonames need, directly or not.
+
+    `like` is the interpreter: libraries of another architecture do not count, and its loader is no library
+    to look for. A soname in `sonames` that this machine lacks is passed over: they are wanted, not needed.
+    """
+    found: dict[str, Path] = {}
+    missing: dict[str, Path] = {}
+    waiting = [(root, elf) for root in roots if (elf := read_elf(root))]
+    for soname in sonames:
+        if soname not in found and (hit := _search(soname, (), libraries, like)):
+            found[soname] = hit[0]
+            waiting.append(hit)
+    loader = os.path.basename(like.interpreter)
+    while waiting:
+        asking, elf = waiting.pop(0)
+        for soname in elf.needed:
+            if soname in found or soname in missing or soname == loader or soname.startswith("libc.musl-"):
+                continue
+            hit = _search(soname, _own_folders(asking, elf), libraries, like)
+            if hit is None:
+                missing[soname] = asking
+                continue
+            found[soname] = hit[0]
+            waiting.append(hit)
+    return Closure(found=found, missing=missing)
+
+
+def _own_folders(path: Path, elf: Elf) -> tuple[str, ...]:
+    """Expand the file's RUNPATH; RPATH counts only without one."""
+    origin = os.path.dirname(os.path.realpath(path))
+    texts = elf.runpath or elf.rpath
+    return tuple(text.replace("${ORIGIN}", origin).replace("$ORIGIN", origin) for text in texts)
+
+
+def _search(soname: str, own: tuple[str, ...], libraries: Libraries, like: Elf) -> tuple[Path, Elf] | None:
+    if "/" in soname:
+        places: list[str] = [soname]
+    else:
+        folders = [f"{folder}/{soname}" for folder in (*libraries.first, *own)]
+        usual = [f"{folder}/{soname}" for folder in libraries.folders]
+        places = [*folders, *libraries.cached.get(soname, ()), *usual]
+    for place in places:
+        path = Path(place)
+        if path.is_file() and (elf := read_elf(path)) and (elf.machine, elf.bits) == (like.machine, like.bits):
+            return path, elf
+    return None

@@ -1,0 +1,227 @@
+"""Take the interpreter, its library and the shared libraries out of a base's layers, without root.
+
+Layers are applied as the OCI image specification says (layer.md, "Applying Changesets"), but to a tree in memory:
+on disk there are only numbered files until all is known, so no link in a layer can lead a write astray. At the
+end files move to their places, and links are made anew, relative and only to what is inside.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tarfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from buildpack.errors import stacks as errors
+from buildpack.oci.image import LAYER_TAR
+
+__all__ = ["Tree", "apply_layer", "wanted"]
+
+_MOST_BYTES = 4 << 30
+_MOST_ENTRIES = 1_000_000
+_MOST_LINKS = 40
+_SHARED_LIBRARY = re.compile(r".+\.so(?:\.[\w.]+)?")
+_PYTHON = re.compile(r"(?:.+/)?bin/python[\d.]*")
+_LIBRARY = re.compile(r"(?:.+/)?lib(?:64)?/python3\.\d+/.+")
+_NOT_LIBRARY = re.compile(
+    r"/(?:site-packages|dist-packages|__pycache__|tests?|idlelib|tkinter|ensurepip|config-[^/]+)/"
+)
+_ETC = re.compile(r"etc/(?:passwd|group|ld\.so\.conf|ld\.so\.conf\.d/[^/]+\.conf)")
+
+
+def wanted(path: str) -> bool:
+    """Tell whether a file is one that the stack's facts or its interpreter need."""
+    if _NOT_LIBRARY.search(path):
+        return False
+    found = (_SHARED_LIBRARY, _PYTHON, _LIBRARY, _ETC)
+    return any(pattern.fullmatch(path) for pattern in found)
+
+
+@dataclass(slots=True)
+class _Node:
+    """A file (number in the scratch folder), a link (its target) or a folder (children); `layer` brought it."""
+
+    layer: int
+    number: int | None = None
+    target: str | None = None
+    executable: bool = False
+    children: dict[str, _Node] = field(default_factory=dict)
+
+    @property
+    def is_folder(self) -> bool:
+        return self.number is None and self.target is None
+
+
+class Tree:
+    """The file system that layers make, as far as it is wanted; files wait in `scratch`."""
+
+    def __init__(self, scratch: Path, stack: str) -> None:
+        self.root = _Node(layer=0)
+        self.scratch = scratch
+        self.stack = stack
+        self.layer = 0
+        self._numbers = 0
+        self._bytes = 0
+
+    def locate(self, path: str, *, follow: bool = True) -> tuple[list[str], _Node | None]:
+        """Resolve a path as a process in the image would, ``..`` and links included; it never leaves the root."""
+        waiting = [part for part in reversed(path.split("/")) if part]
+        here: list[str] = []
+        nodes = [self.root]
+        hops = 0
+        while waiting:
+            part = waiting.pop()
+            if part == ".":
+                continue
+            if part == "..":
+                if here:
+                    here.pop()
+                    nodes.pop()
+                continue
+            node = nodes[-1].children.get(part)
+            if node is not None and node.target is not None and (waiting or follow):
+                hops += 1
+                if hops > _MOST_LINKS:
+                    return here, None
+                if node.target.startswith("/"):
+                    here, nodes = [], [self.root]
+                waiting.extend(piece for piece in reversed(node.target.split("/")) if piece)
+                continue
+            here.append(part)
+            if node is None:
+                return [*here, *reversed(waiting)], None
+            nodes.append(node)
+        return here, nodes[-1]
+
+    def folder(self, path: str) -> _Node:
+        """Return the folder at this path, made where it is missing; a file in its place is replaced."""
+        parts, node = self.locate(path)
+        if node is not None and node.is_folder:
+            return node
+        node = self.root
+        for part in parts:
+            if part in ("", ".", ".."):
+                raise errors.hostile_base(self.stack, f"{path} leads nowhere")
+            child = node.children.get(part)
+            if child is None or not child.is_folder:
+                child = node.children[part] = _Node(layer=self.layer)
+            node = child
+        return node
+
+    def add(self, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
+        """Apply one entry of the current layer; raises StackError for a name that no layer may hold."""
+        path = self._checked(member.name)
+        parent, _, name = path.rpartition("/")
+        if not name:
+            return
+        if name.startswith(".wh."):
+            self._white_out(parent, name)
+        elif member.isdir():
+            folder = self.folder(parent)
+            if name not in folder.children or not folder.children[name].is_folder:
+                folder.children[name] = _Node(layer=self.layer)
+            folder.children[name].layer = self.layer
+        elif member.issym():
+            self.folder(parent).children[name] = _Node(layer=self.layer, target=member.linkname)
+        elif member.islnk():
+            _, source = self.locate(self._checked(member.linkname), follow=False)
+            self.folder(parent).children.pop(name, None)
+            if source is not None and source.number is not None and wanted(path):
+                self.folder(parent).children[name] = _Node(self.layer, source.number, executable=source.executable)
+        elif member.isfile() and wanted(path):
+            self.folder(parent).children[name] = self._file(member, archive)
+        else:
+            self.folder(parent).children.pop(name, None)
+
+    def _checked(self, name: str) -> str:
+        parts = [part for part in name.split("/") if part not in ("", ".")]
+        if name.startswith("/") or ".." in parts:
+            raise errors.hostile_base(self.stack, f"a layer holds the name {name!r}, which leads out of the image")
+        return "/".join(parts)
+
+    def _white_out(self, parent: str, name: str) -> None:
+        """Hide what lower layers brought; what this layer itself brings stays, in whatever order it comes."""
+        _, folder = self.locate(parent)
+        if folder is None:
+            return
+        if name == ".wh..wh..opq":
+            names = list(folder.children)
+        else:
+            names = [name.removeprefix(".wh.")]
+        for each in names:
+            node = folder.children.get(each)
+            if node is not None and not self._hide(node):
+                del folder.children[each]
+
+    def _hide(self, node: _Node) -> bool:
+        """Drop what lower layers brought from here down; tell whether anything is left."""
+        for name, child in list(node.children.items()):
+            if not self._hide(child):
+                del node.children[name]
+        return node.layer == self.layer or bool(node.children)
+
+    def _file(self, member: tarfile.TarInfo, archive: tarfile.TarFile) -> _Node:
+        self._bytes += member.size
+        if self._bytes > _MOST_BYTES:
+            raise errors.hostile_base(self.stack, f"it unpacks to more than {_MOST_BYTES >> 30} GiB")
+        source = archive.extractfile(member)
+        assert source is not None
+        self._numbers += 1
+        with source, (self.scratch / str(self._numbers)).open("wb") as out:
+            shutil.copyfileobj(source, out, 1 << 20)
+        return _Node(self.layer, self._numbers, executable=bool(member.mode & 0o111))
+
+    def settle(self, folder: Path) -> None:
+        """Move everything to its place below `folder`."""
+        settled: dict[int, Path] = {}
+        self._settle(self.root, folder, [], settled)
+
+    def _settle(self, node: _Node, folder: Path, parts: list[str], settled: dict[int, Path]) -> None:
+        folder.mkdir()
+        folder.chmod(0o755)
+        for name, child in sorted(node.children.items()):
+            place = folder / name
+            if child.is_folder:
+                self._settle(child, place, [*parts, name], settled)
+            elif child.target is not None:
+                found, aim = self.locate("/".join([*parts, name]))
+                if aim is not None:
+                    place.symlink_to(os.path.relpath("/" + "/".join(found), "/" + "/".join(parts)))
+            elif child.number in settled:
+                place.hardlink_to(settled[child.number])
+            else:
+                assert child.number is not None
+                (self.scratch / str(child.number)).rename(place)
+                place.chmod(0o755 if child.executable else 0o644)
+                settled[child.number] = place
+
+
+def apply_layer(tree: Tree, blob: BinaryIO, media_type: str) -> None:
+    """Apply one layer on top of what the tree holds; the whole blob is read, so that its digest is proved."""
+    import gzip
+
+    if media_type.endswith("zstd"):
+        raise errors.compressed_with_zstd(tree.stack)
+    tree.layer += 1
+    stream: BinaryIO = blob if media_type == LAYER_TAR else gzip.GzipFile(fileobj=blob)  # type: ignore[assignment]
+    try:
+        with tarfile.open(fileobj=stream, mode="r|") as archive:
+            for count, member in enumerate(archive):
+                if count > _MOST_ENTRIES:
+                    raise errors.hostile_base(tree.stack, f"a layer has more than {_MOST_ENTRIES} entries")
+                tree.add(member, archive)
+                archive.members.clear()  # type: ignore[attr-defined]
+    except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
+        raise errors.hostile_base(tree.stack, f"layer {tree.layer} is no archive that can be read: {error}") from error
+    _drain((stream, blob))
+
+
+def _drain(streams: Iterable[BinaryIO]) -> None:
+    for stream in streams:
+        while stream.read(1 << 20):
+            pass

@@ -1,0 +1,140 @@
+"""Look up what only the contents of a base tell: its Python, its C library, its shared libraries, its accounts."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from buildpack.errors import stacks as errors
+from buildpack.stacks.elf import read_elf
+from buildpack.stacks.stack import Facts, StackPython
+
+__all__ = ["FACTS_FORMAT", "find_library_folders", "glibc_version", "musl_version", "python_version", "read_facts"]
+
+FACTS_FORMAT = "1"
+"""Changes whenever the same base would give other facts."""
+
+_USUAL_PATH = "/usr/local/bin:/usr/bin:/bin"
+_FOLDERS = ("lib", "usr/lib", "lib64", "usr/lib64", "usr/local/lib", "usr/local/lib64")
+_TRIPLET = re.compile(r"[\w]+-linux-(?:gnu|musl)\w*")
+_INTERPRETER = re.compile(r"python(3\.\d+)")
+_LIBRARY = re.compile(r".+\.so(?:\.[\w.]+)?")
+_GLIBC = re.compile(rb"GNU C Library [^\n]*version (\d+)\.(\d+)")
+_MUSL = re.compile(rb"\0(1)\.(\d+)\.\d+\0")
+
+
+def read_facts(root: Path, config: Mapping[str, Any], *, stack: str) -> Facts:
+    """Read the facts of a base unpacked below `root`; raises StackError where it holds no usable Python or libc."""
+    executable, series = _find_python(root, config, stack)
+    place = root / executable.lstrip("/")
+    elf = read_elf(place)
+    folders = list(find_library_folders(root))
+    version = next(
+        (
+            found
+            for file in (place, *_libpythons(root, folders, series))
+            if (found := python_version(file.read_bytes(), series))
+        ),
+        None,
+    )
+    if elf is None or version is None or int(series.split(".")[1]) < 10:
+        raise errors.unknown_python_in_base(stack, executable)
+    libc = _find_libc(root, folders, elf.interpreter)
+    if libc is None:
+        raise errors.no_libc_in_base(stack)
+    return Facts(
+        python=StackPython(version=version, executable=executable, cache_tag=f"cpython-{series.replace('.', '')}"),
+        libc=libc,
+        machine=elf.machine,
+        sonames=frozenset(name for folder in folders for name in os.listdir(root / folder) if _LIBRARY.fullmatch(name)),
+        passwd=_text(root / "etc/passwd"),
+        group=_text(root / "etc/group"),
+    )
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return None
+
+
+def _find_python(root: Path, config: Mapping[str, Any], stack: str) -> tuple[str, str]:
+    """Return the path of the interpreter that ``python3`` means in the image, links resolved, and its series."""
+    env = dict(text.partition("=")[::2] for text in config.get("Env") or ())
+    top = os.path.realpath(root)
+    for folder in f"{env.get('PATH', '')}:{_USUAL_PATH}".split(":"):
+        for name in ("python3", "python"):
+            place = root / folder.strip("/") / name
+            if not place.is_file():
+                continue
+            real = os.path.realpath(place)
+            if not real.startswith(top + "/"):
+                continue
+            match = _INTERPRETER.fullmatch(Path(real).name)
+            if match is None:
+                raise errors.unknown_python_in_base(stack, real.removeprefix(top))
+            return real.removeprefix(top), match[1]
+    raise errors.no_python_in_base(stack)
+
+
+def _libpythons(root: Path, folders: list[str], series: str) -> Iterator[Path]:
+    for folder in folders:
+        yield from sorted((root / folder).glob(f"libpython{series}.so*"))
+
+
+def python_version(body: bytes, series: str) -> str | None:
+    """Find the version that an interpreter (or its library) of this series holds as a string."""
+    match = re.search(rb"(?<![\d.])" + re.escape(series.encode()) + rb"\.\d+(?:(?:a|b|rc)\d+)?(?=\+?\0)", body)
+    return match[0].decode() if match else None
+
+
+def glibc_version(body: bytes) -> tuple[str, int, int] | None:
+    """Find the version in glibc's ``libc.so.6``."""
+    match = _GLIBC.search(body)
+    return ("glibc", int(match[1]), int(match[2])) if match else None
+
+
+def musl_version(body: bytes) -> tuple[str, int, int] | None:
+    """Find the version in musl's loader, which is its C library as well."""
+    match = _MUSL.search(body)
+    return ("musl", int(match[1]), int(match[2])) if match else None
+
+
+def _find_libc(root: Path, folders: list[str], loader: str) -> tuple[str, int, int] | None:
+    if "ld-musl" in loader:
+        place = root / loader.lstrip("/")
+        return musl_version(place.read_bytes()) if place.is_file() else None
+    for folder in folders:
+        place = root / folder / "libc.so.6"
+        if place.is_file():
+            return glibc_version(place.read_bytes())
+    return None
+
+
+def find_library_folders(root: Path) -> Iterator[str]:
+    """Yield the folders where the base's loader looks, below `root`, each real folder once: ld.so.conf's come first."""
+    seen: set[str] = set()
+    top = os.path.realpath(root)
+    for folder in (*_configured(root), *_multiarch(root), *_FOLDERS):
+        real = os.path.realpath(root / folder)
+        if real not in seen and real.startswith(top) and Path(real).is_dir():
+            seen.add(real)
+            yield folder
+
+
+def _configured(root: Path) -> Iterator[str]:
+    files = [root / "etc/ld.so.conf", *sorted((root / "etc/ld.so.conf.d").glob("*.conf"))]
+    for path in files:
+        for line in (_text(path) or "").splitlines():
+            if line.startswith("/"):
+                yield line.split("#")[0].strip().strip("/")
+
+
+def _multiarch(root: Path) -> Iterator[str]:
+    for folder in ("usr/local/lib", "usr/lib", "lib"):
+        if (root / folder).is_dir():
+            yield from (f"{folder}/{name}" for name in sorted(os.listdir(root / folder)) if _TRIPLET.fullmatch(name))

@@ -1,0 +1,91 @@
+"""What is gathered on this machine for one layer of the host stack, and what it hangs on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from buildpack.oci.entry import Entry, FileSlice, Inline, file, symlink
+from buildpack.stacks.elf import relocate, strip
+
+__all__ = ["Harvest", "merged"]
+
+_MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+
+
+def merged(path: str) -> str:
+    """Return where an absolute path lies in the image, whose ``/bin``, ``/sbin`` and ``/lib*`` link into ``/usr``."""
+    parts = [part for part in path.split("/") if part]
+    return "/".join(["usr", *parts] if parts[0] in _MERGED else parts)
+
+
+@dataclass(slots=True)
+class Harvest:
+    """Entries by path, the first one wins; `witnesses` are the files and folders whose change makes it stale."""
+
+    prefixes: tuple[str, ...] = ()
+    """Folders of this machine that were compiled into programs, replaced by ``/usr/local``; the longest first."""
+    entries: dict[str, Entry] = field(default_factory=dict)
+    witnesses: set[str] = field(default_factory=set)
+    programs: list[Path] = field(default_factory=list)
+    """ELF files gathered so far, whose shared libraries the image needs too."""
+
+    def put(self, entries: Iterable[Entry]) -> None:
+        """Add entries that come from nowhere on this machine."""
+        for entry in entries:
+            self.entries.setdefault(entry.path, entry)
+
+    def text(self, path: str) -> str:
+        """Return a small file that was put, not taken."""
+        content = self.entries[path].content
+        assert isinstance(content, Inline)
+        return content.body.decode()
+
+    def take_file(self, path: str, source: Path, *, executable: bool = False) -> None:
+        """Add a copy of this file."""
+        self.witnesses.add(str(source))
+        content = FileSlice(path=source, size=source.stat().st_size)
+        self.put([file(path, content, executable=executable)])
+
+    def take_elf(self, path: str, source: Path, *, executable: bool = False) -> None:
+        """Add a program or shared library, without debugging information and without the build's prefix."""
+        body = source.read_bytes()
+        self.witnesses.add(str(source))
+        self.programs.append(source)
+        lean = strip(body)
+        for prefix in self.prefixes:
+            lean = relocate(lean, prefix, "/usr/local")
+        content = FileSlice(path=source, size=len(body)) if lean is body or lean == body else Inline(lean)
+        self.put([file(path, content, executable=executable)])
+
+    def take_program(self, found: str) -> None:
+        """Add the program at this absolute path; where it is a link, the link as well."""
+        real = os.path.realpath(found)
+        self.witnesses.update((found, real))
+        home = merged(real)
+        if home not in self.entries:
+            self.take_elf(home, Path(real), executable=True)
+        if merged(found) != home:
+            self.put([symlink(merged(found), "/" + home)])
+
+    def take_tree(self, folder: Path, path: str, *, skip: frozenset[str] = frozenset()) -> None:
+        """Add a folder's files, and the links in it that stay in it; `skip` names what is left out anywhere."""
+        self._walk(folder, path, os.path.realpath(folder), skip)
+
+    def _walk(self, folder: Path, path: str, root: str, skip: frozenset[str]) -> None:
+        self.witnesses.add(str(folder))
+        with os.scandir(folder) as listing:
+            found = sorted((entry for entry in listing if entry.name not in skip), key=lambda entry: entry.name)
+        for entry in found:
+            inside = f"{path}/{entry.name}"
+            if entry.is_symlink():
+                target = os.readlink(entry.path)
+                if os.path.realpath(entry.path).startswith(root + "/") and not target.startswith("/"):
+                    self.put([symlink(inside, target)])
+            elif entry.is_dir():
+                self._walk(Path(entry.path), inside, root, skip)
+            elif entry.is_file():
+                content = FileSlice(path=Path(entry.path), size=entry.stat().st_size)
+                self.put([file(inside, content)])

@@ -1,0 +1,233 @@
+"""The host stack: this machine's interpreter and the little of an operating system that it needs, in two layers.
+
+What was gathered is remembered with its witnesses, every file and folder it came from, by size and time; while
+they stay as they are, finding the stack again costs a few hundred `stat` calls and starts no process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from buildpack.errors import stacks as errors
+from buildpack.oci.digest import Digest, sha256
+from buildpack.oci.entry import Entry
+from buildpack.oci.image import LAYER_GZIP, Layer, Platform, canonical_json
+from buildpack.oci.layer import LAYER_FORMAT, write_layer
+from buildpack.oci.store import Store
+from buildpack.stacks.interpreters import HostPython, choose, describe, find_candidates, series_of
+from buildpack.stacks.platforms import native_platform, parse_platform
+from buildpack.stacks.stack import Facts, Stack, StackPython
+
+__all__ = ["HOST_FORMAT", "resolve_host"]
+
+HOST_FORMAT = "1"
+"""Changes whenever the same machine would give other layers; part of what is remembered."""
+
+_KIND = "host"
+
+
+def resolve_host(
+    python: str | None,
+    *,
+    store: Store,
+    environ: Mapping[str, str],
+    platform: str | None,
+    system: str,
+    own: str | None = None,
+) -> Stack:
+    """Return the stack of this machine, gathered anew only where something changed.
+
+    Raises StackError where this is no Linux, or has no such Python; `system` is as `sys.platform` has it.
+    """
+    if system != "linux":
+        raise errors.host_needs_linux(system, python)
+    here = native_platform()
+    if platform and parse_platform(platform).architecture != here.architecture:
+        raise errors.host_is_another_platform(platform, str(here), python)
+    candidates = find_candidates(python, environ=environ, own=_own(own))
+    certificates = _certificates()
+    key = _key(python, candidates, certificates, environ)
+    stack = _recall(store, key)
+    if stack is None:
+        chosen = choose(python, candidates, environ)
+        if chosen is None:
+            everything = candidates if python is None else find_candidates(None, environ=environ, own=_own(own))
+            raise errors.no_host_python(python, describe(everything, environ))
+        stack, witnesses = _gather(chosen, store=store, environ=environ, platform=here, certificates=certificates)
+        _remember(store, key, stack, witnesses, chosen)
+    return stack if python is None else _with_patch_warning(stack, python)
+
+
+def recall_executable(stack: Stack, store: Store) -> str | None:
+    """Return this machine's own interpreter, from which the stack was made."""
+    found = store.recall(_KIND + "-python", str(stack.digest))
+    return found if isinstance(found, str) and os.path.exists(found) else None
+
+
+def _own(own: str | None) -> str:
+    return own if own is not None else str(getattr(sys, "_base_executable", None) or sys.executable)
+
+
+def _certificates() -> Path:
+    """Find certifi's bundle without importing certifi, which takes longer than all else that a known stack needs."""
+    from importlib.util import find_spec
+
+    spec = find_spec("certifi")
+    assert spec is not None, "certifi is one of our dependencies"
+    assert spec.origin is not None
+    return Path(spec.origin).with_name("cacert.pem")
+
+
+def _stamp(path: str) -> list[Any]:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return [path, None]
+    return [path, stat.st_size, stat.st_mtime_ns]
+
+
+def _key(python: str | None, candidates: Sequence[Path], certificates: Path, environ: Mapping[str, str]) -> str:
+    stamps = [_stamp(os.path.realpath(path)) for path in candidates]
+    folders = [str(path) for path in candidates]
+    parts = [HOST_FORMAT, LAYER_FORMAT, python, folders, stamps, str(certificates), environ.get("LD_LIBRARY_PATH")]
+    return canonical_json(parts).decode()
+
+
+def _recall(store: Store, key: str) -> Stack | None:
+    found = store.recall(_KIND, key)
+    if not isinstance(found, dict) or any(_stamp(witness[0]) != witness for witness in found["witnesses"]):
+        return None
+    facts = Facts.parse(found["facts"])
+    layers = tuple(_parse_layer(layer) for layer in found["layers"])
+    if facts is None or not all(store.has(layer.digest, layer.size) for layer in layers):
+        return None
+    return _stack(
+        layers, facts=facts, platform=Platform(**found["platform"]), env=found["env"], warnings=found["warnings"]
+    )
+
+
+def _remember(store: Store, key: str, stack: Stack, witnesses: Iterable[str], python: HostPython) -> None:
+    value = {
+        "witnesses": [_stamp(path) for path in sorted(witnesses)],
+        "facts": stack.facts.render(),
+        "layers": [
+            {"digest": str(layer.digest), "diff_id": str(layer.diff_id), "size": layer.size} for layer in stack.layers
+        ],
+        "platform": {"architecture": stack.platform.architecture, "variant": stack.platform.variant},
+        "env": stack.config["Env"],
+        "warnings": list(stack.warnings),
+    }
+    store.remember(_KIND, key, value)
+    store.remember(_KIND + "-python", str(stack.digest), str(python.executable))
+
+
+def _parse_layer(found: Mapping[str, Any]) -> Layer:
+    return Layer(
+        digest=Digest.parse(found["digest"]),
+        diff_id=Digest.parse(found["diff_id"]),
+        size=found["size"],
+        media_type=LAYER_GZIP,
+    )
+
+
+def _stack(
+    layers: tuple[Layer, ...], *, facts: Facts, platform: Platform, env: Sequence[str], warnings: Sequence[str]
+) -> Stack:
+    return Stack(
+        name="host",
+        reference="host",
+        digest=sha256(canonical_json([str(layer.diff_id) for layer in layers])),
+        platform=platform,
+        layers=layers,
+        config={"Env": list(env), "Cmd": ["python3"]},
+        facts=facts,
+        warnings=tuple(warnings),
+    )
+
+
+def _with_patch_warning(stack: Stack, python: str) -> Stack:
+    from dataclasses import replace
+
+    if python in (series_of(stack.python.version), stack.python.version):
+        return stack
+    return replace(stack, warnings=(*stack.warnings, errors.other_patch_level(python, stack.python.version)))
+
+
+def _gather(
+    python: HostPython, *, store: Store, environ: Mapping[str, str], platform: Platform, certificates: Path
+) -> tuple[Stack, set[str]]:
+    import tempfile
+
+    from buildpack.stacks import system
+    from buildpack.stacks.closure import close, read_libraries
+    from buildpack.stacks.elf import read_elf
+    from buildpack.stacks.harvest import Harvest
+    from buildpack.stacks.stdlib import ByteCode, build_folders, gather_python
+
+    like = read_elf(python.executable)
+    if like is None or not like.interpreter:
+        raise errors.static_host_python(str(python.executable))
+    folders = build_folders(python)
+    upper, lower = Harvest(prefixes=folders), Harvest()
+    with tempfile.TemporaryDirectory(dir=store.folder("tmp"), prefix="host-") as scratch:
+        byte_code = ByteCode(python, gather_python(upper, python, folders), Path(scratch), environ)
+        libraries = read_libraries(environ)
+        system.gather_system(lower, loader=like.interpreter, certificates=certificates, cafile=python.cafile)
+        base = close(lower.programs, system.SONAMES, libraries, like=like)
+        own = close(upper.programs, (), libraries, like=like)
+        folder = system.library_folder(base.found.get("libc.so.6"), like.interpreter)
+        system.gather_libraries(lower, folder, base.found.items())
+        above = [(soname, path) for soname, path in own.found.items() if soname not in base.found]
+        system.gather_libraries(upper, folder, above)
+        layers = _write_both(store, list(lower.entries.values()), upper, byte_code)
+    facts = Facts(
+        python=StackPython(
+            version=python.version,
+            executable=f"/usr/local/bin/python{python.series}",
+            cache_tag=python.cache_tag,
+        ),
+        libc=_libc(python, like.interpreter),
+        machine=like.machine,
+        sonames=frozenset({*base.found, *own.found, os.path.basename(like.interpreter)}),
+        passwd=lower.text("etc/passwd"),
+        group=lower.text("etc/group"),
+    )
+    env = [*system.ENVIRONMENT, f"PYTHON_VERSION={python.version}"]
+    warnings = []
+    if python.lacking:
+        warnings.append(errors.host_python_lacks(str(python.executable), python.lacking))
+    if own.missing or base.missing:
+        warnings.append(errors.host_library_missing({**base.missing, **own.missing}))
+    stack = _stack(layers, facts=facts, platform=platform, env=env, warnings=warnings)
+    return stack, lower.witnesses | upper.witnesses
+
+
+def _write_both(store: Store, lower: list[Entry], upper: Any, byte_code: Any) -> tuple[Layer, ...]:
+    """Write the two layers side by side: compressing lets go of the interpreter's lock."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        below = pool.submit(_write, store, lower)
+        above = pool.submit(_write, store, [*upper.entries.values(), *byte_code.entries()])
+        return below.result(), above.result()
+
+
+def _write(store: Store, entries: list[Entry]) -> Layer:
+    with store.blob(hashed=False) as blob:
+        made = write_layer(entries, blob)
+        blob.commit(made.digest)
+    return Layer(digest=made.digest, diff_id=made.diff_id, size=made.size)
+
+
+def _libc(python: HostPython, loader: str) -> tuple[str, int, int]:
+    name, _, version = python.libc.partition(" ")
+    if name == "glibc":
+        major, minor = version.split(".")[:2]
+        return ("glibc", int(major), int(minor))
+    from buildpack.stacks.facts import musl_version
+
+    return musl_version(Path(os.path.realpath(loader)).read_bytes()) or ("musl", 1, 1)

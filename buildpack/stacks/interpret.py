@@ -1,0 +1,89 @@
+"""Start the stack's own Python on this machine, for byte code that is exactly its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from buildpack.oci.store import Store
+from buildpack.stacks.base import unpacked
+from buildpack.stacks.elf import read_elf
+from buildpack.stacks.facts import find_library_folders
+from buildpack.stacks.interpreters import choose, find_candidates, library_path
+from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack, fetch_layers
+
+__all__ = ["start_interpreter"]
+
+_SECONDS = 60
+_VERSION = "import sys; print(sys.version.split()[0].rstrip('+'))"
+
+
+def start_interpreter(
+    stack: Stack, store: Store, environ: Mapping[str, str], *, own: str | None = None
+) -> Interpreter | NoInterpreter:
+    """Return how to start a Python of exactly the stack's version: its own, else one of this machine's.
+
+    The base's layers are fetched and unpacked where they are not yet. `own` is the interpreter that runs this.
+    """
+    if stack.name == "host":
+        from buildpack.stacks.host import recall_executable
+
+        executable = recall_executable(stack, store)
+        if executable:
+            return Interpreter(argv=(executable,), version=stack.python.version, env=library_path(environ))
+        return _of_this_machine(stack, environ, own, "the interpreter it was made from is gone")
+    fetch_layers(stack, store)
+    root = unpacked(stack.digest, stack.layers, store, stack=stack.name)
+    found = _from(root, stack)
+    reason = _why_not(found, stack.python.version)
+    return found if reason is None else _of_this_machine(stack, environ, own, reason)
+
+
+def _from(root: Path, stack: Stack) -> Interpreter:
+    """Start through the base's own loader, with the base's own libraries: this machine may have another libc."""
+    place = root / stack.python.executable.lstrip("/")
+    elf = read_elf(place)
+    argv = [str(place)]
+    if elf is not None and elf.interpreter:
+        libraries = ":".join(str(root / folder) for folder in find_library_folders(root))
+        argv = [str(root / elf.interpreter.lstrip("/")), "--library-path", libraries, str(place)]
+    prefix = str(place.parent.parent)
+    return Interpreter(argv=tuple(argv), version=stack.python.version, env={"PYTHONHOME": prefix})
+
+
+def _why_not(interpreter: Interpreter, version: str) -> str | None:
+    """Run it once; return what is wrong with it, None where it names the version it must have."""
+    try:
+        ran = subprocess.run(
+            [*interpreter.argv, "-S", "-c", _VERSION],
+            capture_output=True,
+            check=False,
+            timeout=_SECONDS,
+            env=dict(interpreter.env),
+            stdin=subprocess.DEVNULL,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"its own does not start here ({getattr(error, 'strerror', None) or error})"
+    if ran.returncode != 0:
+        last = (ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"])[-1]
+        return f"its own fails here ({last})"
+    if ran.stdout.strip() != version:
+        return f"its own says that it is {ran.stdout.strip()}"
+    return None
+
+
+def _of_this_machine(
+    stack: Stack, environ: Mapping[str, str], own: str | None, reason: str
+) -> Interpreter | NoInterpreter:
+    running = own if own is not None else str(getattr(sys, "_base_executable", None) or sys.executable)
+    version = stack.python.version
+    candidates = find_candidates(version, environ=environ, own=running)
+    found = choose(version, candidates, environ)
+    if found is None or found.version != version:
+        return NoInterpreter(reason=f"{reason}, and this machine has no Python {version}")
+    return Interpreter(argv=(os.fspath(found.executable),), version=version, env=library_path(environ), own=False)

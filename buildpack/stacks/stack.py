@@ -1,0 +1,231 @@
+"""What an image stands on: the types, and the choice between the three kinds of stacks.
+
+host                      this machine's interpreter           host.py
+python:3.12-slim          an image in a registry               registry.py
+oci:DIR, archive:FILE     an image on disk                     layout.py
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from buildpack.oci.digest import Digest
+from buildpack.oci.image import Layer, Platform
+from buildpack.oci.store import Store
+
+__all__ = [
+    "Facts",
+    "Interpreter",
+    "NoInterpreter",
+    "Stack",
+    "StackPython",
+    "fetch_layers",
+    "interpreter",
+    "resolve_stack",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackPython:
+    """The stack's interpreter; `executable` is absolute, inside the image."""
+
+    version: str
+    executable: str
+    implementation: str = "cpython"
+    cache_tag: str
+
+    @property
+    def series(self) -> str:
+        """``3.11`` of ``3.11.7``."""
+        return ".".join(self.version.split(".")[:2])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What only the contents of a base tell; they follow from its digest.
+
+    `libc` is a name and a version: ``("glibc", 2, 36)``. `sonames` are the shared libraries that the loader finds.
+    `passwd` and `group` are the contents of the files in ``/etc``, None where the base has none.
+    """
+
+    python: StackPython
+    libc: tuple[str, int, int]
+    machine: str
+    sonames: frozenset[str]
+    passwd: str | None = None
+    group: str | None = None
+
+    def render(self) -> dict[str, Any]:
+        """Return what JSON can hold, for the store and for an image's annotation."""
+        return {
+            "python": {
+                "version": self.python.version,
+                "executable": self.python.executable,
+                "implementation": self.python.implementation,
+                "cache_tag": self.python.cache_tag,
+            },
+            "libc": list(self.libc),
+            "machine": self.machine,
+            "sonames": sorted(self.sonames),
+            "passwd": self.passwd,
+            "group": self.group,
+        }
+
+    @classmethod
+    def parse(cls, rendered: Any) -> Facts | None:
+        """Read what `render` returned; None for anything else."""
+        try:
+            name, major, minor = rendered["libc"]
+            return cls(
+                python=StackPython(**rendered["python"]),
+                libc=(str(name), int(major), int(minor)),
+                machine=str(rendered["machine"]),
+                sonames=frozenset(rendered["sonames"]),
+                passwd=rendered["passwd"],
+                group=rendered["group"],
+            )
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """A resolved stack.
+
+    `name` is as it was asked for, `reference` says exactly what it is today (``host`` for the host). `digest` identifies
+    it: that of the base's manifest, for the host that of its layers' diff_ids. `config` is the ``config``
+    object of the base's image config.
+    """
+
+    name: str
+    reference: str
+    digest: Digest
+    platform: Platform
+    layers: tuple[Layer, ...]
+    config: Mapping[str, Any]
+    facts: Facts
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def python(self) -> StackPython:
+        """The interpreter that apps run on."""
+        return self.facts.python
+
+    @property
+    def libc(self) -> tuple[str, int, int]:
+        """``("glibc", 2, 36)`` or ``("musl", 1, 2)``."""
+        return self.facts.libc
+
+    @property
+    def machine(self) -> str:
+        """The architecture as ``uname -m`` names it."""
+        return self.facts.machine
+
+    @property
+    def sonames(self) -> frozenset[str]:
+        """Shared libraries that the loader finds."""
+        return self.facts.sonames
+
+    @property
+    def passwd(self) -> str | None:
+        """``/etc/passwd`` in the base."""
+        return self.facts.passwd
+
+    @property
+    def group(self) -> str | None:
+        """``/etc/group`` in the base."""
+        return self.facts.group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interpreter:
+    """How to start a Python of exactly the stack's version on this machine: `argv` first, then its own arguments.
+
+    `env` is to be added to the (empty) environment; `own` tells whether it is the stack's own file.
+    """
+
+    argv: tuple[str, ...]
+    version: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    own: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoInterpreter:
+    """Why no such Python starts here."""
+
+    reason: str
+
+
+def resolve_stack(
+    value: str,
+    *,
+    python: str | None,
+    store: Store,
+    environ: Mapping[str, str],
+    platform: str | None = None,
+    pull: bool = False,
+    offline: bool = False,
+    now: float | None = None,
+    system: str = sys.platform,
+    own: str | None = None,
+    known_facts: Callable[[Digest], Any] | None = None,
+) -> Stack:
+    """Find out what this stack is: its layers, its config, its Python.
+
+    `python` is the app's version (``3.11`` or ``3.11.7``). An unpinned tag is looked up again on `pull`, or 24 hours
+    before `now` (seconds since 1970). `own` is the interpreter that runs this; `known_facts` may know a base's
+    facts by its manifest's digest, from an earlier image's annotation, so that it need not be downloaded.
+    Raises StackError.
+    """
+    if value == "host":
+        from buildpack.stacks.host import resolve_host
+
+        return resolve_host(python, store=store, environ=environ, platform=platform, system=system, own=own)
+    if value.startswith(("oci:", "archive:")):
+        from buildpack.stacks.layout import resolve_layout
+
+        return resolve_layout(value, python=python, store=store, platform=platform, known_facts=known_facts)
+    from buildpack.stacks.registry import resolve_registry
+
+    return resolve_registry(
+        value,
+        python=python,
+        store=store,
+        platform=platform,
+        pull=pull,
+        offline=offline,
+        now=time.time() if now is None else now,
+        known_facts=known_facts,
+    )
+
+
+def fetch_layers(stack: Stack, store: Store) -> None:
+    """Make sure that all the stack's blobs are in the store, verified; raises StackError where one cannot be had."""
+    missing = [layer for layer in stack.layers if not store.has(layer.digest, layer.size)]
+    if not missing:
+        return
+    if stack.name.startswith(("oci:", "archive:")):
+        from buildpack.stacks.layout import copy_layers
+
+        copy_layers(stack.name, missing, store)
+    elif stack.name == "host":
+        from buildpack.errors import stacks as errors
+
+        raise errors.host_layer_lost(missing[0].digest)
+    else:
+        from buildpack.stacks.registry import pull_layers
+
+        pull_layers(stack.reference, missing, store)
+
+
+def interpreter(stack: Stack, store: Store, environ: Mapping[str, str]) -> Interpreter | None:
+    """Return how to start the stack's own Python here, or one of exactly its version; None where there is neither."""
+    from buildpack.stacks.interpret import start_interpreter
+
+    found = start_interpreter(stack, store, environ)
+    return found if isinstance(found, Interpreter) else None

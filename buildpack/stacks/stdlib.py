@@ -1,0 +1,135 @@
+"""The Python part of the host stack: interpreter, standard library and its byte code, moved to ``/usr/local``."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from buildpack.oci.entry import Entry, FileSlice, file, symlink
+from buildpack.stacks.harvest import Harvest
+from buildpack.stacks.interpreters import HostPython, library_path
+
+__all__ = ["ByteCode", "build_folders", "gather_python"]
+
+HOME = "usr/local"
+# Tests, what needs Tk, what only installs other things, and other packages' folders.
+_NO_FOLDERS = re.compile(
+    r"test|tests|idle_test|idlelib|tkinter|turtledemo|ensurepip|site-packages|dist-packages|__pycache__|config-.+"
+)
+_NO_FILES = re.compile(r"turtle\.py|.+\.(?:pyc|pyo|exe|a)|EXTERNALLY-MANAGED")
+_NO_MODULES = re.compile(r"(?:_tkinter|_test.*|_ctypes_test|_xxtestfuzz|xxlimited.*|xxsubtype)\..+")
+# What tells how the interpreter was built; from 3.14 on in JSON as well (PEP 739).
+_BUILD_FILES = re.compile(r"_sysconfig.+|build-details\.json")
+_BUILD_FOLDER = re.compile(r"""'abs_(?:builddir|srcdir)':\s*'([^']{2,})'""")
+_BUILD_PREFIX = re.compile(r"""'(?:exec_)?prefix':\s*'([^']{2,})'""")
+_SHARED_PREFIXES = frozenset({"/usr", "/usr/local", "/"})
+
+
+def build_folders(python: HostPython) -> tuple[str, ...]:
+    """Return the folders that are this machine's own and stand in the interpreter's files, the longest first.
+
+    That is where it was compiled and where it was meant to be installed; Debian's ``/usr`` is no secret.
+    """
+    found = {python.prefix}
+    for path in sorted(python.stdlib.glob("_sysconfigdata*.py")):
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        found.update(_BUILD_FOLDER.findall(text))
+        found.update(_BUILD_PREFIX.findall(text))
+    return tuple(sorted((text for text in found - _SHARED_PREFIXES if text.startswith("/")), key=len, reverse=True))
+
+
+def gather_python(harvest: Harvest, python: HostPython, folders: tuple[str, ...]) -> dict[str, Path | bytes]:
+    """Gather interpreter and library; return the sources to compile, by path in the image.
+
+    A source is a file of this machine, or bytes where build paths in it were rewritten.
+    """
+    name = f"python{python.series}"
+    harvest.take_elf(f"{HOME}/bin/{name}", python.executable, executable=True)
+    harvest.put([symlink(f"{HOME}/bin/python3", name), symlink(f"{HOME}/bin/python", name)])
+    sources: dict[str, Path | bytes] = {}
+    for path, found in _library(harvest, python.stdlib, f"{HOME}/lib/{name}"):
+        if _BUILD_FILES.fullmatch(found.name):
+            body = _without(folders, found.read_bytes())
+            harvest.put([file(path, body)])
+            sources[path] = body
+        elif found.suffix == ".so":
+            harvest.take_elf(path, found)
+        else:
+            harvest.put([file(path, FileSlice(path=found, size=found.stat().st_size))])
+            sources[path] = found
+    if python.dynload and not python.dynload.is_relative_to(python.stdlib):
+        for path, found in _library(harvest, python.dynload, f"{HOME}/lib/{name}/lib-dynload"):
+            harvest.take_elf(path, found)
+    return {path: source for path, source in sources.items() if path.endswith(".py")}
+
+
+def _library(harvest: Harvest, folder: Path, path: str) -> Iterator[tuple[str, Path]]:
+    root = os.path.realpath(folder) + "/"
+    waiting = [(str(folder), path)]
+    while waiting:
+        here, inside = waiting.pop()
+        harvest.witnesses.add(here)
+        with os.scandir(here) as listing:
+            for entry in sorted(listing, key=lambda entry: entry.name):
+                if entry.is_dir(follow_symlinks=False):
+                    if not _NO_FOLDERS.fullmatch(entry.name):
+                        waiting.append((entry.path, f"{inside}/{entry.name}"))
+                elif entry.is_file() and not _NO_FILES.fullmatch(entry.name) and not _NO_MODULES.fullmatch(entry.name):
+                    # Debian links some files elsewhere; what lies outside is this machine's configuration.
+                    real = os.path.realpath(entry.path)
+                    if real.startswith(root):
+                        yield f"{inside}/{entry.name}", Path(real)
+
+
+def _without(folders: tuple[str, ...], body: bytes) -> bytes:
+    for folder in folders:
+        to = b"/usr/src/python" if re.search(r"[Pp]ython-\d|/build", folder) else b"/usr/local"
+        body = body.replace(os.fsencode(folder), to)
+    return body
+
+
+class ByteCode:
+    """The compiling of the standard library by its own interpreter, in a process beside this one."""
+
+    def __init__(
+        self, python: HostPython, sources: Mapping[str, Path | bytes], folder: Path, environ: Mapping[str, str]
+    ):
+        import subprocess
+
+        self._pack = folder / "pack"
+        listed = []
+        for number, (path, source) in enumerate(sorted(sources.items())):
+            if isinstance(source, bytes):
+                place = folder / f"{number}.py"
+                place.write_bytes(source)
+                source = place
+            listed.append((f"/{path}", str(source)))
+        worker = Path(__file__).with_name("worker.py")
+        # Not -I, which would ignore the hash seed: on 3.10 it decides in which order constant sets are written.
+        self._process = subprocess.Popen(
+            [python.executable, "-s", "-S", "-B", worker],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={"PYTHONHASHSEED": "0", **library_path(environ)},
+            cwd="/",
+        )
+        self._task = json.dumps({"pack": str(self._pack), "sources": listed}).encode()
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(self._task)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass
+
+    def entries(self) -> list[Entry]:
+        """Wait for the byte code; none, where the interpreter failed, since an image runs without it as well."""
+        answer, _ = self._process.communicate()
+        if self._process.returncode != 0:
+            return []
+        return [
+            file(path.lstrip("/"), FileSlice(path=self._pack, offset=offset, size=size))
+            for path, offset, size in json.loads(answer)
+        ]
