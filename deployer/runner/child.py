@@ -6,6 +6,8 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 
+from honcho import process as honcho_process
+
 from deployer.runner.formation import Process
 from deployer.runner.restart import History
 from deployer.runner.spawn import spawn
@@ -18,8 +20,8 @@ DRAIN = 1.0
 _KILLS = 5
 
 
-class Child:
-    """A slot in the formation, over all the times its process is started.
+class Child(honcho_process.Process):
+    """A place in the formation, over all the times its process is started: Honcho's Process without its relay.
 
     Times are monotonic seconds. `active` is from its start until the supervisor is done with it.
     `leader_alive` and `group_alive` are two things where a shell stands in front: requests may still
@@ -36,10 +38,9 @@ class Child:
         colour: str,
         quiet: bool = False,
     ) -> None:
+        super().__init__(command, name=name, colour=colour, quiet=quiet, env=env, cwd=cwd)  # type: ignore[no-untyped-call]
+        self.name, self.colour = name, colour
         self.process = Process(name=name, command=command, env=env, cwd=cwd)
-        self.name = name
-        self.colour = colour
-        self.quiet = quiet
         self.pid = 0
         self.output: int | None = None
         self.active = False

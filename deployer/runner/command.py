@@ -18,10 +18,11 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 
 # Words that only a shell understands (bash's builtins that no file in PATH stands for, and its keywords).
 _SHELL_WORDS = frozenset(
-    ". alias bg builtin caller case cd command compgen complete declare dirs disown enable eval exec exit export fc "
-    "fg for function getopts hash help history if jobs let local mapfile popd pushd read readarray readonly return "
-    "select set shift shopt source suspend time times trap type typeset ulimit umask unalias unset until wait "
-    "while".split()
+    """
+    . alias bg builtin caller case cd command compgen complete declare dirs disown enable eval exec exit export fc fg
+    for function getopts hash help history if jobs let local mapfile popd pushd read readarray readonly return select
+    set shift shopt source suspend time times trap type typeset ulimit umask unalias unset until wait while
+    """.split()  # noqa: SIM905 - forty lines of quotes would be no better to read
 )
 
 

@@ -72,8 +72,9 @@ def _memory_limit(groups: dict[str, list[str]]) -> int | None:
 def _cpu_limit(groups: dict[str, list[str]]) -> float:
     """Return the whole cores that the quotas come to, rounded up as half a core still runs one thread."""
     quotas = [_read(f"{folder}/cpu.max").split() for folder in groups.get("", ())]
-    for folder in groups.get("cpu", ()):
-        quotas.append([_read(f"{folder}/cpu.cfs_quota_us"), _read(f"{folder}/cpu.cfs_period_us")])
+    quotas += [
+        [_read(f"{folder}/cpu.cfs_quota_us"), _read(f"{folder}/cpu.cfs_period_us")] for folder in groups.get("cpu", ())
+    ]
     cores = [
         -(-int(pair[0]) // int(pair[1]))
         for pair in quotas

@@ -56,7 +56,7 @@ def expand(
             env={**env, "PORT": params.env["PORT"], "PS": params.name, "DYNO": params.name},
             cwd=cwd,
         )
-        for params in expand_processes(types, concurrency, port=port)
+        for params in expand_processes(types, concurrency, port=port)  # type: ignore[no-untyped-call]
     ]
 
 

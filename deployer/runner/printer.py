@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from honcho import printer as honcho_printer
@@ -26,10 +25,10 @@ LONGEST_LINE = 1 << 20
 """Bytes of a line that are kept waiting for its end."""
 
 
-class Printer(honcho_printer.Printer):  # type: ignore[misc]
-    """Merges the output of several sources in Honcho's look; every line is whole unless it took its time.
+class Printer(honcho_printer.Printer):
+    r"""Merges the output of several sources in Honcho's look; every line is whole unless it took its time.
 
-    `emit` takes the bytes to write. Lines end at ``\\n`` alone and pass as they came. `colour` is
+    `emit` takes the bytes to write. Lines end at ``\n`` alone and pass as they came. `colour` is
     whether to use any. Text shows partial lines after 100 ms; JSON holds them until they end.
     """
 
@@ -42,11 +41,12 @@ class Printer(honcho_printer.Printer):  # type: ignore[misc]
         colour: bool = False,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(output=None, colour=colour, width=max([len("system"), *map(len, names)]))
+        width = max([len("system"), *map(len, names)])
+        super().__init__(output=None, colour=colour, width=width)  # type: ignore[no-untyped-call]
         self.log_format = log_format
         self._emit = emit
         self._wall_clock = wall_clock
-        self._colours = get_colours()
+        self._colours: Iterator[str] = get_colours()  # type: ignore[no-untyped-call]
         self._colour_of: dict[str, str | None] = {"system": None}
         self._prefixes: dict[str, tuple[int, bytes]] = {}
         self._waiting: dict[str, tuple[float, bytes]] = {}
@@ -133,14 +133,13 @@ class Printer(honcho_printer.Printer):  # type: ignore[misc]
             text = f"{time.strftime(self.time_format, time.localtime(second))} {name.ljust(self.width)} | "
             colour = self._colour_of.get(name) if self.colour else None
             if colour:
-                text = honcho_printer._colour_string(colour, text)  # noqa: SLF001 - the look is Honcho's
+                text = honcho_printer._colour_string(colour, text)
             known = self._prefixes[name] = (second, text.encode())
         return known[1]
 
     def _json(self, name: str, lines: list[bytes]) -> bytes:
-        when = datetime.fromtimestamp(self._wall_clock(), timezone.utc).isoformat(timespec="milliseconds")
-        head = f'{{"time":"{when[:-6]}Z","process":{json.dumps(name)},"message":'
+        now = self._wall_clock()
+        when = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now % 1 * 1000):03d}Z"
+        head = f'{{"time":"{when}","process":{json.dumps(name)},"message":'
         # What is no UTF-8 shows as \xNN: JSON has no way to pass it on, and nothing is lost.
-        return "".join(
-            f"{head}{json.dumps(line.decode('utf-8', 'backslashreplace'))}}}\n" for line in lines
-        ).encode()
+        return "".join(f"{head}{json.dumps(line.decode('utf-8', 'backslashreplace'))}}}\n" for line in lines).encode()

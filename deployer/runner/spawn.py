@@ -6,12 +6,12 @@ exec are these.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from errno import EINVAL, ENOEXEC
-from typing import NoReturn
 
 from deployer.runner.command import CommandError, command_argv, exec_error, resolve_argv
 from deployer.runner.formation import Process
@@ -33,7 +33,7 @@ def fill_standard_fds() -> None:
         if fd > 2:
             os.close(fd)
             return
-        os.set_inheritable(fd, True)
+        os.set_inheritable(fd, True)  # noqa: FBT003
 
 
 def spawn(process: Process) -> tuple[int, int]:
@@ -67,15 +67,18 @@ def _resolve(process: Process) -> tuple[list[str], str]:
 def _fork_exec(file: str, argv: list[str], env: Mapping[str, str], cwd: str | None, output: int) -> int:
     """Fork and exec; raises OSError with the errno that the child met."""
     failure, report = os.pipe()
+    parent, env = os.getpid(), dict(env)
     with open(failure, "rb", buffering=0) as told:  # noqa: PTH123
-        parent, env = os.getpid(), dict(env)
         # Signals wait until the child is itself: in the moments before, it would take them for the
         # runner, with the runner's handlers and its wake-up pipe.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             pid = _fork()
             if pid == 0:
-                _become(file, argv, env, cwd, output, report, parent, mask)
+                with _ending_here(report):
+                    _detach(parent, output, cwd)
+                    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+                    _exec(file, argv, env)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             os.close(report)
@@ -93,44 +96,39 @@ def _fork() -> int:
         return os.fork()
 
 
-def _become(
-    file: str,
-    argv: list[str],
-    env: dict[str, str],
-    cwd: str | None,
-    output: int,
-    report: int,
-    parent: int,
-    mask: set[signal.Signals] | set[int],
-) -> NoReturn:
-    """Turn the forked child into the process; where that fails write the errno to `report`."""
+@contextlib.contextmanager
+def _ending_here(report: int) -> Iterator[None]:
+    """Let nothing out of the forked child: it execs, or writes its errno to `report` and ends."""
     try:
-        os.setsid()
-        die_with_parent(signal.SIGTERM)
-        if os.getppid() != parent:  # it died before the line above
-            os._exit(143)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        if cwd is not None:
-            os.chdir(cwd)
-        signal.set_wakeup_fd(-1)
-        for number in _RESET:
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        _exec(file, argv, env)
+        yield
     except OSError as error:
         os.write(report, str(error.errno).encode())
-    except BaseException:  # noqa: BLE001 - nothing may unwind into the runner's own code
+    except BaseException:  # noqa: BLE001 - a NUL in the environment, say
         os.write(report, str(EINVAL).encode())
     finally:
         os._exit(127)
 
 
+def _detach(parent: int, output: int, cwd: str | None) -> None:
+    """Give the forked child a session, its streams, its folder, and default signal handling."""
+    os.setsid()
+    die_with_parent(signal.SIGTERM)
+    if os.getppid() != parent:  # it died before the line above
+        os._exit(128 + signal.SIGTERM)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    if cwd is not None:
+        os.chdir(cwd)
+    signal.set_wakeup_fd(-1)
+    for number in _RESET:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def _exec(file: str, argv: list[str], env: dict[str, str]) -> None:
     try:
-        os.execve(file, argv, env)
+        os.execve(file, argv, env)  # noqa: S606
     except OSError as error:
         if error.errno != ENOEXEC:
             raise
         # A script without a first line: what every shell does with it.
-        os.execve("/bin/sh", ["/bin/sh", file, *argv[1:]], env)
+        os.execve("/bin/sh", ["/bin/sh", file, *argv[1:]], env)  # noqa: S606

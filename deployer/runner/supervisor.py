@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import selectors
 import signal
 import threading
 import time
@@ -18,16 +17,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from errno import EPIPE
 from types import FrameType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from honcho.colour import get_colours
 from honcho.manager import Manager
 
 from deployer.runner.child import Child
 from deployer.runner.command import CommandError
+from deployer.runner.flow import Flow
 from deployer.runner.formation import Process
 from deployer.runner.kernel import adopt_orphans, children, leftovers, signal_each
-from deployer.runner.outlet import FULL, Outlet, OutputError
+from deployer.runner.outlet import OutputError
 from deployer.runner.printer import Printer
 from deployer.runner.restart import POLICIES, decide
 from deployer.runner.spawn import fill_standard_fds
@@ -47,7 +47,6 @@ _HANDLED = (*_STOPPING, *_FORWARDED, signal.SIGTSTP, signal.SIGCHLD)
 # Processes of one formation often end together, a failing one a moment after one that ends well:
 # this long a clean exit waits for the one that names the exit code.
 _SETTLE = 0.1
-_CHUNK = 1 << 17
 _POLL = 0.05
 _HOPELESS_AFTER = 5.0
 
@@ -65,15 +64,18 @@ class Event:
     code: int = 0
 
 
-class Supervisor(Manager):  # type: ignore[misc]
+class Supervisor(Manager):
     """Runs processes until the first one ends, a signal comes, or `stop` is called.
 
     `run` must be called in the main thread. While it runs, this process's children are its own: it
-    reaps them all, and at the end stops what its processes left behind. `out` gets the merged output; `colour` None means on
-    a terminal, unless NO_COLOR is set in `environ`. `stop_timeout` is in seconds. `on_output` sees
-    each chunk a process writes, as it comes; `on_event` what happens. Both are called in the loop
-    and must not block. `stop` and `restart_processes` may be called from any thread.
+    reaps them all, and at the end stops what its processes left behind. `out` gets the merged
+    output; `colour` None means on a terminal, unless NO_COLOR is set in `environ`. `stop_timeout` is
+    in seconds. `on_output` sees each chunk a process writes, as it comes; `on_event` what happens.
+    Both are called in the loop and must not block. `stop` and `restart_processes` may be called from any thread.
     """
+
+    _printer: Printer
+    _process_ctor: type[Child]
 
     def __init__(
         self,
@@ -94,15 +96,17 @@ class Supervisor(Manager):  # type: ignore[misc]
         if restart not in POLICIES:
             raise ValueError(f"restart is one of {', '.join(POLICIES)}, not {restart!r}")
         fill_standard_fds()
-        self._processes = {}
+        self._processes: dict[str, dict[str, Any]] = {}
         self._process_ctor = Child
-        self._colours = get_colours()
-        self._outlet = Outlet(out)
+        self._colours = get_colours()  # type: ignore[no-untyped-call]
         if colour is None:
             colour = out.isatty() and not (environ if environ is not None else os.environ).get("NO_COLOR")
-        self._printer = Printer(self._emit, log_format=log_format, colour=colour)
+        self._flow = Flow(
+            out, log_format=log_format, colour=colour, clock=clock, on_lost=self._on_output_lost, on_output=on_output
+        )
+        self._printer = self._flow.printer
         self._timeout, self._policy = stop_timeout, restart
-        self._on_event, self._on_output = on_event, on_output
+        self._on_event = on_event
         self._now, self._jitter = clock, jitter
         self._wishes: deque[Callable[[], None]] = deque()
         self._wake_lock = threading.Lock()
@@ -113,9 +117,9 @@ class Supervisor(Manager):  # type: ignore[misc]
         self._interrupted_at: float | None = None
         self._swept = False
         self._sweep_kill_at: float | None = None
-        self._paused = self._deaf = self._watching_outlet = False
         for process in processes:
-            child = self.add_process(process.name, process.command, env=process.env, cwd=process.cwd)
+            add: Callable[..., Child] = self.add_process  # which Honcho does not type
+            child = add(process.name, process.command, env=process.env, cwd=process.cwd)
             self._printer.add_source(child.name, child.colour)
 
     # What other threads may ask for
@@ -136,10 +140,8 @@ class Supervisor(Manager):  # type: ignore[misc]
 
     @staticmethod
     def _wake_up(fd: int) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):  # it is full, so the loop is awake
             os.write(fd, b"\0")
-        except BlockingIOError:
-            pass  # it is full, so the loop is awake
 
     # The loop
 
@@ -158,7 +160,6 @@ class Supervisor(Manager):  # type: ignore[misc]
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         os.set_blocking(writer, False)
-        self._selector = selectors.DefaultSelector()
         adopt_orphans()
         with self._wake_lock:
             self._wake = writer
@@ -167,7 +168,7 @@ class Supervisor(Manager):  # type: ignore[misc]
         handled = [s for s in _HANDLED if s != signal.SIGHUP or signal.getsignal(s) is not signal.SIG_IGN]
         handlers = {number: signal.signal(number, _leave_to_the_loop) for number in handled}
         try:
-            self._selector.register(reader, selectors.EVENT_READ, lambda: self._on_wake_up(reader))
+            self._flow.listen(reader, lambda: self._on_wake_up(reader))
             self._start()
             self._turn_until_done()
         finally:
@@ -177,8 +178,7 @@ class Supervisor(Manager):  # type: ignore[misc]
                 signal.signal(number, handler)
             signal.set_wakeup_fd(wakeup)
             adopt_orphans(on=False)
-            self._selector.close()
-            self._outlet.close()
+            self._flow.close()
             os.close(reader)
             os.close(writer)
 
@@ -188,12 +188,11 @@ class Supervisor(Manager):  # type: ignore[misc]
         while not self._done():
             now = self._now()
             due = self._next_due(now)
-            for key, _ in self._selector.select(None if due is None else max(0.0, due - now)):
-                key.data()
+            self._flow.await_events(None if due is None else max(0.0, due - now))
             self._tick(self._now())
 
     def _done(self) -> bool:
-        return self._at_rest() and self._swept and not self._outlet.waiting
+        return self._at_rest() and self._swept and not self._flow.waiting
 
     def _at_rest(self) -> bool:
         return all(child.at_rest for child in self._children)
@@ -221,7 +220,7 @@ class Supervisor(Manager):  # type: ignore[misc]
         if self._at_rest():
             self._sweep(now)
             if self._swept and self._deadline is not None and self._deadline <= now:
-                self._outlet.discard()  # it was told to stop, and nobody reads
+                self._flow.discard()  # it was told to stop, and nobody reads
 
     def _on_wake_up(self, reader: int) -> None:
         signals = os.read(reader, 4096)
@@ -279,8 +278,7 @@ class Supervisor(Manager):  # type: ignore[misc]
             return
         self._printer.system(f"{child.name} started (pid={child.pid})")
         self._tell("started", child)
-        if not self._paused:
-            self._watch(child)
+        self._flow.add(child)
 
     def _reap(self, now: float) -> None:
         """Collect every child that ended, orphans that came to us included."""
@@ -323,10 +321,10 @@ class Supervisor(Manager):  # type: ignore[misc]
         if child.kill_at is not None and child.kill_at <= now:
             self._kill(child, now)
         if child.drain_until is not None and child.drain_until <= now and child.output is not None:
-            if self._paused and not self._overdue(now):
+            if self._flow.paused and not self._overdue(now):
                 child.drain_until = now + _SETTLE  # it is our reader who is slow
             else:
-                self._close_output(child)
+                self._flow.end(child)
         if child.gone:
             self._on_end(child, now)
 
@@ -411,67 +409,13 @@ class Supervisor(Manager):  # type: ignore[misc]
         if self._on_event is not None:
             self._on_event(Event(kind=kind, process=child.name, pid=child.pid, code=code))
 
-    # Output
-
-    def _watch(self, child: Child) -> None:
-        if child.output is not None:
-            self._selector.register(child.output, selectors.EVENT_READ, lambda: self._on_readable(child))
-
-    def _on_readable(self, child: Child) -> None:
-        if child.output is None or self._paused:  # by an event before this one
+    def _on_output_lost(self, error: OutputError) -> None:
+        if error.errno == EPIPE:  # as with `| head`: no news to whoever closed it
+            self._begin_stop(128 + signal.SIGPIPE)
             return
-        try:
-            data = os.read(child.output, _CHUNK)
-        except BlockingIOError:
-            return
-        if not data:
-            self._close_output(child)
-            return
-        if self._on_output is not None:
-            self._on_output(child.name, data)
-        if not child.quiet:
-            self._printer.feed(child.name, data, self._now())
-
-    def _close_output(self, child: Child) -> None:
-        if child.output is not None and not self._paused:
-            self._selector.unregister(child.output)
-        child.close_output()
-
-    def _emit(self, data: bytes) -> None:
-        if self._deaf:
-            return
-        self._write(lambda: self._outlet.put(data))
-        if self._outlet.waiting and not self._watching_outlet:
-            self._watching_outlet = True
-            self._selector.register(self._outlet.fd, selectors.EVENT_WRITE, self._on_writable)
-        if self._outlet.waiting > FULL and not self._paused:
-            self._paused = True
-            for child in self._children:
-                if child.output is not None:
-                    self._selector.unregister(child.output)
-
-    def _on_writable(self) -> None:
-        self._write(self._outlet.flush)
-        if not self._outlet.waiting:
-            self._watching_outlet = False
-            self._selector.unregister(self._outlet.fd)
-        if self._paused and self._outlet.waiting <= FULL // 2:
-            self._paused = False
-            for child in self._children:
-                self._watch(child)
-
-    def _write(self, action: Callable[[], None]) -> None:
-        """Write, or stop in order where that is not possible any more; what the processes still say is dropped."""
-        try:
-            action()
-        except OutputError as error:
-            self._deaf = True
-            if error.errno == EPIPE:
-                self._begin_stop(128 + signal.SIGPIPE)
-            else:
-                with contextlib.suppress(OSError):
-                    os.write(2, f"error: standard output cannot be written to: {error}\n".encode())
-                self._begin_stop(OUTPUT_LOST)
+        with contextlib.suppress(OSError):
+            os.write(2, f"error: standard output cannot be written to: {error}\n".encode())
+        self._begin_stop(OUTPUT_LOST)
 
 
 def _leave_to_the_loop(_signum: int, _frame: FrameType | None) -> None:

@@ -1,0 +1,129 @@
+"""PID 1 of a container that runs one process: pass signals on, reap orphans, end as the process ends.
+
+`_signal` is what `signal` wraps in enumerations, for 2 ms of every start.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+try:
+    import _signal as signal  # type: ignore[import-not-found,unused-ignore]
+except ImportError:  # not CPython
+    import signal
+
+TYPE_CHECKING = False  # of `typing`, which takes 2 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+__all__ = ["run_as_init"]
+
+# A whole group is told to end, so that a shell in front does not keep it from the process behind;
+# whatever else comes is meant for the leader (HUP would kill gunicorn's workers in mid-request).
+_TO_GROUP = frozenset({signal.SIGTERM, signal.SIGINT})
+_TO_LEADER = frozenset({signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU})
+_AWAITED = _TO_GROUP | _TO_LEADER | {signal.SIGCHLD}
+
+_POLL = 0.05
+
+
+def run_as_init(argv: list[str], file: str, env: dict[str, str], *, interactive: bool, stop_timeout: float) -> int:
+    """Run a process until nothing of its group is left; returns the exit code, 128+N for signals.
+
+    `interactive` is a command that somebody typed: a terminal on standard input becomes its own
+    (``docker run -it IMAGE bash``), and INT stays INT. Any other has a session of its own, and INT
+    becomes TERM: Ctrl-C, sent to all of gunicorn, would turn requests in flight into errors. What
+    the leader leaves behind has `stop_timeout` seconds to end after TERM. Raises OSError where the
+    process cannot be started.
+    """
+    failure, report = os.pipe()
+    # Blocked signals wait for sigwait; of others the kernel drops what an init does not handle.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
+    leader = os.fork()
+    if leader == 0:
+        _become(lambda: os.execve(file, argv, env), mask, report, own_terminal=interactive)  # noqa: S606
+    os.close(report)
+    errno = os.read(failure, 16)
+    os.close(failure)
+    if errno:
+        raise OSError(int(errno), "exec")
+    return _watch_over(leader, signal.SIGINT if interactive else signal.SIGTERM, stop_timeout)
+
+
+def _become(exec_: Callable[[], NoReturn], mask: set[int], report: int, *, own_terminal: bool) -> NoReturn:
+    try:
+        if own_terminal:
+            os.setpgid(0, 0)
+            _take_terminal()
+        else:
+            os.setsid()
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        exec_()
+    except OSError as error:
+        os.write(report, str(error.errno).encode())
+    finally:
+        os._exit(127)
+
+
+def _take_terminal() -> None:
+    try:
+        os.tcsetpgrp(0, os.getpgrp())  # from the background: TTOU is blocked here, so it may
+    except OSError:
+        return  # no terminal, or not this session's
+
+
+def _watch_over(leader: int, interrupt: int, stop_timeout: float) -> int:
+    code: int | None = None
+    deadline = 0.0
+    while True:
+        number = _next_signal(None if code is None else _POLL)
+        status = _reap(leader)
+        if status is not None:
+            code = os.waitstatus_to_exitcode(status)
+            deadline = time.monotonic() + stop_timeout
+            _send(-leader, signal.SIGTERM)
+        if code is not None:
+            if not _send(-leader, 0):
+                return code if code >= 0 else 128 - code
+            if time.monotonic() > deadline:
+                _send(-leader, signal.SIGKILL)
+        elif number == signal.SIGINT:
+            _send(-leader, interrupt)
+        elif number in _TO_GROUP:
+            _send(-leader, number)
+        elif number in _TO_LEADER:
+            _send(leader, number)
+
+
+def _next_signal(timeout: float | None) -> int:
+    """Wait for a signal; 0 after `timeout` seconds (the last of a group may be another's child: no CHLD tells)."""
+    if timeout is None:
+        return int(signal.sigwait(_AWAITED))
+    taken = signal.sigtimedwait(_AWAITED, timeout)
+    return taken.si_signo if taken is not None else 0
+
+
+def _reap(leader: int) -> int | None:
+    """Collect everything that ended; returns the leader's wait status if it was among them."""
+    status = None
+    while True:
+        try:
+            pid, ended = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return status
+        if pid == 0:
+            return status
+        if pid == leader:
+            status = ended
+
+
+def _send(pid: int, number: int) -> bool:
+    try:
+        os.kill(pid, number)
+    except OSError:
+        return False
+    return True
