@@ -25,7 +25,7 @@ _LIMIT_OF_11_DIGITS = 8**11
 
 # name; mode, uid, gid; size; mtime; checksum; type; linkname; magic to devminor; prefix; filler
 _HEADER = struct.Struct("100s24s12s12s8s1s100s88s155s12x")
-_MAGIC = b"ustar\x0000" + bytes(64) + b"0000000\x00" * 2
+_MAGIC = b"ustar\x0000" + bytes(80)
 _ZEROS = bytes(BLOCK)
 
 
