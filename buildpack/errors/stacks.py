@@ -21,7 +21,8 @@ def host_needs_linux(system: str, python: str | None) -> StackError:
     return StackError(
         f"the host stack needs Linux, and this is {_SYSTEMS.get(system, system)}",
         why="It puts this machine's own Python and its shared libraries into the image, and images run on Linux.",
-        hint=f'take a base image from a registry: `--stack {_image(python)}`, or `stack = "{_image(python)}"` in deploy.toml.',
+        hint=f"take a base image from a registry: `--stack {_image(python)}`, or `stack = '{_image(python)}'` "
+        "in deploy.toml.",
     )
 
 
@@ -70,7 +71,7 @@ def host_layer_lost(digest: object) -> MachineError:
 def other_patch_level(asked: str, found: str) -> str:
     """Word the warning that the stack has another patch level than the app asks for."""
     return (
-        f"the app asks for Python {asked}, the stack has {found}. Both are {'.'.join(asked.split('.')[:2])}, so wheels fit, "
+        f"the app asks for Python {asked}, the stack has {found}. Wheels are made for both alike, "
         f"but a lock made on {asked} may lack what {found} needs."
     )
 
@@ -78,8 +79,8 @@ def other_patch_level(asked: str, found: str) -> str:
 def host_python_lacks(path: str, modules: Sequence[str]) -> str:
     """Word the warning that the interpreter was built without parts of its standard library."""
     return (
-        f"{path} was built without {', '.join(modules)}; the image will lack {'it' if len(modules) == 1 else 'them'} too. "
-        "The libraries' headers were missing when it was compiled."
+        f"{path} was built without {', '.join(modules)}, so the image has no such "
+        f"{'module' if len(modules) == 1 else 'modules'} either; headers were missing when it was compiled."
     )
 
 
@@ -114,7 +115,7 @@ def unpinned(stack: str, reference: str) -> str:
 
 def stale_tag(stack: str, hours: int, problem: str) -> str:
     """Word the warning that a tag could not be looked up again."""
-    return f"the stack {stack} was last looked up {hours} hours ago and could not be now ({problem}); the known one is used."
+    return f"the stack {stack} was looked up {hours} hours ago and cannot be now ({problem}): what it was then is used."
 
 
 def offline_base(stack: str) -> StackError:

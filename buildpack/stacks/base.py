@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -85,7 +84,7 @@ def unpacked(digest: Digest, layers: Sequence[Layer], store: Store, *, stack: st
             (scratch / "root").rename(place)
         except OSError:
             # Another build was faster.
-            if not os.path.isdir(place):
+            if not place.is_dir():
                 raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

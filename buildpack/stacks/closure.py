@@ -67,7 +67,7 @@ def close(roots: Iterable[Path], sonames: Iterable[str], libraries: Libraries, *
         if soname not in found and (hit := _search(soname, (), libraries, like)):
             found[soname] = hit[0]
             waiting.append(hit)
-    loader = os.path.basename(like.interpreter)
+    loader = Path(like.interpreter).name
     while waiting:
         asking, elf = waiting.pop(0)
         for soname in elf.needed:
@@ -84,7 +84,7 @@ def close(roots: Iterable[Path], sonames: Iterable[str], libraries: Libraries, *
 
 def _own_folders(path: Path, elf: Elf) -> tuple[str, ...]:
     """Expand the file's RUNPATH; RPATH counts only without one."""
-    origin = os.path.dirname(os.path.realpath(path))
+    origin = str(path.resolve().parent)
     texts = elf.runpath or elf.rpath
     return tuple(text.replace("${ORIGIN}", origin).replace("$ORIGIN", origin) for text in texts)
 

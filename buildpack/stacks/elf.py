@@ -47,7 +47,7 @@ class Elf:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """The formats of one class and byte order: header after `e_ident`, program header, section header, dynamic entry."""
+    """The formats of one class and byte order: header after `e_ident`, program and section header, dynamic entry."""
 
     bits: int
     order: str

@@ -149,10 +149,7 @@ class Tree:
         _, folder = self.locate(parent)
         if folder is None:
             return
-        if name == ".wh..wh..opq":
-            names = list(folder.children)
-        else:
-            names = [name.removeprefix(".wh.")]
+        names = list(folder.children) if name == ".wh..wh..opq" else [name.removeprefix(".wh.")]
         for each in names:
             node = folder.children.get(each)
             if node is not None and not self._hide(node):

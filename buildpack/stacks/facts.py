@@ -49,10 +49,16 @@ def read_facts(root: Path, config: Mapping[str, Any], *, stack: str) -> Facts:
         python=StackPython(version=version, executable=executable, cache_tag=f"cpython-{series.replace('.', '')}"),
         libc=libc,
         machine=elf.machine,
-        sonames=frozenset(name for folder in folders for name in os.listdir(root / folder) if _LIBRARY.fullmatch(name)),
+        sonames=frozenset(
+            path.name for folder in folders for path in (root / folder).iterdir() if _LIBRARY.fullmatch(path.name)
+        ),
         passwd=_text(root / "etc/passwd"),
         group=_text(root / "etc/group"),
     )
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def _text(path: Path) -> str | None:
@@ -137,4 +143,4 @@ def _configured(root: Path) -> Iterator[str]:
 def _multiarch(root: Path) -> Iterator[str]:
     for folder in ("usr/local/lib", "usr/lib", "lib"):
         if (root / folder).is_dir():
-            yield from (f"{folder}/{name}" for name in sorted(os.listdir(root / folder)) if _TRIPLET.fullmatch(name))
+            yield from (f"{folder}/{name}" for name in _names(root / folder) if _TRIPLET.fullmatch(name))

@@ -81,7 +81,7 @@ class Harvest:
         for entry in found:
             inside = f"{path}/{entry.name}"
             if entry.is_symlink():
-                target = os.readlink(entry.path)
+                target = str(Path(entry.path).readlink())
                 if os.path.realpath(entry.path).startswith(root + "/") and not target.startswith("/"):
                     self.put([symlink(inside, target)])
             elif entry.is_dir():

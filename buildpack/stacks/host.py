@@ -65,7 +65,7 @@ def resolve_host(
 def recall_executable(stack: Stack, store: Store) -> str | None:
     """Return this machine's own interpreter, from which the stack was made."""
     found = store.recall(_KIND + "-python", str(stack.digest))
-    return found if isinstance(found, str) and os.path.exists(found) else None
+    return found if isinstance(found, str) and Path(found).exists() else None
 
 
 def _own(own: str | None) -> str:
@@ -84,7 +84,7 @@ def _certificates() -> Path:
 
 def _stamp(path: str) -> list[Any]:
     try:
-        stat = os.stat(path)
+        stat = os.stat(path)  # noqa: PTH116 - hundreds of these are the warm path
     except OSError:
         return [path, None]
     return [path, stat.st_size, stat.st_mtime_ns]
@@ -192,7 +192,7 @@ def _gather(
         ),
         libc=_libc(python, like.interpreter),
         machine=like.machine,
-        sonames=frozenset({*base.found, *own.found, os.path.basename(like.interpreter)}),
+        sonames=frozenset({*base.found, *own.found, Path(like.interpreter).name}),
         passwd=lower.text("etc/passwd"),
         group=lower.text("etc/group"),
     )

@@ -103,7 +103,7 @@ def _places(environ: Mapping[str, str], own: str) -> Iterator[Path]:
     root = environ.get("PYENV_ROOT") or (f"{environ['HOME']}/.pyenv" if environ.get("HOME") else "")
     if root:
         versions = Path(root, "versions")
-        names = os.listdir(versions) if versions.is_dir() else []
+        names = [path.name for path in versions.iterdir()] if versions.is_dir() else []
         yield from (versions / name / "bin" for name in sorted(names, key=_newest_first))
     yield from (Path("/usr/local/bin"), Path("/usr/bin"))
 
@@ -117,7 +117,7 @@ def _named(place: Path, series: str | None) -> list[Path]:
         path = place / f"python{series}"
         return [path] if path.exists() else []
     try:
-        names = [name for name in os.listdir(place) if _NAME.fullmatch(name)]
+        names = [path.name for path in place.iterdir() if _NAME.fullmatch(path.name)]
     except OSError:
         return []
     return [place / name for name in sorted(names, key=_newest_first)]

@@ -60,7 +60,7 @@ def _look_up(
     value: str, reference: Reference, platform: Platform, store: Store, *, pull: bool, offline: bool, now: float
 ) -> tuple[str, Image, list[str]]:
     key = f"{reference} {platform}"
-    known = store.recall(_KIND, key)
+    known: Any = store.recall(_KIND, key)
     image = _known_image(known, store)
     if image is not None:
         age = now - known["at"]
@@ -80,14 +80,15 @@ def _look_up(
         return known["reference"], image, [errors.stale_tag(value, int((now - known["at"]) // 3600), error.what)]
     store.write(pulled.image.manifest)
     store.write(pulled.image.config)
+    pinned = str(pulled.reference)
     found = {
-        "reference": str(pulled.reference),
+        "reference": pinned,
         "manifest": str(pulled.image.digest),
         "config": str(pulled.image.config_digest),
         "at": int(now),
     }
     store.remember(_KIND, key, found)
-    return found["reference"], pulled.image, []
+    return pinned, pulled.image, []
 
 
 def _known_image(known: Any, store: Store) -> Image | None:

@@ -96,9 +96,9 @@ class Facts:
 class Stack:
     """A resolved stack.
 
-    `name` is as it was asked for, `reference` says exactly what it is today (``host`` for the host). `digest` identifies
-    it: that of the base's manifest, for the host that of its layers' diff_ids. `config` is the ``config``
-    object of the base's image config.
+    `name` is as it was asked for, `reference` says exactly what it is today (``host`` for the host). `digest`
+    identifies it: that of the base's manifest, for the host that of its layers' diff_ids. `config` is the
+    ``config`` object of the base's image config.
     """
 
     name: str

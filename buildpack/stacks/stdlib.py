@@ -102,11 +102,10 @@ class ByteCode:
         self._pack = folder / "pack"
         listed = []
         for number, (path, source) in enumerate(sorted(sources.items())):
+            place = source if isinstance(source, Path) else folder / f"{number}.py"
             if isinstance(source, bytes):
-                place = folder / f"{number}.py"
                 place.write_bytes(source)
-                source = place
-            listed.append((f"/{path}", str(source)))
+            listed.append((f"/{path}", str(place)))
         worker = Path(__file__).with_name("worker.py")
         # Not -I, which would ignore the hash seed: on 3.10 it decides in which order constant sets are written.
         self._process = subprocess.Popen(

@@ -82,7 +82,7 @@ def gather_system(harvest: Harvest, *, loader: str, certificates: Path, cafile: 
         if found := _first(f"{folder}/{terminal}" for folder in _TERMINAL_FOLDERS):
             harvest.take_file(merged(found), Path(os.path.realpath(found)))
     for locale in _LOCALES:
-        if os.path.isdir(locale):
+        if Path(locale).is_dir():
             harvest.take_tree(Path(locale), merged(locale))
     if _ZONES.is_dir():
         harvest.take_tree(_ZONES, merged(str(_ZONES)), skip=_NO_ZONES)
@@ -96,13 +96,13 @@ def gather_system(harvest: Harvest, *, loader: str, certificates: Path, cafile: 
 def gather_libraries(harvest: Harvest, folder: str, found: Iterable[tuple[str, Path]]) -> None:
     """Gather shared libraries into the loader's default `folder`, each under its soname."""
     for soname, path in found:
-        harvest.take_elf(f"{folder}/{os.path.basename(soname)}", Path(os.path.realpath(path)))
+        harvest.take_elf(f"{folder}/{Path(soname).name}", Path(os.path.realpath(path)))
         harvest.witnesses.add(str(path))
 
 
 def library_folder(libc: Path | None, loader: str) -> str:
     """Return the folder of the image where the loader looks by default: where it finds libc here."""
-    return merged(str(libc.parent)) if libc else merged(os.path.dirname(loader))
+    return merged(str(libc.parent)) if libc else merged(str(Path(loader).parent))
 
 
 def _gather_skeleton(harvest: Harvest) -> None:
@@ -124,4 +124,4 @@ def _gather_skeleton(harvest: Harvest) -> None:
 
 
 def _first(paths: Iterable[str]) -> str | None:
-    return next((path for path in paths if os.path.exists(path)), None)
+    return next((path for path in paths if Path(path).exists()), None)

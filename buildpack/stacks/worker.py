@@ -20,8 +20,8 @@ if __name__ == "__main__":
 import _imp
 import json
 import marshal
-import os
 from importlib.util import MAGIC_NUMBER, cache_from_source, source_hash
+from pathlib import Path
 from types import CodeType
 
 UNCHECKED_HASH = (0b01).to_bytes(4, "little")
@@ -33,9 +33,8 @@ def compiled_before(source: str, image_path: str) -> CodeType | None:
     if not SETS_ARE_SORTED:
         return None
     try:
-        with open(cache_from_source(source), "rb") as stream:
-            cached = memoryview(stream.read())
-        stat = os.stat(source)
+        cached = memoryview(Path(cache_from_source(source)).read_bytes())
+        stat = Path(source).stat()
     except (OSError, NotImplementedError):
         return None
     stamp = int(stat.st_mtime).to_bytes(8, "little")[:4] + stat.st_size.to_bytes(8, "little")[:4]
@@ -48,8 +47,7 @@ def compiled_before(source: str, image_path: str) -> CodeType | None:
 
 def pyc(image_path: str, source: str) -> bytes | None:
     """Return the unchecked-hash pyc of one source file, or None where it has none."""
-    with open(source, "rb") as stream:
-        text = stream.read()
+    text = Path(source).read_bytes()
     code = compiled_before(source, image_path)
     try:
         if code is None:
@@ -63,7 +61,7 @@ def main() -> None:
     """Write the pack and tell what is where."""
     task = json.load(sys.stdin)
     index = []
-    with open(task["pack"], "wb") as pack:
+    with Path(task["pack"]).open("wb") as pack:
         for image_path, source in task["sources"]:
             body = pyc(image_path, source)
             if body is not None:

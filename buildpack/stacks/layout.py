@@ -1,0 +1,72 @@
+"""A stack on disk: ``oci:DIR``, an OCI layout, or ``archive:FILE``, which `docker save` or skopeo wrote.
+
+Either may end in ``:NAME`` where it holds several images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from buildpack.oci.digest import Digest
+from buildpack.oci.image import Layer
+from buildpack.oci.layout import DiskImages, open_layout, split_name
+from buildpack.oci.store import Store
+from buildpack.stacks.base import make_stack
+from buildpack.stacks.platforms import native_platform, parse_platform
+from buildpack.stacks.stack import Stack
+
+__all__ = ["copy_layers", "resolve_layout"]
+
+
+def resolve_layout(
+    value: str,
+    *,
+    python: str | None,
+    store: Store,
+    platform: str | None,
+    known_facts: Callable[[Digest], Any] | None,
+) -> Stack:
+    """Return the stack that this folder or file holds for `platform`; it is read anew each time, so never stale.
+
+    Raises StackError where it cannot be read.
+    """
+    chosen = parse_platform(platform) if platform else native_platform()
+    path, name = _split(value)
+    with _open(path, value, store) as images:
+        image = images.image(chosen, name)
+        return make_stack(
+            image,
+            name=value,
+            reference=f"{value}@{image.digest}",
+            platform=chosen,
+            python=python,
+            warnings=(),
+            store=store,
+            known_facts=known_facts,
+            get_layers=lambda layers: _copy(images, layers, store),
+        )
+
+
+def copy_layers(value: str, layers: Sequence[Layer], store: Store) -> None:
+    """Copy those blobs that the store lacks, verified; raises StackError."""
+    path, _ = _split(value)
+    with _open(path, value, store) as images:
+        _copy(images, layers, store)
+
+
+def _split(value: str) -> tuple[Path, str | None]:
+    return split_name(value.partition(":")[2])
+
+
+def _open(path: Path, value: str, store: Store) -> DiskImages:
+    return open_layout(path, scratch=store.folder("tmp"), origin=value)
+
+
+def _copy(images: DiskImages, layers: Sequence[Layer], store: Store) -> None:
+    for layer in layers:
+        if not store.has(layer.digest, layer.size):
+            with store.blob(hashed=False) as blob:
+                images.fetch_blob(layer.digest, layer.size, blob)
+                blob.commit(layer.digest)

@@ -1,0 +1,127 @@
+"""A stand-in for `python:3.11-slim` where no public registry is within reach: Debian's own Python, made by mmdebstrap.
+
+It is an OCI layout made without any code of ours, kept in the temporary folder, since making it takes six seconds
+(variant ``extract``: nothing is configured) or half a minute (``essential``).
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "python3.11",
+    "python3-minimal",
+    "ca-certificates",
+    "libstdc++6",
+    "dash",
+    "bash",
+    "coreutils",
+    "sed",
+    "grep",
+    "tzdata",
+)
+SUITE = "bookworm"
+EXECUTABLE = "/usr/bin/python3.11"
+TAG = "python:3.11-slim"
+_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def make_stand_in(variant: str = "extract", *, docker_types: bool = False) -> Path:
+    """Return an OCI layout that holds one image, tagged ``python:3.11-slim``; made once per machine.
+
+    With `docker_types` the manifest has Docker's media types, as Docker Hub's official images had for years.
+    Raises RuntimeError where mmdebstrap is not installed or cannot reach its mirror.
+    """
+    recipe = json.dumps([1, variant, PACKAGES, SUITE, docker_types])
+    place = Path(tempfile.gettempdir(), f"deploy-stand-in-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}")
+    if not place.is_dir():
+        scratch = Path(tempfile.mkdtemp(prefix="deploy-stand-in-making-"))
+        try:
+            _write_layout(scratch / "layout", _bootstrap(scratch / "root.tar", variant), docker_types=docker_types)
+            (scratch / "layout").rename(place)
+        except OSError:
+            # Another run was faster.
+            if not place.is_dir():
+                raise
+        finally:
+            shutil.rmtree(scratch)
+    return place
+
+
+def push(layout: Path, registry: str, name: str = "library/python:3.11-slim") -> str:
+    """Copy the layout's image to this registry (``127.0.0.1:PORT``) with skopeo; return the full reference."""
+    reference = f"{registry}/{name}"
+    command = ["skopeo", "copy", "--quiet", "--dest-tls-verify=false", f"oci:{layout}:{TAG}", f"docker://{reference}"]
+    subprocess.run(command, check=True, capture_output=True)
+    return reference
+
+
+def _bootstrap(tar: Path, variant: str) -> bytes:
+    program = shutil.which("mmdebstrap")
+    if program is None:
+        raise RuntimeError("mmdebstrap is not installed")
+    packages = ",".join(PACKAGES)
+    ran = subprocess.run(
+        [program, "--quiet", f"--variant={variant}", f"--include={packages}", SUITE, str(tar)],
+        env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000", "LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        encoding="utf-8",
+    )
+    if ran.returncode != 0:
+        raise RuntimeError(f"mmdebstrap failed: {ran.stderr.strip()[-300:]}")
+    return tar.read_bytes()
+
+
+def _write_layout(folder: Path, tar: bytes, *, docker_types: bool) -> None:
+    (folder / "blobs/sha256").mkdir(parents=True)
+
+    def put(content: bytes) -> dict[str, Any]:
+        digest = hashlib.sha256(content).hexdigest()
+        (folder / "blobs/sha256" / digest).write_bytes(content)
+        return {"digest": f"sha256:{digest}", "size": len(content)}
+
+    docker, oci = "application/vnd.docker.", "application/vnd.oci.image."
+    types = (
+        (
+            f"{docker}distribution.manifest.v2+json",
+            f"{docker}container.image.v1+json",
+            f"{docker}image.rootfs.diff.tar.gzip",
+        )
+        if docker_types
+        else (f"{oci}manifest.v1+json", f"{oci}config.v1+json", f"{oci}layer.v1.tar+gzip")
+    )
+    config = {
+        "architecture": _architecture(),
+        "os": "linux",
+        "config": {"Env": [_PATH, "LANG=C.UTF-8"], "Cmd": ["python3"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(tar).hexdigest()}"]},
+    }
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": types[0],
+        "config": {"mediaType": types[1], **put(json.dumps(config).encode())},
+        "layers": [{"mediaType": types[2], **put(gzip.compress(tar, 1, mtime=0))}],
+    }
+    listed = {
+        "mediaType": types[0],
+        **put(json.dumps(manifest).encode()),
+        "annotations": {"org.opencontainers.image.ref.name": TAG},
+    }
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [listed]}))
+    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+
+
+def _architecture() -> str:
+    return subprocess.run(
+        ["dpkg", "--print-architecture"], capture_output=True, check=True, encoding="utf-8"
+    ).stdout.strip()
