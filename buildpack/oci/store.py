@@ -39,6 +39,7 @@ __all__ = ["CONTAINERD_NAME", "REF_NAME", "Store", "find_store"]
 REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME = "io.containerd.image.name"
 _LAYOUT = canonical_json({"imageLayoutVersion": "1.0.0"})
+_LOCK = "index.lock"
 _OURS = {"blobs", "layers", "facts"}
 
 
@@ -202,8 +203,8 @@ class Store:
 
     def images(self) -> dict[str, Digest]:
         """Return every reference with the digest of its manifest, sorted by reference."""
-        found = {_reference(each): Digest.parse(each["digest"]) for each in self._index()}
-        return {reference: found[reference] for reference in sorted(found) if reference}
+        found = {_reference(each): _digest(each) for each in self._index()}
+        return {name: digest for name, digest in sorted(found.items()) if name and digest}
 
     def missing(self, image: Image) -> tuple[Layer, ...]:
         """Return the layers whose blobs are absent or have another size."""
@@ -219,9 +220,8 @@ class Store:
         from buildpack.oci.prune import prune_store
 
         with self._failures(), self._locked():
-            return prune_store(
-                self.root, [Digest.parse(each["digest"]) for each in self._index()], budget=budget, now=now
-            )
+            manifests = [digest for each in self._index() if (digest := _digest(each))]
+            return prune_store(self.root, manifests, budget=budget, now=now)
 
     # Inside
 
@@ -256,7 +256,7 @@ class Store:
         """Hold the lock on `index.json`; a process that dies lets go of it."""
         self._prepare()
         with self._failures():
-            lock = os.open(self.root / "index.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            lock = os.open(self.root / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
         try:
             with self._failures():
                 fcntl.flock(lock, fcntl.LOCK_EX)
@@ -274,9 +274,21 @@ class Store:
             for folder in ("tmp", "blobs/sha256", "layers", "facts"):
                 _make_folder(self.root / folder)
             sweep(self._temporary)
+            for name, content in ((_LOCK, b""), ("oci-layout", _LAYOUT)):
+                if not (self.root / name).exists():
+                    self._create(self.root / name, content)
         self._prepared = True
-        if not (self.root / "oci-layout").exists():
-            self._replace(self.root / "oci-layout", _LAYOUT)
+
+    def _create(self, path: Path, content: bytes) -> None:
+        """Create a file that never changes, unless another process was faster."""
+        descriptor, temporary = create_temporary(self._temporary)
+        try:
+            write_all(descriptor, content)
+            with suppress(FileExistsError):
+                path.hardlink_to(temporary)
+        finally:
+            temporary.unlink()
+            os.close(descriptor)
 
     def _replace(self, path: Path, content: bytes, *, durable: bool = False) -> None:
         """Write a small file under another name, and rename it."""
@@ -361,7 +373,17 @@ def _name_for(key: str) -> str:
 
 
 def _reference(descriptor: Mapping[str, Any]) -> str:
-    return str(descriptor.get("annotations", {}).get(REF_NAME, ""))
+    """Return the name that a descriptor of the index has, empty where it has none."""
+    annotations = descriptor.get("annotations")
+    return str(annotations.get(REF_NAME, "")) if isinstance(annotations, dict) else ""
+
+
+def _digest(descriptor: Mapping[str, Any]) -> Digest | None:
+    """Return a descriptor's digest, None for nonsense and for other tools' algorithms."""
+    try:
+        return Digest.parse(str(descriptor.get("digest")))
+    except ValueError:
+        return None
 
 
 def _descriptor(image: Image, reference: str) -> dict[str, Any]:
