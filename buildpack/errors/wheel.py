@@ -22,7 +22,10 @@ def wheel_damaged(filename: str, detail: str) -> DependencyError:
 
 
 def wheel_refused(filename: str, detail: str) -> DependencyError:
-    """The archive is sound, but what it says about itself is missing, contradictory or beyond a limit."""
+    """The archive is sound, but what it says about itself is missing, contradictory or beyond a limit.
+
+    `detail` is a clause that begins with "it" or "its".
+    """
     return DependencyError(
         f"{filename} cannot be installed",
         why=f"{detail[0].upper()}{detail[1:]}.",

@@ -186,7 +186,7 @@ def _check_overlap(path: Path, members: Iterable[ZipMember]) -> None:
     end = 0
     for member in sorted(members, key=lambda member: member.content.offset):
         content = member.content
-        if content.offset < end:
+        if content.offset - _LOCAL_HEADER.size - len(member.name) < end:
             raise wheel_damaged(path.name, f"{member.name!r} overlaps another file")
         end = content.offset + (content.compressed if isinstance(content, Deflated) else content.size)
     if end > path.stat().st_size:

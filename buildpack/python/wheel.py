@@ -131,15 +131,15 @@ def _read_metadata(path: Path, members: Mapping[str, ZipMember], dist_info: str)
     """Read METADATA's headers, after checking that WHEEL names a format we know."""
     for required in ("WHEEL", "METADATA", "RECORD"):
         if f"{dist_info}/{required}" not in members:
-            raise wheel_refused(path.name, f"{dist_info}/{required} is missing")
+            raise wheel_refused(path.name, f"it lacks {dist_info}/{required}")
     version = _headers(members[f"{dist_info}/WHEEL"])["Wheel-Version"] or "missing"
     if not version.startswith("1."):
         raise wheel_refused(path.name, f"its Wheel-Version is {version}, and only 1.x is known")
     metadata = _headers(members[f"{dist_info}/METADATA"])
     if not (metadata["Name"] and metadata["Version"]):
-        raise wheel_refused(path.name, f"{dist_info}/METADATA lacks a name or a version")
+        raise wheel_refused(path.name, f"its {dist_info}/METADATA lacks a name or a version")
     if canonical_name(metadata["Name"]) != canonical_name(dist_info.removesuffix(".dist-info").rpartition("-")[0]):
-        raise wheel_refused(path.name, f"{dist_info}/METADATA belongs to {metadata['Name']}")
+        raise wheel_refused(path.name, f"its {dist_info}/METADATA belongs to {metadata['Name']}")
     return metadata
 
 
@@ -192,7 +192,7 @@ def _place(
     try:
         listed = parse_record(read_text(members[f"{dist_info}/RECORD"]))
     except ValueError as error:
-        raise wheel_refused(plan.path.name, f"{dist_info}/RECORD does not parse: {error}") from error
+        raise wheel_refused(plan.path.name, f"its {dist_info}/RECORD does not parse: {error}") from error
     placed: dict[str, Entry] = {}
     rows: dict[str, Row] = {}
     for member in _installable(members.values(), dist_info):
@@ -253,7 +253,7 @@ def _generated(plan: _Placement, members: Mapping[str, ZipMember], dist_info: st
     try:
         scripts = entry_point_scripts(read_text(points), plan.layout.interpreter)
     except ValueError as error:
-        raise wheel_refused(plan.path.name, str(error)) from error
+        raise wheel_refused(plan.path.name, f"its {error}") from error
     for name, body in scripts.items():
         if unsafe(name) or "/" in name:
             raise wheel_refused(plan.path.name, f"its entry point {name!r} is not a plain file name")
@@ -266,7 +266,7 @@ def _check_targets(plan: _Placement, placed: Mapping[str, Entry]) -> None:
     if taken := sorted(reserved & placed.keys()):
         raise wheel_refused(plan.path.name, f"it would replace /{taken[0]}")
     if clash := file_and_folder({*placed, *reserved}):
-        raise wheel_refused(plan.path.name, f"/{clash} would be a file and a directory")
+        raise wheel_refused(plan.path.name, f"its /{clash} would be a file and a directory")
 
 
 def _record_warnings(
