@@ -57,7 +57,7 @@ def other_locks(found: Sequence[str]) -> BuildpackError:
     return AppError(
         f"{' and '.join(['Pipfile.lock', *found]) if len(found) == 1 else 'several locks'} say what to install",
         why=bullets(["Pipfile.lock", *found])
-        + "\n\nThey are locks of different tools, and nothing tells which one counts.",
+        + "\n\nThey belong to different tools, and nothing tells which one counts.",
         hint=f"keep Pipfile.lock and remove {' and '.join(found)}.",
     )
 

@@ -1,0 +1,116 @@
+"""Whether Pipfile.lock still holds what Pipfile asks for.
+
+A hash that is right by either of pipenv's algorithms settles it. Where neither is, most locks are good all the same
+(versions of pipenv differ in more than their hash), so what counts is whether each entry of Pipfile is satisfied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from buildpack.app.lockfile import Lock, LockedPackage
+from buildpack.app.pipfile import Pipfile, Wanted, pipfile_hashes
+from buildpack.app.sources import without_credentials
+from buildpack.errors.app import show
+
+__all__ = ["compare", "is_fresh"]
+
+_LOCK_SECTIONS = ("default", "develop")
+
+
+def is_fresh(pipfile: Pipfile, lock: Lock) -> bool:
+    """Say whether the lock's hash is that of this Pipfile."""
+    return lock.pipfile_hash in pipfile_hashes(pipfile)
+
+
+def compare(pipfile: Pipfile, lock: Lock) -> list[str]:
+    """List, in Pipfile's order, what it asks for and the lock does not give; each a sentence naming the line."""
+    differences: list[str] = []
+    for section, packages in zip(_LOCK_SECTIONS, (lock.packages, lock.develop), strict=True):
+        locked = {package.name: package for package in packages}
+        for wanted in pipfile.wanted(section):
+            differences.extend(_compare_entry(wanted, locked))
+    differences.extend(_compare_python(pipfile, lock))
+    return differences
+
+
+def _compare_entry(wanted: Wanted, locked: Mapping[str, LockedPackage]) -> Iterator[str]:
+    place = f"(Pipfile:{wanted.line})" if wanted.line else "(Pipfile)"
+    package = locked.get(wanted.name)
+    if package is None:
+        # A package for another platform is absent from locks that were made on this one.
+        if wanted.markers is None:
+            yield f"Pipfile asks for {_describe(wanted)}; Pipfile.lock does not have it {place}."
+    elif not _satisfies(wanted, package):
+        yield f"Pipfile asks for {_describe(wanted)}; Pipfile.lock pins {_describe_locked(package)} {place}."
+    elif missing := sorted(_extras(wanted) - {extra.lower() for extra in package.extras}):
+        told = f"{wanted.name}[{','.join(missing)}]"
+        yield f"Pipfile asks for {show(told)}; Pipfile.lock pins {_describe_locked(package)} without that {place}."
+
+
+def _extras(wanted: Wanted) -> set[str]:
+    extras = wanted.table.get("extras", [])
+    return {str(extra).lower() for extra in extras} if isinstance(extras, list) else set()
+
+
+def _satisfies(wanted: Wanted, package: LockedPackage) -> bool:
+    table = wanted.table
+    if git := table.get("git"):
+        ref = table.get("ref", "")
+        is_commit = len(ref) == 40 and set(ref) <= set("0123456789abcdef")
+        return package.git is not None and _same_url(str(git), package.git) and (not is_commit or ref == package.ref)
+    if path := table.get("path"):
+        return package.path is not None and package.path.rstrip("/") == str(path).rstrip("/")
+    if file := table.get("file"):
+        return file in (package.file, package.path, f"file://{package.path}")
+    if package.version is None:
+        # Locked by its markers alone, or from git where Pipfile now names a version.
+        return package.git is None and package.path is None and package.file is None
+    index = table.get("index")
+    if index is not None and package.index is not None and index != package.index:
+        return False
+    return not wanted.specifier or _contains(wanted.specifier, package.version)
+
+
+def _contains(specifier: str, version: str) -> bool:
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        return SpecifierSet(specifier).contains(version, prereleases=True)
+    except InvalidSpecifier:
+        return False
+
+
+def _same_url(one: str, other: str) -> bool:
+    def plain(url: str) -> str:
+        return without_credentials(url).removeprefix("git+").removesuffix("/").removesuffix(".git").lower()
+
+    return plain(one) == plain(other)
+
+
+def _describe(wanted: Wanted) -> str:
+    table = wanted.table
+    for key in ("git", "path", "file"):
+        if value := table.get(key):
+            ref = f" at {table['ref']}" if key == "git" and table.get("ref") else ""
+            return show(f"{wanted.name} from {without_credentials(str(value))}{ref}")
+    index = f" from {table['index']}" if table.get("index") else ""
+    return show(f"{wanted.name} {wanted.specifier}".rstrip() + index)
+
+
+def _describe_locked(package: LockedPackage) -> str:
+    if package.git is not None:
+        return show(f"{package.name} from {without_credentials(package.git)} at {package.ref}")
+    if origin := package.path or package.file:
+        return show(f"{package.name} from {without_credentials(origin)}")
+    index = f" from {package.index}" if package.index else ""
+    return show(f"{package.name} {package.version or '(no version)'}{index}")
+
+
+def _compare_python(pipfile: Pipfile, lock: Lock) -> Iterator[str]:
+    for key, locked in (("python_full_version", lock.python_full_version), ("python_version", lock.python_version)):
+        wanted, line = pipfile.requires(key)
+        if wanted is not None and wanted != locked:
+            place = f"(Pipfile:{line})" if line else "(Pipfile)"
+            made = f"was made for {show(locked)}" if locked else "was made for no version in particular"
+            yield f"Pipfile asks for Python {show(wanted)}; Pipfile.lock {made} {place}."

@@ -1,0 +1,171 @@
+"""Which Python the app asks for, and who says so.
+
+The first that speaks: ``runtime.txt`` (deprecated), ``.python-version``, ``python_full_version`` in the lock,
+``python_version`` in the lock, the default.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from buildpack.app.lockfile import Lock
+from buildpack.app.textfile import read_text
+from buildpack.errors import app as errors
+
+__all__ = [
+    "DEFAULT",
+    "END_OF_LIFE",
+    "PythonRequest",
+    "check_version",
+    "parse_python_version_file",
+    "parse_runtime_txt",
+    "read_python_version",
+]
+
+DEFAULT = "3.13"
+OLDEST = (3, 10)
+"""What the launcher in every image runs on."""
+
+END_OF_LIFE = {
+    (3, 0): date(2009, 6, 27),
+    (3, 1): date(2012, 4, 9),
+    (3, 2): date(2016, 2, 20),
+    (3, 3): date(2017, 9, 29),
+    (3, 4): date(2019, 3, 18),
+    (3, 5): date(2020, 9, 30),
+    (3, 6): date(2021, 12, 23),
+    (3, 7): date(2023, 6, 27),
+    (3, 8): date(2024, 10, 7),
+    (3, 9): date(2025, 10, 31),
+    (3, 10): date(2026, 10, 31),
+    (3, 11): date(2027, 10, 31),
+    (3, 12): date(2028, 10, 31),
+    (3, 13): date(2029, 10, 31),
+    (3, 14): date(2030, 10, 31),
+    (3, 15): date(2031, 10, 31),
+}
+"""When each version stopped, or stops, getting security fixes (devguide.python.org/versions)."""
+
+_UNRELEASED = {(3, 15): date(2026, 10, 1)}
+_TWO = date(2020, 1, 1)
+
+_VERSION = re.compile(r"(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})(?:\.(0|[1-9]\d{0,4}))?")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PythonRequest:
+    """A Python version, ``3.12`` or ``3.12.4``, and who asks for it, as messages say it (``.python-version:1``)."""
+
+    version: str
+    origin: str
+
+    @property
+    def minor(self) -> str:
+        """The version without its patch level."""
+        return ".".join(self.version.split(".")[:2])
+
+    @property
+    def exact(self) -> bool:
+        """Whether it has a patch level."""
+        return self.version.count(".") == 2
+
+
+def read_python_version(folder: Path, lock: Lock | None, *, today: date) -> tuple[PythonRequest | None, list[str]]:
+    """Read which Python the app asks for, and warnings; None where nothing speaks.
+
+    Raises AppError where what speaks first cannot be read, names a version that reached its end of life, or one that
+    is not known.
+    """
+    warnings: list[str] = []
+    request = _read_files(folder, warnings) or _from_lock(lock)
+    if request is not None:
+        warnings.extend(check_version(request, today=today))
+    return request, warnings
+
+
+def _read_files(folder: Path, warnings: list[str]) -> PythonRequest | None:
+    runtime = read_text(folder, "runtime.txt")
+    if runtime is not None:
+        request = parse_runtime_txt(runtime)
+        warnings.append(
+            f"runtime.txt is deprecated: remove it, and write `{request.version}` into .python-version, which pyenv "
+            "and uv read too."
+        )
+        return request
+    text = read_text(folder, ".python-version")
+    return None if text is None else parse_python_version_file(text)
+
+
+def parse_runtime_txt(text: str) -> PythonRequest:
+    """Parse ``runtime.txt``: ``python-3.12`` or ``python-3.12.4``. Raises AppError that shows what is there."""
+    found = text.strip()
+    version = found.removeprefix("python-")
+    if version == found or not _VERSION.fullmatch(version):
+        _reveal("runtime.txt", 1, found)
+        raise errors.bad_python_version("runtime.txt", found[:80], like=f"python-{DEFAULT}")
+    return PythonRequest(version=version, origin="runtime.txt")
+
+
+def parse_python_version_file(text: str, *, name: str = ".python-version") -> PythonRequest:
+    """Parse ``.python-version``: one version, and ``#`` comments. Raises AppError that shows what is there."""
+    lines = [
+        (number, line.strip())
+        for number, line in enumerate(text.split("\n"), start=1)
+        if line.strip() and not line.strip().startswith("#")
+    ]
+    if not lines:
+        raise errors.no_python_version(name)
+    if len(lines) > 1:
+        raise errors.several_python_versions(name, [(number, line[:80]) for number, line in lines])
+    number, version = lines[0]
+    if not _VERSION.fullmatch(version):
+        _reveal(name, number, version)
+        raise errors.bad_python_version(f"{name}:{number}", version[:80], like=DEFAULT)
+    return PythonRequest(version=version, origin=f"{name}:{number}")
+
+
+def _reveal(name: str, line: int, text: str) -> None:
+    """Raise where the version is there, but with characters that do not show."""
+    visible = "".join(character for character in text if character.isascii() and character.isprintable())
+    if visible != text and _VERSION.search(visible):
+        raise errors.invisible_characters(name, line, text[:80])
+
+
+def _from_lock(lock: Lock | None) -> PythonRequest | None:
+    if lock is None:
+        return None
+    for key, version in (("python_full_version", lock.python_full_version), ("python_version", lock.python_version)):
+        # Pipenv writes "*" for no version in particular.
+        if version is None or version in ("", "*"):
+            continue
+        origin = f"Pipfile.lock ({key})"
+        if not _VERSION.fullmatch(version):
+            raise errors.bad_python_version(origin, version[:80], like=DEFAULT)
+        return PythonRequest(version=version, origin=origin)
+    return None
+
+
+def check_version(request: PythonRequest, *, today: date) -> Iterator[str]:
+    """Give warnings about a version; raises AppError where it reached its end of life or is not known."""
+    major, minor = (int(part) for part in request.version.split(".")[:2])
+    version = (major, minor)
+    newest = max(END_OF_LIFE)
+    if version > newest or (major == 3 and version not in END_OF_LIFE):
+        raise errors.unknown_python(request.version, request.origin, f"{newest[0]}.{newest[1]}", DEFAULT)
+    ends = END_OF_LIFE.get(version, _TWO)
+    if version < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise errors.end_of_life_python(request.version, request.origin, ends.isoformat(), oldest, DEFAULT)
+    if today > ends:
+        yield (
+            f"Python {request.version} ({request.origin}) reached its end of life on {ends.isoformat()} and gets no "
+            f"security fixes; move to {DEFAULT}."
+        )
+    released = _UNRELEASED.get(version)
+    if released and today < released:
+        due = released.isoformat()
+        yield f"Python {request.version} ({request.origin}) is due on {due}; until then it is a preview."

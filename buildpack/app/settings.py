@@ -1,0 +1,153 @@
+"""Settings of an app: flag, then ``DEPLOY_*``, then ``deploy.toml``, then the default; each remembers which it was.
+
+To add a setting, add a row to `_KEYS` and a field to `Settings`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from buildpack.app.textfile import read_text
+from buildpack.app.tomlfile import parse_toml
+from buildpack.errors import BuildpackError, Problems
+from buildpack.errors import app as errors
+
+__all__ = ["Setting", "Settings", "folder_name", "name_of_folder", "read_settings"]
+
+FILE = "deploy.toml"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """A value and where it came from, as messages say it: ``--stack``, ``DEPLOY_STACK``, ``deploy.toml:2``."""
+
+    value: str
+    origin: str
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What can be set about an app. `stack` and `platform` are None where nothing was said."""
+
+    name: Setting
+    stack: Setting | None = None
+    platform: Setting | None = None
+
+
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_NAME = re.compile(rf"{_PART}(?:/{_PART})*")
+_PLATFORM = re.compile(r"linux/[a-z0-9_]+(?:/[a-z0-9_.]+)?")
+_STACK = re.compile(r"host|(?:oci|archive):.+|[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
+
+
+class _Key(NamedTuple):
+    """A setting: what is a value of it, in code and in words."""
+
+    accepts: Callable[[str], bool]
+    wanted: str
+
+
+_KEYS: Mapping[str, _Key] = {
+    "name": _Key(
+        lambda value: len(value) <= 128 and _NAME.fullmatch(value) is not None,
+        "An image's name holds lower-case letters, digits, and single `.`, `_`, `-` or `/` between them.",
+    ),
+    "stack": _Key(
+        lambda value: value.isprintable() and _STACK.fullmatch(value) is not None,
+        "A stack is `host`, an image such as `python:3.13-slim`, `oci:FOLDER` or `archive:FILE`.",
+    ),
+    "platform": _Key(
+        lambda value: _PLATFORM.fullmatch(value) is not None,
+        "A platform is `linux/amd64`, `linux/arm64` or the like.",
+    ),
+}
+
+
+def read_settings(folder: Path, *, environ: Mapping[str, str], flags: Mapping[str, str | None]) -> Settings:
+    """Read the settings of the app in `folder`; `flags` holds what the command line said, by key, or None.
+
+    Raises AppError, or Problems where several are wrong: deploy.toml is not TOML, has an unknown key, or a value is
+    not of its kind.
+    """
+    problems: list[BuildpackError] = []
+    from_file = _read_file(folder, problems)
+    found: dict[str, Setting] = {}
+    for key in _KEYS:
+        if (flag := flags.get(key)) is not None:
+            found[key] = Setting(value=flag, origin=f"--{key}")
+        elif variable := environ.get(f"DEPLOY_{key.upper()}"):
+            found[key] = Setting(value=variable, origin=f"DEPLOY_{key.upper()}")
+        elif key in from_file:
+            found[key] = from_file[key]
+    for key, setting in found.items():
+        if not _KEYS[key].accepts(setting.value):
+            suggested = name_of_folder(setting.value) if key == "name" else ""
+            wanted = _KEYS[key].wanted
+            told = repr(setting.value[:80])
+            problems.append(errors.bad_setting(key, setting.origin, told, wanted, suggested=suggested or ""))
+    if "name" not in found:
+        here = folder_name(folder)
+        name = name_of_folder(here)
+        if name is None:
+            problems.append(errors.no_name(here))
+        found["name"] = Setting(value=name or "", origin="the folder's name")
+    if problems:
+        raise problems[0] if len(problems) == 1 else Problems(problems)
+    return Settings(**found)
+
+
+def name_of_folder(folder: str) -> str | None:
+    """Make an image's name of a folder's: lower case, ``-`` for what a name cannot hold; None if nothing is left."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", folder.lower())
+    name = re.sub(r"[._-]*\.[._-]*|_{3,}|[._-]*(?:_-|-_)[._-]*", "-", name) if not _NAME.fullmatch(name) else name
+    name = name[:128].strip("._-")
+    return name if _NAME.fullmatch(name) else None
+
+
+def folder_name(folder: Path) -> str:
+    """Return the folder's name, whichever way it is written: ``.`` has one too."""
+    return folder.name if folder.name not in ("", "..") else folder.resolve().name
+
+
+def _read_file(folder: Path, problems: list[BuildpackError]) -> dict[str, Setting]:
+    try:
+        text = read_text(folder, FILE)
+        document = {} if text is None else parse_toml(text, FILE)
+    except BuildpackError as error:
+        problems.append(error)
+        return {}
+    found = {}
+    for key, value in document.items():
+        place = f"{FILE}:{_line(text or '', key)}"
+        if key not in _KEYS:
+            problems.append(errors.unknown_setting(place, key, _nearest(key), sorted(_KEYS)))
+        elif not isinstance(value, str):
+            problems.append(errors.bad_setting(key, place, _toml(value), f"It must be a string. {_KEYS[key].wanted}"))
+        else:
+            found[key] = Setting(value=value, origin=place)
+    return found
+
+
+def _nearest(key: str) -> str | None:
+    from difflib import get_close_matches
+
+    near = get_close_matches(key.lower(), sorted(_KEYS), n=1, cutoff=0.5)
+    return near[0] if near else None
+
+
+def _line(text: str, key: str) -> int:
+    found = re.compile(rf"^\s*\[*\s*[\"']?{re.escape(key)}\b", re.MULTILINE).search(text)
+    return text.count("\n", 0, found.end()) + 1 if found else 1
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "a table" if isinstance(value, dict) else "a list" if isinstance(value, list) else str(value)[:80]
