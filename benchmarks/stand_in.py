@@ -19,7 +19,7 @@ CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 CONFIG = (
     "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "ENV LANG=C.UTF-8",
-    "CMD python3",
+    'CMD ["python3"]',
 )
 
 
