@@ -132,7 +132,7 @@ class _Restartable:
 
 def _parse(read_at: ReadAt) -> Links | None:
     head = read_at(0, 64)
-    if head[:4] != b"\x7fELF" or head[4] not in (1, 2) or head[5] not in (1, 2):
+    if len(head) < 52 or head[:4] != b"\x7fELF" or head[4] not in (1, 2) or head[5] not in (1, 2):
         return None
     order, wide = "<>"[head[5] - 1], head[4] == 2
     machine, *_ = struct.unpack_from(f"{order}H", head, 18)
