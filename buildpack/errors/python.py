@@ -12,6 +12,7 @@ __all__ = [
     "certificate",
     "denied",
     "link_gone",
+    "locked_by_name_only",
     "must_be_built",
     "no_file_fits",
     "no_such_project",
@@ -20,7 +21,6 @@ __all__ = [
     "proxy",
     "refused",
     "source_scheme",
-    "source_variable",
     "unhashed",
     "unknown_marker",
     "unknown_source",
@@ -35,21 +35,8 @@ class SourceError(DependencyError):
     """A server is out of reach or refuses: whatever else is asked of it will fail as well."""
 
 
-def _place(line: int) -> str:
-    return f"Pipfile.lock:{line}" if line else "Pipfile.lock"
-
-
 def _pinned(name: str, version: str | None) -> str:
     return f"{name} {version}" if version else name
-
-
-def source_variable(source: str, variable: str) -> DependencyError:
-    """An index's URL names a variable that is not set."""
-    return SourceError(
-        f"the index {source!r} needs the variable {variable}",
-        why=f"Its URL in Pipfile.lock holds ${{{variable}}}, and {variable} is not set.",
-        hint=f"set {variable} in the environment of the build (in a pipeline, as a secret), and build again.",
-    )
 
 
 def source_scheme(source: str, url: str) -> DependencyError:
@@ -61,30 +48,40 @@ def source_scheme(source: str, url: str) -> DependencyError:
     )
 
 
-def unknown_source(name: str, source: str, sources: Sequence[str], line: int) -> DependencyError:
+def unknown_source(name: str, source: str, sources: Sequence[str], place: str) -> DependencyError:
     """A package names an index that the lock does not define."""
     return DependencyError(
         f"{name} comes from an index that Pipfile.lock does not define",
-        why=f"Its entry ({_place(line)}) names the index {source!r}; the lock's sources are {_list(sources)}.",
+        why=f"Its entry ({place}) names the index {source!r}; the lock's sources are {_list(sources)}.",
         hint=f"add a [[source]] with name = {source!r} to Pipfile, run `deploy lock`, and build again.",
     )
 
 
-def unhashed(name: str, version: str | None, weak: Sequence[str], line: int) -> DependencyError:
+def locked_by_name_only(name: str, marker: str, target: str, place: str) -> DependencyError:
+    """Pipenv locked a package without version and hash, as it does for other platforms, and it is needed here."""
+    because = f" where {marker}, which holds for {target}" if marker else f" on {target}"
+    return DependencyError(
+        f"{name} is locked without a version and a hash",
+        why=f"{place} asks for it{because}. Pipenv locks a package so when the machine that locks does not need it.",
+        hint="run `deploy lock` on a machine like the stack, commit Pipfile.lock, and build again.",
+    )
+
+
+def unhashed(name: str, version: str | None, weak: Sequence[str], place: str) -> DependencyError:
     """A package has no hash, or none that is strong enough."""
     has = f"only {_list(weak)} hashes, which can be forged" if weak else "no hash"
     return DependencyError(
         f"{_pinned(name, version)} cannot be verified",
-        why=f"Its entry in Pipfile.lock ({_place(line)}) has {has}; whatever an index serves would be installed.",
+        why=f"Its entry ({place}) has {has}; whatever an index serves would be installed.",
         hint="run `deploy lock`, commit Pipfile.lock, and build again.",
     )
 
 
-def unknown_marker(name: str, marker: str, line: int) -> DependencyError:
+def unknown_marker(name: str, marker: str, place: str) -> DependencyError:
     """A marker that does not parse."""
     return DependencyError(
         f"the marker of {name} cannot be read",
-        why=f"{_place(line)} holds {marker!r}, which is no environment marker (PEP 508).",
+        why=f"{place} holds {marker!r}, which is no environment marker (PEP 508).",
         hint="mend the entry in Pipfile, run `deploy lock`, and build again.",
     )
 
@@ -159,23 +156,23 @@ def not_a_page(url: str, reason: str) -> DependencyError:
     )
 
 
-def no_such_project(name: str, line: int, urls: Sequence[str]) -> DependencyError:
+def no_such_project(name: str, place: str, urls: Sequence[str]) -> DependencyError:
     """No index knows a package."""
     return DependencyError(
         f"no index has {name}",
-        why=f"{_place(line)} locks it; not found: {_list(urls)}.",
-        hint="if it comes from a private index, add that to Pipfile as a [[source]], run `deploy lock`, and build again.",
+        why=f"{place} locks it; not found: {_list(urls)}.",
+        hint="if it comes from a private index, add it to Pipfile as a [[source]], run `deploy lock`, build again.",
     )
 
 
-def nothing_locked(name: str, version: str | None, line: int, offered: Sequence[str]) -> DependencyError:
+def nothing_locked(name: str, version: str | None, place: str, offered: Sequence[str]) -> DependencyError:
     """The index has files of this version, none with a locked hash."""
     has = (
         f"It has other files of this version: {_few(offered)}." if offered else "It has no file of this version at all."
     )
     return DependencyError(
         f"no file of {_pinned(name, version)} has a hash that Pipfile.lock allows",
-        why=f"The index knows {name}, but none of its files has a hash of {_place(line)}. {has}",
+        why=f"The index knows {name}, but none of its files has a hash of {place}. {has}",
         hint="if the release was removed or uploaded anew, run `deploy lock`, commit Pipfile.lock, and build again.",
     )
 
@@ -188,10 +185,10 @@ def no_file_fits(
     *,
     unlocked: Sequence[str] = (),
     instead: str | None = None,
-    line: int = 0,
+    place: str,
 ) -> DependencyError:
     """Locked files exist and none can be installed on the stack; `misfits` are file names by reason."""
-    lines = [f"The stack is {target}. Pipfile.lock allows ({_place(line)}):"]
+    lines = [f"The stack is {target}. Locked ({place}) are:"]
     lines += [f"  {reason}: {_few(files)}" for reason, files in misfits.items()]
     if unlocked:
         lines += [f"The index has what would fit, but its hash is not locked: {_few(unlocked)}."]

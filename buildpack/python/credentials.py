@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from buildpack.app.sources import expand_url
 from buildpack.errors import python as errors
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ __all__ = [
     "without_secrets",
 ]
 
-_VARIABLE = re.compile(r"\$(?:\{(?P<braced>[^}]*)\}|(?P<bare>[A-Za-z_][A-Za-z0-9_]*))")
 _PYPI = re.compile(r"https?://(?:[a-z0-9-]+\.)*pypi(?:\.python)?\.org/simple/?", re.IGNORECASE)
 _OLD_PYPI = re.compile(r"https?://pypi\.python\.org(?=/|$)", re.IGNORECASE)
 _USERINFO = re.compile(r"(?<=://)[^/?#\s'\"]*@")
@@ -97,34 +97,18 @@ def open_source(source: Source, environ: Mapping[str, str]) -> SourceUrl:
 
 def _expand(raw: str, source: str, environ: Mapping[str, str]) -> tuple[str, Login | None]:
     """Expand the login apart from the rest, so that a password may hold ``/``, ``@`` and ``:``."""
-
-    def expand(text: str) -> str:
-        return _expand_variables(text, source, environ)
-
+    where = f"the source `{source}`"
+    whole = expand_url(raw, environ, where=where)
     scheme, separator, rest = raw.partition("://")
     authority, slash, path = rest.partition("/")
     userinfo, at, host = authority.rpartition("@")
     if not separator or not at:
-        return split_login(expand(raw))
-    user, colon, password = userinfo.partition(":")
-    user, password = expand(user), expand(password)
+        return split_login(whole)
+    user, colon, password = (expand_url(part, environ, where=where) for part in userinfo.partition(":"))
     if not colon:  # ${CREDENTIALS}@host, where the variable holds both
         user, _, password = user.partition(":")
     login = Login(user=Secret(unquote(user)), password=Secret(unquote(password)))
-    return expand(f"{scheme}://{host}{slash}{path}"), login
-
-
-def _expand_variables(text: str, source: str, environ: Mapping[str, str]) -> str:
-    def value(match: re.Match[str]) -> str:
-        braced, bare = match["braced"], match["bare"]
-        if braced is None:
-            # As pipenv does (os.path.expandvars): a "$" before no variable's name stays a "$".
-            return environ.get(bare, match[0])
-        if braced not in environ:
-            raise errors.source_variable(source, braced)
-        return environ[braced]
-
-    return _VARIABLE.sub(value, text)
+    return expand_url(f"{scheme}://{host}{slash}{path}", environ, where=where), login
 
 
 def split_login(url: str) -> tuple[str, Login | None]:

@@ -171,7 +171,7 @@ class _Resolver:
             return sources
         named = tuple(source for source in sources if source.name == package.index)
         if not named:
-            raise errors.unknown_source(package.name, package.index, [source.name for source in sources], package.line)
+            raise errors.unknown_source(package.name, package.index, [source.name for source in sources], package.place)
         return named
 
     def _build(self, package: LockedPackage, sdist: Sdist | None) -> WheelFile:
@@ -287,7 +287,7 @@ class _Resolver:
     ) -> BuildpackError:
         sources = self._sources(package)
         if len(missing) == len(sources):
-            return errors.no_such_project(package.name, package.line, missing)
+            return errors.no_such_project(package.name, package.place, missing)
         # Once more in full: the first reading left out whatever is not locked.
         name = canonical_name(package.name)
         offered: list[IndexFile] = []
@@ -300,7 +300,7 @@ class _Resolver:
         allowed = [file for file in seen if _agrees(file, locked)]
         if not allowed:
             names = sorted({file.filename for file in of_version})
-            return errors.nothing_locked(package.name, package.version, package.line, names)
+            return errors.nothing_locked(package.name, package.version, package.place, names)
         unlocked = [file for file in of_version if not _agrees(file, locked)]
         fitting = best_wheel(unlocked, self.target)
         return errors.no_file_fits(
@@ -309,7 +309,7 @@ class _Resolver:
             str(self.target),
             misfits(allowed, self.target),
             unlocked=[fitting.filename] if fitting else [],
-            line=package.line,
+            place=package.place,
         )
 
 
@@ -321,7 +321,7 @@ def locked_hashes(package: LockedPackage) -> dict[str, frozenset[str]]:
         grouped.setdefault(algorithm.lower(), set()).add(value.lower())
     strong = {algorithm: frozenset(values) for algorithm, values in grouped.items() if algorithm in STRONG}
     if not strong:
-        raise errors.unhashed(package.name, package.version, sorted(grouped), package.line)
+        raise errors.unhashed(package.name, package.version, sorted(grouped), package.place)
     return strong
 
 

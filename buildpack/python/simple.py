@@ -21,8 +21,8 @@ __all__ = ["ACCEPT", "IndexFile", "canonical_name", "fetch_files", "parse_html",
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 
 # A tag's attributes end at the first ">" outside quotes: data-requires-python=">=3.8" is seen unescaped.
-_ANCHOR = re.compile(rb"""<a\s((?:[^>"']++|"[^"]*"|'[^']*')*+)>""", re.IGNORECASE)
-_BASE = re.compile(rb"""<base\s((?:[^>"']++|"[^"]*"|'[^']*')*+)>""", re.IGNORECASE)
+_ANCHOR = re.compile(rb"""<a\s((?:[^<>"']++|"[^"]*"|'[^']*')*+)>""", re.IGNORECASE)
+_BASE = re.compile(rb"""<base\s((?:[^<>"']++|"[^"]*"|'[^']*')*+)>""", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"""([^\s=>"'/]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+)))?""")
 _COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
 _SHA256 = re.compile(rb"#sha256=([0-9a-fA-F]{64})")

@@ -1,0 +1,127 @@
+"""Which of the locked packages a target needs, and what its wheels need that the lock lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from buildpack.errors import python as errors
+from buildpack.python.simple import canonical_name
+from buildpack.python.target import Target
+
+if TYPE_CHECKING:
+    from buildpack.app.lockfile import LockedPackage
+
+__all__ = ["InstalledWheel", "Missing", "missing_requirements", "render_missing", "select_packages"]
+
+
+def select_packages(packages: Iterable[LockedPackage], target: Target) -> list[LockedPackage]:
+    """Keep the packages whose marker holds on the target, in their order.
+
+    Raises DependencyError for a marker that cannot be read, and for a package that is needed after all though
+    pipenv locked nothing but its name, for another platform.
+    """
+    environment = dict(target.environment)
+    needed = [package for package in packages if _applies(package, environment)]
+    for package in needed:
+        if not (package.hashes or package.git or package.path):
+            raise errors.locked_by_name_only(package.name, package.markers or "", str(target), package.place)
+    return needed
+
+
+def _applies(package: LockedPackage, environment: Mapping[str, str]) -> bool:
+    if not package.markers:
+        return True
+    from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
+
+    try:
+        return Marker(package.markers).evaluate(dict(environment))
+    except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName):
+        raise errors.unknown_marker(package.name, package.markers, package.place) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledWheel:
+    """What a wheel's METADATA says: canonical name, version, ``Requires-Dist`` lines; the lock's extras for it."""
+
+    name: str
+    version: str
+    requires: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """`wheel` needs `requirement`, which is not installed (`found` is "") or in another version."""
+
+    wheel: str
+    version: str
+    requirement: str
+    marker: str
+    found: str = ""
+
+
+def missing_requirements(wheels: Sequence[InstalledWheel], target: Target) -> list[Missing]:
+    """Compare what the wheels need on the target with what will be there.
+
+    A lock that was made on another patch level lacks what only this one needs; it is complete on its own.
+    """
+    versions = {wheel.name: wheel.version for wheel in wheels}
+    extras: dict[str, set[str]] = {wheel.name: set(wheel.extras) for wheel in wheels}
+    by_name = {wheel.name: wheel for wheel in wheels}
+    found: dict[tuple[str, str], Missing] = {}
+    pending = [wheel.name for wheel in wheels]
+    while pending:
+        wheel = by_name[pending.pop()]
+        for name, wanted, missing in _needs(wheel, extras[wheel.name], versions, target):
+            if missing:
+                found[wheel.name, missing.requirement] = missing
+            elif not wanted <= extras[name]:
+                extras[name] |= wanted
+                pending.append(name)  # an extra has needs of its own
+    return [found[key] for key in sorted(found)]
+
+
+def _needs(
+    wheel: InstalledWheel, extras: Iterable[str], versions: Mapping[str, str], target: Target
+) -> Iterable[tuple[str, set[str], Missing | None]]:
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    for line in wheel.requires:
+        try:
+            requirement = Requirement(line)
+        except InvalidRequirement:
+            continue  # old wheels hold some that no tool can read
+        marker = requirement.marker
+        if marker is not None and not any(
+            marker.evaluate({**target.environment, "extra": extra}) for extra in ("", *extras)
+        ):
+            continue
+        name = canonical_name(requirement.name)
+        version = versions.get(name, "")
+        if version and (requirement.url or requirement.specifier.contains(version, prereleases=True)):
+            yield name, set(requirement.extras), None
+            continue
+        wanted = f"{requirement.name}{requirement.specifier}"
+        yield (
+            name,
+            set(),
+            Missing(
+                wheel=wheel.name, version=wheel.version, requirement=wanted, marker=str(marker or ""), found=version
+            ),
+        )
+
+
+def render_missing(missing: Missing, target: Target) -> str:
+    """Word a warning: what will be lacking at run time, and why the lock lacks it."""
+    needs = f"{missing.wheel} {missing.version} needs {missing.requirement}"
+    if missing.found:
+        return f"{needs}, and Pipfile.lock pins {missing.found}."
+    if "python_full_version" in missing.marker or "implementation_version" in missing.marker:
+        return (
+            f"{needs} on Python {target.version} ({missing.marker}), and Pipfile.lock lacks it: it was made on another "
+            f"patch level of Python. Lock on {target.version}, or set python_full_version in Pipfile."
+        )
+    where = f" on {target} ({missing.marker})" if missing.marker else ""
+    return f"{needs}{where}, and Pipfile.lock lacks it. Add it to Pipfile and run `deploy lock`."

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import pytest
+
+from buildpack.app.lockfile import LockedPackage
+from buildpack.errors import DependencyError
+from buildpack.python.select import InstalledWheel, Missing, missing_requirements, render_missing, select_packages
+from buildpack.python.target import target_for
+
+PY_3_11_2 = target_for(version="3.11.2", machine="x86_64", libc=("glibc", 2, 36))
+PY_3_11_7 = target_for(version="3.11.7", machine="x86_64", libc=("glibc", 2, 36))
+
+
+def package(name: str, markers: str | None = None, **options: object) -> LockedPackage:
+    given = {"version": "1.0", "hashes": ("sha256:" + "0" * 64,), "line": 7, **options}
+    return LockedPackage(name=name, markers=markers, **given)  # type: ignore[arg-type]
+
+
+def test_keeps_what_the_stack_needs_in_the_locks_order() -> None:
+    packages = [
+        package("zope", None),
+        package("colorama", "sys_platform == 'win32'"),
+        package("async-timeout", "python_full_version < '3.11.3'"),
+        package("greenlet", "platform_machine == 'x86_64' and python_version >= '3.8'"),
+        package("amqp", "os_name == 'posix'"),
+    ]
+
+    assert [each.name for each in select_packages(packages, PY_3_11_7)] == ["zope", "greenlet", "amqp"]
+    assert [each.name for each in select_packages(packages, PY_3_11_2)] == ["zope", "async-timeout", "greenlet", "amqp"]
+
+
+def test_a_marker_that_cannot_be_read() -> None:
+    with pytest.raises(DependencyError) as error:
+        select_packages([package("flask", "python_versio > '3'")], PY_3_11_7)
+
+    assert error.value.exit_code == 20
+    assert str(error.value) == (
+        "the marker of flask cannot be read\n\n"
+        "Pipfile.lock:7 holds \"python_versio > '3'\", which is no environment marker (PEP 508).\n\n"
+        "hint: mend the entry in Pipfile, run `deploy lock`, and build again."
+    )
+
+
+def test_a_package_locked_by_name_only_may_be_left_out_but_not_installed() -> None:
+    bare = package("pywin32", "sys_platform == 'linux'", version=None, hashes=(), pipfile_line=12)
+    other = package("pywin32", "sys_platform == 'win32'", version=None, hashes=())
+
+    assert select_packages([other], PY_3_11_7) == []
+    with pytest.raises(DependencyError) as error:
+        select_packages([bare], PY_3_11_7)
+    assert str(error.value) == (
+        "pywin32 is locked without a version and a hash\n\n"
+        "Pipfile:12 asks for it where sys_platform == 'linux', which holds for CPython 3.11.7 on x86_64 with glibc "
+        "2.36. Pipenv locks a package so when the machine that locks does not need it.\n\n"
+        "hint: run `deploy lock` on a machine like the stack, commit Pipfile.lock, and build again."
+    )
+
+
+REDIS = InstalledWheel(
+    name="redis",
+    version="5.0.1",
+    requires=('async-timeout>=4.0.2; python_full_version < "3.11.3"', "hiredis; extra == 'hiredis'"),
+)
+
+
+def test_a_lock_from_another_patch_level_lacks_what_only_this_one_needs() -> None:
+    missing = missing_requirements([REDIS], PY_3_11_2)
+
+    assert missing == [
+        Missing(
+            wheel="redis", version="5.0.1", requirement="async-timeout>=4.0.2", marker='python_full_version < "3.11.3"'
+        )
+    ]
+    assert render_missing(missing[0], PY_3_11_2) == (
+        'redis 5.0.1 needs async-timeout>=4.0.2 on Python 3.11.2 (python_full_version < "3.11.3"), and Pipfile.lock '
+        "lacks it: it was made on another patch level of Python. Lock on 3.11.2, or set python_full_version in Pipfile."
+    )
+    assert missing_requirements([REDIS], PY_3_11_7) == []
+
+
+def test_extras_count_where_the_lock_or_another_wheel_asks_for_them() -> None:
+    celery = InstalledWheel(name="celery", version="5.4", requires=("redis[hiredis]>=4",))
+    asked = InstalledWheel(name="redis", version="5.0.1", requires=REDIS.requires, extras=("hiredis",))
+
+    assert [each.requirement for each in missing_requirements([celery, REDIS], PY_3_11_7)] == ["hiredis"]
+    assert [each.requirement for each in missing_requirements([REDIS, celery], PY_3_11_7)] == ["hiredis"]
+    assert [each.requirement for each in missing_requirements([asked], PY_3_11_7)] == ["hiredis"]
+
+
+def test_a_version_that_does_not_satisfy_and_one_that_does() -> None:
+    flask = InstalledWheel(
+        name="flask", version="3.0", requires=("Werkzeug>=3.0.0", "click<8.2.dev0", "not a requirement!")
+    )
+    old = InstalledWheel(name="werkzeug", version="2.3.1")
+    click = InstalledWheel(name="click", version="8.1.0rc1")
+
+    missing = missing_requirements([flask, old, click], PY_3_11_7)
+
+    assert [render_missing(each, PY_3_11_7) for each in missing] == [
+        "flask 3.0 needs Werkzeug>=3.0.0, and Pipfile.lock pins 2.3.1."
+    ]
+
+
+def test_a_plain_gap() -> None:
+    gunicorn = InstalledWheel(
+        name="gunicorn", version="20.1", requires=("setuptools>=3.0", "colorama; sys_platform == 'linux'")
+    )
+
+    colorama, setuptools = (render_missing(each, PY_3_11_7) for each in missing_requirements([gunicorn], PY_3_11_7))
+
+    assert colorama == (
+        'gunicorn 20.1 needs colorama on CPython 3.11.7 on x86_64 with glibc 2.36 (sys_platform == "linux"), and '
+        "Pipfile.lock lacks it. Add it to Pipfile and run `deploy lock`."
+    )
+    assert setuptools == (
+        "gunicorn 20.1 needs setuptools>=3.0, and Pipfile.lock lacks it. Add it to Pipfile and run `deploy lock`."
+    )
