@@ -133,7 +133,7 @@ class Printer(honcho_printer.Printer):
             text = f"{time.strftime(self.time_format, time.localtime(second))} {name.ljust(self.width)} | "
             colour = self._colour_of.get(name) if self.colour else None
             if colour:
-                text = honcho_printer._colour_string(colour, text)
+                text = str(honcho_printer._colour_string(colour, text))  # type: ignore[no-untyped-call]
             known = self._prefixes[name] = (second, text.encode())
         return known[1]
 

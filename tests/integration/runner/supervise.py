@@ -1,0 +1,20 @@
+"""Run a formation under the supervisor as `deploy local` would: arguments are where the runner lies and a JSON object."""
+
+import json
+import os
+import sys
+
+sys.path.insert(0, sys.argv[1])
+
+from deployer.runner.formation import expand  # noqa: E402
+from deployer.runner.supervisor import Supervisor  # noqa: E402
+
+asked = json.loads(sys.argv[2])
+processes = expand(
+    asked["processes"],
+    asked.get("formation"),
+    port=asked.get("port", 5006),
+    env=dict(os.environ),
+    cwd=asked.get("cwd"),
+)
+sys.exit(Supervisor(processes, out=sys.stdout.buffer, **asked.get("options", {})).run())
