@@ -30,6 +30,7 @@ __all__ = [
     "Plan",
     "PlannedLayer",
     "app_key",
+    "compact",
     "dependency_key",
     "group_members",
     "image_config",
@@ -148,20 +149,18 @@ def _key(*parts: object) -> str:
     return hashlib.sha256(canonical_json(list(parts))).hexdigest()
 
 
-def dependency_key(group: Group, *, layer_format: str, wheel_format: str, python: str, bytecode: Bytecode) -> str:
+def dependency_key(group: Group, *, layer_format: str, python: str, machine: str, bytecode: Bytecode) -> str:
     """Return the key of a dependency layer.
 
     `python` is the major and minor version, which names the folders inside the environment.
     """
     wheels = [member.sha256 for member in group.members]
-    return _key("dependencies", layer_format, wheel_format, python, str(bytecode), wheels)
+    return _key("dependencies", layer_format, python, machine, str(bytecode), wheels)
 
 
-def runtime_key(
-    *, layer_format: str, launcher: Mapping[str, str], environment: Mapping[str, str], bytecode: Bytecode
-) -> str:
-    """Return the key of the runtime layer: launcher and environment as maps from path to SHA-256 (or link target)."""
-    return _key("runtime", layer_format, dict(launcher), dict(environment), str(bytecode))
+def runtime_key(*, layer_format: str, files: Mapping[str, str], bytecode: Bytecode) -> str:
+    """Return the key of the runtime layer, whose `files` map paths to SHA-256 or link target."""
+    return _key("runtime", layer_format, dict(files), str(bytecode))
 
 
 def app_key(files: Sequence[AppFile], *, layer_format: str, launch: bytes, mtime: int) -> str:
@@ -189,8 +188,13 @@ def layer_annotations(layer: PlannedLayer) -> dict[str, str]:
     made = {ANNOTATION + "key": layer.key, ANNOTATION + "kind": layer.kind, ANNOTATION + "slot": layer.slot}
     if layer.members:
         rows = [[m.name, m.version, m.filename, m.sha256, m.size] for m in layer.members]
-        made[ANNOTATION + "members"] = json.dumps(rows, separators=(",", ":"))
+        made[ANNOTATION + "members"] = compact(rows)
     return made
+
+
+def compact(value: object) -> str:
+    """Render a value for an annotation: sorted keys, no spaces."""
+    return canonical_json(value).decode()
 
 
 def members_of(layer: Layer) -> tuple[Member, ...]:

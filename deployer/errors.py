@@ -5,9 +5,18 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from buildpack.errors import AppError, MachineError, UsageError
+from buildpack.errors import AppError, EngineError, MachineError, UsageError
 
-__all__ = ["bad_assignment", "env_file_missing", "env_file_undecodable", "machine_failed"]
+__all__ = [
+    "bad_assignment",
+    "bad_epoch",
+    "bad_label",
+    "env_file_missing",
+    "env_file_undecodable",
+    "machine_failed",
+    "no_engine",
+    "unknown_destination",
+]
 
 
 def machine_failed(error: OSError) -> MachineError | None:
@@ -55,4 +64,34 @@ def bad_assignment(text: str) -> UsageError:
         f"-e {name!r} sets no variable",
         why="A config var is given as NAME=value." if "=" not in text else "The name before the equals sign is empty.",
         hint=f"write -e {name or 'NAME'}=value.",
+    )
+
+
+def bad_label(text: str) -> UsageError:
+    """Word an operand of `--label` that is none."""
+    return UsageError(f"--label {text!r} is not NAME=value", hint="write --label org.opencontainers.image.version=1.0.")
+
+
+def bad_epoch(text: str) -> UsageError:
+    """Word a SOURCE_DATE_EPOCH that is no time."""
+    return UsageError(
+        f"SOURCE_DATE_EPOCH is not a number of seconds: {text[:40]!r}",
+        hint="set it to the commit's time, `git log -1 --format=%ct`, or unset it.",
+    )
+
+
+def unknown_destination(text: str) -> UsageError:
+    """Word a `--to` that names no destination."""
+    return UsageError(
+        f"--to {text!r} is no destination",
+        hint="use docker, oci:DIR or archive:FILE.",
+    )
+
+
+def no_engine() -> EngineError:
+    """Word that there is no engine to load the image into."""
+    return EngineError(
+        "no engine answers",
+        why="DOCKER_HOST is not set, and none of the usual sockets of Docker and Podman is there.",
+        hint="start Docker or Podman, set DOCKER_HOST, or use --to oci:DIR or --to archive:FILE.",
     )

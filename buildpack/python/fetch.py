@@ -131,7 +131,11 @@ def _find_again(file: LockedFile, client: Client, source: SourceUrl | None) -> N
 
 
 def probe_file(
-    offered: IndexFile, client: Client, folder: Path, locked: Mapping[str, Collection[str]], source: SourceUrl
+    offered: IndexFile,
+    client: Client,
+    folder: Path,
+    locked: Mapping[str, Collection[str]],
+    source: SourceUrl | None = None,
 ) -> tuple[str, int] | None:
     """Download a file whose sha256 or size the index does not say.
 
@@ -220,15 +224,25 @@ def _keep(out: IO[bytes], folder: Path, sha256: str, filename: str) -> Path:
 class Downloads:
     """Fetches files in the background, several at a time; a context manager.
 
+    `arrived` is called with each file and its path, from several threads; what it raises counts as a failed download.
     Leaving it on an error stops what is under way.
     """
 
-    def __init__(self, client: Client, folder: Path, *, jobs: int = 8, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        folder: Path,
+        *,
+        jobs: int = 8,
+        progress: Progress | None = None,
+        arrived: Callable[[LockedFile, Path], None] | None = None,
+    ) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
         self._client = client
         self._folder = folder
         self._progress = progress
+        self._arrived = arrived
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="download")
         self._futures: dict[str, Future[Path]] = {}
@@ -255,12 +269,15 @@ class Downloads:
 
     def _fetch(self, file: LockedFile) -> Path:
         try:
-            return fetch_file(file, self._client, self._folder, progress=self._progress, stop=self._stop)
+            path = fetch_file(file, self._client, self._folder, progress=self._progress, stop=self._stop)
+            if self._arrived:
+                self._arrived(file, path)
         except BaseException as error:
             with self._lock:
                 self._failure = self._failure or error
             self._stop.set()  # one failure fails the build: the others need not go on
             raise
+        return path
 
     def path(self, file: LockedFile) -> Path:
         """Wait for a file and return its path; starts it where nobody did."""

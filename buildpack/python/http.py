@@ -195,7 +195,7 @@ class Client:
         login = self._login(url, source)
         return session.request(
             method, url, headers=dict(headers), auth=_basic(login) if login else None,
-            timeout=self._timeout, allow_redirects=True,
+            timeout=self._timeout, allow_redirects=True, stream=True,
         )  # fmt: skip
 
     def _login(self, url: str, source: SourceUrl | None = None) -> Login | None:

@@ -85,7 +85,7 @@ def test_a_dependency_key_depends_on_everything_that_decides_the_content():
     other = Group(slot="numpy", members=(member("numpy", LARGE, "1.1"),))
     facts = {
         "layer_format": "1",
-        "wheel_format": "1",
+        "machine": "x86_64",
         "python": "3.11",
         "bytecode": Bytecode(python="3.11.7", format="1"),
     }
@@ -93,7 +93,7 @@ def test_a_dependency_key_depends_on_everything_that_decides_the_content():
         dependency_key(group, **facts),
         dependency_key(other, **facts),
         dependency_key(group, **{**facts, "layer_format": "2"}),
-        dependency_key(group, **{**facts, "wheel_format": "2"}),
+        dependency_key(group, **{**facts, "machine": "aarch64"}),
         dependency_key(group, **{**facts, "python": "3.12"}),
         dependency_key(group, **{**facts, "bytecode": Bytecode(python="3.11.8", format="1")}),
         dependency_key(group, **{**facts, "bytecode": Bytecode(python="", format="1")}),

@@ -1,0 +1,296 @@
+"""Make the planned layers: take each from the store by its key, else write it from wheels, launcher or app files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from buildpack.compilation import StackCompiler
+from buildpack.oci.entry import EPOCH, Entry, FileSlice, Inline, directory, file, symlink
+from buildpack.oci.image import Layer
+from buildpack.oci.store import Store
+from buildpack.plan import (
+    APP_ROOT,
+    LAUNCH_FILE,
+    RUNTIME_ROOT,
+    USER,
+    AppFile,
+    PlannedLayer,
+    layer_annotations,
+)
+from buildpack.progress import Observer, Progress
+
+if TYPE_CHECKING:
+    from buildpack.app.sources import Source
+    from buildpack.python.fetch import WheelFile
+    from buildpack.python.venv import VenvLayout
+
+__all__ = [
+    "ENTRIES_FORMAT",
+    "AppContent",
+    "MadeLayer",
+    "Runtime",
+    "WheelShelf",
+    "app_entries",
+    "dependency_entries",
+    "make_layers",
+    "read_content",
+    "runtime_entries",
+]
+
+ENTRIES_FORMAT = 1
+"""Goes into the keys of layers: raise it when the same wheels, launcher or app give other entries."""
+
+_HELD = 64 << 10
+"""Bytes up to which an app's file is kept in memory between hashing and writing ..."""
+_HELD_TOGETHER = 32 << 20
+"""... as long as all such files are not larger than this."""
+
+Origin = Literal["built", "store", "engine", "registry"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeLayer:
+    """A layer of the image, and where it came from."""
+
+    planned: PlannedLayer
+    layer: Layer
+    source: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppContent:
+    """The app's files, hashed: `files` for the key, `entries` for the layer, both in the order of their paths."""
+
+    files: tuple[AppFile, ...]
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """What stands between the stack and the dependencies: launcher, empty environment, user.
+
+    `launcher` maps paths below ``/opt/deploy`` to contents; `passwd` and `group` are the whole files, None where
+    the stack has the user already.
+    """
+
+    launcher: Mapping[str, bytes]
+    environment: tuple[Entry, ...]
+    passwd: bytes | None
+    group: bytes | None
+
+    def listed(self) -> dict[str, str]:
+        """Return every path with its content's SHA-256 or link target, for the key."""
+        made = {f"{RUNTIME_ROOT}/{path}": _hash(body) for path, body in self.launcher.items()}
+        for entry in self.environment:
+            made[entry.path] = entry.target or (_hash(entry.content.body) if isinstance(entry.content, Inline) else "")
+        for name, body in (("etc/passwd", self.passwd), ("etc/group", self.group)):
+            if body is not None:
+                made[name] = _hash(body)
+        return made
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_content(root: Path, listed: Sequence[tuple[str, str, bool, str]], *, mtime: int = EPOCH) -> AppContent:
+    """Read and hash the app's files; each is a path, a kind, an executable bit and a link target.
+
+    Everything below ``/app`` belongs to `USER`, so that a process may write beside its code, as on Heroku.
+    """
+    files: list[AppFile] = []
+    entries: list[Entry] = [directory(APP_ROOT, uid=USER, gid=USER, mtime=mtime)]
+    room = _HELD_TOGETHER
+    for path, kind, executable, target in listed:
+        place = f"{APP_ROOT}/{path}"
+        if kind == "symlink":
+            files.append(AppFile(path=path, kind="symlink", executable=False, content=target))
+            entries.append(symlink(place, target, uid=USER, gid=USER, mtime=mtime))
+        elif kind == "directory":
+            files.append(AppFile(path=path, kind="directory", executable=False, content=""))
+            entries.append(directory(place, uid=USER, gid=USER, mtime=mtime))
+        else:
+            digest, content = _read_file(root / path, held=min(_HELD, room))
+            room -= content.size if isinstance(content, Inline) else 0
+            files.append(AppFile(path=path, kind="file", executable=executable, content=digest))
+            entries.append(file(place, content, executable=executable, uid=USER, gid=USER, mtime=mtime))
+    return AppContent(files=tuple(files), entries=tuple(entries))
+
+
+def _read_file(path: Path, *, held: int) -> tuple[str, Inline | FileSlice]:
+    with path.open("rb", buffering=0) as raw:
+        first = raw.read(held + 1)
+        if len(first) <= held:
+            # A short read of a regular file is its end.
+            return _hash(first), Inline(first)
+        hasher, size = hashlib.sha256(first), len(first)
+        while piece := raw.read(1 << 20):
+            hasher.update(piece)
+            size += len(piece)
+        return hasher.hexdigest(), FileSlice(path, size)
+
+
+def app_entries(content: AppContent, launch: bytes, *, mtime: int) -> Iterator[Entry]:
+    """Yield the app's layer: its files, their folders, and what the launcher starts."""
+    seen = {entry.path for entry in content.entries}
+    for entry in content.entries:
+        parent = entry.path.rpartition("/")[0]
+        while parent and parent not in seen:
+            seen.add(parent)
+            yield directory(parent, uid=USER, gid=USER, mtime=mtime)
+            parent = parent.rpartition("/")[0]
+        yield entry
+    yield file(LAUNCH_FILE, launch)
+
+
+def runtime_entries(runtime: Runtime, compiler: StackCompiler, *, compiled: bool) -> Iterator[Entry]:
+    """Yield the runtime layer; the launcher is byte-compiled, because every process starts through it."""
+    files = {f"{RUNTIME_ROOT}/{path}": body for path, body in runtime.launcher.items()}
+    for path, body in files.items():
+        yield file(path, body)
+    if compiled:
+        modules = {path: body for path, body in files.items() if path.endswith(".py")}
+        for path, body in compiler.compile_files(modules).items():
+            yield file(path, body)
+    yield from runtime.environment
+    yield directory(APP_ROOT, uid=USER, gid=USER)
+    if runtime.passwd is not None:
+        yield file("etc/passwd", runtime.passwd)
+    if runtime.group is not None:
+        yield file("etc/group", runtime.group)
+
+
+def dependency_entries(
+    planned: PlannedLayer,
+    wheel_path: Callable[[str], Path],
+    *,
+    layout: VenvLayout,
+    machine: str,
+    store: Store,
+    compiler: StackCompiler,
+    compiled: bool,
+) -> list[Entry]:
+    """Return the entries of a dependency layer; `wheel_path` gives a verified file by its SHA-256.
+
+    Of two members that ship one path the later one, by name, wins.
+    """
+    from buildpack.python.wheel import read_wheel
+
+    entries: dict[str, Entry] = {}
+    for member in planned.members:
+        contents = read_wheel(
+            wheel_path(member.sha256),
+            layout=layout,
+            sha256=member.sha256,
+            machine=machine,
+            recall=store.recall,
+            remember=store.remember,
+        )
+        entries.update((entry.path, entry) for entry in contents.entries)
+        if compiled:
+            made, _reason = compiler.entries(member.sha256, contents.sources)
+            entries.update((entry.path, entry) for entry in made)
+    return list(entries.values())
+
+
+class WheelShelf:
+    """The wheels of one build by their SHA-256; one that is not in the store is fetched again."""
+
+    def __init__(
+        self, wheels: Sequence[WheelFile], sources: Sequence[Source], *, store: Store, environ: Mapping[str, str]
+    ) -> None:
+        self._wheels = {wheel.sha256: wheel for wheel in wheels}
+        self._sources = sources
+        self._store = store
+        self._environ = environ
+
+    def path(self, sha256: str) -> Path:
+        """Return a verified wheel; raises DependencyError where it cannot be had any more."""
+        from buildpack.python.fetch import fetch_file, stored_path
+
+        folder = self._store.folder("wheels")
+        wheel = self._wheels[sha256]
+        if path := stored_path(folder, wheel):
+            return path
+        from buildpack.python.http import Client
+
+        with Client(self._sources, self._environ) as client:
+            return fetch_file(wheel, client, folder)
+
+
+def make_layers(
+    planned: Sequence[PlannedLayer],
+    entries: Callable[[PlannedLayer], Iterator[Entry] | list[Entry]],
+    *,
+    store: Store,
+    observer: Observer,
+    ready: Callable[[int, Layer], None],
+    fresh: bool = False,
+) -> tuple[MadeLayer, ...]:
+    """Return the layers in the plan's order; what the store lacks is written, several at a time.
+
+    `ready` is called with each layer's position as soon as it is there, from several threads. With `fresh` every
+    layer is written anew.
+    """
+    made: dict[int, MadeLayer] = {}
+    missing: list[int] = []
+    for position, layer in enumerate(planned):
+        known = None if fresh else store.layer(layer.key)
+        if known is None:
+            missing.append(position)
+        else:
+            made[position] = MadeLayer(planned=layer, layer=known, source="store")
+            ready(position, known)
+    if missing:
+        made.update(_write_missing(planned, missing, entries, store=store, observer=observer, ready=ready))
+    return tuple(made[position] for position in range(len(planned)))
+
+
+def _write_missing(
+    planned: Sequence[PlannedLayer],
+    missing: Sequence[int],
+    entries: Callable[[PlannedLayer], Iterator[Entry] | list[Entry]],
+    *,
+    store: Store,
+    observer: Observer,
+    ready: Callable[[int, Layer], None],
+) -> dict[int, MadeLayer]:
+    def write(position: int) -> tuple[int, MadeLayer]:
+        layer = _write(planned[position], entries, store)
+        ready(position, layer)
+        return position, MadeLayer(planned=planned[position], layer=layer, source="built")
+
+    if len(missing) == 1:
+        return dict([write(missing[0])])
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
+    made: dict[int, MadeLayer] = {}
+    # More threads than processors: some wait for byte code while others write.
+    with ThreadPoolExecutor(min(len(missing), 2 + (os.cpu_count() or 1)), thread_name_prefix="layer") as pool:
+        try:
+            for future in as_completed([pool.submit(write, position) for position in missing]):
+                position, layer = future.result()
+                made[position] = layer
+                observer(Progress(stage="layers", done=len(made), total=len(missing), item=layer.planned.slot))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return made
+
+
+def _write(
+    planned: PlannedLayer, entries: Callable[[PlannedLayer], Iterator[Entry] | list[Entry]], store: Store
+) -> Layer:
+    from buildpack.oci.layer import write_layer
+
+    with store.blob(hashed=False) as out:
+        blob = write_layer(entries(planned), out)
+        out.commit(blob.digest)
+    layer = Layer(digest=blob.digest, diff_id=blob.diff_id, size=blob.size, annotations=layer_annotations(planned))
+    store.remember_layer(planned.key, layer)
+    return layer

@@ -1,0 +1,330 @@
+"""App folder in, image in the store out: read, resolve, plan, make layers, assemble. It reads top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from buildpack import assembly, plan
+from buildpack.app.read import App, read_app
+from buildpack.assembly import MadeLayer
+from buildpack.compilation import StackCompiler
+from buildpack.errors import build as errors
+from buildpack.oci.entry import EPOCH
+from buildpack.oci.image import ANNOTATION, Image, Layer, Platform, assemble
+from buildpack.oci.layer import LAYER_FORMAT
+from buildpack.oci.reference import parse_reference
+from buildpack.oci.store import Store
+from buildpack.plan import AppFile, Plan, PlannedLayer
+from buildpack.progress import Observer, Progress, ignore
+from buildpack.reasons import why_built
+from buildpack.resolution import Resolution, layout_for, resolve
+from buildpack.stacks.stack import Stack, fetch_layers, resolve_stack
+
+__all__ = ["Built", "Launcher", "Listener", "Options", "OwnPython", "build"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launcher:
+    """What starts processes in an image: files below ``/opt/deploy``, of which ``__main__.py`` is the entry point."""
+
+    files: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the caller asks for beyond the folder; None and empty mean the app's settings or the default.
+
+    `no_cache` trusts nothing that an earlier build left. `epoch` is SOURCE_DATE_EPOCH, in seconds since 1970.
+    """
+
+    references: tuple[str, ...] = ()
+    stack: str | None = None
+    platform: str | None = None
+    no_cache: bool = False
+    pull: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnPython:
+    """The interpreter that runs this, the default on the stack ``host``: its version (``3.12``) and its path."""
+
+    version: str
+    executable: str
+
+
+class Listener:
+    """Hears of the image while it is built; the default does nothing."""
+
+    def begin(self, references: Sequence[str], platform: Platform, stack: Sequence[Layer], *, unknown: bool) -> None:
+        """The stack's layers are in the store and ours follow; with `unknown` some must be written first."""
+
+    def layer(self, position: int, layer: Layer) -> None:
+        """The layer at this position of ours is in the store; called from several threads, in any order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """What was built. `layers` are ours, in order, each with why it was written (empty where it was reused)."""
+
+    app: App
+    stack: Stack
+    image: Image
+    references: tuple[str, ...]
+    layers: tuple[tuple[MadeLayer, str], ...]
+    warnings: tuple[str, ...]
+    seconds: float
+    unchanged: bool
+
+
+def build(
+    folder: Path,
+    *,
+    options: Options,
+    launcher: Launcher,
+    store: Store,
+    environ: Mapping[str, str],
+    own_python: OwnPython,
+    today: date,
+    observer: Observer = ignore,
+    listener: Listener | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Built:
+    """Build the app in `folder` into an image in `store`.
+
+    `today` tells which versions of Python have reached their end of life. Raises BuildpackError, with everything that
+    is wrong in the folder at once before anything is fetched.
+    """
+    begin = clock()
+    hears = listener or Listener()
+    app = read_app(
+        folder,
+        environ=environ,
+        today=today,
+        own_python=own_python.version,
+        stack=options.stack,
+        platform=options.platform,
+    )
+    references = _references(app, options)
+    observer(Progress(stage="stack", done=0))
+    stack = _resolve_stack(app, options, store, environ, own_python)
+    with StackCompiler(stack, store, environ) as compiler:
+        bytecode, no_bytecode = compiler.decide()
+        resolution = resolve(
+            app.lock,
+            app.lock.packages,
+            stack=stack,
+            store=store,
+            compiler=compiler,
+            environ=environ,
+            observer=observer,
+            folder=app.folder,
+            fresh=options.no_cache,
+        )
+        mtime = EPOCH if options.epoch is None else max(options.epoch, EPOCH)
+        content = _read_content(app, mtime)
+        runtime = _runtime(launcher, stack)
+        planned = _plan(app, stack, resolution, content, runtime, bytecode=bytecode, options=options, mtime=mtime)
+        fetch_layers(stack, store)
+        unknown = any(store.layer(layer.key) is None for layer in planned.layers)
+        hears.begin(references, planned.platform, stack.layers, unknown=unknown)
+        layers = assembly.make_layers(
+            planned.layers,
+            _entries(
+                app=app,
+                stack=stack,
+                resolution=resolution,
+                content=content,
+                runtime=runtime,
+                compiler=compiler,
+                compiled=bool(bytecode.python),
+                mtime=mtime,
+                store=store,
+                environ=environ,
+            ),
+            store=store,
+            observer=observer,
+            ready=hears.layer,
+            fresh=options.no_cache,
+        )
+    image = assemble(
+        [*stack.layers, *(made.layer for made in layers)],
+        platform=planned.platform,
+        created=planned.created,
+        config=planned.config,
+        annotations=planned.annotations,
+    )
+    previous = store.image(references[0])
+    explained = _explain(layers, previous, content, store)
+    changed = store.put_image(image, references)
+    warnings = [*app.warnings, *stack.warnings, *resolution.warnings]
+    if no_bytecode:
+        warnings.append(errors.no_bytecode(stack.name, no_bytecode))
+    return Built(
+        app=app,
+        stack=stack,
+        image=image,
+        references=references,
+        layers=explained,
+        warnings=tuple(warnings),
+        seconds=clock() - begin,
+        unchanged=not changed,
+    )
+
+
+def _references(app: App, options: Options) -> tuple[str, ...]:
+    """Return the full names of what is built: those asked for, else the app's name as ``latest``."""
+    return tuple(str(parse_reference(text)) for text in options.references or (f"{app.settings.name}:latest",))
+
+
+def _resolve_stack(
+    app: App, options: Options, store: Store, environ: Mapping[str, str], own_python: OwnPython
+) -> Stack:
+    """Resolve the stack that was asked for; by default the slim image of the app's Python."""
+    asked = app.settings.stack.value if app.settings.stack else ""
+    version = app.python.version if app.python else None
+    return resolve_stack(
+        asked or f"python:{version}-slim",
+        python=version,
+        store=store,
+        environ=environ,
+        platform=app.settings.platform.value if app.settings.platform else None,
+        pull=options.pull or options.no_cache,
+        own=own_python.executable,
+    )
+
+
+def _read_content(app: App, mtime: int) -> assembly.AppContent:
+    listed = [(file.path, file.kind, file.executable, file.target) for file in app.source.files]
+    return assembly.read_content(app.folder, listed, mtime=mtime)
+
+
+def _runtime(launcher: Launcher, stack: Stack) -> assembly.Runtime:
+    from buildpack.python.venv import venv_entries
+
+    return assembly.Runtime(
+        launcher=launcher.files,
+        environment=tuple(venv_entries(layout_for(stack))),
+        passwd=_with_user(stack.passwd, ("app", "x", str(plan.USER), str(plan.USER), "", "/app", "/bin/sh")),
+        group=_with_user(stack.group, ("app", "x", str(plan.USER), "")),
+    )
+
+
+def _with_user(existing: str | None, row: tuple[str, ...]) -> bytes | None:
+    """Return passwd or group with a row for the app's user; None where one with its ID is there."""
+    lines = (existing or "").splitlines()
+    if any(line.split(":")[2:3] == [row[2]] for line in lines):
+        return None
+    taken = {line.partition(":")[0] for line in lines}
+    name = row[0] if row[0] not in taken else f"{row[0]}{row[2]}"
+    return "".join(f"{line}\n" for line in (*lines, ":".join((name, *row[1:])))).encode()
+
+
+def _plan(
+    app: App,
+    stack: Stack,
+    resolution: Resolution,
+    content: assembly.AppContent,
+    runtime: assembly.Runtime,
+    *,
+    bytecode: plan.Bytecode,
+    options: Options,
+    mtime: int,
+) -> Plan:
+    layer_format = f"{LAYER_FORMAT}+{assembly.ENTRIES_FORMAT}"
+    launch = _launch(app)
+    runtime_key = plan.runtime_key(layer_format=layer_format, files=runtime.listed(), bytecode=bytecode)
+    layers = [PlannedLayer(kind="runtime", slot="runtime", key=runtime_key)]
+    for group in plan.group_members(resolution.members):
+        key = plan.dependency_key(
+            group, layer_format=layer_format, python=stack.python.series, machine=stack.machine, bytecode=bytecode
+        )
+        layers.append(PlannedLayer(kind="dependencies", slot=group.slot, key=key, members=group.members))
+    app_key = plan.app_key(content.files, layer_format=layer_format, launch=launch, mtime=mtime)
+    layers.append(PlannedLayer(kind="app", slot="app", key=app_key))
+    labels = {
+        "org.opencontainers.image.base.digest": str(stack.digest),
+        "dev.deploy.python": stack.python.version,
+        "dev.deploy.bytecode": bytecode.python or "none",
+        "dev.deploy.lock": f"sha256:{app.lock.sha256}",
+        **options.labels,
+    }
+    return Plan(
+        stack_layers=stack.layers,
+        layers=tuple(layers),
+        platform=stack.platform,
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(mtime)),
+        config=plan.image_config(stack.config, stack_python=stack.python.executable, labels=labels),
+        annotations={ANNOTATION + "stack": plan.compact({"digest": str(stack.digest), **stack.facts.render()})},
+    )
+
+
+def _launch(app: App) -> bytes:
+    return plan.launch_json(
+        processes={process.name: process.command for process in app.processes},
+        default=app.default,
+        app_object=app.app_object.target if app.app_object else None,
+        formation=app.formation,
+    )
+
+
+def _entries(
+    *,
+    app: App,
+    stack: Stack,
+    resolution: Resolution,
+    content: assembly.AppContent,
+    runtime: assembly.Runtime,
+    compiler: StackCompiler,
+    compiled: bool,
+    mtime: int,
+    store: Store,
+    environ: Mapping[str, str],
+) -> Callable[[PlannedLayer], Any]:
+    """Return what makes the entries of a planned layer, when it has to be written."""
+    shelf = assembly.WheelShelf(resolution.wheels, app.lock.sources, store=store, environ=environ)
+
+    def entries(planned: PlannedLayer) -> Any:
+        if planned.kind == "runtime":
+            return assembly.runtime_entries(runtime, compiler, compiled=compiled)
+        if planned.kind == "app":
+            return assembly.app_entries(content, _launch(app), mtime=mtime)
+        return assembly.dependency_entries(
+            planned,
+            shelf.path,
+            layout=layout_for(stack),
+            machine=stack.machine,
+            store=store,
+            compiler=compiler,
+            compiled=compiled,
+        )
+
+    return entries
+
+
+def _explain(
+    layers: Sequence[MadeLayer], previous: Image | None, content: assembly.AppContent, store: Store
+) -> tuple[tuple[MadeLayer, str], ...]:
+    """Pair each layer with why it was written."""
+    app = next(made.layer for made in layers if made.planned.kind == "app")
+    before = previous.layers if previous else ()
+    old_app = next((layer for layer in before if layer.annotations.get(ANNOTATION + "kind") == "app"), None)
+    old_files = store.recall("app-files", str(old_app.diff_id)) if old_app else None
+    files = {file.path: _fingerprint(file) for file in content.files}
+    explained = tuple(
+        (made, "" if made.source != "built" else why_built(made.planned, before, old_files=old_files, files=files))
+        for made in layers
+    )
+    if old_app is None or old_app.diff_id != app.diff_id:
+        store.remember("app-files", str(app.diff_id), files)
+    return explained
+
+
+def _fingerprint(file: AppFile) -> str:
+    return f"{file.kind[0]}{'x' if file.executable else '-'}{file.content[:32]}"

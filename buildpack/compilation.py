@@ -1,0 +1,135 @@
+"""Byte code as the build needs it: whether there can be any, and each wheel's once it is compiled.
+
+The stack's own interpreter may first have to be fetched and extracted, so it is started in the background with
+the first wheel that arrives, and not at all where every layer is known already.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Self
+
+from buildpack.oci.entry import Entry
+from buildpack.oci.store import Store
+from buildpack.plan import Bytecode
+from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack
+
+if TYPE_CHECKING:
+    from buildpack.python.bytecode import Compilation, Compiler
+
+__all__ = ["StackCompiler"]
+
+
+class StackCompiler:
+    """Compiles with the stack's interpreter; a context manager, safe to call from several threads."""
+
+    def __init__(self, stack: Stack, store: Store, environ: Mapping[str, str]) -> None:
+        self._stack = stack
+        self._store = store
+        self._environ = environ
+        self._lock = threading.Lock()
+        self._compiler: Compiler | None = None
+        self._found: Interpreter | NoInterpreter | None = None
+        self._submitted: dict[str, Compilation] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+        if self._compiler is not None:
+            self._compiler.close(wait=kind is None)
+
+    def decide(self) -> tuple[Bytecode, str]:
+        """Return which byte code the image will have and, where none, why; remembered by the stack's digest.
+
+        Decided by trying, because only an interpreter that ran is known to run.
+        """
+        from buildpack.python.bytecode import BYTECODE_FORMAT
+
+        python = self._stack.python
+        key = f"{self._stack.digest}+{python.version}+{platform.machine()}+{BYTECODE_FORMAT}"
+        known = self._store.recall("bytecode", key)
+        if isinstance(known, dict) and isinstance(reason := known.get("reason"), str):
+            return self._bytecode(reason), reason
+        reason = self._probe()
+        self._store.remember("bytecode", key, {"reason": reason})
+        return self._bytecode(reason), reason
+
+    def _bytecode(self, reason: str) -> Bytecode:
+        from buildpack.python.bytecode import BYTECODE_FORMAT
+
+        return Bytecode(python="" if reason else self._stack.python.version, format=BYTECODE_FORMAT)
+
+    def _probe(self) -> str:
+        from buildpack.python.bytecode import unsupported
+
+        python = self._stack.python
+        if reason := unsupported(python.version, python.cache_tag):
+            return reason
+        compiler = self._start()
+        if compiler is None:
+            assert isinstance(self._found, NoInterpreter)
+            return self._found.reason
+        return compiler.probe()
+
+    def _start(self) -> Compiler | None:
+        from buildpack.python.bytecode import Compiler
+        from buildpack.stacks.interpret import start_interpreter
+
+        with self._lock:
+            if self._compiler is None and self._found is None:
+                self._found = start_interpreter(self._stack, self._store, self._environ)
+                if isinstance(self._found, Interpreter):
+                    self._compiler = Compiler(
+                        self._found.argv,
+                        version=self._stack.python.version,
+                        cache_tag=self._stack.python.cache_tag,
+                        folder=self._store.folder("bytecode"),
+                        jobs=os.cpu_count() or 1,
+                        environ=self._found.env,
+                    )
+            return self._compiler
+
+    def submit(self, wheel: str, sources: Sequence[Entry]) -> Compilation | None:
+        """Begin to compile a wheel's modules, unless that was begun; `wheel` is its SHA-256.
+
+        None where no interpreter runs.
+        """
+        compiler = self._start()
+        if compiler is None:
+            return None
+        with self._lock:
+            if wheel not in self._submitted:
+                self._submitted[wheel] = compiler.submit(wheel, sources)
+            return self._submitted[wheel]
+
+    def entries(self, wheel: str, sources: Sequence[Entry]) -> tuple[tuple[Entry, ...], str]:
+        """Wait for a wheel's byte code; its entries and, where there is none, the reason."""
+        compilation = self.submit(wheel, sources)
+        if compilation is None:
+            return (), "no interpreter"
+        made = compilation.result()
+        return made.entries, made.reason
+
+    def interpreter(self) -> Interpreter | None:
+        """Return how to start the stack's Python here, for wheels that have to be built; None where none runs."""
+        self._start()
+        return self._found if isinstance(self._found, Interpreter) else None
+
+    def compile_files(self, files: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Compile a few modules given by their path in the image; byte code by its own path."""
+        from buildpack.python.bytecode import compile_sources
+
+        if self._start() is None:
+            return {}
+        assert isinstance(self._found, Interpreter)
+        return compile_sources(
+            self._found.argv,
+            files,
+            version=self._stack.python.version,
+            cache_tag=self._stack.python.cache_tag,
+            environ=self._found.env,
+        )

@@ -1,0 +1,32 @@
+"""The wording of what the wheels of a lock do to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from buildpack.errors import DependencyError
+
+__all__ = ["cannot_build_here", "setuptools_added", "shared_paths"]
+
+
+def setuptools_added(name: str, version: str, setuptools: str) -> str:
+    """Word the warning about a package that imports `pkg_resources` without requiring setuptools."""
+    return (
+        f"{name} {version} imports pkg_resources, and nothing in Pipfile.lock provides it: setuptools {setuptools} was "
+        f'added. Add `setuptools = "<81"` to Pipfile and run `deploy lock`.'
+    )
+
+
+def shared_paths(one: str, other: str, paths: Sequence[str]) -> str:
+    """Word the warning about two wheels that ship the same files; `paths` is not empty."""
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"{one} and {other} both ship /{paths[0]}{more}; one overwrites the other. Lock only one of them."
+
+
+def cannot_build_here(name: str, version: str | None, target: str) -> DependencyError:
+    """Word that a package has to be built for a platform that this machine is not."""
+    return DependencyError(
+        f"{name} {version or ''}".rstrip() + " has no wheel, and cannot be built here",
+        why=f"It has to be built by {target}, and no such interpreter runs on this machine.",
+        hint="lock a version that has a wheel for this platform, or build on a machine of the stack's platform.",
+    )

@@ -1,0 +1,336 @@
+"""Look up what only the world knows: which wheel serves each locked package, and what those wheels ask for.
+
+One step between reading and deciding. Everything found is remembered in the store, so that a build in which
+nothing changed reads one small file here, and one with a new package looks up that package alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from buildpack.app.lockfile import Lock, LockedPackage
+from buildpack.compilation import StackCompiler
+from buildpack.errors import resolution as errors
+from buildpack.oci.store import Store
+from buildpack.plan import VENV_ROOT, Member
+from buildpack.progress import Observer, Progress
+from buildpack.stacks.stack import Stack
+
+if TYPE_CHECKING:
+    from buildpack.python.fetch import LockedFile, WheelFile
+    from buildpack.python.http import Client
+    from buildpack.python.index import Build, Sdist
+    from buildpack.python.target import Target
+    from buildpack.python.venv import VenvLayout
+    from buildpack.python.wheel import WheelContents
+
+__all__ = ["Resolution", "layout_for", "resolve", "target_of"]
+
+RESOLUTION_FORMAT = 2
+"""Raise it when the same lock and stack would give another answer."""
+
+SETUPTOOLS = LockedPackage(
+    name="setuptools",
+    version="80.9.0",
+    hashes=("sha256:062d34222ad13e0cc312a4c02d73f059e86a4acbfbdea8f8f76b28c99f306922",),
+)
+"""Added where a locked wheel imports `pkg_resources` and nothing locked provides it: older pipenv left it out.
+
+The last series that has `pkg_resources` at all is below 81.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """The wheels of the image, by name, where to fetch each again, and what is to be said about them."""
+
+    wheels: tuple[WheelFile, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The wheels as the plan wants them."""
+        return tuple(
+            Member(name=w.name, version=w.version, filename=w.filename, sha256=w.sha256, size=w.size)
+            for w in self.wheels
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Summary:
+    """What one wheel asks of and offers to the others."""
+
+    name: str
+    version: str
+    needed: tuple[str, ...]
+    provided: tuple[str, ...]
+    requires: tuple[str, ...]
+    paths: tuple[str, ...]
+    imports_pkg_resources: bool
+    warnings: tuple[str, ...]
+
+
+def target_of(stack: Stack) -> Target:
+    """Return what the stack's interpreter accepts."""
+    from buildpack.python.target import target_for
+
+    return target_for(version=stack.python.version, machine=stack.machine, libc=stack.libc)
+
+
+def layout_for(stack: Stack, root: str = VENV_ROOT) -> VenvLayout:
+    """Return the layout of the virtual environment on this stack."""
+    from buildpack.python.venv import VenvLayout
+
+    return VenvLayout(python_version=stack.python.version, stack_python=stack.python.executable, root=root)
+
+
+def resolve(
+    lock: Lock,
+    packages: Sequence[LockedPackage],
+    *,
+    stack: Stack,
+    store: Store,
+    compiler: StackCompiler,
+    environ: Mapping[str, str],
+    observer: Observer,
+    folder: Path,
+    fresh: bool = False,
+) -> Resolution:
+    """Find the wheels for `packages` of the lock on this stack, and check that they fit it and each other.
+
+    `folder` is the app's, for packages that are paths in it. With `fresh` nothing remembered is believed. Wheels that
+    had to be fetched are handed to `compiler` as they arrive. Raises DependencyError or Problems.
+    """
+    key = _key(packages, stack)
+    lasting = not any(package.path for package in packages)
+    if lasting and not fresh and (known := _recalled(store.recall("resolution", key))) is not None:
+        return known
+    search = _Search(
+        lock=lock, stack=stack, store=store, compiler=compiler, environ=environ, observer=observer, folder=folder
+    )
+    found = search.run(packages)
+    if lasting:
+        value = {"wheels": [asdict(wheel) for wheel in found.wheels], "warnings": list(found.warnings)}
+        store.remember("resolution", key, value)
+    return found
+
+
+def _key(packages: Sequence[LockedPackage], stack: Stack) -> str:
+    parts = (RESOLUTION_FORMAT, str(stack.digest), stack.python.version, stack.machine, stack.libc, tuple(packages))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _recalled(value: Any) -> Resolution | None:
+    from buildpack.python.fetch import WheelFile
+
+    try:
+        return Resolution(
+            wheels=tuple(WheelFile(**wheel) for wheel in value["wheels"]), warnings=tuple(value["warnings"])
+        )
+    except (KeyError, TypeError):
+        return None
+
+
+class _Search:
+    """One look-up: the wheels of a lock, read as they come."""
+
+    def __init__(
+        self,
+        *,
+        lock: Lock,
+        stack: Stack,
+        store: Store,
+        compiler: StackCompiler,
+        environ: Mapping[str, str],
+        observer: Observer,
+        folder: Path,
+    ) -> None:
+        self._lock = lock
+        self._stack = stack
+        self._store = store
+        self._compiler = compiler
+        self._environ = environ
+        self._observer = observer
+        self._folder = folder
+        self._layout = layout_for(stack)
+        self._wheels = store.folder("wheels")
+        self._summaries: dict[str, _Summary] = {}
+
+    def run(self, packages: Sequence[LockedPackage]) -> Resolution:
+        from buildpack.python.http import Client
+        from buildpack.python.select import select_packages
+
+        target = target_of(self._stack)
+        selected = select_packages(packages, target)
+        with Client(self._lock.sources, self._environ) as client:
+            wheels = self._find(selected, target, client)
+            added = self._forgotten(wheels)
+            if added:
+                wheels = sorted([*wheels, *self._find([SETUPTOOLS], target, client)], key=lambda wheel: wheel.name)
+        warnings = [*added, *self._warnings(wheels, selected, target)]
+        return Resolution(wheels=tuple(wheels), warnings=tuple(warnings))
+
+    def _find(self, packages: Sequence[LockedPackage], target: Target, client: Client) -> list[WheelFile]:
+        from buildpack.python.fetch import Downloads
+        from buildpack.python.index import resolve_wheels
+
+        progress = _Bytes(self._observer)
+        with Downloads(client, self._wheels, progress=progress, arrived=self._arrived) as downloads:
+
+            def resolved(wheel: WheelFile) -> None:
+                if not self._known(wheel):
+                    progress.expect(wheel)
+                    downloads.start(wheel)
+
+            wheels = resolve_wheels(
+                packages,
+                target,
+                client=client,
+                folder=self._wheels,
+                recall=self._store.recall,
+                remember=self._store.remember,
+                build=self._builder(client, target),
+                resolved=resolved,
+            )
+            for _ in downloads.finished():
+                pass
+        return sorted(wheels, key=lambda wheel: wheel.name)
+
+    def _builder(self, client: Client, target: Target) -> Build:
+        """Return what builds a wheel where no index has one."""
+
+        def build(package: LockedPackage, sdist: Sdist | None) -> WheelFile:
+            from buildpack.python.sdist import Workbench, build_wheel
+
+            python = self._compiler.interpreter()
+            if python is None:
+                raise errors.cannot_build_here(package.name, package.version, str(target))
+            bench = Workbench(
+                target=target,
+                argv=python.argv,
+                client=client,
+                folder=self._wheels,
+                app=self._folder,
+                environ={**self._environ, **python.env},
+                recall=self._store.recall,
+                remember=self._store.remember,
+            )
+            return build_wheel(package, sdist, bench=bench)
+
+        return build
+
+    def _known(self, wheel: WheelFile) -> bool:
+        """Take an earlier look into this wheel, which spares fetching it."""
+        found: Any = self._store.recall("wheel-summary", self._summary_key(wheel))
+        try:
+            fields = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+            self._summaries[wheel.sha256] = _Summary(**fields)
+        except (AttributeError, TypeError):
+            return False
+        return True
+
+    def _summary_key(self, wheel: LockedFile) -> str:
+        return f"{RESOLUTION_FORMAT}+{wheel.sha256}+{self._stack.machine}+{self._layout.short_version}"
+
+    def _arrived(self, wheel: LockedFile, path: Path) -> None:
+        """Look into a wheel that was fetched, and start compiling it."""
+        from buildpack.python.wheel import read_wheel
+
+        contents = read_wheel(
+            path,
+            layout=self._layout,
+            sha256=wheel.sha256,
+            machine=self._stack.machine,
+            recall=self._store.recall,
+            remember=self._store.remember,
+        )
+        summary = _summarise(contents)
+        self._summaries[wheel.sha256] = summary
+        self._store.remember("wheel-summary", self._summary_key(wheel), asdict(summary))
+        self._compiler.submit(wheel.sha256, contents.sources)
+
+    def _forgotten(self, wheels: Sequence[WheelFile]) -> list[str]:
+        """Tell which wheel imports `pkg_resources` where nothing brings it; nothing where all is well."""
+        if any(wheel.name == "setuptools" for wheel in wheels):
+            return []
+        for wheel in wheels:
+            if self._summaries[wheel.sha256].imports_pkg_resources:
+                return [errors.setuptools_added(wheel.name, wheel.version, str(SETUPTOOLS.version))]
+        return []
+
+    def _warnings(self, wheels: Sequence[WheelFile], packages: Sequence[LockedPackage], target: Target) -> list[str]:
+        from buildpack.python.select import InstalledWheel, missing_requirements, render_missing
+        from buildpack.stacks.libraries import missing_sonames
+
+        extras = {package.name: package.extras for package in packages}
+        summaries = [(wheel, self._summaries[wheel.sha256]) for wheel in wheels]
+        installed = [
+            InstalledWheel(name=w.name, version=w.version, requires=s.requires, extras=extras.get(w.name, ()))
+            for w, s in summaries
+        ]
+        provided = frozenset(name for _, summary in summaries for name in summary.provided)
+        needed = {wheel.name: frozenset(summary.needed) - provided for wheel, summary in summaries}
+        return [
+            *(warning for _, summary in summaries for warning in summary.warnings),
+            *(
+                f"{wheel.name} {wheel.version} was yanked: {wheel.yanked or 'no reason given'}"
+                for wheel, _ in summaries
+                if wheel.yanked is not None
+            ),
+            *(render_missing(missing, target) for missing in missing_requirements(installed, target)),
+            *missing_sonames(needed, self._stack),
+            *_overlaps(summaries),
+        ]
+
+
+def _summarise(contents: WheelContents) -> _Summary:
+    return _Summary(
+        name=contents.name,
+        version=contents.version,
+        needed=tuple(sorted(contents.needed)),
+        provided=tuple(sorted(contents.provided)),
+        requires=contents.requires_dist,
+        paths=tuple(sorted(contents.paths)),
+        imports_pkg_resources=contents.imports_pkg_resources,
+        warnings=contents.warnings,
+    )
+
+
+def _overlaps(summaries: Sequence[tuple[WheelFile, _Summary]]) -> list[str]:
+    """Say which wheels ship the same path: the one whose layer is later wins."""
+    owners: dict[str, str] = {}
+    shared: dict[tuple[str, str], list[str]] = {}
+    for wheel, summary in summaries:
+        for path in summary.paths:
+            other = owners.setdefault(path, wheel.name)
+            if other != wheel.name:
+                shared.setdefault((other, wheel.name), []).append(path)
+    return [errors.shared_paths(one, other, paths) for (one, other), paths in shared.items()]
+
+
+class _Bytes:
+    """Adds up the progress of all downloads; called from several threads."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._total = 0
+        self._done: dict[str, int] = {}
+
+    def expect(self, wheel: LockedFile) -> None:
+        self._total += wheel.size
+
+    def __call__(self, wheel: LockedFile, done: int, _size: int) -> None:
+        self._done[wheel.sha256] = done
+        self._observer(
+            Progress(
+                stage="wheels",
+                done=sum(self._done.copy().values()),
+                total=self._total,
+                unit="bytes",
+                item=wheel.filename,
+            )
+        )

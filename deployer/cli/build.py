@@ -1,0 +1,194 @@
+"""`deploy build`: a container image from an app's folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+
+from buildpack.build import Built, Options, OwnPython, build
+from buildpack.oci.store import Store, find_store
+from buildpack.progress import ignore
+from deployer.cli.messages import plural, print_warning, size_text
+from deployer.destinations import Delivery, deliver, parse_destinations
+from deployer.payload import read_launcher
+from deployer.progress import Reporter
+
+__all__ = ["command"]
+
+SCHEMA = 1
+
+EXAMPLES = """\b
+Examples:
+  deploy build                                  the current folder, into the store
+  deploy build blasto -t blasto:1.0 --to docker  also into the engine, as blasto:1.0
+"""
+
+
+@click.command("build", epilog=EXAMPLES)
+@click.argument("app", default=".", type=click.Path(path_type=Path))
+@click.option("-t", "--tag", "references", multiple=True, metavar="REF", help="Name the image; may be repeated.")
+@click.option("--stack", metavar="S", help="host, python:X.Y-slim or another reference, oci:DIR, archive:FILE.")
+@click.option("--platform", metavar="OS/ARCH", help="Choose from a stack for several platforms.")
+@click.option("--to", "destinations", multiple=True, metavar="DEST", help="Send it on: docker, oci:DIR, archive:FILE.")
+@click.option("--label", "labels", multiple=True, metavar="K=V", help="Add a label to the image.")
+@click.option("--pull", is_flag=True, help="Look the stack's tag up again.")
+@click.option("--no-cache", is_flag=True, help="Trust nothing that earlier builds left.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+@click.option("-q", "--quiet", is_flag=True, help="Print the digest and errors only.")
+@click.option("-v", "--verbose", is_flag=True, help="List every layer.")
+def command(
+    app: Path,
+    references: tuple[str, ...],
+    stack: str | None,
+    platform: str | None,
+    destinations: tuple[str, ...],
+    labels: tuple[str, ...],
+    pull: bool,
+    no_cache: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Build a container image from Pipfile.lock and Procfile, without a daemon.
+
+    The image lands in the store; the last line of standard output is its digest.
+    """
+    from deployer.config import parse_epoch, parse_labels
+
+    targets = parse_destinations(destinations)
+    options = Options(
+        references=references,
+        stack=stack,
+        platform=platform,
+        no_cache=no_cache,
+        pull=pull,
+        labels=parse_labels(labels),
+        epoch=parse_epoch(os.environ),
+    )
+    root, warning = find_store(os.environ)
+    if warning:
+        print_warning(warning)
+    with Reporter(quiet=quiet or as_json) as reporter:
+        observer = ignore if quiet or as_json else reporter
+        store = Store(root)
+        with Delivery(targets, store, os.environ, observer) as delivery:
+            built = build(
+                app,
+                options=options,
+                launcher=read_launcher(),
+                store=store,
+                environ=os.environ,
+                own_python=own_python(),
+                today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
+                observer=observer,
+                listener=delivery,
+            )
+            deliveries = deliver(delivery, built)
+    if as_json:
+        print(json.dumps(report(built), ensure_ascii=False))
+        return 0
+    for text in built.warnings:
+        print_warning(text)
+    if not quiet:
+        _summarise(built, app, deliveries, verbose=verbose)
+    print(built.image.digest, flush=True)
+    if not quiet:
+        _say_next(app, built, loaded=any(target.kind == "docker" for target in targets))
+    return 0
+
+
+def own_python() -> OwnPython:
+    """Return the interpreter that runs this command."""
+    return OwnPython(version=f"{sys.version_info[0]}.{sys.version_info[1]}", executable=sys.executable)
+
+
+def report(built: Built) -> dict[str, Any]:
+    """Return what `--json` prints, schema 1."""
+    stack_layers = [
+        {
+            "digest": str(layer.digest),
+            "diff_id": str(layer.diff_id),
+            "size": layer.size,
+            "kind": "stack",
+            "members": [],
+            "source": "store",
+            "reason": "",
+        }
+        for layer in built.stack.layers
+    ]
+    own = [
+        {
+            "digest": str(made.layer.digest),
+            "diff_id": str(made.layer.diff_id),
+            "size": made.layer.size,
+            "kind": made.planned.kind,
+            "members": [{"name": m.name, "version": m.version, "size": m.size} for m in made.planned.members],
+            "source": made.source,
+            "reason": reason,
+        }
+        for made, reason in built.layers
+    ]
+    return {
+        "schema": SCHEMA,
+        "digest": str(built.image.digest),
+        "references": list(built.references),
+        "platform": str(built.stack.platform),
+        "stack": {"name": built.stack.name, "reference": built.stack.reference, "digest": str(built.stack.digest)},
+        "python": built.stack.python.version,
+        "processes": {process.name: process.command for process in built.app.processes},
+        "size": built.image.size,
+        "seconds": round(built.seconds, 3),
+        "layers": [*stack_layers, *own],
+        "warnings": list(built.warnings),
+    }
+
+
+def _say(text: str = "") -> None:
+    print(text, file=sys.stderr)
+
+
+def _summarise(built: Built, app: Path, deliveries: list[str], *, verbose: bool) -> None:
+    written = [(made, reason) for made, reason in built.layers if made.source == "built"]
+    name = short_name(built.references[0])
+    reused = len(built.layers) - len(written)
+    verb = "Unchanged:" if built.unchanged and not written else "Built"
+    _say(f"{verb} {name} from {app} in {built.seconds:.2f} s")
+    _say(f"  python   {built.stack.python.version} on {built.stack.name} ({built.stack.platform})")
+    for process in built.app.processes:
+        _say(f"  {process.name:<8} {process.command}")
+    total = plural(len(built.image.layers), "layer")
+    _say(
+        f"  size     {size_text(built.image.size)} in {total}: {len(built.stack.layers)} of the stack, "
+        f"{reused} reused, {len(written)} written"
+    )
+    for made, reason in built.layers:
+        if made.source == "built" and (verbose or reason != "first build"):
+            _say(f"  written  {made.planned.slot:<14} {size_text(made.layer.size):>7}  {reason}")
+        elif verbose:
+            _say(f"  reused   {made.planned.slot:<14} {size_text(made.layer.size):>7}  {_names(made.planned.members)}")
+    if len(written) == len(built.layers) and not verbose:
+        _say("  written  all of ours: first build")
+    for text in deliveries:
+        _say(f"  sent     {text}")
+
+
+def _names(members: Any) -> str:
+    return ", ".join(f"{member.name} {member.version}" for member in members)
+
+
+def short_name(reference: str) -> str:
+    """Shorten a full name to what people type: ``docker.io/library/blasto:latest`` to ``blasto:latest``."""
+    return reference.removeprefix("docker.io/").removeprefix("library/")
+
+
+def _say_next(app: Path, built: Built, *, loaded: bool) -> None:
+    if loaded:
+        _say(f"\nNext: docker run --rm -e PORT=8000 -p 8000:8000 {short_name(built.references[0])}")
+    else:
+        _say(f"\nNext: deploy run{'' if str(app) == '.' else f' {app}'}")

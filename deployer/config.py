@@ -1,0 +1,31 @@
+"""Values of the command line and the environment, parsed and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from deployer.errors import bad_epoch, bad_label
+
+__all__ = ["parse_epoch", "parse_labels"]
+
+
+def parse_labels(texts: Iterable[str]) -> dict[str, str]:
+    """Read ``K=V`` operands of `--label`; raises UsageError."""
+    labels = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise bad_label(text)
+        labels[name] = value
+    return labels
+
+
+def parse_epoch(environ: Mapping[str, str]) -> int | None:
+    """Read SOURCE_DATE_EPOCH, in seconds since 1970; None where it is unset. Raises UsageError for anything else."""
+    text = environ.get("SOURCE_DATE_EPOCH", "").strip()
+    if not text:
+        return None
+    # The largest that a tar's header and a zip's can both hold is far beyond any commit.
+    if not (text.isascii() and text.isdigit()) or int(text) >= 1 << 33:
+        raise bad_epoch(text)
+    return int(text)

@@ -1,0 +1,131 @@
+"""Where a built image goes besides the store: an engine, an OCI layout, an archive."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from buildpack.build import Built, Listener
+from buildpack.oci.image import Layer, Platform
+from buildpack.oci.store import Store
+from buildpack.progress import Observer, Progress
+from deployer.cli.messages import plural, size_text
+from deployer.errors import unknown_destination
+
+if TYPE_CHECKING:
+    from buildpack.oci.loading import Loading
+
+__all__ = ["Delivery", "Destination", "deliver", "parse_destinations"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """One `--to`: `path` is the folder or file, None for the engine."""
+
+    kind: Literal["docker", "oci", "archive"]
+    path: Path | None = None
+
+    def __str__(self) -> str:
+        return self.kind if self.path is None else f"{self.kind}:{self.path}"
+
+
+def parse_destinations(texts: Sequence[str]) -> tuple[Destination, ...]:
+    """Read the operands of `--to`, each once; raises UsageError."""
+    found: dict[str, Destination] = {}
+    for text in texts:
+        kind, _, path = text.partition(":")
+        if text == "docker":
+            made = Destination(kind="docker")
+        elif kind == "oci" and path:
+            made = Destination(kind="oci", path=Path(path))
+        elif kind == "archive" and path:
+            made = Destination(kind="archive", path=Path(path))
+        else:
+            raise unknown_destination(text)
+        found[str(made)] = made
+    return tuple(found.values())
+
+
+class Delivery(Listener):
+    """Listens to a build and starts loading into the engine while later layers are still being made.
+
+    A context manager: leaving it without `finish` takes back what the engine got so far.
+    """
+
+    def __init__(
+        self, destinations: Sequence[Destination], store: Store, environ: Mapping[str, str], observer: Observer
+    ) -> None:
+        self.destinations = destinations
+        self.store = store
+        self._environ = environ
+        self._observer = observer
+        self._lock = threading.Lock()
+        self._made: dict[int, Layer] = {}
+        self._offered = 0
+        self._exits = ExitStack()
+        self.loading: Loading | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._exits.close()
+
+    def begin(self, references: Sequence[str], platform: Platform, stack: Sequence[Layer], *, unknown: bool) -> None:
+        """Connect to the engine, and offer it the stack's layers."""
+        if not any(destination.kind == "docker" for destination in self.destinations):
+            return
+        from buildpack.oci.engine_host import require_engine
+        from buildpack.oci.loading import Loading
+
+        self.loading = self._exits.enter_context(
+            Loading(
+                require_engine(self._environ),
+                references,
+                self.store.open,
+                platform=platform,
+                observer=lambda sent: self._observer(Progress(stage="load", done=sent, unit="bytes")),
+            )
+        )
+        if unknown:
+            self.loading.expect()
+        for layer in stack:
+            self.loading.offer(layer)
+
+    def layer(self, position: int, layer: Layer) -> None:
+        """Offer the layers in their order, each as soon as those below it are there."""
+        if self.loading is None:
+            return
+        with self._lock:
+            self._made[position] = layer
+            while self._offered in self._made:
+                self.loading.offer(self._made[self._offered])
+                self._offered += 1
+
+
+def deliver(delivery: Delivery, built: Built) -> list[str]:
+    """Send the image to each destination; what was sent to each, in words. Raises EngineError or MachineError."""
+    said = []
+    for destination in delivery.destinations:
+        if destination.kind == "docker":
+            assert delivery.loading is not None
+            loaded = delivery.loading.finish(built.image)
+            amount = f"{plural(loaded.sent_layers, 'layer')}, {size_text(loaded.sent_bytes)}"
+            said.append(f"to the engine: {amount} ({loaded.reason})")
+        elif destination.kind == "oci":
+            from buildpack.oci.archive import write_oci_dir
+
+            assert destination.path is not None
+            write_oci_dir(built.image, delivery.store.open, destination.path, built.references)
+            said.append(f"to the layout {destination.path}")
+        else:
+            from buildpack.oci.archive import write_archive_file
+
+            assert destination.path is not None
+            size = write_archive_file(built.image, delivery.store.open, destination.path, built.references)
+            said.append(f"to the archive {destination.path}, {size_text(size)}")
+    return said
