@@ -15,15 +15,17 @@ from typing import BinaryIO
 
 from buildpack.errors import transfer as errors
 from buildpack.oci.digest import Digest
-from buildpack.oci.entry import EPOCH
+from buildpack.oci.entry import Entry
 from buildpack.oci.image import INDEX, MANIFEST, Image, canonical_json
 from buildpack.oci.layout import DiskImages, open_layout
+from buildpack.oci.tar import END, padding, render_header
 
 __all__ = [
     "CONTAINERD_NAME",
     "REF_NAME",
     "DiskImages",
     "OpenBlob",
+    "archive_documents",
     "archive_header",
     "archive_member",
     "blob_path",
@@ -35,14 +37,12 @@ __all__ = [
 ]
 
 OpenBlob = Callable[[Digest], BinaryIO]
-"""Opens a blob for reading; the caller closes it. Raises FileNotFoundError where there is none."""
+"""Opens a blob for reading; whoever calls it closes what it returns."""
 
 REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME = "io.containerd.image.name"
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _CHUNK = 1 << 20
-_BLOCK = 512
-_OCTAL_LIMIT = 1 << 33
 
 
 def write_archive_file(image: Image, open_blob: OpenBlob, path: Path, references: Sequence[str]) -> int:
@@ -64,8 +64,7 @@ def write_archive(
     leave_out: Collection[Digest] = (),
 ) -> None:
     """Write the hybrid archive; `references` are full names. Layers in `leave_out` are named but not there."""
-    for name, body in _documents(image, references):
-        out.writelines(archive_member(name, body))
+    out.writelines(archive_member(name, body) for name, body in archive_documents(image, references))
     written = set(leave_out)
     for layer in image.layers:
         if layer.digest in written:
@@ -74,8 +73,8 @@ def write_archive(
         out.write(archive_header(blob_path(layer.digest), layer.size))
         with open_blob(layer.digest) as blob:
             _copy_exactly(blob, out, layer.size, layer.digest)
-        out.write(bytes(-layer.size % _BLOCK))
-    out.write(bytes(2 * _BLOCK))
+        out.write(padding(layer.size))
+    out.write(END)
 
 
 def write_oci_dir(image: Image, open_blob: OpenBlob, folder: Path, references: Sequence[str]) -> None:
@@ -101,7 +100,7 @@ def write_oci_dir(image: Image, open_blob: OpenBlob, folder: Path, references: S
                 _copy_exactly(blob, out, size, digest)
 
         _write_whole(target, write)
-    for name, body in _documents(image, references):
+    for name, body in archive_documents(image, references):
         if name.startswith("blobs/") or name == "oci-layout":
             _write_whole(folder / name, _writer(body))
     kept = [item for item in listed if _name_of(item) not in references and item.get("digest") != str(image.digest)]
@@ -116,23 +115,14 @@ def blob_path(digest: Digest) -> str:
     return f"blobs/sha256/{digest.hex}"
 
 
-def archive_member(name: str, body: bytes) -> Iterator[bytes]:
-    """Yield the bytes of one small file of an archive."""
-    yield archive_header(name, len(body)) + body + bytes(-len(body) % _BLOCK)
+def archive_member(name: str, body: bytes) -> bytes:
+    """Make one small file of an archive: header, content and padding."""
+    return archive_header(name, len(body)) + body + padding(len(body))
 
 
 def archive_header(name: str, size: int) -> bytes:
-    """Make a ustar header: owned by root, mode 0644, of 1980; from 8 GiB on with GNU's base-256 size."""
-    header = bytearray(_BLOCK)
-    header[: len(name)] = name.encode("ascii")
-    header[100:124] = b"0000644\x000000000\x000000000\x00"
-    header[124:136] = b"%011o\x00" % size if size < _OCTAL_LIMIT else b"\x80" + size.to_bytes(11, "big")
-    header[136:148] = b"%011o\x00" % EPOCH
-    header[148:156] = b" " * 8
-    header[156:157] = b"0"
-    header[257:265] = b"ustar\x0000"
-    header[148:156] = b"%06o\x00 " % sum(header)
-    return bytes(header)
+    """Make the header of a file: root's, mode 0644, of 1980."""
+    return render_header(Entry(path=name, kind="file", mode=0o644), size)
 
 
 def docker_manifest(config: str, layers: Sequence[str], references: Sequence[str]) -> bytes:
@@ -140,7 +130,7 @@ def docker_manifest(config: str, layers: Sequence[str], references: Sequence[str
     return canonical_json([{"Config": config, "RepoTags": list(references), "Layers": list(layers)}])
 
 
-def _documents(image: Image, references: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+def archive_documents(image: Image, references: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     """Yield everything but the layers: file name and content."""
     config = blob_path(image.config_digest)
     yield "oci-layout", _LAYOUT

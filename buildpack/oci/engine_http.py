@@ -1,0 +1,244 @@
+"""HTTP/1.1 to an engine over its raw socket: small questions, and uploads that stay open while a build runs.
+
+No HTTP library: importing one costs as much as loading a changed app, and none hands out an open upload.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from buildpack.errors import EngineError
+from buildpack.errors import transfer as errors
+from buildpack.oci.engine_host import Endpoint
+
+__all__ = ["Answer", "Connection", "Upload"]
+
+_CONNECT_TIMEOUT = 10.0
+_TIMEOUT = 900.0
+"""Seconds of silence: an engine on a slow disk unpacks a big layer without a word."""
+_BODY_LIMIT = 16 << 20
+_LINE_LIMIT = 64 << 10
+_SMALL = 64 << 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An engine's answer; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def object(self) -> dict[str, Any]:
+        """Return the body's JSON object; empty where it is none."""
+        try:
+            value = json.loads(self.body)
+        except ValueError:
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def failure(self) -> str:
+        """What went wrong, in the engine's words; empty where nothing did.
+
+        A stream of messages may begin with 200 and end with an error.
+        """
+        if self.status >= 400:
+            said = self.object()
+            return str(said.get("message") or said.get("cause") or f"status {self.status}").strip()
+        for line in self.body.splitlines():
+            try:
+                message = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(message, dict) and (message.get("error") or message.get("errorDetail")):
+                detail = message.get("errorDetail")
+                return str(message.get("error") or (detail.get("message") if isinstance(detail, dict) else detail))
+        return ""
+
+
+class Connection:
+    """One kept connection; not for two threads at once. Raises EngineError where the engine cannot be reached."""
+
+    def __init__(self, endpoint: Endpoint, *, timeout: float = _TIMEOUT) -> None:
+        self._endpoint = endpoint
+        self._socket = _connect(endpoint)
+        self._socket.settimeout(timeout)
+        self._file: BinaryIO = self._socket.makefile("rb")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._file.close()
+        self._socket.close()
+
+    def ask(self, method: str, path: str) -> Answer:
+        """Send a request without a body, and read the answer."""
+        body = "Content-Length: 0\r\n" if method == "POST" else ""
+        try:
+            self._socket.sendall(f"{method} {path} HTTP/1.1\r\nHost: engine\r\n{body}\r\n".encode())
+        except OSError as error:
+            raise _unreachable(self._endpoint, error) from None
+        return self.answer()
+
+    def send(self, piece: bytes) -> None:
+        """Send raw bytes; raises OSError."""
+        self._socket.sendall(piece)
+
+    def answered(self) -> bool:
+        """Tell whether an answer has begun to come."""
+        import select
+
+        return bool(select.select([self._socket], [], [], 0)[0])
+
+    def answer(self) -> Answer:
+        """Read one whole answer."""
+        try:
+            return _read_answer(self._file)
+        except (OSError, ValueError) as error:
+            raise _unreachable(self._endpoint, error) from None
+
+
+class Upload:
+    """A POST whose body is sent bit by bit. The engine begins to work as soon as the first bytes come."""
+
+    def __init__(self, endpoint: Endpoint, path: str) -> None:
+        self._endpoint = endpoint
+        self._connection = Connection(endpoint)
+        self._broken = False
+        self.sent = 0
+        """Bytes of the body so far."""
+        self._connection.send(
+            f"POST {path} HTTP/1.1\r\nHost: engine\r\nContent-Type: application/x-tar\r\n"
+            "Transfer-Encoding: chunked\r\n\r\n".encode()
+        )
+
+    def close(self) -> None:
+        """Close the connection, whatever state it is in."""
+        self._connection.close()
+
+    def send(self, piece: bytes) -> None:
+        """Send the next bytes of the body. Where the engine has stopped listening, its answer tells why."""
+        if not piece or self._broken:
+            return
+        self.sent += len(piece)
+        framed = (b"%x\r\n%b\r\n" % (len(piece), piece),)
+        if len(piece) > _SMALL:
+            framed = (b"%x\r\n" % len(piece), piece, b"\r\n")  # type: ignore[assignment]
+        try:
+            for part in framed:
+                self._connection.send(part)
+        except OSError:
+            self._broken = True
+
+    def finish(self) -> None:
+        """End the body."""
+        try:
+            self._connection.send(b"0\r\n\r\n")
+        except OSError:
+            self._broken = True
+
+    def answered(self) -> bool:
+        """Tell whether the answer has begun to come."""
+        return self._connection.answered()
+
+    def answer(self) -> Answer:
+        """Wait for the answer."""
+        return self._connection.answer()
+
+
+def _connect(endpoint: Endpoint) -> socket.socket:
+    try:
+        if isinstance(endpoint.address, str):
+            made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                made.connect(endpoint.address)
+            except BaseException:
+                made.close()
+                raise
+        else:
+            made = socket.create_connection(endpoint.address, timeout=_CONNECT_TIMEOUT)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made.settimeout(_TIMEOUT)
+        return _wrap(made, endpoint) if endpoint.certificates else made
+    except PermissionError:
+        raise errors.engine_denied(str(endpoint)) from None
+    except OSError as error:
+        raise _unreachable(endpoint, error) from None
+
+
+def _wrap(plain: socket.socket, endpoint: Endpoint) -> socket.socket:
+    import ssl
+
+    assert endpoint.certificates is not None
+    folder = endpoint.certificates
+    try:
+        context = ssl.create_default_context(cafile=str(folder / "ca.pem") if (folder / "ca.pem").exists() else None)
+        if not endpoint.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if (folder / "cert.pem").exists():
+            context.load_cert_chain(str(folder / "cert.pem"), str(folder / "key.pem"))
+        return context.wrap_socket(plain, server_hostname=endpoint.address[0])
+    except (ssl.SSLError, OSError) as error:
+        plain.close()
+        reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or error.strerror or str(error)
+        raise errors.engine_tls(str(endpoint), str(reason)) from None
+
+
+def _unreachable(endpoint: Endpoint, error: Exception) -> EngineError:
+    if isinstance(error, FileNotFoundError):
+        reason = "there is no socket at this path"
+    elif isinstance(error, TimeoutError):
+        reason = "it does not answer"
+    elif isinstance(error, ConnectionRefusedError):
+        reason = "nothing listens there"
+    elif isinstance(error, OSError) and error.strerror:
+        reason = error.strerror
+    else:
+        reason = str(error)
+    return errors.engine_unreachable(str(endpoint), reason)
+
+
+def _read_answer(file: BinaryIO) -> Answer:
+    """Read a response (RFC 9112); raises ValueError for what is none."""
+    status_line = file.readline(_LINE_LIMIT).split(None, 2)
+    if len(status_line) < 2 or not status_line[0].startswith(b"HTTP/1.") or not status_line[1].isdigit():
+        raise ValueError("the connection was closed" if not status_line else "what answers is no engine")
+    headers: dict[str, str] = {}
+    while line := file.readline(_LINE_LIMIT).strip():
+        name, _, value = line.decode("latin-1").partition(":")
+        headers[name.lower()] = value.strip()
+    status = int(status_line[1])
+    if status == 100:
+        return _read_answer(file)
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        body = _read_chunked(file)
+    elif status in {204, 304}:
+        body = b""
+    elif "content-length" in headers:
+        body = file.read(min(int(headers["content-length"]), _BODY_LIMIT))
+    else:
+        body = file.read(_BODY_LIMIT)
+    return Answer(status=status, headers=headers, body=body)
+
+
+def _read_chunked(file: BinaryIO) -> bytes:
+    body = bytearray()
+    while True:
+        size = int(file.readline(_LINE_LIMIT).partition(b";")[0], 16)
+        if size == 0:
+            break
+        if len(body) + size > _BODY_LIMIT:
+            raise ValueError("its answer is too long")
+        piece = file.read(size)
+        if len(piece) < size:
+            raise ValueError("the connection was cut")
+        body += piece
+        file.readline(_LINE_LIMIT)
+    while file.readline(_LINE_LIMIT).strip():
+        pass
+    return bytes(body)
