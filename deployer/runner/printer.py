@@ -19,7 +19,7 @@ __all__ = ["FORMATS", "PARTIAL_AFTER", "Printer"]
 FORMATS = ("text", "json")
 
 PARTIAL_AFTER = 0.1
-"""Seconds after which a line without its end is shown, a debugger's prompt say."""
+"""Seconds without a byte after which a line without its end is shown, a debugger's prompt say."""
 
 LONGEST_LINE = 1 << 20
 """Bytes of a line that are kept waiting for its end."""
@@ -68,16 +68,16 @@ class Printer(honcho_printer.Printer):
         self.write(honcho_printer.Message("line", text, None, "system", None))
 
     def feed(self, name: str, data: bytes, now: float) -> None:
-        """Print what a source wrote; `now` is monotonic and dates a line that has not ended yet."""
-        begun, tail = self._waiting.pop(name, (now, b""))
+        """Print what a source wrote; `now` is monotonic, and a line that has not ended waits from it on."""
+        _, tail = self._waiting.pop(name, (now, b""))
         end = data.rfind(b"\n") + 1
         if end:
             self._emit(self._lines(name, tail + data[:end] if tail else data[:end]))
-            begun, tail = now, data[end:]
+            tail = data[end:]
         else:
             tail += data
         if tail:
-            self._waiting[name] = (begun, tail)
+            self._waiting[name] = (now, tail)
             if len(tail) >= LONGEST_LINE:
                 self._show_partial(name)
 
@@ -85,12 +85,12 @@ class Printer(honcho_printer.Printer):
         """Return the monotonic time at which `show_partials` has something to do."""
         if not self._waiting or self.log_format == "json":
             return None
-        return min(begun for begun, _ in self._waiting.values()) + PARTIAL_AFTER
+        return min(since for since, _ in self._waiting.values()) + PARTIAL_AFTER
 
     def show_partials(self, now: float) -> None:
         """Print the lines that have waited for their end long enough."""
         if self.log_format != "json":
-            for name in [n for n, (begun, _) in self._waiting.items() if begun + PARTIAL_AFTER <= now]:
+            for name in [n for n, (since, _) in self._waiting.items() if since + PARTIAL_AFTER <= now]:
                 self._show_partial(name)
 
     def end(self, name: str) -> None:

@@ -46,6 +46,12 @@ def pythons() -> dict[str, str]:
 EVERY_PYTHON = pythons()
 
 
+@pytest.fixture(params=EVERY_PYTHON.values(), ids=EVERY_PYTHON.keys())
+def python(request: pytest.FixtureRequest) -> str:
+    """Give each Python in turn."""
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def carried(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Lay out the launcher as an image carries it: honcho and the runner, and nothing else of ours."""

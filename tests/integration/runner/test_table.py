@@ -103,15 +103,15 @@ def test_the_leader_alone_gets_them(supervise, tmp_path, name):
     script = tmp_path / "leader.py"
     script.write_text(
         "import os, signal, sys, time\n"
-        f"signal.signal(signal.SIG{name}, lambda *_: print(os.getpid() == os.getpgrp(), flush=True))\n"
-        "os.fork()\nprint('up', flush=True)\nwhile True: time.sleep(1)\n"
+        f"signal.signal(signal.SIG{name}, lambda *_: os.write(1, b'%d\\n' % (os.getpid() == os.getpgrp())))\n"
+        "os.fork()\nos.write(1, b'up\\n')\nwhile True: time.sleep(1)\n"
     )
     running = supervise({"web": f"{sys.executable} {script}"})
     running.wait_for("up", count=2)
     running.send(getattr(signal, f"SIG{name}"))
-    running.wait_for("True")
+    running.wait_for("| 1\n")
     assert running.stop() == 143
-    assert sorted(running.said("web.1")) == ["True", "up", "up"]
+    assert sorted(running.said("web.1")) == ["1", "up", "up"]
 
 
 def test_a_reader_that_goes_away_stops_everything_in_order(supervise, web, port, answers, get):
@@ -217,5 +217,5 @@ def test_lines_end_at_newlines_alone(supervise, tmp_path):
     (tmp_path / "bytes").write_bytes(line + b"\n\n\r\nend")
     running = supervise({"web": f"cat {tmp_path}/bytes"})
     assert running.wait() == 0
-    printed = [part.partition(b"| ")[2] for part in running.text.split(b"\n") if b" web.1 " in part]
+    printed = [part.partition(b"| ")[2] for part in running.text.split(b"\n") if b" web.1  | " in part]
     assert printed == [line, b"", b"\r", b"end"]
