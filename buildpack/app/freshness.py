@@ -1,7 +1,8 @@
 """Whether Pipfile.lock still holds what Pipfile asks for.
 
-A hash that is right by either of pipenv's algorithms settles it. Where neither is, most locks are good all the same
-(versions of pipenv differ in more than their hash), so what counts is whether each entry of Pipfile is satisfied.
+A hash that is right by either of pipenv's algorithms settles it, and then this is not even imported. Where neither is,
+most locks are good all the same (versions of pipenv differ in more than their hash), so what counts is whether each
+entry of Pipfile is satisfied.
 """
 
 from __future__ import annotations
@@ -9,18 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from buildpack.app.lockfile import Lock, LockedPackage
-from buildpack.app.pipfile import Pipfile, Wanted, pipfile_hashes
+from buildpack.app.pipfile import Pipfile, Wanted
 from buildpack.app.sources import without_credentials
 from buildpack.errors.app import show
 
-__all__ = ["compare", "is_fresh"]
+__all__ = ["compare"]
 
 _LOCK_SECTIONS = ("default", "develop")
-
-
-def is_fresh(pipfile: Pipfile, lock: Lock) -> bool:
-    """Say whether the lock's hash is that of this Pipfile."""
-    return lock.pipfile_hash in pipfile_hashes(pipfile)
 
 
 def compare(pipfile: Pipfile, lock: Lock) -> list[str]:
@@ -42,10 +38,10 @@ def _compare_entry(wanted: Wanted, locked: Mapping[str, LockedPackage]) -> Itera
         if wanted.markers is None:
             yield f"Pipfile asks for {_describe(wanted)}; Pipfile.lock does not have it {place}."
     elif not _satisfies(wanted, package):
-        yield f"Pipfile asks for {_describe(wanted)}; Pipfile.lock pins {_describe_locked(package)} {place}."
+        yield f"Pipfile asks for {_describe(wanted)}; Pipfile.lock pins {_describe_locked(package, wanted)} {place}."
     elif missing := sorted(_extras(wanted) - {extra.lower() for extra in package.extras}):
         told = f"{wanted.name}[{','.join(missing)}]"
-        yield f"Pipfile asks for {show(told)}; Pipfile.lock pins {_describe_locked(package)} without that {place}."
+        yield f"Pipfile asks for {show(told)}; Pipfile.lock pins {_describe_locked(package, wanted)} without that {place}."
 
 
 def _extras(wanted: Wanted) -> set[str]:
@@ -98,12 +94,12 @@ def _describe(wanted: Wanted) -> str:
     return show(f"{wanted.name} {wanted.specifier}".rstrip() + index)
 
 
-def _describe_locked(package: LockedPackage) -> str:
+def _describe_locked(package: LockedPackage, wanted: Wanted) -> str:
     if package.git is not None:
         return show(f"{package.name} from {without_credentials(package.git)} at {package.ref}")
     if origin := package.path or package.file:
         return show(f"{package.name} from {without_credentials(origin)}")
-    index = f" from {package.index}" if package.index else ""
+    index = f" from {package.index}" if package.index and wanted.table.get("index") else ""
     return show(f"{package.name} {package.version or '(no version)'}{index}")
 
 

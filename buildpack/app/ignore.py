@@ -49,10 +49,13 @@ class Pattern:
             return self.literal[: len(parts)] == parts
         return not self.exact and parts[: len(self.literal)] == self.literal
 
+    def lies_in(self, folder: str) -> bool:
+        """Say whether all it can match is `folder` or lies in it."""
+        parts = tuple(folder.split("/"))
+        return self.literal[: len(parts)] == parts
+
     def names(self, path: str) -> bool:
         """Say whether it names `path` or a folder above it, letter for letter up to its first wildcard."""
-        if not self.literal:
-            return False
         return tuple(path.split("/"))[: len(self.literal)] == self.literal
 
 

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from buildpack.app.detect import AppObject, Detection, detect_app
-from buildpack.app.formation import read_formation
-from buildpack.app.freshness import compare, is_fresh
 from buildpack.app.lockfile import Lock, read_lock
-from buildpack.app.pipfile import read_pipfile
+from buildpack.app.pipfile import Pipfile, pipfile_hashes, read_pipfile
 from buildpack.app.procfile import Process, read_procfile, select_default
 from buildpack.app.python_version import DEFAULT, PythonRequest, read_python_version
 from buildpack.app.settings import Settings, folder_name, read_settings
@@ -102,7 +100,7 @@ def read_app(
     reading.check_names()
     lock = reading.read_lock()
     python = reading.read_python(lock, settings, today=today, own_python=own_python)
-    formation = reading.attempt(lambda: read_formation(folder)) or {}
+    formation = reading.read_formation()
     processes, app_object = reading.read_processes(source, settings, lock)
     if source is not None and not source.files and not reading.problems:
         reading.problems.append(errors.empty_folder(str(folder)))
@@ -186,15 +184,19 @@ class _Reading:
             return None
         if pipfile is None:
             self.warnings.append("there is no Pipfile, so nothing tells whether Pipfile.lock is current.")
-        elif not is_fresh(pipfile, lock):
-            if differences := compare(pipfile, lock):
-                self.problems.append(lock_errors.stale_lock(differences))
-            else:
-                self.warnings.append(
-                    "Pipfile changed since Pipfile.lock was made, but all it asks for is there; "
-                    "`deploy lock` refreshes it."
-                )
+        elif lock.pipfile_hash not in pipfile_hashes(pipfile):
+            self._compare(pipfile, lock)
         return lock
+
+    def _compare(self, pipfile: Pipfile, lock: Lock) -> None:
+        from buildpack.app.freshness import compare
+
+        if differences := compare(pipfile, lock):
+            self.problems.append(lock_errors.stale_lock(differences))
+        else:
+            self.warnings.append(
+                "Pipfile changed since Pipfile.lock was made, but all it asks for is there; `deploy lock` refreshes it."
+            )
 
     def _miss_lock(self, others: Sequence[str]) -> None:
         if "Pipfile" in self.names:
@@ -222,6 +224,14 @@ class _Reading:
         if settings.stack.value == "host":
             return PythonRequest(version=own_python, origin="the default, this machine's Python")
         return None
+
+    def read_formation(self) -> Mapping[str, int]:
+        """Read app.json's formation."""
+        if "app.json" not in self.names:
+            return {}
+        from buildpack.app.formation import read_formation
+
+        return self.attempt(lambda: read_formation(self.folder)) or {}
 
     def read_processes(
         self, source: SourceTree | None, settings: Settings | None, lock: Lock | None

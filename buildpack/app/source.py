@@ -7,14 +7,16 @@ import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from buildpack.app import worktree
-from buildpack.app.ignore import Patterns, parse_ignore
 from buildpack.app.links import leads_out
 from buildpack.app.textfile import decode, read_bytes
 from buildpack.errors import BuildpackError, Problems
 from buildpack.errors import app as errors
+
+if TYPE_CHECKING:
+    from buildpack.app.ignore import Patterns
 
 __all__ = ["IGNORE_FILES", "SourceFile", "SourceTree", "read_source"]
 
@@ -77,10 +79,7 @@ def read_source(folder: Path, *, environ: Mapping[str, str]) -> SourceTree:
     Raises everything that is wrong at once: links that lead out of the folder, names that are not UTF-8, what cannot
     be read, virtual environments that git tracks or a ``!`` asks for.
     """
-    patterns = [
-        parse_ignore(decode(raw, name), name) for name in IGNORE_FILES if (raw := read_bytes(folder, name)) is not None
-    ]
-    walk = _Walk(folder=folder, environ=environ, patterns=patterns)
+    walk = _Walk(folder=folder, environ=environ, patterns=_read_patterns(folder))
     walk.run()
     files = sorted(walk.files, key=lambda file: file.path)
     links = {file.path: file.target for file in files if file.kind == "symlink"}
@@ -91,14 +90,23 @@ def read_source(folder: Path, *, environ: Mapping[str, str]) -> SourceTree:
     return SourceTree(folder=folder, files=tuple(files), warnings=tuple(walk.warnings))
 
 
+def _read_patterns(folder: Path) -> list[Patterns]:
+    found = [(name, raw) for name in IGNORE_FILES if (raw := read_bytes(folder, name)) is not None]
+    if not found:
+        return []
+    from buildpack.app.ignore import parse_ignore
+
+    return [parse_ignore(decode(raw, name), name) for name, raw in found]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Folder:
     """A folder still to be listed: its path with a closing slash, and what is known from above."""
 
     path: str
     matches: list[list[bool] | None]
-    named_only: bool = False
-    """Git ignores it: only what a ``!`` names is taken."""
+    ignored_root: str = ""
+    """The folder, this one or above, that git ignores: of it, only what a ``!`` names is taken."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -164,10 +172,10 @@ class _Walk:
             return
         for patterns in self.patterns:
             for pattern in patterns.patterns:
-                if pattern.brings_back and (pattern.match(path) or (pattern.names(path) and pattern.literal)):
+                if pattern.brings_back and (pattern.match(path) or pattern.lies_in(path)):
                     self.problems.append(errors.wanted_venv(path, patterns.name, pattern.line, pattern.text))
                     return
-        if self.git and not folder.named_only and worktree.is_tracked(self.git, self.folder, path, self.environ):
+        if self.git and not folder.ignored_root and worktree.is_tracked(self.git, self.folder, path, self.environ):
             self.problems.append(errors.tracked_venv(path))
 
     def _sift(self, folder: _Folder, entries: Iterable[os.DirEntry[str]]) -> list[_Folder]:
@@ -176,14 +184,14 @@ class _Walk:
             path = folder.path + entry.name
             if _never_enters(entry.name, path):
                 continue
-            by_git = folder.named_only or path in self.ignored
+            root = folder.ignored_root or (path if path in self.ignored else "")
             is_folder = entry.is_dir(follow_symlinks=False)
-            if by_git and not self._named(path, is_folder=is_folder):
+            if root and not self._named(path, root, is_folder=is_folder):
                 continue
             ignored, matches = self._verdict(path, folder)
             if is_folder:
                 if not ignored or self._may_bring_back(path):
-                    below.append(_Folder(path=path + "/", matches=matches, named_only=by_git))
+                    below.append(_Folder(path=path + "/", matches=matches, ignored_root=root))
             elif not ignored:
                 self._take(entry, path)
         return below
@@ -197,12 +205,12 @@ class _Walk:
     def _may_bring_back(self, path: str) -> bool:
         return any(one.may_bring_back(path) for one in self.patterns)
 
-    def _named(self, path: str, *, is_folder: bool) -> bool:
+    def _named(self, path: str, root: str, *, is_folder: bool) -> bool:
         return any(
-            pattern.brings_back and (pattern.names(path) or (is_folder and pattern.may_match_below(path)))
+            pattern.names(path) or (is_folder and pattern.may_match_below(path))
             for one in self.patterns
             for pattern in one.patterns
-            if pattern.literal
+            if pattern.brings_back and pattern.lies_in(root)
         )
 
     def _take(self, entry: os.DirEntry[str], path: str) -> None:

@@ -350,7 +350,7 @@ def server_not_locked(target: str, server: str) -> BuildpackError:
 def bad_toml(name: str, line: int, column: int, text: str, reason: str) -> BuildpackError:
     """A TOML file cannot be parsed; `line` is 0 where the parser gives none."""
     place = f"{name}:{line}:{column}: " if line else ""
-    shown = f"\n{caret(text, column)}" if line else ""
+    shown = f"\n{caret(text, column)}" if text.strip() else ""
     return AppError(
         f"{name} is not valid TOML",
         why=f"{place}{reason}{shown}{_conflict(text, name)}",
@@ -361,7 +361,7 @@ def bad_toml(name: str, line: int, column: int, text: str, reason: str) -> Build
 def bad_json(name: str, line: int, column: int, text: str, reason: str, *, hint: str) -> BuildpackError:
     """A JSON file cannot be parsed; `line` is 0 where the parser gives none."""
     place = f"{name}:{line}:{column}: " if line else ""
-    shown = f"\n{caret(text, column)}" if line else ""
+    shown = f"\n{caret(text, column)}" if text.strip() else ""
     return AppError(f"{name} is not valid JSON", why=f"{place}{reason}{shown}{_conflict(text, name)}", hint=hint)
 
 
