@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from pathlib import Path
 
 from buildpack.errors import AppError, EngineError, MachineError, UsageError
@@ -11,11 +12,18 @@ __all__ = [
     "bad_assignment",
     "bad_epoch",
     "bad_label",
+    "bad_operand",
+    "bad_quantity",
+    "command_missing",
+    "command_with_types",
+    "counted_twice",
     "env_file_missing",
     "env_file_undecodable",
     "machine_failed",
     "no_engine",
+    "nothing_to_start",
     "unknown_destination",
+    "unknown_type",
 ]
 
 
@@ -94,4 +102,65 @@ def no_engine() -> EngineError:
         "no engine answers",
         why="DOCKER_HOST is not set, and none of the usual sockets of Docker and Podman is there.",
         hint="start Docker or Podman, set DOCKER_HOST, or use --to oci:DIR or --to archive:FILE.",
+    )
+
+
+# Operands
+
+
+def bad_operand(text: str) -> UsageError:
+    """Word an operand that is neither an app, nor an image, nor a process type."""
+    return UsageError(
+        f"{text!r} is no process type",
+        why="After the app or the image come process types, as TYPE or TYPE=N.",
+        hint="for example `web=2 worker`; a command of its own comes after `--`.",
+    )
+
+
+def bad_quantity(name: str, count: str, most: int) -> UsageError:
+    """Word a number of processes that is none."""
+    return UsageError(
+        f"{name}={count}: {count!r} is no number of processes",
+        why=f"It is a whole number from 0 to {most}.",
+        hint=f"for example {name}=2.",
+    )
+
+
+def counted_twice(name: str) -> UsageError:
+    """Word a process type that is named twice."""
+    return UsageError(f"{name!r} is named twice", hint=f"write {name}=2 to start two of them.")
+
+
+def command_missing() -> UsageError:
+    """Word a ``--`` that nothing follows."""
+    return UsageError("no command follows `--`", hint="for example `deploy run -- flask shell`.")
+
+
+def command_with_types(names: Sequence[str]) -> UsageError:
+    """Word process types beside a command."""
+    return UsageError(
+        f"both a process type ({', '.join(names)}) and a command are given",
+        why="What follows `--` is run instead of the app's processes.",
+        hint="leave one of them out.",
+    )
+
+
+def unknown_type(name: str, known: Sequence[str], where: str) -> UsageError:
+    """Word a process type that the app or image does not have; `where` names which one."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, n=1)
+    return UsageError(
+        f"{where} has no process type {name!r}",
+        why=f"It has {', '.join(known)}. There is no folder {name!r} either." if known else "It has none at all.",
+        hint=f"did you mean {near[0]!r}?" if near else "name one of these, or a folder that holds an app.",
+    )
+
+
+def nothing_to_start(known: Sequence[str], where: str) -> UsageError:
+    """Word a formation of no process at all."""
+    return UsageError(
+        f"there is nothing to start in {where}",
+        why=f"Every process type ({', '.join(known)}) is left out or counted 0.",
+        hint="name a process type, for example `web=1`, or set its quantity in app.json.",
     )

@@ -1,0 +1,128 @@
+"""The operands that `run`, `local` and their like share: ``[APP|REF] [TYPE[=N]...] [-- CMD...]``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deployer.errors import (
+    bad_operand,
+    bad_quantity,
+    command_missing,
+    command_with_types,
+    counted_twice,
+    nothing_to_start,
+    unknown_type,
+)
+
+__all__ = ["METAVAR", "Operands", "OperandsCommand", "choose_formation", "command_of", "split_operands"]
+
+METAVAR = "[APP|REF] [TYPE[=N]]..."
+"""What the operands before ``--`` are called in the usage line."""
+
+MOST = 100
+"""More processes of one type than that on one machine are a slip of the keyboard."""
+
+_COMMAND = "deployer.command"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operands:
+    """What to run: an app's folder or an image, never both; with neither the app is the current folder.
+
+    `formation` holds the process types in the order they were named, and is empty where none was. `command` is
+    what followed ``--``, empty where there was none.
+    """
+
+    app: Path | None = None
+    reference: str | None = None
+    formation: Mapping[str, int]
+    command: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """The app's folder."""
+        return self.app or Path()
+
+
+class OperandsCommand(click.Command):
+    """A command line that is split at its first ``--`` before anything else; `command_of` gives what followed."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep what follows ``--`` from click, options and all."""
+        at = args.index("--") if "--" in args else len(args)
+        ctx.meta[_COMMAND] = tuple(args[at + 1 :]) if at < len(args) else None
+        return super().parse_args(ctx, args[:at])
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Show where the command stands."""
+        return [*super().collect_usage_pieces(ctx), "[-- CMD...]"]
+
+
+def command_of(ctx: click.Context) -> tuple[str, ...] | None:
+    """Return what followed the first ``--``; None where there was none."""
+    command: Any = ctx.meta.get(_COMMAND)
+    return None if command is None else tuple(command)
+
+
+def split_operands(
+    arguments: Sequence[str], *, command: Sequence[str] | None = None, folder_exists: Callable[[str], bool]
+) -> Operands:
+    """Tell APP, REF and TYPE apart.
+
+    The first operand is APP if that folder exists or it begins with ``.`` or ``/``, REF if it has a tag or a
+    digest, else a TYPE in the current folder. Raises UsageError.
+    """
+    if command is not None and not command:
+        raise command_missing()
+    app, reference, rest = None, None, list(arguments)
+    if rest and (rest[0][:1] in {".", "/"} or folder_exists(rest[0])):
+        app = Path(rest.pop(0))
+    elif rest and _is_reference(rest[0]):
+        reference = rest.pop(0)
+    formation: dict[str, int] = {}
+    for text in rest:
+        name, count = _parse_type(text)
+        if name in formation:
+            raise counted_twice(name)
+        formation[name] = count
+    if command and formation:
+        raise command_with_types(list(formation))
+    return Operands(app=app, reference=reference, formation=formation, command=tuple(command or ()))
+
+
+def _is_reference(text: str) -> bool:
+    return "@" in text or ":" in text.rpartition("/")[2]
+
+
+def _parse_type(text: str) -> tuple[str, int]:
+    name, equals, count = text.partition("=")
+    if not name or not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
+        raise bad_operand(text)
+    if not equals:
+        return name, 1
+    if not (count.isascii() and count.isdigit() and len(count) < 9 and int(count) <= MOST):
+        raise bad_quantity(name, count, MOST)
+    return name, int(count)
+
+
+def choose_formation(
+    named: Mapping[str, int], *, processes: Sequence[str], formation: Mapping[str, int], where: str
+) -> dict[str, int]:
+    """Return how many of each process type to start, web first: those `named`, else one of each but ``release``.
+
+    `processes` are the known types, `formation` is what app.json says, `where` names the app or the image in
+    messages. Raises UsageError for an unknown type, and where nothing would be started.
+    """
+    for name in named:
+        if name not in processes:
+            raise unknown_type(name, processes, where)
+    wanted = dict(named) or {name: formation.get(name, 1) for name in processes if name != "release"}
+    chosen = {name: wanted[name] for name in sorted(wanted, key=lambda name: name != "web") if wanted[name]}
+    if not chosen:
+        raise nothing_to_start(processes, where)
+    return chosen
