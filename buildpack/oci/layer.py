@@ -328,9 +328,13 @@ def _inflated(inflater: zlib._Decompress, piece: bytes, content: Deflated) -> It
     if inflater.eof:
         raise _damaged(content)
     try:
-        while piece:
-            yield inflater.decompress(piece, _CHUNK)
+        while not inflater.eof:
+            body = inflater.decompress(piece, _CHUNK)
+            yield body
             piece = inflater.unconsumed_tail
+            # A full chunk may leave output inside even where all input is taken.
+            if not piece and len(body) < _CHUNK:
+                break
     except zlib.error:
         raise _damaged(content) from None
     if inflater.unused_data:

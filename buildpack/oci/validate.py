@@ -10,7 +10,6 @@ import json
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any, BinaryIO, cast
 
 from buildpack.errors import BuildpackError
@@ -91,31 +90,44 @@ def _shown(value: object) -> str:
 
 def _check_layer(layer: Layer, stream: BinaryIO) -> Iterator[str]:
     blob = _Hashing(_pieces(stream))
+    torn: list[str] = []
     if layer.media_type == LAYER_GZIP:
-        tar = _Hashing(gunzip(blob))
+        tar = _Hashing(_inflated(blob, torn))
     elif layer.media_type == LAYER_TAR:
         tar = _Hashing(_pieces(blob))
     else:
         yield f"its media type {layer.media_type} cannot be checked here"
         return
-    end = 0
-    try:
-        with tarfile.open(fileobj=cast("Any", tar), mode="r|", bufsize=_PIECE) as archive:
-            yield from _check_entries(archive, strict=bool(layer.key))
-            end = archive.offset
-    except tarfile.TarError as error:
-        yield f"it is no readable tar: {error}"
-    except (zlib.error, EOFError) as error:
-        yield f"it is no whole gzip stream: {error}"
-    with suppress(zlib.error, EOFError):  # told above, or the digest tells
-        tar.drain()
+    found = list(_check_tar(tar, strict=bool(layer.key)))
+    tar.drain()
     blob.drain()
-    # `tarfile` takes any nonsense that is no header for the end of the archive.
-    if layer.key and (tar.size != end + len(END) or tar.last[-len(END) :] != END):
-        yield "its tar does not end in two zero blocks behind the last entry"
+    # What ends early in gzip is no whole tar either.
+    yield from torn or found
     yield from _differences("size", blob.size, layer.size)
     yield from _differences("digest", str(blob.digest), str(layer.digest))
     yield from _differences("diff_id", str(tar.digest), str(layer.diff_id))
+
+
+def _inflated(blob: _Hashing, torn: list[str]) -> Iterator[bytes]:
+    """Inflate as far as possible, and tell in `torn` where it is not."""
+    try:
+        yield from gunzip(blob)
+    except (zlib.error, EOFError) as error:
+        torn.append(f"it is no whole gzip stream: {error}")
+
+
+def _check_tar(tar: _Hashing, *, strict: bool) -> Iterator[str]:
+    try:
+        with tarfile.open(fileobj=cast("Any", tar), mode="r|", bufsize=_PIECE) as archive:
+            yield from _check_entries(archive, strict=strict)
+            end = archive.offset
+    except tarfile.TarError as error:
+        yield f"it is no readable tar: {error}"
+        return
+    tar.drain()
+    # `tarfile` takes any nonsense that is no header for the end of the archive.
+    if strict and (tar.size != end + len(END) or tar.last[-len(END) :] != END):
+        yield "its tar does not end in two zero blocks behind the last entry"
 
 
 def _check_entries(archive: tarfile.TarFile, *, strict: bool) -> Iterator[str]:
@@ -126,7 +138,7 @@ def _check_entries(archive: tarfile.TarFile, *, strict: bool) -> Iterator[str]:
         if not strict:
             continue
         parts = member.name.split("/")
-        if previous and [part.encode() for part in parts] <= [part.encode() for part in previous]:
+        if previous and _bytes(parts) <= _bytes(previous):
             yield f"{member.name} comes after {'/'.join(previous)}: out of order, or twice"
         previous = parts
         if "/".join(parts[:-1]) not in folders:
@@ -137,6 +149,10 @@ def _check_entries(archive: tarfile.TarFile, *, strict: bool) -> Iterator[str]:
             yield f"{member.name} has type {member.type!r}"
         if member.isdir():
             folders.add(member.name)
+
+
+def _bytes(parts: list[str]) -> list[bytes]:
+    return [part.encode("utf-8", "surrogateescape") for part in parts]
 
 
 class _Hashing:
