@@ -21,6 +21,10 @@ FORMATS = ("text", "json")
 PARTIAL_AFTER = 0.1
 """Seconds without a byte after which a line without its end is shown, a debugger's prompt say."""
 
+# Seconds for which a line that keeps growing is left alone (then it is dots of progress, say): a busy
+# machine may well take a writer's processor away in mid-line.
+_GROWING = 1.0
+
 LONGEST_LINE = 1 << 20
 """Bytes of a line that are kept waiting for its end."""
 
@@ -49,7 +53,7 @@ class Printer(honcho_printer.Printer):
         self._colours: Iterator[str] = get_colours()  # type: ignore[no-untyped-call]
         self._colour_of: dict[str, str | None] = {"system": None}
         self._prefixes: dict[str, tuple[int, bytes]] = {}
-        self._waiting: dict[str, tuple[float, bytes]] = {}
+        self._waiting: dict[str, tuple[float, float, bytes]] = {}
         self._open = ""
 
     def add_source(self, name: str, colour: str | None = None) -> None:
@@ -69,15 +73,16 @@ class Printer(honcho_printer.Printer):
 
     def feed(self, name: str, data: bytes, now: float) -> None:
         """Print what a source wrote; `now` is monotonic, and a line that has not ended waits from it on."""
-        _, tail = self._waiting.pop(name, (now, b""))
+        begun, _, tail = self._waiting.pop(name, (now, now, b""))
         end = data.rfind(b"\n") + 1
         if end:
             self._emit(self._lines(name, tail + data[:end] if tail else data[:end]))
-            tail = data[end:]
+            begun, tail = now, data[end:]
         else:
             tail += data
         if tail:
-            self._waiting[name] = (now, tail)
+            due = begun if self._open == name else min(now, begun + _GROWING)
+            self._waiting[name] = (begun, due + PARTIAL_AFTER, tail)
             if len(tail) >= LONGEST_LINE:
                 self._show_partial(name)
 
@@ -85,22 +90,22 @@ class Printer(honcho_printer.Printer):
         """Return the monotonic time at which `show_partials` has something to do."""
         if not self._waiting or self.log_format == "json":
             return None
-        return min(since for since, _ in self._waiting.values()) + PARTIAL_AFTER
+        return min(due for _, due, _ in self._waiting.values())
 
     def show_partials(self, now: float) -> None:
         """Print the lines that have waited for their end long enough."""
         if self.log_format != "json":
-            for name in [n for n, (since, _) in self._waiting.items() if since + PARTIAL_AFTER <= now]:
+            for name in [name for name, (_, due, _) in self._waiting.items() if due <= now]:
                 self._show_partial(name)
 
     def end(self, name: str) -> None:
         """Print what a source left without a line's end, as a line."""
-        _, tail = self._waiting.pop(name, (0.0, b""))
+        _, _, tail = self._waiting.pop(name, (0.0, 0.0, b""))
         if tail or self._open == name:
             self._emit(self._lines(name, tail + b"\n"))
 
     def _show_partial(self, name: str) -> None:
-        _, tail = self._waiting.pop(name)
+        _, _, tail = self._waiting.pop(name)
         if self.log_format == "json":
             self._emit(self._json(name, [tail]))
             return

@@ -36,7 +36,10 @@ def pythons() -> dict[str, str]:
         ]
         for candidate in filter(None, candidates):
             asked = subprocess.run(
-                [candidate, "-I", "-c", "import sys; print(sys.version_info[:2])"], capture_output=True, text=True
+                [candidate, "-I", "-c", "import sys; print(sys.version_info[:2])"],
+                capture_output=True,
+                text=True,
+                check=False,
             )
             if asked.stdout.strip() == str(tuple(map(int, version.split(".")))):
                 found[version] = candidate
@@ -279,3 +282,34 @@ def answers(port: int) -> Callable[[], None]:
 def web(port: int) -> str:
     """Return the command of a web process with 2 workers of 4 threads."""
     return f"{GUNICORN} -w 2 --threads 4 --chdir {HERE} slow_app:app"
+
+
+@pytest.fixture
+def launch(carried: Path, start: Callable[..., Running]) -> Callable[..., Running]:
+    """Start the launcher as an image's entry point does, beside whatever processes a test names."""
+
+    def begin(
+        processes: dict[str, str], *arguments: str, python: str = sys.executable, default="web", prefix=(), **popen
+    ) -> Running:
+        launch = {
+            "schema": 1,
+            "processes": processes,
+            "default": default,
+            "app_object": "slow_app:app",
+            "formation": {"web": 1},
+        }
+        (carried / "launch.json").write_text(json.dumps(launch))
+        return start([*prefix, python, "-I", str(carried), *arguments], **popen)
+
+    return begin
+
+
+@pytest.fixture
+def as_pid_1() -> list[str]:
+    """Return what makes a command PID 1 of a namespace of its own, as in a container."""
+    prefix = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    if os.geteuid() != 0:
+        prefix[1:1] = ["--user", "--map-root-user"]
+    if subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this kernel gives no PID namespace; run as root to try the init")
+    return prefix

@@ -1,4 +1,4 @@
-"""A WSGI app for the runner's tests: `/SECONDS` answers after that long, and keeps a record beside it of what began and ended."""
+"""A WSGI app for the runner's tests: `/SECONDS` answers after that long, and records what began and ended."""
 
 import os
 import time

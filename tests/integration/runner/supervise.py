@@ -1,4 +1,4 @@
-"""Run a formation under the supervisor as `deploy local` would: arguments are where the runner lies and a JSON object."""
+"""Run a formation under the supervisor; the arguments are where the runner lies and a JSON object."""
 
 import json
 import os
@@ -6,8 +6,8 @@ import sys
 
 sys.path.insert(0, sys.argv[1])
 
-from deployer.runner.formation import expand  # noqa: E402
-from deployer.runner.supervisor import Supervisor  # noqa: E402
+from deployer.runner.formation import expand
+from deployer.runner.supervisor import Supervisor
 
 asked = json.loads(sys.argv[2])
 processes = expand(

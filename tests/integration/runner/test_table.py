@@ -129,7 +129,7 @@ def test_a_reader_that_goes_away_stops_everything_in_order(supervise, web, port,
 
 
 def test_a_full_disk_stops_everything_in_order(supervise, tmp_path):
-    with open("/dev/full", "wb") as full, (tmp_path / "stderr").open("wb") as stderr:
+    with Path("/dev/full").open("wb") as full, (tmp_path / "stderr").open("wb") as stderr:
         running = supervise({"web": "sleep 100"}, stdout=full, stderr=stderr)
     assert running.wait() == 70
     assert (tmp_path / "stderr").read_text() == "error: standard output cannot be written to: No space left on device\n"

@@ -1,0 +1,316 @@
+"""What an image's entry point does, as PID 1 of a namespace and elsewhere, on every Python a stack may have."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SHOW = "echo $PS $PORT $FLASK_APP"
+
+
+def test_without_arguments_it_starts_the_default(launch, python):
+    running = launch({"web": SHOW, "worker": "exit 9"}, python=python)
+    assert running.wait() == 0
+    assert running.text == b"web.1 8000 slow_app:app\n"
+
+
+def test_a_process_type(launch, python):
+    assert launch({"web": SHOW, "worker": "exit 9"}, "worker", python=python).wait() == 9
+
+
+def test_a_command_in_the_apps_environment(launch, python):
+    running = launch({"web": SHOW}, "sh", "-c", 'echo "$PS $PYTHONPATH $1"', "sh", "two  words", python=python)
+    assert running.wait() == 0
+    assert running.text == f"run.1 {Path(__file__).parent} two  words\n".encode()
+
+
+def test_several_are_supervised(launch, python):
+    running = launch(
+        {"web": SHOW, "worker": SHOW}, "web=2", "worker", python=python, env={"DEPLOY_RESTART": "on-failure"}
+    )
+    assert running.wait() == 0
+    assert running.said("web.1") + running.said("web.2") + running.said("worker.1") == [
+        "web.1 8000 slow_app:app",
+        "web.2 8001 slow_app:app",
+        "worker.1 8100 slow_app:app",
+    ]
+
+
+def test_elsewhere_than_pid_1_it_becomes_the_process(launch, python):
+    running = launch({"web": "sleep 100"}, python=python)
+    end = time.monotonic() + 10
+    while Path(f"/proc/{running.pid}/cmdline").read_bytes() != b"sleep\x00100\x00":
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert running.stop() == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (
+            ["nope"],
+            127,
+            "error: nope: command not found\n\n"
+            "hint: this image has the process types web, worker; anything else is run as a command.\n",
+        ),
+        (
+            ["/etc/passwd"],
+            126,
+            "error: /etc/passwd: permission denied\n\n"
+            "hint: this image has the process types web, worker; anything else is run as a command.\n",
+        ),
+        (
+            ["wbe=2"],
+            2,
+            "error: there is no process type 'wbe' in this image\n\nhint: this image has the process types web, worker.\n",
+        ),
+        (["web=two"], 2, "error: web=two: 'two' is no number of processes\n\nhint: for example web=2.\n"),
+        (["web=0"], 2, "error: web=0 starts nothing\n\nhint: this image has the process types web, worker.\n"),
+        (
+            [],
+            2,
+            "error: this image has no default process type\n\n"
+            "hint: this image has the process types web, worker: name one.\n",
+        ),
+    ],
+)
+def test_what_it_cannot_start(launch, arguments, code, message):
+    running = launch({"web": SHOW, "worker": SHOW}, *arguments, default=None)
+    assert running.wait() == code
+    assert running.text.decode() == message
+
+
+def test_a_missing_command_of_a_process_type(launch):
+    running = launch({"web": "gunicorrn blasto:APP"})
+    assert running.wait() == 127
+    assert running.text == b"error: gunicorrn: command not found\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("PORT", "http", "error: PORT is 'http', which is no number of a port\n"),
+        ("DEPLOY_LOG_FORMAT", "xml", "error: DEPLOY_LOG_FORMAT is 'xml'\n\nhint: it may be text, json.\n"),
+        ("DEPLOY_RESTART", "yes", "error: DEPLOY_RESTART is 'yes'\n\nhint: it may be no, on-failure, always.\n"),
+        ("DEPLOY_STOP_TIMEOUT", "long", "error: DEPLOY_STOP_TIMEOUT is 'long'\n\nhint: it is a number of seconds.\n"),
+    ],
+)
+def test_settings_that_make_no_sense(launch, name, value, message):
+    running = launch({"web": SHOW}, "web=2", env={name: value})
+    assert running.wait() == 2
+    assert running.text.decode() == message
+
+
+def test_an_occupied_port_is_told_before_anything_starts(launch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        running = launch({"web": SHOW}, "web=2", env={"PORT": str(port)})
+        assert running.wait() == 70
+    assert running.text.decode() == f"error: port {port} is taken\n\nhint: another PORT= leaves it to whoever has it.\n"
+
+
+def test_each_process_has_a_runtime_folder_of_its_own(launch):
+    running = launch(
+        {"web": 'stat -c "%a %F" $XDG_RUNTIME_DIR; echo $XDG_RUNTIME_DIR'},
+        "web=2",
+        env={"DEPLOY_RESTART": "on-failure"},
+    )
+    assert running.wait() == 0
+    (kind_1, folder_1), (kind_2, folder_2) = running.said("web.1"), running.said("web.2")
+    assert kind_1 == kind_2 == "700 directory"
+    assert folder_1 != folder_2
+    for folder in (folder_1, folder_2):
+        Path(folder).rmdir()
+
+
+def test_it_imports_little_for_one_process(launch, python, start, carried):
+    launch({"web": "true"}).wait()
+    bare = carried.parent / "bare"
+    bare.mkdir(exist_ok=True)
+    (bare / "__main__.py").write_text("")
+    modules = {}
+    for name, folder in (("bare", bare), ("launcher", carried)):
+        running = start([python, "-I", "-X", "importtime", str(folder)])
+        assert running.wait() == 0
+        modules[name] = set(re.findall(r"\| +(\S+)$", running.text.decode(), re.MULTILINE))
+    extra = {name for name in modules["launcher"] - modules["bare"] if not name.startswith("deployer")}
+    assert extra <= {"__future__", "errno", "_json", "pwd", "encodings.ascii"}
+
+
+# As PID 1
+
+
+@pytest.mark.parametrize("shell", ["", "; true"])
+def test_as_init_it_ends_a_process_that_would_ignore_term(launch, as_pid_1, python, shell, tmp_path):
+    worker = tmp_path / "worker.py"
+    worker.write_text("print('up', flush=True)\nimport time\ntime.sleep(100)\n")
+    running = launch({"web": f"{sys.executable} {worker}{shell}"}, prefix=as_pid_1, python=python)
+    running.wait_for("up")
+    init = next(
+        pid for pid in running.below() if Path(f"/proc/{pid}/status").read_text().count("\nNSpid:\t%d\t1\n" % pid)
+    )
+    os.kill(init, signal.SIGTERM)
+    assert running.wait(5) == 143
+    running.leaves_nothing()
+
+
+def init_of(running) -> int:
+    """Find the process that is PID 1 inside the namespace."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        for pid in running.below():
+            try:
+                status = Path(f"/proc/{pid}/status").read_text()
+            except OSError:
+                continue
+            if re.search(r"^NSpid:\t\d+\t1$", status, re.MULTILINE):
+                return pid
+        time.sleep(0.02)
+    raise AssertionError("no init")
+
+
+def test_as_init_a_request_in_flight_is_finished(launch, as_pid_1, web, port, answers, get):
+    # A shell in front dies of TERM at once; gunicorn behind it has its time.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        running = launch({"web": f"{web}; true"}, prefix=as_pid_1, env={"PORT": str(port)})
+        answers()
+        request = get(port, "/2")
+        time.sleep(0.5)
+        os.kill(init_of(running), number)
+        assert running.wait() == 143
+        request.join()
+        assert (request.status, request.error) == (200, "")
+        running.leaves_nothing()
+
+
+def test_as_init_gunicorn_reloads_on_hup_without_losing_a_request(launch, as_pid_1, web, port, answers, get):
+    running = launch({"web": web}, prefix=as_pid_1, env={"PORT": str(port)})
+    answers()
+    request = get(port, "/2")
+    time.sleep(0.5)
+    os.kill(init_of(running), signal.SIGHUP)
+    running.wait_for("Handling signal: hup")
+    request.join()
+    assert (request.status, request.error) == (200, "")
+    os.kill(init_of(running), signal.SIGTERM)
+    assert running.wait() == 0
+    running.leaves_nothing()
+
+
+@pytest.mark.parametrize("arguments", [["web"], ["web=1", "worker=1"]])
+def test_as_pid_1_orphans_are_reaped(launch, as_pid_1, arguments):
+    orphans = "for i in 1 2 3 4 5; do setsid sh -c 'sleep 0.1 &' ; done; echo up; sleep 100"
+    running = launch({"web": orphans, "worker": "sleep 100"}, *arguments, prefix=as_pid_1)
+    running.wait_for("up")
+    init = init_of(running)
+    time.sleep(0.5)
+    zombies = [pid for pid in Path("/proc").iterdir() if pid.name.isdigit() and _is_zombie_of(pid, init)]
+    assert zombies == []
+    os.kill(init, signal.SIGTERM)
+    assert running.wait() == 143
+    running.leaves_nothing()
+
+
+def _is_zombie_of(folder: Path, parent: int) -> bool:
+    try:
+        fields = (folder / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    return fields[:2] == ["Z", str(parent)]
+
+
+def test_as_pid_1_several_stop_without_losing_a_request(launch, as_pid_1, web, port, answers, get):
+    running = launch({"web": web, "worker": "sleep 100"}, "web=1", "worker=1", prefix=as_pid_1, env={"PORT": str(port)})
+    answers()
+    request = get(port, "/2")
+    time.sleep(0.5)
+    os.kill(init_of(running), signal.SIGTERM)
+    assert running.wait() == 143
+    request.join()
+    assert (request.status, request.error) == (200, "")
+    running.leaves_nothing()
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [(["false"], 1), (["sh", "-c", "exit 42"], 42), (["sh", "-c", "kill -9 $$"], 137)]
+)
+def test_as_init_exit_codes(launch, as_pid_1, python, command, code):
+    assert launch({}, *command, prefix=as_pid_1, python=python).wait() == code
+
+
+def test_as_init_a_missing_command(launch, as_pid_1):
+    running = launch({}, "nope", prefix=as_pid_1)
+    assert running.wait() == 127
+    assert running.text.decode() == (
+        "error: nope: command not found\n\nhint: this image has no process types; anything else is run as a command.\n"
+    )
+
+
+def test_as_init_a_command_has_the_terminal(launch, as_pid_1, carried, environment):
+    launch({}, "true").wait()  # writes launch.json
+    pid, terminal = pty.fork()
+    if pid == 0:
+        argv = [*as_pid_1, sys.executable, "-I", str(carried), "bash", "--norc", "-i"]
+        os.execvpe(argv[0], argv, {**environment, "PS1": "> "})
+    seen = b""
+
+    def wait_for(text: bytes) -> None:
+        nonlocal seen
+        end = time.monotonic() + 10
+        while text not in seen:
+            assert time.monotonic() < end, seen
+            seen += os.read(terminal, 4096)
+
+    wait_for(b"> ")
+    assert b"no job control" not in seen
+    os.write(terminal, b"sleep 100\n")
+    time.sleep(0.3)
+    os.write(terminal, b"\x03")  # Ctrl-C ends sleep, and not the shell
+    os.write(terminal, b"echo code=$?\n")
+    wait_for(b"code=130")
+    os.write(terminal, b"exit 5\n")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
+    os.close(terminal)
+
+
+def test_as_init_ctrl_c_in_a_terminal_lets_gunicorn_finish(
+    launch, as_pid_1, carried, environment, web, port, answers, get
+):
+    launch({"web": web}, "true").wait()
+    pid, terminal = pty.fork()
+    if pid == 0:
+        argv = [*as_pid_1, sys.executable, "-I", str(carried)]
+        os.execvpe(argv[0], argv, {**environment, "PORT": str(port)})
+    answers()
+    request = get(port, "/2")
+    time.sleep(0.5)
+    # unshare itself would die of the key press: as `docker run -t` has it, the container's session has only the init.
+    init = next(int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and _is_init_below(p, pid))
+    os.kill(init, signal.SIGINT)
+    request.join()
+    assert (request.status, request.error) == (200, "")
+    try:
+        while os.read(terminal, 4096):
+            pass
+    except OSError:
+        pass
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(terminal)
+
+
+def _is_init_below(folder: Path, parent: int) -> bool:
+    try:
+        return (folder / "stat").read_text().rpartition(")")[2].split()[1] == str(parent)
+    except OSError:
+        return False
