@@ -59,6 +59,15 @@ def static_host_python(path: str) -> StackError:
     )
 
 
+def host_python_broke(path: str) -> MachineError:
+    """Word that an interpreter that ran before does not now."""
+    return MachineError(
+        f"{path} does not run any more",
+        why="It did when it was chosen for the host stack, and its file has not changed since.",
+        hint=f"run `{path} --version` to see what is wrong with it.",
+    )
+
+
 def host_layer_lost(digest: object) -> MachineError:
     """Word that a layer of the host stack vanished from the store after it was resolved."""
     return MachineError(

@@ -30,6 +30,7 @@ _PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
 _DT_NEEDED, _DT_STRTAB, _DT_STRSZ, _DT_SONAME, _DT_RPATH, _DT_RUNPATH = 1, 5, 10, 14, 15, 29
 _SHF_ALLOC = 2
 _WORTH_STRIPPING = 64 * 1024
+_LARGEST_TABLE = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,7 @@ def read_elf(path: Path) -> Elf | None:
     with path.open("rb") as stream:
         try:
             return _read(stream)
-        except (struct.error, ValueError, IndexError):
+        except (struct.error, ValueError, IndexError, OverflowError, OSError):
             return None
 
 
@@ -125,6 +126,8 @@ def _read(stream: BinaryIO) -> Elf | None:
 
 
 def _at(stream: BinaryIO, offset: int, size: int) -> bytes:
+    if size > _LARGEST_TABLE:
+        raise ValueError("no dynamic section is that large")
     stream.seek(offset)
     return stream.read(size)
 
@@ -151,11 +154,18 @@ def strip(body: bytes) -> bytes:
     """Leave out what no loader maps: debugging information and the symbols for linking.
 
     The dynamic symbols stay, and the headers of the sections that are mapped, so profilers and
-    `readelf` still work. Returns the body itself where little would be gained.
+    `readelf` still work. Returns the body itself where little would be gained, or where it is no sound ELF file.
     """
     shape = _shape(body)
     if shape is None:
         return body
+    try:
+        return _strip(body, shape)
+    except (struct.error, IndexError, OverflowError):
+        return body
+
+
+def _strip(body: bytes, shape: _Shape) -> bytes:
     header = list(shape.header.unpack_from(body, 16))
     program_offset, section_offset, program_size, programs, section_size, sections, names = (
         *header[4:6],

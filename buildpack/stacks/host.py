@@ -18,7 +18,7 @@ from buildpack.oci.entry import Entry
 from buildpack.oci.image import LAYER_GZIP, Layer, Platform, canonical_json
 from buildpack.oci.layer import LAYER_FORMAT, write_layer
 from buildpack.oci.store import Store
-from buildpack.stacks.interpreters import HostPython, choose, describe, find_candidates, series_of
+from buildpack.stacks.interpreters import HostPython, choose, describe, find_candidates, probe, series_of
 from buildpack.stacks.platforms import native_platform, parse_platform
 from buildpack.stacks.stack import Facts, Stack, StackPython
 
@@ -28,6 +28,7 @@ HOST_FORMAT = "1"
 """Changes whenever the same machine would give other layers; part of what is remembered."""
 
 _KIND = "host"
+_CHOICE = "host-choice"
 
 
 def resolve_host(
@@ -50,13 +51,23 @@ def resolve_host(
         raise errors.host_is_another_platform(platform, str(here), python)
     candidates = find_candidates(python, environ=environ, own=_own(own))
     certificates = _certificates()
-    key = _key(python, candidates, certificates, environ)
-    stack = _recall(store, key)
-    if stack is None:
+    choice = canonical_json([python, [[str(path), *_stamp(os.path.realpath(path))] for path in candidates]]).decode()
+    chosen: HostPython | None = None
+    executable = store.recall(_CHOICE, choice)
+    if not isinstance(executable, str) or not Path(executable).exists():
         chosen = choose(python, candidates, environ)
         if chosen is None:
             everything = candidates if python is None else find_candidates(None, environ=environ, own=_own(own))
             raise errors.no_host_python(python, describe(everything, environ))
+        executable = str(chosen.executable)
+        store.remember(_CHOICE, choice, executable)
+    parts = [HOST_FORMAT, LAYER_FORMAT, _stamp(executable), str(certificates), environ.get("LD_LIBRARY_PATH")]
+    key = canonical_json(parts).decode()
+    stack = _recall(store, key)
+    if stack is None:
+        chosen = chosen or probe(Path(executable), environ)
+        if chosen is None:
+            raise errors.host_python_broke(executable)
         stack, witnesses = _gather(chosen, store=store, environ=environ, platform=here, certificates=certificates)
         _remember(store, key, stack, witnesses, chosen)
     return stack if python is None else _with_patch_warning(stack, python)
@@ -88,13 +99,6 @@ def _stamp(path: str) -> list[Any]:
     except OSError:
         return [path, None]
     return [path, stat.st_size, stat.st_mtime_ns]
-
-
-def _key(python: str | None, candidates: Sequence[Path], certificates: Path, environ: Mapping[str, str]) -> str:
-    stamps = [_stamp(os.path.realpath(path)) for path in candidates]
-    folders = [str(path) for path in candidates]
-    parts = [HOST_FORMAT, LAYER_FORMAT, python, folders, stamps, str(certificates), environ.get("LD_LIBRARY_PATH")]
-    return canonical_json(parts).decode()
 
 
 def _recall(store: Store, key: str) -> Stack | None:

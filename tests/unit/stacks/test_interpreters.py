@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from buildpack.stacks.interpreters import choose, describe, find_candidates, probe
+
+HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
+VERSION = ".".join(map(str, sys.version_info[:3]))
+REAL = os.path.realpath(sys.executable)
+
+
+def executable(path: Path, body: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(body)
+    path.chmod(0o755)
+    return path
+
+
+def elf(path: Path) -> Path:
+    return executable(path, b"\x7fELF" + str(path).encode())
+
+
+def test_the_active_environment_comes_before_path_and_pyenv(tmp_path: Path) -> None:
+    environ = {
+        "VIRTUAL_ENV": str(tmp_path / "venv"),
+        "PATH": f"{tmp_path}/path:relative",
+        "PYENV_ROOT": str(tmp_path / "pyenv"),
+    }
+    expected = [
+        elf(tmp_path / "venv/bin/python3.77"),
+        elf(tmp_path / "own/python3.77"),
+        elf(tmp_path / "path/python3.77"),
+        elf(tmp_path / "pyenv/versions/3.77.10/bin/python3.77"),
+        elf(tmp_path / "pyenv/versions/3.77.9/bin/python3.77"),
+    ]
+    assert find_candidates("3.77", environ=environ, own=f"{tmp_path}/own/python") == expected
+    assert find_candidates("3.77.9", environ=environ, own=f"{tmp_path}/own/python") == expected
+
+
+def test_pyenv_is_found_in_home(tmp_path: Path) -> None:
+    found = elf(tmp_path / ".pyenv/versions/3.77.0/bin/python3.77")
+    assert find_candidates("3.77", environ={"HOME": str(tmp_path)}, own="") == [found]
+
+
+def test_a_shim_does_not_count(tmp_path: Path) -> None:
+    executable(tmp_path / "shims/python3.77", b"#!/bin/sh\nexec python3.77\n")
+    assert find_candidates("3.77", environ={"PATH": str(tmp_path / "shims")}, own="") == []
+
+
+def test_one_file_under_two_names_is_one_candidate(tmp_path: Path) -> None:
+    first = elf(tmp_path / "a/python3.77")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/python3.77").symlink_to(first)
+    assert find_candidates("3.77", environ={"PATH": f"{tmp_path}/a:{tmp_path}/b"}, own="") == [first]
+
+
+def test_without_a_version_every_series_counts(tmp_path: Path) -> None:
+    newer, older = elf(tmp_path / "python3.77"), elf(tmp_path / "python3.9")
+    elf(tmp_path / "python3-config")
+    found = find_candidates(None, environ={"PATH": str(tmp_path)}, own="")
+    assert found[:2] == [newer, older]
+
+
+def test_an_interpreter_names_its_version() -> None:
+    found = probe(Path(sys.executable), {})
+    assert found is not None
+    assert found.version == VERSION
+    assert found.series == HERE
+    assert found.executable == Path(os.path.realpath(getattr(sys, "_base_executable", REAL)))
+    assert found.stdlib == Path(os.__file__).parent
+    assert found.cache_tag == sys.implementation.cache_tag
+
+
+def test_what_does_not_run_does_not_count(tmp_path: Path) -> None:
+    assert probe(elf(tmp_path / "python3.77"), {}) is None
+    assert probe(tmp_path / "absent", {}) is None
+    assert probe(Path(shutil.which("true") or "/bin/true"), {}) is None
+
+
+def test_a_broken_candidate_is_passed_over(tmp_path: Path) -> None:
+    found = choose(HERE, [elf(tmp_path / "python"), Path(sys.executable)], {})
+    assert found is not None
+    assert found.version == VERSION
+
+
+def test_another_patch_level_is_better_than_none() -> None:
+    found = choose(f"{HERE}.99", [Path(sys.executable)], {})
+    assert found is not None
+    assert found.version == VERSION
+
+
+def test_another_series_is_none() -> None:
+    assert choose("3.77", [Path(sys.executable)], {}) is None
+
+
+def test_the_environment_of_the_caller_does_not_reach_it() -> None:
+    """`PYTHONHOME` would break it, and `PYTHONPATH` could let it lie."""
+    assert describe([Path(sys.executable)], {"PYTHONHOME": "/nowhere", "PYTHONPATH": "/nowhere"}) == [
+        (VERSION, os.path.realpath(getattr(sys, "_base_executable", REAL)))
+    ]
