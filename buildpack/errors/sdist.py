@@ -1,0 +1,127 @@
+"""Wording for what goes wrong while a wheel is made from sources (exit code 20)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from buildpack.errors import DependencyError
+
+__all__ = [
+    "build_failed",
+    "git_failed",
+    "interpreter_differs",
+    "newer_libc",
+    "no_environment",
+    "no_git",
+    "no_such_path",
+    "unexpected_wheel",
+    "unusable_archive",
+]
+
+_TAIL = 15
+
+
+def _pinned(name: str, version: str | None) -> str:
+    return f"{name} {version}" if version else name
+
+
+def _tail(output: str) -> str:
+    lines = [line.rstrip() for line in output.splitlines() if line.strip()]
+    return "\n".join(f"  {line}" for line in lines[-_TAIL:])
+
+
+def interpreter_differs(name: str, version: str | None, target: str, here: str) -> DependencyError:
+    """Sources can be built for this machine's platform only, and the stack's is another one."""
+    return DependencyError(
+        f"{_pinned(name, version)} cannot be built for the stack",
+        why=f"It has no wheel, so it would be built here, for {here}; the stack is {target}.",
+        hint="lock a version that has a wheel for the stack, or build on a machine like it.",
+    )
+
+
+def newer_libc(name: str, version: str | None, here: str, stack: str) -> DependencyError:
+    """What is compiled here would need a newer C library than the stack has."""
+    return DependencyError(
+        f"{_pinned(name, version)} cannot be built for the stack",
+        why=f"It has no wheel, and what is compiled here, with {here}, does not run on the stack's {stack}.",
+        hint="lock a version that has a wheel, choose a newer stack, or build on an older machine.",
+    )
+
+
+def build_failed(
+    name: str,
+    version: str | None,
+    what: str,
+    output: str,
+    *,
+    missing: Sequence[str] = (),
+    instead: str | None = None,
+) -> DependencyError:
+    """The package's own build failed; `output` is free of credentials, `instead` is another package or version."""
+    why = f"It has no wheel for the stack, so it was built from {what}, and that failed."
+    if missing:
+        why += f" Missing: {'; '.join(missing)}."
+    if tail := _tail(output):
+        why += f" The last lines:\n{tail}"
+    hints = []
+    if instead:
+        hints.append(f"ask for {instead} in Pipfile, which has a wheel, and run `deploy lock`")
+    if missing:
+        hints.append("install what is missing on this machine, and on the stack what the package needs to run")
+    hint = "; or ".join(hints) or "lock a version that has a wheel, or ask the package's authors with these lines"
+    return DependencyError(f"{_pinned(name, version)} could not be built", why=why, hint=f"{hint}.")
+
+
+def no_environment(name: str, version: str | None, interpreter: str, output: str) -> DependencyError:
+    """The interpreter cannot make a virtual environment to build in."""
+    return DependencyError(
+        f"{_pinned(name, version)} could not be built",
+        why=f"It has no wheel, and {interpreter} makes no virtual environment to build it in:\n{_tail(output)}",
+        hint="install the interpreter's venv module (on Debian, python3-venv), or lock a version that has a wheel.",
+    )
+
+
+def unusable_archive(name: str, filename: str, reason: str) -> DependencyError:
+    """The archive of sources cannot be unpacked, or holds what it should not."""
+    return DependencyError(
+        f"{filename} cannot be unpacked",
+        why=f"It is the locked archive of {name}, and {reason}.",
+        hint="lock another version (`deploy lock`), and tell the package's authors.",
+    )
+
+
+def unexpected_wheel(name: str, version: str | None, filename: str, target: str) -> DependencyError:
+    """The build gave a wheel that is of another package, or does not fit."""
+    return DependencyError(
+        f"{_pinned(name, version)} became another wheel than expected",
+        why=f"The result is {filename}, which cannot be installed as {name} on {target}.",
+        hint="check the entry in Pipfile, and lock a version that has a wheel.",
+    )
+
+
+def no_such_path(name: str, path: str, place: str) -> DependencyError:
+    """A local path in the lock leads nowhere."""
+    return DependencyError(
+        f"the sources of {name} are not there",
+        why=f"{place} names the path {path!r}, relative to the app's folder, and nothing is there.",
+        hint="put the sources there, or mend the path in Pipfile and run `deploy lock`.",
+    )
+
+
+def no_git(name: str) -> DependencyError:
+    """Git is not installed."""
+    return DependencyError(
+        f"{name} cannot be fetched",
+        why="Pipfile.lock takes it from a git repository, and git is not installed here.",
+        hint="install git, or lock a release from an index.",
+    )
+
+
+def git_failed(name: str, url: str, ref: str, output: str) -> DependencyError:
+    """Git could not fetch the commit; `url` and `output` are free of credentials."""
+    return DependencyError(
+        f"the locked commit of {name} cannot be fetched",
+        why=f"{url} was asked for {ref}:\n{_tail(output)}",
+        hint="check the address, the commit and your access to it; private repositories take "
+        "${USER}:${TOKEN}@ in the URL, or git's own credential helpers.",
+    )

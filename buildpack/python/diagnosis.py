@@ -1,0 +1,92 @@
+"""What a failed build lacked, read from its output."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["ALTERNATIVES", "missing_parts"]
+
+ALTERNATIVES = {"psycopg2": "psycopg2-binary"}
+"""Packages that exist a second time, with wheels, under another name (canonical)."""
+
+# Names of Debian's packages: they help on most images, and elsewhere they are good to search for.
+_HEADERS = {
+    "Python.h": "Python's own headers (python3-dev)",
+    "libpq-fe.h": "PostgreSQL's client library (libpq-dev)",
+    "mysql.h": "MySQL's client library (default-libmysqlclient-dev)",
+    "ffi.h": "libffi-dev",
+    "openssl/ssl.h": "libssl-dev",
+    "openssl/opensslv.h": "libssl-dev",
+    "libxml/xmlversion.h": "libxml2-dev",
+    "libxslt/xsltconfig.h": "libxslt1-dev",
+    "zlib.h": "zlib1g-dev",
+    "jpeglib.h": "libjpeg-dev",
+    "lber.h": "libldap-dev",
+    "sasl/sasl.h": "libsasl2-dev",
+    "sql.h": "unixodbc-dev",
+    "yaml.h": "libyaml-dev",
+    "curl/curl.h": "libcurl4-openssl-dev",
+    "gmp.h": "libgmp-dev",
+    "geos_c.h": "libgeos-dev",
+    "xmlsec/xmlsec.h": "libxmlsec1-dev",
+    "magic.h": "libmagic-dev",
+    "librdkafka/rdkafka.h": "librdkafka-dev",
+    "kerberos.h": "libkrb5-dev",
+    "gssapi/gssapi.h": "libkrb5-dev",
+}
+_TOOLS = {
+    "pg_config": "pg_config, of libpq-dev",
+    "mysql_config": "mysql_config, of default-libmysqlclient-dev",
+    "pkg-config": "pkg-config",
+    "cmake": "cmake",
+    "ninja": "ninja",
+    "rustc": "a Rust compiler (rustc and cargo)",
+    "cargo": "a Rust compiler (rustc and cargo)",
+    "gfortran": "a Fortran compiler (gfortran)",
+    "swig": "swig",
+    "cython": "cython",
+}
+_COMPILER = re.compile(r"(?:[\w.-]*-)?(?:gcc|g\+\+|cc|c\+\+|clang)(?:-\d+)?")
+_QUOTES = "'\"`\u2018\u2019"
+_NAME = rf"[{_QUOTES}]?(?P<name>[^\s:{_QUOTES}]+)[{_QUOTES}]?"
+_PATTERNS = [
+    (re.compile(rf"fatal error: {_NAME}(?:: No such file| file not found)"), "header"),
+    (re.compile(rf"(?:unable to execute|error: command) {_NAME}:? (?:failed: )?No such file or directory"), "tool"),
+    (re.compile(rf"\[Errno 2\] No such file or directory: {_NAME}"), "tool"),
+    (re.compile(r"(?P<name>[\w.+-]+): (?:command )?not found"), "tool"),
+    (re.compile(r"(?P<name>\w+) executable (?:was )?not found"), "tool"),
+    (
+        re.compile(r"can't find (?P<name>Rust) compiler|(?:rustc|cargo)\b.*(?:not found|is not installed|not on PATH)"),
+        "rust",
+    ),
+    (re.compile(rf"cannot find -l{_NAME}"), "library"),
+    (re.compile(rf"ModuleNotFoundError: No module named {_NAME}"), "module"),
+    (re.compile(rf"(?:No package|Package) {_NAME},? (?:required by [^,]+, )?(?:was )?not found"), "library"),
+]
+
+
+def missing_parts(output: str) -> list[str]:
+    """Name what a build's output says is missing, in the order of the output, each once."""
+    found = []
+    for line in output.splitlines():
+        for pattern, kind in _PATTERNS:
+            if match := pattern.search(line):
+                found.append(_describe(kind, match["name"] or ""))
+                break
+    return list(dict.fromkeys(filter(None, found)))
+
+
+def _describe(kind: str, name: str) -> str | None:
+    if kind == "header":
+        return f"the header {name}" + (f", of {_HEADERS[name]}" if name in _HEADERS else "")
+    if kind == "rust":
+        return _TOOLS["rustc"]
+    if kind == "library":
+        return f"the library {name}"
+    if kind == "module":
+        return f"the Python module {name.partition('.')[0]}, which the package does not declare for its build"
+    tool = name.rpartition("/")[2]
+    if _COMPILER.fullmatch(tool):
+        return f"a C compiler ({tool}; on Debian, build-essential)"
+    # "No such file" is said of all kinds of files: only what is known to be a program is told.
+    return _TOOLS.get(tool)

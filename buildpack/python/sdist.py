@@ -1,0 +1,237 @@
+"""Wheels made here: from archives of sources, commits and local folders, by the package's own build (PEP 517).
+
+What is built is remembered by the archive's hash, the commit or the folder's content. Such a wheel is as
+reproducible as the package's build is: dates, hash seed, umask and paths in debug records are fixed for it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from buildpack.errors import python as index_errors
+from buildpack.errors import sdist as errors
+from buildpack.python.candidates import best_wheel, is_sdist, parse_wheel_name
+from buildpack.python.checkout import fetch_commit
+from buildpack.python.credentials import redact, split_login
+from buildpack.python.diagnosis import ALTERNATIVES, missing_parts
+from buildpack.python.fetch import WheelFile, fetch_file, probe_file, stored_path
+from buildpack.python.http import Client, DeniedError, NotFoundError
+from buildpack.python.index import Recall, Remember, Sdist, forget_nothing, keep_nothing
+from buildpack.python.isolation import BuildFailedError, Interpreter, build_in_isolation, inspect
+from buildpack.python.simple import IndexFile
+from buildpack.python.suggest import nearest_wheel
+from buildpack.python.target import Target
+from buildpack.python.unpack import copy_sources, digest_sources, unpack
+
+if TYPE_CHECKING:
+    from buildpack.app.lockfile import LockedPackage
+
+__all__ = ["Workbench", "build_wheel"]
+
+FORMAT = 1
+"""Goes into the keys of what is remembered: raise it when the same sources become another wheel."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workbench:
+    """What builds need: `argv` starts an interpreter of the target's version on this machine.
+
+    `folder` is the store's for wheels, `app` the app's.
+    """
+
+    target: Target
+    argv: tuple[str, ...]
+    client: Client
+    folder: Path
+    app: Path
+    environ: Mapping[str, str]
+    recall: Recall = forget_nothing
+    remember: Remember = keep_nothing
+
+
+def build_wheel(package: LockedPackage, sdist: Sdist | None, *, bench: Workbench) -> WheelFile:
+    """Make the wheel of a locked package: from `sdist`, else from the commit, path or file that the package names.
+
+    Raises DependencyError that names what the build lacked and, where there is one, a wheel that would do.
+    """
+    if sdist is not None:
+        return _from_archive(package, sdist, bench)
+    if package.git:
+        what = f"commit {(package.ref or '')[:12]} of its repository"
+        identity = ["git", split_login(package.git)[0], package.ref, package.subdirectory]
+        return _remembered(package, what, identity, bench, lambda folder: fetch_commit(package, folder, bench.environ))
+    if package.file:
+        return _from_address(package, bench)
+    return _from_path(package, bench)
+
+
+def _from_archive(package: LockedPackage, sdist: Sdist, bench: Workbench) -> WheelFile:
+    def prepare(folder: Path) -> None:
+        unpack(fetch_file(sdist, bench.client, bench.folder), folder, package.name)
+
+    return _remembered(package, sdist.filename, ["sdist", sdist.sha256, package.subdirectory], bench, prepare)
+
+
+def _from_address(package: LockedPackage, bench: Workbench) -> WheelFile:
+    """Fetch a file whose URL and hash the lock holds: a wheel is taken as it is, an archive is built."""
+    from buildpack.app.sources import expand_url
+
+    link = expand_url(package.file or "", bench.environ, where=f"the address of {package.name}").partition("#")[0]
+    shown = bench.client.hide(link)
+    filename = shown.rpartition("/")[2]
+    locked = {"sha256": {each.partition(":")[2] for each in package.hashes}}
+    offered = IndexFile(filename=filename, link=link, hashes={})
+    try:
+        found = probe_file(offered, bench.client, bench.folder, locked)
+    except NotFoundError:
+        raise index_errors.refused(shown, "HTTP 404 Not Found") from None
+    except DeniedError as error:
+        raise index_errors.refused(shown, f"HTTP {error.status}") from None
+    if found is None:
+        raise index_errors.wrong_hash(package.name, filename, shown, ", ".join(sorted(package.hashes)), "another hash")
+    sha256, size = found
+    version = package.version or ""
+    sdist = Sdist(
+        name=package.name, version=version, filename=filename, url=shown, sha256=sha256, size=size, source=""
+    )  # fmt: skip
+    if is_sdist(filename):
+        return _from_archive(package, sdist, bench)
+    return _checked(package, WheelFile(**asdict(sdist)), bench)
+
+
+def _from_path(package: LockedPackage, bench: Workbench) -> WheelFile:
+    path = bench.app / (package.path or "")
+    if path.is_file():
+        return _from_local_file(package, path, bench)
+    if not path.is_dir():
+        raise errors.no_such_path(package.name, package.path or "", package.place)
+    identity = ["path", digest_sources(path), package.subdirectory]
+    return _remembered(package, f"the folder {package.path}", identity, bench, lambda to: copy_sources(path, to))
+
+
+def _from_local_file(package: LockedPackage, path: Path, bench: Workbench) -> WheelFile:
+    from hashlib import file_digest
+
+    with path.open("rb") as archive:
+        sha256 = file_digest(archive, "sha256").hexdigest()
+    if path.suffix == ".whl":
+        return _checked(package, _stored(package, path, bench.folder, sha256), bench)
+    return _remembered(
+        package, path.name, ["sdist", sha256, package.subdirectory], bench, lambda to: unpack(path, to, package.name)
+    )
+
+
+def _remembered(
+    package: LockedPackage, what: str, identity: Sequence[Any], bench: Workbench, prepare: Callable[[Path], None]
+) -> WheelFile:
+    key = json.dumps([FORMAT, package.name, bench.target.key, *identity])
+    value = bench.recall("built", key)
+    if value:
+        wheel = WheelFile(**value)
+        if stored_path(bench.folder, wheel):
+            return wheel
+    wheel = _build(package, what, bench, prepare)
+    bench.remember("built", key, asdict(wheel))
+    return wheel
+
+
+def _build(package: LockedPackage, what: str, bench: Workbench, prepare: Callable[[Path], None]) -> WheelFile:
+    here = _interpreter(package, bench)
+    with _workplace(bench.folder) as place:
+        sources = place / "sources"
+        sources.mkdir()
+        prepare(sources)
+        try:
+            built = build_in_isolation(
+                _project(sources, package.subdirectory),
+                place,
+                argv=bench.argv,
+                client=bench.client,
+                environ=bench.environ,
+            )
+        except BuildFailedError as failure:
+            raise _explain(package, what, failure, bench) from None
+        wheel = _checked(package, _stored(package, built, bench.folder), bench)
+    _check_libc(package, wheel, here, bench)
+    return wheel
+
+
+def _interpreter(package: LockedPackage, bench: Workbench) -> Interpreter:
+    here = inspect(bench.argv)
+    fits = here.machine == bench.target.machine and here.libc[0] == bench.target.libc[0]
+    if not fits or here.version.split(".")[:2] != bench.target.version.split(".")[:2]:
+        raise errors.interpreter_differs(package.name, package.version, str(bench.target), str(here))
+    return here
+
+
+def _check_libc(package: LockedPackage, wheel: WheelFile, here: Interpreter, bench: Workbench) -> None:
+    name = parse_wheel_name(wheel.filename)
+    if name is not None and name.platforms != ("any",) and here.libc[1:] > bench.target.libc[1:]:
+        ours, theirs = (f"{kind} {major}.{minor}" for kind, major, minor in (here.libc, bench.target.libc))
+        raise errors.newer_libc(package.name, package.version, ours, theirs)
+
+
+@contextmanager
+def _workplace(folder: Path) -> Iterator[Path]:
+    import tempfile
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=folder, ignore_cleanup_errors=True) as place:
+        yield Path(place).resolve()
+
+
+def _project(sources: Path, subdirectory: str | None) -> Path:
+    """Find the project: archives hold one folder, repositories the project itself."""
+    inside = list(sources.iterdir())
+    if len(inside) == 1 and inside[0].is_dir() and not (sources / "pyproject.toml").exists():
+        sources = inside[0]
+    project = (sources / (subdirectory or "")).resolve()
+    return project if project.is_relative_to(sources.resolve()) else sources
+
+
+def _stored(package: LockedPackage, path: Path, folder: Path, sha256: str | None = None) -> WheelFile:
+    """Copy a wheel into the store's folder and describe it."""
+    import shutil
+    import tempfile
+    from hashlib import file_digest
+
+    with path.open("rb") as wheel:
+        sha256 = sha256 or file_digest(wheel, "sha256").hexdigest()
+    place = folder / sha256 / path.name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as beside:
+        shutil.copyfile(path, Path(beside) / path.name)
+        (Path(beside) / path.name).replace(place)
+    name = parse_wheel_name(path.name)
+    return WheelFile(
+        name=package.name,
+        version=name.version if name else "",
+        filename=path.name,
+        url="",
+        sha256=sha256,
+        size=place.stat().st_size,
+        source="",
+    )
+
+
+def _checked(package: LockedPackage, wheel: WheelFile, bench: Workbench) -> WheelFile:
+    name = parse_wheel_name(wheel.filename)
+    offered = IndexFile(filename=wheel.filename, link="", hashes={})
+    if name is None or name.name != package.name or best_wheel([offered], bench.target) is None:
+        raise errors.unexpected_wheel(package.name, package.version, wheel.filename, str(bench.target))
+    return replace(wheel, version=name.version)
+
+
+def _explain(package: LockedPackage, what: str, failure: BuildFailedError, bench: Workbench) -> Exception:
+    output = redact(failure.output, bench.client.secrets)
+    if failure.stage == "environment":
+        return errors.no_environment(package.name, package.version, " ".join(bench.argv), output)
+    instead = ALTERNATIVES.get(package.name) or nearest_wheel(package, bench.client, bench.target)
+    return errors.build_failed(
+        package.name, package.version, what, output, missing=missing_parts(output), instead=instead
+    )
