@@ -1,0 +1,196 @@
+"""`deploy build` on real input: what it prints, and that the same input gives the same bits."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from buildpack.oci.digest import Digest
+from buildpack.oci.store import Store
+from buildpack.oci.validate import validate
+from tests.support.command import EXAMPLES, deploy
+
+
+@pytest.fixture(scope="module")
+def reference(home: Path) -> str:
+    """The digest of the example, built once plainly."""
+    done = deploy("build", EXAMPLES / "blasto", "-t", "plain:1", "-q", home=home)
+    assert done.code == 0, done.err
+    return done.out.strip()
+
+
+def test_json_has_what_the_documentation_says(home, reference):
+    report = deploy("build", EXAMPLES / "blasto", "-t", "plain:1", "--json", home=home).report
+    assert report["schema"] == 1
+    assert report["digest"] == reference
+    assert report["references"] == ["docker.io/library/plain:1"]
+    assert report["platform"].startswith("linux/")
+    assert report["stack"]["name"] == "host"
+    assert report["processes"] == {"web": "gunicorn blasto:APP"}
+    assert report["size"] > sum(layer["size"] for layer in report["layers"])
+    assert report["seconds"] > 0
+    assert report["warnings"] == []
+    assert [layer["kind"] for layer in report["layers"][-1:]] == ["app"]
+    for layer in report["layers"]:
+        assert set(layer) == {"digest", "diff_id", "size", "kind", "members", "source", "reason"}
+        assert layer["source"] == "store"
+        Digest.parse(layer["digest"])
+        Digest.parse(layer["diff_id"])
+    members = [member["name"] for layer in report["layers"] for member in layer["members"]]
+    assert sorted(members) == sorted(set(members))
+    assert {"flask", "gunicorn", "werkzeug"} <= set(members)
+
+
+def test_every_digest_diff_id_and_size_is_right(home, reference):
+    store = Store(home)
+    image = store.image("docker.io/library/plain:1")
+    assert image is not None
+    assert str(image.digest) == reference
+    assert validate(image, store.open) == []
+
+
+@pytest.mark.registry
+def test_skopeo_reads_the_store(home, reference):
+    done = subprocess.run(
+        ["skopeo", "inspect", f"oci:{home}:docker.io/library/plain:1"], capture_output=True, check=True, text=True
+    )
+    assert json.loads(done.stdout)["Digest"] == reference
+
+
+def hostile_folder(source: Path, target: Path) -> Path:
+    """Copy files in reverse order, with odd times and modes: what git does not keep must not matter."""
+    paths = sorted((path for path in source.rglob("*") if "__pycache__" not in path.parts), reverse=True)
+    for path in paths:
+        copy = target / path.relative_to(source)
+        if path.is_dir():
+            copy.mkdir(parents=True, exist_ok=True)
+        else:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+            copy.chmod(0o600)
+        os.utime(copy, (1_700_000_000 + len(path.name), 1_234_567_890 + len(path.name)))
+    return target
+
+
+HOSTILE = {
+    "TZ": "Pacific/Chatham",
+    "LC_ALL": "C",
+    "LANG": "",
+    "PYTHONHASHSEED": "4711",
+    "PYTHONOPTIMIZE": "1",
+    "PIP_INDEX_URL": "http://127.0.0.1:9/",
+    "COLUMNS": "20",
+}
+
+
+@pytest.mark.slow
+def test_the_same_bits_from_an_empty_store_in_a_hostile_environment(reference, tmp_path):
+    app = hostile_folder(EXAMPLES / "blasto", tmp_path / "deep" / "er" / "blasto")
+    done = deploy(
+        "build",
+        app,
+        "-q",
+        home=tmp_path / "cold",
+        cwd=tmp_path,
+        env=HOSTILE,
+        prefix=("sh", "-c", 'umask 077; exec "$@"', "sh"),
+    )
+    assert done.out.strip() == reference, done.err
+
+
+NOBODY = (
+    *("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"),
+    # The tests' own interpreter may lie in root's home, which nobody may not enter.
+    *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
+)
+
+
+def test_the_same_bits_for_another_user(home, reference, tmp_path):
+    if os.getuid() != 0:
+        pytest.fail("this test changes the user, so it has to run as root")
+    # A store of its own, with this one's wheels: nobody may not write to ours.
+    place = Path("/tmp") / f"deploy-nobody-{os.getpid()}"
+    try:
+        place.mkdir(mode=0o777)
+        place.chmod(0o777)
+        app = hostile_folder(EXAMPLES / "blasto", place / "blasto")
+        for path in (app, *app.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        shutil.copytree(home / "wheels", place / "home" / "wheels")
+        shutil.copytree(home / "facts", place / "home" / "facts")
+        subprocess.run(["chown", "-R", "nobody", str(place)], check=True)
+        done = deploy(
+            "build",
+            app,
+            "-q",
+            home=place / "home",
+            cwd=Path("/"),
+            env={"HOME": str(place)},
+            prefix=NOBODY,
+        )
+        assert done.out.strip() == reference, done.err
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def test_no_cache_gives_the_same_bits(home, reference):
+    done = deploy("build", EXAMPLES / "blasto", "-t", "plain:1", "--no-cache", "--json", home=home)
+    assert done.report["digest"] == reference
+    assert {layer["source"] for layer in done.report["layers"] if layer["kind"] != "stack"} == {"built"}
+
+
+def test_one_changed_line_writes_one_layer_and_says_why(home, blasto):
+    deploy("build", blasto, "-t", "changed:1", home=home)
+    path = blasto / "blasto" / "app.py"
+    path.write_text(path.read_text() + "# one more line\n")
+    report = deploy("build", blasto, "-t", "changed:1", "--json", home=home).report
+    written = [(layer["kind"], layer["reason"]) for layer in report["layers"] if layer["source"] == "built"]
+    assert written == [("app", "blasto/app.py changed")]
+
+
+def test_a_changed_version_writes_one_bucket_and_says_why(home, blasto):
+    deploy("build", blasto, "-t", "bumped:1", home=home)
+    lock = json.loads((blasto / "Pipfile.lock").read_text())
+    assert lock["default"]["itsdangerous"]["version"] != "==2.1.2"
+    lock["default"]["itsdangerous"].update(
+        version="==2.1.2",
+        hashes=["sha256:2c2349112351b88699d8d4b6b075022c0808887cb7ad10069318a8b0bc88db44"],
+    )
+    (blasto / "Pipfile.lock").write_text(json.dumps(lock, indent=4))
+    report = deploy("build", blasto, "-t", "bumped:1", "--json", home=home).report
+    written = [(layer["kind"], layer["reason"]) for layer in report["layers"] if layer["source"] == "built"]
+    assert written == [("dependencies", "itsdangerous 2.2.0 -> 2.1.2"), ("app", "Pipfile.lock changed")]
+
+
+def test_source_date_epoch_sets_created_and_the_app_s_times_only(home, blasto):
+    plain = deploy("build", blasto, "-t", "epoch:1", "--json", home=home).report
+    dated = deploy(
+        "build", blasto, "-t", "epoch:2", "--json", home=home, env={"SOURCE_DATE_EPOCH": "1700000000"}
+    ).report
+    differ = [
+        old["kind"] for old, new in zip(plain["layers"], dated["layers"], strict=True) if old["digest"] != new["digest"]
+    ]
+    assert differ == ["app"]
+    image = Store(home).image("docker.io/library/epoch:2")
+    assert image is not None
+    assert json.loads(image.config)["created"] == "2023-11-14T22:13:20Z"
+
+
+def test_quiet_prints_the_digest_alone(home, reference):
+    done = deploy("build", EXAMPLES / "blasto", "-t", "plain:1", "-q", home=home)
+    assert (done.code, done.out, done.err) == (0, f"{reference}\n", "")
+
+
+def test_the_summary_of_an_unchanged_build(home, reference):
+    deploy("build", EXAMPLES / "blasto", "-t", "plain:1", "-q", home=home)
+    done = deploy("build", "examples/blasto", "-t", "plain:1", home=home)
+    lines = done.err.splitlines()
+    assert lines[0].startswith("Unchanged: plain:1 from examples/blasto in ")
+    assert lines[2] == "  web      gunicorn blasto:APP"
+    assert lines[3].endswith("8 reused, 0 written")
+    assert lines[-1] == "Next: deploy run examples/blasto"

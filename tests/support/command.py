@@ -1,0 +1,45 @@
+"""Run the `deploy` command as a user does: a process, its exit code, its two streams."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def report(self) -> dict[str, Any]:
+        assert self.code == 0, self.err
+        return json.loads(self.out)
+
+
+def deploy(
+    *arguments: str | Path,
+    home: Path,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    prefix: tuple[str, ...] = (),
+    stdin: bytes | None = None,
+    timeout: float = 300,
+) -> Done:
+    """Run `deploy` with its store at `home`; `env` is added to this process's, `prefix` goes before the command."""
+    command = [*prefix, sys.executable, "-m", "deployer", *map(str, arguments)]
+    environ = {**os.environ, "DEPLOY_HOME": str(home), "PYTHONPATH": str(ROOT), **(env or {})}
+    done = subprocess.run(
+        command, cwd=cwd or ROOT, env=environ, input=stdin, capture_output=True, timeout=timeout, check=False
+    )
+    return Done(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
