@@ -194,7 +194,7 @@ class Client:
         session = self._connected()
         login = self._login(url, source)
         return session.request(
-            method, url, headers=dict(headers), auth=_basic(login) if login else None,
+            method, url, headers=dict(headers), auth=_basic(login) if login else None, proxies=self.proxies(url),
             timeout=self._timeout, allow_redirects=True, stream=True,
         )  # fmt: skip
 
