@@ -128,12 +128,13 @@ class BlobWriter:
 class VerifiedFile(io.RawIOBase):
     """A blob's file, hashed as it is read from the start; `damaged` is called where the bytes are not the digest's.
 
-    Bytes are checked in order: a reader that skips some of them skips the proof as well.
+    It owns `descriptor`, and calls `damaged` with the file's inode. Bytes are checked in order: a reader that skips
+    some of them skips the proof as well.
     """
 
-    def __init__(self, path: Path, digest: Digest, damaged: Callable[[int], NoReturn]) -> None:
+    def __init__(self, descriptor: int, digest: Digest, damaged: Callable[[int], NoReturn]) -> None:
         super().__init__()
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptor = descriptor
         self._size = os.fstat(self._descriptor).st_size
         self._digest = digest
         self._damaged = damaged

@@ -86,11 +86,12 @@ class Store:
             raise errors.blob_damaged(digest, self.root)
 
         try:
-            return io.BufferedReader(VerifiedFile(self.path(digest), digest, damaged), 1 << 18)
+            descriptor = os.open(self.path(digest), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             raise errors.blob_missing(digest, self.root) from None
         except OSError as error:
             raise errors.content_unreadable(self.path(digest), error) from error
+        return io.BufferedReader(VerifiedFile(descriptor, digest, damaged), 1 << 18)
 
     def read(self, digest: Digest) -> bytes:
         """Return a small blob's bytes, verified; raises as `open` does."""
