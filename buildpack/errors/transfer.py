@@ -41,6 +41,7 @@ __all__ = [
     "registry_busy",
     "registry_denied",
     "registry_failed",
+    "registry_insecure",
     "registry_unreachable",
     "registry_untrusted",
     "schema1_refused",
@@ -75,11 +76,20 @@ def registry_unreachable(host: str, reason: str) -> StackError:
 
 
 def registry_untrusted(host: str, reason: str) -> StackError:
-    """TLS failed."""
+    """A certificate that does not verify."""
     return StackError(
         f"the registry {host} cannot be trusted",
-        why=f"TLS failed: {reason}.",
+        why=f"Its certificate does not verify: {reason}.",
         hint="name the file with your network's CA certificates in REQUESTS_CA_BUNDLE.",
+    )
+
+
+def registry_insecure(host: str, reason: str) -> StackError:
+    """No TLS, or an end to it."""
+    return StackError(
+        f"the registry {host} does not speak TLS",
+        why=f"{_sentence(reason)}.",
+        hint="check host and port; a registry without TLS is used only on this machine (localhost, 127.0.0.1).",
     )
 
 

@@ -298,7 +298,8 @@ class Overlap:
         """Send the hybrid archive with the blobs of these layers; returns what went wrong."""
         upload = Upload(self._endpoint, _LOAD)
         try:
-            for name, body in archive_documents(image, self._references):
+            # Podman reads an OCI archive of one name only; `complete` adds the others.
+            for name, body in archive_documents(image, self._references[:1]):
                 upload.send(archive_member(name, body))
             for layer in _unique(layers):
                 with self._open_blob(layer.digest) as blob:

@@ -121,7 +121,7 @@ class Connection:
             return None
         if self._base.startswith("https:") and not response.url.startswith("https:"):
             response.close()
-            raise errors.registry_untrusted(self._reference.host, "it sends us on to plain http")
+            raise errors.registry_insecure(self._reference.host, "it sends us on to plain http")
         return response
 
     def _refusal(self, response: requests.Response) -> StackError:
@@ -235,9 +235,10 @@ def _explain(failure: requests.RequestException, host: str) -> tuple[StackError,
 
     text = str(failure)
     if isinstance(failure, requests.exceptions.SSLError):
-        found = re.search(r"certificate verify failed: ([^(\"']*)|\[SSL: \w+\] ([^(\"']*)", text)
-        reason = next((part for part in found.groups() if part), "") if found else ""
-        return errors.registry_untrusted(host, reason.strip() or "the other side does not speak it"), False
+        if found := re.search(r"certificate verify failed: ([^(\"']*)", text):
+            return errors.registry_untrusted(host, found[1].strip()), False
+        found = re.search(r"\[SSL: \w+\] ([^(\"']*)", text)
+        return errors.registry_insecure(host, f"TLS failed: {found[1].strip() if found else 'no handshake'}"), False
     if isinstance(failure, requests.exceptions.ProxyError):
         return errors.registry_unreachable(host, "the proxy cannot be reached, or refuses"), False
     if isinstance(failure, requests.exceptions.Timeout):

@@ -1,0 +1,52 @@
+"""Small real images for tests: layers written by the layer writer, blobs in a dictionary."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from buildpack.oci.digest import Digest, sha256
+from buildpack.oci.entry import file
+from buildpack.oci.image import Image, Layer, Platform, assemble
+from buildpack.oci.layer import write_layer
+
+CREATED = "1980-01-01T00:00:00Z"
+
+
+@dataclass
+class Blobs:
+    """Blobs by digest; `open` is what a store's would be, and remembers what was opened."""
+
+    content: dict[Digest, bytes] = field(default_factory=dict)
+    opened: list[Digest] = field(default_factory=list)
+
+    def open(self, digest: Digest) -> BinaryIO:
+        self.opened.append(digest)
+        return io.BytesIO(self.content[digest])
+
+    def add(self, content: bytes) -> Digest:
+        digest = sha256(content)
+        self.content[digest] = content
+        return digest
+
+    def layer(self, files: Mapping[str, bytes], kind: str = "test") -> Layer:
+        return self.layer_and_tar(files, kind)[0]
+
+    def layer_and_tar(self, files: Mapping[str, bytes], kind: str = "test") -> tuple[Layer, bytes]:
+        out, tar = io.BytesIO(), io.BytesIO()
+        blob = write_layer([file(path, body) for path, body in files.items()], out, tar_out=tar)
+        self.content[blob.digest] = out.getvalue()
+        made = Layer(digest=blob.digest, diff_id=blob.diff_id, size=blob.size, annotations={"dev.deploy.kind": kind})
+        return made, tar.getvalue()
+
+
+def image_of(*layers: Layer, label: str = "", platform: Platform | None = None) -> Image:
+    return assemble(
+        layers,
+        platform=platform or Platform(),
+        created=CREATED,
+        config={"Cmd": ["/none"], "Labels": {"label": label}},
+        annotations={},
+    )

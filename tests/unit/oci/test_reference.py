@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import pytest
+
+from buildpack.errors import UsageError
+from buildpack.oci.digest import Digest
+from buildpack.oci.reference import parse_reference
+
+HEX = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "full"),
+    [
+        ("python", "docker.io/library/python:latest"),
+        ("python:3.12-slim", "docker.io/library/python:3.12-slim"),
+        ("docker.io/python", "docker.io/library/python:latest"),
+        ("index.docker.io/library/python", "docker.io/library/python:latest"),
+        ("someone/app:1", "docker.io/someone/app:1"),
+        ("quay.io/team/app", "quay.io/team/app:latest"),
+        ("localhost/app", "localhost/app:latest"),
+        ("localhost:5000/app", "localhost:5000/app:latest"),
+        ("Registry/app", "Registry/app:latest"),
+        ("[::1]:5000/a/b__c-d.e", "[::1]:5000/a/b__c-d.e:latest"),
+        (f"python@sha256:{HEX}", f"docker.io/library/python@sha256:{HEX}"),
+        (f"python:3.12@sha256:{HEX}", f"docker.io/library/python:3.12@sha256:{HEX}"),
+    ],
+)
+def test_full_name(text: str, full: str) -> None:
+    assert str(parse_reference(text)) == full
+    assert str(parse_reference(full)) == full
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "local"),
+    [
+        ("python", "registry-1.docker.io", False),
+        ("quay.io/app", "quay.io", False),
+        ("localhost/app", "localhost", True),
+        ("localhost:5000/app", "localhost:5000", True),
+        ("127.0.0.1:5000/app", "127.0.0.1:5000", True),
+        ("127.8.0.1/app", "127.8.0.1", True),
+        ("[::1]:80/app", "[::1]:80", True),
+        ("localhost.example.org/app", "localhost.example.org", False),
+        ("127.0.0.1.example.org/app", "127.0.0.1.example.org", False),
+    ],
+)
+def test_where_it_is_asked_for(text: str, host: str, local: bool) -> None:
+    reference = parse_reference(text)
+    assert (reference.host, reference.local) == (host, local)
+
+
+def test_digest_decides() -> None:
+    reference = parse_reference(f"python:3.12@sha256:{HEX}")
+    assert reference.selector == f"sha256:{HEX}"
+    assert parse_reference("python:3.12").selector == "3.12"
+    assert parse_reference("python:3.12").pinned(Digest(HEX)) == reference
+
+
+FORM = "hint: write it as [REGISTRY/]NAME[:TAG][@sha256:DIGEST], like 'python:3.12-slim'."
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "quay.io/Team/App:1",
+            (
+                "'quay.io/Team/App:1' is no image reference\n\nRepositories are written in lower case.\n\n"
+                "hint: write 'quay.io/team/app:1'."
+            ),
+        ),
+        (
+            "app:one two",
+            (
+                "'app:one two' is no image reference\n\n'one two' is no tag: letters, digits, '_', '.' and '-', "
+                f"at most 128.\n\n{FORM}"
+            ),
+        ),
+        ("", f"'' is no image reference\n\nIt names no repository.\n\n{FORM}"),
+        (
+            "a//b",
+            (
+                "'a//b' is no image reference\n\n'' is no part of a repository: lower-case letters and digits, "
+                f"with single '.', '_', '__' or any number of '-' between them.\n\n{FORM}"
+            ),
+        ),
+        (
+            HEX,
+            (
+                f"'{HEX}' is no image reference\n\n"
+                f"64 hexadecimal digits are an image's ID, which no registry knows.\n\n{FORM}"
+            ),
+        ),
+        (
+            "app@sha512:00",
+            (
+                "'app@sha512:00' is no image reference\n\n'sha512:00' is no digest: 'sha256:' and 64 hexadecimal "
+                f"digits in lower case.\n\n{FORM}"
+            ),
+        ),
+        (
+            "-bad.example/app",
+            (
+                "'-bad.example/app' is no image reference\n\n'-bad.example' is no registry: a host name, with or "
+                f"without a port.\n\n{FORM}"
+            ),
+        ),
+        (
+            "a" * 250,
+            f"'{'a' * 250}' is no image reference\n\nThe name is longer than 255 characters.\n\n{FORM}",
+        ),
+    ],
+)
+def test_mistakes(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_reference(text)
+    assert str(caught.value) == message
+    assert caught.value.exit_code == 2

@@ -1,0 +1,571 @@
+"""A registry that misbehaves, on loopback; tests/integration/test_registry.py has a real one."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from buildpack.errors import StackError
+from buildpack.oci.digest import Digest, sha256
+from buildpack.oci.image import INDEX, MANIFEST, Image, Platform
+from buildpack.oci.reference import parse_reference
+from buildpack.oci.registry import Registry
+from buildpack.oci.registry_http import parse_challenge
+from tests.support.images import Blobs, image_of
+
+Answer = Callable[["Handler"], None]
+AROUND = "`--stack host` needs no registry; an image saved elsewhere is read with `--stack archive:FILE`."
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.seen.append((self.path, dict(self.headers)))
+        path = self.path.removeprefix("/v2/team/app")
+        script = self.server.script.get(path, [])
+        answer = script.pop(0) if len(script) > 1 else script[0] if script else missing
+        answer(self)
+
+    def reply(self, status: int, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    script: dict[str, list[Answer]]
+    seen: list[tuple[str, dict[str, str]]]
+
+    @property
+    def name(self) -> str:
+        return f"127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server(("127.0.0.1", 0), Handler)
+    made.script, made.seen = {}, []
+    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+    thread.join()
+
+
+def missing(handler: Handler) -> None:
+    handler.reply(404, b'{"errors":[{"code":"MANIFEST_UNKNOWN"}]}', Content_Type="application/json")
+
+
+def gives(body: bytes, status: int = 200, **headers: str) -> Answer:
+    return lambda handler: handler.reply(status, body, **headers)
+
+
+def cuts(body: bytes, after: int) -> Answer:
+    """Promise the whole body, send its beginning, and hang up."""
+
+    def answer(handler: Handler) -> None:
+        start = int((handler.headers["Range"] or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        handler.send_response(206 if start else 200)
+        handler.send_header("Content-Length", str(len(body) - start))
+        handler.end_headers()
+        handler.wfile.write(body[start : start + after])
+        hang_up(handler)
+
+    return answer
+
+
+def hang_up(handler: Handler) -> None:
+    handler.close_connection = True
+    handler.wfile.flush()
+    handler.connection.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def client(server: Server, pauses: list[float] | None = None, selector: str = ":1") -> Iterator[Registry]:
+    reference = parse_reference(f"{server.name}/team/app{selector}")
+    with Registry(reference, sleep=(pauses if pauses is not None else []).append) as registry:
+        yield registry
+
+
+def fetch(server: Server, body: bytes, *, digest: Digest | None = None, size: int | None = None) -> bytes:
+    out = io.BytesIO()
+    with client(server) as registry:
+        registry.fetch_blob(digest or sha256(body), len(body) if size is None else size, out)
+    return out.getvalue()
+
+
+def serve_image(server: Server, image: Image, blobs: Blobs) -> None:
+    for digest, content in {**blobs.content, image.config_digest: image.config}.items():
+        server.script[f"/blobs/{digest}"] = [gives(content)]
+    server.script[f"/manifests/{image.digest}"] = [gives(image.manifest, Content_Type=MANIFEST)]
+    server.script["/manifests/1"] = [gives(image.manifest, Content_Type=MANIFEST)]
+
+
+def message(call: Callable[[], object]) -> str:
+    with pytest.raises(StackError) as caught:
+        call()
+    assert caught.value.exit_code == 30
+    return str(caught.value)
+
+
+# Images
+
+
+def test_one_platform(server: Server) -> None:
+    blobs = Blobs()
+    image = image_of(blobs.layer({"a": b"1"}))
+    serve_image(server, image, blobs)
+    with client(server) as registry:
+        pulled = registry.fetch_image(Platform())
+    assert pulled.image == image
+    assert str(pulled.reference) == f"{server.name}/team/app:1@{image.digest}"
+    assert [path for path, _ in server.seen] == [
+        "/v2/team/app/manifests/1",
+        f"/v2/team/app/blobs/{image.config_digest}",
+    ]
+    assert server.seen[0][1]["Accept"].startswith(MANIFEST)
+
+
+def test_several_platforms(server: Server) -> None:
+    blobs = Blobs()
+    image = image_of(blobs.layer({"a": b"1"}), platform=Platform(architecture="arm64"))
+    serve_image(server, image, blobs)
+    entry = {
+        "mediaType": MANIFEST,
+        "digest": str(image.digest),
+        "size": len(image.manifest),
+        "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"},
+    }
+    index = json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode()
+    server.script["/manifests/1"] = [gives(index, Content_Type=INDEX)]
+    with client(server) as registry:
+        pulled = registry.fetch_image(Platform(architecture="arm64"))
+        assert pulled.image == image
+        assert pulled.reference.digest == sha256(index)
+        assert message(lambda: registry.fetch_image(Platform())) == (
+            f"{server.name}/team/app:1 has no image for linux/amd64\n\nIt has one for: linux/arm64/v8.\n\n"
+            "hint: choose one with `--platform`, or another stack."
+        )
+
+
+def test_one_platform_that_is_another(server: Server) -> None:
+    blobs = Blobs()
+    serve_image(server, image_of(blobs.layer({"a": b"1"})), blobs)
+    with client(server) as registry:
+        assert message(lambda: registry.fetch_image(Platform(architecture="arm64"))) == (
+            f"{server.name}/team/app:1 has no image for linux/arm64\n\nIt has one for: linux/amd64.\n\n"
+            "hint: choose one with `--platform`, or another stack."
+        )
+
+
+# Digests
+
+
+def test_manifest_pulled_by_digest_is_verified(server: Server) -> None:
+    wanted, sent = sha256(b"wanted"), b'{"schemaVersion":2}'
+    server.script[f"/manifests/{wanted}"] = [gives(sent, Content_Type=MANIFEST)]
+    with client(server, selector=f"@{wanted}") as registry:
+        assert message(registry.fetch_manifest) == (
+            f"{server.name}/team/app@{wanted} came damaged\n\n"
+            f"Its bytes should have the digest {wanted}, they have {sha256(sent)}.\n\n"
+            "hint: try again; if it stays so, something between here and there changes what passes through."
+        )
+
+
+def test_manifest_pulled_by_tag_is_verified_against_the_header(server: Server) -> None:
+    wanted = sha256(b"wanted")
+    server.script["/manifests/1"] = [gives(b"{}", Content_Type=MANIFEST, Docker_Content_Digest=str(wanted))]
+    with client(server) as registry:
+        assert f"Its bytes should have the digest {wanted}" in message(registry.fetch_manifest)
+
+
+def test_blob_with_other_bytes(server: Server) -> None:
+    wanted = sha256(b"good")
+    server.script[f"/blobs/{wanted}"] = [gives(b"evil")]
+    assert message(lambda: fetch(server, b"evil", digest=wanted)) == (
+        f"{server.name}/team/app:1 came damaged\n\nBlob {wanted}: its bytes have the digest {sha256(b'evil')}.\n\n"
+        "hint: try again; if it stays so, the image or the way to it is broken."
+    )
+
+
+def test_blob_that_is_longer(server: Server) -> None:
+    server.script[f"/blobs/{sha256(b'1234')}"] = [gives(b"12345678")]
+    assert message(lambda: fetch(server, b"1234")) == (
+        f"{server.name}/team/app:1 came damaged\n\nBlob {sha256(b'1234')}: more than its 4 bytes came.\n\n"
+        "hint: try again; if it stays so, the image or the way to it is broken."
+    )
+
+
+def test_encoded_blob_is_not_decoded(server: Server) -> None:
+    import gzip
+
+    body = gzip.compress(b"layer")
+    server.script[f"/blobs/{sha256(body)}"] = [gives(body, Content_Encoding="gzip")]
+    assert fetch(server, body) == body
+    assert server.seen[0][1]["Accept-Encoding"] == "identity"
+
+
+# Interruptions
+
+
+def test_cut_blob_is_taken_up_where_it_ended(server: Server) -> None:
+    body = bytes(range(256)) * 40
+    server.script[f"/blobs/{sha256(body)}"] = [cuts(body, 4000), cuts(body, 4000), cuts(body, 99999)]
+    assert fetch(server, body) == body
+    assert [headers.get("Range") for _, headers in server.seen] == [None, "bytes=4000-", "bytes=8000-"]
+
+
+def test_cut_blob_from_a_server_without_ranges_starts_again(server: Server) -> None:
+    body = bytes(range(256)) * 40
+    server.script[f"/blobs/{sha256(body)}"] = [cuts(body, 4000), gives(body)]
+    assert fetch(server, body) == body
+
+
+def test_blob_that_never_comes_whole(server: Server) -> None:
+    body = bytes(1000)
+    server.script[f"/blobs/{sha256(body)}"] = [cuts(body, 100), cuts(body, 0)]
+    pauses: list[float] = []
+    with client(server, pauses) as registry:
+        assert message(lambda: registry.fetch_blob(sha256(body), 1000, io.BytesIO())) == (
+            f"{server.name}/team/app:1 cannot be fetched\n\nThe connection was cut again and again: "
+            f"100 of 1000 bytes of {sha256(body)} came.\n\nhint: try again on a better connection."
+        )
+    assert pauses == [0.5, 1.0, 2.0, 4.0]
+
+
+def test_cut_manifest_is_asked_for_again(server: Server) -> None:
+    body = b'{"schemaVersion":2}'
+    server.script["/manifests/1"] = [cuts(body, 5), hang_up, gives(body, Content_Type=MANIFEST)]
+    with client(server) as registry:
+        assert registry.fetch_manifest().raw == body
+
+
+def test_failures_that_pass(server: Server) -> None:
+    body = b'{"schemaVersion":2}'
+    soon = format_datetime(datetime.now(UTC) - timedelta(seconds=5), usegmt=True)
+    server.script["/manifests/1"] = [
+        gives(b"", 503),
+        gives(b"", 429, Retry_After="7"),
+        gives(b"", 429, Retry_After="86400"),
+        gives(b"", 502, Retry_After=soon),
+        gives(body, Content_Type=MANIFEST),
+    ]
+    pauses: list[float] = []
+    with client(server, pauses) as registry:
+        assert registry.fetch_manifest().raw == body
+    assert pauses[:3] == [0.5, 7.0, 60.0]
+
+
+def test_failures_that_stay(server: Server) -> None:
+    server.script["/manifests/1"] = [gives(b"", 503)]
+    server.script["/manifests/2"] = [gives(b"", 429)]
+    with client(server) as registry:
+        assert message(registry.fetch_manifest) == (
+            f"the registry {server.name} fails\n\nIt answered 503 to 5 attempts.\n\nhint: try again later. {AROUND}"
+        )
+        assert message(lambda: registry.fetch_manifest("2")) == (
+            f"the registry {server.name} refuses more requests for now\n\n"
+            "It answered 429 (too many requests) to 5 attempts.\n\n"
+            f"hint: wait until its limit allows more, or name a mirror of the image. {AROUND}"
+        )
+    assert len(server.seen) == 10
+
+
+# Tokens
+
+
+def challenge(server: Server, realm: str = "/token") -> str:
+    return f'Bearer realm="http://{server.name}{realm}",service="reg",scope="repository:team/app:pull"'
+
+
+def needs_token(server: Server, token: str, answer: Answer) -> Answer:
+    def check(handler: Handler) -> None:
+        if handler.headers["Authorization"] == f"Bearer {token}":
+            answer(handler)
+        else:
+            handler.reply(401, b"", WWW_Authenticate=challenge(server))
+
+    return check
+
+
+def test_anonymous_token_is_fetched_once(server: Server) -> None:
+    body = b'{"schemaVersion":2}'
+    server.script["/manifests/1"] = [needs_token(server, "abc", gives(body, Content_Type=MANIFEST))]
+    server.script["/token?service=reg&scope=repository%3Ateam%2Fapp%3Apull"] = [gives(b'{"token":"abc"}')]
+    with client(server) as registry:
+        assert registry.fetch_manifest().raw == body
+        assert registry.fetch_manifest().raw == body
+    assert [path.partition("?")[0] for path, _ in server.seen] == [
+        "/v2/team/app/manifests/1",
+        "/token",
+        "/v2/team/app/manifests/1",
+        "/v2/team/app/manifests/1",
+    ]
+
+
+def test_expired_token_is_fetched_again(server: Server) -> None:
+    body = b'{"schemaVersion":2}'
+    good = gives(body, Content_Type=MANIFEST)
+    server.script["/manifests/1"] = [
+        needs_token(server, "old", good),
+        needs_token(server, "old", good),
+        needs_token(server, "new", good),
+    ]
+    server.script["/token?service=reg&scope=repository%3Ateam%2Fapp%3Apull"] = [
+        gives(b'{"token":"old"}'),
+        gives(b'{"access_token":"new"}'),
+    ]
+    with client(server) as registry:
+        assert registry.fetch_manifest().raw == body
+        assert registry.fetch_manifest().raw == body
+
+
+@pytest.mark.parametrize("token", [b"no json", b'{"token": 1}', b'{"token": "a\\r\\nX-Evil: 1"}', b"[]"])
+def test_token_that_is_none(server: Server, token: bytes) -> None:
+    server.script["/manifests/1"] = [needs_token(server, "x", missing)]
+    server.script["/token?service=reg&scope=repository%3Ateam%2Fapp%3Apull"] = [gives(token)]
+    with client(server) as registry:
+        assert message(registry.fetch_manifest) == denied(server, 401)
+
+
+def denied(server: Server, status: int) -> str:
+    return (
+        f"{server.name}/team/app:1 cannot be read anonymously\n\n{server.name} answered {status}: the repository "
+        "is private, or there is none of that name.\n\nhint: check the name; a private image can be saved with "
+        "`docker pull` and `docker save -o FILE` and read with `--stack archive:FILE`."
+    )
+
+
+def test_private_repositories(server: Server) -> None:
+    for answer, status in (
+        (gives(b"", 401, WWW_Authenticate='Basic realm="x"'), 401),
+        (gives(b"", 401), 401),
+        (gives(b"", 403), 403),
+        (gives(b"", 401, WWW_Authenticate=challenge(server, "/none")), 401),
+        (gives(b"", 401, WWW_Authenticate='Bearer realm="file:///etc/passwd"'), 401),
+    ):
+        server.script["/manifests/1"] = [answer]
+        with client(server) as registry:
+            assert message(registry.fetch_manifest) == denied(server, status)
+
+
+def test_netrc_is_not_sent(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    server.script["/manifests/1"] = [gives(b"{}", Content_Type=MANIFEST)]
+    with client(server) as registry:
+        registry.fetch_manifest()
+    assert "Authorization" not in server.seen[0][1]
+
+
+def test_token_does_not_follow_a_redirect(server: Server) -> None:
+    other = Server(("127.0.0.1", 0), Handler)
+    other.script, other.seen = {"/elsewhere": [gives(b"blob")]}, []
+    thread = threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        onward = gives(b"", 307, Location=f"http://localhost:{other.server_address[1]}/elsewhere")
+        server.script[f"/blobs/{sha256(b'blob')}"] = [needs_token(server, "abc", onward)]
+        server.script["/token?service=reg&scope=repository%3Ateam%2Fapp%3Apull"] = [gives(b'{"token":"abc"}')]
+        assert fetch(server, b"blob") == b"blob"
+        assert "Authorization" not in other.seen[0][1]
+    finally:
+        other.shutdown()
+        other.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ('Bearer realm="https://a/b",scope="x,y"', ("bearer", {"realm": "https://a/b", "scope": "x,y"})),
+        ('Bearer  realm = "a\\"b", service=plain', ("bearer", {"realm": 'a"b', "service": "plain"})),
+        ('BASIC realm=""', ("basic", {"realm": ""})),
+        ("", ("", {})),
+    ],
+)
+def test_challenge(header: str, expected: tuple[str, dict[str, str]]) -> None:
+    assert parse_challenge(header) == expected
+
+
+# Not there, or no registry
+
+
+def test_unknown_tag(server: Server) -> None:
+    with client(server) as registry:
+        assert message(registry.fetch_manifest) == (
+            f"{server.name}/team/app:1 does not exist\n\n{server.name} knows no such repository, tag or digest.\n\n"
+            "hint: check the spelling of the name and of the tag."
+        )
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (gives(b"<html>Log in</html>", Content_Type="text/html"), "a web page"),
+        (gives(b"\n<!doctype html>", Content_Type="application/json"), "a web page"),
+        (gives(b"<html>", 404, Content_Type="text/html; charset=utf-8"), "a web page (404)"),
+    ],
+)
+def test_not_a_registry(server: Server, answer: Answer, found: str) -> None:
+    server.script["/manifests/1"] = [answer]
+    with client(server) as registry:
+        assert message(registry.fetch_manifest) == (
+            f"{server.name} is not a registry\n\nIt answered with {found} where a manifest was asked for.\n\n"
+            "hint: check the host in the reference; a proxy's login page looks like this as well."
+        )
+
+
+def test_manifest_that_is_too_large(server: Server) -> None:
+    server.script["/manifests/1"] = [gives(b" " * ((4 << 20) + 1), Content_Type=MANIFEST)]
+    with client(server) as registry:
+        assert message(registry.fetch_manifest) == (
+            f"{server.name}/team/app:1 cannot be used\n\nIts manifest or config is larger than 4194304 bytes.\n\n"
+            "hint: use another image."
+        )
+
+
+UNREACHABLE = f"hint: check the network, and HTTPS_PROXY where there is a proxy. {AROUND}"
+
+
+def test_nothing_listens() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        name = f"127.0.0.1:{probe.getsockname()[1]}"
+    with Registry(parse_reference(f"{name}/app:1")) as registry:
+        assert message(registry.fetch_manifest) == (
+            f"the registry {name} cannot be reached\n\nIt refused the connection.\n\n{UNREACHABLE}"
+        )
+
+
+def test_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    with Registry(parse_reference("registry.invalid/app:1")) as registry:
+        assert message(registry.fetch_manifest) == (
+            f"the registry registry.invalid cannot be reached\n\nIts name does not resolve.\n\n{UNREACHABLE}"
+        )
+
+
+def test_connections_that_are_cut_every_time(server: Server) -> None:
+    server.script["/manifests/1"] = [hang_up]
+    pauses: list[float] = []
+    with client(server, pauses) as registry:
+        assert message(registry.fetch_manifest) == (
+            f"the registry {server.name} cannot be reached\n\nIt cut the connection.\n\n{UNREACHABLE}"
+        )
+    assert pauses == [0.5, 1.0, 2.0, 4.0]
+
+
+def test_proxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with Registry(parse_reference("registry.invalid/app:1")) as registry:
+        assert message(registry.fetch_manifest) == (
+            "the registry registry.invalid cannot be reached\n\nThe proxy cannot be reached, or refuses.\n\n"
+            f"{UNREACHABLE}"
+        )
+
+
+# TLS. 0.0.0.0 is this machine as well, but no loopback address, so it is spoken to as any other registry.
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    made = tmp_path / "server.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=test", "-addext", "subjectAltName=IP:0.0.0.0", "-keyout", str(made), "-out", f"{made}.crt"],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    made.write_text(made.read_text() + Path(f"{made}.crt").read_text())
+    return made
+
+
+def over_tls(server: Server, certificate: Path) -> str:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    return f"0.0.0.0:{server.server_address[1]}"
+
+
+@pytest.fixture
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+
+
+@pytest.mark.usefixtures("no_proxy")
+def test_certificates_come_from_the_environment(
+    server: Server, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = over_tls(server, certificate)
+    server.script["/manifests/1"] = [gives(b"{}", Content_Type=MANIFEST)]
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    with Registry(parse_reference(f"{name}/team/app:1")) as registry:
+        assert message(registry.fetch_manifest) == (
+            f"the registry {name} cannot be trusted\n\nIts certificate does not verify: self-signed certificate.\n\n"
+            "hint: name the file with your network's CA certificates in REQUESTS_CA_BUNDLE."
+        )
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", f"{certificate}.crt")
+    with Registry(parse_reference(f"{name}/team/app:1")) as registry:
+        assert registry.fetch_manifest().raw == b"{}"
+
+
+@pytest.mark.usefixtures("no_proxy")
+def test_redirect_to_plain_http_is_refused(server: Server, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Server(("127.0.0.1", 0), Handler)
+    plain.script, plain.seen = {"/elsewhere": [gives(b"{}")]}, []
+    thread = threading.Thread(target=plain.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        name = over_tls(server, certificate)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", f"{certificate}.crt")
+        server.script["/manifests/1"] = [gives(b"", 307, Location=f"http://{plain.name}/elsewhere")]
+        with Registry(parse_reference(f"{name}/team/app:1")) as registry:
+            assert message(registry.fetch_manifest) == (
+                f"the registry {name} does not speak TLS\n\nIt sends us on to plain http.\n\n"
+                "hint: check host and port; a registry without TLS is used only on this machine (localhost, 127.0.0.1)."
+            )
+    finally:
+        plain.shutdown()
+        plain.server_close()
+        thread.join()
+
+
+@pytest.mark.usefixtures("no_proxy")
+def test_registry_without_tls(server: Server) -> None:
+    name = f"0.0.0.0:{server.server_address[1]}"
+    with Registry(parse_reference(f"{name}/team/app:1")) as registry:
+        assert message(registry.fetch_manifest) == (
+            f"the registry {name} does not speak TLS\n\nTLS failed: wrong version number.\n\n"
+            "hint: check host and port; a registry without TLS is used only on this machine (localhost, 127.0.0.1)."
+        )
