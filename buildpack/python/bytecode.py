@@ -194,7 +194,8 @@ class Compiler:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _key(self, identity: str, paths: tuple[str, ...]) -> str:
-        parts = (BYTECODE_FORMAT, self._version, self._cache_tag, identity, *paths)
+        # The chunks' size moves the bytes inside a pack, which another process may replace while we read it.
+        parts = (BYTECODE_FORMAT, str(self._chunk), self._version, self._cache_tag, identity, *paths)
         return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
     def _enqueue(self, wheel: _Wheel, sources: Sequence[Entry]) -> None:

@@ -87,6 +87,8 @@ def inflate_from(descriptor: int, content: Deflated | FileSlice, *, limit: int =
     if isinstance(content, FileSlice):
         return os.pread(descriptor, content.size, content.offset)
     stream = os.pread(descriptor, content.compressed, content.offset)
+    if len(stream) != content.compressed:
+        raise ValueError("the file it comes from ends early")
     try:
         # libdeflate: twice as fast as zlib where the size is known before.
         body = bytes(deflate.deflate_decompress(stream, content.size))
