@@ -539,6 +539,7 @@ def test_a_build_in_which_nothing_changed_imports_little(store: Store) -> None:
     store.put_image(image(made), [LATEST])
     script = f"""
 import sys
+before = set(sys.modules)
 from pathlib import Path
 from buildpack.oci.image import *
 from buildpack.oci.layer import LAYER_FORMAT
@@ -546,7 +547,7 @@ from buildpack.oci.store import Store, find_store
 root, warning = find_store({{"DEPLOY_HOME": {str(store.root)!r}}})
 store = Store(root)
 assert store.layer("k") and store.recall("wheel", "k") and not store.put_image(store.image({LATEST!r}), [{LATEST!r}])
-print(*sorted(sys.modules.keys() & {{"tempfile", "shutil", "subprocess", "random", "tarfile", "zipfile", "deflate",
+print(*sorted((sys.modules.keys() - before) & {{"tempfile", "shutil", "subprocess", "random", "tarfile", "zipfile", "deflate",
     "requests", "urllib.request", "concurrent.futures", "logging", "socket", "ssl", "asyncio", "tomllib"}}))
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
