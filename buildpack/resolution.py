@@ -227,7 +227,9 @@ class _Search:
         """Take an earlier look into this wheel, which spares fetching it."""
         found: Any = self._store.recall("wheel-summary", self._summary_key(wheel))
         try:
-            fields = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+            fields: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value for key, value in found.items()
+            }
             self._summaries[wheel.sha256] = _Summary(**fields)
         except (AttributeError, TypeError):
             return False

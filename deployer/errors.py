@@ -6,7 +6,7 @@ import errno
 from collections.abc import Sequence
 from pathlib import Path
 
-from buildpack.errors import AppError, EngineError, MachineError, UsageError
+from buildpack.errors import AppError, DependencyError, EngineError, MachineError, UsageError
 
 __all__ = [
     "bad_assignment",
@@ -19,9 +19,12 @@ __all__ = [
     "counted_twice",
     "env_file_missing",
     "env_file_undecodable",
+    "lock_failed",
     "machine_failed",
     "no_engine",
+    "no_pipfile",
     "nothing_to_start",
+    "pipenv_missing",
     "unknown_destination",
     "unknown_type",
 ]
@@ -163,4 +166,31 @@ def nothing_to_start(known: Sequence[str], where: str) -> UsageError:
         f"there is nothing to start in {where}",
         why=f"Every process type ({', '.join(known)}) is left out or counted 0.",
         hint="name a process type, for example `web=1`, or set its quantity in app.json.",
+    )
+
+
+def no_pipfile(folder: Path) -> AppError:
+    """Word that there is nothing to lock."""
+    return AppError(
+        f"there is no Pipfile in {folder}",
+        why="pipenv locks what a Pipfile asks for.",
+        hint="write one, with `flask` and `gunicorn` under [packages], and run `deploy lock` again.",
+    )
+
+
+def pipenv_missing(python: str) -> DependencyError:
+    """Word that pipenv is not installed beside us."""
+    return DependencyError(
+        "pipenv is not installed",
+        why=f"{python} -m pipenv does not start.",
+        hint="install deploy again with its dependencies, or `pip install pipenv` beside it.",
+    )
+
+
+def lock_failed(folder: Path, output: str) -> DependencyError:
+    """Word that pipenv could not lock; `output` is the end of what it said."""
+    return DependencyError(
+        f"pipenv could not lock {folder / 'Pipfile'}",
+        why=f"Pipfile.lock is as it was. The end of what pipenv said:\n\n{output}",
+        hint="mend the Pipfile where pipenv's message points, and run `deploy lock -v` to see all of it.",
     )

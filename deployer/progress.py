@@ -54,7 +54,7 @@ class Reporter:
 
     def __call__(self, progress: Progress) -> None:
         """Show this, if work has taken long enough to be worth a line."""
-        if self._quiet or self._clock() - self._begin < SILENT_SECONDS:
+        if self._clock() - self._begin < SILENT_SECONDS:
             return
         with self._lock:
             if self._quiet:

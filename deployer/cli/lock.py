@@ -1,0 +1,91 @@
+"""`deploy lock`: refresh Pipfile.lock with pipenv, and pin the stack."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import date
+from pathlib import Path
+
+import click
+
+from deployer.cli.messages import plural, print_warning
+
+__all__ = ["command"]
+
+EXAMPLES = """\b
+Examples:
+  deploy lock              the current folder
+  deploy lock blasto -v    another one, with what pipenv says
+"""
+
+
+@click.command("lock", epilog=EXAMPLES)
+@click.argument("app", default=".", type=click.Path(path_type=Path))
+@click.option("--no-pin", is_flag=True, help="Leave the stack in deploy.toml as it is.")
+@click.option("-v", "--verbose", is_flag=True, help="Show pipenv's own output.")
+def command(app: Path, no_pin: bool, verbose: bool) -> int:
+    """Refresh Pipfile.lock with pipenv, and pin the stack's digest in deploy.toml."""
+    import tempfile
+
+    from buildpack.oci.store import Store, find_store
+    from deployer.locking import run_pipenv
+
+    root, warning = find_store(os.environ)
+    if warning:
+        print_warning(warning)
+    store = Store(root)
+    with tempfile.TemporaryDirectory(prefix="lock-", dir=store.folder("locking")) as scratch:
+        changes = run_pipenv(
+            app,
+            python=_interpreter(app),
+            scratch=Path(scratch),
+            environ=os.environ,
+            pipenv=sys.executable,
+            verbose=verbose,
+        )
+    for change in changes:
+        print(f"  {change}", file=sys.stderr)
+    print(f"Pipfile.lock: {plural(len(changes), 'package')} changed", file=sys.stderr)
+    if not no_pin:
+        _pin(app, store_root=root)
+    print(f"\nNext: commit Pipfile.lock, then deploy build{'' if str(app) == '.' else f' {app}'}", file=sys.stderr)
+    return 0
+
+
+def _interpreter(app: Path) -> str:
+    """Return an interpreter of the app's Python on this machine, else the one that runs this."""
+    from buildpack.app.python_version import read_python_version
+    from buildpack.stacks.interpreters import choose, find_candidates
+
+    asked, _warnings = read_python_version(app, None, today=date.today())  # noqa: DTZ011  a date of no time zone
+    if asked is None:
+        return sys.executable
+    found = choose(asked.version, find_candidates(asked.version, environ=os.environ, own=sys.executable), os.environ)
+    return str(found.executable) if found else sys.executable
+
+
+def _pin(app: Path, *, store_root: Path) -> None:
+    from buildpack.app.read import read_app
+    from buildpack.oci.store import Store
+    from buildpack.stacks.stack import resolve_stack
+    from deployer.locking import pin_stack
+
+    read = read_app(
+        app,
+        environ=os.environ,
+        today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
+        own_python=f"{sys.version_info[0]}.{sys.version_info[1]}",
+    )
+    asked = read.settings.stack
+    name = asked.value if asked else f"python:{read.python.version if read.python else '3.13'}-slim"
+    if name == "host" or name.startswith(("oci:", "archive:")):
+        return
+    if asked and not asked.origin.startswith("deploy.toml"):
+        print_warning(f"the stack comes from {asked.origin}; deploy.toml was left alone.")
+        return
+    tag = name.partition("@")[0]
+    stack = resolve_stack(tag, python=None, store=Store(store_root), environ=os.environ, pull=True, own=sys.executable)
+    pinned = f"{tag}@{stack.reference.rpartition('@')[2]}"
+    if pin_stack(app, pinned):
+        print(f"deploy.toml: stack = {pinned}", file=sys.stderr)

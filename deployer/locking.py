@@ -1,0 +1,138 @@
+"""Refresh what a build stands on: Pipfile.lock by pipenv, and the stack's digest in deploy.toml."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deployer.errors import lock_failed, no_pipfile, pipenv_missing
+
+__all__ = ["Change", "compare_locks", "pin_stack", "run_pipenv", "versions_of"]
+
+_SHOWN = 30
+"""Lines of pipenv's output that an error quotes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One package whose locked version differs; empty where it was not there, or is not any more."""
+
+    name: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        if not self.before:
+            return f"{self.name} {self.after} is new"
+        return f"{self.name} {self.before} -> {self.after}" if self.after else f"{self.name} {self.before} is gone"
+
+
+def run_pipenv(
+    folder: Path, *, python: str, scratch: Path, environ: Mapping[str, str], pipenv: str, verbose: bool
+) -> tuple[Change, ...]:
+    """Run ``pipenv lock`` in the app's folder and return what changed.
+
+    `python` is the interpreter to resolve for, `pipenv` the one that has pipenv. Pipenv's own environment is made
+    in `scratch`, not in the user's home. Where pipenv fails, Pipfile.lock is as it was. Raises AppError without a
+    Pipfile, DependencyError where pipenv fails.
+    """
+    import subprocess
+
+    if not (folder / "Pipfile").is_file():
+        raise no_pipfile(folder)
+    path = folder / "Pipfile.lock"
+    before = path.read_bytes() if path.exists() else None
+    env = {
+        **environ,
+        "WORKON_HOME": str(scratch),
+        "PIPENV_IGNORE_VIRTUALENVS": "1",
+        "PIPENV_PIPFILE": str((folder / "Pipfile").resolve()),
+        "PIPENV_DONT_USE_PYENV": "1",
+        "PIPENV_NOSPIN": "1",
+        "PIPENV_YES": "1",
+        "NO_COLOR": "1",
+    }
+    for name in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PIPENV_ACTIVE"):
+        env.pop(name, None)
+    command = [pipenv, "-m", "pipenv", "lock", "--python", python]
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=env,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=None if verbose else subprocess.PIPE,
+        stderr=None if verbose else subprocess.STDOUT,
+    )
+    output = (done.stdout or b"").decode(errors="replace")
+    if done.returncode:
+        _restore(path, before)
+        if "No module named pipenv" in output:
+            raise pipenv_missing(pipenv)
+        raise lock_failed(folder, _last_lines(output))
+    return compare_locks(versions_of(before), versions_of(path.read_bytes()))
+
+
+def _restore(path: Path, content: bytes | None) -> None:
+    if content is None:
+        path.unlink(missing_ok=True)
+    elif not path.exists() or path.read_bytes() != content:
+        path.write_bytes(content)
+
+
+def _last_lines(output: str) -> str:
+    lines = [line.rstrip() for line in output.splitlines() if line.strip()]
+    # A login in an index's address is pipenv's to print, and ours not to repeat.
+    return re.sub(r"(?<=://)[^/@\s]+@", "", "\n".join(lines[-_SHOWN:]))
+
+
+def versions_of(lock: bytes | None) -> dict[str, str]:
+    """Return each package's version in a lock, ``develop`` too; nothing for what is no lock."""
+    try:
+        document: Any = json.loads(lock or b"{}")
+        sections = [document.get(section) or {} for section in ("develop", "default")]
+        return {
+            name: str(entry.get("version") or entry.get("ref") or "*").lstrip("=")
+            for section in sections
+            for name, entry in section.items()
+        }
+    except (ValueError, AttributeError):
+        return {}
+
+
+def compare_locks(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Change, ...]:
+    """Return what differs, by name."""
+    return tuple(
+        Change(name=name, before=before.get(name, ""), after=after.get(name, ""))
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    )
+
+
+_STACK = re.compile(r"^(?P<key>[ \t]*stack[ \t]*=[ \t]*)(?:\"[^\"\n]*\"|'[^'\n]*')", re.MULTILINE)
+
+
+def pin_stack(folder: Path, reference: str) -> bool:
+    """Write `reference`, with its digest, as ``stack`` into deploy.toml; tell whether that changed anything.
+
+    Comments and everything else stay as they are. The file is replaced as a whole.
+    """
+    path = folder / "deploy.toml"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    value = json.dumps(reference)
+    if _STACK.search(text):
+        changed = _STACK.sub(lambda found: f"{found['key']}{value}", text, count=1)
+    else:
+        # Keys of the top level come before the first table.
+        changed = f"stack = {value}\n{text}"
+    if changed == text:
+        return False
+    beside = path.with_name(f".deploy.toml.{os.getpid()}")
+    beside.write_text(changed, encoding="utf-8")
+    beside.replace(path)
+    return True
