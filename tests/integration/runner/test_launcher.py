@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+TYPES = "this image has the process types web, worker"
 SHOW = "echo $PS $PORT $FLASK_APP"
 
 
@@ -54,39 +55,20 @@ def test_elsewhere_than_pid_1_it_becomes_the_process(launch, python):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "message"),
+    ("arguments", "code", "what", "hint"),
     [
-        (
-            ["nope"],
-            127,
-            "error: nope: command not found\n\n"
-            "hint: this image has the process types web, worker; anything else is run as a command.\n",
-        ),
-        (
-            ["/etc/passwd"],
-            126,
-            "error: /etc/passwd: permission denied\n\n"
-            "hint: this image has the process types web, worker; anything else is run as a command.\n",
-        ),
-        (
-            ["wbe=2"],
-            2,
-            "error: there is no process type 'wbe' in this image\n\nhint: this image has the process types web, worker.\n",
-        ),
-        (["web=two"], 2, "error: web=two: 'two' is no number of processes\n\nhint: for example web=2.\n"),
-        (["web=0"], 2, "error: web=0 starts nothing\n\nhint: this image has the process types web, worker.\n"),
-        (
-            [],
-            2,
-            "error: this image has no default process type\n\n"
-            "hint: this image has the process types web, worker: name one.\n",
-        ),
+        (["nope"], 127, "nope: command not found", f"{TYPES}; anything else is run as a command."),
+        (["/etc/passwd"], 126, "/etc/passwd: permission denied", f"{TYPES}; anything else is run as a command."),
+        (["wbe=2"], 2, "there is no process type 'wbe' in this image", f"{TYPES}."),
+        (["web=two"], 2, "web=two: 'two' is no number of processes", "for example web=2."),
+        (["web=0"], 2, "web=0 starts nothing", f"{TYPES}."),
+        ([], 2, "this image has no default process type", f"{TYPES}: name one."),
     ],
 )
-def test_what_it_cannot_start(launch, arguments, code, message):
+def test_what_it_cannot_start(launch, arguments, code, what, hint):
     running = launch({"web": SHOW, "worker": SHOW}, *arguments, default=None)
     assert running.wait() == code
-    assert running.text.decode() == message
+    assert running.text.decode() == f"error: {what}\n\nhint: {hint}\n"
 
 
 def test_a_missing_command_of_a_process_type(launch):
@@ -157,9 +139,7 @@ def test_as_init_it_ends_a_process_that_would_ignore_term(launch, as_pid_1, pyth
     worker.write_text("print('up', flush=True)\nimport time\ntime.sleep(100)\n")
     running = launch({"web": f"{sys.executable} {worker}{shell}"}, prefix=as_pid_1, python=python)
     running.wait_for("up")
-    init = next(
-        pid for pid in running.below() if Path(f"/proc/{pid}/status").read_text().count("\nNSpid:\t%d\t1\n" % pid)
-    )
+    init = init_of(running)
     os.kill(init, signal.SIGTERM)
     assert running.wait(5) == 143
     running.leaves_nothing()

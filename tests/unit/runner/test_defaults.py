@@ -1,0 +1,60 @@
+"""What an image's processes find where nobody set it."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from deployer.runner.defaults import app_environment, runtime_folder
+
+NOTHING = "/nonexistent"
+
+
+def test_defaults():
+    env = app_environment({"PATH": "/bin"}, "blasto:APP", root=NOTHING)
+    assert env == {
+        "PATH": "/bin",
+        "PORT": "8000",
+        "PYTHONPATH": "/app",
+        "FLASK_APP": "blasto:APP",
+        "HOME": "/app",
+        "USER": env["USER"],
+        "WEB_CONCURRENCY": "2",
+    }
+    assert env["USER"]
+
+
+def test_what_is_set_stays():
+    given = {
+        "PORT": "9000",
+        "PYTHONPATH": "/app/src",
+        "FLASK_APP": "other",
+        "HOME": "/root",
+        "USER": "ann",
+        "WEB_CONCURRENCY": "7",
+    }
+    assert app_environment(given, "blasto:APP", root=NOTHING) == given
+
+
+def test_without_an_app_object_there_is_no_flask_app():
+    assert "FLASK_APP" not in app_environment({}, None, root=NOTHING)
+
+
+def test_the_root_folder_is_no_home():
+    assert app_environment({"HOME": "/"}, None, root=NOTHING)["HOME"] == "/app"
+
+
+def test_a_runtime_folder_for_each(tmp_path):
+    [one] = runtime_folder({}, str(tmp_path)).values()
+    [two] = runtime_folder({}, str(tmp_path)).values()
+    assert one != two
+    assert stat.S_IMODE(Path(one).stat().st_mode) == 0o700
+
+
+def test_without_a_place_for_it_there_is_none(tmp_path):
+    assert runtime_folder({}, str(tmp_path / "missing")) == {}
+
+
+def test_a_runtime_folder_that_is_set_stays(tmp_path):
+    assert runtime_folder({"XDG_RUNTIME_DIR": "/run/user/1"}, str(tmp_path)) == {}
+    assert list(tmp_path.iterdir()) == []
