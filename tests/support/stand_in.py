@@ -34,18 +34,17 @@ TAG = "python:3.11-slim"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def make_stand_in(variant: str = "extract", *, docker_types: bool = False) -> Path:
+def make_stand_in(variant: str = "extract") -> Path:
     """Return an OCI layout that holds one image, tagged ``python:3.11-slim``; made once per machine.
 
-    With `docker_types` the manifest has Docker's media types, as Docker Hub's official images had for years.
     Raises RuntimeError where mmdebstrap is not installed or cannot reach its mirror.
     """
-    recipe = json.dumps([1, variant, PACKAGES, SUITE, docker_types])
+    recipe = json.dumps([1, variant, PACKAGES, SUITE])
     place = Path(tempfile.gettempdir(), f"deploy-stand-in-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}")
     if not place.is_dir():
         scratch = Path(tempfile.mkdtemp(prefix="deploy-stand-in-making-"))
         try:
-            _write_layout(scratch / "layout", _bootstrap(scratch / "root.tar", variant), docker_types=docker_types)
+            _write_layout(scratch / "layout", _bootstrap(scratch / "root.tar", variant))
             (scratch / "layout").rename(place)
         except OSError:
             # Another run was faster.
@@ -56,11 +55,16 @@ def make_stand_in(variant: str = "extract", *, docker_types: bool = False) -> Pa
     return place
 
 
-def push(layout: Path, registry: str, name: str = "library/python:3.11-slim") -> str:
-    """Copy the layout's image to this registry (``127.0.0.1:PORT``) with skopeo; return the full reference."""
+def push(layout: Path, registry: str, name: str = "library/python:3.11-slim", *, form: str = "oci") -> str:
+    """Copy the layout's image to this registry (``127.0.0.1:PORT``) with skopeo; return the full reference.
+
+    With ``v2s2`` as `form` it has Docker's media types, as Docker Hub's official images had for years.
+    """
     reference = f"{registry}/{name}"
-    command = ["skopeo", "copy", "--quiet", "--dest-tls-verify=false", f"oci:{layout}:{TAG}", f"docker://{reference}"]
-    subprocess.run(command, check=True, capture_output=True)
+    options = ["--quiet", "--dest-tls-verify=false", "--format", form]
+    subprocess.run(
+        ["skopeo", "copy", *options, f"oci:{layout}:{TAG}", f"docker://{reference}"], check=True, capture_output=True
+    )
     return reference
 
 
@@ -82,7 +86,7 @@ def _bootstrap(tar: Path, variant: str) -> bytes:
     return tar.read_bytes()
 
 
-def _write_layout(folder: Path, tar: bytes, *, docker_types: bool) -> None:
+def _write_layout(folder: Path, tar: bytes) -> None:
     (folder / "blobs/sha256").mkdir(parents=True)
 
     def put(content: bytes) -> dict[str, Any]:
@@ -90,16 +94,7 @@ def _write_layout(folder: Path, tar: bytes, *, docker_types: bool) -> None:
         (folder / "blobs/sha256" / digest).write_bytes(content)
         return {"digest": f"sha256:{digest}", "size": len(content)}
 
-    docker, oci = "application/vnd.docker.", "application/vnd.oci.image."
-    types = (
-        (
-            f"{docker}distribution.manifest.v2+json",
-            f"{docker}container.image.v1+json",
-            f"{docker}image.rootfs.diff.tar.gzip",
-        )
-        if docker_types
-        else (f"{oci}manifest.v1+json", f"{oci}config.v1+json", f"{oci}layer.v1.tar+gzip")
-    )
+    oci = "application/vnd.oci.image."
     config = {
         "architecture": _architecture(),
         "os": "linux",
@@ -108,12 +103,12 @@ def _write_layout(folder: Path, tar: bytes, *, docker_types: bool) -> None:
     }
     manifest = {
         "schemaVersion": 2,
-        "mediaType": types[0],
-        "config": {"mediaType": types[1], **put(json.dumps(config).encode())},
-        "layers": [{"mediaType": types[2], **put(gzip.compress(tar, 1, mtime=0))}],
+        "mediaType": f"{oci}manifest.v1+json",
+        "config": {"mediaType": f"{oci}config.v1+json", **put(json.dumps(config).encode())},
+        "layers": [{"mediaType": f"{oci}layer.v1.tar+gzip", **put(gzip.compress(tar, 1, mtime=0))}],
     }
     listed = {
-        "mediaType": types[0],
+        "mediaType": f"{oci}manifest.v1+json",
         **put(json.dumps(manifest).encode()),
         "annotations": {"org.opencontainers.image.ref.name": TAG},
     }
