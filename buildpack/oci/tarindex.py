@@ -162,19 +162,20 @@ def _inflate(file: BinaryIO, packing: str, *, scratch: Path, origin: str) -> Bin
     import importlib
     import tempfile
 
-    unpacked = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - the caller closes it
+    unpacked: BinaryIO | None = None
     try:
+        unpacked = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - the caller closes it
         with importlib.import_module(packing).open(file, "rb") as source:
             while chunk := _next(source, origin):
                 unpacked.write(chunk)
                 if unpacked.tell() > _INFLATED_LIMIT:
                     raise errors.archive_damaged(origin, f"it unpacks to more than {_INFLATED_LIMIT >> 30} GiB")
         unpacked.flush()
-    except OSError as error:
-        unpacked.close()
-        raise errors.cannot_write(str(scratch), error.strerror or str(error)) from None
-    except BaseException:
-        unpacked.close()
+    except BaseException as error:
+        if unpacked is not None:
+            unpacked.close()
+        if isinstance(error, OSError):
+            raise errors.cannot_write(str(scratch), error.strerror or str(error)) from None
         raise
     return unpacked
 
