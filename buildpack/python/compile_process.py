@@ -6,8 +6,6 @@ import json
 import os
 import select
 import signal
-import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,9 @@ class CompileProcess:
     def __init__(
         self, argv: Sequence[str], *, version: str, cache_tag: str, environ: Mapping[str, str], timeout: float
     ) -> None:
+        import subprocess
+        import tempfile
+
         self._timeout = timeout
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
         try:
@@ -109,6 +110,8 @@ class CompileProcess:
         return answer
 
     def _end(self, failure: str) -> str:
+        import subprocess
+
         try:
             code = self._process.wait(5)
         except subprocess.TimeoutExpired:
