@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import ssl
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -127,13 +128,27 @@ class Index:
         return "text/html", "\n".join(lines).encode()
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: clients that hang up are part of the tests."""
+
+
 @contextmanager
-def serving(**options: object) -> Iterator[Index]:
-    """Serve an index on loopback for as long as the block lasts; its URL ends with ``/simple/``."""
+def serving(*, certificate: str = "", **options: object) -> Iterator[Index]:
+    """Serve an index on loopback for as long as the block lasts; its URL ends with ``/simple/``.
+
+    `certificate` is a PEM file with key and certificate, for https.
+    """
     index = Index(**options)  # type: ignore[arg-type]
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(index))
-    server.daemon_threads = True
-    index.url = f"http://127.0.0.1:{server.server_address[1]}/simple/"
+    server = _Server(("127.0.0.1", 0), _handler(index))
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    index.url = f"http{'s' if certificate else ''}://127.0.0.1:{server.server_address[1]}/simple/"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:

@@ -16,6 +16,8 @@ from buildpack.python.fetch import Downloads, WheelFile, fetch_file
 from buildpack.python.http import ATTEMPTS, Client, DeniedError, NotFoundError
 from tests.support.index import Index, make_wheel, serving, sha256
 
+MIRROR = "PIPENV_PYPI_MIRROR"
+
 
 @pytest.fixture
 def index() -> Iterator[Index]:
@@ -74,8 +76,8 @@ def wheel_on(index: Index, name: str = "flask", body: bytes = b"X = 1\n") -> Whe
         ("https://i.example/${TEAM}/simple", {"TEAM": "web"}, "https://i.example/web/simple/", None, None),
         ("https://me:pa$$word@i.example/s", {}, "https://i.example/s/", "me", "pa$$word"),
         ("https://pypi.python.org/simple", {}, "https://pypi.org/simple/", None, None),
-        ("https://pypi.org/simple", {"PIPENV_PYPI_MIRROR": "https://u:w@m.example/s"}, "https://m.example/s/", "u", "w"),
-        ("https://i.example/simple", {"PIPENV_PYPI_MIRROR": "https://m.example"}, "https://i.example/simple/", None, None),
+        ("https://pypi.org/simple", {MIRROR: "https://u:w@m.example/s"}, "https://m.example/s/", "u", "w"),
+        ("https://i.example/simple", {MIRROR: "https://m.example"}, "https://i.example/simple/", None, None),
         ("https://pypi.org/simple", {"PIP_INDEX_URL": "https://other.example"}, "https://pypi.org/simple/", None, None),
     ],
 )  # fmt: skip
