@@ -22,7 +22,7 @@ from buildpack.oci.store import Store
 from buildpack.plan import AppFile, Plan, PlannedLayer
 from buildpack.progress import Observer, Progress, ignore
 from buildpack.reasons import why_built
-from buildpack.resolution import Resolution, layout_for, resolve
+from buildpack.resolution import Ground, Resolution, layout_for, resolve, target_of
 from buildpack.stacks.stack import Stack, fetch_layers, resolve_stack
 
 __all__ = ["Built", "Launcher", "Listener", "Options", "OwnPython", "build"]
@@ -119,9 +119,8 @@ def build(
         resolution = resolve(
             app.lock,
             app.lock.packages,
-            stack=stack,
+            ground=_ground(stack, compiler),
             store=store,
-            compiler=compiler,
             environ=environ,
             observer=observer,
             folder=app.folder,
@@ -197,6 +196,22 @@ def _resolve_stack(
         platform=app.settings.platform.value if app.settings.platform else None,
         pull=options.pull or options.no_cache,
         own=own_python.executable,
+    )
+
+
+def _ground(stack: Stack, compiler: StackCompiler) -> Ground:
+    def lacking(needed: Mapping[str, frozenset[str]]) -> Sequence[str]:
+        from buildpack.stacks.libraries import missing_sonames
+
+        return missing_sonames(needed, stack)
+
+    return Ground(
+        target=target_of(stack),
+        layout=layout_for(stack),
+        identity=str(stack.digest),
+        interpreter=compiler.interpreter,
+        arrived=compiler.arrived,
+        lacking=lacking,
     )
 
 

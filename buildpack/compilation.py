@@ -19,6 +19,7 @@ from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack
 
 if TYPE_CHECKING:
     from buildpack.python.bytecode import Compilation, Compiler
+    from buildpack.python.wheel import WheelContents
 
 __all__ = ["StackCompiler"]
 
@@ -105,6 +106,10 @@ class StackCompiler:
             if wheel not in self._submitted:
                 self._submitted[wheel] = compiler.submit(wheel, sources)
             return self._submitted[wheel]
+
+    def arrived(self, wheel: str, contents: WheelContents) -> None:
+        """Begin to compile a wheel that was just fetched."""
+        self.submit(wheel, contents.sources)
 
     def entries(self, wheel: str, sources: Sequence[Entry]) -> tuple[tuple[Entry, ...], str]:
         """Wait for a wheel's byte code; its entries and, where there is none, the reason."""

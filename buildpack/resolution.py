@@ -7,18 +7,17 @@ nothing changed reads one small file here, and one with a new package looks up t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildpack.app.lockfile import Lock, LockedPackage
-from buildpack.compilation import StackCompiler
 from buildpack.errors import resolution as errors
 from buildpack.oci.store import Store
 from buildpack.plan import VENV_ROOT, Member
 from buildpack.progress import Observer, Progress
-from buildpack.stacks.stack import Stack
+from buildpack.stacks.stack import Interpreter, Stack
 
 if TYPE_CHECKING:
     from buildpack.python.fetch import LockedFile, WheelFile
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from buildpack.python.venv import VenvLayout
     from buildpack.python.wheel import WheelContents
 
-__all__ = ["Resolution", "layout_for", "resolve", "target_of"]
+__all__ = ["Ground", "Resolution", "layout_for", "resolve", "target_of"]
 
 RESOLUTION_FORMAT = 2
 """Raise it when the same lock and stack would give another answer."""
@@ -42,6 +41,23 @@ SETUPTOOLS = LockedPackage(
 
 The last series that has `pkg_resources` at all is below 81.
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What the wheels will stand on: a stack, or, for a local environment, this machine.
+
+    `identity` tells it from others, for the key of what is remembered. `interpreter` starts a Python of the target on
+    this machine, for wheels that have to be built. `arrived` is called, from several threads, with the SHA-256 of each
+    wheel that had to be fetched and its contents; `lacking` words which shared libraries are missing, by wheel.
+    """
+
+    target: Target
+    layout: VenvLayout
+    identity: str
+    interpreter: Callable[[], Interpreter | None]
+    arrived: Callable[[str, WheelContents], object]
+    lacking: Callable[[Mapping[str, frozenset[str]]], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,26 +108,23 @@ def resolve(
     lock: Lock,
     packages: Sequence[LockedPackage],
     *,
-    stack: Stack,
+    ground: Ground,
     store: Store,
-    compiler: StackCompiler,
     environ: Mapping[str, str],
     observer: Observer,
     folder: Path,
     fresh: bool = False,
 ) -> Resolution:
-    """Find the wheels for `packages` of the lock on this stack, and check that they fit it and each other.
+    """Find the wheels for `packages` of the lock on this ground, and check that they fit it and each other.
 
-    `folder` is the app's, for packages that are paths in it. With `fresh` nothing remembered is believed. Wheels that
-    had to be fetched are handed to `compiler` as they arrive. Raises DependencyError or Problems.
+    `folder` is the app's, for packages that are paths in it. With `fresh` nothing remembered is believed. Raises
+    DependencyError, or Problems of several.
     """
-    key = _key(packages, stack)
+    key = _key(packages, ground)
     lasting = not any(package.path for package in packages)
     if lasting and not fresh and (known := _recalled(store.recall("resolution", key))) is not None:
         return known
-    search = _Search(
-        lock=lock, stack=stack, store=store, compiler=compiler, environ=environ, observer=observer, folder=folder
-    )
+    search = _Search(lock=lock, ground=ground, store=store, environ=environ, observer=observer, folder=folder)
     found = search.run(packages)
     if lasting:
         value = {"wheels": [asdict(wheel) for wheel in found.wheels], "warnings": list(found.warnings)}
@@ -119,8 +132,8 @@ def resolve(
     return found
 
 
-def _key(packages: Sequence[LockedPackage], stack: Stack) -> str:
-    parts = (RESOLUTION_FORMAT, str(stack.digest), stack.python.version, stack.machine, stack.libc, tuple(packages))
+def _key(packages: Sequence[LockedPackage], ground: Ground) -> str:
+    parts = (RESOLUTION_FORMAT, ground.identity, ground.target.key, tuple(packages))
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -142,21 +155,18 @@ class _Search:
         self,
         *,
         lock: Lock,
-        stack: Stack,
+        ground: Ground,
         store: Store,
-        compiler: StackCompiler,
         environ: Mapping[str, str],
         observer: Observer,
         folder: Path,
     ) -> None:
         self._lock = lock
-        self._stack = stack
+        self._ground = ground
         self._store = store
-        self._compiler = compiler
         self._environ = environ
         self._observer = observer
         self._folder = folder
-        self._layout = layout_for(stack)
         self._wheels = store.folder("wheels")
         self._summaries: dict[str, _Summary] = {}
 
@@ -164,7 +174,7 @@ class _Search:
         from buildpack.python.http import Client
         from buildpack.python.select import select_packages
 
-        target = target_of(self._stack)
+        target = self._ground.target
         selected = select_packages(packages, target)
         with Client(self._lock.sources, self._environ) as client:
             wheels = self._find(selected, target, client)
@@ -206,7 +216,7 @@ class _Search:
         def build(package: LockedPackage, sdist: Sdist | None) -> WheelFile:
             from buildpack.python.sdist import Workbench, build_wheel
 
-            python = self._compiler.interpreter()
+            python = self._ground.interpreter()
             if python is None:
                 raise errors.cannot_build_here(package.name, package.version, str(target))
             bench = Workbench(
@@ -236,7 +246,7 @@ class _Search:
         return True
 
     def _summary_key(self, wheel: LockedFile) -> str:
-        return f"{RESOLUTION_FORMAT}+{wheel.sha256}+{self._stack.machine}+{self._layout.short_version}"
+        return f"{RESOLUTION_FORMAT}+{wheel.sha256}+{self._ground.target.machine}+{self._ground.layout.root}"
 
     def _arrived(self, wheel: LockedFile, path: Path) -> None:
         """Look into a wheel that was fetched, and start compiling it."""
@@ -244,16 +254,16 @@ class _Search:
 
         contents = read_wheel(
             path,
-            layout=self._layout,
+            layout=self._ground.layout,
             sha256=wheel.sha256,
-            machine=self._stack.machine,
+            machine=self._ground.target.machine,
             recall=self._store.recall,
             remember=self._store.remember,
         )
         summary = _summarise(contents)
         self._summaries[wheel.sha256] = summary
         self._store.remember("wheel-summary", self._summary_key(wheel), asdict(summary))
-        self._compiler.submit(wheel.sha256, contents.sources)
+        self._ground.arrived(wheel.sha256, contents)
 
     def _forgotten(self, wheels: Sequence[WheelFile]) -> list[str]:
         """Tell which wheel imports `pkg_resources` where nothing brings it; nothing where all is well."""
@@ -266,7 +276,6 @@ class _Search:
 
     def _warnings(self, wheels: Sequence[WheelFile], packages: Sequence[LockedPackage], target: Target) -> list[str]:
         from buildpack.python.select import InstalledWheel, missing_requirements, render_missing
-        from buildpack.stacks.libraries import missing_sonames
 
         extras = {package.name: package.extras for package in packages}
         summaries = [(wheel, self._summaries[wheel.sha256]) for wheel in wheels]
@@ -284,7 +293,7 @@ class _Search:
                 if wheel.yanked is not None
             ),
             *(render_missing(missing, target) for missing in missing_requirements(installed, target)),
-            *missing_sonames(needed, self._stack),
+            *self._ground.lacking(needed),
             *_overlaps(summaries),
         ]
 

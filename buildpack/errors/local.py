@@ -1,0 +1,27 @@
+"""The wording of what stands in the way of a virtual environment on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from buildpack.errors import MachineError, StackError
+
+__all__ = ["no_interpreter", "only_linux"]
+
+
+def only_linux(system: str) -> MachineError:
+    """Word that wheels are chosen for Linux only; `system` is Python's name of the platform."""
+    return MachineError(
+        f"no virtual environment can be made on {system} yet",
+        why="deploy chooses wheels for Linux only.",
+        hint="make one with `pipenv sync --dev`, and run `deploy local --venv` inside `pipenv shell`.",
+    )
+
+
+def no_interpreter(python: str, app: Path) -> StackError:
+    """Word that this machine lacks the Python that the app asks for."""
+    return StackError(
+        f"no Python {python} on this machine",
+        why=f"{app} asks for it, and neither PATH nor pyenv's versions nor /usr/bin has one that runs.",
+        hint=f"install Python {python}, for example with `pyenv install {python}`, or use `deploy run` with an engine.",
+    )
