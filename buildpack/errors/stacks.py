@@ -93,6 +93,14 @@ def host_python_lacks(path: str, modules: Sequence[str]) -> str:
     )
 
 
+def host_lacks_zones() -> str:
+    """Word the warning that this machine has no time zones to put into the image."""
+    return (
+        "this machine has no time zones in /usr/share/zoneinfo, so `zoneinfo` finds none in the image: install tzdata "
+        "here, or add the package tzdata to Pipfile."
+    )
+
+
 def host_library_missing(missing: Mapping[str, object]) -> str:
     """Word the warning that parts of the interpreter need libraries that this machine lacks; soname to who needs it."""
     listed = ", ".join(f"{soname} (for {path})" for soname, path in sorted(missing.items()))

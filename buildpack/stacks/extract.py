@@ -29,7 +29,7 @@ _SHARED_LIBRARY = re.compile(r".+\.so(?:\.[\w.]+)?")
 _PYTHON = re.compile(r"(?:.+/)?bin/python[\d.]*")
 _LIBRARY = re.compile(r"(?:.+/)?lib(?:64)?/python3\.\d+/.+")
 _NOT_LIBRARY = re.compile(
-    r"/(?:site-packages|dist-packages|__pycache__|tests?|idlelib|tkinter|ensurepip|config-[^/]+)/"
+    r"/(?:site-packages|dist-packages|__pycache__|tests?|idlelib|tkinter|ensurepip|config-[^/]+|gconv|perl)/"
 )
 _ETC = re.compile(r"etc/(?:passwd|group|ld\.so\.conf|ld\.so\.conf\.d/[^/]+\.conf)")
 
@@ -55,6 +55,10 @@ class _Node:
     @property
     def is_folder(self) -> bool:
         return self.number is None and self.target is None
+
+    def holds_something(self) -> bool:
+        """Tell whether there is a file or link from here down: the many empty folders of a base cost time to make."""
+        return not self.is_folder or any(child.holds_something() for child in self.children.values())
 
 
 class Tree:
@@ -184,6 +188,8 @@ class Tree:
         for name, child in sorted(node.children.items()):
             place = folder / name
             if child.is_folder:
+                if not child.holds_something():
+                    continue
                 self._settle(child, place, [*parts, name], settled)
             elif child.target is not None:
                 found, aim = self.locate("/".join([*parts, name]))

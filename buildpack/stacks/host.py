@@ -204,6 +204,8 @@ def _gather(
     warnings = []
     if python.lacking:
         warnings.append(errors.host_python_lacks(str(python.executable), python.lacking))
+    if "etc/localtime" not in lower.entries:
+        warnings.append(errors.host_lacks_zones())
     if own.missing or base.missing:
         warnings.append(errors.host_library_missing({**base.missing, **own.missing}))
     stack = _stack(layers, facts=facts, platform=platform, env=env, warnings=warnings)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -92,43 +94,55 @@ def _without(folders: tuple[str, ...], body: bytes) -> bytes:
 
 
 class ByteCode:
-    """The compiling of the standard library by its own interpreter, in a process beside this one."""
+    """The compiling of the standard library by its own interpreter, in processes beside this one.
+
+    Always two, each with every other source, so that nothing depends on how many processors there are.
+    """
 
     def __init__(
         self, python: HostPython, sources: Mapping[str, Path | bytes], folder: Path, environ: Mapping[str, str]
-    ):
-        import subprocess
-
-        self._pack = folder / "pack"
+    ) -> None:
         listed = []
         for number, (path, source) in enumerate(sorted(sources.items())):
             place = source if isinstance(source, Path) else folder / f"{number}.py"
             if isinstance(source, bytes):
                 place.write_bytes(source)
             listed.append((f"/{path}", str(place)))
-        worker = Path(__file__).with_name("worker.py")
-        # Not -I, which would ignore the hash seed: on 3.10 it decides in which order constant sets are written.
-        self._process = subprocess.Popen(
-            [python.executable, "-s", "-S", "-B", worker],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={"PYTHONHASHSEED": "0", **library_path(environ)},
-            cwd="/",
-        )
-        self._task = json.dumps({"pack": str(self._pack), "sources": listed}).encode()
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(self._task)
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass
+        self._halves = [
+            (folder / f"pack{half}", _start(python, folder / f"pack{half}", listed[half::2], environ))
+            for half in range(2)
+        ]
 
     def entries(self) -> list[Entry]:
         """Wait for the byte code; none, where the interpreter failed, since an image runs without it as well."""
-        answer, _ = self._process.communicate()
-        if self._process.returncode != 0:
-            return []
-        return [
-            file(path.lstrip("/"), FileSlice(path=self._pack, offset=offset, size=size))
-            for path, offset, size in json.loads(answer)
-        ]
+        made: list[Entry] = []
+        failed = False
+        for pack, process in self._halves:
+            answer, _ = process.communicate()
+            failed = failed or process.returncode != 0
+            made += [
+                file(path.lstrip("/"), FileSlice(path=pack, offset=offset, size=size))
+                for path, offset, size in ([] if failed else json.loads(answer))
+            ]
+        return [] if failed else made
+
+
+def _start(
+    python: HostPython, pack: Path, listed: list[tuple[str, str]], environ: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    # Not -I, which would ignore the hash seed: on 3.10 it decides in which order constant sets are written.
+    process = subprocess.Popen(
+        [python.executable, "-s", "-S", "-B", Path(__file__).with_name("worker.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={"PYTHONHASHSEED": "0", **library_path(environ)},
+        cwd="/",
+    )
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(json.dumps({"pack": str(pack), "sources": listed}).encode())
+        process.stdin.close()
+    # What was written is all; `communicate` shall not close it again.
+    process.stdin = None
+    return process

@@ -84,8 +84,10 @@ def gather_system(harvest: Harvest, *, loader: str, certificates: Path, cafile: 
     for locale in _LOCALES:
         if Path(locale).is_dir():
             harvest.take_tree(Path(locale), merged(locale))
+    harvest.witnesses.add(str(_ZONES))
     if _ZONES.is_dir():
         harvest.take_tree(_ZONES, merged(str(_ZONES)), skip=_NO_ZONES)
+        harvest.put([symlink("etc/localtime", "../usr/share/zoneinfo/Etc/UTC")])
     if release := _first(("/usr/lib/os-release", "/etc/os-release")):
         harvest.take_file("usr/lib/os-release", Path(os.path.realpath(release)))
         harvest.put([symlink("etc/os-release", "../usr/lib/os-release")])
@@ -120,7 +122,6 @@ def _gather_skeleton(harvest: Harvest) -> None:
         "timezone": "Etc/UTC\n",
     }
     harvest.put(file(f"etc/{name}", text.encode()) for name, text in texts.items())
-    harvest.put([symlink("etc/localtime", "../usr/share/zoneinfo/Etc/UTC")])
 
 
 def _first(paths: Iterable[str]) -> str | None:

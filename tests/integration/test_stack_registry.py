@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from buildpack.errors import AppError, StackError
+from buildpack.oci.archive import write_oci_dir
+from buildpack.oci.image import assemble
 from buildpack.oci.store import Store
 from buildpack.stacks.interpret import start_interpreter
 from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack, fetch_layers, resolve_stack
@@ -215,3 +217,21 @@ def test_another_python_than_the_apps_is_refused(stand_in: Path, store: Store) -
     )
     [warning] = resolve(f"oci:{stand_in}", store, python="3.11.99").warnings
     assert warning.startswith(f"the app asks for Python 3.11.99, the stack has {version}.")
+
+
+def test_an_interpreter_with_a_library_of_its_own(store: Store, tmp_path: Path) -> None:
+    """This machine's stack as somebody's base: libpython in a library folder, many gzip members in a layer."""
+    host = resolve_stack("host", python=None, store=store, environ=os.environ)
+    image = assemble(
+        host.layers, platform=host.platform, created="1980-01-01T00:00:00Z", config=host.config, annotations={}
+    )
+    write_oci_dir(image, store.open, tmp_path / "layout", ["docker.io/library/base:1"])
+    empty = Store(tmp_path / "empty")
+    stack = resolve(f"oci:{tmp_path}/layout", empty, python=None)
+    assert stack.python == host.python
+    assert stack.libc == host.libc
+    assert host.sonames <= stack.sonames
+    assert (stack.passwd, stack.group) == (host.passwd, host.group)
+    found = start_interpreter(stack, empty, {}, own="")
+    assert isinstance(found, Interpreter)
+    assert found.own
