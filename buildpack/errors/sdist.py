@@ -52,17 +52,17 @@ def build_failed(
     name: str,
     version: str | None,
     what: str,
-    output: str,
+    lines: Sequence[str],
     *,
     missing: Sequence[str] = (),
     instead: str | None = None,
 ) -> DependencyError:
-    """The package's own build failed; `output` is free of credentials, `instead` is another package or version."""
+    """The package's own build failed; `lines` are of its output, `instead` is another package or version."""
     why = f"It has no wheel for the stack, so it was built from {what}, and that failed."
     if missing:
         why += f" Missing: {'; '.join(missing)}."
-    if tail := _tail(output):
-        why += f" The last lines:\n{tail}"
+    if lines:
+        why += " From its output:\n" + "\n".join(f"  {line}" for line in lines)
     hints = []
     if instead:
         hints.append(f"ask for {instead} in Pipfile, which has a wheel, and run `deploy lock`")

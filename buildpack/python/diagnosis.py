@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["ALTERNATIVES", "missing_parts"]
+__all__ = ["ALTERNATIVES", "missing_parts", "telling_lines"]
 
 ALTERNATIVES = {"psycopg2": "psycopg2-binary"}
 """Packages that exist a second time, with wheels, under another name (canonical)."""
@@ -53,27 +53,36 @@ _PATTERNS = [
     (re.compile(rf"fatal error: {_NAME}(?:: No such file| file not found)"), "header"),
     (re.compile(rf"(?:unable to execute|error: command) {_NAME}:? (?:failed: )?No such file or directory"), "tool"),
     (re.compile(rf"\[Errno 2\] No such file or directory: {_NAME}"), "tool"),
+    (re.compile(r"can't find (?P<name>Rust) compiler"), "rust"),
+    (re.compile(r"(?P<name>rustc|[Cc]argo)\b.*(?:not found|is not installed|not on PATH)"), "rust"),
     (re.compile(r"(?P<name>[\w.+-]+): (?:command )?not found"), "tool"),
     (re.compile(r"(?P<name>\w+) executable (?:was )?not found"), "tool"),
-    (
-        re.compile(r"can't find (?P<name>Rust) compiler|(?:rustc|cargo)\b.*(?:not found|is not installed|not on PATH)"),
-        "rust",
-    ),
     (re.compile(rf"cannot find -l{_NAME}"), "library"),
     (re.compile(rf"ModuleNotFoundError: No module named {_NAME}"), "module"),
-    (re.compile(rf"(?:No package|Package) {_NAME},? (?:required by [^,]+, )?(?:was )?not found"), "library"),
+    (re.compile(rf"No package {_NAME} found"), "library"),
+    (re.compile(rf"Package {_NAME},? (?:required by [^,]+, )?(?:was )?not found"), "library"),
 ]
 
 
 def missing_parts(output: str) -> list[str]:
     """Name what a build's output says is missing, in the order of the output, each once."""
-    found = []
-    for line in output.splitlines():
-        for pattern, kind in _PATTERNS:
-            if match := pattern.search(line):
-                found.append(_describe(kind, match["name"] or ""))
-                break
-    return list(dict.fromkeys(filter(None, found)))
+    return list(dict.fromkeys(filter(None, map(_missing, output.splitlines()))))
+
+
+def telling_lines(output: str, limit: int = 15) -> list[str]:
+    """Return a build's last lines, at most so many, with the first that says what is missing among them."""
+    lines = [line.rstrip() for line in output.splitlines() if line.strip()]
+    first = next((number for number, line in enumerate(lines) if _missing(line)), len(lines))
+    if len(lines) <= limit or first >= len(lines) - limit:
+        return lines[-limit:]
+    return [*lines[first : first + 3], "...", *lines[4 - limit :]]
+
+
+def _missing(line: str) -> str | None:
+    for pattern, kind in _PATTERNS:
+        if match := pattern.search(line):
+            return _describe(kind, match["name"])
+    return None
 
 
 def _describe(kind: str, name: str) -> str | None:

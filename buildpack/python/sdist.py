@@ -18,7 +18,7 @@ from buildpack.errors import sdist as errors
 from buildpack.python.candidates import best_wheel, is_sdist, parse_wheel_name
 from buildpack.python.checkout import fetch_commit
 from buildpack.python.credentials import redact, split_login
-from buildpack.python.diagnosis import ALTERNATIVES, missing_parts
+from buildpack.python.diagnosis import ALTERNATIVES, missing_parts, telling_lines
 from buildpack.python.fetch import WheelFile, fetch_file, probe_file, stored_path
 from buildpack.python.http import Client, DeniedError, NotFoundError
 from buildpack.python.index import Recall, Remember, Sdist, forget_nothing, keep_nothing
@@ -233,5 +233,5 @@ def _explain(package: LockedPackage, what: str, failure: BuildFailedError, bench
         return errors.no_environment(package.name, package.version, " ".join(bench.argv), output)
     instead = ALTERNATIVES.get(package.name) or nearest_wheel(package, bench.client, bench.target)
     return errors.build_failed(
-        package.name, package.version, what, output, missing=missing_parts(output), instead=instead
+        package.name, package.version, what, telling_lines(output), missing=missing_parts(output), instead=instead
     )

@@ -1,0 +1,430 @@
+"""Packages without wheels: built from archives, commits and folders by a real interpreter, git and compiler."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildpack.app.lockfile import LockedPackage, Source
+from buildpack.errors import BuildpackError
+from buildpack.python.fetch import WheelFile, stored_path
+from buildpack.python.http import Client
+from buildpack.python.index import resolve_wheels
+from buildpack.python.isolation import inspect
+from buildpack.python.sdist import Workbench, build_wheel
+from buildpack.python.target import Target, target_for
+from tests.support.index import Index, make_wheel, serving, sha256
+
+PYTHON = (sys.executable,)
+HERE = target_for(version=platform.python_version(), machine=platform.machine(), libc=inspect(PYTHON).libc)
+
+PYPROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+BACKEND = '''
+import os, time, zipfile
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    """A build backend in one function: packs one module, and says what it was given."""
+{before}
+    filename = "{name}-1.0-{tag}.whl"
+    moment = time.gmtime(int(os.environ["SOURCE_DATE_EPOCH"]))[:6]
+    info = "{name}-1.0.dist-info"
+    files = {{
+        "{name}.py": open("{name}.py").read(),
+        "environment.txt": "\\n".join(sorted(os.environ)),
+        info + "/METADATA": "Metadata-Version: 2.1\\nName: {name}\\nVersion: 1.0\\n",
+        info + "/WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: {tag}\\n",
+        info + "/RECORD": "",
+    }}
+    with zipfile.ZipFile(os.path.join(folder, filename), "w") as wheel:
+        for path, content in files.items():
+            wheel.writestr(zipfile.ZipInfo(path, moment), content)
+    return filename
+'''
+
+
+def files_of(name: str, *, before: str = "", tag: str = "py3-none-any", requires: str = "[]") -> dict[str, str]:
+    indented = "".join(f"    {line}\n" for line in before.splitlines())
+    return {
+        "pyproject.toml": PYPROJECT.replace("[]", requires, 1),
+        "backend.py": BACKEND.format(name=name, tag=tag, before=indented),
+        f"{name}.py": "ANSWER = 42\n",
+    }
+
+
+def sdist_of(name: str, **options: str) -> tuple[str, bytes]:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for path, content in files_of(name, **options).items():
+            member = tarfile.TarInfo(f"{name}-1.0/{path}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content.encode()))
+    return f"{name}-1.0.tar.gz", out.getvalue()
+
+
+@pytest.fixture
+def index() -> Iterator[Index]:
+    with serving() as served:
+        yield served
+
+
+class Memory(dict[tuple[str, str], str]):
+    def recall(self, kind: str, key: str) -> Any:
+        return json.loads(self.get((kind, key), "null"))
+
+    def remember(self, kind: str, key: str, value: Any) -> None:
+        self[kind, key] = json.dumps(value)
+
+
+def make(
+    package: LockedPackage,
+    folder: Path,
+    *,
+    index: Index | None = None,
+    target: Target = HERE,
+    memory: Memory | None = None,
+    environ: dict[str, str] | None = None,
+    source: str = "",
+    argv: tuple[str, ...] = PYTHON,
+) -> WheelFile:
+    memory = memory if memory is not None else Memory()
+    sources = [Source(name="main", url=source or (index.url if index else "http://127.0.0.1:1/simple"))]
+    environ = {"PATH": os.environ["PATH"], **(environ or {})}
+    with Client(sources, environ, sleep=lambda _: None) as client:
+        bench = Workbench(
+            target=target,
+            argv=argv,
+            client=client,
+            folder=folder / "wheels",
+            app=folder,
+            environ=environ,
+            recall=memory.recall,
+            remember=memory.remember,
+        )
+        (wheel,) = resolve_wheels(
+            [package],
+            target,
+            client=client,
+            folder=folder / "wheels",
+            recall=memory.recall,
+            remember=memory.remember,
+            build=partial(build_wheel, bench=bench),
+        )
+    return wheel
+
+
+def failing(*args: Any, **options: Any) -> BuildpackError:
+    with pytest.raises(BuildpackError) as error:
+        make(*args, **options)
+    assert error.value.exit_code == 20
+    return error.value
+
+
+def locked_sdist(index: Index, name: str, **options: str) -> LockedPackage:
+    filename, content = sdist_of(name, **options)
+    index.add(name, filename, content)
+    return LockedPackage(name=name, version="1.0", hashes=(f"sha256:{sha256(content)}",), line=5)
+
+
+def opened(wheel: WheelFile, folder: Path) -> zipfile.ZipFile:
+    path = stored_path(folder / "wheels", wheel)
+    assert path is not None
+    return zipfile.ZipFile(path)
+
+
+def test_an_sdist_becomes_a_wheel_once(index: Index, tmp_path: Path) -> None:
+    package, memory = locked_sdist(index, "pure"), Memory()
+
+    wheel = make(package, tmp_path, index=index, memory=memory)
+    asked = len(index.asked)
+    again = make(package, tmp_path, index=index, memory=memory)
+
+    assert wheel == again
+    assert (wheel.name, wheel.version, wheel.filename, wheel.url) == ("pure", "1.0", "pure-1.0-py3-none-any.whl", "")
+    assert len(index.asked) == asked
+    with opened(wheel, tmp_path) as archive:
+        assert archive.read("pure.py") == b"ANSWER = 42\n"
+    left = [path.name for path in (tmp_path / "wheels").iterdir()]
+    assert sorted(left) == sorted([wheel.sha256, package.hashes[0].removeprefix("sha256:")])
+
+
+def test_the_same_bits_in_another_folder_at_another_time(index: Index, tmp_path: Path) -> None:
+    package = locked_sdist(index, "pure")
+
+    wheels = {make(package, tmp_path / name, index=index).sha256 for name in ("one", "another")}
+
+    assert len(wheels) == 1
+
+
+def test_a_wheel_that_was_removed_is_built_again(index: Index, tmp_path: Path) -> None:
+    package, memory = locked_sdist(index, "pure"), Memory()
+    wheel = make(package, tmp_path, index=index, memory=memory)
+    (tmp_path / "wheels" / wheel.sha256 / wheel.filename).unlink()
+
+    assert make(package, tmp_path, index=index, memory=memory) == wheel
+
+
+def test_a_build_sees_no_secret(index: Index, tmp_path: Path) -> None:
+    environ = {"AWS_SECRET_ACCESS_KEY": "hunter2", "PIP_INDEX_URL": "x", "PYTHONPATH": "/x", "CFLAGS": "-O2"}
+
+    wheel = make(locked_sdist(index, "pure"), tmp_path, index=index, environ=environ)
+
+    with opened(wheel, tmp_path) as archive:
+        names = archive.read("environment.txt").decode().split()
+    assert not {"AWS_SECRET_ACCESS_KEY", "PIP_INDEX_URL", "PYTHONPATH"} & set(names)
+    assert {"CFLAGS", "SOURCE_DATE_EPOCH", "PYTHONHASHSEED", "HOME"} <= set(names)
+
+
+def test_what_the_build_requires_comes_from_the_locks_index(index: Index, tmp_path: Path) -> None:
+    index.login = "robot:hunter2"
+    index.add("tool", *make_wheel("tool", "3.0"))
+    package = locked_sdist(index, "pure", requires='["tool>=2"]', before="import tool\nassert tool.X == 1")
+
+    wheel = make(package, tmp_path, source=index.url.replace("http://", "http://robot:hunter2@"))
+
+    with opened(wheel, tmp_path) as archive:
+        assert "PIP_INDEX_URL" not in archive.read("environment.txt").decode().split()
+    assert "/simple/tool/" in index.paths()
+
+
+def test_a_missing_header_is_named_and_so_is_the_version_that_has_a_wheel(index: Index, tmp_path: Path) -> None:
+    compile_it = (
+        "import subprocess\nopen('x.c', 'w').write('#include <libpq-fe.h>\\n')\n"
+        "subprocess.run(['cc', '-nostdinc', '-I.', '-c', 'x.c'], check=True)"
+    )
+    package = locked_sdist(index, "driver", before=compile_it)
+    for version in ("0.9", "1.1", "2.0"):
+        index.add("driver", *make_wheel("driver", version))
+
+    message = str(failing(package, tmp_path, index=index))
+
+    first, rest = message.split("From its output:\n")
+    assert first == (
+        "driver 1.0 could not be built\n\n"
+        "It has no wheel for the stack, so it was built from driver-1.0.tar.gz, and that failed. "
+        "Missing: the header libpq-fe.h, of PostgreSQL's client library (libpq-dev). "
+    )
+    assert "fatal error: libpq-fe.h" in rest
+    assert rest.endswith(
+        "\n\nhint: ask for driver 1.1 in Pipfile, which has a wheel, and run `deploy lock`; or install what is missing "
+        "on this machine, and on the stack what the package needs to run."
+    )
+    assert not list((tmp_path / "wheels").glob(".build-*"))
+
+
+def test_psycopg2_has_a_twin_with_wheels(index: Index, tmp_path: Path) -> None:
+    package = locked_sdist(index, "psycopg2", before="raise SystemExit('Error: pg_config executable not found.')")
+
+    message = str(failing(package, tmp_path, index=index))
+
+    assert "Missing: pg_config, of libpq-dev." in message
+    assert "hint: ask for psycopg2-binary in Pipfile, which has a wheel, and run `deploy lock`; or " in message
+
+
+def test_the_output_of_a_failed_build_holds_no_credential(index: Index, tmp_path: Path) -> None:
+    index.login = "robot:hunter2"
+    package = locked_sdist(index, "pure", before="raise SystemExit('http://robot:hunter2@host/ and hunter2')")
+
+    message = str(failing(package, tmp_path, source=index.url.replace("http://", "http://robot:hunter2@")))
+
+    assert message == (
+        "pure 1.0 could not be built\n\n"
+        "It has no wheel for the stack, so it was built from pure-1.0.tar.gz, and that failed. From its output:\n"
+        "  http://[redacted]@host/ and [redacted]\n\n"
+        "hint: lock a version that has a wheel, or ask the package's authors with these lines."
+    )
+
+
+def test_another_platform_is_refused_before_anything_is_fetched(index: Index, tmp_path: Path) -> None:
+    elsewhere = target_for(version=HERE.version, machine="s390x", libc=HERE.libc)
+    package = locked_sdist(index, "pure")
+
+    message = str(failing(package, tmp_path, index=index, target=elsewhere))
+
+    assert message == (
+        "pure 1.0 cannot be built for the stack\n\n"
+        f"It has no wheel, so it would be built here, for {HERE}; the stack is {elsewhere}.\n\n"
+        "hint: lock a version that has a wheel for the stack, or build on a machine like it."
+    )
+    assert not [path for path in index.paths() if "files" in path]
+
+
+def test_what_is_compiled_here_needs_this_machines_libc(index: Index, tmp_path: Path) -> None:
+    older = target_for(version=HERE.version, machine=HERE.machine, libc=("glibc", 2, 17))
+    major, minor = sys.version_info[:2]
+    compiled = locked_sdist(index, "fast", tag=f"cp{major}{minor}-cp{major}{minor}-linux_{HERE.machine}")
+    pure = locked_sdist(index, "pure")
+
+    message = str(failing(compiled, tmp_path, index=index, target=older))
+
+    assert message == (
+        "fast 1.0 cannot be built for the stack\n\n"
+        f"It has no wheel, and what is compiled here, with glibc {HERE.libc[1]}.{HERE.libc[2]}, "
+        "does not run on the stack's glibc 2.17.\n\n"
+        "hint: lock a version that has a wheel, choose a newer stack, or build on an older machine."
+    )
+    assert make(pure, tmp_path, index=index, target=older).filename == "pure-1.0-py3-none-any.whl"
+
+
+def test_a_build_that_makes_something_else(index: Index, tmp_path: Path) -> None:
+    _, content = sdist_of("other")
+    index.add("pure", "pure-1.0.tar.gz", content)
+    package = LockedPackage(name="pure", version="1.0", hashes=(f"sha256:{sha256(content)}",), line=5)
+
+    assert str(failing(package, tmp_path, index=index)) == (
+        "pure 1.0 became another wheel than expected\n\n"
+        f"The result is other-1.0-py3-none-any.whl, which cannot be installed as pure on {HERE}.\n\n"
+        "hint: check the entry in Pipfile, and lock a version that has a wheel."
+    )
+
+
+def test_an_interpreter_without_venv(index: Index, tmp_path: Path) -> None:
+    script = tmp_path / "python"
+    script.write_text(
+        f'#!/bin/sh\ncase "$*" in *venv*) echo No module named venv; exit 1;; esac\nexec {sys.executable} "$@"\n'
+    )
+    script.chmod(0o755)
+
+    assert str(failing(locked_sdist(index, "pure"), tmp_path, index=index, argv=(str(script),))) == (
+        "pure 1.0 could not be built\n\n"
+        f"It has no wheel, and {script} makes no virtual environment to build it in:\n"
+        "  No module named venv\n\n"
+        "hint: install the interpreter's venv module (on Debian, python3-venv), or lock a version that has a wheel."
+    )
+
+
+# Commits, folders and files
+
+
+def repository(folder: Path, name: str, under: str = "") -> tuple[str, str]:
+    """Make a git repository; return its URL and the hash of a commit that is not the newest."""
+    for path, content in files_of(name).items():
+        (folder / under / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / under / path).write_text(content)
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(folder), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "one")
+    commit = git("rev-parse", "HEAD")
+    (folder / under / f"{name}.py").write_text("ANSWER = 43\n")
+    git("commit", "-q", "-a", "-m", "two")
+    return folder.as_uri(), commit
+
+
+@pytest.mark.parametrize("under", ["", "python/lib"])
+def test_a_commit_is_built_and_remembered(tmp_path: Path, under: str) -> None:
+    url, commit = repository(tmp_path / "upstream", "lib", under)
+    package = LockedPackage(name="lib", git=url, ref=commit, subdirectory=under or None, line=5)
+    memory = Memory()
+
+    wheel = make(package, tmp_path, memory=memory)
+
+    with opened(wheel, tmp_path) as archive:
+        assert archive.read("lib.py") == b"ANSWER = 42\n"
+    (tmp_path / "upstream").rename(tmp_path / "gone")
+    assert make(package, tmp_path, memory=memory) == wheel
+
+
+def test_a_commit_that_is_not_there(tmp_path: Path) -> None:
+    url, _ = repository(tmp_path / "upstream", "lib")
+    package = LockedPackage(name="lib", git=url, ref="0" * 40, line=5)
+
+    message = str(failing(package, tmp_path))
+
+    assert message.startswith(f"the locked commit of lib cannot be fetched\n\n{url} was asked for {'0' * 40}:\n  ")
+    assert message.endswith(
+        "\n\nhint: check the address, the commit and your access to it; private repositories take ${USER}:${TOKEN}@ "
+        "in the URL, or git's own credential helpers."
+    )
+
+
+def test_a_private_repository_and_no_trace_of_its_token(index: Index, tmp_path: Path) -> None:
+    index.login = "robot:hunter2"
+    url = index.url.replace("http://", "http://robot:${TOKEN}@") + "lib.git"
+    package = LockedPackage(name="lib", git=url, ref="0" * 40, line=5)
+
+    message = str(failing(package, tmp_path, environ={"TOKEN": "hunter2"}))
+
+    # The server is no git server, but it was asked, with the token.
+    assert {each.authorization for each in index.asked} == {"Basic cm9ib3Q6aHVudGVyMg=="}
+    assert "hunter2" not in message
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
+
+
+def test_git_is_not_installed(tmp_path: Path) -> None:
+    package = LockedPackage(name="lib", git="https://example.invalid/lib.git", ref="0" * 40, line=5)
+
+    assert str(failing(package, tmp_path, environ={"PATH": str(tmp_path)})) == (
+        "lib cannot be fetched\n\n"
+        "Pipfile.lock takes it from a git repository, and git is not installed here.\n\n"
+        "hint: install git, or lock a release from an index."
+    )
+
+
+def test_a_local_folder_is_built_anew_when_it_changed(tmp_path: Path) -> None:
+    for path, content in files_of("lib").items():
+        (tmp_path / "libs/lib").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "libs/lib" / path).write_text(content)
+    package, memory = LockedPackage(name="lib", path="./libs/lib", editable=True, line=5), Memory()
+
+    first = make(package, tmp_path, memory=memory)
+    same = make(package, tmp_path, memory=memory)
+    (tmp_path / "libs/lib/lib.py").write_text("ANSWER = 44\n")
+    changed = make(package, tmp_path, memory=memory)
+
+    assert first == same != changed
+    with opened(changed, tmp_path) as archive:
+        assert archive.read("lib.py") == b"ANSWER = 44\n"
+
+
+def test_local_archives_and_wheels(tmp_path: Path) -> None:
+    for filename, content in (sdist_of("lib"), make_wheel("ready", "2.0")):
+        (tmp_path / filename).write_bytes(content)
+
+    built = make(LockedPackage(name="lib", path="lib-1.0.tar.gz", line=5), tmp_path)
+    taken = make(LockedPackage(name="ready", path="ready-2.0-py3-none-any.whl", line=5), tmp_path)
+
+    assert (built.filename, taken.filename) == ("lib-1.0-py3-none-any.whl", "ready-2.0-py3-none-any.whl")
+    assert taken.version == "2.0"
+
+
+def test_a_path_that_leads_nowhere(tmp_path: Path) -> None:
+    package = LockedPackage(name="lib", path="./libs/lib", line=5, pipfile_line=8)
+
+    assert str(failing(package, tmp_path)) == (
+        "the sources of lib are not there\n\n"
+        "Pipfile:8 names the path './libs/lib', relative to the app's folder, and nothing is there.\n\n"
+        "hint: put the sources there, or mend the path in Pipfile and run `deploy lock`."
+    )
+
+
+def test_files_by_address(index: Index, tmp_path: Path) -> None:
+    def at(name: str, filename: str, content: bytes, locked: bytes) -> LockedPackage:
+        index.add(name, filename, content)
+        address = index.url.replace("/simple/", f"/files/{filename}")
+        return LockedPackage(name=name, file=address, hashes=(f"sha256:{sha256(locked)}",), line=5)
+
+    wheel, sdist = make_wheel("ready", "2.0"), sdist_of("lib")
+
+    taken = make(at("ready", *wheel, wheel[1]), tmp_path, index=index)
+    built = make(at("lib", *sdist, sdist[1]), tmp_path, index=index)
+    error = failing(at("evil", "evil-1-py3-none-any.whl", b"evil", b"good"), tmp_path, index=index)
+
+    assert (taken.version, taken.sha256) == ("2.0", sha256(wheel[1]))
+    assert built.filename == "lib-1.0-py3-none-any.whl"
+    assert str(error).startswith("evil-1-py3-none-any.whl is not the file that was locked\n\n")
