@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -304,6 +307,29 @@ def test_a_file_of_certificates_that_is_none(index: Index, tmp_path: Path) -> No
         f"SSL_CERT_FILE is {path!r}, which is missing or holds no PEM certificates.\n\n"
         "hint: correct SSL_CERT_FILE, or unset it to use the usual authorities."
     )
+
+
+# Connections
+
+
+def test_a_name_is_looked_up_once_and_its_next_address_tried(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    index.pages["/simple/x/"] = ("text/plain", b"x")
+    real = socket.getaddrinfo
+    asked: list[str] = []
+
+    def resolver(host: str, port: int, *rest: Any) -> Any:
+        if host != "index.test":
+            return real(host, port, *rest)
+        asked.append(host)
+        return [*real("127.0.0.2", port, *rest), *real("127.0.0.1", port, *rest)]
+
+    # The server listens on 127.0.0.1 alone, so the name's first address refuses.
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    url = index.url.replace("127.0.0.1", "index.test") + "x/"
+    with client_of(index) as client, ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda _: text(client, url), range(32))) == [b"x"] * 32
+
+    assert asked == ["index.test"]
 
 
 # Downloads
