@@ -70,6 +70,7 @@ def detect_app(tree: SourceTree, *, name: str, commands: Sequence[str] = ()) -> 
     """
     looked, broken = [], []
     modules: list[_Module] = []
+    paths = frozenset(file.path for file in tree.files)
     for module, path, search in _places(tree):
         text = _read(tree, path)
         if text is None:
@@ -82,7 +83,7 @@ def detect_app(tree: SourceTree, *, name: str, commands: Sequence[str] = ()) -> 
             continue
         if bindings:
             modules.append(_Module(name=module, path=path, search=search, bindings=bindings))
-    found, choices = _choose(modules, preferred=_package_name(name), commands=commands)
+    found, choices = _choose(modules, paths, preferred=_package_name(name), commands=commands)
     return Detection(found=found, choices=choices, looked=tuple(looked), broken=tuple(broken))
 
 
@@ -118,9 +119,8 @@ def _package_name(folder: str) -> str:
 
 
 def _choose(
-    modules: Sequence[_Module], *, preferred: str, commands: Sequence[str]
+    modules: Sequence[_Module], paths: frozenset[str], *, preferred: str, commands: Sequence[str]
 ) -> tuple[AppObject | None, tuple[AppObject, ...]]:
-    paths = {module.path for module in modules}
     ranks: dict[tuple[int, int, int], list[AppObject]] = {}
     for module in modules:
         nested = "." in module.name
@@ -144,8 +144,11 @@ def _names(command: str, target: str) -> bool:
     return any(word.strip("'\"").removesuffix("()") == plain for word in command.split())
 
 
-def _counts(module: _Module, name: str, modules: Sequence[_Module], paths: set[str]) -> bool:
-    """Say whether `name` is bound to what may be an app: not to a module, nor to what needs arguments."""
+def _counts(module: _Module, name: str, modules: Sequence[_Module], paths: frozenset[str], *, depth: int = 8) -> bool:
+    """Say whether `name` is bound to what may be an app: not to a module, nor to what needs arguments.
+
+    `depth` bounds how many imports are followed, since they may go round in circles.
+    """
     binding = module.bindings.get(name)
     if binding is None or binding.kind == "other":
         return False
@@ -154,8 +157,8 @@ def _counts(module: _Module, name: str, modules: Sequence[_Module], paths: set[s
     # `from . import app` binds the module app.py, unless the package binds such a name itself.
     origin, _, attribute = binding.origin.rpartition(":")
     package = next((one for one in modules if one.name == origin), None)
-    if package is not None and package is not module and attribute in package.bindings:
-        return True
+    if depth and package is not None and package is not module and attribute in package.bindings:
+        return _counts(package, attribute, modules, paths, depth=depth - 1)
     base = f"{module.search}/" if module.search else ""
     inside = f"{base}{origin.replace('.', '/')}/{attribute}" if origin else f"{base}{attribute}"
     return f"{inside}.py" not in paths and f"{inside}/__init__.py" not in paths

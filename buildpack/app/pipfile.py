@@ -97,9 +97,10 @@ def parse_pipfile(text: str) -> Pipfile:
             bad.append(f"{NAME}: `{section}` is not a table")
             continue
         bad.extend(
-            f"{NAME}:{lines.get((section, key), 0)}: {errors.show(key)} is neither a version nor a table"
+            f"{NAME}:{lines[section, key]}: {shown}" if (section, key) in lines else f"{NAME}: {shown}"
             for key, value in table.items()
             if section != "requires" and not isinstance(value, str | dict)
+            for shown in [f"{errors.show(key)} is neither a version nor a table"]
         )
     if bad:
         raise errors.bad_pipfile(bad)

@@ -287,7 +287,9 @@ class TestLinks:
 
 
 class TestStrangeFiles:
-    def test_pipes_and_sockets_are_left_out_with_a_warning(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_pipes_and_sockets_are_left_out_with_a_warning(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         make(tmp_path, "a")
         os.mkfifo(tmp_path / "pi\npe")
         monkeypatch.chdir(tmp_path)  # a socket's path is short

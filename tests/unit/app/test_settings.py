@@ -1,0 +1,135 @@
+"""Settings: who is asked first, and what a value can be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from buildpack.app.settings import Setting, Settings, name_of_folder, read_settings
+from buildpack.errors import AppError, BuildpackError
+
+
+def read(folder: Path, toml: str = "", flags: dict[str, str | None] | None = None, **environ: str) -> Settings:
+    folder.mkdir(exist_ok=True)
+    (folder / "deploy.toml").write_text(toml)
+    return read_settings(folder, environ=environ, flags=flags or {})
+
+
+def failure(folder: Path, toml: str = "", **environ: str) -> str:
+    with pytest.raises(BuildpackError) as caught:
+        read(folder, toml, **environ)
+    return str(caught.value)
+
+
+def test_flag_then_environment_then_file_then_default(tmp_path: Path) -> None:
+    toml = '# settings\nname = "from-file"\n\nstack = "host"\nplatform = "linux/arm64"\n'
+    found = read(tmp_path / "blasto", toml, {"stack": "python:3.12", "name": None}, DEPLOY_PLATFORM="linux/amd64")
+    assert found == Settings(
+        name=Setting(value="from-file", origin="deploy.toml:2"),
+        stack=Setting(value="python:3.12", origin="--stack"),
+        platform=Setting(value="linux/amd64", origin="DEPLOY_PLATFORM"),
+    )
+    assert str(found.name) == "from-file"
+    assert read(tmp_path / "blasto", DEPLOY_STACK="") == Settings(
+        name=Setting(value="blasto", origin="the folder's name")
+    )
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("blasto", "blasto"),
+        ("My App", "my-app"),
+        ("a__b--c.d_e", "a__b--c.d_e"),
+        ("..x__", "x"),
+        ("a._b", "a-b"),
+        ("a___b", "a-b"),
+        ("a-_b", "a-b"),
+        ("Café", "caf"),
+        ("日本", None),
+        ("x" * 300, "x" * 128),
+    ],
+)
+def test_a_folder_gives_a_name(folder: str, name: str | None) -> None:
+    assert name_of_folder(folder) == name
+
+
+def test_the_current_folder_has_a_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "Blasto").mkdir()
+    monkeypatch.chdir(tmp_path / "Blasto")
+    assert read_settings(Path(), environ={}, flags={}).name.value == "blasto"
+
+
+def test_a_folder_without_any_letter(tmp_path: Path) -> None:
+    assert failure(tmp_path / "日本") == (
+        "the folder's name '日本' gives no name for the image\n\n"
+        "An image's name holds lower-case letters, digits, `.`, `_` and `-`, and the folder's has none of them.\n\n"
+        'hint: write `name = "..."` into deploy.toml, or rename the folder.'
+    )
+    assert read(tmp_path / "日本", 'name = "team/nihon"').name.value == "team/nihon"
+
+
+@pytest.mark.parametrize(
+    ("toml", "told"),
+    [
+        (
+            '\nstak = "host"\n',
+            "deploy.toml has an unknown key `stak`\n\n"
+            "deploy.toml:2: the keys are `name`, `platform`, `stack`.\n\nhint: did you mean `stack`?",
+        ),
+        (
+            "[processes]\nweb = 1\n",
+            "deploy.toml has an unknown key `processes`\n\n"
+            "deploy.toml:1: the keys are `name`, `platform`, `stack`.\n\nhint: remove the line.",
+        ),
+        (
+            "stack = 3.12\n",
+            "`stack` cannot be 3.12\n\ndeploy.toml:1 says so. It must be a string. A stack is `host`, an image such as "
+            "`python:3.13-slim`, `oci:FOLDER` or `archive:FILE`.\n\nhint: mend `stack` there.",
+        ),
+        (
+            "name = true\n",
+            "`name` cannot be true\n\ndeploy.toml:1 says so. It must be a string. An image's name holds lower-case "
+            "letters, digits, and single `.`, `_`, `-` or `/` between them.\n\nhint: mend `name` there.",
+        ),
+        (
+            'name = "My App"\n',
+            "`name` cannot be 'My App'\n\ndeploy.toml:1 says so. An image's name holds lower-case "
+            'letters, digits, and single `.`, `_`, `-` or `/` between them.\n\nhint: write `name = "my-app"`.',
+        ),
+        (
+            'platform = "windows/amd64"\n',
+            "`platform` cannot be 'windows/amd64'\n\ndeploy.toml:1 says so. "
+            "A platform is `linux/amd64`, `linux/arm64` or the like.\n\nhint: mend `platform` there.",
+        ),
+        (
+            "name = blasto\n",
+            "deploy.toml is not valid TOML\n\ndeploy.toml:1:8: invalid value\n    name = blasto\n           ^\n\n"
+            "hint: mend deploy.toml; the format is described at https://toml.io.",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path: Path, toml: str, told: str) -> None:
+    assert failure(tmp_path / "blasto", toml) == told
+
+
+def test_a_variable_that_cannot_be_is_named(tmp_path: Path) -> None:
+    assert failure(tmp_path / "blasto", DEPLOY_STACK="py thon").startswith(
+        "`stack` cannot be 'py thon'\n\nDEPLOY_STACK says so."
+    )
+
+
+def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
+    said = failure(tmp_path / "blasto", 'naem = 1\nstack = ""\n', DEPLOY_PLATFORM="amd64")
+    assert [line for line in said.splitlines() if "unknown" in line or "cannot be" in line] == [
+        "deploy.toml has an unknown key `naem`",
+        "`stack` cannot be ''",
+        "`platform` cannot be 'amd64'",
+    ]
+
+
+def test_settings_nested_beyond_reason_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(AppError) as caught:
+        read(tmp_path / "blasto", "name = " + "[" * 100_000)
+    assert str(caught.value).startswith("deploy.toml is not valid TOML\n\ndeploy.toml nests deeper than any real one\n")
