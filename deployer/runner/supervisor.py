@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from errno import EPIPE
 from types import FrameType
@@ -160,27 +160,28 @@ class Supervisor(Manager):
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         os.set_blocking(writer, False)
+        self._flow.listen(reader, lambda: self._on_wake_up(reader))
         adopt_orphans()
         with self._wake_lock:
             self._wake = writer
-        wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        # nohup asks for HUP to be ignored.
-        handled = [s for s in _HANDLED if s != signal.SIGHUP or signal.getsignal(s) is not signal.SIG_IGN]
-        handlers = {number: signal.signal(number, _leave_to_the_loop) for number in handled}
         try:
-            self._flow.listen(reader, lambda: self._on_wake_up(reader))
-            self._start()
-            self._turn_until_done()
+            with _signals_as_bytes(writer):
+                self._start()
+                self._turn_until_done()
         finally:
+            self._kill_the_rest()
             with self._wake_lock:
                 self._wake = None
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-            signal.set_wakeup_fd(wakeup)
             adopt_orphans(on=False)
             self._flow.close()
             os.close(reader)
             os.close(writer)
+
+    def _kill_the_rest(self) -> None:
+        """Leave nothing running where a callback raised; otherwise there is nothing left."""
+        for child in self._children:
+            if child.group_alive:
+                child.signal_group(signal.SIGKILL)
 
     def _turn_until_done(self) -> None:
         self._grant_wishes()
@@ -416,6 +417,21 @@ class Supervisor(Manager):
         with contextlib.suppress(OSError):
             os.write(2, f"error: standard output cannot be written to: {error}\n".encode())
         self._begin_stop(OUTPUT_LOST)
+
+
+@contextlib.contextmanager
+def _signals_as_bytes(fd: int) -> Iterator[None]:
+    """Have every signal that the loop handles written to `fd` as its number, and nothing else done."""
+    # nohup asks for HUP to be ignored.
+    handled = [s for s in _HANDLED if s != signal.SIGHUP or signal.getsignal(s) is not signal.SIG_IGN]
+    before = signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+    handlers = {number: signal.signal(number, _leave_to_the_loop) for number in handled}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
 
 
 def _leave_to_the_loop(_signum: int, _frame: FrameType | None) -> None:

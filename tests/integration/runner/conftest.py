@@ -178,6 +178,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "HOME": str(tmp_path),
+        "XDG_RUNTIME_DIR": str(tmp_path),
         "LANG": "C.UTF-8",
         "REQUEST_RECORD": str(tmp_path / "requests"),
     }

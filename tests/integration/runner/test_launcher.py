@@ -103,11 +103,8 @@ def test_an_occupied_port_is_told_before_anything_starts(launch):
 
 
 def test_each_process_has_a_runtime_folder_of_its_own(launch):
-    running = launch(
-        {"web": 'stat -c "%a %F" $XDG_RUNTIME_DIR; echo $XDG_RUNTIME_DIR'},
-        "web=2",
-        env={"DEPLOY_RESTART": "on-failure"},
-    )
+    show = 'stat -c "%a %F" $XDG_RUNTIME_DIR; echo $XDG_RUNTIME_DIR'
+    running = launch({"web": show}, "web=2", env={"DEPLOY_RESTART": "on-failure", "XDG_RUNTIME_DIR": ""})
     assert running.wait() == 0
     (kind_1, folder_1), (kind_2, folder_2) = running.said("web.1"), running.said("web.2")
     assert kind_1 == kind_2 == "700 directory"

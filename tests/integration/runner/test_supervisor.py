@@ -299,3 +299,25 @@ def test_a_standard_stream_that_is_closed(supervise, carried, start, closed):
     )
     assert running.wait() == 0
     assert running.said("web.1") == ["hello", "problem"]
+
+
+def test_a_callback_that_raises_leaves_nothing_running(carried, start):
+    program = (
+        f"import sys, os; sys.path.insert(0, {str(carried)!r})\n"
+        "from deployer.runner.formation import Process\nfrom deployer.runner.supervisor import Supervisor\n"
+        "sleeper = Process(name='web.1', command='sleep 100', env=dict(os.environ))\n"
+        "Supervisor([sleeper], out=sys.stdout.buffer, on_event=lambda event: 1 / 0).run()\n"
+    )
+    running = start([sys.executable, "-c", program])
+    assert running.wait() == 1
+    assert running.text.endswith(b"ZeroDivisionError: division by zero\n")
+    running.leaves_nothing()
+
+
+def test_nohup_is_honoured(supervise):
+    running = supervise({"web": "sleep 100"}, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    running.wait_for("started")
+    running.send(signal.SIGHUP)
+    time.sleep(0.3)
+    assert running.process.poll() is None
+    assert running.stop() == 143
