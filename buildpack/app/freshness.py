@@ -41,7 +41,8 @@ def _compare_entry(wanted: Wanted, locked: Mapping[str, LockedPackage]) -> Itera
         yield f"Pipfile asks for {_describe(wanted)}; Pipfile.lock pins {_describe_locked(package, wanted)} {place}."
     elif missing := sorted(_extras(wanted) - {extra.lower() for extra in package.extras}):
         told = f"{wanted.name}[{','.join(missing)}]"
-        yield f"Pipfile asks for {show(told)}; Pipfile.lock pins {_describe_locked(package, wanted)} without that {place}."
+        locked_as = _describe_locked(package, wanted)
+        yield f"Pipfile asks for {show(told)}; Pipfile.lock pins {locked_as} without that {place}."
 
 
 def _extras(wanted: Wanted) -> set[str]:

@@ -147,8 +147,10 @@ def test_sources_and_requirements(tmp_path: Path) -> None:
         Source(name="b", url="https://${USER}:${KEY}@b.example.org/simple", verify_ssl=False),
     )
     assert lock.warnings == (
-        "the source `a` has a credential in Pipfile.lock; write ${NAME} in its place in Pipfile, "
-        "keep the value in the environment, and run `deploy lock`.",
+        (
+            "the source `a` has a credential in Pipfile.lock; write ${NAME} in its place in Pipfile, "
+            "keep the value in the environment, and run `deploy lock`."
+        ),
         "the source `b` is asked without verifying who answers (verify_ssl = false).",
     )
     assert (lock.python_version, lock.python_full_version, lock.pipfile_hash) == ("3.11", "3.11.2", "x")
@@ -182,38 +184,52 @@ def test_a_head_that_cannot_be_used(meta: dict[str, Any], told: str) -> None:
     [
         (
             "[]",
-            f"Pipfile.lock is no lock of pipenv's\n\nPipfile.lock: it holds a list where an object is expected.\n\n{LOCK_HINT}",
+            "Pipfile.lock is no lock of pipenv's\n\n"
+            f"Pipfile.lock: it holds a list where an object is expected.\n\n{LOCK_HINT}",
         ),
         ("{}", f"Pipfile.lock is no lock of pipenv's\n\nPipfile.lock: it has no `_meta` object.\n\n{LOCK_HINT}"),
         (
             '{"_meta": {"pipfile-spec": 5}}',
-            "Pipfile.lock has a format that is not known\n\n"
-            f"Its `pipfile-spec` is 5; this tool reads 6, which pipenv has written since 2018.\n\n{LOCK_HINT}",
+            (
+                "Pipfile.lock has a format that is not known\n\n"
+                f"Its `pipfile-spec` is 5; this tool reads 6, which pipenv has written since 2018.\n\n{LOCK_HINT}"
+            ),
         ),
         (
             '{\n  "a": 1,\n}',
-            "Pipfile.lock is not valid JSON\n\nPipfile.lock:3:1: expecting property name enclosed in double quotes\n"
-            "    }\n    ^\n\nhint: run `deploy lock` to make it anew, and commit it.",
+            (
+                "Pipfile.lock is not valid JSON\n\n"
+                "Pipfile.lock:3:1: expecting property name enclosed in double quotes\n"
+                "    }\n    ^\n\nhint: run `deploy lock` to make it anew, and commit it."
+            ),
         ),
         (
             "",
-            "Pipfile.lock is not valid JSON\n\nPipfile.lock:1:1: expecting value\n\n"
-            "hint: run `deploy lock` to make it anew, and commit it.",
+            (
+                "Pipfile.lock is not valid JSON\n\nPipfile.lock:1:1: expecting value\n\n"
+                "hint: run `deploy lock` to make it anew, and commit it."
+            ),
         ),
         (
             '{"a": 1, "b": {"c": 1, "c": 2}}',
-            "Pipfile.lock is not valid JSON\n\nPipfile.lock: in one object, a key stands twice: `c`\n\n"
-            "hint: run `deploy lock` to make it anew, and commit it.",
+            (
+                "Pipfile.lock is not valid JSON\n\nPipfile.lock: in one object, a key stands twice: `c`\n\n"
+                "hint: run `deploy lock` to make it anew, and commit it."
+            ),
         ),
         (
             '{"a":' * 100_000,
-            "Pipfile.lock is not valid JSON\n\nPipfile.lock nests deeper than any real one\n\n"
-            "hint: run `deploy lock` to make it anew, and commit it.",
+            (
+                "Pipfile.lock is not valid JSON\n\nPipfile.lock nests deeper than any real one\n\n"
+                "hint: run `deploy lock` to make it anew, and commit it."
+            ),
         ),
         (
             '{"a":' + "1" * 5000 + "}",
-            "Pipfile.lock is not valid JSON\n\nPipfile.lock: a number has thousands of digits\n\n"
-            "hint: run `deploy lock` to make it anew, and commit it.",
+            (
+                "Pipfile.lock is not valid JSON\n\nPipfile.lock: a number has thousands of digits\n\n"
+                "hint: run `deploy lock` to make it anew, and commit it."
+            ),
         ),
     ],
 )

@@ -57,7 +57,8 @@ def test_what_pipenv_could_not_hash_has_no_hash(text: str) -> None:
 
 def test_entries_know_their_line() -> None:
     text = (
-        "[[source]]\nname = 'x'\n\n[packages]\n# flask = 1\n'Flask' = '*'\n  \"my.pkg\"={version='>1'}\nx.version = '2'\n"
+        "[[source]]\nname = 'x'\n\n[packages]\n# flask = 1\n"
+        "'Flask' = '*'\n  \"my.pkg\"={version='>1'}\nx.version = '2'\n"
         "[packages.Big_One]\nversion = '3'\nmarkers = 'a'\n[dev-packages]\nflask = '1'\n"
     )
     pipfile = parse_pipfile(text)
@@ -89,31 +90,42 @@ def test_names_are_made_canonical() -> None:
     [
         (
             '[packages]\nflask = "*\n',
-            "Pipfile is not valid TOML\n\nPipfile:2:11: illegal character '\\n'\n    flask = \"*\n              ^\n\n"
-            "hint: mend Pipfile; the format is described at https://toml.io.",
+            (
+                "Pipfile is not valid TOML\n\nPipfile:2:11: illegal character '\\n'\n"
+                '    flask = "*\n              ^\n\n'
+                "hint: mend Pipfile; the format is described at https://toml.io."
+            ),
         ),
         (
             "[packages]\nflask = [1,",
-            "Pipfile is not valid TOML\n\nPipfile:2:12: invalid value\n    flask = [1,\n               ^\n\n"
-            "hint: mend Pipfile; the format is described at https://toml.io.",
+            (
+                "Pipfile is not valid TOML\n\nPipfile:2:12: invalid value\n    flask = [1,\n               ^\n\n"
+                "hint: mend Pipfile; the format is described at https://toml.io."
+            ),
         ),
         (
             "<<<<<<< HEAD\n[packages]\n",
-            "Pipfile is not valid TOML\n\nPipfile:1:1: invalid statement\n    <<<<<<< HEAD\n    ^\n\n"
-            "It is the mark of a merge conflict that was committed with Pipfile.\n\n"
-            "hint: mend Pipfile; the format is described at https://toml.io.",
+            (
+                "Pipfile is not valid TOML\n\nPipfile:1:1: invalid statement\n    <<<<<<< HEAD\n    ^\n\n"
+                "It is the mark of a merge conflict that was committed with Pipfile.\n\n"
+                "hint: mend Pipfile; the format is described at https://toml.io."
+            ),
         ),
         (
             'packages = 1\n[dev-packages]\nflask = 1\n"a\\nb" = []\n',
-            "Pipfile has 3 entries that cannot be used\n\n  - Pipfile: `packages` is not a table\n"
-            "  - Pipfile:3: flask is neither a version nor a table\n"
-            "  - Pipfile: a\\nb is neither a version nor a table\n\n"
-            'hint: an entry is `name = "*"`, or `name = {version = "*"}`.',
+            (
+                "Pipfile has 3 entries that cannot be used\n\n  - Pipfile: `packages` is not a table\n"
+                "  - Pipfile:3: flask is neither a version nor a table\n"
+                "  - Pipfile: a\\nb is neither a version nor a table\n\n"
+                'hint: an entry is `name = "*"`, or `name = {version = "*"}`.'
+            ),
         ),
         (
             "x = " + "1" * 5000,
-            "Pipfile is not valid TOML\n\nPipfile: a number has thousands of digits\n\n"
-            "hint: mend Pipfile; the format is described at https://toml.io.",
+            (
+                "Pipfile is not valid TOML\n\nPipfile: a number has thousands of digits\n\n"
+                "hint: mend Pipfile; the format is described at https://toml.io."
+            ),
         ),
     ],
 )

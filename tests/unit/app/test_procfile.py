@@ -112,8 +112,10 @@ def test_warnings_tell_who_reads_a_line_otherwise() -> None:
     assert parse_procfile(" web: a\nWork_er: b\nclock :c\n").warnings == (
         "Procfile:1: the line is indented; honcho and dokku skip such a line.",
         "Procfile:2: Cloud Native Buildpacks rename `Work_er` to `work-er`.",
-        "Procfile:3: there is a space before the colon; honcho and dokku skip such a line, "
-        "and Cloud Native Buildpacks refuse it.",
+        (
+            "Procfile:3: there is a space before the colon; honcho and dokku skip such a line, "
+            "and Cloud Native Buildpacks refuse it."
+        ),
     )
 
 
@@ -155,7 +157,8 @@ def test_a_procfile_that_is_a_folder_or_a_dangling_link(tmp_path: Path) -> None:
     with pytest.raises(AppError) as caught:
         read_procfile(tmp_path)
     assert str(caught.value) == (
-        "Procfile is not a file\n\nA regular file is expected under the name Procfile.\n\nhint: remove or rename Procfile."
+        "Procfile is not a file\n\nA regular file is expected under the name Procfile.\n\n"
+        "hint: remove or rename Procfile."
     )
     (tmp_path / "Procfile").rmdir()
     (tmp_path / "Procfile").symlink_to("Procfile.prod")

@@ -145,7 +145,8 @@ gunicorn is not in Pipfile.lock
 
 There is no Procfile, so blasto:APP would be served by gunicorn, which Pipfile.lock does not have.
 
-hint: run `pipenv install gunicorn` and commit Pipfile and Pipfile.lock, or add a Procfile that starts another server.""",
+hint: run `pipenv install gunicorn` and commit Pipfile and Pipfile.lock, \
+or add a Procfile that starts another server.""",
     "python_version_twice": """\
 .python-version holds 2 Python versions
 
@@ -280,8 +281,10 @@ def test_an_asgi_app_asks_for_uvicorn(fail: Fail, tmp_path: Path) -> None:
             (
                 "Procfile:1: the line is indented; honcho and dokku skip such a line.",
                 "Procfile:2: Cloud Native Buildpacks rename `Work_er` to `work-er`.",
-                "Procfile:3: there is a space before the colon; honcho and dokku skip such a line, "
-                "and Cloud Native Buildpacks refuse it.",
+                (
+                    "Procfile:3: there is a space before the colon; honcho and dokku skip such a line, "
+                    "and Cloud Native Buildpacks refuse it."
+                ),
             ),
         ),
         (
@@ -291,8 +294,10 @@ def test_an_asgi_app_asks_for_uvicorn(fail: Fail, tmp_path: Path) -> None:
         (
             "runtime_txt",
             (
-                "runtime.txt is deprecated: remove it, and write `3.11.9` into .python-version, which pyenv and uv "
-                "read too.",
+                (
+                    "runtime.txt is deprecated: remove it, and write `3.11.9` into .python-version, which pyenv and uv "
+                    "read too."
+                ),
             ),
         ),
         ("app_json", ("app.json: the formation names `worker`, which the Procfile does not have.",)),
@@ -423,7 +428,7 @@ def test_a_reading_imports_nothing_heavy() -> None:
     program = (
         "import os, sys; from datetime import date; from pathlib import Path; from buildpack.app.read import read_app\n"
         "read_app(Path(sys.argv[1]), environ=dict(os.environ), today=date(2025, 11, 20))\n"
-        "heavy = {'packaging', 'requests', 'subprocess', 'shutil', 'tempfile', 'concurrent', 'ssl', 'zipfile', 'difflib'}\n"
+        "heavy = {'packaging', 'requests', 'subprocess', 'shutil', 'tempfile', 'ssl', 'zipfile', 'difflib'}\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules} & heavy))"
     )
     root = Path(__file__).parents[3]

@@ -75,38 +75,53 @@ def test_a_folder_without_any_letter(tmp_path: Path) -> None:
     [
         (
             '\nstak = "host"\n',
-            "deploy.toml has an unknown key `stak`\n\n"
-            "deploy.toml:2: the keys are `name`, `platform`, `stack`.\n\nhint: did you mean `stack`?",
+            (
+                "deploy.toml has an unknown key `stak`\n\n"
+                "deploy.toml:2: the keys are `name`, `platform`, `stack`.\n\nhint: did you mean `stack`?"
+            ),
         ),
         (
             "[processes]\nweb = 1\n",
-            "deploy.toml has an unknown key `processes`\n\n"
-            "deploy.toml:1: the keys are `name`, `platform`, `stack`.\n\nhint: remove the line.",
+            (
+                "deploy.toml has an unknown key `processes`\n\n"
+                "deploy.toml:1: the keys are `name`, `platform`, `stack`.\n\nhint: remove the line."
+            ),
         ),
         (
             "stack = 3.12\n",
-            "`stack` cannot be 3.12\n\ndeploy.toml:1 says so. It must be a string. A stack is `host`, an image such as "
-            "`python:3.13-slim`, `oci:FOLDER` or `archive:FILE`.\n\nhint: mend `stack` there.",
+            (
+                "`stack` cannot be 3.12\n\ndeploy.toml:1 says so. It must be a string. "
+                "A stack is `host`, an image such as "
+                "`python:3.13-slim`, `oci:FOLDER` or `archive:FILE`.\n\nhint: mend `stack` there."
+            ),
         ),
         (
             "name = true\n",
-            "`name` cannot be true\n\ndeploy.toml:1 says so. It must be a string. An image's name holds lower-case "
-            "letters, digits, and single `.`, `_`, `-` or `/` between them.\n\nhint: mend `name` there.",
+            (
+                "`name` cannot be true\n\ndeploy.toml:1 says so. It must be a string. An image's name holds lower-case "
+                "letters, digits, and single `.`, `_`, `-` or `/` between them.\n\nhint: mend `name` there."
+            ),
         ),
         (
             'name = "My App"\n',
-            "`name` cannot be 'My App'\n\ndeploy.toml:1 says so. An image's name holds lower-case "
-            'letters, digits, and single `.`, `_`, `-` or `/` between them.\n\nhint: write `name = "my-app"`.',
+            (
+                "`name` cannot be 'My App'\n\ndeploy.toml:1 says so. An image's name holds lower-case "
+                'letters, digits, and single `.`, `_`, `-` or `/` between them.\n\nhint: write `name = "my-app"`.'
+            ),
         ),
         (
             'platform = "windows/amd64"\n',
-            "`platform` cannot be 'windows/amd64'\n\ndeploy.toml:1 says so. "
-            "A platform is `linux/amd64`, `linux/arm64` or the like.\n\nhint: mend `platform` there.",
+            (
+                "`platform` cannot be 'windows/amd64'\n\ndeploy.toml:1 says so. "
+                "A platform is `linux/amd64`, `linux/arm64` or the like.\n\nhint: mend `platform` there."
+            ),
         ),
         (
             "name = blasto\n",
-            "deploy.toml is not valid TOML\n\ndeploy.toml:1:8: invalid value\n    name = blasto\n           ^\n\n"
-            "hint: mend deploy.toml; the format is described at https://toml.io.",
+            (
+                "deploy.toml is not valid TOML\n\ndeploy.toml:1:8: invalid value\n    name = blasto\n           ^\n\n"
+                "hint: mend deploy.toml; the format is described at https://toml.io."
+            ),
         ),
     ],
 )

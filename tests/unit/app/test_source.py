@@ -268,7 +268,8 @@ class TestLinks:
             "3 symbolic links lead out of the app's folder\n\n"
             "  - a/up -> ../../outside\n  - absolute -> /etc/passwd\n  - over -> ../app/a/b.py\n\n"
             "Only the folder is shipped, so in the image there would be nothing there, or something else.\n\n"
-            "hint: put a copy in the place of the link, use a relative link inside the folder, or name it in .dockerignore."
+            "hint: put a copy in the place of the link, use a relative link inside the folder, "
+            "or name it in .dockerignore."
         )
 
     def test_one_that_leads_out_through_another_is_refused(self, tmp_path: Path) -> None:
@@ -304,7 +305,7 @@ class TestStrangeFiles:
 
     def test_a_name_that_is_not_utf8_is_an_error(self, tmp_path: Path) -> None:
         folder = os.fsencode(make(tmp_path, "a"))
-        with open(folder + b"/caf\xe9.txt", "wb"):
+        with open(folder + b"/caf\xe9.txt", "wb"):  # noqa: PTH123 - no Path of bytes
             pass
         assert failure(tmp_path) == (
             "the file name caf\\xe9.txt is not UTF-8\n\n"
