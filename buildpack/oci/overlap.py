@@ -106,20 +106,8 @@ class Overlap:
 
     def take(self, layer: Layer, tar: BinaryIO | None = None) -> None:
         """Take the next layer, and send it at once where that helps and the engine cannot have it. Closes `tar`."""
-        at = len(self._layers)
-        self._layers.append(layer)
-        self._names.append(blob_path(layer.digest))
-        try:
-            if self._shared == at and self._has_chain():
-                self._shared += 1
-            elif self._early:
-                self._send_early(layer, tar)
-                self.cut()
-        except (BuildpackError, OSError) as error:
-            self._give_up(str(error))
-        finally:
-            if tar is not None:
-                tar.close()
+        self._add(layer, tar)
+        self.cut()
 
     def cut(self) -> None:
         """End the open upload as a prefix, if it is worth it and the engine is idle."""
@@ -177,6 +165,21 @@ class Overlap:
     def _link(self) -> Connection:
         assert self._connection is not None, "meet() comes first"
         return self._connection
+
+    def _add(self, layer: Layer, tar: BinaryIO | None = None) -> None:
+        at = len(self._layers)
+        self._layers.append(layer)
+        self._names.append(blob_path(layer.digest))
+        try:
+            if self._shared == at and self._has_chain():
+                self._shared += 1
+            elif self._early:
+                self._send_early(layer, tar)
+        except (BuildpackError, OSError) as error:
+            self._give_up(str(error))
+        finally:
+            if tar is not None:
+                tar.close()
 
     def _has_chain(self) -> bool:
         ours = tuple(str(layer.diff_id) for layer in self._layers)
@@ -277,8 +280,11 @@ class Overlap:
         """Send what is left in the open upload; returns what went wrong."""
         if [layer.diff_id for layer in self._layers] != [layer.diff_id for layer in image.layers[: len(self._layers)]]:
             self._give_up("other layers were offered")
-        for layer in image.layers[len(self._layers) :]:
+        rest = image.layers[len(self._layers) :]
+        for layer in rest[:-1]:
             self.take(layer)
+        for layer in rest[-1:]:
+            self._add(layer)
         if self._pending is not None:
             self._settle()
         if self._failure:
