@@ -6,14 +6,17 @@ import errno
 from collections.abc import Sequence
 from pathlib import Path
 
-from buildpack.errors import AppError, DependencyError, EngineError, MachineError, UsageError
+from buildpack.errors import AppError, BuildpackError, DependencyError, EngineError, MachineError, UsageError
 
 __all__ = [
+    "BootError",
     "bad_assignment",
     "bad_epoch",
     "bad_label",
     "bad_operand",
     "bad_quantity",
+    "boot_failed",
+    "boot_timed_out",
     "command_missing",
     "command_with_types",
     "counted_twice",
@@ -194,3 +197,47 @@ def lock_failed(folder: Path, output: str) -> DependencyError:
         why=f"Pipfile.lock is as it was. The end of what pipenv said:\n\n{output}",
         hint="mend the Pipfile where pipenv's message points, and run `deploy lock -v` to see all of it.",
     )
+
+
+# Readiness
+
+
+class BootError(BuildpackError):
+    """The image was built, and its web process never answered; a child's own exit code where it died."""
+
+    exit_code = 50
+
+
+def boot_timed_out(
+    process: str, *, port: int, cause: str, heard: str, problem: str, seconds: float, log: Sequence[str]
+) -> BootError:
+    """Word a web process that lives and does not answer; `cause` is one of `deployer.health.Cause`."""
+    why = {
+        "nothing": "It listens on no port at all.",
+        "port": f"It listens on {heard}, and not on port {port}, which PORT tells it.",
+        "address": f"It listens on {heard}, which can be reached from inside its container only.",
+        "silent": f"It listens on {heard}, but {problem}.",
+    }.get(cause, f"On port {port} {problem}.")
+    hint = {
+        "port": "let it listen on 0.0.0.0:$PORT; gunicorn does by itself where no --bind is given.",
+        "address": "let it listen on 0.0.0.0:$PORT instead of 127.0.0.1.",
+    }.get(cause, "see what it waits for in its log; --boot-timeout gives it more time.")
+    return BootError(f"{process} did not answer within {seconds:.0f} s", why=_with_log(why, log), hint=hint)
+
+
+def boot_failed(process: str, code: int, *, told: str, log: Sequence[str]) -> BootError:
+    """Word a web process that ended before it answered; the exit code is its own, 50 where that is 0."""
+    error = BootError(
+        f"{process} ended before it answered: {told}",
+        why=_with_log("" if log else "It wrote nothing.", log),
+        hint="run its command by itself to look closer, for example `deploy run -- sh`.",
+    )
+    error.exit_code = code or BootError.exit_code
+    return error
+
+
+def _with_log(why: str, log: Sequence[str]) -> str:
+    if not log:
+        return why
+    lines = "\n".join(f"  {line}" for line in log)
+    return f"{why}\n\nThe last lines of its log:\n{lines}".lstrip("\n")

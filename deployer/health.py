@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-__all__ = ["BOOT_SECONDS", "Answer", "Listener", "Outcome", "ask", "parse_listeners", "wait_until_ready"]
+__all__ = [
+    "BOOT_SECONDS",
+    "Answer",
+    "Cause",
+    "Listener",
+    "Outcome",
+    "Tail",
+    "ask",
+    "compare_listeners",
+    "parse_listeners",
+    "wait_until_ready",
+]
 
 BOOT_SECONDS = 60.0
 """How long a web process may take to answer, as on Heroku."""
 
 _LISTEN = "0A"
+_DOCKER_DNS = "127.0.0.11"
+
+Cause = Literal["unknown", "nothing", "port", "address", "silent"]
+"""Why a web process is not heard: it listens on nothing, on another port, on an address that only itself
+reaches, or where it should, and then says nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +51,9 @@ class Listener:
     def loopback(self) -> bool:
         """Whether only the same network namespace can reach it."""
         return self.address.startswith("127.") or self.address == "::1"
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,3 +146,42 @@ def _address(text: str) -> str:
     address = ipaddress.ip_address(words)
     mapped = getattr(address, "ipv4_mapped", None)
     return str(mapped or address)
+
+
+def compare_listeners(listeners: Sequence[Listener] | None, port: int, *, contained: bool) -> tuple[Cause, str]:
+    """Compare what a process listens on with what it should; returns the cause and those that show it, as text.
+
+    `contained` is whether it is asked from outside its network namespace, where its loopback is another one.
+    """
+    if listeners is None:
+        return "unknown", ""
+    heard = [listener for listener in listeners if listener.address != _DOCKER_DNS]
+    on_port = [listener for listener in heard if listener.port == port]
+    shown = ", ".join(sorted({str(listener) for listener in on_port or heard}))
+    if not heard:
+        return "nothing", ""
+    if not on_port:
+        return "port", shown
+    if contained and all(listener.loopback for listener in on_port):
+        return "address", shown
+    return "silent", shown
+
+
+class Tail:
+    """The last lines of a process's log, for the error that ends it; bounded in lines and in bytes."""
+
+    def __init__(self, lines: int = 20, width: int = 2000) -> None:
+        self._lines: deque[bytes] = deque(maxlen=lines)
+        self._open = b""
+        self._width = width
+
+    def add(self, chunk: bytes) -> None:
+        """Take what the process wrote."""
+        *ended, rest = (self._open + chunk).split(b"\n")
+        self._lines.extend(line[: self._width] for line in ended)
+        self._open = rest[: self._width]
+
+    def lines(self) -> list[str]:
+        """Return the lines as text, the unfinished one too."""
+        found = [*self._lines, self._open] if self._open else list(self._lines)
+        return [line.decode("utf-8", "backslashreplace").rstrip("\r") for line in found]

@@ -1,0 +1,235 @@
+"""One container, from its creation to its removal; every call waits for the engine."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from deployer.engines import errors
+from deployer.engines.client import Engine, explain
+from deployer.engines.owner import Owner, is_gone, owner_labels, parse_owner
+
+__all__ = ["Blueprint", "Container", "Exit", "Limits", "Stream", "clear_leftovers", "container_name"]
+
+APP_LABEL = "dev.deploy.app"
+PROCESS_LABEL = "dev.deploy.process"
+
+_DETACH = "ctrl-^,ctrl-@,ctrl-^,ctrl-@"
+"""The keys on which an engine lets go of a terminal; by default it swallows every Ctrl-P, waiting for Ctrl-Q."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a container may use: memory in bytes, processors in billionths; None is as much as there is."""
+
+    memory: int | None = None
+    nano_cpus: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blueprint:
+    """What a container is made from.
+
+    `image` is an ID or a reference; `command` are the launcher's arguments; `process` is ``web.1``. `published`
+    is the port inside, with the address and port of the engine's machine. `stop_timeout` is in seconds.
+    """
+
+    app: str
+    process: str
+    image: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(repr=False)
+    limits: Limits = Limits()
+    published: tuple[int, str, int] | None = None
+    stop_timeout: float = 25.0
+    terminal: bool = False
+    interactive: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a container ended."""
+
+    code: int
+    out_of_memory: bool = False
+
+
+class Stream:
+    """The open connection to a container's streams."""
+
+    def __init__(self, attached: Any) -> None:
+        # The response owns the connection: it stays referenced for as long as the socket is used.
+        self._attached = attached
+        self._socket: socket.socket = getattr(attached, "_sock", attached)
+        self._socket.settimeout(None)
+
+    def read(self, size: int = 1 << 16) -> bytes:
+        """Wait for output; empty once the container has ended, or the connection."""
+        try:
+            return self._socket.recv(size)
+        except OSError:
+            return b""
+
+    def write(self, data: bytes) -> bool:
+        """Send input; False once nobody takes it."""
+        try:
+            self._socket.sendall(data)
+        except OSError:
+            return False
+        return True
+
+    def end_input(self) -> None:
+        """Say that no more input comes, while output still does."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def cut(self) -> None:
+        """End the connection, and with it whatever waits in `read` or `write`."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        response = getattr(self._attached, "_response", None)
+        with contextlib.suppress(OSError):
+            self._socket.close()
+        with contextlib.suppress(OSError):
+            self._attached.close()
+        if response is not None:
+            response.close()
+
+
+class Container:
+    """A container of this process; all methods raise EngineError unless they say otherwise."""
+
+    def __init__(self, engine: Engine, blueprint: Blueprint, *, name: str, owner: Owner) -> None:
+        self._engine, self._api = engine, engine.api
+        self.blueprint, self.name, self._owner = blueprint, name, owner
+        self.id = ""
+
+    def create(self) -> None:
+        """Create it, without starting it."""
+        blueprint, limits = self.blueprint, self.blueprint.limits
+        ports, bindings = [], {}
+        if blueprint.published is not None:
+            inside, address, outside = blueprint.published
+            ports, bindings = [inside], {inside: (address, outside)}
+        with self._engine.worded():
+            created = self._api.create_container(
+                blueprint.image,
+                list(blueprint.command),
+                name=self.name,
+                environment=[f"{key}={value}" for key, value in blueprint.environment.items()],
+                labels={
+                    APP_LABEL: blueprint.app,
+                    PROCESS_LABEL: blueprint.process,
+                    **owner_labels(self._owner),
+                },
+                ports=ports,
+                tty=blueprint.terminal,
+                stdin_open=blueprint.interactive,
+                stop_timeout=round(blueprint.stop_timeout),
+                host_config=self._api.create_host_config(
+                    port_bindings=bindings,
+                    mem_limit=limits.memory,
+                    # No swap on top: a limit is a limit, and an app that swaps answers nobody.
+                    memswap_limit=limits.memory,
+                    nano_cpus=limits.nano_cpus,
+                    log_config={"Type": "json-file", "Config": {"max-size": "10m"}},
+                ),
+            )
+        self.id = str(created["Id"])
+
+    def attach(self) -> Stream:
+        """Connect to its streams; before the start, so that nothing is missed."""
+        asked: dict[str, object] = {"stdout": 1, "stderr": 1, "stream": 1, "stdin": int(self.blueprint.interactive)}
+        if self.blueprint.terminal:
+            asked["detachKeys"] = _DETACH
+        with self._engine.worded():
+            return Stream(self._api.attach_socket(self.id, asked))
+
+    def start(self) -> None:
+        """Start it; raises also MachineError for a taken port, NotStartedError for a command that cannot be run."""
+        from docker.errors import APIError
+
+        with self._engine.worded():
+            try:
+                self._api.start(self.id)
+            except APIError as error:
+                self._explain_start(explain(error))
+                raise
+
+    def _explain_start(self, message: str) -> None:
+        if re.search(r"port is already allocated|address already in use|[Pp]ermission denied.*(bind|port)", message):
+            raise errors.port_refused(message)
+        command = self.blueprint.command[0] if self.blueprint.command else "its command"
+        if re.search(r"executable file .*not found|no such file or directory", message):
+            raise errors.container_not_started(command, message, code=127)
+        if "permission denied" in message:
+            raise errors.container_not_started(command, message, code=126)
+
+    def wait(self) -> Exit:
+        """Wait until it has ended."""
+        with self._engine.worded():
+            code = int(self._api.wait(self.id)["StatusCode"])
+            state = self._api.inspect_container(self.id)["State"]
+        return Exit(code=code, out_of_memory=bool(state.get("OOMKilled")))
+
+    def signal(self, number: int) -> None:
+        """Send a signal to its first process; one that has ended is no error, nor an engine that does not answer."""
+        from docker.errors import DockerException
+        from requests import RequestException
+
+        with contextlib.suppress(DockerException, RequestException):
+            self._api.kill(self.id, number)
+
+    def resize(self, rows: int, columns: int) -> bool:
+        """Tell its terminal the size; False where it is not running yet, or no longer."""
+        from docker.errors import DockerException
+        from requests import RequestException
+
+        try:
+            self._api.resize(self.id, rows, columns)
+        except (DockerException, RequestException):
+            return False
+        return True
+
+    def remove(self) -> bool:
+        """Remove it, running or not; False where the engine would not."""
+        if not self.id:
+            return True
+        return _remove(self._engine, self.id)
+
+
+def _remove(engine: Engine, identity: str) -> bool:
+    from docker.errors import DockerException, NotFound
+    from requests import RequestException
+
+    try:
+        engine.api.remove_container(identity, force=True, v=True)
+    except NotFound:
+        return True
+    except (DockerException, RequestException) as error:
+        return "is already in progress" in str(error)
+    return True
+
+
+def container_name(app: str, process: str, suffix: str) -> str:
+    """Name a container: ``blasto-web-1-3f9a``."""
+    return re.sub(r"[^a-zA-Z0-9_.-]+", "-", f"{app}-{process.replace('.', '-')}-{suffix}")
+
+
+def clear_leftovers(engine: Engine, here: Owner) -> list[str]:
+    """Remove the containers whose owner has ended, whichever app's they are; returns their names."""
+    with engine.worded():
+        listed = engine.api.containers(all=True, filters={"label": [PROCESS_LABEL]})
+    cleared = []
+    for found in listed:
+        owner = parse_owner(found.get("Labels") or {})
+        if owner is not None and is_gone(owner, here) and _remove(engine, str(found["Id"])):
+            cleared.append(str((found.get("Names") or [found["Id"][:12]])[0]).lstrip("/"))
+    return cleared

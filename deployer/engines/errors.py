@@ -1,0 +1,141 @@
+"""The wording of what goes wrong between here and an engine that runs containers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from buildpack.errors import BuildpackError, EngineError, MachineError, UsageError
+
+__all__ = [
+    "bad_cpus",
+    "bad_host",
+    "bad_memory",
+    "bad_port_variable",
+    "container_not_started",
+    "engine_failed",
+    "foreign_image",
+    "image_not_pulled",
+    "image_unknown",
+    "local_cannot",
+    "port_refused",
+    "port_taken",
+    "ports_exhausted",
+]
+
+
+def engine_failed(host: str, message: str) -> EngineError:
+    """Word an engine's refusal."""
+    return EngineError(
+        f"the container engine at {host} refused",
+        why=f"It said: {message}",
+        hint="see the engine's own log; `--engine local` runs the app without one.",
+    )
+
+
+class NotStartedError(BuildpackError):
+    """The container's command cannot be run; the exit code is a shell's."""
+
+
+def container_not_started(command: str, message: str, *, code: int) -> NotStartedError:
+    """Word a command that is not in the image (127) or cannot be executed (126)."""
+    error = NotStartedError(
+        f"{command!r} cannot be run in this image",
+        why=f"The engine said: {message}",
+        hint="check the spelling, and that the image has this program in PATH.",
+    )
+    error.exit_code = code
+    return error
+
+
+def image_unknown(reference: str) -> EngineError:
+    """Word an image that was not built yet."""
+    return EngineError(
+        f"there is no image {reference}",
+        why="Neither the engine nor the store has it, and --no-build keeps it from being built.",
+        hint="leave out --no-build.",
+    )
+
+
+def image_not_pulled(reference: str, message: str) -> EngineError:
+    """Word an image that is nowhere to be had."""
+    return EngineError(
+        f"there is no image {reference}",
+        why=f"Neither the engine nor the store has it, and pulling it failed: {message}",
+        hint="check the spelling of the name and tag; `deploy run FOLDER` builds an app and runs it.",
+    )
+
+
+def foreign_image(reference: str) -> UsageError:
+    """Word an image without process types."""
+    return UsageError(
+        f"{reference} has no process types",
+        why="It was not built by deploy: there is no /opt/deploy/launch.json in it.",
+        hint=f"name a command, for example `deploy run {reference} -- sh`.",
+    )
+
+
+def port_taken(host: str, port: int, other: int) -> MachineError:
+    """Word a port that something listens on; `other` is a free one."""
+    return MachineError(
+        f"port {port} is taken",
+        why=f"Something on this machine listens on {host}:{port} already; nothing was started.",
+        hint=f"stop it, or choose another port with `-p {other}`.",
+    )
+
+
+def port_refused(message: str) -> MachineError:
+    """Word a port that the engine could not publish."""
+    return MachineError(
+        "a port could not be published",
+        why=f"The engine said: {message}",
+        hint="choose another port with `-p`.",
+    )
+
+
+def ports_exhausted(port: int, count: int) -> UsageError:
+    """Word a port with too few above it."""
+    return UsageError(
+        f"-p {port} leaves no room for {count} web processes",
+        why="web.1 gets that port, each further one the next, and 65535 is the last.",
+        hint=f"choose one up to {65536 - count}.",
+    )
+
+
+def bad_port_variable(value: str) -> UsageError:
+    """Word a PORT that is none."""
+    return UsageError(
+        f"PORT is {value!r}, which is no number of a port",
+        hint="correct it where it is set (-e, an env file or .env), or leave it out.",
+    )
+
+
+def bad_memory(text: str) -> UsageError:
+    """Word an operand of --memory."""
+    return UsageError(
+        f"--memory {text!r} is no amount of memory",
+        why="The least that an engine accepts is 6m.",
+        hint="write it as 512m or 1.5g.",
+    )
+
+
+def bad_cpus(text: str) -> UsageError:
+    """Word an operand of --cpus."""
+    return UsageError(f"--cpus {text!r} is no number of processors", hint="write it as 2 or 0.5.")
+
+
+def bad_host(text: str) -> UsageError:
+    """Word an operand of --host."""
+    return UsageError(
+        f"--host {text!r} is no address",
+        why="It is an address of this machine on which the port is published.",
+        hint="127.0.0.1 keeps it on this machine, 0.0.0.0 opens it to the network.",
+    )
+
+
+def local_cannot(asked: Sequence[str], why: str) -> EngineError:
+    """Word what only a container engine can do; `why` says why there is none."""
+    return EngineError(
+        f"{' and '.join(asked)} {'needs' if len(asked) == 1 else 'need'} a container engine",
+        why=f"{why[:1].upper()}{why[1:]}.",
+        hint="start Docker or Podman, or set DOCKER_HOST.",
+    )
