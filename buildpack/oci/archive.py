@@ -2,7 +2,7 @@
 
 The archive is a hybrid: an OCI layout in a tar with a docker-archive's ``manifest.json`` beside it, so `docker load`,
 `podman load` and `skopeo copy` (oci-archive: and docker-archive:) all take it. The same image gives the same bytes.
-Reading both is `layout.open_layout`.
+`layout.open_layout` reads them.
 """
 
 from __future__ import annotations
@@ -17,20 +17,17 @@ from buildpack.errors import transfer as errors
 from buildpack.oci.digest import Digest
 from buildpack.oci.entry import Entry
 from buildpack.oci.image import INDEX, MANIFEST, Image, canonical_json
-from buildpack.oci.layout import DiskImages, open_layout
 from buildpack.oci.tar import END, padding, render_header
 
 __all__ = [
     "CONTAINERD_NAME",
     "REF_NAME",
-    "DiskImages",
     "OpenBlob",
     "archive_documents",
     "archive_header",
     "archive_member",
     "blob_path",
     "docker_manifest",
-    "open_layout",
     "write_archive",
     "write_archive_file",
     "write_oci_dir",
