@@ -181,9 +181,8 @@ def dependency_entries(
     """
     from buildpack.python.wheel import read_wheel
 
-    entries: dict[str, Entry] = {}
-    for member in planned.members:
-        contents = read_wheel(
+    read = [
+        read_wheel(
             wheel_path(member.sha256),
             layout=layout,
             sha256=member.sha256,
@@ -191,6 +190,13 @@ def dependency_entries(
             recall=store.recall,
             remember=store.remember,
         )
+        for member in planned.members
+    ]
+    if compiled:
+        for member, contents in zip(planned.members, read, strict=True):
+            compiler.submit(member.sha256, contents.sources)  # all of them, before the first is waited for
+    entries: dict[str, Entry] = {}
+    for member, contents in zip(planned.members, read, strict=True):
         entries.update((entry.path, entry) for entry in contents.entries)
         if compiled:
             made, _reason = compiler.entries(member.sha256, contents.sources)

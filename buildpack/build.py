@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from buildpack import assembly, plan
+from buildpack.ahead import LookAhead
 from buildpack.app.read import App, read_app
 from buildpack.assembly import MadeLayer
 from buildpack.compilation import StackCompiler
@@ -113,7 +114,7 @@ def build(
     )
     references = _references(app, options)
     observer(Progress(stage="stack", done=0))
-    stack = _resolve_stack(app, options, store, environ, own_python)
+    stack = _resolve_stack(app, options=options, store=store, environ=environ, own_python=own_python, observer=observer)
     with StackCompiler(stack, store, environ) as compiler:
         bytecode, no_bytecode = compiler.decide()
         resolution = resolve(
@@ -183,20 +184,46 @@ def _references(app: App, options: Options) -> tuple[str, ...]:
 
 
 def _resolve_stack(
-    app: App, options: Options, store: Store, environ: Mapping[str, str], own_python: OwnPython
+    app: App,
+    *,
+    options: Options,
+    store: Store,
+    environ: Mapping[str, str],
+    own_python: OwnPython,
+    observer: Observer,
 ) -> Stack:
     """Resolve the stack that was asked for; by default the slim image of the app's Python."""
     asked = app.settings.stack.value if app.settings.stack else ""
     version = app.python.version if app.python else None
-    return resolve_stack(
-        asked or f"python:{version}-slim",
-        python=version,
-        store=store,
-        environ=environ,
-        platform=app.settings.platform.value if app.settings.platform else None,
-        pull=options.pull or options.no_cache,
-        own=own_python.executable,
-    )
+    ahead = None
+    if asked == "host" and not options.no_cache:
+        own = own_python.executable
+        ahead = LookAhead(
+            app.lock,
+            folder=app.folder,
+            python=version,
+            own=own,
+            store=store,
+            environ=environ,
+            observer=observer,
+        )
+    try:
+        stack = resolve_stack(
+            asked or f"python:{version}-slim",
+            python=version,
+            store=store,
+            environ=environ,
+            platform=app.settings.platform.value if app.settings.platform else None,
+            pull=options.pull or options.no_cache,
+            own=own_python.executable,
+        )
+    except BaseException:
+        if ahead is not None:
+            ahead.cancel()
+        raise
+    if ahead is not None:
+        ahead.join(target_of(stack))
+    return stack
 
 
 def _ground(stack: Stack, compiler: StackCompiler) -> Ground:

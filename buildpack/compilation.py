@@ -39,9 +39,10 @@ class StackCompiler:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+    def __exit__(self, *_error: object) -> None:
+        # Whoever wanted byte code has waited for it; what is left is of layers that were known after all.
         if self._compiler is not None:
-            self._compiler.close(wait=kind is None)
+            self._compiler.close(wait=False)
 
     def decide(self) -> tuple[Bytecode, str]:
         """Return which byte code the image will have and, where none, why; remembered by the stack's digest.

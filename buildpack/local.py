@@ -64,7 +64,7 @@ def make_environment(
     host = choose(python, candidates, environ)
     if host is None:
         raise errors.no_interpreter(python or "3", app)
-    target = target_for(version=host.version, machine=platform.machine(), libc=_libc(host.libc))
+    target = target_for(version=host.version, machine=platform.machine(), libc=host.glibc or ("musl", 1, 2))
     packages = _with_develop(lock)
     identity = f"{ENVIRONMENT_FORMAT}+{host.executable}+{host.version}"
     # The folder's name decides the scripts' first lines, so it follows from the lock, not from the wheels.
@@ -91,15 +91,6 @@ def _with_develop(lock: Lock) -> tuple[LockedPackage, ...]:
     """Return all packages by name; where both sections have one, ``default`` decides, as with pipenv."""
     packages = {package.name: package for package in (*lock.develop, *lock.packages)}
     return tuple(packages[name] for name in sorted(packages))
-
-
-def _libc(text: str) -> tuple[str, int, int]:
-    """Read ``glibc 2.36``; empty is musl, of which 1.2 has been the only series since 2019."""
-    name, _, version = text.partition(" ")
-    if not name:
-        return "musl", 1, 2
-    major, minor = version.split(".")[:2]
-    return name, int(major), int(minor)
 
 
 def _write(

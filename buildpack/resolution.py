@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from buildpack.python.venv import VenvLayout
     from buildpack.python.wheel import WheelContents
 
-__all__ = ["Ground", "Resolution", "layout_for", "resolve", "target_of"]
+__all__ = ["Ground", "Resolution", "layout_for", "prefetch", "resolve", "target_of"]
 
 RESOLUTION_FORMAT = 2
 """Raise it when the same lock and stack would give another answer."""
@@ -148,6 +148,23 @@ def _recalled(value: Any) -> Resolution | None:
         return None
 
 
+def prefetch(
+    lock: Lock,
+    packages: Sequence[LockedPackage],
+    *,
+    ground: Ground,
+    store: Store,
+    environ: Mapping[str, str],
+    observer: Observer,
+    folder: Path,
+) -> None:
+    """Find and fetch the wheels into the store, for a `resolve` on an equal ground that comes later; raises as it does.
+
+    For the time in which the stack itself is still being made.
+    """
+    _Search(lock=lock, ground=ground, store=store, environ=environ, observer=observer, folder=folder).fetch(packages)
+
+
 class _Search:
     """One look-up: the wheels of a lock, read as they come."""
 
@@ -169,6 +186,13 @@ class _Search:
         self._folder = folder
         self._wheels = store.folder("wheels")
         self._summaries: dict[str, _Summary] = {}
+
+    def fetch(self, packages: Sequence[LockedPackage]) -> None:
+        from buildpack.python.http import Client
+        from buildpack.python.select import select_packages
+
+        with Client(self._lock.sources, self._environ) as client:
+            self._find(select_packages(packages, self._ground.target), self._ground.target, client)
 
     def run(self, packages: Sequence[LockedPackage]) -> Resolution:
         from buildpack.python.http import Client

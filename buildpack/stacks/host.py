@@ -230,10 +230,8 @@ def _write(store: Store, entries: list[Entry]) -> Layer:
 
 
 def _libc(python: HostPython, loader: str) -> tuple[str, int, int]:
-    name, _, version = python.libc.partition(" ")
-    if name == "glibc":
-        major, minor = version.split(".")[:2]
-        return ("glibc", int(major), int(minor))
+    if glibc := python.glibc:
+        return glibc
     from buildpack.stacks.facts import musl_version
 
     return musl_version(Path(os.path.realpath(loader)).read_bytes()) or ("musl", 1, 1)

@@ -70,6 +70,15 @@ class HostPython:
         """``3.11`` of ``3.11.7``."""
         return series_of(self.version)
 
+    @property
+    def glibc(self) -> tuple[str, int, int] | None:
+        """``("glibc", 2, 36)``; None on musl, which does not tell its version this way."""
+        name, _, version = self.libc.partition(" ")
+        if name != "glibc":
+            return None
+        major, minor = version.split(".")[:2]
+        return name, int(major), int(minor)
+
 
 def series_of(version: str) -> str:
     """Return ``3.11`` for ``3.11`` and ``3.11.7``."""
