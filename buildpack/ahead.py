@@ -66,16 +66,21 @@ class LookAhead:
         self._thread.cancel()
 
     def _run(self) -> None:
+        try:
+            self._fetch()
+        except BuildpackError as failure:
+            self._failure = failure
+        except Exception:  # noqa: BLE001  a bug, which the resolution proper will meet where it can be told
+            return
+
+    def _fetch(self) -> None:
         from buildpack.stacks.interpreters import choose, find_candidates
 
         candidates = find_candidates(self._python, environ=self._environ, own=self._own)
         host = choose(self._python, candidates, self._environ)
         if host is None or host.glibc is None:
             return
-        try:
-            self._prefetch(host)
-        except BuildpackError as failure:
-            self._failure = failure
+        self._prefetch(host)
 
     def _prefetch(self, host: HostPython) -> None:
         from buildpack.python.target import target_for

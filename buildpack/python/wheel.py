@@ -7,6 +7,7 @@ What lands where follows the binary distribution format and, where that leaves a
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ _OURS = ("RECORD", "INSTALLER", "REQUESTED")
 """Files of `.dist-info` that the installer writes, not the wheel."""
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")
 """Those that RECORD does not mention (binary distribution format, "Signed wheel files")."""
+
+_IMPORTING = threading.Lock()
 
 Recall = Callable[[str, str], Any]
 Remember = Callable[[str, str, Any], None]
@@ -77,6 +80,7 @@ def read_wheel(
     are scanned each time. `machine` leaves out libraries for others (``x86_64``). Raises DependencyError for a
     wheel that is unsafe, contradicts itself, or that no installer supports.
     """
+    _import_installer()
     members = {member.name: member for member in read_members(path)}
     dist_info = _dist_info(path, members)
     metadata = _read_metadata(path, members, dist_info)
@@ -100,6 +104,14 @@ def read_wheel(
         imports_pkg_resources=scan.imports_pkg_resources,
         warnings=warnings,
     )
+
+
+def _import_installer() -> None:
+    """Import it in one thread: its modules import each other, and two threads at once see half of one."""
+    with _IMPORTING:
+        import installer.records
+        import installer.scripts
+        import installer.utils  # noqa: F401
 
 
 def canonical_name(name: str) -> str:
