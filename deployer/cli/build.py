@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import click
 
-from buildpack.build import Built, Options, OwnPython, build
+from buildpack.build import Built, Options
 from buildpack.oci.store import Store, find_store
 from buildpack.progress import ignore
+from deployer.building import build_and_deliver
 from deployer.cli.messages import plural, print_warning, size_text
-from deployer.destinations import Delivery, deliver, parse_destinations
-from deployer.payload import read_launcher
+from deployer.destinations import parse_destinations
 from deployer.progress import Reporter
 
 __all__ = ["command"]
@@ -77,19 +76,9 @@ def command(
     with Reporter(quiet=quiet or as_json) as reporter:
         observer = ignore if quiet or as_json else reporter
         store = Store(root)
-        with Delivery(targets, store, os.environ, observer) as delivery:
-            built = build(
-                app,
-                options=options,
-                launcher=read_launcher(),
-                store=store,
-                environ=os.environ,
-                own_python=own_python(),
-                today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
-                observer=observer,
-                listener=delivery,
-            )
-            deliveries = deliver(delivery, built)
+        built, deliveries = build_and_deliver(
+            app, options=options, destinations=targets, store=store, environ=os.environ, observer=observer
+        )
     if as_json:
         print(json.dumps(report(built), ensure_ascii=False))
         return 0
@@ -101,11 +90,6 @@ def command(
     if not quiet:
         _say_next(app, built, loaded=any(target.kind == "docker" for target in targets))
     return 0
-
-
-def own_python() -> OwnPython:
-    """Return the interpreter that runs this command."""
-    return OwnPython(version=f"{sys.version_info[0]}.{sys.version_info[1]}", executable=sys.executable)
 
 
 def report(built: Built) -> dict[str, Any]:
