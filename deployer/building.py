@@ -1,0 +1,46 @@
+"""Builds an app and sends the image where it is wanted: what `build`, `run` and whatever needs an image share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+
+from buildpack.build import Built, Options, OwnPython, build
+from buildpack.oci.store import Store
+from buildpack.progress import Observer
+from deployer.destinations import Delivery, Destination, deliver
+from deployer.payload import read_launcher
+
+__all__ = ["build_and_deliver", "own_python"]
+
+
+def build_and_deliver(
+    app: Path,
+    *,
+    options: Options,
+    destinations: Sequence[Destination],
+    store: Store,
+    environ: Mapping[str, str],
+    observer: Observer,
+) -> tuple[Built, list[str]]:
+    """Build the app in this folder; returns the image, and what was sent to each destination, in words."""
+    with Delivery(destinations, store, environ, observer) as delivery:
+        built = build(
+            app,
+            options=options,
+            launcher=read_launcher(),
+            store=store,
+            environ=environ,
+            own_python=own_python(),
+            today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
+            observer=observer,
+            listener=delivery,
+        )
+        return built, deliver(delivery, built)
+
+
+def own_python() -> OwnPython:
+    """Return the interpreter that runs this command."""
+    return OwnPython(version=f"{sys.version_info[0]}.{sys.version_info[1]}", executable=sys.executable)
