@@ -5,7 +5,7 @@ A gain of time and nothing else: what was fetched lies in the store, and the res
 
 from __future__ import annotations
 
-import platform
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,7 +88,7 @@ class LookAhead:
         from buildpack.stacks.stack import Interpreter
 
         assert host.glibc is not None
-        self._target = target_for(version=host.version, machine=platform.machine(), libc=host.glibc)
+        self._target = target_for(version=host.version, machine=os.uname().machine, libc=host.glibc)
         ground = Ground(
             target=self._target,
             layout=VenvLayout(python_version=host.version, stack_python=str(host.executable)),

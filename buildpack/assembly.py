@@ -26,7 +26,7 @@ from buildpack.progress import Observer, Progress
 
 if TYPE_CHECKING:
     from buildpack.app.sources import Source
-    from buildpack.python.fetch import WheelFile
+    from buildpack.python.files import WheelFile
     from buildpack.python.venv import VenvLayout
 
 __all__ = [
@@ -217,12 +217,13 @@ class WheelShelf:
 
     def path(self, sha256: str) -> Path:
         """Return a verified wheel; raises DependencyError where it cannot be had any more."""
-        from buildpack.python.fetch import fetch_file, stored_path
+        from buildpack.python.files import stored_path
 
         folder = self._store.folder("wheels")
         wheel = self._wheels[sha256]
         if path := stored_path(folder, wheel):
             return path
+        from buildpack.python.fetch import fetch_file
         from buildpack.python.http import Client
 
         with Client(self._sources, self._environ) as client:

@@ -7,7 +7,6 @@ the first wheel that arrives, and not at all where every layer is known already.
 from __future__ import annotations
 
 import os
-import platform
 import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Self
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from buildpack.oci.entry import Entry
 from buildpack.oci.store import Store
 from buildpack.plan import Bytecode
+from buildpack.python.pyc import BYTECODE_FORMAT, unsupported
 from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack
 
 if TYPE_CHECKING:
@@ -49,10 +49,8 @@ class StackCompiler:
 
         Decided by trying, because only an interpreter that ran is known to run.
         """
-        from buildpack.python.bytecode import BYTECODE_FORMAT
-
         python = self._stack.python
-        key = f"{self._stack.digest}+{python.version}+{platform.machine()}+{BYTECODE_FORMAT}"
+        key = f"{self._stack.digest}+{python.version}+{os.uname().machine}+{BYTECODE_FORMAT}"
         known = self._store.recall("bytecode", key)
         if isinstance(known, dict) and isinstance(reason := known.get("reason"), str):
             return self._bytecode(reason), reason
@@ -61,13 +59,9 @@ class StackCompiler:
         return self._bytecode(reason), reason
 
     def _bytecode(self, reason: str) -> Bytecode:
-        from buildpack.python.bytecode import BYTECODE_FORMAT
-
         return Bytecode(python="" if reason else self._stack.python.version, format=BYTECODE_FORMAT)
 
     def _probe(self) -> str:
-        from buildpack.python.bytecode import unsupported
-
         python = self._stack.python
         if reason := unsupported(python.version, python.cache_tag):
             return reason

@@ -7,7 +7,7 @@ wheels and the same entries as an image's. Python compiles there as it imports, 
 from __future__ import annotations
 
 import hashlib
-import platform
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ def make_environment(
     host = choose(python, candidates, environ)
     if host is None:
         raise errors.no_interpreter(python or "3", app)
-    target = target_for(version=host.version, machine=platform.machine(), libc=host.glibc or ("musl", 1, 2))
+    target = target_for(version=host.version, machine=os.uname().machine, libc=host.glibc or ("musl", 1, 2))
     packages = _with_develop(lock)
     identity = f"{ENVIRONMENT_FORMAT}+{host.executable}+{host.version}"
     # The folder's name decides the scripts' first lines, so it follows from the lock, not from the wheels.

@@ -20,7 +20,7 @@ from buildpack.progress import Observer, Progress
 from buildpack.stacks.stack import Interpreter, Stack
 
 if TYPE_CHECKING:
-    from buildpack.python.fetch import LockedFile, WheelFile
+    from buildpack.python.files import LockedFile, WheelFile
     from buildpack.python.http import Client
     from buildpack.python.index import Build, Sdist
     from buildpack.python.target import Target
@@ -138,7 +138,7 @@ def _key(packages: Sequence[LockedPackage], ground: Ground) -> str:
 
 
 def _recalled(value: Any) -> Resolution | None:
-    from buildpack.python.fetch import WheelFile
+    from buildpack.python.files import WheelFile
 
     try:
         return Resolution(

@@ -20,11 +20,9 @@ from typing import Any, Self
 
 from buildpack.oci.entry import Deflated, Entry, FileSlice, Inline, file
 from buildpack.python.compile_process import CompileError, CompileProcess
+from buildpack.python.pyc import BYTECODE_FORMAT, pyc_path, unsupported
 
-__all__ = ["BYTECODE_FORMAT", "Bytecode", "Compilation", "Compiler", "compile_sources", "pyc_path", "unsupported"]
-
-BYTECODE_FORMAT = "1"
-"""Goes into layer keys and names of packs; grows when the same source and interpreter give other bytes."""
+__all__ = ["Bytecode", "Compilation", "Compiler", "compile_sources"]
 
 CHUNK = 256 << 10
 """Bytes of source per job: some 70 ms of work, so that one large wheel keeps all processors busy."""
@@ -43,21 +41,6 @@ class Bytecode:
     entries: tuple[Entry, ...] = ()
     skipped: tuple[str, ...] = ()
     reason: str = ""
-
-
-def unsupported(version: str, cache_tag: str) -> str:
-    """Say why this interpreter's byte code cannot be reproduced; empty where it can."""
-    if not cache_tag.startswith("cpython-"):
-        return f"byte code of {cache_tag or 'this interpreter'} is not known to be reproducible"
-    if tuple(int(part) for part in version.split(".")[:2]) >= (3, 14):
-        return f"byte code of Python {version} is not known to be reproducible"
-    return ""
-
-
-def pyc_path(source: str, cache_tag: str) -> str:
-    """Return where the interpreter looks for a module's byte code (PEP 3147)."""
-    folder, _, name = source.rpartition("/")
-    return f"{folder}/__pycache__/{name.removesuffix('.py')}.{cache_tag}.pyc"
 
 
 class Compilation:

@@ -9,11 +9,11 @@ import hashlib
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
 from buildpack.errors import python as errors
+from buildpack.python.files import LockedFile, WheelFile, stored_path
 from buildpack.python.http import Client, CutError, DeniedError, NotFoundError
 
 if TYPE_CHECKING:
@@ -30,44 +30,12 @@ __all__ = ["Downloads", "LockedFile", "Progress", "WheelFile", "fetch_file", "pr
 CHUNK = 1 << 18
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockedFile:
-    """A file that the lock allows, on an index: values for JSON, and no secret among them.
-
-    `name` is canonical; `url` lacks login and query; `source` is the index's name in the lock;
-    `sha256` is in hexadecimal, `size` in bytes; `yanked` is the index's reason, None for no.
-    """
-
-    name: str
-    version: str
-    filename: str
-    url: str
-    sha256: str
-    size: int
-    source: str
-    yanked: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WheelFile(LockedFile):
-    """The wheel that serves a locked package on a target. A wheel built here has no `url`."""
-
-
 Progress = Callable[[LockedFile, int, int], None]
 """Called from several threads with the file, the bytes that are here, and its size."""
 
 
 class _StoppedError(Exception):
     """The build ends; nobody waits for this download."""
-
-
-def stored_path(folder: Path, file: LockedFile) -> Path | None:
-    """Return where a file stands in the folder, if it does, with the right size."""
-    path = folder / file.sha256 / file.filename
-    with suppress(OSError):
-        if path.stat().st_size == file.size:
-            return path
-    return None
 
 
 def fetch_file(

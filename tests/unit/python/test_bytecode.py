@@ -15,7 +15,8 @@ from types import CodeType
 import pytest
 
 from buildpack.oci.entry import Entry, FileSlice, file
-from buildpack.python.bytecode import Bytecode, Compiler, compile_sources, pyc_path, unsupported
+from buildpack.python.bytecode import Bytecode, Compiler, compile_sources
+from buildpack.python.pyc import pyc_path, unsupported
 from buildpack.python.wheel import read_wheel
 from tests.support.wheels import LAYOUT, SITE, content_bytes, write_wheel
 

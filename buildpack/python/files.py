@@ -1,0 +1,44 @@
+"""Files of an index as values: what a lock resolves to, and where each stands once it is fetched.
+
+Apart from `fetch`, because a build in which nothing changed needs these values and no connections.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["LockedFile", "WheelFile", "stored_path"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedFile:
+    """A file that the lock allows, on an index: values for JSON, and no secret among them.
+
+    `name` is canonical; `url` lacks login and query; `source` is the index's name in the lock;
+    `sha256` is in hexadecimal, `size` in bytes; `yanked` is the index's reason, None for no.
+    """
+
+    name: str
+    version: str
+    filename: str
+    url: str
+    sha256: str
+    size: int
+    source: str
+    yanked: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WheelFile(LockedFile):
+    """The wheel that serves a locked package on a target. A wheel built here has no `url`."""
+
+
+def stored_path(folder: Path, file: LockedFile) -> Path | None:
+    """Return where a file stands in the folder, if it does, with the right size."""
+    path = folder / file.sha256 / file.filename
+    with suppress(OSError):
+        if path.stat().st_size == file.size:
+            return path
+    return None
