@@ -20,6 +20,7 @@ CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_w
 
 DAILY = {
     "build": "Build a container image from Pipfile.lock and Procfile.",
+    "run": "Build an app and run its image, a container for each process.",
 }
 OTHERS = {
     "lock": "Refresh Pipfile.lock with pipenv.",
