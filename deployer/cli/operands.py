@@ -15,11 +15,9 @@ from deployer.errors import (
     command_missing,
     command_with_types,
     counted_twice,
-    nothing_to_start,
-    unknown_type,
 )
 
-__all__ = ["METAVAR", "Operands", "OperandsCommand", "choose_formation", "command_of", "split_operands"]
+__all__ = ["METAVAR", "Operands", "OperandsCommand", "command_of", "split_operands"]
 
 METAVAR = "[APP|REF] [TYPE[=N]]..."
 """What the operands before ``--`` are called in the usage line."""
@@ -47,6 +45,11 @@ class Operands:
     def folder(self) -> Path:
         """The app's folder."""
         return self.app or Path()
+
+    @property
+    def shown(self) -> str:
+        """What messages call it."""
+        return self.reference or ("this folder" if self.app is None else str(self.app))
 
 
 class OperandsCommand(click.Command):
@@ -108,21 +111,3 @@ def _parse_type(text: str) -> tuple[str, int]:
     if not (count.isascii() and count.isdigit() and len(count) < 9 and int(count) <= MOST):
         raise bad_quantity(name, count, MOST)
     return name, int(count)
-
-
-def choose_formation(
-    named: Mapping[str, int], *, processes: Sequence[str], formation: Mapping[str, int], where: str
-) -> dict[str, int]:
-    """Return how many of each process type to start, web first: those `named`, else one of each but ``release``.
-
-    `processes` are the known types, `formation` is what app.json says, `where` names the app or the image in
-    messages. Raises UsageError for an unknown type, and where nothing would be started.
-    """
-    for name in named:
-        if name not in processes:
-            raise unknown_type(name, processes, where)
-    wanted = dict(named) or {name: formation.get(name, 1) for name in processes if name != "release"}
-    chosen = {name: wanted[name] for name in sorted(wanted, key=lambda name: name != "web") if wanted[name]}
-    if not chosen:
-        raise nothing_to_start(processes, where)
-    return chosen

@@ -1,0 +1,170 @@
+"""`deploy run`: build if needed, then run the image in the foreground, one container for each process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deployer.cli.messages import print_warning
+from deployer.cli.operands import METAVAR, Operands, OperandsCommand, command_of, split_operands
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from deployer.engines.client import Engine
+
+__all__ = ["command"]
+
+PORT = 8000
+
+EXAMPLES = """\b
+Examples:
+  deploy run blasto web=2 -p 9000     two web processes, on ports 9000 and 9001
+  deploy run blasto -- flask shell    one command, with this terminal
+"""
+
+
+@click.command("run", cls=OperandsCommand, epilog=EXAMPLES)
+@click.argument("operands", nargs=-1, metavar=METAVAR)
+@click.option("-p", "--port", type=click.IntRange(1, 65535), help="Port for web.1 on this machine.  [8000]")
+@click.option("--host", default="127.0.0.1", metavar="ADDR", help="Publish ports on this address.  [127.0.0.1]")
+@click.option("-e", "--env", "assignments", multiple=True, metavar="K[=V]", help="Set a variable, or pass ours on.")
+@click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Read variables from a file.")
+@click.option("--engine", "asked", type=click.Choice(["auto", "docker", "local"]), default="auto", help="What runs it.")
+@click.option("--build/--no-build", "build", default=None, help="Build first (default), or run what is there.")
+@click.option("--memory", metavar="M", help="Limit each process's memory: 512m, 1.5g.")
+@click.option("--cpus", metavar="N", help="Limit each process's processors: 2, 0.5.")
+@click.option("--restart", type=click.Choice(["no", "on-failure", "always"]), default="no", help="When one ends.")
+@click.option("--stop-timeout", type=click.FloatRange(0), default=25.0, metavar="S", help="Seconds from TERM to KILL.")
+@click.option(
+    "--boot-timeout", type=click.FloatRange(0), default=60.0, metavar="S", help="Seconds to the first answer."
+)
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="How lines look.")
+@click.pass_context
+def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) -> int:
+    """Build an app and run its image, one container for each process.
+
+    APP is a folder (default: the current one), REF an image with its tag. TYPE=N starts N processes of that type;
+    without any, one of each but release, or what app.json says. CMD runs instead of them.
+    """
+    meant = split_operands(operands, command=command_of(ctx), folder_exists=os.path.isdir)
+    if meant.reference is not None and options["build"]:
+        raise click.UsageError(f"--build has nothing to build for the image {meant.reference}", ctx)
+    _check_types(meant)
+    from deployer.engines.choice import choose_engine
+
+    choice = choose_engine(options["asked"], os.environ)
+    if options["asked"] == "auto":
+        print(f"engine: {choice}", file=sys.stderr)
+    if choice.engine is None:
+        return _run_locally(meant, options, why=choice.why)
+    try:
+        return _run(choice.engine, meant, options)
+    finally:
+        choice.engine.close()
+
+
+def _check_types(meant: Operands) -> None:
+    """Refuse an unknown process type at once, where the Procfile tells; the image tells the rest."""
+    if not meant.formation or meant.reference is not None:
+        return
+    from buildpack.app.procfile import read_procfile
+    from deployer.formation import choose_formation
+
+    procfile = read_procfile(meant.folder) if meant.folder.is_dir() else None
+    if procfile is None and (meant.app is not None or (meant.folder / "Pipfile.lock").exists()):
+        return
+    names = [process.name for process in procfile.processes] if procfile else []
+    choose_formation(meant.formation, processes=names, formation={}, where=meant.shown)
+
+
+def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
+    from buildpack.oci.store import Store, find_store
+    from deployer.engines.container import Limits
+    from deployer.engines.docker import Observing, Request, prepare, run_formation, run_one
+    from deployer.engines.limits import parse_cpus, parse_host, parse_memory
+    from deployer.progress import Reporter
+
+    request = Request(
+        folder=meant.folder,
+        reference=meant.reference,
+        named=meant.formation,
+        command=meant.command,
+        environment=_environment(meant, options),
+        port=options["port"] or PORT,
+        host=parse_host(options["host"]),
+        limits=Limits(
+            memory=parse_memory(options["memory"]) if options["memory"] else None,
+            nano_cpus=parse_cpus(options["cpus"]) if options["cpus"] else None,
+        ),
+        build=options["build"] is not False,
+        terminal=bool(meant.command) and sys.stdin.isatty() and sys.stdout.isatty(),
+        boot_timeout=options["boot_timeout"],
+        stop_timeout=options["stop_timeout"],
+        restart=options["restart"],
+        log_format=options["log_format"],
+    )
+    root, warning = find_store(os.environ)
+    if warning:
+        print_warning(warning)
+    with Reporter() as reporter:
+        hears = Observing(progress=reporter, say=_say, warn=print_warning)
+        image = prepare(engine, request, store=Store(root), environ=os.environ, hears=hears)
+    if request.command:
+        return run_one(engine, request, image)
+    return run_formation(engine, request, image, out=sys.stdout.buffer, environ=os.environ)
+
+
+def _environment(meant: Operands, options: Mapping[str, Any]) -> dict[str, str]:
+    """Return what -e says over --env-file over the app's .env; nothing of this process's own environment."""
+    from deployer.environment import merge_environment, parse_assignments, read_env_file
+
+    own = meant.folder / ".env"
+    paths = [own] if meant.reference is None and own.is_file() else []
+    paths += [Path(path) for path in options["env_files"]]
+    given = [text if "=" in text else f"{text}={os.environ[text]}" for text in options["assignments"] if _set(text)]
+    return merge_environment(
+        given=parse_assignments(given),
+        environ={},
+        files=[read_env_file(path, environ=os.environ) for path in paths],
+        defaults={},
+    )
+
+
+def _set(assignment: str) -> bool:
+    """Say whether an operand of -e sets something; a name alone does where this environment has it."""
+    if "=" in assignment or assignment in os.environ:
+        return True
+    print_warning(f"-e {assignment}: there is no such variable in this environment; it is left out.")
+    return False
+
+
+def _run_locally(meant: Operands, options: Mapping[str, Any], *, why: str) -> int:
+    from deployer.engines.errors import local_cannot
+
+    asked = [f"the image {meant.reference}"] if meant.reference is not None else []
+    asked += [f"--{name}" for name in ("memory", "cpus") if options[name]]
+    if asked:
+        raise local_cannot(asked, why)
+    run_local: Any = import_module("deployer.cli.local").run_local
+    code: int = run_local(
+        meant,
+        port=options["port"],
+        host=options["host"],
+        assignments=options["assignments"],
+        env_files=options["env_files"],
+        restart=options["restart"],
+        stop_timeout=options["stop_timeout"],
+        boot_timeout=options["boot_timeout"],
+        log_format=options["log_format"],
+    )
+    return code
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -1,0 +1,236 @@
+"""Runs an app or an image on a container engine: clear leftovers, get the image, then the formation or one command."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from buildpack.build import Options
+from buildpack.oci.reference import parse_reference
+from buildpack.oci.store import Store
+from buildpack.progress import Observer, Progress
+from deployer.engines import errors, images
+from deployer.engines.client import Engine
+from deployer.engines.container import Blueprint, Limits, clear_leftovers
+from deployer.engines.owner import Owner, this_owner
+from deployer.engines.ports import require_free
+from deployer.formation import choose_formation
+
+__all__ = ["Image", "Observing", "Request", "prepare", "run_formation", "run_one"]
+
+PORT = 8000
+"""PORT inside a container, and on this machine where nobody chose another."""
+
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  what to poll for them, not what to bind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to run, as the command line has it; `reference` is an image where no app was meant.
+
+    `named` is empty where no process type was named, `environment` holds -e over env files. `port` and `host` are
+    this machine's. Seconds wherever there is time.
+    """
+
+    folder: Path
+    reference: str | None
+    named: Mapping[str, int]
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(repr=False)
+    port: int
+    host: str
+    limits: Limits
+    build: bool
+    terminal: bool
+    boot_timeout: float
+    stop_timeout: float
+    restart: str
+    log_format: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """The image to run: its name for people, the app's name, and its process types, None where it is not ours."""
+
+    shown: str
+    app: str
+    found: images.Found
+    launch: images.Launch | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observing:
+    """Who hears what is going on: `progress` of long work, and lines of text to `say` or to `warn` of."""
+
+    progress: Observer
+    say: Callable[[str], None]
+    warn: Callable[[str], None]
+
+
+def prepare(engine: Engine, request: Request, *, store: Store, environ: Mapping[str, str], hears: Observing) -> Image:
+    """Clear what dead owners left, and get the image into the engine; raises BuildpackError."""
+    owner = this_owner()
+    for name in clear_leftovers(engine, owner):
+        hears.say(f"removed {name}, which an earlier run left")
+    if request.reference is not None:
+        return _get_image(engine, request.reference, store=store, owner=owner, hears=hears)
+    if request.build:
+        return _build(engine, request.folder, store=store, environ=environ, hears=hears)
+    return _get_built(engine, request.folder, store=store, owner=owner, environ=environ, hears=hears)
+
+
+def _build(engine: Engine, folder: Path, *, store: Store, environ: Mapping[str, str], hears: Observing) -> Image:
+    from deployer.building import build_and_deliver
+    from deployer.config import parse_epoch
+    from deployer.destinations import Destination
+
+    built, _ = build_and_deliver(
+        folder,
+        options=Options(epoch=parse_epoch(environ)),
+        destinations=[Destination(kind="docker")],
+        store=store,
+        environ=environ,
+        observer=hears.progress,
+    )
+    if not built.unchanged:  # a warning is told when it is news
+        for text in built.warnings:
+            hears.warn(text)
+    found = images.find_image(engine, built.references[0])
+    assert found is not None, "just loaded"
+    launch = images.Launch(
+        processes=tuple(process.name for process in built.app.processes), formation=built.app.formation
+    )
+    return Image(shown=str(folder), app=built.app.settings.name.value, found=found, launch=launch)
+
+
+def _get_built(
+    engine: Engine, folder: Path, *, store: Store, owner: Owner, environ: Mapping[str, str], hears: Observing
+) -> Image:
+    from buildpack.app.settings import read_settings
+
+    name = read_settings(folder, environ=environ, flags={}).name.value
+    reference = str(parse_reference(f"{name}:latest"))
+    found = _find(engine, reference, store=store, hears=hears)
+    if found is None:
+        raise errors.image_unknown(f"{name}:latest")
+    launch = images.read_launch(engine, found.id, owner=owner, suffix=secrets.token_hex(3))
+    return Image(shown=f"{name}:latest", app=name, found=found, launch=launch)
+
+
+def _get_image(engine: Engine, text: str, *, store: Store, owner: Owner, hears: Observing) -> Image:
+    reference = parse_reference(text)
+    found = _find(engine, str(reference), store=store, hears=hears)
+    if found is None:
+        hears.say(f"pulling {text}")
+        images.pull_image(engine, str(reference))
+        found = images.find_image(engine, str(reference))
+    if found is None:
+        raise errors.image_not_pulled(text, "the engine does not have it after all.")
+    launch = images.read_launch(engine, found.id, owner=owner, suffix=secrets.token_hex(3))
+    return Image(shown=text, app=reference.repository.rpartition("/")[2], found=found, launch=launch)
+
+
+def _find(engine: Engine, reference: str, *, store: Store, hears: Observing) -> images.Found | None:
+    found = images.find_image(engine, reference)
+    if found is not None:
+        return found
+
+    def observe(sent: int) -> None:
+        hears.progress(Progress(stage="load", done=sent, unit="bytes"))
+
+    return (
+        images.find_image(engine, reference) if images.load_stored(engine, store, reference, observer=observe) else None
+    )
+
+
+def run_one(engine: Engine, request: Request, image: Image) -> int:
+    """Run one command with the terminal itself; returns its exit code."""
+    from deployer.engines.oneoff import run_command
+
+    blueprint = Blueprint(
+        app=image.app,
+        process="run.1",
+        image=image.found.id,
+        command=list(request.command),
+        environment=request.environment,
+        limits=request.limits,
+        stop_timeout=request.stop_timeout,
+        terminal=request.terminal,
+        interactive=True,
+    )
+    return run_command(blueprint, engine=engine, owner=this_owner(), suffix=secrets.token_hex(3))
+
+
+def run_formation(engine: Engine, request: Request, image: Image, *, out: BinaryIO, environ: Mapping[str, str]) -> int:
+    """Run the image's processes, a container each, until the first ends or a signal comes; returns the exit code."""
+    from deployer.engines.group import Boot, Group, Settings
+
+    if image.launch is None:
+        raise errors.foreign_image(image.shown)
+    formation = choose_formation(
+        request.named, processes=image.launch.processes, formation=image.launch.formation, where=image.shown
+    )
+    blueprints = draw_blueprints(request, image, formation)
+    ports = [one.published[2] for one in blueprints if one.published]
+    if engine.remote is None:
+        require_free(request.host, ports)
+    boot = Boot(address=_reachable(engine, request.host), shown=_bracketed(request.host), seconds=request.boot_timeout)
+    return Group(
+        blueprints,
+        engine=engine,
+        owner=this_owner(),
+        out=out,
+        settings=Settings(stop_timeout=request.stop_timeout, restart=request.restart, log_format=request.log_format),
+        boot=boot,
+        environ=environ,
+    ).run()
+
+
+def draw_blueprints(request: Request, image: Image, formation: Mapping[str, int]) -> list[Blueprint]:
+    """Turn a formation into containers: ``web.2`` is published one port above ``web.1``, other types are not."""
+    assert image.launch is not None
+    inside = _port_inside(request, image)
+    if request.port + formation.get("web", 0) - 1 > 65535:
+        raise errors.ports_exhausted(request.port, formation["web"])
+    types = sorted(image.launch.processes, key=lambda name: (name != "web", name == "release"))
+    types = types if "web" in types else ["web", *types]
+    blueprints = []
+    for place, name in enumerate(types):
+        for number in range(1, formation.get(name, 0) + 1):
+            web = name == "web"
+            port = inside if web else inside + 100 * place + number - 1
+            process = f"{name}.{number}"
+            blueprints.append(
+                Blueprint(
+                    app=image.app,
+                    process=process,
+                    image=image.found.id,
+                    command=[name],
+                    environment={**request.environment, "PORT": str(port), "PS": process, "DYNO": process},
+                    limits=request.limits,
+                    published=(inside, request.host, request.port + number - 1) if web else None,
+                    stop_timeout=request.stop_timeout,
+                )
+            )
+    return blueprints
+
+
+def _port_inside(request: Request, image: Image) -> int:
+    value = request.environment.get("PORT") or image.found.environment.get("PORT") or str(PORT)
+    if not (value.isascii() and value.isdigit() and 0 < int(value) < 1 << 16):
+        raise errors.bad_port_variable(value)
+    return int(value)
+
+
+def _reachable(engine: Engine, host: str) -> str | None:
+    """Return the address at which a port published on `host` answers from here; None where it does not."""
+    if engine.remote is not None:
+        return None if host in {"127.0.0.1", "::1"} else engine.remote
+    return _bracketed(_ANY.get(host, host))
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,485 @@
+"""Runs a formation as containers: starts them, merges their output, passes signals on, stops and removes them.
+
+The same behaviour as `deployer.runner.supervisor`, with containers in the place of process groups: one thread
+decides, on one selector; whatever waits for the engine has a thread of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from errno import EPIPE
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from honcho.colour import get_colours
+
+from buildpack.errors import BuildpackError
+from deployer.engines.client import Engine
+from deployer.engines.container import Blueprint, Container, Exit, container_name
+from deployer.engines.life import Life, Step
+from deployer.engines.owner import Owner
+from deployer.engines.readiness import Poll, Verdict, begin_polling
+from deployer.engines.signals import FORWARDED, STOPPING, Wakeup, catching
+from deployer.errors import boot_failed, boot_timed_out
+from deployer.health import Tail
+from deployer.runner.flow import Flow
+from deployer.runner.outlet import OutputError
+from deployer.runner.restart import History, decide
+
+if TYPE_CHECKING:
+    from deployer.runner.child import Child
+
+__all__ = ["Boot", "Group", "Settings"]
+
+_DRAIN = 5.0
+"""Seconds that output is awaited after a container has ended; the engine closes the stream at once."""
+_SETTLE = 0.3
+"""Seconds a clean exit waits for a failing one, which names the exit code."""
+_HOPELESS_AFTER = 15.0
+"""Seconds after KILL at which an engine is given up."""
+_DEAF = 1.5
+"""Seconds after its start in which TERM is repeated: the first process of a container ignores it until it has
+a handler, and the launcher needs a moment for that."""
+_AGAIN = 0.3
+_OUTPUT_LOST = 70
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boot:
+    """How readiness is found out: the address at which published ports answer, None where they cannot be reached."""
+
+    address: str | None
+    shown: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to run: seconds between TERM and KILL, restart policy, log format; `colour` None is up to the stream."""
+
+    stop_timeout: float = 25.0
+    restart: str = "no"
+    log_format: str = "text"
+    colour: bool | None = None
+
+
+class _Instance:
+    """A place in the formation, over all the containers it goes through. Times are monotonic seconds."""
+
+    quiet = False
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        self.blueprint = blueprint
+        self.name = blueprint.process
+        self.life: Life | None = None
+        self.output: int | None = None
+        self.running = self.asked_to_stop = False
+        self.history = History()
+        self.code: int | None = None
+        self.started_at = 0.0
+        self.start_at: float | None = 0.0
+        self.kill_at: float | None = None
+        self.term_at: float | None = None
+        self.drain_until: float | None = None
+        self.delay: float | None = None
+        self.killed = False
+        self.tail: Tail | None = Tail() if blueprint.published else None
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing is left of the last container."""
+        return self.life is None and self.output is None
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left and nothing planned."""
+        return self.gone and self.start_at is None
+
+    def close_output(self) -> None:
+        """Let go of the pipe."""
+        if self.output is not None:
+            os.close(self.output)
+            self.output = None
+
+
+class Group:
+    """Runs blueprints until the first process ends or a signal comes; `run` must be called in the main thread.
+
+    `clock` is monotonic, `jitter` returns a number from 0 up to 1, `suffix` what makes a container's name unique.
+    """
+
+    def __init__(
+        self,
+        blueprints: Sequence[Blueprint],
+        *,
+        engine: Engine,
+        owner: Owner,
+        out: BinaryIO,
+        settings: Settings,
+        boot: Boot,
+        environ: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+        suffix: Callable[[], str] = lambda: secrets.token_hex(3),
+    ) -> None:
+        self._engine, self._owner, self._settings, self._boot = engine, owner, settings, boot
+        self._now, self._jitter, self._suffix = clock, jitter, suffix
+        self._instances = [_Instance(blueprint) for blueprint in blueprints]
+        self._named = {instance.name: instance for instance in self._instances}
+        colour = settings.colour
+        if colour is None:
+            colour = out.isatty() and not environ.get("NO_COLOR")
+        self._flow = Flow(
+            out,
+            log_format=settings.log_format,
+            colour=colour,
+            clock=clock,
+            on_lost=self._on_output_lost,
+            on_output=self._remember,
+        )
+        self._printer = self._flow.printer
+        colours = get_colours()  # type: ignore[no-untyped-call]
+        for instance in self._instances:
+            self._printer.add_source(instance.name, next(colours))
+        self._events: deque[tuple[Life, Step] | Verdict] = deque()
+        self._wakeup: Wakeup | None = None
+        self._code = 0
+        self._failure: Exception | None = None
+        self._stop_after: float | None = None
+        self._deadline: float | None = None
+        self._interrupted_at: float | None = None
+        self._polled: set[str] = set()
+        self._awaited = {i.name for i in self._instances if i.blueprint.published and boot.address}
+        self._over = False
+
+    def run(self) -> int:
+        """Start everything and block until nothing is left; the exit code is as the runner's.
+
+        Raises BootError where a web process does not come up, and EngineError where the engine refuses.
+        """
+        with catching((*STOPPING, *FORWARDED)) as self._wakeup:
+            self._flow.listen(self._wakeup.reader, self._on_wake_up)
+            try:
+                self._tick(self._now())
+                while not self._done():
+                    due = self._next_due()
+                    self._flow.await_events(None if due is None else max(0.0, due - self._now()))
+                    self._tick(self._now())
+            finally:
+                self._over = True
+                self._remove_all()
+                self._flow.close()
+        if isinstance(self._failure, _PendingBootFailure):
+            raise self._failure.worded([])
+        if self._failure is not None:
+            raise self._failure
+        return self._code
+
+    def _done(self) -> bool:
+        return all(instance.settled for instance in self._instances) and not self._flow.waiting
+
+    def _remove_all(self) -> None:
+        """Remove what is left, which is nothing unless the loop itself failed or the engine was given up."""
+        for instance in self._instances:
+            instance.close_output()
+            if instance.life is not None:
+                instance.life.stop(signal.SIGKILL)
+                instance.life.container.remove()
+
+    def _next_due(self) -> float | None:
+        due = [self._printer.next_partial(), self._stop_after]
+        for instance in self._instances:
+            due += [instance.start_at, instance.kill_at, instance.term_at, instance.drain_until]
+        if self._flow.waiting and all(instance.settled for instance in self._instances):
+            due.append(self._deadline)
+        return min((moment for moment in due if moment is not None), default=None)
+
+    def _tick(self, now: float) -> None:
+        while self._events:
+            event = self._events.popleft()
+            if isinstance(event, Verdict):
+                self._on_verdict(event)
+            else:
+                self._on_step(*event)
+        for instance in self._instances:
+            self._look_after(instance, now)
+        if self._stop_after is not None and self._stop_after <= now:
+            self._begin_stop(0)
+        self._printer.show_partials(now)
+        if self._overdue(now) and all(instance.settled for instance in self._instances):
+            self._flow.discard()  # it was told to stop, and nobody reads
+
+    def _look_after(self, instance: _Instance, now: float) -> None:
+        if instance.start_at is not None and instance.start_at <= now:
+            self._start(instance)
+            return
+        if instance.term_at is not None and instance.term_at <= now:
+            self._send_term(instance, now)
+        if instance.kill_at is not None and instance.kill_at <= now:
+            self._kill(instance, now)
+        if instance.drain_until is not None and instance.drain_until <= now and instance.output is not None:
+            if self._flow.paused and not self._overdue(now):
+                instance.drain_until = now + _SETTLE  # it is our reader who is slow
+            else:
+                self._drop_output(instance)
+        if instance.gone and instance.code is not None:
+            self._on_gone(instance, now)
+
+    def _overdue(self, now: float) -> bool:
+        return self._deadline is not None and self._deadline <= now
+
+    # What threads tell
+
+    def _tell(self, life: Life, step: Step) -> None:
+        self._events.append((life, step))
+        if self._wakeup is not None:
+            self._wakeup.wake()
+
+    def _tell_verdict(self, verdict: Verdict) -> None:
+        self._events.append(verdict)
+        if self._wakeup is not None:
+            self._wakeup.wake()
+
+    def _remember(self, name: str, chunk: bytes) -> None:
+        tail = self._named[name].tail
+        if tail is not None:
+            tail.add(chunk)
+
+    def _on_step(self, life: Life, step: Step) -> None:
+        instance = next((one for one in self._instances if one.life is life), None)
+        if instance is None:  # given up
+            return
+        now = self._now()
+        if step.kind == "started":
+            instance.running, instance.started_at = True, now
+            self._printer.system(f"{instance.name} started (container {life.container.name})")
+            if instance.asked_to_stop:
+                instance.term_at = now + _AGAIN
+            self._poll(instance)
+        elif step.kind == "failed":
+            self._on_failure(instance, step.error)
+        elif step.exit is not None:
+            self._on_exit(instance, step.exit, now)
+        else:
+            if step.kept:
+                self._printer.system(f"{life.container.name} could not be removed; the next run tries again")
+            instance.life, instance.running = None, False
+            instance.code = 0 if instance.code is None else instance.code
+            instance.kill_at = instance.term_at = None
+
+    def _on_failure(self, instance: _Instance, error: Exception | None) -> None:
+        instance.code = error.exit_code if isinstance(error, BuildpackError) else 1
+        if self._failure is None and self._deadline is None:
+            self._failure = error
+        self._begin_stop(instance.code)
+
+    # Starting and ending
+
+    def _start(self, instance: _Instance) -> None:
+        instance.start_at = instance.delay = instance.code = None
+        instance.asked_to_stop = instance.killed = False
+        blueprint = instance.blueprint
+        name = container_name(blueprint.app, blueprint.process, self._suffix())
+        life = Life(Container(self._engine, blueprint, name=name, owner=self._owner), self._tell)
+        instance.life, instance.output = life, life.output
+        self._flow.add(cast("Child", instance))  # all that it asks of a child: name, output, quiet, close_output
+        life.begin()
+
+    def _on_exit(self, instance: _Instance, ended: Exit, now: float) -> None:
+        instance.running = False
+        instance.code = ended.code
+        instance.kill_at = instance.term_at = None
+        instance.drain_until = now + _DRAIN
+        if ended.out_of_memory:
+            limit = instance.blueprint.limits.memory
+            told = f" of {limit / (1 << 20):.0f} MB (--memory)" if limit else ""
+            self._printer.system(f"{instance.name} ran out of memory: its limit{told} was reached")
+        if not instance.asked_to_stop:
+            self._judge(instance, ended, now)
+
+    def _judge(self, instance: _Instance, ended: Exit, now: float) -> None:
+        """Decide what an exit that nobody asked for means for the process and for all."""
+        uptime = now - instance.started_at
+        verdict = decide(self._settings.restart, instance.history, ended.code, uptime, self._jitter)
+        instance.history, instance.delay = verdict.history, verdict.delay
+        if verdict.reason:
+            self._printer.system(f"{instance.name} is not started again: {verdict.reason}")
+        if verdict.delay is not None:
+            return
+        self._code = self._code or ended.code
+        if instance.name in self._awaited and self._failure is None and self._deadline is None:
+            told = "it ran out of memory" if ended.out_of_memory else _tell_code(ended.code)
+            self._failure = _PendingBootFailure(instance.name, ended.code, told)
+        if self._settings.restart == "no" or ended.code:
+            self._stop_after = min(self._stop_after or now + _SETTLE, now + _SETTLE * (ended.code == 0))
+
+    def _on_gone(self, instance: _Instance, now: float) -> None:
+        code, instance.code = instance.code, None
+        instance.drain_until = None
+        self._printer.end(instance.name)
+        self._printer.system(f"{instance.name} stopped (rc={code})")
+        if isinstance(self._failure, _PendingBootFailure) and self._failure.process == instance.name:
+            self._failure = self._failure.worded(self._log_of(instance))
+        if instance.delay is not None and self._deadline is None:
+            instance.start_at = now + instance.delay
+            if instance.delay:
+                self._printer.system(f"{instance.name} starts again in {instance.delay:.0f} s")
+        instance.delay = None
+
+    def _drop_output(self, instance: _Instance) -> None:
+        instance.drain_until = None
+        self._flow.end(cast("Child", instance))
+        if instance.life is not None:
+            instance.life.cut()
+
+    # Stopping
+
+    def _begin_stop(self, code: int) -> None:
+        if self._deadline is not None:
+            return
+        now = self._now()
+        self._code = self._code or code
+        self._stop_after, self._deadline = None, now + self._settings.stop_timeout
+        for instance in self._instances:
+            instance.start_at = instance.delay = None
+            if instance.life is not None and not instance.asked_to_stop:
+                instance.asked_to_stop = True
+                instance.kill_at = self._deadline
+                if instance.running:
+                    self._printer.system(f"sending SIGTERM to {instance.name}")
+                self._send_term(instance, now)
+
+    def _send_term(self, instance: _Instance, now: float) -> None:
+        instance.term_at = now + _AGAIN if now < instance.started_at + _DEAF else None
+        if instance.life is not None:
+            instance.life.stop(signal.SIGTERM)
+
+    def _kill(self, instance: _Instance, now: float) -> None:
+        if instance.life is None:
+            return
+        if instance.killed:
+            self._printer.system(f"the engine does not end {instance.life.container.name}; the next run tries again")
+            self._drop_output(instance)
+            instance.life, instance.kill_at, instance.code = None, None, 128 + signal.SIGKILL
+            return
+        instance.killed, instance.kill_at = True, now + _HOPELESS_AFTER
+        self._printer.system(f"sending SIGKILL to {instance.name}")
+        instance.life.stop(signal.SIGKILL)
+
+    def _kill_all(self) -> None:
+        now = self._deadline = self._now()
+        for instance in self._instances:
+            if instance.life is not None and not instance.killed:
+                instance.kill_at = now
+
+    # Signals, and output that nobody takes
+
+    def _on_wake_up(self) -> None:
+        assert self._wakeup is not None
+        for number in self._wakeup.drain():
+            self._on_signal(number)
+
+    def _on_signal(self, number: int) -> None:
+        if number in STOPPING:
+            self._printer.system(f"{signal.Signals(number).name} received")
+            self._begin_stop(128 + number)
+        if number == signal.SIGINT:
+            now = self._now()
+            if self._interrupted_at is None:
+                self._interrupted_at = now
+            elif now - self._interrupted_at >= 1.0:  # sooner it may be the same key press, sent twice
+                self._kill_all()
+        elif number in FORWARDED:
+            for instance in self._instances:
+                if instance.running and instance.life is not None:
+                    instance.life.send(number)
+
+    def _on_output_lost(self, error: OutputError) -> None:
+        if error.errno == EPIPE:  # as with `| head`: no news to whoever closed it
+            self._begin_stop(128 + signal.SIGPIPE)
+            return
+        print(f"error: standard output cannot be written to: {error}", file=sys.stderr)  # noqa: T201
+        self._begin_stop(_OUTPUT_LOST)
+
+    # Readiness
+
+    def _poll(self, instance: _Instance) -> None:
+        published, address = instance.blueprint.published, self._boot.address
+        if published is None or address is None or instance.name in self._polled:
+            return
+        self._polled.add(instance.name)
+        inside, _, outside = published
+        poll = Poll(
+            process=instance.name,
+            inside=inside,
+            address=address,
+            outside=outside,
+            seconds=self._boot.seconds,
+            container=lambda: instance.life.container.id if instance.life else "",
+            alive=lambda: not (self._over or instance.asked_to_stop or instance.settled),
+        )
+        begin_polling(self._engine, poll, self._tell_verdict)
+
+    def _on_verdict(self, verdict: Verdict) -> None:
+        instance, outcome = self._named[verdict.process], verdict.outcome
+        assert instance.blueprint.published is not None
+        inside = instance.blueprint.published[0]
+        if self._deadline is not None or (outcome is not None and outcome.died):
+            return  # its exit tells more
+        if outcome is None:
+            self._printer.system(
+                f"{instance.name} listens on {verdict.heard}; it should listen on 0.0.0.0:{inside}, as PORT tells it"
+            )
+        elif outcome.ready:
+            self._on_ready(instance)
+        else:
+            self._failure = boot_timed_out(
+                instance.name,
+                port=inside,
+                cause=verdict.cause,
+                heard=verdict.heard,
+                problem=outcome.problem,
+                seconds=self._boot.seconds,
+                log=self._log_of(instance),
+            )
+            self._begin_stop(self._failure.exit_code)
+
+    def _on_ready(self, instance: _Instance) -> None:
+        instance.tail = None
+        self._awaited.discard(instance.name)
+        if not self._awaited:
+            ports = [one.blueprint.published[2] for one in self._instances if one.blueprint.published]
+            urls = " ".join(f"http://{self._boot.shown}:{port}" for port in ports)
+            self._printer.system(f"ready: {urls}")
+
+    @staticmethod
+    def _log_of(instance: _Instance) -> list[str]:
+        return instance.tail.lines() if instance.tail else []
+
+
+class _PendingBootFailure(Exception):
+    """A web process ended before it answered; its last lines are still on their way."""
+
+    def __init__(self, process: str, code: int, told: str) -> None:
+        super().__init__(process)
+        self.process, self.code, self.told = process, code, told
+
+    def worded(self, log: Sequence[str]) -> BuildpackError:
+        """Return the error with the lines that have come."""
+        return boot_failed(self.process, self.code, told=self.told, log=log)
+
+
+def _tell_code(code: int) -> str:
+    if code > 128:
+        try:
+            return f"{signal.Signals(code - 128).name} ended it"
+        except ValueError:
+            pass
+    return f"it exited with {code}"
