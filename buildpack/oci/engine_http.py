@@ -1,6 +1,7 @@
 """HTTP/1.1 to an engine over its raw socket: small questions, and uploads that stay open while a build runs.
 
-No HTTP library: importing one costs as much as loading a changed app, and none hands out an open upload.
+No HTTP library: importing one takes a quarter of the time that loading a changed app takes, and none hands out an
+upload that stays open.
 """
 
 from __future__ import annotations
@@ -55,9 +56,14 @@ class Answer:
                 message = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(message, dict) and (message.get("error") or message.get("errorDetail")):
+            if not isinstance(message, dict):
+                continue
+            if message.get("error") or message.get("errorDetail"):
                 detail = message.get("errorDetail")
                 return str(message.get("error") or (detail.get("message") if isinstance(detail, dict) else detail))
+            # Docker on containerd only prints that it could not unpack.
+            if (said := str(message.get("stream", "")).strip()).lower().startswith("error"):
+                return said
         return ""
 
 

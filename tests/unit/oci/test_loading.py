@@ -143,6 +143,14 @@ def test_part_that_is_refused_is_followed_by_everything(engine: Engine, blobs: B
     assert loaded.sent_layers == 3
 
 
+def test_failure_that_is_only_printed(start: Callable[..., Engine], blobs: Blobs) -> None:
+    engine = start(server=NEWER, containerd=True)
+    a, b = layers(blobs, "a", "b")
+    sent(image_of(a), blobs, engine)
+    engine.failures = [(200, b'{"stream":"Error unpacking image app: content not found"}\n')]
+    assert sent(image_of(a, b), blobs, engine).reason == "the engine took only the whole image"
+
+
 def test_part_that_is_silently_dropped_is_followed_by_everything(engine: Engine, blobs: Blobs) -> None:
     a, b = layers(blobs, "a", "b")
     sent(image_of(a), blobs, engine)
