@@ -62,8 +62,8 @@ class Answer:
                 detail = message.get("errorDetail")
                 return str(message.get("error") or (detail.get("message") if isinstance(detail, dict) else detail))
             # Docker on containerd only prints that it could not unpack.
-            if (said := str(message.get("stream", "")).strip()).lower().startswith("error"):
-                return said
+            if (printed := str(message.get("stream", "")).strip()).lower().startswith("error"):
+                return printed
         return ""
 
 
