@@ -13,7 +13,6 @@ from typing import Literal
 
 from buildpack.app.bindings import Binding, find_bindings
 from buildpack.app.source import SourceTree
-from buildpack.app.textfile import LIMIT
 from buildpack.errors.app import show
 
 __all__ = ["AppObject", "Detection", "detect_app"]
@@ -24,6 +23,8 @@ _MODULES = ("app", "wsgi", "main")
 _NO_PACKAGES = frozenset(
     {"test", "tests", "doc", "docs", "example", "examples", "scripts", "migrations", "node_modules"}
 )
+_LARGEST = 256 * 1024
+"""Bytes; a larger module is generated, and would take a second to parse."""
 _MARKS = tuple(name.encode() for name in (*OBJECTS, *FACTORIES))
 
 
@@ -93,7 +94,7 @@ def _places(tree: SourceTree) -> Iterator[tuple[str, str, str]]:
         prefix = f"{search}/" if search else ""
         nested = []
         for file in tree.files:
-            if not file.path.startswith(prefix) or not file.path.endswith(".py") or file.size > LIMIT:
+            if not file.path.startswith(prefix) or not file.path.endswith(".py") or file.size > _LARGEST:
                 continue
             folder, slash, name = file.path.removeprefix(prefix).removesuffix(".py").rpartition("/")
             if not slash and name in _MODULES:

@@ -22,6 +22,7 @@ _GO_ESCAPES = {
     "d": "[0-9]", "D": "[^0-9]", "s": r"[\t\n\x0c\r ]", "S": r"[^\t\n\x0c\r ]",
     "w": "[0-9A-Za-z_]", "W": "[^0-9A-Za-z_]", "b": r"\b", "B": r"\B", "A": r"\A", "z": r"\Z",
 }  # fmt: skip
+_MOST_STARS = 6
 _POSIX = {
     "alnum": "0-9A-Za-z", "alpha": "A-Za-z", "ascii": r"\x00-\x7f", "blank": r"\t ", "cntrl": r"\x00-\x1f\x7f",
     "digit": "0-9", "graph": "!-~", "lower": "a-z", "print": " -~", "punct": r"!-/:-@\[-`{-~",
@@ -172,7 +173,7 @@ def _compile(pattern: str) -> Callable[[str], bool]:
     if kind == "suffix":
         suffix = pattern[2:]
         return lambda path: path.endswith(suffix) or (suffix[:1] == "/" and path == suffix[1:])
-    compiled = re.compile(_python_expression(expression))
+    compiled = re.compile(_tame_expression(pattern) or _python_expression(expression))
     return lambda path: compiled.match(path) is not None
 
 
@@ -204,7 +205,65 @@ def _go_expression(pattern: str) -> tuple[str, str]:
     return kind, made
 
 
+def _tame_expression(pattern: str) -> str | None:
+    """Translate an ordinary pattern so that Python matches it in no more than quadratic time, as Go does any.
+
+    Go's expressions do not backtrack, Python's do: `*a*a*a*a*b` would take for ever. Where a wildcard is followed by
+    another, the earliest place for what stands between them is as good as any, so that choice is final (`(?>...)`).
+    That holds while parts are matched one by one; None where they are not, since something may match a slash.
+    """
+    parts = pattern.split("/")
+    if set(pattern) & set("\\^") or any("**" in part and part != "**" for part in parts):
+        return None
+    try:
+        runs = [[_tame_part(part) for part in run] for run in _split(parts)]
+    except ValueError:
+        return None
+    first, *rest = ["/".join(run) for run in runs]
+    made = first + "/" if first and rest else first
+    for run in rest[:-1]:
+        made += f"(?>(?:.*?/)??{run}/)" if run else ""
+    if rest:
+        made += f"(?:.*/)?{rest[-1]}" if rest[-1] else ".*"
+    return made + r"\Z"
+
+
+def _split(parts: Sequence[str]) -> list[list[str]]:
+    """Split at each ``**``."""
+    runs: list[list[str]] = [[]]
+    for part in parts:
+        if part == "**":
+            runs.append([])
+        else:
+            runs[-1].append(part)
+    return runs
+
+
+def _tame_part(part: str) -> str:
+    """Translate what stands between two slashes; raises ValueError where a class in it could match a slash."""
+    pieces, at = [""], 0
+    while at < len(part):
+        character = part[at]
+        if character == "[":
+            members, at = _class(part, at)
+            if "*" in members or "?" in members or re.match(members, "/"):
+                raise ValueError(part)
+            pieces[-1] += members
+            continue
+        at += 1
+        if character == "*":
+            pieces.append("")
+        else:
+            pieces[-1] += "[^/]" if character == "?" else re.escape(character)
+    if len(pieces) == 1:
+        return pieces[0]
+    between = "".join(f"(?>[^/]*?{piece})" for piece in pieces[1:-1] if piece)
+    return f"{pieces[0]}{between}[^/]*{pieces[-1]}"
+
+
 def _python_expression(expression: str) -> str:
+    if expression.count("*") > _MOST_STARS:
+        raise ValueError("it has too many wildcards for one with `\\`, `[^...]` or `**` beside other characters")
     made, at = "", 0
     while at < len(expression):
         character = expression[at]

@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 _OTHER_LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml")
 _OTHER_LISTS = ("requirements.txt", "environment.yml", "pyproject.toml", "setup.py")
 _MISSPELT = {
-    "Procfile": ("procfile", "PROCFILE", "ProcFile", "Procfile.txt", "Profile", "Procfile.web"),
+    "Procfile": ("procfile", "PROCFILE", "ProcFile", "Procfile.txt", "Procfile.web"),
     "Pipfile": ("pipfile", "PIPFILE", "PipFile", "Pipfile.toml"),
     "Pipfile.lock": ("pipfile.lock", "Pipfile.Lock", "PipFile.lock", "Pipfile.lock.json"),
     ".python-version": (
@@ -128,12 +128,12 @@ def _list_folder(folder: Path) -> frozenset[str]:
     try:
         with os.scandir(folder) as entries:
             names = frozenset(entry.name for entry in entries)
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # a NUL in the name is a ValueError
         raise errors.no_such_folder(str(folder)) from None
     except NotADirectoryError:
         raise errors.not_a_folder(str(folder)) from None
-    except (OSError, ValueError) as error:
-        raise errors.unreadable(str(folder), getattr(error, "strerror", None) or str(error)) from error
+    except OSError as error:
+        raise errors.unreadable(str(folder), error.strerror or str(error)) from error
     if not names:
         raise errors.empty_folder(str(folder))
     return names

@@ -187,7 +187,7 @@ def bad_ignore_pattern(name: str, line: int, pattern: str, reason: str) -> Build
     """A pattern in an ignore file has no meaning."""
     return AppError(
         f"{name}:{line} holds a pattern that cannot be read",
-        why=f"`{show(pattern)}`: {reason}. Docker refuses it as well.",
+        why=f"`{show(pattern)}`: {reason}.",
         hint="mend or remove the line; the patterns are those of https://docs.docker.com/build/concepts/context/.",
     )
 

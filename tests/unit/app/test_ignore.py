@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from buildpack.app.ignore import parse_ignore
@@ -103,7 +105,7 @@ def test_what_docker_refuses_is_refused(pattern: str, reason: str) -> None:
         parse_ignore(f"a\n{pattern}\n", ".dockerignore")
     assert str(caught.value) == (
         ".dockerignore:2 holds a pattern that cannot be read\n\n"
-        f"`{pattern}`: {reason}. Docker refuses it as well.\n\n"
+        f"`{pattern}`: {reason}.\n\n"
         "hint: mend or remove the line; the patterns are those of https://docs.docker.com/build/concepts/context/."
     )
 
@@ -124,3 +126,23 @@ def test_ignored_folders_are_entered_only_where_something_may_come_back(
     pattern: str, folder: str, *, may: bool
 ) -> None:
     assert parse_ignore(f"*\n{pattern}\n", ".dockerignore").may_bring_back(folder) is may
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("*a*a*a*a*a*a*a*a*a*a*a*b", "a" * 250),
+        ("**/a/**/a/**/a/**/a/**/a/**/a/**/a/b?", "a/" * 120 + "b"),
+        ("*[^b]*[^b]*[^b]*b", "a" * 250),
+    ],
+)
+def test_no_pattern_takes_for_ever(pattern: str, path: str) -> None:
+    began = time.perf_counter()
+    assert not matches(pattern, path)
+    assert time.perf_counter() - began < 5
+
+
+def test_wildcards_without_end_are_refused_where_they_would_take_for_ever() -> None:
+    with pytest.raises(AppError) as caught:
+        parse_ignore("*[^b]" * 7, ".dockerignore")
+    assert "has too many wildcards for one with `\\`, `[^...]` or `**` beside other characters" in str(caught.value)

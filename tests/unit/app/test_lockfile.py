@@ -184,8 +184,10 @@ def test_a_head_that_cannot_be_used(meta: dict[str, Any], told: str) -> None:
     [
         (
             "[]",
-            "Pipfile.lock is no lock of pipenv's\n\n"
-            f"Pipfile.lock: it holds a list where an object is expected.\n\n{LOCK_HINT}",
+            (
+                "Pipfile.lock is no lock of pipenv's\n\n"
+                f"Pipfile.lock: it holds a list where an object is expected.\n\n{LOCK_HINT}"
+            ),
         ),
         ("{}", f"Pipfile.lock is no lock of pipenv's\n\nPipfile.lock: it has no `_meta` object.\n\n{LOCK_HINT}"),
         (
@@ -196,11 +198,12 @@ def test_a_head_that_cannot_be_used(meta: dict[str, Any], told: str) -> None:
             ),
         ),
         (
-            '{\n  "a": 1,\n}',
+            '{\n  "a": 1\n  "b": 2\n}',
             (
                 "Pipfile.lock is not valid JSON\n\n"
-                "Pipfile.lock:3:1: expecting property name enclosed in double quotes\n"
-                "    }\n    ^\n\nhint: run `deploy lock` to make it anew, and commit it."
+                "Pipfile.lock:3:3: expecting ',' delimiter\n"
+                '      "b": 2\n      ^\n\n'
+                "hint: run `deploy lock` to make it anew, and commit it."
             ),
         ),
         (

@@ -388,7 +388,7 @@ class TestFolders:
         )
 
     def test_a_name_with_a_nul(self, fail: Fail) -> None:
-        assert str(fail("a\0b")).startswith(f"{APPS}/a\\x00b cannot be read\n\nThe system says: embedded null byte.")
+        assert str(fail("a\0b")).startswith(f"there is no folder {APPS}/a\\x00b\n\n")
 
     def test_a_link_to_an_app(self, read: Read, tmp_path: Path) -> None:
         (tmp_path / "link").symlink_to(APPS / "conventional")

@@ -238,7 +238,7 @@ class TestIgnoreFiles:
         (tmp_path / ".slugignore").write_text("*.md\n\n[a-\n")
         assert failure(tmp_path) == (
             ".slugignore:3 holds a pattern that cannot be read\n\n"
-            "`[a-`: a character is missing in `[...]`. Docker refuses it as well.\n\n"
+            "`[a-`: a character is missing in `[...]`.\n\n"
             "hint: mend or remove the line; the patterns are those of https://docs.docker.com/build/concepts/context/."
         )
 
