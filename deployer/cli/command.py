@@ -24,6 +24,7 @@ DAILY = {
 }
 OTHERS = {
     "lock": "Refresh Pipfile.lock with pipenv.",
+    "export": "Write files for systemd or compose that start the same formation.",
 }
 MODULES = {**DAILY, **OTHERS}
 

@@ -1,0 +1,234 @@
+"""`deploy export`: files with which systemd or compose start the same formation."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deployer.cli.messages import print_warning
+from deployer.cli.operands import split_operands
+
+if TYPE_CHECKING:
+    from buildpack.app.read import App
+    from deployer.export.formation import ExportedFile, Formation
+
+__all__ = ["command"]
+
+PORT = 8000
+
+EXAMPLES = """\b
+Examples:
+  deploy export systemd -o ~/.config/systemd/user    units for this user
+  deploy export compose blasto web=2 -o -            a compose file to look at
+"""
+
+SYSTEMD_EXAMPLES = """\b
+Examples:
+  deploy export systemd -o ~/.config/systemd/user    for systemctl --user
+  deploy export systemd blasto web=2 --user www -o /etc/systemd/system
+"""
+
+COMPOSE_EXAMPLES = """\b
+Examples:
+  deploy export compose                             into compose.yaml here
+  deploy export compose web=2 --image blasto:1.0    two of web, of that image
+"""
+
+
+@click.group("export", epilog=EXAMPLES)
+def command() -> None:
+    """Write files with which systemd or compose start the same formation."""
+
+
+def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the operands and options that both programs have."""
+    for decorate in reversed(
+        [
+            click.argument("operands", nargs=-1, metavar="[APP] [TYPE[=N]]..."),
+            click.option("-o", "--output", default=".", metavar="DIR", help="Write there; - is standard output.  [.]"),
+            click.option("-p", "--port", type=click.IntRange(1, 65535), help="Port for web.1.  [8000]"),
+            click.option("-e", "--env", "assignments", multiple=True, metavar="K=V", help="Set a variable."),
+            click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Read variables from a file."),
+            click.option("--memory", metavar="M", help="Limit each process's memory: 512m, 1.5g."),
+            click.option("--cpus", metavar="N", help="Limit each process's processors: 2, 0.5."),
+            click.option("--force", is_flag=True, help="Replace files that deploy did not write."),
+        ]
+    ):
+        function = decorate(function)
+    return function
+
+
+@command.command("systemd", epilog=SYSTEMD_EXAMPLES)
+@_shared
+@click.option("--venv", metavar="DIR", help="Environment that holds the packages.  [APP/.venv]")
+@click.option("--user", metavar="NAME", help="Write system units that run as this user.")
+def systemd(operands: tuple[str, ...], venv: str | None, user: str | None, **options: Any) -> int:
+    """Write systemd units that run the app from its folder.
+
+    A target, and a service for each process. Without --user they are for `systemctl --user`. The variables of .env,
+    --env-file and -e go to NAME.env, which only its owner can read.
+    """
+    from deployer.export.systemd import render_systemd, render_variables, unit_name
+
+    asked = _read(operands, options)
+    app, name = asked.formation, unit_name(asked.formation.name)
+    environment = Path(venv).absolute() if venv else app.folder / ".venv"
+    variables = [render_variables(app.variables, name)] if app.variables else []
+    place = Path.cwd() if options["output"] == "-" else Path(options["output"]).absolute()
+    units = render_systemd(
+        app, venv=environment, user=user, variables_file=place / variables[0].name if variables else None
+    )
+    written = _write([*units, *variables], options)
+    if written is None:
+        return 0
+    from deployer.export.files import find_leftovers
+
+    for path in find_leftovers(units, place, name):
+        print_warning(f"{path} is of an earlier export, and no longer part of the formation; remove it.")
+    if not (environment / "bin").is_dir():
+        print_warning(f"{environment} is not there yet; make it with `PIPENV_VENV_IN_PROJECT=1 pipenv sync`.")
+    systemctl = "systemctl" if user else "systemctl --user"
+    _say(f"\nNext: {systemctl} daemon-reload && {systemctl} enable --now {name}.target")
+    return 0
+
+
+@command.command("compose", epilog=COMPOSE_EXAMPLES)
+@_shared
+@click.option("--image", metavar="REF", help="Image to run.  [what deploy build names]")
+def compose(operands: tuple[str, ...], image: str | None, **options: Any) -> int:
+    """Write a compose file that runs the app's image.
+
+    A service for each process type. Files of variables (.env, --env-file) are named in it; -e is written into it.
+    """
+    from buildpack.oci.reference import parse_reference
+    from deployer.export.compose import render_compose
+
+    if image is not None:
+        parse_reference(image)
+    asked = _read(operands, options)
+    place = None if options["output"] == "-" else options["output"]
+    paths = [os.path.relpath(path, place or ".") for path in asked.env_files]
+    for path in asked.env_files:
+        _warn_of_variables(path)
+    named = image or f"{asked.formation.name}:latest"
+    files = render_compose(
+        asked.given, image=named, env_files=[path if path[:1] in {"/", "."} else f"./{path}" for path in paths]
+    )
+    if _write(files, options) is None:
+        return 0
+    build = "" if image else f"deploy build {'' if asked.app is None else f'{asked.app} '}--to docker && "
+    where = "" if place == "." else f" -f {Path(str(place)) / files[0].name}"
+    _say(f"\nNext: {build}docker compose{where} up -d")
+    return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What both exports begin with; `given` is the formation with the variables of the command line alone."""
+
+    app: Path | None
+    formation: Formation
+    given: Formation
+    env_files: Sequence[Path]
+
+
+def _read(operands: Sequence[str], options: Mapping[str, Any]) -> _Asked:
+    from dataclasses import replace
+
+    from deployer.engines.errors import ports_exhausted
+    from deployer.engines.limits import parse_cpus, parse_memory
+    from deployer.environment import merge_environment, parse_assignments, read_env_file
+    from deployer.export.errors import image_operand
+    from deployer.export.formation import Formation
+    from deployer.formation import choose_formation
+
+    meant = split_operands(operands, folder_exists=os.path.isdir)
+    if meant.reference is not None:
+        raise image_operand(meant.reference)
+    given = parse_assignments(options["assignments"])
+    app = _read_app(meant.folder)
+    processes = {process.name: process.command for process in app.processes}
+    counts = choose_formation(meant.formation, processes=list(processes), formation=app.formation, where=meant.shown)
+    own = meant.folder / ".env"
+    env_files = [*([own] if own.is_file() else []), *map(Path, options["env_files"])]
+    read = [read_env_file(path, environ=os.environ) for path in env_files]
+    variables = merge_environment(given=given, environ={}, files=read, defaults={})
+    port = options["port"] or _port(variables)
+    if port + counts.get("web", 0) - 1 > 65535:
+        raise ports_exhausted(port, counts["web"])
+    formation = Formation(
+        name=app.settings.name.value,
+        folder=meant.folder.absolute(),
+        processes=processes,
+        counts=counts,
+        port=port,
+        variables=_without_own(variables),
+        app_object=app.app_object.target if app.app_object else None,
+        memory=parse_memory(options["memory"]) if options["memory"] else None,
+        nano_cpus=parse_cpus(options["cpus"]) if options["cpus"] else None,
+    )
+    only_given = replace(formation, variables=_without_own(given))
+    return _Asked(app=meant.app, formation=formation, given=only_given, env_files=env_files)
+
+
+def _read_app(folder: Path) -> App:
+    from buildpack.app.read import read_app
+
+    read = read_app(
+        folder,
+        environ=os.environ,
+        today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
+        own_python=f"{sys.version_info[0]}.{sys.version_info[1]}",
+    )
+    for text in read.warnings:
+        print_warning(text)
+    return read
+
+
+def _port(variables: Mapping[str, str]) -> int:
+    from deployer.engines.errors import bad_port_variable
+
+    text = variables.get("PORT", str(PORT))
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536):
+        raise bad_port_variable(text)
+    return int(text)
+
+
+def _without_own(variables: Mapping[str, str]) -> dict[str, str]:
+    """Leave out what each process gets its own of."""
+    return {name: value for name, value in variables.items() if name not in {"PORT", "PS", "DYNO"}}
+
+
+def _warn_of_variables(path: Path) -> None:
+    from deployer.export.compose import unlike_elsewhere
+
+    line = unlike_elsewhere(path.read_text(encoding="utf-8-sig"))
+    if line is not None:
+        print_warning(
+            f"{path}:{line}: compose's releases differ in what they make of quotes, escapes, `$` and `#`; "
+            "look at `docker compose config`."
+        )
+
+
+def _write(files: Sequence[ExportedFile], options: Mapping[str, Any]) -> list[Path] | None:
+    """Write the files and say so; None where they went to standard output."""
+    from deployer.export.files import write_files
+
+    if options["output"] == "-":
+        print("\n".join(file.content for file in files), end="")
+        return None
+    paths = write_files(files, Path(options["output"]), force=options["force"])
+    for path in paths:
+        _say(f"  wrote  {path}")
+    return paths
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

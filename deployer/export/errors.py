@@ -1,0 +1,60 @@
+"""The wording of what cannot be exported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from buildpack.errors import UsageError
+
+__all__ = ["bad_user", "foreign_file", "image_operand", "unportable_path", "unportable_value", "unportable_variable"]
+
+
+def bad_user(name: str) -> UsageError:
+    """Word a `--user` that is no user's name."""
+    return UsageError(f"--user {name!r} is no user's name", hint="for example --user www-data.")
+
+
+def image_operand(reference: str) -> UsageError:
+    """Word an image where an app's folder belongs."""
+    return UsageError(
+        f"{reference} is an image, and process types are read from an app's folder",
+        hint=f"name the folder, and the image with --image: `deploy export compose . --image {reference}`.",
+    )
+
+
+def foreign_file(paths: Sequence[Path]) -> UsageError:
+    """Word files that are in the way and that somebody else wrote."""
+    names = ", ".join(map(str, paths))
+    return UsageError(
+        f"{names}: {'there already, and not' if len(paths) == 1 else 'there already, and not all'} written by `deploy`",
+        why="Nothing was written.",
+        hint="choose another folder with -o, or replace what is there with --force.",
+    )
+
+
+def unportable_path(path: Path, program: str) -> UsageError:
+    """Word a path that a program's files cannot hold."""
+    return UsageError(
+        f"{program} cannot use the path {str(path)!r}",
+        why="It holds a control character, ends in a space or a backslash, or is not UTF-8.",
+        hint="move the folder to a plainer path.",
+    )
+
+
+def unportable_variable(name: str, program: str) -> UsageError:
+    """Word a variable whose name a program refuses."""
+    return UsageError(
+        f"{program} refuses the variable {name!r}",
+        why="There a name is made of letters, digits and underscores, and does not begin with a digit.",
+        hint="rename it, or leave it out.",
+    )
+
+
+def unportable_value(name: str, program: str) -> UsageError:
+    """Word a variable whose value a program refuses; the value may be a secret, so it is not shown."""
+    return UsageError(
+        f"{program} refuses the value of {name}",
+        why="It holds a control character, or a byte that is not UTF-8.",
+        hint="encode the value, in base64 for example, and decode it in the app.",
+    )

@@ -1,0 +1,58 @@
+"""Writes exported files: whole or not at all, and never over what somebody else wrote."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from deployer.export.errors import foreign_file
+from deployer.export.formation import MARK, ExportedFile
+
+__all__ = ["find_leftovers", "write_files"]
+
+
+def write_files(files: Sequence[ExportedFile], folder: Path, *, force: bool = False) -> list[Path]:
+    """Write files to a folder, which is made if need be; returns their paths.
+
+    Files that an earlier export wrote are replaced, any other only with `force`; without it that is a UsageError, and
+    nothing is written.
+    """
+    targets = [folder / file.name for file in files]
+    foreign = [path for path in targets if os.path.lexists(path) and not _is_ours(path)]
+    if foreign and not force:
+        raise foreign_file(foreign)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, path in zip(files, targets, strict=True):
+        _write(file, path)
+    return targets
+
+
+def _write(file: ExportedFile, path: Path) -> None:
+    import tempfile
+
+    # mkstemp makes it for the owner alone, so that a secret is at no moment anybody else's to read.
+    handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
+            out.write(file.content)
+            os.fchmod(out.fileno(), 0o600 if file.secret else 0o644)
+        os.replace(temporary, path)  # noqa: PTH105  a string, as mkstemp gave it
+    except BaseException:
+        os.unlink(temporary)  # noqa: PTH108
+        raise
+
+
+def find_leftovers(files: Sequence[ExportedFile], folder: Path, app: str) -> list[Path]:
+    """Return this app's units that an earlier export wrote and this one does not: ``web.3``, if now there are two."""
+    written = {file.name for file in files}
+    found = (path for pattern in (f"{app}-*.service", f"{app}-*.target") for path in folder.glob(pattern))
+    return sorted(path for path in found if path.name not in written and _is_ours(path, f" of {app}: {MARK}"))
+
+
+def _is_ours(path: Path, mark: str = MARK) -> bool:
+    try:
+        with path.open("rb") as lines:
+            return mark.encode() in lines.readline(500)
+    except OSError:
+        return False

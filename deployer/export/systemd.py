@@ -1,0 +1,184 @@
+"""A formation as systemd's units: a target, one for each process type, and a service for each process.
+
+The units come from Honcho's exporter; the templates are ours, and so is the quoting: systemd.syntax(7) for words,
+systemd.service(5), "Command lines", for ``$``, systemd.unit(5), "Specifiers", for ``%``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from honcho.export.base import File, dashrepl
+from honcho.export.systemd import Export
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from deployer.export.errors import bad_user, unportable_path, unportable_value, unportable_variable
+from deployer.export.formation import STOP_SECONDS, ExportedFile, Formation
+from deployer.runner.command import command_argv
+from deployer.runner.formation import Process, expand
+
+__all__ = [
+    "quote_argument",
+    "quote_path",
+    "quote_value",
+    "quote_word",
+    "render_systemd",
+    "render_variables",
+    "unit_name",
+]
+
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_MEGABYTE = 1 << 20
+_WORKER_MEGABYTES = 256
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}\$?|[0-9]{1,9}")
+_PLAIN = re.compile(r"[A-Za-z0-9_./:=,@+-]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_REFUSED_IN_VALUES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One process as a unit; `name` is ``web.1``, which Honcho makes the unit's name of."""
+
+    name: str
+    unit: str
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    shell: bool
+    release: bool
+
+
+def render_systemd(
+    formation: Formation, *, venv: Path, user: str | None, variables_file: Path | None
+) -> list[ExportedFile]:
+    """Return the units, the one that starts all of them first.
+
+    `venv` is the environment the commands are found in. Without `user` the units are for a user's own systemd.
+    `variables_file` is where the config vars will be, None where there are none.
+    """
+    if user is not None and not _USER.fullmatch(user):
+        raise bad_user(user)
+    unit = unit_name(formation.name)
+    services = [_service(process, unit) for process in _expand(formation, venv)]
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates" / "systemd"),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # noqa: S701  these are no web pages
+    )
+    templates.filters.update(argument=quote_argument, path=quote_path, glob=_quote_glob, word=quote_word)
+    context = {
+        "app": unit,
+        "folder": formation.folder,
+        "user": user,
+        "variables_file": variables_file,
+        "releases": [f"{service.unit}.service" for service in services if service.release],
+        "stop_seconds": STOP_SECONDS,
+        "memory": formation.memory,
+        "cpu_percent": -(-formation.nano_cpus // 10**7) if formation.nano_cpus else None,
+    }
+    export = Export(template_env=templates)  # type: ignore[no-untyped-call]
+    files: Iterator[File] = export.render(services, context)  # type: ignore[no-untyped-call]
+    return [ExportedFile(name=file.name, content=file.content) for file in files]
+
+
+def unit_name(app: str) -> str:
+    """Return what an app's units are called: a name with ``/`` or ``.`` gets dashes for them."""
+    return str(dashrepl(app))  # type: ignore[no-untyped-call]
+
+
+def _expand(formation: Formation, venv: Path) -> list[Process]:
+    env = {
+        "PATH": f"{venv}/bin:{SYSTEM_PATH}",
+        "VIRTUAL_ENV": str(venv),
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": str(formation.folder),
+        "PYTHONUNBUFFERED": "1",
+        "WEB_CONCURRENCY": str(_web_concurrency(formation)),
+        **({"FLASK_APP": formation.app_object} if formation.app_object else {}),
+    }
+    return expand(formation.processes, formation.counts, port=formation.port, env=env)
+
+
+def _web_concurrency(formation: Formation) -> int:
+    """Return what the launcher would make of these limits; the cores of a machine that is not this one count not."""
+    if formation.memory is None:
+        return 2
+    workers = max(1, formation.memory // _MEGABYTE // _WORKER_MEGABYTES)
+    return workers if formation.nano_cpus is None else min(workers, 2 * -(-formation.nano_cpus // 10**9) + 1)
+
+
+def _service(process: Process, unit: str) -> Service:
+    assert isinstance(process.command, str)
+    argv = command_argv(process.command, "/bin")
+    shell = argv[1:] == ["-c", process.command] or argv[0].startswith("-")
+    return Service(
+        name=process.name,
+        unit=f"{unit}-{unit_name(process.name)}",
+        # systemd looks programs up in a PATH of its own; env takes the unit's.
+        argv=["/usr/bin/env", *(["bash", "-c", process.command] if shell else argv)],
+        env=process.env,
+        shell=shell,
+        release=process.type == "release",
+    )
+
+
+def render_variables(variables: Mapping[str, str], app: str) -> ExportedFile:
+    """Return config vars as a file that `EnvironmentFile=` reads: there neither ``%`` nor ``$NAME`` is expanded.
+
+    Raises UsageError for what systemd would leave out with no more than a line in its journal.
+    """
+    name = f"{app}.env"
+    lines = [f"# {name} of {app}: written by `deploy export systemd`\n"]
+    for key in sorted(variables):
+        if not _NAME.fullmatch(key):
+            raise unportable_variable(key, "systemd")
+        lines.append(f"{key}={quote_value(key, variables[key])}\n")
+    return ExportedFile(name=name, content="".join(lines), secret=True)
+
+
+def quote_value(name: str, value: str) -> str:
+    """Quote a value of an environment file; raises UsageError for one systemd does not take."""
+    if _REFUSED_IN_VALUES.search(value) or not _is_utf8(value):
+        raise unportable_value(name, "systemd")
+    return '"' + re.sub(r'["\\`$]', r"\\\g<0>", value) + '"'
+
+
+def quote_word(text: str) -> str:
+    """Quote one word of a setting that takes words, such as `Environment=`: no specifier in it is expanded."""
+    if _PLAIN.fullmatch(text):
+        return text
+    text = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return '"' + _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text) + '"'
+
+
+def quote_argument(text: str) -> str:
+    """Quote one argument of `ExecStart=`, where a ``$`` would begin a variable too."""
+    return quote_word(text).replace("$", "$$")
+
+
+def quote_path(path: Path) -> str:
+    """Write a path for a setting that takes the rest of its line as it stands; raises UsageError if none could."""
+    text = str(path)
+    if _CONTROL.search(text) or text != text.strip() or text.endswith("\\") or not _is_utf8(text):
+        raise unportable_path(path, "systemd")
+    return text.replace("%", "%%")
+
+
+def _quote_glob(path: Path) -> str:
+    return re.sub(r"[\\*?\[]", r"\\\g<0>", quote_path(path))
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
