@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from buildpack.compilation import StackCompiler
 from buildpack.oci.entry import EPOCH, Entry, FileSlice, Inline, directory, file, symlink
@@ -49,6 +49,8 @@ _HELD = 64 << 10
 """Bytes up to which an app's file is kept in memory between hashing and writing ..."""
 _HELD_TOGETHER = 32 << 20
 """... as long as all such files are not larger than this."""
+
+Ready = Callable[[int, Layer, BinaryIO | None], None]
 
 Origin = Literal["built", "store", "engine", "registry"]
 
@@ -236,13 +238,14 @@ def make_layers(
     *,
     store: Store,
     observer: Observer,
-    ready: Callable[[int, Layer], None],
+    ready: Ready,
+    spool: bool = False,
     fresh: bool = False,
 ) -> tuple[MadeLayer, ...]:
     """Return the layers in the plan's order; what the store lacks is written, several at a time.
 
-    `ready` is called with each layer's position as soon as it is there, from several threads. With `fresh` every
-    layer is written anew.
+    `ready` is called with each layer's position as soon as it is there, from several threads, and, with `spool`, for
+    one that was written with its tar in a file that is the callee's to close. With `fresh` every layer is written anew.
     """
     made: dict[int, MadeLayer] = {}
     missing: list[int] = []
@@ -252,9 +255,10 @@ def make_layers(
             missing.append(position)
         else:
             made[position] = MadeLayer(planned=layer, layer=known, source="store")
-            ready(position, known)
+            ready(position, known, None)
     if missing:
-        made.update(_write_missing(planned, missing, entries, store=store, observer=observer, ready=ready))
+        written = _write_missing(planned, missing, entries, store=store, observer=observer, ready=ready, spool=spool)
+        made.update(written)
     return tuple(made[position] for position in range(len(planned)))
 
 
@@ -265,11 +269,18 @@ def _write_missing(
     *,
     store: Store,
     observer: Observer,
-    ready: Callable[[int, Layer], None],
+    ready: Ready,
+    spool: bool,
 ) -> dict[int, MadeLayer]:
     def write(position: int) -> tuple[int, MadeLayer]:
-        layer = _write(planned[position], entries, store)
-        ready(position, layer)
+        tar = store.scratch() if spool else None
+        try:
+            layer = _write(planned[position], entries, store, tar)
+        except BaseException:
+            if tar is not None:
+                tar.close()
+            raise
+        ready(position, layer, tar)
         return position, MadeLayer(planned=planned[position], layer=layer, source="built")
 
     if len(missing) == 1:
@@ -291,12 +302,15 @@ def _write_missing(
 
 
 def _write(
-    planned: PlannedLayer, entries: Callable[[PlannedLayer], Iterator[Entry] | list[Entry]], store: Store
+    planned: PlannedLayer,
+    entries: Callable[[PlannedLayer], Iterator[Entry] | list[Entry]],
+    store: Store,
+    tar: BinaryIO | None,
 ) -> Layer:
     from buildpack.oci.layer import write_layer
 
     with store.blob(hashed=False) as out:
-        blob = write_layer(entries(planned), out)
+        blob = write_layer(entries(planned), out, tar_out=tar)
         out.commit(blob.digest)
     layer = Layer(digest=blob.digest, diff_id=blob.diff_id, size=blob.size, annotations=layer_annotations(planned))
     store.remember_layer(planned.key, layer)

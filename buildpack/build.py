@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from buildpack import assembly, plan
 from buildpack.ahead import LookAhead
@@ -66,8 +66,16 @@ class Listener:
     def begin(self, references: Sequence[str], platform: Platform, stack: Sequence[Layer], *, unknown: bool) -> None:
         """The stack's layers are in the store and ours follow; with `unknown` some must be written first."""
 
-    def layer(self, position: int, layer: Layer) -> None:
-        """The layer at this position of ours is in the store; called from several threads, in any order."""
+    @property
+    def wants_tars(self) -> bool:
+        """Whether `layer` should get the tars of layers that are written; asked after `begin`."""
+        return False
+
+    def layer(self, position: int, layer: Layer, tar: BinaryIO | None) -> None:
+        """The layer at this position of ours is in the store; called from several threads, in any order.
+
+        `tar` is the layer uncompressed, in a file that is the listener's to close.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +159,7 @@ def build(
             store=store,
             observer=observer,
             ready=hears.layer,
+            spool=hears.wants_tars,
             fresh=options.no_cache,
         )
     image = assemble(

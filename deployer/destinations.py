@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, BinaryIO, Literal, Self
 
 from buildpack.build import Built, Listener
 from buildpack.oci.image import Layer, Platform
@@ -64,7 +64,7 @@ class Delivery(Listener):
         self._environ = environ
         self._observer = observer
         self._lock = threading.Lock()
-        self._made: dict[int, Layer] = {}
+        self._made: dict[int, tuple[Layer, BinaryIO | None]] = {}
         self._offered = 0
         self._exits = ExitStack()
         self.loading: Loading | None = None
@@ -96,14 +96,19 @@ class Delivery(Listener):
         for layer in stack:
             self.loading.offer(layer)
 
-    def layer(self, position: int, layer: Layer) -> None:
+    @property
+    def wants_tars(self) -> bool:
+        """An engine unpacks a tar in three quarters of the time that a compressed one takes it."""
+        return self.loading is not None
+
+    def layer(self, position: int, layer: Layer, tar: BinaryIO | None) -> None:
         """Offer the layers in their order, each as soon as those below it are there."""
         if self.loading is None:
             return
         with self._lock:
-            self._made[position] = layer
+            self._made[position] = (layer, tar)
             while self._offered in self._made:
-                self.loading.offer(self._made[self._offered])
+                self.loading.offer(*self._made.pop(self._offered))
                 self._offered += 1
 
 

@@ -124,6 +124,14 @@ class Store:
         self._prepare()
         return BlobWriter(self.root, self._temporary, self.path, hashed=hashed)
 
+    def scratch(self) -> BinaryIO:
+        """Return an empty file on the store's file system, to write and read; closing it is the end of it."""
+        self._prepare()
+        with self._failures():
+            descriptor, path = create_temporary(self._temporary)
+            path.unlink()
+        return os.fdopen(descriptor, "w+b", buffering=1 << 20)
+
     def write(self, content: bytes) -> Digest:
         """Put a small blob into the store, unless it is there."""
         digest = sha256(content)
