@@ -19,11 +19,14 @@ __all__ = ["FORMATS", "PARTIAL_AFTER", "Printer"]
 FORMATS = ("text", "json")
 
 PARTIAL_AFTER = 0.1
-"""Seconds without a byte after which a line without its end is shown, a debugger's prompt say."""
+"""Seconds of silence after which a line without its end is shown: a debugger's prompt, say."""
 
-# Seconds for which a line that keeps growing is left alone (then it is dots of progress, say): a busy
-# machine may well take a writer's processor away in mid-line.
-_GROWING = 1.0
+PARTIAL_AT_LAST = 1.0
+"""Seconds after which it is shown though others go on printing, which then may tear it.
+
+A busy machine may well take a writer's processor away in mid-line, and unbuffered Python writes a
+line in pieces.
+"""
 
 LONGEST_LINE = 1 << 20
 """Bytes of a line that are kept waiting for its end."""
@@ -33,7 +36,8 @@ class Printer(honcho_printer.Printer):
     r"""Merges the output of several sources in Honcho's look; every line is whole unless it took its time.
 
     `emit` takes the bytes to write. Lines end at ``\n`` alone and pass as they came. `colour` is
-    whether to use any. Text shows partial lines after 100 ms; JSON holds them until they end.
+    whether to use any. Text shows partial lines after 100 ms of silence;
+    JSON holds them until they end.
     """
 
     def __init__(
@@ -53,7 +57,8 @@ class Printer(honcho_printer.Printer):
         self._colours: Iterator[str] = get_colours()  # type: ignore[no-untyped-call]
         self._colour_of: dict[str, str | None] = {"system": None}
         self._prefixes: dict[str, tuple[int, bytes]] = {}
-        self._waiting: dict[str, tuple[float, float, bytes]] = {}
+        self._waiting: dict[str, tuple[float, bytes]] = {}
+        self._quiet_since = 0.0
         self._open = ""
 
     def add_source(self, name: str, colour: str | None = None) -> None:
@@ -73,16 +78,16 @@ class Printer(honcho_printer.Printer):
 
     def feed(self, name: str, data: bytes, now: float) -> None:
         """Print what a source wrote; `now` is monotonic, and a line that has not ended waits from it on."""
-        begun, _, tail = self._waiting.pop(name, (now, now, b""))
+        begun, tail = self._waiting.pop(name, (now, b""))
         end = data.rfind(b"\n") + 1
         if end:
             self._emit(self._lines(name, tail + data[:end] if tail else data[:end]))
             begun, tail = now, data[end:]
         else:
             tail += data
+        self._quiet_since = now
         if tail:
-            due = begun if self._open == name else min(now, begun + _GROWING)
-            self._waiting[name] = (begun, due + PARTIAL_AFTER, tail)
+            self._waiting[name] = (begun, tail)
             if len(tail) >= LONGEST_LINE:
                 self._show_partial(name)
 
@@ -90,22 +95,33 @@ class Printer(honcho_printer.Printer):
         """Return the monotonic time at which `show_partials` has something to do."""
         if not self._waiting or self.log_format == "json":
             return None
-        return min(due for _, due, _ in self._waiting.values())
+        return min(map(self._due, self._waiting))
+
+    def _due(self, name: str) -> float:
+        begun, _ = self._waiting[name]
+        if self._open == name:
+            return begun + PARTIAL_AFTER
+        return min(self._quiet_since + PARTIAL_AFTER, begun + PARTIAL_AT_LAST)
 
     def show_partials(self, now: float) -> None:
         """Print the lines that have waited for their end long enough."""
         if self.log_format != "json":
-            for name in [name for name, (_, due, _) in self._waiting.items() if due <= now]:
+            for name in [name for name in self._waiting if self._due(name) <= now]:
                 self._show_partial(name)
+
+    def postpone_partials(self, now: float) -> None:
+        """Begin counting anew: it was not the writers who were silent, they were not listened to."""
+        self._quiet_since = now
+        self._waiting = {name: (now, tail) for name, (_, tail) in self._waiting.items()}
 
     def end(self, name: str) -> None:
         """Print what a source left without a line's end, as a line."""
-        _, _, tail = self._waiting.pop(name, (0.0, 0.0, b""))
+        _, tail = self._waiting.pop(name, (0.0, b""))
         if tail or self._open == name:
             self._emit(self._lines(name, tail + b"\n"))
 
     def _show_partial(self, name: str) -> None:
-        _, _, tail = self._waiting.pop(name)
+        _, tail = self._waiting.pop(name)
         if self.log_format == "json":
             self._emit(self._json(name, [tail]))
             return

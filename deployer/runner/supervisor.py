@@ -48,6 +48,7 @@ _HANDLED = (*_STOPPING, *_FORWARDED, signal.SIGTSTP, signal.SIGCHLD)
 # this long a clean exit waits for the one that names the exit code.
 _SETTLE = 0.1
 _POLL = 0.05
+_OVERSLEPT = 0.02
 _HOPELESS_AFTER = 5.0
 
 
@@ -189,8 +190,13 @@ class Supervisor(Manager):
         while not self._done():
             now = self._now()
             due = self._next_due(now)
+            paused = self._flow.paused
             self._flow.await_events(None if due is None else max(0.0, due - now))
-            self._tick(self._now())
+            now = self._now()
+            if paused or self._flow.paused or (due is not None and now - due > _OVERSLEPT):
+                # Our reader is slow, or this process (and maybe the whole container) was not let run.
+                self._printer.postpone_partials(now)
+            self._tick(now)
 
     def _done(self) -> bool:
         return self._at_rest() and self._swept and not self._flow.waiting

@@ -79,12 +79,22 @@ def test_a_line_that_grows_is_left_alone_for_a_second():
         page.printer.feed("web.1", b".", tenth / 10)
         page.printer.show_partials(tenth / 10 + 0.099)
     assert page.text == b""
-    page.printer.feed("web.1", b".", 1.05)
-    page.printer.show_partials(1.1)
-    assert page.text == b"22:13:20 web.1    | ..........."
+    page.printer.show_partials(1.0)
+    assert page.text == b"22:13:20 web.1    | .........."
     page.printer.feed("web.1", b".", 1.11)
     page.printer.show_partials(1.22)
-    assert page.text == b"22:13:20 web.1    | ............"
+    assert page.text == b"22:13:20 web.1    | ..........."
+
+
+def test_a_partial_line_waits_for_silence_so_that_nobody_tears_it():
+    page = Page()
+    page.printer.feed("web.1", b"half", 0)
+    page.printer.feed("worker.1", b"tick\n", 0.09)
+    page.printer.show_partials(0.15)
+    page.printer.postpone_partials(0.18)
+    page.printer.show_partials(0.2)
+    page.printer.feed("web.1", b" whole\n", 0.2)
+    assert page.text == b"22:13:20 worker.1 | tick\n22:13:20 web.1    | half whole\n"
 
 
 def test_another_source_ends_a_partial_line():
