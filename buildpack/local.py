@@ -6,25 +6,37 @@ wheels and the same entries as an image's. Python compiles there as it imports, 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import platform
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.errors import local as errors
-from buildpack.oci.entry import Entry
 from buildpack.oci.store import Store
 from buildpack.progress import Observer, Progress, ignore
-from buildpack.resolution import Ground, Resolution, resolve
-from buildpack.stacks.stack import Interpreter
 
-__all__ = ["LocalEnvironment", "make_environment"]
+if TYPE_CHECKING:
+    from buildpack.oci.entry import Entry
+    from buildpack.resolution import Ground, Resolution
 
-ENVIRONMENT_FORMAT = 1
+__all__ = ["KEPT_DAYS", "LocalEnvironment", "make_environment"]
+
+ENVIRONMENT_FORMAT = 2
 """Raise it when the same wheels and interpreter would give another environment."""
+
+KEPT_DAYS = 30
+"""An environment that nobody started for so long is dropped when the next one is made."""
+
+_FOLDER = "environments"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +49,15 @@ class LocalEnvironment:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Host:
+    """What has to be known of an interpreter; `libc` is as `buildpack.python.target` takes it."""
+
+    executable: str
+    version: str
+    libc: tuple[str, int, int]
+
+
 def make_environment(
     lock: Lock,
     *,
@@ -45,52 +66,174 @@ def make_environment(
     own: str,
     store: Store,
     environ: Mapping[str, str],
+    insist: bool = True,
     observer: Observer = ignore,
     system: str = sys.platform,
 ) -> LocalEnvironment:
     """Return the environment for this lock, its develop packages included.
 
-    `python` is the version that the app asks for (``3.12`` or ``3.12.4``; None for any), `own` the interpreter that
-    runs this. Raises StackError where this machine has no such interpreter, MachineError where it is no Linux,
-    DependencyError where a package cannot be had.
+    `python` is the version that the app asks for (``3.12`` or ``3.12.4``; None for any), which another replaces where
+    this machine lacks it and `insist` is false; `own` is the interpreter that runs this. Where the environment is there
+    already, nothing is imported and no process started. Raises StackError where this machine has no such interpreter,
+    MachineError where it is no Linux, DependencyError where a package cannot be had.
     """
-    from buildpack.python.target import target_for
-    from buildpack.python.venv import VenvLayout
-    from buildpack.stacks.interpreters import choose, find_candidates
-
     if system != "linux":
         raise errors.only_linux(system)
-    candidates = find_candidates(python, environ=environ, own=own)
-    host = choose(python, candidates, environ)
+    host = _find_host(python, own=own, store=store, environ=environ)
+    if host is None and python and not insist:
+        host = _find_host(None, own=own, store=store, environ=environ)
     if host is None:
         raise errors.no_interpreter(python or "3", app)
-    target = target_for(version=host.version, machine=os.uname().machine, libc=host.glibc or ("musl", 1, 2))
     packages = _with_develop(lock)
-    identity = f"{ENVIRONMENT_FORMAT}+{host.executable}+{host.version}"
-    # The folder's name decides the scripts' first lines, so it follows from the lock, not from the wheels.
-    key = hashlib.sha256(repr((identity, target.key, packages)).encode()).hexdigest()[:32]
-    folder = store.folder("environments").absolute() / key
-    layout = VenvLayout(python_version=host.version, stack_python=str(host.executable), root=str(folder).lstrip("/"))
-    ground = Ground(
-        target=target,
-        layout=layout,
-        identity=identity + str(folder),
-        interpreter=lambda: Interpreter(argv=(str(host.executable),), version=host.version),
-        arrived=lambda _wheel, _contents: None,
-        lacking=lambda _needed: (),
-    )
-    resolution = resolve(lock, packages, ground=ground, store=store, environ=environ, observer=observer, folder=app)
-    made = not folder.is_dir()
-    if made:
-        observer(Progress(stage="layers", done=0, total=len(resolution.wheels)))
-        _write(resolution, ground, folder, lock, store=store, environ=environ)
-    return LocalEnvironment(folder=folder, python=host.version, made=made, warnings=tuple(resolution.warnings))
+    # A path's content is not in the lock, so its wheel, made anew where need be, is a part of the key.
+    lasting = not any(package.path for package in packages)
+    key = _hash(ENVIRONMENT_FORMAT, host, platform.machine(), packages)
+    folder = store.folder(_FOLDER).absolute() / key
+    told = store.recall("environment", str(folder)) if lasting else None
+    made = False
+    if not _is_whole(folder, host) or not isinstance(told, list):
+        resolution, ground = _resolve(
+            lock, packages, host, folder, app, store=store, environ=environ, observer=observer
+        )
+        if not lasting:
+            folder = folder.with_name(_hash(key, [wheel.sha256 for wheel in resolution.wheels]))
+            ground = _ground(host, folder)
+        with _alone(folder.parent):
+            made = not _is_whole(folder, host)
+            if made:
+                observer(Progress(stage="layers", done=0, total=len(resolution.wheels)))
+                _clear(folder)
+                _write(resolution, ground, folder, lock, store=store, environ=environ)
+        told = list(resolution.warnings)
+        store.remember("environment", str(folder), told)
+    os.utime(folder)  # the date of its last use
+    warnings = [*told, *([errors.another_python(python, host.version)] if _differs(python, host) else [])]
+    return LocalEnvironment(folder=folder, python=host.version, made=made, warnings=tuple(warnings))
+
+
+def _find_host(python: str | None, *, own: str, store: Store, environ: Mapping[str, str]) -> _Host | None:
+    """Choose an interpreter; what it told about itself is remembered with every candidate's size and time."""
+    from buildpack.stacks.interpreters import choose, find_candidates
+
+    candidates = find_candidates(python, environ=environ, own=own)
+    key = repr((ENVIRONMENT_FORMAT, python, environ.get("LD_LIBRARY_PATH"), [_stamp(path) for path in candidates]))
+    known = _recalled(store.recall("local-python", key))
+    if known is not None:
+        return known
+    found = choose(python, candidates, environ)
+    if found is None:
+        return None
+    host = _Host(executable=str(found.executable), version=found.version, libc=found.glibc or ("musl", 1, 2))
+    store.remember("local-python", key, {"stamp": _stamp(found.executable), "host": _fields(host)})
+    return host
+
+
+def _recalled(value: Any) -> _Host | None:
+    try:
+        executable, version, libc = value["host"]
+        unchanged = value["stamp"] == _stamp(executable)
+    except (KeyError, TypeError, ValueError):
+        return None
+    return _Host(executable=executable, version=version, libc=tuple(libc)) if unchanged else None
+
+
+def _fields(host: _Host) -> list[Any]:
+    return [host.executable, host.version, list(host.libc)]
+
+
+def _stamp(path: str | Path) -> list[Any]:
+    real = os.path.realpath(path)
+    try:
+        found = os.stat(real)  # noqa: PTH116 - on the path of every start
+    except OSError:
+        return [str(path), real]
+    return [str(path), real, found.st_size, found.st_mtime_ns]
 
 
 def _with_develop(lock: Lock) -> tuple[LockedPackage, ...]:
-    """Return all packages by name; where both sections have one, ``default`` decides, as with pipenv."""
+    """Return all packages by name, less where they stand; of two sections' ``default`` decides, as with pipenv."""
     packages = {package.name: package for package in (*lock.develop, *lock.packages)}
-    return tuple(packages[name] for name in sorted(packages))
+    return tuple(replace(packages[name], line=0, pipfile_line=0) for name in sorted(packages))
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def _differs(python: str | None, host: _Host) -> bool:
+    return bool(python) and not f"{host.version}.".startswith(f"{python}.")
+
+
+def _resolve(
+    lock: Lock,
+    packages: tuple[LockedPackage, ...],
+    host: _Host,
+    folder: Path,
+    app: Path,
+    *,
+    store: Store,
+    environ: Mapping[str, str],
+    observer: Observer,
+) -> tuple[Resolution, Ground]:
+    from buildpack.resolution import resolve
+
+    ground = _ground(host, folder)
+    places = {package.name: package for package in (*lock.develop, *lock.packages)}
+    placed = tuple(places[package.name] for package in packages)  # with their lines, for messages
+    found = resolve(lock, placed, ground=ground, store=store, environ=environ, observer=observer, folder=app)
+    return found, ground
+
+
+def _ground(host: _Host, folder: Path) -> Ground:
+    from buildpack.python.target import target_for
+    from buildpack.python.venv import VenvLayout
+    from buildpack.resolution import Ground
+    from buildpack.stacks.stack import Interpreter
+
+    return Ground(
+        target=target_for(version=host.version, machine=platform.machine(), libc=host.libc),
+        layout=VenvLayout(python_version=host.version, stack_python=host.executable, root=str(folder).lstrip("/")),
+        identity=f"{ENVIRONMENT_FORMAT}+{host.executable}+{host.version}+{folder}",
+        interpreter=lambda: Interpreter(argv=(host.executable,), version=host.version),
+        arrived=lambda _wheel, _contents: None,
+        lacking=lambda _needed: (),
+    )
+
+
+# On the disk
+
+
+def _is_whole(folder: Path, host: _Host) -> bool:
+    """Tell whether the environment is there: written to its end (it appeared by a rename), its interpreter in place."""
+    config = f"{folder}/pyvenv.cfg"
+    try:
+        with open(config, encoding="utf-8", errors="replace") as text:  # noqa: PTH123 - on the path of every start
+            settings = text.read()
+    except OSError:
+        return False
+    return f"executable = {host.executable}\n" in settings and os.access(f"{folder}/bin/python", os.X_OK)
+
+
+@contextmanager
+def _alone(environments: Path) -> Iterator[None]:
+    """Hold the lock under which environments are written; a process that dies lets go of it."""
+    descriptor = os.open(environments, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what is damaged, what writers that died left behind, and what nobody has used for long."""
+    oldest = time.time() - KEPT_DAYS * 86400
+    for path in folder.parent.iterdir():
+        abandoned = path.name.startswith(".")
+        if abandoned or path == folder or path.stat().st_mtime < oldest:
+            # Out of the way first: a removal that is cut short must not leave half an environment.
+            doomed = path if abandoned else path.rename(path.with_name(f".{path.name}-{os.getpid()}"))
+            shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _write(

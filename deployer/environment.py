@@ -5,31 +5,46 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from deployer.errors import bad_assignment, env_file_missing, env_file_undecodable
+from deployer.errors import bad_assignment, env_file_missing, env_file_undecodable, env_file_unreadable
 
-__all__ = ["merge_environment", "parse_assignments", "read_env_file"]
+__all__ = ["local_environment", "merge_environment", "parse_assignments", "parse_env", "read_env_file"]
+
+_LEADS_ASTRAY = frozenset({"PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "XDG_RUNTIME_DIR"})
+"""Variables of a shell that are not handed on: the first three send an interpreter to another one's library; two
+gunicorns with one XDG_RUNTIME_DIR take each other's control socket."""
 
 
 def read_env_file(path: Path, *, environ: Mapping[str, str]) -> dict[str, str]:
     """Read a `.env` file with python-dotenv, ``${VAR}`` expanded from the file and `environ`.
 
     A name without a value (``A`` alone) is left out, ``A=`` is the empty string. Raises UsageError where
-    the file does not exist and AppError where it is not UTF-8.
+    the file does not exist and AppError where it is not UTF-8 or a line cannot be read.
     """
-    from io import StringIO
-
-    from dotenv.main import DotEnv
-
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise env_file_missing(path) from None
     except UnicodeDecodeError as error:
         raise env_file_undecodable(path, error.start) from None
+    return parse_env(text, path, environ=environ)
+
+
+def parse_env(text: str, path: Path, *, environ: Mapping[str, str]) -> dict[str, str]:
+    """Parse the text of a `.env` file; raises AppError that names every line which cannot be read, and shows none."""
+    from io import StringIO
+
+    from dotenv.parser import parse_stream
+
     values: dict[str, str] = {}
-    for name, value in DotEnv(dotenv_path=None, stream=StringIO(text), interpolate=False).dict().items():
-        if value is not None:
-            values[name] = _expand(value, {**values, **environ})
+    bad: list[int] = []
+    for binding in parse_stream(StringIO(text)):
+        if binding.error or "\0" in (binding.value or ""):
+            blank = len(binding.original.string) - len(binding.original.string.lstrip())
+            bad.append(binding.original.line + binding.original.string.count("\n", 0, blank))
+        elif binding.key is not None and binding.value is not None:
+            values[binding.key] = _expand(binding.value, {**values, **environ})
+    if bad:
+        raise env_file_unreadable(path, bad)
     return values
 
 
@@ -64,3 +79,29 @@ def merge_environment(
     merged.update(environ)
     merged.update(given)
     return merged
+
+
+def local_environment(
+    *,
+    given: Mapping[str, str],
+    environ: Mapping[str, str],
+    files: Iterable[Mapping[str, str]],
+    port: int | None,
+    default_port: int,
+    folder: Path,
+    venv: Path,
+) -> dict[str, str]:
+    """Return what processes on this machine find: what they are told, and the virtual environment first in PATH.
+
+    `port` is the command line's. A PYTHONPATH of the shell is kept, behind the app's `folder`.
+    """
+    inherited = {name: value for name, value in environ.items() if name not in _LEADS_ASTRAY}
+    if inherited.get("PYTHONPATH"):
+        inherited["PYTHONPATH"] = f"{folder}:{inherited['PYTHONPATH']}"
+    else:
+        inherited.pop("PYTHONPATH", None)
+    defaults = {"PORT": str(default_port), "PYTHONUNBUFFERED": "1"}
+    told = {"PORT": str(port)} if port is not None else {}
+    merged = merge_environment(given={**given, **told}, environ=inherited, files=files, defaults=defaults)
+    path = merged.get("PATH") or "/usr/local/bin:/usr/bin:/bin"
+    return {**merged, "PATH": f"{venv}/bin:{path}", "VIRTUAL_ENV": str(venv)}

@@ -22,6 +22,7 @@ __all__ = [
     "counted_twice",
     "env_file_missing",
     "env_file_undecodable",
+    "env_file_unreadable",
     "lock_failed",
     "machine_failed",
     "no_engine",
@@ -68,6 +69,16 @@ def env_file_undecodable(path: Path, offset: int) -> AppError:
         f"{path} is not UTF-8",
         why=f"The byte at offset {offset} is part of no character.",
         hint="save the file as UTF-8 and try again.",
+    )
+
+
+def env_file_unreadable(path: Path, lines: Sequence[int]) -> AppError:
+    """Word lines of a `.env` file that are no assignments; what stands there may be secret, so it is not shown."""
+    places = ", ".join(f"{path}:{line}" for line in lines)
+    return AppError(
+        f"{path} has {'a line' if len(lines) == 1 else f'{len(lines)} lines'} that cannot be read",
+        why=f"{places}: a line is NAME=value; a quote that opens must close, and nothing may follow it.",
+        hint="mend it, or begin it with `#`.",
     )
 
 

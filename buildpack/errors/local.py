@@ -6,7 +6,7 @@ from pathlib import Path
 
 from buildpack.errors import MachineError, StackError
 
-__all__ = ["no_interpreter", "only_linux"]
+__all__ = ["another_python", "no_interpreter", "only_linux"]
 
 
 def only_linux(system: str) -> MachineError:
@@ -25,3 +25,8 @@ def no_interpreter(python: str, app: Path) -> StackError:
         why=f"{app} asks for it, and neither PATH nor pyenv's versions nor /usr/bin has one that runs.",
         hint=f"install Python {python}, for example with `pyenv install {python}`, or use `deploy run` with an engine.",
     )
+
+
+def another_python(asked: str | None, found: str) -> str:
+    """Word, as a warning, that the environment stands on another Python than the app's image will."""
+    return f"there is no Python {asked} on this machine, so the app runs on {found} here, and on {asked} in an image."

@@ -21,6 +21,7 @@ CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_w
 DAILY = {
     "build": "Build a container image from Pipfile.lock and Procfile.",
     "run": "Build an app and run its image, a container for each process.",
+    "local": "Run the Procfile's processes on this machine.",
 }
 OTHERS = {
     "lock": "Refresh Pipfile.lock with pipenv.",

@@ -1,0 +1,138 @@
+"""`deploy local`: the Procfile's processes on this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deployer.cli.messages import print_warning
+from deployer.cli.operands import Operands, OperandsCommand, command_of, split_operands
+
+if TYPE_CHECKING:
+    from buildpack.oci.store import Store
+
+__all__ = ["command", "run_local"]
+
+PORT = 5006
+"""5000 is taken on Macs."""
+
+EXAMPLES = """\b
+Examples:
+  deploy local --dev --reload web worker     while writing: reloader, debugger, restarts
+  deploy local blasto -p 9000 -- flask shell  one command in the app's environment
+"""
+
+
+class LocalCommand(OperandsCommand):
+    """A command line on which ``--venv`` takes a value only after an equals sign, and never an operand."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Write a bare ``--venv`` as one with an empty value."""
+        end = args.index("--") if "--" in args else len(args)
+        return super().parse_args(ctx, ["--venv=" if one == "--venv" else one for one in args[:end]] + args[end:])
+
+
+@click.command("local", cls=LocalCommand, epilog=EXAMPLES)
+@click.argument("operands", nargs=-1, metavar="[APP] [TYPE[=N]]...")
+@click.option("-p", "--port", type=click.IntRange(1, 65535), help=f"Port for web.1.  [{PORT}]")
+@click.option("-e", "--env", "assignments", multiple=True, metavar="K=V", help="Set a variable.")
+@click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Read variables from a file, after .env.")
+@click.option("--dev", is_flag=True, help="Serve web by its framework's development server.")
+@click.option("--reload", is_flag=True, help="Start processes again when a file changes.")
+@click.option("--venv", metavar="[=PATH]", help="Use an existing virtual environment: the active one, APP/.venv, PATH.")
+@click.option("--restart", type=click.Choice(["no", "on-failure", "always"]), default="no", help="When one ends.")
+@click.option("--stop-timeout", type=click.FloatRange(0), default=25.0, metavar="S", help="Seconds from TERM to KILL.")
+@click.option(
+    "--boot-timeout", type=click.FloatRange(0), default=60.0, metavar="S", help="Seconds to the first answer."
+)
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="How lines look.")
+@click.option("-q", "--quiet", is_flag=True, help="Print what the processes print, and errors.")
+@click.pass_context
+def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) -> int:
+    """Run the Procfile's processes on this machine, with the packages of Pipfile.lock.
+
+    APP is a folder (default: the current one). TYPE=N starts N processes of that type; without any, one of each but
+    release, or what app.json says. CMD runs instead of them.
+    """
+    meant = split_operands(operands, command=command_of(ctx), folder_exists=os.path.isdir)
+    return run_local(meant, default_port=PORT, **options)
+
+
+def run_local(
+    meant: Operands,
+    *,
+    port: int | None,
+    assignments: Sequence[str],
+    env_files: Sequence[str],
+    restart: str,
+    stop_timeout: float,
+    boot_timeout: float,
+    log_format: str,
+    default_port: int = 8000,
+    host: str = "127.0.0.1",  # noqa: ARG001 - `deploy run` hands all its options on
+    venv: str | None = None,
+    dev: bool = False,
+    reload: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Run an app's folder as processes; what `deploy run` does too where there is no engine.
+
+    `host` is what an engine publishes on: here the processes listen where they like.
+    """
+    from datetime import date
+
+    from deployer.engines.local import Hears, LocalRequest, prepare
+    from deployer.engines.local import run_local as run
+    from deployer.engines.local_errors import reference_given
+    from deployer.environment import parse_assignments
+    from deployer.progress import Reporter
+
+    if meant.reference is not None:
+        raise reference_given(meant.reference)
+    request = LocalRequest(
+        folder=meant.folder,
+        shown=meant.shown,
+        named=meant.formation,
+        command=meant.command,
+        given=parse_assignments(one for one in assignments if one not in os.environ),
+        env_files=[Path(path) for path in env_files],
+        port=port,
+        default_port=default_port,
+        venv=venv,
+        dev=dev,
+        reload=reload,
+        restart=restart,
+        stop_timeout=stop_timeout,
+        boot_timeout=boot_timeout,
+        log_format=log_format,
+        quiet=quiet,
+    )
+    warn = _say_nothing if quiet else print_warning
+    with Reporter(quiet=quiet) as reporter:
+        prepared = prepare(
+            request,
+            store=lambda: _open_store(warn),
+            environ=os.environ,
+            own=sys.executable,
+            today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
+            hears=Hears(progress=reporter, warn=warn),
+        )
+    return run(prepared, out=sys.stdout.buffer)
+
+
+def _open_store(warn: Callable[[str], None]) -> Store:
+    from buildpack.oci.store import Store, find_store
+
+    root, warning = find_store(os.environ)
+    if warning:
+        warn(warning)
+    return Store(root)
+
+
+def _say_nothing(_text: str) -> None:
+    """Keep quiet."""

@@ -1,0 +1,297 @@
+"""Runs an app's Procfile as processes of this machine: `deploy local`, and `deploy run` where there is no engine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from buildpack.app.read import App, read_app
+from buildpack.progress import Observer, ignore
+from deployer.engines import local_errors as errors
+from deployer.formation import choose_formation
+from deployer.runner.command import CommandError, command_argv, exec_error, resolve_argv
+from deployer.runner.defaults import app_environment, runtime_folder
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from buildpack.oci.store import Store
+    from deployer.engines.local_group import LocalGroup
+    from deployer.runner.formation import Process
+    from deployer.watch import Watcher
+
+__all__ = ["Hears", "LocalRequest", "Prepared", "prepare", "run_local"]
+
+_SHARED_MEMORY = " --worker-tmp-dir /dev/shm"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalRequest:
+    """What to run, and how; times are in seconds.
+
+    `named` holds the process types of the command line; `command` runs instead of them. `given` is what -e says,
+    `env_files` are read in their order. `port` is -p's, `default_port` where nobody names one. `venv` is None for an
+    environment of our own, empty for whichever is there, else a path.
+    """
+
+    folder: Path
+    shown: str
+    named: Mapping[str, int] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
+    given: Mapping[str, str] = field(default_factory=dict, repr=False)
+    env_files: Sequence[Path] = ()
+    port: int | None = None
+    default_port: int = 5006
+    venv: str | None = None
+    dev: bool = False
+    reload: bool = False
+    restart: str = "no"
+    stop_timeout: float = 25.0
+    boot_timeout: float = 60.0
+    log_format: str = "text"
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hears:
+    """Who is told: of the environment's making, and of what is worth a warning."""
+
+    progress: Observer = ignore
+    warn: Callable[[str], None] = lambda _text: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """All that was found out and made before anything is started."""
+
+    request: LocalRequest
+    app: App
+    environment: Mapping[str, str] = field(repr=False)
+    processes: Sequence[Process]
+
+
+def prepare(
+    request: LocalRequest,
+    *,
+    store: Callable[[], Store],
+    environ: Mapping[str, str],
+    own: str,
+    today: date,
+    hears: Hears,
+) -> Prepared:
+    """Read the app, see to its virtual environment, and make sure that what shall be started can be.
+
+    `store` is asked for only where an environment has to come from it; `own` is the interpreter that runs this.
+    Raises BuildpackError.
+    """
+    app = read_app(request.folder, environ=environ, today=today, own_python=_series())
+    counts = _choose(request, app)
+    for text in app.warnings:
+        hears.warn(text)
+    venv = _virtual_environment(request, app, store=store, environ=environ, own=own, hears=hears)
+    env = _environment(request, app, venv, environ)
+    processes = [] if request.command else _processes(request, app, counts, env, venv)
+    _require_startable(processes)
+    _require_free(processes)
+    return Prepared(request=request, app=app, environment=env, processes=processes)
+
+
+def run_local(prepared: Prepared, *, out: BinaryIO) -> int:
+    """Run the processes until they end; returns the exit code, or becomes the command. Raises BuildpackError."""
+    if prepared.request.command:
+        _become(prepared.request.command, prepared.environment, prepared.request.folder)
+    return _supervise(prepared, out)
+
+
+def _series() -> str:
+    return f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def _choose(request: LocalRequest, app: App) -> dict[str, int]:
+    if request.command:
+        return {}
+    names = [process.name for process in app.processes]
+    counts = choose_formation(request.named, processes=names, formation=app.formation, where=request.shown)
+    if request.dev and "web" not in counts:
+        raise errors.dev_without_web()
+    return counts
+
+
+def _virtual_environment(
+    request: LocalRequest,
+    app: App,
+    *,
+    store: Callable[[], Store],
+    environ: Mapping[str, str],
+    own: str,
+    hears: Hears,
+) -> Path:
+    asked = app.python
+    if request.venv is not None:
+        from deployer.engines.virtualenv import find_virtual_environment, python_version
+
+        venv = find_virtual_environment(request.venv, folder=request.folder, environ=environ)
+        found = python_version(venv)
+        if asked and found and not f"{found}.".startswith(f"{asked.version}."):
+            hears.warn(errors.another_python(venv, found, asked.version, asked.origin))
+        return venv
+    from buildpack.local import make_environment
+
+    made = make_environment(
+        app.lock,
+        app=request.folder,
+        python=asked.version if asked else None,
+        insist=asked is not None and not asked.origin.startswith("the default"),
+        own=own,
+        store=store(),
+        environ=environ,
+        observer=hears.progress,
+    )
+    for text in made.warnings:
+        hears.warn(text)
+    return made.folder
+
+
+def _environment(request: LocalRequest, app: App, venv: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment all processes share: as in an image, but for what this machine has in its place."""
+    from deployer.environment import local_environment, read_env_file
+
+    folder = request.folder.absolute()
+    own = folder / ".env"
+    files = [own, *request.env_files] if own.is_file() else request.env_files
+    env = local_environment(
+        given=request.given,
+        environ=environ,
+        files=[read_env_file(path, environ=environ) for path in files],
+        port=request.port,
+        default_port=request.default_port,
+        folder=folder,
+        venv=venv,
+    )
+    return app_environment(env, app.app_object.target if app.app_object else None, app=str(folder))
+
+
+def _become(command: Sequence[str], env: Mapping[str, str], folder: Path) -> NoReturn:
+    """Turn into a command, which has the terminal, the signals and the exit code to itself."""
+    argv, env = list(command), {**env, "PS": "run.1", "DYNO": "run.1"}
+    try:
+        file = resolve_argv(argv, env["PATH"], str(folder))
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os.chdir(folder)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and exec would hand that on
+            signal.signal(number, signal.SIG_DFL)
+        try:
+            os.execve(file, argv, env)  # noqa: S606
+        except OSError as error:
+            raise exec_error(error, argv) from error
+    except CommandError as error:
+        raise errors.command_not_startable(
+            "the command", " ".join(command), str(error), code=error.code, process=False
+        ) from error
+
+
+def _processes(
+    request: LocalRequest, app: App, counts: Mapping[str, int], env: Mapping[str, str], venv: Path
+) -> list[Process]:
+    """Return the formation's processes, in the folder of the app."""
+    from deployer.runner.formation import expand
+
+    commands = {process.name: process.command for process in app.processes}
+    if not os.path.isdir("/dev/shm"):  # noqa: PTH112, S108 - macOS has none; only our own default asks for it
+        commands = {name: command.removesuffix(_SHARED_MEMORY) for name, command in commands.items()}
+    port = _parse_port(env["PORT"], counts.get("web", 0))
+    processes = expand(commands, counts, port=port, env=env, cwd=str(request.folder.absolute()))
+    if not request.dev:
+        return processes
+    from deployer.engines.development import development_command
+
+    python = f"{venv}/bin/python"
+    webs = {one.name: one.env["PORT"] for one in processes if one.type == "web"}
+    served = {name: development_command(app, python=python, port=port) for name, port in webs.items()}
+    return [replace(one, command=served.get(one.name, one.command)) for one in processes]
+
+
+def _parse_port(text: str, count: int) -> int:
+    from deployer.engines.errors import bad_port_variable, ports_exhausted
+
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
+        raise bad_port_variable(text)
+    if int(text) + count > 65536:
+        raise ports_exhausted(int(text), count)
+    return int(text)
+
+
+def _require_startable(processes: Sequence[Process]) -> None:
+    """Find out before anything is started that a command is not there."""
+    for process in processes:
+        path = process.env["PATH"]
+        command = process.command
+        try:
+            argv = command_argv(command, path) if isinstance(command, str) else list(command)
+            resolve_argv(argv, path, process.cwd or "")
+        except CommandError as error:
+            shown = command if isinstance(command, str) else " ".join(command)
+            raise errors.command_not_startable(
+                process.type, shown, str(error), code=error.code, process=True
+            ) from error
+
+
+def _require_free(processes: Sequence[Process]) -> None:
+    from deployer.engines.sockets import listener_of_port
+    from deployer.runner.formation import occupied_ports
+
+    webs = [process for process in processes if process.type == "web"]
+    taken = occupied_ports(webs)
+    if not taken:
+        return
+    first = int(webs[0].env["PORT"])
+    for port in range(first + 1, min(first + 100, 65536 - len(webs))):
+        moved = [replace(one, env={"PORT": str(port + at)}) for at, one in enumerate(webs)]
+        if not occupied_ports(moved):
+            raise errors.port_taken(taken[0], listener_of_port(taken[0]), port)
+    raise errors.port_taken(taken[0], listener_of_port(taken[0]), None)
+
+
+def _supervise(prepared: Prepared, out: BinaryIO) -> int:
+    from deployer.engines.local_group import LocalGroup, Manner
+
+    request, processes = prepared.request, prepared.processes
+    reloaded = [one.name for one in processes if not (request.dev and one.type == "web")] if request.reload else []
+    manner = Manner(
+        stop_timeout=request.stop_timeout,
+        boot_timeout=request.boot_timeout,
+        restart=request.restart,
+        log_format=request.log_format,
+        quiet=request.quiet,
+        reloaded=reloaded,
+    )
+    folders = {process.name: runtime_folder(process.env) for process in processes}
+    apart = [replace(process, env={**process.env, **folders[process.name]}) for process in processes]
+    group = LocalGroup(apart, manner, out=out, environ=prepared.environment)
+    watcher = _watch(prepared, group) if reloaded else None
+    try:
+        return group.run()
+    finally:
+        if watcher is not None:
+            watcher.stop()
+        for made in folders.values():
+            for path in made.values():
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _watch(prepared: Prepared, group: LocalGroup) -> Watcher:
+    from deployer.watch import Scope, Watcher
+
+    folder = str(prepared.request.folder.absolute())
+    scope = Scope.of(folder, [*(file.path for file in prepared.app.source.files), ".env"])
+    watcher = Watcher(scope, group.reload)
+    watcher.start()
+    return watcher

@@ -1,0 +1,125 @@
+"""The wording of what keeps an app from running as processes on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from buildpack.errors import AppError, BuildpackError, MachineError, UsageError
+
+__all__ = [
+    "another_python",
+    "command_not_startable",
+    "dev_without_app",
+    "dev_without_server",
+    "dev_without_web",
+    "no_virtual_environment",
+    "not_a_virtual_environment",
+    "port_taken",
+    "reference_given",
+    "virtual_environment_broken",
+]
+
+
+class NotStartableError(BuildpackError):
+    """A command that cannot be started; the exit code is a shell's, 126 or 127."""
+
+
+def command_not_startable(name: str, command: str, message: str, *, code: int, process: bool) -> NotStartableError:
+    """Word a command that is missing or cannot be executed; `process` tells a Procfile's from one that was typed."""
+    error = NotStartableError(
+        f"{name} cannot be started: {message}",
+        why=f"Its command is `{command}`; nothing was started.",
+        hint=(
+            "check its spelling in the Procfile, and that Pipfile.lock has the package that brings it."
+            if process
+            else "check its spelling; the app's virtual environment comes first in PATH."
+        ),
+    )
+    error.exit_code = code
+    return error
+
+
+def port_taken(port: int, holder: str, other: int | None) -> MachineError:
+    """Word a port that something listens on; `holder` is who, where that can be seen, `other` a free port."""
+    return MachineError(
+        f"port {port} is taken",
+        why=f"{holder or 'Something'} listens on it already; nothing was started.",
+        hint=f"stop it, or choose another port with `-p {other or 'PORT'}`.",
+    )
+
+
+def reference_given(reference: str) -> UsageError:
+    """Word an image where only a folder will do."""
+    return UsageError(
+        f"{reference} is an image, and no folder",
+        why="`deploy local` runs an app's folder as processes on this machine.",
+        hint=f"`deploy run {reference}` runs the image.",
+    )
+
+
+# Virtual environments
+
+
+def no_virtual_environment(folder: Path) -> UsageError:
+    """Word `--venv` where there is none."""
+    return UsageError(
+        "--venv finds no virtual environment",
+        why=f"None is active (VIRTUAL_ENV is not set), and {folder} has no .venv.",
+        hint="activate one, name one with --venv=PATH, or leave --venv out: then one is made from Pipfile.lock.",
+    )
+
+
+def not_a_virtual_environment(path: Path, origin: str) -> UsageError:
+    """Word a `--venv` that names something else; `origin` says who named it."""
+    state = "has no pyvenv.cfg" if path.is_dir() else "is no folder"
+    return UsageError(
+        f"{path} is no virtual environment",
+        why=f"{origin} names it, and it {state}.",
+        hint=f"make one with `python3 -m venv {path}`, or leave --venv out: then one is made from Pipfile.lock.",
+    )
+
+
+def virtual_environment_broken(path: Path, reason: str) -> MachineError:
+    """Word a virtual environment whose interpreter does not start."""
+    return MachineError(
+        f"the virtual environment {path} is broken",
+        why=f"{reason} The Python that it was made with may have been removed or replaced.",
+        hint=f"make it anew with `python3 -m venv --clear {path}` and install into it, or leave --venv out.",
+    )
+
+
+def another_python(path: Path, found: str, asked: str, origin: str) -> str:
+    """Word, as a warning, that a virtual environment has another Python than the app asks for."""
+    return f"{path} has Python {found}; the app asks for {asked} ({origin})."
+
+
+# --dev
+
+
+def dev_without_app(looked: Sequence[str]) -> AppError:
+    """Word `--dev` where there is nothing for a development server to serve."""
+    seen = f" Looked at: {', '.join(looked)}." if looked else ""
+    return AppError(
+        "--dev finds no app object",
+        why=f"A development server imports it: a Flask app bound to APP, app or application, or create_app().{seen}",
+        hint="bind it at the top level of one of these, or use --reload, which restarts any process.",
+    )
+
+
+def dev_without_server(target: str, interface: str) -> AppError:
+    """Word `--dev` for an app without a development server."""
+    wanted = "uvicorn" if interface == "asgi" else "flask"
+    return AppError(
+        f"--dev has no development server for {target}",
+        why=f"It is a{'n ASGI' if interface == 'asgi' else ' WSGI'} app, and Pipfile.lock does not have {wanted}.",
+        hint="use --reload, which restarts any process when a file changes.",
+    )
+
+
+def dev_without_web() -> UsageError:
+    """Word `--dev` where no web process is started."""
+    return UsageError(
+        "--dev is for the web process, and none is started",
+        hint="leave --dev out, or name `web` too; --reload restarts other processes when a file changes.",
+    )

@@ -1,0 +1,197 @@
+"""The runner's supervisor for a laptop: it says once when the web processes answer, and starts again what changed.
+
+Everything here happens in the supervisor's own loop but the polling and the watching, whose threads leave their
+findings to the loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import threading
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from buildpack.errors import BuildpackError
+from deployer.engines.sockets import session_listeners
+from deployer.errors import boot_failed, boot_timed_out
+from deployer.health import Answer, Cause, Outcome, Tail, ask, compare_listeners, wait_until_ready
+from deployer.runner.child import Child
+from deployer.runner.formation import Process
+from deployer.runner.supervisor import Event, Supervisor
+
+__all__ = ["LocalGroup", "Manner"]
+
+_LOOK_AFTER = 5.0
+"""Seconds without an answer after which somebody is told what the process listens on instead."""
+
+_READ_AT_START = frozenset({"Procfile", "Pipfile.lock", ".env"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How to run: timeouts in seconds, the runner's restart policy and log format.
+
+    `reloaded` are the processes that start again when a file changes; where there are any, one that fails is awaited
+    until then.
+    """
+
+    stop_timeout: float = 25.0
+    boot_timeout: float = 60.0
+    restart: str = "no"
+    log_format: str = "text"
+    quiet: bool = False
+    reloaded: Sequence[str] = ()
+
+
+class LocalGroup(Supervisor):
+    """Runs processes as `Supervisor` does; `run` also raises BootError where a web process does not come up."""
+
+    def __init__(
+        self, processes: Sequence[Process], manner: Manner, *, out: BinaryIO, environ: Mapping[str, str]
+    ) -> None:
+        super().__init__(
+            processes,
+            out=out,
+            environ=environ,
+            log_format=manner.log_format,
+            restart=manner.restart,
+            stop_timeout=manner.stop_timeout,
+            on_event=self._on_step,
+            on_output=self._remember,
+        )
+        self._manner = manner
+        self._ports = {process.name: int(process.env["PORT"]) for process in processes if process.type == "web"}
+        self._awaited = set(self._ports)
+        self._polled: set[str] = set()
+        self._tails = {name: Tail() for name in self._ports}
+        self._failure: BuildpackError | None = None
+        self._died: tuple[str, int] | None = None
+        self._failed: set[str] = set()
+        if manner.quiet:
+            # The runner has no switch for its own lines; what it says is one method.
+            setattr(self._printer, "system", lambda _text: None)  # noqa: B010 - mypy takes it for a mistake
+
+    def run(self) -> int:
+        """Do as the runner's `run` does; raises BootError."""
+        code = super().run()
+        if self._failure is not None:
+            raise self._failure
+        if self._died is not None:
+            name, code = self._died
+            raise boot_failed(name, code, told=f"it {_tell_code(code)}", log=self._tails[name].lines())
+        return code
+
+    def reload(self, changed: Collection[str]) -> None:
+        """Start the processes again, because files changed; may be called from any thread."""
+        self._ask(lambda: self._reload(changed))
+
+    # Readiness
+
+    def _on_step(self, event: Event) -> None:
+        if event.kind == "started":
+            self._failed.discard(event.process)
+            if event.process in self._awaited - self._polled:
+                self._polled.add(event.process)
+                poll = threading.Thread(target=self._poll, args=(event.process, event.pid), daemon=True)
+                poll.start()
+
+    def _remember(self, name: str, chunk: bytes) -> None:
+        if name in self._awaited:
+            self._tails[name].add(chunk)
+
+    def _poll(self, name: str, pid: int) -> None:
+        """Ask until an answer comes; the loop is told what came of it."""
+        port, seconds = self._ports[name], self._manner.boot_timeout
+        look_at = time.monotonic() + min(_LOOK_AFTER, seconds / 2)
+
+        def probe() -> Answer:
+            nonlocal look_at
+            answer = _ask_here(port)
+            if answer.status is None and time.monotonic() >= look_at:
+                cause, heard = compare_listeners(session_listeners(pid), port, contained=False)
+                # Said once, and only of what is wrong for good: what listens nowhere may still be loading.
+                look_at = float("inf") if cause == "port" else time.monotonic() + _LOOK_AFTER
+                if cause == "port":
+                    text = f"{name} listens on {heard}, and not on port {port}, which PORT tells it"
+                    self._ask(lambda: self._printer.system(text))
+            return answer
+
+        outcome = wait_until_ready(probe, alive=lambda: self._is_expected(name), seconds=seconds)
+        cause, heard = compare_listeners(session_listeners(pid), port, contained=False)
+        self._ask(lambda: self._on_outcome(name, outcome, cause, heard))
+
+    def _is_expected(self, name: str) -> bool:
+        return self._deadline is None and name not in self._failed
+
+    def _on_outcome(self, name: str, outcome: Outcome, cause: Cause, heard: str) -> None:
+        self._polled.discard(name)
+        if self._deadline is not None or outcome.died:
+            return  # its exit tells more
+        if outcome.ready:
+            self._awaited.discard(name)
+            if not self._awaited:
+                self._printer.system("ready: " + " ".join(f"http://localhost:{port}" for port in self._ports.values()))
+            return
+        self._failure = boot_timed_out(
+            name,
+            port=self._ports[name],
+            cause=cause,
+            heard=heard,
+            problem=outcome.problem,
+            seconds=self._manner.boot_timeout,
+            log=self._tails[name].lines(),
+        )
+        self._begin_stop(self._failure.exit_code)
+
+    def _judge(self, child: Child, code: int, now: float) -> None:
+        """Keep the rest running while somebody is mending the file that made one process fail."""
+        if self._manner.reloaded and code and self._policy == "no" and self._deadline is None:
+            self._failed.add(child.name)
+            self._printer.system(f"{child.name} {_tell_code(code)}; it starts again when a file changes")
+            return
+        super()._judge(child, code, now)
+        if child.delay is None and child.name in self._awaited and self._deadline is None and self._died is None:
+            self._died = child.name, code
+
+    # Reloading
+
+    def _reload(self, changed: Collection[str]) -> None:
+        if self._deadline is not None:
+            return
+        late = sorted(_READ_AT_START.intersection(changed))
+        if late:
+            self._printer.system(f"{', '.join(late)} changed: read when `deploy local` is started again")
+        code = [path for path in changed if path not in _READ_AT_START]
+        if code:
+            names = self._manner.reloaded
+            self._printer.system(f"{_shorten(code)} changed: starting {', '.join(names)} again")
+            self._restart(names)
+
+    def _done(self) -> bool:
+        return super()._done() and (self._deadline is not None or not self._failed)
+
+
+def _ask_here(port: int) -> Answer:
+    """Ask where something accepts connections; ``[::1]`` counts, since a browser reaches it as localhost."""
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.settimeout(1.0)
+            probe.connect((host, port))
+            # Only now: importing requests takes a processor that the app's own start needs.
+            return ask(port, host=f"[{host}]" if ":" in host else host, name=f"localhost:{port}")
+    return Answer(problem="nothing accepts connections")
+
+
+def _tell_code(code: int) -> str:
+    if code > 128:
+        with contextlib.suppress(ValueError):
+            return f"was ended by {signal.Signals(code - 128).name}"
+    return f"exited with {code}"
+
+
+def _shorten(paths: Sequence[str]) -> str:
+    return ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")

@@ -1,0 +1,122 @@
+"""Tells when an app's files change, by looking at them twice a second: no library, on any file system.
+
+What is watched is what would be shipped and is code, a template or a setting; an app's own database or upload beside
+its code must not start it again and again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["INTERVAL", "Scope", "Watcher", "changed_paths", "take_snapshot"]
+
+INTERVAL = 0.5
+"""Seconds between two looks; a change is told once a look finds nothing further."""
+
+_SUFFIXES = (
+    *(".py", ".html", ".htm", ".jinja", ".jinja2", ".j2", ".mako", ".mo"),
+    *(".toml", ".yaml", ".yml", ".ini", ".cfg", ".conf", ".sql"),
+)
+_NAMES = frozenset({"Procfile", "Pipfile.lock", ".env", ".flaskenv"})
+
+Snapshot = Mapping[str, tuple[int, int, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Where to look: `folder`, less `left_out`, paths relative to it of what was there and is not the app's."""
+
+    folder: str
+    left_out: frozenset[str] = field(default_factory=frozenset)
+
+    @classmethod
+    def of(cls, folder: str, files: Iterable[str]) -> Scope:
+        """Leave out all that is there now and is neither one of the app's `files` nor on the way to one.
+
+        Which files are the app's takes git to tell, and a process is too much to start twice a second.
+        """
+        known = set(files)
+        for path in tuple(known):
+            while (path := path.rpartition("/")[0]) and path not in known:
+                known.add(path)
+        foreign: set[str] = set()
+        todo = [""]
+        while todo:
+            for path, is_folder in _list(folder, todo.pop()):
+                if path not in known:
+                    foreign.add(path)
+                elif is_folder:
+                    todo.append(path)
+        return cls(folder=folder, left_out=frozenset(foreign))
+
+
+def take_snapshot(scope: Scope) -> Snapshot:
+    """Return size, time and inode of each watched file; what cannot be read is not there."""
+    found: dict[str, tuple[int, int, int]] = {}
+    todo = [""]
+    while todo:
+        for path, is_folder in _list(scope.folder, todo.pop()):
+            if path in scope.left_out:
+                continue
+            name = path.rpartition("/")[2]
+            if is_folder:
+                if name != "__pycache__" and not name.startswith("."):
+                    todo.append(path)
+            elif name.endswith(_SUFFIXES) or name in _NAMES:
+                try:
+                    status = os.stat(f"{scope.folder}/{path}")  # noqa: PTH116 - hundreds of them twice a second
+                except OSError:
+                    continue
+                found[path] = (status.st_size, status.st_mtime_ns, status.st_ino)
+    return found
+
+
+def _list(folder: str, below: str) -> list[tuple[str, bool]]:
+    prefix = f"{below}/" if below else ""
+    try:
+        with os.scandir(f"{folder}/{below}") as entries:
+            return [(prefix + entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    except OSError:
+        return []
+
+
+def changed_paths(before: Snapshot, after: Snapshot) -> list[str]:
+    """Return what was added, removed or written, sorted."""
+    return sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+
+
+class Watcher:
+    """Watches in a thread of its own, from `start` to `stop`; `tell` is called there with the paths that changed."""
+
+    def __init__(self, scope: Scope, tell: Callable[[Collection[str]], None], *, interval: float = INTERVAL) -> None:
+        self._scope = scope
+        self._tell = tell
+        self._interval = interval
+        self._stopped = threading.Event()
+        self._first: Snapshot = {}
+        self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin: what is there now is what is compared with."""
+        self._first = take_snapshot(self._scope)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and wait for the thread."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _watch(self) -> None:
+        told = last = self._first
+        while not self._stopped.wait(self._interval):
+            now = take_snapshot(self._scope)
+            settled, last = now == last, now
+            # An editor writes a file in several steps, git many files: wait until a look finds them at rest.
+            if settled and now != told:
+                changed = changed_paths(told, now)
+                told = now
+                self._tell(changed)
