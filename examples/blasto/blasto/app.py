@@ -17,10 +17,10 @@ def create_app() -> Flask:
 
     @app.get("/shells/<name>")
     def shell(name: str):
-        for item in shells:
-            if item.name == name:
-                return jsonify(name=item.name, colour=item.colour, height_m=item.height_m)
-        abort(404)
+        found = next((item for item in shells if item.name == name), None)
+        if found is None:
+            abort(404)
+        return jsonify(name=found.name, colour=found.colour, height_m=found.height_m)
 
     @app.get("/health")
     def health():

@@ -1,6 +1,6 @@
 """The catalogue: a table of books, with a summary by pandas."""
 
-import pandas
+import pandas as pd
 from sqlalchemy import Engine, Integer, String, create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -41,6 +41,6 @@ def titles(engine: Engine) -> list[str]:
 
 
 def by_century(engine: Engine) -> dict[str, int]:
-    frame = pandas.read_sql(select(Book.year), engine)
+    frame = pd.read_sql(select(Book.year), engine)
     counts = (frame["year"] // 100 + 1).value_counts().sort_index()
     return {f"{century}th": int(count) for century, count in counts.items()}

@@ -17,6 +17,10 @@ def broker() -> dict[str, object]:
     results.mkdir(parents=True, exist_ok=True)
     return {
         "broker_url": "filesystem://",
-        "broker_transport_options": {"data_folder_in": str(queue), "data_folder_out": str(queue), "control_folder": str(FOLDER / "control")},
+        "broker_transport_options": {
+            "data_folder_in": str(queue),
+            "data_folder_out": str(queue),
+            "control_folder": str(FOLDER / "control"),
+        },
         "result_backend": f"file://{results}",
     }
