@@ -9,19 +9,29 @@ from __future__ import annotations
 import os
 import selectors
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
-from deployer.runner.child import Child
 from deployer.runner.outlet import FULL, Outlet, OutputError
 from deployer.runner.printer import Printer
 
-__all__ = ["Flow"]
+__all__ = ["Flow", "Source"]
 
 _CHUNK = 1 << 17
 
 
+class Source(Protocol):
+    """Whose output is read: a process here, or a container. `output` is a descriptor that does not block."""
+
+    name: str
+    quiet: bool
+    output: int | None
+
+    def close_output(self) -> None:
+        """Let go of `output`."""
+
+
 class Flow:
-    """Reads what children write and prints it.
+    """Reads what sources write and prints it.
 
     `on_output` sees each chunk as it comes. `on_lost` is told once that nothing can be written any
     more; from then on what comes is read and dropped, so that the processes can end in order.
@@ -41,7 +51,7 @@ class Flow:
         self._outlet = Outlet(out)
         self._selector = selectors.DefaultSelector()
         self._now, self._on_lost, self._on_output = clock, on_lost, on_output
-        self._children: set[Child] = set()
+        self._sources: set[Source] = set()
         self._lost = False
         self._awaiting: int | None = None
         self.paused = False
@@ -69,42 +79,42 @@ class Flow:
         self._selector.close()
         self._outlet.close()
 
-    def add(self, child: Child) -> None:
-        """Read a child's output from now on."""
-        self._children.add(child)
+    def add(self, source: Source) -> None:
+        """Read a source's output from now on."""
+        self._sources.add(source)
         if not self.paused:
-            self._watch(child)
+            self._watch(source)
 
-    def end(self, child: Child) -> None:
-        """Read no more of a child's output; who still writes to its pipe gets EPIPE."""
-        if child in self._children:
-            self._children.remove(child)
+    def end(self, source: Source) -> None:
+        """Read no more of a source's output; who still writes to its pipe gets EPIPE."""
+        if source in self._sources:
+            self._sources.remove(source)
             if not self.paused:
-                self._unwatch(child)
-            child.close_output()
+                self._unwatch(source)
+            source.close_output()
 
-    def _watch(self, child: Child) -> None:
-        assert child.output is not None
-        self._selector.register(child.output, selectors.EVENT_READ, lambda: self._read(child))
+    def _watch(self, source: Source) -> None:
+        assert source.output is not None
+        self._selector.register(source.output, selectors.EVENT_READ, lambda: self._read(source))
 
-    def _unwatch(self, child: Child) -> None:
-        assert child.output is not None
-        self._selector.unregister(child.output)
+    def _unwatch(self, source: Source) -> None:
+        assert source.output is not None
+        self._selector.unregister(source.output)
 
-    def _read(self, child: Child) -> None:
-        if child.output is None or self.paused:  # by an event just before this one
+    def _read(self, source: Source) -> None:
+        if source.output is None or self.paused:  # by an event just before this one
             return
         try:
-            chunk = os.read(child.output, _CHUNK)
+            chunk = os.read(source.output, _CHUNK)
         except BlockingIOError:
             return
         if not chunk:
-            self.end(child)
+            self.end(source)
             return
         if self._on_output is not None:
-            self._on_output(child.name, chunk)
-        if not child.quiet:
-            self.printer.feed(child.name, chunk, self._now())
+            self._on_output(source.name, chunk)
+        if not source.quiet:
+            self.printer.feed(source.name, chunk, self._now())
 
     def _emit(self, rendered: bytes) -> None:
         if self._lost:
@@ -114,8 +124,8 @@ class Flow:
             self._awaiting = self._outlet.fd
             self._selector.register(self._awaiting, selectors.EVENT_WRITE, self._flush)
         if self._outlet.waiting > FULL and not self.paused:
-            for child in self._children:
-                self._unwatch(child)
+            for source in self._sources:
+                self._unwatch(source)
             self.paused = True
 
     def _flush(self) -> None:
@@ -125,8 +135,8 @@ class Flow:
             self._awaiting = None
         if self.paused and self._outlet.waiting <= FULL // 2:
             self.paused = False
-            for child in self._children:
-                self._watch(child)
+            for source in self._sources:
+                self._watch(source)
 
     def _attempt(self, action: Callable[[], None]) -> None:
         try:

@@ -52,6 +52,7 @@ class Printer(honcho_printer.Printer):
         width = max([len("system"), *map(len, names)])
         super().__init__(output=None, colour=colour, width=width)  # type: ignore[no-untyped-call]
         self.log_format = log_format
+        self.narrates = True
         self._emit = emit
         self._wall_clock = wall_clock
         self._colours: Iterator[str] = get_colours()  # type: ignore[no-untyped-call]
@@ -73,8 +74,9 @@ class Printer(honcho_printer.Printer):
         self._emit(self._lines(message.name or "system", text if text.endswith(b"\n") else text + b"\n"))
 
     def system(self, text: str) -> None:
-        """Print a line of the runner's own."""
-        self.write(honcho_printer.Message("line", text, None, "system", None))
+        """Print a line of the runner's own, unless `narrates` is off."""
+        if self.narrates:
+            self.write(honcho_printer.Message("line", text, None, "system", None))
 
     def feed(self, name: str, data: bytes, now: float) -> None:
         """Print what a source wrote; `now` is monotonic, and a line that has not ended waits from it on."""

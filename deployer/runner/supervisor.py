@@ -71,7 +71,7 @@ class Supervisor(Manager):
     `run` must be called in the main thread. While it runs, this process's children are its own: it
     reaps them all, and at the end stops what its processes left behind. `out` gets the merged
     output; `colour` None means on a terminal, unless NO_COLOR is set in `environ`. `stop_timeout` is
-    in seconds. `on_output` sees each chunk a process writes, as it comes; `on_event` what happens.
+    in seconds. `narrate` off leaves out what the runner itself has to say. `on_output` sees each chunk a process writes, as it comes; `on_event` what happens.
     Both are called in the loop and must not block. `stop` and `restart_processes` may be called from any thread.
     """
 
@@ -88,6 +88,7 @@ class Supervisor(Manager):
         environ: Mapping[str, str] | None = None,
         stop_timeout: float = STOP_TIMEOUT,
         restart: str = "no",
+        narrate: bool = True,
         on_event: Callable[[Event], object] | None = None,
         on_output: Callable[[str, bytes], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -106,6 +107,7 @@ class Supervisor(Manager):
             out, log_format=log_format, colour=colour, clock=clock, on_lost=self._on_output_lost, on_output=on_output
         )
         self._printer = self._flow.printer
+        self._printer.narrates = narrate
         self._timeout, self._policy = stop_timeout, restart
         self._on_event = on_event
         self._now, self._jitter = clock, jitter

@@ -321,3 +321,9 @@ def test_nohup_is_honoured(supervise):
     time.sleep(0.3)
     assert running.process.poll() is None
     assert running.stop() == 143
+
+
+def test_without_its_own_words(supervise):
+    running = supervise({"web": "echo hello"}, options={"narrate": False})
+    assert running.wait() == 0
+    assert running.lines == ["web.1 | hello"]
