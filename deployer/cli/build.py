@@ -24,8 +24,8 @@ SCHEMA = 1
 
 EXAMPLES = """\b
 Examples:
-  deploy build                                  the current folder, into the store
-  deploy build blasto -t blasto:1.0 --to docker  also into the engine, as blasto:1.0
+  deploy build                                 the current folder, into the store
+  deploy build blasto -t blasto:1 --to docker  into the engine too, as blasto:1
 """
 
 

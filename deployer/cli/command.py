@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,11 +13,11 @@ from typing import Any
 import click
 
 from buildpack.errors import BuildpackError
-from deployer.cli.messages import print_error, report_bug
+from deployer.cli.messages import print_error, report_bug, styled
 
 __all__ = ["CONTEXT", "run"]
 
-CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 
 DAILY = {
     "build": "Build a container image from Pipfile.lock and Procfile.",
@@ -26,12 +27,33 @@ DAILY = {
 OTHERS = {
     "lock": "Refresh Pipfile.lock with pipenv.",
     "export": "Write files for systemd or compose that start the same formation.",
+    "completion": "Print the script that completes commands in bash, zsh or fish.",
 }
 MODULES = {**DAILY, **OTHERS}
+
+EPILOG = """\b
+Exit codes:
+  0   success                       30  a stack or registry is out of reach
+  1   a bug in deploy               40  no engine, or it refused
+  2   wrong usage                   50  the process lives and never answers
+  10  the app has a file to mend    60  tests failed, or images differ
+  20  a dependency cannot be had    70  this machine: disk full, port taken
+                                    126, 127, 128+N: the process's own
+
+\b
+Examples:
+  deploy build blasto               blasto is a folder with a Pipfile.lock
+  deploy run blasto                 `deploy run --help` tells the rest
+"""
 
 
 class Commands(click.Group):
     """A group whose commands are imported when they are called, so that `--help` costs nothing."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args[:1] == ["help"]:
+            args = [*args[1:], "--help"]
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(MODULES)
@@ -54,13 +76,17 @@ class Commands(click.Group):
             raise click.UsageError(f"no such command: {args[0]}\n\nhint: {meant}", ctx)
         return super().resolve_command(ctx, args)
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for title, commands in (("Daily commands", DAILY), ("Others", OTHERS)):
+        for title, commands in (("Daily commands", DAILY), ("Other commands", OTHERS)):
             with formatter.section(title):
                 formatter.write_dl(list(commands.items()))
 
 
-@click.command(cls=Commands, context_settings=CONTEXT, invoke_without_command=True, epilog="Exit codes: README.md.")
+@click.command(cls=Commands, context_settings=CONTEXT, invoke_without_command=True, epilog=EPILOG)
 @click.version_option(package_name="deploy", prog_name="deploy")
 @click.pass_context
 def deploy(ctx: click.Context) -> None:
@@ -71,6 +97,10 @@ def deploy(ctx: click.Context) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run `deploy` with these arguments; the exit code, as DESIGN's table has it."""
+    if "_DEPLOY_COMPLETE" in os.environ:
+        from deployer.cli.completion import answer
+
+        return answer(os.environ["_DEPLOY_COMPLETE"])
     signal.signal(signal.SIGTERM, _terminate)
     try:
         outcome = deploy.main(args=list(arguments), prog_name="deploy", standalone_mode=False)
@@ -102,7 +132,7 @@ def _usage(error: click.ClickException) -> int:
     if "hint:" not in message:
         ctx = getattr(error, "ctx", None)
         message += f"\n\nhint: `{ctx.command_path if ctx else 'deploy'} --help` shows the usage."
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    print(f"{styled('error:', 'red')} {message}", file=sys.stderr)
     return 2
 
 

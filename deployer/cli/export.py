@@ -53,7 +53,7 @@ def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
         [
             click.argument("operands", nargs=-1, metavar="[APP] [TYPE[=N]]..."),
             click.option("-o", "--output", default=".", metavar="DIR", help="Write there; - is standard output.  [.]"),
-            click.option("-p", "--port", type=click.IntRange(1, 65535), help="Port for web.1.  [8000]"),
+            click.option("-p", "--port", type=click.IntRange(1, 65535), metavar="PORT", help="Port for web.1.  [8000]"),
             click.option("-e", "--env", "assignments", multiple=True, metavar="K=V", help="Set a variable."),
             click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Read variables from a file."),
             click.option("--memory", metavar="M", help="Limit each process's memory: 512m, 1.5g."),

@@ -24,7 +24,7 @@ PORT = 8000
 
 EXAMPLES = """\b
 Examples:
-  deploy run blasto web=2 -p 9000     two web processes, on ports 9000 and 9001
+  deploy run blasto web=2 -p 9000     two of web, on ports 9000 and 9001
   deploy run blasto -- flask shell    one command, with this terminal
 """
 

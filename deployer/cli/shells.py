@@ -1,0 +1,169 @@
+"""Completion in bash, zsh and fish: click's mechanism with scripts of our own.
+
+click's scripts do not tell bash that ``:`` ends a word (``python:3.13-slim``), put a space after a folder in zsh, and
+cut help at a comma in fish. Ours pass the command line up to the cursor, and take values that stand as they are.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, ClassVar
+
+import click
+from click.shell_completion import CompletionItem, ShellComplete, split_arg_string
+
+from deployer.cli.command import CONTEXT, MODULES, Commands
+from deployer.cli.suggestions import suggest_paths, suggestions_for
+
+__all__ = ["CLASSES", "completing"]
+
+BASH = """\
+%(complete_func)s() {
+    local line
+    COMPREPLY=()
+    while IFS= read -r line; do
+        COMPREPLY+=("$line")
+    done < <(COMP_LINE="${COMP_LINE:0:COMP_POINT}" %(complete_var)s=bash_complete "$1" 2>/dev/null)
+    if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[/:=] ]]; then
+        compopt -o nospace 2>/dev/null
+    fi
+}
+complete -o nosort -F %(complete_func)s %(prog_name)s 2>/dev/null || complete -F %(complete_func)s %(prog_name)s
+"""
+
+ZSH = """\
+#compdef %(prog_name)s
+%(complete_func)s() {
+    local line value
+    local -a open values shown
+    for line in "${(@f)$(COMP_LINE="${words[1,CURRENT-1]} $PREFIX" \\
+            %(complete_var)s=zsh_complete ${(Q)words[1]} 2>/dev/null)}"; do
+        value="${line%%%%$'\\t'*}"
+        if [[ $value == *[/:=] ]]; then
+            open+=("$value")
+        elif [[ -n $value ]]; then
+            values+=("$value")
+            shown+=("${line/$'\\t'/  -- }")
+        fi
+    done
+    (( $#open )) && compadd -Q -S '' -V folders -a open
+    (( $#values )) && compadd -Q -V values -l -d shown -a values
+}
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+    %(complete_func)s "$@"
+else
+    compdef %(complete_func)s %(prog_name)s
+fi
+"""
+
+FISH = """\
+function %(complete_func)s
+    set -l program (commandline -opc)[1]
+    env COMP_LINE=(commandline -cp | string collect) %(complete_var)s=fish_complete $program 2>/dev/null
+end
+complete --no-files --keep-order --command %(prog_name)s --arguments "(%(complete_func)s)"
+"""
+
+_END = "\uffff"
+
+
+class _Shell(ShellComplete):
+    """A shell that passes the command line up to the cursor in ``COMP_LINE``, and takes whole words back."""
+
+    typed = ""
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """Split the line; its last word, which may be empty, is the one to complete."""
+        words = split_arg_string(os.environ.get("COMP_LINE", "") + _END)
+        self.typed = words[-1].rstrip(_END)
+        return words[1:-1], self.typed
+
+    def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem[str]]:
+        """Return completed words: of ``--stack=py`` all of ``--stack=python:3.13-slim``."""
+        if "--" in args:
+            return suggest_paths(incomplete)
+        name, equals, _ = incomplete.partition("=")
+        before = name + equals if equals and name.startswith("-") else ""
+        found = super().get_completions(args, incomplete)
+        return [CompletionItem(before + str(item.value), help=item.help) for item in found]
+
+    def format_completion(self, item: CompletionItem[str]) -> str:
+        """Write a word and, after a tab, what it stands for."""
+        return item.value if not item.help else f"{item.value}\t{' '.join(item.help.split())}"
+
+
+class Bash(_Shell):
+    """bash, which replaces no more than what follows the last ``:`` or ``=``, and shows no help."""
+
+    name: ClassVar[str] = "bash"
+    source_template: ClassVar[str] = BASH
+
+    def format_completion(self, item: CompletionItem[str]) -> str:
+        """Write the part of the word that bash puts in."""
+        start = max(self.typed.rfind(":"), self.typed.rfind("=")) + 1
+        return _quote(item.value[start:])
+
+
+class Zsh(_Shell):
+    """zsh, which shows help beside the words."""
+
+    name: ClassVar[str] = "zsh"
+    source_template: ClassVar[str] = ZSH
+
+    def format_completion(self, item: CompletionItem[str]) -> str:
+        """Quote the word, as zsh is told to take it as it stands."""
+        return super().format_completion(CompletionItem(_quote(item.value), help=item.help))
+
+
+class Fish(_Shell):
+    """fish, which quotes words itself."""
+
+    name: ClassVar[str] = "fish"
+    source_template: ClassVar[str] = FISH
+
+
+CLASSES: dict[str, type[_Shell]] = {"bash": Bash, "zsh": Zsh, "fish": Fish}
+
+
+def _quote(text: str) -> str:
+    return re.sub(r"(?<!^)~|[^\w@%+=:,./~-]", r"\\\g<0>", text)
+
+
+def completing() -> click.Group:
+    """Return the root command with values to suggest; no command but the one that is typed is imported."""
+    return _Completing(name="deploy", context_settings=CONTEXT, params=[click.Option(["--version"], is_flag=True)])
+
+
+class _Completing(Commands):
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            _attach(command)
+        return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        names = [CompletionItem(name, help=text) for name, text in MODULES.items() if name.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
+
+
+def _attach(command: click.Command) -> None:
+    """Let a command's parameters suggest values; commands themselves need not know of it."""
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            _attach(each)
+    for parameter in command.params:
+        suggest = suggestions_for(parameter)
+        if suggest is not None:
+            parameter.type = _Suggested(suggest)
+
+
+class _Suggested(click.ParamType):  # type: ignore[type-arg]  # generic only in click 8.4 and later
+    name = "suggested"
+
+    def __init__(self, suggest: Any) -> None:
+        self.suggest = suggest
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        found: list[CompletionItem[str]] = self.suggest(ctx, incomplete)
+        return found
