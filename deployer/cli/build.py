@@ -6,17 +6,14 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from buildpack.build import Built, Options
-from buildpack.oci.store import Store, find_store
-from buildpack.progress import ignore
-from deployer.building import build_and_deliver
 from deployer.cli.messages import plural, print_warning, size_text
-from deployer.destinations import parse_destinations
-from deployer.progress import Reporter
+
+if TYPE_CHECKING:
+    from buildpack.build import Built
 
 __all__ = ["command"]
 
@@ -24,7 +21,7 @@ SCHEMA = 1
 
 EXAMPLES = """\b
 Examples:
-  deploy build                                 the current folder, into the store
+  deploy build                                 this folder, into the store
   deploy build blasto -t blasto:1 --to docker  into the engine too, as blasto:1
 """
 
@@ -58,7 +55,13 @@ def command(
 
     The image lands in the store; the last line of standard output is its digest.
     """
+    from buildpack.build import Options
+    from buildpack.oci.store import Store, find_store
+    from buildpack.progress import ignore
+    from deployer.building import build_and_deliver
     from deployer.config import parse_epoch, parse_labels
+    from deployer.destinations import parse_destinations
+    from deployer.progress import Reporter
 
     targets = parse_destinations(destinations)
     options = Options(
