@@ -23,8 +23,8 @@ PORT = 5006
 
 EXAMPLES = """\b
 Examples:
-  deploy local --dev --reload web worker     while writing: reloader, debugger, restarts
-  deploy local blasto -p 9000 -- flask shell  one command in the app's environment
+  deploy local --dev --reload          while writing: debugger and restarts
+  deploy local blasto -- flask shell   one command, in the app's environment
 """
 
 
@@ -39,7 +39,7 @@ class LocalCommand(OperandsCommand):
 
 @click.command("local", cls=LocalCommand, epilog=EXAMPLES)
 @click.argument("operands", nargs=-1, metavar="[APP] [TYPE[=N]]...")
-@click.option("-p", "--port", type=click.IntRange(1, 65535), help=f"Port for web.1.  [{PORT}]")
+@click.option("-p", "--port", type=click.IntRange(1, 65535), metavar="PORT", help=f"Port for web.1.  [{PORT}]")
 @click.option("-e", "--env", "assignments", multiple=True, metavar="K=V", help="Set a variable.")
 @click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Read variables from a file, after .env.")
 @click.option("--dev", is_flag=True, help="Serve web by its framework's development server.")

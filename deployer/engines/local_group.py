@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from buildpack.errors import BuildpackError
+from deployer.boot_log import KEPT, relevant_lines
 from deployer.engines.sockets import session_listeners
 from deployer.errors import boot_failed, boot_timed_out
 from deployer.health import Answer, Cause, Outcome, Tail, ask, compare_listeners, wait_until_ready
@@ -67,7 +68,7 @@ class LocalGroup(Supervisor):
         self._ports = {process.name: int(process.env["PORT"]) for process in processes if process.type == "web"}
         self._awaited = set(self._ports)
         self._polled: set[str] = set()
-        self._tails = {name: Tail() for name in self._ports}
+        self._tails = {name: Tail(KEPT) for name in self._ports}
         self._failure: BuildpackError | None = None
         self._died: tuple[str, int] | None = None
         self._failed: set[str] = set()
@@ -82,7 +83,10 @@ class LocalGroup(Supervisor):
             raise self._failure
         if self._died is not None:
             name, code = self._died
-            raise boot_failed(name, code, told=f"it {_tell_code(code)}", log=self._tails[name].lines())
+            log = relevant_lines(self._tails[name].lines())
+            failure = boot_failed(name, code, told=f"it {_tell_code(code)}", log=log)
+            failure.hint = "mend what its log says; `deploy local -- CMD` runs any command in the same environment."
+            raise failure
         return code
 
     def reload(self, changed: Collection[str]) -> None:
@@ -143,7 +147,7 @@ class LocalGroup(Supervisor):
             heard=heard,
             problem=outcome.problem,
             seconds=self._manner.boot_timeout,
-            log=self._tails[name].lines(),
+            log=relevant_lines(self._tails[name].lines()),
         )
         self._begin_stop(self._failure.exit_code)
 
