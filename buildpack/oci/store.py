@@ -5,6 +5,8 @@
     facts/<kind>/<hash of key>.json                whatever had to be looked up
     tmp/  wheels/  bytecode/ ...                   work in progress, and others' folders
 
+Blobs are named by their hash, and what is in `layers` and `facts` begins with it: a damaged file counts as absent.
+
 Several processes share it, and any of them may be killed: what stands under its final name is whole, because it
 was written under another and renamed. Only `index.json` is forced to the disk, since nothing else could tell which
 image a reference means; a blob lost in a crash is short, found by its size, and made again.
@@ -30,6 +32,7 @@ from buildpack.errors import oci as errors
 from buildpack.oci.blobs import BlobWriter, VerifiedFile, create_temporary, sweep, write_all
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import INDEX, LAYER_GZIP, MANIFEST, Image, Layer, canonical_json
+from buildpack.oci.seal import parse_sealed, seal
 
 if TYPE_CHECKING:
     from buildpack.oci.prune import Pruned
@@ -143,25 +146,22 @@ class Store:
 
     def layer(self, key: str) -> Layer | None:
         """Return the layer remembered under this key, if its blob is here and has the right size."""
-        found = _read_json(self._layer_file(key))
-        try:
-            layer = _layer(found, found["diff_id"])
-        except (KeyError, TypeError, ValueError):
-            return None
-        return layer if self.has(layer.digest, layer.size) else None
+        found = parse_sealed(_read(self._layer_file(key)) or b"")
+        layer = _layer(found, found["diff_id"]) if found else None
+        return layer if layer and self.has(layer.digest, layer.size) else None
 
     def remember_layer(self, key: str, layer: Layer) -> None:
         """Remember which layer this key stands for. One file per key: builds side by side do not race (jib#848)."""
-        self._replace(self._layer_file(key), canonical_json({**layer.descriptor(), "diff_id": str(layer.diff_id)}))
+        self._replace(self._layer_file(key), seal({**layer.descriptor(), "diff_id": str(layer.diff_id)}))
 
     def recall(self, kind: str, key: str) -> Any | None:
-        """Return the fact remembered under this key, None where there is none."""
-        found = _read_json(self._fact_file(kind, key))
-        return found.get("value") if isinstance(found, dict) and found.get("key") == key else None
+        """Return the fact remembered under this key, as it was; None where there is none, or a damaged one."""
+        found = parse_sealed(_read(self._fact_file(kind, key)) or b"")
+        return found["value"] if found and found.get("key") == key else None
 
     def remember(self, kind: str, key: str, value: object) -> None:
         """Remember a fact that JSON can hold; `kind` is a folder's name."""
-        self._replace(self._fact_file(kind, key), canonical_json({"key": key, "value": value}))
+        self._replace(self._fact_file(kind, key), seal({"key": key, "value": value}))
 
     def folder(self, name: str) -> Path:
         """Return a folder of the store for other cached things, and create it; what is in it is its user's."""
@@ -197,17 +197,17 @@ class Store:
         """Return the image that this full name means, None where its manifest or config is absent or damaged."""
         from buildpack.errors import MachineError
 
-        found = next((each for each in self._index() if _reference(each) == reference), None)
-        if found is None:
+        digest = next((_digest(each) for each in self._index() if _reference(each) == reference), None)
+        if digest is None:
             return None
         try:
-            raw = self.read(Digest.parse(found["digest"]))
+            raw = self.read(digest)
             manifest = json.loads(raw)
             config = self.read(Digest.parse(manifest["config"]["digest"]))
             diff_ids = json.loads(config)["rootfs"]["diff_ids"]
             pairs = zip(manifest["layers"], diff_ids, strict=True)
             return Image(manifest=raw, config=config, layers=tuple(_layer(*pair) for pair in pairs))
-        except (MachineError, KeyError, TypeError, ValueError):
+        except (MachineError, AttributeError, KeyError, TypeError, ValueError):
             return None
 
     def images(self) -> dict[str, Digest]:
@@ -374,7 +374,8 @@ def _make_folder(path: Path, mode: int = 0o755) -> None:
             raise
     except FileNotFoundError:
         _make_folder(path.parent, mode)
-        _make_folder(path, mode)
+        path.mkdir(exist_ok=True)  # below /proc it fails for ever, so this does not call itself again
+        path.chmod(mode)
 
 
 def _name_for(key: str) -> str:
