@@ -95,12 +95,10 @@ class Stream:
     def close(self) -> None:
         """Let go of the connection."""
         response = getattr(self._attached, "_response", None)
-        with contextlib.suppress(OSError):
-            self._socket.close()
-        with contextlib.suppress(OSError):
-            self._attached.close()
-        if response is not None:
-            response.close()
+        for owner in (response, self._attached, self._socket):
+            # What one of them closes, another one tries to flush.
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                owner.close()
 
 
 class Container:

@@ -84,13 +84,17 @@ class Life:
         self._tell(self, Step(kind="exited", exit=self.container.wait()))
 
     def _finish(self, pump: threading.Thread | None) -> None:
-        if pump is None:
-            os.close(self._writer)
-        else:
-            pump.join()
-        if self._stream is not None:
-            self._stream.close()
-        self._tell(self, Step(kind="removed", kept=not self.container.remove()))
+        kept = True
+        try:
+            if pump is None:
+                os.close(self._writer)
+            else:
+                pump.join()
+            if self._stream is not None:
+                self._stream.close()
+            kept = not self.container.remove()
+        finally:
+            self._tell(self, Step(kind="removed", kept=kept))
 
     def _pump(self, stream: Stream) -> None:
         """Hand the output on; a full pipe holds this thread, the engine's connection and so the process."""
