@@ -71,8 +71,9 @@ class Supervisor(Manager):
     `run` must be called in the main thread. While it runs, this process's children are its own: it
     reaps them all, and at the end stops what its processes left behind. `out` gets the merged
     output; `colour` None means on a terminal, unless NO_COLOR is set in `environ`. `stop_timeout` is
-    in seconds. `narrate` off leaves out what the runner itself has to say. `on_output` sees each chunk a process writes, as it comes; `on_event` what happens.
-    Both are called in the loop and must not block. `stop` and `restart_processes` may be called from any thread.
+    in seconds. `narrate` off leaves out what the runner itself has to say. `on_output` sees each
+    chunk a process writes, as it comes; `on_event` what happens. Both are called in the loop and
+    must not block. `stop` and `restart_processes` may be called from any thread.
     """
 
     _printer: Printer
