@@ -80,7 +80,7 @@ def systemd(operands: tuple[str, ...], venv: str | None, user: str | None, **opt
     asked = _read(operands, options)
     app, name = asked.formation, unit_name(asked.formation.name)
     environment = Path(venv).absolute() if venv else app.folder / ".venv"
-    variables = [render_variables(app.variables, name)] if app.variables else []
+    variables = [render_variables(app, environment)] if app.variables else []
     place = Path.cwd() if options["output"] == "-" else Path(options["output"]).absolute()
     units = render_systemd(
         app, venv=environment, user=user, variables_file=place / variables[0].name if variables else None

@@ -25,9 +25,8 @@ def image_operand(reference: str) -> UsageError:
 
 def foreign_file(paths: Sequence[Path]) -> UsageError:
     """Word files that are in the way and that somebody else wrote."""
-    names = ", ".join(map(str, paths))
     return UsageError(
-        f"{names}: {'there already, and not' if len(paths) == 1 else 'there already, and not all'} written by `deploy`",
+        f"{', '.join(map(str, paths))} {'is' if len(paths) == 1 else 'are'} there already, and not of this app's export",
         why="Nothing was written.",
         hint="choose another folder with -o, or replace what is there with --force.",
     )

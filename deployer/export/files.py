@@ -15,11 +15,15 @@ __all__ = ["find_leftovers", "write_files"]
 def write_files(files: Sequence[ExportedFile], folder: Path, *, force: bool = False) -> list[Path]:
     """Write files to a folder, which is made if need be; returns their paths.
 
-    Files that an earlier export wrote are replaced, any other only with `force`; without it that is a UsageError, and
-    nothing is written.
+    Files that begin with the same line, so of an earlier export, are replaced; any other only with `force`, and else
+    that is a UsageError, and nothing is written.
     """
     targets = [folder / file.name for file in files]
-    foreign = [path for path in targets if os.path.lexists(path) and not _is_ours(path)]
+    foreign = [
+        path
+        for file, path in zip(files, targets, strict=True)
+        if os.path.lexists(path) and not _begins_with(path, file.content.partition("\n")[0])
+    ]
     if foreign and not force:
         raise foreign_file(foreign)
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,12 +51,16 @@ def find_leftovers(files: Sequence[ExportedFile], folder: Path, app: str) -> lis
     """Return this app's units that an earlier export wrote and this one does not: ``web.3``, if now there are two."""
     written = {file.name for file in files}
     found = (path for pattern in (f"{app}-*.service", f"{app}-*.target") for path in folder.glob(pattern))
-    return sorted(path for path in found if path.name not in written and _is_ours(path, f" of {app}: {MARK}"))
+    return sorted(
+        path
+        for path in found
+        if path.name not in written and _begins_with(path, f"# {path.name} of {app}: {MARK} systemd`")
+    )
 
 
-def _is_ours(path: Path, mark: str = MARK) -> bool:
+def _begins_with(path: Path, line: str) -> bool:
     try:
         with path.open("rb") as lines:
-            return mark.encode() in lines.readline(500)
+            return lines.readline(1000).rstrip(b"\n") == line.encode()
     except OSError:
         return False

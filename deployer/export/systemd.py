@@ -130,11 +130,16 @@ def _service(process: Process, unit: str) -> Service:
     )
 
 
-def render_variables(variables: Mapping[str, str], app: str) -> ExportedFile:
+def render_variables(formation: Formation, venv: Path) -> ExportedFile:
     """Return config vars as a file that `EnvironmentFile=` reads: there neither ``%`` nor ``$NAME`` is expanded.
 
-    Raises UsageError for what systemd would leave out with no more than a line in its journal.
+    It wins over what the units set, so a PATH gets the environment before it, and VIRTUAL_ENV stays out. Raises
+    UsageError for what systemd would leave out with no more than a line in its journal.
     """
+    app = unit_name(formation.name)
+    variables = {key: value for key, value in formation.variables.items() if key != "VIRTUAL_ENV"}
+    if "PATH" in variables:
+        variables["PATH"] = f"{venv}/bin:{variables['PATH']}"
     name = f"{app}.env"
     lines = [f"# {name} of {app}: written by `deploy export systemd`\n"]
     for key in sorted(variables):
