@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,26 +35,40 @@ __all__ = [
 ]
 
 
-def machine_failed(error: OSError) -> MachineError | None:
+def machine_failed(error: OSError | MemoryError) -> MachineError | None:
     """Word an operating system's refusal that is not our bug; None for any other."""
-    where = f" {error.filename}" if error.filename else ""
-    if error.errno == errno.ENOSPC:
+    number = errno.ENOMEM if isinstance(error, MemoryError) else error.errno
+    where = f" {error.filename}" if isinstance(error, OSError) and error.filename else ""
+    said = f"The operating system says: {os.strerror(number or 0)}."
+    if number in {errno.ENOSPC, errno.EDQUOT}:
         return MachineError(
             f"the disk is full{':' if where else ''}{where}",
             why="Nothing half-written was left under a final name.",
             hint="free some space, or set DEPLOY_HOME to a folder on another disk, and run the command again.",
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if number in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return MachineError(
             f"not permitted:{where or ' (no path named)'}",
-            why=f"The operating system says: {error.strerror}.",
+            why=said,
             hint="check the owner and mode of that path, or set DEPLOY_HOME to a folder you may write to.",
         )
-    if error.errno in (errno.EMFILE, errno.ENFILE):
+    if number in {errno.EMFILE, errno.ENFILE}:
         return MachineError(
             "too many open files",
-            why=f"The operating system says: {error.strerror}.",
+            why=said,
             hint="raise the limit with `ulimit -n 4096` and run the command again.",
+        )
+    if number in {errno.ENOMEM, errno.EAGAIN}:
+        return MachineError(
+            "this machine has no memory left, or no room for another process",
+            why=said,
+            hint="end other programs, raise the container's memory limit (`ulimit -a` shows a shell's), and try again.",
+        )
+    if number in {errno.EIO, errno.EFBIG, errno.ESTALE, errno.ENODEV}:
+        return MachineError(
+            f"a disk fails{':' if where else ''}{where}",
+            why=said,
+            hint="check the disk and `ulimit -f`, or set DEPLOY_HOME to a folder on another one.",
         )
     return None
 

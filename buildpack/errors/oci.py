@@ -55,6 +55,12 @@ def parent_is_no_folder(path: str, parent: str) -> AppError:
 
 def content_unreadable(path: Path, error: OSError) -> MachineError:
     """Word a source of layer content that cannot be opened or read."""
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        return MachineError(
+            "too many open files",
+            why=f"{path} could not be opened as well.",
+            hint="raise the limit with `ulimit -n 4096`, and build again.",
+        )
     return MachineError(
         f"{path} cannot be read",
         why=f"The system says: {error.strerror}.",

@@ -103,7 +103,12 @@ def run(arguments: Sequence[str]) -> int:
         return answer(os.environ["_DEPLOY_COMPLETE"])
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        outcome = deploy.main(args=list(arguments), prog_name="deploy", standalone_mode=False)
+        # Not `deploy.main`, which turns a reader that went away into exit code 1.
+        with deploy.make_context("deploy", list(arguments)) as ctx:
+            outcome = deploy.invoke(ctx)
+        sys.stdout.flush()
+    except click.exceptions.Exit as error:
+        return error.exit_code
     except BuildpackError as error:
         print_error(error)
         return error.exit_code
@@ -115,7 +120,7 @@ def run(arguments: Sequence[str]) -> int:
         return error.code if isinstance(error.code, int) else 1
     except BrokenPipeError:
         return 128 + signal.SIGPIPE
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         return _machine(error)
     except Exception as error:  # noqa: BLE001  the last resort: whatever is left is a bug of ours
         report_bug(error)
@@ -128,7 +133,11 @@ def _terminate(number: int, _frame: FrameType | None) -> None:
 
 
 def _usage(error: click.ClickException) -> int:
-    message = error.format_message()
+    message = error.format_message().rstrip(".")
+    message = message[:1].lower() + message[1:]
+    if isinstance(error, click.NoSuchOption):
+        message = f"no such option: {error.option_name}"
+        message += f"\n\nhint: did you mean {error.possibilities[0]}?" if error.possibilities else ""
     if "hint:" not in message:
         ctx = getattr(error, "ctx", None)
         message += f"\n\nhint: `{ctx.command_path if ctx else 'deploy'} --help` shows the usage."
@@ -136,7 +145,7 @@ def _usage(error: click.ClickException) -> int:
     return 2
 
 
-def _machine(error: OSError) -> int:
+def _machine(error: OSError | MemoryError) -> int:
     from deployer.errors import machine_failed
 
     known = machine_failed(error)
