@@ -32,6 +32,7 @@ from buildpack.errors import oci as errors
 from buildpack.oci.blobs import BlobWriter, VerifiedFile, create_temporary, sweep, write_all
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import INDEX, LAYER_GZIP, MANIFEST, Image, Layer, canonical_json
+from buildpack.oci.location import locate_store, wanted_place
 from buildpack.oci.seal import parse_sealed, seal
 
 if TYPE_CHECKING:
@@ -323,28 +324,14 @@ class Store:
 def find_store(environ: Mapping[str, str]) -> tuple[Path, str | None]:
     """Return the folder for the store, and a warning where it will not last.
 
-    ``$DEPLOY_HOME``, else ``$XDG_CACHE_HOME/deploy``, else ``$HOME/.cache/deploy``; where that cannot be written, a
-    folder of this user's among the temporary ones. XDG paths must be absolute (XDG Base Directory Specification).
+    Where the place that `location` tells cannot be written, it is a folder of this user's among the temporary ones.
     """
-    home, xdg, user = (environ.get(name, "") for name in ("DEPLOY_HOME", "XDG_CACHE_HOME", "HOME"))
-    if home:
-        wanted = Path(home).absolute()
-    elif xdg.startswith("/"):
-        wanted = Path(xdg, "deploy")
-    elif user.startswith("/"):
-        wanted = Path(user, ".cache", "deploy")
-    else:
-        wanted = None
-    if wanted is not None and _is_writable(wanted):
-        return wanted, None
+    lasting = locate_store(environ)
+    if lasting is not None:
+        return Path(lasting), None
+    wanted = wanted_place(environ)
     chosen = _temporary_home(Path(environ.get("TMPDIR") or "/tmp"))  # noqa: S108  # its owner and mode are checked
-    return chosen, errors.temporary_store(wanted, chosen)
-
-
-def _is_writable(folder: Path) -> bool:
-    """Tell whether `folder` can be written or created."""
-    existing = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
-    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    return chosen, errors.temporary_store(Path(wanted) if wanted else None, chosen)
 
 
 def _temporary_home(folder: Path) -> Path:
