@@ -21,6 +21,7 @@ def broker() -> dict[str, object]:
             "data_folder_in": str(queue),
             "data_folder_out": str(queue),
             "control_folder": str(FOLDER / "control"),
+            "polling_interval": 0.2,
         },
         "result_backend": f"file://{results}",
     }

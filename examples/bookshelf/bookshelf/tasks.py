@@ -14,7 +14,7 @@ app = Celery("bookshelf")
 app.conf.update(settings.broker(), task_track_started=True, broker_connection_retry_on_startup=True)
 
 
-@app.task
+@app.task(resultrepr_maxsize=60)
 def draw_cover(title: str) -> dict[str, str]:
     shade = hashlib.sha256(title.encode()).digest()[:3]
     picture = Image.new("RGB", (120, 180), tuple(shade))
