@@ -182,12 +182,21 @@ class LocalGroup(Supervisor):
 def _ask_here(port: int) -> Answer:
     """Ask where something accepts connections; ``[::1]`` counts, since a browser reaches it as localhost."""
     for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.settimeout(1.0)
-            probe.connect((host, port))
+        if _accepts(family, host, port):
             # Only now: importing requests takes a processor that the app's own start needs.
             return ask(port, host=f"[{host}]" if ":" in host else host, name=f"localhost:{port}")
     return Answer(problem="nothing accepts connections")
+
+
+def _accepts(family: int, host: str, port: int) -> bool:
+    try:
+        # Closed before anything is asked: gunicorn's one worker would wait for what this connection has to say.
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.settimeout(1.0)
+            probe.connect((host, port))
+            return True
+    except OSError:
+        return False
 
 
 def _tell_code(code: int) -> str:

@@ -1,0 +1,164 @@
+"""Readiness of `deploy local`: a web process that dies, listens elsewhere, or never answers, and what is said of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import EXAMPLES
+from tests.support.running import Running, free_port
+
+LISTEN = """\
+import os, socket, sys, time
+print("listening", flush=True)
+server = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
+server.bind((sys.argv[1], int(sys.argv[2])))
+server.listen()
+while True:
+    connection = server.accept()[0]
+    if sys.argv[3:]:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 " + sys.argv[3].encode() + b" Whatever\\r\\nContent-Length: 0\\r\\n\\r\\n")
+        connection.close()
+"""
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port(2)
+
+
+@pytest.fixture
+def start(home: Path, tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Run an app whose web process is this command."""
+    started: list[Running] = []
+
+    def begin(web: str, *arguments, **files: str) -> Running:
+        folder = tmp_path / "stub"
+        folder.mkdir()
+        for name in ("Pipfile", "Pipfile.lock", "deploy.toml"):
+            shutil.copy(EXAMPLES / "blasto" / name, folder / name)
+        (folder / "Procfile").write_text(f"web: {web}\n")
+        (folder / "listen.py").write_text(LISTEN)
+        for name, text in files.items():
+            (folder / f"{name}.py").write_text(text)
+        started.append(Running("local", folder, *arguments, home=home))
+        return started[-1]
+
+    yield begin
+    for running in started:
+        running.close()
+
+
+@pytest.mark.parametrize("status", ["204", "302", "400", "404", "500"])
+def test_any_answer_is_ready(start, port, status):
+    running = start(f"python listen.py 127.0.0.1 $PORT {status}", "-p", port)
+    running.wait_for(f"ready: http://localhost:{port}")
+    assert running.stop() == 143
+
+
+def test_localhost_is_the_other_loopback_too(start, port):
+    running = start("python listen.py ::1 $PORT 200", "-p", port)
+    running.wait_for(f"ready: http://localhost:{port}")
+    assert running.stop() == 143
+
+
+def test_one_that_dies(start, port):
+    running = start("""python -c 'print("no database"); raise SystemExit(5)'""", "-p", port)
+    assert running.wait() == 5
+    assert running.err == (
+        "error: web.1 ended before it answered: it exited with 5\n\n"
+        "The last lines of its log:\n"
+        "  no database\n\n"
+        "hint: mend what its log says; `deploy local -- CMD` runs any command in the same environment.\n"
+    )
+
+
+def test_one_that_is_killed(start, port):
+    running = start("kill -9 $$", "-p", port)
+    assert running.wait() == 137
+    assert running.err == (
+        "error: web.1 ended before it answered: it was ended by SIGKILL\n\n"
+        "It wrote nothing.\n\n"
+        "hint: mend what its log says; `deploy local -- CMD` runs any command in the same environment.\n"
+    )
+
+
+def test_one_that_ends_well_and_never_answered_has_failed_too(start, port):
+    running = start("true", "-p", port)
+    assert running.wait() == 50
+    assert running.err.startswith("error: web.1 ended before it answered: it exited with 0\n")
+
+
+def test_what_gunicorn_could_not_load_is_shown_and_not_gunicorn_s_own_end(start, port):
+    running = start("gunicorn broken:APP", "-p", port, broken="import os\nos.environ['NO_SUCH_VARIABLE']\n")
+    assert running.wait() in {1, 3}  # gunicorn 27 names 3 and, when it stops a second worker, 1
+    assert "\n  KeyError: 'NO_SUCH_VARIABLE'\n" in running.err
+    assert "HaltServer" not in running.err
+
+
+def test_one_that_listens_on_another_port(start, port):
+    running = start(f"python listen.py 0.0.0.0 {port + 1} 200", "-p", port, "--boot-timeout", "2")
+    running.wait_for(f"web.1 listens on 0.0.0.0:{port + 1}, and not on port {port}, which PORT tells it")
+    assert running.wait() == 50
+    assert running.err == (
+        "error: web.1 did not answer within 2 s\n\n"
+        f"It listens on 0.0.0.0:{port + 1}, and not on port {port}, which PORT tells it.\n\n"
+        "The last lines of its log:\n"
+        "  listening\n\n"
+        "hint: let it listen on 0.0.0.0:$PORT; gunicorn does by itself where no --bind is given.\n"
+    )
+    assert running.left() == []
+
+
+def test_one_that_listens_on_another_address(start, port):
+    running = start("python listen.py 127.0.0.2 $PORT 200", "-p", port, "--boot-timeout", "1")
+    assert running.wait() == 50
+    assert running.err == (
+        "error: web.1 did not answer within 1 s\n\n"
+        f"It listens on 127.0.0.2:{port}, which is not the address of localhost.\n\n"
+        "The last lines of its log:\n"
+        "  listening\n\n"
+        "hint: let it listen on 0.0.0.0:$PORT or 127.0.0.1:$PORT.\n"
+    )
+
+
+def test_one_that_listens_on_nothing(start, port):
+    running = start("sleep 60", "-p", port, "--boot-timeout", "1")
+    assert running.wait() == 50
+    assert running.err == (
+        "error: web.1 did not answer within 1 s\n\n"
+        "It listens on no port at all.\n\n"
+        "hint: see what it waits for in its log; --boot-timeout gives it more time.\n"
+    )
+
+
+def test_one_that_listens_and_says_nothing(start, port):
+    running = start("python listen.py 0.0.0.0 $PORT", "-p", port, "--boot-timeout", "1")
+    assert running.wait() == 50
+    assert running.err.startswith(
+        "error: web.1 did not answer within 1 s\n\n"
+        f"It listens on 0.0.0.0:{port}, but it accepts connections but sent no answer within 5 s.\n"
+    )
+
+
+def test_one_that_is_stopped_before_it_answered_is_no_error(start, port):
+    running = start("echo up; exec sleep 60", "-p", port)
+    running.wait_for("up")
+    assert running.stop(2) == 130
+    assert running.err == ""
+
+
+def test_one_that_comes_up_at_the_second_try(start, port, tmp_path):
+    mark = tmp_path / "mark"
+    running = start(
+        f"test -e {mark} || {{ touch {mark}; exit 1; }}; exec python listen.py 0.0.0.0 $PORT 200",
+        *("-p", port, "--restart", "on-failure"),
+    )
+    running.wait_for("ready:")
+    assert "web.1 starts again in 1 s" in running.out
+    assert running.stop() == 143
+    assert running.err == ""
