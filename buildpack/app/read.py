@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +15,8 @@ from buildpack.app.pipfile import Pipfile, pipfile_hashes, read_pipfile
 from buildpack.app.procfile import Process, read_procfile, select_default
 from buildpack.app.python_version import DEFAULT, PythonRequest, read_python_version
 from buildpack.app.settings import Settings, folder_name, read_settings
-from buildpack.app.source import SourceTree, read_source
+from buildpack.app.source import IGNORE_FILES, SourceTree, read_source
+from buildpack.app.stamps import Stamp, stamp
 from buildpack.errors import BuildpackError, Problems
 from buildpack.errors import app as errors
 from buildpack.errors import lock as lock_errors
@@ -26,6 +27,11 @@ _T = TypeVar("_T")
 
 _OTHER_LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml")
 _OTHER_LISTS = ("requirements.txt", "environment.yml", "pyproject.toml", "setup.py")
+_CONTROL = (
+    *("deploy.toml", "Procfile", "Pipfile", "Pipfile.lock", ".python-version", "runtime.txt", "app.json"),
+    *IGNORE_FILES,
+)
+"""Files that are read, wherever a link of that name leads, whether they are shipped or not."""
 _MISSPELT = {
     "Procfile": ("procfile", "PROCFILE", "ProcFile", "Procfile.txt", "Procfile.web"),
     "Pipfile": ("pipfile", "PIPFILE", "PipFile", "Pipfile.toml"),
@@ -62,7 +68,8 @@ class App:
     """What an app's folder says.
 
     `processes` are those of the Procfile in its order, else one ``web`` that serves `app_object`; `default` is the one
-    to run when none is named, None where that is a choice. `python` is None where the app says nothing and names a
+    to run when none is named, None where that is a choice. `stamps` are of all that was looked at, each from before it
+    was read; None where that is not all. `python` is None where the app says nothing and names a
     stack, whose Python it then is. `formation` counts only what app.json names.
     """
 
@@ -76,6 +83,7 @@ class App:
     python: PythonRequest | None
     formation: Mapping[str, int]
     warnings: tuple[str, ...] = ()
+    stamps: Mapping[str, Stamp | None] | None = field(default=None, compare=False, repr=False)
 
 
 def read_app(
@@ -93,6 +101,7 @@ def read_app(
     `name`, `stack` and `platform` are what the command line says. `own_python` (``3.12``) is the default on the stack
     ``host``. Raises UsageError where `folder` is none, and else AppError or MachineError, or Problems of several.
     """
+    stamps = {path: stamp(path) for path in (str(folder), *(f"{folder}/{name}" for name in _CONTROL))}
     reading = _Reading(folder=folder, names=_list_folder(folder), problems=[], warnings=[])
     flags = {"name": name, "stack": stack, "platform": platform}
     settings = reading.attempt(lambda: read_settings(folder, environ=environ, flags=flags))
@@ -121,6 +130,7 @@ def read_app(
         python=python,
         formation=formation,
         warnings=(*source.warnings, *lock.warnings, *reading.warnings),
+        stamps=None if source.stamps is None else {**source.stamps, **stamps},
     )
 
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 from buildpack.app import worktree
 from buildpack.app.links import leads_out
+from buildpack.app.stamps import Stamp, stamp, stamp_of
 from buildpack.app.textfile import decode, read_bytes
+from buildpack.app.watch import git_inputs
 from buildpack.errors import BuildpackError, Problems
 from buildpack.errors import app as errors
 
@@ -58,11 +60,17 @@ class SourceFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceTree:
-    """The app's files, sorted by path. Folders exist only around files, as in git."""
+    """The app's files, sorted by path. Folders exist only around files, as in git.
+
+    `stamps` are of all that decided what the files are, each from before it was read; None where that is not all.
+    `passed_over` are folders that were not entered because git ignores all that is in them today.
+    """
 
     folder: Path
     files: tuple[SourceFile, ...]
     warnings: tuple[str, ...] = ()
+    stamps: Mapping[str, Stamp | None] | None = field(default=None, compare=False, repr=False)
+    passed_over: tuple[str, ...] = ()
 
     def disk(self, file: SourceFile) -> Path:
         """Where the file lies on this machine."""
@@ -87,7 +95,13 @@ def read_source(folder: Path, *, environ: Mapping[str, str]) -> SourceTree:
     problems = walk.problems + ([errors.escaping_links(escaping)] if escaping else [])
     if problems:
         raise problems[0] if len(problems) == 1 else Problems(problems)
-    return SourceTree(folder=folder, files=tuple(files), warnings=tuple(walk.warnings))
+    return SourceTree(
+        folder=folder,
+        files=tuple(files),
+        warnings=tuple(walk.warnings),
+        stamps=walk.stamps if walk.watched else None,
+        passed_over=tuple(walk.passed_over),
+    )
 
 
 def _read_patterns(folder: Path) -> list[Patterns]:
@@ -119,10 +133,16 @@ class _Walk:
     warnings: list[str] = field(default_factory=list)
     git: str | None = None
     ignored: frozenset[str] = frozenset()
+    stamps: dict[str, Stamp | None] = field(default_factory=dict)
+    watched: bool = True
+    passed_over: list[str] = field(default_factory=list)
 
     def run(self) -> None:
         """Walk the whole tree, folder by folder; not recursive, since folders nest deeper than Python's stack."""
         top = _Folder(path="", matches=[None] * len(self.patterns))
+        inputs = git_inputs(self.folder, self.environ)
+        self.watched = inputs is not None
+        self.stamps.update((path, stamp(path)) for path in inputs or ())
         if not worktree.in_work_tree(str(self.folder)):
             todo = self._list(top)
         else:
@@ -148,13 +168,16 @@ class _Walk:
     def _list(self, folder: _Folder) -> list[_Folder]:
         entries = self._scan(folder)
         if folder.path and any(entry.name == ".git" for entry in entries) and self.git:
+            self.watched = False
             # A repository in the work tree (a submodule): the outer one says nothing about what is in it.
             self._learn(worktree.ask_ignored(self.git, self.folder / folder.path, self.environ), folder.path)
         return self._sift(folder, entries)
 
     def _scan(self, folder: _Folder) -> list[os.DirEntry[str]]:
+        place = f"{self.folder}/{folder.path}"
+        self.stamps[place] = stamp(place)
         try:
-            with os.scandir(f"{self.folder}/{folder.path}") as entries:
+            with os.scandir(place) as entries:
                 found = list(entries)
         except OSError as error:
             name = folder.path.rstrip("/") or str(self.folder)
@@ -182,11 +205,15 @@ class _Walk:
         below = []
         for entry in entries:
             path = folder.path + entry.name
+            if entry.name == ".gitignore":
+                self.stamps[entry.path] = stamp(entry.path)
             if _never_enters(entry.name, path):
                 continue
             root = folder.ignored_root or (path if path in self.ignored else "")
             is_folder = entry.is_dir(follow_symlinks=False)
             if root and not self._named(path, root, is_folder=is_folder):
+                if is_folder:
+                    self.passed_over.append(path)
                 continue
             ignored, matches = self._verdict(path, folder)
             if is_folder:
@@ -222,6 +249,7 @@ class _Walk:
         try:
             status = entry.stat(follow_symlinks=False)
             if stat.S_ISLNK(status.st_mode):
+                self.stamps[entry.path] = stamp(entry.path)
                 self.files.append(SourceFile(path=path, kind="symlink", target=os.readlink(entry.path)))  # noqa: PTH115
             elif not stat.S_ISREG(status.st_mode):
                 self.warnings.append(f"{errors.show(path)} is left out: it is neither a file, a folder nor a link.")
@@ -230,6 +258,7 @@ class _Walk:
             else:
                 # The owner's bit, as git takes it: the others depend on the umask.
                 executable = bool(status.st_mode & stat.S_IXUSR)
+                self.stamps[entry.path] = stamp_of(status)
                 self.files.append(SourceFile(path=path, kind="file", executable=executable, size=status.st_size))
         except OSError as error:
             self.problems.append(errors.unreadable(path, error.strerror or str(error)))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from buildpack.errors import app as errors
 
-__all__ = ["Question", "ask_ignored", "find_git", "in_work_tree", "is_tracked", "read_ignored"]
+__all__ = ["Question", "ask_ignored", "find_git", "in_work_tree", "is_tracked", "read_ignored", "select_matched"]
 
 
 def in_work_tree(folder: str) -> bool:
@@ -65,7 +65,7 @@ def _ask(
     try:
         pid = os.posix_spawn(
             git,
-            ["git", *safe, "-C", str(folder), "--no-optional-locks", "ls-files", "-z", *arguments],
+            ["git", *safe, "-C", str(folder), "--no-optional-locks", *arguments],
             clean | {"LC_ALL": "C"},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -78,7 +78,7 @@ def _ask(
     return Question(pid=pid, output=output)
 
 
-_IGNORED = ("--others", "--ignored", "--exclude-standard", "--directory")
+_IGNORED = ("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
 
 
 def ask_ignored(git: str, folder: Path, environ: Mapping[str, str]) -> Question:
@@ -105,5 +105,14 @@ def read_ignored(question: Question, git: str, folder: Path, environ: Mapping[st
 
 def is_tracked(git: str, folder: Path, path: str, environ: Mapping[str, str]) -> bool:
     """Say whether git tracks anything at or below `path`."""
-    code, printed = _ask(git, folder, ["--", f":(literal){path}"], environ).answer()
+    code, printed = _ask(git, folder, ["ls-files", "-z", "--", f":(literal){path}"], environ).answer()
     return code == 0 and bool(printed)
+
+
+def select_matched(git: str, folder: Path, paths: Sequence[str], environ: Mapping[str, str]) -> frozenset[str]:
+    """Select the paths below `folder` that a pattern matches, they or a folder above them.
+
+    `ask_ignored` names as well a folder which merely happens to hold nothing but ignored files.
+    """
+    _, printed = _ask(git, folder, ["check-ignore", "--", *paths], environ).answer()
+    return frozenset(paths) & frozenset(os.fsdecode(path) for path in printed.split(b"\n"))
