@@ -26,6 +26,8 @@ __all__ = [
     "env_file_unreadable",
     "lock_failed",
     "machine_failed",
+    "made_anew",
+    "neither_folder_nor_type",
     "no_engine",
     "no_pipfile",
     "nothing_to_start",
@@ -71,6 +73,11 @@ def machine_failed(error: OSError | MemoryError) -> MachineError | None:
             hint="check the disk and `ulimit -f`, or set DEPLOY_HOME to a folder on another one.",
         )
     return None
+
+
+def made_anew(what: str) -> str:
+    """Word the warning that something kept from earlier was damaged."""
+    return f"{what}; it was made anew. If this happens again, check the disk."
 
 
 def env_file_missing(path: Path) -> UsageError:
@@ -184,8 +191,20 @@ def unknown_type(name: str, known: Sequence[str], where: str) -> UsageError:
     near = get_close_matches(name, known, n=1)
     return UsageError(
         f"{where} has no process type {name!r}",
-        why=f"It has {', '.join(known)}. There is no folder {name!r} either." if known else "It has none at all.",
-        hint=f"did you mean {near[0]!r}?" if near else "name one of these, or a folder that holds an app.",
+        why=f"It has {', '.join(known)}.",
+        hint=f"did you mean {near[0]!r}?" if near else "name one of these.",
+    )
+
+
+def neither_folder_nor_type(name: str, known: Sequence[str]) -> UsageError:
+    """Word a first operand that is nothing; `known` are the process types of the current folder."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, n=1)
+    return UsageError(
+        f"{name!r} is neither a folder nor a process type",
+        why=f"This folder's process types are {', '.join(known)}." if known else "This folder holds no Procfile.",
+        hint=f"did you mean {near[0]!r}?" if near else "name a folder that holds an app, or go into one.",
     )
 
 

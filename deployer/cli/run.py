@@ -12,6 +12,7 @@ import click
 
 from deployer.cli.messages import print_warning
 from deployer.cli.operands import METAVAR, Operands, OperandsCommand, command_of, split_operands
+from deployer.errors import neither_folder_nor_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,6 +81,9 @@ def _check_types(meant: Operands) -> None:
     if procfile is None and (meant.app is not None or (meant.folder / "Pipfile.lock").exists()):
         return
     names = [process.name for process in procfile.processes] if procfile else []
+    first = next(iter(meant.formation))
+    if meant.app is None and first not in names:
+        raise neither_folder_nor_type(first, names)
     choose_formation(meant.formation, processes=names, formation={}, where=meant.shown)
 
 

@@ -95,7 +95,8 @@ class Stream:
     def close(self) -> None:
         """Let go of the connection."""
         response = getattr(self._attached, "_response", None)
-        for owner in (response, self._attached, self._socket):
+        owners: tuple[Any, ...] = (response, self._attached, self._socket)
+        for owner in owners:
             # What one of them closes, another one tries to flush.
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 owner.close()

@@ -125,7 +125,7 @@ def _get_image(engine: Engine, text: str, *, store: Store, owner: Owner, hears: 
     found = _find(engine, str(reference), store=store, hears=hears)
     if found is None:
         hears.say(f"pulling {text}")
-        images.pull_image(engine, str(reference))
+        images.pull_image(engine, str(reference), shown=text)
         found = images.find_image(engine, str(reference))
     if found is None:
         raise errors.image_not_pulled(text, "the engine does not have it after all.")
@@ -166,7 +166,8 @@ def run_one(engine: Engine, request: Request, image: Image) -> int:
 
 def run_formation(engine: Engine, request: Request, image: Image, *, out: BinaryIO, environ: Mapping[str, str]) -> int:
     """Run the image's processes, a container each, until the first ends or a signal comes; returns the exit code."""
-    from deployer.engines.group import Boot, Group, Settings
+    from deployer.engines.group import Group
+    from deployer.engines.instance import Boot, Settings
 
     if image.launch is None:
         raise errors.foreign_image(image.shown)
@@ -177,7 +178,9 @@ def run_formation(engine: Engine, request: Request, image: Image, *, out: Binary
     ports = [one.published[2] for one in blueprints if one.published]
     if engine.remote is None:
         require_free(request.host, ports)
-    boot = Boot(address=_reachable(engine, request.host), shown=_bracketed(request.host), seconds=request.boot_timeout)
+    boot = Boot(
+        address=_reachable(engine, request.host), shown=_shown(engine, request.host), seconds=request.boot_timeout
+    )
     return Group(
         blueprints,
         engine=engine,
@@ -230,6 +233,13 @@ def _reachable(engine: Engine, host: str) -> str | None:
     if engine.remote is not None:
         return None if host in {"127.0.0.1", "::1"} else engine.remote
     return _bracketed(_ANY.get(host, host))
+
+
+def _shown(engine: Engine, host: str) -> str:
+    """Return the host of the URL that people are told."""
+    if engine.remote is not None:
+        return engine.remote
+    return "localhost" if _ANY.get(host, host) == "127.0.0.1" else _bracketed(_ANY.get(host, host))
 
 
 def _bracketed(host: str) -> str:

@@ -6,7 +6,6 @@ decides, on one selector; whatever waits for the engine has a thread of its own.
 
 from __future__ import annotations
 
-import os
 import random
 import secrets
 import signal
@@ -14,7 +13,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from errno import EPIPE
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -23,20 +21,20 @@ from honcho.colour import get_colours
 from buildpack.errors import BuildpackError
 from deployer.engines.client import Engine
 from deployer.engines.container import Blueprint, Container, Exit, container_name
+from deployer.engines.instance import Boot, Instance, PendingBootFailure, Settings, tell_code
 from deployer.engines.life import Life, Step
 from deployer.engines.owner import Owner
 from deployer.engines.readiness import Poll, Verdict, begin_polling
 from deployer.engines.signals import FORWARDED, STOPPING, Wakeup, catching
-from deployer.errors import boot_failed, boot_timed_out
-from deployer.health import Tail
+from deployer.errors import boot_timed_out
 from deployer.runner.flow import Flow
 from deployer.runner.outlet import OutputError
-from deployer.runner.restart import History, decide
+from deployer.runner.restart import decide
 
 if TYPE_CHECKING:
     from deployer.runner.child import Child
 
-__all__ = ["Boot", "Group", "Settings"]
+__all__ = ["Group"]
 
 _DRAIN = 5.0
 """Seconds that output is awaited after a container has ended; the engine closes the stream at once."""
@@ -49,64 +47,6 @@ _DEAF = 1.5
 a handler, and the launcher needs a moment for that."""
 _AGAIN = 0.3
 _OUTPUT_LOST = 70
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Boot:
-    """How readiness is found out: the address at which published ports answer, None where they cannot be reached."""
-
-    address: str | None
-    shown: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How to run: seconds between TERM and KILL, restart policy, log format; `colour` None is up to the stream."""
-
-    stop_timeout: float = 25.0
-    restart: str = "no"
-    log_format: str = "text"
-    colour: bool | None = None
-
-
-class _Instance:
-    """A place in the formation, over all the containers it goes through. Times are monotonic seconds."""
-
-    quiet = False
-
-    def __init__(self, blueprint: Blueprint) -> None:
-        self.blueprint = blueprint
-        self.name = blueprint.process
-        self.life: Life | None = None
-        self.output: int | None = None
-        self.running = self.asked_to_stop = False
-        self.history = History()
-        self.code: int | None = None
-        self.started_at = 0.0
-        self.start_at: float | None = 0.0
-        self.kill_at: float | None = None
-        self.term_at: float | None = None
-        self.drain_until: float | None = None
-        self.delay: float | None = None
-        self.killed = False
-        self.tail: Tail | None = Tail() if blueprint.published else None
-
-    @property
-    def gone(self) -> bool:
-        """Whether nothing is left of the last container."""
-        return self.life is None and self.output is None
-
-    @property
-    def settled(self) -> bool:
-        """Whether nothing is left and nothing planned."""
-        return self.gone and self.start_at is None
-
-    def close_output(self) -> None:
-        """Let go of the pipe."""
-        if self.output is not None:
-            os.close(self.output)
-            self.output = None
 
 
 class Group:
@@ -131,7 +71,7 @@ class Group:
     ) -> None:
         self._engine, self._owner, self._settings, self._boot = engine, owner, settings, boot
         self._now, self._jitter, self._suffix = clock, jitter, suffix
-        self._instances = [_Instance(blueprint) for blueprint in blueprints]
+        self._instances = [Instance(blueprint) for blueprint in blueprints]
         self._named = {instance.name: instance for instance in self._instances}
         colour = settings.colour
         if colour is None:
@@ -176,7 +116,7 @@ class Group:
                 self._over = True
                 self._remove_all()
                 self._flow.close()
-        if isinstance(self._failure, _PendingBootFailure):
+        if isinstance(self._failure, PendingBootFailure):
             raise self._failure.worded([])
         if self._failure is not None:
             raise self._failure
@@ -216,7 +156,7 @@ class Group:
         if self._overdue(now) and all(instance.settled for instance in self._instances):
             self._flow.discard()  # it was told to stop, and nobody reads
 
-    def _look_after(self, instance: _Instance, now: float) -> None:
+    def _look_after(self, instance: Instance, now: float) -> None:
         if instance.start_at is not None and instance.start_at <= now:
             self._start(instance)
             return
@@ -274,7 +214,7 @@ class Group:
             instance.code = 0 if instance.code is None else instance.code
             instance.kill_at = instance.term_at = None
 
-    def _on_failure(self, instance: _Instance, error: Exception | None) -> None:
+    def _on_failure(self, instance: Instance, error: Exception | None) -> None:
         instance.code = error.exit_code if isinstance(error, BuildpackError) else 1
         if self._failure is None and self._deadline is None:
             self._failure = error
@@ -282,7 +222,7 @@ class Group:
 
     # Starting and ending
 
-    def _start(self, instance: _Instance) -> None:
+    def _start(self, instance: Instance) -> None:
         instance.start_at = instance.delay = instance.code = None
         instance.asked_to_stop = instance.killed = False
         blueprint = instance.blueprint
@@ -292,7 +232,7 @@ class Group:
         self._flow.add(cast("Child", instance))  # all that it asks of a child: name, output, quiet, close_output
         life.begin()
 
-    def _on_exit(self, instance: _Instance, ended: Exit, now: float) -> None:
+    def _on_exit(self, instance: Instance, ended: Exit, now: float) -> None:
         instance.running = False
         instance.code = ended.code
         instance.kill_at = instance.term_at = None
@@ -304,7 +244,7 @@ class Group:
         if not instance.asked_to_stop:
             self._judge(instance, ended, now)
 
-    def _judge(self, instance: _Instance, ended: Exit, now: float) -> None:
+    def _judge(self, instance: Instance, ended: Exit, now: float) -> None:
         """Decide what an exit that nobody asked for means for the process and for all."""
         uptime = now - instance.started_at
         verdict = decide(self._settings.restart, instance.history, ended.code, uptime, self._jitter)
@@ -315,17 +255,17 @@ class Group:
             return
         self._code = self._code or ended.code
         if instance.name in self._awaited and self._failure is None and self._deadline is None:
-            told = "it ran out of memory" if ended.out_of_memory else _tell_code(ended.code)
-            self._failure = _PendingBootFailure(instance.name, ended.code, told)
+            told = "it ran out of memory" if ended.out_of_memory else tell_code(ended.code)
+            self._failure = PendingBootFailure(instance.name, ended.code, told)
         if self._settings.restart == "no" or ended.code:
             self._stop_after = min(self._stop_after or now + _SETTLE, now + _SETTLE * (ended.code == 0))
 
-    def _on_gone(self, instance: _Instance, now: float) -> None:
+    def _on_gone(self, instance: Instance, now: float) -> None:
         code, instance.code = instance.code, None
         instance.drain_until = None
         self._printer.end(instance.name)
         self._printer.system(f"{instance.name} stopped (rc={code})")
-        if isinstance(self._failure, _PendingBootFailure) and self._failure.process == instance.name:
+        if isinstance(self._failure, PendingBootFailure) and self._failure.process == instance.name:
             self._failure = self._failure.worded(self._log_of(instance))
         if instance.delay is not None and self._deadline is None:
             instance.start_at = now + instance.delay
@@ -333,7 +273,7 @@ class Group:
                 self._printer.system(f"{instance.name} starts again in {instance.delay:.0f} s")
         instance.delay = None
 
-    def _drop_output(self, instance: _Instance) -> None:
+    def _drop_output(self, instance: Instance) -> None:
         instance.drain_until = None
         self._flow.end(cast("Child", instance))
         if instance.life is not None:
@@ -356,12 +296,12 @@ class Group:
                     self._printer.system(f"sending SIGTERM to {instance.name}")
                 self._send_term(instance, now)
 
-    def _send_term(self, instance: _Instance, now: float) -> None:
+    def _send_term(self, instance: Instance, now: float) -> None:
         instance.term_at = now + _AGAIN if now < instance.started_at + _DEAF else None
         if instance.life is not None:
             instance.life.stop(signal.SIGTERM)
 
-    def _kill(self, instance: _Instance, now: float) -> None:
+    def _kill(self, instance: Instance, now: float) -> None:
         if instance.life is None:
             return
         if instance.killed:
@@ -410,7 +350,7 @@ class Group:
 
     # Readiness
 
-    def _poll(self, instance: _Instance) -> None:
+    def _poll(self, instance: Instance) -> None:
         published, address = instance.blueprint.published, self._boot.address
         if published is None or address is None or instance.name in self._polled:
             return
@@ -451,7 +391,7 @@ class Group:
             )
             self._begin_stop(self._failure.exit_code)
 
-    def _on_ready(self, instance: _Instance) -> None:
+    def _on_ready(self, instance: Instance) -> None:
         instance.tail = None
         self._awaited.discard(instance.name)
         if not self._awaited:
@@ -460,26 +400,5 @@ class Group:
             self._printer.system(f"ready: {urls}")
 
     @staticmethod
-    def _log_of(instance: _Instance) -> list[str]:
+    def _log_of(instance: Instance) -> list[str]:
         return instance.tail.lines() if instance.tail else []
-
-
-class _PendingBootFailure(Exception):
-    """A web process ended before it answered; its last lines are still on their way."""
-
-    def __init__(self, process: str, code: int, told: str) -> None:
-        super().__init__(process)
-        self.process, self.code, self.told = process, code, told
-
-    def worded(self, log: Sequence[str]) -> BuildpackError:
-        """Return the error with the lines that have come."""
-        return boot_failed(self.process, self.code, told=self.told, log=log)
-
-
-def _tell_code(code: int) -> str:
-    if code > 128:
-        try:
-            return f"{signal.Signals(code - 128).name} ended it"
-        except ValueError:
-            pass
-    return f"it exited with {code}"

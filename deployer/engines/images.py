@@ -65,8 +65,11 @@ def load_stored(
     return True
 
 
-def pull_image(engine: Engine, reference: str) -> None:
-    """Have the engine pull an image, with the credentials that the `docker` command has; raises EngineError."""
+def pull_image(engine: Engine, reference: str, *, shown: str) -> None:
+    """Have the engine pull an image, with the credentials that the `docker` command has.
+
+    `shown` is what messages call it. Raises EngineError.
+    """
     from docker.errors import APIError
 
     name, at, digest = reference.partition("@")
@@ -75,9 +78,9 @@ def pull_image(engine: Engine, reference: str) -> None:
         try:
             for line in engine.api.pull(repository, tag=tag, stream=True, decode=True):
                 if "error" in line:
-                    raise errors.image_not_pulled(reference, str(line["error"]))
+                    raise errors.image_not_pulled(shown, str(line["error"]))
         except APIError as error:
-            raise errors.image_not_pulled(reference, explain(error)) from error
+            raise errors.image_not_pulled(shown, explain(error)) from error
 
 
 def _split_tag(name: str) -> tuple[str, str]:

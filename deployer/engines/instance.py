@@ -1,0 +1,97 @@
+"""One process of a formation, over all the containers it goes through; and how a formation is to be run."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from buildpack.errors import BuildpackError
+from deployer.engines.container import Blueprint
+from deployer.engines.life import Life
+from deployer.errors import boot_failed
+from deployer.health import Tail
+from deployer.runner.restart import History
+
+__all__ = ["Boot", "Instance", "PendingBootFailure", "Settings", "tell_code"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boot:
+    """How readiness is found out: the address at which published ports answer, None where they cannot be reached."""
+
+    address: str | None
+    shown: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to run: seconds between TERM and KILL, restart policy, log format; `colour` None is up to the stream."""
+
+    stop_timeout: float = 25.0
+    restart: str = "no"
+    log_format: str = "text"
+    colour: bool | None = None
+
+
+class Instance:
+    """A place in the formation, over all the containers it goes through. Times are monotonic seconds."""
+
+    quiet = False
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        self.blueprint = blueprint
+        self.name = blueprint.process
+        self.life: Life | None = None
+        self.output: int | None = None
+        self.running = self.asked_to_stop = False
+        self.history = History()
+        self.code: int | None = None
+        self.started_at = 0.0
+        self.start_at: float | None = 0.0
+        self.kill_at: float | None = None
+        self.term_at: float | None = None
+        self.drain_until: float | None = None
+        self.delay: float | None = None
+        self.killed = False
+        self.tail: Tail | None = Tail() if blueprint.published else None
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing is left of the last container."""
+        return self.life is None and self.output is None
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left and nothing planned."""
+        return self.gone and self.start_at is None
+
+    def close_output(self) -> None:
+        """Let go of the pipe."""
+        if self.output is not None:
+            os.close(self.output)
+            self.output = None
+
+
+class PendingBootFailure(Exception):
+    """A web process ended before it answered; its last lines are still on their way."""
+
+    def __init__(self, process: str, code: int, told: str) -> None:
+        super().__init__(process)
+        self.process, self.code, self.told = process, code, told
+
+    def worded(self, log: Sequence[str]) -> BuildpackError:
+        """Return the error with the lines that have come."""
+        return boot_failed(self.process, self.code, told=self.told, log=log)
+
+
+def tell_code(code: int) -> str:
+    """Say how a process ended."""
+    if code > 128:
+        try:
+            return f"{signal.Signals(code - 128).name} ended it"
+        except ValueError:
+            pass
+    return f"it exited with {code}"
