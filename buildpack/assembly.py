@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from buildpack.compilation import StackCompiler
+from buildpack.errors import resolution as errors
 from buildpack.oci.entry import EPOCH, Entry, FileSlice, Inline, directory, file, symlink
 from buildpack.oci.image import Layer
 from buildpack.oci.store import Store
@@ -33,6 +34,7 @@ __all__ = [
     "ENTRIES_FORMAT",
     "AppContent",
     "MadeLayer",
+    "Origin",
     "Runtime",
     "WheelShelf",
     "app_entries",
@@ -201,7 +203,7 @@ def dependency_entries(
     for member, contents in zip(planned.members, read, strict=True):
         entries.update((entry.path, entry) for entry in contents.entries)
         if compiled:
-            made, _reason = compiler.entries(member.sha256, contents.sources)
+            made = compiler.entries(member.sha256, contents.sources)
             entries.update((entry.path, entry) for entry in made)
     return list(entries.values())
 
@@ -218,13 +220,15 @@ class WheelShelf:
         self._environ = environ
 
     def path(self, sha256: str) -> Path:
-        """Return a verified wheel; raises DependencyError where it cannot be had any more."""
-        from buildpack.python.files import stored_path
+        """Return a verified wheel; raises DependencyError or LostError where it cannot be had any more."""
+        from buildpack.python.files import verified_path
 
         folder = self._store.folder("wheels")
         wheel = self._wheels[sha256]
-        if path := stored_path(folder, wheel):
+        if path := verified_path(folder, wheel):
             return path
+        if not wheel.url:
+            raise errors.wheel_lost(wheel.filename, folder)
         from buildpack.python.fetch import fetch_file
         from buildpack.python.http import Client
 

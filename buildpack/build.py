@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from buildpack import assembly, plan
 from buildpack.ahead import LookAhead
 from buildpack.app.read import App, read_app
-from buildpack.assembly import MadeLayer
+from buildpack.assembly import MadeLayer, Origin
 from buildpack.compilation import StackCompiler
 from buildpack.errors import build as errors
 from buildpack.oci.entry import EPOCH
@@ -80,12 +80,16 @@ class Listener:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """What was built. `layers` are ours, in order, each with why it was written (empty where it was reused)."""
+    """What was built.
+
+    `stack_layers` and `layers`, ours, are in order, each with where it came from and why it was not reused.
+    """
 
     app: App
     stack: Stack
     image: Image
     references: tuple[str, ...]
+    stack_layers: tuple[tuple[Layer, Origin, str], ...]
     layers: tuple[tuple[MadeLayer, str], ...]
     warnings: tuple[str, ...]
     seconds: float
@@ -180,6 +184,7 @@ def build(
         stack=stack,
         image=image,
         references=references,
+        stack_layers=_explain_stack(stack, store),
         layers=explained,
         warnings=tuple(warnings),
         seconds=clock() - begin,
@@ -375,6 +380,19 @@ def _explain(
     if old_app is None or old_app.diff_id != app.diff_id:
         store.remember("app-files", str(app.diff_id), files)
     return explained
+
+
+def _explain_stack(stack: Stack, store: Store) -> tuple[tuple[Layer, Origin, str], ...]:
+    """Pair the stack's layers with where they came from, which is another place than the store for new ones."""
+    origin: Origin = "registry"
+    reason = f"pulled for {stack.name}"
+    if stack.name == "host":
+        origin, reason = "built", "gathered from this machine"
+    elif stack.name.startswith(("oci:", "archive:")):
+        origin, reason = "store", f"copied from {stack.name}"
+    return tuple(
+        (layer, origin, reason) if layer.digest in store.added else (layer, "store", "") for layer in stack.layers
+    )
 
 
 def _fingerprint(file: AppFile) -> str:

@@ -60,6 +60,8 @@ class Store:
         self._temporary = root / "tmp"
         self._index_file = root / "index.json"
         self._prepared = False
+        self.added: set[Digest] = set()
+        """The blobs that came into the store through this object."""
 
     # Blobs
 
@@ -126,7 +128,11 @@ class Store:
         that hash anyway, as `write_layer` does.
         """
         self._prepare()
-        return BlobWriter(self.root, self._temporary, self.path, hashed=hashed)
+        return BlobWriter(self.root, self._temporary, self._place, hashed=hashed)
+
+    def _place(self, digest: Digest) -> Path:
+        self.added.add(digest)
+        return self.path(digest)
 
     def scratch(self) -> BinaryIO:
         """Return an empty file on the store's file system, to write and read; closing it is the end of it."""
