@@ -32,7 +32,9 @@ Examples:
 
 @click.command("run", cls=OperandsCommand, epilog=EXAMPLES)
 @click.argument("operands", nargs=-1, metavar=METAVAR)
-@click.option("-p", "--port", type=click.IntRange(1, 65535), help="Port for web.1 on this machine.  [8000]")
+@click.option(
+    "-p", "--port", type=click.IntRange(1, 65535), metavar="PORT", help="Port for web.1 on this machine.  [8000]"
+)
 @click.option("--host", default="127.0.0.1", metavar="ADDR", help="Publish ports on this address.  [127.0.0.1]")
 @click.option("-e", "--env", "assignments", multiple=True, metavar="K[=V]", help="Set a variable, or pass ours on.")
 @click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Read variables from a file.")
