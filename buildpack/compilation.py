@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
+from buildpack.errors import build as errors
 from buildpack.oci.entry import Entry
 from buildpack.oci.store import Store
 from buildpack.plan import Bytecode
@@ -55,7 +56,9 @@ class StackCompiler:
         if isinstance(known, dict) and isinstance(reason := known.get("reason"), str):
             return self._bytecode(reason), reason
         reason = self._probe()
-        self._store.remember("bytecode", key, {"reason": reason})
+        if not reason or self._stack.machine != os.uname().machine:
+            # Anything else may be gone tomorrow: a full disk, a lack of memory, an interpreter not yet installed.
+            self._store.remember("bytecode", key, {"reason": reason})
         return self._bytecode(reason), reason
 
     def _bytecode(self, reason: str) -> Bytecode:
@@ -106,13 +109,15 @@ class StackCompiler:
         """Begin to compile a wheel that was just fetched."""
         self.submit(wheel, contents.sources)
 
-    def entries(self, wheel: str, sources: Sequence[Entry]) -> tuple[tuple[Entry, ...], str]:
-        """Wait for a wheel's byte code; its entries and, where there is none, the reason."""
+    def entries(self, wheel: str, sources: Sequence[Entry]) -> tuple[Entry, ...]:
+        """Wait for a wheel's byte code; raises MachineError where the interpreter fails, which `decide` saw running."""
         compilation = self.submit(wheel, sources)
         if compilation is None:
-            return (), "no interpreter"
+            raise errors.compiling_failed(self._why_none())
         made = compilation.result()
-        return made.entries, made.reason
+        if made.reason:
+            raise errors.compiling_failed(made.reason)
+        return made.entries
 
     def interpreter(self) -> Interpreter | None:
         """Return how to start the stack's Python here, for wheels that have to be built; None where none runs."""
@@ -120,16 +125,23 @@ class StackCompiler:
         return self._found if isinstance(self._found, Interpreter) else None
 
     def compile_files(self, files: Mapping[str, bytes]) -> dict[str, bytes]:
-        """Compile a few modules given by their path in the image; byte code by its own path."""
+        """Compile a few modules given by their path in the image; byte code by its own path. Raises as `entries`."""
         from buildpack.python.bytecode import compile_sources
+        from buildpack.python.compile_process import CompileError
 
         if self._start() is None:
-            return {}
+            raise errors.compiling_failed(self._why_none())
         assert isinstance(self._found, Interpreter)
-        return compile_sources(
-            self._found.argv,
-            files,
-            version=self._stack.python.version,
-            cache_tag=self._stack.python.cache_tag,
-            environ=self._found.env,
-        )
+        try:
+            return compile_sources(
+                self._found.argv,
+                files,
+                version=self._stack.python.version,
+                cache_tag=self._stack.python.cache_tag,
+                environ=self._found.env,
+            )
+        except CompileError as error:
+            raise errors.compiling_failed(str(error)) from error
+
+    def _why_none(self) -> str:
+        return self._found.reason if isinstance(self._found, NoInterpreter) else "no interpreter was started"

@@ -123,7 +123,10 @@ def resolve(
     key = _key(packages, ground)
     lasting = not any(package.path for package in packages)
     if lasting and not fresh and (known := _recalled(store.recall("resolution", key))) is not None:
-        return known
+        from buildpack.python.files import stored_path
+
+        if all(wheel.url or stored_path(store.folder("wheels"), wheel) for wheel in known.wheels):
+            return known
     search = _Search(lock=lock, ground=ground, store=store, environ=environ, observer=observer, folder=folder)
     found = search.run(packages)
     if lasting:

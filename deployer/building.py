@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 from buildpack.build import Built, Options, OwnPython, build
+from buildpack.errors import LostError
 from buildpack.oci.store import Store
 from buildpack.progress import Observer
 from deployer.destinations import Delivery, Destination, deliver
+from deployer.errors import made_anew
 from deployer.payload import read_launcher
 
 __all__ = ["build_and_deliver", "own_python"]
@@ -25,7 +28,32 @@ def build_and_deliver(
     environ: Mapping[str, str],
     observer: Observer,
 ) -> tuple[Built, list[str]]:
-    """Build the app in this folder; returns the image, and what was sent to each destination, in words."""
+    """Build the app in this folder; returns the image, and what was sent to each destination, in words.
+
+    What turns out damaged in the store is made anew, once.
+    """
+
+    def attempt() -> tuple[Built, list[str]]:
+        return _build_and_deliver(
+            app, options=options, destinations=destinations, store=store, environ=environ, observer=observer
+        )
+
+    try:
+        return attempt()
+    except LostError as lost:
+        built, said = attempt()
+        return replace(built, warnings=(*built.warnings, made_anew(lost.what))), said
+
+
+def _build_and_deliver(
+    app: Path,
+    *,
+    options: Options,
+    destinations: Sequence[Destination],
+    store: Store,
+    environ: Mapping[str, str],
+    observer: Observer,
+) -> tuple[Built, list[str]]:
     with Delivery(destinations, store, environ, observer) as delivery:
         built = build(
             app,

@@ -13,6 +13,7 @@ __all__ = [
     "BuildpackError",
     "DependencyError",
     "EngineError",
+    "LostError",
     "MachineError",
     "Problems",
     "StackError",
@@ -71,6 +72,10 @@ class MachineError(BuildpackError):
     """This machine: disk full, permission, port taken."""
 
     exit_code = 70
+
+
+class LostError(MachineError):
+    """What was kept from earlier is damaged or gone; it was dropped, so the same work done again makes it anew."""
 
 
 class Problems(BuildpackError):

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["no_bytecode"]
+from buildpack.errors import MachineError
+
+__all__ = ["compiling_failed", "no_bytecode"]
 
 
 def no_bytecode(stack: str, reason: str) -> str:
     """Word the warning that processes will start more slowly."""
     return f"no byte code for {stack}: {reason}. Processes will start more slowly; everything else is the same."
+
+
+def compiling_failed(reason: str) -> MachineError:
+    """Word an interpreter that ran, and then failed while it compiled: an image without byte code is another image."""
+    return MachineError(
+        "byte code could not be compiled",
+        why=f"{reason[:1].upper()}{reason[1:]}.",
+        hint="build again; if it fails again, look for a lack of memory (`dmesg`) or of disk space on this machine.",
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from buildpack.errors import AppError, BuildpackError, MachineError
+from buildpack.errors import AppError, BuildpackError, LostError, MachineError
 
 __all__ = [
     "bad_path",
@@ -113,18 +113,18 @@ def temporary_store(refused: Path | None, chosen: Path) -> str:
     return f"{reason}, so the store is {chosen}, which may not last; set DEPLOY_HOME to a folder that does"
 
 
-def blob_missing(digest: object, root: Path) -> MachineError:
+def blob_missing(digest: object, root: Path) -> LostError:
     """Word a blob that should be in the store and is not."""
-    return MachineError(
+    return LostError(
         f"the store at {root} lacks the blob {digest}",
         why="Something deleted it, or found it damaged and dropped it.",
         hint="build again; what is missing is made or fetched anew.",
     )
 
 
-def blob_damaged(digest: object, root: Path) -> MachineError:
+def blob_damaged(digest: object, root: Path) -> LostError:
     """Word a blob whose bytes do not have its digest; it is dropped by now."""
-    return MachineError(
+    return LostError(
         f"the blob {digest} in the store at {root} is damaged",
         why="Its bytes no longer have this digest, so it was dropped.",
         hint="build again; what is missing is made or fetched anew. If it happens again, check the disk.",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from buildpack.errors import DependencyError
+from buildpack.errors import DependencyError, LostError
 
-__all__ = ["cannot_build_here", "setuptools_added", "shared_paths"]
+__all__ = ["cannot_build_here", "setuptools_added", "shared_paths", "wheel_lost"]
 
 
 def setuptools_added(name: str, version: str, setuptools: str) -> str:
@@ -29,4 +29,13 @@ def cannot_build_here(name: str, version: str | None, target: str) -> Dependency
         f"{name} {version or ''}".rstrip() + " has no wheel, and cannot be built here",
         why=f"It has to be built by {target}, and no such interpreter runs on this machine.",
         hint="lock a version that has a wheel for this platform, or build on a machine of the stack's platform.",
+    )
+
+
+def wheel_lost(filename: str, folder: object) -> LostError:
+    """Word a wheel that was built here and is not there any more, or damaged; it is dropped by now."""
+    return LostError(
+        f"{filename} in {folder} is damaged or gone",
+        why="It was built here from sources, so no index has it.",
+        hint="build again; it is built anew. If it happens again, check the disk.",
     )

@@ -277,7 +277,7 @@ def compile_sources(
 ) -> dict[str, bytes]:
     """Compile a few modules, given by their paths in the image; return the byte code by its path.
 
-    What does not compile is left out; the result is empty where the interpreter cannot run here.
+    What does not compile is left out; raises CompileError where the interpreter does not run here, or breaks down.
     """
     import tempfile
 
@@ -286,6 +286,8 @@ def compile_sources(
         compiler = Compiler(argv, version=version, cache_tag=cache_tag, folder=Path(folder), jobs=1, environ=environ)
         with compiler:
             made = compiler.submit("sources", entries).result()
+        if made.reason:
+            raise CompileError(made.reason)
         return {entry.path: _read_slice(entry) for entry in made.entries}
 
 

@@ -1,6 +1,6 @@
 """Downloads: in parallel, verified, into the store's folder ``wheels`` as ``<sha256>/<file name>``.
 
-A file stands under that name only after its hash was right, so a file that is there is a verified one.
+A file stands under that name only after its hash was right; what is taken from there later is hashed again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
 from buildpack.errors import python as errors
-from buildpack.python.files import LockedFile, WheelFile, stored_path
+from buildpack.python.files import LockedFile, WheelFile, stored_path, verified_path
 from buildpack.python.http import Client, CutError, DeniedError, NotFoundError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def fetch_file(
 
     Raises DependencyError when it cannot be had or is not what was locked, MachineError when it cannot be written.
     """
-    if path := stored_path(folder, file):
+    if path := verified_path(folder, file):
         return path
     if not file.url:
         raise errors.link_gone(file.name, file.filename)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["LockedFile", "WheelFile", "stored_path"]
+__all__ = ["LockedFile", "WheelFile", "stored_path", "verified_path"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,4 +41,17 @@ def stored_path(folder: Path, file: LockedFile) -> Path | None:
     with suppress(OSError):
         if path.stat().st_size == file.size:
             return path
+    return None
+
+
+def verified_path(folder: Path, file: LockedFile) -> Path | None:
+    """Return where a file stands in the folder, if its bytes are still those that were verified; drop it if not."""
+    from hashlib import file_digest
+
+    path = folder / file.sha256 / file.filename
+    with suppress(OSError):
+        with path.open("rb") as stored:
+            if file_digest(stored, "sha256").hexdigest() == file.sha256:
+                return path
+        path.unlink()
     return None

@@ -16,6 +16,7 @@ import pytest
 
 from buildpack.oci.entry import Entry, FileSlice, file
 from buildpack.python.bytecode import Bytecode, Compiler, compile_sources
+from buildpack.python.compile_process import CompileError
 from buildpack.python.pyc import pyc_path, unsupported
 from buildpack.python.wheel import read_wheel
 from tests.support.wheels import LAYOUT, SITE, content_bytes, write_wheel
@@ -263,7 +264,8 @@ def test_sources_that_are_in_no_wheel() -> None:
     made = compile_sources((sys.executable,), given, version=VERSION, cache_tag=TAG)
     assert list(made) == [f"opt/deploy/__pycache__/__main__.{TAG}.pyc"]
     assert marshal.loads(next(iter(made.values()))[16:]).co_filename == "/opt/deploy/__main__.py"
-    assert compile_sources(("/no/such",), given, version=VERSION, cache_tag=TAG) == {}
+    with pytest.raises(CompileError, match=r"^/no/such does not run on this machine: No such file or directory$"):
+        compile_sources(("/no/such",), given, version=VERSION, cache_tag=TAG)
 
 
 def test_leaves_no_process_and_no_descriptor(compiler: MakeCompiler) -> None:
