@@ -1,0 +1,54 @@
+"""`deploy lock` with the real pipenv and the real index."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from tests.support.command import deploy
+
+
+@pytest.mark.slow
+def test_a_new_dependency_is_locked_and_then_builds(home, blasto):
+    pipfile = blasto / "Pipfile"
+    pipfile.write_text(pipfile.read_text().replace('gunicorn = "*"', 'gunicorn = "*"\nsix = "==1.16.0"'))
+    stale = deploy("build", blasto, "-q", home=home)
+    assert stale.code == 10
+    done = deploy("lock", blasto, home=home)
+    assert done.code == 0, done.err
+    assert "  six 1.16.0 is new" in done.err.splitlines()
+    assert json.loads((blasto / "Pipfile.lock").read_text())["default"]["six"]["version"] == "==1.16.0"
+    assert (blasto / "deploy.toml").read_text().endswith('stack = "host"\n'), "the host has no digest to pin"
+    assert list((home / "locking").iterdir()) == [], "pipenv's own environment is gone"
+    assert deploy("build", blasto, "-q", home=home).code == 0
+
+
+@pytest.mark.slow
+def test_what_pipenv_cannot_lock_leaves_the_lock_as_it_was(home, blasto):
+    before = (blasto / "Pipfile.lock").read_bytes()
+    pipfile = blasto / "Pipfile"
+    pipfile.write_text(pipfile.read_text().replace('gunicorn = "*"', 'gunicorn = "==99.0"'))
+    done = deploy("lock", blasto, home=home)
+    assert done.code == 20
+    assert done.err.startswith(
+        f"error: pipenv could not lock {pipfile}\n\nPipfile.lock is as it was. The end of what pipenv said:"
+    )
+    assert (blasto / "Pipfile.lock").read_bytes() == before
+
+
+@pytest.mark.registry
+def test_the_stack_s_digest_is_pinned(home, blasto, registry):
+    from tests.support.stand_in import make_stand_in, push
+
+    reference = push(make_stand_in(), registry, "lock/python:3.11")
+    (blasto / "deploy.toml").write_text(f'# kept\nstack = "{reference}"\n')
+    shutil.copy(blasto / "Pipfile", blasto / "Pipfile.old")
+    done = deploy("lock", blasto, home=home)
+    assert done.code == 0, done.err
+    first, second = (blasto / "deploy.toml").read_text().splitlines()
+    assert first == "# kept"
+    assert second.startswith(f'stack = "{reference}@sha256:')
+    assert deploy("lock", blasto, home=home).code == 0
+    assert (blasto / "deploy.toml").read_text().splitlines() == [first, second]

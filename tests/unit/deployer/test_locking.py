@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from buildpack.errors import AppError
+from deployer.locking import compare_locks, pin_stack, run_pipenv, versions_of
+
+PINNED = "python:3.13-slim@sha256:" + "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", f'stack = "{PINNED}"\n'),
+        ('stack = "python:3.13-slim"\n', f'stack = "{PINNED}"\n'),
+        ("# why\nname = 'a'\n  stack='python:3.13-slim' # here\n", f"# why\nname = 'a'\n  stack=\"{PINNED}\" # here\n"),
+        ('name = "a"\n', f'stack = "{PINNED}"\nname = "a"\n'),
+    ],
+)
+def test_pinning_changes_one_value_and_nothing_else(tmp_path: Path, before, after):
+    path = tmp_path / "deploy.toml"
+    if before:
+        path.write_text(before)
+    assert pin_stack(tmp_path, PINNED)
+    assert path.read_text() == after
+    assert not pin_stack(tmp_path, PINNED), "the second time nothing changes"
+
+
+def test_changes_are_told_by_name():
+    before = {
+        "default": {"flask": {"version": "==3.0"}, "gone": {"version": "==1"}},
+        "develop": {"pytest": {"version": "==8"}},
+    }
+    after = {
+        "default": {"flask": {"version": "==3.1"}, "new": {"git": "x", "ref": "abc"}},
+        "develop": {"pytest": {"version": "==8"}},
+    }
+    changes = compare_locks(versions_of(json.dumps(before).encode()), versions_of(json.dumps(after).encode()))
+    assert [str(change) for change in changes] == ["flask 3.0 -> 3.1", "gone 1 is gone", "new abc is new"]
+
+
+@pytest.mark.parametrize("lock", [None, b"", b"[", b"[]", b'{"default": 3}'])
+def test_what_is_no_lock_has_no_versions(lock):
+    assert versions_of(lock) == {}
+
+
+def test_without_a_pipfile_there_is_nothing_to_lock(tmp_path: Path):
+    with pytest.raises(AppError) as caught:
+        run_pipenv(tmp_path, python="python3", scratch=tmp_path, environ={}, pipenv="python3", verbose=False)
+    assert str(caught.value) == (
+        f"there is no Pipfile in {tmp_path}\n\npipenv locks what a Pipfile asks for.\n\n"
+        "hint: write one, with `flask` and `gunicorn` under [packages], and run `deploy lock` again."
+    )
