@@ -163,12 +163,16 @@ class Store:
 
     def recall(self, kind: str, key: str) -> Any | None:
         """Return the fact remembered under this key, as it was; None where there is none, or a damaged one."""
-        found = parse_sealed(_read(self._fact_file(kind, key)) or b"")
+        found = parse_sealed(_read(self.fact_path(kind, key)) or b"")
         return found["value"] if found and found.get("key") == key else None
 
     def remember(self, kind: str, key: str, value: object) -> None:
         """Remember a fact that JSON can hold; `kind` is a folder's name."""
-        self._replace(self._fact_file(kind, key), seal({"key": key, "value": value}))
+        self._replace(self.fact_path(kind, key), seal({"key": key, "value": value}))
+
+    def fact_path(self, kind: str, key: str) -> Path:
+        """Return where this fact lies, or would lie: whoever waits for it to change may look there."""
+        return self.root / "facts" / kind / _name_for(key)
 
     def folder(self, name: str) -> Path:
         """Return a folder of the store for other cached things, and create it; what is in it is its user's."""
@@ -243,9 +247,6 @@ class Store:
 
     def _layer_file(self, key: str) -> Path:
         return self.root / "layers" / _name_for(key)
-
-    def _fact_file(self, kind: str, key: str) -> Path:
-        return self.root / "facts" / kind / _name_for(key)
 
     def _index(self) -> list[dict[str, Any]]:
         """Return the descriptors of `index.json`; none where it is absent or nonsense."""

@@ -32,6 +32,8 @@ def make_stack(
     store: Store,
     known_facts: Callable[[Digest], Any] | None,
     get_layers: Callable[[Sequence[Layer]], None],
+    witnesses: Sequence[str],
+    expires: float | None = None,
 ) -> Stack:
     """Make the stack of an image; its layers are asked for (`get_layers`) only where its facts are not known yet.
 
@@ -55,6 +57,8 @@ def make_stack(
         config=config,
         facts=facts,
         warnings=(*warnings, *_compare(name, python, facts.python.version, facts.python.series)),
+        witnesses=tuple(witnesses),
+        expires=expires,
     )
 
 

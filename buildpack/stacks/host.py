@@ -18,7 +18,15 @@ from buildpack.oci.entry import Entry
 from buildpack.oci.image import LAYER_GZIP, Layer, Platform, canonical_json
 from buildpack.oci.layer import LAYER_FORMAT, write_layer
 from buildpack.oci.store import Store
-from buildpack.stacks.interpreters import HostPython, choose, describe, find_candidates, probe, series_of
+from buildpack.stacks.interpreters import (
+    HostPython,
+    candidate_witnesses,
+    choose,
+    describe,
+    find_candidates,
+    probe,
+    series_of,
+)
 from buildpack.stacks.platforms import native_platform, parse_platform
 from buildpack.stacks.stack import Facts, Stack, StackPython
 
@@ -68,9 +76,10 @@ def resolve_host(
         chosen = chosen or probe(Path(executable), environ)
         if chosen is None:
             raise errors.host_python_broke(executable)
-        stack, witnesses = _gather(chosen, store=store, environ=environ, platform=here, certificates=certificates)
-        _remember(store, key, stack, witnesses, chosen)
-    return stack if python is None else _with_patch_warning(stack, python)
+        stack = _gather(chosen, store=store, environ=environ, platform=here, certificates=certificates)
+        _remember(store, key, stack, chosen)
+    others = (executable, *candidate_witnesses(python, environ=environ, own=_own(own)))
+    return _for_app(stack, python, witnesses=others)
 
 
 def recall_executable(stack: Stack, store: Store) -> str | None:
@@ -110,13 +119,18 @@ def _recall(store: Store, key: str) -> Stack | None:
     if facts is None or not all(store.has(layer.digest, layer.size) for layer in layers):
         return None
     return _stack(
-        layers, facts=facts, platform=Platform(**found["platform"]), env=found["env"], warnings=found["warnings"]
+        layers,
+        facts=facts,
+        platform=Platform(**found["platform"]),
+        env=found["env"],
+        warnings=found["warnings"],
+        witnesses=[path for path, *_ in found["witnesses"]],
     )
 
 
-def _remember(store: Store, key: str, stack: Stack, witnesses: Iterable[str], python: HostPython) -> None:
+def _remember(store: Store, key: str, stack: Stack, python: HostPython) -> None:
     value = {
-        "witnesses": [_stamp(path) for path in sorted(witnesses)],
+        "witnesses": [_stamp(path) for path in stack.witnesses],
         "facts": stack.facts.render(),
         "layers": [
             {"digest": str(layer.digest), "diff_id": str(layer.diff_id), "size": layer.size} for layer in stack.layers
@@ -139,7 +153,13 @@ def _parse_layer(found: Mapping[str, Any]) -> Layer:
 
 
 def _stack(
-    layers: tuple[Layer, ...], *, facts: Facts, platform: Platform, env: Sequence[str], warnings: Sequence[str]
+    layers: tuple[Layer, ...],
+    *,
+    facts: Facts,
+    platform: Platform,
+    env: Sequence[str],
+    warnings: Sequence[str],
+    witnesses: Iterable[str],
 ) -> Stack:
     return Stack(
         name="host",
@@ -150,20 +170,23 @@ def _stack(
         config={"Env": list(env), "Cmd": ["python3"]},
         facts=facts,
         warnings=tuple(warnings),
+        witnesses=tuple(witnesses),
     )
 
 
-def _with_patch_warning(stack: Stack, python: str) -> Stack:
+def _for_app(stack: Stack, python: str | None, *, witnesses: Iterable[str]) -> Stack:
+    """Add what depends on the app's version: a warning about another patch level, and `witnesses`."""
     from dataclasses import replace
 
-    if python in (series_of(stack.python.version), stack.python.version):
-        return stack
-    return replace(stack, warnings=(*stack.warnings, errors.other_patch_level(python, stack.python.version)))
+    warnings = stack.warnings
+    if python not in (None, series_of(stack.python.version), stack.python.version):
+        warnings = (*warnings, errors.other_patch_level(python, stack.python.version))
+    return replace(stack, warnings=warnings, witnesses=(*stack.witnesses, *witnesses))
 
 
 def _gather(
     python: HostPython, *, store: Store, environ: Mapping[str, str], platform: Platform, certificates: Path
-) -> tuple[Stack, set[str]]:
+) -> Stack:
     import tempfile
 
     from buildpack.stacks import system
@@ -208,8 +231,8 @@ def _gather(
         warnings.append(errors.host_lacks_zones())
     if own.missing or base.missing:
         warnings.append(errors.host_library_missing({**base.missing, **own.missing}))
-    stack = _stack(layers, facts=facts, platform=platform, env=env, warnings=warnings)
-    return stack, lower.witnesses | upper.witnesses
+    witnesses = sorted(lower.witnesses | upper.witnesses)
+    return _stack(layers, facts=facts, platform=platform, env=env, warnings=warnings, witnesses=witnesses)
 
 
 def _write_both(store: Store, lower: list[Entry], upper: Any, byte_code: Any) -> tuple[Layer, ...]:

@@ -14,7 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["HostPython", "choose", "describe", "find_candidates", "library_path", "probe", "series_of"]
+__all__ = [
+    "HostPython",
+    "candidate_witnesses",
+    "choose",
+    "describe",
+    "find_candidates",
+    "library_path",
+    "probe",
+    "series_of",
+]
 
 _OLDEST = (3, 10)
 _NAME = re.compile(r"python(3\.\d+)")
@@ -103,15 +112,28 @@ def find_candidates(python: str | None, *, environ: Mapping[str, str], own: str)
     return candidates
 
 
+def candidate_witnesses(python: str | None, *, environ: Mapping[str, str], own: str) -> list[str]:
+    """List the paths, most of which lead nowhere, that decide what `find_candidates` finds."""
+    series = series_of(python) if python else None
+    versions = _pyenv_versions(environ)
+    found = [str(versions)] if versions else []
+    for place in _places(environ, own):
+        found += [f"{place}/python{series}"] if series else [str(place), *map(str, _named(place, None))]
+    return found
+
+
+def _pyenv_versions(environ: Mapping[str, str]) -> Path | None:
+    root = environ.get("PYENV_ROOT") or (f"{environ['HOME']}/.pyenv" if environ.get("HOME") else "")
+    return Path(root, "versions") if root else None
+
+
 def _places(environ: Mapping[str, str], own: str) -> Iterator[Path]:
     if environ.get("VIRTUAL_ENV"):
         yield Path(environ["VIRTUAL_ENV"], "bin")
     if own:
         yield Path(own).parent
     yield from (Path(part) for part in environ.get("PATH", "").split(":") if part.startswith("/"))
-    root = environ.get("PYENV_ROOT") or (f"{environ['HOME']}/.pyenv" if environ.get("HOME") else "")
-    if root:
-        versions = Path(root, "versions")
+    if versions := _pyenv_versions(environ):
         names = [path.name for path in versions.iterdir()] if versions.is_dir() else []
         yield from (versions / name / "bin" for name in sorted(names, key=_newest_first))
     yield from (Path("/usr/local/bin"), Path("/usr/bin"))

@@ -46,6 +46,7 @@ def resolve_layout(
             store=store,
             known_facts=known_facts,
             get_layers=lambda layers: _copy(images, layers, store),
+            witnesses=_witnesses(value),
         )
 
 
@@ -58,6 +59,20 @@ def copy_layers(value: str, layers: Sequence[Layer], store: Store) -> None:
 
 def _split(value: str) -> tuple[Path, str | None]:
     return split_name(value.partition(":")[2])
+
+
+def _witnesses(value: str) -> list[str]:
+    """List the paths that decide what is read: the archive, or the layout's files, whomever their blobs are for."""
+    found = [value.partition(":")[2]]
+    # The longest path that exists counts, and what is behind it is an image's name.
+    while not Path(found[-1]).exists() and ":" in found[-1]:
+        found.append(found[-1].rpartition(":")[0])
+    path = Path(found[-1])
+    if path.is_dir():
+        blobs = path / "blobs" / "sha256"
+        found += [str(path / name) for name in ("index.json", "oci-layout", "manifest.json")]
+        found += [str(blobs), *(str(blob) for blob in sorted(blobs.iterdir()))] if blobs.is_dir() else []
+    return found
 
 
 def _open(path: Path, value: str, store: Store) -> DiskImages:

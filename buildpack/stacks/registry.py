@@ -40,7 +40,8 @@ def resolve_registry(
     """
     reference = parse_reference(value)
     chosen = parse_platform(platform) if platform else native_platform()
-    pinned, image, warnings = _look_up(value, reference, chosen, store, pull=pull, offline=offline, now=now)
+    key = f"{reference} {chosen}"
+    pinned, image, at, warnings = _look_up(value, reference, key, chosen, store, pull=pull, offline=offline, now=now)
     if reference.digest is None:
         warnings = [errors.unpinned(value, pinned), *warnings]
     return make_stack(
@@ -53,20 +54,30 @@ def resolve_registry(
         store=store,
         known_facts=known_facts,
         get_layers=lambda layers: pull_layers(pinned, layers, store),
+        witnesses=(str(store.fact_path(_KIND, key)),),
+        expires=at + _TAG_LASTS if reference.digest is None else None,
     )
 
 
 def _look_up(
-    value: str, reference: Reference, platform: Platform, store: Store, *, pull: bool, offline: bool, now: float
-) -> tuple[str, Image, list[str]]:
-    key = f"{reference} {platform}"
+    value: str,
+    reference: Reference,
+    key: str,
+    platform: Platform,
+    store: Store,
+    *,
+    pull: bool,
+    offline: bool,
+    now: float,
+) -> tuple[str, Image, float, list[str]]:
+    """Return the reference with its digest, the image, when it was looked up, and warnings."""
     known: Any = store.recall(_KIND, key)
     image = _known_image(known, store)
     if image is not None:
         age = now - known["at"]
         fresh = reference.digest is not None or (0 <= age < _TAG_LASTS and not pull)
         if fresh or offline:
-            return known["reference"], image, []
+            return known["reference"], image, known["at"], []
     if offline:
         raise errors.offline_base(value)
     from buildpack.oci.registry import Registry
@@ -77,7 +88,12 @@ def _look_up(
     except BuildpackError as error:
         if image is None or pull:
             raise
-        return known["reference"], image, [errors.stale_tag(value, int((now - known["at"]) // 3600), error.what)]
+        return (
+            known["reference"],
+            image,
+            known["at"],
+            [errors.stale_tag(value, int((now - known["at"]) // 3600), error.what)],
+        )
     store.write(pulled.image.manifest)
     store.write(pulled.image.config)
     pinned = str(pulled.reference)
@@ -88,7 +104,7 @@ def _look_up(
         "at": int(now),
     }
     store.remember(_KIND, key, found)
-    return pinned, pulled.image, []
+    return pinned, pulled.image, now, []
 
 
 def _known_image(known: Any, store: Store) -> Image | None:

@@ -99,6 +99,9 @@ class Stack:
     `name` is as it was asked for, `reference` says exactly what it is today (``host`` for the host). `digest`
     identifies it: that of the base's manifest, for the host that of its layers' diff_ids. `config` is the
     ``config`` object of the base's image config.
+
+    While all `witnesses`, paths that need not exist, stay as they are, and until `expires` (seconds since 1970),
+    resolving it again gives the same.
     """
 
     name: str
@@ -109,6 +112,8 @@ class Stack:
     config: Mapping[str, Any]
     facts: Facts
     warnings: tuple[str, ...] = ()
+    witnesses: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    expires: float | None = field(default=None, compare=False, repr=False)
 
     @property
     def python(self) -> StackPython:
