@@ -48,6 +48,7 @@ Examples:
     "--boot-timeout", type=click.FloatRange(0), default=60.0, metavar="S", help="Seconds to the first answer."
 )
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="How lines look.")
+@click.option("-q", "--quiet", is_flag=True, help="Print what the processes print, and errors.")
 @click.pass_context
 def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) -> int:
     """Build an app and run its image, one container for each process.
@@ -62,7 +63,7 @@ def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) ->
     from deployer.engines.choice import choose_engine
 
     choice = choose_engine(options["asked"], os.environ)
-    if options["asked"] == "auto":
+    if options["asked"] == "auto" and not options["quiet"]:
         print(f"engine: {choice}", file=sys.stderr)
     if choice.engine is None:
         return _run_locally(meant, options, why=choice.why)
@@ -114,12 +115,14 @@ def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
         stop_timeout=options["stop_timeout"],
         restart=options["restart"],
         log_format=options["log_format"],
+        quiet=options["quiet"],
     )
     root, warning = find_store(os.environ)
     if warning:
         print_warning(warning)
-    with Reporter() as reporter:
-        hears = Observing(progress=reporter, say=_say, warn=print_warning)
+    with Reporter(quiet=request.quiet) as reporter:
+        say, warn = (_say_nothing, _say_nothing) if request.quiet else (_say, print_warning)
+        hears = Observing(progress=reporter, say=say, warn=warn)
         image = prepare(engine, request, store=Store(root), environ=os.environ, hears=hears)
     if request.command:
         return run_one(engine, request, image)
@@ -168,9 +171,14 @@ def _run_locally(meant: Operands, options: Mapping[str, Any], *, why: str) -> in
         stop_timeout=options["stop_timeout"],
         boot_timeout=options["boot_timeout"],
         log_format=options["log_format"],
+        quiet=options["quiet"],
     )
     return code
 
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr)
+
+
+def _say_nothing(_text: str) -> None:
+    """Keep quiet."""

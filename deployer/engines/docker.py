@@ -49,6 +49,7 @@ class Request:
     stop_timeout: float
     restart: str
     log_format: str
+    quiet: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +168,7 @@ def run_one(engine: Engine, request: Request, image: Image) -> int:
 def run_formation(engine: Engine, request: Request, image: Image, *, out: BinaryIO, environ: Mapping[str, str]) -> int:
     """Run the image's processes, a container each, until the first ends or a signal comes; returns the exit code."""
     from deployer.engines.group import Group
-    from deployer.engines.instance import Boot, Settings
+    from deployer.engines.instance import Boot
 
     if image.launch is None:
         raise errors.foreign_image(image.shown)
@@ -186,7 +187,7 @@ def run_formation(engine: Engine, request: Request, image: Image, *, out: Binary
         engine=engine,
         owner=this_owner(),
         out=out,
-        settings=Settings(stop_timeout=request.stop_timeout, restart=request.restart, log_format=request.log_format),
+        settings=settings,
         boot=boot,
         environ=environ,
     ).run()

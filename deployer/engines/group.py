@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from errno import EPIPE
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO
 
 from honcho.colour import get_colours
 
@@ -30,9 +30,6 @@ from deployer.errors import boot_timed_out
 from deployer.runner.flow import Flow
 from deployer.runner.outlet import OutputError
 from deployer.runner.restart import decide
-
-if TYPE_CHECKING:
-    from deployer.runner.child import Child
 
 __all__ = ["Group"]
 
@@ -85,6 +82,7 @@ class Group:
             on_output=self._remember,
         )
         self._printer = self._flow.printer
+        self._printer.narrates = not settings.quiet
         colours = get_colours()  # type: ignore[no-untyped-call]
         for instance in self._instances:
             self._printer.add_source(instance.name, next(colours))
@@ -229,7 +227,7 @@ class Group:
         name = container_name(blueprint.app, blueprint.process, self._suffix())
         life = Life(Container(self._engine, blueprint, name=name, owner=self._owner), self._tell)
         instance.life, instance.output = life, life.output
-        self._flow.add(cast("Child", instance))  # all that it asks of a child: name, output, quiet, close_output
+        self._flow.add(instance)
         life.begin()
 
     def _on_exit(self, instance: Instance, ended: Exit, now: float) -> None:
@@ -275,7 +273,7 @@ class Group:
 
     def _drop_output(self, instance: Instance) -> None:
         instance.drain_until = None
-        self._flow.end(cast("Child", instance))
+        self._flow.end(instance)
         if instance.life is not None:
             instance.life.cut()
 

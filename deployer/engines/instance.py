@@ -28,12 +28,16 @@ class Boot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How to run: seconds between TERM and KILL, restart policy, log format; `colour` None is up to the stream."""
+    """How to run: seconds between TERM and KILL, restart policy, log format; `colour` None is up to the stream.
+
+    `quiet` leaves out what the group itself has to say.
+    """
 
     stop_timeout: float = 25.0
     restart: str = "no"
     log_format: str = "text"
     colour: bool | None = None
+    quiet: bool = False
 
 
 class Instance:
