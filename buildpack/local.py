@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.errors import local as errors
 from buildpack.oci.store import Store
-from buildpack.progress import Observer, Progress, ignore
+from buildpack.progress import Observer, ignore
 
 if TYPE_CHECKING:
     from buildpack.oci.entry import Entry
@@ -101,7 +101,6 @@ def make_environment(
         with _alone(folder.parent):
             made = not _is_whole(folder, host)
             if made:
-                observer(Progress(stage="layers", done=0, total=len(resolution.wheels)))
                 _clear(folder)
                 _write(resolution, ground, folder, lock, store=store, environ=environ)
         told = list(resolution.warnings)

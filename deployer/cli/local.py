@@ -112,7 +112,7 @@ def run_local(
         log_format=log_format,
         quiet=quiet,
     )
-    warn = _say_nothing if quiet else print_warning
+    warn, say = (_say_nothing, _say_nothing) if quiet else (print_warning, _say)
     with Reporter(quiet=quiet) as reporter:
         prepared = prepare(
             request,
@@ -120,7 +120,7 @@ def run_local(
             environ=os.environ,
             own=sys.executable,
             today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
-            hears=Hears(progress=reporter, warn=warn),
+            hears=Hears(progress=reporter, say=say, warn=warn),
         )
     return run(prepared, out=sys.stdout.buffer)
 
@@ -132,6 +132,10 @@ def _open_store(warn: Callable[[str], None]) -> Store:
     if warning:
         warn(warning)
     return Store(root)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _say_nothing(_text: str) -> None:

@@ -18,7 +18,7 @@ def development_command(app: App, *, python: str, port: str) -> list[str]:
         return [python, "manage.py", "runserver", f"127.0.0.1:{port}"]
     served = app.app_object
     if served is None:
-        raise errors.dev_without_app([])
+        raise errors.dev_without_app()
     address = ["--host", "127.0.0.1", "--port", port]
     if served.interface == "asgi":
         if "uvicorn" not in locked:

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -61,9 +62,10 @@ class LocalRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hears:
-    """Who is told: of the environment's making, and of what is worth a warning."""
+    """Who is told: of the environment's making, while it lasts and afterwards, and of what is worth a warning."""
 
     progress: Observer = ignore
+    say: Callable[[str], None] = lambda _text: None
     warn: Callable[[str], None] = lambda _text: None
 
 
@@ -144,6 +146,7 @@ def _virtual_environment(
         return venv
     from buildpack.local import make_environment
 
+    begin = time.monotonic()
     made = make_environment(
         app.lock,
         app=request.folder,
@@ -156,6 +159,9 @@ def _virtual_environment(
     )
     for text in made.warnings:
         hears.warn(text)
+    if made.made:
+        seconds = time.monotonic() - begin
+        hears.say(f"Made a virtual environment from Pipfile.lock, on Python {made.python}, in {seconds:.1f} s")
     return made.folder
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from buildpack.errors import AppError, BuildpackError, MachineError, UsageError
@@ -97,13 +96,12 @@ def another_python(path: Path, found: str, asked: str, origin: str) -> str:
 # --dev
 
 
-def dev_without_app(looked: Sequence[str]) -> AppError:
+def dev_without_app() -> AppError:
     """Word `--dev` where there is nothing for a development server to serve."""
-    seen = f" Looked at: {', '.join(looked)}." if looked else ""
     return AppError(
         "--dev finds no app object",
-        why=f"A development server imports it: a Flask app bound to APP, app or application, or create_app().{seen}",
-        hint="bind it at the top level of one of these, or use --reload, which restarts any process.",
+        why="A development server imports it: a Flask app bound to APP, app or application, or create_app().",
+        hint="bind it at the top level of one of your modules, or use --reload, which restarts any process.",
     )
 
 

@@ -29,6 +29,8 @@ __all__ = ["LocalGroup", "Manner"]
 _LOOK_AFTER = 5.0
 """Seconds without an answer after which somebody is told what the process listens on instead."""
 
+_NOBODY = "nothing accepts connections"
+
 _READ_AT_START = frozenset({"Procfile", "Pipfile.lock", ".env"})
 
 
@@ -140,15 +142,18 @@ class LocalGroup(Supervisor):
             if not self._awaited:
                 self._printer.system("ready: " + " ".join(f"http://localhost:{port}" for port in self._ports.values()))
             return
+        elsewhere = cause == "silent" and outcome.problem == _NOBODY
         self._failure = boot_timed_out(
             name,
             port=self._ports[name],
             cause=cause,
             heard=heard,
-            problem=outcome.problem,
+            problem="localhost does not lead there" if elsewhere else outcome.problem,
             seconds=self._manner.boot_timeout,
             log=relevant_lines(self._tails[name].lines()),
         )
+        if elsewhere:
+            self._failure.hint = "let it listen on 0.0.0.0:$PORT or 127.0.0.1:$PORT."
         self._begin_stop(self._failure.exit_code)
 
     def _judge(self, child: Child, code: int, now: float) -> None:
@@ -185,7 +190,7 @@ def _ask_here(port: int) -> Answer:
         if _accepts(family, host, port):
             # Only now: importing requests takes a processor that the app's own start needs.
             return ask(port, host=f"[{host}]" if ":" in host else host, name=f"localhost:{port}")
-    return Answer(problem="nothing accepts connections")
+    return Answer(problem=_NOBODY)
 
 
 def _accepts(family: int, host: str, port: int) -> bool:

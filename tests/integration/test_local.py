@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -285,7 +284,7 @@ def test_what_an_image_s_processes_find_is_there(local, stub, tmp_path):
 
 def test_an_env_file_that_cannot_be_read(local, stub):
     folder = stub("web: true\n")
-    (folder / ".env").write_text("A=1\nSECRET='swordfish\nB=\"x\" y\n")
+    (folder / ".env").write_text('A=1\nSECRET=\'swordfish\nB="x" y\n')
     running = local(folder)
     assert running.wait() == 10
     assert running.err == (
@@ -362,7 +361,7 @@ def test_no_network_is_needed_once_the_wheels_are_there(local, home, blasto):
     assert first.wait() == 0, first.err
     for folder in (home / "environments").iterdir():
         shutil.rmtree(folder)
-    nowhere = {name: "http://127.0.0.1:9" for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")}
+    nowhere = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
     again = local(blasto, "--", "python", "-c", "import flask", env=nowhere)
     assert again.wait() == 0, again.err
-    assert len(os.listdir(home / "environments")) == 1
+    assert len(list((home / "environments").iterdir())) == 1
