@@ -179,6 +179,12 @@ def run_formation(engine: Engine, request: Request, image: Image, *, out: Binary
     ports = [one.published[2] for one in blueprints if one.published]
     if engine.remote is None:
         require_free(request.host, ports)
+    settings = Settings(
+        stop_timeout=request.stop_timeout,
+        restart=request.restart,
+        log_format=request.log_format,
+        quiet=request.quiet,
+    )
     boot = Boot(
         address=_reachable(engine, request.host), shown=_shown(engine, request.host), seconds=request.boot_timeout
     )

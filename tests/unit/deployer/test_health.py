@@ -1,0 +1,237 @@
+"""Readiness against real sockets: servers that answer, are silent, cut the connection, or are not there."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from deployer.errors import boot_failed, boot_timed_out
+from deployer.health import (
+    Answer,
+    Listener,
+    Tail,
+    ask,
+    compare_listeners,
+    parse_listeners,
+    wait_until_ready,
+)
+
+# /proc/net/tcp of a container: 0.0.0.0:8000 and 127.0.0.1:5000 listen, a connection of the first is established.
+TCP = """\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 00000000:1F40 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 41 1 0000000000000000 100
+   1: 0100007F:1388 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 42 1 0000000000000000 100
+   2: 0100007F:1F40 0100007F:C000 01 00000000:00000000 00:00000000 00000000  1000        0 43 1 0000000000000000 100
+"""
+TCP6 = """\
+  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when
+   0: 00000000000000000000000000000000:1F90 00000000000000000000000000000000:0000 0A 00000000:00000000 00:0 0 0 0 44
+   1: 00000000000000000000000001000000:1F91 00000000000000000000000000000000:0000 0A 00000000:00000000 00:0 0 0 0 45
+   2: 0000000000000000FFFF00000100007F:1F92 00000000000000000000000000000000:0000 0A 00000000:00000000 00:0 0 0 0 46
+"""
+
+
+@contextlib.contextmanager
+def serving(status: int, **headers: str) -> Iterator[tuple[int, list[str]]]:
+    hosts: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            hosts.append(str(self.headers["Host"]))
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server.server_address[1], hosts
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextlib.contextmanager
+def raw(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                connection, _ = server.accept()
+                with connection:
+                    answer(connection)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield server.getsockname()[1]
+        thread.join(5)
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 404, 500])
+def test_any_status_is_an_answer_and_the_host_is_the_apps_own(status):
+    with serving(status, Location="http://127.0.0.1:9/") as (port, hosts):
+        assert ask(port, host="127.0.0.1", name="blasto.test") == Answer(status=status)
+    assert hosts == ["blasto.test"]
+
+
+def test_proxy_settings_of_this_process_are_not_asked(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with serving(200) as (port, _):
+        assert ask(port, host="127.0.0.1", name="x") == Answer(status=200)
+
+
+def test_nobody_listens():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        answer = ask(unused.getsockname()[1], host="127.0.0.1", name="x")
+    assert answer == Answer(problem="nothing accepts connections")
+
+
+def test_one_that_accepts_and_says_nothing():
+    gone = threading.Event()
+    with raw(lambda connection: gone.wait(5) and None) as port:
+        answer = ask(port, host="127.0.0.1", name="x", timeout=0.2)
+        gone.set()
+    assert answer == Answer(problem="it accepts connections but sent no answer within 0 s")
+
+
+def clocked(
+    answers: list[Answer], *, alive: Callable[[], bool] = lambda: True, strict: bool = False, seconds: float = 3
+):
+    now = [0.0]
+    pending = iter(answers)
+    last = answers[-1]
+    return wait_until_ready(
+        lambda: next(pending, last),
+        alive=alive,
+        strict=strict,
+        seconds=3,
+        clock=lambda: now[0],
+        sleep=lambda pause: now.__setitem__(0, now[0] + pause),
+    )
+
+
+REFUSED = Answer(problem="nothing accepts connections")
+
+
+def test_ready_at_the_first_answer():
+    outcome = clocked([REFUSED, REFUSED, Answer(status=500)])
+    assert (outcome.ready, outcome.status) == (True, 500)
+    assert outcome.seconds == pytest.approx(0.05)
+
+
+def test_a_configured_health_path_must_be_content():
+    outcome = clocked([Answer(status=500), Answer(status=302)], strict=True)
+    assert (outcome.ready, outcome.status) == (True, 302)
+    failed = clocked([Answer(status=503)], strict=True)
+    assert (failed.ready, failed.died, failed.problem) == (False, False, "it answers 503")
+
+
+def test_a_process_that_died_is_not_waited_for():
+    outcome = clocked([REFUSED], alive=lambda: False)
+    assert (outcome.ready, outcome.died, outcome.seconds) == (False, True, 0.0)
+
+
+def test_the_wait_ends():
+    outcome = clocked([REFUSED])
+    assert (outcome.ready, outcome.died, outcome.problem) == (False, False, "nothing accepts connections")
+    assert 3 <= outcome.seconds < 3.3
+
+
+def test_listening_sockets_are_read_from_the_kernels_tables():
+    assert [(str(listener), inode) for listener, inode in parse_listeners(TCP)] == [
+        ("0.0.0.0:8000", "41"),
+        ("127.0.0.1:5000", "42"),
+    ]
+    assert [str(listener) for listener, _ in parse_listeners(TCP6)] == [
+        "[::]:8080",
+        "[::1]:8081",
+        "127.0.0.1:8082",
+    ]
+    assert parse_listeners("") == []
+
+
+def at(*texts: str) -> list[Listener]:
+    return [Listener(address=text.rpartition(":")[0], port=int(text.rpartition(":")[2])) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("listeners", "contained", "expected"),
+    [
+        (None, True, ("unknown", "")),
+        ([], True, ("nothing", "")),
+        (["0.0.0.0:5000", "127.0.0.1:5000"], True, ("port", "0.0.0.0:5000, 127.0.0.1:5000")),
+        (["127.0.0.1:8000"], True, ("address", "127.0.0.1:8000")),
+        (["127.0.0.1:8000"], False, ("silent", "127.0.0.1:8000")),
+        (["127.0.0.1:8000", "0.0.0.0:8000"], True, ("silent", "0.0.0.0:8000, 127.0.0.1:8000")),
+        # The engine's name server, in a network of the user's own.
+        (["127.0.0.11:41234"], True, ("nothing", "")),
+    ],
+)
+def test_what_listens_tells_the_cause(listeners, contained, expected):
+    found = None if listeners is None else at(*listeners)
+    assert compare_listeners(found, 8000, contained=contained) == expected
+
+
+def test_the_tail_keeps_the_last_lines_whole_and_is_bounded():
+    tail = Tail(lines=3, width=10)
+    for piece in (b"one\ntw", b"o\r\nthree\n", b"\xff four\nx" + b"y" * 1000, b"z"):
+        tail.add(piece)
+    assert tail.lines() == ["two", "three", "\\xff four", "xyyyyyyyyy"]
+
+
+def test_the_whole_message_of_a_boot_that_timed_out():
+    error = boot_timed_out(
+        "web.1",
+        port=8000,
+        cause="port",
+        heard="127.0.0.1:5000",
+        problem="nothing accepts connections",
+        seconds=60,
+        log=["Running on http://127.0.0.1:5000"],
+    )
+    assert error.exit_code == 50
+    assert str(error) == (
+        "web.1 did not answer within 60 s\n\n"
+        "It listens on 127.0.0.1:5000, and not on port 8000, which PORT tells it.\n\n"
+        "The last lines of its log:\n"
+        "  Running on http://127.0.0.1:5000\n\n"
+        "hint: let it listen on 0.0.0.0:$PORT; gunicorn does by itself where no --bind is given."
+    )
+
+
+@pytest.mark.parametrize(
+    ("cause", "why"),
+    [
+        ("nothing", "It listens on no port at all."),
+        ("address", "It listens on X, which can be reached from inside its container only."),
+        ("silent", "It listens on X, but it accepts connections."),
+        ("unknown", "On port 8000 it accepts connections."),
+    ],
+)
+def test_each_cause_of_silence_is_told(cause, why):
+    error = boot_timed_out(
+        "web.1", port=8000, cause=cause, heard="X", problem="it accepts connections", seconds=5, log=[]
+    )
+    assert error.why == why
+
+
+def test_the_whole_message_of_a_boot_that_failed_and_its_exit_code():
+    error = boot_failed("web.1", 3, told="it exited with 3", log=[])
+    assert error.exit_code == 3
+    assert str(error) == (
+        "web.1 ended before it answered: it exited with 3\n\n"
+        "It wrote nothing.\n\n"
+        "hint: run its command by itself to look closer, for example `deploy run -- sh`."
+    )
+    assert boot_failed("web.1", 0, told="it exited with 0", log=["x"]).exit_code == 50

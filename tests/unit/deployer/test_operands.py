@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+
+from buildpack.errors import UsageError
+from deployer.cli.operands import METAVAR, Operands, OperandsCommand, command_of, split_operands
+from deployer.formation import choose_formation
+
+FOLDERS = {"blasto", "examples/blasto", "worker"}
+
+
+def split(*arguments: str, command: tuple[str, ...] | None = None) -> Operands:
+    return split_operands(arguments, command=command, folder_exists=FOLDERS.__contains__)
+
+
+def refusal(*arguments: str, command: tuple[str, ...] | None = None) -> str:
+    with pytest.raises(UsageError) as caught:
+        split(*arguments, command=command)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "app", "reference", "formation"),
+    [
+        ([], None, None, {}),
+        (["blasto"], Path("blasto"), None, {}),
+        (["blasto", "web=2", "worker"], Path("blasto"), None, {"web": 2, "worker": 1}),
+        (["."], Path(), None, {}),
+        (["./nowhere", "web"], Path("nowhere"), None, {"web": 1}),
+        (["../x"], Path("../x"), None, {}),
+        (["/nowhere"], Path("/nowhere"), None, {}),
+        (["web"], None, None, {"web": 1}),
+        (["web=0", "worker=3"], None, None, {"web": 0, "worker": 3}),
+        # A folder wins over a process type of that name.
+        (["worker"], Path("worker"), None, {}),
+        (["web", "worker"], None, None, {"web": 1, "worker": 1}),
+        (["blasto:1.0"], None, "blasto:1.0", {}),
+        (["localhost:5000/team/blasto:1.0", "web"], None, "localhost:5000/team/blasto:1.0", {"web": 1}),
+        (["blasto@sha256:" + "0" * 64], None, "blasto@sha256:" + "0" * 64, {}),
+    ],
+)
+def test_the_first_operand_is_an_app_an_image_or_a_process_type(arguments, app, reference, formation):
+    assert split(*arguments) == Operands(app=app, reference=reference, formation=formation)
+
+
+def test_the_order_of_process_types_is_kept():
+    assert list(split("b=1", "a=2", "c").formation) == ["b", "a", "c"]
+
+
+def test_without_an_app_the_folder_is_the_current_one():
+    assert split("web").folder == Path()
+    assert split("blasto").folder == Path("blasto")
+
+
+@pytest.mark.parametrize("count", ["", "x", "-1", "1.5", "101", "²", "99999999999999999999"])
+def test_a_number_of_processes_that_is_none(count):
+    assert refusal("blasto", f"web={count}") == (
+        f"web={count}: {count!r} is no number of processes\n\n"
+        "It is a whole number from 0 to 100.\n\n"
+        "hint: for example web=2."
+    )
+
+
+@pytest.mark.parametrize("text", ["localhost:5000/blasto", "a/b", "=2", "é", "web 2"])
+def test_an_operand_that_is_nothing(text):
+    assert refusal("blasto", text) == (
+        f"{text!r} is no process type\n\n"
+        "After the app or the image come process types, as TYPE or TYPE=N.\n\n"
+        "hint: for example `web=2 worker`; a command of its own comes after `--`."
+    )
+
+
+def test_a_process_type_named_twice():
+    assert refusal("web", "web=2") == "'web' is named twice\n\nhint: write web=2 to start two of them."
+
+
+def test_a_command_without_words():
+    assert refusal("blasto", command=()) == (
+        "no command follows `--`\n\nhint: for example `deploy run -- flask shell`."
+    )
+
+
+def test_a_command_beside_process_types():
+    assert refusal("blasto", "web", command=("ls",)) == (
+        "both a process type (web) and a command are given\n\n"
+        "What follows `--` is run instead of the app's processes.\n\n"
+        "hint: leave one of them out."
+    )
+
+
+def parsed(*arguments: str) -> dict[str, object]:
+    found: dict[str, object] = {}
+
+    @click.command("run", cls=OperandsCommand)
+    @click.argument("operands", nargs=-1, metavar=METAVAR)
+    @click.option("-p", "--port", type=int)
+    @click.pass_context
+    def command(ctx: click.Context, /, operands: tuple[str, ...], port: int | None) -> None:
+        found.update(operands=operands, port=port, command=command_of(ctx), usage=command.get_usage(ctx))
+
+    command.main(list(arguments), prog_name="deploy run", standalone_mode=False)
+    return found
+
+
+def test_options_may_stand_anywhere_before_the_dashes_and_nothing_after_them_is_ours():
+    found = parsed("blasto", "-p", "80", "web=2", "--", "flask", "-p", "--", "x", "--help")
+    assert found == {
+        "operands": ("blasto", "web=2"),
+        "port": 80,
+        "command": ("flask", "-p", "--", "x", "--help"),
+        "usage": "Usage: deploy run [OPTIONS] [APP|REF] [TYPE[=N]]... [-- CMD...]",
+    }
+
+
+def test_no_dashes_no_command():
+    assert parsed("blasto")["command"] is None
+    assert parsed("blasto", "--")["command"] == ()
+
+
+def test_without_process_types_all_but_release_are_started_web_first():
+    assert list(choose_formation({}, processes=["clock", "release", "web"], formation={}, where="blasto").items()) == [
+        ("web", 1),
+        ("clock", 1),
+    ]
+
+
+def test_app_json_says_how_many():
+    chosen = choose_formation({}, processes=["web", "worker", "clock"], formation={"web": 2, "clock": 0}, where="x")
+    assert chosen == {"web": 2, "worker": 1}
+
+
+def test_what_is_named_wins_over_app_json_and_release_may_be_named():
+    assert choose_formation({"release": 1}, processes=["web", "release"], formation={"web": 2}, where="x") == {
+        "release": 1
+    }
+
+
+def test_an_unknown_process_type_lists_the_known_ones_and_the_nearest():
+    with pytest.raises(UsageError) as caught:
+        choose_formation({"wrker": 1}, processes=["web", "worker"], formation={}, where="blasto")
+    assert str(caught.value) == (
+        "blasto has no process type 'wrker'\n\nIt has web, worker.\n\nhint: did you mean 'worker'?"
+    )
+
+
+def test_a_formation_of_nothing():
+    with pytest.raises(UsageError) as caught:
+        choose_formation({"web": 0}, processes=["web", "worker"], formation={}, where="blasto")
+    assert str(caught.value) == (
+        "there is nothing to start in blasto\n\n"
+        "Every process type (web, worker) is left out or counted 0.\n\n"
+        "hint: name a process type, for example `web=1`, or set its quantity in app.json."
+    )
