@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,7 @@ def explain(error: Any) -> str:
 
 def connect(endpoint: Endpoint) -> Engine:
     """Connect to an engine; raises EngineError where it does not answer."""
+    _knock(endpoint)
     from docker.api.client import APIClient
     from docker.errors import DockerException
     from requests import RequestException
@@ -74,13 +76,25 @@ def connect(endpoint: Endpoint) -> Engine:
         )
         version = api.version()
     except (DockerException, RequestException) as error:
-        if "Permission denied" in str(error):
-            raise transfer.engine_denied(str(endpoint)) from error
         raise transfer.engine_unreachable(str(endpoint), _reason(error)) from error
     api.timeout = _ANSWER_SECONDS
     components = version.get("Components") or [{}]
     product = "Podman" if "podman" in str(components[0].get("Name", "")).lower() else "Docker"
     return Engine(endpoint=endpoint, name=f"{product} {str(version.get('Version', '')).partition('+')[0]}", api=api)
+
+
+def _knock(endpoint: Endpoint) -> None:
+    """See whether anybody opens, before the SDK is imported for it; raises EngineError."""
+    if not isinstance(endpoint.address, str):
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(_CONNECT_SECONDS)
+        try:
+            probe.connect(endpoint.address)
+        except PermissionError as error:
+            raise transfer.engine_denied(str(endpoint)) from error
+        except OSError as error:
+            raise transfer.engine_unreachable(str(endpoint), error.strerror or str(error)) from error
 
 
 def _tls(endpoint: Endpoint) -> Any:

@@ -168,7 +168,7 @@ def run_one(engine: Engine, request: Request, image: Image) -> int:
 def run_formation(engine: Engine, request: Request, image: Image, *, out: BinaryIO, environ: Mapping[str, str]) -> int:
     """Run the image's processes, a container each, until the first ends or a signal comes; returns the exit code."""
     from deployer.engines.group import Group
-    from deployer.engines.instance import Boot
+    from deployer.engines.instance import Boot, Settings
 
     if image.launch is None:
         raise errors.foreign_image(image.shown)
