@@ -92,14 +92,13 @@ def _last_lines(output: str) -> str:
 
 
 def versions_of(lock: bytes | None) -> dict[str, str]:
-    """Return each package's version in a lock, ``develop`` too; nothing for what is no lock."""
+    """Return each package's version in a lock, those of ``develop`` marked as such; nothing for what is no lock."""
     try:
         document: Any = json.loads(lock or b"{}")
-        sections = [document.get(section) or {} for section in ("develop", "default")]
         return {
-            name: str(entry.get("version") or entry.get("ref") or "*").lstrip("=")
-            for section in sections
-            for name, entry in section.items()
+            name + mark: str(entry.get("version") or entry.get("ref") or "*").lstrip("=")
+            for section, mark in (("default", ""), ("develop", " (develop)"))
+            for name, entry in (document.get(section) or {}).items()
         }
     except (ValueError, AttributeError):
         return {}
