@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from deployer.boot_log import relevant_lines
+
+GUNICORN = """\
+[2026-01-01 10:00:00 +0000] [7] [INFO] Booting worker with pid: 7
+[2026-01-01 10:00:00 +0000] [7] [ERROR] Exception in worker process
+Traceback (most recent call last):
+  File "blasto/__init__.py", line 1, in <module>
+ZeroDivisionError: division by zero
+[2026-01-01 10:00:00 +0000] [7] [INFO] Worker exiting (pid: 7)
+Traceback (most recent call last):
+gunicorn.errors.HaltServer: <HaltServer 'Worker failed to boot.' 3>
+""".splitlines()
+
+
+def test_the_last_lines_are_shown():
+    assert relevant_lines([str(number) for number in range(30)]) == [str(number) for number in range(10, 30)]
+    assert relevant_lines([]) == []
+
+
+def test_of_gunicorn_s_log_the_worker_s_own_exception_is_shown():
+    assert relevant_lines(GUNICORN) == GUNICORN[1:5]
+
+
+def test_a_long_exception_keeps_its_head_and_its_end():
+    long = [GUNICORN[1], *(f"frame {number}" for number in range(50)), "ValueError: no", GUNICORN[5]]
+    shown = relevant_lines(long)
+    assert len(shown) == 20
+    assert (shown[0], shown[-1]) == (GUNICORN[1], "ValueError: no")
+
+
+def test_an_exception_that_is_cut_off_is_shown_to_its_end():
+    assert relevant_lines(GUNICORN[:4]) == GUNICORN[1:4]
