@@ -2,59 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn, Self
 
 from buildpack.errors import oci as errors
 from buildpack.oci.digest import Digest
+from buildpack.oci.temporary import create_temporary
 
-__all__ = ["BlobWriter", "VerifiedFile", "create_temporary", "sweep", "write_all"]
-
-_SUFFIX = ".part"
-
-
-def create_temporary(folder: Path) -> tuple[int, Path]:
-    """Create a file that no one else uses in `folder`; its descriptor and path.
-
-    A lock on it, which dies with its process, tells `sweep` that it is in use: process ids would not do, since
-    containers that share a store do not share their numbers. The mode does not depend on the umask.
-    """
-    while True:
-        path = folder / f"{os.urandom(8).hex()}{_SUFFIX}"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            os.fchmod(descriptor, 0o644)
-        except BlockingIOError:
-            pass  # a sweep was faster than the lock, and takes the file for a dead writer's
-        except OSError:
-            os.close(descriptor)
-            path.unlink()
-            raise
-        else:
-            if os.fstat(descriptor).st_nlink:
-                return descriptor, path
-        os.close(descriptor)
-
-
-def sweep(folder: Path) -> None:
-    """Remove what writers that died have left in `folder`."""
-    for path in folder.glob(f"*{_SUFFIX}"):
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            continue  # renamed since it was listed, or another user's
-        # Its writer may rename it before the lock is ours: then nothing is left under this path to remove.
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-        os.close(descriptor)
+__all__ = ["BlobWriter", "VerifiedFile", "write_all"]
 
 
 def write_all(descriptor: int, piece: bytes | bytearray | memoryview) -> None:

@@ -29,11 +29,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from buildpack.errors import oci as errors
-from buildpack.oci.blobs import BlobWriter, VerifiedFile, create_temporary, sweep, write_all
+from buildpack.oci.blobs import BlobWriter, VerifiedFile, write_all
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import INDEX, LAYER_GZIP, MANIFEST, Image, Layer, canonical_json
 from buildpack.oci.location import locate_store, wanted_place
 from buildpack.oci.seal import parse_sealed, seal
+from buildpack.oci.temporary import create_temporary, sweep
 
 if TYPE_CHECKING:
     from buildpack.oci.prune import Pruned
@@ -60,6 +61,7 @@ class Store:
         self._temporary = root / "tmp"
         self._index_file = root / "index.json"
         self._prepared = False
+        self._swept: set[str] = set()
         self.added: set[Digest] = set()
         """The blobs that came into the store through this object."""
 
@@ -175,12 +177,18 @@ class Store:
         return self.root / "facts" / kind / _name_for(key)
 
     def folder(self, name: str) -> Path:
-        """Return a folder of the store for other cached things, and create it; what is in it is its user's."""
+        """Return a folder of the store for other cached things, and create it; what is in it is its user's.
+
+        Only what dead processes left there of `temporary` files and folders is removed.
+        """
         assert name not in _OURS, name
         self._prepare()
         path = self.root / name
-        with self._failures():
-            _make_folder(path)
+        if name not in self._swept:
+            with self._failures():
+                _make_folder(path)
+                sweep(path)
+            self._swept.add(name)
         return path
 
     # Images

@@ -13,12 +13,14 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from buildpack.oci.entry import Deflated, Entry, FileSlice, Inline, file
+from buildpack.oci.temporary import temporary_folder
 from buildpack.python.compile_process import CompileError, CompileProcess
 from buildpack.python.pyc import BYTECODE_FORMAT, pyc_path, unsupported
 
@@ -121,6 +123,7 @@ class Compiler:
         self._wheels: list[_Wheel] = []
         self._processes: set[CompileProcess] = set()
         self._scratch: Path | None = None
+        self._exits = ExitStack()
         self._numbers = iter(range(1 << 62))
         self._closed = False
 
@@ -162,8 +165,6 @@ class Compiler:
 
     def close(self, *, wait: bool = True) -> None:
         """End the processes, after what was submitted or, without `wait`, at once."""
-        import shutil
-
         if not wait:
             self._fail("the build was stopped")
             for process in tuple(self._processes):
@@ -173,8 +174,7 @@ class Compiler:
             self._condition.notify_all()
         for thread in self._threads:
             thread.join()
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+        self._exits.close()
 
     def _key(self, identity: str, paths: tuple[str, ...]) -> str:
         # The chunks' size moves the bytes inside a pack, which another process may replace while we read it.
@@ -182,12 +182,10 @@ class Compiler:
         return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
     def _enqueue(self, wheel: _Wheel, sources: Sequence[Entry]) -> None:
-        import tempfile
-
         with self._condition:
             if self._scratch is None:
                 self._folder.mkdir(parents=True, exist_ok=True)
-                self._scratch = Path(tempfile.mkdtemp(prefix="compiling-", dir=self._folder))
+                self._scratch = self._exits.enter_context(temporary_folder(self._folder))
             scratch = self._scratch
             number = next(self._numbers)
         modules = list(_modules(sources, scratch / f"{number}.py"))

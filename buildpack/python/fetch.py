@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
 from buildpack.errors import python as errors
+from buildpack.oci.temporary import create_temporary
 from buildpack.python.files import LockedFile, WheelFile, stored_path, verified_path
 from buildpack.python.http import Client, CutError, DeniedError, NotFoundError
 
@@ -163,18 +164,16 @@ def _write(out: IO[bytes], chunk: bytes) -> None:
 @contextmanager
 def _partial(folder: Path) -> Iterator[IO[bytes]]:
     """Open a file of its own for a download; it goes away unless `_keep` renamed it."""
-    import tempfile
-
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        out = tempfile.NamedTemporaryFile(dir=folder, prefix=".partial-", delete=False)  # noqa: SIM115  below
+        descriptor, path = create_temporary(folder)
     except OSError as error:
         raise errors.unwritable(str(folder), error.strerror or "it cannot be written") from None
     try:
-        with out:
+        with open(path, "wb", opener=lambda _path, _flags: descriptor) as out:
             yield out
     finally:
-        Path(out.name).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def _keep(out: IO[bytes], folder: Path, sha256: str, filename: str) -> Path:
@@ -182,7 +181,6 @@ def _keep(out: IO[bytes], folder: Path, sha256: str, filename: str) -> Path:
     try:
         out.flush()
         place.parent.mkdir(parents=True, exist_ok=True)
-        Path(out.name).chmod(0o644)
         Path(out.name).replace(place)
     except OSError as error:
         raise errors.unwritable(str(place), error.strerror or "it cannot be written") from None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from buildpack.errors import python as index_errors
 from buildpack.errors import sdist as errors
+from buildpack.oci.temporary import temporary_folder
 from buildpack.python.candidates import best_wheel, is_sdist, parse_wheel_name
 from buildpack.python.checkout import fetch_commit
 from buildpack.python.credentials import redact, split_login
@@ -178,11 +179,9 @@ def _check_libc(package: LockedPackage, wheel: WheelFile, here: Interpreter, ben
 
 @contextmanager
 def _workplace(folder: Path) -> Iterator[Path]:
-    import tempfile
-
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=folder, ignore_cleanup_errors=True) as place:
-        yield Path(place).resolve()
+    with temporary_folder(folder) as place:
+        yield place.resolve()
 
 
 def _project(sources: Path, subdirectory: str | None) -> Path:
@@ -197,16 +196,15 @@ def _project(sources: Path, subdirectory: str | None) -> Path:
 def _stored(package: LockedPackage, path: Path, folder: Path, sha256: str | None = None) -> WheelFile:
     """Copy a wheel into the store's folder and describe it."""
     import shutil
-    import tempfile
     from hashlib import file_digest
 
     with path.open("rb") as wheel:
         sha256 = sha256 or file_digest(wheel, "sha256").hexdigest()
     place = folder / sha256 / path.name
     place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as beside:
-        shutil.copyfile(path, Path(beside) / path.name)
-        (Path(beside) / path.name).replace(place)
+    with temporary_folder(folder) as beside:
+        shutil.copyfile(path, beside / path.name)
+        (beside / path.name).replace(place)
     name = parse_wheel_name(path.name)
     return WheelFile(
         name=package.name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from buildpack.errors import stacks as errors
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Image, Layer, Platform
 from buildpack.oci.store import Store
+from buildpack.oci.temporary import temporary_folder
 from buildpack.stacks.extract import Tree, apply_layer
 from buildpack.stacks.facts import FACTS_FORMAT, read_facts
 from buildpack.stacks.stack import Facts, Stack
@@ -75,10 +75,7 @@ def unpacked(digest: Digest, layers: Sequence[Layer], store: Store, *, stack: st
     place = store.folder("stacks") / digest.hex
     if place.is_dir():
         return place
-    import tempfile
-
-    scratch = Path(tempfile.mkdtemp(dir=store.folder("tmp"), prefix="stack-"))
-    try:
+    with temporary_folder(store.folder("tmp")) as scratch:
         tree = Tree(scratch, stack)
         for layer in layers:
             with store.open(layer.digest) as blob:
@@ -90,6 +87,4 @@ def unpacked(digest: Digest, layers: Sequence[Layer], store: Store, *, stack: st
             # Another build was faster.
             if not place.is_dir():
                 raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return place

@@ -18,6 +18,7 @@ from buildpack.oci.entry import Entry
 from buildpack.oci.image import LAYER_GZIP, Layer, Platform, canonical_json
 from buildpack.oci.layer import LAYER_FORMAT, write_layer
 from buildpack.oci.store import Store
+from buildpack.oci.temporary import temporary_folder
 from buildpack.stacks.interpreters import (
     HostPython,
     candidate_witnesses,
@@ -187,8 +188,6 @@ def _for_app(stack: Stack, python: str | None, *, witnesses: Iterable[str]) -> S
 def _gather(
     python: HostPython, *, store: Store, environ: Mapping[str, str], platform: Platform, certificates: Path
 ) -> Stack:
-    import tempfile
-
     from buildpack.stacks import system
     from buildpack.stacks.closure import close, read_libraries
     from buildpack.stacks.elf import read_elf
@@ -200,8 +199,8 @@ def _gather(
         raise errors.static_host_python(str(python.executable))
     folders = build_folders(python)
     upper, lower = Harvest(prefixes=folders), Harvest()
-    with tempfile.TemporaryDirectory(dir=store.folder("tmp"), prefix="host-") as scratch:
-        byte_code = ByteCode(python, gather_python(upper, python, folders), Path(scratch), environ)
+    with temporary_folder(store.folder("tmp")) as scratch:
+        byte_code = ByteCode(python, gather_python(upper, python, folders), scratch, environ)
         libraries = read_libraries(environ)
         system.gather_system(lower, loader=like.interpreter, certificates=certificates, cafile=python.cafile)
         base = close(lower.programs, system.SONAMES, libraries, like=like)

@@ -1,0 +1,94 @@
+"""Work in progress on the disk: files and folders that tell by a lock whether their process still lives.
+
+Process ids would not do, since containers that share a store do not share their numbers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+__all__ = ["create_temporary", "sweep", "temporary_folder"]
+
+_SUFFIX = ".part"
+
+
+def create_temporary(folder: Path) -> tuple[int, Path]:
+    """Create a file that no one else uses in `folder`; its descriptor, which holds the lock, and its path.
+
+    The mode does not depend on the umask.
+    """
+    while True:
+        path = _name(folder)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            held = _hold(descriptor)
+            os.fchmod(descriptor, 0o644)
+        except OSError:
+            os.close(descriptor)
+            path.unlink()
+            raise
+        if held:
+            return descriptor, path
+        os.close(descriptor)
+
+
+@contextmanager
+def temporary_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder in `folder` that no one else uses; it is removed with all that is in it."""
+    import shutil
+
+    descriptor, path = _create_folder(folder)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _create_folder(folder: Path) -> tuple[int, Path]:
+    while True:
+        path = _name(folder)
+        path.mkdir(mode=0o700)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        if _hold(descriptor):
+            return descriptor, path
+        os.close(descriptor)
+
+
+def _name(folder: Path) -> Path:
+    return folder / f"{os.urandom(8).hex()}{_SUFFIX}"
+
+
+def _hold(descriptor: int) -> bool:
+    """Lock what was just created, unless a sweep was faster, and took it for a dead process's."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return os.fstat(descriptor).st_nlink > 0
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that died have left in `folder`."""
+    for path in folder.glob(f"*{_SUFFIX}"):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            continue  # renamed since it was listed, or another user's
+        # Its writer may rename it before the lock is ours: then nothing is left under this path to remove.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.is_dir():
+                import shutil
+
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+        os.close(descriptor)
