@@ -60,6 +60,7 @@ def render_compose(formation: Formation, *, image: str, env_files: Sequence[str]
         for name, count in formation.counts.items()
     ]
     context = {
+        "app": formation.name,
         "image": image,
         "env_files": env_files,
         "after_release": "release" in formation.counts,

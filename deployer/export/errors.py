@@ -25,8 +25,9 @@ def image_operand(reference: str) -> UsageError:
 
 def foreign_file(paths: Sequence[Path]) -> UsageError:
     """Word files that are in the way and that somebody else wrote."""
+    names, verb = ", ".join(map(str, paths)), "is" if len(paths) == 1 else "are"
     return UsageError(
-        f"{', '.join(map(str, paths))} {'is' if len(paths) == 1 else 'are'} there already, and not of this app's export",
+        f"{names} {verb} there already, and not of this app's export",
         why="Nothing was written.",
         hint="choose another folder with -o, or replace what is there with --force.",
     )

@@ -71,7 +71,7 @@ SyslogIdentifier=web.2
 """
 
 COMPOSE = """\
-# compose.yaml: written by `deploy export compose`
+# compose.yaml of blasto: written by `deploy export compose`
 services:
   "web":
     image: "blasto:1.0"
