@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from deployer.cli.messages import plural, print_warning, size_text
+from deployer.cli.messages import print_warning
+from deployer.cli.summary import show_answer, unchanged
 
 if TYPE_CHECKING:
     from buildpack.build import Built
@@ -38,7 +38,10 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the digest and errors only.")
 @click.option("-v", "--verbose", is_flag=True, help="List every layer.")
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     app: Path,
     references: tuple[str, ...],
     stack: str | None,
@@ -82,16 +85,22 @@ def command(
         built, deliveries = build_and_deliver(
             app, options=options, destinations=targets, store=store, environ=os.environ, observer=observer
         )
-    if as_json:
-        print(json.dumps(report(built), ensure_ascii=False))
-        return 0
-    for text in built.warnings:
-        print_warning(text)
-    if not quiet:
-        _summarise(built, app, deliveries, verbose=verbose)
-    print(built.image.digest, flush=True)
-    if not quiet:
-        _say_next(app, built, loaded=any(target.kind == "docker" for target in targets))
+    style = "json" if as_json else "quiet" if quiet else "verbose" if verbose else "plain"
+    answer = {
+        "report": report(built),
+        "slots": [made.planned.slot for made, _ in built.layers],
+        "unchanged": built.unchanged,
+        "app": str(app),
+        "style": style,
+        "sent": deliveries,
+        "loaded": any(target.kind == "docker" for target in targets),
+    }
+    show_answer(answer)
+    asked = ctx.obj
+    if asked is not None and not (targets or no_cache or pull):
+        from deployer.recording import write_record
+
+        write_record(asked, built, unchanged(answer), store=store, environ=os.environ, now=time.time())
     return 0
 
 
@@ -134,48 +143,3 @@ def report(built: Built) -> dict[str, Any]:
         "layers": [*stack_layers, *own],
         "warnings": list(built.warnings),
     }
-
-
-def _say(text: str = "") -> None:
-    print(text, file=sys.stderr)
-
-
-def _summarise(built: Built, app: Path, deliveries: list[str], *, verbose: bool) -> None:
-    written = [(made, reason) for made, reason in built.layers if made.source == "built"]
-    name = short_name(built.references[0])
-    reused = len(built.layers) - len(written)
-    verb = "Unchanged:" if built.unchanged and not written else "Built"
-    _say(f"{verb} {name} from {app} in {built.seconds:.2f} s")
-    _say(f"  python   {built.stack.python.version} on {built.stack.name} ({built.stack.platform})")
-    for process in built.app.processes:
-        _say(f"  {process.name:<8} {process.command}")
-    total = plural(len(built.image.layers), "layer")
-    _say(
-        f"  size     {size_text(built.image.size)} in {total}: {len(built.stack.layers)} of the stack, "
-        f"{reused} reused, {len(written)} written"
-    )
-    for made, reason in built.layers:
-        if made.source == "built" and (verbose or reason != "first build"):
-            _say(f"  written  {made.planned.slot:<14} {size_text(made.layer.size):>7}  {reason}")
-        elif verbose:
-            _say(f"  reused   {made.planned.slot:<14} {size_text(made.layer.size):>7}  {_names(made.planned.members)}")
-    if len(written) == len(built.layers) and not verbose:
-        _say("  written  all of ours: first build")
-    for text in deliveries:
-        _say(f"  sent     {text}")
-
-
-def _names(members: Any) -> str:
-    return ", ".join(f"{member.name} {member.version}" for member in members)
-
-
-def short_name(reference: str) -> str:
-    """Shorten a full name to what people type: ``docker.io/library/blasto:latest`` to ``blasto:latest``."""
-    return reference.removeprefix("docker.io/").removeprefix("library/")
-
-
-def _say_next(app: Path, built: Built, *, loaded: bool) -> None:
-    if loaded:
-        _say(f"\nNext: docker run --rm -e PORT=8000 -p 8000:8000 {short_name(built.references[0])}")
-    else:
-        _say(f"\nNext: deploy run{'' if str(app) == '.' else f' {app}'}")

@@ -8,14 +8,17 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from buildpack.errors import BuildpackError
 from deployer.cli.messages import print_error, report_bug, styled
 
-__all__ = ["CONTEXT", "run"]
+if TYPE_CHECKING:
+    from deployer.record import Asked
+
+__all__ = ["CONTEXT", "machine_failed", "run"]
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 
@@ -95,8 +98,11 @@ def deploy(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run `deploy` with these arguments; the exit code, as DESIGN's table has it."""
+def run(arguments: Sequence[str], asked: Asked | None = None) -> int:
+    """Run `deploy` with these arguments; the exit code, as DESIGN's table has it.
+
+    `asked` tells under which record a build may be remembered.
+    """
     if "_DEPLOY_COMPLETE" in os.environ:
         from deployer.cli.completion import answer
 
@@ -104,7 +110,7 @@ def run(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         # Not `deploy.main`, which turns a reader that went away into exit code 1.
-        with deploy.make_context("deploy", list(arguments)) as ctx:
+        with deploy.make_context("deploy", list(arguments), obj=asked) as ctx:
             outcome = deploy.invoke(ctx)
         sys.stdout.flush()
     except click.exceptions.Exit as error:
@@ -121,7 +127,7 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         return 128 + signal.SIGPIPE
     except (OSError, MemoryError) as error:
-        return _machine(error)
+        return machine_failed(error)
     except Exception as error:  # noqa: BLE001  the last resort: whatever is left is a bug of ours
         report_bug(error)
         return 1
@@ -145,10 +151,11 @@ def _usage(error: click.ClickException) -> int:
     return 2
 
 
-def _machine(error: OSError | MemoryError) -> int:
-    from deployer.errors import machine_failed
+def machine_failed(error: OSError | MemoryError) -> int:
+    """Print what this machine refused; the exit code."""
+    from deployer import errors
 
-    known = machine_failed(error)
+    known = errors.machine_failed(error)
     if known is None:
         report_bug(error)
         return 1

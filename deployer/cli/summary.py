@@ -1,0 +1,84 @@
+"""What `deploy build` prints, from plain values: the same whether it built or remembered.
+
+An answer is what JSON can hold: ``report`` is what ``--json`` prints, ``slots`` names our layers as people know them,
+``style`` is ``json``, ``quiet``, ``plain`` or ``verbose``, ``app`` is the folder as it was typed, ``sent`` says what
+went where, in words. This module imports nothing slow.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from deployer.cli.messages import plural, print_warning, size_text
+
+TYPE_CHECKING = False  # as typing's, whose import is slow
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    Answer = Mapping[str, Any]
+
+__all__ = ["show_answer", "unchanged"]
+
+
+def unchanged(answer: Answer) -> dict[str, Any]:
+    """Return what the same call answers when everything is as it was left."""
+    layers = [{**layer, "source": "store", "reason": ""} for layer in answer["report"]["layers"]]
+    return {**answer, "report": {**answer["report"], "layers": layers}, "unchanged": True}
+
+
+def show_answer(answer: Answer) -> None:
+    """Print the digest or the object on standard output, warnings and the summary on standard error."""
+    report, style = answer["report"], answer["style"]
+    if style == "json":
+        print(json.dumps(report, ensure_ascii=False))
+        return
+    for text in report["warnings"]:
+        print_warning(text)
+    if style != "quiet":
+        _summarise(answer, report, verbose=style == "verbose")
+    print(report["digest"], flush=True)
+    if style != "quiet":
+        _say_next(answer, report)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _summarise(answer: Answer, report: Answer, *, verbose: bool) -> None:
+    stack = [layer for layer in report["layers"] if layer["kind"] == "stack"]
+    own = [layer for layer in report["layers"] if layer["kind"] != "stack"]
+    written = [layer for layer in own if layer["source"] == "built"]
+    verb = "Unchanged:" if answer["unchanged"] and not written else "Built"
+    _say(f"{verb} {_short_name(report['references'][0])} from {answer['app']} in {report['seconds']:.2f} s")
+    _say(f"  python   {report['python']} on {report['stack']['name']} ({report['platform']})")
+    for name, command in report["processes"].items():
+        _say(f"  {name:<8} {command}")
+    _say(
+        f"  size     {size_text(report['size'])} in {plural(len(report['layers']), 'layer')}: {len(stack)} of the "
+        f"stack, {len(own) - len(written)} reused, {len(written)} written"
+    )
+    for slot, layer in zip(answer["slots"], own, strict=True):
+        if layer["source"] == "built" and (verbose or layer["reason"] != "first build"):
+            _say(f"  written  {slot:<14} {size_text(layer['size']):>7}  {layer['reason']}")
+        elif verbose:
+            members = ", ".join(f"{member['name']} {member['version']}" for member in layer["members"])
+            _say(f"  reused   {slot:<14} {size_text(layer['size']):>7}  {members}")
+    if all(layer["reason"] == "first build" for layer in own) and not verbose:
+        _say("  written  all of ours: first build")
+    for text in answer["sent"]:
+        _say(f"  sent     {text}")
+
+
+def _short_name(reference: str) -> str:
+    """Shorten a full name to what people type: ``docker.io/library/blasto:latest`` to ``blasto:latest``."""
+    return reference.removeprefix("docker.io/").removeprefix("library/")
+
+
+def _say_next(answer: Answer, report: Answer) -> None:
+    if answer["loaded"]:
+        _say(f"\nNext: docker run --rm -e PORT=8000 -p 8000:8000 {_short_name(report['references'][0])}")
+    else:
+        _say(f"\nNext: deploy run{'' if answer['app'] == '.' else ' ' + answer['app']}")

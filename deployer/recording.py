@@ -1,0 +1,132 @@
+"""Writes build records: `record` tells what they are.
+
+The answer follows from the app's folder, the stack, the tool itself and what is in the store. Each is stamped, the
+app's files from before they were read, and what was touched while the build ran, or just before, is not recorded:
+within the resolution of its file system's clock it could change again and look the same (git, racy-git.txt).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from buildpack.app.stamps import Stamp, stamp
+from buildpack.app.watch import watch_passed_over
+from buildpack.errors import BuildpackError
+from buildpack.oci.store import Store
+from deployer.record import FOLDER, Asked, day_of, fold, seal
+
+if TYPE_CHECKING:
+    from buildpack.build import Built
+
+__all__ = ["write_record"]
+
+_FINE = 100_000_000
+_COARSE = 2_100_000_000
+"""Nanoseconds by which a time has to be past: FAT counts in pairs of seconds, ext4 by the kernel's clock tick."""
+_SECOND = 1_000_000_000
+_DAY = 86400
+
+_TOOL = ("buildpack", "deployer", "deflate", "honcho", "installer")
+"""Whose code decides what an image holds."""
+
+
+def write_record(
+    asked: Asked, built: Built, answer: Mapping[str, Any], *, store: Store, environ: Mapping[str, str], now: float
+) -> None:
+    """Remember what was answered, unless it follows from something that cannot be watched, or was just changed.
+
+    A record that cannot be written is none: never an error.
+    """
+    with suppress(OSError, BuildpackError):
+        stamps = _inputs(built, environ)
+        if stamps is None or not all(_is_settled(each, asked.begin) for each in stamps.values()):
+            return
+        results = _results(built, store)
+        if results is None:
+            return
+        stamps |= results
+        folder = str(built.app.folder)
+        record = {
+            "answer": answer,
+            "made": now,
+            "day": day_of(asked.begin),
+            "expires": built.stack.expires,
+            "folder": folder,
+            "real": os.path.realpath(folder),
+            "paths": list(stamps),
+            "stamps": fold(stamps.values()),
+        }
+        _replace(store, Path(asked.path), seal(record), now=now)
+
+
+def _inputs(built: Built, environ: Mapping[str, str]) -> dict[str, Stamp | None] | None:
+    """Return stamps of all that the image follows from; None where that cannot be told."""
+    app = built.app
+    # What is installed from a folder of its own is no file of the app's, and is built anew each time.
+    if app.stamps is None or any(package.path for package in app.lock.packages):
+        return None
+    passed_over = watch_passed_over(app.folder, app.source.passed_over, environ)
+    if passed_over is None:
+        return None
+    others = {path: stamp(path) for path in (*built.stack.witnesses, *_tool(), *_interpreters())}
+    return others | passed_over | dict(app.stamps)
+
+
+def _tool() -> Iterator[str]:
+    for package in _TOOL:
+        spec = find_spec(package)
+        assert spec is not None, package
+        waiting = list(spec.submodule_search_locations or ())
+        yield from waiting or filter(None, [spec.origin])
+        while waiting:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir():
+                        waiting += [entry.path] if entry.name != "__pycache__" else []
+                    yield from [entry.path] if entry.name != "__pycache__" else []
+
+
+def _interpreters() -> list[str]:
+    return [sys.executable]
+
+
+def _results(built: Built, store: Store) -> dict[str, Stamp | None] | None:
+    """Return stamps of what the build left in the store; None where another build was there in the meantime."""
+    image = built.image
+    sizes = {image.digest: len(image.manifest), image.config_digest: len(image.config)}
+    sizes |= {layer.digest: layer.size for layer in image.layers}
+    stamps = {str(path): stamp(str(path)) for path in (store.root / "index.json", *map(store.path, sizes))}
+    # Looked at after it was stamped: whoever replaces the index between the two makes this record worthless, not wrong.
+    names = store.images()
+    whole = all(store.has(digest, size) for digest, size in sizes.items())
+    return stamps if whole and all(names.get(name) == image.digest for name in built.references) else None
+
+
+def _is_settled(found: Stamp | None, begin: float) -> bool:
+    """Tell whether a file changed last so long before `begin` that another change would show."""
+    if found is None:
+        return True
+    _, _, modified, changed, *_ = found
+    return all(time < int(begin * _SECOND) - (_FINE if time % _SECOND else _COARSE) for time in (modified, changed))
+
+
+def _replace(store: Store, path: Path, content: bytes, *, now: float) -> None:
+    """Put the record into its place in one step, and drop those of other days, and what writers that died left."""
+    folder = store.folder(FOLDER)
+    temporary = folder / f"{os.urandom(8).hex()}.part"
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    for entry in os.scandir(folder):
+        with suppress(FileNotFoundError):
+            if entry.stat().st_mtime < now - _DAY:
+                Path(entry.path).unlink()
