@@ -21,7 +21,7 @@ from honcho.colour import get_colours
 from buildpack.errors import BuildpackError
 from deployer.engines.client import Engine
 from deployer.engines.container import Blueprint, Container, Exit, container_name
-from deployer.engines.instance import Boot, Instance, PendingBootFailure, Settings, tell_code
+from deployer.engines.instance import Boot, Instance, PendingBootFailure, Settings, tell_code, tell_memory
 from deployer.engines.life import Life, Step
 from deployer.engines.owner import Owner
 from deployer.engines.readiness import Poll, Verdict, begin_polling
@@ -235,10 +235,8 @@ class Group:
         instance.code = ended.code
         instance.kill_at = instance.term_at = None
         instance.drain_until = now + _DRAIN
-        if ended.out_of_memory:
-            limit = instance.blueprint.limits.memory
-            told = f" of {limit / (1 << 20):.0f} MB (--memory)" if limit else ""
-            self._printer.system(f"{instance.name} ran out of memory: its limit{told} was reached")
+        if not instance.asked_to_stop and (told := tell_memory(ended, instance.blueprint.limits)):
+            self._printer.system(f"{instance.name} {told}")
         if not instance.asked_to_stop:
             self._judge(instance, ended, now)
 

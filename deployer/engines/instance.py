@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from buildpack.errors import BuildpackError
-from deployer.engines.container import Blueprint
+from deployer.engines.container import Blueprint, Exit, Limits
 from deployer.engines.life import Life
 from deployer.errors import boot_failed
 from deployer.health import Tail
 from deployer.runner.restart import History
 
-__all__ = ["Boot", "Instance", "PendingBootFailure", "Settings", "tell_code"]
+__all__ = ["Boot", "Instance", "PendingBootFailure", "Settings", "tell_code", "tell_memory"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,3 +99,13 @@ def tell_code(code: int) -> str:
         except ValueError:
             pass
     return f"it exited with {code}"
+
+
+def tell_memory(ended: Exit, limits: Limits) -> str:
+    """Say that a container ran out of memory; empty where it did not."""
+    limit = f" of {limits.memory / (1 << 20):.0f} MB (--memory)" if limits.memory else ""
+    if ended.out_of_memory:
+        return f"ran out of memory: its limit{limit} was reached"
+    if limit and ended.code == 128 + signal.SIGKILL:  # Podman on cgroup v1 does not tell who was killed for what
+        return f"was killed, most likely because its memory limit{limit} was reached"
+    return ""
