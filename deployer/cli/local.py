@@ -94,6 +94,10 @@ def run_local(
 
     if meant.reference is not None:
         raise reference_given(meant.reference)
+    if meant.formation:
+        from deployer.cli.run import _check_types
+
+        _check_types(meant)
     request = LocalRequest(
         folder=meant.folder,
         shown=meant.shown,

@@ -19,6 +19,13 @@ from tests.support.command import EXAMPLES, ROOT
 from tests.support.running import Running, environment, free_port, get
 
 
+@pytest.fixture(scope="module", autouse=True)
+def warm(home: Path) -> None:
+    """Have blasto's environment made: what that prints is another test's."""
+    made = Running("local", EXAMPLES / "blasto", "--", "true", home=home)
+    assert made.wait() == 0, made.err
+
+
 @pytest.fixture
 def local(home: Path) -> Iterator[Callable[..., Running]]:
     """Start `deploy local` with these arguments; whatever is left of it is killed after the test."""
@@ -130,10 +137,13 @@ def test_an_unknown_type_lists_the_known_ones(local, blasto):
     running = local("worker", cwd=blasto)
     assert running.wait() == 2
     assert running.err == (
-        "error: this folder has no process type 'worker'\n\n"
-        "It has web. There is no folder 'worker' either.\n\n"
-        "hint: name one of these, or a folder that holds an app.\n"
+        "error: 'worker' is neither a folder nor a process type\n\n"
+        "This folder's process types are web.\n\n"
+        "hint: name a folder that holds an app, or go into one.\n"
     )
+    named = local(blasto, "wbe")
+    assert named.wait() == 2
+    assert named.err == (f"error: {blasto} has no process type 'wbe'\n\nIt has web.\n\nhint: did you mean 'web'?\n")
 
 
 def test_an_image_is_refused(local):
