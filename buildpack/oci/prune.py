@@ -46,6 +46,8 @@ def prune_store(root: Path, manifests: Iterable[Digest], *, budget: int, now: fl
     for path, digest in _keyed(root / "layers"):
         if not (blobs / digest).exists():
             path.unlink(missing_ok=True)
+    for path in (root / "records").glob("*"):  # what builds answered while everything was there
+        path.unlink(missing_ok=True)
     _remove_abandoned(root / "tmp", now)
     return Pruned(blobs=dropped, size=freed)
 
