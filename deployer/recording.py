@@ -24,7 +24,7 @@ from deployer.record import FOLDER, Asked, day_of, fold, seal
 if TYPE_CHECKING:
     from buildpack.build import Built
 
-__all__ = ["write_record"]
+__all__ = ["is_settled", "write_record"]
 
 _FINE = 100_000_000
 _COARSE = 2_100_000_000
@@ -45,7 +45,7 @@ def write_record(
     """
     with suppress(OSError, BuildpackError):
         stamps = _inputs(built, environ)
-        if stamps is None or not all(_is_settled(each, asked.begin) for each in stamps.values()):
+        if stamps is None or not all(is_settled(each, asked.begin) for each in stamps.values()):
             return
         results = _results(built, store)
         if results is None:
@@ -108,7 +108,7 @@ def _results(built: Built, store: Store) -> dict[str, Stamp | None] | None:
     return stamps if whole and all(names.get(name) == image.digest for name in built.references) else None
 
 
-def _is_settled(found: Stamp | None, begin: float) -> bool:
+def is_settled(found: Stamp | None, begin: float) -> bool:
     """Tell whether a file changed last so long before `begin` that another change would show."""
     if found is None:
         return True

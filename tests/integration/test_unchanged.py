@@ -482,6 +482,6 @@ def test_a_reader_that_went_away_is_no_traceback(app, home, recorded):
     os.close(read)
     command = [sys.executable, "-m", "deployer", "build", str(app), "-q"]
     environ = environment(home, own_tool())
-    done = subprocess.run(command, cwd=own_tool(), env=environ, stdout=write_end, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, cwd=own_tool(), env=environ, stdout=write_end, stderr=subprocess.PIPE, check=False)
     os.close(write_end)
-    assert (done.returncode, done.stderr) == (141, "")
+    assert (done.returncode, done.stderr) == (141, b"")
