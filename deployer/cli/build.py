@@ -13,16 +13,18 @@ from deployer.cli.messages import print_warning
 from deployer.cli.summary import show_answer, unchanged
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from buildpack.build import Built
 
-__all__ = ["command"]
+__all__ = ["answer_of", "command"]
 
 SCHEMA = 1
 
 EXAMPLES = """\b
 Examples:
   deploy build                                 this folder, into the store
-  deploy build blasto -t blasto:1 --to docker  into the engine too, as blasto:1
+  deploy build blasto -t blasto:1 --to docker  into the engine too
 """
 
 
@@ -85,16 +87,13 @@ def command(
         built, deliveries = build_and_deliver(
             app, options=options, destinations=targets, store=store, environ=os.environ, observer=observer
         )
-    style = "json" if as_json else "quiet" if quiet else "verbose" if verbose else "plain"
-    answer = {
-        "report": report(built),
-        "slots": [made.planned.slot for made, _ in built.layers],
-        "unchanged": built.unchanged,
-        "app": str(app),
-        "style": style,
-        "sent": deliveries,
-        "loaded": any(target.kind == "docker" for target in targets),
-    }
+    answer = answer_of(
+        built,
+        app=str(app),
+        style="json" if as_json else "quiet" if quiet else "verbose" if verbose else "plain",
+        sent=deliveries,
+        loaded=any(target.kind == "docker" for target in targets),
+    )
     show_answer(answer)
     asked = ctx.obj
     if asked is not None and not (targets or no_cache or pull):
@@ -102,6 +101,19 @@ def command(
 
         write_record(asked, built, unchanged(answer), store=store, environ=os.environ, now=time.time())
     return 0
+
+
+def answer_of(built: Built, *, app: str, style: str, sent: Sequence[str], loaded: bool) -> dict[str, Any]:
+    """Return the outcome as `summary` shows it; `app` is the folder as it was typed, `sent` says what went where."""
+    return {
+        "report": report(built),
+        "slots": [made.planned.slot for made, _ in built.layers],
+        "unchanged": built.unchanged,
+        "app": app,
+        "style": style,
+        "sent": list(sent),
+        "loaded": loaded,
+    }
 
 
 def report(built: Built) -> dict[str, Any]:

@@ -1,0 +1,101 @@
+"""What is suggested where; how shells take it is tests/integration/test_completion.py's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deployer.cli.command import MODULES
+from deployer.cli.completion import answer
+from deployer.cli.shells import CLASSES, completing
+from deployer.cli.suggestions import suggest_paths
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, an app; beside its files another app."""
+    (tmp_path / "Procfile").write_text("web: gunicorn blasto:APP\nworker: python work.py\nrelease: python r.py\n")
+    (tmp_path / "prod.env").touch()
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / "api").mkdir()
+    (tmp_path / "api" / "Procfile").write_text("web: flask run\nmailer: python mail.py\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def suggested(line: str, monkeypatch: pytest.MonkeyPatch, shell: str = "fish") -> list[str]:
+    monkeypatch.setenv("COMP_LINE", line)
+    text = CLASSES[shell](completing(), {}, "deploy", "_DEPLOY_COMPLETE").complete()
+    return [one.partition("\t")[0] for one in text.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        ("deploy ", list(MODULES)),
+        ("deploy bu", ["build"]),
+        ("deploy --v", ["--version"]),
+        ("deploy run ", ["web", "worker", "release", "api/"]),
+        ("deploy run w", ["web", "worker"]),
+        ("deploy run web w", ["worker"]),
+        ("deploy run web=2 w", ["worker"]),
+        ("deploy run api ", ["web", "mailer"]),
+        ("deploy local api m", ["mailer"]),
+        ("deploy export systemd ", ["web", "worker", "release", "api/"]),
+        ("deploy build ", ["api/"]),
+        ("deploy lock a", ["api/"]),
+        ("deploy build --stack h", ["host"]),
+        ("deploy build --stack python:3.12", ["python:3.12-slim"]),
+        ("deploy build --stack=o", ["--stack=oci:"]),
+        ("deploy build --stack oci:", ["oci:api/"]),
+        ("deploy build --to ", ["docker", "oci:", "archive:"]),
+        ("deploy build --to archive:p", ["archive:prod.env"]),
+        ("deploy build --platform linux/ar", ["linux/arm64"]),
+        ("deploy run --engine d", ["docker"]),
+        ("deploy run --env-file p", ["prod.env"]),
+        ("deploy run --restart on", ["on-failure"]),
+        ("deploy run -- pr", ["prod.env"]),
+        ("deploy export compose -o a", ["api/"]),
+        ("deploy completion ", ["bash", "zsh", "fish"]),
+        ("deploy run --no-such-option ", ["web", "worker", "release", "api/"]),
+        ("deploy run 'unfinished quote", []),
+    ],
+)
+def test_suggestions(here, monkeypatch, line, values):
+    assert suggested(line, monkeypatch) == values
+
+
+def test_commands_and_process_types_say_what_they_are(here, monkeypatch):
+    monkeypatch.setenv("COMP_LINE", "deploy run we")
+    assert CLASSES["zsh"](completing(), {}, "deploy", "_").complete() == "web\tgunicorn blasto:APP"
+    assert CLASSES["bash"](completing(), {}, "deploy", "_").complete() == "web"
+
+
+@pytest.mark.parametrize(
+    ("shell", "written"),
+    [("bash", "a\\ \\$b\\'c/"), ("zsh", "oci:a\\ \\$b\\'c/"), ("fish", "oci:a $b'c/")],
+)
+def test_names_are_quoted_as_each_shell_wants_them(here, monkeypatch, shell, written):
+    (here / "a $b'c").mkdir()
+    assert suggested("deploy build --to oci:a\\ ", monkeypatch, shell) == [written]
+
+
+def test_hidden_names_are_for_those_who_type_the_dot(here):
+    assert [item.value for item in suggest_paths("")] == ["Procfile", "api/", "prod.env"]
+    assert [item.value for item in suggest_paths(".h")] == [".hidden/"]
+    assert [item.value for item in suggest_paths("no/such/")] == []
+
+
+@pytest.mark.parametrize("line", ["deploy nonsense ", "deploy run ", "deploy export nonsense x"])
+def test_what_goes_wrong_while_typing_is_no_message(here, monkeypatch, capfd, line):
+    (here / "Procfile").write_text("not a Procfile\n")
+    (here / "api").rename(here / ".api")
+    monkeypatch.setenv("COMP_LINE", line)
+    answer("bash_complete")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_unknown_shell_is_a_failure(capfd):
+    assert answer("tcsh_source") == 2
+    assert capfd.readouterr() == ("", "")
