@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,8 @@ __all__ = ["Blueprint", "Container", "Exit", "Limits", "Stream", "clear_leftover
 
 APP_LABEL = "dev.deploy.app"
 PROCESS_LABEL = "dev.deploy.process"
+
+_LISTINGS = 10
 
 _DETACH = "ctrl-^,ctrl-@,ctrl-^,ctrl-@"
 """The keys on which an engine lets go of a terminal; by default it swallows every Ctrl-P, waiting for Ctrl-Q."""
@@ -224,11 +227,27 @@ def container_name(app: str, process: str, suffix: str) -> str:
 
 def clear_leftovers(engine: Engine, here: Owner) -> list[str]:
     """Remove the containers whose owner has ended, whichever app's they are; returns their names."""
-    with engine.worded():
-        listed = engine.api.containers(all=True, filters={"label": [PROCESS_LABEL]})
+    listed = _list_ours(engine)
     cleared = []
     for found in listed:
         owner = parse_owner(found.get("Labels") or {})
         if owner is not None and is_gone(owner, here) and _remove(engine, str(found["Id"])):
             cleared.append(str((found.get("Names") or [found["Id"][:12]])[0]).lstrip("/"))
     return cleared
+
+
+def _list_ours(engine: Engine) -> list[dict[str, Any]]:
+    from docker.errors import APIError
+
+    for _ in range(_LISTINGS):
+        with engine.worded():
+            try:
+                found: list[dict[str, Any]] = engine.api.containers(all=True, filters={"label": [PROCESS_LABEL]})
+            except APIError as error:
+                # Podman's list fails over a container that somebody is removing just then.
+                if "no such container" not in str(error):
+                    raise
+            else:
+                return found
+        time.sleep(0.1)
+    return []

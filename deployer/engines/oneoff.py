@@ -134,12 +134,15 @@ class _Session:
 
     def _pass_output(self) -> None:
         frames = None if self._terminal else Demultiplexer()
-        try:
-            while received := self._stream.read():
+        while received := self._stream.read():
+            if self._reader_left.is_set():
+                continue  # what nobody takes is dropped, so that the command can end in order
+            try:
                 for number, piece in frames.feed(received) if frames else [(STDOUT, received)]:
                     _write_all(_STDOUT if number == STDOUT else _STDERR, piece)
-        except OSError:
-            self._reader_left.set()
+            except OSError:
+                self._reader_left.set()
+                self._wakeup.wake()
         self._output_ended.set()
         self._wakeup.wake()
 
