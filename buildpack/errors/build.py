@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 from buildpack.errors import MachineError
 
 __all__ = ["compiling_failed", "no_bytecode"]
@@ -14,6 +17,12 @@ def no_bytecode(stack: str, reason: str) -> str:
 
 def compiling_failed(reason: str) -> MachineError:
     """Word an interpreter that ran, and then failed while it compiled: an image without byte code is another image."""
+    if os.strerror(errno.ENOSPC) in reason:
+        return MachineError(
+            "the disk is full",
+            why=f"Compiling byte code failed: {reason}.",
+            hint="free some space, or set DEPLOY_HOME to a folder on a disk with space, and build again.",
+        )
     return MachineError(
         "byte code could not be compiled",
         why=f"{reason[:1].upper()}{reason[1:]}.",

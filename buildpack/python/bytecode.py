@@ -249,10 +249,12 @@ class Compiler:
             wheel.open_chunks -= 1
             if wheel.open_chunks or wheel.compilation.done():
                 return
-            self._wheels.remove(wheel)
         _write_pack(wheel.pack, wheel.outs)
         made = _read_pack(wheel.pack, wheel.paths, self._cache_tag)
         wheel.compilation.set(made or Bytecode(reason=f"{wheel.pack} could not be read back"))
+        with self._condition:
+            # Not before: whoever waits for this wheel must hear of it when writing the pack fails.
+            self._wheels = [other for other in self._wheels if other is not wheel]
 
     def _fail(self, reason: str) -> None:
         """Give up byte code altogether: an image has it for all of its wheels, or for none."""

@@ -122,10 +122,12 @@ class ByteCode:
         Going on without would give another stack, and a slower one, which nobody would notice.
         """
         made: list[Entry] = []
-        for pack, process in self._halves:
-            answer, _ = process.communicate()
+        ended = [(pack, process, *process.communicate()) for pack, process in self._halves]
+        for pack, process, answer, said in ended:
             if process.returncode != 0:
-                raise errors.compiling_failed(f"{self._executable} ended with {_told(process.returncode)}")
+                last = said.decode(errors="replace").strip().rpartition("\n")[2]
+                told = f"{self._executable} ended with {_told(process.returncode)}"
+                raise errors.compiling_failed(f"{told} ({last})" if last else told)
             made += [
                 file(path.lstrip("/"), FileSlice(path=pack, offset=offset, size=size))
                 for path, offset, size in json.loads(answer)
@@ -145,7 +147,7 @@ def _start(
         [python.executable, "-s", "-S", "-B", Path(__file__).with_name("worker.py")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         env={"PYTHONHASHSEED": "0", **library_path(environ)},
         cwd="/",
     )
