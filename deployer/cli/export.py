@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -93,10 +94,19 @@ def systemd(operands: tuple[str, ...], venv: str | None, user: str | None, **opt
     for path in find_leftovers(units, place, name):
         print_warning(f"{path} is of an earlier export, and no longer part of the formation; remove it.")
     if not (environment / "bin").is_dir():
-        print_warning(f"{environment} is not there yet; make it with `PIPENV_VENV_IN_PROJECT=1 pipenv sync`.")
-    systemctl = "systemctl" if user else "systemctl --user"
-    _say(f"\nNext: {systemctl} daemon-reload && {systemctl} enable --now {name}.target")
+        made = "the units need it" if venv else f"in {app.folder} make it with `PIPENV_VENV_IN_PROJECT=1 pipenv sync`"
+        print_warning(f"{environment} is not there yet; {made}.")
+    _say(f"\nNext: {_start(name, place, user=user)}")
     return 0
+
+
+def _start(name: str, place: Path, *, user: str | None) -> str:
+    """Return the commands that make units known and start them, from wherever they lie."""
+    systemctl = "systemctl" if user else "systemctl --user"
+    unit = shlex.quote(str(place / name))
+    looked_for = place.parts[-2:] in {("systemd", "user"), ("systemd", "system")}
+    known = "daemon-reload" if looked_for else f"link {unit}.target {unit}-*.*"
+    return f"{systemctl} {known} && {systemctl} enable --now {name}.target"
 
 
 @command.command("compose", epilog=COMPOSE_EXAMPLES)
@@ -123,8 +133,10 @@ def compose(operands: tuple[str, ...], image: str | None, **options: Any) -> int
     )
     if _write(files, options) is None:
         return 0
-    build = "" if image else f"deploy build {'' if asked.app is None else f'{asked.app} '}--to docker && "
-    where = "" if place == "." else f" -f {Path(str(place)) / files[0].name}"
+    build = (
+        "" if image else f"deploy build {'' if asked.app is None else shlex.quote(str(asked.app)) + ' '}--to docker && "
+    )
+    where = "" if place == "." else f" -f {shlex.quote(str(Path(str(place)) / files[0].name))}"
     _say(f"\nNext: {build}docker compose{where} up -d")
     return 0
 

@@ -120,10 +120,19 @@ def test_what_was_written_is_said_and_what_to_do_next(tmp_path, home, blasto):
             "  wrote  units/blasto.target\n"
             "  wrote  units/blasto-web.target\n"
             "  wrote  units/blasto-web-1.service\n"
-            f"warning: {blasto}/.venv is not there yet; make it with `PIPENV_VENV_IN_PROJECT=1 pipenv sync`.\n"
+            f"warning: {blasto}/.venv is not there yet; in {blasto} make it with "
+            "`PIPENV_VENV_IN_PROJECT=1 pipenv sync`.\n"
             "\n"
-            "Next: systemctl --user daemon-reload && systemctl --user enable --now blasto.target\n"
+            f"Next: systemctl --user link {tmp_path}/units/blasto.target {tmp_path}/units/blasto-*.* "
+            "&& systemctl --user enable --now blasto.target\n"
         ),
+    )
+    there = tmp_path / ".config/systemd/user"
+    done = deploy("export", "systemd", blasto, "--venv", "v", "-o", there, home=home, cwd=tmp_path)
+    assert done.err.endswith(
+        f"warning: {tmp_path}/v is not there yet; the units need it.\n"
+        "\n"
+        "Next: systemctl --user daemon-reload && systemctl --user enable --now blasto.target\n"
     )
     done = deploy("export", "compose", blasto, "-o", "there", home=home, cwd=tmp_path)
     assert (done.code, done.out, done.err) == (
