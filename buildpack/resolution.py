@@ -7,6 +7,7 @@ nothing changed reads one small file here, and one with a new package looks up t
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ __all__ = ["Ground", "Resolution", "layout_for", "prefetch", "resolve", "target_
 
 RESOLUTION_FORMAT = 2
 """Raise it when the same lock and stack would give another answer."""
+
+_LINES = re.compile(r"\b(?:pipfile_)?line=\d+")
 
 SETUPTOOLS = LockedPackage(
     name="setuptools",
@@ -137,7 +140,8 @@ def resolve(
 
 def _key(packages: Sequence[LockedPackage], ground: Ground) -> str:
     parts = (RESOLUTION_FORMAT, ground.identity, ground.target.key, tuple(packages))
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    # Where a package stands in its file decides nothing.
+    return hashlib.sha256(_LINES.sub("", repr(parts)).encode()).hexdigest()
 
 
 def _recalled(value: Any) -> Resolution | None:

@@ -250,6 +250,10 @@ class _Walk:
             status = entry.stat(follow_symlinks=False)
             if stat.S_ISLNK(status.st_mode):
                 self.stamps[entry.path] = stamp(entry.path)
+                inside = f"{entry.path}/pyvenv.cfg"
+                if os.path.exists(inside):  # noqa: PTH110
+                    self.stamps[inside] = stamp(inside)  # an environment elsewhere, linked to
+                    return
                 self.files.append(SourceFile(path=path, kind="symlink", target=os.readlink(entry.path)))  # noqa: PTH115
             elif not stat.S_ISREG(status.st_mode):
                 self.warnings.append(f"{errors.show(path)} is left out: it is neither a file, a folder nor a link.")

@@ -165,6 +165,11 @@ class TestGit:
 
 
 class TestVirtualEnvironments:
+    def test_a_link_to_one_elsewhere_is_left_out(self, tmp_path: Path) -> None:
+        make(tmp_path, "app/app.py", "elsewhere/pyvenv.cfg")
+        (tmp_path / "app" / ".venv").symlink_to(tmp_path / "elsewhere")
+        assert paths(tmp_path / "app") == ["app.py"]
+
     def test_one_that_git_tracks_is_an_error(self, tmp_path: Path) -> None:
         make(tmp_path, "app.py", "venv/pyvenv.cfg", "venv/bin/python")
         git(tmp_path, "init", "-q")
