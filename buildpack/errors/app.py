@@ -382,6 +382,8 @@ def unknown_setting(place: str, key: str, nearest: str | None, known: Sequence[s
 
 def bad_setting(key: str, origin: str, found: str, wanted: str, *, suggested: str = "") -> BuildpackError:
     """A setting has a value that cannot be."""
+    if origin.startswith("--"):
+        return UsageError(f"{origin} cannot be {show(found)}", why=wanted, hint=f"give {origin} another value.")
     return AppError(
         f"`{key}` cannot be {show(found)}",
         why=f"{origin} says so. {wanted}",

@@ -7,11 +7,12 @@ The archive is a hybrid: an OCI layout in a tar with a docker-archive's ``manife
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from buildpack.errors import transfer as errors
 from buildpack.oci.digest import Digest
@@ -48,6 +49,10 @@ def write_archive_file(image: Image, open_blob: OpenBlob, path: Path, references
     def write(out: BinaryIO) -> None:
         write_archive(image, open_blob, out, references)
 
+    if path.is_dir():
+        raise errors.cannot_write(str(path), "it is a folder")
+    if path.exists() and not path.is_file():
+        return _write_into(path, write)
     _write_whole(path, write)
     return path.stat().st_size
 
@@ -181,6 +186,25 @@ def _writer(body: bytes) -> Callable[[BinaryIO], None]:
         out.write(body)
 
     return write
+
+
+def _write_into(path: Path, write: Callable[[BinaryIO], None]) -> int:
+    """Write into a device or a pipe, ``/dev/stdout``: a file put in its place would be the end of it. Count bytes."""
+    size = 0
+
+    class Counted(io.FileIO):
+        def write(self, piece: Any, /) -> int:
+            nonlocal size
+            count = super().write(piece) or 0
+            size += count
+            return count
+
+    try:
+        with io.BufferedWriter(Counted(path, "wb"), _CHUNK) as out:
+            write(out)
+    except OSError as error:
+        raise errors.cannot_write(str(path), error.strerror or str(error)) from None
+    return size
 
 
 def _write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:

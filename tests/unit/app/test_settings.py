@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from buildpack.app.settings import Setting, Settings, name_of_folder, read_settings
-from buildpack.errors import AppError, BuildpackError
+from buildpack.errors import AppError, BuildpackError, UsageError
 
 
 def read(folder: Path, toml: str = "", flags: dict[str, str | None] | None = None, **environ: str) -> Settings:
@@ -132,6 +132,16 @@ def test_what_cannot_be_is_refused(tmp_path: Path, toml: str, told: str) -> None
 def test_a_variable_that_cannot_be_is_named(tmp_path: Path) -> None:
     assert failure(tmp_path / "blasto", DEPLOY_STACK="py thon").startswith(
         "`stack` cannot be 'py thon'\n\nDEPLOY_STACK says so."
+    )
+
+
+def test_an_option_that_cannot_be_is_wrong_usage(tmp_path: Path) -> None:
+    (tmp_path / "blasto").mkdir()
+    with pytest.raises(UsageError) as caught:
+        read_settings(tmp_path / "blasto", environ={}, flags={"platform": "amd64"})
+    assert str(caught.value) == (
+        "--platform cannot be 'amd64'\n\nA platform is `linux/amd64`, `linux/arm64` or the like.\n\n"
+        "hint: give --platform another value."
     )
 
 

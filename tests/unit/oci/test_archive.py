@@ -9,6 +9,7 @@ import os
 import stat
 import tarfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,29 @@ def test_archive_where_no_folder_is(image: Image, blobs: Blobs, tmp_path: Path) 
     assert message(lambda: write_archive_file(image, blobs.open, path, NAMES), MachineError) == (
         f"{path} cannot be written\n\nNo such file or directory.\n\n"
         "hint: check the folder's permissions and the space that is left, or name another place."
+    )
+
+
+def test_a_pipe_or_device_is_written_into_and_not_replaced(image: Image, blobs: Blobs, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as reader:
+        came = reader.submit(pipe.read_bytes)
+        size = write_archive_file(image, blobs.open, pipe, NAMES)
+        assert came.result() == archive(image, blobs)
+    assert size == len(came.result())
+    assert pipe.is_fifo()
+    assert message(lambda: write_archive_file(image, blobs.open, Path("/dev/full"), NAMES), MachineError) == (
+        "/dev/full cannot be written\n\nNo space left on device.\n\n"
+        "hint: check the folder's permissions and the space that is left, or name another place."
+    )
+    assert Path("/dev/full").is_char_device()
+
+
+@pytest.mark.parametrize("folder", ["", "/", ".."])
+def test_a_folder_is_no_archive(image: Image, blobs: Blobs, folder: str) -> None:
+    assert message(lambda: write_archive_file(image, blobs.open, Path(folder), NAMES), MachineError).startswith(
+        f"{folder or '.'} cannot be written\n\nIt is a folder.\n\n"
     )
 
 
