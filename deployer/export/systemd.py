@@ -37,7 +37,13 @@ _WORKER_MEGABYTES = 256
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}\$?|[0-9]{1,9}")
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=,@+-]+")
+# Unicode's noncharacters (U+FFFE, U+1FFFF ...) are no UTF-8 to systemd, in a value and in a file of its own.
+_NONCHARACTERS = r"\ufdd0-\ufdef" + "".join(
+    f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000)
+)
+_NOT_UTF8 = re.compile(rf"[\ud800-\udfff{_NONCHARACTERS}]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_ESCAPED = re.compile(rf"[\x00-\x1f\x7f{_NONCHARACTERS}]")
 _REFUSED_IN_VALUES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -63,6 +69,7 @@ def render_systemd(
     """
     if user is not None and not _USER.fullmatch(user):
         raise bad_user(user)
+    quote_path(venv)
     unit = unit_name(formation.name)
     services = [_service(process, unit) for process in _expand(formation, venv)]
     templates = Environment(
@@ -151,7 +158,7 @@ def render_variables(formation: Formation, venv: Path) -> ExportedFile:
 
 def quote_value(name: str, value: str) -> str:
     """Quote a value of an environment file; raises UsageError for one systemd does not take."""
-    if _REFUSED_IN_VALUES.search(value) or not _is_utf8(value):
+    if _REFUSED_IN_VALUES.search(value) or _NOT_UTF8.search(value):
         raise unportable_value(name, "systemd")
     return '"' + re.sub(r'["\\`$]', r"\\\g<0>", value) + '"'
 
@@ -161,7 +168,7 @@ def quote_word(text: str) -> str:
     if _PLAIN.fullmatch(text):
         return text
     text = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return '"' + _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text) + '"'
+    return '"' + _ESCAPED.sub(lambda match: "".join(f"\\x{byte:02x}" for byte in match[0].encode()), text) + '"'
 
 
 def quote_argument(text: str) -> str:
@@ -172,18 +179,10 @@ def quote_argument(text: str) -> str:
 def quote_path(path: Path) -> str:
     """Write a path for a setting that takes the rest of its line as it stands; raises UsageError if none could."""
     text = str(path)
-    if _CONTROL.search(text) or text != text.strip() or text.endswith("\\") or not _is_utf8(text):
+    if _CONTROL.search(text) or text != text.strip() or text.endswith("\\") or _NOT_UTF8.search(text):
         raise unportable_path(path, "systemd")
     return text.replace("%", "%%")
 
 
 def _quote_glob(path: Path) -> str:
     return re.sub(r"[\\*?\[]", r"\\\g<0>", quote_path(path))
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

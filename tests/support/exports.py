@@ -53,23 +53,23 @@ def _read_unit(block: str) -> Unit:
 def split_line(line: str) -> list[str]:
     """Take the words apart in which systemd shows an argument vector: bare, or quoted with C's escapes and ``$$``."""
     words = []
-    for match in re.finditer(r'"((?:[^"\\]|\\.)*)"|(\S+)', line, re.DOTALL | re.ASCII):
+    for match in re.finditer(rb'"((?:[^"\\]|\\.)*)"|(\S+)', line.encode(), re.DOTALL):
         word = match[2] if match[1] is None else match[1]
-        word = re.sub(r"\\(x[0-9a-f]{2}|[0-7]{3}|.)", _unescape, word, flags=re.DOTALL)
-        words.append(word.replace("$$", "$"))
+        word = re.sub(rb"\\(x[0-9a-f]{2}|[0-7]{3}|.)", _unescape, word, flags=re.DOTALL)
+        words.append(word.decode().replace("$$", "$"))
     return words
 
 
-_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "s": " "}
+_ESCAPES = dict(zip(b"abfnrtvs", b"\a\b\f\n\r\t\v ", strict=True))
 
 
-def _unescape(match: re.Match[str]) -> str:
+def _unescape(match: re.Match[bytes]) -> bytes:
     escaped = match[1]
-    if escaped[0] == "x":
-        return chr(int(escaped[1:], 16))
+    if escaped[:1] == b"x":
+        return bytes([int(escaped[1:], 16)])
     if len(escaped) == 3:
-        return bytes([int(escaped, 8)]).decode("latin-1")
-    return _ESCAPES.get(escaped, escaped)
+        return bytes([int(escaped, 8)])
+    return bytes([_ESCAPES.get(escaped[0], escaped[0])])
 
 
 def sourced(file: Path) -> dict[str, str]:

@@ -197,6 +197,7 @@ def test_names_that_yaml_reads_as_something_else_stay_names():
         ("$HOME ${X}", '"$$HOME $${X}"'),
         ("a\nb\tc\x7f", '"a\\x0ab\\x09c\\x7f"'),
         ("ü\u2028", '"ü\u2028"'),
+        ("\ufffe", '"\\xef\\xbf\\xbe"'),
     ],
 )
 def test_arguments_of_units(text, written):
@@ -211,7 +212,7 @@ def test_values_of_environment_files():
     assert quote_value("A", 'a "b" $c \\ `d` %\n#') == '"a \\"b\\" \\$c \\\\ \\`d\\` %\n#"'
 
 
-@pytest.mark.parametrize("value", ["\x1b[0m", "a\rb", "\0", "\udcff"])
+@pytest.mark.parametrize("value", ["\x1b[0m", "a\rb", "\0", "\udcff", "\ufffe", "\U0001ffff"])
 def test_values_that_systemd_leaves_out_are_refused_unshown(value):
     with pytest.raises(UsageError) as caught:
         quote_value("SECRET", value)
