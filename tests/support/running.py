@@ -43,6 +43,10 @@ class Running:
             stderr=subprocess.PIPE,
         )
         self._out, self._err = b"", b""
+        self.listen()
+
+    def listen(self) -> None:
+        """Begin to read both streams."""
         self._readers = [threading.Thread(target=self._read, args=(name,), daemon=True) for name in ("out", "err")]
         for reader in self._readers:
             reader.start()
