@@ -40,9 +40,9 @@ _SETTLE = 0.3
 _HOPELESS_AFTER = 15.0
 """Seconds after KILL at which an engine is given up."""
 _DEAF = 1.5
-"""Seconds after its start in which TERM is repeated: the first process of a container ignores it until it has
-a handler, and the launcher needs a moment for that."""
-_AGAIN = 0.3
+"""Seconds after its start in which TERM may be lost: the first process of a container ignores it until it has a
+handler, and the launcher needs a moment for that. Once a container has written something that is over."""
+_AGAIN = 0.5
 _OUTPUT_LOST = 70
 
 
@@ -186,6 +186,7 @@ class Group:
             self._wakeup.wake()
 
     def _remember(self, name: str, chunk: bytes) -> None:
+        self._named[name].heard = True
         tail = self._named[name].tail
         if tail is not None:
             tail.add(chunk)
@@ -222,7 +223,7 @@ class Group:
 
     def _start(self, instance: Instance) -> None:
         instance.start_at = instance.delay = instance.code = None
-        instance.asked_to_stop = instance.killed = False
+        instance.asked_to_stop = instance.killed = instance.heard = False
         blueprint = instance.blueprint
         name = container_name(blueprint.app, blueprint.process, self._suffix())
         life = Life(Container(self._engine, blueprint, name=name, owner=self._owner), self._tell)
@@ -293,7 +294,9 @@ class Group:
                 self._send_term(instance, now)
 
     def _send_term(self, instance: Instance, now: float) -> None:
-        instance.term_at = now + _AGAIN if now < instance.started_at + _DEAF else None
+        # Only where it may be lost: a second one would end a Python that is just shutting down with 143.
+        maybe_deaf = not instance.heard and now < instance.started_at + _DEAF
+        instance.term_at = now + _AGAIN if maybe_deaf else None
         if instance.life is not None:
             instance.life.stop(signal.SIGTERM)
 

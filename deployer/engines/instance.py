@@ -59,7 +59,7 @@ class Instance:
         self.term_at: float | None = None
         self.drain_until: float | None = None
         self.delay: float | None = None
-        self.killed = False
+        self.killed = self.heard = False
         self.tail: Tail | None = Tail() if blueprint.published else None
 
     @property
