@@ -70,7 +70,7 @@ def main(
         elif not arguments:
             arguments = [_default(launch)]
         known = len(arguments) == 1 and arguments[0] in processes
-        name = f"{arguments[0]}.1" if known else "run.1"
+        name = _name(arguments[0], env) if known else "run.1"
         argv = command_argv(processes[arguments[0]], env.get("PATH", os.defpath)) if known else arguments
         env = {**env, **runtime_folder(env), "PS": name, "DYNO": name}
         return _start(argv, env, init=init, interactive=not known)
@@ -167,6 +167,12 @@ def _stop_timeout(env: dict[str, str]) -> float:
         raise _RefusedError(
             f"DEPLOY_STOP_TIMEOUT is {env['DEPLOY_STOP_TIMEOUT']!r}", "it is a number of seconds."
         ) from None
+
+
+def _name(process_type: str, environ: Mapping[str, str]) -> str:
+    """Return the process's name: ``web.2`` where whoever started this container says so, else ``web.1``."""
+    told, _, number = environ.get("DYNO", "").rpartition(".")
+    return f"{process_type}.{number if told == process_type and number.isdecimal() else 1}"
 
 
 def _read_launch(file: str) -> dict[str, Any]:

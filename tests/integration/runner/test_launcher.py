@@ -23,6 +23,15 @@ def test_without_arguments_it_starts_the_default(launch, python):
     assert running.text == b"web.1 8000 slow_app:app\n"
 
 
+@pytest.mark.parametrize(
+    ("told", "name"), [("web.2", "web.2"), ("worker.2", "web.1"), ("web.x", "web.1"), ("web", "web.1"), ("2", "web.1")]
+)
+def test_a_container_that_is_one_of_several_keeps_its_name(launch, told, name):
+    running = launch({"web": SHOW}, env={"DYNO": told})
+    assert running.wait() == 0
+    assert running.text.decode() == f"{name} 8000 slow_app:app\n"
+
+
 def test_a_process_type(launch, python):
     assert launch({"web": SHOW, "worker": "exit 9"}, "worker", python=python).wait() == 9
 
