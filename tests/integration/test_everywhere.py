@@ -198,12 +198,18 @@ def test_in_one_container(home, expected, engine):
     load = deploy("build", APP, "-t", TAG, "--to", "docker", "-q", home=home, env={"DOCKER_HOST": engine})
     assert load.code == 0, load.err
     port = free_port()
-    container = Container("-e", "WEB_CONCURRENCY=1", "-p", f"127.0.0.1:{port}:8000", TAG, "web=1", "worker=1")
-    container.wait_for(" ready.")
-    assert cover(port, post(port, "/covers/Emma")).startswith(b"\x89PNG")
-    container.wait_for("succeeded in")
-    container.process.send_signal(signal.SIGTERM)
-    assert container.wait() == expected["code"]
+    name = f"deploy-test-everywhere-{port}"
+    container = Container(
+        *("--name", name, "-e", "WEB_CONCURRENCY=1", "-p", f"127.0.0.1:{port}:8000"), TAG, "web=1", "worker=1"
+    )
+    try:
+        container.wait_for(" ready.")
+        assert cover(port, post(port, "/covers/Emma")).startswith(b"\x89PNG")
+        container.wait_for("succeeded in")
+        container.process.send_signal(signal.SIGTERM)
+        assert container.wait() == expected["code"]
+    finally:
+        subprocess.run(["/usr/bin/docker", "rm", "-f", name], capture_output=True, check=False)
     assert steady(container.said("web.1")) == expected["web"]
     assert steady(container.said("worker.1")) == expected["worker"]
     done = subprocess.run(
