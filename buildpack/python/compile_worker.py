@@ -85,7 +85,7 @@ def read_source(descriptor: int, offset: int, length: int, size: int) -> bytes:
 
 
 def run_job(job: dict[str, Any]) -> None:
-    """Compile a job's modules into one file, back to back; write their sizes and the file's CRC-32 beside it."""
+    """Compile a job's modules into one file, back to back, then their sizes and CRC-32 as JSON, and its length."""
     gc.disable()  # a tenth of the time, and the process ends soon
     source = os.open(job["source"], os.O_RDONLY)
     sizes = []
@@ -96,8 +96,8 @@ def run_job(job: dict[str, Any]) -> None:
             sizes.append(len(made))
             crc = zlib.crc32(made, crc)
             out.write(made)
-    with open(job["out"] + ".json", "x", encoding="ascii") as out:  # noqa: PTH123
-        json.dump({"sizes": sizes, "crc32": crc}, out)
+        told = json.dumps({"sizes": sizes, "crc32": crc}).encode()
+        out.write(told + len(told).to_bytes(8, "little"))
 
 
 def fork_job(job: dict[str, Any]) -> int:
