@@ -82,16 +82,14 @@ def write_archive(
 def write_oci_dir(image: Image, open_blob: OpenBlob, folder: Path, references: Sequence[str]) -> None:
     """Write the image into the OCI layout at `folder`, made where there is none.
 
-    Other images of an existing layout stay, except those that bear one of `references`. Blobs come first and
-    ``index.json`` last, each whole or not at all. Raises UsageError where `folder` holds something else,
-    MachineError where it cannot be written.
+    Other images of an existing layout stay, and so do other names of this one; only `references` move. ``oci-layout``
+    comes first, so that what was cut short can be taken up again, and ``index.json`` last, each whole or not at all.
+    Raises UsageError where `folder` holds something else, MachineError where it cannot be written.
     """
     listed = _read_listed(folder)
-    blobs = folder / "blobs" / "sha256"
-    try:
-        blobs.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise errors.cannot_write(str(folder), error.strerror or str(error)) from None
+    _make_folder(folder)
+    _write_whole(folder / "oci-layout", _writer(_LAYOUT))
+    _make_folder(folder / "blobs" / "sha256")
     for layer in image.layers:
         target = folder / blob_path(layer.digest)
         if target.exists() and target.stat().st_size == layer.size:
@@ -103,9 +101,13 @@ def write_oci_dir(image: Image, open_blob: OpenBlob, folder: Path, references: S
 
         _write_whole(target, write)
     for name, body in archive_documents(image, references):
-        if name.startswith("blobs/") or name == "oci-layout":
+        if name.startswith("blobs/"):
             _write_whole(folder / name, _writer(body))
-    kept = [item for item in listed if _name_of(item) not in references and item.get("digest") != str(image.digest)]
+    kept = [
+        item
+        for item in listed
+        if (_name_of(item) not in references if _name_of(item) else item.get("digest") != str(image.digest))
+    ]
     manifests = sorted(
         kept + _index_entries(image, references), key=lambda item: (_name_of(item), str(item.get("digest")))
     )
@@ -161,13 +163,21 @@ def _name_of(entry: dict[str, object]) -> str:
     return str(annotations.get(REF_NAME, "")) if isinstance(annotations, dict) else ""
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise errors.cannot_write(str(folder), error.strerror or str(error)) from None
+
+
 def _read_listed(folder: Path) -> list[dict[str, object]]:
-    """Return what the layout in `folder` lists already; nothing where it is new or empty."""
+    """Return what the layout in `folder` lists already; nothing where it is new, empty or was cut short."""
     try:
         if not any(folder.iterdir()):
             return []
+        if (folder / "oci-layout").read_bytes() == _LAYOUT and not (folder / "index.json").exists():
+            return []
         listed = json.loads((folder / "index.json").read_bytes())["manifests"]
-        (folder / "oci-layout").stat()
     except NotADirectoryError:
         raise errors.folder_taken(str(folder)) from None
     except FileNotFoundError as error:

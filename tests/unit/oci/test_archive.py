@@ -189,9 +189,23 @@ def test_layout_is_written_and_added_to(image: Image, blobs: Blobs, tmp_path: Pa
         assert images.image(Platform(), "other:1") == other
     write_oci_dir(other, blobs.open, folder, NAMES)
     with open_layout(folder, scratch=tmp_path) as images:
-        assert images.names == tuple(NAMES)
+        assert images.names == (*NAMES, "docker.io/library/other:1")
         assert images.image(Platform()) == other
     assert not [path for path in folder.rglob("*") if path.name.startswith(".")]
+
+
+def test_a_layout_that_was_cut_short_is_taken_up_again(image: Image, blobs: Blobs, tmp_path: Path) -> None:
+    folder, lost = tmp_path / "layout", image.layers[1].digest
+    body = blobs.content.pop(lost)
+    with pytest.raises(KeyError):
+        write_oci_dir(image, blobs.open, folder, NAMES)
+    assert not (folder / "index.json").exists()
+    blobs.content[lost] = body
+    blobs.opened.clear()
+    write_oci_dir(image, blobs.open, folder, NAMES)
+    assert blobs.opened == [lost]
+    with open_layout(folder, scratch=tmp_path) as images:
+        assert images.image(Platform(), "app:1") == image
 
 
 def test_layouts_do_not_depend_on_what_was_there(image: Image, blobs: Blobs, tmp_path: Path) -> None:
