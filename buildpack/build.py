@@ -14,6 +14,7 @@ from buildpack.ahead import LookAhead
 from buildpack.app.read import App, read_app
 from buildpack.assembly import MadeLayer, Origin
 from buildpack.compilation import StackCompiler
+from buildpack.errors import UsageError
 from buildpack.errors import build as errors
 from buildpack.oci.entry import EPOCH
 from buildpack.oci.image import ANNOTATION, Image, Layer, Platform, assemble
@@ -231,9 +232,11 @@ def _resolve_stack(
             pull=options.pull or options.no_cache,
             own=own_python.executable,
         )
-    except BaseException:
+    except BaseException as error:
         if ahead is not None:
             ahead.cancel()
+        if isinstance(error, UsageError) and app.settings.stack and not app.settings.stack.origin.startswith("--"):
+            raise errors.bad_stack(app.settings.stack.origin, error) from error
         raise
     if ahead is not None:
         ahead.join(target_of(stack))

@@ -14,6 +14,7 @@ from buildpack.oci.store import Store
 from buildpack.progress import Observer
 from deployer.destinations import Delivery, Destination, deliver
 from deployer.errors import made_anew
+from deployer.interrupts import ending_promptly
 from deployer.payload import read_launcher
 
 __all__ = ["build_and_deliver", "own_python"]
@@ -38,11 +39,12 @@ def build_and_deliver(
             app, options=options, destinations=destinations, store=store, environ=environ, observer=observer
         )
 
-    try:
-        return attempt()
-    except LostError as lost:
-        built, said = attempt()
-        return replace(built, warnings=(*built.warnings, made_anew(lost.what))), said
+    with ending_promptly():
+        try:
+            return attempt()
+        except LostError as lost:
+            built, said = attempt()
+            return replace(built, warnings=(*built.warnings, made_anew(lost.what))), said
 
 
 def _build_and_deliver(

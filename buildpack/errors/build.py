@@ -5,9 +5,14 @@ from __future__ import annotations
 import errno
 import os
 
-from buildpack.errors import MachineError
+from buildpack.errors import AppError, BuildpackError, MachineError
 
-__all__ = ["compiling_failed", "no_bytecode"]
+__all__ = ["bad_stack", "compiling_failed", "no_bytecode"]
+
+
+def bad_stack(origin: str, error: BuildpackError) -> AppError:
+    """Word a stack that can be none, and that a file or variable (`origin`) names rather than an option."""
+    return AppError(error.what, why=f"{origin} names it as the stack. {error.why}", hint=error.hint)
 
 
 def no_bytecode(stack: str, reason: str) -> str:
