@@ -125,10 +125,10 @@ def report(built: Built) -> dict[str, Any]:
             "size": layer.size,
             "kind": "stack",
             "members": [],
-            "source": "store",
-            "reason": "",
+            "source": source,
+            "reason": reason,
         }
-        for layer in built.stack.layers
+        for layer, source, reason in built.stack_layers
     ]
     own = [
         {

@@ -66,8 +66,9 @@ def _summarise(answer: Answer, report: Answer, *, verbose: bool) -> None:
         elif verbose:
             members = ", ".join(f"{member['name']} {member['version']}" for member in layer["members"])
             _say(f"  reused   {slot:<14} {size_text(layer['size']):>7}  {members}")
-    if all(layer["reason"] == "first build" for layer in own) and not verbose:
-        _say("  written  all of ours: first build")
+    first = sum(layer["reason"] == "first build" for layer in own)
+    if first and not verbose:
+        _say(f"  written  {'all' if first == len(own) else first} of ours: first build")
     for text in answer["sent"]:
         _say(f"  sent     {text}")
 
@@ -81,4 +82,6 @@ def _say_next(answer: Answer, report: Answer) -> None:
     if answer["loaded"]:
         _say(f"\nNext: docker run --rm -e PORT=8000 -p 8000:8000 {_short_name(report['references'][0])}")
     else:
-        _say(f"\nNext: deploy run{'' if answer['app'] == '.' else ' ' + answer['app']}")
+        from shlex import quote
+
+        _say(f"\nNext: deploy run{'' if answer['app'] == '.' else ' ' + quote(answer['app'])}")

@@ -144,6 +144,22 @@ def test_no_cache_gives_the_same_bits(home, reference):
     assert {layer["source"] for layer in done.report["layers"] if layer["kind"] != "stack"} == {"built"}
 
 
+def test_an_empty_store_has_the_stack_gathered(blasto, tmp_path):
+    report = deploy("build", blasto, "-t", "cold:1", "--json", home=tmp_path / "home").report
+    origins = {(layer["source"], layer["reason"]) for layer in report["layers"] if layer["kind"] == "stack"}
+    assert origins == {("built", "gathered from this machine")}
+
+
+def test_a_first_build_says_so_whatever_it_shares_with_others(home, blasto):
+    deploy("build", blasto, "-t", "one:1", home=home)
+    (blasto / "blasto" / "__init__.py").write_text("from blasto.app import create_app\n\nAPP = create_app()\n# new\n")
+    spaced = blasto.rename(blasto.with_name("with space"))
+    done = deploy("build", spaced.name, "-t", "two:1", home=home, cwd=spaced.parent)
+    lines = done.err.splitlines()
+    assert [line for line in lines if line.startswith("  written")] == ["  written  1 of ours: first build"]
+    assert lines[-1] == "Next: deploy run 'with space'"
+
+
 def test_one_changed_line_writes_one_layer_and_says_why(home, blasto):
     deploy("build", blasto, "-t", "changed:1", home=home)
     path = blasto / "blasto" / "app.py"
