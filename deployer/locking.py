@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from buildpack.errors.app import no_such_folder
 from deployer.errors import lock_failed, no_pipfile, pipenv_missing
 
 __all__ = ["Change", "compare_locks", "pin_stack", "run_pipenv", "versions_of"]
@@ -43,6 +44,8 @@ def run_pipenv(
     """
     import subprocess
 
+    if not folder.is_dir():
+        raise no_such_folder(str(folder))
     if not (folder / "Pipfile").is_file():
         raise no_pipfile(folder)
     path = folder / "Pipfile.lock"
@@ -60,15 +63,19 @@ def run_pipenv(
     for name in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PIPENV_ACTIVE"):
         env.pop(name, None)
     command = [pipenv, "-m", "pipenv", "lock", "--python", python]
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=env,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        stdout=None if verbose else subprocess.PIPE,
-        stderr=None if verbose else subprocess.STDOUT,
-    )
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=env,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=None if verbose else subprocess.PIPE,
+            stderr=None if verbose else subprocess.STDOUT,
+        )
+    except BaseException:  # interrupted, perhaps while pipenv wrote
+        _restore(path, before)
+        raise
     output = (done.stdout or b"").decode(errors="replace")
     if done.returncode:
         _restore(path, before)

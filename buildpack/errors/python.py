@@ -160,7 +160,7 @@ def no_such_project(name: str, place: str, urls: Sequence[str]) -> DependencyErr
     """No index knows a package."""
     return DependencyError(
         f"no index has {name}",
-        why=f"{place} locks it; not found: {_list(urls)}.",
+        why=f"{place} asks for it; not found: {_list(urls)}.",
         hint="if it comes from a private index, add it to Pipfile as a [[source]], run `deploy lock`, build again.",
     )
 
@@ -168,11 +168,13 @@ def no_such_project(name: str, place: str, urls: Sequence[str]) -> DependencyErr
 def nothing_locked(name: str, version: str | None, place: str, offered: Sequence[str]) -> DependencyError:
     """The index has files of this version, none with a locked hash."""
     has = (
-        f"It has other files of this version: {_few(offered)}." if offered else "It has no file of this version at all."
+        f"The index has other files of this version, and their hashes are not locked: {_few(offered)}."
+        if offered
+        else "The index has no file of this version at all."
     )
     return DependencyError(
         f"no file of {_pinned(name, version)} has a hash that Pipfile.lock allows",
-        why=f"The index knows {name}, but none of its files has a hash of {place}. {has}",
+        why=f"{place} asks for it. {has}",
         hint="if the release was removed or uploaded anew, run `deploy lock`, commit Pipfile.lock, and build again.",
     )
 

@@ -286,8 +286,8 @@ def test_none_of_the_hashes_is_known(index: Index, tmp_path: Path) -> None:
 
     assert str(failing(index, [package], tmp_path)) == (
         "no file of flask 1.0 has a hash that Pipfile.lock allows\n\n"
-        "The index knows flask, but none of its files has a hash of Pipfile.lock:9. "
-        "It has other files of this version: flask-1.0-py3-none-any.whl.\n\n"
+        "Pipfile.lock:9 asks for it. "
+        "The index has other files of this version, and their hashes are not locked: flask-1.0-py3-none-any.whl.\n\n"
         "hint: if the release was removed or uploaded anew, run `deploy lock`, commit Pipfile.lock, and build again."
     )
 
@@ -298,7 +298,7 @@ def test_nobody_knows_the_project(tmp_path: Path) -> None:
 
         assert str(failing([first, second], [package], tmp_path)) == (
             "no index has inhouse\n\n"
-            f"Pipfile.lock:9 locks it; not found: {first.url}inhouse/, {second.url}inhouse/.\n\n"
+            f"Pipfile.lock:9 asks for it; not found: {first.url}inhouse/, {second.url}inhouse/.\n\n"
             "hint: if it comes from a private index, add it to Pipfile as a [[source]], run `deploy lock`, build again."
         )
 

@@ -8,12 +8,14 @@ import io
 import json
 import ssl
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from random import Random
 from urllib.parse import unquote
 
 JSON = "application/vnd.pypi.simple.v1+json"
@@ -86,6 +88,12 @@ class Index:
     """What the query of a file's link has to be."""
     without_head: bool = False
     pages: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    instead: dict[str, bytes] = field(default_factory=dict)
+    """What is served in place of a file, by its name."""
+    gate: threading.Event | None = None
+    """Files wait for this."""
+    random: Random | None = None
+    """Shuffles the files of each page, and lets each answer take up to 20 ms."""
     asked: list[Asked] = field(default_factory=list)
 
     def add(self, project: str, filename: str, content: bytes, **options: str) -> Served:
@@ -94,6 +102,10 @@ class Index:
         return served
 
     def file(self, filename: str) -> bytes | None:
+        if self.gate is not None:
+            self.gate.wait(60)
+        if filename in self.instead:
+            return self.instead[filename]
         found = (each.content for files in self.projects.values() for each in files if each.filename == filename)
         return next(found, None)
 
@@ -102,6 +114,8 @@ class Index:
 
     def page(self, project: str) -> tuple[str, bytes]:
         files = self.projects[project]
+        if self.random is not None:
+            files = self.random.sample(files, len(files))
         base = self.files_at or "../../files/"
         query = f"?{self.signature}" if self.signature else ""
         if self.style == "json":
@@ -174,6 +188,8 @@ def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
             index.asked.append(
                 Asked(self.command, self.path, headers.get("Authorization", ""), headers.get("Accept", ""))
             )
+            if index.random is not None:
+                time.sleep(index.random.random() / 50)
             cut = False
             if index.failures:
                 status, extra = index.failures.pop(0)
