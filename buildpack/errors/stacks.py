@@ -225,12 +225,10 @@ def libraries_missing(wheel: str, sonames: Sequence[str], stack: str) -> str:
     """Word the warning that a wheel's files need shared libraries which the stack lacks."""
     packages = sorted({_PACKAGES[soname] for soname in sonames if soname in _PACKAGES})
     apt = f" Debian has {'it' if len(sonames) == 1 else 'them'} in {', '.join(packages)}." if packages else ""
+    way = f"Use a stack that has {'it' if len(sonames) == 1 else 'them'}"
     if stack == "host":
-        way = (
-            "Install what holds it on this machine" if len(sonames) == 1 else "Install what holds them on this machine"
-        )
-    else:
-        way = "Use a stack that has it" if len(sonames) == 1 else "Use a stack that has them"
+        # Whatever is installed here: of this machine's libraries only those that Python itself needs are taken.
+        way = f"That stack holds only what its Python needs. {way}"
     return (
         f"{wheel} needs {', '.join(sonames)}, which the stack {stack} lacks: importing it may fail.{apt} "
         f"{way}, or take another wheel."

@@ -153,6 +153,8 @@ def _clean_environment(environ: Mapping[str, str], place: Path) -> dict[str, str
         "TZ": "UTC",
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
+        # A backend's warnings would be raised again in this process, which prints nothing (pyproject_hooks 1.3).
+        "PYTHONWARNINGS": "ignore",
         "SOURCE_DATE_EPOCH": EPOCH,
         "CFLAGS": f"{environ.get('CFLAGS', '')} {flags}".strip(),
         "CXXFLAGS": f"{environ.get('CXXFLAGS', '')} {flags}".strip(),

@@ -186,6 +186,13 @@ def test_a_build_sees_no_secret(index: Index, tmp_path: Path) -> None:
     assert {"CFLAGS", "SOURCE_DATE_EPOCH", "PYTHONHASHSEED", "HOME"} <= set(names)
 
 
+def test_a_backend_s_warnings_are_not_ours(index: Index, tmp_path: Path) -> None:
+    # Warnings are errors in these tests, and for users who set PYTHONWARNINGS.
+    package = locked_sdist(index, "pure", before="import warnings\nwarnings.warn('still beta')")
+
+    assert make(package, tmp_path, index=index).filename == "pure-1.0-py3-none-any.whl"
+
+
 def test_what_the_build_requires_comes_from_the_locks_index(index: Index, tmp_path: Path) -> None:
     index.login = "robot:hunter2"
     index.add("tool", *make_wheel("tool", "3.0"))

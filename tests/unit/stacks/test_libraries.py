@@ -38,7 +38,7 @@ def test_an_unknown_library_on_the_host() -> None:
     [warning] = missing_sonames({"odd": frozenset({"libodd.so.1"})}, host)
     assert warning == (
         "odd needs libodd.so.1, which the stack host lacks: importing it may fail. "
-        "Install what holds it on this machine, or take another wheel."
+        "That stack holds only what its Python needs. Use a stack that has it, or take another wheel."
     )
 
 
