@@ -87,7 +87,7 @@ def ask(port: int, *, host: str, name: str, path: str = "/", timeout: float = 5.
             response.close()
             return Answer(status=response.status_code)
     except requests.ReadTimeout:
-        return Answer(problem=f"it accepts connections but sent no answer within {timeout:.0f} s")
+        return Answer(problem=f"no answer came within {timeout:.0f} s")
     except (requests.ConnectionError, requests.Timeout):
         return Answer(problem="nothing accepts connections")
     except requests.RequestException as error:

@@ -149,7 +149,7 @@ def test_one_that_listens_and_says_nothing(start, port):
     assert running.wait() == 50
     assert running.err.startswith(
         "error: web.1 did not answer within 1 s\n\n"
-        f"It listens on 0.0.0.0:{port}, but it accepts connections but sent no answer within 5 s.\n"
+        f"It listens on 0.0.0.0:{port}, but no answer came within 5 s.\n"
     )
 
 

@@ -400,7 +400,7 @@ def test_a_process_that_accepts_and_says_nothing_is_told_apart(finished, port):
     assert done.code == 50
     assert done.err.partition("\n")[2] == (
         "error: web.1 did not answer within 4 s\n\n"
-        "It listens on 0.0.0.0:8000, but it accepts connections but sent no answer within 5 s.\n\n"
+        "It listens on 0.0.0.0:8000, but no answer came within 5 s.\n\n"
         "The last lines of its log:\n  1\n\n"
         "hint: see what it waits for in its log; --boot-timeout gives it more time.\n"
     )

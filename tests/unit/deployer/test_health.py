@@ -102,7 +102,7 @@ def test_one_that_accepts_and_says_nothing():
     with raw(lambda connection: gone.wait(5) and None) as port:
         answer = ask(port, host="127.0.0.1", name="x", timeout=0.2)
         gone.set()
-    assert answer == Answer(problem="it accepts connections but sent no answer within 0 s")
+    assert answer == Answer(problem="no answer came within 0 s")
 
 
 def clocked(
@@ -215,13 +215,13 @@ def test_the_whole_message_of_a_boot_that_timed_out():
     [
         ("nothing", "It listens on no port at all."),
         ("address", "It listens on X, which can be reached from inside its container only."),
-        ("silent", "It listens on X, but it accepts connections."),
-        ("unknown", "On port 8000 it accepts connections."),
+        ("silent", "It listens on X, but no answer came."),
+        ("unknown", "On port 8000 no answer came."),
     ],
 )
 def test_each_cause_of_silence_is_told(cause, why):
     error = boot_timed_out(
-        "web.1", port=8000, cause=cause, heard="X", problem="it accepts connections", seconds=5, log=[]
+        "web.1", port=8000, cause=cause, heard="X", problem="no answer came", seconds=5, log=[]
     )
     assert error.why == why
 
