@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -175,8 +176,11 @@ class Container:
             raise errors.container_not_started(command, message, code=126)
 
     def wait(self) -> Exit:
-        """Wait until it has ended."""
-        with self._engine.worded():
+        """Wait until it has ended; one that somebody else removed was killed."""
+        from docker.errors import NotFound
+
+        code, state = 128 + signal.SIGKILL, {}
+        with self._engine.worded(), contextlib.suppress(NotFound):
             code = int(self._api.wait(self.id)["StatusCode"])
             state = self._api.inspect_container(self.id)["State"]
         return Exit(code=code, out_of_memory=bool(state.get("OOMKilled")))

@@ -201,6 +201,8 @@ class Group:
             self._printer.system(f"{instance.name} started (container {life.container.name})")
             if instance.asked_to_stop:
                 instance.term_at = now + _AGAIN
+            if instance.killed:  # while it was being started, so nothing was there to be killed
+                life.stop(signal.SIGKILL)
             self._poll(instance)
         elif step.kind == "failed":
             self._on_failure(instance, step.error)

@@ -11,6 +11,7 @@ from deployer.engines import errors
 from deployer.engines.client import Engine, explain
 from deployer.engines.container import Blueprint, Container, container_name
 from deployer.engines.owner import Owner
+from deployer.engines.signals import STOPPING, holding_back
 
 if TYPE_CHECKING:
     from buildpack.oci.store import Store
@@ -90,23 +91,29 @@ def _split_tag(name: str) -> tuple[str, str]:
 
 def read_launch(engine: Engine, image: str, *, owner: Owner, suffix: str) -> Launch | None:
     """Read what processes an image has; None where it is not ours. No process is started for it."""
-    from docker.errors import APIError
-
     blueprint = Blueprint(app="launch", process="look.1", image=image, command=["true"], environment={})
     container = Container(engine, blueprint, name=container_name("deploy", "look.1", suffix), owner=owner)
+    with holding_back(STOPPING):  # else one that came while the engine creates the container would leave it behind
+        archive = _copy_out(engine, container, _LAUNCH_FILE)
+    return _parse_launch(archive) if archive is not None else None
+
+
+def _copy_out(engine: Engine, container: Container, path: str) -> bytes | None:
+    """Return a file of a container that is made for that alone, as an archive; None where there is no such file."""
+    from docker.errors import APIError
+
     container.create()
     try:
         with engine.worded():
             try:
-                pieces, _ = engine.api.get_archive(container.id, _LAUNCH_FILE)
-                archive = b"".join(pieces)
+                pieces, _ = engine.api.get_archive(container.id, path)
+                return b"".join(pieces)
             except APIError as error:
                 if error.status_code == 404:
                     return None
                 raise
     finally:
         container.remove()
-    return _parse_launch(archive)
 
 
 def _parse_launch(archive: bytes) -> Launch | None:

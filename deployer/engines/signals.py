@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from types import FrameType
 
-__all__ = ["FORWARDED", "STOPPING", "Wakeup", "catching"]
+__all__ = ["FORWARDED", "STOPPING", "Wakeup", "catching", "holding_back"]
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 FORWARDED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
@@ -61,6 +61,21 @@ def catching(numbers: Iterable[int]) -> Iterator[Wakeup]:
             signal.signal(number, handler)
         signal.set_wakeup_fd(before)
         wakeup.close()
+
+
+@contextlib.contextmanager
+def holding_back(numbers: Iterable[int]) -> Iterator[None]:
+    """Hold these signals back until the block ends, then let them have their effect; ignored ones stay ignored."""
+    came: list[int] = []
+    caught = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    handlers = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in caught}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def _leave_to_the_loop(_number: int, _frame: FrameType | None) -> None:
