@@ -1,0 +1,373 @@
+"""Whatever `deploy run` starts on an engine, and whatever becomes of it: it ends in time, and nothing of it is left.
+
+A tenth of the 500 sequences by default; all of them:
+
+    DEPLOY_TEST_SCALE=1 pytest tests/property/test_run_sequences.py
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docker.api.client import APIClient
+from docker.errors import APIError
+from hypothesis import Phase, given, note, seed, settings
+from hypothesis import strategies as st
+
+from tests.support.command import deploy
+from tests.support.running import environment, free_port
+from tests.support.tiny import write_app
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="orphans are found by /proc"),
+]
+
+APP = "deploytestsequences"
+
+COMMANDS = {
+    "web": "exec python -m http.server $PORT",
+    "ends": "true",
+    "fails": "exit 5",
+    "fails-soon": "sleep 0.2; exit 6",
+    "is-killed": "kill -9 $$",
+    "is-missing": "no-such-command",
+    "sleeps": "sleep 100",
+    "ignores-TERM": "trap '' TERM; while true; do sleep 0.1; done",
+    "leaves-a-job": "sleep 100 & exit 0",
+    "leaves-a-stubborn-job": "(trap '' TERM; sleep 100) & exit 0",
+    "leaves-a-stubborn-daemon": "(trap '' TERM; setsid sleep 100) & sleep 0.05",
+    "has-a-daemon": "setsid sleep 100 & exec sleep 100",
+    "makes-orphans": "while true; do (sleep 0.01 &); sleep 0.02; done",
+    "forks": "sleep 100 & sleep 100 & wait",
+    "floods": "yes",
+}
+LASTING = {"web", "sleeps", "ignores-TERM", "has-a-daemon", "makes-orphans", "forks", "floods"}
+"""What does not end by itself."""
+CODES = {"fails": 5, "fails-soon": 6, "is-killed": 137, "is-missing": 127}
+"""With what the others end; where that is not 0."""
+
+KILLED, TERMINATED, PIPE, REFUSED = 137, 143, 141, 40
+SIGNALS = {name: signal.Signals[f"SIG{name}"] for name in ("TERM", "INT", "HUP", "USR1", "KILL")}
+OTHERS = {
+    "kill": {KILLED},
+    "stop": {KILLED, TERMINATED},
+    "rm": {KILLED, REFUSED},  # refused is the start of what was removed before it
+    "close output": {PIPE},
+}
+"""The exit codes of what is done to a container, and to the output."""
+
+SECONDS = 14
+"""From the last signal to the end: more than any deadline here, less than an engine that hangs is given."""
+
+signals = st.sampled_from(["TERM", "INT", "HUP"])
+outside = st.sampled_from(["kill", "stop", "rm"])
+actions = st.one_of(
+    signals, signals, outside, st.sampled_from(["wait", "wait", "USR1", "KILL", "close output", "read nothing"])
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequence:
+    """What is started and how, then what is done to it: each step is an action, seconds before it, and which container.
+
+    `begin` is when the first step's seconds begin: as soon as there is a process, once it has chosen the engine, or
+    once a container runs.
+    """
+
+    formation: Mapping[str, int]
+    policy: str
+    stop_timeout: float
+    begin: str
+    steps: list[tuple[str, float, int]]
+    last: str
+
+
+def formations() -> st.SearchStrategy[Mapping[str, int]]:
+    names = st.lists(st.sampled_from(sorted(COMMANDS)), min_size=1, max_size=3)
+    return names.map(lambda chosen: {name: chosen.count(name) for name in chosen})
+
+
+sequences = st.builds(
+    Sequence,
+    formation=formations(),
+    policy=st.sampled_from(["no", "no", "on-failure", "always"]),
+    stop_timeout=st.sampled_from([0, 0.5, 2]),
+    begin=st.sampled_from(["at once", "chosen", "running", "running"]),
+    steps=st.lists(st.tuples(actions, st.floats(0, 0.4), st.integers(0, 2)), max_size=4),
+    last=signals,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where it all happens: the app's folder, its store, and the engine that has its image."""
+
+    app: Path
+    home: Path
+    address: str
+    api: Any  # docker.APIClient, which ships no types
+
+    def containers(self, owner: int | None = None) -> list[dict[str, Any]]:
+        """Return the containers of the app, or of one `deploy` alone, in the order of their names."""
+        labels = [f"dev.deploy.app={APP}"] if owner is None else [f"dev.deploy.owner.pid={owner}"]
+        found: list[dict[str, Any]] = self.api.containers(all=True, filters={"label": labels})
+        return sorted(found, key=lambda one: one["Names"])
+
+    def remove(self, owner: int | None = None) -> None:
+        """Remove what is left after a failure."""
+        for container in self.containers(owner):
+            with contextlib.suppress(APIError):
+                self.api.remove_container(container["Id"], force=True)
+
+
+class Started:
+    """A `deploy run` at work, whose processes, in containers too, carry a mark in their environment."""
+
+    def __init__(self, place: Place, *arguments: str) -> None:
+        self.mark = uuid.uuid4().hex
+        self.place = place
+        variable = f"DEPLOY_TEST={self.mark}"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "deployer", "run", place.app, "--no-build", "-e", variable, *arguments],
+            env=environment(place.home, DOCKER_HOST=place.address, DEPLOY_TEST=self.mark),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.out, self.err = b"", b""
+        self.reads = True
+        self._closes = threading.Event()
+        self._threads = [threading.Thread(target=read) for read in (self._read_out, self._read_err)]
+        for thread in self._threads:
+            thread.start()
+
+    def _read_out(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as stream:
+            while not self._closes.is_set():
+                if not self.reads or not select.select([stream], [], [], 0.01)[0]:
+                    self._closes.wait(0.01)
+                    continue
+                chunk = os.read(stream.fileno(), 1 << 16)
+                if not chunk:
+                    return
+                self.out = (self.out + chunk)[-1 << 16 :]
+
+    def _read_err(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as stream:
+            while chunk := os.read(stream.fileno(), 1 << 16):
+                self.err += chunk
+
+    def close_output(self) -> None:
+        """Go away as its reader, as `head` does."""
+        self._closes.set()
+        self._threads[0].join()
+
+    @property
+    def containers(self) -> list[dict[str, Any]]:
+        return self.place.containers(self.process.pid)
+
+    @property
+    def lives(self) -> bool:
+        return self.process.poll() is None
+
+    def marked(self) -> list[int]:
+        """Return its processes, in containers or out of them."""
+        found = []
+        for pid in pids():
+            with contextlib.suppress(OSError):
+                if f"DEPLOY_TEST={self.mark}\0".encode() in Path("/proc", str(pid), "environ").read_bytes():
+                    found.append(pid)
+        return found
+
+    def zombies(self) -> list[int]:
+        """Return those children of the containers' first processes that nobody has reaped."""
+        with contextlib.suppress(APIError):
+            firsts = {self.place.api.inspect_container(one["Id"])["State"]["Pid"] for one in self.containers} - {0}
+            return [pid for pid in pids() for state, parent in [status(pid)] if state == "Z" and parent in firsts]
+        return self.zombies()  # one was removed in between
+
+    def close(self) -> None:
+        """Let nothing be left of it."""
+        self.process.kill()
+        self.process.wait()
+        self.close_output()
+        self._threads[1].join()
+        self.place.remove(self.process.pid)
+
+
+def pids() -> list[int]:
+    return [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+
+
+def status(pid: int) -> tuple[str, int]:
+    with contextlib.suppress(OSError):
+        state, parent = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[:2]
+        return state, int(parent)
+    return "", 0
+
+
+def settles(condition: Callable[[], bool], seconds: float = 3) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+class Expected:
+    """The exit codes that the table allows for what has happened so far."""
+
+    def __init__(self, sequence: Sequence) -> None:
+        passing = sequence.formation.keys() - LASTING
+        self.codes = {CODES.get(name, 0) for name in passing}
+        # Before it has handlers, and once it is about to end, a signal may end it as any other program.
+        self._plainly = bool(passing) or sequence.begin != "running"
+        self._early = sequence.begin == "at once"
+
+    def add(self, action: str) -> None:
+        """Allow for an action."""
+        if number := SIGNALS.get(action):
+            self.codes |= {128 + number} if number != signal.SIGKILL else {-number}
+            self.codes |= {-number} if self._plainly or number == signal.SIGUSR1 else set()
+            self.codes |= {1} if self._early and number == signal.SIGINT else set()  # Python's, while it starts
+        self.codes |= OTHERS.get(action, set())
+        self._plainly |= action != "wait"
+
+
+@pytest.fixture(scope="module")
+def place(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """The app, whose process types do what their names say, with its image in the engine."""
+    home = tmp_path_factory.mktemp("home")
+    app = write_app(tmp_path_factory.mktemp("apps") / APP, {}, source="https://pypi.org/simple")
+    (app / "deploy.toml").write_text('stack = "host"\n')
+    (app / "Procfile").write_text("".join(f"{name}: {command}\n" for name, command in COMMANDS.items()))
+    done = deploy("build", app, "--to", "docker", "-q", home=home, env={"DOCKER_HOST": engine})
+    assert done.code == 0, done.err
+    api: Any = APIClient
+    with contextlib.closing(api(base_url=engine, version="auto")) as client:
+        there = Place(app=app, home=home, address=engine, api=client)
+        yield there
+        there.remove()
+        client.remove_image(f"{APP}:latest", force=True)
+
+
+@pytest.fixture(scope="module")
+def bystander(place: Place) -> Iterator[Callable[[], bool]]:
+    """Another `deploy run` of the same app, which lives the whole time; says whether its container is untouched."""
+    living = Started(place, "sleeps")
+    try:
+        assert settles(lambda: any(one["State"] == "running" for one in living.containers), 30), living.err.decode()
+        (container,) = living.containers
+        began = place.api.inspect_container(container["Id"])["State"]["StartedAt"]
+
+        def untouched() -> bool:
+            state = place.api.inspect_container(container["Id"])["State"]
+            return living.lives and state["Running"] and state["StartedAt"] == began
+
+        yield untouched
+        living.process.send_signal(signal.SIGINT)
+        assert living.process.wait(30) == 130
+        assert living.containers == []
+        assert settles(lambda: not living.marked())
+    finally:
+        living.close()
+
+
+def act(action: str, started: Started, which: int) -> None:
+    """Do something to `deploy`, to whoever reads what it prints, or to one of its containers."""
+    if action in SIGNALS:
+        started.process.send_signal(SIGNALS[action])
+    elif action == "close output":
+        started.close_output()
+    elif action == "read nothing":
+        started.reads = False
+    elif action != "wait" and (containers := started.containers):
+        api, identity = started.place.api, containers[which % len(containers)]["Id"]
+        with contextlib.suppress(APIError):  # it has ended, or is gone
+            if action == "kill":
+                api.kill(identity)
+            elif action == "stop":
+                api.stop(identity, timeout=1)
+            else:
+                api.remove_container(identity, force=True)
+
+
+def follow(sequence: Sequence, started: Started) -> Expected:
+    """Do to it what the sequence says, and stop it if it still lives; the exit codes it may end with."""
+    expected = Expected(sequence)
+    if sequence.begin == "chosen":
+        assert settles(lambda: started.err.startswith(b"engine: ") or not started.lives, 30)
+    elif sequence.begin == "running":
+        assert settles(lambda: any(one["State"] == "running" for one in started.containers) or not started.lives, 30), (
+            started.err.decode()
+        )
+    for action, pause, which in sequence.steps:
+        time.sleep(pause)
+        if not started.lives:
+            break
+        expected.add(action)
+        act(action, started, which)
+    if started.lives:
+        assert settles(lambda: not started.zombies(), 2) or not started.lives
+        expected.add(sequence.last)
+        act(sequence.last, started, 0)
+    return expected
+
+
+def check(sequence: Sequence, place: Place, untouched: Callable[[], bool]) -> None:
+    """Run one sequence, and see that the laws hold."""
+    started = Started(
+        place,
+        *(f"{name}={count}" for name, count in sequence.formation.items()),
+        *("--restart", sequence.policy, "--stop-timeout", str(sequence.stop_timeout), "-p", str(free_port(3))),
+    )
+    try:
+        expected = follow(sequence, started)
+        code = started.process.wait(SECONDS)
+        if code == -signal.SIGKILL:
+            cleared = deploy(
+                *("run", place.app, "--no-build", "ends"), home=place.home, env={"DOCKER_HOST": place.address}
+            )
+            assert cleared.code == 0, cleared.err
+        assert code in expected.codes
+        assert [(one["Names"], one["State"]) for one in started.containers] == []
+        assert settles(lambda: not started.marked())
+        assert untouched()
+    finally:
+        started.close()
+        note(f"exit code {started.process.returncode}; it said:\n{started.err.decode()}")
+        note(started.out[-4000:].decode(errors="replace"))
+
+
+def test_nothing_is_left(place: Place, bystander: Callable[[], bool], pytestconfig: pytest.Config):
+    asked = str(pytestconfig.getoption("hypothesis_seed") or "random")
+    number = int(asked) if asked != "random" else random.getrandbits(32)
+    print(f"--hypothesis-seed={number}")  # noqa: T201
+
+    @seed(number)
+    # Nothing is made smaller: what fails is a matter of moments, and each attempt takes a second.
+    @settings(phases=[Phase.explicit, Phase.generate])
+    @given(sequence=sequences)
+    def nothing_is_left(sequence: Sequence) -> None:
+        check(sequence, place, bystander)
+
+    nothing_is_left()
