@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +16,7 @@ from buildpack.app.procfile import Process, read_procfile, select_default
 from buildpack.app.python_version import DEFAULT, PythonRequest, read_python_version
 from buildpack.app.settings import Settings, folder_name, read_settings
 from buildpack.app.source import IGNORE_FILES, SourceTree, read_source
+from buildpack.app.sources import holds_credential
 from buildpack.app.stamps import Stamp, stamp
 from buildpack.errors import BuildpackError, Problems
 from buildpack.errors import app as errors
@@ -27,6 +28,7 @@ _T = TypeVar("_T")
 
 _OTHER_LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml")
 _OTHER_LISTS = ("requirements.txt", "environment.yml", "pyproject.toml", "setup.py")
+_NAME_INDEXES = ("Pipfile", "Pipfile.lock", "pip.conf", "requirements.txt")
 _CONTROL = (
     *("deploy.toml", "Procfile", "Pipfile", "Pipfile.lock", ".python-version", "runtime.txt", "app.json"),
     *IGNORE_FILES,
@@ -119,10 +121,11 @@ def read_app(
     assert settings is not None
     assert source is not None
     assert lock is not None
+    shipped = reading.withhold(source)
     return App(
         folder=folder,
         settings=settings,
-        source=source,
+        source=shipped,
         lock=lock,
         processes=processes,
         default=select_default(processes),
@@ -294,6 +297,15 @@ class _Reading:
                 f"app.json: the formation names `{errors.show(name)}`, which the Procfile does not have."
                 for name in sorted(set(formation) - known)
             )
+
+    def withhold(self, source: SourceTree) -> SourceTree:
+        """Leave out files with an index's credential: an image goes to more people than a repository."""
+        shipped = [file for file in source.files if file.path in _NAME_INDEXES and file.kind == "file"]
+        held = [file.path for file in shipped if holds_credential(source.disk(file).read_text(errors="replace"))]
+        if not held:
+            return source
+        self.warnings.extend(f"{name} holds a credential, so it is left out of the image." for name in held)
+        return replace(source, files=tuple(file for file in source.files if file.path not in held))
 
 
 def serving_command(served: AppObject) -> str:

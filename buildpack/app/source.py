@@ -39,6 +39,8 @@ _NEVER = frozenset(
         ".ds_store",
         ".env",
         ".envrc",
+        ".netrc",
+        ".pypirc",
     }
 )
 _ENV_TEMPLATES = (".example", ".sample", ".template")

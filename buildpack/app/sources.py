@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from buildpack.errors import lock as errors
 
-__all__ = ["PYPI", "Source", "expand_url", "parse_sources", "without_credentials"]
+__all__ = ["PYPI", "Source", "expand_url", "holds_credential", "parse_sources", "without_credentials"]
 
 _GONE = re.compile(r"https?://pypi\.python\.org/simple/?")
 _USERINFO = re.compile(r"(?<=://)[^/]*@")
+_LOGIN = re.compile(r"https?://(?!git@)([^/@\s\"']+)@")
+"""What stands before the host; `git` alone is everybody's name where repositories are served."""
 _VARIABLE = re.compile(r"\$(?:\{([^}]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 
 
@@ -84,6 +86,11 @@ def expand_url(url: str, environ: Mapping[str, str], *, where: str) -> str:
     if missing:
         raise errors.missing_variables(where, sorted(set(missing)))
     return _VARIABLE.sub(lambda found: environ.get(found[1] or found[2], found[0]), url)
+
+
+def holds_credential(text: str) -> bool:
+    """Say whether a file's text has a URL with a login that is no ``${VAR}``."""
+    return any(not _VARIABLE.search(found[1]) for found in _LOGIN.finditer(text))
 
 
 def without_credentials(url: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 from buildpack.app.lockfile import LockedPackage, Source, parse_lock, read_lock
 from buildpack.app.markers import is_marker, is_version
 from buildpack.app.pipfile import parse_pipfile
-from buildpack.app.sources import PYPI, expand_url, without_credentials
+from buildpack.app.sources import PYPI, expand_url, holds_credential, without_credentials
 from buildpack.errors import AppError, DependencyError
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -278,6 +278,21 @@ class TestUrls:
     )
     def test_credentials_are_left_out_of_what_is_shown(self, url: str, shown: str) -> None:
         assert without_credentials(url) == shown
+
+    @pytest.mark.parametrize(
+        ("text", "holds"),
+        [
+            ('url = "https://robot:hunter2@example.org/simple"', True),
+            ('"git": "https://ghp_0123@github.com/x/y.git"', True),
+            ("--extra-index-url http://robot:hunter2@example.org/simple", True),
+            ('url = "https://${USER}:${PASS}@example.org/simple"', False),
+            ('"git": "https://git@github.com/x/y.git"', False),
+            ('"git": "ssh://git@github.com/x/y.git"', False),
+            ('url = "https://example.org/simple"  # a@b', False),
+        ],
+    )
+    def test_credentials_are_seen_in_a_file(self, text: str, holds: bool) -> None:
+        assert holds_credential(text) is holds
 
 
 class TestMarkersAndVersions:

@@ -316,6 +316,20 @@ def test_a_private_index_is_read_without_its_variables(read: Read) -> None:
     assert app.lock.packages[0].index == "private"
 
 
+def test_files_with_a_credential_are_left_out(read: Read, tmp_path: Path) -> None:
+    app = Path(shutil.copytree(APPS / "private_index", tmp_path / "app"))
+    assert "Pipfile.lock" in {file.path for file in read(app).source.files}
+    lock = (app / "Pipfile.lock").read_text()
+    (app / "Pipfile.lock").write_text(lock.replace("${INDEX_USER}:${INDEX_PASSWORD}", "robot:hunter2"))
+    (app / "requirements.txt").write_text("--extra-index-url https://robot:hunter2@example.org/simple\n")
+    found = read(app)
+    assert {file.path for file in found.source.files}.isdisjoint({"Pipfile.lock", "requirements.txt"})
+    assert found.warnings[-2:] == (
+        "Pipfile.lock holds a credential, so it is left out of the image.",
+        "requirements.txt holds a credential, so it is left out of the image.",
+    )
+
+
 def test_a_formation_is_read(read: Read) -> None:
     assert read("app_json").formation == {"web": 2, "worker": 0}
 

@@ -69,7 +69,7 @@ def test_what_never_enters_an_image(tmp_path: Path) -> None:
         tmp_path,
         *(".hg/x", ".svn/x", "__pycache__/a.pyc", "b.pyc", "c.pyo", ".env", ".env.local", ".ENV", ".envrc", "sub/.env"),
         *("deploy.toml", ".DS_Store", ".mypy_cache/x", ".pytest_cache/x", ".ruff_cache/x", ".venv/pyvenv.cfg"),
-        *(".venv/bin/python", "deep/er/env/pyvenv.cfg", ".tox/x", ".nox/x"),
+        *(".venv/bin/python", "deep/er/env/pyvenv.cfg", ".tox/x", ".nox/x", ".netrc", ".pypirc"),
     )
     shipped = [".dockerenv", ".env.example", ".env.sample", ".env.template", ".flaskenv", "node_modules/x.js"]
     make(tmp_path, *shipped, "sub/deploy.toml", ".gitignore", "environment.py")
