@@ -139,8 +139,8 @@ def _terminate(number: int, _frame: FrameType | None) -> None:
 
 
 def _usage(error: click.ClickException) -> int:
-    message = error.format_message().rstrip(".")
-    message = message[:1].lower() + message[1:]
+    message = error.format_message()
+    message = message[:1].lower() + (message[1:] if "hint:" in message else message[1:].rstrip("."))
     if isinstance(error, click.NoSuchOption):
         message = f"no such option: {error.option_name}"
         message += f"\n\nhint: did you mean {error.possibilities[0]}?" if error.possibilities else ""

@@ -111,7 +111,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         engine, path = self.server, unquote(self.path)
         engine.seen.append(f"GET {path}")
-        if path == "/info":
+        if path == "/_ping":
+            self.reply(200, b"OK")
+        elif path == "/info":
             status = [["driver-type", "io.containerd.snapshotter.v1"]] if engine.containerd else []
             self.reply(200, {"DriverStatus": status})
         elif path.startswith("/images/json"):

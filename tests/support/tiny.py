@@ -78,7 +78,7 @@ def write_lock(folder: Path, packages: Mapping[str, Entry], *, source: str = SOU
     assert pipfile is not None
     lock = {
         "_meta": {
-            "hash": {"sha256": sorted(pipfile_hashes(pipfile))[0]},
+            "hash": {"sha256": min(pipfile_hashes(pipfile))},
             "pipfile-spec": 6,
             "requires": {},
             "sources": [{"name": "tiny", "url": source, "verify_ssl": True}],
