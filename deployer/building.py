@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from buildpack.build import Built, Options, OwnPython, build
 from buildpack.errors import LostError
@@ -16,6 +17,9 @@ from deployer.destinations import Delivery, Destination, deliver
 from deployer.errors import made_anew
 from deployer.interrupts import ending_promptly
 from deployer.payload import read_launcher
+
+if TYPE_CHECKING:
+    from buildpack.oci.headstart import HeadStart
 
 __all__ = ["build_and_deliver", "own_python"]
 
@@ -28,16 +32,17 @@ def build_and_deliver(
     store: Store,
     environ: Mapping[str, str],
     observer: Observer,
+    head_start: HeadStart | None = None,
 ) -> tuple[Built, list[str]]:
     """Build the app in this folder; returns the image, and what was sent to each destination, in words.
 
-    What turns out damaged in the store is made anew, once.
+    `head_start` has met the engine that is among the destinations. What turns out damaged in the store is made anew,
+    once.
     """
 
     def attempt() -> tuple[Built, list[str]]:
-        return _build_and_deliver(
-            app, options=options, destinations=destinations, store=store, environ=environ, observer=observer
-        )
+        delivery = Delivery(destinations, store, environ, observer, head_start)
+        return _build_and_deliver(app, delivery, options=options, store=store, environ=environ, observer=observer)
 
     with ending_promptly():
         try:
@@ -49,14 +54,14 @@ def build_and_deliver(
 
 def _build_and_deliver(
     app: Path,
+    delivery: Delivery,
     *,
     options: Options,
-    destinations: Sequence[Destination],
     store: Store,
     environ: Mapping[str, str],
     observer: Observer,
 ) -> tuple[Built, list[str]]:
-    with Delivery(destinations, store, environ, observer) as delivery:
+    with delivery:
         built = build(
             app,
             options=options,

@@ -17,6 +17,7 @@ from deployer.cli.messages import plural, size_text
 from deployer.errors import unknown_destination
 
 if TYPE_CHECKING:
+    from buildpack.oci.headstart import HeadStart
     from buildpack.oci.loading import Loading
 
 __all__ = ["Delivery", "Destination", "deliver", "parse_destinations"]
@@ -57,12 +58,18 @@ class Delivery(Listener):
     """
 
     def __init__(
-        self, destinations: Sequence[Destination], store: Store, environ: Mapping[str, str], observer: Observer
+        self,
+        destinations: Sequence[Destination],
+        store: Store,
+        environ: Mapping[str, str],
+        observer: Observer,
+        head_start: HeadStart | None = None,
     ) -> None:
         self.destinations = destinations
         self.store = store
         self._environ = environ
         self._observer = observer
+        self._head_start = head_start
         self._lock = threading.Lock()
         self._made: dict[int, tuple[Layer, BinaryIO | None]] = {}
         self._offered = 0
@@ -89,6 +96,7 @@ class Delivery(Listener):
                 self.store.open,
                 platform=platform,
                 observer=lambda sent: self._observer(Progress(stage="load", done=sent, unit="bytes")),
+                head_start=self._head_start,
             )
         )
         if unknown:

@@ -17,7 +17,7 @@ from buildpack.oci.engine_http import Answer, Connection
 from buildpack.oci.image import Image
 from buildpack.oci.reference import parse_reference
 
-__all__ = ["Kind", "Known", "find_image", "meet", "name_image", "remove_image"]
+__all__ = ["Kind", "Known", "find_image", "kind_of", "meet", "name_image", "remove_image"]
 
 Kind = Literal["classic", "containerd", "podman"]
 """How an engine keeps images: by chains of layers (Docker's own store), as blobs (Docker on containerd), or Podman."""
@@ -44,7 +44,7 @@ def meet(connection: Connection, endpoint: Endpoint, reference: str, candidates:
     of the same repository.
     """
     answer = _inspect(connection, reference)
-    kind = _kind(connection, answer.headers)
+    kind = kind_of(connection, answer.headers)
     found = [answer.object(), *(_inspect(connection, name).object() for name in candidates)]
     if not any(_diff_ids(image) for image in found):
         found = [_inspect(connection, name).object() for name in _siblings(endpoint, reference)]
@@ -85,7 +85,8 @@ def _inspect(connection: Connection, name: str) -> Answer:
     return connection.ask("GET", f"/images/{quote(name, safe='/:@')}/json")
 
 
-def _kind(connection: Connection, headers: Mapping[str, str]) -> Kind:
+def kind_of(connection: Connection, headers: Mapping[str, str]) -> Kind:
+    """Tell how the engine keeps images, by the headers of any answer of it; where these leave it open it is asked."""
     server = headers.get("server", "")
     if "libpod-api-version" in headers or "Libpod" in server:
         return "podman"

@@ -10,12 +10,15 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 from buildpack.oci.archive import OpenBlob
 from buildpack.oci.engine_host import Endpoint, parse_host
 from buildpack.oci.image import Image, Layer, Platform
 from buildpack.oci.overlap import Loaded, Overlap
+
+if TYPE_CHECKING:
+    from buildpack.oci.headstart import HeadStart
 
 __all__ = ["Loaded", "Loading"]
 
@@ -36,7 +39,8 @@ class Loading:
 
     Only `ready`, `result` and `finish` wait; the rest happens in a thread. `references` are the full names to give
     the image, the first of which also tells what the engine may have already; `candidates` names other images that
-    may share layers (references or IDs). `observer` is called in the thread with the bytes sent so far.
+    may share layers (references or IDs). `observer` is called in the thread with the bytes sent so far. `head_start`
+    has met the same engine.
     """
 
     def __init__(
@@ -48,10 +52,17 @@ class Loading:
         platform: Platform,
         candidates: Sequence[str] = (),
         observer: Callable[[int], object] | None = None,
+        head_start: HeadStart | None = None,
     ) -> None:
         endpoint = parse_host(host, source="the engine's host") if isinstance(host, str) else host
         self._overlap = Overlap(
-            endpoint, references, open_blob, platform=platform, candidates=candidates, observer=observer
+            endpoint,
+            references,
+            open_blob,
+            platform=platform,
+            candidates=candidates,
+            observer=observer,
+            head_start=head_start,
         )
         self._events: queue.SimpleQueue[_Offer | Image | str] = queue.SimpleQueue()
         self._met = threading.Event()

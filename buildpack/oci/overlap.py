@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from buildpack.errors import BuildpackError
 from buildpack.errors import transfer as errors
@@ -31,7 +31,10 @@ from buildpack.oci.engine_images import Known, find_image, meet, name_image, rem
 from buildpack.oci.image import Image, Layer, Platform, canonical_json
 from buildpack.oci.tar import END, padding
 
-__all__ = ["CUT", "Loaded", "Overlap"]
+if TYPE_CHECKING:
+    from buildpack.oci.headstart import HeadStart
+
+__all__ = ["CUT", "Loaded", "Overlap", "end_empty", "open_upload"]
 
 CUT = 4 << 20
 """Bytes of layers that make a prefix worth the 40 milliseconds it costs the engine."""
@@ -62,7 +65,9 @@ class Overlap:
         platform: Platform,
         candidates: Sequence[str],
         observer: Callable[[int], object] | None,
+        head_start: HeadStart | None = None,
     ) -> None:
+        self._head_start = head_start
         self._endpoint = endpoint
         self._references = tuple(references)
         self._open_blob = open_blob
@@ -93,7 +98,10 @@ class Overlap:
 
     def meet(self) -> None:
         """Connect, and find out what the engine has; raises EngineError."""
-        self._connection = Connection(self._endpoint)
+        if self._head_start is not None:
+            self._connection, self._upload = self._head_start.take()
+        if self._connection is None:
+            self._connection = Connection(self._endpoint)
         self._known = meet(self._connection, self._endpoint, self._references[0], self._candidates)
 
     def expect(self) -> None:
@@ -144,8 +152,7 @@ class Overlap:
         """Take back prefixes and close everything; an open upload ends as an archive of no image."""
         try:
             if self._upload is not None:
-                self._upload.send(archive_member("manifest.json", _NO_IMAGES) + END)
-                self._upload.finish()
+                end_empty(self._upload)
             if self._pending is not None:
                 self._pending.answer()
             for identity in self._prefixes:
@@ -186,9 +193,7 @@ class Overlap:
         return any(chain[: len(ours)] == ours for chain in self._known.chains)
 
     def _begin(self) -> Upload:
-        self._upload = Upload(self._endpoint, _LOAD)
-        # The first bytes wake the engine.
-        self._upload.send(archive_member("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'))
+        self._upload = open_upload(self._endpoint)
         return self._upload
 
     def _send_early(self, layer: Layer, tar: BinaryIO | None) -> None:
@@ -322,6 +327,19 @@ class Overlap:
         return Loaded(
             image_id=str(found["Id"]), sent_bytes=self._sent_bytes, sent_layers=self._sent_layers, reason=reason
         )
+
+
+def open_upload(endpoint: Endpoint) -> Upload:
+    """Begin to send an archive; its first bytes wake the engine."""
+    upload = Upload(endpoint, _LOAD)
+    upload.send(archive_member("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'))
+    return upload
+
+
+def end_empty(upload: Upload) -> None:
+    """End an upload as an archive of no image."""
+    upload.send(archive_member("manifest.json", _NO_IMAGES) + END)
+    upload.finish()
 
 
 def _unique(layers: Sequence[Layer]) -> Iterator[Layer]:

@@ -60,33 +60,41 @@ def command(
 
     The image lands in the store; the last line of standard output is its digest.
     """
-    from buildpack.build import Options
-    from buildpack.oci.store import Store, find_store
-    from buildpack.progress import ignore
-    from deployer.building import build_and_deliver
-    from deployer.config import parse_epoch, parse_labels
-    from deployer.destinations import parse_destinations
-    from deployer.progress import Reporter
+    from buildpack.oci.headstart import HeadStart
 
-    targets = parse_destinations(destinations)
-    options = Options(
-        references=references,
-        stack=stack,
-        platform=platform,
-        no_cache=no_cache,
-        pull=pull,
-        labels=parse_labels(labels),
-        epoch=parse_epoch(os.environ),
-    )
-    root, warning = find_store(os.environ)
-    if warning:
-        print_warning(warning)
-    with Reporter(quiet=quiet or as_json) as reporter:
-        observer = ignore if quiet or as_json else reporter
-        store = Store(root)
-        built, deliveries = build_and_deliver(
-            app, options=options, destinations=targets, store=store, environ=os.environ, observer=observer
+    with HeadStart(os.environ, wanted="docker" in destinations) as head_start:
+        from buildpack.build import Options
+        from buildpack.oci.store import Store, find_store
+        from buildpack.progress import ignore
+        from deployer.building import build_and_deliver
+        from deployer.config import parse_epoch, parse_labels
+        from deployer.destinations import parse_destinations
+        from deployer.progress import Reporter
+
+        targets = parse_destinations(destinations)
+        options = Options(
+            references=references,
+            stack=stack,
+            platform=platform,
+            no_cache=no_cache,
+            pull=pull,
+            labels=parse_labels(labels),
+            epoch=parse_epoch(os.environ),
         )
+        root, warning = find_store(os.environ)
+        if warning:
+            print_warning(warning)
+        store = Store(root)
+        with Reporter(quiet=quiet or as_json) as reporter:
+            built, deliveries = build_and_deliver(
+                app,
+                options=options,
+                destinations=targets,
+                store=store,
+                environ=os.environ,
+                observer=ignore if quiet or as_json else reporter,
+                head_start=head_start,
+            )
     answer = answer_of(
         built,
         app=str(app),

@@ -1,0 +1,81 @@
+"""Meets an engine while it is still being found out what it will get, and even while the code that finds out is loaded.
+
+An engine takes 30 milliseconds to get ready for an upload, and so does a build in which one line changed to get to the
+point where there is something to upload. Both begin at once, then.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from buildpack.oci.engine_http import Connection, Upload
+
+__all__ = ["HeadStart"]
+
+_FAREWELL = 2.0
+"""Seconds to wait for an engine that is of no use any more."""
+
+
+class HeadStart:
+    """A connection to the engine of the environment and, where that helps, an open upload; a context manager.
+
+    What fails is left to whoever needs the engine: it fails there again, in the right place. With `wanted=False`
+    nothing is done.
+    """
+
+    def __init__(self, environ: Mapping[str, str], *, wanted: bool = True) -> None:
+        self._environ = environ
+        self._connection: Connection | None = None
+        self._upload: Upload | None = None
+        self._thread = threading.Thread(target=self._run, name="head start", daemon=True) if wanted else None
+        if self._thread is not None:
+            self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._thread is not None:
+            self._thread.join(_FAREWELL)
+        connection, upload = self._let_go()
+        if upload is not None:
+            from buildpack.oci.overlap import end_empty
+
+            end_empty(upload)
+        for held in (connection, upload):
+            if held is not None:
+                held.close()
+
+    def take(self) -> tuple[Connection | None, Upload | None]:
+        """Wait, and hand over what is open, to be closed by the caller; nothing the second time."""
+        if self._thread is not None:
+            self._thread.join()
+        return self._let_go()
+
+    def _let_go(self) -> tuple[Connection | None, Upload | None]:
+        held = self._connection, self._upload
+        self._connection = self._upload = None
+        return held
+
+    def _run(self) -> None:
+        from buildpack.errors import BuildpackError
+        from buildpack.oci.engine_host import find_engine
+        from buildpack.oci.engine_http import Connection
+        from buildpack.oci.engine_images import kind_of
+        from buildpack.oci.overlap import open_upload
+
+        try:
+            endpoint = find_engine(self._environ)
+            if endpoint is None:
+                return
+            connection = self._connection = Connection(endpoint)
+            if kind_of(connection, connection.ask("GET", "/_ping").headers) == "classic":
+                self._upload = open_upload(endpoint)
+        except (BuildpackError, OSError):
+            return
