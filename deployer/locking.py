@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,13 +41,15 @@ def run_pipenv(
 
     `python` is the interpreter to resolve for, `pipenv` the one that has pipenv. Pipenv's own environment is made
     in `scratch`, not in the user's home. Where pipenv fails, Pipfile.lock is as it was. Raises AppError without a
-    Pipfile, DependencyError where pipenv fails.
+    Pipfile or for one that cannot be read, DependencyError where pipenv fails.
     """
     import subprocess
 
+    from buildpack.app.pipfile import read_pipfile
+
     if not folder.is_dir():
         raise no_such_folder(str(folder))
-    if not (folder / "Pipfile").is_file():
+    if read_pipfile(folder) is None:
         raise no_pipfile(folder)
     path = folder / "Pipfile.lock"
     before = path.read_bytes() if path.exists() else None
@@ -59,10 +62,12 @@ def run_pipenv(
         "PIPENV_NOSPIN": "1",
         "PIPENV_YES": "1",
         "NO_COLOR": "1",
+        "COLUMNS": "200",
     }
     for name in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PIPENV_ACTIVE"):
         env.pop(name, None)
-    command = [pipenv, "-m", "pipenv", "lock", "--python", python]
+    # -P: the app's own modules, `queue.py` say, are none of pipenv's.
+    command = [pipenv, "-P", "-m", "pipenv", "lock", "--python", python]
     try:
         done = subprocess.run(
             command,
@@ -70,7 +75,7 @@ def run_pipenv(
             env=env,
             check=False,
             stdin=subprocess.DEVNULL,
-            stdout=None if verbose else subprocess.PIPE,
+            stdout=sys.stderr if verbose else subprocess.PIPE,
             stderr=None if verbose else subprocess.STDOUT,
         )
     except BaseException:  # interrupted, perhaps while pipenv wrote
@@ -92,8 +97,11 @@ def _restore(path: Path, content: bytes | None) -> None:
         path.write_bytes(content)
 
 
+_TRACE = re.compile(r"^Traceback \(most recent call last\):\n(?:[ \t].*\n)*", re.MULTILINE)
+
+
 def _last_lines(output: str) -> str:
-    lines = [line.rstrip() for line in output.splitlines() if line.strip()]
+    lines = [line.rstrip() for line in _TRACE.sub("", output).splitlines() if line.strip()]
     # A login in an index's address is pipenv's to print, and ours not to repeat.
     return re.sub(r"(?<=://)[^/@\s]+@", "", "\n".join(lines[-_SHOWN:]))
 

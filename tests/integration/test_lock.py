@@ -14,6 +14,7 @@ from tests.support.command import deploy
 def test_a_new_dependency_is_locked_and_then_builds(home, blasto):
     pipfile = blasto / "Pipfile"
     pipfile.write_text(pipfile.read_text().replace('gunicorn = "*"', 'gunicorn = "*"\nsix = "==1.16.0"'))
+    (blasto / "inspect.py").write_text("raise SystemExit('of the app, not of the standard library')")
     stale = deploy("build", blasto, "-q", home=home)
     assert stale.code == 10
     done = deploy("lock", blasto, home=home)
@@ -35,7 +36,16 @@ def test_what_pipenv_cannot_lock_leaves_the_lock_as_it_was(home, blasto):
     assert done.err.startswith(
         f"error: pipenv could not lock {pipfile}\n\nPipfile.lock is as it was. The end of what pipenv said:"
     )
+    assert "No matching distribution found for gunicorn==99.0" in done.err
+    assert "Traceback" not in done.err
     assert (blasto / "Pipfile.lock").read_bytes() == before
+
+
+def test_a_pipfile_that_cannot_be_read(home, blasto):
+    (blasto / "Pipfile").write_text("[packages\n")
+    done = deploy("lock", blasto, home=home)
+    assert (done.code, done.out) == (10, "")
+    assert done.err.startswith("error: Pipfile is not valid TOML\n\nPipfile:1:10: ")
 
 
 @pytest.mark.registry
