@@ -108,6 +108,6 @@ def missing_variables(where: str, names: Sequence[str]) -> BuildpackError:
     told = " and ".join(f"${{{show(name)}}}" for name in names)
     return DependencyError(
         f"{' and '.join(show(name) for name in names)} {'is' if len(names) == 1 else 'are'} not set",
-        why=f"{where} has {told} in its address in Pipfile.lock.",
+        why=f"{where[:1].upper()}{where[1:]} has {told} in its address in Pipfile.lock.",
         hint=f"set {' and '.join(show(name) for name in names)} in the environment of `deploy`.",
     )

@@ -262,7 +262,7 @@ class TestUrls:
         with pytest.raises(DependencyError) as caught:
             expand_url("https://${B}:${A}@x/${B}", {}, where="the source `private`")
         assert str(caught.value) == (
-            "A and B are not set\n\nthe source `private` has ${A} and ${B} in its address in Pipfile.lock.\n\n"
+            "A and B are not set\n\nThe source `private` has ${A} and ${B} in its address in Pipfile.lock.\n\n"
             "hint: set A and B in the environment of `deploy`."
         )
         assert caught.value.exit_code == 20
