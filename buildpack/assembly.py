@@ -39,6 +39,7 @@ __all__ = [
     "WheelShelf",
     "app_entries",
     "dependency_entries",
+    "known_layers",
     "make_layers",
     "read_content",
     "runtime_entries",
@@ -236,30 +237,34 @@ class WheelShelf:
             return fetch_file(wheel, client, folder)
 
 
+def known_layers(planned: Sequence[PlannedLayer], store: Store) -> dict[str, Layer]:
+    """Return those layers that the store has, by key."""
+    return {layer.key: known for layer in planned if (known := store.layer(layer.key)) is not None}
+
+
 def make_layers(
     planned: Sequence[PlannedLayer],
+    known: Mapping[str, Layer],
     entries: Callable[[PlannedLayer], Iterator[Entry] | list[Entry]],
     *,
     store: Store,
     observer: Observer,
     ready: Ready,
     spool: bool = False,
-    fresh: bool = False,
 ) -> tuple[MadeLayer, ...]:
-    """Return the layers in the plan's order; what the store lacks is written, several at a time.
+    """Return the layers in the plan's order; what is not `known`, by key, is written, several at a time.
 
     `ready` is called with each layer's position as soon as it is there, from several threads, and, with `spool`, for
-    one that was written with its tar in a file that is the callee's to close. With `fresh` every layer is written anew.
+    one that was written with its tar in a file that is the callee's to close.
     """
     made: dict[int, MadeLayer] = {}
     missing: list[int] = []
     for position, layer in enumerate(planned):
-        known = None if fresh else store.layer(layer.key)
-        if known is None:
-            missing.append(position)
+        if layer.key in known:
+            made[position] = MadeLayer(planned=layer, layer=known[layer.key], source="store")
+            ready(position, known[layer.key], None)
         else:
-            made[position] = MadeLayer(planned=layer, layer=known, source="store")
-            ready(position, known, None)
+            missing.append(position)
     if missing:
         written = _write_missing(planned, missing, entries, store=store, observer=observer, ready=ready, spool=spool)
         made.update(written)

@@ -145,10 +145,12 @@ def build(
         runtime = _runtime(launcher, stack)
         planned = _plan(app, stack, resolution, content, runtime, bytecode=bytecode, options=options, mtime=mtime)
         fetch_layers(stack, store)
-        unknown = any(store.layer(layer.key) is None for layer in planned.layers)
+        known = {} if options.no_cache else assembly.known_layers(planned.layers, store)
+        unknown = len(known) < len(planned.layers)
         hears.begin(references, planned.platform, stack.layers, unknown=unknown)
         layers = assembly.make_layers(
             planned.layers,
+            known,
             _entries(
                 app=app,
                 stack=stack,
@@ -165,7 +167,6 @@ def build(
             observer=observer,
             ready=hears.layer,
             spool=hears.wants_tars,
-            fresh=options.no_cache,
         )
     image = assemble(
         [*stack.layers, *(made.layer for made in layers)],

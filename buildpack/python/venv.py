@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildpack.oci.entry import Content, Deflated, Entry, FileSlice, Inline, file, symlink
-from buildpack.python.members import inflate_from
 
 __all__ = ["VenvLayout", "install_entries", "venv_entries"]
 
@@ -169,6 +168,8 @@ def _pieces(content: Content, sources: _Sources) -> Iterator[bytes]:
     elif isinstance(content, FileSlice):
         yield from _slice(sources.descriptor(content.path), content.offset, content.size)
     elif content.size <= WHOLE:
+        from buildpack.python.members import inflate_from
+
         yield inflate_from(sources.descriptor(content.path), content, limit=WHOLE)
     else:
         yield from _inflate(sources.descriptor(content.path), content)
