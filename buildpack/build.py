@@ -117,6 +117,8 @@ def build(
     """
     begin = clock()
     hears = listener or Listener()
+    if options.no_cache:
+        store = Store(store.root, doubting=True)
     app = read_app(
         folder,
         environ=environ,

@@ -89,6 +89,7 @@ class StackCompiler:
                         folder=self._store.folder("bytecode"),
                         jobs=os.cpu_count() or 1,
                         environ=self._found.env,
+                        fresh=self._store.doubting,
                     )
             return self._compiler
 

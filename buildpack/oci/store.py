@@ -55,8 +55,11 @@ class Store:
     MachineError where the system refuses a write.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, doubting: bool = False) -> None:
         self.root = root
+        self.doubting = doubting
+        """Whether only those facts are recalled that were remembered through this object."""
+        self._told: set[tuple[str, str]] = set()
         self._blobs = root / "blobs" / "sha256"
         self._temporary = root / "tmp"
         self._index_file = root / "index.json"
@@ -165,12 +168,15 @@ class Store:
 
     def recall(self, kind: str, key: str) -> Any | None:
         """Return the fact remembered under this key, as it was; None where there is none, or a damaged one."""
+        if self.doubting and (kind, key) not in self._told:
+            return None
         found = parse_sealed(_read(self.fact_path(kind, key)) or b"")
         return found["value"] if found and found.get("key") == key else None
 
     def remember(self, kind: str, key: str, value: object) -> None:
         """Remember a fact that JSON can hold; `kind` is a folder's name."""
         self._replace(self.fact_path(kind, key), seal({"key": key, "value": value}))
+        self._told.add((kind, key))
 
     def fact_path(self, kind: str, key: str) -> Path:
         """Return where this fact lies, or would lie: whoever waits for it to change may look there."""

@@ -92,8 +92,8 @@ class Compiler:
     """Compiles wheels' modules in `jobs` processes of the stack's interpreter, which start with the first need.
 
     `argv` starts that interpreter on this machine; `version` and `cache_tag` are what it must turn out to
-    be. `environ` is all of its environment, besides what keeps it reproducible. Packs are kept in `folder`.
-    Safe to call from several threads; several processes may share `folder`.
+    be. `environ` is all of its environment, besides what keeps it reproducible. Packs are kept in `folder`; with
+    `fresh` those of earlier runs are replaced. Safe to call from several threads; several processes may share `folder`.
     """
 
     def __init__(
@@ -107,6 +107,7 @@ class Compiler:
         environ: Mapping[str, str] | None = None,
         timeout: float = TIMEOUT,
         chunk: int = CHUNK,
+        fresh: bool = False,
     ) -> None:
         self._argv = tuple(argv)
         self._version = version
@@ -116,6 +117,7 @@ class Compiler:
         self._environ = dict(environ or {})
         self._timeout = timeout
         self._chunk = chunk
+        self._fresh = fresh
         self._reason = unsupported(version, cache_tag)
         self._condition = threading.Condition()
         self._queue: list[_Job] = []
@@ -155,7 +157,7 @@ class Compiler:
         pack = self._folder / f"{self._key(identity, paths)}.pycs"
         if not sources:
             compilation.set(Bytecode())
-        elif (known := _read_pack(pack, paths, self._cache_tag)) is not None:
+        elif not self._fresh and (known := _read_pack(pack, paths, self._cache_tag)) is not None:
             compilation.set(known)
         elif self._reason:
             compilation.set(Bytecode(reason=self._reason))

@@ -101,6 +101,14 @@ class TestPacks:
             assert again.result() == made
         assert [path.suffix for path in (tmp_path / "packs").iterdir()] == [".pycs"]
 
+    def test_a_fresh_one_believes_no_earlier_one(self, compiler: MakeCompiler) -> None:
+        with compiler() as first:
+            old = compiled(first.submit("w", sources(a="A = 1")).result())
+        with compiler() as trusting:
+            assert compiled(trusting.submit("w", sources(a="A = 2")).result()) == old
+        with compiler(fresh=True) as doubting:
+            assert compiled(doubting.submit("w", sources(a="A = 2")).result()) != old
+
     def test_another_wheel_version_or_path_is_another_pack(self, tmp_path: Path, compiler: MakeCompiler) -> None:
         with compiler() as first:
             first.submit("w", sources(a="x = 1\n")).result()
