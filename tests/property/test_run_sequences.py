@@ -47,16 +47,26 @@ COMMANDS = {
     "fails-soon": "sleep 0.2; exit 6",
     "is-killed": "kill -9 $$",
     "is-missing": "no-such-command",
-    "sleeps": "sleep 100",
+    "sleeps": "sleep 9999",
     "ignores-TERM": "trap '' TERM; while true; do sleep 0.1; done",
-    "leaves-a-job": "sleep 100 & exit 0",
-    "leaves-a-stubborn-job": "(trap '' TERM; sleep 100) & exit 0",
-    "leaves-a-stubborn-daemon": "(trap '' TERM; setsid sleep 100) & sleep 0.05",
-    "has-a-daemon": "setsid sleep 100 & exec sleep 100",
+    "leaves-a-job": "sleep 9999 & exit 0",
+    "leaves-a-stubborn-job": "(trap '' TERM; sleep 9999) & exit 0",
+    "leaves-a-daemon": "python daemon.py; sleep 0.05",
+    "has-a-daemon": "python daemon.py; exec sleep 9999",
     "makes-orphans": "while true; do (sleep 0.01 &); sleep 0.02; done",
-    "forks": "sleep 100 & sleep 100 & wait",
+    "forks": "sleep 9999 & sleep 9999 & wait",
     "floods": "yes",
 }
+DAEMON = """\
+import os, signal, time
+
+if os.fork() == 0:
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if os.fork() == 0:
+        time.sleep(9999)
+    os._exit(0)
+"""
 LASTING = {"web", "sleeps", "ignores-TERM", "has-a-daemon", "makes-orphans", "forks", "floods"}
 """What does not end by itself."""
 CODES = {"fails": 5, "fails-soon": 6, "is-killed": 137, "is-missing": 127}
@@ -64,14 +74,6 @@ CODES = {"fails": 5, "fails-soon": 6, "is-killed": 137, "is-missing": 127}
 
 KILLED, TERMINATED, PIPE, REFUSED = 137, 143, 141, 40
 SIGNALS = {name: signal.Signals[f"SIG{name}"] for name in ("TERM", "INT", "HUP", "USR1", "KILL")}
-OTHERS = {
-    "kill": {KILLED},
-    "stop": {KILLED, TERMINATED},
-    "rm": {KILLED, REFUSED},  # refused is the start of what was removed before it
-    "close output": {PIPE},
-}
-"""The exit codes of what is done to a container, and to the output."""
-
 SECONDS = 14
 """From the last signal to the end: more than any deadline here, less than an engine that hangs is given."""
 
@@ -97,6 +99,13 @@ class Sequence:
     steps: list[tuple[str, float, int]]
     last: str
 
+    @property
+    def arguments(self) -> list[str]:
+        formation = [f"{name}={count}" for name, count in self.formation.items()]
+        # For a second interrupt to be what ends it, rather than the deadline.
+        stop_timeout = 30 if self.last == "INT twice" else self.stop_timeout
+        return [*formation, "--restart", self.policy, "--stop-timeout", str(stop_timeout)]
+
 
 def formations() -> st.SearchStrategy[Mapping[str, int]]:
     names = st.lists(st.sampled_from(sorted(COMMANDS)), min_size=1, max_size=3)
@@ -110,7 +119,7 @@ sequences = st.builds(
     stop_timeout=st.sampled_from([0, 0.5, 2]),
     begin=st.sampled_from(["at once", "chosen", "running", "running"]),
     steps=st.lists(st.tuples(actions, st.floats(0, 0.4), st.integers(0, 2)), max_size=4),
-    last=signals,
+    last=st.one_of(signals, signals, signals, st.just("INT twice")),
 )
 
 
@@ -249,7 +258,7 @@ class Expected:
             self.codes |= {128 + number} if number != signal.SIGKILL else {-number}
             self.codes |= {-number} if self._plainly or number == signal.SIGUSR1 else set()
             self.codes |= {1} if self._early and number == signal.SIGINT else set()  # Python's, while it starts
-        self.codes |= OTHERS.get(action, set())
+        self.codes |= {PIPE} if action == "close output" else set()
         self._plainly |= action != "wait"
 
 
@@ -260,6 +269,7 @@ def place(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pla
     app = write_app(tmp_path_factory.mktemp("apps") / APP, {}, source="https://pypi.org/simple")
     (app / "deploy.toml").write_text('stack = "host"\n')
     (app / "Procfile").write_text("".join(f"{name}: {command}\n" for name, command in COMMANDS.items()))
+    (app / "daemon.py").write_text(DAEMON)
     done = deploy("build", app, "--to", "docker", "-q", home=home, env={"DOCKER_HOST": engine})
     assert done.code == 0, done.err
     api: Any = APIClient
@@ -292,8 +302,8 @@ def bystander(place: Place) -> Iterator[Callable[[], bool]]:
         living.close()
 
 
-def act(action: str, started: Started, which: int) -> None:
-    """Do something to `deploy`, to whoever reads what it prints, or to one of its containers."""
+def act(action: str, started: Started, which: int) -> set[int]:
+    """Do something to `deploy`, to its reader, or to a container; with what exit codes the latter then may end."""
     if action in SIGNALS:
         started.process.send_signal(SIGNALS[action])
     elif action == "close output":
@@ -301,14 +311,34 @@ def act(action: str, started: Started, which: int) -> None:
     elif action == "read nothing":
         started.reads = False
     elif action != "wait" and (containers := started.containers):
-        api, identity = started.place.api, containers[which % len(containers)]["Id"]
-        with contextlib.suppress(APIError):  # it has ended, or is gone
-            if action == "kill":
-                api.kill(identity)
-            elif action == "stop":
-                api.stop(identity, timeout=1)
-            else:
-                api.remove_container(identity, force=True)
+        return end_container(action, started.place.api, containers[which % len(containers)])
+    return set()
+
+
+def end_container(action: str, api: Any, container: Mapping[str, Any]) -> set[int]:
+    with contextlib.suppress(APIError):  # it has ended, or is gone
+        if action == "kill":
+            api.kill(container["Id"])
+        elif action == "stop":
+            api.stop(container["Id"], timeout=1)
+            return {KILLED, TERMINATED}
+        else:
+            api.remove_container(container["Id"], force=True)
+            # What is removed before it starts cannot be started.
+            return {KILLED} if container["State"] == "running" else {KILLED, REFUSED}
+    return {KILLED}
+
+
+def stop(last: str, started: Started, expected: Expected) -> None:
+    """Do what must end it within `SECONDS`."""
+    number, _, twice = last.partition(" ")
+    expected.add(number)
+    act(number, started, 0)
+    if twice:
+        time.sleep(1.1)
+    if twice and started.lives:
+        expected.add(number)
+        act(number, started, 0)
 
 
 def follow(sequence: Sequence, started: Started) -> Expected:
@@ -325,21 +355,16 @@ def follow(sequence: Sequence, started: Started) -> Expected:
         if not started.lives:
             break
         expected.add(action)
-        act(action, started, which)
+        expected.codes |= act(action, started, which)
     if started.lives:
         assert settles(lambda: not started.zombies(), 2) or not started.lives
-        expected.add(sequence.last)
-        act(sequence.last, started, 0)
+        stop(sequence.last, started, expected)
     return expected
 
 
 def check(sequence: Sequence, place: Place, untouched: Callable[[], bool]) -> None:
     """Run one sequence, and see that the laws hold."""
-    started = Started(
-        place,
-        *(f"{name}={count}" for name, count in sequence.formation.items()),
-        *("--restart", sequence.policy, "--stop-timeout", str(sequence.stop_timeout), "-p", str(free_port(3))),
-    )
+    started = Started(place, *sequence.arguments, "-p", str(free_port(3)))
     try:
         expected = follow(sequence, started)
         code = started.process.wait(SECONDS)
