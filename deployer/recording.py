@@ -74,26 +74,26 @@ def _inputs(built: Built, environ: Mapping[str, str]) -> dict[str, Stamp | None]
     passed_over = watch_passed_over(app.folder, app.source.passed_over, environ)
     if passed_over is None:
         return None
-    others = {path: stamp(path) for path in (*built.stack.witnesses, *_tool(), *_interpreters())}
+    others = {path: stamp(path) for path in (*built.stack.witnesses, *_tool())}
     return others | passed_over | dict(app.stamps)
 
 
 def _tool() -> Iterator[str]:
+    """List the tool's own files, and the places where others of these names would come before them."""
+    yield sys.executable
+    for package in (*_TOOL, "certifi"):
+        for place in sys.path:
+            yield f"{place or '.'}/{package}"
+            yield f"{place or '.'}/{package}.py"
     for package in _TOOL:
         spec = find_spec(package)
         assert spec is not None, package
         waiting = list(spec.submodule_search_locations or ())
-        yield from waiting or filter(None, [spec.origin])
         while waiting:
             with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir():
-                        waiting += [entry.path] if entry.name != "__pycache__" else []
-                    yield from [entry.path] if entry.name != "__pycache__" else []
-
-
-def _interpreters() -> list[str]:
-    return [sys.executable]
+                found = [entry for entry in entries if entry.name != "__pycache__"]
+            yield from (entry.path for entry in found)
+            waiting += [entry.path for entry in found if entry.is_dir()]
 
 
 def _results(built: Built, store: Store) -> dict[str, Stamp | None] | None:

@@ -24,7 +24,7 @@ _EXCLUDES_FILE = re.compile(r'(?:\[core\])?\s*excludesfile\s*=\s*"?(~?/[\w./-]+)
 
 
 def git_inputs(folder: Path, environ: Mapping[str, str]) -> list[str] | None:
-    """List the files that decide what git ignores in `folder`, less the ``.gitignore`` of the folders below it.
+    """List the files, git itself among them, that decide what it ignores in `folder`, less those in folders below.
 
     Some do not exist, and matter as soon as they do. None where others may decide too: configuration that includes
     more of it, work trees that keep their repository elsewhere, what only looks like a repository.
@@ -47,7 +47,8 @@ def git_inputs(folder: Path, environ: Mapping[str, str]) -> list[str] | None:
             return None
         excludes += named
     state = [os.path.join(repository, name) for name in ("HEAD", "index")]
-    return [*above, *ignoring, *configs, *excludes, *state]
+    programs = [os.path.join(place, "git") for place in environ.get("PATH", os.defpath).split(os.pathsep) if place]
+    return [*above, *ignoring, *configs, *excludes, *state, *programs]
 
 
 def _is_plain(repository: str) -> bool:

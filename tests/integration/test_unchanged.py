@@ -434,6 +434,31 @@ def test_an_edited_tool_builds(app, home, tmp_path):
     assert done.digest != before.digest
 
 
+def test_a_package_that_comes_before_the_tool_s_own_is_found(app, home, tmp_path):
+    env = {"PYTHONPATH": f"{tmp_path}/first{os.pathsep}{own_tool()}"}
+    before = build(app, "-q", home=home, env=env)
+    assert build(app, "-q", home=home, env=env).recorded
+    import honcho
+
+    (tmp_path / "first").mkdir()
+    shutil.copytree(Path(honcho.__file__).parent, tmp_path / "first" / "honcho")
+    done = build(app, "-q", home=home, env=env)
+    assert (done.digest, done.recorded) == (before.digest, False)
+
+
+def test_a_git_that_is_installed_is_asked(tracked, home, tmp_path):
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    env = {**user_s_git(tracked), "PATH": str(folder)}
+    before = build(tracked, "-q", home=home, env=env)
+    assert "warning: git is not installed here" in before.err
+    assert build(tracked, "-q", home=home, env=env).recorded
+    (folder / "git").symlink_to(shutil.which("git") or "")
+    after = build(tracked, "-q", home=home, env=env)
+    assert not after.recorded
+    assert after.digest != before.digest
+
+
 def test_an_interpreter_that_comes_before_the_stack_s_is_found(app, home, tmp_path):
     folder = tmp_path / "bin"
     folder.mkdir()

@@ -44,6 +44,12 @@ def test_all_places_of_git_s_rules_are_named(tree, environ, tmp_path):
     assert {str(path) for path in expected} <= set(found)
 
 
+def test_git_itself_may_come_or_change(tree, environ, tmp_path):
+    found = git_inputs(tree, {**environ, "PATH": f"{tmp_path}/bin::/usr/bin"})
+    assert found is not None
+    assert found[-2:] == [f"{tmp_path}/bin/git", "/usr/bin/git"]
+
+
 def test_outside_a_work_tree_a_repository_above_is_waited_for(tmp_path, environ):
     assert git_inputs(tmp_path, environ) == [str(folder / ".git") for folder in (tmp_path, *tmp_path.parents)]
 
