@@ -197,8 +197,12 @@ def build(
 
 
 def _references(app: App, options: Options) -> tuple[str, ...]:
-    """Return the full names of what is built: those asked for, else the app's name as ``latest``."""
-    return tuple(str(parse_reference(text)) for text in options.references or (f"{app.settings.name}:latest",))
+    """Return the full names of what is built, each once: those asked for, else the app's name as ``latest``."""
+    references = [parse_reference(text) for text in options.references or (f"{app.settings.name}:latest",)]
+    for reference in references:
+        if reference.digest is not None:
+            raise errors.digest_asked(str(reference))
+    return tuple(dict.fromkeys(map(str, references)))
 
 
 def _resolve_stack(

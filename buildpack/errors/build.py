@@ -5,14 +5,23 @@ from __future__ import annotations
 import errno
 import os
 
-from buildpack.errors import AppError, BuildpackError, MachineError
+from buildpack.errors import AppError, BuildpackError, MachineError, UsageError
 
-__all__ = ["bad_stack", "compiling_failed", "no_bytecode"]
+__all__ = ["bad_stack", "compiling_failed", "digest_asked", "no_bytecode"]
 
 
 def bad_stack(origin: str, error: BuildpackError) -> AppError:
     """Word a stack that can be none, and that a file or variable (`origin`) names rather than an option."""
     return AppError(error.what, why=f"{origin} names it as the stack. {error.why}", hint=error.hint)
+
+
+def digest_asked(reference: str) -> UsageError:
+    """Word a name for the image that says already which digest it will have."""
+    return UsageError(
+        f"an image cannot be built as {reference}",
+        why="Its digest follows from what is in it.",
+        hint="name it without the part from `@` on.",
+    )
 
 
 def no_bytecode(stack: str, reason: str) -> str:

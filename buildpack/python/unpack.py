@@ -15,8 +15,10 @@ __all__ = ["copy_sources", "digest_sources", "unpack"]
 
 LARGEST = 4 << 30
 """Bytes of an archive's content."""
-_LEFT_OUT = frozenset({".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "env", ".tox", ".nox", "node_modules",
-                       ".mypy_cache", ".pytest_cache", ".ruff_cache", ".env", "build", "dist"})  # fmt: skip
+_LEFT_OUT = frozenset({".git", ".hg", ".svn", "__pycache__", ".venv", ".tox", ".nox", "node_modules",
+                       ".mypy_cache", ".pytest_cache", ".ruff_cache", ".env"})  # fmt: skip
+_BUILT = frozenset({"build", "dist"})
+"""What builds leave at the top; further down these are packages like any other."""
 
 
 def unpack(archive: Path, folder: Path, name: str) -> None:
@@ -87,9 +89,13 @@ def digest_sources(source: Path) -> str:
 
     digest = hashlib.sha256()
     for path, relative in _walk(source):
-        content = path.read_bytes()
-        head = f"{relative}\0{bool(path.stat().st_mode & 0o100)}\0{len(content)}\0"
-        digest.update(head.encode("utf-8", "surrogateescape") + content)
+        status = path.stat()
+        head = f"{relative}\0{bool(status.st_mode & 0o100)}\0{status.st_size}\0"
+        digest.update(head.encode("utf-8", "surrogateescape"))
+        with path.open("rb") as content:
+            # Piece by piece: an app that is a package itself may hold gigabytes.
+            while piece := content.read(1 << 20):
+                digest.update(piece)
     return digest.hexdigest()
 
 
@@ -103,7 +109,8 @@ def _walk(source: Path) -> Iterator[tuple[Path, str]]:
             if path.name in _LEFT_OUT or path.name.endswith((".pyc", ".egg-info")):
                 continue
             if path.is_dir():
-                if not path.is_symlink():
+                passed_over = (folder == source and path.name in _BUILT) or (path / "pyvenv.cfg").exists()
+                if not path.is_symlink() and not passed_over:
                     pending.append(path)
             elif path.is_file():
                 found.append((path, path.relative_to(source).as_posix()))

@@ -197,6 +197,18 @@ def test_source_date_epoch_sets_created_and_the_app_s_times_only(home, blasto):
     assert json.loads(image.config)["created"] == "2023-11-14T22:13:20Z"
 
 
+def test_a_name_counts_once_and_holds_no_digest(home, blasto):
+    twice = deploy("build", blasto, "-t", "q:1", "-t", "docker.io/library/q:1", "--json", home=home)
+    assert twice.report["references"] == ["docker.io/library/q:1"]
+    name = f"docker.io/library/q:1@sha256:{'0' * 64}"
+    done = deploy("build", blasto, "-t", name, home=home)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        f"error: an image cannot be built as {name}\n\nIts digest follows from what is in it.\n\n"
+        "hint: name it without the part from `@` on.\n"
+    )
+
+
 def test_quiet_prints_the_digest_alone(home, reference):
     done = deploy("build", EXAMPLES / "blasto", "-t", "plain:1", "-q", home=home)
     assert (done.code, done.out, done.err) == (0, f"{reference}\n", "")

@@ -149,6 +149,7 @@ def test_local_sources_are_known_by_their_content_alone(tmp_path: Path) -> None:
         ".git/config",
         ".env",
         ".venv/bin/python",
+        "env/pyvenv.cfg",
         "pkg/__pycache__/x.pyc",
         "build/lib.py",
         "a.egg-info/PKG",
@@ -165,6 +166,14 @@ def test_local_sources_are_known_by_their_content_alone(tmp_path: Path) -> None:
         "run.sh",
     ]
     assert (tmp_path / "copy/run.sh").stat().st_mode & 0o777 == 0o755
+
+    (other / "pkg/build").mkdir()
+    (other / "pkg/build/__init__.py").write_text("a package called build is no build's")
+    before = digest_sources(other)
+    assert before != digest_sources(one)
+    (other / "pkg/env").mkdir()
+    (other / "pkg/env/__init__.py").write_text("nor is this an environment")
+    assert digest_sources(other) != before
 
     before = digest_sources(one)
     (one / "run.sh").chmod(0o644)
