@@ -38,7 +38,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="orphans are found by /proc"),
 ]
 
-APP = "deploytestsequences"
+APP = f"deploytestsequences{os.getpid()}"
 
 COMMANDS = {
     "web": "exec python -m http.server $PORT",
