@@ -21,6 +21,7 @@ __all__ = [
     "proxy",
     "refused",
     "source_scheme",
+    "too_long",
     "unhashed",
     "unknown_marker",
     "unknown_source",
@@ -219,6 +220,15 @@ def wrong_hash(name: str, filename: str, url: str, expected: str, found: str) ->
         why=f"{url}\nshould have {expected}\nbut has     {found}",
         hint=f"something between here and the index changed it, or {name} was uploaded anew. "
         "Do not work around this: find out who did.",
+    )
+
+
+def too_long(filename: str, url: str, expected: int) -> DependencyError:
+    """A download was stopped, because it went on beyond the file's size."""
+    return DependencyError(
+        f"{filename} is not the file that was locked",
+        why=f"{url} should have {expected} bytes and sends more.",
+        hint="something between here and the index changed it. Do not work around this: find out who did.",
     )
 
 

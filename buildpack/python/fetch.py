@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["Downloads", "LockedFile", "Progress", "WheelFile", "fetch_file", "probe_file", "stored_path"]
 
 CHUNK = 1 << 18
-
+LEEWAY = 1 << 20
+"""Bytes beyond the promised size after which a file will not be the right one: it may have no end."""
 
 Progress = Callable[[LockedFile, int, int], None]
 """Called from several threads with the file, the bytes that are here, and its size."""
@@ -60,7 +61,9 @@ def fetch_file(
     def consume(response: requests.Response) -> Path:
         with _partial(folder) as out:
             watch = (lambda done: progress(file, done, file.size)) if progress else None
-            digests, size = _copy(response, out, {"sha256"}, watch=watch, stop=stop)
+            digests, size = _copy(response, out, {"sha256"}, watch=watch, stop=stop, most=file.size + LEEWAY)
+            if size > file.size + LEEWAY:
+                raise errors.too_long(file.filename, file.url, file.size)
             if digests["sha256"] != file.sha256:
                 raise errors.wrong_hash(
                     file.name, file.filename, file.url, f"sha256:{file.sha256}", f"sha256:{digests['sha256']}"
@@ -129,8 +132,9 @@ def _copy(
     *,
     watch: Callable[[int], None] | None = None,
     stop: threading.Event | None = None,
+    most: int | None = None,
 ) -> tuple[dict[str, str], int]:
-    """Copy a body and hash it meanwhile. Raises CutError where it ends early."""
+    """Copy a body, little more than `most` bytes of it, and hash it meanwhile. Raises CutError where it ends early."""
     from urllib3.exceptions import HTTPError
 
     hashers = {algorithm: hashlib.new(algorithm) for algorithm in algorithms}
@@ -146,10 +150,13 @@ def _copy(
             done += len(chunk)
             if watch:
                 watch(done)
+            if most is not None and done > most:
+                break
     except HTTPError:
         raise CutError from None
     promised = response.headers.get("Content-Length", "")
-    if promised.isdecimal() and done < int(promised):
+    stopped = most is not None and done > most
+    if promised.isdecimal() and done < int(promised) and not stopped:
         raise CutError
     return {algorithm: hasher.hexdigest() for algorithm, hasher in hashers.items()}, done
 

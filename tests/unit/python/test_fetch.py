@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def test_a_missing_variable_is_named() -> None:
 
     assert error.value.exit_code == 20
     assert "INDEX_TOKEN is not set" in str(error.value)
-    assert "the source `team`" in str(error.value)
+    assert "The source `team`" in str(error.value)
 
 
 def test_a_source_that_is_no_web_address() -> None:
@@ -384,6 +385,34 @@ def test_another_file_than_the_locked_one_is_refused_and_not_kept(index: Index, 
         "Do not work around this: find out who did."
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_goes_on_and_on_is_stopped(index: Index, tmp_path: Path) -> None:
+    wheel = wheel_on(index)
+    index.projects["flask"][0].content = bytes(9 << 20)
+    seen: list[int] = []
+    with client_of(index) as client, pytest.raises(DependencyError) as error:
+        fetch_file(wheel, client, tmp_path, progress=lambda _file, done, _size: seen.append(done))
+
+    assert str(error.value) == (
+        f"flask-1.0-py3-none-any.whl is not the file that was locked\n\n{wheel.url} should have {wheel.size} bytes and "
+        "sends more.\n\n"
+        "hint: something between here and the index changed it. Do not work around this: find out who did."
+    )
+    assert max(seen) < 2 << 20
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_index_says_of_a_size_is_checked(index: Index, tmp_path: Path) -> None:
+    wheel = replace(wheel_on(index), size=1)
+    with client_of(index) as client, pytest.raises(DependencyError) as error:
+        fetch_file(wheel, client, tmp_path)
+
+    assert str(error.value) == (
+        f"the index is wrong about the size of flask-1.0-py3-none-any.whl\n\n{wheel.url} should have 1 bytes and has "
+        f"{wheel_on(index).size}.\n\n"
+        "hint: tell whoever runs the index; `deploy build --no-cache` asks it again."
+    )
 
 
 def test_a_remembered_link_that_is_gone(index: Index, tmp_path: Path) -> None:
