@@ -510,3 +510,43 @@ def test_a_reader_that_went_away_is_no_traceback(app, home, recorded):
     done = subprocess.run(command, cwd=own_tool(), env=environ, stdout=write_end, stderr=subprocess.PIPE, check=False)
     os.close(write_end)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.fixture
+def layout(app, home, tmp_path) -> Path:
+    """A layout on disk that can be a stack: an image has all that a stack needs."""
+    folder = tmp_path / "layout"
+    build(app, "-q", "-t", "base:1", "--to", f"oci:{folder}", home=home)
+    return folder
+
+
+def test_a_stack_on_disk_is_watched(app, home, layout):
+    (app / "deploy.toml").write_text(f'stack = "oci:{layout}"\n')
+    before = build(app, "-q", home=home)
+    assert build(app, "-q", home=home).recorded
+    keep_times(layout / "index.json", (layout / "index.json").read_text())
+    done = build(app, "-q", home=home)
+    assert (done.digest, done.recorded) == (before.digest, False)
+    assert build(app, "-q", home=home).recorded
+    blob = max((layout / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+    blob.write_bytes(blob.read_bytes())
+    assert not build(app, "-q", home=home).recorded
+
+
+@pytest.mark.registry
+def test_a_stack_s_tag_is_trusted_for_a_day(app, home, layout, registry):
+    name = f"{registry}/base:1"
+    copied = ("skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{layout}", f"docker://{name}")
+    subprocess.run(copied, check=True)
+    (app / "deploy.toml").write_text(f'stack = "{name}"\n')
+    begin = time.time()
+    first = build(app, "-q", home=home)
+    second = build(app, "-q", home=home)  # what the tag means was written down by the first, so it was not settled
+    third = build(app, "-q", home=home)
+    assert (first.recorded, second.recorded, third.recorded) == (False, False, True)
+    assert third.err == second.err
+    (path,) = (home / "records").iterdir()
+    record = json.loads(path.read_bytes().partition(b"\n")[2])
+    assert begin + 86400 - 1 <= record["expires"] <= time.time() + 86400
+    build(app, "-q", "--pull", home=home)
+    assert not build(app, "-q", home=home).recorded
