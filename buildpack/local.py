@@ -250,7 +250,7 @@ def _write(
 
     shelf = WheelShelf(resolution.wheels, lock.sources, store=store, environ=environ)
     entries: list[Entry] = list(venv_entries(ground.layout))
-    for wheel in resolution.wheels:
+    for wheel in resolution.layered:
         contents = read_wheel(
             shelf.path(wheel.sha256),
             layout=ground.layout,

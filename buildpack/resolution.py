@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.errors import resolution as errors
 from buildpack.oci.store import Store
-from buildpack.plan import VENV_ROOT, Member
+from buildpack.plan import VENV_ROOT, Member, group_members
 from buildpack.progress import Observer, Progress
 from buildpack.stacks.stack import Interpreter, Stack
 
@@ -77,6 +77,12 @@ class Resolution:
             Member(name=w.name, version=w.version, filename=w.filename, sha256=w.sha256, size=w.size)
             for w in self.wheels
         )
+
+    @property
+    def layered(self) -> tuple[WheelFile, ...]:
+        """The wheels in the order of an image's layers: of two that ship one path the later one wins, everywhere."""
+        order = [member.sha256 for group in group_members(self.members) for member in group.members]
+        return tuple(sorted(self.wheels, key=lambda wheel: order.index(wheel.sha256)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +218,7 @@ class _Search:
             added = self._forgotten(wheels)
             if added:
                 wheels = sorted([*wheels, *self._find([SETUPTOOLS], target, client)], key=lambda wheel: wheel.name)
+        _refuse_clash([(wheel, self._summaries[wheel.sha256]) for wheel in wheels])
         warnings = [*added, *self._warnings(wheels, selected, target)]
         return Resolution(wheels=tuple(wheels), warnings=tuple(warnings))
 
@@ -325,7 +332,7 @@ class _Search:
             ),
             *(render_missing(missing, target) for missing in missing_requirements(installed, target)),
             *self._ground.lacking(needed),
-            *_overlaps(summaries),
+            *_overlaps([(w, self._summaries[w.sha256]) for w in Resolution(wheels=tuple(wheels), warnings=()).layered]),
         ]
 
 
@@ -342,16 +349,32 @@ def _summarise(contents: WheelContents) -> _Summary:
     )
 
 
+def _refuse_clash(summaries: Sequence[tuple[WheelFile, _Summary]]) -> None:
+    """Raise where what is a file in one wheel is a folder in another: there is no order that keeps both."""
+    from buildpack.python.members import file_and_folder
+
+    clash = file_and_folder({path for _, summary in summaries for path in summary.paths})
+    if not clash:
+        return
+    names = [
+        wheel.name
+        for wheel, summary in summaries
+        if any(path == clash or path.startswith(f"{clash}/") for path in summary.paths)
+    ]
+    raise errors.file_and_folder(names, clash)
+
+
 def _overlaps(summaries: Sequence[tuple[WheelFile, _Summary]]) -> list[str]:
-    """Say which wheels ship the same path: the one whose layer is later wins."""
-    owners: dict[str, str] = {}
-    shared: dict[tuple[str, str], list[str]] = {}
+    """Say which wheels ship the same path; they come in the order of their layers, and the last one wins."""
+    owners: dict[str, list[str]] = {}
     for wheel, summary in summaries:
         for path in summary.paths:
-            other = owners.setdefault(path, wheel.name)
-            if other != wheel.name:
-                shared.setdefault((other, wheel.name), []).append(path)
-    return [errors.shared_paths(one, other, paths) for (one, other), paths in shared.items()]
+            owners.setdefault(path, []).append(wheel.name)
+    shared: dict[tuple[str, str], list[str]] = {}
+    for path, (*losers, winner) in owners.items():
+        for loser in losers:
+            shared.setdefault((loser, winner), []).append(path)
+    return [errors.shared_paths(loser, winner, sorted(paths)) for (loser, winner), paths in sorted(shared.items())]
 
 
 class _Bytes:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from buildpack.errors import DependencyError, LostError
 
-__all__ = ["cannot_build_here", "setuptools_added", "shared_paths", "wheel_lost"]
+__all__ = ["cannot_build_here", "file_and_folder", "setuptools_added", "shared_paths", "wheel_lost"]
 
 
 def setuptools_added(name: str, version: str, setuptools: str) -> str:
@@ -17,10 +17,19 @@ def setuptools_added(name: str, version: str, setuptools: str) -> str:
     )
 
 
-def shared_paths(one: str, other: str, paths: Sequence[str]) -> str:
+def shared_paths(loser: str, winner: str, paths: Sequence[str]) -> str:
     """Word the warning about two wheels that ship the same files; `paths` is not empty."""
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-    return f"{one} and {other} both ship /{paths[0]}{more}; one overwrites the other. Lock only one of them."
+    return f"{loser} and {winner} both ship /{paths[0]}{more}; {winner}'s counts. Lock only one of them."
+
+
+def file_and_folder(names: Sequence[str], path: str) -> DependencyError:
+    """Word wheels of which one has a file where another has a folder."""
+    return DependencyError(
+        f"{' and '.join(names)} cannot be installed together",
+        why=f"/{path} is a file in one of them and a folder in another.",
+        hint="ask for only one of them in Pipfile, run `deploy lock`, and build again.",
+    )
 
 
 def cannot_build_here(name: str, version: str | None, target: str) -> DependencyError:
