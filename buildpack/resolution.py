@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ground", "Resolution", "layout_for", "prefetch", "resolve", "target_of"]
 
-RESOLUTION_FORMAT = 2
+RESOLUTION_FORMAT = 3
 """Raise it when the same lock and stack would give another answer."""
 
 _LINES = re.compile(r"\b(?:pipfile_)?line=\d+")
