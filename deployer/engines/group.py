@@ -132,9 +132,7 @@ class Group:
                 instance.life.container.remove()
 
     def _next_due(self) -> float | None:
-        due = [self._printer.next_partial(), self._stop_after]
-        for instance in self._instances:
-            due += [instance.start_at, instance.kill_at, instance.term_at, instance.drain_until]
+        due = [self._printer.next_partial(), self._stop_after, *(instance.next_due for instance in self._instances)]
         if self._flow.waiting and all(instance.settled for instance in self._instances):
             due.append(self._deadline)
         return min((moment for moment in due if moment is not None), default=None)

@@ -72,6 +72,16 @@ class Instance:
         """Whether nothing is left and nothing planned."""
         return self.gone and self.start_at is None
 
+    @property
+    def next_due(self) -> float | None:
+        """When there is something to do for it without any event.
+
+        An output that has ended is not awaited, however long the engine takes to remove the container.
+        """
+        drain = None if self.output is None else self.drain_until
+        due = [self.start_at, self.kill_at, self.term_at, drain]
+        return min((moment for moment in due if moment is not None), default=None)
+
     def close_output(self) -> None:
         """Let go of the pipe."""
         if self.output is not None:
