@@ -11,11 +11,14 @@ from deployer.runner.concurrency import web_concurrency
 
 TYPE_CHECKING = False  # of `typing`, which takes 2 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["PORT", "app_environment", "runtime_folder"]
+__all__ = ["PORT", "app_environment", "runtime_folder", "temporary_folder"]
 
 PORT = "8000"
+
+_TEMPORARY = ("/tmp", "/dev/shm")  # noqa: S108
+"""The second one can be written in a container whose root file system cannot."""
 
 
 def app_environment(
@@ -51,16 +54,28 @@ def _user_name() -> str:
         return f"u{uid}"
 
 
-def runtime_folder(environ: Mapping[str, str], parent: str = "/tmp") -> dict[str, str]:  # noqa: S108
+def temporary_folder(environ: Mapping[str, str], places: Sequence[str] = _TEMPORARY) -> dict[str, str]:
+    """Return a TMPDIR that can be written where the first of `places` cannot; nothing where there is no need.
+
+    Without one gunicorn does not start under ``docker run --read-only``.
+    """
+    if environ.get("TMPDIR") or os.access(places[0], os.W_OK):
+        return {}
+    return next(({"TMPDIR": place} for place in places[1:] if os.access(place, os.W_OK)), {})
+
+
+def runtime_folder(environ: Mapping[str, str], places: Sequence[str] = _TEMPORARY) -> dict[str, str]:
     """Make a fresh XDG_RUNTIME_DIR for one process; returns nothing where it is set, or nothing can be written.
 
     Two gunicorns with one folder would unlink each other's control sockets.
     """
     if environ.get("XDG_RUNTIME_DIR"):
         return {}
-    folder = f"{parent}/deploy-{os.getpid()}-{os.urandom(4).hex()}"  # tempfile costs a start 8 ms
-    try:
-        os.mkdir(folder, 0o700)  # noqa: PTH102
-    except OSError:
-        return {}
-    return {"XDG_RUNTIME_DIR": folder}
+    for place in places:
+        folder = f"{place}/deploy-{os.getpid()}-{os.urandom(4).hex()}"  # tempfile costs a start 8 ms
+        try:
+            os.mkdir(folder, 0o700)  # noqa: PTH102
+        except OSError:
+            continue
+        return {"XDG_RUNTIME_DIR": folder}
+    return {}

@@ -15,7 +15,7 @@ except ImportError:  # not CPython
     import signal
 
 from deployer.runner.command import CommandError, command_argv, exec_error, resolve_argv
-from deployer.runner.defaults import app_environment, runtime_folder
+from deployer.runner.defaults import app_environment, runtime_folder, temporary_folder
 from deployer.runner.init import run_as_init
 
 TYPE_CHECKING = False  # of `typing`, which takes 2 ms to import
@@ -62,6 +62,7 @@ def main(
         launch = _read_launch(f"{folder}/launch.json")
         processes: dict[str, str] = launch["processes"]
         env = app_environment(environ, launch["app_object"], app=app)
+        env.update(temporary_folder(env))
         formation = _parse_formation(arguments, processes)
         if formation is not None and sum(formation.values()) > 1:
             return _supervise(processes, formation, env)

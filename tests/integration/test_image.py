@@ -63,6 +63,7 @@ def fetch(port: int, path: str = "/", seconds: float = 20) -> str:
 VARIANTS = {
     "plain": (),
     "read-only": ("--read-only", "--tmpfs", "/tmp"),
+    "read-only without /tmp": ("--read-only",),
     "any user": ("--user", "12345"),
     "read-only and any user": ("--read-only", "--tmpfs", "/tmp", "--user", "12345:54321"),
     "with an init": ("--init",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from deployer.runner.defaults import app_environment, runtime_folder
+from deployer.runner.defaults import app_environment, runtime_folder, temporary_folder
 
 NOTHING = "/nonexistent"
 
@@ -45,16 +45,29 @@ def test_the_root_folder_is_no_home():
 
 
 def test_a_runtime_folder_for_each(tmp_path):
-    [one] = runtime_folder({}, str(tmp_path)).values()
-    [two] = runtime_folder({}, str(tmp_path)).values()
+    [one] = runtime_folder({}, [str(tmp_path)]).values()
+    [two] = runtime_folder({}, [str(tmp_path)]).values()
     assert one != two
     assert stat.S_IMODE(Path(one).stat().st_mode) == 0o700
 
 
 def test_without_a_place_for_it_there_is_none(tmp_path):
-    assert runtime_folder({}, str(tmp_path / "missing")) == {}
+    assert runtime_folder({}, [str(tmp_path / "missing")]) == {}
 
 
 def test_a_runtime_folder_that_is_set_stays(tmp_path):
-    assert runtime_folder({"XDG_RUNTIME_DIR": "/run/user/1"}, str(tmp_path)) == {}
+    assert runtime_folder({"XDG_RUNTIME_DIR": "/run/user/1"}, [str(tmp_path)]) == {}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_runtime_folder_where_the_usual_place_cannot_be_written(tmp_path):
+    [made] = runtime_folder({}, [str(tmp_path / "missing"), str(tmp_path)]).values()
+    assert Path(made).parent == tmp_path
+
+
+def test_a_temporary_folder_where_the_usual_place_cannot_be_written(tmp_path):
+    missing, there = str(tmp_path / "missing"), str(tmp_path)
+    assert temporary_folder({}, [missing, there]) == {"TMPDIR": there}
+    assert temporary_folder({}, [there, missing]) == {}
+    assert temporary_folder({}, [missing, missing]) == {}
+    assert temporary_folder({"TMPDIR": "/mine"}, [missing, there]) == {}
