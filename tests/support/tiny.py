@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from buildpack.app.pipfile import pipfile_hashes, read_pipfile
+from buildpack.build import Built, Options, build
+from buildpack.oci.store import Store
+from deployer.building import own_python
+from deployer.payload import read_launcher
 from tests.support.index import Index, sha256
 from tests.support.wheels import write_wheel
 
@@ -31,13 +38,13 @@ def environ(index: Index) -> dict[str, str]:
     return {"TINY_INDEX": index.url.partition("://")[2].partition("/")[0]}
 
 
-def add_wheels(index: Index, folder: Path, *names: str) -> dict[str, Entry]:
+def add_wheels(index: Index, folder: Path, *names: str, body: bytes = b"") -> dict[str, Entry]:
     """Put a tiny wheel of each name on the index; their entries for a lock."""
     folder.mkdir(parents=True, exist_ok=True)
     packages = {}
     for number, name in enumerate(names):
         files = {
-            f"{name}/__init__.py": f'"""The package {name}."""\n\nNUMBER = {number}\n'.encode(),
+            f"{name}/__init__.py": f'"""The package {name}."""\n\nNUMBER = {number}\n'.encode() + body,
             f"{name}/rows.csv": "".join(f"{row},{name}\n" for row in range(50 * (number + 1))).encode(),
             f"{name}-1.0.dist-info/entry_points.txt": f"[console_scripts]\nrun-{name} = {name}:main\n".encode(),
         }
@@ -87,3 +94,25 @@ def write_lock(folder: Path, packages: Mapping[str, Entry], *, source: str = SOU
         "develop": {},
     }
     (folder / "Pipfile.lock").write_text(json.dumps(lock, indent=4, sort_keys=True) + "\n")
+
+
+def build_here(app: Path, home: Path, environ: Mapping[str, str], **options: Any) -> Built:
+    """Build in this process, as the command would in its own."""
+    return build(
+        app,
+        options=Options(**options),
+        launcher=read_launcher(),
+        store=Store(home),
+        environ=environ,
+        own_python=own_python(),
+        today=date(2026, 1, 1),
+    )
+
+
+def with_stack(seed: Path, home: Path) -> Path:
+    """Make a store that knows what `seed` knows of stacks, and nothing else; the blobs are the same files."""
+    home.mkdir(parents=True)
+    shutil.copytree(seed / "blobs", home / "blobs", copy_function=os.link)
+    for kind in ("host", "host-choice", "host-python", "bytecode"):
+        shutil.copytree(seed / "facts" / kind, home / "facts" / kind)
+    return home
