@@ -109,9 +109,10 @@ def _copy_out(engine: Engine, container: Container, path: str) -> bytes | None:
                 pieces, _ = engine.api.get_archive(container.id, path)
                 return b"".join(pieces)
             except APIError as error:
-                if error.status_code == 404:
-                    return None
-                raise
+                # 404 is said of the container as well, where somebody removed it.
+                if error.status_code != 404 or "no such container" in str(error).lower():
+                    raise
+                return None
     finally:
         container.remove()
 
