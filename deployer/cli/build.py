@@ -101,6 +101,7 @@ def command(
         style="json" if as_json else "quiet" if quiet else "verbose" if verbose else "plain",
         sent=deliveries,
         loaded=any(target.kind == "docker" for target in targets),
+        special=bool(references or stack or platform or labels),
     )
     show_answer(answer)
     asked = ctx.obj
@@ -111,8 +112,13 @@ def command(
     return 0
 
 
-def answer_of(built: Built, *, app: str, style: str, sent: Sequence[str], loaded: bool) -> dict[str, Any]:
-    """Return the outcome as `summary` shows it; `app` is the folder as it was typed, `sent` says what went where."""
+def answer_of(
+    built: Built, *, app: str, style: str, sent: Sequence[str], loaded: bool, special: bool
+) -> dict[str, Any]:
+    """Return the outcome as `summary` shows it; `app` is the folder as it was typed, `sent` says what went where.
+
+    `special` tells that a build of the folder alone would give another image, or another name.
+    """
     return {
         "report": report(built),
         "slots": [made.planned.slot for made, _ in built.layers],
@@ -121,6 +127,7 @@ def answer_of(built: Built, *, app: str, style: str, sent: Sequence[str], loaded
         "style": style,
         "sent": list(sent),
         "loaded": loaded,
+        "special": special,
     }
 
 

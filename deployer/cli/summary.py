@@ -81,6 +81,8 @@ def _short_name(reference: str) -> str:
 def _say_next(answer: Answer, report: Answer) -> None:
     if answer["loaded"]:
         _say(f"\nNext: docker run --rm -e PORT=8000 -p 8000:8000 {_short_name(report['references'][0])}")
+    elif answer["special"]:
+        _say(f"\nNext: deploy run {_short_name(report['references'][0])}")
     else:
         from shlex import quote
 
