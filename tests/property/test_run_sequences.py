@@ -18,7 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from docker.errors import APIError
 from hypothesis import Phase, given, note, seed, settings
 from hypothesis import strategies as st
 
+from deployer.engines.owner import owner_labels, this_owner
 from tests.support.command import deploy
 from tests.support.running import environment, free_port
 from tests.support.tiny import write_app
@@ -130,9 +131,12 @@ class Place:
     api: Any  # docker.APIClient, which ships no types
 
     def containers(self, owner: int | None = None) -> list[dict[str, Any]]:
-        """Return the containers of the app, or of one `deploy` alone, in the order of their names."""
-        labels = [f"dev.deploy.app={APP}"] if owner is None else [f"dev.deploy.owner.pid={owner}"]
-        found: list[dict[str, Any]] = self.api.containers(all=True, filters={"label": labels})
+        """Return the containers of the app, or of one `deploy` here alone, in the order of their names."""
+        labels = {"dev.deploy.app": APP} if owner is None else owner_labels(replace(this_owner(), pid=owner))
+        labels.pop("dev.deploy.owner.started", None)
+        found: list[dict[str, Any]] = self.api.containers(
+            all=True, filters={"label": [f"{name}={value}" for name, value in labels.items()]}
+        )
         return sorted(found, key=lambda one: one["Names"])
 
     def remove(self, owner: int | None = None) -> None:
