@@ -33,7 +33,7 @@ from buildpack.stacks.stack import Facts, Stack, StackPython
 
 __all__ = ["HOST_FORMAT", "resolve_host"]
 
-HOST_FORMAT = "1"
+HOST_FORMAT = "2"
 """Changes whenever the same machine would give other layers; part of what is remembered."""
 
 _KIND = "host"
