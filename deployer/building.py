@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -33,16 +33,19 @@ def build_and_deliver(
     environ: Mapping[str, str],
     observer: Observer,
     head_start: HeadStart | None = None,
+    meanwhile: Callable[[Built], object] = lambda _built: None,
 ) -> tuple[Built, list[str]]:
     """Build the app in this folder; returns the image, and what was sent to each destination, in words.
 
-    `head_start` has met the engine that is among the destinations. What turns out damaged in the store is made anew,
-    once.
+    `head_start` has met the engine that is among the destinations; `meanwhile` is called while that is at work. What
+    turns out damaged in the store is made anew, once.
     """
 
     def attempt() -> tuple[Built, list[str]]:
         delivery = Delivery(destinations, store, environ, observer, head_start)
-        return _build_and_deliver(app, delivery, options=options, store=store, environ=environ, observer=observer)
+        with delivery:
+            built = _build(app, delivery, options=options, store=store, environ=environ, observer=observer)
+            return built, deliver(delivery, built, meanwhile=meanwhile)
 
     with ending_promptly():
         try:
@@ -52,7 +55,7 @@ def build_and_deliver(
             return replace(built, warnings=(*built.warnings, made_anew(lost.what))), said
 
 
-def _build_and_deliver(
+def _build(
     app: Path,
     delivery: Delivery,
     *,
@@ -60,20 +63,18 @@ def _build_and_deliver(
     store: Store,
     environ: Mapping[str, str],
     observer: Observer,
-) -> tuple[Built, list[str]]:
-    with delivery:
-        built = build(
-            app,
-            options=options,
-            launcher=read_launcher(),
-            store=store,
-            environ=environ,
-            own_python=own_python(),
-            today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
-            observer=observer,
-            listener=delivery,
-        )
-        return built, deliver(delivery, built)
+) -> Built:
+    return build(
+        app,
+        options=options,
+        launcher=read_launcher(),
+        store=store,
+        environ=environ,
+        own_python=own_python(),
+        today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
+        observer=observer,
+        listener=delivery,
+    )
 
 
 def own_python() -> OwnPython:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,13 +120,20 @@ class Delivery(Listener):
                 self._offered += 1
 
 
-def deliver(delivery: Delivery, built: Built) -> list[str]:
-    """Send the image to each destination; what was sent to each, in words. Raises EngineError or MachineError."""
+def deliver(
+    delivery: Delivery, built: Built, *, meanwhile: Callable[[Built], object] = lambda _built: None
+) -> list[str]:
+    """Send the image to each destination; what was sent to each, in words. Raises EngineError or MachineError.
+
+    `meanwhile` is called while an engine is at work.
+    """
     said = []
     for destination in delivery.destinations:
         if destination.kind == "docker":
             assert delivery.loading is not None
-            loaded = delivery.loading.finish(built.image)
+            delivery.loading.send(built.image)
+            meanwhile(built)
+            loaded = delivery.loading.result()
             amount = f"{plural(loaded.sent_layers, 'layer')}, {size_text(loaded.sent_bytes)}"
             said.append(f"to the engine: {amount} ({loaded.reason})")
         elif destination.kind == "oci":

@@ -39,13 +39,18 @@ _VOLATILE = frozenset(
 
 
 class Asked:
-    """A call of `deploy build`: the file that may answer it, and when it began, in seconds since 1970."""
+    """A call of `deploy build`: the file that may answer it, and when it began, in seconds since 1970.
 
-    __slots__ = ("begin", "path")
+    `unchanged` says, once `recall` looked, that everything is as an equal call left it here, though there is no answer:
+    an engine may have lost what it was sent.
+    """
+
+    __slots__ = ("begin", "path", "unchanged")
 
     def __init__(self, path: str, begin: float) -> None:
         self.path = path
         self.begin = begin
+        self.unchanged = False
 
 
 def ask(arguments: Sequence[str], environ: Mapping[str, str], *, now: float) -> Asked | None:
@@ -70,7 +75,10 @@ def recall(asked: Asked) -> dict[str, Any] | None:
         if content[:65] != _hash(body).encode() + b"\n":
             return None
         record = json.loads(body)
-        answer: dict[str, Any] | None = record["answer"] if _holds(record, asked.begin) else None
+        if not _holds(record, asked.begin):
+            return None
+        answer: dict[str, Any] | None = record["answer"]
+        asked.unchanged = True
     except Exception:  # noqa: BLE001  whatever is wrong with a record, building is right
         return None
     return answer

@@ -37,11 +37,17 @@ _TOOL = ("buildpack", "deployer", "deflate", "honcho", "installer")
 
 
 def write_record(
-    asked: Asked, built: Built, answer: Mapping[str, Any], *, store: Store, environ: Mapping[str, str], now: float
+    asked: Asked,
+    built: Built,
+    answer: Mapping[str, Any] | None,
+    *,
+    store: Store,
+    environ: Mapping[str, str],
+    now: float,
 ) -> None:
     """Remember what was answered, unless it follows from something that cannot be watched, or was just changed.
 
-    A record that cannot be written is none: never an error.
+    Without an answer the record only tells that nothing changed. One that cannot be written is none: never an error.
     """
     with suppress(OSError, BuildpackError):
         stamps = _inputs(built, environ)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from buildpack.build import Built
+    from buildpack.oci.store import Store
+    from deployer.record import Asked
 
 __all__ = ["answer_of", "command"]
 
@@ -62,7 +64,9 @@ def command(
     """
     from buildpack.oci.headstart import HeadStart
 
-    with HeadStart(os.environ, wanted="docker" in destinations) as head_start:
+    asked: Asked | None = None if no_cache or pull else ctx.obj
+    changed = asked is None or not asked.unchanged
+    with HeadStart(os.environ, wanted="docker" in destinations and changed) as head_start:
         from buildpack.build import Options
         from buildpack.oci.store import Store, find_store
         from buildpack.progress import ignore
@@ -94,6 +98,7 @@ def command(
                 environ=os.environ,
                 observer=ignore if quiet or as_json else reporter,
                 head_start=head_start,
+                meanwhile=lambda built: _remember(asked, built, None, store),
             )
     answer = answer_of(
         built,
@@ -104,12 +109,17 @@ def command(
         special=bool(references or stack or platform or labels),
     )
     show_answer(answer)
-    asked = ctx.obj
-    if asked is not None and not (targets or no_cache or pull):
-        from deployer.recording import write_record
-
-        write_record(asked, built, unchanged(answer), store=store, environ=os.environ, now=time.time())
+    if not targets:
+        _remember(asked, built, unchanged(answer), store)
     return 0
+
+
+def _remember(asked: Asked | None, built: Built, answer: dict[str, Any] | None, store: Store) -> None:
+    if asked is None or asked.unchanged:
+        return
+    from deployer.recording import write_record
+
+    write_record(asked, built, answer, store=store, environ=os.environ, now=time.time())
 
 
 def answer_of(

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from buildpack.oci.store import Store
+from tests.support.engines import Engine
 from tests.support.unchanged import Answer, build, copy_tool, environment, make_app, own_tool
 
 
@@ -399,6 +400,28 @@ def test_whoever_asks_for_work_gets_it(app, home, recorded, option):
 def test_sending_is_not_recorded(app, home, recorded, tmp_path):
     to = f"oci:{tmp_path}/layout"
     assert [build(app, "-q", "--to", to, home=home).recorded for _ in range(2)] == [False, False]
+
+
+def test_an_engine_is_asked_each_time_and_disturbed_only_by_changes(app, home, tmp_path):
+    engine = Engine(tmp_path / "engine.sock")
+    try:
+        env = {"DOCKER_HOST": engine.host}
+        first = build(app, "-q", "--to", "docker", home=home, env=env)
+        assert "POST /images/load" in engine.seen
+        engine.seen.clear()
+        again = build(app, "-q", "--to", "docker", home=home, env=env)
+        assert (again.digest, again.recorded) == (first.digest, False)
+        assert {line.partition(" ")[0] for line in engine.seen} == {"GET"}
+        engine.images.clear()
+        again = build(app, "-q", "--to", "docker", home=home, env=env)
+        assert (again.digest, again.recorded) == (first.digest, False)
+        assert engine.tags["docker.io/library/app:latest"] in engine.images
+        (app / "server.py").write_text("")
+        changed = build(app, "-q", "--to", "docker", home=home, env=env)
+        assert (changed.digest != first.digest, changed.recorded) == (True, False)
+        assert len(engine.images) == 2
+    finally:
+        engine.stop()
 
 
 def test_another_folder_is_another_question(app, home):

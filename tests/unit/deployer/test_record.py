@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -52,6 +53,15 @@ def at(asked: Asked, now: float) -> object:
 
 def test_a_record_answers(asked):
     assert recall(asked) == {"digest": 1}
+
+
+def test_a_record_without_an_answer_tells_that_nothing_changed(asked, app):
+    record = json.loads(Path(asked.path).read_bytes().partition(b"\n")[2])
+    Path(asked.path).write_bytes(seal({**record, "answer": None}))
+    assert (recall(asked), asked.unchanged) == (None, True)
+    (app / "server.py").write_text("# changed")
+    later = Asked(asked.path, asked.begin)
+    assert (recall(later), later.unchanged) == (None, False)
 
 
 def test_a_record_answers_on_its_day_alone(asked, app):
