@@ -264,15 +264,18 @@ class Expected:
 
 
 @pytest.fixture(scope="module")
-def hang_ups() -> Iterator[None]:
-    """Let HUP end what is started from here, under `nohup` too."""
-    before = signal.signal(signal.SIGHUP, lambda *_: None)  # and not SIG_IGN, which programs inherit
+def deaf_ears() -> Iterator[None]:
+    """Let signals count that are ignored here (under `nohup`, behind `&`): programs inherit that, but no handler."""
+    ignored = [SIGNALS[name] for name in STOPS if signal.getsignal(SIGNALS[name]) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, lambda *_: None)
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(scope="module")
-def place(engine: str, hang_ups: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(engine: str, deaf_ears: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """The app, whose process types do what their names say, with its image in the engine."""
     home = tmp_path_factory.mktemp("home")
     app = write_app(tmp_path_factory.mktemp("apps") / APP, {}, source="https://pypi.org/simple")
