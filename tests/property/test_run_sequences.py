@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import secrets
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -25,12 +27,12 @@ from typing import Any
 import pytest
 from docker.api.client import APIClient
 from docker.errors import APIError
-from hypothesis import Phase, given, note, seed, settings
+from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from deployer.engines.owner import owner_labels, this_owner
 from tests.support.command import deploy
-from tests.support.running import environment, free_port
+from tests.support.running import environment
 from tests.support.tiny import write_app
 
 pytestmark = [
@@ -374,9 +376,19 @@ def follow(sequence: Sequence, started: Started) -> Expected:
     return expected
 
 
+def free_ports(count: int) -> int:
+    """Return the first of ports that nobody has, nor gets from the kernel by chance: sequences are many."""
+    while True:
+        first = 20_000 + secrets.randbelow(12_000)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for number in range(count):
+                stack.enter_context(socket.create_server(("127.0.0.1", first + number)))
+            return first
+
+
 def check(sequence: Sequence, place: Place, untouched: Callable[[], bool]) -> None:
     """Run one sequence, and see that the laws hold."""
-    started = Started(place, *sequence.arguments, "-p", str(free_port(3)))
+    started = Started(place, *sequence.arguments, "-p", str(free_ports(3)))
     try:
         expected = follow(sequence, started)
         code = started.process.wait(SECONDS)
@@ -389,10 +401,13 @@ def check(sequence: Sequence, place: Place, untouched: Callable[[], bool]) -> No
         assert [(one["Names"], one["State"]) for one in started.containers] == []
         assert settles(lambda: not started.marked())
         assert untouched()
+    except Exception as error:
+        started.close()
+        error.add_note(f"{sequence}\nended with {started.process.returncode} and said:\n{started.err.decode()}")
+        error.add_note(started.out[-4000:].decode(errors="replace"))
+        raise
     finally:
         started.close()
-        note(f"exit code {started.process.returncode}; it said:\n{started.err.decode()}")
-        note(started.out[-4000:].decode(errors="replace"))
 
 
 def test_nothing_is_left(place: Place, bystander: Callable[[], bool], pytestconfig: pytest.Config):
