@@ -2,7 +2,7 @@
 
 Looked for is `APP`, `app` or `application`, bound at a module's top level to a call or an imported name, then a factory
 `create_app` or `make_app`; in a package's ``__init__.py``, in ``app.py``, ``wsgi.py`` and ``main.py``, and in these
-files of a package. A package named like the folder wins, then one found alone.
+files of a package. A package named like the app (deploy.toml's `name`, else the folder's) wins, then one found alone.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class _Module:
 
 
 def detect_app(tree: SourceTree, *, name: str, commands: Sequence[str] = ()) -> Detection:
-    """Find the app object of an app whose folder is called `name`.
+    """Find the app object of an app that is called `name`.
 
     `commands` are those of the Procfile: one that names an object found here (``gunicorn blasto:APP``) chooses it.
     """

@@ -256,7 +256,9 @@ class _Reading:
         detection = Detection(found=None)
         if source is not None:
             commands = [process.command for process in processes]
-            detection = detect_app(source, name=folder_name(self.folder), commands=commands)
+            # Not the folder's name where another is set: the same app gives the same image in any folder.
+            name = settings.name.value.rpartition("/")[2] if settings else folder_name(self.folder)
+            detection = detect_app(source, name=name, commands=commands)
         if procfile is not None:
             self.warnings.extend(procfile.warnings)
             self._warn_programs(processes, lock)

@@ -25,10 +25,17 @@ APP = '''\
 """A WSGI app of nothing but the standard library."""
 
 
-def app(environ, start_response):
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"tiny"]
+def make_app():
+    def serve(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"tiny"]
+
+    return serve
+
+
+app = make_app()
 '''
+"""There are two packages with an app object each; the one that is named like the app is it."""
 
 Entry = Mapping[str, Any]
 
@@ -65,6 +72,8 @@ def write_app(
     """Write the app into a new folder."""
     (folder / "tiny").mkdir(parents=True)
     (folder / "tiny" / "__init__.py").write_text(APP)
+    (folder / "huge").mkdir()
+    (folder / "huge" / "__init__.py").write_text("from tiny import make_app\n\napp = make_app()\n")
     (folder / "tiny" / "page.html").write_text("<p>tiny</p>\n")
     (folder / "start.sh").write_text("#!/bin/sh\nexec python -m wsgiref.simple_server\n")
     (folder / "start.sh").chmod(0o755)
