@@ -29,10 +29,10 @@ SONAMES = (
 
 _COREUTILS = """
     [ b2sum base32 base64 basename cat chgrp chmod chown cksum comm cp csplit cut date dd df dir dirname du echo env
-    expand expr factor false fmt fold groups head hostid id install join link ln logname ls md5sum mkdir mkfifo mknod
-    mktemp mv nice nl nohup nproc numfmt od paste pathchk pr printenv printf ptx pwd readlink realpath rm rmdir seq
-    sha1sum sha224sum sha256sum sha384sum sha512sum shred shuf sleep sort split stat stty sum sync tac tail tee test timeout
-    touch tr true truncate tsort tty uname unexpand uniq unlink vdir wc who whoami yes
+    expand expr factor false fmt fold groups head hostid id install join link ln logname ls md5sum mkdir mkfifo
+    mknod mktemp mv nice nl nohup nproc numfmt od paste pathchk pr printenv printf ptx pwd readlink realpath rm
+    rmdir seq sha1sum sha224sum sha256sum sha384sum sha512sum shred shuf sleep sort split stat stty sum sync tac
+    tail tee test timeout touch tr true truncate tsort tty uname unexpand uniq unlink vdir wc who whoami yes
 """
 _PROGRAMS = ("sh", "bash", "sed", "grep", *_COREUTILS.split())
 _PROGRAM_FOLDERS = ("/usr/bin", "/bin")
