@@ -148,8 +148,7 @@ def test_one_that_listens_and_says_nothing(start, port):
     running = start("python listen.py 0.0.0.0 $PORT", "-p", port, "--boot-timeout", "1")
     assert running.wait() == 50
     assert running.err.startswith(
-        "error: web.1 did not answer within 1 s\n\n"
-        f"It listens on 0.0.0.0:{port}, but no answer came within 5 s.\n"
+        f"error: web.1 did not answer within 1 s\n\nIt listens on 0.0.0.0:{port}, but no answer came within 5 s.\n"
     )
 
 

@@ -220,9 +220,7 @@ def test_the_whole_message_of_a_boot_that_timed_out():
     ],
 )
 def test_each_cause_of_silence_is_told(cause, why):
-    error = boot_timed_out(
-        "web.1", port=8000, cause=cause, heard="X", problem="no answer came", seconds=5, log=[]
-    )
+    error = boot_timed_out("web.1", port=8000, cause=cause, heard="X", problem="no answer came", seconds=5, log=[])
     assert error.why == why
 
 
