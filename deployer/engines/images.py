@@ -11,7 +11,7 @@ from deployer.engines import errors
 from deployer.engines.client import Engine, explain
 from deployer.engines.container import Blueprint, Container, container_name
 from deployer.engines.owner import Owner
-from deployer.engines.signals import STOPPING, holding_back
+from deployer.engines.signals import FORWARDED, STOPPING, holding_back
 
 if TYPE_CHECKING:
     from buildpack.oci.store import Store
@@ -93,7 +93,8 @@ def read_launch(engine: Engine, image: str, *, owner: Owner, suffix: str) -> Lau
     """Read what processes an image has; None where it is not ours. No process is started for it."""
     blueprint = Blueprint(app="launch", process="look.1", image=image, command=["true"], environment={})
     container = Container(engine, blueprint, name=container_name("deploy", "look.1", suffix), owner=owner)
-    with holding_back(STOPPING):  # else one that came while the engine creates the container would leave it behind
+    # Else one that came while the engine creates the container would leave it behind.
+    with holding_back((*STOPPING, *FORWARDED)):
         archive = _copy_out(engine, container, _LAUNCH_FILE)
     return _parse_launch(archive) if archive is not None else None
 
