@@ -129,6 +129,8 @@ def resolve(
     `folder` is the app's, for packages that are paths in it. With `fresh` nothing remembered is believed. Raises
     DependencyError, or Problems of several.
     """
+    if not packages:
+        return Resolution(wheels=(), warnings=())
     key = _key(packages, ground)
     lasting = not any(package.path for package in packages)
     if lasting and not fresh and (known := _recalled(store.recall("resolution", key))) is not None:
@@ -175,7 +177,10 @@ def prefetch(
 
     For the time in which the stack itself is still being made.
     """
-    _Search(lock=lock, ground=ground, store=store, environ=environ, observer=observer, folder=folder).fetch(packages)
+    if packages:
+        _Search(lock=lock, ground=ground, store=store, environ=environ, observer=observer, folder=folder).fetch(
+            packages
+        )
 
 
 class _Search:

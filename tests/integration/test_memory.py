@@ -1,0 +1,98 @@
+"""A build's memory stays bounded, whatever the size of the app: that of all its processes together, at its peak."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from buildpack.oci.store import Store
+from buildpack.oci.validate import validate
+from tests.support.command import EXAMPLES, ROOT
+from tests.support.tiny import build_here, with_stack, write_app
+
+LIMIT = 300 << 20
+
+
+def tree(pid: int) -> Iterator[int]:
+    """A process and all below it."""
+    yield pid
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            for child in path.read_text().split():
+                yield from tree(int(child))
+
+
+def others(pid: int) -> Iterator[int]:
+    """All processes below one, but those just made: until they run their program, their memory is their parent's."""
+    with suppress(OSError):
+        own = Path(f"/proc/{pid}/cmdline").read_bytes()
+        for other in tree(pid):
+            if other != pid and Path(f"/proc/{other}/cmdline").read_bytes() != own:
+                yield other
+
+
+def memory(pid: int) -> int:
+    """Bytes in memory that a process needs: what several share counts in parts (`Pss`)."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) << 10
+    return 0
+
+
+def peak_of_build(app: Path, home: Path, env: Mapping[str, str]) -> int:
+    """Build, and return the most that its processes had at one time, looked at every few milliseconds."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deployer", "build", str(app), "-q"],
+        env={**os.environ, **env, "DEPLOY_HOME": str(home), "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, memory(process.pid) + sum(map(memory, others(process.pid))))
+        time.sleep(0.005)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert out.startswith(b"sha256:")
+    return peak
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """A folder that is emptied at once: pytest keeps its own, and these are large."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_rich_example_from_an_empty_store(place):
+    peak = peak_of_build(EXAMPLES / "bookshelf", place / "home", {})
+    assert 30 << 20 < peak < LIMIT, f"{peak / 1e6:.0f} MB"
+
+
+@pytest.mark.slow
+def test_an_app_with_a_file_larger_than_the_limit(place):
+    """Of bytes that cannot be compressed, so that nothing is small on the way."""
+    app = write_app(place / "app", {})
+    build_here(app, place / "seed", os.environ)
+    home = with_stack(place / "seed", place / "home")
+    with (app / "large.bin").open("wb") as out:
+        for _ in range(400):
+            out.write(os.urandom(1 << 20))
+    peak = peak_of_build(app, home, {})
+    assert 20 << 20 < peak < LIMIT, f"{peak / 1e6:.0f} MB"
+    store = Store(home)
+    image = store.image("docker.io/library/tiny:latest")
+    assert image is not None
+    assert image.layers[-1].size > 400 << 20
+    assert validate(image, store.open) == []
