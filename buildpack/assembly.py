@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from buildpack.compilation import StackCompiler
+from buildpack.errors import oci as oci_errors
 from buildpack.errors import resolution as errors
 from buildpack.oci.entry import EPOCH, Entry, FileSlice, Inline, directory, file, symlink
 from buildpack.oci.image import Layer
@@ -128,16 +130,21 @@ def read_content(root: Path, listed: Sequence[tuple[str, str, bool, str]], *, mt
 
 
 def _read_file(path: Path, *, held: int) -> tuple[str, Inline | FileSlice]:
-    with path.open("rb", buffering=0) as raw:
-        first = raw.read(held + 1)
-        if len(first) <= held:
-            # A short read of a regular file is its end.
-            return _hash(first), Inline(first)
-        hasher, size = hashlib.sha256(first), len(first)
-        while piece := raw.read(1 << 20):
-            hasher.update(piece)
-            size += len(piece)
-        return hasher.hexdigest(), FileSlice(path, size)
+    try:
+        with path.open("rb", buffering=0) as raw:
+            first = raw.read(held + 1)
+            if len(first) <= held:
+                # A short read of a regular file is its end.
+                return _hash(first), Inline(first)
+            hasher, crc, size = hashlib.sha256(first), zlib.crc32(first), len(first)
+            while piece := raw.read(1 << 20):
+                hasher.update(piece)
+                crc = zlib.crc32(piece, crc)
+                size += len(piece)
+    except OSError as error:
+        raise oci_errors.content_unreadable(path, error) from error
+    # It is read again for the layer, whose key the hash goes into: they must be of the same bytes.
+    return hasher.hexdigest(), FileSlice(path, size, crc32=crc)
 
 
 def app_entries(content: AppContent, launch: bytes, *, mtime: int) -> Iterator[Entry]:

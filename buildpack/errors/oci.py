@@ -14,6 +14,7 @@ __all__ = [
     "blob_missing",
     "content_changed",
     "content_unreadable",
+    "file_changed",
     "parent_is_no_folder",
     "path_twice",
     "store_failed",
@@ -74,6 +75,15 @@ def content_changed(path: Path, reason: str) -> MachineError:
         f"{path} is damaged, or changed while it was read",
         why=f"In this file {reason}.",
         hint="build again; if that fails in the same way, delete the file first, so that it is fetched or made anew.",
+    )
+
+
+def file_changed(path: Path) -> MachineError:
+    """Word a file of the app that somebody wrote to between two looks at it."""
+    return MachineError(
+        f"{path} changed while it was read",
+        why="An image would hold half of what it was and half of what it is.",
+        hint="build again once nothing writes to it, or name it in .dockerignore if the app needs no copy of it.",
     )
 
 

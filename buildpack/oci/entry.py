@@ -26,11 +26,15 @@ class Inline:
 
 @dataclass(frozen=True, slots=True)
 class FileSlice:
-    """`size` bytes of the file at `path`, from `offset`."""
+    """`size` bytes of the file at `path`, from `offset`.
+
+    The layer writer checks `crc32` where it is given: of files that somebody may be writing to.
+    """
 
     path: Path
     size: int
     offset: int = 0
+    crc32: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

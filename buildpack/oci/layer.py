@@ -252,12 +252,16 @@ class _Writer:
         self.size += len(piece)
 
     def _add_slice(self, content: FileSlice) -> None:
-        offset, left = content.offset, content.size
+        offset, left, crc = content.offset, content.size, 0
         while left:
             piece = self.sources.read(content.path, min(left, _CHUNK), offset)
             self._append(piece)
             offset += len(piece)
             left -= len(piece)
+            if content.crc32 is not None:
+                crc = zlib.crc32(piece, crc)
+        if content.crc32 not in {None, crc}:
+            raise errors.file_changed(content.path)
 
     def _add_deflated(self, content: Deflated) -> None:
         if content.size > _WHOLE or content.compressed > _WHOLE:

@@ -12,13 +12,16 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from buildpack.build import Listener
+from buildpack.errors import MachineError
+from buildpack.oci.image import Layer, Platform
 from buildpack.oci.store import Store
 from buildpack.oci.validate import validate
 from tests.support.command import ROOT, deploy
@@ -162,6 +165,53 @@ def is_busy(pid: int) -> bool:
     """Whether a process has used a twentieth of a second of processor time: it is past its start."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12]) > os.sysconf("SC_CLK_TCK") // 20
+
+
+# Changed meanwhile
+
+
+class Writing(Listener):
+    """Does something once the app was read, and before its layer is written."""
+
+    def __init__(self, write: Callable[[], object]) -> None:
+        self.write = write
+
+    def begin(self, references: Sequence[str], platform: Platform, stack: Sequence[Layer], *, unknown: bool) -> None:
+        self.write()
+
+
+def test_a_file_that_changes_while_it_is_read_is_in_no_image(app, env, seed, tmp_path):
+    """A database in the app's folder, say: its layer would be remembered under what it was before."""
+    app = Path(shutil.copytree(app, tmp_path / "app"))
+    database = app / "state.sqlite"
+    database.write_bytes(b"before".ljust(100_000))
+    home = with_stack(seed, tmp_path / "home")
+    with pytest.raises(MachineError) as caught:
+        build_here(app, home, env, listener=Writing(lambda: database.write_bytes(b"after".ljust(100_000))))
+    assert str(caught.value) == (
+        f"{database} changed while it was read\n\n"
+        "An image would hold half of what it was and half of what it is.\n\n"
+        "hint: build again once nothing writes to it, or name it in .dockerignore if the app needs no copy of it."
+    )
+    assert left_behind(home) == []
+    elsewhere = build_here(app, with_stack(seed, tmp_path / "elsewhere"), env)
+    assert build_here(app, home, env).image == elsewhere.image
+
+
+def test_a_file_that_grows_is_taken_as_it_was(app, env, seed, tmp_path):
+    """A log: what is appended meanwhile is the next build's."""
+    app = Path(shutil.copytree(app, tmp_path / "app"))
+    log = app / "app.log"
+    log.write_bytes(b"line\n" * 50_000)
+    before = build_here(app, with_stack(seed, tmp_path / "before"), env)
+
+    def append() -> None:
+        with log.open("ab") as out:
+            out.write(b"another\n")
+
+    home = with_stack(seed, tmp_path / "home")
+    assert build_here(app, home, env, listener=Writing(append)).image == before.image
+    assert build_here(app, home, env).image != before.image
 
 
 # Side by side

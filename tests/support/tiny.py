@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from buildpack.app.pipfile import pipfile_hashes, read_pipfile
-from buildpack.build import Built, Options, build
+from buildpack.build import Built, Listener, Options, build
 from buildpack.oci.store import Store
 from deployer.building import own_python
 from deployer.payload import read_launcher
@@ -105,7 +105,9 @@ def write_lock(folder: Path, packages: Mapping[str, Entry], *, source: str = SOU
     (folder / "Pipfile.lock").write_text(json.dumps(lock, indent=4, sort_keys=True) + "\n")
 
 
-def build_here(app: Path, home: Path, environ: Mapping[str, str], **options: Any) -> Built:
+def build_here(
+    app: Path, home: Path, environ: Mapping[str, str], *, listener: Listener | None = None, **options: Any
+) -> Built:
     """Build in this process, as the command would in its own."""
     return build(
         app,
@@ -115,6 +117,7 @@ def build_here(app: Path, home: Path, environ: Mapping[str, str], **options: Any
         environ=environ,
         own_python=own_python(),
         today=date(2026, 1, 1),
+        listener=listener,
     )
 
 
