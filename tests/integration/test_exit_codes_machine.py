@@ -161,6 +161,29 @@ def test_a_store_that_may_not_be_written_gives_way_to_a_temporary_one(tmp_path):
         shutil.rmtree(temporary)
 
 
+def test_a_store_of_which_a_part_may_not_be_written():
+    """Somebody ran a build as root in it."""
+    if os.getuid() != 0:
+        missing("only root may become nobody")
+    home = Path(f"/tmp/deploy-test-part-{os.getpid()}")
+    try:
+        for folder in (home, home / "facts"):
+            folder.mkdir(mode=0o755)
+        os.chown(home, pwd.getpwnam("nobody").pw_uid, -1)
+        done = deploy("build", EXAMPLES / "blasto", "-q", home=home, prefix=NOBODY, env={"HOME": "/"})
+        assert (done.code, done.out) == (70, "")
+        what, why, hint = done.err.removesuffix("\n").split("\n\n")
+        assert what == f"error: no permission to write to the store at {home}"
+        assert why.startswith(f"{home}/")
+        assert why.endswith(": Permission denied.")
+        assert hint == (
+            "hint: mend the folder's owner or mode, or set DEPLOY_HOME to a folder that you may write to, "
+            "and build again."
+        )
+    finally:
+        shutil.rmtree(home)
+
+
 # 130, 143: interrupted
 
 
@@ -201,7 +224,7 @@ def test_an_interrupted_build(building, index, tmp_path, number, code):
     building.send_signal(number)
     out, err = building.communicate(timeout=20)
     assert (building.returncode, out, err) == (code, "", "")
-    assert time.monotonic() - begin < 4, "also where an index is silent"
+    assert time.monotonic() - begin < 10, "also where an index is silent"
     index.gate.set()
     again = deploy("build", tmp_path / "app", "-q", home=tmp_path / "home", env=environ(index))
     assert again.code == 0, again.err
