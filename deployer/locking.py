@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ def run_pipenv(
         _restore(path, before)
         if "No module named pipenv" in output:
             raise pipenv_missing(pipenv)
-        raise lock_failed(folder, _last_lines(output))
+        raise lock_failed(folder, _last_lines(output, _secrets(folder / "Pipfile", environ)))
     return compare_locks(versions_of(before), versions_of(path.read_bytes()))
 
 
@@ -100,10 +100,22 @@ def _restore(path: Path, content: bytes | None) -> None:
 _TRACE = re.compile(r"^Traceback \(most recent call last\):\n(?:[ \t].*\n)*", re.MULTILINE)
 
 
-def _last_lines(output: str) -> str:
+def _last_lines(output: str, secrets: Iterable[str]) -> str:
+    """Return the end of what pipenv said; a login in it was pipenv's to print, and is ours not to repeat."""
     lines = [line.rstrip() for line in _TRACE.sub("", output).splitlines() if line.strip()]
-    # A login in an index's address is pipenv's to print, and ours not to repeat.
-    return re.sub(r"(?<=://)[^/@\s]+@", "", "\n".join(lines[-_SHOWN:]))
+    text = "\n".join(lines[-_SHOWN:])
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "[redacted]")
+    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
+
+
+def _secrets(pipfile: Path, environ: Mapping[str, str]) -> set[str]:
+    """Return the values of the variables that Pipfile names, in addresses of indexes above all, in every guise."""
+    from urllib.parse import quote
+
+    named = re.findall(r"\$\{?(\w+)", pipfile.read_text(encoding="utf-8", errors="replace"))
+    values = {environ[name] for name in named if environ.get(name)}
+    return {guise for value in values for guise in (value, quote(value), quote(value, safe=""))}
 
 
 def versions_of(lock: bytes | None) -> dict[str, str]:

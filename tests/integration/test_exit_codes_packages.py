@@ -189,6 +189,22 @@ def test_a_wrong_login_leaves_no_trace(private, tmp_path, home):
     assert traces(done, tmp_path / "home", app) == []
 
 
+@pytest.mark.slow
+def test_what_pipenv_says_of_a_login_is_not_repeated(private, tmp_path):
+    app = write_app(tmp_path / "app", {"inhouse": entry(b"")}, source=LOGIN)
+    lock = (app / "Pipfile.lock").read_bytes()
+    private.login = "somebody:else"
+    env = {**environ(private), "INDEX_USER": USER, "INDEX_PASSWORD": PASSWORD}
+    done = deploy("lock", app, home=tmp_path / "home", env=env)
+    assert (done.code, done.out) == (20, "")
+    assert done.err.startswith(
+        f"error: pipenv could not lock {app}/Pipfile\n\nPipfile.lock is as it was. The end of what pipenv said:\n\n"
+    )
+    assert "inhouse" in done.err
+    assert traces(done, tmp_path / "home", app) == []
+    assert (app / "Pipfile.lock").read_bytes() == lock
+
+
 def test_no_login(private, home, tmp_path):
     app = write_app(tmp_path / "app", {"inhouse": entry(b"")})
     host = host_of(private)
