@@ -157,7 +157,9 @@ def test_a_first_build_says_so_whatever_it_shares_with_others(home, blasto):
     done = deploy("build", spaced.name, "-t", "two:1", home=home, cwd=spaced.parent)
     lines = done.err.splitlines()
     assert [line for line in lines if line.startswith("  written")] == ["  written  1 of ours: first build"]
-    assert lines[-1] == "Next: deploy run 'with space'"
+    assert lines[-1] == "Next: deploy run two:1"
+    plain = deploy("build", spaced.name, home=home, cwd=spaced.parent)
+    assert plain.err.splitlines()[-1] == "Next: deploy run 'with space'"
 
 
 def test_one_changed_line_writes_one_layer_and_says_why(home, blasto):

@@ -67,7 +67,8 @@ def own_tool() -> Path:
 def environment(home: Path, tool: Path) -> dict[str, str]:
     """Return what `build` sets; pytest's word on which test is at work would make each call another question."""
     own = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
-    return {**own, "DEPLOY_HOME": str(home), "PYTHONPATH": str(tool)}
+    # Byte code that a first run writes beside the tool's modules would make the next one build.
+    return {**own, "DEPLOY_HOME": str(home), "PYTHONPATH": str(tool), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def build(
