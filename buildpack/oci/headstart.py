@@ -9,10 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-if TYPE_CHECKING:
-    from buildpack.oci.engine_http import Connection, Upload
+from buildpack.errors import BuildpackError
+from buildpack.oci.engine_host import find_engine
+from buildpack.oci.engine_http import Connection, Upload
+from buildpack.oci.engine_images import kind_of
+from buildpack.oci.overlap import end_empty, open_upload
 
 __all__ = ["HeadStart"]
 
@@ -23,17 +26,15 @@ _FAREWELL = 2.0
 class HeadStart:
     """A connection to the engine of the environment and, where that helps, an open upload; a context manager.
 
-    What fails is left to whoever needs the engine: it fails there again, in the right place. With `wanted=False`
-    nothing is done.
+    What fails is left to whoever needs the engine: it fails there again, in the right place.
     """
 
-    def __init__(self, environ: Mapping[str, str], *, wanted: bool = True) -> None:
+    def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         self._connection: Connection | None = None
         self._upload: Upload | None = None
-        self._thread = threading.Thread(target=self._run, name="head start", daemon=True) if wanted else None
-        if self._thread is not None:
-            self._thread.start()
+        self._thread = threading.Thread(target=self._run, name="head start", daemon=True)
+        self._thread.start()
 
     def __enter__(self) -> Self:
         return self
@@ -41,12 +42,9 @@ class HeadStart:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._thread is not None:
-            self._thread.join(_FAREWELL)
+        self._thread.join(_FAREWELL)
         connection, upload = self._let_go()
         if upload is not None:
-            from buildpack.oci.overlap import end_empty
-
             end_empty(upload)
         for held in (connection, upload):
             if held is not None:
@@ -54,8 +52,7 @@ class HeadStart:
 
     def take(self) -> tuple[Connection | None, Upload | None]:
         """Wait, and hand over what is open, to be closed by the caller; nothing the second time."""
-        if self._thread is not None:
-            self._thread.join()
+        self._thread.join()
         return self._let_go()
 
     def _let_go(self) -> tuple[Connection | None, Upload | None]:
@@ -64,12 +61,6 @@ class HeadStart:
         return held
 
     def _run(self) -> None:
-        from buildpack.errors import BuildpackError
-        from buildpack.oci.engine_host import find_engine
-        from buildpack.oci.engine_http import Connection
-        from buildpack.oci.engine_images import kind_of
-        from buildpack.oci.overlap import open_upload
-
         try:
             endpoint = find_engine(self._environ)
             if endpoint is None:

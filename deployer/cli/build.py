@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from buildpack.build import Built
+    from buildpack.oci.headstart import HeadStart
     from buildpack.oci.store import Store
     from deployer.record import Asked
 
@@ -62,11 +64,9 @@ def command(
 
     The image lands in the store; the last line of standard output is its digest.
     """
-    from buildpack.oci.headstart import HeadStart
-
     asked: Asked | None = None if no_cache or pull else ctx.obj
     changed = asked is None or not asked.unchanged
-    with HeadStart(os.environ, wanted="docker" in destinations and changed) as head_start:
+    with _head_start(wanted="docker" in destinations and changed) as head_start:
         from buildpack.build import Options
         from buildpack.oci.store import Store, find_store
         from buildpack.progress import ignore
@@ -112,6 +112,15 @@ def command(
     if not targets:
         _remember(asked, built, unchanged(answer), store)
     return 0
+
+
+def _head_start(*, wanted: bool) -> AbstractContextManager[HeadStart | None]:
+    if not wanted:
+        return nullcontext()
+    # Its imports come first: a thread that imports while another does waits at each file.
+    from buildpack.oci.headstart import HeadStart
+
+    return HeadStart(os.environ)
 
 
 def _remember(asked: Asked | None, built: Built, answer: dict[str, Any] | None, store: Store) -> None:

@@ -116,10 +116,3 @@ def test_without_an_engine_whoever_needs_it_tells(tmp_path):
 def test_a_host_that_cannot_be_read_is_left_to_others_too():
     with HeadStart({"DOCKER_HOST": "nonsense"}) as head_start:
         assert head_start.take() == (None, None)
-
-
-def test_nothing_is_done_where_nothing_is_wanted(start):
-    engine = start()
-    with HeadStart({"DOCKER_HOST": engine.host}, wanted=False) as head_start:
-        assert head_start.take() == (None, None)
-    assert engine.seen == []
