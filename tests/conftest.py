@@ -6,6 +6,7 @@ Without an engine or a registry the tests that need one skip and say why; with `
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -24,6 +25,22 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 CI = os.environ.get("CI", "") not in ("", "0", "false")
 
 DOCKER_SOCKETS = ("/var/run/docker.sock",)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose one seed for everything random, before xdist's workers start and inherit it."""
+    seed = os.environ.setdefault("DEPLOY_TEST_SEED", str(random.randrange(1 << 32)))
+    if config.getoption("--hypothesis-seed", None) is None:
+        config.option.hypothesis_seed = seed
+        from hypothesis import core
+
+        core.global_force_seed = int(seed)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Print the seed: every run says how to repeat it."""
+    scale = os.environ.get("DEPLOY_TEST_SCALE", "0.1")
+    return f"seed: {config.option.hypothesis_seed}, repeat with DEPLOY_TEST_SEED=...; scale: {scale} of the long tests"
 
 
 def missing(what: str) -> NoReturn:
