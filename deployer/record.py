@@ -90,7 +90,8 @@ def _holds(record: Mapping[str, Any], now: float) -> bool:
     # Two folders may have one name, by a link that was turned; the app's default name is its folder's.
     if os.path.realpath(record["folder"]) != record["real"]:
         return False
-    return bool(fold(map(stamp, record["paths"])) == record["stamps"])
+    # The app's own files come first: they change most.
+    return all(fold(map(stamp, paths)) == stamps for paths, stamps in record["witnesses"])
 
 
 def day_of(now: float) -> list[int]:

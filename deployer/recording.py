@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["is_settled", "write_record"]
 
+_Stamps = dict[str, Stamp | None]
+
 _FINE = 100_000_000
 _COARSE = 2_100_000_000
 """Nanoseconds by which a time has to be past: FAT counts in pairs of seconds, ext4 by the kernel's clock tick."""
@@ -50,13 +52,12 @@ def write_record(
     Without an answer the record only tells that nothing changed. One that cannot be written is none: never an error.
     """
     with suppress(OSError, BuildpackError):
-        stamps = _inputs(built, environ)
-        if stamps is None or not all(is_settled(each, asked.begin) for each in stamps.values()):
+        inputs = _inputs(built, environ)
+        if inputs is None or not all(is_settled(each, asked.begin) for group in inputs for each in group.values()):
             return
         results = _results(built, store)
         if results is None:
             return
-        stamps |= results
         folder = str(built.app.folder)
         record = {
             "answer": answer,
@@ -65,14 +66,13 @@ def write_record(
             "expires": built.stack.expires,
             "folder": folder,
             "real": os.path.realpath(folder),
-            "paths": list(stamps),
-            "stamps": fold(stamps.values()),
+            "witnesses": [[list(group), fold(group.values())] for group in (*inputs, results)],
         }
         _replace(store, Path(asked.path), seal(record), now=now)
 
 
-def _inputs(built: Built, environ: Mapping[str, str]) -> dict[str, Stamp | None] | None:
-    """Return stamps of all that the image follows from; None where that cannot be told."""
+def _inputs(built: Built, environ: Mapping[str, str]) -> tuple[_Stamps, _Stamps] | None:
+    """Return stamps of the app and of all else that the image follows from; None where that cannot be told."""
     app = built.app
     # What is installed from a folder of its own is no file of the app's, and is built anew each time.
     if app.stamps is None or any(package.path for package in app.lock.packages):
@@ -81,7 +81,7 @@ def _inputs(built: Built, environ: Mapping[str, str]) -> dict[str, Stamp | None]
     if passed_over is None:
         return None
     others = {path: stamp(path) for path in (*built.stack.witnesses, *_tool())}
-    return others | passed_over | dict(app.stamps)
+    return {**passed_over, **app.stamps}, others
 
 
 def _tool() -> Iterator[str]:
@@ -102,7 +102,7 @@ def _tool() -> Iterator[str]:
             waiting += [entry.path for entry in found if entry.is_dir()]
 
 
-def _results(built: Built, store: Store) -> dict[str, Stamp | None] | None:
+def _results(built: Built, store: Store) -> _Stamps | None:
     """Return stamps of what the build left in the store; None where another build was there in the meantime."""
     image = built.image
     sizes = {image.digest: len(image.manifest), image.config_digest: len(image.config)}

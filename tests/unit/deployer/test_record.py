@@ -40,8 +40,7 @@ def asked(app: Path, tmp_path: Path) -> Asked:
         "expires": NOW + 6 * HOUR,
         "folder": str(app),
         "real": os.path.realpath(app),
-        "paths": paths,
-        "stamps": fold(map(stamp, paths)),
+        "witnesses": [[paths, fold(map(stamp, paths))]],
     }
     path.write_bytes(seal(record))
     return Asked(str(path), NOW + 1)
@@ -74,8 +73,7 @@ def test_a_record_answers_on_its_day_alone(asked, app):
         "expires": None,
         "folder": str(app),
         "real": os.path.realpath(app),
-        "paths": paths,
-        "stamps": fold(map(stamp, paths)),
+        "witnesses": [[paths, fold(map(stamp, paths))]],
     }
     Path(asked.path).write_bytes(seal(record))
     assert at(asked, NOW + 11 * HOUR) == {"digest": 1}
