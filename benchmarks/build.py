@@ -51,12 +51,13 @@ ROWS = {
     "store": Row(title="cold: empty caches to image in the store", target=0.7),
     "engine": Row(title="cold: empty caches to image loaded in the engine", target=1.0),
     "nothing": Row(title="nothing changed", target=1.0),
+    "nothing-loaded": Row(title="nothing changed, the engine asked too (`--to docker`)", target=1.0),
     "line": Row(title="one line of the app changed, loaded", target=1.5),
     "dependency": Row(title="one small dependency changed, loaded", target=0.1),
     "memory": Row(title="memory while building", target=300, unit="MB"),
     "start": Row(title="container start to first 200", target=0.7, unit="bare"),
 }
-LOADED = {"engine", "nothing", "line", "dependency"}
+LOADED = {"engine", "nothing", "nothing-loaded", "line", "dependency"}
 BARE = "without byte code"
 
 
@@ -112,8 +113,11 @@ def run_round(contender: Contender, rows: set[str], repeats: int, results: Resul
         return
     contender.forget()
     build(contender, results, cold, cold=True)
-    for _ in range(repeats if "nothing" in rows else 0):
-        build(contender, results, ["nothing"])
+    for row, load in (("nothing", not contender.has_store), ("nothing-loaded", True)):
+        if row in rows:
+            build(contender, results, [], load=load)
+            for _ in range(repeats):
+                build(contender, results, [row], load=load)
     for _ in range(repeats if "line" in rows else 0):
         contender.app.change_line()
         build(contender, results, ["line"])
