@@ -67,8 +67,6 @@ class _Session:
         self._begin(self._pass_output)
         self._container.start()
         self._begin(self._await_exit)
-        if self._terminal:
-            self._begin(self._fit_terminal)
         self._begin(self._pass_input)
         while not (self._exit and self._output_ended.is_set()):
             self._await_event()
@@ -121,6 +119,8 @@ class _Session:
         self._wakeup.wake()
 
     def _pass_input(self) -> None:
+        if self._terminal:
+            self._fit_terminal()  # first: what is typed may ask for the size
         while True:
             try:
                 typed = os.read(_STDIN, 1 << 16)
