@@ -241,6 +241,7 @@ def test_flask_shell(terminal):
     shell.expect(">>> ")
     shell.type("app.name\r")
     shell.expect("'blasto.app'")
+    shell.expect(">>> ")  # before the prompt the kernel reads the line, and readline would never see its end
     shell.type("\x04")
     assert shell.wait() == 0
 

@@ -114,6 +114,8 @@ def test_nothing_is_left(names, policy, early, steps, stop):
         if runner.poll() is None:
             assert settles(lambda: not children(runner.pid, "Z"), 1) or runner.poll() is not None
             runner.send_signal(stop)
+            # Before Python has set its handlers TTIN stops a process, and nothing but CONT or KILL then reaches it.
+            runner.send_signal(signal.SIGCONT)
         assert runner.wait(timeout=6) is not None
         assert settles(lambda: not marked(mark))
     finally:
