@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from deployer.errors import bad_epoch, bad_label
+from deployer.errors import bad_epoch, bad_label, reserved_label
 
 __all__ = ["parse_epoch", "parse_labels"]
+
+_OURS = "dev.deploy."
+"""Labels that say what an image was built from: whoever reads them relies on that."""
 
 
 def parse_labels(texts: Iterable[str]) -> dict[str, str]:
@@ -16,6 +19,8 @@ def parse_labels(texts: Iterable[str]) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise bad_label(text)
+        if name.startswith(_OURS):
+            raise reserved_label(name)
         labels[name] = value
     return labels
 

@@ -32,6 +32,7 @@ __all__ = [
     "no_pipfile",
     "nothing_to_start",
     "pipenv_missing",
+    "reserved_label",
     "unknown_destination",
     "unknown_type",
 ]
@@ -117,6 +118,14 @@ def bad_assignment(text: str) -> UsageError:
 def bad_label(text: str) -> UsageError:
     """Word an operand of `--label` that is none."""
     return UsageError(f"--label {text!r} is not NAME=value", hint="write --label org.opencontainers.image.version=1.0.")
+
+
+def reserved_label(name: str) -> UsageError:
+    """Word a `--label` that would say something else of an image than how it was built."""
+    return UsageError(
+        f"--label {name}: labels that begin with `dev.deploy.` are set by the build",
+        hint="choose a prefix of your own, such as com.example.",
+    )
 
 
 def bad_epoch(text: str) -> UsageError:

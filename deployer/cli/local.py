@@ -12,6 +12,7 @@ import click
 
 from deployer.cli.messages import print_warning
 from deployer.cli.operands import Operands, OperandsCommand, command_of, split_operands
+from deployer.cli.process_options import process_options
 
 if TYPE_CHECKING:
     from buildpack.oci.store import Store
@@ -45,33 +46,7 @@ class LocalCommand(OperandsCommand):
 @click.option("--dev", is_flag=True, help="Serve web by its framework's development server.")
 @click.option("--reload", is_flag=True, help="Start processes again when a file changes.")
 @click.option("--venv", metavar="[=PATH]", help="Use an existing virtual environment: the active one, APP/.venv, PATH.")
-@click.option(
-    "--restart",
-    type=click.Choice(["no", "on-failure", "always"]),
-    default="no",
-    show_default=True,
-    help="When one ends.",
-)
-@click.option(
-    "--stop-timeout",
-    type=click.FloatRange(0),
-    default=25.0,
-    show_default=True,
-    metavar="S",
-    help="Seconds from TERM to KILL.",
-)
-@click.option(
-    "--boot-timeout",
-    type=click.FloatRange(0),
-    default=60.0,
-    show_default=True,
-    metavar="S",
-    help="Seconds to the first answer.",
-)
-@click.option(
-    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How lines look."
-)
-@click.option("-q", "--quiet", is_flag=True, help="Print what the processes print, and errors.")
+@process_options
 @click.pass_context
 def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) -> int:
     """Run the Procfile's processes on this machine, with the packages of Pipfile.lock.

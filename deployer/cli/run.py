@@ -12,6 +12,7 @@ import click
 
 from deployer.cli.messages import print_warning
 from deployer.cli.operands import METAVAR, Operands, OperandsCommand, command_of, split_operands
+from deployer.cli.process_options import process_options
 from deployer.errors import neither_folder_nor_type
 
 if TYPE_CHECKING:
@@ -42,33 +43,7 @@ Examples:
 @click.option("--build/--no-build", "build", default=None, help="Build first (default), or run what is there.")
 @click.option("--memory", metavar="M", help="Limit each process's memory: 512m, 1.5g.")
 @click.option("--cpus", metavar="N", help="Limit each process's processors: 2, 0.5.")
-@click.option(
-    "--restart",
-    type=click.Choice(["no", "on-failure", "always"]),
-    default="no",
-    show_default=True,
-    help="When one ends.",
-)
-@click.option(
-    "--stop-timeout",
-    type=click.FloatRange(0),
-    default=25.0,
-    show_default=True,
-    metavar="S",
-    help="Seconds from TERM to KILL.",
-)
-@click.option(
-    "--boot-timeout",
-    type=click.FloatRange(0),
-    default=60.0,
-    show_default=True,
-    metavar="S",
-    help="Seconds to the first answer.",
-)
-@click.option(
-    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How lines look."
-)
-@click.option("-q", "--quiet", is_flag=True, help="Print what the processes print, and errors.")
+@process_options
 @click.pass_context
 def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) -> int:
     """Build an app and run its image, one container for each process.

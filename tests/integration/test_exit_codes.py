@@ -106,6 +106,11 @@ USAGE = {
         ("build", "examples/blasto", "--label", "team"),
         "error: --label 'team' is not NAME=value\n\nhint: write --label org.opencontainers.image.version=1.0.",
     ),
+    "a label of ours": (
+        ("build", "examples/blasto", "--label", "dev.deploy.lock=sha256:0"),
+        "error: --label dev.deploy.lock: labels that begin with `dev.deploy.` are set by the build\n\n"
+        "hint: choose a prefix of your own, such as com.example.",
+    ),
     "no platform": (
         ("build", "examples/blasto", "--platform", "amd64"),
         (
