@@ -108,8 +108,10 @@ USAGE = {
     ),
     "a label of ours": (
         ("build", "examples/blasto", "--label", "dev.deploy.lock=sha256:0"),
-        "error: --label dev.deploy.lock: labels that begin with `dev.deploy.` are set by the build\n\n"
-        "hint: choose a prefix of your own, such as com.example.",
+        (
+            "error: --label dev.deploy.lock: labels that begin with `dev.deploy.` are set by the build\n\n"
+            "hint: choose a prefix of your own, such as com.example."
+        ),
     ),
     "no platform": (
         ("build", "examples/blasto", "--platform", "amd64"),
