@@ -308,9 +308,7 @@ def _plan(
     runtime_key = plan.runtime_key(layer_format=layer_format, files=runtime.listed(), bytecode=bytecode)
     layers = [PlannedLayer(kind="runtime", slot="runtime", key=runtime_key)]
     for group in plan.group_members(resolution.members):
-        key = plan.dependency_key(
-            group, layer_format=layer_format, python=stack.python.series, machine=stack.machine, bytecode=bytecode
-        )
+        key = plan.dependency_key(group, layer_format=layer_format, python=stack.python.series, bytecode=bytecode)
         layers.append(PlannedLayer(kind="dependencies", slot=group.slot, key=key, members=group.members))
     app_key = plan.app_key(content.files, layer_format=layer_format, launch=launch, mtime=mtime)
     layers.append(PlannedLayer(kind="app", slot="app", key=app_key))

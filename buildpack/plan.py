@@ -20,6 +20,7 @@ __all__ = [
     "LARGE",
     "LAUNCH_FILE",
     "MAX_DEPENDENCY_LAYERS",
+    "PURE_BUCKETS",
     "RUNTIME_ROOT",
     "USER",
     "VENV_ROOT",
@@ -49,6 +50,8 @@ USER = 1000
 LARGE = 1 << 20
 """Bytes of a wheel from which on it has a layer of its own."""
 BUCKETS = 8
+PURE_BUCKETS = 6
+"""How many of them hold wheels for any platform, and nothing else: those are the same on every platform."""
 MAX_DEPENDENCY_LAYERS = 60
 """Classic engines allow 125 layers in a chain; each beyond ten costs some 40 ms at load."""
 
@@ -64,6 +67,11 @@ class Member:
     filename: str
     sha256: str
     size: int
+
+    @property
+    def pure(self) -> bool:
+        """Whether the wheel is one for any platform (binary distribution format, "File name convention")."""
+        return self.filename.endswith("-any.whl")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,11 +126,12 @@ class Plan:
 
 
 def group_members(members: Iterable[Member]) -> tuple[Group, ...]:
-    """Group wheels into layers: a pure function of their names and sizes.
+    """Group wheels into layers: a pure function of their files' names and sizes.
 
     Large wheels stand alone, ordered from large to small by power-of-two size class, then by name; the
     smaller ones share `BUCKETS` buckets by a hash of their name, so that one bump rewrites one small
-    bucket. The threshold doubles until at most `MAX_DEPENDENCY_LAYERS` remain.
+    bucket, `PURE_BUCKETS` of them those for any platform, so that images for several platforms share layers.
+    The threshold doubles until at most `MAX_DEPENDENCY_LAYERS` remain.
     """
     ordered = sorted(members, key=lambda member: member.name)
     threshold = LARGE
@@ -135,27 +144,29 @@ def group_members(members: Iterable[Member]) -> tuple[Group, ...]:
     buckets: dict[int, list[Member]] = {}
     for member in ordered:
         if member.size < threshold:
-            buckets.setdefault(_bucket(member.name), []).append(member)
+            buckets.setdefault(_bucket(member), []).append(member)
     alone = [Group(slot=member.name, members=(member,)) for member in large]
     shared = [Group(slot=f"bucket {number}", members=tuple(buckets[number])) for number in sorted(buckets)]
     return (*alone, *shared)
 
 
-def _bucket(name: str) -> int:
-    return hashlib.sha256(name.encode()).digest()[0] % BUCKETS
+def _bucket(member: Member) -> int:
+    number = hashlib.sha256(member.name.encode()).digest()[0]
+    return number % PURE_BUCKETS if member.pure else PURE_BUCKETS + number % (BUCKETS - PURE_BUCKETS)
 
 
 def _key(*parts: object) -> str:
     return hashlib.sha256(canonical_json(list(parts))).hexdigest()
 
 
-def dependency_key(group: Group, *, layer_format: str, python: str, machine: str, bytecode: Bytecode) -> str:
+def dependency_key(group: Group, *, layer_format: str, python: str, bytecode: Bytecode) -> str:
     """Return the key of a dependency layer.
 
-    `python` is the major and minor version, which names the folders inside the environment.
+    `python` is the major and minor version, which names the folders inside the environment. The machine is no part of
+    it: a wheel's entries follow from the wheel, and byte code is the same on every machine.
     """
     wheels = [member.sha256 for member in group.members]
-    return _key("dependencies", layer_format, python, machine, str(bytecode), wheels)
+    return _key("dependencies", layer_format, python, str(bytecode), wheels)
 
 
 def runtime_key(*, layer_format: str, files: Mapping[str, str], bytecode: Bytecode) -> str:

@@ -1,7 +1,8 @@
 """A stand-in for `python:3.11-slim` where no public registry is within reach: Debian's own Python, made by mmdebstrap.
 
 It is an OCI layout made without any code of ours, kept in the temporary folder, since making it takes six seconds
-(variant ``extract``: nothing is configured) or half a minute (``essential``).
+(variant ``extract``: nothing is configured) or half a minute (``essential``). For another architecture than this
+machine's it is made just so, since ``extract`` runs nothing of what it unpacks.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +33,23 @@ PACKAGES = (
 SUITE = "bookworm"
 EXECUTABLE = "/usr/bin/python3.11"
 TAG = "python:3.11-slim"
+INDEX = "application/vnd.oci.image.index.v1+json"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def make_stand_in(variant: str = "extract") -> Path:
+def make_stand_in(variant: str = "extract", architecture: str = "") -> Path:
     """Return an OCI layout that holds one image, tagged ``python:3.11-slim``; made once per machine.
 
-    Raises RuntimeError where mmdebstrap is not installed or cannot reach its mirror.
+    `architecture` is as Debian and OCI name it (``arm64``), this machine's where it is empty. Raises RuntimeError where
+    mmdebstrap is not installed or cannot reach its mirror.
     """
-    recipe = json.dumps([1, variant, PACKAGES, SUITE])
+    recipe = json.dumps([1, variant, PACKAGES, SUITE, *([architecture] if architecture else [])])
     place = Path(tempfile.gettempdir(), f"deploy-stand-in-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}")
     if not place.is_dir():
         scratch = Path(tempfile.mkdtemp(prefix="deploy-stand-in-making-"))
         try:
-            _write_layout(scratch / "layout", _bootstrap(scratch / "root.tar", variant))
+            tar = _bootstrap(scratch / "root.tar", variant, architecture)
+            _write_layout(scratch / "layout", tar, architecture or native_architecture())
             (scratch / "layout").rename(place)
         except OSError:
             # Another run was faster.
@@ -68,13 +73,15 @@ def push(layout: Path, registry: str, name: str = "library/python:3.11-slim", *,
     return reference
 
 
-def _bootstrap(tar: Path, variant: str) -> bytes:
+def _bootstrap(tar: Path, variant: str, architecture: str) -> bytes:
     program = shutil.which("mmdebstrap")
     if program is None:
         raise RuntimeError("mmdebstrap is not installed")
-    packages = ",".join(PACKAGES)
+    options = [f"--variant={variant}", f"--include={','.join(PACKAGES)}"]
+    if architecture:
+        options.append(f"--arch={architecture}")
     ran = subprocess.run(
-        [program, "--quiet", f"--variant={variant}", f"--include={packages}", SUITE, str(tar)],
+        [program, "--quiet", *options, SUITE, str(tar)],
         env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000", "LC_ALL": "C"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -86,7 +93,33 @@ def _bootstrap(tar: Path, variant: str) -> bytes:
     return tar.read_bytes()
 
 
-def _write_layout(folder: Path, tar: bytes) -> None:
+def join_platforms(layouts: Sequence[Path], folder: Path) -> Path:
+    """Write a layout of one index, tagged like the stand-ins, that holds the image of each of these layouts."""
+    (folder / "blobs/sha256").mkdir(parents=True)
+    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    listed = []
+    for layout in layouts:
+        for blob in (layout / "blobs/sha256").iterdir():
+            (folder / "blobs/sha256" / blob.name).hardlink_to(blob)
+        [image] = json.loads((layout / "index.json").read_text())["manifests"]
+        manifest = json.loads((layout / "blobs" / image["digest"].replace(":", "/")).read_text())
+        config = json.loads((layout / "blobs" / manifest["config"]["digest"].replace(":", "/")).read_text())
+        platform = {name: config[name] for name in ("os", "architecture")}
+        listed.append({**{k: v for k, v in image.items() if k != "annotations"}, "platform": platform})
+    index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed}).encode()
+    digest = hashlib.sha256(index).hexdigest()
+    (folder / "blobs/sha256" / digest).write_bytes(index)
+    named = {
+        "mediaType": INDEX,
+        "digest": f"sha256:{digest}",
+        "size": len(index),
+        "annotations": {"org.opencontainers.image.ref.name": TAG},
+    }
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [named]}))
+    return folder
+
+
+def _write_layout(folder: Path, tar: bytes, architecture: str) -> None:
     (folder / "blobs/sha256").mkdir(parents=True)
 
     def put(content: bytes) -> dict[str, Any]:
@@ -96,7 +129,7 @@ def _write_layout(folder: Path, tar: bytes) -> None:
 
     oci = "application/vnd.oci.image."
     config = {
-        "architecture": _architecture(),
+        "architecture": architecture,
         "os": "linux",
         "config": {"Env": [_PATH, "LANG=C.UTF-8"], "Cmd": ["python3"]},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(tar).hexdigest()}"]},
@@ -116,7 +149,8 @@ def _write_layout(folder: Path, tar: bytes) -> None:
     (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
 
 
-def _architecture() -> str:
+def native_architecture() -> str:
+    """Return what Debian and OCI call this machine."""
     return subprocess.run(
         ["dpkg", "--print-architecture"], capture_output=True, check=True, encoding="utf-8"
     ).stdout.strip()

@@ -11,6 +11,7 @@ from buildpack.plan import (
     BUCKETS,
     LARGE,
     MAX_DEPENDENCY_LAYERS,
+    PURE_BUCKETS,
     AppFile,
     Bytecode,
     Group,
@@ -26,11 +27,11 @@ from buildpack.plan import (
 )
 
 
-def member(name: str, size: int, version: str = "1.0") -> Member:
+def member(name: str, size: int, version: str = "1.0", tag: str = "py3-none-any") -> Member:
     return Member(
         name=name,
         version=version,
-        filename=f"{name}-{version}-py3-none-any.whl",
+        filename=f"{name}-{version}-{tag}.whl",
         sha256=sha256(f"{name} {version}".encode()).hex,
         size=size,
     )
@@ -50,6 +51,18 @@ def test_small_wheels_share_buckets_behind_the_large_ones():
     assert found[0] == ("numpy", ["numpy"])
     assert sorted(name for slot, names in found[1:] for name in names) == ["flask", "zope"]
     assert all(slot.startswith("bucket ") for slot, _ in found[1:])
+
+
+def test_wheels_for_any_platform_share_no_bucket_with_others():
+    pure = [member(f"p{n}", 100_000) for n in range(60)]
+    on_x86, on_arm = (
+        group_members([*pure, *(member(f"c{n}", 200_000 + extra, tag=tag) for n in range(20))])
+        for tag, extra in (("cp311-cp311-manylinux_2_17_x86_64", 0), ("cp311-cp311-manylinux_2_17_aarch64", 9))
+    )
+    shared = set(on_x86) & set(on_arm)
+    assert sorted(m.name for group in shared for m in group.members) == sorted(m.name for m in pure)
+    assert len(shared) == PURE_BUCKETS
+    assert len(on_x86) == len(on_arm) == BUCKETS
 
 
 def test_a_bump_within_a_size_class_changes_one_group_only():
@@ -85,7 +98,6 @@ def test_a_dependency_key_depends_on_everything_that_decides_the_content():
     other = Group(slot="numpy", members=(member("numpy", LARGE, "1.1"),))
     facts = {
         "layer_format": "1",
-        "machine": "x86_64",
         "python": "3.11",
         "bytecode": Bytecode(python="3.11.7", format="1"),
     }
@@ -93,12 +105,11 @@ def test_a_dependency_key_depends_on_everything_that_decides_the_content():
         dependency_key(group, **facts),
         dependency_key(other, **facts),
         dependency_key(group, **{**facts, "layer_format": "2"}),
-        dependency_key(group, **{**facts, "machine": "aarch64"}),
         dependency_key(group, **{**facts, "python": "3.12"}),
         dependency_key(group, **{**facts, "bytecode": Bytecode(python="3.11.8", format="1")}),
         dependency_key(group, **{**facts, "bytecode": Bytecode(python="", format="1")}),
     }
-    assert len(keys) == 7
+    assert len(keys) == 6
 
 
 def test_the_app_key_sees_content_mode_name_and_time():
