@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from buildpack.app.sources import expand_url
 from buildpack.errors import python as errors
+from buildpack.secret import Secret
 
 if TYPE_CHECKING:
     from buildpack.app.lockfile import Source
@@ -30,31 +31,6 @@ __all__ = [
 _PYPI = re.compile(r"https?://(?:[a-z0-9-]+\.)*pypi(?:\.python)?\.org/simple/?", re.IGNORECASE)
 _OLD_PYPI = re.compile(r"https?://pypi\.python\.org(?=/|$)", re.IGNORECASE)
 _USERINFO = re.compile(r"(?<=://)[^/?#\s'\"]*@")
-
-
-class Secret:
-    """A text that prints as ``[redacted]``; `reveal` gives it."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """Return the text itself, to be sent and never shown."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "[redacted]"
-
-    def __bool__(self) -> bool:
-        return bool(self._text)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._text == other._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

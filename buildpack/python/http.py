@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 from buildpack.errors import python as errors
+from buildpack.network import proxies
 from buildpack.python.credentials import (
     Login,
     Secret,
@@ -214,17 +215,7 @@ class Client:
 
     def proxies(self, url: str) -> dict[str, str]:
         """Return the proxies for a URL as requests wants them; none where ``no_proxy`` says so."""
-        from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # missing in typeshed
-
-        def variable(name: str) -> str:
-            return self._environ.get(name, "") or self._environ.get(name.upper(), "")
-
-        parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
-        if proxy_bypass_environment(host, {"no": variable("no_proxy")}):
-            return {}
-        address = variable(f"{parts.scheme}_proxy") or variable("all_proxy")
-        return {parts.scheme: address} if address else {}
+        return proxies(self._environ, url)
 
     def _connected(self) -> requests.Session:
         with self._lock:
@@ -236,7 +227,7 @@ class Client:
         import requests
         from requests.cookies import RequestsCookieJar
 
-        from buildpack.python.connect import adapter
+        from buildpack.network import adapter
 
         client = self
         if self._unverified:
@@ -263,7 +254,12 @@ class Client:
         session.trust_env = False
         session.headers["User-Agent"] = "deploy"
         session.cookies = _no_cookies(RequestsCookieJar())
-        connections = adapter(self._environ, self._connections, lambda url: _origin(url) not in self._unverified)
+        connections = adapter(
+            self._environ,
+            self._connections,
+            unreadable=errors.ca_file,
+            verifies=lambda url: _origin(url) not in self._unverified,
+        )
         session.mount("http://", connections)
         session.mount("https://", connections)
         return session

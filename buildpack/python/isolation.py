@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from buildpack.python.connect import CA_VARIABLES
+from buildpack.network import CA_VARIABLES
 
 if TYPE_CHECKING:
     from buildpack.python.credentials import SourceUrl

@@ -1,4 +1,8 @@
-"""Connections for `http.Client`: one TLS context and one look-up of each name for all of them."""
+"""What of an environment the network code believes (docs/decisions/0007), and the connections it makes.
+
+Indexes and registries are asked through here alike: one TLS context and one look-up of each name for all connections,
+proxies and authorities from the mapping that is handed in, and from nothing else.
+"""
 
 from __future__ import annotations
 
@@ -7,32 +11,56 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from buildpack.errors import python as errors
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     import ssl
 
     from requests.adapters import HTTPAdapter
 
-__all__ = ["adapter"]
+__all__ = ["CA_VARIABLES", "adapter", "proxies"]
 
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "PIP_CERT", "SSL_CERT_DIR")
 """The first that is set names the authorities, a PEM file or a folder of them; else they are certifi's."""
 
 
-def adapter(environ: Mapping[str, str], connections: int, verifies: Callable[[str], bool]) -> HTTPAdapter:
+Unreadable = Callable[[str, str], Exception]
+"""Words a file of authorities that cannot be read, from the variable's name and its value."""
+
+
+def proxies(environ: Mapping[str, str], url: str) -> dict[str, str]:
+    """Return the proxies for a URL as requests wants them; none where ``no_proxy`` says so."""
+    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # missing in typeshed
+
+    def variable(name: str) -> str:
+        return environ.get(name, "") or environ.get(name.upper(), "")
+
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    if proxy_bypass_environment(host, {"no": variable("no_proxy")}):
+        return {}
+    address = variable(f"{parts.scheme}_proxy") or variable("all_proxy")
+    return {parts.scheme: address} if address else {}
+
+
+def adapter(
+    environ: Mapping[str, str],
+    connections: int,
+    *,
+    unreadable: Unreadable,
+    verifies: Callable[[str], bool] = lambda _url: True,
+) -> HTTPAdapter:
     """Make what requests connects with; `verifies` tells by URL whether a certificate is checked."""
     from requests.adapters import HTTPAdapter
 
-    verified, unverified = _verified_context(environ), _unverified_context()
+    contexts = _Contexts(environ, unreadable)
     pools = _pools()
 
     class Adapter(HTTPAdapter):
         # requests would have urllib3 load the file of authorities for each connection: 15 ms each.
         def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
             host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
-            return host, {"ssl_context": verified if verifies(str(request.url)) else unverified}
+            return host, contexts.options(str(request.url), verified=verifies(str(request.url)))
 
         def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
             """Leave it to the context."""
@@ -107,25 +135,43 @@ class _Names:
             return self._known[name]
 
 
-def _verified_context(environ: Mapping[str, str]) -> ssl.SSLContext:
-    import ssl
+class _Contexts:
+    """TLS contexts, made when first needed: to load the authorities takes 15 ms."""
 
-    for variable in CA_VARIABLES:
-        path = environ.get(variable, "")
-        if not path:
-            continue
-        try:
-            if Path(path).is_dir():
-                return ssl.create_default_context(capath=path)
-            return ssl.create_default_context(cafile=path)
-        except (OSError, ssl.SSLError):
-            raise errors.ca_file(variable, path) from None
-    import certifi
+    def __init__(self, environ: Mapping[str, str], unreadable: Unreadable) -> None:
+        self._environ = environ
+        self._unreadable = unreadable
+        self._lock = threading.Lock()
+        self._made: dict[bool, ssl.SSLContext] = {}
 
-    return ssl.create_default_context(cafile=certifi.where())
+    def options(self, url: str, *, verified: bool) -> dict[str, Any]:
+        """Return what urllib3's pool for this URL is made with."""
+        if not url.startswith("https:"):
+            return {}
+        with self._lock:
+            if verified not in self._made:
+                self._made[verified] = self._verified() if verified else _unverified()
+            return {"ssl_context": self._made[verified]}
+
+    def _verified(self) -> ssl.SSLContext:
+        import ssl
+
+        for variable in CA_VARIABLES:
+            path = self._environ.get(variable, "")
+            if not path:
+                continue
+            try:
+                if Path(path).is_dir():
+                    return ssl.create_default_context(capath=path)
+                return ssl.create_default_context(cafile=path)
+            except (OSError, ssl.SSLError):
+                raise self._unreadable(variable, path) from None
+        import certifi
+
+        return ssl.create_default_context(cafile=certifi.where())
 
 
-def _unverified_context() -> ssl.SSLContext:
+def _unverified() -> ssl.SSLContext:
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
