@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -79,7 +79,7 @@ class SourceTree:
         return self.folder / file.path
 
 
-def read_source(folder: Path, *, environ: Mapping[str, str]) -> SourceTree:
+def read_source(folder: Path, *, environ: Mapping[str, str], ignore_files: Sequence[str] = IGNORE_FILES) -> SourceTree:
     """List the app's files.
 
     Left out are version control, virtual environments, byte code and caches, ``.env`` and its kin, ``deploy.toml``,
@@ -89,7 +89,7 @@ def read_source(folder: Path, *, environ: Mapping[str, str]) -> SourceTree:
     Raises everything that is wrong at once: links that lead out of the folder, names that are not UTF-8, what cannot
     be read, virtual environments that git tracks or a ``!`` asks for.
     """
-    walk = _Walk(folder=folder, environ=environ, patterns=_read_patterns(folder))
+    walk = _Walk(folder=folder, environ=environ, patterns=_read_patterns(folder, ignore_files))
     walk.run()
     files = sorted(walk.files, key=lambda file: file.path)
     links = {file.path: file.target for file in files if file.kind == "symlink"}
@@ -106,8 +106,8 @@ def read_source(folder: Path, *, environ: Mapping[str, str]) -> SourceTree:
     )
 
 
-def _read_patterns(folder: Path) -> list[Patterns]:
-    found = [(name, raw) for name in IGNORE_FILES if (raw := read_bytes(folder, name)) is not None]
+def _read_patterns(folder: Path, names: Sequence[str]) -> list[Patterns]:
+    found = [(name, raw) for name in names if (raw := read_bytes(folder, name)) is not None]
     if not found:
         return []
     from buildpack.app.ignore import parse_ignore

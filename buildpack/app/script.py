@@ -1,0 +1,80 @@
+"""``app.json``'s ``environments.test``: what tests the app, and in which environment (Heroku CI's schema)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from buildpack.app.jsonfile import parse_json
+from buildpack.app.textfile import read_text
+from buildpack.errors import app as errors
+
+__all__ = ["Script", "parse_script", "read_script"]
+
+NAME = "app.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Script:
+    """How the app is tested: shell commands, empty where app.json has none, and variables.
+
+    `setup` comes before `test`, which does not start where it fails.
+    """
+
+    test: str = ""
+    setup: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def read_script(folder: Path) -> Script:
+    """Read the test environment of the app's app.json; raises AppError as `parse_script` does."""
+    text = read_text(folder, NAME)
+    return Script() if text is None else parse_script(text)
+
+
+def parse_script(text: str) -> Script:
+    """Parse ``environments.test``; raises AppError that names the line."""
+    document = parse_json(text, NAME, hint="mend app.json, or remove it.")
+    if not isinstance(document, dict):
+        raise errors.bad_app_json(1, "the file does not hold an object")
+    environment = _table(text, _table(text, document, "environments"), "test")
+    scripts = _table(text, environment, "scripts")
+    return Script(
+        test=_command(text, scripts, "test"),
+        setup=_command(text, scripts, "test-setup"),
+        environment=_variables(text, _table(text, environment, "env")),
+    )
+
+
+def _table(text: str, document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = document.get(name, {})
+    if not isinstance(value, dict):
+        raise errors.bad_app_json(_line(text, name), f"`{name}` is not an object")
+    return value
+
+
+def _command(text: str, scripts: Mapping[str, Any], name: str) -> str:
+    value = scripts.get(name, "")
+    if not isinstance(value, str):
+        raise errors.bad_app_json(_line(text, name), f"the script `{name}` is not a string")
+    return value.strip()
+
+
+def _variables(text: str, table: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return what has a value; what Heroku would generate or ask for has none here."""
+    found = {}
+    for name, entry in table.items():
+        value = entry.get("value") if isinstance(entry, dict) else entry
+        if value is None:
+            continue
+        if not isinstance(value, str) or not name or "=" in name or "\0" in f"{name}{value}":
+            raise errors.bad_app_json(_line(text, name), f"the variable `{errors.show(name)}` is no string")
+        found[name] = value
+    return found
+
+
+def _line(text: str, key: str) -> int:
+    at = text.find(f'"{key}"', max(0, text.find('"environments"')))
+    return text.count("\n", 0, at) + 1 if at >= 0 else 1
