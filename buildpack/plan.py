@@ -60,13 +60,19 @@ Kind = Literal["runtime", "dependencies", "app"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One wheel of a layer: enough to find the file again without asking an index. `size` is in bytes."""
+    """One wheel of a layer: enough to find the file again without asking an index. `size` is in bytes.
+
+    `origin` is what a wheel was built from that no index has: an archive's ``sha256:<hex>``, or ``git:<commit>``.
+    `pkg_resources` tells that it imports that module, which setuptools has to bring.
+    """
 
     name: str
     version: str
     filename: str
     sha256: str
     size: int
+    origin: str = ""
+    pkg_resources: bool = False
 
     @property
     def pure(self) -> bool:
@@ -198,9 +204,15 @@ def layer_annotations(layer: PlannedLayer) -> dict[str, str]:
     """Return what the descriptor of a layer of ours says, so that another machine can know it without building it."""
     made = {ANNOTATION + "key": layer.key, ANNOTATION + "kind": layer.kind, ANNOTATION + "slot": layer.slot}
     if layer.members:
-        rows = [[m.name, m.version, m.filename, m.sha256, m.size] for m in layer.members]
-        made[ANNOTATION + "members"] = compact(rows)
+        made[ANNOTATION + "members"] = compact([_row(member) for member in layer.members])
     return made
+
+
+def _row(member: Member) -> list[Any]:
+    row = [member.name, member.version, member.filename, member.sha256, member.size]
+    seldom = {"origin": member.origin, "pkg_resources": member.pkg_resources}
+    told = {name: value for name, value in seldom.items() if value}
+    return [*row, told] if told else row
 
 
 def compact(value: object) -> str:
@@ -212,12 +224,22 @@ def members_of(layer: Layer) -> tuple[Member, ...]:
     """Read the wheels of a layer back from its annotations; nothing where they are absent or damaged."""
     try:
         rows = json.loads(layer.annotations.get(ANNOTATION + "members", "[]"))
-        return tuple(
-            Member(name=str(name), version=str(version), filename=str(filename), sha256=str(sha256), size=int(size))
-            for name, version, filename, sha256, size in rows
-        )
-    except (ValueError, TypeError):
+        return tuple(_member(*row) for row in rows)
+    except (AttributeError, OverflowError, RecursionError, TypeError, ValueError):
         return ()
+
+
+def _member(name: Any, version: Any, filename: Any, sha256: Any, size: Any, seldom: Any = None) -> Member:  # noqa: PLR0917
+    told = seldom or {}
+    return Member(
+        name=str(name),
+        version=str(version),
+        filename=str(filename),
+        sha256=str(sha256),
+        size=int(size),
+        origin=str(told.get("origin", "")),
+        pkg_resources=bool(told.get("pkg_resources")),
+    )
 
 
 def image_config(

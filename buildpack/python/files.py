@@ -32,7 +32,12 @@ class LockedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WheelFile(LockedFile):
-    """The wheel that serves a locked package on a target. A wheel built here has no `url`."""
+    """The wheel that serves a locked package on a target. A wheel built here has no `url`.
+
+    `origin` tells what it was built from, where that is locked: an archive's ``sha256:<hex>``, or ``git:<commit>``.
+    """
+
+    origin: str = ""
 
 
 def stored_path(folder: Path, file: LockedFile) -> Path | None:
