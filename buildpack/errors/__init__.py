@@ -22,15 +22,20 @@ __all__ = [
 
 
 class BuildpackError(Exception):
-    """What happened (`what`, one line), `why` (may be several lines) and a `hint` that says what to do next."""
+    """What happened (`what`, one line), `why` (may be several lines) and a `hint` that says what to do next.
+
+    `place` is the file of the app to mend, relative to its folder, with the first line there that is wrong
+    (``Procfile:3``); empty where there is no one such place.
+    """
 
     exit_code = 1
 
-    def __init__(self, what: str, *, why: str = "", hint: str = "") -> None:
+    def __init__(self, what: str, *, why: str = "", hint: str = "", place: str = "") -> None:
         super().__init__(what)
         self.what = what
         self.why = why
         self.hint = hint
+        self.place = place
 
     def __str__(self) -> str:
         """Render the whole message, without the leading ``error:``."""

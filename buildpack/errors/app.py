@@ -80,6 +80,7 @@ def unreadable(name: str, reason: str) -> BuildpackError:
         f"{show(name)} cannot be read",
         why=f"The system says: {reason}.",
         hint=f"let this user read {show(name)}, or name it in .dockerignore.",
+        place=name,
     )
 
 
@@ -89,6 +90,7 @@ def not_a_file(name: str) -> BuildpackError:
         f"{show(name)} is not a file",
         why=f"A regular file is expected under the name {show(name)}.",
         hint=f"remove or rename {show(name)}.",
+        place=name,
     )
 
 
@@ -98,6 +100,7 @@ def dangling(name: str, target: str) -> BuildpackError:
         f"{show(name)} is a link to a file that does not exist",
         why=f"It points to {show(target)}.",
         hint=f"mend the link, or put a file in the place of {show(name)}.",
+        place=name,
     )
 
 
@@ -107,6 +110,7 @@ def too_large(name: str, size: int, limit: int) -> BuildpackError:
         f"{show(name)} is too large",
         why=f"It holds {size:,} bytes; at most {limit:,} are read.",
         hint=f"check what {show(name)} really is.",
+        place=name,
     )
 
 
@@ -117,6 +121,7 @@ def not_utf8(name: str, line: int, byte: int) -> BuildpackError:
         f"{show(name)} is not UTF-8",
         why=f"Line {line} holds the byte 0x{byte:02x}.{utf16}",
         hint=f"save {show(name)} as UTF-8.",
+        place=f"{name}:{line}",
     )
 
 
@@ -126,6 +131,7 @@ def misspelt_file(found: str, meant: str) -> BuildpackError:
         f"{show(found)} should be called {meant}",
         why=f"Only a file called exactly {meant} is read, and there is none.",
         hint=f"run `mv {show(found)} {meant}`.",
+        place=found,
     )
 
 
@@ -138,6 +144,7 @@ def undecodable_name(path: str) -> BuildpackError:
         f"the file name {show(path)} is not UTF-8",
         why="Names in an image are UTF-8, so that they mean the same on every machine.",
         hint="rename the file, or name its folder in .dockerignore.",
+        place=path,
     )
 
 
@@ -150,6 +157,7 @@ def escaping_links(links: Sequence[tuple[str, str]]) -> BuildpackError:
         why=bullets([f"{show(path)} -> {show(target)}" for path, target in links])
         + "\n\nOnly the folder is shipped, so in the image there would be nothing there, or something else.",
         hint="put a copy in the place of the link, use a relative link inside the folder, or name it in .dockerignore.",
+        place=links[0][0],
     )
 
 
@@ -160,6 +168,7 @@ def tracked_venv(path: str) -> BuildpackError:
         why=f"{show(path)}/pyvenv.cfg makes it one. It works on one machine only; "
         "the image gets its own from Pipfile.lock.",
         hint=f"run `git rm -r --cached {show(path)}`, add `{show(path)}/` to .gitignore, and commit.",
+        place=path,
     )
 
 
@@ -170,6 +179,7 @@ def wanted_venv(path: str, ignore_file: str, line: int, pattern: str) -> Buildpa
         why=f"{ignore_file}:{line} says `{show(pattern)}`. A virtual environment works on one machine only; "
         "the image gets its own from Pipfile.lock.",
         hint=f"remove line {line} of {ignore_file}.",
+        place=f"{ignore_file}:{line}",
     )
 
 
@@ -180,6 +190,7 @@ def folder_is_venv(folder: str) -> BuildpackError:
         why="It holds pyvenv.cfg, so its `bin` and `lib` belong to this machine's Python, not to the app.",
         hint="make the environment in a folder of its own (`python -m venv .venv`), and remove pyvenv.cfg, bin, lib, "
         "lib64 and include here.",
+        place="pyvenv.cfg",
     )
 
 
@@ -189,6 +200,7 @@ def bad_ignore_pattern(name: str, line: int, pattern: str, reason: str) -> Build
         f"{name}:{line} holds a pattern that cannot be read",
         why=f"`{show(pattern)}`: {reason}.",
         hint="mend or remove the line; the patterns are those of https://docs.docker.com/build/concepts/context/.",
+        place=f"{name}:{line}",
     )
 
 
@@ -225,6 +237,7 @@ def bad_procfile(name: str, bad: Sequence[BadLine]) -> BuildpackError:
         why="\n\n".join(blocks),
         hint="a line is `name: command`, for example `web: gunicorn blasto:APP`; the name holds letters, digits, `-` "
         "and `_`, and each name stands once.",
+        place=f"{name}:{bad[0].line}",
     )
 
 
@@ -234,7 +247,14 @@ def empty_procfile(name: str) -> BuildpackError:
         f"{name} names no process type",
         why="It is empty, or holds only comments, so the image would have nothing to run.",
         hint=f"add a line such as `web: gunicorn blasto:APP`, or remove {name} to have the app object looked for.",
+        place=name,
     )
+
+
+def _file(origin: str) -> str:
+    """Return the file, and the line, of an origin such as ``Pipfile.lock (python_version)``; empty for a variable."""
+    file = origin.partition(" ")[0]
+    return file if "." in file else ""
 
 
 # Python version
@@ -246,6 +266,7 @@ def bad_python_version(origin: str, found: str, *, like: str) -> BuildpackError:
         f"the Python version in {origin} cannot be read",
         why=f"It says `{show(found)}`. A version is `{like}`, or with a patch level `{like}.7`.",
         hint=f"write `{like}` there (patch levels then follow by themselves).",
+        place=_file(origin),
     )
 
 
@@ -255,6 +276,7 @@ def no_python_version(name: str) -> BuildpackError:
         f"{name} holds no Python version",
         why="It is empty, or holds only comments (lines that begin with `#`).",
         hint=f"write a version such as `3.13` into {name}, or remove it.",
+        place=name,
     )
 
 
@@ -264,6 +286,7 @@ def several_python_versions(name: str, found: Sequence[tuple[int, str]]) -> Buil
         f"{name} holds {len(found)} Python versions",
         why=bullets([f"{name}:{line}: {show(text)}" for line, text in found]) + "\n\nAn image has one Python.",
         hint="keep one; comments are lines that begin with `#`.",
+        place=f"{name}:{found[0][0]}",
     )
 
 
@@ -274,6 +297,7 @@ def invisible_characters(name: str, line: int, text: str) -> BuildpackError:
         f"{name} holds characters that do not show",
         why=f"{name}:{line}: {shown}",
         hint=f"write the version into {name} again, by hand.",
+        place=f"{name}:{line}",
     )
 
 
@@ -284,6 +308,7 @@ def end_of_life_python(version: str, origin: str, ended: str, oldest: str, sugge
         why=f"{origin} asks for it. It reached its end of life on {ended} and gets no security fixes; images need "
         f"Python {oldest} or later.",
         hint=f"move to Python {suggested}: {_mend(origin, suggested)}.",
+        place=_file(origin),
     )
 
 
@@ -293,6 +318,7 @@ def unknown_python(version: str, origin: str, newest: str, suggested: str) -> Bu
         f"Python {version} is not known",
         why=f"{origin} asks for it. The newest version that this tool knows is {newest}.",
         hint=f"if {version} has been released, update deploy; else {_mend(origin, suggested)}.",
+        place=_file(origin),
     )
 
 
@@ -331,6 +357,7 @@ def several_app_objects(found: Sequence[tuple[str, str, int]]) -> BuildpackError
         f"there are {len(found)} app objects and no Procfile to choose one",
         why=bullets([f"{target} ({show(path)}:{line})" for target, path, line in found]),
         hint=f"choose with a Procfile, for example `web: gunicorn {found[0][0]}`.",
+        place=f"{found[0][1]}:{found[0][2]}",
     )
 
 
@@ -341,6 +368,7 @@ def server_not_locked(target: str, server: str) -> BuildpackError:
         why=f"There is no Procfile, so {target} would be served by {server}, which Pipfile.lock does not have.",
         hint=f"run `pipenv install {server}` and commit Pipfile and Pipfile.lock, or add a Procfile "
         "that starts another server.",
+        place="Pipfile.lock",
     )
 
 
@@ -355,6 +383,7 @@ def bad_toml(name: str, line: int, column: int, text: str, reason: str) -> Build
         f"{name} is not valid TOML",
         why=f"{place}{reason}{shown}{_conflict(text, name)}",
         hint=f"mend {name}; the format is described at https://toml.io.",
+        place=f"{name}:{line}" if line else name,
     )
 
 
@@ -362,7 +391,12 @@ def bad_json(name: str, line: int, column: int, text: str, reason: str, *, hint:
     """A JSON file cannot be parsed; `line` is 0 where the parser gives none."""
     place = f"{name}:{line}:{column}: " if line else ""
     shown = f"\n{caret(text, column)}" if text.strip() else ""
-    return AppError(f"{name} is not valid JSON", why=f"{place}{reason}{shown}{_conflict(text, name)}", hint=hint)
+    return AppError(
+        f"{name} is not valid JSON",
+        why=f"{place}{reason}{shown}{_conflict(text, name)}",
+        hint=hint,
+        place=f"{name}:{line}" if line else name,
+    )
 
 
 def _conflict(line: str, name: str) -> str:
@@ -377,6 +411,7 @@ def unknown_setting(place: str, key: str, nearest: str | None, known: Sequence[s
         f"deploy.toml has an unknown key `{show(key)}`",
         why=f"{place}: the keys are {', '.join(f'`{one}`' for one in known)}.",
         hint=f"did you mean `{nearest}`?" if nearest else "remove the line.",
+        place=place,
     )
 
 
@@ -388,6 +423,7 @@ def bad_setting(key: str, origin: str, found: str, wanted: str, *, suggested: st
         f"`{key}` cannot be {show(found)}",
         why=f"{origin} says so. {wanted}",
         hint=f'write `{key} = "{suggested}"`.' if suggested else f"mend `{key}` there.",
+        place=_file(origin),
     )
 
 
@@ -406,4 +442,5 @@ def bad_app_json(line: int, told: str) -> BuildpackError:
         "the formation in app.json cannot be read",
         why=f"app.json:{line}: {told}.",
         hint='it looks like `"formation": {"web": {"quantity": 1}}`.',
+        place=f"app.json:{line}",
     )

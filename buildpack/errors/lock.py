@@ -40,6 +40,7 @@ def no_dependencies(found: str | None) -> BuildpackError:
         f"there is {found}, but no Pipfile.lock",
         why=f"Only Pipfile.lock says exactly what is to be installed: each version, with its hashes. {found} does not.",
         hint=f"{into}; then run `deploy lock`, and commit Pipfile and Pipfile.lock.",
+        place=found,
     )
 
 
@@ -49,6 +50,7 @@ def not_locked() -> BuildpackError:
         "there is a Pipfile, but no Pipfile.lock",
         why="Pipfile says what the app asks for; only Pipfile.lock says exactly what is to be installed.",
         hint="run `deploy lock`, commit Pipfile.lock (check that .gitignore does not name it), and build again.",
+        place="Pipfile",
     )
 
 
@@ -59,12 +61,15 @@ def other_locks(found: Sequence[str]) -> BuildpackError:
         why=bullets(["Pipfile.lock", *found])
         + "\n\nThey belong to different tools, and nothing tells which one counts.",
         hint=f"keep Pipfile.lock and remove {' and '.join(found)}.",
+        place=found[0],
     )
 
 
 def no_lock(reason: str) -> BuildpackError:
     """Pipfile.lock is JSON, but no lock."""
-    return AppError("Pipfile.lock is no lock of pipenv's", why=f"Pipfile.lock: {reason}.", hint=_LOCK)
+    return AppError(
+        "Pipfile.lock is no lock of pipenv's", why=f"Pipfile.lock: {reason}.", hint=_LOCK, place="Pipfile.lock"
+    )
 
 
 def other_specification(found: str) -> BuildpackError:
@@ -73,6 +78,7 @@ def other_specification(found: str) -> BuildpackError:
         "Pipfile.lock has a format that is not known",
         why=f"Its `pipfile-spec` is {show(found)}; this tool reads 6, which pipenv has written since 2018.",
         hint=_LOCK,
+        place="Pipfile.lock",
     )
 
 
@@ -84,6 +90,7 @@ def bad_entries(bad: Sequence[str]) -> BuildpackError:
         else f"Pipfile.lock has {len(bad)} entries that cannot be used",
         why=bullets(bad) + "\n\nEach entry needs a pinned version and its sha256 hashes, or a commit, or a local path.",
         hint=_LOCK,
+        place=bad[0].partition(": ")[0],
     )
 
 
@@ -95,12 +102,13 @@ def bad_pipfile(bad: Sequence[str]) -> BuildpackError:
         else f"Pipfile has {len(bad)} entries that cannot be used",
         why=bullets(bad),
         hint='an entry is `name = "*"`, or `name = {version = "*"}`.',
+        place=bad[0].partition(": ")[0],
     )
 
 
 def stale_lock(differences: Sequence[str]) -> BuildpackError:
     """Pipfile.lock does not pin what Pipfile asks for."""
-    return AppError("Pipfile.lock does not match Pipfile", why="\n".join(differences), hint=_LOCK)
+    return AppError("Pipfile.lock does not match Pipfile", why="\n".join(differences), hint=_LOCK, place="Pipfile.lock")
 
 
 def missing_variables(where: str, names: Sequence[str]) -> BuildpackError:
