@@ -12,13 +12,16 @@ import json
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from buildpack.errors import transfer as errors
-from buildpack.oci.digest import Digest
+from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.entry import Entry
 from buildpack.oci.image import INDEX, MANIFEST, Image, canonical_json
 from buildpack.oci.tar import END, padding, render_header
+
+if TYPE_CHECKING:
+    from buildpack.oci.index import ImageIndex
 
 __all__ = [
     "CONTAINERD_NAME",
@@ -43,8 +46,11 @@ _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _CHUNK = 1 << 20
 
 
-def write_archive_file(image: Image, open_blob: OpenBlob, path: Path, references: Sequence[str]) -> int:
-    """Write the hybrid archive to `path`, whole or not at all; returns its size in bytes. Raises MachineError."""
+def write_archive_file(image: Image | ImageIndex, open_blob: OpenBlob, path: Path, references: Sequence[str]) -> int:
+    """Write the hybrid archive to `path`, whole or not at all; returns its size in bytes. Raises MachineError.
+
+    To readers of a docker-archive, which knows no index, it is the first of the index's images.
+    """
 
     def write(out: BinaryIO) -> None:
         write_archive(image, open_blob, out, references)
@@ -58,7 +64,7 @@ def write_archive_file(image: Image, open_blob: OpenBlob, path: Path, references
 
 
 def write_archive(
-    image: Image,
+    image: Image | ImageIndex,
     open_blob: OpenBlob,
     out: BinaryIO,
     references: Sequence[str],
@@ -79,7 +85,7 @@ def write_archive(
     out.write(END)
 
 
-def write_oci_dir(image: Image, open_blob: OpenBlob, folder: Path, references: Sequence[str]) -> None:
+def write_oci_dir(image: Image | ImageIndex, open_blob: OpenBlob, folder: Path, references: Sequence[str]) -> None:
     """Write the image into the OCI layout at `folder`, made where there is none.
 
     Other images of an existing layout stay, and so do other names of this one; only `references` move. ``oci-layout``
@@ -134,21 +140,22 @@ def docker_manifest(config: str, layers: Sequence[str], references: Sequence[str
     return canonical_json([{"Config": config, "RepoTags": list(references), "Layers": list(layers)}])
 
 
-def archive_documents(image: Image, references: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+def archive_documents(image: Image | ImageIndex, references: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     """Yield everything but the layers: file name and content."""
-    config = blob_path(image.config_digest)
+    first = image.images[0]
+    layers = [blob_path(layer.digest) for layer in first.layers]
     yield "oci-layout", _LAYOUT
     yield "index.json", _render_index(_index_entries(image, references))
-    yield "manifest.json", docker_manifest(config, [blob_path(layer.digest) for layer in image.layers], references)
-    yield config, image.config
-    yield blob_path(image.digest), image.manifest
+    yield "manifest.json", docker_manifest(blob_path(first.config_digest), layers, references)
+    for document in image.documents:
+        yield blob_path(sha256(document)), document
 
 
 def _render_index(manifests: Sequence[object]) -> bytes:
     return canonical_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": list(manifests)})
 
 
-def _index_entries(image: Image, references: Sequence[str]) -> list[dict[str, object]]:
+def _index_entries(image: Image | ImageIndex, references: Sequence[str]) -> list[dict[str, object]]:
     entry: dict[str, object] = {
         "mediaType": json.loads(image.manifest).get("mediaType", MANIFEST),
         "digest": str(image.digest),

@@ -91,6 +91,16 @@ class Image:
         return sha256(self.config)
 
     @property
+    def images(self) -> tuple[Image, ...]:
+        """The image itself, as an `ImageIndex` has several."""
+        return (self,)
+
+    @property
+    def documents(self) -> tuple[bytes, ...]:
+        """Config and manifest, each after what it names."""
+        return self.config, self.manifest
+
+    @property
     def size(self) -> int:
         """Bytes of manifest, config and all layers, as sent."""
         return len(self.manifest) + len(self.config) + sum(layer.size for layer in self.layers)

@@ -31,12 +31,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from buildpack.errors import oci as errors
 from buildpack.oci.blobs import BlobWriter, VerifiedFile, write_all
 from buildpack.oci.digest import Digest, sha256
-from buildpack.oci.image import INDEX, LAYER_GZIP, MANIFEST, Image, Layer, canonical_json
+from buildpack.oci.image import INDEX, MANIFEST, Image, Layer, Platform, canonical_json
 from buildpack.oci.location import locate_store, wanted_place
 from buildpack.oci.seal import parse_sealed, seal
+from buildpack.oci.stored import parse_layer, read_image, read_index
 from buildpack.oci.temporary import create_temporary, sweep
 
 if TYPE_CHECKING:
+    from buildpack.oci.index import ImageIndex
     from buildpack.oci.prune import Pruned
 
 __all__ = ["CONTAINERD_NAME", "REF_NAME", "Store", "find_store"]
@@ -159,7 +161,7 @@ class Store:
     def layer(self, key: str) -> Layer | None:
         """Return the layer remembered under this key, if its blob is here and has the right size."""
         found = parse_sealed(_read(self._layer_file(key)) or b"")
-        layer = _layer(found, found["diff_id"]) if found else None
+        layer = parse_layer(found, found["diff_id"]) if found else None
         return layer if layer and self.has(layer.digest, layer.size) else None
 
     def remember_layer(self, key: str, layer: Layer) -> None:
@@ -199,18 +201,20 @@ class Store:
 
     # Images
 
-    def put_image(self, image: Image, references: Sequence[str]) -> bool:
+    def put_image(self, image: Image | ImageIndex, references: Sequence[str]) -> bool:
         """Make these references, full names all, mean this image; tell whether anything was written.
+
+        Without references it is only kept, for an index that is to name it.
 
         The layers' blobs are not looked at: some may be in a registry only (see `missing`). An image that loses its
         last reference leaves the index; `prune` takes its blobs.
         """
         descriptors = {reference: _descriptor(image, reference) for reference in references}
-        whole = self.has(image.digest, len(image.manifest)) and self.has(image.config_digest, len(image.config))
+        whole = all(self.has(sha256(document), len(document)) for document in image.documents)
         if whole and descriptors.items() <= {_reference(found): found for found in self._index()}.items():
             return False
-        self.write(image.config)
-        self.write(image.manifest)
+        for document in image.documents:
+            self.write(document)
         with self._locked():
             others = [found for found in self._index() if _reference(found) not in descriptors]
             merged = sorted(others + list(descriptors.values()), key=_reference)
@@ -218,22 +222,18 @@ class Store:
             self._replace(self._index_file, canonical_json(index), durable=True)
         return True
 
-    def image(self, reference: str) -> Image | None:
-        """Return the image that this full name means, None where its manifest or config is absent or damaged."""
-        from buildpack.errors import MachineError
+    def image(self, reference: str, platform: Platform | None = None) -> Image | None:
+        """Return the image that this full name means, None where its manifest or config is absent or damaged.
 
-        digest = next((_digest(each) for each in self._index() if _reference(each) == reference), None)
-        if digest is None:
-            return None
-        try:
-            raw = self.read(digest)
-            manifest = json.loads(raw)
-            config = self.read(Digest.parse(manifest["config"]["digest"]))
-            diff_ids = json.loads(config)["rootfs"]["diff_ids"]
-            pairs = zip(manifest["layers"], diff_ids, strict=True)
-            return Image(manifest=raw, config=config, layers=tuple(_layer(*pair) for pair in pairs))
-        except (MachineError, AttributeError, KeyError, TypeError, ValueError):
-            return None
+        Where the name means an index, it is the one for this platform.
+        """
+        digest = self._named(reference)
+        return read_image(digest, platform, self.read) if digest else None
+
+    def image_index(self, reference: str) -> ImageIndex | None:
+        """Return the index that this full name means, None where it means one image or something is absent."""
+        digest = self._named(reference)
+        return read_index(digest, self.read) if digest else None
 
     def images(self) -> dict[str, Digest]:
         """Return every reference with the digest of its manifest, sorted by reference."""
@@ -258,6 +258,9 @@ class Store:
             return prune_store(self.root, manifests, budget=budget, now=now)
 
     # Inside
+
+    def _named(self, reference: str) -> Digest | None:
+        return next((_digest(each) for each in self._index() if _reference(each) == reference), None)
 
     def _layer_file(self, key: str) -> Path:
         return self.root / "layers" / _name_for(key)
@@ -404,23 +407,13 @@ def _digest(descriptor: Mapping[str, Any]) -> Digest | None:
         return None
 
 
-def _descriptor(image: Image, reference: str) -> dict[str, Any]:
+def _descriptor(image: Image | ImageIndex, reference: str) -> dict[str, Any]:
     return {
         "mediaType": json.loads(image.manifest).get("mediaType", MANIFEST),
         "digest": str(image.digest),
         "size": len(image.manifest),
         "annotations": {REF_NAME: reference, CONTAINERD_NAME: reference},
     }
-
-
-def _layer(descriptor: Mapping[str, Any], diff_id: str) -> Layer:
-    return Layer(
-        digest=Digest.parse(descriptor["digest"]),
-        diff_id=Digest.parse(diff_id),
-        size=descriptor["size"],
-        media_type=descriptor.get("mediaType", LAYER_GZIP),
-        annotations=descriptor.get("annotations", {}),
-    )
 
 
 def _read(path: Path) -> bytes | None:

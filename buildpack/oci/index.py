@@ -1,0 +1,69 @@
+"""An image index names the images of one app for several platforms (OCI image specification 1.1, image-index.md).
+
+An `ImageIndex` offers what an `Image` does to whoever stores or sends one: documents, layers, a digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from buildpack.oci.digest import Digest, sha256
+from buildpack.oci.image import INDEX, MANIFEST, Image, Layer, Platform, canonical_json
+from buildpack.oci.manifest import parse_config_platform
+
+__all__ = ["ImageIndex", "assemble_index", "platform_of_image"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageIndex:
+    """The index's bytes, called `manifest` as an image's are, and the images it names, in its order."""
+
+    manifest: bytes
+    images: tuple[Image, ...]
+
+    @property
+    def digest(self) -> Digest:
+        """The index's digest: what registries and `deploy build` call the digest of all its images together."""
+        return sha256(self.manifest)
+
+    @property
+    def documents(self) -> tuple[bytes, ...]:
+        """Configs, manifests and the index, each after what it names."""
+        return (*(document for image in self.images for document in image.documents), self.manifest)
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers of all images; one that several have is here once."""
+        return tuple({layer.digest: layer for image in self.images for layer in image.layers}.values())
+
+    @property
+    def size(self) -> int:
+        """Bytes of all documents and layers, as sent."""
+        return sum(map(len, self.documents)) + sum(layer.size for layer in self.layers)
+
+
+def assemble_index(images: Iterable[Image]) -> ImageIndex:
+    """Make the index of these images, one for each platform; in which order they come is no matter."""
+    listed = sorted(images, key=lambda image: str(platform_of_image(image)))
+    manifests = [
+        {
+            "mediaType": MANIFEST,
+            "digest": str(image.digest),
+            "size": len(image.manifest),
+            "platform": _rendered(platform_of_image(image)),
+        }
+        for image in listed
+    ]
+    document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}
+    return ImageIndex(manifest=canonical_json(document), images=tuple(listed))
+
+
+def platform_of_image(image: Image) -> Platform:
+    """Return the platform that the image's config names."""
+    return parse_config_platform(image.config, origin=str(image.digest))
+
+
+def _rendered(platform: Platform) -> dict[str, str]:
+    parts = {"architecture": platform.architecture, "os": platform.os, "variant": platform.variant}
+    return {name: value for name, value in parts.items() if value}
