@@ -97,7 +97,7 @@ def make_environment(
         )
         if not lasting:
             folder = folder.with_name(_hash(key, [wheel.sha256 for wheel in resolution.wheels]))
-            ground = _ground(host, folder)
+            ground = _ground(host, folder, app)
         with _alone(folder.parent):
             made = not _is_whole(folder, host)
             if made:
@@ -176,14 +176,14 @@ def _resolve(
 ) -> tuple[Resolution, Ground]:
     from buildpack.resolution import resolve
 
-    ground = _ground(host, folder)
+    ground = _ground(host, folder, app)
     places = {package.name: package for package in (*lock.develop, *lock.packages)}
     placed = tuple(places[package.name] for package in packages)  # with their lines, for messages
     found = resolve(lock, placed, ground=ground, store=store, environ=environ, observer=observer, folder=app)
     return found, ground
 
 
-def _ground(host: _Host, folder: Path) -> Ground:
+def _ground(host: _Host, folder: Path, app: Path) -> Ground:
     from buildpack.python.target import target_for
     from buildpack.python.venv import VenvLayout
     from buildpack.resolution import Ground
@@ -196,6 +196,7 @@ def _ground(host: _Host, folder: Path) -> Ground:
         interpreter=lambda: Interpreter(argv=(host.executable,), version=host.version),
         arrived=lambda _wheel, _contents: None,
         lacking=lambda _needed: (),
+        place=str(app.resolve()),
     )
 
 

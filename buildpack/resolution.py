@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.errors import resolution as errors
 from buildpack.oci.store import Store
-from buildpack.plan import VENV_ROOT, Member, group_members
+from buildpack.plan import APP_ROOT, VENV_ROOT, Member, group_members
 from buildpack.progress import Observer, Progress
 from buildpack.stacks.stack import Interpreter, Stack
 
@@ -52,7 +52,8 @@ class Ground:
 
     `identity` tells it from others, for the key of what is remembered. `interpreter` starts a Python of the target on
     this machine, for wheels that have to be built. `arrived` is called, from several threads, with the SHA-256 of each
-    wheel that had to be fetched and its contents; `lacking` words which shared libraries are missing, by wheel.
+    wheel that had to be fetched and its contents; `lacking` words which shared libraries are missing, by wheel. `place`
+    is where the app's code will lie.
     """
 
     target: Target
@@ -61,6 +62,7 @@ class Ground:
     interpreter: Callable[[], Interpreter | None]
     arrived: Callable[[str, WheelContents], object]
     lacking: Callable[[Mapping[str, frozenset[str]]], Sequence[str]]
+    place: str = f"/{APP_ROOT}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,22 +260,27 @@ class _Search:
         def build(package: LockedPackage, sdist: Sdist | None) -> WheelFile:
             from buildpack.python.sdist import Workbench, build_wheel
 
-            python = self._ground.interpreter()
-            if python is None:
-                raise errors.cannot_build_here(package.name, package.version, str(target))
             bench = Workbench(
                 target=target,
-                argv=python.argv,
+                python=self._python,
                 client=client,
                 folder=self._wheels,
                 app=self._folder,
-                environ={**self._environ, **python.env},
+                environ=self._environ,
+                place=self._ground.place,
                 recall=self._store.recall,
                 remember=self._store.remember,
             )
             return build_wheel(package, sdist, bench=bench)
 
         return build
+
+    def _python(self, package: LockedPackage) -> tuple[str, ...]:
+        """Return the command of an interpreter that builds for the target; raises DependencyError without one."""
+        python = self._ground.interpreter()
+        if python is None:
+            raise errors.cannot_build_here(package.name, package.version, str(self._ground.target))
+        return python.argv
 
     def _known(self, wheel: WheelFile) -> bool:
         """Take an earlier look into this wheel, which spares fetching it."""

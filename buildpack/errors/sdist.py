@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
-from buildpack.errors import DependencyError
+from buildpack.errors import AppError, BuildpackError, DependencyError, MachineError
 
 __all__ = [
+    "bad_setup_cfg",
     "build_failed",
+    "cannot_unpack",
     "git_failed",
     "interpreter_differs",
     "newer_libc",
     "no_environment",
     "no_git",
     "no_such_path",
+    "path_unreadable",
     "unexpected_wheel",
     "unusable_archive",
 ]
@@ -88,6 +92,33 @@ def unusable_archive(name: str, filename: str, reason: str) -> DependencyError:
         why=f"It is the locked archive of {name}, and {reason}.",
         hint="lock another version (`deploy lock`), and tell the package's authors.",
     )
+
+
+def cannot_unpack(name: str, filename: str, error: OSError) -> BuildpackError:
+    """The system refuses to write what the archive holds: for its names, or for want of room."""
+    reason = error.strerror or str(error)
+    if error.errno in {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}:
+        return unusable_archive(name, filename, f"it holds a name that this system does not take ({reason})")
+    return MachineError(
+        f"{filename} cannot be unpacked",
+        why=f"It is the locked archive of {name}. The system says: {reason}.",
+        hint="make room where the store is, or let DEPLOY_HOME name another folder.",
+    )
+
+
+def path_unreadable(name: str, path: str, place: str, error: OSError) -> DependencyError:
+    """A local path in the lock cannot be read, or changed while it was."""
+    where = f" ({error.filename})" if error.filename else ""
+    return DependencyError(
+        f"the sources of {name} cannot be read",
+        why=f"{place} names the path {path!r}. The system says: {error.strerror or error}{where}.",
+        hint="let this user read it, and build again once nothing writes to it.",
+    )
+
+
+def bad_setup_cfg(reason: str) -> AppError:
+    """The app's setup.cfg cannot be parsed."""
+    return AppError("setup.cfg cannot be read", why=f"setup.cfg: {reason}", hint="mend setup.cfg, and build again.")
 
 
 def unexpected_wheel(name: str, version: str | None, filename: str, target: str) -> DependencyError:

@@ -12,22 +12,25 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from buildpack.errors import python as index_errors
 from buildpack.errors import sdist as errors
 from buildpack.oci.temporary import temporary_folder
+from buildpack.python.archives import unpack
 from buildpack.python.candidates import best_wheel, is_sdist, parse_wheel_name
 from buildpack.python.checkout import fetch_commit
 from buildpack.python.credentials import redact, split_login
 from buildpack.python.diagnosis import ALTERNATIVES, missing_parts, telling_lines
+from buildpack.python.editable import is_app, link_app
 from buildpack.python.fetch import WheelFile, fetch_file, probe_file, stored_path
 from buildpack.python.http import Client, DeniedError, NotFoundError
 from buildpack.python.index import Recall, Remember, Sdist, forget_nothing, keep_nothing
 from buildpack.python.isolation import BuildFailedError, Interpreter, build_in_isolation, inspect
-from buildpack.python.simple import IndexFile
+from buildpack.python.local_sources import copy_sources, digest_sources
+from buildpack.python.simple import IndexFile, is_plain
 from buildpack.python.suggest import nearest_wheel
 from buildpack.python.target import Target
-from buildpack.python.unpack import copy_sources, digest_sources, unpack
 
 if TYPE_CHECKING:
     from buildpack.app.lockfile import LockedPackage
@@ -40,17 +43,19 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workbench:
-    """What builds need: `argv` starts an interpreter of the target's version on this machine.
+    """What builds need: `python` gives the command of an interpreter of the target's version on this machine.
 
-    `folder` is the store's for wheels, `app` the app's.
+    It raises DependencyError, naming the package, where there is none, and is called only for what has to be built.
+    `folder` is the store's for wheels, `app` the app's, which will lie at `place`.
     """
 
     target: Target
-    argv: tuple[str, ...]
+    python: Callable[[LockedPackage], tuple[str, ...]]
     client: Client
     folder: Path
     app: Path
     environ: Mapping[str, str]
+    place: str = "/app"
     recall: Recall = forget_nothing
     remember: Remember = keep_nothing
 
@@ -84,7 +89,9 @@ def _from_address(package: LockedPackage, bench: Workbench) -> WheelFile:
 
     link = expand_url(package.file or "", bench.environ, where=f"the address of {package.name}").partition("#")[0]
     shown = bench.client.hide(link)
-    filename = shown.rpartition("/")[2]
+    filename = unquote(shown.rpartition("/")[2])
+    if not is_plain(filename):
+        raise index_errors.refused(shown, "its last part is no file name")
     locked = {"sha256": {each.partition(":")[2] for each in package.hashes}}
     offered = IndexFile(filename=filename, link=link, hashes={})
     try:
@@ -106,13 +113,30 @@ def _from_address(package: LockedPackage, bench: Workbench) -> WheelFile:
 
 
 def _from_path(package: LockedPackage, bench: Workbench) -> WheelFile:
+    if is_app(package, bench.app):
+        return link_app(package, app=bench.app, place=bench.place, folder=bench.folder)
     path = bench.app / (package.path or "")
-    if path.is_file():
-        return _from_local_file(package, path, bench)
-    if not path.is_dir():
-        raise errors.no_such_path(package.name, package.path or "", package.place)
-    identity = ["path", digest_sources(path), package.subdirectory]
-    return _remembered(package, f"the folder {package.path}", identity, bench, lambda to: copy_sources(path, to))
+    with _telling_path(package):
+        if path.is_file():
+            return _from_local_file(package, path, bench)
+        if not path.is_dir():
+            raise errors.no_such_path(package.name, package.path or "", package.place)
+        identity = ["path", digest_sources(path), package.subdirectory]
+
+    def prepare(folder: Path) -> None:
+        with _telling_path(package):
+            copy_sources(path, folder)
+
+    return _remembered(package, f"the folder {package.path}", identity, bench, prepare)
+
+
+@contextmanager
+def _telling_path(package: LockedPackage) -> Iterator[None]:
+    """Word what the system says of a local path: it may be unreadable, or vanish while it is read."""
+    try:
+        yield
+    except OSError as error:
+        raise errors.path_unreadable(package.name, package.path or "", package.place, error) from None
 
 
 def _from_local_file(package: LockedPackage, path: Path, bench: Workbench) -> WheelFile:
@@ -142,7 +166,8 @@ def _remembered(
 
 
 def _build(package: LockedPackage, what: str, bench: Workbench, prepare: Callable[[Path], None]) -> WheelFile:
-    here = _interpreter(package, bench)
+    argv = bench.python(package)
+    here = _interpreter(package, argv, bench.target)
     with _workplace(bench.folder) as place:
         sources = place / "sources"
         sources.mkdir()
@@ -151,22 +176,22 @@ def _build(package: LockedPackage, what: str, bench: Workbench, prepare: Callabl
             built = build_in_isolation(
                 _project(sources, package.subdirectory),
                 place,
-                argv=bench.argv,
+                argv=argv,
                 client=bench.client,
                 environ=bench.environ,
             )
         except BuildFailedError as failure:
-            raise _explain(package, what, failure, bench) from None
+            raise _explain(package, what, failure, argv, bench) from None
         wheel = _checked(package, _stored(package, built, bench.folder), bench)
     _check_libc(package, wheel, here, bench)
     return wheel
 
 
-def _interpreter(package: LockedPackage, bench: Workbench) -> Interpreter:
-    here = inspect(bench.argv)
-    fits = here.machine == bench.target.machine and here.libc[0] == bench.target.libc[0]
-    if not fits or here.version.split(".")[:2] != bench.target.version.split(".")[:2]:
-        raise errors.interpreter_differs(package.name, package.version, str(bench.target), str(here))
+def _interpreter(package: LockedPackage, argv: tuple[str, ...], target: Target) -> Interpreter:
+    here = inspect(argv)
+    fits = here.machine == target.machine and here.libc[0] == target.libc[0]
+    if not fits or here.version.split(".")[:2] != target.version.split(".")[:2]:
+        raise errors.interpreter_differs(package.name, package.version, str(target), str(here))
     return here
 
 
@@ -225,10 +250,12 @@ def _checked(package: LockedPackage, wheel: WheelFile, bench: Workbench) -> Whee
     return replace(wheel, version=name.version)
 
 
-def _explain(package: LockedPackage, what: str, failure: BuildFailedError, bench: Workbench) -> Exception:
+def _explain(
+    package: LockedPackage, what: str, failure: BuildFailedError, argv: tuple[str, ...], bench: Workbench
+) -> Exception:
     output = redact(failure.output, bench.client.secrets)
     if failure.stage == "environment":
-        return errors.no_environment(package.name, package.version, " ".join(bench.argv), output)
+        return errors.no_environment(package.name, package.version, " ".join(argv), output)
     instead = ALTERNATIVES.get(package.name) or nearest_wheel(package, bench.client, bench.target)
     return errors.build_failed(
         package.name, package.version, what, telling_lines(output), missing=missing_parts(output), instead=instead

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from buildpack.python.credentials import SourceUrl
     from buildpack.python.http import Client
 
-__all__ = ["ACCEPT", "IndexFile", "canonical_name", "fetch_files", "parse_html", "parse_json", "parse_page"]
+__all__ = ["ACCEPT", "IndexFile", "canonical_name", "fetch_files", "is_plain", "parse_html", "parse_json", "parse_page"]
 
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 
@@ -26,6 +26,8 @@ _BASE = re.compile(rb"""<base\s((?:[^<>"']++|"[^"]*"|'[^']*')*+)>""", re.IGNOREC
 _ATTRIBUTE = re.compile(r"""([^\s=>"'/]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+)))?""")
 _COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
 _SHA256 = re.compile(rb"#sha256=([0-9a-fA-F]{64})")
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!-]{0,254}")
+"""What the names of wheels and sdists are made of: no slash, which would lead into another folder, no control."""
 _HASH = re.compile(r"(md5|sha1|sha224|sha256|sha384|sha512)=([0-9a-f]+)", re.IGNORECASE)
 
 
@@ -53,6 +55,11 @@ class IndexFile:
 def canonical_name(name: str) -> str:
     """Normalise a project's name (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def is_plain(filename: str) -> bool:
+    """Tell whether a file's name, as an index or an address gives it, names a file in a folder and nothing else."""
+    return _PLAIN.fullmatch(filename) is not None
 
 
 def fetch_files(
@@ -118,6 +125,8 @@ def _anchors(content: bytes, base: str, wanted: Collection[str] | None) -> Itera
             continue
         link, _, fragment = urljoin(base, attributes["href"].strip()).partition("#")
         filename = unquote(urlsplit(link).path.rpartition("/")[2])
+        if not is_plain(filename):
+            continue
         hashes = {algorithm.lower(): value.lower() for algorithm, value in _HASH.findall(fragment)}
         yield IndexFile(
             filename=filename,
@@ -147,7 +156,9 @@ def parse_json(content: bytes, url: str, *, wanted: Collection[str] | None = Non
     return [
         _json_file(entry, url)
         for entry in page["files"]
-        if isinstance(entry, dict) and (wanted is None or _may_be_wanted(entry, wanted))
+        if isinstance(entry, dict)
+        and is_plain(str(entry["filename"]))
+        and (wanted is None or _may_be_wanted(entry, wanted))
     ]
 
 

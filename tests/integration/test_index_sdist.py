@@ -104,7 +104,7 @@ def make(
     with Client(sources, environ, sleep=lambda _: None) as client:
         bench = Workbench(
             target=target,
-            argv=argv,
+            python=lambda _package: argv,
             client=client,
             folder=folder / "wheels",
             app=folder,

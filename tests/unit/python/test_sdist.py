@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from buildpack.errors import DependencyError
+from buildpack.python.archives import unpack
 from buildpack.python.diagnosis import missing_parts, telling_lines
-from buildpack.python.unpack import copy_sources, digest_sources, unpack
+from buildpack.python.local_sources import copy_sources, digest_sources
 
 
 @pytest.mark.parametrize(

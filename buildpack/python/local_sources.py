@@ -1,0 +1,61 @@
+"""A local project that a lock names by its path: copied to be built, and known by its content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["copy_sources", "digest_sources"]
+
+_LEFT_OUT = frozenset({".git", ".hg", ".svn", "__pycache__", ".venv", ".tox", ".nox", "node_modules",
+                       ".mypy_cache", ".pytest_cache", ".ruff_cache", ".env"})  # fmt: skip
+_BUILT = frozenset({"build", "dist"})
+"""What builds leave at the top; further down these are packages like any other."""
+
+
+def copy_sources(source: Path, folder: Path) -> None:
+    """Copy a local project without version control, environments, secrets and what an earlier build left.
+
+    Raises OSError for what cannot be read.
+    """
+    import shutil
+
+    for path, relative in _walk(source):
+        copy = folder / relative
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+        copy.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+
+
+def digest_sources(source: Path) -> str:
+    """Return a digest of what `copy_sources` copies: names, x bits and contents. Raises OSError as it does."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for path, relative in _walk(source):
+        status = path.stat()
+        head = f"{relative}\0{bool(status.st_mode & 0o100)}\0{status.st_size}\0"
+        digest.update(head.encode("utf-8", "surrogateescape"))
+        with path.open("rb") as content:
+            # Piece by piece: an app that is a package itself may hold gigabytes.
+            while piece := content.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()
+
+
+def _walk(source: Path) -> Iterator[tuple[Path, str]]:
+    """Yield files in the order of their names; a link counts as the file it leads to."""
+    pending = [source]
+    found = []
+    while pending:
+        folder = pending.pop()
+        for path in folder.iterdir():
+            if path.name in _LEFT_OUT or path.name.endswith((".pyc", ".egg-info")):
+                continue
+            if path.is_dir():
+                passed_over = (folder == source and path.name in _BUILT) or (path / "pyvenv.cfg").exists()
+                if not path.is_symlink() and not passed_over:
+                    pending.append(path)
+            elif path.is_file():
+                found.append((path, path.relative_to(source).as_posix()))
+    yield from sorted(found, key=lambda each: each[1])
