@@ -229,7 +229,7 @@ def test_why_files_do_not_fit() -> None:
 
 
 def test_importing_these_modules_costs_nothing_heavy() -> None:
-    modules = "target, select, index, fetch, http, simple, candidates, credentials, connect, sdist"
+    modules = "target, select, index, fetch, http, simple, candidates, credentials, archives, editable, sdist"
     script = (
         f"import sys; from buildpack.python import {modules}; "
         "print([m for m in ('requests', 'packaging', 'urllib3', 'ssl', 'zipfile', 'concurrent.futures', 'subprocess', "
