@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from buildpack.errors import transfer as errors
 
-__all__ = ["TarIndex", "open_tar"]
+__all__ = ["TarHeader", "TarIndex", "open_tar", "parse_header", "parse_number", "parse_pax", "parse_text"]
 
 _BLOCK = 512
 _EXTENDED_LIMIT = 1 << 20
@@ -36,7 +36,9 @@ class _Member:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Header:
+class TarHeader:
+    """What a header block says that every reader needs; `kind` is the type flag, `size` is in bytes."""
+
     name: str
     kind: bytes
     size: int
@@ -82,19 +84,20 @@ class TarIndex:
             block = self._read(offset, _BLOCK)
             if len(block) < _BLOCK or block == bytes(_BLOCK):
                 return
-            header = _parse_header(block, self._origin)
+            header = parse_header(block, self._origin)
             offset += _BLOCK
-            size = int(pax["size"]) if pax.get("size", "").isdecimal() else header.size
+            told = pax.get("size", "")
+            size = int(told) if told.isdecimal() and len(told) < 20 else header.size
             if offset + size > end:
                 raise errors.archive_damaged(self._origin, f"the file ends inside {header.name!r}")
             if header.kind in b"LKxg":
                 body = self._extended(offset, size, header.name)
                 if header.kind == b"L":
-                    long_name = _text(body)
+                    long_name = parse_text(body)
                 elif header.kind == b"K":
-                    long_link = _text(body)
+                    long_link = parse_text(body)
                 elif header.kind == b"x":
-                    pax = _parse_pax(body, self._origin)
+                    pax = parse_pax(body, self._origin)
             else:
                 name = posixpath.normpath(pax.get("path") or long_name or header.name)
                 link = pax.get("linkpath") or long_link or header.link
@@ -191,33 +194,34 @@ def _next(source: BinaryIO, origin: str) -> bytes:
         raise errors.not_an_archive(origin, f"it cannot be decompressed ({error})") from None
 
 
-def _parse_header(block: bytes, origin: str) -> _Header:
+def parse_header(block: bytes, origin: str) -> TarHeader:
     """Read a header block; raises StackError where its checksum is wrong."""
     blanked = block[:148] + b" " * 8 + block[156:]
     try:
         if int(block[148:156].strip(b" \0") or b"x", 8) != sum(blanked):
             raise ValueError
-        size = _number(block[124:136])
+        size = parse_number(block[124:136])
     except ValueError:
         raise errors.not_an_archive(origin, "a header's checksum is wrong") from None
-    name, prefix = _text(block[:100]), _text(block[345:500])
+    name, prefix = parse_text(block[:100]), parse_text(block[345:500])
     if block[257:263] == b"ustar\0" and prefix:
         name = f"{prefix}/{name}"
-    return _Header(name=name, kind=block[156:157], size=size, link=_text(block[157:257]))
+    return TarHeader(name=name, kind=block[156:157], size=size, link=parse_text(block[157:257]))
 
 
-def _number(field: bytes) -> int:
+def parse_number(field: bytes) -> int:
     """Read octal digits, or GNU's base-256 for files of 8 GiB and more."""
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
     return int(field.strip(b" \0") or b"0", 8)
 
 
-def _text(field: bytes) -> str:
+def parse_text(field: bytes) -> str:
+    """Read what stands before the first NUL; bytes that are not UTF-8 become lone surrogates."""
     return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
 
-def _parse_pax(body: bytes, origin: str) -> dict[str, str]:
+def parse_pax(body: bytes, origin: str) -> dict[str, str]:
     """Read ``length key=value`` records (POSIX pax, "Extended Header")."""
     records: dict[str, str] = {}
     while body:
@@ -225,6 +229,6 @@ def _parse_pax(body: bytes, origin: str) -> dict[str, str]:
         if not length.isdigit() or not len(length) + 2 < int(length) <= len(body):
             raise errors.archive_damaged(origin, "an extended header is malformed")
         key, _, value = body[len(length) + 1 : int(length) - 1].partition(b"=")
-        records[_text(key)] = value.decode("utf-8", "surrogateescape")
+        records[parse_text(key)] = value.decode("utf-8", "surrogateescape")
         body = body[int(length) :]
     return records

@@ -1,0 +1,367 @@
+"""What sets two images apart, down to the file: the one that somebody has, and the one that was built again.
+
+Nothing that the first says about itself is believed: of layers with another digest the bytes decide, not the config's
+diff_ids. Memory is bounded by the second, which is ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Literal
+
+from buildpack.errors import StackError
+from buildpack.oci.digest import Digest
+from buildpack.oci.gzip import gunzip
+from buildpack.oci.image import ANNOTATION, LAYER_GZIP, LAYER_TAR, Image, Layer
+from buildpack.oci.tarstream import Member, read_members
+
+__all__ = [
+    "Comparison",
+    "EntryDifference",
+    "LayerDifference",
+    "OpenLayer",
+    "ValueDifference",
+    "compare_images",
+    "layer_name",
+]
+
+OpenLayer = Callable[[Layer], BinaryIO]
+"""Opens a layer's blob, whose bytes have its digest."""
+
+_LISTED = 1000
+"""Differences of one layer that are told one by one."""
+_SHOWN = 300
+"""Characters of a path or a value: whoever made the image chooses how long they are."""
+_MORE = 1 << 30
+"""Bytes by which a layer may unpack to more than twice the other one before it is left alone."""
+_PIECE = 1 << 20
+
+_Side = Literal["image", "rebuilt"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueDifference:
+    """A value that differs, by its path in a JSON document (``config.Labels.release``); "" where it is absent."""
+
+    path: str
+    image: str
+    rebuilt: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryDifference:
+    """A file, folder or link that differs: `only` names the side that has it, else `fields` says what differs."""
+
+    path: str
+    only: _Side | None = None
+    fields: tuple[ValueDifference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerDifference:
+    """A layer that differs; with `only` it is in that image alone.
+
+    `same_key` tells that both claim to be made of the same. Without `entries` the content is the same, and `note` says
+    what is not. `more` counts the entries that are not listed.
+    """
+
+    name: str
+    kind: str
+    only: _Side | None = None
+    same_key: bool = False
+    entries: tuple[EntryDifference, ...] = ()
+    more: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """All that sets the images apart; nothing where they are equal, bit for bit."""
+
+    layers: tuple[LayerDifference, ...]
+    config: tuple[ValueDifference, ...]
+    manifest: tuple[ValueDifference, ...]
+
+    @property
+    def same_content(self) -> bool:
+        """Whether a container would see the same: only compression and annotations differ."""
+        return not self.config and not any(layer.only or layer.entries or layer.more for layer in self.layers)
+
+
+def compare_images(image: Image, rebuilt: Image, *, open_image: OpenLayer, open_rebuilt: OpenLayer) -> Comparison:
+    """Compare manifests first; only layers with another digest are opened. Raises what opening raises."""
+    if image.manifest == rebuilt.manifest and image.config == rebuilt.config:
+        return Comparison(layers=(), config=(), manifest=())
+    layers = [
+        _compare_layers(position, own, other, open_image=open_image, open_rebuilt=open_rebuilt)
+        for position, own, other in _pair(image.layers, rebuilt.layers)
+        if own is None or other is None or own.digest != other.digest
+    ]
+    order = [layer.digest for layer in image.layers] == [layer.digest for layer in rebuilt.layers]
+    return Comparison(
+        layers=tuple(layers),
+        config=tuple(_compare_configs(image.config, rebuilt.config, same_layers=order)),
+        manifest=tuple(_compare_manifests(image.manifest, rebuilt.manifest)),
+    )
+
+
+def layer_name(layer: Layer, position: int) -> str:
+    """Return what people call a layer: its slot, its kind, or which one it is, from 1 on."""
+    slot = layer.annotations.get(ANNOTATION + "slot") or layer.annotations.get(ANNOTATION + "kind")
+    return _shorten(slot) if slot else f"layer {position}"
+
+
+def _pair(own: tuple[Layer, ...], others: tuple[Layer, ...]) -> list[tuple[int, Layer | None, Layer | None]]:
+    """Pair layers that are the same, then those of one slot, then the rest as they come; what is left stands alone."""
+    left, right = list(enumerate(own, 1)), list(enumerate(others, 1))
+    pairs: list[tuple[int, Layer | None, Layer | None]] = []
+    for same in (lambda layer: layer.digest, lambda layer: layer.diff_id, _slot):
+        for place, layer in list(left):
+            mark = same(layer)
+            found = next((pair for pair in right if mark and same(pair[1]) == mark), None)
+            if found is not None:
+                pairs.append((found[0], layer, found[1]))
+                left.remove((place, layer))
+                right.remove(found)
+    lost = not any(map(_slot, own))  # some tools drop annotations
+    unnamed = [pair for pair in left if not _slot(pair[1])]
+    for mine, its in zip(unnamed, [pair for pair in right if lost or not _slot(pair[1])], strict=False):
+        pairs.append((its[0], mine[1], its[1]))
+        left.remove(mine)
+        right.remove(its)
+    pairs += [(place, layer, None) for place, layer in left] + [(place, None, layer) for place, layer in right]
+    return sorted(pairs, key=lambda each: each[0])
+
+
+def _slot(layer: Layer) -> str:
+    return layer.annotations.get(ANNOTATION + "slot", "")
+
+
+def _compare_layers(
+    position: int, own: Layer | None, other: Layer | None, *, open_image: OpenLayer, open_rebuilt: OpenLayer
+) -> LayerDifference:
+    known = other or own
+    assert known is not None
+    name, kind = layer_name(known, position), known.annotations.get(ANNOTATION + "kind", "stack" if other else "")
+    if own is None:
+        return LayerDifference(name=name, kind=kind, only="rebuilt")
+    table = _Table()
+    if other is not None:
+        with open_rebuilt(other) as blob:
+            table.fill(_Unpacked(blob, other, limit=None))
+    with open_image(own) as blob:
+        unpacked = _Unpacked(blob, own, limit=2 * table.size + _MORE)
+        table.compare(unpacked)
+    if other is None:
+        return LayerDifference(
+            name=name, kind=kind, only="image", entries=tuple(table.found), more=table.more, note=unpacked.trouble
+        )
+    note = unpacked.trouble
+    if not note and unpacked.diff_id != own.diff_id:
+        note = f"the image's config claims that it holds {own.diff_id}, and it holds {unpacked.diff_id}"
+    elif not note and not table.found:
+        same = unpacked.diff_id == other.diff_id
+        note = "compressed in another way" if same else "the same entries, written or ordered in another way"
+    return LayerDifference(
+        name=name,
+        kind=kind,
+        same_key=bool(other.key) and own.key == other.key,
+        entries=tuple(table.found),
+        more=table.more,
+        note=note,
+    )
+
+
+class _Unpacked:
+    """A layer's tar as it streams by, hashed; `trouble` says why it could not be read to its end."""
+
+    def __init__(self, blob: BinaryIO, layer: Layer, *, limit: int | None) -> None:
+        self._blob = blob
+        self._layer = layer
+        self._limit = limit
+        self._hash = hashlib.sha256()
+        self.size = 0
+        self.trouble = ""
+
+    @property
+    def diff_id(self) -> Digest:
+        """The digest of what has passed; all of it, once `members` is at its end."""
+        return Digest(self._hash.hexdigest())
+
+    def members(self) -> Iterator[tuple[Member, Iterator[bytes]]]:
+        pieces = self._pieces()
+        try:
+            yield from read_members(pieces, origin="the layer")
+            for _ in pieces:
+                pass
+        except StackError as error:
+            self.trouble = f"{error.what}: {error.why.rstrip('.')}"
+        except (zlib.error, EOFError) as error:
+            self.trouble = f"it is no whole gzip stream: {error}"
+        except _TooLarge:
+            self.trouble = f"it unpacks to more than {self._limit} bytes; the rest was not looked at"
+
+    def _pieces(self) -> Iterator[bytes]:
+        if self._layer.media_type not in {LAYER_GZIP, LAYER_TAR}:
+            self.trouble = f"its media type {_shorten(self._layer.media_type)} cannot be unpacked here"
+            return
+        packed = self._layer.media_type == LAYER_GZIP
+        for piece in gunzip(self._blob) if packed else iter(lambda: self._blob.read(_PIECE), b""):
+            self._hash.update(piece)
+            self.size += len(piece)
+            if self._limit is not None and self.size > self._limit:
+                raise _TooLarge
+            yield piece
+
+
+class _TooLarge(Exception):
+    """Somebody's layer does not end."""
+
+
+_Row = tuple[str, int, int, int, int, str, str, bytes]
+_FIELDS = ("kind", "mode", "uid", "gid", "size", "mtime", "target", "content")
+
+
+class _Table:
+    """The entries of the rebuilt layer, to be crossed out by the image's; `found` is what differs."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, _Row] = {}
+        self._done: set[str] = set()
+        self.size = 0
+        self.found: list[EntryDifference] = []
+        self.more = 0
+
+    def fill(self, unpacked: _Unpacked) -> None:
+        for member, content in unpacked.members():
+            self._waiting[member.path] = _row(member, content)
+        self.size = unpacked.size
+
+    def compare(self, unpacked: _Unpacked) -> None:
+        for member, content in unpacked.members():
+            path = member.path
+            known = self._waiting.pop(path, None)
+            if known is not None:
+                self._done.add(path)
+                fields = _differing(_row(member, content), known)
+                if fields:
+                    self._tell(EntryDifference(path=_shorten(path), fields=fields))
+            elif path in self._done:
+                twice = ValueDifference(path="occurs", image="twice", rebuilt="once")
+                self._tell(EntryDifference(path=_shorten(path), fields=(twice,)))
+            else:
+                self._tell(EntryDifference(path=_shorten(path), only="image"))
+        # Of what was not read to its end nothing is missing.
+        if not unpacked.trouble:
+            for path in self._waiting:
+                self._tell(EntryDifference(path=path, only="rebuilt"))
+        self.found.sort(key=lambda entry: entry.path)
+
+    def _tell(self, difference: EntryDifference) -> None:
+        if len(self.found) < _LISTED:
+            self.found.append(difference)
+        else:
+            self.more += 1
+
+
+def _row(member: Member, content: Iterator[bytes]) -> _Row:
+    hashed = hashlib.sha256()
+    for piece in content:
+        hashed.update(piece)
+    m = member
+    return (m.kind, m.mode, m.uid, m.gid, m.size, m.mtime, m.target, hashed.digest())
+
+
+def _differing(own: _Row, other: _Row) -> tuple[ValueDifference, ...]:
+    if own == other:
+        return ()
+    pairs = zip(_FIELDS, own, other, strict=True)
+    return tuple(
+        ValueDifference(path=name, image=_field(name, mine), rebuilt=_field(name, its))
+        for name, mine, its in pairs
+        if mine != its
+    )
+
+
+def _field(name: str, value: object) -> str:
+    if isinstance(value, bytes):
+        return f"sha256:{value.hex()}"
+    if name == "mode":
+        return f"{value:04o}"
+    return _shorten(str(value))
+
+
+# Documents
+
+
+def _compare_configs(own: bytes, other: bytes, *, same_layers: bool) -> Iterator[ValueDifference]:
+    if own == other:
+        return
+    left, right = _parse(own), _parse(other)
+    if not same_layers:
+        # What follows from the layers is told with them.
+        for config in (left, right):
+            config.pop("rootfs", None)
+            config.pop("history", None)
+    yield from _compare_values("", _by_name(left), _by_name(right))
+
+
+def _compare_manifests(own: bytes, other: bytes) -> Iterator[ValueDifference]:
+    left, right = _parse(own), _parse(other)
+    for manifest in (left, right):
+        layers = manifest.get("layers")
+        rows = [each for each in layers if isinstance(each, dict)] if isinstance(layers, list) else []
+        manifest["layers"] = [
+            {name: value for name, value in row.items() if name not in {"digest", "size"}} for row in rows
+        ]
+        config = manifest.get("config")
+        manifest["config"] = config.get("mediaType") if isinstance(config, dict) else None
+    if len(left["layers"]) != len(right["layers"]):
+        del left["layers"], right["layers"]
+    yield from _compare_values("", left, right)
+
+
+def _parse(raw: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _by_name(config: dict[str, Any]) -> dict[str, Any]:
+    """Turn the list of variables into a mapping, so that one that differs is told by its name."""
+    inner = config.get("config")
+    if isinstance(inner, dict) and isinstance(inner.get("Env"), list):
+        named = dict(str(item).partition("=")[::2] for item in inner["Env"])
+        return {**config, "config": {**inner, "Env": named}}
+    return config
+
+
+def _compare_values(path: str, own: Any, other: Any) -> Iterator[ValueDifference]:
+    if own == other:
+        return
+    if isinstance(own, Mapping) and isinstance(other, Mapping):
+        for name in sorted({*own, *other}, key=str):
+            yield from _compare_values(f"{path}.{name}" if path else str(name), own.get(name), other.get(name))
+    elif isinstance(own, list) and isinstance(other, list) and len(own) == len(other):
+        for number, pair in enumerate(zip(own, other, strict=True)):
+            yield from _compare_values(f"{path}[{number}]", *pair)
+    else:
+        yield ValueDifference(path=_shorten(path), image=_shown(own), rebuilt=_shown(other))
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    return _shorten(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _shorten(text: str) -> str:
+    """Cut what is too long, and write what no terminal can print as escapes."""
+    plain = text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode("ascii")
+    return plain if len(plain) <= _SHOWN else f"{plain[: _SHOWN - 3]}..."
