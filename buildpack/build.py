@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,7 +17,7 @@ from buildpack.ahead import LookAhead
 from buildpack.app.read import App, read_app
 from buildpack.assembly import MadeLayer, Origin
 from buildpack.compilation import StackCompiler
-from buildpack.errors import UsageError
+from buildpack.errors import BuildpackError, UsageError
 from buildpack.errors import build as errors
 from buildpack.oci.entry import EPOCH
 from buildpack.oci.image import ANNOTATION, Image, Layer, Platform, assemble
@@ -25,6 +28,7 @@ from buildpack.plan import AppFile, Plan, PlannedLayer
 from buildpack.progress import Observer, Progress, ignore
 from buildpack.reasons import why_built
 from buildpack.resolution import Ground, Resolution, layout_for, resolve, target_of
+from buildpack.stacks.platforms import choose_platform, native_platform, parse_platforms
 from buildpack.stacks.stack import Stack, fetch_layers, resolve_stack
 
 __all__ = ["Built", "Launcher", "Listener", "Options", "OwnPython", "build"]
@@ -55,10 +59,14 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnPython:
-    """The interpreter that runs this, the default on the stack ``host``: its version (``3.12``) and its path."""
+    """The interpreter that runs this, the default on the stack ``host``: its version (``3.12``) and its path.
+
+    `machine` is what it runs on, as ``uname -m`` says it.
+    """
 
     version: str
     executable: str
+    machine: str = field(default_factory=lambda: os.uname().machine)
 
 
 class Listener:
@@ -130,7 +138,9 @@ def build(
     references = _references(app, options)
     observer(Progress(stage="stack", done=0))
     stack = _resolve_stack(app, options=options, store=store, environ=environ, own_python=own_python, observer=observer)
-    with StackCompiler(stack, store, environ) as compiler:
+    native = native_platform(own_python.machine)
+    sibling = partial(_sibling, stack, native, app=app, store=store, environ=environ)
+    with StackCompiler(stack, store, environ, machine=own_python.machine, sibling=sibling) as compiler:
         bytecode, no_bytecode = compiler.decide()
         resolution = resolve(
             app.lock,
@@ -235,7 +245,7 @@ def _resolve_stack(
             python=version,
             store=store,
             environ=environ,
-            platform=app.settings.platform.value if app.settings.platform else None,
+            platform=_platform(app, native_platform(own_python.machine)),
             pull=options.pull or options.no_cache,
             own=own_python.executable,
         )
@@ -248,6 +258,22 @@ def _resolve_stack(
     if ahead is not None:
         ahead.join(target_of(stack))
     return stack
+
+
+def _platform(app: App, native: Platform) -> str:
+    """Return the platform to build for: of several in the settings this machine's, else the first."""
+    asked = app.settings.platform
+    return str(choose_platform(parse_platforms(asked.value), native) if asked else native)
+
+
+def _sibling(stack: Stack, native: Platform, *, app: App, store: Store, environ: Mapping[str, str]) -> Stack | None:
+    """Resolve the same stack for this machine; None where it is that already, or there is none."""
+    if stack.platform == native:
+        return None
+    with suppress(BuildpackError):
+        version = app.python.version if app.python else None
+        return resolve_stack(stack.name, python=version, store=store, environ=environ, platform=str(native))
+    return None
 
 
 def _ground(stack: Stack, compiler: StackCompiler) -> Ground:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 from buildpack.errors import build as errors
@@ -26,12 +26,25 @@ __all__ = ["StackCompiler"]
 
 
 class StackCompiler:
-    """Compiles with the stack's interpreter; a context manager, safe to call from several threads."""
+    """Compiles with the stack's interpreter, or one of its version; a context manager, safe for several threads.
 
-    def __init__(self, stack: Stack, store: Store, environ: Mapping[str, str]) -> None:
+    `machine` is the one that this runs on, as ``uname -m`` says it; `sibling` gives the same stack for that one.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        store: Store,
+        environ: Mapping[str, str],
+        *,
+        machine: str = "",
+        sibling: Callable[[], Stack | None] = lambda: None,
+    ) -> None:
         self._stack = stack
         self._store = store
         self._environ = environ
+        self._machine = machine or os.uname().machine
+        self._sibling = sibling
         self._lock = threading.Lock()
         self._compiler: Compiler | None = None
         self._found: Interpreter | NoInterpreter | None = None
@@ -51,13 +64,13 @@ class StackCompiler:
         Decided by trying, because only an interpreter that ran is known to run.
         """
         python = self._stack.python
-        key = f"{self._stack.digest}+{python.version}+{os.uname().machine}+{BYTECODE_FORMAT}"
+        key = f"{self._stack.digest}+{python.version}+{self._machine}+{BYTECODE_FORMAT}"
         known = self._store.recall("bytecode", key)
         if isinstance(known, dict) and isinstance(reason := known.get("reason"), str):
             return self._bytecode(reason), reason
         reason = self._probe()
-        if not reason or self._stack.machine != os.uname().machine:
-            # Anything else may be gone tomorrow: a full disk, a lack of memory, an interpreter not yet installed.
+        if not reason:
+            # Whatever was in the way may be gone tomorrow: a full disk, a lack of memory, an interpreter not installed.
             self._store.remember("bytecode", key, {"reason": reason})
         return self._bytecode(reason), reason
 
@@ -80,7 +93,7 @@ class StackCompiler:
 
         with self._lock:
             if self._compiler is None and self._found is None:
-                self._found = start_interpreter(self._stack, self._store, self._environ)
+                self._found = start_interpreter(self._stack, self._store, self._environ, sibling=self._sibling)
                 if isinstance(self._found, Interpreter):
                     self._compiler = Compiler(
                         self._found.argv,

@@ -34,7 +34,10 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """What can be set about an app. `stack` and `platform` are None where nothing was said."""
+    """What can be set about an app. `stack` and `platform` are None where nothing was said.
+
+    Several platforms are separated by commas, whether the file has them so or as a list.
+    """
 
     name: Setting
     stack: Setting | None = None
@@ -43,15 +46,17 @@ class Settings:
 
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_PART}(?:/{_PART})*")
-_PLATFORM = re.compile(r"linux/[a-z0-9_]+(?:/[a-z0-9_.]+)?")
+_PLATFORM = r"linux/[a-z0-9_]+(?:/[a-z0-9_.]+)?"
+_PLATFORMS = re.compile(rf"{_PLATFORM}(?:, *{_PLATFORM})*")
 _STACK = re.compile(r"host|(?:oci|archive):.+|[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 
 
 class _Key(NamedTuple):
-    """A setting: what is a value of it, in code and in words."""
+    """A setting: what is a value of it, in code and in words, and whether a list of such values is one too."""
 
     accepts: Callable[[str], bool]
     wanted: str
+    several: bool = False
 
 
 _KEYS: Mapping[str, _Key] = {
@@ -64,8 +69,9 @@ _KEYS: Mapping[str, _Key] = {
         "A stack is `host`, an image such as `python:3.13-slim`, `oci:FOLDER` or `archive:FILE`.",
     ),
     "platform": _Key(
-        lambda value: _PLATFORM.fullmatch(value) is not None,
-        "A platform is `linux/amd64`, `linux/arm64` or the like.",
+        lambda value: _PLATFORMS.fullmatch(value) is not None,
+        "A platform is `linux/amd64`, `linux/arm64` or the like; commas separate several.",
+        several=True,
     ),
 }
 
@@ -128,8 +134,11 @@ def _read_file(folder: Path, problems: list[BuildpackError]) -> dict[str, Settin
         place = f"{FILE}:{_line(text or '', key)}"
         if key not in _KEYS:
             problems.append(errors.unknown_setting(place, key, _nearest(key), sorted(_KEYS)))
+        elif _KEYS[key].several and isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+            found[key] = Setting(value=",".join(value), origin=place)
         elif not isinstance(value, str):
-            problems.append(errors.bad_setting(key, place, _toml(value), f"It must be a string. {_KEYS[key].wanted}"))
+            kind = "a string or a list of strings" if _KEYS[key].several else "a string"
+            problems.append(errors.bad_setting(key, place, _toml(value), f"It must be {kind}. {_KEYS[key].wanted}"))
         else:
             found[key] = Setting(value=value, origin=place)
     return found

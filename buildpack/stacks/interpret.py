@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from buildpack.oci.store import Store
@@ -22,11 +23,17 @@ _VERSION = "import sys; print(sys.version.split()[0].rstrip('+'))"
 
 
 def start_interpreter(
-    stack: Stack, store: Store, environ: Mapping[str, str], *, own: str | None = None
+    stack: Stack,
+    store: Store,
+    environ: Mapping[str, str],
+    *,
+    own: str | None = None,
+    sibling: Callable[[], Stack | None] = lambda: None,
 ) -> Interpreter | NoInterpreter:
     """Return how to start a Python of exactly the stack's version: its own, else one of this machine's.
 
-    The base's layers are fetched and unpacked where they are not yet. `own` is the interpreter that runs this.
+    The base's layers are fetched and unpacked where they are not yet. `own` is the interpreter that runs this;
+    `sibling` gives the same stack for this machine's platform, whose Python serves where it is of the same version.
     """
     if stack.name == "host":
         from buildpack.stacks.host import recall_executable
@@ -36,10 +43,21 @@ def start_interpreter(
             return Interpreter(argv=(executable,), version=stack.python.version, env=library_path(environ))
         return _of_this_machine(stack, environ, own, "the interpreter it was made from is gone")
     fetch_layers(stack, store)
-    root = unpacked(stack.digest, stack.layers, store, stack=stack.name)
-    found = _from(root, stack)
+    found = _from(unpacked(stack.digest, stack.layers, store, stack=stack.name), stack)
     reason = _why_not(found, stack.python.version)
-    return found if reason is None else _of_this_machine(stack, environ, own, reason)
+    if reason is None:
+        return found
+    here = _of_this_machine(stack, environ, own, reason)
+    return here if isinstance(here, Interpreter) else _of_sibling(sibling(), stack, store) or here
+
+
+def _of_sibling(sibling: Stack | None, stack: Stack, store: Store) -> Interpreter | None:
+    """Start the Python of the same stack for another platform; None where it is of another version, or does not run."""
+    if sibling is None or sibling.digest == stack.digest or sibling.python.version != stack.python.version:
+        return None
+    fetch_layers(sibling, store)
+    found = _from(unpacked(sibling.digest, sibling.layers, store, stack=sibling.name), sibling)
+    return replace(found, own=False) if _why_not(found, stack.python.version) is None else None
 
 
 def _from(root: Path, stack: Stack) -> Interpreter:

@@ -14,7 +14,7 @@ from buildpack.oci.image import Layer
 from buildpack.oci.layout import DiskImages, open_layout, split_name
 from buildpack.oci.store import Store
 from buildpack.stacks.base import make_stack
-from buildpack.stacks.platforms import native_platform, parse_platform
+from buildpack.stacks.platforms import parse_platform
 from buildpack.stacks.stack import Stack
 
 __all__ = ["copy_layers", "resolve_layout"]
@@ -25,14 +25,14 @@ def resolve_layout(
     *,
     python: str | None,
     store: Store,
-    platform: str | None,
+    platform: str,
     known_facts: Callable[[Digest], Any] | None,
 ) -> Stack:
     """Return the stack that this folder or file holds for `platform`; it is read anew each time, so never stale.
 
     Raises StackError where it cannot be read.
     """
-    chosen = parse_platform(platform) if platform else native_platform()
+    chosen = parse_platform(platform)
     path, name = _split(value)
     with _open(path, value, store) as images:
         image = images.image(chosen, name)

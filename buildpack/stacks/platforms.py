@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from buildpack.oci.image import Platform
 
-__all__ = ["native_platform", "parse_platform", "platform_of"]
+__all__ = ["choose_platform", "native_platform", "parse_platform", "parse_platforms", "platform_of"]
 
 _ARCHITECTURES = {
     "x86_64": ("amd64", ""),
@@ -18,6 +19,8 @@ _ARCHITECTURES = {
     "s390x": ("s390x", ""),
 }
 _ALIASES = {"arm64": "aarch64", "amd64": "x86_64", "i386": "i686"}
+_SPELT_OUT = {("arm64", "v8"), ("amd64", "v1")}
+"""Variants that are what the architecture means anyway, as containerd has it."""
 
 
 def platform_of(machine: str) -> Platform:
@@ -26,9 +29,9 @@ def platform_of(machine: str) -> Platform:
     return Platform(architecture=architecture, variant=variant)
 
 
-def native_platform() -> Platform:
+def native_platform(machine: str = "") -> Platform:
     """Return the platform of images that this machine runs; on macOS too, engines run Linux."""
-    return platform_of(os.uname().machine)
+    return platform_of(machine or os.uname().machine)
 
 
 def parse_platform(text: str) -> Platform:
@@ -39,4 +42,16 @@ def parse_platform(text: str) -> Platform:
 
         raise errors.invalid_platform(text)
     architecture = {"aarch64": "arm64", "x86_64": "amd64"}.get(parts[1], parts[1])
-    return Platform(os=parts[0], architecture=architecture, variant=parts[2] if len(parts) == 3 else "")
+    variant = parts[2] if len(parts) == 3 and (architecture, parts[2]) not in _SPELT_OUT else ""
+    return Platform(os=parts[0], architecture=architecture, variant=variant)
+
+
+def parse_platforms(text: str) -> tuple[Platform, ...]:
+    """Read ``linux/amd64,linux/arm64``: each once, in the order of their names; raises UsageError."""
+    found = {parse_platform(part.strip()) for part in text.split(",")}
+    return tuple(sorted(found, key=str))
+
+
+def choose_platform(platforms: Sequence[Platform], native: Platform) -> Platform:
+    """Return the one of several that counts where only one can: this machine's, else the first."""
+    return native if native in platforms else platforms[0]

@@ -12,7 +12,7 @@ from buildpack.oci.image import Image, Layer, Platform
 from buildpack.oci.reference import Reference, parse_reference
 from buildpack.oci.store import Store
 from buildpack.stacks.base import make_stack
-from buildpack.stacks.platforms import native_platform, parse_platform
+from buildpack.stacks.platforms import parse_platform
 from buildpack.stacks.stack import Stack
 
 __all__ = ["pull_layers", "resolve_registry"]
@@ -27,7 +27,7 @@ def resolve_registry(
     *,
     python: str | None,
     store: Store,
-    platform: str | None,
+    platform: str,
     pull: bool,
     offline: bool,
     now: float,
@@ -39,7 +39,7 @@ def resolve_registry(
     where that fails, what it meant last is used, with a warning.
     """
     reference = parse_reference(value)
-    chosen = parse_platform(platform) if platform else native_platform()
+    chosen = parse_platform(platform)
     key = f"{reference} {chosen}"
     pinned, image, at, warnings = _look_up(value, reference, key, chosen, store, pull=pull, offline=offline, now=now)
     if reference.digest is None:

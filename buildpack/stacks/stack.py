@@ -16,6 +16,7 @@ from typing import Any
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Layer, Platform
 from buildpack.oci.store import Store
+from buildpack.stacks.platforms import native_platform
 
 __all__ = [
     "Facts",
@@ -179,14 +180,17 @@ def resolve_stack(
     system: str = sys.platform,
     own: str | None = None,
     known_facts: Callable[[Digest], Any] | None = None,
+    machine: str = "",
 ) -> Stack:
     """Find out what this stack is: its layers, its config, its Python.
 
-    `python` is the app's version (``3.11`` or ``3.11.7``). An unpinned tag is looked up again on `pull`, or 24 hours
+    `python` is the app's version (``3.11`` or ``3.11.7``). Without a `platform` it is that of `machine`, which is as
+    ``uname -m`` says it, and by default this one. An unpinned tag is looked up again on `pull`, or 24 hours
     before `now` (seconds since 1970). `own` is the interpreter that runs this; `known_facts` may know a base's
     facts by its manifest's digest, from an earlier image's annotation, so that it need not be downloaded.
     Raises StackError.
     """
+    platform = platform or str(native_platform(machine))
     if value == "host":
         from buildpack.stacks.host import resolve_host
 

@@ -116,7 +116,8 @@ USAGE = {
     "no platform": (
         ("build", "examples/blasto", "--platform", "amd64"),
         (
-            "error: --platform cannot be 'amd64'\n\nA platform is `linux/amd64`, `linux/arm64` or the like.\n\n"
+            "error: --platform cannot be 'amd64'\n\nA platform is `linux/amd64`, `linux/arm64` or the like; "
+            "commas separate several.\n\n"
             "hint: give --platform another value."
         ),
     ),

@@ -37,6 +37,14 @@ def test_flag_then_environment_then_file_then_default(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "toml", ['platform = ["linux/amd64", "linux/arm64"]\n', 'platform = "linux/amd64,linux/arm64"\n']
+)
+def test_several_platforms_are_a_list_or_separated_by_commas(tmp_path: Path, toml: str) -> None:
+    found = read(tmp_path / "blasto", toml)
+    assert found.platform == Setting(value="linux/amd64,linux/arm64", origin="deploy.toml:1")
+
+
+@pytest.mark.parametrize(
     ("folder", "name"),
     [
         ("blasto", "blasto"),
@@ -113,7 +121,23 @@ def test_a_folder_without_any_letter(tmp_path: Path) -> None:
             'platform = "windows/amd64"\n',
             (
                 "`platform` cannot be 'windows/amd64'\n\ndeploy.toml:1 says so. "
-                "A platform is `linux/amd64`, `linux/arm64` or the like.\n\nhint: mend `platform` there."
+                "A platform is `linux/amd64`, `linux/arm64` or the like; commas separate several.\n\n"
+                "hint: mend `platform` there."
+            ),
+        ),
+        (
+            'platform = ["linux/amd64", 64]\n',
+            (
+                "`platform` cannot be a list\n\ndeploy.toml:1 says so. It must be a string or a list of strings. "
+                "A platform is `linux/amd64`, `linux/arm64` or the like; commas separate several.\n\n"
+                "hint: mend `platform` there."
+            ),
+        ),
+        (
+            'stack = ["host"]\n',
+            (
+                "`stack` cannot be a list\n\ndeploy.toml:1 says so. It must be a string. A stack is `host`, an image "
+                "such as `python:3.13-slim`, `oci:FOLDER` or `archive:FILE`.\n\nhint: mend `stack` there."
             ),
         ),
         (
@@ -140,8 +164,8 @@ def test_an_option_that_cannot_be_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         read_settings(tmp_path / "blasto", environ={}, flags={"platform": "amd64"})
     assert str(caught.value) == (
-        "--platform cannot be 'amd64'\n\nA platform is `linux/amd64`, `linux/arm64` or the like.\n\n"
-        "hint: give --platform another value."
+        "--platform cannot be 'amd64'\n\nA platform is `linux/amd64`, `linux/arm64` or the like; commas separate "
+        "several.\n\nhint: give --platform another value."
     )
 
 
