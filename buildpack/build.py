@@ -117,10 +117,12 @@ def build(
     observer: Observer = ignore,
     listener: Listener | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    named: bool = True,
 ) -> Built:
     """Build the app in `folder` into an image in `store`.
 
-    `today` tells which versions of Python have reached their end of life. Raises BuildpackError, with everything that
+    `today` tells which versions of Python have reached their end of life. With `named` false the image is only kept
+    there, and its references mean what they meant: `multi` gives them to an index of several. Raises BuildpackError, with everything that
     is wrong in the folder at once before anything is fetched.
     """
     begin = clock()
@@ -187,9 +189,9 @@ def build(
         config=planned.config,
         annotations=planned.annotations,
     )
-    previous = store.image(references[0])
+    previous = store.image(references[0], stack.platform)
     explained = _explain(layers, previous, content, store)
-    changed = store.put_image(image, references)
+    changed = store.put_image(image, references if named else ())
     warnings = [*app.warnings, *stack.warnings, *resolution.warnings]
     if no_bytecode:
         warnings.append(errors.no_bytecode(stack.name, no_bytecode))
