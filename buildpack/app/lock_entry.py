@@ -16,6 +16,8 @@ __all__ = ["parse_section"]
 _PROJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_FRAGMENT = re.compile(r"#(?:[^#]*&)?sha256=([0-9A-Fa-f]{64})(?:&|$)")
+"""The hash of a file by address stands in the entry, else in the address itself, as on a page of an index."""
 _OTHER_VCS = ("hg", "svn", "bzr")
 _TEXTS = ("version", "index", "markers", "git", "ref", "subdirectory", "path", "file")
 
@@ -29,7 +31,7 @@ def parse_section(
     pipfile: Pipfile | None,
     bad: list[str],
 ) -> tuple[LockedPackage, ...]:
-    """Parse ``default`` or ``develop`` into packages sorted by name; what is wrong is appended to `bad`."""
+    """Parse a section, ``default`` or another category, into packages sorted by name; what is wrong is appended to `bad`."""
     if value is None:
         return ()
     if not isinstance(value, dict):
@@ -85,6 +87,8 @@ def _parse_entry(
 def _origin(texts: Mapping[str, str | None], hashes: tuple[str, ...], *, has_markers: bool) -> dict[str, Any]:
     """Decide where the package comes from: a commit, a path, a file, or an index by version and hash."""
     if git := texts["git"]:
+        if git.startswith("-"):
+            raise ValueError("comes from git, and its address begins with a dash")
         ref = texts["ref"] or ""
         if not _COMMIT.fullmatch(ref):
             raise ValueError(f"comes from git, and `{errors.show(ref)}` is not the full hash of a commit")
@@ -93,7 +97,9 @@ def _origin(texts: Mapping[str, str | None], hashes: tuple[str, ...], *, has_mar
         return {"path": path}
     file = texts["file"]
     if file and not file.startswith(("http://", "https://")):
-        return {"path": file.removeprefix("file://")}
+        return {"path": _local_path(file)}
+    if file and not hashes and (found := _FRAGMENT.search(file)):
+        hashes = (f"sha256:{found[1].lower()}",)
     usable = tuple(one for one in hashes if _SHA256.fullmatch(one))
     if hashes and not usable:
         raise ValueError("has no sha256 hash, only others")
@@ -102,6 +108,15 @@ def _origin(texts: Mapping[str, str | None], hashes: tuple[str, ...], *, has_mar
             raise ValueError("is a file from the network, without a hash")
         return {"file": file, "hashes": usable}
     return _pinned(texts["version"], usable, has_markers=has_markers)
+
+
+def _local_path(file: str) -> str:
+    """Return the path of a ``file://`` address, or what is no address as it stands."""
+    if not file.startswith("file://"):
+        return file
+    from urllib.parse import unquote, urlsplit
+
+    return unquote(urlsplit(file).path)
 
 
 def _pinned(version: str | None, hashes: tuple[str, ...], *, has_markers: bool) -> dict[str, Any]:

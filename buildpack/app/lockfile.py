@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,9 @@ class LockedPackage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lock:
-    """Pipfile.lock: `packages` are those of ``default``, `develop` those that only tests need, both by name.
+    """Pipfile.lock: `packages` are those of ``default`` and of other categories that were asked for, by name.
 
+    `develop` are those that only tests need, asked for or not.
     `pipfile_hash` is ``_meta.hash``; `sha256` is of the file's own bytes, in hexadecimal.
     """
 
@@ -79,18 +80,20 @@ class Lock:
         return any(package.name == name for package in self.packages)
 
 
-def read_lock(folder: Path, pipfile: Pipfile | None) -> Lock | None:
-    """Read the app's Pipfile.lock; None where there is none. Raises AppError as `parse_lock` does."""
+def read_lock(folder: Path, pipfile: Pipfile | None, categories: Sequence[str] = ()) -> Lock | None:
+    """Read the app's Pipfile.lock; None where there is none. Raises as `parse_lock` does."""
     raw = read_bytes(folder, NAME)
     if raw is None:
         return None
-    return parse_lock(decode(raw, NAME), pipfile=pipfile, sha256=hashlib.sha256(raw).hexdigest())
+    sha256 = hashlib.sha256(raw).hexdigest()
+    return parse_lock(decode(raw, NAME), pipfile=pipfile, sha256=sha256, categories=categories)
 
 
-def parse_lock(text: str, *, pipfile: Pipfile | None = None, sha256: str = "") -> Lock:
+def parse_lock(text: str, *, pipfile: Pipfile | None = None, sha256: str = "", categories: Sequence[str] = ()) -> Lock:
     """Parse a lock; `pipfile` gives the lines for messages, and markers for entries that lack them.
 
-    Raises AppError that lists every entry which cannot be used.
+    `categories` are to be installed beside ``default``: ``develop``, or pipenv's named ones. Raises AppError that lists
+    every entry which cannot be used, UsageError for a category that is not there.
     """
     from buildpack.app.lock_entry import parse_section
 
@@ -107,17 +110,20 @@ def parse_lock(text: str, *, pipfile: Pipfile | None = None, sha256: str = "") -
     sources, warnings = parse_sources(meta.get("sources"), bad)
     names = frozenset(source.name for source in sources)
     lines = lock_lines(text)
-    packages, develop = (
-        parse_section(document.get(section), section, lines=lines, sources=names, pipfile=pipfile, bad=bad)
-        for section in ("default", "develop")
-    )
+    asked = [_section(category, document) for category in categories]
+    sections = {
+        section: parse_section(document.get(section), section, lines=lines, sources=names, pipfile=pipfile, bad=bad)
+        for section in dict.fromkeys(("default", *asked, "develop"))
+    }
+    # Of two sections that hold one package `default` decides, as with pipenv, and then the one asked for first.
+    merged = {package.name: package for section in (*asked[::-1], "default") for package in sections[section]}
     requires = _table(meta.get("requires"), "_meta.requires", bad)
     hashes = _table(meta.get("hash"), "_meta.hash", bad)
     if bad:
         raise errors.bad_entries(bad)
     return Lock(
-        packages=packages,
-        develop=develop,
+        packages=tuple(merged[name] for name in sorted(merged)),
+        develop=sections["develop"],
         sources=sources,
         python_version=_text(requires.get("python_version")),
         python_full_version=_text(requires.get("python_full_version")),
@@ -125,6 +131,15 @@ def parse_lock(text: str, *, pipfile: Pipfile | None = None, sha256: str = "") -
         sha256=sha256,
         warnings=tuple(warnings),
     )
+
+
+def _section(category: str, document: Mapping[str, Any]) -> str:
+    """Return the lock's section for a category, which may go by its name in Pipfile."""
+    section = {"packages": "default", "dev-packages": "develop"}.get(category, category)
+    known = [name for name, value in document.items() if name != "_meta" and isinstance(value, dict)]
+    if section not in {"default", "develop", *known}:
+        raise errors.unknown_category(category, sorted({"develop", *known} - {"default"}))
+    return section
 
 
 _HEADER = re.compile(r'^( {4}| {8})"([^"\\]+)": \{', re.MULTILINE)

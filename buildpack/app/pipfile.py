@@ -63,15 +63,16 @@ class Pipfile:
     lines: Mapping[tuple[str, str], int]
 
     def wanted(self, section: str) -> tuple[Wanted, ...]:
-        """List what ``default`` or ``develop`` asks for."""
-        table = _SECTIONS[section]
+        """List what a section of the lock asks for: ``default``, ``develop``, or a category's of the same name."""
+        table = _SECTIONS.get(section, section)
+        entries = self.document.get(table, {})
         return tuple(
             Wanted(
                 name=canonical(key.partition("[")[0].strip()),
                 table=value if isinstance(value, dict) else {"version": value},
                 line=self.lines.get((table, key), 0),
             )
-            for key, value in self.document.get(table, {}).items()
+            for key, value in (entries.items() if isinstance(entries, dict) else ())
         )
 
     def requires(self, key: str) -> tuple[str | None, int]:

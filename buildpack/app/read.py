@@ -97,11 +97,13 @@ def read_app(
     name: str | None = None,
     stack: str | None = None,
     platform: str | None = None,
+    categories: Sequence[str] = (),
 ) -> App:
     """Read the app in `folder`.
 
-    `name`, `stack` and `platform` are what the command line says. `own_python` (``3.12``) is the default on the stack
-    ``host``. Raises UsageError where `folder` is none, and else AppError or MachineError, or Problems of several.
+    `name`, `stack`, `platform` and `categories` are what the command line says. `own_python` (``3.12``) is the default
+    on the stack ``host``. Raises UsageError where `folder` is none, and else AppError or MachineError, or Problems of
+    several.
     """
     stamps = {path: stamp(path) for path in (str(folder), *(f"{folder}/{name}" for name in _CONTROL))}
     reading = _Reading(folder=folder, names=_list_folder(folder), problems=[], warnings=[])
@@ -109,7 +111,7 @@ def read_app(
     settings = reading.attempt(lambda: read_settings(folder, environ=environ, flags=flags))
     source = reading.attempt(lambda: read_source(folder, environ=environ))
     reading.check_names()
-    lock = reading.read_lock()
+    lock = reading.read_lock(categories)
     python = reading.read_python(lock, settings, today=today, own_python=own_python)
     formation = reading.read_formation()
     processes, app_object = reading.read_processes(source, settings, lock)
@@ -180,7 +182,7 @@ class _Reading:
             if meant not in self.names:
                 self.problems.extend(errors.misspelt_file(name, meant) for name in misspelt if name in self.names)
 
-    def read_lock(self) -> Lock | None:
+    def read_lock(self, categories: Sequence[str]) -> Lock | None:
         """Read Pipfile.lock, and compare it with Pipfile."""
         others = [name for name in _OTHER_LOCKS if name in self.names]
         if "Pipfile.lock" not in self.names:
@@ -192,7 +194,7 @@ class _Reading:
         pipfile = self.attempt(lambda: read_pipfile(self.folder))
         if len(self.problems) > before:
             return None
-        lock = self.attempt(lambda: read_lock(self.folder, pipfile))
+        lock = self.attempt(lambda: read_lock(self.folder, pipfile, categories))
         if lock is None:
             return None
         if pipfile is None:

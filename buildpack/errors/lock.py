@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from buildpack.errors import AppError, BuildpackError, DependencyError
+from buildpack.errors import AppError, BuildpackError, DependencyError, UsageError
 from buildpack.errors.app import bullets, show
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "other_specification",
     "show",
     "stale_lock",
+    "unknown_category",
 ]
 
 _LOCK = "run `deploy lock`, commit Pipfile.lock, and build again."
@@ -109,6 +110,15 @@ def bad_pipfile(bad: Sequence[str]) -> BuildpackError:
 def stale_lock(differences: Sequence[str]) -> BuildpackError:
     """Pipfile.lock does not pin what Pipfile asks for."""
     return AppError("Pipfile.lock does not match Pipfile", why="\n".join(differences), hint=_LOCK, place="Pipfile.lock")
+
+
+def unknown_category(category: str, known: Sequence[str]) -> BuildpackError:
+    """The lock has no such category."""
+    return UsageError(
+        f"Pipfile.lock has no category `{show(category)}`",
+        why=f"Beside the packages of `default` it has: {', '.join(f'`{show(name)}`' for name in known)}.",
+        hint="choose one of these, or add the category to Pipfile and run `deploy lock`.",
+    )
 
 
 def missing_variables(where: str, names: Sequence[str]) -> BuildpackError:

@@ -37,8 +37,8 @@ def fetch_commit(package: LockedPackage, folder: Path, environ: Mapping[str, str
     ref = package.ref or ""
     # Not every server gives a commit that no branch points at: then everything is fetched.
     attempts = [
-        [["init", "-q"], ["fetch", "-q", "--depth=1", url, ref]],
-        [["fetch", "-q", url, "+refs/*:refs/fetched/*"]],
+        [["init", "-q"], ["fetch", "-q", "--depth=1", "--", url, ref]],
+        [["fetch", "-q", "--", url, "+refs/*:refs/fetched/*"]],
     ]
     output = ""
     for commands in attempts:
