@@ -45,7 +45,8 @@ class Launcher:
 class Options:
     """What the caller asks for beyond the folder; None and empty mean the app's settings or the default.
 
-    `no_cache` trusts nothing that an earlier build left. `epoch` is SOURCE_DATE_EPOCH, in seconds since 1970.
+    `no_cache` trusts nothing that an earlier build left. `categories` of the lock are installed beside ``default``.
+    `epoch` is SOURCE_DATE_EPOCH, in seconds since 1970.
     """
 
     references: tuple[str, ...] = ()
@@ -55,6 +56,7 @@ class Options:
     pull: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     epoch: int | None = None
+    categories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +124,8 @@ def build(
     """Build the app in `folder` into an image in `store`.
 
     `today` tells which versions of Python have reached their end of life. With `named` false the image is only kept
-    there, and its references mean what they meant: `multi` gives them to an index of several. Raises BuildpackError, with everything that
+    there, and its references mean what they meant: `multi` gives them to an index of several. Raises BuildpackError, with
+    everything that
     is wrong in the folder at once before anything is fetched.
     """
     begin = clock()
@@ -136,6 +139,7 @@ def build(
         own_python=own_python.version,
         stack=options.stack,
         platform=options.platform,
+        categories=options.categories,
     )
     references = _references(app, options)
     observer(Progress(stage="stack", done=0))

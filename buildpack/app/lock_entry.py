@@ -31,7 +31,7 @@ def parse_section(
     pipfile: Pipfile | None,
     bad: list[str],
 ) -> tuple[LockedPackage, ...]:
-    """Parse a section, ``default`` or another category, into packages sorted by name; what is wrong is appended to `bad`."""
+    """Parse a section into packages sorted by name; what is wrong is appended to `bad`."""
     if value is None:
         return ()
     if not isinstance(value, dict):

@@ -39,6 +39,7 @@ Examples:
 @click.option("--platform", metavar="OS/ARCH", help="Choose from a stack for several platforms.")
 @click.option("--to", "destinations", multiple=True, metavar="DEST", help="Send it on: docker, oci:DIR, archive:FILE.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="Add a label to the image.")
+@click.option("--category", "categories", multiple=True, metavar="NAME", help="Install develop, or another, as well.")
 @click.option("--pull", is_flag=True, help="Look the stack's tag up again.")
 @click.option("--no-cache", is_flag=True, help="Trust nothing that earlier builds left.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
@@ -54,6 +55,7 @@ def command(
     platform: str | None,
     destinations: tuple[str, ...],
     labels: tuple[str, ...],
+    categories: tuple[str, ...],
     pull: bool,
     no_cache: bool,
     as_json: bool,
@@ -84,6 +86,7 @@ def command(
             pull=pull,
             labels=parse_labels(labels),
             epoch=parse_epoch(os.environ),
+            categories=categories,
         )
         root, warning = find_store(os.environ)
         if warning:
@@ -106,7 +109,7 @@ def command(
         style="json" if as_json else "quiet" if quiet else "verbose" if verbose else "plain",
         sent=deliveries,
         loaded=any(target.kind == "docker" for target in targets),
-        special=bool(references or stack or platform or labels),
+        special=bool(references or stack or platform or labels or categories),
     )
     show_answer(answer)
     if not targets:
