@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Self
 from buildpack.errors import python as errors
 from buildpack.oci.temporary import create_temporary
 from buildpack.python.files import LockedFile, WheelFile, stored_path, verified_path
-from buildpack.python.http import Client, CutError, DeniedError, NotFoundError
+from buildpack.python.http import Client, CutError, DeniedError, NotFoundError, promised_size
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -154,9 +154,9 @@ def _copy(
                 break
     except HTTPError:
         raise CutError from None
-    promised = response.headers.get("Content-Length", "")
+    promised = promised_size(response)
     stopped = most is not None and done > most
-    if promised.isdecimal() and done < int(promised) and not stopped:
+    if promised is not None and done < promised and not stopped:
         raise CutError
     return {algorithm: hasher.hexdigest() for algorithm, hasher in hashers.items()}, done
 

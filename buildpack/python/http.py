@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from buildpack.app.lockfile import Source
 
-__all__ = ["Client", "CutError", "DeniedError", "NotFoundError"]
+__all__ = ["Client", "CutError", "DeniedError", "NotFoundError", "promised_size"]
 
 T = TypeVar("T")
 
@@ -174,6 +174,9 @@ class Client:
                 reason = _connection_reason(error)
             except (exceptions.TooManyRedirects, exceptions.InvalidURL, exceptions.InvalidSchema):
                 raise errors.refused(url, "it redirects in a circle, or to what is no http(s) address") from None
+            except exceptions.RequestException:
+                # What is left is what no server says: contradicting headers, for one.
+                raise errors.refused(url, "its answer cannot be understood") from None
             if attempt < ATTEMPTS and (asked or 0.0) <= LONGEST_WAIT:
                 self._sleep(asked if asked is not None else _backoff(attempt))
                 continue
@@ -192,12 +195,19 @@ class Client:
         return _retry_after(response.headers.get("Retry-After", ""), self._now())
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], source: SourceUrl | None) -> requests.Response:
+        from requests import exceptions
+
         session = self._connected()
-        login = self._login(url, source)
-        return session.request(
-            method, url, headers=dict(headers), auth=_basic(login) if login else None, proxies=self.proxies(url),
-            timeout=self._timeout, allow_redirects=True, stream=True,
-        )  # fmt: skip
+        try:
+            login = self._login(url, source)
+            return session.request(
+                method, url, headers=dict(headers), auth=_basic(login) if login else None, proxies=self.proxies(url),
+                timeout=self._timeout, allow_redirects=True, stream=True,
+            )  # fmt: skip
+        except (exceptions.RequestException, OSError):
+            raise
+        except ValueError as error:  # an address that has a port or a bracket where none can be
+            raise exceptions.InvalidURL from error
 
     def _login(self, url: str, source: SourceUrl | None = None) -> Login | None:
         origin = _origin(url)
@@ -263,6 +273,12 @@ class Client:
         session.mount("http://", connections)
         session.mount("https://", connections)
         return session
+
+
+def promised_size(response: requests.Response) -> int | None:
+    """Return the bytes of a body as it is sent, None where the server does not say, or says nonsense."""
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() and len(length) < 19 else None
 
 
 def _basic(login: Login) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:

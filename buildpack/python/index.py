@@ -22,7 +22,7 @@ from buildpack.python.candidates import (
     requires_python_fits,
 )
 from buildpack.python.fetch import LockedFile, WheelFile, probe_file, stored_path
-from buildpack.python.http import Client, DeniedError, NotFoundError
+from buildpack.python.http import Client, DeniedError, NotFoundError, promised_size
 from buildpack.python.simple import IndexFile, canonical_name, fetch_files
 from buildpack.python.target import Target
 
@@ -268,15 +268,9 @@ class _Resolver:
     def _size(self, source: SourceUrl, file: IndexFile) -> int | None:
         """Ask for a file's size in bytes; None where the server does not say."""
         try:
-            length = self.client.get(
-                self.client.hide(file.link),
-                lambda response: response.headers.get("Content-Length", ""),
-                source=source,
-                method="HEAD",
-            )
+            return self.client.get(self.client.hide(file.link), promised_size, source=source, method="HEAD")
         except (NotFoundError, DeniedError, errors.SourceError):
             return None  # signed links often allow nothing but GET
-        return int(length) if length.isdecimal() else None
 
     def _explain(
         self,

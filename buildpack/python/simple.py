@@ -31,7 +31,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!-]{0,254}")
 _HASH = re.compile(r"(md5|sha1|sha224|sha256|sha384|sha512)=([0-9a-f]+)", re.IGNORECASE)
 
 
-LARGEST_PAGE = 128 << 20
+LARGEST_PAGE = 64 << 20
 """Bytes; the largest on PyPI have about 20 MB."""
 
 
@@ -82,13 +82,27 @@ def fetch_files(
 
 
 def _read_page(response: requests.Response, url: str) -> bytes:
-    parts, size = [], 0
-    for part in response.iter_content(1 << 18):
-        parts.append(part)
-        size += len(part)
-        if size > LARGEST_PAGE:
-            raise errors.not_a_page(url, f"it is larger than {LARGEST_PAGE >> 20} MB")
-    return b"".join(parts)
+    """Read a page, inflated a little at a time: what a few kilobytes inflate to is not known before."""
+    import zlib
+
+    from urllib3.exceptions import HTTPError
+
+    from buildpack.python.http import CutError, promised_size
+
+    packed = response.headers.get("Content-Encoding", "").lower() in {"gzip", "x-gzip"}
+    inflater = zlib.decompressobj(wbits=31) if packed else None
+    page, done = bytearray(), 0
+    try:
+        for part in response.raw.stream(1 << 16, decode_content=False):
+            done += len(part)
+            page += inflater.decompress(part, LARGEST_PAGE) if inflater else part
+            if len(page) > LARGEST_PAGE or (inflater and inflater.unconsumed_tail):
+                raise errors.not_a_page(url, f"it is larger than {LARGEST_PAGE >> 20} MB")
+    except (HTTPError, zlib.error):
+        raise CutError from None
+    if (inflater and not inflater.eof) or done < (promised_size(response) or 0):
+        raise CutError
+    return bytes(page)
 
 
 def parse_page(
