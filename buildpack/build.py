@@ -124,9 +124,8 @@ def build(
     """Build the app in `folder` into an image in `store`.
 
     `today` tells which versions of Python have reached their end of life. With `named` false the image is only kept
-    there, and its references mean what they meant: `multi` gives them to an index of several. Raises BuildpackError, with
-    everything that
-    is wrong in the folder at once before anything is fetched.
+    there, and its references mean what they meant: `multi` gives them to an index of several. Raises BuildpackError,
+    with everything that is wrong in the folder at once before anything is fetched.
     """
     begin = clock()
     hears = listener or Listener()

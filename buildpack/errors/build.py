@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 
-from buildpack.errors import AppError, BuildpackError, MachineError, UsageError
+from buildpack.errors import AppError, BuildpackError, MachineError, Problems, UsageError
 
-__all__ = ["bad_stack", "compiling_failed", "digest_asked", "no_bytecode"]
+__all__ = ["bad_stack", "compiling_failed", "digest_asked", "for_platform", "no_bytecode"]
 
 
 def bad_stack(origin: str, error: BuildpackError) -> AppError:
@@ -22,6 +22,15 @@ def digest_asked(reference: str) -> UsageError:
         why="Its digest follows from what is in it.",
         hint="name it without the part from `@` on.",
     )
+
+
+def for_platform(platform: str, error: BuildpackError) -> BuildpackError:
+    """Say for which of several platforms a build failed; the exit code stays."""
+    if isinstance(error, Problems):
+        return Problems([for_platform(platform, problem) for problem in error.problems])
+    named = BuildpackError(f"{platform}: {error.what}", why=error.why, hint=error.hint)
+    named.exit_code = error.exit_code
+    return named
 
 
 def no_bytecode(stack: str, reason: str) -> str:

@@ -14,10 +14,10 @@ from buildpack.errors import transfer as errors
 from buildpack.oci.digest import Digest
 from buildpack.oci.engine_host import Endpoint
 from buildpack.oci.engine_http import Answer, Connection
-from buildpack.oci.image import Image
+from buildpack.oci.image import Image, Platform
 from buildpack.oci.reference import parse_reference
 
-__all__ = ["Kind", "Known", "find_image", "kind_of", "meet", "name_image", "remove_image"]
+__all__ = ["Kind", "Known", "engine_platform", "find_image", "kind_of", "meet", "name_image", "remove_image"]
 
 Kind = Literal["classic", "containerd", "podman"]
 """How an engine keeps images: by chains of layers (Docker's own store), as blobs (Docker on containerd), or Podman."""
@@ -74,6 +74,13 @@ def name_image(connection: Connection, endpoint: Endpoint, found: dict[str, Any]
         answer = connection.ask("POST", f"/images/{found['Id']}/tag?{query}")
         if answer.failure:
             raise errors.engine_refused(str(endpoint), answer.failure)
+
+
+def engine_platform(connection: Connection) -> Platform | None:
+    """Return the platform that the engine runs images for, None where it does not say."""
+    said = connection.ask("GET", "/version").object()
+    system, architecture = said.get("Os"), said.get("Arch")
+    return Platform(os=str(system), architecture=str(architecture)) if system and architecture else None
 
 
 def remove_image(connection: Connection, identity: Digest) -> None:

@@ -1,0 +1,124 @@
+"""One app for several platforms: an image for each, and an index that names them all.
+
+The images are built one after the other on one store, so what is the same on two platforms is fetched, compiled and
+compressed once. No name means anything new before all of them are there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+from buildpack.app.settings import read_settings
+from buildpack.build import Built, Launcher, Listener, Options, OwnPython, build
+from buildpack.errors import AppError, BuildpackError, LostError, Problems, UsageError
+from buildpack.errors import build as errors
+from buildpack.oci.image import Platform
+from buildpack.oci.index import ImageIndex, assemble_index
+from buildpack.oci.store import Store
+from buildpack.progress import Observer, ignore
+from buildpack.stacks.platforms import parse_platforms
+
+__all__ = ["BuiltIndex", "build_platforms", "read_platforms"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltIndex:
+    """What was built: the index, and each platform's own outcome, in the index's order."""
+
+    index: ImageIndex
+    platforms: tuple[Built, ...]
+    references: tuple[str, ...]
+    seconds: float
+    unchanged: bool
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """All that is to be said, each once; what concerns some platforms only begins with their names."""
+        told: dict[str, list[str]] = {}
+        for built in self.platforms:
+            for text in built.warnings:
+                told.setdefault(text, []).append(str(built.stack.platform))
+        everywhere = len(self.platforms)
+        return tuple(
+            text if len(names) == everywhere else f"{', '.join(names)}: {text}" for text, names in told.items()
+        )
+
+
+@contextmanager
+def _naming(platform: Platform) -> Iterator[None]:
+    """Name the platform in errors, but for those about the folder or the command line, which concern all of them.
+
+    What was lost stays what it is, since whoever builds tries that again.
+    """
+    try:
+        yield
+    except (AppError, UsageError, LostError):
+        raise
+    except BuildpackError as error:
+        if isinstance(error, Problems) and all(isinstance(problem, AppError) for problem in error.problems):
+            raise
+        raise errors.for_platform(str(platform), error) from error
+
+
+def read_platforms(folder: Path, *, environ: Mapping[str, str], flag: str | None) -> tuple[Platform, ...]:
+    """Return the platforms that were asked for, sorted by name; none where nothing was, or nothing that can be read.
+
+    Then the build proper says what is wrong, with all else that is. `flag` is what the command line said.
+    """
+    try:
+        asked = read_settings(folder, environ=environ, flags={"platform": flag}).platform
+        return parse_platforms(asked.value) if asked else ()
+    except BuildpackError:
+        return ()
+
+
+def build_platforms(
+    folder: Path,
+    *,
+    platforms: Sequence[Platform],
+    options: Options,
+    launcher: Launcher,
+    store: Store,
+    environ: Mapping[str, str],
+    own_python: OwnPython,
+    today: date,
+    observer: Observer = ignore,
+    listeners: Mapping[Platform, Listener] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> BuiltIndex:
+    """Build the app for each platform, and give `options.references` to the index of the images.
+
+    `listeners` hear of their platform's image. Raises BuildpackError, which names the platform it is about.
+    """
+    begin = clock()
+    built: list[Built] = []
+    for platform in platforms:
+        with _naming(platform):
+            one = build(
+                folder,
+                options=replace(options, platform=str(platform)),
+                launcher=launcher,
+                store=store,
+                environ=environ,
+                own_python=own_python,
+                today=today,
+                observer=observer,
+                listener=(listeners or {}).get(platform),
+                named=False,
+            )
+        built.append(one)
+    index = assemble_index(one.image for one in built)
+    changed = store.put_image(index, built[0].references)
+    order = {image.digest: position for position, image in enumerate(index.images)}
+    return BuiltIndex(
+        index=index,
+        platforms=tuple(sorted(built, key=lambda one: order[one.image.digest])),
+        references=built[0].references,
+        seconds=clock() - begin,
+        unchanged=not changed,
+    )
