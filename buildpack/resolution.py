@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildpack.app.lockfile import Lock, LockedPackage
+from buildpack.claims import NOTHING, Claims, answering, origin_of
 from buildpack.errors import resolution as errors
 from buildpack.oci.store import Store
 from buildpack.plan import APP_ROOT, VENV_ROOT, Member, group_members
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ground", "Resolution", "layout_for", "prefetch", "resolve", "target_of"]
 
-RESOLUTION_FORMAT = 3
+RESOLUTION_FORMAT = 4
 """Raise it when the same lock and stack would give another answer."""
 
 _LINES = re.compile(r"\b(?:pipfile_)?line=\d+")
@@ -67,17 +68,31 @@ class Ground:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """The wheels of the image, by name, where to fetch each again, and what is to be said about them."""
+    """The wheels of the image, by name, where to fetch each again, and what is to be said about them.
+
+    `importing` names those that import `pkg_resources`; `claimed` those that only an earlier image told of: they can be
+    had from a layer of it, and from nowhere else before they are looked up.
+    """
 
     wheels: tuple[WheelFile, ...]
     warnings: tuple[str, ...]
+    importing: frozenset[str] = frozenset()
+    claimed: frozenset[str] = frozenset()
 
     @property
     def members(self) -> tuple[Member, ...]:
         """The wheels as the plan wants them."""
         return tuple(
-            Member(name=w.name, version=w.version, filename=w.filename, sha256=w.sha256, size=w.size)
-            for w in self.wheels
+            Member(
+                name=wheel.name,
+                version=wheel.version,
+                filename=wheel.filename,
+                sha256=wheel.sha256,
+                size=wheel.size,
+                origin=wheel.origin,
+                pkg_resources=wheel.name in self.importing,
+            )
+            for wheel in self.wheels
         )
 
     @property
@@ -125,10 +140,12 @@ def resolve(
     observer: Observer,
     folder: Path,
     fresh: bool = False,
+    claims: Claims = NOTHING,
 ) -> Resolution:
     """Find the wheels for `packages` of the lock on this ground, and check that they fit it and each other.
 
-    `folder` is the app's, for packages that are paths in it. With `fresh` nothing remembered is believed. Raises
+    `folder` is the app's, for packages that are paths in it. With `fresh` nothing remembered is believed. What an
+    earlier image answers (`claims`) is neither looked up nor fetched, so what such wheels hold is not checked. Raises
     DependencyError, or Problems of several.
     """
     if not packages:
@@ -141,9 +158,13 @@ def resolve(
         if all(wheel.url or stored_path(store.folder("wheels"), wheel) for wheel in known.wheels):
             return known
     search = _Search(lock=lock, ground=ground, store=store, environ=environ, observer=observer, folder=folder)
-    found = search.run(packages)
-    if lasting:
-        value = {"wheels": [asdict(wheel) for wheel in found.wheels], "warnings": list(found.warnings)}
+    found = search.run(packages, claims)
+    if lasting and not found.claimed:
+        value = {
+            "wheels": [asdict(wheel) for wheel in found.wheels],
+            "warnings": list(found.warnings),
+            "importing": sorted(found.importing),
+        }
         store.remember("resolution", key, value)
     return found
 
@@ -159,7 +180,9 @@ def _recalled(value: Any) -> Resolution | None:
 
     try:
         return Resolution(
-            wheels=tuple(WheelFile(**wheel) for wheel in value["wheels"]), warnings=tuple(value["warnings"])
+            wheels=tuple(WheelFile(**wheel) for wheel in value["wheels"]),
+            warnings=tuple(value["warnings"]),
+            importing=frozenset(value["importing"]),
         )
     except (KeyError, TypeError):
         return None
@@ -213,20 +236,39 @@ class _Search:
         with Client(self._lock.sources, self._environ) as client:
             self._find(select_packages(packages, self._ground.target), self._ground.target, client)
 
-    def run(self, packages: Sequence[LockedPackage]) -> Resolution:
-        from buildpack.python.http import Client
+    def run(self, packages: Sequence[LockedPackage], claims: Claims) -> Resolution:
         from buildpack.python.select import select_packages
 
+        selected = select_packages(packages, self._ground.target)
+        wheels, claimed = self._look_up(selected, claims)
+        importing = self._importing(wheels, claims)
+        added = _forgotten(wheels, importing)
+        if added:
+            more, more_claimed = self._look_up([SETUPTOOLS], claims)
+            wheels = sorted([*wheels, *more], key=lambda wheel: wheel.name)
+            claimed |= more_claimed
+        _refuse_clash([(wheel, summary) for wheel in wheels if (summary := self._summaries.get(wheel.sha256))])
+        return Resolution(
+            wheels=tuple(wheels),
+            warnings=(*added, *self._warnings(wheels, selected)),
+            importing=importing,
+            claimed=claimed,
+        )
+
+    def _look_up(self, packages: Sequence[LockedPackage], claims: Claims) -> tuple[list[WheelFile], frozenset[str]]:
+        """Return the wheels by name, and which of them the claims told of; the others are here, looked into."""
         target = self._ground.target
-        selected = select_packages(packages, target)
-        with Client(self._lock.sources, self._environ) as client:
-            wheels = self._find(selected, target, client)
-            added = self._forgotten(wheels)
-            if added:
-                wheels = sorted([*wheels, *self._find([SETUPTOOLS], target, client)], key=lambda wheel: wheel.name)
-        _refuse_clash([(wheel, self._summaries[wheel.sha256]) for wheel in wheels])
-        warnings = [*added, *self._warnings(wheels, selected, target)]
-        return Resolution(wheels=tuple(wheels), warnings=tuple(warnings))
+        told = {package.name: wheel for package in packages if (wheel := answering(package, claims, target))}
+        for wheel in told.values():
+            self._known(wheel)
+        others = [package for package in packages if package.name not in told]
+        found: list[WheelFile] = []
+        if others:
+            from buildpack.python.http import Client
+
+            with Client(self._lock.sources, self._environ) as client:
+                found = self._find(others, target, client)
+        return sorted([*told.values(), *found], key=lambda wheel: wheel.name), frozenset(told)
 
     def _find(self, packages: Sequence[LockedPackage], target: Target, client: Client) -> list[WheelFile]:
         from buildpack.python.fetch import Downloads
@@ -271,7 +313,8 @@ class _Search:
                 recall=self._store.recall,
                 remember=self._store.remember,
             )
-            return build_wheel(package, sdist, bench=bench)
+            wheel = build_wheel(package, sdist, bench=bench)
+            return wheel if wheel.url or package.path else replace(wheel, origin=origin_of(package, sdist))
 
         return build
 
@@ -314,23 +357,31 @@ class _Search:
         self._store.remember("wheel-summary", self._summary_key(wheel), asdict(summary))
         self._ground.arrived(wheel.sha256, contents)
 
-    def _forgotten(self, wheels: Sequence[WheelFile]) -> list[str]:
-        """Tell which wheel imports `pkg_resources` where nothing brings it; nothing where all is well."""
-        if any(wheel.name == "setuptools" for wheel in wheels):
-            return []
-        for wheel in wheels:
-            if self._summaries[wheel.sha256].imports_pkg_resources:
-                return [errors.setuptools_added(wheel.name, wheel.version, str(SETUPTOOLS.version))]
-        return []
+    def _importing(self, wheels: Sequence[WheelFile], claims: Claims) -> frozenset[str]:
+        """Name the wheels that import `pkg_resources`: as they were looked into, else as the claims have it."""
+        return frozenset(
+            wheel.name
+            for wheel in wheels
+            if (
+                summary.imports_pkg_resources
+                if (summary := self._summaries.get(wheel.sha256))
+                else claims.members[wheel.name].pkg_resources
+            )
+        )
 
-    def _warnings(self, wheels: Sequence[WheelFile], packages: Sequence[LockedPackage], target: Target) -> list[str]:
+    def _warnings(self, wheels: Sequence[WheelFile], packages: Sequence[LockedPackage]) -> list[str]:
+        """Return what is to be said of those wheels that were looked into."""
         from buildpack.python.select import InstalledWheel, missing_requirements, render_missing
 
+        target = self._ground.target
         extras = {package.name: package.extras for package in packages}
-        summaries = [(wheel, self._summaries[wheel.sha256]) for wheel in wheels]
+        summaries = [(wheel, found) for wheel in wheels if (found := self._summaries.get(wheel.sha256))]
+        requires = {wheel.name: found.requires for wheel, found in summaries}
         installed = [
-            InstalledWheel(name=w.name, version=w.version, requires=s.requires, extras=extras.get(w.name, ()))
-            for w, s in summaries
+            InstalledWheel(
+                name=w.name, version=w.version, requires=requires.get(w.name, ()), extras=extras.get(w.name, ())
+            )
+            for w in wheels
         ]
         provided = frozenset(name for _, summary in summaries for name in summary.provided)
         needed = {wheel.name: frozenset(summary.needed) - provided for wheel, summary in summaries}
@@ -342,9 +393,24 @@ class _Search:
                 if wheel.yanked is not None
             ),
             *(render_missing(missing, target) for missing in missing_requirements(installed, target)),
-            *self._ground.lacking(needed),
-            *_overlaps([(w, self._summaries[w.sha256]) for w in Resolution(wheels=tuple(wheels), warnings=()).layered]),
+            # A wheel that nobody looked into may bring what another one lacks.
+            *(self._ground.lacking(needed) if len(summaries) == len(wheels) else ()),
+            *_overlaps(
+                [
+                    (wheel, found)
+                    for wheel in Resolution(wheels=tuple(wheels), warnings=()).layered
+                    if (found := self._summaries.get(wheel.sha256))
+                ]
+            ),
         ]
+
+
+def _forgotten(wheels: Sequence[WheelFile], importing: frozenset[str]) -> list[str]:
+    """Tell which wheel imports `pkg_resources` where nothing brings it; nothing where all is well."""
+    if any(wheel.name == "setuptools" for wheel in wheels):
+        return []
+    first = next((wheel for wheel in wheels if wheel.name in importing), None)
+    return [errors.setuptools_added(first.name, first.version, str(SETUPTOOLS.version))] if first else []
 
 
 def _summarise(contents: WheelContents) -> _Summary:

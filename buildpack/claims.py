@@ -1,0 +1,225 @@
+"""What an earlier image says of itself, and how far that is believed: as far as it agrees with our own plan.
+
+Pure. Whoever may write to the image's repository wrote all of this. Keys are never taken from it, they are compared
+with those that follow from our inputs; what no comparison can tell is what a layer holds (docs/decisions/0014).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from buildpack.app.lockfile import LockedPackage
+from buildpack.oci.digest import Digest
+from buildpack.oci.image import ANNOTATION, LAYER_GZIP, Image, Layer
+from buildpack.plan import Member, PlannedLayer, layer_annotations, members_of
+from buildpack.stacks.stack import Facts, Stack
+
+if TYPE_CHECKING:
+    from buildpack.python.files import LockedFile, WheelFile
+    from buildpack.python.target import Target
+
+__all__ = ["NOTHING", "Claims", "Found", "answering", "find_layers", "origin_of", "parse_claims"]
+
+_FILENAME = re.compile(r"[A-Za-z0-9][\w.!+-]{0,250}\.whl", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_VERSION = re.compile(r"3\.\d{1,2}\.\d{1,3}(?:(?:a|b|rc)\d{1,2})?", re.ASCII)
+_EXECUTABLE = re.compile(r"(?:/(?!\.\.?(?:/|$))[\w.+-]{1,64}){1,16}", re.ASCII)
+_WORD = re.compile(r"[\w.+-]{1,128}", re.ASCII)
+_ACCOUNTS = re.compile(r"[\x20-\x7e\n]{0,65536}")
+_MOST_SONAMES = 20_000
+
+_MOST = {"runtime": 32 << 20, "app": 16 << 30}
+"""Bytes of a layer whose size follows from no wheel."""
+_PER_MEMBER = 1 << 20
+_GROWTH = 16
+"""A layer has its wheels' compressed streams and their byte code: many times their size it is not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """What an image says of its stack and its wheels.
+
+    `facts` are those of the base whose manifest has the digest `stack`; `bytecode` is the version of the interpreter
+    that compiled, empty for none; `members` are its wheels by name.
+    """
+
+    stack: Digest | None = None
+    facts: Facts | None = None
+    bytecode: str = ""
+    members: Mapping[str, Member] = field(default_factory=dict)
+
+    def on(self, stack: Stack) -> Claims:
+        """Return what is believed on this stack: all of it on the same base, and the choice of wheels on one like it.
+
+        The same locked files are the best ones on every stack with the same Python, machine and C library.
+        """
+        facts = self.facts
+        if facts is None or (facts.python.version, facts.machine, facts.libc) != (
+            stack.python.version,
+            stack.machine,
+            stack.libc,
+        ):
+            return NOTHING
+        return self if self.stack == stack.digest else replace(self, bytecode="")
+
+    def without(self, written: Sequence[PlannedLayer]) -> Claims:
+        """Return what is left to be believed where these layers have to be written.
+
+        Their wheels are fetched, and found where every wheel is; and whether byte code can be compiled here is tried.
+        """
+        gone = {member.name for layer in written for member in layer.members}
+        return replace(
+            self,
+            bytecode=self.bytecode if all(layer.kind == "app" for layer in written) else "",
+            members={name: member for name, member in self.members.items() if name not in gone},
+        )
+
+
+NOTHING = Claims()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """An earlier image's layers that fit a plan, and why others that claim to are not taken; both by key."""
+
+    layers: Mapping[str, Layer]
+    doubts: Mapping[str, str]
+
+
+def parse_claims(image: Image) -> Claims:
+    """Read an image's annotations and labels; what is absent or nonsense claims nothing."""
+    stack, facts = _parse_stack(image.manifest)
+    return Claims(
+        stack=stack,
+        facts=facts,
+        bytecode=_label(image.config, "dev.deploy.bytecode"),
+        members={member.name: member for layer in image.layers for member in members_of(layer)},
+    )
+
+
+def _parse_stack(manifest: bytes) -> tuple[Digest | None, Facts | None]:
+    try:
+        told = json.loads(json.loads(manifest)["annotations"][ANNOTATION + "stack"])
+        digest = Digest.parse(told["digest"])
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        return None, None
+    facts = Facts.parse(told)
+    return digest, facts if facts is not None and _plausible(facts) else None
+
+
+def _plausible(facts: Facts) -> bool:
+    """Tell whether facts are of a form that may enter a plan, paths and accounts above all."""
+    python = facts.python
+    words = (python.implementation, python.cache_tag, facts.machine, *facts.sonames)
+    accounts = (facts.passwd, facts.group)
+    return (
+        all(isinstance(text, str) for text in (python.version, python.executable, *words))
+        and _VERSION.fullmatch(python.version) is not None
+        and _EXECUTABLE.fullmatch(python.executable) is not None
+        and facts.libc[0] in {"glibc", "musl"}
+        and len(facts.sonames) <= _MOST_SONAMES
+        and all(_WORD.fullmatch(word) for word in words)
+        and all(text is None or (isinstance(text, str) and _ACCOUNTS.fullmatch(text)) for text in accounts)
+    )
+
+
+def _label(config: bytes, name: str) -> str:
+    try:
+        labels: Any = json.loads(config)["config"]["Labels"]
+        return str(labels.get(name, ""))
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        return ""
+
+
+def find_layers(planned: Sequence[PlannedLayer], image: Image) -> Found:
+    """Return those layers of the image that say, in every word, what our plan says of a layer."""
+    digests = Counter(layer.digest for layer in image.layers)
+    diff_ids = Counter(layer.diff_id for layer in image.layers)
+    keys = Counter(layer.key for layer in image.layers)
+    by_key = {layer.key: layer for layer in image.layers if layer.key}
+    layers: dict[str, Layer] = {}
+    doubts: dict[str, str] = {}
+    for wanted in planned:
+        offered = by_key.get(wanted.key)
+        if offered is None:
+            continue
+        if offered.annotations != layer_annotations(wanted):
+            doubts[wanted.key] = "it says other things of it than its key does"
+        elif keys[offered.key] > 1 or digests[offered.digest] > 1 or diff_ids[offered.diff_id] > 1:
+            doubts[wanted.key] = "it has the same layer twice, under two keys or one"
+        elif offered.media_type != LAYER_GZIP or not 0 < offered.size <= _largest(wanted):
+            doubts[wanted.key] = "its media type or size is none that deploy writes"
+        else:
+            layers[wanted.key] = offered
+    return Found(layers=layers, doubts=doubts)
+
+
+def _largest(planned: PlannedLayer) -> int:
+    """Return how many bytes the layer can have at most."""
+    if planned.kind != "dependencies":
+        return _MOST[planned.kind]
+    return sum(_PER_MEMBER + _GROWTH * member.size for member in planned.members)
+
+
+def answering(package: LockedPackage, claims: Claims, target: Target) -> WheelFile | None:
+    """Return the wheel that the image has for a locked package, if the lock and the target allow that very file.
+
+    That it is the best of several that are locked is believed: see `Claims.on`.
+    """
+    member = claims.members.get(package.name)
+    if member is None or package.path or not _is_allowed(member, package):
+        return None
+    from buildpack.python.candidates import parse_wheel_name
+    from buildpack.python.files import WheelFile
+
+    name = parse_wheel_name(member.filename)
+    if (
+        name is None
+        or name.name != package.name
+        or not _FILENAME.fullmatch(member.filename)
+        or not _SHA256.fullmatch(member.sha256)
+        or member.size <= 0
+        or frozenset(target.tags).isdisjoint(name.tags())
+        or not _is_of(name.version, package)
+    ):
+        return None
+    return WheelFile(
+        name=member.name,
+        version=member.version,
+        filename=member.filename,
+        url="",
+        sha256=member.sha256,
+        size=member.size,
+        source="",
+        origin=member.origin,
+    )
+
+
+def origin_of(package: LockedPackage, archive: LockedFile | None) -> str:
+    """Return what a package's wheel was built from, as the lock names it; `archive` is the one an index had."""
+    if package.git:
+        return f"git:{package.ref}#{package.subdirectory or ''}"
+    return f"sha256:{archive.sha256}" if archive else package.hashes[0]
+
+
+def _is_allowed(member: Member, package: LockedPackage) -> bool:
+    """Tell whether the lock has this file's hash, or that of what it was built from."""
+    if package.git:
+        return member.origin == origin_of(package, None)
+    return f"sha256:{member.sha256}" in package.hashes or member.origin in package.hashes
+
+
+def _is_of(version: str, package: LockedPackage) -> bool:
+    if not package.version or version == package.version:
+        return True
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(version) == Version(package.version)
+    except InvalidVersion:
+        return False
