@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, Self
 
 from buildpack.build import Built, Listener
-from buildpack.oci.image import Layer, Platform
+from buildpack.oci.image import Image, Layer, Platform
 from buildpack.oci.store import Store
 from buildpack.progress import Observer, Progress
 from deployer.cli.messages import plural, size_text
@@ -18,9 +18,10 @@ from deployer.errors import unknown_destination
 
 if TYPE_CHECKING:
     from buildpack.oci.headstart import HeadStart
+    from buildpack.oci.index import ImageIndex
     from buildpack.oci.loading import Loading
 
-__all__ = ["Delivery", "Destination", "deliver", "parse_destinations"]
+__all__ = ["Delivery", "Destination", "deliver", "parse_destinations", "write_to_disk"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,16 +137,18 @@ def deliver(
             loaded = delivery.loading.result()
             amount = f"{plural(loaded.sent_layers, 'layer')}, {size_text(loaded.sent_bytes)}"
             said.append(f"to the engine: {amount} ({loaded.reason})")
-        elif destination.kind == "oci":
-            from buildpack.oci.archive import write_oci_dir
-
-            assert destination.path is not None
-            write_oci_dir(built.image, delivery.store.open, destination.path, built.references)
-            said.append(f"to the layout {destination.path}")
         else:
-            from buildpack.oci.archive import write_archive_file
-
-            assert destination.path is not None
-            size = write_archive_file(built.image, delivery.store.open, destination.path, built.references)
-            said.append(f"to the archive {destination.path}, {size_text(size)}")
+            said.append(write_to_disk(built.image, destination, delivery.store, built.references))
     return said
+
+
+def write_to_disk(image: Image | ImageIndex, destination: Destination, store: Store, references: Sequence[str]) -> str:
+    """Write the image into a layout or an archive; what was written, in words. Raises MachineError or UsageError."""
+    from buildpack.oci.archive import write_archive_file, write_oci_dir
+
+    assert destination.path is not None
+    if destination.kind == "oci":
+        write_oci_dir(image, store.open, destination.path, references)
+        return f"to the layout {destination.path}"
+    size = write_archive_file(image, store.open, destination.path, references)
+    return f"to the archive {destination.path}, {size_text(size)}"

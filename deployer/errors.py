@@ -144,6 +144,15 @@ def unknown_destination(text: str) -> UsageError:
     )
 
 
+def engine_of_another_platform(engine: str, platforms: Sequence[str]) -> EngineError:
+    """Word an engine that runs none of the platforms that an image is built for."""
+    return EngineError(
+        f"the engine runs {engine}, and the image is for {', '.join(platforms)}",
+        why="An engine takes the image of its own platform.",
+        hint=f"add {engine} to the platforms, or send the image elsewhere: `--to oci:DIR`, `--to archive:FILE`.",
+    )
+
+
 def no_engine() -> EngineError:
     """Word that there is no engine to load the image into."""
     return EngineError(

@@ -1,0 +1,91 @@
+"""Builds an app for several platforms and sends the index where it is wanted: `building` for more than one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+from buildpack.build import Options
+from buildpack.errors import LostError
+from buildpack.multi import BuiltIndex, build_platforms
+from buildpack.oci.image import Platform
+from buildpack.oci.store import Store
+from buildpack.progress import Observer
+from deployer.building import own_python
+from deployer.destinations import Delivery, Destination, deliver, write_to_disk
+from deployer.errors import engine_of_another_platform, made_anew
+from deployer.interrupts import ending_promptly
+from deployer.payload import read_launcher
+
+__all__ = ["build_and_deliver_several"]
+
+
+def build_and_deliver_several(
+    app: Path,
+    *,
+    platforms: Sequence[Platform],
+    options: Options,
+    destinations: Sequence[Destination],
+    store: Store,
+    environ: Mapping[str, str],
+    observer: Observer,
+) -> tuple[BuiltIndex, list[str]]:
+    """Build the app for each platform; returns the index, and what was sent to each destination, in words.
+
+    An engine gets the image of its own platform. What turns out damaged in the store is made anew, once.
+    """
+    engines = [destination for destination in destinations if destination.kind == "docker"]
+    chosen = _of_engine(platforms, environ) if engines else None
+
+    def attempt() -> tuple[BuiltIndex, list[str]]:
+        with Delivery(engines, store, environ, observer) as delivery:
+            built = build_platforms(
+                app,
+                platforms=platforms,
+                options=options,
+                launcher=read_launcher(),
+                store=store,
+                environ=environ,
+                own_python=own_python(),
+                today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
+                observer=observer,
+                listeners={chosen: delivery} if chosen else None,
+            )
+            said: list[str] = []
+            for destination in destinations:
+                if destination.kind == "docker":
+                    one = next(one for one in built.platforms if one.stack.platform == chosen)
+                    said += deliver(delivery, one)
+                else:
+                    said.append(write_to_disk(built.index, destination, store, built.references))
+            return built, said
+
+    with ending_promptly():
+        try:
+            return attempt()
+        except LostError as lost:
+            built, said = attempt()
+            first, *others = built.platforms
+            told = replace(first, warnings=(*first.warnings, made_anew(lost.what)))
+            return replace(built, platforms=(told, *others)), said
+
+
+def _of_engine(platforms: Sequence[Platform], environ: Mapping[str, str]) -> Platform:
+    """Return which of the platforms is the engine's; raises EngineError where none is."""
+    from buildpack.oci.engine_host import require_engine
+    from buildpack.oci.engine_http import Connection
+    from buildpack.oci.engine_images import engine_platform
+    from buildpack.oci.manifest import serves
+    from buildpack.stacks.platforms import native_platform
+
+    connection = Connection(require_engine(environ))
+    try:
+        engine = engine_platform(connection) or native_platform()
+    finally:
+        connection.close()
+    found = next((platform for platform in platforms if serves(platform, engine)), None)
+    if found is None:
+        raise engine_of_another_platform(str(engine), [str(platform) for platform in platforms])
+    return found
