@@ -19,6 +19,7 @@ from buildpack.python.pyc import BYTECODE_FORMAT, unsupported
 from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack
 
 if TYPE_CHECKING:
+    from buildpack.oci.transport import Transport
     from buildpack.python.bytecode import Compilation, Compiler
     from buildpack.python.wheel import WheelContents
 
@@ -39,7 +40,9 @@ class StackCompiler:
         *,
         machine: str = "",
         sibling: Callable[[], Stack | None] = lambda: None,
+        transport: Transport | None = None,
     ) -> None:
+        self._transport = transport
         self._stack = stack
         self._store = store
         self._environ = environ
@@ -58,12 +61,15 @@ class StackCompiler:
         if self._compiler is not None:
             self._compiler.close(wait=False)
 
-    def decide(self) -> tuple[Bytecode, str]:
+    def decide(self, claimed: str = "") -> tuple[Bytecode, str]:
         """Return which byte code the image will have and, where none, why; remembered by the stack's digest.
 
-        Decided by trying, because only an interpreter that ran is known to run.
+        Decided by trying, because only an interpreter that ran is known to run; not where an earlier image has byte
+        code of the right version (`claimed`), and so nothing may need compiling.
         """
         python = self._stack.python
+        if claimed == python.version and not unsupported(python.version, python.cache_tag):
+            return self._bytecode(""), ""
         key = f"{self._stack.digest}+{python.version}+{self._machine}+{BYTECODE_FORMAT}"
         known = self._store.recall("bytecode", key)
         if isinstance(known, dict) and isinstance(reason := known.get("reason"), str):
@@ -93,7 +99,9 @@ class StackCompiler:
 
         with self._lock:
             if self._compiler is None and self._found is None:
-                self._found = start_interpreter(self._stack, self._store, self._environ, sibling=self._sibling)
+                self._found = start_interpreter(
+                    self._stack, self._store, self._environ, sibling=self._sibling, transport=self._transport
+                )
                 if isinstance(self._found, Interpreter):
                     self._compiler = Compiler(
                         self._found.argv,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from buildpack.errors import stacks as errors
+from buildpack.errors.previous import refuted
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Image, Layer, Platform
 from buildpack.oci.store import Store
@@ -16,7 +17,7 @@ from buildpack.stacks.extract import Tree, apply_layer
 from buildpack.stacks.facts import FACTS_FORMAT, read_facts
 from buildpack.stacks.stack import Facts, Stack
 
-__all__ = ["make_stack", "unpacked"]
+__all__ = ["confirm_facts", "make_stack", "unpacked"]
 
 _KIND = "stack"
 
@@ -42,9 +43,11 @@ def make_stack(
     config = json.loads(image.config).get("config") or {}
     key = f"{image.digest}+{FACTS_FORMAT}"
     facts = Facts.parse(store.recall(_KIND, key))
+    claimed = facts is None and known_facts is not None
     if facts is None and known_facts is not None:
         facts = Facts.parse(known_facts(image.digest))
     if facts is None:
+        claimed = False
         get_layers(image.layers)
         facts = read_facts(unpacked(image.digest, image.layers, store, stack=name), config, stack=name)
         store.remember(_KIND, key, facts.render())
@@ -59,7 +62,16 @@ def make_stack(
         warnings=(*warnings, *_compare(name, python, facts.python.version, facts.python.series)),
         witnesses=tuple(witnesses),
         expires=expires,
+        claimed=claimed,
     )
+
+
+def confirm_facts(stack: Stack, root: Path, store: Store) -> None:
+    """Hold what an earlier image said of this base against the base, unpacked below `root`; raises Refuted."""
+    facts = read_facts(root, stack.config, stack=stack.name)
+    if facts != stack.facts:
+        raise refuted(stack.name, str(stack.digest))
+    store.remember(_KIND, f"{stack.digest}+{FACTS_FORMAT}", facts.render())
 
 
 def _compare(name: str, asked: str | None, version: str, series: str) -> list[str]:

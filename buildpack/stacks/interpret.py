@@ -8,15 +8,19 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from buildpack.oci.store import Store
-from buildpack.stacks.base import unpacked
+from buildpack.stacks.base import confirm_facts, unpacked
 from buildpack.stacks.elf import read_elf
 from buildpack.stacks.facts import find_library_folders
 from buildpack.stacks.interpreters import choose, find_candidates, library_path
 from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack, fetch_layers
 
-__all__ = ["start_interpreter"]
+if TYPE_CHECKING:
+    from buildpack.oci.transport import Transport
+
+__all__ = ["interpreter_of", "start_interpreter"]
 
 _SECONDS = 60
 _VERSION = "import sys; print(sys.version.split()[0].rstrip('+'))"
@@ -29,11 +33,14 @@ def start_interpreter(
     *,
     own: str | None = None,
     sibling: Callable[[], Stack | None] = lambda: None,
+    transport: Transport | None = None,
 ) -> Interpreter | NoInterpreter:
     """Return how to start a Python of exactly the stack's version: its own, else one of this machine's.
 
-    The base's layers are fetched and unpacked where they are not yet. `own` is the interpreter that runs this;
+    The base's layers are fetched and unpacked where they are not yet; where an earlier image told what there is to know
+    of them, and so nothing else needs them, this machine's comes first. `own` is the interpreter that runs this;
     `sibling` gives the same stack for this machine's platform, whose Python serves where it is of the same version.
+    Raises Refuted where the base is not as that image said.
     """
     if stack.name == "host":
         from buildpack.stacks.host import recall_executable
@@ -42,8 +49,15 @@ def start_interpreter(
         if executable:
             return Interpreter(argv=(executable,), version=stack.python.version, env=library_path(environ))
         return _of_this_machine(stack, environ, own, "the interpreter it was made from is gone")
-    fetch_layers(stack, store)
-    found = _from(unpacked(stack.digest, stack.layers, store, stack=stack.name), stack)
+    if stack.claimed:
+        other = _of_this_machine(stack, environ, own, "")
+        if isinstance(other, Interpreter):
+            return other
+    fetch_layers(stack, store, transport)
+    root = unpacked(stack.digest, stack.layers, store, stack=stack.name)
+    if stack.claimed:
+        confirm_facts(stack, root, store)
+    found = interpreter_of(root, stack)
     reason = _why_not(found, stack.python.version)
     if reason is None:
         return found
@@ -56,12 +70,15 @@ def _of_sibling(sibling: Stack | None, stack: Stack, store: Store) -> Interprete
     if sibling is None or sibling.digest == stack.digest or sibling.python.version != stack.python.version:
         return None
     fetch_layers(sibling, store)
-    found = _from(unpacked(sibling.digest, sibling.layers, store, stack=sibling.name), sibling)
+    found = interpreter_of(unpacked(sibling.digest, sibling.layers, store, stack=sibling.name), sibling)
     return replace(found, own=False) if _why_not(found, stack.python.version) is None else None
 
 
-def _from(root: Path, stack: Stack) -> Interpreter:
-    """Start through the base's own loader, with the base's own libraries: this machine may have another libc."""
+def interpreter_of(root: Path, stack: Stack) -> Interpreter:
+    """Return how to start the Python of a base that is unpacked at `root`, without trying.
+
+    It starts through the base's own loader, with the base's own libraries: this machine may have another libc.
+    """
     place = root / stack.python.executable.lstrip("/")
     elf = read_elf(place)
     argv = [str(place)]

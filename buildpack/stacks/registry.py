@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildpack.errors import BuildpackError
 from buildpack.errors import stacks as errors
@@ -14,6 +14,10 @@ from buildpack.oci.store import Store
 from buildpack.stacks.base import make_stack
 from buildpack.stacks.platforms import parse_platform
 from buildpack.stacks.stack import Stack
+
+if TYPE_CHECKING:
+    from buildpack.oci.registry import Registry
+    from buildpack.oci.transport import Transport
 
 __all__ = ["pull_layers", "resolve_registry"]
 
@@ -32,6 +36,7 @@ def resolve_registry(
     offline: bool,
     now: float,
     known_facts: Callable[[Digest], Any] | None,
+    transport: Transport | None,
 ) -> Stack:
     """Return the stack that this reference means for `platform`; raises StackError where the registry refuses.
 
@@ -41,7 +46,9 @@ def resolve_registry(
     reference = parse_reference(value)
     chosen = parse_platform(platform)
     key = f"{reference} {chosen}"
-    pinned, image, at, warnings = _look_up(value, reference, key, chosen, store, pull=pull, offline=offline, now=now)
+    pinned, image, at, warnings = _look_up(
+        value, reference, key, chosen, store, pull=pull, offline=offline, now=now, transport=transport
+    )
     if reference.digest is None:
         warnings = [errors.unpinned(value, pinned), *warnings]
     return make_stack(
@@ -53,7 +60,7 @@ def resolve_registry(
         warnings=warnings,
         store=store,
         known_facts=known_facts,
-        get_layers=lambda layers: pull_layers(pinned, layers, store),
+        get_layers=lambda layers: pull_layers(pinned, layers, store, transport),
         witnesses=(str(store.fact_path(_KIND, key)),),
         expires=at + _TAG_LASTS if reference.digest is None else None,
     )
@@ -69,6 +76,7 @@ def _look_up(
     pull: bool,
     offline: bool,
     now: float,
+    transport: Transport | None,
 ) -> tuple[str, Image, float, list[str]]:
     """Return the reference with its digest, the image, when it was looked up, and warnings."""
     known: Any = store.recall(_KIND, key)
@@ -80,10 +88,8 @@ def _look_up(
             return known["reference"], image, known["at"], []
     if offline:
         raise errors.offline_base(value)
-    from buildpack.oci.registry import Registry
-
     try:
-        with Registry(reference) as registry:
+        with _connect(reference, transport) as registry:
             pulled = registry.fetch_image(platform)
     except BuildpackError as error:
         if image is None or pull:
@@ -121,16 +127,14 @@ def _known_image(known: Any, store: Store) -> Image | None:
         return None
 
 
-def pull_layers(pinned: str, layers: Sequence[Layer], store: Store) -> None:
+def pull_layers(pinned: str, layers: Sequence[Layer], store: Store, transport: Transport | None = None) -> None:
     """Fetch those blobs that the store lacks, several at once, each verified; raises StackError."""
     from concurrent.futures import ThreadPoolExecutor
-
-    from buildpack.oci.registry import Registry
 
     missing = {layer.digest: layer for layer in layers if not store.has(layer.digest, layer.size)}
     if not missing:
         return
-    with Registry(parse_reference(pinned)) as registry, ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+    with _connect(parse_reference(pinned), transport) as registry, ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
 
         def fetch(layer: Layer) -> None:
             with store.blob(hashed=False) as blob:
@@ -138,3 +142,9 @@ def pull_layers(pinned: str, layers: Sequence[Layer], store: Store) -> None:
                 blob.commit(layer.digest)
 
         list(pool.map(fetch, missing.values()))
+
+
+def _connect(reference: Reference, transport: Transport | None) -> Registry:
+    from buildpack.oci.registry import Registry
+
+    return Registry(reference) if transport is None else Registry(reference, transport=transport)

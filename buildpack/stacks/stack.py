@@ -11,12 +11,15 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Layer, Platform
 from buildpack.oci.store import Store
 from buildpack.stacks.platforms import native_platform
+
+if TYPE_CHECKING:
+    from buildpack.oci.transport import Transport
 
 __all__ = [
     "Facts",
@@ -103,6 +106,9 @@ class Stack:
 
     While all `witnesses`, paths that need not exist, stay as they are, and until `expires` (seconds since 1970),
     resolving it again gives the same.
+
+    `claimed` tells that the facts are an earlier image's word: nobody looked into the base's layers, which need not be
+    here.
     """
 
     name: str
@@ -115,6 +121,7 @@ class Stack:
     warnings: tuple[str, ...] = ()
     witnesses: tuple[str, ...] = field(default=(), compare=False, repr=False)
     expires: float | None = field(default=None, compare=False, repr=False)
+    claimed: bool = field(default=False, compare=False, repr=False)
 
     @property
     def python(self) -> StackPython:
@@ -181,14 +188,15 @@ def resolve_stack(
     own: str | None = None,
     known_facts: Callable[[Digest], Any] | None = None,
     machine: str = "",
+    transport: Transport | None = None,
 ) -> Stack:
     """Find out what this stack is: its layers, its config, its Python.
 
     `python` is the app's version (``3.11`` or ``3.11.7``). Without a `platform` it is that of `machine`, which is as
     ``uname -m`` says it, and by default this one. An unpinned tag is looked up again on `pull`, or 24 hours
     before `now` (seconds since 1970). `own` is the interpreter that runs this; `known_facts` may know a base's
-    facts by its manifest's digest, from an earlier image's annotation, so that it need not be downloaded.
-    Raises StackError.
+    facts by its manifest's digest, from an earlier image's annotation, so that it need not be downloaded. Registries
+    are spoken to through `transport`, or one of their own. Raises StackError.
     """
     platform = platform or str(native_platform(machine))
     if value == "host":
@@ -210,10 +218,11 @@ def resolve_stack(
         offline=offline,
         now=time.time() if now is None else now,
         known_facts=known_facts,
+        transport=transport,
     )
 
 
-def fetch_layers(stack: Stack, store: Store) -> None:
+def fetch_layers(stack: Stack, store: Store, transport: Transport | None = None) -> None:
     """Make sure that all the stack's blobs are in the store, verified; raises StackError where one cannot be had."""
     missing = [layer for layer in stack.layers if not store.has(layer.digest, layer.size)]
     if not missing:
@@ -229,7 +238,7 @@ def fetch_layers(stack: Stack, store: Store) -> None:
     else:
         from buildpack.stacks.registry import pull_layers
 
-        pull_layers(stack.reference, missing, store)
+        pull_layers(stack.reference, missing, store, transport)
 
 
 def interpreter(stack: Stack, store: Store, environ: Mapping[str, str]) -> Interpreter | None:
