@@ -26,9 +26,10 @@ DAILY = {
     "build": "Build a container image from Pipfile.lock and Procfile.",
     "run": "Build an app and run its image, a container for each process.",
     "local": "Run the Procfile's processes on this machine.",
-    "lock": "Refresh Pipfile.lock with pipenv.",
+    "ci": "Check, build, test, boot and push: the whole step of a pipeline.",
 }
 OTHERS = {
+    "lock": "Refresh Pipfile.lock with pipenv.",
     "export": "Write files for systemd or compose that start the same formation.",
     "completion": "Print the script that completes commands in bash, zsh or fish.",
 }

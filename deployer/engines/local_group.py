@@ -39,7 +39,7 @@ class Manner:
     """How to run: timeouts in seconds, the runner's restart policy and log format.
 
     `reloaded` are the processes that start again when a file changes; where there are any, one that fails is awaited
-    until then.
+    until then. `path` is what web processes are asked for; with `strict` only 2xx and 3xx are an answer.
     """
 
     stop_timeout: float = 25.0
@@ -48,6 +48,8 @@ class Manner:
     log_format: str = "text"
     quiet: bool = False
     reloaded: Sequence[str] = ()
+    path: str = "/"
+    strict: bool = False
 
 
 class LocalGroup(Supervisor):
@@ -116,7 +118,7 @@ class LocalGroup(Supervisor):
 
         def probe() -> Answer:
             nonlocal look_at
-            answer = _ask_here(port)
+            answer = _ask_here(port, self._manner.path)
             if answer.status is None and time.monotonic() >= look_at:
                 cause, heard = compare_listeners(session_listeners(pid), port, contained=False)
                 # Said once, and only of what is wrong for good: what listens nowhere may still be loading.
@@ -126,7 +128,9 @@ class LocalGroup(Supervisor):
                     self._ask(lambda: self._printer.system(text))
             return answer
 
-        outcome = wait_until_ready(probe, alive=lambda: self._is_expected(name), seconds=seconds)
+        outcome = wait_until_ready(
+            probe, alive=lambda: self._is_expected(name), strict=self._manner.strict, seconds=seconds
+        )
         cause, heard = compare_listeners(session_listeners(pid), port, contained=False)
         self._ask(lambda: self._on_outcome(name, outcome, cause, heard))
 
@@ -184,12 +188,12 @@ class LocalGroup(Supervisor):
         return super()._done() and (self._deadline is not None or not self._failed)
 
 
-def _ask_here(port: int) -> Answer:
+def _ask_here(port: int, path: str) -> Answer:
     """Ask where something accepts connections; ``[::1]`` counts, since a browser reaches it as localhost."""
     for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         if _accepts(family, host, port):
             # Only now: importing requests takes a processor that the app's own start needs.
-            return ask(port, host=f"[{host}]" if ":" in host else host, name=f"localhost:{port}")
+            return ask(port, host=f"[{host}]" if ":" in host else host, name=f"localhost:{port}", path=path)
     return Answer(problem=_NOBODY)
 
 

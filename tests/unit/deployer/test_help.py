@@ -48,7 +48,7 @@ def test_the_daily_commands_come_first(capsys):
     sections = re.findall(r"^(\w[\w ]+):$", text, flags=re.MULTILINE)
     assert sections[:3] == ["Daily commands", "Other commands", "Options"]
     assert re.findall(r"^  (\w+)  ", text.partition("Options:")[0], flags=re.MULTILINE) == list(MODULES)
-    assert list(DAILY) == ["build", "run", "local", "lock"]
+    assert list(DAILY) == ["build", "run", "local", "ci"]
     assert run([]) == 0
     assert capsys.readouterr().out == text
 

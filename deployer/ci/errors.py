@@ -1,0 +1,65 @@
+"""The wording of what stops a pipeline."""
+
+from __future__ import annotations
+
+from buildpack.errors import AppError, BuildpackError, MachineError, Problems, UsageError
+
+__all__ = [
+    "TestsFailedError",
+    "bad_health_path",
+    "file_unwritable",
+    "nothing_to_push_to",
+    "tests_failed",
+    "warnings_are_errors",
+]
+
+
+class TestsFailedError(BuildpackError):
+    """The app's tests ran, and failed."""
+
+    __test__ = False  # pytest takes classes of such a name for its own
+    exit_code = 60
+
+
+def tests_failed(command: str, code: int, where: str) -> TestsFailedError:
+    """Word tests that failed; `code` is their own, `where` says what they ran in."""
+    ended = f"was ended by signal {code - 128}" if code > 128 else f"exited with {code}"
+    return TestsFailedError(
+        "the app's tests failed",
+        why=f"`{command}` {ended}, in {where}. What it printed stands above; nothing was pushed.",
+        hint="mend what the tests found; `deploy local -- sh -c COMMAND` runs them on your machine.",
+    )
+
+
+def nothing_to_push_to() -> UsageError:
+    """Word a `--push` without a name."""
+    return UsageError(
+        "--push needs the name to push to",
+        why="The app's own name says nothing about a registry.",
+        hint="name it with -t, for example `-t registry.example.com/shop:1.0`.",
+    )
+
+
+def bad_health_path(text: str) -> UsageError:
+    """Word an operand of --health that is no path."""
+    return UsageError(
+        f"--health {text!r} is no path", why="It is what web is asked for.", hint="for example `--health /healthz`."
+    )
+
+
+def warnings_are_errors(warnings: tuple[str, ...]) -> BuildpackError:
+    """Word warnings under `--strict`."""
+    problems = [
+        AppError(text.rstrip("."), hint="mend it, or leave out --strict, under which warnings are errors.")
+        for text in warnings
+    ]
+    return problems[0] if len(problems) == 1 else Problems(problems)
+
+
+def file_unwritable(variable: str, path: str, reason: str) -> MachineError:
+    """Word a file of the CI service's that cannot be written."""
+    return MachineError(
+        f"{variable} cannot be written",
+        why=f"{path}: {reason}.",
+        hint="it is the CI service that sets it; unset it to do without.",
+    )

@@ -1,0 +1,103 @@
+"""The steps of a pipeline as they go: what each did, how long it took, what it moved, and how it ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from buildpack.errors import BuildpackError
+from deployer.ci.console import Console
+from deployer.errors import machine_failed
+
+__all__ = ["Counts", "Entry", "Ledger", "Step"]
+
+Status = Literal["passed", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What went to registries and came from there so far; sizes in bytes."""
+
+    requests: int = 0
+    sent: int = 0
+    received: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A step that is over. `exit_code` is None for one that was skipped; `reason` says what came of it, in words."""
+
+    name: str
+    status: Status
+    seconds: float = 0.0
+    exit_code: int | None = None
+    reason: str = ""
+    counts: Counts = Counts()
+
+
+class Entry:
+    """A step that is under way; who does it leaves the `reason` here."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+
+
+class Ledger:
+    """Writes down the steps of one pipeline; `count` reads the counters of its connections."""
+
+    def __init__(
+        self,
+        console: Console,
+        *,
+        count: Callable[[], Counts] = Counts,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.steps: list[Step] = []
+        self._console = console
+        self._count = count
+        self._clock = clock
+
+    @contextmanager
+    def step(self, name: str, title: str) -> Iterator[Entry]:
+        """Do a step; what it raises is noted and goes on."""
+        entry = Entry()
+        begin, before = self._clock(), self._count()
+        with self._console.group(name, title):
+            try:
+                yield entry
+            except BuildpackError as error:
+                self._end(name, entry, begin, before, failed=error)
+                raise
+            except (OSError, MemoryError) as error:
+                known = machine_failed(error)
+                if known is not None:
+                    self._end(name, entry, begin, before, failed=known)
+                    raise known from error
+                raise
+        self._end(name, entry, begin, before)
+
+    def skip(self, name: str, reason: str) -> None:
+        """Note that a step is left out."""
+        self.steps.append(Step(name=name, status="skipped", reason=reason))
+
+    def _end(
+        self, name: str, entry: Entry, begin: float, before: Counts, *, failed: BuildpackError | None = None
+    ) -> None:
+        now = self._count()
+        self.steps.append(
+            Step(
+                name=name,
+                status="failed" if failed else "passed",
+                seconds=self._clock() - begin,
+                exit_code=failed.exit_code if failed else 0,
+                reason=failed.what if failed else entry.reason,
+                counts=Counts(
+                    requests=now.requests - before.requests,
+                    sent=now.sent - before.sent,
+                    received=now.received - before.received,
+                ),
+            )
+        )

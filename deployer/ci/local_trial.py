@@ -1,0 +1,245 @@
+"""Tries an image out without an engine: its app layer unpacked, and its wheels in virtual environments.
+
+The tests get the lock's develop packages, the boot does not, as in an engine: an app that needs one of them to run
+must not come up here either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self, cast
+
+from buildpack.app.script import Script
+from buildpack.build import Built
+from buildpack.develop import held_back
+from buildpack.errors.stacks import hostile_base
+from buildpack.local import make_environment
+from buildpack.oci.digest import Digest
+from buildpack.oci.image import LAYER_TAR
+from buildpack.oci.store import Store
+from buildpack.oci.temporary import temporary_folder
+from buildpack.plan import APP_ROOT
+from buildpack.progress import Observer
+from deployer.ci.console import Console
+from deployer.ci.trial import Booted, Health, clean_environment, shell_command
+from deployer.engines.local_group import LocalGroup, Manner
+from deployer.environment import local_environment
+from deployer.health import Cause, Outcome
+from deployer.runner.defaults import app_environment, runtime_folder
+from deployer.runner.defaults import temporary_folder as writable_folder
+from deployer.runner.formation import Process, expand
+
+__all__ = ["LocalTrial", "unpack_app"]
+
+_STOP_SECONDS = 5.0
+_DRAIN_SECONDS = 1.0
+
+
+class LocalTrial:
+    """This machine as the place to try an image out; a context manager that leaves nothing behind.
+
+    `open_blob` opens any layer of the image, wherever it is kept.
+    """
+
+    where = "a virtual environment on this machine"
+
+    def __init__(
+        self,
+        built: Built,
+        *,
+        store: Store,
+        open_blob: Callable[[Digest], BinaryIO],
+        environ: Mapping[str, str],
+        console: Console,
+        observer: Observer,
+    ) -> None:
+        self._built, self._store, self._open = built, store, open_blob
+        self._environ, self._console, self._observer = environ, console, observer
+        self._exits = ExitStack()
+        self._scratch = Path()
+
+    def __enter__(self) -> Self:
+        self._scratch = self._exits.enter_context(temporary_folder(self._store.folder("trials").absolute()))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exits.close()
+
+    def test(self, script: Script) -> int:
+        """Run the tests as a process, in the app's files as they are in the image."""
+        folder = self._unpack("test")
+        for file in held_back(self._built.app, self._environ):
+            (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(self._built.app.source.disk(file), folder / file.path, follow_symlinks=False)
+        environment = self._environment(folder, script.environment, develop=True)
+        with _runtime(environment) as made:
+            return self._run(shell_command(script), cwd=folder, env={**environment, **made})
+
+    def boot(self, health: Health) -> Booted:
+        """Start web as a process, and ask it."""
+        folder = self._unpack("boot")
+        environment = self._environment(folder, health.environment, develop=False)
+        port = int(environment["PORT"])
+        commands = {process.name: process.command for process in self._built.app.processes}
+        with _runtime(environment) as made:
+            processes = expand(
+                {"web": commands["web"]}, {"web": 1}, port=port, env={**environment, **made}, cwd=str(folder)
+            )
+            group = _BootGroup(processes, health, out=cast("BinaryIO", self._console.output), environ=environment)
+            code = group.run()
+        if group.booted is None:
+            raise SystemExit(code)  # a signal came before the answer
+        return group.booted
+
+    def _unpack(self, purpose: str) -> Path:
+        """Lay out the app's layer as the image has it; the folder of the app."""
+        layer = next(made.layer for made, _ in self._built.layers if made.planned.kind == "app")
+        root = self._scratch / purpose
+        root.mkdir()
+        with self._open(layer.digest) as blob:
+            stream = blob if layer.media_type == LAYER_TAR else gzip.GzipFile(fileobj=blob)
+            with tarfile.open(fileobj=cast("BinaryIO", stream), mode="r|") as archive:
+                unpack_app(archive, root)
+        (root / APP_ROOT).mkdir(exist_ok=True)
+        return root / APP_ROOT
+
+    def _environment(self, folder: Path, given: Mapping[str, str], *, develop: bool) -> dict[str, str]:
+        app = self._built.app
+        made = make_environment(
+            app.lock if develop else replace(app.lock, develop=()),
+            app=app.folder,
+            python=app.python.version if app.python else None,
+            insist=app.python is not None and not app.python.origin.startswith("the default"),
+            own=sys.executable,
+            store=self._store,
+            environ=self._environ,
+            observer=self._observer,
+        )
+        env = local_environment(
+            given={"CI": "true", **given},
+            environ=clean_environment(self._environ),
+            files=[],
+            port=None,
+            default_port=_free_port(),
+            folder=folder,
+            venv=made.folder,
+        )
+        env |= {"HOME": str(folder), **writable_folder(env)}
+        return app_environment(env, app.app_object.target if app.app_object else None, app=str(folder))
+
+    def _run(self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
+        """Run a command, hand on what it prints, and end whatever it started with it."""
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        try:
+            with process.stdout as output:
+                self._pass_on(output.fileno(), process)
+            code = process.wait()
+        finally:
+            _end_group(process.pid)
+            process.wait()
+        return code if code >= 0 else 128 - code
+
+    def _pass_on(self, output: int, process: subprocess.Popen[bytes]) -> None:
+        """Hand on what comes until the end, for which nothing that the command left running is waited for."""
+        drained_at: float | None = None
+        while drained_at is None or time.monotonic() < drained_at:
+            if select.select([output], [], [], 0.1)[0]:
+                chunk = os.read(output, 1 << 16)
+                if not chunk:
+                    return
+                self._console.write(chunk)
+            elif drained_at is None and process.poll() is not None:
+                _end_group(process.pid)
+                drained_at = time.monotonic() + _DRAIN_SECONDS
+
+
+class _BootGroup(LocalGroup):
+    """Runs web until it has answered; then it has done what it is for."""
+
+    def __init__(
+        self, processes: Sequence[Process], health: Health, *, out: BinaryIO, environ: Mapping[str, str]
+    ) -> None:
+        manner = Manner(stop_timeout=_STOP_SECONDS, boot_timeout=health.seconds, path=health.path, strict=health.strict)
+        super().__init__(processes, manner, out=out, environ=environ)
+        self.booted: Booted | None = None
+
+    def _on_outcome(self, name: str, outcome: Outcome, cause: Cause, heard: str) -> None:
+        super()._on_outcome(name, outcome, cause, heard)
+        if outcome.ready and outcome.status is not None:
+            self.booted = Booted(status=outcome.status, seconds=outcome.seconds)
+            self._begin_stop(0)
+
+
+def unpack_app(archive: tarfile.TarFile, root: Path) -> None:
+    """Lay out the files below ``app``, and nothing else; raises StackError for a name that leads out of it.
+
+    Links come last, so that nothing is written through one: the layer may be another machine's.
+    """
+    links: list[tuple[Path, str]] = []
+    for member in archive:
+        parts = member.name.split("/")
+        if parts[0] != APP_ROOT:
+            continue
+        if any(part in {"", ".", ".."} for part in parts):
+            raise hostile_base("the app's layer", f"it holds the name {member.name!r}")
+        path = root.joinpath(*parts)
+        if member.isdir():
+            path.mkdir(parents=True, exist_ok=True)
+        elif member.issym():
+            links.append((path, member.linkname))
+        elif (content := archive.extractfile(member)) is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with content, path.open("xb") as out:
+                shutil.copyfileobj(content, out, 1 << 20)
+            path.chmod(0o755 if member.mode & 0o100 else 0o644)
+    for path, target in links:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(target)
+
+
+def _end_group(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _runtime(environment: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+    """Make what only one process may use; it is removed afterwards."""
+    made = runtime_folder(environment)
+    try:
+        yield made
+    finally:
+        for path in made.values():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,210 @@
+"""`deploy ci`: one pipeline step that checks, builds, tests, boots and pushes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from buildpack.build import Built
+    from deployer.ci.console import Console
+    from deployer.pipeline import Outcome, Request
+
+__all__ = ["command"]
+
+EXAMPLES = """\b
+Examples:
+  deploy ci blasto -t REGISTRY/blasto:1 --push    all of it
+  deploy ci --test 'pytest -q' --engine local     try it out here; push nothing
+"""
+
+
+@click.command("ci", epilog=EXAMPLES)
+@click.argument("app", default=".", type=click.Path(path_type=Path))
+@click.option("-t", "--tag", "references", multiple=True, metavar="REF", help="Name the image; may be repeated.")
+@click.option("--push", is_flag=True, help="Push it under these names, once all else has passed.")
+@click.option("--test", "test", metavar="CMD", help="Test with this shell command, not with app.json's.")
+@click.option("--no-test", is_flag=True, help="Run no tests.")
+@click.option("--no-boot", is_flag=True, help="Neither test nor boot: no layer has to come here.")
+@click.option("-e", "--env", "assignments", multiple=True, metavar="K[=V]", help="Set a variable, or pass ours on.")
+@click.option("--health", default=None, metavar="PATH", help="Ask web for this; only 2xx and 3xx will do.  [/]")
+@click.option(
+    "--boot-timeout",
+    type=click.FloatRange(0),
+    default=60.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds to the first answer.",
+)
+@click.option(
+    "--engine", "engine", type=click.Choice(["auto", "docker", "local"]), default="auto", help="What tries it out."
+)
+@click.option("--stack", metavar="S", help="host, python:X.Y-slim or another reference, oci:DIR, archive:FILE.")
+@click.option("--platform", metavar="OS/ARCH", help="Choose from a stack for several platforms.")
+@click.option("--label", "labels", multiple=True, metavar="K=V", help="Add a label to the image.")
+@click.option("--no-cache", is_flag=True, help="Trust nothing that earlier builds left.")
+@click.option("--strict", is_flag=True, help="Take warnings for errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+def command(app: Path, as_json: bool, **options: Any) -> int:
+    """Check, build, test, boot and push: the whole step of a pipeline.
+
+    The first step that fails ends it with its exit code, and nothing is pushed then. Logs, annotations, summary and
+    outputs are as GitHub and GitLab want them, where these run it.
+    """
+    from datetime import date
+
+    from buildpack.oci.store import Store, find_store
+    from deployer.ci.console import choose_console
+    from deployer.pipeline import run_pipeline
+    from deployer.progress import Reporter
+
+    request = _request(app, options)
+    root, warning = find_store(os.environ)
+    console = choose_console(os.environ, sys.stderr, locate=lambda file: _locate(app, file))
+    try:
+        if warning:
+            console.say(f"warning: {warning}")
+        with Reporter() as reporter:
+            outcome = run_pipeline(
+                request,
+                store=Store(root),
+                environ=os.environ,
+                console=console,
+                observer=reporter,
+                today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
+            )
+        report = _report(outcome)
+        _tell(outcome, report, request, console)
+    finally:
+        console.close()
+    _show(report, as_json=as_json)
+    return outcome.error.exit_code if outcome.error else 0
+
+
+def _request(app: Path, options: Mapping[str, Any]) -> Request:
+    from buildpack.build import Options
+    from deployer.ci.errors import bad_health_path
+    from deployer.ci.trial import Health
+    from deployer.config import parse_epoch, parse_labels
+    from deployer.environment import parse_assignments
+    from deployer.pipeline import Request
+
+    path = options["health"]
+    if path is not None and not (path.startswith("/") and path.isprintable() and " " not in path):
+        raise bad_health_path(path)
+    if options["no_test"] and options["test"]:
+        raise click.UsageError("--test and --no-test exclude each other")
+    given = [text if "=" in text else f"{text}={os.environ[text]}" for text in options["assignments"] if _set(text)]
+    return Request(
+        app=app,
+        options=Options(
+            references=options["references"],
+            stack=options["stack"],
+            platform=options["platform"],
+            no_cache=options["no_cache"],
+            labels=parse_labels(options["labels"]),
+            epoch=parse_epoch(os.environ),
+        ),
+        push=options["push"],
+        test="" if options["no_test"] else options["test"],
+        boot=not options["no_boot"],
+        strict=options["strict"],
+        engine=options["engine"],
+        environment=parse_assignments(given),
+        health=Health(path=path or "/", strict=path is not None, seconds=options["boot_timeout"]),
+    )
+
+
+def _set(assignment: str) -> bool:
+    """Say whether an operand of -e sets something; a name alone does where this environment has it."""
+    from deployer.cli.messages import print_warning
+
+    if "=" in assignment or assignment in os.environ:
+        return True
+    print_warning(f"-e {assignment}: there is no such variable in this environment; it is left out.")
+    return False
+
+
+def _locate(app: Path, file: str) -> str:
+    """Return a file's path from the root of the checkout, as annotations want it."""
+    root = os.environ.get("GITHUB_WORKSPACE") or "."
+    return os.path.relpath(app / file, root)
+
+
+def _report(outcome: Outcome) -> dict[str, Any]:
+    """Return what `--json` prints: the build's object, where there was a build, and the steps."""
+    from deployer.cli.build import SCHEMA, report
+
+    made: dict[str, Any] = report(outcome.built) if outcome.built else {"schema": SCHEMA}
+    counts = [step.counts for step in outcome.steps]
+    made |= {
+        "warnings": list(outcome.warnings),
+        "steps": [
+            {
+                "name": step.name,
+                "status": step.status,
+                "seconds": round(step.seconds, 3),
+                "exit_code": step.exit_code,
+                "reason": step.reason,
+                "requests": step.counts.requests,
+                "bytes_sent": step.counts.sent,
+                "bytes_received": step.counts.received,
+            }
+            for step in outcome.steps
+        ],
+        "requests": sum(each.requests for each in counts),
+        "bytes_sent": sum(each.sent for each in counts),
+        "bytes_received": sum(each.received for each in counts),
+    }
+    if outcome.error is not None:
+        error = outcome.error
+        made["error"] = {"what": error.what, "why": error.why, "hint": error.hint, "exit_code": error.exit_code}
+    return made
+
+
+def _tell(outcome: Outcome, report: Mapping[str, Any], request: Request, console: Console) -> None:
+    """Write the summary and the outputs where a service wants them, and the steps into the log."""
+    from deployer.ci.files import write_outputs, write_summary
+    from deployer.ci.summary import render_summary
+
+    console.say(_table(report["steps"]))
+    error = str(outcome.error) if outcome.error else ""
+    write_summary(render_summary(report, app=str(request.app), error=error), os.environ)
+    if outcome.error is None and outcome.built is not None:
+        write_outputs(_outputs(outcome.built, pushed=request.push), os.environ)
+
+
+def _table(steps: Sequence[Mapping[str, Any]]) -> str:
+    rows = []
+    for step in steps:
+        seconds = "" if step["status"] == "skipped" else f"{step['seconds']:.2f} s"
+        rows.append(f"{step['name']:<6} {step['status']:<8} {seconds:>8}  {step['reason']}".rstrip())
+    return "\n".join(rows)
+
+
+def _outputs(built: Built, *, pushed: bool) -> dict[str, str]:
+    from buildpack.oci.reference import parse_reference
+
+    digest = str(built.image.digest)
+    return {
+        "digest": digest,
+        "reference": f"{parse_reference(built.references[0]).name}@{digest}",
+        "references": "\n".join(built.references),
+        "size": str(built.image.size),
+        "pushed": str(pushed).lower(),
+    }
+
+
+def _show(report: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        print(json.dumps(report, ensure_ascii=False))
+    elif "error" not in report:
+        print(report["digest"])
