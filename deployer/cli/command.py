@@ -30,6 +30,7 @@ DAILY = {
 }
 OTHERS = {
     "lock": "Refresh Pipfile.lock with pipenv.",
+    "inspect": "Show what is in an image: stack, process types, packages, layers.",
     "export": "Write files for systemd or compose that start the same formation.",
     "completion": "Print the script that completes commands in bash, zsh or fish.",
 }

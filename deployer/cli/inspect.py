@@ -1,0 +1,147 @@
+"""`deploy inspect`: what is in an image."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from deployer.cli.messages import plural, print_warning, size_text
+
+if TYPE_CHECKING:
+    from deployer.proof.inspecting import Inspection
+
+__all__ = ["command"]
+
+EXAMPLES = """\b
+Examples:
+  deploy inspect blasto                        what is in it, and on what
+  deploy inspect ghcr.io/me/blasto:1 --sbom    its bill of materials
+"""
+
+_WIDTH = 80
+_INDENT = 13
+
+
+@click.command("inspect", epilog=EXAMPLES)
+@click.argument("reference", metavar="REF")
+@click.option("--sbom", is_flag=True, help="Print the bill of materials: CycloneDX 1.6, JSON.")
+@click.option("--layers", is_flag=True, help="List the layers, and what each holds.")
+@click.option("--platform", metavar="OS/ARCH", help="Choose from an image for several platforms.")
+@click.option("--remote", is_flag=True, help="Ask the registry, whatever is in the store.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+def command(reference: str, sbom: bool, layers: bool, platform: str | None, remote: bool, as_json: bool) -> int:
+    """Show what is in an image: stack, process types, packages, layers.
+
+    REF is looked for in the store first, then in its registry, from which no more than the app's layer is fetched.
+    """
+    from buildpack.oci.store import Store, find_store
+    from buildpack.stacks.platforms import parse_platform
+    from deployer.proof.found import find_image
+    from deployer.proof.inspecting import inspect_image, render
+
+    root, warning = find_store(os.environ)
+    if warning:
+        print_warning(warning)
+    chosen = parse_platform(platform) if platform else None
+    with find_image(reference, platform=chosen, remote=remote, store=Store(root)) as found:
+        if sbom:
+            from buildpack.sbom import make_sbom
+
+            sys.stdout.write(make_sbom(found.image).decode())
+            return 0
+        inspection = inspect_image(found)
+    if as_json:
+        print(json.dumps(render(inspection), ensure_ascii=False))
+        return 0
+    print("\n".join(_lines(inspection, layers=layers)))
+    return 0
+
+
+def _lines(inspection: Inspection, *, layers: bool) -> Iterator[str]:
+    found, told = inspection.found, inspection.told
+    name = found.name.removeprefix("docker.io/").removeprefix("library/")
+    yield f"{name}, in the store" if found.origin == "store" else f"{name}, in the registry"
+    if not told.ours:
+        yield "not built by deploy: no layer tells what it was made of"
+    yield from _row("digest", str(found.digest))
+    if found.digest != found.image.digest:
+        yield from _row("manifest", f"{found.image.digest} ({found.platform})")
+    yield from _row("platform", ", ".join(map(str, found.platforms)))
+    yield from _row("created", told.created)
+    yield from _stack(inspection)
+    yield from _starts(inspection)
+    count = len(found.image.layers)
+    own = f": {len(told.stack_layers)} of the stack, {count - len(told.stack_layers)} on top" if told.ours else ""
+    yield from _row("size", f"{size_text(found.image.size)} in {plural(count, 'layer')}{own}")
+    if told.packages:
+        yield from _row("packages", ", ".join(f"{each.name} {each.version}" for each in told.packages))
+    for name, value in told.labels.items():
+        if not (told.ours and (name.startswith("dev.deploy.") or name == "org.opencontainers.image.base.digest")):
+            yield from _row("label", f"{name}={value}")
+    if layers:
+        yield ""
+        yield from _layers(inspection)
+
+
+def _stack(inspection: Inspection) -> Iterator[str]:
+    told = inspection.told
+    if told.python:
+        same = told.bytecode == told.python
+        compiled = "none" if told.bytecode == "none" else "compiled" if same else f"compiled by {told.bytecode}"
+        yield from _row("python", f"{told.python}, byte code {compiled}" if told.bytecode else told.python)
+    if told.stack is not None:
+        yield from _row("stack", inspection.stack_name or f"base image {told.stack}")
+        if told.host:
+            yield from _row("", str(told.stack))
+    if told.facts is not None:
+        name, *version = told.facts.libc
+        yield from _row("libc", f"{name} {'.'.join(map(str, version))}, {told.facts.machine}")
+
+
+def _starts(inspection: Inspection) -> Iterator[str]:
+    launch, config = inspection.launch, inspection.told.config
+    if launch is not None:
+        for name, process in launch.processes.items():
+            count = f" (x{launch.formation[name]})" if name in launch.formation else ""
+            yield from _row(name, f"{process}{count}{' (default)' if name == launch.default else ''}")
+        if launch.app_object:
+            yield from _row("app object", launch.app_object)
+        return
+    if inspection.unread:
+        yield from _row("processes", f"unknown: {inspection.unread}")
+    for name in ("Entrypoint", "Cmd"):
+        if isinstance(config.get(name), list) and config[name]:
+            yield from _row(name.lower(), json.dumps(config[name], ensure_ascii=False))
+
+
+def _layers(inspection: Inspection) -> Iterator[str]:
+    from deployer.proof.inspecting import render
+
+    for layer in render(inspection)["layers"]:
+        members = ", ".join(f"{each['name']} {each['version']}" for each in layer["members"])
+        head = f"  {layer['name']:<16} {size_text(layer['size']):>7}  {layer['digest'].removeprefix('sha256:')[:12]}  "
+        yield from _wrapped(head, members)
+
+
+def _row(name: str, value: str) -> Iterator[str]:
+    head = f"  {_plain(name):<{_INDENT - 3}} "
+    yield from _wrapped(head, _plain(value))
+
+
+def _wrapped(head: str, text: str) -> Iterator[str]:
+    """Wrap at the screen's width; what has no spaces, as digests have not, is left whole."""
+    lines = textwrap.wrap(text, max(20, _WIDTH - len(head)), break_long_words=False, break_on_hyphens=False) or [""]
+    yield (head + lines[0]).rstrip()
+    for line in lines[1:]:
+        yield " " * len(head) + line
+
+
+def _plain(text: str) -> str:
+    """Write what a terminal would obey as escapes: whoever made the image chose it."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

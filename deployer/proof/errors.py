@@ -1,0 +1,55 @@
+"""The wording of what `inspect`, `verify` and the bill of materials have to say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from buildpack.errors import BuildpackError, StackError, UsageError
+
+__all__ = [
+    "digest_not_stored",
+    "empty_index",
+    "nested_index",
+    "not_ours",
+    "nowhere",
+    "other_platform",
+]
+
+
+def digest_not_stored(digest: str, root: Path) -> UsageError:
+    """Word a digest alone that the store does not have."""
+    return UsageError(
+        f"the store at {root} has no image {digest}",
+        why="A digest alone does not say which registry to ask.",
+        hint=f"name the repository as well: REGISTRY/NAME@{digest}.",
+    )
+
+
+def nowhere(root: Path, error: BuildpackError, *, remote: bool) -> StackError:
+    """Word an image that is not in the store, and that its registry does not give either (`error`)."""
+    here = "" if remote else f"It is not in the store at {root}, so its registry was asked. "
+    return StackError(error.what, why=f"{here}{error.why}".strip(), hint=error.hint)
+
+
+def empty_index(name: str) -> StackError:
+    """Word an index without an image."""
+    return StackError(f"{name} is an index that lists no image", hint="push the image again.")
+
+
+def nested_index(name: str) -> StackError:
+    """Word an index in which a platform is an index again."""
+    return StackError(f"{name} lists another index for a platform", hint="name that index by its digest.")
+
+
+def other_platform(name: str, wanted: str, offered: str) -> StackError:
+    """Word an image for one platform alone, which is another one."""
+    return StackError(f"{name} is for {offered}, not for {wanted}", hint="leave --platform out.")
+
+
+def not_ours(name: str) -> StackError:
+    """Word an image of another tool, where one of ours is needed."""
+    return StackError(
+        f"{name} was not built by deploy",
+        why="None of its layers bears a key, which tells what it was made of. Some tools drop them when they copy.",
+        hint="name the image where `deploy push` or `deploy build` put it.",
+    )

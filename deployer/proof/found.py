@@ -1,0 +1,193 @@
+"""Finds an image by its name, in the store or in its registry, and opens its layers; nobody is believed unseen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
+
+from buildpack.errors import BuildpackError
+from buildpack.oci import manifest as manifests
+from buildpack.oci.digest import Digest, sha256
+from buildpack.oci.image import Image, Layer, Platform
+from buildpack.oci.manifest import Descriptor
+from buildpack.oci.reference import Reference, parse_reference
+from buildpack.oci.store import Store
+from deployer.proof import errors
+
+if TYPE_CHECKING:
+    from buildpack.oci.registry import Registry
+
+__all__ = ["Found", "Origin", "find_image"]
+
+Origin = Literal["store", "registry"]
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """An image and where it is; its layers can be opened until `find_image` is left.
+
+    `name` is the full name. `digest` is of what the name means: with several `platforms` the index, and `image` is
+    the one for the platform that was asked for, or for this machine's.
+    """
+
+    name: str
+    digest: Digest
+    platforms: tuple[Platform, ...]
+    image: Image
+    source: Source
+    store: Store
+
+    @property
+    def origin(self) -> Origin:
+        """Where the image was found."""
+        return self.source.origin
+
+    @property
+    def platform(self) -> Platform:
+        """What the image's config names."""
+        return manifests.parse_config_platform(self.image.config, origin=self.name)
+
+    def open_layer(self, layer: Layer) -> BinaryIO:
+        """Open a layer's blob; from a registry it is fetched, and verified before a byte of it can be read."""
+        return self.source.open_layer(layer)
+
+
+@contextmanager
+def find_image(text: str, *, platform: Platform | None, remote: bool, store: Store) -> Iterator[Found]:
+    """Find what `text` names: a reference, or the digest alone of an image in the store.
+
+    The store comes first, unless `remote`. Raises UsageError, StackError or MachineError.
+    """
+    bare = Digest.parse(text) if _DIGEST.fullmatch(text) else None
+    reference = None if bare else parse_reference(text)
+    name = str(reference or bare)
+    digest = bare or (reference and reference.digest) or store.images().get(name)
+    with ExitStack() as exits:
+        elsewhere = _Remote(reference, store, exits) if reference else None
+        if not remote and digest is not None and store.has(digest):
+            source: Source = _Stored(store, elsewhere)
+            yield _read(name, digest, source.read(digest), source, platform, store)
+            return
+        if elsewhere is None:
+            raise errors.digest_not_stored(text, store.root)
+        try:
+            raw = elsewhere.read(None)
+        except BuildpackError as error:
+            raise errors.nowhere(store.root, error, remote=remote) from error
+        yield _read(name, sha256(raw), raw, elsewhere, platform, store)
+
+
+class Source(Protocol):
+    """Where an image's documents and layers come from."""
+
+    origin: Origin
+
+    def read(self, digest: Digest | None) -> bytes:
+        """Return a manifest or an index; without a digest the one that the name means."""
+
+    def read_config(self, config: Descriptor) -> bytes:
+        """Return an image's config."""
+
+    def open_layer(self, layer: Layer) -> BinaryIO:
+        """Open a layer's blob, verified."""
+
+
+def _read(name: str, digest: Digest, raw: bytes, source: Source, platform: Platform | None, store: Store) -> Found:  # noqa: PLR0917
+    platforms: tuple[Platform, ...] = ()
+    if manifests.is_index(raw, media_type="", origin=name):
+        listed = [item for item in manifests.parse_index(raw, origin=name) if not item.attestation]
+        platforms = tuple(item.platform for item in listed if item.platform is not None)
+        chosen = _choose(listed, platform, name)
+        raw = source.read(chosen.digest)
+        if manifests.is_index(raw, media_type=chosen.media_type, origin=name):
+            raise errors.nested_index(name)
+    config = source.read_config(manifests.parse_manifest_config(raw, origin=name))
+    own = manifests.parse_config_platform(config, origin=name)
+    if platform is not None and not manifests.serves(own, platform):
+        raise errors.other_platform(name, str(platform), str(own))
+    return Found(
+        name=name,
+        digest=digest,
+        platforms=platforms or (own,),
+        image=manifests.parse_image(raw, config, origin=name),
+        source=source,
+        store=store,
+    )
+
+
+def _choose(listed: list[Descriptor], platform: Platform | None, name: str) -> Descriptor:
+    """Choose the platform that is wanted, else this machine's, else the first."""
+    from buildpack.stacks.platforms import native_platform
+
+    if platform is not None:
+        return manifests.select_platform(listed, platform, origin=name)
+    if not listed:
+        raise errors.empty_index(name)
+    native = native_platform()
+    fitting = (item for item in listed if item.platform is not None and manifests.serves(item.platform, native))
+    return next(fitting, listed[0])
+
+
+class _Stored:
+    """The store; an image that was pushed may have layers in it that only its registry has."""
+
+    origin: Origin = "store"
+
+    def __init__(self, store: Store, elsewhere: _Remote | None) -> None:
+        self._store = store
+        self._elsewhere = elsewhere
+
+    def read(self, digest: Digest | None) -> bytes:
+        assert digest is not None
+        return self._store.read(digest)
+
+    def read_config(self, config: Descriptor) -> bytes:
+        return self._store.read(config.digest)
+
+    def open_layer(self, layer: Layer) -> BinaryIO:
+        if self._elsewhere is not None and not self._store.has(layer.digest):
+            return self._elsewhere.open_layer(layer)
+        return self._store.open(layer.digest)
+
+
+class _Remote:
+    """The registry, connected to when it is first asked."""
+
+    origin: Origin = "registry"
+
+    def __init__(self, reference: Reference, store: Store, exits: ExitStack) -> None:
+        self._reference = reference
+        self._store = store
+        self._exits = exits
+        self._registry: Registry | None = None
+
+    def read(self, digest: Digest | None) -> bytes:
+        return self._connected().fetch_manifest(digest).raw
+
+    def read_config(self, config: Descriptor) -> bytes:
+        out = BytesIO()
+        self._connected().fetch_blob(config.digest, config.size, out)
+        return out.getvalue()
+
+    def open_layer(self, layer: Layer) -> BinaryIO:
+        scratch = self._store.scratch()
+        try:
+            self._connected().fetch_blob(layer.digest, layer.size, scratch)
+            scratch.seek(0)
+        except BaseException:
+            scratch.close()
+            raise
+        return scratch
+
+    def _connected(self) -> Registry:
+        from buildpack.oci.registry import Registry
+
+        if self._registry is None:
+            self._registry = self._exits.enter_context(Registry(self._reference))
+        return self._registry

@@ -1,0 +1,163 @@
+"""What is in an image: stack, process types, packages, layers. For images of others too, as far as they tell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from buildpack.oci.compare import layer_name
+from buildpack.oci.gzip import gunzip
+from buildpack.oci.image import ANNOTATION, LAYER_GZIP, Layer
+from buildpack.oci.store import Store
+from buildpack.plan import LAUNCH_FILE, members_of
+from buildpack.provenance import Provenance, read_provenance
+from deployer.proof.found import Found
+
+__all__ = ["Inspection", "Launch", "inspect_image", "render"]
+
+SCHEMA = 1
+
+_FETCHED = 64 << 20
+"""Bytes up to which the app's layer is fetched from a registry for the process types in it."""
+_READ = 4 << 20
+"""Bytes of a ``launch.json``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What the launcher would start: process types with their commands, the default, the app object, quantities."""
+
+    processes: Mapping[str, str]
+    default: str | None
+    app_object: str | None
+    formation: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """An image and what it tells; `launch` is None where it was not read, and `unread` says why.
+
+    `stack_name` is what this machine knows the stack by, empty where it knows no name for its digest.
+    """
+
+    found: Found
+    told: Provenance
+    launch: Launch | None
+    unread: str
+    stack_name: str
+
+
+def inspect_image(found: Found) -> Inspection:
+    """Read what there is to read of an image; of its layers at most the app's is fetched."""
+    told = read_provenance(found.image)
+    launch, unread = _read_launch(found, told)
+    return Inspection(found=found, told=told, launch=launch, unread=unread, stack_name=_stack_name(told, found.store))
+
+
+def _read_launch(found: Found, told: Provenance) -> tuple[Launch | None, str]:
+    from buildpack.errors import BuildpackError
+
+    layer = told.layer_of("app", found.image)
+    if layer is None:
+        return None, ""
+    if layer.media_type != LAYER_GZIP or (found.origin == "registry" and layer.size > _FETCHED):
+        return None, "the app's layer is too large to be fetched for them"
+    try:
+        launch = _parse_launch(_read_file(found, layer, LAUNCH_FILE))
+    except BuildpackError as error:
+        return None, f"the app's layer cannot be read: {error.what}"
+    return launch, "" if launch else f"/{LAUNCH_FILE} is not in the app's layer, or damaged"
+
+
+def _read_file(found: Found, layer: Layer, path: str) -> bytes:
+    """Return a small file of a layer; nothing where it is not there."""
+    import zlib
+
+    from buildpack.oci.tarstream import read_members
+
+    body = b""
+    with found.open_layer(layer) as blob:
+        pieces = gunzip(blob)
+        try:
+            for member, content in read_members(pieces, origin="the app's layer"):
+                if member.path == path and member.kind == "file" and member.size <= _READ:
+                    body = b"".join(content)
+        except (zlib.error, EOFError):
+            return b""
+    return body
+
+
+def _parse_launch(raw: bytes) -> Launch | None:
+    try:
+        value = json.loads(raw)
+        return Launch(
+            processes={str(name): str(command) for name, command in value["processes"].items()},
+            default=None if value["default"] is None else str(value["default"]),
+            app_object=None if value["app_object"] is None else str(value["app_object"]),
+            formation={str(name): int(count) for name, count in value["formation"].items()},
+        )
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        return None
+
+
+def _stack_name(told: Provenance, store: Store) -> str:
+    """Return the reference that had this digest when a build here looked it up."""
+    if told.host:
+        return "host"
+    if told.stack is None:
+        return ""
+    from buildpack.stacks.names import names_of
+
+    return next(iter(names_of(told.stack, store)), "")
+
+
+def render(inspection: Inspection) -> dict[str, Any]:
+    """Return what `--json` prints, schema 1."""
+    found, told, launch = inspection.found, inspection.told, inspection.launch
+    image = found.image
+    stack = {"name": inspection.stack_name or None, "digest": str(told.stack), "layers": len(told.stack_layers)}
+    return {
+        "schema": SCHEMA,
+        "reference": found.name,
+        "source": found.origin,
+        "digest": str(found.digest),
+        "manifest": str(image.digest),
+        "built_by_deploy": told.ours,
+        "created": told.created,
+        "platform": str(found.platform),
+        "platforms": [str(platform) for platform in found.platforms],
+        "stack": stack if told.stack else None,
+        "python": told.python or None,
+        "bytecode": told.bytecode or None,
+        "lock": told.lock or None,
+        "processes": dict(launch.processes) if launch else None,
+        "default": launch.default if launch else None,
+        "app_object": launch.app_object if launch else None,
+        "formation": dict(launch.formation) if launch else None,
+        "packages": [
+            {"name": m.name, "version": m.version, "filename": m.filename, "sha256": m.sha256, "size": m.size}
+            for m in told.packages
+        ],
+        "size": image.size,
+        "layers": [_render_layer(layer, number, ours=told.ours) for number, layer in enumerate(image.layers, 1)],
+        "entrypoint": told.config.get("Entrypoint"),
+        "command": told.config.get("Cmd"),
+        "user": told.config.get("User") or None,
+        "working_folder": told.config.get("WorkingDir") or None,
+        "labels": dict(told.labels),
+    }
+
+
+def _render_layer(layer: Layer, number: int, *, ours: bool) -> dict[str, Any]:
+    kind = layer.annotations.get(ANNOTATION + "kind") or ("stack" if ours else None)
+    return {
+        "name": "stack" if kind == "stack" else layer_name(layer, number),
+        "kind": kind,
+        "key": layer.key or None,
+        "digest": str(layer.digest),
+        "diff_id": str(layer.diff_id),
+        "size": layer.size,
+        "members": [{"name": m.name, "version": m.version, "size": m.size} for m in members_of(layer)],
+    }
