@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from buildpack.app.settings import read_settings
 from buildpack.build import Built, Launcher, Listener, Options, OwnPython, build
 from buildpack.errors import AppError, BuildpackError, LostError, Problems, UsageError
 from buildpack.errors import build as errors
@@ -21,9 +20,8 @@ from buildpack.oci.image import Platform
 from buildpack.oci.index import ImageIndex, assemble_index
 from buildpack.oci.store import Store
 from buildpack.progress import Observer, ignore
-from buildpack.stacks.platforms import parse_platforms
 
-__all__ = ["BuiltIndex", "build_platforms", "read_platforms"]
+__all__ = ["BuiltIndex", "build_platforms"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,18 +61,6 @@ def _naming(platform: Platform) -> Iterator[None]:
         if isinstance(error, Problems) and all(isinstance(problem, AppError) for problem in error.problems):
             raise
         raise errors.for_platform(str(platform), error) from error
-
-
-def read_platforms(folder: Path, *, environ: Mapping[str, str], flag: str | None) -> tuple[Platform, ...]:
-    """Return the platforms that were asked for, sorted by name; none where nothing was, or nothing that can be read.
-
-    Then the build proper says what is wrong, with all else that is. `flag` is what the command line said.
-    """
-    try:
-        asked = read_settings(folder, environ=environ, flags={"platform": flag}).platform
-        return parse_platforms(asked.value) if asked else ()
-    except BuildpackError:
-        return ()
 
 
 def build_platforms(

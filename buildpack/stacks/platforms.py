@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from buildpack.oci.image import Platform
 
-__all__ = ["choose_platform", "native_platform", "parse_platform", "parse_platforms", "platform_of"]
+__all__ = ["choose_platform", "native_platform", "parse_platform", "parse_platforms", "platform_of", "read_platforms"]
 
 _ARCHITECTURES = {
     "x86_64": ("amd64", ""),
@@ -55,3 +56,18 @@ def parse_platforms(text: str) -> tuple[Platform, ...]:
 def choose_platform(platforms: Sequence[Platform], native: Platform) -> Platform:
     """Return the one of several that counts where only one can: this machine's, else the first."""
     return native if native in platforms else platforms[0]
+
+
+def read_platforms(folder: Path, *, environ: Mapping[str, str], flag: str | None) -> tuple[Platform, ...]:
+    """Return the platforms that were asked for, sorted by name; none where nothing was, or nothing that can be read.
+
+    Then the build proper says what is wrong, with all else that is. `flag` is what the command line said.
+    """
+    from buildpack.app.settings import read_settings
+    from buildpack.errors import BuildpackError
+
+    try:
+        asked = read_settings(folder, environ=environ, flags={"platform": flag}).platform
+        return parse_platforms(asked.value) if asked else ()
+    except BuildpackError:
+        return ()

@@ -36,7 +36,7 @@ Examples:
 @click.argument("app", default=".", type=click.Path(path_type=Path))
 @click.option("-t", "--tag", "references", multiple=True, metavar="REF", help="Name the image; may be repeated.")
 @click.option("--stack", metavar="S", help="host, python:X.Y-slim or another reference, oci:DIR, archive:FILE.")
-@click.option("--platform", metavar="OS/ARCH", help="Choose from a stack for several platforms.")
+@click.option("--platform", metavar="OS/ARCH,...", help="Build for this platform, or these: an index of several.")
 @click.option("--to", "destinations", multiple=True, metavar="DEST", help="Send it on: docker, oci:DIR, archive:FILE.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="Add a label to the image.")
 @click.option("--category", "categories", multiple=True, metavar="NAME", help="Install develop, or another, as well.")
@@ -72,6 +72,7 @@ def command(
         from buildpack.build import Options
         from buildpack.oci.store import Store, find_store
         from buildpack.progress import ignore
+        from buildpack.stacks.platforms import read_platforms
         from deployer.building import build_and_deliver
         from deployer.config import parse_epoch, parse_labels
         from deployer.destinations import parse_destinations
@@ -88,10 +89,18 @@ def command(
             epoch=parse_epoch(os.environ),
             categories=categories,
         )
+        style = "json" if as_json else "quiet" if quiet else "verbose" if verbose else "plain"
         root, warning = find_store(os.environ)
         if warning:
             print_warning(warning)
         store = Store(root)
+        platforms = read_platforms(app, environ=os.environ, flag=platform)
+        if len(platforms) > 1:
+            from deployer.cli.several import build_several
+
+            return build_several(
+                app, platforms=platforms, options=options, destinations=targets, store=store, style=style
+            )
         with Reporter(quiet=quiet or as_json) as reporter:
             built, deliveries = build_and_deliver(
                 app,
@@ -106,7 +115,7 @@ def command(
     answer = answer_of(
         built,
         app=str(app),
-        style="json" if as_json else "quiet" if quiet else "verbose" if verbose else "plain",
+        style=style,
         sent=deliveries,
         loaded=any(target.kind == "docker" for target in targets),
         special=bool(references or stack or platform or labels or categories),

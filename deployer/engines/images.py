@@ -58,8 +58,9 @@ def load_stored(
 ) -> bool:
     """Load the image that the store has under a reference (a full name); False where it has none."""
     from buildpack.oci.engine import load
+    from buildpack.stacks.platforms import native_platform
 
-    image = store.image(reference)
+    image = store.image(reference, native_platform())
     if image is None or store.missing(image):
         return False
     load(image, store.open, [reference], host=engine.endpoint, observer=observer)
