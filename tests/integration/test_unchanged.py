@@ -78,10 +78,10 @@ def test_json_from_the_record_says_what_the_build_would(app, home):
 
 
 def test_warnings_are_repeated(app, home):
-    (app / "Procfile").write_text("web: gunicorn server:APP\n")
+    (app / "Procfile").write_text("web: python manage.py runserver\n")
     first, again = build(app, "-q", home=home), build(app, "-q", home=home)
     assert again.recorded
-    assert "warning: Procfile:1: `web` runs gunicorn, which Pipfile.lock does not have.\n" in again.err
+    assert "warning: Procfile:1: `web` does not listen on $PORT (runserver: 127.0.0.1:8000); write " in again.err
     assert again.err == first.err
 
 

@@ -147,6 +147,12 @@ There is no Procfile, so blasto:APP would be served by gunicorn, which Pipfile.l
 
 hint: run `pipenv install gunicorn` and commit Pipfile and Pipfile.lock, \
 or add a Procfile that starts another server.""",
+    "procfile_runs_what_is_not_locked": """\
+celery is not in Pipfile.lock
+
+Procfile:2: `worker` runs celery, which Pipfile.lock does not have.
+
+hint: run `pipenv install celery`, and commit Pipfile and Pipfile.lock.""",
     "python_version_twice": """\
 .python-version holds 2 Python versions
 
@@ -288,15 +294,15 @@ def test_an_asgi_app_asks_for_uvicorn(fail: Fail, tmp_path: Path) -> None:
             ),
         ),
         (
-            "procfile_runs_what_is_not_locked",
-            ("Procfile:2: `worker` runs celery, which Pipfile.lock does not have.",),
-        ),
-        (
             "runtime_txt",
             (
                 (
                     "runtime.txt is deprecated: remove it, and write `3.11.9` into .python-version, which pyenv and uv "
                     "read too."
+                ),
+                (
+                    "runtime.txt asks for Python 3.11.9, and Pipfile.lock was made for 3.12: what a lock holds depends "
+                    'on the version; write `python_version = "3.11"` into Pipfile\'s [requires] and run `deploy lock`.'
                 ),
             ),
         ),

@@ -1,0 +1,191 @@
+"""A Procfile's command as the programs that it starts, as far as that can be told without a shell."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["Invocation", "parse_command", "split_words"]
+
+_TOKEN = re.compile(
+    r"""
+    [ \t]*(?:
+        (?P<redirection> \d*(?:&>>|&>|>>|>&|<&|<<<|<<|<>|<|>) )
+      | (?P<operator> &&|\|\||;|\||&|\(|\)|\n )
+      | (?P<word> (?: [^\s'"\\;|&()<>`] | \\. | '[^']*' | "(?:[^"\\]|\\.)*" )+ )
+    )""",
+    re.VERBOSE,
+)
+_PIECE = re.compile(r"""\\(.)|'([^']*)'|"((?:[^"\\]|\\.)*)"|([^'"\\]+)""", re.DOTALL)
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
+_PYTHON = re.compile(r"python(?:3(?:\.\d+)?)?")
+_KEYWORDS = frozenset(
+    ("if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "function", "select")
+) | frozenset(("{", "}", "!", "[[", ".", "source", "trap", "set", "eval"))
+_WRAPPERS = {
+    ("newrelic-admin", "run-program"),
+    ("ddtrace-run",),
+    ("opentelemetry-instrument",),
+    ("nohup",),
+    ("time",),
+    ("command",),
+    ("pipenv", "run"),
+    ("poetry", "run"),
+    ("uv", "run"),
+    ("tini", "--"),
+    ("dumb-init", "--"),
+    ("dumb-init",),
+    ("env",),
+    ("exec",),
+}
+"""What starts the program that follows."""
+_SHELLS = frozenset({"sh", "bash", "dash"})
+_DEEPEST = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Invocation:
+    """A program and its arguments, quotes taken away; variables and patterns stand as they are written.
+
+    `program` of ``python -m gunicorn`` is ``gunicorn``. `folder` is where it runs, relative to the app's folder; None
+    where that cannot be told. `variables` are those that the command itself sets.
+    """
+
+    program: str
+    arguments: tuple[str, ...]
+    folder: str | None = ""
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+def parse_command(command: str) -> tuple[Invocation, ...]:
+    """Parse a Procfile's command into what it starts, in order; nothing where only a shell could tell.
+
+    Left to the shell are substitutions, loops, conditions, groups and whatever does not end.
+    """
+    return tuple(_parse(command, folder="", variables={}, depth=0) or ())
+
+
+def split_words(text: str) -> tuple[str, ...] | None:
+    """Split what has no operators into words, as a shell does; None where it has, or quotes do not end."""
+    commands = _split(text)
+    return None if commands is None or len(commands) > 1 else tuple(commands[0][0]) if commands else ()
+
+
+def _parse(command: str, *, folder: str | None, variables: Mapping[str, str], depth: int) -> list[Invocation] | None:
+    commands = _split(command)
+    if commands is None or depth > _DEEPEST:
+        return None
+    known = dict(variables)
+    found: list[Invocation] = []
+    for words, operator in commands:
+        own, rest = _assignments(words)
+        if not rest:
+            known |= own
+            continue
+        if rest[0] in _KEYWORDS:
+            return None
+        if rest[0] == "export":
+            known |= _assignments(rest[1:])[0]
+        elif rest[0] == "cd":
+            folder = _enter(folder, rest[1:]) if operator in ("&&", ";", "\n") else folder
+        else:
+            started = _start(rest, folder=folder, variables=known | own, depth=depth)
+            if started is None:
+                return None
+            found += started
+    return found
+
+
+def _split(text: str) -> list[tuple[list[str], str]] | None:
+    """Split at operators: the words of each simple command, and the operator that follows it."""
+    if "`" in text or "$(" in text:
+        return None
+    commands: list[tuple[list[str], str]] = []
+    words: list[str] = []
+    at, skip = 0, False
+    text = text.strip()
+    while at < len(text):
+        token = _TOKEN.match(text, at)
+        if token is None or token["operator"] in ("(", ")"):
+            return None
+        at = token.end()
+        while at < len(text) and text[at] in " \t":
+            at += 1
+        if token["redirection"]:
+            skip = True
+        elif token["operator"]:
+            commands.append((words, token["operator"]))
+            words = []
+        elif skip:
+            skip = False
+        else:
+            words.append(_unquote(token["word"]))
+    return [one for one in (*commands, (words, "")) if one[0]]
+
+
+def _unquote(word: str) -> str:
+    def plain(piece: re.Match[str]) -> str:
+        escaped, single, double, bare = piece.groups()
+        if double is not None:
+            return re.sub(r'\\(["\\$`])', r"\1", double)
+        return escaped if escaped is not None else single if single is not None else bare
+
+    return _PIECE.sub(plain, word)
+
+
+def _assignments(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    own = {}
+    rest = list(words)
+    while rest and _ASSIGNMENT.match(rest[0]):
+        name, _, value = rest.pop(0).partition("=")
+        own[name] = value
+    return own, rest
+
+
+def _enter(folder: str | None, arguments: Sequence[str]) -> str | None:
+    if folder is None or len(arguments) != 1:
+        return None
+    return inside_app(folder, arguments[0])
+
+
+def inside_app(folder: str, path: str) -> str | None:
+    """Return `path`, as a process in `folder` of the app means it, relative to the app; None where it is not in it."""
+    if "$" in path or path.startswith("~"):
+        return None
+    path = posixpath.normpath(posixpath.join("/app", folder, path))
+    if path == "/app":
+        return ""
+    return path.removeprefix("/app/") if path.startswith("/app/") else None
+
+
+def _start(
+    words: Sequence[str], *, folder: str | None, variables: Mapping[str, str], depth: int
+) -> list[Invocation] | None:
+    rest, own = list(words), dict(variables)
+    while wrapper := next((one for one in _WRAPPERS if tuple(rest[: len(one)]) == one), None):
+        more, rest = _assignments(rest[len(wrapper) :])
+        own |= more
+        if not rest or rest[0].startswith("-"):
+            return None  # options of the wrapper, some of which take a value
+    program, arguments = rest[0].removeprefix("/opt/venv/bin/"), rest[1:]
+    if program in _SHELLS and len(arguments) == 2 and arguments[0] in ("-c", "-lc", "-ec"):
+        return _parse(arguments[1], folder=folder, variables=own, depth=depth + 1)
+    if _PYTHON.fullmatch(program):
+        program, arguments = _python(arguments)
+    return [Invocation(program=program, arguments=tuple(arguments), folder=folder, variables=own)]
+
+
+def _python(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the module that ``python -m`` runs as the program; python itself, its own options away, for a file."""
+    rest = list(arguments)
+    while rest and rest[0].startswith("-") and len(rest[0]) > 1:
+        option = rest.pop(0)
+        if option == "-m" and rest:
+            return rest[0], rest[1:]
+        if option in ("-X", "-W") and rest:
+            rest.pop(0)
+        elif option == "-c" or not re.fullmatch(r"-(?:[bBdEiIOPqsSuvx]+|[XW].+)", option):
+            return "python -c", []
+    return "python", rest

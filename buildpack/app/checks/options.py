@@ -1,0 +1,157 @@
+"""The command lines of the web servers that Procfiles start: which of their options take a value.
+
+An option that stands in no table here ends the reading: then nothing is said, rather than something wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+__all__ = ["Grammar", "Options", "parse_options"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grammar:
+    """A program's options: `values` take one, `flags` none; `short` gives the long name of a short one."""
+
+    values: frozenset[str]
+    flags: frozenset[str]
+    short: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What was read: each option's values in order, by its long name, and what is left."""
+
+    values: Mapping[str, Sequence[str]]
+    operands: tuple[str, ...]
+
+    def last(self, name: str) -> str | None:
+        """Return the value that counts; None where the option is not there."""
+        return self.values[name][-1] if self.values.get(name) else None
+
+    def has(self, name: str) -> bool:
+        """Say whether the option is there, with or without a value."""
+        return name in self.values
+
+
+def parse_options(arguments: Sequence[str], grammar: Grammar) -> Options | None:
+    """Read a command line; None where an option is not known, or lacks its value."""
+    values: dict[str, list[str]] = {}
+    operands: list[str] = []
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            operands += rest
+            break
+        if not word.startswith("-") or word == "-":
+            operands.append(word)
+            continue
+        name, value = _name(word, grammar)
+        if name in grammar.flags and value is None:
+            values.setdefault(name, [])
+            continue
+        if name not in grammar.values or (value is None and not rest):
+            return None
+        values.setdefault(name, []).append(rest.pop(0) if value is None else value)
+    return Options(values=values, operands=tuple(operands))
+
+
+def _name(word: str, grammar: Grammar) -> tuple[str, str | None]:
+    """Split an option into its long name and the value that is written with it."""
+    if word.startswith("--"):
+        name, equals, value = word.partition("=")
+        return name, value if equals else None
+    name = grammar.short.get(word[:2], word[:2])
+    return name, word[2:].removeprefix("=") or None
+
+
+def _grammar(values: str, flags: str, **short: str) -> Grammar:
+    return Grammar(
+        values=frozenset(f"--{name}" for name in values.split()),
+        flags=frozenset(f"--{name}" for name in flags.split()),
+        short={f"-{letter}": f"--{name}" for letter, name in short.items()},
+    )
+
+
+GUNICORN = _grammar(
+    # gunicorn/config.py, versions 19 to 27
+    """
+    config bind backlog workers worker-class threads worker-connections max-requests max-requests-jitter timeout
+    graceful-timeout keep-alive limit-request-line limit-request-fields limit-request-field_size reload-engine
+    reload-extra-file chdir env pid worker-tmp-dir user group umask forwarded-allow-ips access-logfile access-logformat
+    error-logfile log-file log-level logger-class log-config log-config-json log-syslog-to log-syslog-prefix
+    log-syslog-facility statsd-host dogstatsd-tags statsd-prefix name pythonpath paste paster proxy-allow-from protocol
+    uwsgi-allow-from keyfile certfile ssl-version cert-reqs ca-certs ciphers http-protocols http2-cleartext
+    http2-max-concurrent-streams http2-initial-window-size http2-max-frame-size http2-max-header-list-size paste-global
+    forwarder-headers header-map asgi-loop asgi-lifespan asgi-disconnect-grace-period websocket-max-message-size
+    http-parser root-path dirty-app dirty-workers dirty-timeout dirty-threads dirty-graceful-timeout control-socket
+    control-socket-mode
+    """,
+    """
+    reload spew check-config print-config preload reuse-port daemon initgroups disable-redirect-access-to-syslog
+    capture-output log-syslog enable-stdio-inheritance enable-backlog-metric suppress-ragged-eofs
+    do-handshake-on-connect permit-obsolete-folding strip-header-spaces permit-unconventional-http-method
+    permit-unconventional-http-version casefold-http-method no-control-socket no-sendfile
+    """,
+    c="config", b="bind", w="workers", k="worker-class", t="timeout", e="env", p="pid", u="user", g="group",
+    m="umask", n="name", D="daemon", R="enable-stdio-inheritance",
+)  # fmt: skip
+
+UVICORN = _grammar(
+    """
+    host port uds fd reload-dir reload-include reload-exclude reload-delay workers loop http ws ws-max-size
+    ws-max-queue ws-ping-interval ws-ping-timeout ws-per-message-deflate lifespan interface env-file log-config
+    log-level forwarded-allow-ips root-path limit-concurrency backlog limit-max-requests limit-max-requests-jitter
+    timeout-keep-alive timeout-graceful-shutdown timeout-worker-healthcheck ssl-keyfile ssl-certfile
+    ssl-keyfile-password ssl-version ssl-cert-reqs ssl-ca-certs ssl-ciphers header app-dir
+    h11-max-incomplete-event-size
+    """,
+    """
+    reload http2 access-log no-access-log use-colors no-use-colors proxy-headers no-proxy-headers server-header
+    no-server-header date-header no-date-header reset-contextvars factory
+    """,
+)
+
+HYPERCORN = _grammar(
+    """
+    access-log access-logfile access-logformat backlog bind ca-certs certfile cert-reqs ciphers config error-log
+    error-logfile log-file graceful-timeout read-timeout max-requests max-requests-jitter group worker-class keep-alive
+    keyfile keyfile-password insecure-bind log-config log-level pid quic-bind root-path server-name statsd-host
+    statsd-prefix umask user verify-mode websocket-ping-interval workers
+    """,
+    "daemon debug reload",
+    b="bind", c="config", D="daemon", g="group", k="worker-class", p="pid", m="umask", u="user", w="workers",
+)  # fmt: skip
+
+DAPHNE = _grammar(
+    """
+    port bind websocket_timeout websocket_connect_timeout unix-socket fd endpoint verbosity http-timeout access-log
+    log-fmt ping-interval ping-timeout websocket-max-message-size websocket-max-frame-size application-close-timeout
+    root-path proxy-headers-host proxy-headers-port server-name
+    """,
+    "proxy-headers no-server-name",
+    p="port", b="bind", u="unix-socket", e="endpoint", v="verbosity", t="http-timeout", s="server-name",
+)  # fmt: skip
+
+WAITRESS = _grammar(
+    """
+    app host port listen unix-socket unix-socket-perms url-scheme url-prefix ident threads trusted-proxy
+    trusted-proxy-count trusted-proxy-headers connection-limit channel-timeout max-request-header-size
+    max-request-body-size cleanup-interval asyncore-loop-timeout outbuf-overflow outbuf-high-watermark inbuf-overflow
+    recv-bytes send-bytes backlog
+    """,
+    """
+    call ipv4 no-ipv4 ipv6 no-ipv6 log-socket-errors no-log-socket-errors log-untrusted-proxy-headers
+    no-log-untrusted-proxy-headers clear-untrusted-proxy-headers no-clear-untrusted-proxy-headers expose-tracebacks
+    no-expose-tracebacks asyncore-use-poll no-asyncore-use-poll
+    """,
+)
+
+FLASK = _grammar(
+    "app env-file host port cert key extra-files exclude-patterns",
+    "debug no-debug reload no-reload debugger no-debugger with-threads without-threads",
+    A="app", e="env-file", h="host", p="port",
+)  # fmt: skip

@@ -1,0 +1,106 @@
+"""Whether the web process listens on ``$PORT``, told only where its command, or the file that it runs, is plain."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from buildpack.app.checks.commands import Invocation, inside_app
+from buildpack.app.checks.servers import Read, Serving
+from buildpack.app.notice import Notice
+from buildpack.errors import checks as errors
+
+__all__ = ["check_file", "check_runserver", "check_serving"]
+
+_FRAMEWORKS = {"Flask": "5000", "Quart": "5000", "Bottle": "8080", "Sanic": "8000"}
+_RUNNERS = {"uvicorn": "8000", "waitress": "8080", "eventlet": "", "hypercorn": ""}
+
+
+def check_serving(serving: Serving, *, process: str, line: int) -> Iterator[Notice]:
+    """Check where a known server listens."""
+    if serving.listening in ("fixed", "socket"):
+        yield errors.ignores_port(process, line, serving.told, serving.advice)
+    elif serving.listening == "loopback":
+        yield errors.listens_on_loopback(process, line, serving.told, serving.advice)
+
+
+def check_runserver(invocation: Invocation, *, process: str, line: int) -> Iterator[Notice]:
+    """Check Django's own server, ``manage.py runserver [ADDRESS]``."""
+    words = invocation.arguments
+    if invocation.program == "python" and words[:1] and words[0].rpartition("/")[2] == "manage.py":
+        words = words[1:]
+    elif invocation.program not in ("django-admin", "./manage.py", "manage.py"):
+        return
+    if not words or words[0] not in ("runserver", "runserver_plus"):
+        return
+    addresses = [word for word in words[1:] if not word.startswith("-")]
+    told = addresses[-1] if addresses else ""
+    if "$" in told and not re.match(r"127\.|localhost", told) and ":" in told:
+        return
+    advice = "write `runserver 0.0.0.0:$PORT`, or better `gunicorn` with the project's wsgi module"
+    said = f"runserver {told}" if told else "runserver: 127.0.0.1:8000"
+    if "$" in told:
+        yield errors.listens_on_loopback(process, line, said, advice)
+    else:
+        yield errors.ignores_port(process, line, said, advice)
+
+
+def check_file(invocation: Invocation, read: Read, *, process: str, line: int) -> Iterator[Notice]:
+    """Check a file that Python runs, ``python app.py``, and which starts a server by itself."""
+    words = invocation.arguments
+    if invocation.program != "python" or len(words) != 1 or not words[0].endswith(".py") or invocation.folder is None:
+        return
+    path = inside_app(invocation.folder, words[0])
+    content = read(path) if path else None
+    if content is None or b"PORT" in content or b"argv" in content or b"SERVER_NAME" in content:
+        return
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    for call, port in _served(tree):
+        told = f"{path}:{call.lineno}: port {port}"
+        yield errors.ignores_port(
+            process, line, told, 'write `port=int(os.environ["PORT"])` and `host="0.0.0.0"` there'
+        )
+        return
+
+
+def _served(tree: ast.Module) -> Iterator[tuple[ast.Call, str]]:
+    """Give calls that start a server on a port that is written there, or on its own."""
+    apps = {
+        target.id: name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and (name := _name(node.value.func))
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute | ast.Name):
+            continue
+        standard = _standard_port(node.func, apps)
+        if standard is None or any(keyword.arg is None for keyword in node.keywords):
+            continue
+        port = next((keyword.value for keyword in node.keywords if keyword.arg == "port"), None)
+        if isinstance(port, ast.Constant):
+            yield node, str(port.value)
+        elif port is None and len(node.args) < 2 and standard:
+            yield node, standard
+
+
+def _standard_port(function: ast.Attribute | ast.Name, apps: dict[str, str]) -> str | None:
+    """Return the port that a call listens on by itself; None where it starts no server that is known here."""
+    if isinstance(function, ast.Name):
+        return None
+    if function.attr == "run" and isinstance(function.value, ast.Name):
+        if function.value.id == "uvicorn":
+            return _RUNNERS["uvicorn"]
+        return _FRAMEWORKS.get(apps.get(function.value.id, ""))
+    return None
+
+
+def _name(function: ast.expr) -> str:
+    return (
+        function.id if isinstance(function, ast.Name) else function.attr if isinstance(function, ast.Attribute) else ""
+    )

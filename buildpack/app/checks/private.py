@@ -1,0 +1,161 @@
+"""Files that should stay on the machine they were made on, and are about to be shipped: keys, passwords, tokens.
+
+Known by name where the name is a promise (``.pgpass``), else by their first kilobytes: a certificate is no secret, and
+lies in ``server.pem`` as its key does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from buildpack.app.notice import Notice
+from buildpack.app.source import SourceFile, SourceTree
+from buildpack.errors import checks as errors
+
+__all__ = ["check_private"]
+
+_BEGIN = 8192
+_LARGEST = 256 * 1024
+_MOST = 10
+_KEY = re.compile(rb"^-----BEGIN (?:(?:RSA|EC|DSA|OPENSSH|ENCRYPTED|PGP) )?PRIVATE KEY(?: BLOCK)?-----", re.MULTILINE)
+_SERVICE_ACCOUNT = re.compile(rb'"type"\s*:\s*"service_account"')
+_NPM_TOKEN = re.compile(rb"^[^#;\n]*:?_(?:authToken|auth|password)\s*=\s*(?!\s*\$\{)\S", re.MULTILINE)
+_AWS_SECRET = re.compile(rb"^\s*aws_secret_access_key\s*=\s*\S", re.MULTILINE | re.IGNORECASE)
+_DOCKER_LOGIN = re.compile(rb'"auth"\s*:\s*"[A-Za-z0-9+/=]{4,}"')
+_VALUE = re.compile(
+    rb"^(?:export\s+)?[A-Za-z_]\w*(?:SECRET|PASSWORD|TOKEN|KEY|DSN|_URL)\w*\s*=\s*['\"]?[^\s'\"#$<]", re.MULTILINE
+)
+_BY_NAME = {
+    ".pgpass": "holds passwords of PostgreSQL",
+    ".my.cnf": "holds passwords of MySQL",
+    ".git-credentials": "holds git's passwords",
+    ".htpasswd": "",
+    ".vault-token": "holds a token of Vault",
+}
+_STORES = (".p12", ".pfx", ".jks", ".keystore", ".ppk", ".kdbx")
+_PLAIN = frozenset(
+    (
+        ".py",
+        ".pyi",
+        ".html",
+        ".htm",
+        ".css",
+        ".scss",
+        ".js",
+        ".mjs",
+        ".ts",
+        ".tsx",
+        ".jsx",
+        ".map",
+        ".svg",
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".gif",
+        ".webp",
+        ".ico",
+        ".avif",
+        ".woff",
+        ".woff2",
+        ".ttf",
+        ".otf",
+        ".eot",
+        ".po",
+        ".mo",
+        ".md",
+        ".rst",
+        ".sql",
+        ".csv",
+        ".tsv",
+        ".parquet",
+        ".gz",
+        ".zip",
+        ".xz",
+        ".bz2",
+        ".tar",
+        ".whl",
+        ".so",
+        ".pdf",
+        ".mp3",
+        ".mp4",
+        ".webm",
+        ".lock",
+        ".jinja",
+        ".jinja2",
+        ".j2",
+        ".sqlite3",
+        ".db",
+        ".npy",
+        ".npz",
+        ".pkl",
+        ".h5",
+        ".onnx",
+        ".bin",
+    )
+)
+"""Endings of files that are not looked into: they hold no keys, or hold them as code, which is another matter."""
+
+
+def check_private(tree: SourceTree) -> Iterator[Notice]:
+    """Look for private files among those that enter the image; names at most ten."""
+    found = 0
+    for file in tree.files:
+        what, variables = _private(tree, file)
+        if what:
+            found += 1
+            if found <= _MOST:
+                yield errors.private_file(file.path, what, variables=variables)
+    if found > _MOST:
+        yield errors.more_private_files(found - _MOST)
+
+
+def _private(tree: SourceTree, file: SourceFile) -> tuple[str, bool]:
+    """Return what makes a file private, empty if nothing does, and whether it holds variables."""
+    name = file.path.rpartition("/")[2].lower()
+    if file.kind != "file" or file.size == 0:
+        return "", False
+    if told := _BY_NAME.get(name):
+        return told, False
+    dot = name.rfind(".")
+    ending = name[dot:] if dot > 0 else ""
+    if ending in _STORES:
+        return "is a store of keys", False
+    if ending in _PLAIN or file.size > _LARGEST:
+        return "", False
+    begin = _begin(tree, file)
+    if _looks_like_variables(name):
+        return ("holds what looks like secrets" if _VALUE.search(begin) else ""), True
+    return _by_content(name, file.path.lower(), begin), False
+
+
+def _by_content(name: str, path: str, begin: bytes) -> str:
+    if b"PRIVATE KEY" in begin and _KEY.search(begin):
+        return "holds a private key"
+    if name.endswith(".json") and _SERVICE_ACCOUNT.search(begin) and b"private_key" in begin:
+        return "holds the key of a Google service account"
+    if name == ".npmrc" and _NPM_TOKEN.search(begin):
+        return "holds a token of npm"
+    if path.endswith(".aws/credentials") and _AWS_SECRET.search(begin):
+        return "holds a key of AWS"
+    if path.endswith((".docker/config.json", ".dockercfg", ".dockerconfigjson")) and _DOCKER_LOGIN.search(begin):
+        return "holds a registry's password"
+    return ""
+
+
+def _looks_like_variables(name: str) -> bool:
+    """Say whether a file is called like those of variables: ``prod.env``, ``env.production``, ``.env-staging``.
+
+    Those called ``.env`` or ``.env.something`` are never shipped, and templates of them hold no secrets.
+    """
+    if name.endswith((".example", ".sample", ".template", ".dist", "example.env", "sample.env", "template.env")):
+        return False
+    return name.endswith(".env") or name.startswith((".env-", ".env_", "env."))
+
+
+def _begin(tree: SourceTree, file: SourceFile) -> bytes:
+    try:
+        with open(tree.folder / file.path, "rb") as content:  # noqa: PTH123 - for each file of the app
+            return content.read(_BEGIN)
+    except OSError:  # it vanished; whoever ships it will tell
+        return b""

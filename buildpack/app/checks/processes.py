@@ -1,0 +1,125 @@
+"""What the Procfile's commands start: its packages are locked, its app object is there, and web minds ``$PORT``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from buildpack.app.checks.commands import Invocation, parse_command
+from buildpack.app.checks.ports import check_file, check_runserver, check_serving
+from buildpack.app.checks.served import Files, check_target, modules_brought
+from buildpack.app.checks.servers import read_serving
+from buildpack.app.lockfile import Lock
+from buildpack.app.notice import Notice
+from buildpack.app.procfile import Process
+from buildpack.app.source import SourceTree
+from buildpack.errors import BuildpackError
+from buildpack.errors import checks as errors
+
+__all__ = ["check_processes", "list_files"]
+
+_PROGRAMS: Mapping[str, str] = {
+    program: program
+    for program in (
+        "gunicorn",
+        "uvicorn",
+        "hypercorn",
+        "daphne",
+        "celery",
+        "rq",
+        "flask",
+        "alembic",
+        "uwsgi",
+        "dramatiq",
+    )
+} | {"waitress-serve": "waitress", "django-admin": "django"}
+"""Programs that Procfiles run, and the packages that bring them."""
+_HOOKS = ("bin/pre_compile", "bin/post_compile")
+_LARGEST = 256 * 1024
+
+
+def check_processes(
+    processes: Sequence[Process], *, files: Files | None, lock: Lock | None, stack: str | None
+) -> Iterator[BuildpackError | Notice]:
+    """Check what each command starts; commands that only a shell can read are passed over.
+
+    `stack` is the one that was asked for, None for the default; without `files` or `lock`, which could not be read,
+    only what does not need them is checked.
+    """
+    told: set[str] = set()
+    for process in processes:
+        for invocation in parse_command(process.command):
+            for found in _check(process, invocation, files=files, lock=lock, stack=stack):
+                if str(found) not in told:
+                    told.add(str(found))
+                    yield found
+
+
+def _check(
+    process: Process, invocation: Invocation, *, files: Files | None, lock: Lock | None, stack: str | None
+) -> Iterator[BuildpackError | Notice]:
+    if lock is not None:
+        yield from _check_package(process, invocation, lock, stack)
+    if files is None:
+        return
+    serving = read_serving(invocation, files.read)
+    if serving is not None:
+        yield from check_target(serving, process=process.name, line=process.line, files=files)
+    if process.name == "web":
+        if serving is not None:
+            yield from check_serving(serving, process=process.name, line=process.line)
+        yield from check_runserver(invocation, process=process.name, line=process.line)
+        yield from check_file(invocation, files.read, process=process.name, line=process.line)
+
+
+def _check_package(
+    process: Process, invocation: Invocation, lock: Lock, stack: str | None
+) -> Iterator[BuildpackError | Notice]:
+    package = _PROGRAMS.get(invocation.program)
+    if package is None or lock.has(package):
+        return
+    develop = any(one.name == package for one in lock.develop)
+    yield errors.program_not_locked(
+        process.name,
+        process.line,
+        package,
+        stack=None if _has_only_python(stack) else stack,
+        category="develop" if develop else None,
+    )
+
+
+def _has_only_python(stack: str | None) -> bool:
+    """Say whether a stack is known to bring no packages."""
+    return stack is None or stack == "host" or stack.startswith(("python:", "docker.io/library/python:"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Reader:
+    tree: SourceTree
+    sizes: Mapping[str, int]
+
+    def read(self, path: str) -> bytes | None:
+        """Return the content of a file of the app, None where it has none, or one that nobody wrote by hand."""
+        if self.sizes.get(path, _LARGEST + 1) > _LARGEST:
+            return None
+        try:
+            return (self.tree.folder / path).read_bytes()
+        except OSError:
+            return None
+
+    def left_out(self, path: str) -> bool:
+        """Say whether it is in the folder and not in the image."""
+        return path not in self.sizes and (self.tree.folder / path).is_file()
+
+
+def list_files(tree: SourceTree, lock: Lock | None) -> Files:
+    """List what the checks may know of the app's files, and of the modules that its packages may bring."""
+    reader = _Reader(tree=tree, sizes={file.path: file.size for file in tree.files})
+    elsewhere = {one.name: one.version is None for one in lock.packages} if lock is not None else {"": True}
+    return Files(
+        paths=reader.sizes.keys(),
+        read=reader.read,
+        left_out=reader.left_out,
+        brought=modules_brought(elsewhere),
+        generated=any(hook in reader.sizes for hook in _HOOKS),
+    )

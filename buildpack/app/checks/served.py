@@ -1,0 +1,198 @@
+"""Whether the app object that a Procfile names is there: found in the files that the image will have, never imported.
+
+Nothing is said of what a package may bring, or of modules that bind names in ways that do not show.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from buildpack.app.checks.globals import Globals, parse_globals
+from buildpack.app.checks.servers import Read, Serving
+from buildpack.app.notice import Notice
+from buildpack.errors import BuildpackError
+from buildpack.errors import checks as errors
+
+__all__ = ["Files", "Place", "check_target", "find_module", "modules_brought"]
+
+_MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+_OBJECT = re.compile(r"([^\W\d]\w*)(?:(\(.*\))|(\..*))?", re.DOTALL)
+_SERVED_WITHOUT_NAME = {"gunicorn": "application"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Files:
+    """The app's files as an image has them: their `paths`, and how to `read` one.
+
+    `left_out` says of a path whether it is in the folder and will not be in the image; `brought` are modules that
+    packages of the lock may bring, ``*`` where one may bring any; `generated` says that the app's own hooks may make
+    more.
+    """
+
+    paths: Collection[str]
+    read: Read
+    left_out: Callable[[str], bool]
+    brought: frozenset[str] = frozenset()
+    generated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where a module is.
+
+    `kind` is ``found`` with the `path` of its file; ``lacking`` where the package of the app that should hold it, whose
+    file is `path`, does not hold `name`; ``absent`` where the app has nothing of its first `name`; ``unknown`` where
+    that cannot be told.
+    """
+
+    kind: Literal["found", "lacking", "absent", "unknown"]
+    path: str = ""
+    name: str = ""
+
+
+def check_target(
+    serving: Serving,
+    *,
+    process: str,
+    line: int,
+    files: Files,
+) -> Iterator[BuildpackError | Notice]:
+    """Check the object that a server is to serve; gives an error for what cannot work, at most one."""
+    module, colon, expression = (serving.target or "").partition(":")
+    if serving.search is None or not _MODULE.fullmatch(module):
+        return
+    if not colon:
+        expression = _SERVED_WITHOUT_NAME.get(serving.server, "")
+    named = _OBJECT.fullmatch(expression)
+    if not named:
+        return
+    asked = errors.Asked(process=process, line=line, server=serving.server, target=serving.target or "")
+    place = find_module(module, serving.search, files.paths)
+    if place.kind == "found":
+        yield from _check_object(asked, place, module, named, serving, files=files)
+    elif files.generated:
+        return
+    elif place.kind == "absent":
+        modules = sorted(_top_modules(serving.search, files.paths))
+        # A package may have a module of any name, so only a name that is almost right is surely a slip.
+        if files.brought.isdisjoint({place.name, "*"}) and (near := _nearest(place.name, modules)):
+            yield errors.no_such_module(asked, place.name, near)
+    elif place.kind == "lacking" and _shows_all(files.read(place.path)):
+        inner = f"{place.path.removesuffix('__init__.py')}{place.name}"
+        left_out = next((path for path in (f"{inner}.py", f"{inner}/__init__.py") if files.left_out(path)), None)
+        yield errors.module_left_out(asked, left_out) if left_out else errors.no_such_submodule(asked, inner)
+
+
+def find_module(module: str, search: Collection[str], paths: Collection[str]) -> Place:
+    """Find a module of the app, as Python does, in the first of these folders that has its first part."""
+    parts = module.split(".")
+    for folder in search:
+        prefix = f"{folder}/" if folder else ""
+        first = prefix + parts[0]
+        if f"{first}/__init__.py" in paths:
+            return _descend(first, parts[1:], paths)
+        if f"{first}.py" in paths:
+            return Place(kind="found", path=f"{first}.py") if len(parts) == 1 else Place(kind="unknown")
+        if any(path.startswith((f"{first}/", f"{first}.")) for path in paths):
+            # A folder without __init__.py: parts of such a package may lie elsewhere; or what was compiled.
+            path = prefix + "/".join(parts)
+            found = next((one for one in (f"{path}.py", f"{path}/__init__.py") if one in paths), None)
+            return Place(kind="found", path=found) if found else Place(kind="unknown")
+    return Place(kind="absent", name=parts[0])
+
+
+def _descend(package: str, rest: list[str], paths: Collection[str]) -> Place:
+    while rest:
+        name, rest = rest[0], rest[1:]
+        inner = f"{package}/{name}"
+        if f"{inner}/__init__.py" in paths:
+            package = inner
+        elif f"{inner}.py" in paths:
+            return Place(kind="unknown") if rest else Place(kind="found", path=f"{inner}.py")
+        elif any(path.startswith((f"{inner}/", f"{inner}.")) for path in paths):
+            return Place(kind="unknown")
+        else:
+            return Place(kind="lacking", path=f"{package}/__init__.py", name=name)
+    return Place(kind="found", path=f"{package}/__init__.py")
+
+
+def _check_object(
+    asked: errors.Asked,
+    place: Place,
+    module: str,
+    named: re.Match[str],
+    serving: Serving,
+    *,
+    files: Files,
+) -> Iterator[BuildpackError | Notice]:
+    content = files.read(place.path)
+    bound = parse_globals(content) if content is not None else None
+    if bound is None:
+        return
+    name, called = named[1], bool(named[2])
+    if name in bound.names:
+        arity = bound.functions.get(name)
+        if arity and serving.plain and not called and not named[3] and _takes_nothing(*arity):
+            yield errors.factory_not_called(asked, f"{place.path}:{bound.names[name]}", name)
+    elif name in bound.script:
+        yield errors.bound_in_script(asked, f"{place.path}:{bound.script[name]}", name)
+    elif _is_submodule(place.path, name, files.paths):
+        if not named[3]:
+            yield errors.names_a_module(asked, place.path, f"{module}.{name}", _binds(bound))
+    else:
+        yield errors.not_bound(asked, place.path, name, _binds(bound), _nearest(name, list(bound.names)))
+
+
+def _takes_nothing(least: int, most: int | None) -> bool:
+    """Say whether a function can be called with nothing, and never as WSGI has it, with two arguments."""
+    return least == 0 and most is not None and most < 2
+
+
+def _is_submodule(path: str, name: str, paths: Collection[str]) -> bool:
+    if not path.endswith("/__init__.py"):
+        return False
+    inner = f"{path.removesuffix('__init__.py')}{name}"
+    return any(one.startswith((f"{inner}/", f"{inner}.")) for one in paths)
+
+
+def _binds(bound: Globals) -> list[str]:
+    """List what a module binds that people would serve, in the order of its lines."""
+    return [name for name in bound.names if not name.startswith("_")]
+
+
+def _shows_all(content: bytes | None) -> bool:
+    return content is not None and parse_globals(content) is not None
+
+
+def _top_modules(search: Collection[str], paths: Collection[str]) -> Iterator[str]:
+    for folder in search:
+        prefix = f"{folder}/" if folder else ""
+        for path in paths:
+            inside = path.removeprefix(prefix)
+            if path.startswith(prefix) and path.endswith(".py"):
+                first, slash, rest = inside.partition("/")
+                if not slash:
+                    yield first.removesuffix(".py")
+                elif rest == "__init__.py":
+                    yield first
+
+
+def _nearest(name: str, known: Collection[str]) -> str | None:
+    from difflib import get_close_matches
+
+    same = next((one for one in known if one.lower() == name.lower()), None)
+    near = get_close_matches(name, known, n=1, cutoff=0.75)
+    return same or (near[0] if near else None)
+
+
+def modules_brought(packages: Mapping[str, bool]) -> frozenset[str]:
+    """Return the first names of modules that packages may bring; ``*`` where one may bring any.
+
+    `packages` tells of each by its canonical name whether it comes from elsewhere than an index.
+    """
+    if any(packages.values()):
+        return frozenset({"*"})
+    return frozenset(part for name in packages for part in (name.replace("-", "_"), *name.split("-")))

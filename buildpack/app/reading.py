@@ -1,0 +1,247 @@
+"""One reading of an app's folder, file by file: what is wrong and what is worth a warning is collected on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import TypeVar
+
+from buildpack.app.checks.portable import check_portable
+from buildpack.app.checks.private import check_private
+from buildpack.app.checks.processes import check_processes, list_files
+from buildpack.app.detect import AppObject, Detection, detect_app
+from buildpack.app.lockfile import Lock, read_lock
+from buildpack.app.notice import Notice, parse_notice
+from buildpack.app.pipfile import Pipfile, pipfile_hashes, read_pipfile
+from buildpack.app.procfile import Process, read_procfile
+from buildpack.app.python_version import DEFAULT, PythonRequest, read_python_version
+from buildpack.app.settings import Settings, folder_name
+from buildpack.app.source import SourceFile, SourceTree
+from buildpack.app.sources import holds_credential
+from buildpack.errors import BuildpackError
+from buildpack.errors import app as errors
+from buildpack.errors import checks as check_errors
+from buildpack.errors import lock as lock_errors
+
+__all__ = ["Reading", "serving_command"]
+
+_T = TypeVar("_T")
+
+_OTHER_LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml")
+_OTHER_LISTS = ("requirements.txt", "environment.yml", "pyproject.toml", "setup.py")
+_NAME_INDEXES = ("Pipfile", "Pipfile.lock", "pip.conf", "requirements.txt")
+_MISSPELT = {
+    "Procfile": ("procfile", "PROCFILE", "ProcFile", "Procfile.txt", "Procfile.web"),
+    "Pipfile": ("pipfile", "PIPFILE", "PipFile", "Pipfile.toml"),
+    "Pipfile.lock": ("pipfile.lock", "Pipfile.Lock", "PipFile.lock", "Pipfile.lock.json"),
+    ".python-version": (
+        ".python_version",
+        "python-version",
+        ".pythonversion",
+        ".python-version.txt",
+        ".Python-Version",
+    ),
+    "deploy.toml": (".deploy.toml", "Deploy.toml", "deploy.tml"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """One reading of a folder: what is wrong, and what is worth a warning, is collected on the way."""
+
+    folder: Path
+    names: frozenset[str]
+    problems: list[BuildpackError]
+    notices: list[Notice]
+
+    def attempt(self, read: Callable[[], _T]) -> _T | None:
+        """Run one reader; what it raises is collected."""
+        try:
+            return read()
+        except BuildpackError as error:
+            self.problems.append(error)
+            return None
+
+    def check_names(self) -> None:
+        """Collect files whose name is almost right."""
+        for meant, misspelt in _MISSPELT.items():
+            if meant not in self.names:
+                self.problems.extend(errors.misspelt_file(name, meant) for name in misspelt if name in self.names)
+
+    def read_lock(self, categories: Sequence[str]) -> Lock | None:
+        """Read Pipfile.lock, and compare it with Pipfile."""
+        others = [name for name in _OTHER_LOCKS if name in self.names]
+        if "Pipfile.lock" not in self.names:
+            self._miss_lock(others)
+            return None
+        if others:
+            self.problems.append(lock_errors.other_locks(others))
+        before = len(self.problems)
+        pipfile = self.attempt(lambda: read_pipfile(self.folder))
+        if len(self.problems) > before:
+            return None
+        lock = self.attempt(lambda: read_lock(self.folder, pipfile, categories))
+        if lock is None:
+            return None
+        if pipfile is None:
+            self.warn("there is no Pipfile, so nothing tells whether Pipfile.lock is current.")
+        elif lock.pipfile_hash not in pipfile_hashes(pipfile):
+            self._compare(pipfile, lock)
+        return lock
+
+    def _compare(self, pipfile: Pipfile, lock: Lock) -> None:
+        from buildpack.app.freshness import compare
+
+        if differences := compare(pipfile, lock):
+            self.problems.append(lock_errors.stale_lock(differences))
+        else:
+            self.warn(
+                "Pipfile changed since Pipfile.lock was made, but all it asks for is there; `deploy lock` refreshes it."
+            )
+
+    def _miss_lock(self, others: Sequence[str]) -> None:
+        if "Pipfile" in self.names:
+            self.problems.append(lock_errors.not_locked())
+        elif not self.names.isdisjoint((*_MISSPELT["Pipfile"], *_MISSPELT["Pipfile.lock"])):
+            return  # told by its name already
+        else:
+            found = next((name for name in (*others, *_OTHER_LISTS) if name in self.names), None)
+            self.problems.append(lock_errors.no_dependencies(found))
+
+    def read_python(
+        self, lock: Lock | None, settings: Settings | None, *, today: date, own_python: str
+    ) -> PythonRequest | None:
+        """Read which Python the app asks for; where nothing speaks, decide on a default."""
+        before = len(self.problems)
+        read = self.attempt(lambda: read_python_version(self.folder, lock, today=today))
+        if len(self.problems) > before or read is None:
+            return None
+        request, warnings = read
+        for text in warnings:
+            self.warn(text)
+        if request is not None and lock is not None:
+            self._compare_python(request, lock)
+        if request is not None or settings is None:
+            return request
+        if settings.stack is None:
+            return PythonRequest(version=DEFAULT, origin="the default")
+        if settings.stack.value == "host":
+            return PythonRequest(version=own_python, origin="the default, this machine's Python")
+        return None
+
+    def _compare_python(self, request: PythonRequest, lock: Lock) -> None:
+        """Note where the lock was made for another Python than the one that is asked for."""
+        for locked in (lock.python_full_version, lock.python_version):
+            if locked and locked != "*" and not f"{request.version}.".startswith(f"{locked}."):
+                if not f"{locked}.".startswith(f"{request.version}."):
+                    self.notices.append(check_errors.lock_of_another_python(request.version, request.origin, locked))
+                return
+
+    def read_formation(self) -> Mapping[str, int]:
+        """Read app.json's formation."""
+        if "app.json" not in self.names:
+            return {}
+        from buildpack.app.formation import read_formation
+
+        return self.attempt(lambda: read_formation(self.folder)) or {}
+
+    def read_processes(
+        self, source: SourceTree | None, settings: Settings | None, lock: Lock | None
+    ) -> tuple[tuple[Process, ...], AppObject | None]:
+        """Read the Procfile, and find the app object; without a Procfile, that one is served."""
+        before = len(self.problems)
+        procfile = self.attempt(lambda: read_procfile(self.folder))
+        processes = procfile.processes if procfile else ()
+        detection = Detection(found=None)
+        if source is not None:
+            commands = [process.command for process in processes]
+            # Not the folder's name where another is set: the same app gives the same image in any folder.
+            name = settings.name.value.rpartition("/")[2] if settings else folder_name(self.folder)
+            detection = detect_app(source, name=name, commands=commands)
+        if procfile is not None:
+            for text in procfile.warnings:
+                self.warn(text)
+            self._check_processes(processes, source, settings, lock)
+            return processes, detection.found
+        if len(self.problems) > before or source is None or not self.names.isdisjoint(_MISSPELT["Procfile"]):
+            return (), None
+        return self._serve(detection, lock), detection.found
+
+    def _serve(self, detection: Detection, lock: Lock | None) -> tuple[Process, ...]:
+        served = detection.found
+        if served is None:
+            choices = [(one.target, one.path, one.line) for one in detection.choices]
+            self.problems.append(
+                errors.several_app_objects(choices)
+                if choices
+                else errors.no_process(detection.looked, detection.broken)
+            )
+            return ()
+        server = "uvicorn" if served.interface == "asgi" else "gunicorn"
+        if lock is not None and not lock.has(server):
+            self.problems.append(errors.server_not_locked(served.target, server))
+        return (Process(name="web", command=serving_command(served)),)
+
+    def _check_processes(
+        self, processes: Sequence[Process], source: SourceTree | None, settings: Settings | None, lock: Lock | None
+    ) -> None:
+        stack = settings.stack.value if settings is not None and settings.stack is not None else None
+        files = list_files(source, lock) if source is not None else None
+        for found in check_processes(processes, files=files, lock=lock, stack=stack):
+            if isinstance(found, Notice):
+                self.notices.append(found)
+            else:
+                self.problems.append(found)
+
+    def warn_formation(self, formation: Mapping[str, int], processes: Sequence[Process]) -> None:
+        """Warn of process types that app.json counts and nothing defines."""
+        known = {process.name for process in processes}
+        for name in sorted(set(formation) - known if known else ()):
+            self.warn(f"app.json: the formation names `{errors.show(name)}`, which the Procfile does not have.")
+
+    def check_source(self, source: SourceTree | None) -> SourceTree | None:
+        """Look at what is shipped; returns what remains once files with an index's credential are left out."""
+        if source is None:
+            return None
+        shipped = self._withhold(source)
+        self.notices.extend(check_private(shipped))
+        self.notices.extend(check_portable(shipped))
+        return shipped
+
+    def _withhold(self, source: SourceTree) -> SourceTree:
+        """Leave out files with an index's credential: an image goes to more people than a repository."""
+        shipped = [file for file in source.files if file.path in _NAME_INDEXES and file.kind == "file"]
+        held = [file.path for file in shipped if self._holds_credential(source, file)]
+        if not held:
+            return source
+        for name in held:
+            self.warn(f"{name} holds a credential, so it is left out of the image.")
+        return replace(source, files=tuple(file for file in source.files if file.path not in held))
+
+    def _holds_credential(self, source: SourceTree, file: SourceFile) -> bool:
+        try:
+            return holds_credential(source.disk(file).read_text(errors="replace"))
+        except OSError as error:
+            self.problems.append(errors.unreadable(file.path, error.strerror or str(error)))
+            return False
+
+    def warn(self, text: str) -> None:
+        """Note a warning that is one sentence, which may begin with its place."""
+        self.notices.append(parse_notice(text))
+
+    def gather_notices(self, source: SourceTree | None, lock: Lock | None) -> tuple[Notice, ...]:
+        """Return all that is worth a warning: of the files, of the lock, and what was noted on the way."""
+        told = (*(source.warnings if source else ()), *(lock.warnings if lock else ()))
+        return (*map(parse_notice, told), *self.notices)
+
+
+def serving_command(served: AppObject) -> str:
+    """Make the command that serves an app object; it binds ``$PORT``."""
+    search = f" --{'app-dir' if served.interface == 'asgi' else 'pythonpath'} {served.search}" if served.search else ""
+    if served.interface == "asgi":
+        factory = " --factory" if served.target.endswith("()") else ""
+        return f"uvicorn {served.target.removesuffix('()')}{factory}{search} --host 0.0.0.0 --port $PORT"
+    target = f"'{served.target}'" if served.target.endswith("()") else served.target
+    return f"gunicorn {target}{search} --worker-tmp-dir /dev/shm --graceful-timeout 20 --access-logfile -"

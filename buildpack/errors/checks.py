@@ -1,0 +1,237 @@
+"""The wording of what the checks of an app find: errors for what cannot work, notices for what may be meant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from buildpack.errors import AppError, BuildpackError
+from buildpack.errors.app import bullets, show
+
+if TYPE_CHECKING:
+    from buildpack.app.notice import Notice
+
+_SHOWN = 8
+
+
+def notice(what: str, *, why: str = "", hint: str = "", place: str = "") -> Notice:
+    """Make a notice; `buildpack.app` imports this module, so that one is imported here."""
+    from buildpack.app.notice import Notice
+
+    return Notice(what=what, why=why, hint=hint, place=place)
+
+
+def strict(notices: Sequence[str]) -> BuildpackError:
+    """With ``--strict`` warnings are errors."""
+    return AppError(
+        "there is a warning, and --strict takes it for an error"
+        if len(notices) == 1
+        else f"there are {len(notices)} warnings, and --strict takes them for errors",
+        why=bullets(notices),
+        hint="mend what they name, or leave --strict out.",
+    )
+
+
+# What the Procfile serves
+
+
+class Asked(NamedTuple):
+    """What a process type serves, and where the Procfile says so; `line` is 0 where there is no Procfile."""
+
+    process: str
+    line: int
+    server: str
+    target: str
+
+    @property
+    def place(self) -> str:
+        """The Procfile's line."""
+        return f"Procfile:{self.line}" if self.line else "Procfile"
+
+    @property
+    def says(self) -> str:
+        """Who asks for what, as the beginning of a reason."""
+        return f"{self.place}: `{self.process}` has {self.server} serve `{show(self.target)}`"
+
+
+def not_bound(asked: Asked, path: str, name: str, binds: Sequence[str], near: str | None) -> BuildpackError:
+    """The module is there, and does not bind the object."""
+    module = asked.target.partition(":")[0]
+    if near:
+        hint = f"write `{module}:{near}` in the Procfile, if that is what is meant, or bind `{name}` in {show(path)}."
+    else:
+        factory = next((one for one in ("create_app", "make_app") if one in binds), None)
+        hint = f"bind `{name}` in {show(path)}"
+        if factory:
+            hint += f", for example `{name} = {factory}()`, or write `'{module}:{factory}()'` in the Procfile"
+        hint += "."
+    return AppError(
+        f"{show(path)} does not bind `{name}`",
+        why=f"{asked.says}. {show(path)} binds {_listed(binds)}.",
+        hint=hint,
+        place=asked.place,
+    )
+
+
+def bound_in_script(asked: Asked, place: str, name: str) -> BuildpackError:
+    """The object is made only where the module is run as a script."""
+    return AppError(
+        f'`{name}` is bound only under `if __name__ == "__main__":`',
+        why=f"{asked.says}; a server imports the module, and then that part of it does not run ({show(place)}).",
+        hint=f"bind `{name}` above that `if`, and leave only the call of `{name}.run()` below it.",
+        place=place,
+    )
+
+
+def names_a_module(asked: Asked, path: str, module: str, binds: Sequence[str]) -> BuildpackError:
+    """The object is the name of a module inside the package."""
+    return AppError(
+        f"`{show(asked.target)}` is a module, not an app object",
+        why=f"{asked.says}. That is the module {module}; {show(path)} binds {_listed(binds)}.",
+        hint=f"name an object in it, for example `{module}:app`, or bind one in {show(path)}.",
+        place=asked.place,
+    )
+
+
+def factory_not_called(asked: Asked, place: str, name: str) -> BuildpackError:
+    """A factory is served in place of what it makes."""
+    return AppError(
+        f"`{name}` is a factory, and is served uncalled",
+        why=f"{asked.says}. {show(place)} defines it with fewer arguments than a WSGI app has, so each request fails.",
+        hint=f"write `'{asked.target}()'` in the Procfile, with the quotes.",
+        place=asked.place,
+    )
+
+
+def no_such_module(asked: Asked, name: str, near: str) -> BuildpackError:
+    """There is no module of that name, and one of almost that name."""
+    return AppError(
+        f"there is no module `{show(name)}`",
+        why=f"{asked.says}. Neither the app nor, as far as their names tell, a package of Pipfile.lock has it.",
+        hint=f"did you mean `{near}{asked.target.removeprefix(name)}`?",
+        place=asked.place,
+    )
+
+
+def no_such_submodule(asked: Asked, path: str) -> BuildpackError:
+    """A package of the app does not have the module."""
+    return AppError(
+        f"there is no module {show(path)}.py",
+        why=f"{asked.says}. There is neither {show(path)}.py nor a package {show(path)}/.",
+        hint="name a module that is there, or add it.",
+        place=asked.place,
+    )
+
+
+def module_left_out(asked: Asked, path: str) -> Notice:
+    """The module is in the folder and not in the image."""
+    return notice(
+        f"`{asked.process}` serves `{show(asked.target)}`, and {show(path)} is left out of the image",
+        why="git ignores it, or .dockerignore or .slugignore names it",
+        hint="see to it that it is shipped.",
+        place=asked.place,
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    if not names:
+        return "nothing"
+    shown = ", ".join(f"`{name}`" for name in names[:_SHOWN])
+    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
+
+
+def program_not_locked(
+    process: str, line: int, package: str, *, stack: str | None, category: str | None
+) -> BuildpackError | Notice:
+    """A process type runs a program of a package that the lock does not have.
+
+    `stack` is one that may have it, of somebody else's making; `category` a category of the lock that has it.
+    """
+    if stack is not None:
+        return notice(
+            f"`{process}` runs {package}, which Pipfile.lock does not have",
+            hint=f"it has to be in the stack {show(stack)}.",
+            place=f"Procfile:{line}",
+        )
+    if category is not None:
+        hint = f"build with `--category {show(category)}`, or move {package} to [packages] in Pipfile and lock again."
+    else:
+        hint = f"run `pipenv install {package}`, and commit Pipfile and Pipfile.lock."
+    found = f" Its category `{show(category)}` does, and is not installed." if category is not None else ""
+    return AppError(
+        f"{package} is not in Pipfile.lock",
+        why=f"Procfile:{line}: `{process}` runs {package}, which Pipfile.lock does not have.{found}",
+        hint=hint,
+        place=f"Procfile:{line}",
+    )
+
+
+# Where it listens
+
+
+def ignores_port(process: str, line: int, told: str, advice: str) -> Notice:
+    """The web process listens on a port of its own."""
+    return notice(
+        f"`{process}` does not listen on $PORT ({show(told)})",
+        hint=f"{advice}.",
+        place=f"Procfile:{line}",
+    )
+
+
+def listens_on_loopback(process: str, line: int, told: str, advice: str) -> Notice:
+    """The web process can be reached from its own machine, which is the container, alone."""
+    return notice(
+        f"`{process}` listens on the container's own loopback address only ({show(told)})",
+        hint=f"{advice}.",
+        place=f"Procfile:{line}",
+    )
+
+
+# Python
+
+
+def lock_of_another_python(asked: str, origin: str, locked: str) -> Notice:
+    """The lock was made for another Python than the image will have."""
+    minor = ".".join(asked.split(".")[:2])
+    return notice(
+        f"{origin} asks for Python {asked}, and Pipfile.lock was made for {show(locked)}",
+        why="what a lock holds depends on the version",
+        hint=f'write `python_version = "{minor}"` into Pipfile\'s [requires] and run `deploy lock`.',
+        place=origin if ":" in origin else "",
+    )
+
+
+# What is shipped
+
+
+def private_file(path: str, what: str, *, variables: bool = False) -> Notice:
+    """A file that should not leave the machine enters the image."""
+    instead = "give its values to the processes as variables" if variables else "mount it where the app runs"
+    return notice(
+        f"{show(path)} {what}, and enters the image",
+        hint=f"add `{show(path)}` to .dockerignore, and {instead}.",
+        place=path,
+    )
+
+
+def more_private_files(count: int) -> Notice:
+    """There are more such files than are told one by one."""
+    return notice(f"{count} more files like these enter the image", hint="name them in .dockerignore too.")
+
+
+def colliding_names(groups: Sequence[Sequence[str]]) -> Notice:
+    """Paths that are one file where case or Unicode normalisation does not count."""
+    told = "; ".join(" and ".join(show(path) for path in group) for group in groups[:_SHOWN])
+    more = f"; and {len(groups) - _SHOWN} more" if len(groups) > _SHOWN else ""
+    return notice(
+        f"these are one file on macOS and Windows: {told}{more}",
+        hint="rename all but one of each.",
+        place=groups[0][0],
+    )
+
+
+def unportable_names(paths: Sequence[str]) -> Notice:
+    """Paths that Windows cannot have."""
+    told = ", ".join(show(path) for path in paths[:_SHOWN])
+    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+    return notice(f"Windows cannot check out {told}{more}", hint="rename them.", place=paths[0])
