@@ -19,6 +19,7 @@ from buildpack.assembly import MadeLayer, Origin
 from buildpack.compilation import StackCompiler
 from buildpack.errors import BuildpackError, UsageError
 from buildpack.errors import build as errors
+from buildpack.hooks.preparation import Preparation, Site
 from buildpack.oci.entry import EPOCH
 from buildpack.oci.image import ANNOTATION, Image, Layer, Platform, assemble
 from buildpack.oci.layer import LAYER_FORMAT
@@ -46,7 +47,7 @@ class Options:
     """What the caller asks for beyond the folder; None and empty mean the app's settings or the default.
 
     `no_cache` trusts nothing that an earlier build left. `categories` of the lock are installed beside ``default``.
-    `epoch` is SOURCE_DATE_EPOCH, in seconds since 1970.
+    `build_env` are variables for the app's hooks. `epoch` is SOURCE_DATE_EPOCH, in seconds since 1970.
     """
 
     references: tuple[str, ...] = ()
@@ -55,6 +56,7 @@ class Options:
     no_cache: bool = False
     pull: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
+    build_env: Mapping[str, str] = field(default_factory=dict)
     epoch: int | None = None
     categories: tuple[str, ...] = ()
 
@@ -160,31 +162,56 @@ def build(
         mtime = EPOCH if options.epoch is None else max(options.epoch, EPOCH)
         content = _read_content(app, mtime)
         runtime = _runtime(launcher, stack)
-        planned = _plan(app, stack, resolution, content, runtime, bytecode=bytecode, options=options, mtime=mtime)
-        fetch_layers(stack, store)
-        known = {} if options.no_cache else assembly.known_layers(planned.layers, store)
-        unknown = len(known) < len(planned.layers)
-        hears.begin(references, planned.platform, stack.layers, unknown=unknown)
-        layers = assembly.make_layers(
-            planned.layers,
-            known,
-            _entries(
+        shelf = assembly.WheelShelf(resolution.wheels, app.lock.sources, store=store, environ=environ)
+        preparation = Preparation.of(
+            Site(
                 app=app,
                 stack=stack,
                 resolution=resolution,
                 content=content,
-                runtime=runtime,
-                compiler=compiler,
-                compiled=bool(bytecode.python),
+                launch=_launch(app),
                 mtime=mtime,
+                given=options.build_env,
+                wheel_path=shelf.path,
+                compiler=compiler,
                 store=store,
                 environ=environ,
-            ),
-            store=store,
-            observer=observer,
-            ready=hears.layer,
-            spool=hears.wants_tars,
+                observer=observer,
+            )
         )
+        planned = _plan(
+            app,
+            stack,
+            resolution,
+            content,
+            runtime,
+            bytecode=bytecode,
+            options=options,
+            mtime=mtime,
+            hooks=preparation.key,
+        )
+        fetch_layers(stack, store)
+        known = {} if options.no_cache else assembly.known_layers(planned.layers, store)
+        unknown = len(known) < len(planned.layers)
+        hears.begin(references, planned.platform, stack.layers, unknown=unknown)
+        with preparation:
+            layers = assembly.make_layers(
+                planned.layers,
+                known,
+                _entries(
+                    stack=stack,
+                    runtime=runtime,
+                    compiler=compiler,
+                    compiled=bool(bytecode.python),
+                    store=store,
+                    shelf=shelf,
+                    preparation=preparation,
+                ),
+                store=store,
+                observer=observer,
+                ready=hears.layer,
+                spool=hears.wants_tars,
+            )
     image = assemble(
         [*stack.layers, *(made.layer for made in layers)],
         platform=planned.platform,
@@ -195,7 +222,7 @@ def build(
     previous = store.image(references[0], stack.platform)
     explained = _explain(layers, previous, content, store)
     changed = store.put_image(image, references if named else ())
-    warnings = [*app.warnings, *stack.warnings, *resolution.warnings]
+    warnings = [*app.warnings, *stack.warnings, *resolution.warnings, *preparation.warnings(planned.layers[-1].key)]
     if no_bytecode:
         warnings.append(errors.no_bytecode(stack.name, no_bytecode))
     return Built(
@@ -333,6 +360,7 @@ def _plan(
     bytecode: plan.Bytecode,
     options: Options,
     mtime: int,
+    hooks: str,
 ) -> Plan:
     layer_format = f"{LAYER_FORMAT}+{assembly.ENTRIES_FORMAT}"
     launch = _launch(app)
@@ -341,7 +369,7 @@ def _plan(
     for group in plan.group_members(resolution.members):
         key = plan.dependency_key(group, layer_format=layer_format, python=stack.python.series, bytecode=bytecode)
         layers.append(PlannedLayer(kind="dependencies", slot=group.slot, key=key, members=group.members))
-    app_key = plan.app_key(content.files, layer_format=layer_format, launch=launch, mtime=mtime)
+    app_key = plan.app_key(content.files, layer_format=layer_format, launch=launch, mtime=mtime, hooks=hooks)
     layers.append(PlannedLayer(kind="app", slot="app", key=app_key))
     labels = {
         "org.opencontainers.image.base.digest": str(stack.digest),
@@ -371,25 +399,21 @@ def _launch(app: App) -> bytes:
 
 def _entries(
     *,
-    app: App,
     stack: Stack,
-    resolution: Resolution,
-    content: assembly.AppContent,
     runtime: assembly.Runtime,
     compiler: StackCompiler,
     compiled: bool,
-    mtime: int,
     store: Store,
-    environ: Mapping[str, str],
+    shelf: assembly.WheelShelf,
+    preparation: Preparation,
 ) -> Callable[[PlannedLayer], Any]:
     """Return what makes the entries of a planned layer, when it has to be written."""
-    shelf = assembly.WheelShelf(resolution.wheels, app.lock.sources, store=store, environ=environ)
 
     def entries(planned: PlannedLayer) -> Any:
         if planned.kind == "runtime":
             return assembly.runtime_entries(runtime, compiler, compiled=compiled)
         if planned.kind == "app":
-            return assembly.app_entries(content, _launch(app), mtime=mtime)
+            return preparation.entries(planned.key)
         return assembly.dependency_entries(
             planned,
             shelf.path,

@@ -135,7 +135,7 @@ class StackCompiler:
         """Wait for a wheel's byte code; raises MachineError where the interpreter fails, which `decide` saw running."""
         compilation = self.submit(wheel, sources)
         if compilation is None:
-            raise errors.compiling_failed(self._why_none())
+            raise errors.compiling_failed(self.why_none())
         made = compilation.result()
         if made.reason:
             raise errors.compiling_failed(made.reason)
@@ -152,7 +152,7 @@ class StackCompiler:
         from buildpack.python.compile_process import CompileError
 
         if self._start() is None:
-            raise errors.compiling_failed(self._why_none())
+            raise errors.compiling_failed(self.why_none())
         assert isinstance(self._found, Interpreter)
         try:
             return compile_sources(
@@ -165,5 +165,6 @@ class StackCompiler:
         except CompileError as error:
             raise errors.compiling_failed(str(error)) from error
 
-    def _why_none(self) -> str:
+    def why_none(self) -> str:
+        """Return why no interpreter of the stack's version runs here, where `interpreter` gave none."""
         return self._found.reason if isinstance(self._found, NoInterpreter) else "no interpreter was started"

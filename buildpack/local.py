@@ -6,35 +6,28 @@ wheels and the same entries as an image's. Python compiles there as it imports, 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import platform
-import shutil
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildpack.app.lockfile import Lock, LockedPackage
+from buildpack.environments import alone, clear, is_whole, write_environment
 from buildpack.errors import local as errors
 from buildpack.oci.store import Store
 from buildpack.progress import Observer, ignore
 
 if TYPE_CHECKING:
-    from buildpack.oci.entry import Entry
     from buildpack.resolution import Ground, Resolution
 
-__all__ = ["KEPT_DAYS", "LocalEnvironment", "make_environment"]
+__all__ = ["LocalEnvironment", "make_environment"]
 
 ENVIRONMENT_FORMAT = 2
 """Raise it when the same wheels and interpreter would give another environment."""
-
-KEPT_DAYS = 30
-"""An environment that nobody started for so long is dropped when the next one is made."""
 
 _FOLDER = "environments"
 
@@ -91,17 +84,17 @@ def make_environment(
     folder = store.folder(_FOLDER).absolute() / key
     told = store.recall("environment", str(folder)) if lasting else None
     made = False
-    if not _is_whole(folder, host) or not isinstance(told, list):
+    if not is_whole(folder, host.executable) or not isinstance(told, list):
         resolution, ground = _resolve(
             lock, packages, host, folder, app, store=store, environ=environ, observer=observer
         )
         if not lasting:
             folder = folder.with_name(_hash(key, [wheel.sha256 for wheel in resolution.wheels]))
             ground = _ground(host, folder, app)
-        with _alone(folder.parent):
-            made = not _is_whole(folder, host)
+        with alone(folder.parent):
+            made = not is_whole(folder, host.executable)
             if made:
-                _clear(folder)
+                clear(folder)
                 _write(resolution, ground, folder, lock, store=store, environ=environ)
         told = list(resolution.warnings)
         store.remember("environment", str(folder), told)
@@ -200,42 +193,6 @@ def _ground(host: _Host, folder: Path, app: Path) -> Ground:
     )
 
 
-# On the disk
-
-
-def _is_whole(folder: Path, host: _Host) -> bool:
-    """Tell whether the environment is there: written to its end (it appeared by a rename), its interpreter in place."""
-    config = f"{folder}/pyvenv.cfg"
-    try:
-        with open(config, encoding="utf-8", errors="replace") as text:  # noqa: PTH123 - on the path of every start
-            settings = text.read()
-    except OSError:
-        return False
-    return f"executable = {host.executable}\n" in settings and os.access(f"{folder}/bin/python", os.X_OK)
-
-
-@contextmanager
-def _alone(environments: Path) -> Iterator[None]:
-    """Hold the lock under which environments are written; a process that dies lets go of it."""
-    descriptor = os.open(environments, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _clear(folder: Path) -> None:
-    """Remove what is damaged, what writers that died left behind, and what nobody has used for long."""
-    oldest = time.time() - KEPT_DAYS * 86400
-    for path in folder.parent.iterdir():
-        abandoned = path.name.startswith(".")
-        if abandoned or path == folder or path.stat().st_mtime < oldest:
-            # Out of the way first: a removal that is cut short must not leave half an environment.
-            doomed = path if abandoned else path.rename(path.with_name(f".{path.name}-{os.getpid()}"))
-            shutil.rmtree(doomed, ignore_errors=True)
-
-
 def _write(
     resolution: Resolution,
     ground: Ground,
@@ -246,23 +203,13 @@ def _write(
     environ: Mapping[str, str],
 ) -> None:
     from buildpack.assembly import WheelShelf
-    from buildpack.python.venv import install_entries, venv_entries
-    from buildpack.python.wheel import read_wheel
 
     shelf = WheelShelf(resolution.wheels, lock.sources, store=store, environ=environ)
-    entries: list[Entry] = list(venv_entries(ground.layout))
-    for wheel in resolution.layered:
-        contents = read_wheel(
-            shelf.path(wheel.sha256),
-            layout=ground.layout,
-            sha256=wheel.sha256,
-            machine=ground.target.machine,
-            recall=store.recall,
-            remember=store.remember,
-        )
-        entries.extend(contents.entries)
-    install_entries(_last_wins(entries), folder)
-
-
-def _last_wins(entries: Sequence[Entry]) -> list[Entry]:
-    return list({entry.path: entry for entry in entries}.values())
+    write_environment(
+        resolution,
+        layout=ground.layout,
+        machine=ground.target.machine,
+        folder=folder,
+        wheel_path=shelf.path,
+        store=store,
+    )

@@ -180,10 +180,13 @@ def runtime_key(*, layer_format: str, files: Mapping[str, str], bytecode: Byteco
     return _key("runtime", layer_format, dict(files), str(bytecode))
 
 
-def app_key(files: Sequence[AppFile], *, layer_format: str, launch: bytes, mtime: int) -> str:
-    """Return the key of the app's layer; `mtime` is that of its files, in seconds since 1970."""
+def app_key(files: Sequence[AppFile], *, layer_format: str, launch: bytes, mtime: int, hooks: str = "") -> str:
+    """Return the key of the app's layer; `mtime` is that of its files, in seconds since 1970.
+
+    `hooks` stands for what runs on these files before they are shipped, and all that it is given; empty for nothing.
+    """
     listed = [[file.path, file.kind, file.executable, file.content] for file in files]
-    return _key("app", layer_format, mtime, hashlib.sha256(launch).hexdigest(), listed)
+    return _key("app", layer_format, mtime, hashlib.sha256(launch).hexdigest(), listed, *([hooks] if hooks else []))
 
 
 def launch_json(

@@ -11,13 +11,17 @@ __all__ = ["Observer", "Progress", "ignore"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a stage is; `total` is 0 where it is not known yet. `item` names what was last worked on."""
+    """How far a stage is; `total` is 0 where it is not known yet. `item` names what was last worked on.
 
-    stage: Literal["stack", "wheels", "layers", "load"]
+    `line` is one of the output of a program that runs; with it, `item` is the program.
+    """
+
+    stage: Literal["stack", "wheels", "layers", "hooks", "load", "push"]
     done: int
     total: int = 0
     unit: Literal["bytes", "items"] = "items"
     item: str = ""
+    line: str | None = None
 
 
 Observer = Callable[[Progress], None]

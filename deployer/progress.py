@@ -19,7 +19,14 @@ __all__ = ["Reporter"]
 SILENT_SECONDS = 0.5
 """Work that ends sooner shows nothing: a line that flashes is worse than none."""
 
-TITLES = {"stack": "Fetching the stack", "wheels": "Fetching packages", "layers": "Building layers", "load": "Loading"}
+TITLES = {
+    "stack": "Fetching the stack",
+    "wheels": "Fetching packages",
+    "layers": "Building layers",
+    "load": "Loading",
+    "push": "Pushing",
+}
+"""Of work that is counted; hooks are shown line by line."""
 
 
 class Reporter:
@@ -54,6 +61,9 @@ class Reporter:
 
     def __call__(self, progress: Progress) -> None:
         """Show this, if work has taken long enough to be worth a line."""
+        if progress.stage == "hooks":
+            self._print(f"Running {progress.item} ..." if progress.line is None else f"  | {progress.line}")
+            return
         if self._clock() - self._begin < SILENT_SECONDS:
             return
         with self._lock:
@@ -64,6 +74,16 @@ class Reporter:
             elif progress.stage not in self._said:
                 self._said.add(progress.stage)
                 print(f"{TITLES[progress.stage]} ...", file=self._stream, flush=True)
+
+    def _print(self, line: str) -> None:
+        """Print a line of its own, above the bars where there are any."""
+        with self._lock:
+            if self._quiet:
+                return
+            if self._bars is not None:
+                self._bars.console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
+            else:
+                print(line, file=self._stream, flush=True)
 
     def _draw(self, progress: Progress) -> None:
         bars = self._bars or self._start()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from buildpack.app.build_env import TABLE
 from buildpack.app.textfile import read_text
 from buildpack.app.tomlfile import parse_toml
 from buildpack.errors import BuildpackError, Problems
@@ -131,6 +132,8 @@ def _read_file(folder: Path, problems: list[BuildpackError]) -> dict[str, Settin
         return {}
     found = {}
     for key, value in document.items():
+        if key == TABLE:
+            continue
         place = f"{FILE}:{_line(text or '', key)}"
         if key not in _KEYS:
             problems.append(errors.unknown_setting(place, key, _nearest(key), sorted(_KEYS)))

@@ -20,7 +20,7 @@ from buildpack.errors import app as errors
 if TYPE_CHECKING:
     from buildpack.app.ignore import Patterns
 
-__all__ = ["IGNORE_FILES", "SourceFile", "SourceTree", "read_source"]
+__all__ = ["IGNORE_FILES", "SourceFile", "SourceTree", "never_enters", "read_source"]
 
 IGNORE_FILES = (".dockerignore", ".slugignore")
 
@@ -209,7 +209,7 @@ class _Walk:
             path = folder.path + entry.name
             if entry.name == ".gitignore":
                 self.stamps[entry.path] = stamp(entry.path)
-            if _never_enters(entry.name, path):
+            if never_enters(entry.name, path):
                 continue
             root = folder.ignored_root or (path if path in self.ignored else "")
             is_folder = entry.is_dir(follow_symlinks=False)
@@ -270,7 +270,8 @@ class _Walk:
             self.problems.append(errors.unreadable(path, error.strerror or str(error)))
 
 
-def _never_enters(name: str, path: str) -> bool:
+def never_enters(name: str, path: str) -> bool:
+    """Tell whether a file or folder of this name, at this path in the app, is never shipped."""
     lower = name.lower()
     if lower in _NEVER or lower.endswith((".pyc", ".pyo")) or path == "deploy.toml":
         return True

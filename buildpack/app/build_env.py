@@ -1,0 +1,72 @@
+"""Variables that an app's build may see: `app.json`'s ``env``, and `deploy.toml`'s ``[build.env]``, which wins."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from buildpack.app.jsonfile import parse_json
+from buildpack.app.textfile import read_text
+from buildpack.app.tomlfile import parse_toml
+from buildpack.errors import hooks as errors
+
+__all__ = ["TABLE", "is_name", "read_build_env"]
+
+TABLE = "build"
+"""The table of deploy.toml that is read here, and no setting."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def is_name(text: str) -> bool:
+    """Tell whether this can be a variable's name."""
+    return _NAME.fullmatch(text) is not None
+
+
+def read_build_env(folder: Path) -> Mapping[str, str]:
+    """Read both files of the app in `folder`, as far as they are there; raises AppError that names the place."""
+    found: dict[str, str] = {}
+    if (text := read_text(folder, "app.json")) is not None:
+        document = parse_json(text, "app.json", hint="mend app.json, or remove it.")
+        if isinstance(document, dict):
+            found.update(_of_app_json(text, document.get("env", {})))
+    if (text := read_text(folder, "deploy.toml")) is not None:
+        found.update(_of_settings(text, parse_toml(text, "deploy.toml").get(TABLE, {})))
+    return found
+
+
+def _of_app_json(text: str, env: Any) -> Mapping[str, str]:
+    """Return the values that stand there; what is only described, or to be generated, has none (Heroku's app.json)."""
+    if not isinstance(env, dict):
+        raise errors.bad_variable(_place("app.json", text, "env"), "env", "`env` is not an object")
+    found = {}
+    for name, entry in env.items():
+        value = entry.get("value") if isinstance(entry, dict) else entry
+        origin = _place("app.json", text, name)
+        if not is_name(name):
+            raise errors.bad_variable(origin, name, "that is no name of a variable")
+        if value is not None and (not isinstance(value, str) or "\0" in value):
+            raise errors.bad_variable(origin, name, "its value is not a string")
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def _of_settings(text: str, build: Any) -> Mapping[str, str]:
+    env = build.get("env", {}) if isinstance(build, dict) and build.keys() <= {"env"} else None
+    if not isinstance(env, dict):
+        raise errors.bad_variable(_place("deploy.toml", text, TABLE), TABLE, "it holds the table `[build.env]` alone")
+    for name, value in env.items():
+        origin = _place("deploy.toml", text, name)
+        if not is_name(name):
+            raise errors.bad_variable(origin, name, "that is no name of a variable")
+        if not isinstance(value, str) or "\0" in value:
+            raise errors.bad_variable(origin, name, "its value is not a string")
+    return dict(env)
+
+
+def _place(file: str, text: str, key: str) -> str:
+    found = re.search(rf"(?<![\w-])[\"']?{re.escape(key)}\b", text)
+    return f"{file}:{text.count(chr(10), 0, found.start()) + 1 if found else 1}"

@@ -1,0 +1,177 @@
+"""The wording of what goes wrong while an app's hooks run (exit code 10: a file to mend is named)."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+
+from buildpack.errors import AppError, MachineError
+from buildpack.errors.app import bullets, show
+
+__all__ = [
+    "bad_variable",
+    "cannot_start",
+    "collectstatic_failed",
+    "escaping_links",
+    "hook_failed",
+    "names_the_copy",
+    "neither_file_nor_link",
+    "no_interpreter",
+    "ran_as_root",
+    "read_before",
+    "undecodable_name",
+    "unreachable_interpreter",
+]
+
+_TAIL = 20
+_SKIP = 'to skip it, add `[build.env]` and `DISABLE_COLLECTSTATIC = "1"` to deploy.toml'
+
+
+def _told(code: int) -> str:
+    if code < 0:
+        return f"was ended by the signal {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"
+
+
+def _tail(lines: Sequence[str]) -> str:
+    said = [line for line in lines if line.strip()][-_TAIL:]
+    if not said:
+        return " It printed nothing."
+    return " Its last lines:\n\n" + "\n".join(f"  {show(line)}" for line in said)
+
+
+def _ran(steps: Sequence[str]) -> str:
+    return " and ".join(steps) if len(steps) < 3 else f"{', '.join(steps[:-1])} and {steps[-1]}"
+
+
+def hook_failed(path: str, code: int, lines: Sequence[str]) -> AppError:
+    """Word a hook that did not end well."""
+    return AppError(
+        f"{path} {_told(code)}",
+        why=f"It is run by every build, on a copy of the app, as on Heroku.{_tail(lines)}",
+        hint=f"mend {path}, or remove or rename it so that builds do not run it.",
+        place=path,
+    )
+
+
+def cannot_start(path: str, interpreter: str, reason: str) -> AppError:
+    """Word a hook whose interpreter is not there."""
+    return AppError(
+        f"{path} cannot be started",
+        why=f"It asks for {show(interpreter)}, and the system says: {reason}.",
+        hint=f"mend the first line of {path}, or install what it names on the machine that builds.",
+        place=f"{path}:1",
+    )
+
+
+def collectstatic_failed(path: str, code: int, lines: Sequence[str], remedies: Sequence[str]) -> AppError:
+    """Word Django's collectstatic that failed; `remedies` are what its output suggests."""
+    return AppError(
+        "Django's static files could not be collected",
+        why=f"`python {path} collectstatic --noinput` {_told(code)}.{_tail(lines)}",
+        hint="; ".join([*remedies, _SKIP]) + ".",
+        place=path,
+    )
+
+
+def remedy_static_root() -> str:
+    """Word what to do about a STATIC_ROOT that is not set."""
+    return 'set STATIC_ROOT in the settings, for example `STATIC_ROOT = BASE_DIR / "staticfiles"`'
+
+
+def remedy_variable(name: str) -> str:
+    """Word what to do about a variable that the settings read and that a build does not have."""
+    return (
+        f"give {show(name)} a value for the build, with `--build-env {show(name)}=VALUE` or below `[build.env]` in "
+        "deploy.toml, or a default in the settings"
+    )
+
+
+def remedy_module(name: str) -> str:
+    """Word what to do about a module that is not there."""
+    return f"add the package of the module {show(name)} to Pipfile and run `deploy lock`"
+
+
+def remedy_missing_file() -> str:
+    """Word what to do about a reference in a stylesheet to a file that is not there."""
+    return "add the file that the stylesheet or script refers to, or mend the reference"
+
+
+def no_interpreter(step: str, stack: str, platform: str, reason: str) -> AppError:
+    """Word a stack whose Python does not run on this machine, so that hooks cannot."""
+    skip = f"; or {_SKIP}" if step.endswith("collectstatic") else f"; or do without {step}"
+    return AppError(
+        f"{step} cannot run on this machine",
+        why=f"It needs the Python of the stack {stack} ({platform}): {reason}.",
+        hint=f"build on a machine of that platform, or one with emulation (binfmt_misc){skip}.",
+        place=step.partition(" ")[0],
+    )
+
+
+def unreachable_interpreter(path: str) -> MachineError:
+    """Word an interpreter that only root can start, while hooks run as somebody else."""
+    return MachineError(
+        "the hooks have no Python that they can run",
+        why=f"They do not run as root, and {path} can be reached by root alone.",
+        hint="build as another user, or put that Python where every user can start it.",
+    )
+
+
+def escaping_links(steps: Sequence[str], links: Sequence[tuple[str, str]]) -> AppError:
+    """Word links that hooks made and that lead out of the app; pairs of path and target."""
+    return AppError(
+        "a symbolic link leads out of the app"
+        if len(links) == 1
+        else f"{len(links)} symbolic links lead out of the app",
+        why=f"{_ran(steps)} left:\n\n"
+        + bullets([f"{show(path)} -> {show(target)}" for path, target in links])
+        + "\n\nThe app lies in another place while it is built than in the image.",
+        hint="make relative links inside the app (`ln -sr`), or copies.",
+        place=links[0][0],
+    )
+
+
+def undecodable_name(steps: Sequence[str], path: str) -> AppError:
+    """Word a file name that is not UTF-8."""
+    return AppError(
+        f"the file name {show(path)} is not UTF-8",
+        why=f"{_ran(steps)} left it, and an image's names are UTF-8.",
+        hint="give the file another name there.",
+    )
+
+
+def bad_variable(origin: str, name: str, told: str) -> AppError:
+    """Word a variable for the build that cannot be one."""
+    return AppError(
+        f"`{show(name)}` cannot be a variable for the build",
+        why=f"{origin}: {told}.",
+        hint='it looks like `NAME = "value"`, below `[build.env]`.'
+        if origin.startswith("deploy.toml")
+        else 'it looks like `"env": {"NAME": "value"}` or `"env": {"NAME": {"value": "value"}}`.',
+        place=origin,
+    )
+
+
+# Warnings
+
+
+def ran_as_root(steps: Sequence[str]) -> str:
+    """Word that root could not hand over to somebody else."""
+    return f"{_ran(steps)} ran as root: this process may not become another user. Build as another user where you can."
+
+
+def read_before(steps: Sequence[str], paths: Sequence[str]) -> str:
+    """Word files that hooks changed and that had been read before."""
+    shown = ", ".join(paths)
+    return f"{_ran(steps)} changed {shown}, which was read before: what it says now is shipped, and decided nothing."
+
+
+def names_the_copy(steps: Sequence[str], paths: Sequence[str]) -> str:
+    """Word files that hold the path of the copy."""
+    shown = ", ".join(show(path) for path in paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+    return f"{_ran(steps)} wrote the path of the folder in which it ran into {shown}. In the image the app is in /app."
+
+
+def neither_file_nor_link(path: str) -> str:
+    """Word what an image cannot hold."""
+    return f"{show(path)} is left out: it is neither a file, a folder nor a link."

@@ -1,0 +1,267 @@
+"""What becomes of an app's files before they are shipped: its hooks run on a copy, when the app's layer is written.
+
+Nothing runs where that layer is known by its key, since the key follows from everything that the hooks are given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from buildpack.app.read import App
+from buildpack.assembly import AppContent, app_entries
+from buildpack.compilation import StackCompiler
+from buildpack.errors import hooks as errors
+from buildpack.hooks.process import Outcome, ProcessGroup
+from buildpack.hooks.python import HookPython, make_python
+from buildpack.hooks.steps import DISABLING, Step, select_steps
+from buildpack.hooks.tree import read_result, write_copy
+from buildpack.hooks.user import User, choose_user, is_reachable
+from buildpack.oci.entry import Entry
+from buildpack.oci.store import Store
+from buildpack.oci.temporary import temporary_folder
+from buildpack.progress import Observer, Progress
+from buildpack.resolution import Resolution
+from buildpack.stacks.stack import Stack
+
+__all__ = ["Preparation", "Site"]
+
+HOOKS_FORMAT = 1
+"""Goes into the key of the app's layer: raise it when the same hooks would be run in another way."""
+
+_READ_BEFORE = frozenset({"Procfile", "Pipfile", "Pipfile.lock", ".python-version", "runtime.txt", "app.json"})
+_USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ROUNDS = 100_000
+"""Of the hash that stands for values from the command line: a key is public, and a short secret is soon guessed."""
+_SECRET = 6
+"""Characters from which on such a value is not shown: shorter ones are switches, and part of many a word."""
+_GRACE = 1.0
+"""Seconds for a hook to end in order when the build does."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Site:
+    """What a build knows by the time that hooks can run.
+
+    `given` are variables from the command line; `wheel_path` gives a verified wheel by its SHA-256.
+    """
+
+    app: App
+    stack: Stack
+    resolution: Resolution
+    content: AppContent
+    launch: bytes
+    mtime: int
+    given: Mapping[str, str]
+    wheel_path: Callable[[str], Path]
+    compiler: StackCompiler
+    store: Store
+    environ: Mapping[str, str]
+    observer: Observer
+
+
+@dataclass(kw_only=True, slots=True)
+class Preparation:
+    """The app's hooks, run by `entries`; a context manager that ends them with the build, and removes their copy."""
+
+    site: Site
+    variables: Mapping[str, str]
+    steps: tuple[Step, ...]
+    key: str
+    """What else than its files decides the app's layer; empty where no hook runs."""
+    _running: ProcessGroup = field(default_factory=ProcessGroup)
+    _busy: threading.Lock = field(default_factory=threading.Lock)
+    _exits: ExitStack = field(default_factory=ExitStack)
+
+    @classmethod
+    def of(cls, site: Site) -> Self:
+        """Decide what will run, without running anything."""
+        variables = {**site.app.build_env, **site.given}
+        asked = {DISABLING: site.environ[DISABLING]} if DISABLING in site.environ else {}
+        steps = select_steps(site.app, {**asked, **variables})
+        return cls(site=site, variables=variables, steps=steps, key=_key(site, steps) if steps else "")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and not self._busy.acquire(blocking=False):
+            # A layer's thread is still in `entries`, and is let out by the end of its process.
+            self._running.stop(signal.SIGTERM)
+            if not self._busy.acquire(timeout=_GRACE):
+                self._running.stop(signal.SIGKILL)
+                self._busy.acquire(timeout=_GRACE)
+        self._exits.close()
+
+    def entries(self, layer_key: str) -> Iterator[Entry]:
+        """Return what the app's layer holds, after its hooks ran, if there are any.
+
+        What they have to say is remembered under `layer_key`. Raises AppError where one fails.
+        """
+        site = self.site
+        if not self.steps:
+            return app_entries(site.content, site.launch, mtime=site.mtime)
+        with self._busy:
+            content, warnings = self._run()
+        site.store.remember("hooks", layer_key, list(warnings))
+        return app_entries(content, site.launch, mtime=site.mtime)
+
+    def warnings(self, layer_key: str) -> tuple[str, ...]:
+        """Return what the hooks had to say when the layer with this key was written."""
+        told = self.site.store.recall("hooks", layer_key) if self.steps else None
+        return tuple(str(each) for each in told) if isinstance(told, list) else ()
+
+    def _run(self) -> tuple[AppContent, Sequence[str]]:
+        site, names = self.site, [step.name for step in self.steps]
+        user = choose_user()
+        place = self._exits.enter_context(temporary_folder(_room(site.store, user)))
+        folders = {name: place / name for name in ("app", "home", "tmp")}
+        for folder in folders.values():
+            folder.mkdir()
+            folder.chmod(0o755)
+            if user:
+                os.chown(folder, user.uid, user.gid)
+        if user:
+            place.chmod(0o711)
+        python = make_python(
+            site.stack,
+            site.resolution,
+            step=names[0],
+            wheel_path=site.wheel_path,
+            private=place if user else None,
+            compiler=site.compiler,
+            store=site.store,
+        )
+        write_copy(site.content, folders["app"], user)
+        environment = self._environment(folders, python)
+        for step in self.steps:
+            site.observer(Progress(stage="hooks", done=0, item=step.name))
+            self._step(step, folders["app"], environment, python, user)
+        place.chmod(0o700)
+        result = read_result(folders["app"], site.content, steps=names, mtime=site.mtime)
+        warnings = list(result.warnings)
+        if os.geteuid() == 0 and user is None:
+            warnings.append(errors.ran_as_root(names))
+        if late := [path for path in result.changed if path in _READ_BEFORE]:
+            warnings.append(errors.read_before(names, late))
+        return result.content, warnings
+
+    def _environment(self, folders: Mapping[str, Path], python: HookPython) -> dict[str, str]:
+        """Make the environment of the hooks: nothing of this machine's but where its programs are."""
+        path = self.site.environ.get("PATH") or _USUAL_PATH
+        return {
+            "LANG": "C.UTF-8",
+            "TZ": "UTC",
+            "PYTHONHASHSEED": "0",
+            "PYTHONPATH": str(folders["app"]),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "SOURCE_DATE_EPOCH": str(self.site.mtime),
+            **self.variables,
+            "BUILD_DIR": str(folders["app"]),
+            "HOME": str(folders["home"]),
+            "TMPDIR": str(folders["tmp"]),
+            "PATH": f"{python.folder}/bin:{path}",
+            "VIRTUAL_ENV": str(python.folder),
+            **python.env,
+        }
+
+    def _step(
+        self, step: Step, folder: Path, environment: Mapping[str, str], python: HookPython, user: User | None
+    ) -> None:
+        if step.kind == "hook" and not (folder / step.path).is_file():
+            return  # a link that leads nowhere, or one that an earlier step removed
+        if step.kind == "collectstatic":
+            argv = [f"{python.folder}/bin/python", step.path, "collectstatic", "--noinput"]
+        else:
+            argv = _start_of(folder / step.path, environment["PATH"])
+        secrets = [value for value in self.site.given.values() if len(value) >= _SECRET]
+
+        def heard(line: str) -> None:
+            self.site.observer(Progress(stage="hooks", done=0, item=step.name, line=_without(line, secrets)))
+
+        try:
+            outcome = self._running.run(argv, folder=folder, environment=environment, user=user, heard=heard)
+        except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+            raise errors.cannot_start(step.path, argv[0], error.strerror or str(error)) from error
+        if step.kind == "collectstatic":
+            from buildpack.hooks import collectstatic
+
+            if collectstatic.is_unknown(outcome):
+                note = "skipped: django.contrib.staticfiles is not among the installed apps"
+                self.site.observer(Progress(stage="hooks", done=0, item=step.name, line=note))
+                return
+            if outcome.code == 0:
+                before = {file.path: file.content for file in self.site.content.files}
+                collectstatic.settle_manifests(folder, before, user)
+                return
+        if outcome.code != 0:
+            raise _failed(step, outcome, secrets)
+
+
+def _failed(step: Step, outcome: Outcome, secrets: Sequence[str]) -> Exception:
+    lines = [_without(line, secrets) for line in outcome.lines]
+    if step.kind == "hook":
+        return errors.hook_failed(step.path, outcome.code, lines)
+    from buildpack.hooks.collectstatic import find_remedies
+
+    return errors.collectstatic_failed(step.path, outcome.code, lines, find_remedies(lines))
+
+
+def _without(line: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:
+        line = line.replace(secret, "[redacted]")
+    return line
+
+
+def _start_of(path: Path, search: str) -> list[str]:
+    """Return how to start a script as the kernel does (execve(2)), whether it may be executed or not, as on Heroku.
+
+    Without a first line that names an interpreter it is the shell's.
+    """
+    import shutil
+
+    with path.open("rb") as file:
+        head = file.read(256)
+    if head.startswith(b"#!"):
+        words = head[2:].split(b"\n", 1)[0].split(None, 1)
+        if words:
+            return [*(os.fsdecode(word.strip()) for word in words), str(path)]
+    if head.startswith(b"\x7fELF"):
+        path.chmod(0o755)
+        return [str(path)]
+    return [shutil.which("bash", path=search) or "/bin/sh", str(path)]
+
+
+def _room(store: Store, user: User | None) -> Path:
+    """Return where the copy goes: into the store, unless another user is to work on it and does not get there."""
+    own = store.folder("tmp").absolute()
+    if user is None or (is_reachable(own.parent) and own.stat().st_mode & 0o001):
+        return own
+    import tempfile
+
+    return Path(tempfile.gettempdir()).resolve()
+
+
+def _key(site: Site, steps: Sequence[Step]) -> str:
+    given = sorted(site.given.items())
+    hidden = hashlib.pbkdf2_hmac("sha256", repr(given).encode(), b"deploy hooks", _ROUNDS).hex() if given else ""
+    parts = (
+        HOOKS_FORMAT,
+        [(step.kind, step.path) for step in steps],
+        sorted(site.app.build_env.items()),
+        hidden,
+        str(site.stack.digest),
+        [wheel.sha256 for wheel in site.resolution.wheels],
+    )
+    return hashlib.sha256(repr(parts).encode()).hexdigest()

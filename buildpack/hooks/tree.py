@@ -1,0 +1,152 @@
+"""The copy that hooks work on: written from what was hashed, and read back as what is shipped."""
+
+from __future__ import annotations
+
+import os
+import stat
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildpack.app.links import leads_out
+from buildpack.app.source import never_enters
+from buildpack.assembly import AppContent, read_content
+from buildpack.errors import hooks as errors
+from buildpack.errors import oci as oci_errors
+from buildpack.hooks.user import User
+from buildpack.oci.entry import Entry, FileSlice, Inline
+from buildpack.plan import APP_ROOT
+
+__all__ = ["Result", "read_result", "write_copy"]
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What the hooks left: what is shipped, and which paths differ from what they were given, sorted."""
+
+    content: AppContent
+    changed: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def write_copy(content: AppContent, folder: Path, user: User | None) -> None:
+    """Write the app's files below `folder`, which exists and is empty; they belong to `user`.
+
+    Raises MachineError where a file is no longer what was hashed.
+    """
+    made = {str(folder)}
+    own = (user.uid, user.gid) if user else (-1, -1)
+    for entry in content.entries:
+        path = entry.path.removeprefix(APP_ROOT).lstrip("/")
+        if not path:
+            continue
+        target = folder / path
+        for parent in reversed(target.relative_to(folder).parents):
+            if (place := str(folder / parent)) not in made:
+                os.mkdir(place)  # noqa: PTH102
+                os.chmod(place, 0o755)  # noqa: PTH101, S103  whatever the umask
+                os.chown(place, *own)
+                made.add(place)
+        if entry.kind == "symlink":
+            target.symlink_to(entry.target)
+        elif entry.kind == "file":
+            _write(entry, target)
+        os.chown(target, *own, follow_symlinks=False)
+
+
+def _write(entry: Entry, target: Path) -> None:
+    with target.open("xb") as out:
+        if isinstance(entry.content, FileSlice):
+            crc = size = 0
+            with entry.content.path.open("rb") as source:
+                while piece := source.read(_CHUNK):
+                    crc, size = zlib.crc32(piece, crc), size + len(piece)
+                    out.write(piece)
+            if (size, crc) != (entry.content.size, entry.content.crc32):
+                raise oci_errors.file_changed(entry.content.path)
+        else:
+            assert isinstance(entry.content, Inline)
+            out.write(entry.content.body)
+        os.fchmod(out.fileno(), entry.mode)
+
+
+def read_result(folder: Path, before: AppContent, *, steps: Sequence[str], mtime: int) -> Result:
+    """Hash what is in the copy now, less what never enters an image; `steps` names those that ran.
+
+    Ignore files do not count here: what a hook makes is often what git ignores. Raises AppError for links that lead
+    out of the app, and for names that no image can hold.
+    """
+    found = sorted(_walk(folder, steps), key=lambda file: file.path)
+    links = {file.path: file.target for file in found if file.kind == "symlink"}
+    known = {file.path: file for file in before.files}
+    escaping = [path for path in links if leads_out(path, links)]
+    if escaping:
+        raise errors.escaping_links(steps, [(path, links[path]) for path in escaping])
+    listed = [(file.path, file.kind, file.executable, file.target) for file in found if file.kind != "other"]
+    content = read_content(folder, listed, mtime=mtime)
+    now = {file.path: file for file in content.files}
+    changed = sorted(path for path in known.keys() | now.keys() if known.get(path) != now.get(path))
+    others = [file.path for file in found if file.kind == "other"]
+    warnings = [errors.neither_file_nor_link(path) for path in others]
+    holding = [path for path in changed if path in now and _names(folder / path, folder)]
+    if holding:
+        warnings.append(errors.names_the_copy(steps, holding))
+    return Result(content=content, changed=tuple(changed), warnings=tuple(warnings))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    path: str
+    kind: str
+    executable: bool = False
+    target: str = ""
+
+
+def _walk(folder: Path, steps: Sequence[str]) -> Iterator[_Found]:
+    waiting = [""]
+    while waiting:
+        above = waiting.pop()
+        place = f"{folder}/{above}"
+        try:
+            with os.scandir(place) as entries:
+                here = list(entries)
+        except PermissionError:
+            os.chmod(place, 0o700)  # noqa: PTH101  a hook may leave a folder that not even its owner may list
+            with os.scandir(place) as entries:
+                here = list(entries)
+        if above and any(entry.name == "pyvenv.cfg" for entry in here):
+            continue
+        for entry in here:
+            path = above + entry.name
+            if never_enters(entry.name, path):
+                continue
+            try:
+                path.encode()
+            except UnicodeEncodeError:
+                raise errors.undecodable_name(steps, path) from None
+            status = entry.stat(follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                waiting.append(f"{path}/")
+            elif stat.S_ISLNK(status.st_mode):
+                yield _Found(path=path, kind="symlink", target=os.readlink(entry.path))  # noqa: PTH115
+            elif stat.S_ISREG(status.st_mode):
+                yield _Found(path=path, kind="file", executable=bool(status.st_mode & stat.S_IXUSR))
+            else:
+                yield _Found(path=path, kind="other")
+
+
+def _names(path: Path, folder: Path) -> bool:
+    """Tell whether a file holds the copy's own path, which nothing will have once the build is over."""
+    if path.is_symlink():
+        return False
+    wanted = os.fsencode(folder)
+    kept = b""
+    with path.open("rb") as file:
+        while piece := file.read(_CHUNK):
+            if wanted in kept + piece:
+                return True
+            kept = piece[-len(wanted) :]
+    return False
