@@ -9,7 +9,8 @@ from typing import Any
 
 from buildpack.app.jsonfile import parse_json
 from buildpack.app.textfile import read_text
-from buildpack.errors import app as errors
+from buildpack.errors import script as errors
+from buildpack.errors.app import show
 
 __all__ = ["Script", "parse_script", "read_script"]
 
@@ -38,7 +39,7 @@ def parse_script(text: str) -> Script:
     """Parse ``environments.test``; raises AppError that names the line."""
     document = parse_json(text, NAME, hint="mend app.json, or remove it.")
     if not isinstance(document, dict):
-        raise errors.bad_app_json(1, "the file does not hold an object")
+        raise errors.bad_script(1, "the file does not hold an object")
     environment = _table(text, _table(text, document, "environments"), "test")
     scripts = _table(text, environment, "scripts")
     return Script(
@@ -51,14 +52,14 @@ def parse_script(text: str) -> Script:
 def _table(text: str, document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = document.get(name, {})
     if not isinstance(value, dict):
-        raise errors.bad_app_json(_line(text, name), f"`{name}` is not an object")
+        raise errors.bad_script(_line(text, name), f"`{name}` is not an object")
     return value
 
 
 def _command(text: str, scripts: Mapping[str, Any], name: str) -> str:
     value = scripts.get(name, "")
     if not isinstance(value, str):
-        raise errors.bad_app_json(_line(text, name), f"the script `{name}` is not a string")
+        raise errors.bad_script(_line(text, name), f"the script `{name}` is not a string")
     return value.strip()
 
 
@@ -70,7 +71,7 @@ def _variables(text: str, table: Mapping[str, Any]) -> Mapping[str, str]:
         if value is None:
             continue
         if not isinstance(value, str) or not name or "=" in name or "\0" in f"{name}{value}":
-            raise errors.bad_app_json(_line(text, name), f"the variable `{errors.show(name)}` is no string")
+            raise errors.bad_script(_line(text, name), f"the variable `{show(name)}` is no string")
         found[name] = value
     return found
 

@@ -22,7 +22,7 @@ __all__ = ["Console", "GitHubConsole", "GitLabConsole", "Place", "choose_console
 Level = Literal["error", "warning"]
 
 _PLACE = re.compile(
-    r"(?<![\w./-])((?:[\w.-]+/)*(?:Pipfile(?:\.lock)?|Procfile|\.[a-z-]+|[\w-]+\.(?:toml|json|py|txt|cfg)))"
+    r"(?<![\w./@:-])((?:[\w.-]+/)*(?:Pipfile(?:\.lock)?|Procfile|\.[a-z-]+|[\w-]+\.(?:toml|json|py|txt|cfg)))"
     r"(?::([0-9]{1,7}))?(?![\w/])"
 )
 _CONTROL = {ord("%"): "%25", ord("\r"): "%0D", ord("\n"): "%0A"}

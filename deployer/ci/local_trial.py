@@ -219,6 +219,8 @@ def unpack_app(archive: tarfile.TarFile, root: Path) -> None:
                 shutil.copyfileobj(content, out, 1 << 20)
             path.chmod(0o755 if member.mode & 0o100 else 0o644)
     for path, target in links:
+        if path.exists():
+            raise hostile_base("the app's layer", f"it holds {path.relative_to(root)} as a link and as a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(target)
 

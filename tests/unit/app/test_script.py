@@ -1,0 +1,50 @@
+"""app.json's test environment: Heroku CI's schema, with the line of whatever cannot be read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from buildpack.app.script import Script, parse_script, read_script
+from buildpack.errors import AppError
+
+
+def test_a_script_with_all_there_is(tmp_path):
+    environment = {
+        "scripts": {"test-setup": "flask init-db", "test": " pytest -q "},
+        "env": {"DATABASE_URL": "sqlite://", "KEY": {"value": "x"}, "SECRET": {"generator": "secret"}, "ASKED": None},
+        "formation": {"web": {"quantity": 1}},
+    }
+    (tmp_path / "app.json").write_text(json.dumps({"name": "shop", "environments": {"test": environment}}))
+    script = read_script(tmp_path)
+    assert script == Script(
+        test="pytest -q", setup="flask init-db", environment={"DATABASE_URL": "sqlite://", "KEY": "x"}
+    )
+    assert "sqlite" not in repr(script)
+
+
+@pytest.mark.parametrize("text", ["{}", '{"environments": {}}', '{"environments": {"review": {"env": {"A": "1"}}}}'])
+def test_an_app_json_without_a_script(text):
+    assert parse_script(text) == Script()
+
+
+def test_no_app_json(tmp_path):
+    assert read_script(tmp_path) == Script()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        ("[]", 1, "the file does not hold an object"),
+        ('{\n"environments": 3}', 2, "`environments` is not an object"),
+        ('{"environments": {\n\n"test": []}}', 3, "`test` is not an object"),
+        ('{"environments": {"test": {"scripts":\n{"test": 1}}}}', 1, "the script `test` is not a string"),
+        ('{"environments": {"test": {"env":\n\n{"A": 1}}}}', 3, "the variable `A` is no string"),
+        ('{"environments": {"test": {"env": {"A=B": "1"}}}}', 1, "the variable `A=B` is no string"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_its_line(text, line, reason):
+    with pytest.raises(AppError) as caught:
+        parse_script(text)
+    assert (caught.value.place, reason in str(caught.value)) == (f"app.json:{line}", True)
