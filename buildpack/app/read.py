@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+from buildpack.app.build_env import read_build_env
 from buildpack.app.detect import AppObject
 from buildpack.app.lockfile import Lock
 from buildpack.app.notice import Notice
@@ -40,7 +41,8 @@ class App:
     `processes` are those of the Procfile in its order, else one ``web`` that serves `app_object`; `default` is the one
     to run when none is named, None where that is a choice. `stamps` are of all that was looked at, each from before it
     was read; None where that is not all. `python` is None where the app says nothing and names a
-    stack, whose Python it then is. `formation` counts only what app.json names.
+    stack, whose Python it then is. `formation` counts only what app.json names;
+    `build_env` are variables for the hooks of the build.
     """
 
     folder: Path
@@ -52,6 +54,7 @@ class App:
     app_object: AppObject | None
     python: PythonRequest | None
     formation: Mapping[str, int]
+    build_env: Mapping[str, str] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
     stamps: Mapping[str, Stamp | None] | None = field(default=None, compare=False, repr=False)
 
@@ -135,6 +138,7 @@ def examine_app(
     lock = reading.read_lock(categories)
     python = reading.read_python(lock, settings, today=today, own_python=own_python)
     formation = reading.read_formation()
+    build_env = reading.attempt(lambda: read_build_env(folder)) or {}
     processes, app_object = reading.read_processes(source, settings, lock)
     if source is not None and not source.files and not reading.problems:
         reading.problems.append(errors.empty_folder(str(folder)))
@@ -158,6 +162,7 @@ def examine_app(
             app_object=app_object,
             python=python,
             formation=formation,
+            build_env=build_env,
             notices=notices,
             stamps=None if source.stamps is None else {**source.stamps, **stamps},
         )
@@ -182,6 +187,5 @@ def _list_folder(folder: Path) -> frozenset[str]:
 
 
 def _flatten(problems: Sequence[BuildpackError]) -> tuple[BuildpackError, ...]:
-    return tuple(
-        one for problem in problems for one in (problem.problems if isinstance(problem, Problems) else [problem])
-    )
+    flat = (one for problem in problems for one in (problem.problems if isinstance(problem, Problems) else [problem]))
+    return tuple({str(one): one for one in flat}.values())  # several readers of one file meet the same fault
