@@ -465,3 +465,11 @@ def test_a_reading_imports_nothing_heavy() -> None:
 def copy(app: str, folder: Path) -> Path:
     """Copy an app of tests/apps out of this repository, keeping its name."""
     return Path(shutil.copytree(APPS / app, folder / app))
+
+
+def test_a_django_site_whose_build_has_variables(read: Read) -> None:
+    app = read("django_site")
+    assert app.app_object is not None
+    assert app.app_object.target == "pages.wsgi:application"
+    assert app.build_env == {"GREETING": "from deploy.toml", "MOTTO": "from app.json"}
+    assert app.warnings == ()
