@@ -1,4 +1,4 @@
-"""The wording of what goes wrong between here and a registry, an image on disk, or an engine.
+"""The wording of what goes wrong with images by name, on disk, or on their way to an engine.
 
 `origin` names where an image comes from as the user wrote it: a reference, ``oci:DIR`` or ``archive:FILE``.
 """
@@ -12,12 +12,9 @@ from buildpack.errors import EngineError, MachineError, StackError, UsageError
 __all__ = [
     "ambiguous_image",
     "archive_damaged",
-    "blob_cut",
-    "blob_damaged",
     "blob_missing",
     "cannot_write",
     "damaged_manifest",
-    "digest_mismatch",
     "engine_denied",
     "engine_disk_full",
     "engine_missing",
@@ -31,26 +28,15 @@ __all__ = [
     "image_not_listed",
     "image_unreadable",
     "invalid_reference",
-    "manifest_too_large",
-    "manifest_unknown",
     "no_such_platform",
     "not_a_container_image",
-    "not_a_registry",
     "not_an_archive",
     "not_an_image",
-    "registry_busy",
-    "registry_denied",
-    "registry_failed",
-    "registry_insecure",
-    "registry_unreachable",
-    "registry_untrusted",
     "schema1_refused",
     "unknown_layer_type",
     "unknown_manifest",
     "zstd_archive",
 ]
-
-_AROUND = "`--stack host` needs no registry; an image saved elsewhere is read with `--stack archive:FILE`."
 
 
 def invalid_reference(text: str, reason: str, *, suggestion: str = "") -> UsageError:
@@ -61,118 +47,6 @@ def invalid_reference(text: str, reason: str, *, suggestion: str = "") -> UsageE
         else "write it as [REGISTRY/]NAME[:TAG][@sha256:DIGEST], like 'python:3.12-slim'."
     )
     return UsageError(f"{text!r} is no image reference", why=f"{_sentence(reason)}.", hint=hint)
-
-
-# Registries
-
-
-def registry_unreachable(host: str, reason: str) -> StackError:
-    """Nothing answered: no such name, no route, refused, cut or too slow."""
-    return StackError(
-        f"the registry {host} cannot be reached",
-        why=f"{_sentence(reason)}.",
-        hint=f"check the network, and HTTPS_PROXY where there is a proxy. {_AROUND}",
-    )
-
-
-def registry_untrusted(host: str, reason: str) -> StackError:
-    """A certificate that does not verify."""
-    return StackError(
-        f"the registry {host} cannot be trusted",
-        why=f"Its certificate does not verify: {reason}.",
-        hint="name the file with your network's CA certificates in REQUESTS_CA_BUNDLE.",
-    )
-
-
-def registry_insecure(host: str, reason: str) -> StackError:
-    """No TLS, or an end to it."""
-    return StackError(
-        f"the registry {host} does not speak TLS",
-        why=f"{_sentence(reason)}.",
-        hint="check host and port; a registry without TLS is used only on this machine (localhost, 127.0.0.1).",
-    )
-
-
-def registry_failed(host: str, status: int, attempts: int) -> StackError:
-    """The registry keeps answering with an error of its own."""
-    return StackError(
-        f"the registry {host} fails",
-        why=f"It answered {status} to {attempts} attempts.",
-        hint=f"try again later. {_AROUND}",
-    )
-
-
-def registry_busy(host: str, attempts: int) -> StackError:
-    """Too many requests, again and again."""
-    return StackError(
-        f"the registry {host} refuses more requests for now",
-        why=f"It answered 429 (too many requests) to {attempts} attempts.",
-        hint=f"wait until its limit allows more, or name a mirror of the image. {_AROUND}",
-    )
-
-
-def registry_denied(origin: str, status: int, host: str) -> StackError:
-    """401 or 403, also what Docker Hub says of repositories that do not exist."""
-    return StackError(
-        f"{origin} cannot be read anonymously",
-        why=f"{host} answered {status}: the repository is private, or there is none of that name.",
-        hint="check the name; a private image can be saved with `docker pull` and `docker save -o FILE` "
-        "and read with `--stack archive:FILE`.",
-    )
-
-
-def manifest_unknown(origin: str, host: str) -> StackError:
-    """404 for a tag or a digest."""
-    return StackError(
-        f"{origin} does not exist",
-        why=f"{host} knows no such repository, tag or digest.",
-        hint="check the spelling of the name and of the tag.",
-    )
-
-
-def not_a_registry(host: str, found: str) -> StackError:
-    """Something answers, but does not speak the distribution protocol."""
-    return StackError(
-        f"{host} is not a registry",
-        why=f"It answered with {found} where a manifest was asked for.",
-        hint="check the host in the reference; a proxy's login page looks like this as well.",
-    )
-
-
-def manifest_too_large(origin: str, limit: int) -> StackError:
-    """A manifest or config beyond what is read into memory."""
-    return StackError(
-        f"{origin} cannot be used",
-        why=f"Its manifest or config is larger than {limit} bytes.",
-        hint="use another image.",
-    )
-
-
-def digest_mismatch(origin: str, wanted: str, found: str) -> StackError:
-    """Bytes that are not what their digest says."""
-    return StackError(
-        f"{origin} came damaged",
-        why=f"Its bytes should have the digest {wanted}, they have {found}.",
-        hint="try again; if it stays so, something between here and there changes what passes through.",
-    )
-
-
-def blob_damaged(origin: str, wanted: str, reason: str) -> StackError:
-    """A blob whose bytes or length differ from its descriptor."""
-    return StackError(
-        f"{origin} came damaged",
-        why=f"Blob {wanted}: {reason}.",
-        hint="try again; if it stays so, the image or the way to it is broken.",
-    )
-
-
-def blob_cut(origin: str, wanted: str, received: int, size: int) -> StackError:
-    """A blob that never came whole, however often the transfer was taken up again."""
-    return StackError(
-        f"{origin} cannot be fetched",
-        why=f"The connection was cut again and again: {received} of {size} bytes of {wanted} came.",
-        hint="try again on a better connection.",
-    )
 
 
 # Manifests, wherever they come from

@@ -1,31 +1,40 @@
-"""Pulls from a registry: manifests and blobs of one repository, and believes no byte unseen.
-
-Proxies and CA certificates come from the environment, as `requests` reads them; a registry on this machine is
-spoken to directly, over plain http.
-"""
+"""One repository of a registry: manifests and blobs come and go. No byte that comes is believed unseen."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Protocol, Self
 
-from buildpack.errors import transfer as errors
+from buildpack.errors import registry as errors
+from buildpack.errors import transfer
 from buildpack.oci import manifest as manifests
 from buildpack.oci.digest import Digest, sha256
-from buildpack.oci.image import Image, Platform
+from buildpack.oci.image import INDEX, Image, Platform
 from buildpack.oci.reference import Reference
-from buildpack.oci.registry_http import ATTEMPTS, Authorization, Connection, pause
+from buildpack.oci.registry_http import Connection, finish
+from buildpack.oci.registry_words import ATTEMPTS, codes_in, digests_in, pause
+from buildpack.oci.transport import Traffic, Transport
+from buildpack.oci.upload import Outcome, Source, has_blob, upload
+
+if TYPE_CHECKING:
+    import requests
 
 __all__ = ["Fetched", "Pulled", "Registry", "Sink"]
 
 _CHUNK = 1 << 20
 _STREAKS = 50
 """How often one blob's transfer is taken up again, progress or not: a server may send a byte at a time."""
+
+
+_LACKING = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"})
+"""Codes with which a registry refuses a manifest that names what it lacks."""
 
 
 class Sink(Protocol):
@@ -53,23 +62,33 @@ class Pulled:
 
 
 class Registry:
-    """One repository of a registry; threads may share it.
+    """One repository of a registry; a context manager that threads may share.
 
-    Every method raises StackError where the registry does not give what is asked. `sleep` waits between attempts,
-    in seconds; `authorization` replaces the anonymous flow.
+    Every method raises StackError where the registry does not give what is asked. `transport` is used and left open;
+    without one there is one of its own, from `environ`, `sleep` (between attempts, in seconds) and `traffic`. `writes`
+    asks for tokens that may push from the start, where a push is to follow.
     """
 
     def __init__(
         self,
         reference: Reference,
         *,
-        authorization: Authorization | None = None,
+        transport: Transport | None = None,
+        environ: Mapping[str, str] | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        traffic: Traffic | None = None,
+        writes: bool = False,
     ) -> None:
-        self._reference = reference
+        self.reference = reference
         self._origin = str(reference)
-        self._sleep = sleep
-        self._connection = Connection(reference, authorization=authorization, sleep=sleep)
+        self._owned = (
+            Transport(os.environ if environ is None else environ, sleep=sleep, traffic=traffic)
+            if transport is None
+            else None
+        )
+        self._transport = transport or self._owned or Transport({})
+        self._sleep = self._transport.sleep
+        self._connection = Connection(reference, self._transport, writes=writes)
 
     def __enter__(self) -> Self:
         return self
@@ -80,16 +99,19 @@ class Registry:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
-        self._connection.close()
+        """Close the connections, unless they belong to a transport from outside."""
+        if self._owned is not None:
+            self._owned.close()
 
     def fetch_manifest(self, selector: str | Digest | None = None) -> Fetched:
         """Fetch a manifest or index by tag or digest (default: the reference's own), verified against the digest."""
-        wanted = str(selector) if selector is not None else self._reference.selector
-        raw, headers = self._read(f"/manifests/{wanted}", limit=manifests.MANIFEST_LIMIT)
+        wanted = str(selector) if selector is not None else self.reference.selector
+        found = self._read(f"/manifests/{wanted}", limit=manifests.MANIFEST_LIMIT, accept=manifests.ACCEPTED)
+        assert found is not None
+        raw, headers = found
         media_type = headers.get("Content-Type", "")
         if "html" in media_type or raw.lstrip()[:1] == b"<":
-            raise errors.not_a_registry(self._reference.host, "a web page")
+            raise errors.not_a_registry(self.reference.host, "a web page")
         digest = sha256(raw)
         promised = wanted if wanted.startswith("sha256:") else headers.get("Docker-Content-Digest", "")
         if promised.startswith("sha256:") and promised != str(digest):
@@ -104,13 +126,13 @@ class Registry:
             chosen = manifests.select_platform(listed, platform, origin=self._origin)
             found = self.fetch_manifest(chosen.digest)
             if manifests.is_index(found.raw, media_type=chosen.media_type, origin=self._origin):
-                raise errors.damaged_manifest(self._origin, "it lists another index for a platform")
+                raise transfer.damaged_manifest(self._origin, "it lists another index for a platform")
         config = self._fetch_config(found.raw)
         offered = manifests.parse_config_platform(config, origin=self._origin)
         if not manifests.serves(offered, platform):
-            raise errors.no_such_platform(self._origin, str(platform), [str(offered)])
+            raise transfer.no_such_platform(self._origin, str(platform), [str(offered)])
         image = manifests.parse_image(found.raw, config, origin=self._origin)
-        return Pulled(reference=self._reference.pinned(top.digest), image=image)
+        return Pulled(reference=self.reference.pinned(top.digest), image=image)
 
     def fetch_blob(self, digest: Digest, size: int, out: Sink) -> None:
         """Stream one blob of `size` bytes into `out`, verified as it passes; a cut transfer goes on where it ended.
@@ -138,6 +160,76 @@ class Registry:
         if found != digest:
             raise errors.blob_damaged(self._origin, str(digest), f"its bytes have the digest {found}")
 
+    def has_blob(self, digest: Digest) -> bool:
+        """Tell whether the repository has a blob."""
+        return has_blob(self._connection, digest)
+
+    def has_manifest(self, selector: str | Digest) -> Digest | None:
+        """Return the digest of the manifest that a tag or digest names; None where there is none, or it is not told."""
+        url, accept = self._connection.url(f"/manifests/{selector}"), {"Accept": ", ".join(manifests.ACCEPTED)}
+        response = self._connection.send("HEAD", url, headers=accept, allowed=frozenset({404}))
+        finish(response, self._transport)
+        try:
+            return Digest.parse(response.headers.get("Docker-Content-Digest", ""))
+        except ValueError:
+            return None
+
+    def push_blob(
+        self,
+        digest: Digest,
+        size: int,
+        open_blob: Callable[[], BinaryIO],
+        *,
+        mount: str | None = None,
+        assume_missing: bool = False,
+        observe: Callable[[int], None] | None = None,
+    ) -> Outcome:
+        """Make sure that the repository has a blob; `mount` is another repository of this registry that has it.
+
+        `open_blob` gives the bytes from the start, once for each attempt; `observe` hears how many were sent.
+        """
+        source = Source(digest=digest, size=size, open_blob=open_blob, observe=observe or _observe_nothing)
+        return upload(self._connection, source, mount=mount or "", assume_missing=assume_missing)
+
+    def push_manifest(self, raw: bytes, media_type: str, selector: str | Digest) -> bool:
+        """Put a manifest or index under a tag or its digest; all it names has to be there.
+
+        Returns whether the registry lists it as a referrer of its subject by itself (distribution specification 1.1,
+        "Pushing Manifests with Subject"). Raises BlobVanished where the registry lacks what the manifest names.
+        """
+        url = self._connection.url(f"/manifests/{selector}")
+        headers = {"Content-Type": media_type}
+        response = self._connection.send("PUT", url, headers=headers, body=raw, allowed=frozenset({400, 404, 413}))
+        if response.status_code >= 300:
+            self._explain_manifest(response)
+        finish(response, self._transport)
+        digest, kept = sha256(raw), response.headers.get("Docker-Content-Digest", "")
+        if kept.startswith("sha256:") and kept != str(digest):
+            raise errors.pushed_otherwise(self._origin, str(digest), kept)
+        return "OCI-Subject" in response.headers
+
+    def fetch_referrers(self, digest: Digest, artifact_type: str | None = None) -> tuple[dict[str, Any], ...]:
+        """Return the descriptors of what refers to a manifest, all or those of one type; from the tag scheme on 404."""
+        query = {"artifactType": artifact_type} if artifact_type else None
+        found = self._read(
+            f"/referrers/{digest}", limit=manifests.MANIFEST_LIMIT, accept=[INDEX], query=query, optional=True
+        )
+        if found is None or not _is_index(found):
+            tag = f"/manifests/sha256-{digest.hex}"
+            found = self._read(tag, limit=manifests.MANIFEST_LIMIT, accept=[INDEX], optional=True)
+        listed = _parse_referrers(found[0]) if found else ()
+        # A registry may leave the choice to us, and the tag scheme always does.
+        return tuple(item for item in listed if artifact_type is None or item.get("artifactType") == artifact_type)
+
+    def _explain_manifest(self, response: requests.Response) -> NoReturn:
+        raw = finish(response, self._transport)
+        answer = self._connection.answer(response, raw)
+        if codes_in(raw) & _LACKING:
+            raise errors.blobs_vanished(self._origin, digests_in(raw), answer)
+        if response.status_code == 404:
+            raise errors.nothing_reachable(self._origin, answer)
+        raise errors.refused(self._origin, answer)
+
     def _fetch_config(self, manifest: bytes) -> bytes:
         described = manifests.parse_manifest_config(manifest, origin=self._origin)
         out = BytesIO()
@@ -149,7 +241,7 @@ class Registry:
         from urllib3.exceptions import HTTPError
 
         headers = {"Range": f"bytes={start}-"} if start else {}
-        with self._connection.send("GET", f"/blobs/{digest}", headers=headers) as response:
+        with self._connection.send("GET", self._connection.url(f"/blobs/{digest}"), headers=headers) as response:
             skip = start if response.status_code != 206 else 0
             while True:
                 try:
@@ -158,24 +250,57 @@ class Registry:
                     return
                 if not chunk:
                     return
+                self._transport.traffic.count(received=len(chunk))
                 if skip < len(chunk):
                     yield chunk[skip:]
                 skip = max(0, skip - len(chunk))
 
-    def _read(self, path: str, *, limit: int) -> tuple[bytes, Mapping[str, str]]:
-        """Return a whole body of at most `limit` bytes, and the headers."""
+    def _read(
+        self,
+        path: str,
+        *,
+        limit: int,
+        accept: Sequence[str],
+        query: Mapping[str, str] | None = None,
+        optional: bool = False,
+    ) -> tuple[bytes, Mapping[str, str]] | None:
+        """Return a whole body of at most `limit` bytes, and the headers; None for a 404 where it is `optional`."""
         from urllib3.exceptions import HTTPError
 
+        url, headers = self._connection.url(path, query), {"Accept": ", ".join(accept)}
+        allowed = frozenset({404}) if optional else frozenset[int]()
         for attempt in range(1, ATTEMPTS + 1):
-            with self._connection.send("GET", path, headers={"Accept": ", ".join(manifests.ACCEPTED)}) as response:
+            with self._connection.send("GET", url, headers=headers, allowed=allowed) as response:
+                if response.status_code == 404:
+                    finish(response, self._transport)
+                    return None
                 raw = b""
                 try:
                     raw = response.raw.read(limit + 1, decode_content=False)
                 except HTTPError:
                     raw = b""
+                self._transport.traffic.count(received=len(raw))
                 if len(raw) > limit:
                     raise errors.manifest_too_large(self._origin, limit)
                 if raw and int(response.headers.get("Content-Length", len(raw))) == len(raw):
                     return raw, response.headers
             self._sleep(pause(attempt))
-        raise errors.registry_unreachable(self._reference.host, "the connection was cut again and again")
+        raise errors.unreachable(self.reference.host, "the connection was cut again and again")
+
+
+def _observe_nothing(_sent: int) -> None:
+    pass
+
+
+def _is_index(found: tuple[bytes, Mapping[str, str]]) -> bool:
+    """Tell an answer to the question for referrers from a web page that some servers have for everything."""
+    return found[1].get("Content-Type", "").partition(";")[0].strip() == INDEX
+
+
+def _parse_referrers(raw: bytes) -> tuple[dict[str, Any], ...]:
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        return ()
+    listed = body.get("manifests") if isinstance(body, dict) else None
+    return tuple(item for item in listed if isinstance(item, dict)) if isinstance(listed, list) else ()

@@ -282,8 +282,7 @@ def test_a_registry_that_does_not_answer(home, blasto):
         (
             f"error: the registry {host} cannot be reached\n\n"
             "It refused the connection.\n\n"
-            "hint: check the network, and HTTPS_PROXY where there is a proxy. `--stack host` needs no registry; an "
-            "image saved elsewhere is read with `--stack archive:FILE`."
+            "hint: check host and port, and that the registry is running."
         ),
     )
 
@@ -296,7 +295,7 @@ def test_a_stack_that_the_registry_does_not_have(home, blasto, registry):
         "",
         (
             f"error: {registry}/no/such:1 does not exist\n\n"
-            f"{registry} knows no such repository, tag or digest.\n\n"
+            f"GET http://{registry}/v2/no/such/manifests/1 answered 404: MANIFEST_UNKNOWN: manifest unknown.\n\n"
             "hint: check the spelling of the name and of the tag."
         ),
     )

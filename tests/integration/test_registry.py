@@ -91,12 +91,16 @@ def test_platforms(registry: str, tmp_path: Path) -> None:
 
 
 def test_what_is_not_there(registry: str) -> None:
-    for selector in ("none", f"none@{sha256(b'none')}"):
+    for selector, said in (
+        ("none", "MANIFEST_UNKNOWN: manifest unknown"),
+        (f"none@{sha256(b'none')}", "MANIFEST_UNKNOWN: manifest unknown"),
+    ):
         reference = parse_reference(f"{registry}/transfer/none:{selector}")
         with Registry(reference) as client, pytest.raises(StackError) as caught:
             client.fetch_image(Platform())
         assert str(caught.value) == (
-            f"{reference} does not exist\n\n{registry} knows no such repository, tag or digest.\n\n"
+            f"{reference} does not exist\n\n"
+            f"GET http://{registry}/v2/transfer/none/manifests/{reference.selector} answered 404: {said}.\n\n"
             "hint: check the spelling of the name and of the tag."
         )
 

@@ -22,7 +22,7 @@ from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import INDEX, MANIFEST, Image, Platform
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.registry import Registry
-from buildpack.oci.registry_http import parse_challenge
+from buildpack.oci.registry_tokens import parse_challenges
 from tests.support.images import Blobs, image_of
 
 Answer = Callable[["Handler"], None]
@@ -286,12 +286,14 @@ def test_failures_that_stay(server: Server) -> None:
     server.script["/manifests/2"] = [gives(b"", 429)]
     with client(server) as registry:
         assert message(registry.fetch_manifest) == (
-            f"the registry {server.name} fails\n\nIt answered 503 to 5 attempts.\n\nhint: try again later. {AROUND}"
+            f"the registry {server.name} fails\n\n"
+            f"GET http://{server.name}/v2/team/app/manifests/1 answered 503, 5 times.\n\n"
+            f"hint: try again later. {AROUND}"
         )
         assert message(lambda: registry.fetch_manifest("2")) == (
             f"the registry {server.name} refuses more requests for now\n\n"
-            "It answered 429 (too many requests) to 5 attempts.\n\n"
-            f"hint: wait until its limit allows more, or name a mirror of the image. {AROUND}"
+            f"GET http://{server.name}/v2/team/app/manifests/2 answered 429 (too many requests), 5 times.\n\n"
+            f"hint: wait until its limit allows more; a login often raises it, and so does a mirror of the image. {AROUND}"
         )
     assert len(server.seen) == 10
 
@@ -355,9 +357,11 @@ def test_token_that_is_none(server: Server, token: bytes) -> None:
 
 def denied(server: Server, status: int) -> str:
     return (
-        f"{server.name}/team/app:1 cannot be read anonymously\n\n{server.name} answered {status}: the repository "
-        "is private, or there is none of that name.\n\nhint: check the name; a private image can be saved with "
-        "`docker pull` and `docker save -o FILE` and read with `--stack archive:FILE`."
+        f"{server.name}/team/app:1 cannot be read anonymously\n\n"
+        f"GET http://{server.name}/v2/team/app/manifests/1 answered {status}.\n"
+        "The repository is private, or there is none of that name.\n\n"
+        f"hint: check the name; log in with `docker login {server.name}`, or set DEPLOY_REGISTRY_USER and "
+        "DEPLOY_REGISTRY_PASSWORD. An image saved with `docker save -o FILE` is read with `--stack archive:FILE`."
     )
 
 
@@ -405,14 +409,17 @@ def test_token_does_not_follow_a_redirect(server: Server) -> None:
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        ('Bearer realm="https://a/b",scope="x,y"', ("bearer", {"realm": "https://a/b", "scope": "x,y"})),
-        ('Bearer  realm = "a\\"b", service=plain', ("bearer", {"realm": 'a"b', "service": "plain"})),
-        ('BASIC realm=""', ("basic", {"realm": ""})),
-        ("", ("", {})),
+        ('Bearer realm="https://a/b",scope="x,y"', [("bearer", {"realm": "https://a/b", "scope": "x,y"})]),
+        ('Bearer  realm = "a\\"b", service=plain', [("bearer", {"realm": 'a"b', "service": "plain"})]),
+        ('BASIC realm=""', [("basic", {"realm": ""})]),
+        ('Basic realm="a, Bearer b=c", Bearer realm="x", scope="y"',
+         [("basic", {"realm": "a, Bearer b=c"}), ("bearer", {"realm": "x", "scope": "y"})]),
+        ('Negotiate, Basic realm="a"', [("negotiate", {}), ("basic", {"realm": "a"})]),
+        ("", []),
     ],
-)
-def test_challenge(header: str, expected: tuple[str, dict[str, str]]) -> None:
-    assert parse_challenge(header) == expected
+)  # fmt: skip
+def test_challenges(header: str, expected: list[tuple[str, dict[str, str]]]) -> None:
+    assert list(parse_challenges(header)) == expected
 
 
 # Not there, or no registry
@@ -421,7 +428,8 @@ def test_challenge(header: str, expected: tuple[str, dict[str, str]]) -> None:
 def test_unknown_tag(server: Server) -> None:
     with client(server) as registry:
         assert message(registry.fetch_manifest) == (
-            f"{server.name}/team/app:1 does not exist\n\n{server.name} knows no such repository, tag or digest.\n\n"
+            f"{server.name}/team/app:1 does not exist\n\n"
+            f"GET http://{server.name}/v2/team/app/manifests/1 answered 404: MANIFEST_UNKNOWN.\n\n"
             "hint: check the spelling of the name and of the tag."
         )
 
@@ -452,7 +460,7 @@ def test_manifest_that_is_too_large(server: Server) -> None:
         )
 
 
-UNREACHABLE = f"hint: check the network, and HTTPS_PROXY where there is a proxy. {AROUND}"
+UNREACHABLE = "hint: check the network, and HTTPS_PROXY where there is a proxy."
 
 
 def test_nothing_listens() -> None:
@@ -461,7 +469,8 @@ def test_nothing_listens() -> None:
         name = f"127.0.0.1:{probe.getsockname()[1]}"
     with Registry(parse_reference(f"{name}/app:1")) as registry:
         assert message(registry.fetch_manifest) == (
-            f"the registry {name} cannot be reached\n\nIt refused the connection.\n\n{UNREACHABLE}"
+            f"the registry {name} cannot be reached\n\nIt refused the connection.\n\n"
+            "hint: check host and port, and that the registry is running."
         )
 
 
@@ -469,7 +478,8 @@ def test_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
     with Registry(parse_reference("registry.invalid/app:1")) as registry:
         assert message(registry.fetch_manifest) == (
-            f"the registry registry.invalid cannot be reached\n\nIts name does not resolve.\n\n{UNREACHABLE}"
+            f"the registry registry.invalid cannot be reached\n\nIts name does not resolve.\n\n"
+            "hint: check the spelling of the host, and HTTPS_PROXY where only a proxy knows it."
         )
 
 
@@ -490,7 +500,7 @@ def test_proxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with Registry(parse_reference("registry.invalid/app:1")) as registry:
         assert message(registry.fetch_manifest) == (
             "the registry registry.invalid cannot be reached\n\nThe proxy cannot be reached, or refuses.\n\n"
-            f"{UNREACHABLE}"
+            "hint: check HTTPS_PROXY."
         )
 
 
@@ -553,7 +563,8 @@ def test_redirect_to_plain_http_is_refused(server: Server, certificate: Path, mo
         with Registry(parse_reference(f"{name}/team/app:1")) as registry:
             assert message(registry.fetch_manifest) == (
                 f"the registry {name} does not speak TLS\n\nIt sends us on to plain http.\n\n"
-                "hint: check host and port; a registry without TLS is used only on this machine (localhost, 127.0.0.1)."
+                "hint: check host and port; a registry without TLS is used only on this machine (localhost, 127.0.0.1), or "
+                f"on request: DEPLOY_INSECURE_REGISTRIES={name}."
             )
     finally:
         plain.shutdown()
@@ -567,5 +578,6 @@ def test_registry_without_tls(server: Server) -> None:
     with Registry(parse_reference(f"{name}/team/app:1")) as registry:
         assert message(registry.fetch_manifest) == (
             f"the registry {name} does not speak TLS\n\nTLS failed: wrong version number.\n\n"
-            "hint: check host and port; a registry without TLS is used only on this machine (localhost, 127.0.0.1)."
+            "hint: check host and port; a registry without TLS is used only on this machine (localhost, 127.0.0.1), or "
+            f"on request: DEPLOY_INSECURE_REGISTRIES={name}."
         )

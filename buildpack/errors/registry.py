@@ -1,0 +1,296 @@
+"""The wording of what goes wrong between here and a registry.
+
+`origin` names an image as the user wrote it, `host` the machine that serves the API. `around` adds how to do without a
+registry, where one is asked for a stack; where an image is pushed to it, there is no way around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from buildpack.errors import MachineError, StackError
+
+__all__ = [
+    "Answer",
+    "BlobVanished",
+    "NotFound",
+    "authorities_unreadable",
+    "blob_cut",
+    "blob_damaged",
+    "blobs_vanished",
+    "busy",
+    "denied",
+    "digest_mismatch",
+    "failed",
+    "insecure",
+    "login_refused",
+    "manifest_too_large",
+    "manifest_unknown",
+    "not_a_registry",
+    "nothing_reachable",
+    "pushed_otherwise",
+    "refused",
+    "source_unreadable",
+    "too_large",
+    "unreachable",
+    "untrusted",
+    "upload_cut",
+]
+
+_AROUND = " `--stack host` needs no registry; an image saved elsewhere is read with `--stack archive:FILE`."
+_LOG_IN = "log in with `docker login {host}`, or set DEPLOY_REGISTRY_USER and DEPLOY_REGISTRY_PASSWORD"
+
+
+class NotFound(StackError):
+    """The registry knows no such repository, tag or digest."""
+
+
+class BlobVanished(StackError):
+    """The registry lacks blobs that it had, or seemed to have, and that are not here either."""
+
+    digests: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came of one request: `url` has no login and no query, `said` are the registry's words, printable."""
+
+    method: str
+    url: str
+    status: int
+    said: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.url} answered {self.status}" + (f": {self.said}" if self.said else "")
+
+
+# No answer
+
+
+def unreachable(host: str, reason: str, *, todo: str = "", around: bool = False) -> StackError:
+    """Nothing answered: no such name, no route, refused, cut or too slow."""
+    return StackError(
+        f"the registry {host} cannot be reached",
+        why=f"{_sentence(reason)}.",
+        hint=(todo or "check the network, and HTTPS_PROXY where there is a proxy.") + (_AROUND if around else ""),
+    )
+
+
+def untrusted(host: str, reason: str) -> StackError:
+    """A certificate that does not verify."""
+    return StackError(
+        f"the registry {host} cannot be trusted",
+        why=f"Its certificate does not verify: {reason}.",
+        hint="name the file with your network's CA certificates in REQUESTS_CA_BUNDLE.",
+    )
+
+
+def insecure(host: str, reason: str) -> StackError:
+    """No TLS, or an end to it."""
+    return StackError(
+        f"the registry {host} does not speak TLS",
+        why=f"{_sentence(reason)}.",
+        hint="check host and port; a registry without TLS is used only on this machine (localhost, 127.0.0.1), or on "
+        f"request: DEPLOY_INSECURE_REGISTRIES={host}.",
+    )
+
+
+def authorities_unreadable(variable: str, path: str) -> StackError:
+    """A variable names a file of certificates that cannot be read."""
+    return StackError(
+        f"the certificates of {variable} cannot be read",
+        why=f"{variable} is {path!r}, which is missing or holds no PEM certificates.",
+        hint=f"correct {variable}, or unset it to use the usual authorities.",
+    )
+
+
+# Answers that are none
+
+
+def failed(host: str, answer: Answer, attempts: int, *, around: bool = False) -> StackError:
+    """The registry keeps answering with an error of its own."""
+    return StackError(
+        f"the registry {host} fails",
+        why=f"{answer}{_times(attempts)}.",
+        hint="try again later." + (_AROUND if around else ""),
+    )
+
+
+def busy(host: str, answer: Answer, attempts: int, *, around: bool = False) -> StackError:
+    """Too many requests, again and again."""
+    return StackError(
+        f"the registry {host} refuses more requests for now",
+        why=f"{answer} (too many requests){_times(attempts)}.",
+        hint="wait until its limit allows more; a login often raises it"
+        + (", and so does a mirror of the image." + _AROUND if around else "."),
+    )
+
+
+def denied(
+    origin: str, host: str, answer: Answer, *, pushing: bool, login: str, notes: Sequence[str] = ()
+) -> StackError:
+    """401 or 403, also what Docker Hub says of repositories that do not exist. `login` says where ours came from."""
+    if login:
+        what = f"{origin} cannot be {'pushed' if pushing else 'read'} with this login"
+        reason = f"The login from {login} is not allowed to, or there is no such repository"
+        hint = (
+            f"check the name, give that user the right to {'push to' if pushing else 'read'} the repository, or take "
+            "another login: `docker login`, or DEPLOY_REGISTRY_USER and DEPLOY_REGISTRY_PASSWORD."
+        )
+    else:
+        what = f"{origin} cannot be {'pushed' if pushing else 'read'} anonymously"
+        reason = "The repository is private, or there is none of that name"
+        if pushing:
+            reason = "A push needs a login, and there is none for this registry"
+        hint = f"check the name; {_LOG_IN.format(host=host)}."
+        if not pushing:
+            hint += " An image saved with `docker save -o FILE` is read with `--stack archive:FILE`."
+    return StackError(what, why="\n".join((f"{answer}.", f"{reason}.", *notes)), hint=hint)
+
+
+def login_refused(host: str, answer: Answer, *, login: str) -> StackError:
+    """A user or password that the registry, or its token server, does not know."""
+    return StackError(
+        f"the registry {host} refuses the login",
+        why=f"{answer}.\nThe login came from {login}.",
+        hint=f"{_LOG_IN.format(host=host)} anew; tokens expire, and many registries take only a token as the password.",
+    )
+
+
+def manifest_unknown(origin: str, answer: Answer) -> NotFound:
+    """404 for a tag or a digest."""
+    return NotFound(
+        f"{origin} does not exist",
+        why=f"{answer}.",
+        hint="check the spelling of the name and of the tag.",
+    )
+
+
+def nothing_reachable(origin: str, answer: Answer) -> NotFound:
+    """404 for an upload: the registry has no place of that name."""
+    return NotFound(
+        f"{origin} cannot be pushed",
+        why=f"{answer}.",
+        hint="create the repository first: this registry makes none by itself; and check its name.",
+    )
+
+
+def refused(origin: str, answer: Answer) -> StackError:
+    """Any other answer: the request is wrong in the registry's eyes."""
+    return StackError(
+        f"{origin}: the registry refuses a request",
+        why=f"{answer}.",
+        hint="the registry's words say why; its log may say more.",
+    )
+
+
+def not_a_registry(host: str, found: str) -> StackError:
+    """Something answers, but does not speak the distribution protocol."""
+    return StackError(
+        f"{host} is not a registry",
+        why=f"It answered with {found} where a manifest was asked for.",
+        hint="check the host in the reference; a proxy's login page looks like this as well.",
+    )
+
+
+# What comes
+
+
+def manifest_too_large(origin: str, limit: int) -> StackError:
+    """A manifest or config beyond what is read into memory."""
+    return StackError(
+        f"{origin} cannot be used",
+        why=f"Its manifest or config is larger than {limit} bytes.",
+        hint="use another image.",
+    )
+
+
+def digest_mismatch(origin: str, wanted: str, found: str) -> StackError:
+    """Bytes that are not what their digest says."""
+    return StackError(
+        f"{origin} came damaged",
+        why=f"Its bytes should have the digest {wanted}, they have {found}.",
+        hint="try again; if it stays so, something between here and there changes what passes through.",
+    )
+
+
+def blob_damaged(origin: str, wanted: str, reason: str) -> StackError:
+    """A blob whose bytes or length differ from its descriptor."""
+    return StackError(
+        f"{origin} came damaged",
+        why=f"Blob {wanted}: {reason}.",
+        hint="try again; if it stays so, the image or the way to it is broken.",
+    )
+
+
+def blob_cut(origin: str, wanted: str, received: int, size: int) -> StackError:
+    """A blob that never came whole, however often the transfer was taken up again."""
+    return StackError(
+        f"{origin} cannot be fetched",
+        why=f"The connection was cut again and again: {received} of {size} bytes of {wanted} came.",
+        hint="try again on a better connection.",
+    )
+
+
+# What goes
+
+
+def upload_cut(origin: str, digest: str, size: int, reason: str, attempts: int) -> StackError:
+    """A blob that could not be sent, however often it was begun or taken up again."""
+    return StackError(
+        f"{origin} cannot be pushed",
+        why=f"The upload of {digest} ({size} bytes) failed {attempts} times without getting further. "
+        f"Last: {_sentence(reason)}.",
+        hint="try again; what the registry has by now is not sent again. No tag was changed.",
+    )
+
+
+def too_large(origin: str, answer: Answer, size: int) -> StackError:
+    """413, even for small pieces."""
+    return StackError(
+        f"{origin} cannot be pushed: the registry takes no request of that size",
+        why=f"{answer}.\nThe blob has {size} bytes; smaller pieces were refused as well.",
+        hint="raise the limit of the registry, or of the proxy before it (nginx: client_max_body_size 0).",
+    )
+
+
+def pushed_otherwise(origin: str, sent: str, kept: str) -> StackError:
+    """A registry, or something before it, that rewrites manifests."""
+    return StackError(
+        f"{origin} is not what was pushed",
+        why=f"The manifest {sent} was sent, and the registry says that it keeps {kept}.",
+        hint="something between here and the registry changes what passes through; the tag is not to be used.",
+    )
+
+
+def blobs_vanished(origin: str, digests: Sequence[str], answer: Answer | None) -> BlobVanished:
+    """Blobs that the registry had a moment ago, and that cannot be sent from here."""
+    error = BlobVanished(
+        f"{origin} cannot be pushed: the registry lacks blobs that are not here either",
+        why="\n".join(
+            ([f"{answer}."] if answer else []) + [f"Missing: {', '.join(digests) or 'it does not say which'}."]
+        ),
+        hint="build again with `--no-cache`, so that every layer is made here; no tag was changed.",
+    )
+    error.digests = tuple(digests)
+    return error
+
+
+def source_unreadable(digest: str, reason: str) -> MachineError:
+    """A blob on this machine that cannot be read while it is sent."""
+    return MachineError(
+        f"{digest} cannot be read",
+        why=f"The system says: {reason}.",
+        hint="check the store's folder, and build again.",
+    )
+
+
+def _times(attempts: int) -> str:
+    return f", {attempts} times" if attempts > 1 else ""
+
+
+def _sentence(text: str) -> str:
+    """Begin with a capital, and leave out the last full stop."""
+    text = text.strip().rstrip(".")
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,296 @@
+"""Pushes an image: what the registry lacks, all at once; then the config; the tags last, when nothing is missing.
+
+A tag never names anything broken: whatever ends a push early, it leaves blobs that nothing names.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, BinaryIO
+
+from buildpack.errors import LostError
+from buildpack.errors import registry as errors
+from buildpack.oci.digest import Digest, sha256
+from buildpack.oci.image import INDEX, MANIFEST, Image, canonical_json
+from buildpack.oci.reference import Reference
+from buildpack.oci.registry import Registry
+from buildpack.oci.transport import Transport
+from buildpack.oci.upload import Outcome
+from buildpack.progress import Observer, Progress, ignore
+
+__all__ = ["Pushed", "push_image", "push_index", "push_referrer"]
+
+_AT_ONCE = 6
+_TRIES = 3
+"""How often a tag of referrers is written until it holds what it should: others write it as well."""
+_ELSEWHERE: Mapping[Digest, Reference] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """What became of a push: the references, each with the digest, and what happened to the blobs, config included."""
+
+    digest: Digest
+    references: tuple[Reference, ...]
+    sent: tuple[Digest, ...] = ()
+    mounted: tuple[Digest, ...] = ()
+    present: tuple[Digest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Blob:
+    digest: Digest
+    size: int
+
+
+class _MissingHereError(Exception):
+    """A blob that is neither on this machine nor anywhere it could be fetched from."""
+
+
+class _StoppedError(Exception):
+    """Another blob's upload failed, so this one need not go on."""
+
+
+class _Watch:
+    """Adds up what all uploads have sent, and ends them where one fails; threads share it."""
+
+    def __init__(self, observer: Observer, total: int) -> None:
+        self._observer = observer
+        self._total = total
+        self._sent: dict[Digest, int] = {}
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """End every upload at its next bytes."""
+        self._stopped.set()
+
+    def sees(self, digest: Digest) -> Callable[[int], None]:
+        """Return what hears how many bytes of a blob were sent."""
+
+        def hear(sent: int) -> None:
+            if self._stopped.is_set():
+                raise _StoppedError
+            with self._lock:
+                self._sent[digest] = sent
+                done = sum(self._sent.values())
+                self._observer(Progress(stage="push", done=done, total=self._total, unit="bytes", item=digest.short))
+
+        return hear
+
+
+class _Push:
+    """A push to one repository; `places` are other repositories that have a blob."""
+
+    def __init__(
+        self,
+        *,
+        reference: Reference,
+        transport: Transport,
+        open_blob: Callable[[Digest], BinaryIO],
+        places: Mapping[Digest, Reference],
+    ) -> None:
+        self.reference = reference
+        self.sent_late: list[Digest] = []
+        self._transport = transport
+        self._open_blob = open_blob
+        self._places = places
+        self._registry = Registry(reference, transport=transport, writes=True)
+
+    def run(self, blobs: Sequence[_Blob], *, absent: frozenset[Digest], observer: Observer) -> dict[Digest, Outcome]:
+        """Get these blobs there, several at once, the largest first; raises BlobVanished for those that are nowhere."""
+        from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+
+        if not blobs:
+            return {}
+        watch = _Watch(observer, sum(blob.size for blob in blobs))
+        with ThreadPoolExecutor(max_workers=min(_AT_ONCE, len(blobs))) as pool:
+            ordered = sorted(blobs, key=lambda blob: (-blob.size, blob.digest))
+            uploads = {blob.digest: pool.submit(self._send, blob, absent, watch) for blob in ordered}
+            try:
+                wait(uploads.values(), return_when=FIRST_EXCEPTION)
+            finally:
+                if not all(upload.done() and not upload.exception() for upload in uploads.values()):
+                    watch.stop()
+                    for upload in uploads.values():
+                        upload.cancel()
+        failures = [upload.exception() for upload in uploads.values() if not upload.cancelled()]
+        for failure in failures:
+            if failure is not None and not isinstance(failure, _StoppedError):
+                raise failure
+        fates = {digest: upload.result() for digest, upload in uploads.items()}
+        lacking = sorted(str(digest) for digest, fate in fates.items() if fate is None)
+        if lacking:
+            raise errors.blobs_vanished(str(self.reference), lacking, None)
+        return {digest: fate for digest, fate in fates.items() if fate is not None}
+
+    def put(self, manifest: bytes, selector: str | Digest, blobs: Mapping[Digest, _Blob]) -> None:
+        """Put the manifest; what the registry turns out to have lost is sent again, once."""
+        try:
+            self._registry.push_manifest(manifest, MANIFEST, selector)
+        except errors.BlobVanished as vanished:
+            named = [blob for digest, blob in blobs.items() if str(digest) in vanished.digests]
+            found = self.run(
+                named or list(blobs.values()), absent=frozenset(blob.digest for blob in named), observer=ignore
+            )
+            self.sent_late += [digest for digest, fate in found.items() if fate == "sent"]
+            self._registry.push_manifest(manifest, MANIFEST, selector)
+
+    def _send(self, blob: _Blob, absent: frozenset[Digest], watch: _Watch) -> Outcome | None:
+        """Get one blob there; None where it is neither there nor here."""
+        place = self._places.get(blob.digest)
+        mountable = place is not None and (place.registry, place.repository) != (
+            self.reference.registry, self.reference.repository,
+        ) and place.registry == self.reference.registry  # fmt: skip
+        try:
+            return self._registry.push_blob(
+                blob.digest,
+                blob.size,
+                lambda: self._open(blob),
+                mount=place.repository if place is not None and mountable else None,
+                assume_missing=blob.digest in absent,
+                observe=watch.sees(blob.digest),
+            )
+        except _MissingHereError:
+            return None
+
+    def _open(self, blob: _Blob) -> BinaryIO:
+        try:
+            return self._open_blob(blob.digest)
+        except (LostError, FileNotFoundError, KeyError):
+            place = self._places.get(blob.digest)
+        if place is None:
+            raise _MissingHereError
+        return self._relay(blob, place)
+
+    def _relay(self, blob: _Blob, place: Reference) -> BinaryIO:
+        """Fetch a blob from where it is, verified, to send it on."""
+        import tempfile
+
+        spool: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  closed by who reads it
+        try:
+            Registry(place, transport=self._transport).fetch_blob(blob.digest, blob.size, spool)
+        except BaseException:
+            spool.close()
+            raise
+        spool.seek(0)
+        return spool
+
+
+def push_image(
+    image: Image,
+    references: Sequence[Reference],
+    open_blob: Callable[[Digest], BinaryIO],
+    *,
+    transport: Transport,
+    present: frozenset[Digest] = frozenset(),
+    absent: frozenset[Digest] = frozenset(),
+    mounts: Mapping[Digest, Reference] = _ELSEWHERE,
+    observer: Observer = ignore,
+) -> Pushed:
+    """Push an image under these references; one without a tag pushes by digest only.
+
+    `present` are blobs that the first reference's repository has, as a manifest read from it just now says; `absent`
+    are new, so that no registry has to be asked for them. `mounts` names another repository that has a blob: it is
+    mounted from there, or fetched from there where that fails and `open_blob` raises LostError, FileNotFoundError or
+    KeyError.
+
+    Raises BlobVanished where the registry lacks what is not here, another StackError where it does not do its part.
+    """
+    config = _Blob(digest=image.config_digest, size=len(image.config))
+    blobs = {layer.digest: _Blob(digest=layer.digest, size=layer.size) for layer in image.layers}
+    blobs[config.digest] = config
+    repositories = _by_repository(references, image.digest)
+    first = next(iter(repositories))
+    pushes = []
+    fates: dict[Digest, Outcome] = {}
+    for reference in repositories:
+        # What the first repository has by then, the others can take from there.
+        places = mounts if reference is first else {**dict.fromkeys(blobs, first), **mounts}
+        push = _Push(
+            reference=reference,
+            transport=transport,
+            open_blob=lambda digest: io.BytesIO(image.config) if digest == config.digest else open_blob(digest),
+            places=places,
+        )
+        has = present if reference is first else frozenset[Digest]()
+        found = push.run(
+            [blob for digest, blob in blobs.items() if digest not in has], absent=absent, observer=observer
+        )
+        if reference is first:
+            fates = {digest: found.get(digest, "present") for digest in blobs}
+        pushes.append(push)
+    for push in pushes:
+        for selector in repositories[push.reference]:
+            push.put(image.manifest, selector, blobs)
+        fates.update(dict.fromkeys(push.sent_late, "sent"))
+    return Pushed(
+        digest=image.digest,
+        references=tuple(each.pinned(image.digest) for each in references),
+        sent=tuple(digest for digest, fate in fates.items() if fate == "sent"),
+        mounted=tuple(digest for digest, fate in fates.items() if fate == "mounted"),
+        present=tuple(digest for digest, fate in fates.items() if fate == "present"),
+    )
+
+
+def push_index(raw: bytes, references: Sequence[Reference], *, transport: Transport, media_type: str = INDEX) -> Pushed:
+    """Put an index under these references, whose repositories have all that it lists; raises StackError."""
+    digest = sha256(raw)
+    for reference, selectors in _by_repository(references, digest).items():
+        with Registry(reference, transport=transport, writes=True) as registry:
+            for selector in selectors:
+                registry.push_manifest(raw, media_type, selector)
+    return Pushed(digest=digest, references=tuple(each.pinned(digest) for each in references))
+
+
+def push_referrer(raw: bytes, blobs: Mapping[Digest, bytes], repository: Reference, *, transport: Transport) -> Digest:
+    """Push a manifest with a ``subject``, and its blobs, so that who asks for the subject's referrers finds it.
+
+    Where the registry keeps no referrers the tag ``sha256-<hex>`` of the subject lists them (distribution specification
+    1.1, "Referrers Tag Schema"). Raises StackError.
+    """
+    digest, manifest = sha256(raw), json.loads(raw)
+    subject = Digest.parse(manifest["subject"]["digest"])
+    push = _Push(
+        reference=repository, transport=transport, open_blob=lambda each: io.BytesIO(blobs[each]), places=_ELSEWHERE
+    )
+    named = [_Blob(digest=each, size=len(content)) for each, content in blobs.items()]
+    push.run(named, absent=frozenset(), observer=ignore)
+    with Registry(repository, transport=transport, writes=True) as registry:
+        if not registry.push_manifest(raw, MANIFEST, digest):
+            _list_referrer(registry, subject, _referrer(raw, manifest))
+    return digest
+
+
+def _referrer(raw: bytes, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the descriptor that a list of referrers has for this manifest."""
+    kind = manifest.get("artifactType") or manifest.get("config", {}).get("mediaType", "")
+    made = {"mediaType": manifest.get("mediaType", MANIFEST), "digest": str(sha256(raw)), "size": len(raw)}
+    annotations = manifest.get("annotations")
+    return {**made, "artifactType": kind, **({"annotations": annotations} if annotations else {})}
+
+
+def _list_referrer(registry: Registry, subject: Digest, referrer: Mapping[str, Any]) -> None:
+    """Add to the tag that stands in for a list of referrers, until it is there: nothing locks a tag."""
+    for _ in range(_TRIES):
+        listed = registry.fetch_referrers(subject)
+        if any(item.get("digest") == referrer["digest"] for item in listed):
+            return
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [*listed, dict(referrer)]}
+        registry.push_manifest(canonical_json(index), INDEX, f"sha256-{subject.hex}")
+
+
+def _by_repository(references: Sequence[Reference], digest: Digest) -> dict[Reference, list[str | Digest]]:
+    """Group what to push by repository, in the order of first mention: tags, the digest where there is none."""
+    grouped: dict[tuple[str, str], tuple[Reference, list[str | Digest]]] = {}
+    for reference in references:
+        _, selectors = grouped.setdefault((reference.registry, reference.repository), (reference, []))
+        selector: str | Digest = reference.tag or digest
+        if selector not in selectors:
+            selectors.append(selector)
+    return dict(grouped.values())

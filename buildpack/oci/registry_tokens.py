@@ -1,0 +1,255 @@
+"""Answers a registry's 401: tokens for what is about to be done, or a login as it is.
+
+The token flow is the one that distribution.github.io/distribution/spec/auth describes: GET with basic authentication or
+none, POST (OAuth2) where the login is an identity token.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
+
+from buildpack.errors import registry as errors
+from buildpack.oci.reference import Reference
+from buildpack.oci.registry_auth import Found, find_login
+from buildpack.oci.registry_words import pause, retry_after, said_by
+from buildpack.oci.transport import InterruptedRequest, Transport, shown
+from buildpack.secret import Secret
+
+if TYPE_CHECKING:
+    import requests
+
+__all__ = ["Access", "Authorizer", "parse_challenges"]
+
+_ATTEMPTS = 4
+_TOKEN_LIMIT = 1 << 20
+_LASTS = 60.0
+"""Seconds: a token that does not say how long it is good for is good for this long, the specification says."""
+_PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))')
+_SCHEME = re.compile(r"(?:^|,)\s*([A-Za-z][A-Za-z0-9-]*)(?=\s+[A-Za-z_]+\s*=|\s*(?:,|$))")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """What may be done with a repository: some of ``pull``, ``push``, ``delete``."""
+
+    repository: str
+    actions: frozenset[str]
+
+    def __str__(self) -> str:
+        return f"repository:{self.repository}:{','.join(sorted(self.actions))}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Token:
+    header: Secret
+    grants: tuple[Access, ...]
+    ends: float
+
+    def covers(self, needed: Iterable[Access]) -> bool:
+        return all(
+            any(have.repository == need.repository and need.actions <= have.actions for have in self.grants)
+            for need in needed
+        )
+
+
+class Authorizer:
+    """The logins and tokens of one registry; threads share it."""
+
+    def __init__(self, transport: Transport, reference: Reference) -> None:
+        self._transport = transport
+        self._reference = reference
+        self._lock = threading.Lock()
+        self._found: Found | None = None
+        self._tokens: list[_Token] = []
+        self._always = Secret("")
+        self._challenge: Mapping[str, str] | None = None
+        self.refusal: errors.Answer | None = None
+        """What the token server, or the registry, said of the login."""
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """What must not be shown."""
+        login = self._found.login if self._found else None
+        return (
+            *(login.secrets if login else ()),
+            *(Secret(token.header.reveal().removeprefix("Bearer ")) for token in self._tokens),
+        )
+
+    @property
+    def source(self) -> str:
+        """Where the login came from; empty where there is none."""
+        login = self._found.login if self._found else None
+        return login.source if login else ""
+
+    @property
+    def basic(self) -> bool:
+        """Whether the registry took, or refused, the login as it is: it has no token server."""
+        return self._challenge is None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was in the way of finding a login."""
+        return self._found.notes if self._found else ()
+
+    def header(self, needed: tuple[Access, ...]) -> str:
+        """Return the Authorization header for what is needed; empty where the registry did not ask for one yet."""
+        with self._lock:
+            return self._header(needed)
+
+    def answer(self, challenge: str, needed: tuple[Access, ...], used: str) -> bool:
+        """Get what a WWW-Authenticate header asks for, after `used` was refused; False where that cannot be had."""
+        with self._lock:
+            self._tokens = [token for token in self._tokens if token.header.reveal() != used]
+            if used and self._header(needed) not in {used, ""}:
+                return True
+            for scheme, parameters in sorted(parse_challenges(challenge), key=lambda each: each[0] != "bearer"):
+                if scheme == "bearer" and self._allowed(parameters.get("realm", "")):
+                    self._challenge = parameters
+                    return bool(self._fetch_header(needed))
+                if scheme == "basic":
+                    login = self._login().login
+                    header = login.basic if login else ""
+                    self._always = Secret(header if header != used else "")
+                    return bool(self._always)
+            return False
+
+    def _header(self, needed: tuple[Access, ...]) -> str:
+        if self._always:
+            return self._always.reveal()
+        now = self._transport.clock()
+        for token in self._tokens:
+            if token.ends > now and token.covers(needed):
+                return token.header.reveal()
+        # Once a registry has said where its tokens come from, no request is spent on hearing it again.
+        return self._fetch_header(needed) if self._challenge is not None else ""
+
+    def _login(self) -> Found:
+        if self._found is None:
+            home = self._transport.is_home(self._reference.registry)
+            self._found = find_login(self._reference, self._transport.environ, home=home)
+        return self._found
+
+    def _allowed(self, realm: str) -> bool:
+        return realm.startswith("https://") or (realm.startswith("http://") and self._transport.plain(realm))
+
+    def _fetch_header(self, needed: tuple[Access, ...]) -> str:
+        """Fetch a token for what is needed, and what the challenge names besides; empty where there is none."""
+        challenge = self._challenge or {}
+        login = self._login().login
+        if login is not None and login.bearer:
+            return f"Bearer {login.bearer.reveal()}"
+        wanted = _merge((*needed, *_parse_scope(challenge.get("scope", ""))))
+        answer = self._ask(challenge["realm"], challenge.get("service", ""), wanted)
+        if answer is None:
+            return ""
+        text, lasts = answer
+        token = _Token(
+            header=Secret(f"Bearer {text}"),
+            grants=(*wanted, *needed),
+            # Renewed a little early: an upload that is refused in its middle is sent twice.
+            ends=self._transport.clock() + lasts * 0.9,
+        )
+        self._tokens.append(token)
+        return token.header.reveal()
+
+    def _ask(self, realm: str, service: str, wanted: tuple[Access, ...]) -> tuple[str, float] | None:
+        login = self._login().login
+        named = {"service": service} if service else {}
+        headers, body, method = {"Accept": "application/json"}, None, "GET"
+        if login is not None and login.identity:
+            method, url = "POST", realm
+            scope = {"scope": " ".join(map(str, wanted))} if wanted else {}
+            grant = {"grant_type": "refresh_token", "client_id": "deploy", "refresh_token": login.identity.reveal()}
+            body = urlencode({**grant, **named, **scope}).encode()
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        else:
+            query = urlencode([*named.items(), *(("scope", str(access)) for access in wanted)])
+            url = f"{realm}{'&' if urlsplit(realm).query else '?'}{query}" if query else realm
+            if login is not None and login.basic:
+                headers["Authorization"] = login.basic
+        with self._send(method, url, headers, body) as response:
+            raw = response.raw.read(_TOKEN_LIMIT, decode_content=True)
+            self._transport.traffic.count(received=len(raw))
+            if response.status_code == 200:
+                return _parse_token(raw)
+            said = self._transport.redact(said_by(raw))
+            self.refusal = errors.Answer(method=method, url=shown(url), status=response.status_code, said=said)
+        return None
+
+    def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> requests.Response:
+        for attempt in range(1, _ATTEMPTS + 1):
+            last = attempt == _ATTEMPTS
+            try:
+                response = self._transport.exchange(method, url, headers=headers, body=body)
+            except InterruptedRequest as interrupted:
+                if last:
+                    raise interrupted.error from None
+                self._transport.sleep(pause(attempt))
+                continue
+            if response.status_code != 429 and response.status_code < 500:
+                return response
+            if last:
+                with response:
+                    answer = errors.Answer(method=method, url=shown(url), status=response.status_code)
+                    raise errors.failed(urlsplit(url).netloc, answer, attempt)
+            response.close()
+            self._transport.sleep(retry_after(response.headers) or pause(attempt))
+        raise AssertionError("unreachable")
+
+
+def parse_challenges(header: str) -> tuple[tuple[str, dict[str, str]], ...]:
+    """Split a WWW-Authenticate header (RFC 9110, 11.6.1) into schemes, in lower case, with their parameters."""
+    # What stands in quotes is no scheme, whatever it looks like.
+    masked = re.sub(r'"(?:[^"\\]|\\.)*"', lambda found: '"' + "x" * (len(found[0]) - 2) + '"', header)
+    starts = [found for found in _SCHEME.finditer(masked) if "=" not in found[1]]
+    ends = [*(found.start() for found in starts[1:]), len(header)][: len(starts)]
+    return tuple(
+        (start[1].lower(), _parse_parameters(header[start.end() : end]))
+        for start, end in zip(starts, ends, strict=True)
+    )
+
+
+def _parse_parameters(text: str) -> dict[str, str]:
+    return {
+        name.lower(): re.sub(r"\\(.)", r"\1", quoted) if quoted else bare
+        for name, quoted, bare in _PARAMETER.findall(text)
+    }
+
+
+def _parse_scope(text: str) -> tuple[Access, ...]:
+    """Read the repositories of a challenge's scope; what else there may be is not for us."""
+    found = []
+    for part in text.split():
+        kind, _, rest = part.partition(":")
+        repository, _, actions = rest.rpartition(":")
+        if kind == "repository" and repository:
+            found.append(Access(repository=repository, actions=frozenset(actions.split(","))))
+    return tuple(found)
+
+
+def _merge(accesses: Iterable[Access]) -> tuple[Access, ...]:
+    """Put together what is wanted of each repository, in the order of their first mention."""
+    merged: dict[str, frozenset[str]] = {}
+    for access in accesses:
+        merged[access.repository] = merged.get(access.repository, frozenset()) | access.actions
+    return tuple(Access(repository=repository, actions=actions) for repository, actions in merged.items())
+
+
+def _parse_token(raw: bytes) -> tuple[str, float] | None:
+    try:
+        body: Any = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(body, dict):
+        return None
+    token, lasts = body.get("token") or body.get("access_token"), body.get("expires_in")
+    # A line end inside would end the header.
+    if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+        return None
+    return token, float(lasts) if isinstance(lasts, int | float) and lasts > 0 else _LASTS

@@ -1,0 +1,272 @@
+"""Sends one blob to a repository: mounted where that is possible, else uploaded, taken up again where it was cut.
+
+Distribution specification 1.1, "Pushing blobs": one POST and one PUT with everything. Pieces (PATCH) are sent where the
+registry asks for them, where it takes no request of that size, and to go on after a cut.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+from buildpack.errors import StackError
+from buildpack.errors import registry as errors
+from buildpack.oci.digest import Digest
+from buildpack.oci.registry_http import Connection, finish
+from buildpack.oci.registry_words import ATTEMPTS, codes_in, is_busy, pause, retry_after
+from buildpack.oci.transport import InterruptedRequest
+
+if TYPE_CHECKING:
+    import requests
+
+__all__ = ["Outcome", "Source", "has_blob", "upload"]
+
+Outcome = Literal["present", "mounted", "sent"]
+
+_READ = 1 << 16
+"""Bytes; a socket's time limit is for the whole of what is given to it at once."""
+_PIECE = 8 << 20
+_SMALLEST_PIECE = 1 << 18
+_STREAKS = 50
+"""How often one blob is taken up again, progress or not."""
+_PATIENCE = 600.0
+"""Seconds for the answer to the last bytes: some registries hash or copy everything before they give it."""
+_ANEW = frozenset({"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "DIGEST_INVALID", "SIZE_INVALID"})
+"""Codes after which an upload is begun anew."""
+_NOWHERE = b'{"message": "it names no place to upload to, or one without TLS"}'
+_RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A blob to send; `open_blob` gives its bytes from the start, `observe` hears how many of them were sent."""
+
+    digest: Digest
+    size: int
+    open_blob: Callable[[], BinaryIO]
+    observe: Callable[[int], None] = lambda _sent: None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Session:
+    """An upload in progress: the registry has `offset` bytes; it asks for pieces of `least` bytes, 0 for none."""
+
+    location: str
+    least: int = 0
+    offset: int = 0
+
+
+class _Part:
+    """Bytes of a blob from `start` to `end`, read from its beginning each time they are sent."""
+
+    def __init__(self, source: Source, start: int, end: int, count: Callable[[int], None]) -> None:
+        self._source = source
+        self._start = start
+        self._end = end
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._end - self._start
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            with self._source.open_blob() as opened:
+                opened.seek(self._start)
+                place = self._start
+                while place < self._end and (chunk := opened.read(min(_READ, self._end - place))):
+                    place += len(chunk)
+                    yield chunk
+                    self._count(len(chunk))
+                    self._source.observe(place)
+        except OSError as error:
+            # Not to be taken for one of the connection.
+            raise errors.source_unreadable(str(self._source.digest), error.strerror or str(error)) from error
+
+
+def has_blob(connection: Connection, digest: Digest) -> bool:
+    """Tell whether the repository has a blob."""
+    url = connection.url(f"/blobs/{digest}")
+    response = connection.send("HEAD", url, allowed=frozenset({404}))
+    finish(response, connection.transport)
+    return response.status_code != 404
+
+
+def upload(connection: Connection, source: Source, *, mount: str = "", assume_missing: bool = False) -> Outcome:
+    """Make sure that the repository has this blob; `mount` is another repository of the registry that has it.
+
+    `assume_missing` saves the question whether it is there. Raises StackError; MachineError for a
+    blob that cannot be read here.
+    """
+    begun = _mount(connection, source.digest, mount) if mount else None
+    if begun == "mounted":
+        return "mounted"
+    if not assume_missing and has_blob(connection, source.digest):
+        if begun is not None:
+            _cancel(connection, begun)
+        return "present"
+    _Upload(connection, source, begun).run()
+    return "sent"
+
+
+class _Upload:
+    """Gets one blob across, whatever happens to the connection; `session` is None where one has to be begun."""
+
+    def __init__(self, connection: Connection, source: Source, session: _Session | None) -> None:
+        self._connection = connection
+        self._source = source
+        self._session = session
+        self._piece = 0
+        self._goes_on = True
+        self._reason = ""
+
+    def run(self) -> None:
+        """Send until the registry has everything."""
+        failures, wait = 0, 0.0
+        for _ in range(_STREAKS):
+            before = self._session.offset if self._session else 0
+            try:
+                if self._advance(self._session or self._begin()):
+                    return
+                wait = 0.0
+            except InterruptedRequest as interrupted:
+                self._reason, wait = interrupted.error.why, -1.0
+                if self._recover():
+                    return
+            except _BusyError as busy:
+                self._reason, wait = busy.reason, busy.wait
+                self._recover()
+            failures = 0 if self._session and self._session.offset > before else failures + 1
+            if failures >= ATTEMPTS:
+                break
+            if wait:
+                self._connection.transport.sleep(pause(failures or 1) if wait < 0 else wait)
+        digest = str(self._source.digest)
+        raise errors.upload_cut(self._connection.origin, digest, self._source.size, self._reason, failures)
+
+    def _begin(self) -> _Session:
+        response = self._connection.send("POST", self._connection.url("/blobs/uploads/"))
+        finish(response, self._connection.transport)
+        self._session = _session(self._connection, response)
+        return self._session
+
+    def _advance(self, session: _Session) -> bool:
+        """Send what comes next; True once the registry has everything and says so."""
+        size = self._source.size
+        piece = self._piece or (session.least if session.least and session.least < size else 0)
+        end = min(size, session.offset + piece) if piece else size
+        whole = session.offset == 0 and end == size
+        body = _Part(self._source, session.offset, end, self._count) if end > session.offset else b""
+        headers = {"Content-Type": "application/octet-stream"}
+        if whole or session.offset == size:
+            method, url = (
+                "PUT",
+                f"{session.location}{'&' if '?' in session.location else '?'}digest=sha256%3A{self._source.digest.hex}",
+            )
+        else:
+            method, url = "PATCH", session.location
+            headers["Content-Range"] = f"{session.offset}-{end - 1}"
+        response = self._connection.exchange(method, url, headers=headers, body=body, patience=_PATIENCE)
+        if response.status_code >= 300:
+            self._judge(response, method, end - session.offset)
+            return False
+        finish(response, self._connection.transport)
+        if method == "PUT":
+            return True
+        session.location = self._connection.located(response) or session.location
+        session.offset = _offset(response, end)
+        return False
+
+    def _judge(self, response: requests.Response, method: str, length: int) -> None:
+        """Decide how to go on after an answer that is no success; raises where there is no way."""
+        status = response.status_code
+        if is_busy(status):
+            wait = retry_after(response.headers)
+            raw = finish(response, self._connection.transport)
+            raise _BusyError(str(self._connection.answer(response, raw)), -1.0 if wait is None else wait)
+        if status in {401, 403}:
+            raise self._connection.refusal(response)
+        raw = finish(response, self._connection.transport)
+        answer = self._connection.answer(response, raw)
+        self._reason = str(answer)
+        if status == 416 and self._session is not None:
+            offset = self._session.offset
+            if self._recover() or (self._session and self._session.offset != offset):
+                return
+        elif status == 413:
+            self._piece = min(_PIECE, length // 2)
+            if self._piece < max(_SMALLEST_PIECE, self._session.least if self._session else 0):
+                raise errors.too_large(self._connection.origin, answer, self._source.size)
+        elif method == "PATCH" and not self._piece and self._goes_on:
+            # It does not take an upload up again: from now on all of it or nothing.
+            self._goes_on = False
+        elif status != 404 and not codes_in(raw) & _ANEW:
+            raise errors.refused(self._connection.origin, answer)
+        self._session = None
+
+    def _recover(self) -> bool:
+        """Ask how far the upload got; True where it turns out to be complete."""
+        session, self._session = self._session, None
+        if session is None:
+            return False
+        try:
+            response = self._connection.exchange("GET", session.location)
+        except InterruptedRequest:
+            return False
+        finish(response, self._connection.transport)
+        offset = _offset(response, 0)
+        if response.status_code == 204 and self._goes_on and offset <= self._source.size:
+            session.offset = offset
+            session.location = self._connection.located(response) or session.location
+            self._session = session
+            return False
+        # Perhaps only the last answer was lost.
+        return response.status_code == 404 and has_blob(self._connection, self._source.digest)
+
+    def _count(self, sent: int) -> None:
+        self._connection.transport.traffic.count(sent=sent)
+
+
+class _BusyError(Exception):
+    """An answer that may be another one after `wait` seconds, negative where it does not say."""
+
+    def __init__(self, reason: str, wait: float) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.wait = wait
+
+
+def _mount(connection: Connection, digest: Digest, source: str) -> _Session | Literal["mounted"] | None:
+    """Ask for a mount; a registry that does none begins an upload, and one that may not even be asked refuses."""
+    url = connection.url("/blobs/uploads/", {"mount": str(digest), "from": source})
+    response = connection.send("POST", url, mounts=source, allowed=frozenset({400, 401, 403, 404, 405}))
+    finish(response, connection.transport)
+    if response.status_code == 201:
+        return "mounted"
+    return _session(connection, response) if response.status_code == 202 else None
+
+
+def _session(connection: Connection, response: requests.Response) -> _Session:
+    location = connection.located(response)
+    if location is None:
+        raise errors.refused(connection.origin, connection.answer(response, _NOWHERE))
+    least = response.headers.get("OCI-Chunk-Min-Length", "")
+    return _Session(location=location, least=max(int(least), _PIECE) if least.isdecimal() and int(least) else 0)
+
+
+def _cancel(connection: Connection, session: _Session) -> None:
+    """Tell the registry that nothing will come; it would find out by itself, days later."""
+    try:
+        finish(connection.exchange("DELETE", session.location), connection.transport)
+    except (StackError, InterruptedRequest):
+        return
+
+
+def _offset(response: requests.Response, otherwise: int) -> int:
+    """Return how many bytes the registry has; "0-0" is also what it says of none."""
+    found = _RANGE.fullmatch(response.headers.get("Range", "").strip())
+    if found is None:
+        return otherwise
+    last = int(found[1])
+    return last + 1 if last else 0
