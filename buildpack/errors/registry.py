@@ -17,7 +17,6 @@ __all__ = [
     "NotFound",
     "authorities_unreadable",
     "blob_cut",
-    "blob_damaged",
     "blobs_vanished",
     "busy",
     "denied",
@@ -25,7 +24,6 @@ __all__ = [
     "failed",
     "insecure",
     "login_refused",
-    "manifest_too_large",
     "manifest_unknown",
     "not_a_registry",
     "nothing_reachable",
@@ -197,30 +195,12 @@ def not_a_registry(host: str, found: str) -> StackError:
 # What comes
 
 
-def manifest_too_large(origin: str, limit: int) -> StackError:
-    """A manifest or config beyond what is read into memory."""
-    return StackError(
-        f"{origin} cannot be used",
-        why=f"Its manifest or config is larger than {limit} bytes.",
-        hint="use another image.",
-    )
-
-
 def digest_mismatch(origin: str, wanted: str, found: str) -> StackError:
     """Bytes that are not what their digest says."""
     return StackError(
         f"{origin} came damaged",
         why=f"Its bytes should have the digest {wanted}, they have {found}.",
         hint="try again; if it stays so, something between here and there changes what passes through.",
-    )
-
-
-def blob_damaged(origin: str, wanted: str, reason: str) -> StackError:
-    """A blob whose bytes or length differ from its descriptor."""
-    return StackError(
-        f"{origin} came damaged",
-        why=f"Blob {wanted}: {reason}.",
-        hint="try again; if it stays so, the image or the way to it is broken.",
     )
 
 

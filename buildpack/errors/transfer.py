@@ -12,6 +12,7 @@ from buildpack.errors import EngineError, MachineError, StackError, UsageError
 __all__ = [
     "ambiguous_image",
     "archive_damaged",
+    "blob_damaged",
     "blob_missing",
     "cannot_write",
     "damaged_manifest",
@@ -28,6 +29,7 @@ __all__ = [
     "image_not_listed",
     "image_unreadable",
     "invalid_reference",
+    "manifest_too_large",
     "no_such_platform",
     "not_a_container_image",
     "not_an_archive",
@@ -49,7 +51,25 @@ def invalid_reference(text: str, reason: str, *, suggestion: str = "") -> UsageE
     return UsageError(f"{text!r} is no image reference", why=f"{_sentence(reason)}.", hint=hint)
 
 
-# Manifests, wherever they come from
+# Manifests and blobs, wherever they come from
+
+
+def manifest_too_large(origin: str, limit: int) -> StackError:
+    """A manifest or config beyond what is read into memory."""
+    return StackError(
+        f"{origin} cannot be used",
+        why=f"Its manifest or config is larger than {limit} bytes.",
+        hint="use another image.",
+    )
+
+
+def blob_damaged(origin: str, wanted: str, reason: str) -> StackError:
+    """A blob whose bytes or length differ from its descriptor."""
+    return StackError(
+        f"{origin} came damaged",
+        why=f"Blob {wanted}: {reason}.",
+        hint="try again; if it stays so, the image or the way to it is broken.",
+    )
 
 
 def damaged_manifest(origin: str, reason: str) -> StackError:

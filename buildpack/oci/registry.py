@@ -145,7 +145,7 @@ class Registry:
             for chunk in self._stream(digest, received):
                 received += len(chunk)
                 if received > size:
-                    raise errors.blob_damaged(self._origin, str(digest), f"more than its {size} bytes came")
+                    raise transfer.blob_damaged(self._origin, str(digest), f"more than its {size} bytes came")
                 hashed.update(chunk)
                 out.write(chunk)
             if received == size:
@@ -158,7 +158,7 @@ class Registry:
             raise errors.blob_cut(self._origin, str(digest), received, size)
         found = Digest(hashed.hexdigest())
         if found != digest:
-            raise errors.blob_damaged(self._origin, str(digest), f"its bytes have the digest {found}")
+            raise transfer.blob_damaged(self._origin, str(digest), f"its bytes have the digest {found}")
 
     def has_blob(self, digest: Digest) -> bool:
         """Tell whether the repository has a blob."""
@@ -281,7 +281,7 @@ class Registry:
                     raw = b""
                 self._transport.traffic.count(received=len(raw))
                 if len(raw) > limit:
-                    raise errors.manifest_too_large(self._origin, limit)
+                    raise transfer.manifest_too_large(self._origin, limit)
                 if raw and int(response.headers.get("Content-Length", len(raw))) == len(raw):
                     return raw, response.headers
             self._sleep(pause(attempt))

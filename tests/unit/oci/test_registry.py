@@ -293,7 +293,8 @@ def test_failures_that_stay(server: Server) -> None:
         assert message(lambda: registry.fetch_manifest("2")) == (
             f"the registry {server.name} refuses more requests for now\n\n"
             f"GET http://{server.name}/v2/team/app/manifests/2 answered 429 (too many requests), 5 times.\n\n"
-            f"hint: wait until its limit allows more; a login often raises it, and so does a mirror of the image. {AROUND}"
+            f"hint: wait until its limit allows more; a login often raises it, and so does "
+            f"a mirror of the image. {AROUND}"
         )
     assert len(server.seen) == 10
 
@@ -478,7 +479,7 @@ def test_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
     with Registry(parse_reference("registry.invalid/app:1")) as registry:
         assert message(registry.fetch_manifest) == (
-            f"the registry registry.invalid cannot be reached\n\nIts name does not resolve.\n\n"
+            "the registry registry.invalid cannot be reached\n\nIts name does not resolve.\n\n"
             "hint: check the spelling of the host, and HTTPS_PROXY where only a proxy knows it."
         )
 
@@ -563,8 +564,8 @@ def test_redirect_to_plain_http_is_refused(server: Server, certificate: Path, mo
         with Registry(parse_reference(f"{name}/team/app:1")) as registry:
             assert message(registry.fetch_manifest) == (
                 f"the registry {name} does not speak TLS\n\nIt sends us on to plain http.\n\n"
-                "hint: check host and port; a registry without TLS is used only on this machine (localhost, 127.0.0.1), or "
-                f"on request: DEPLOY_INSECURE_REGISTRIES={name}."
+                "hint: check host and port; a registry without TLS is used only on this machine "
+                f"(localhost, 127.0.0.1), or on request: DEPLOY_INSECURE_REGISTRIES={name}."
             )
     finally:
         plain.shutdown()
