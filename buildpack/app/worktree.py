@@ -12,7 +12,16 @@ from pathlib import Path
 
 from buildpack.errors import app as errors
 
-__all__ = ["Question", "ask_ignored", "find_git", "in_work_tree", "is_tracked", "read_ignored", "select_matched"]
+__all__ = [
+    "Question",
+    "ask_ignored",
+    "find_git",
+    "in_work_tree",
+    "is_tracked",
+    "list_uncommitted",
+    "read_ignored",
+    "select_matched",
+]
 
 
 def in_work_tree(folder: str) -> bool:
@@ -116,3 +125,16 @@ def select_matched(git: str, folder: Path, paths: Sequence[str], environ: Mappin
     """
     _, printed = _ask(git, folder, ["check-ignore", "--", *paths], environ).answer()
     return frozenset(paths) & frozenset(os.fsdecode(path) for path in printed.split(b"\n"))
+
+
+def list_uncommitted(git: str, folder: Path, environ: Mapping[str, str]) -> frozenset[str]:
+    """List the files below `folder` that are not as the last commit has them, relative to it and not ignored."""
+    found: set[str] = set()
+    for arguments in (
+        ["diff", "--name-only", "-z", "--relative", "HEAD", "--", "."],
+        ["ls-files", "-z", "--others", "--exclude-standard"],
+    ):
+        code, printed = _ask(git, folder, arguments, environ).answer()
+        if code == 0:
+            found.update(os.fsdecode(path) for path in printed.split(b"\0") if path)
+    return frozenset(found)

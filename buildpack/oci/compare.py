@@ -315,14 +315,18 @@ def _compare_manifests(own: bytes, other: bytes) -> Iterator[ValueDifference]:
     for manifest in (left, right):
         layers = manifest.get("layers")
         rows = [each for each in layers if isinstance(each, dict)] if isinstance(layers, list) else []
-        manifest["layers"] = [
-            {name: value for name, value in row.items() if name not in {"digest", "size"}} for row in rows
-        ]
+        manifest["layers"] = rows
         config = manifest.get("config")
         manifest["config"] = config.get("mediaType") if isinstance(config, dict) else None
-    if len(left["layers"]) != len(right["layers"]):
-        del left["layers"], right["layers"]
+    left["layers"], right["layers"] = _of_the_same(left["layers"], right["layers"])
     yield from _compare_values("", left, right)
+
+
+def _of_the_same(own: list[Any], others: list[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return, by digest, what is said of the layers that both have; of others more is said elsewhere."""
+    left, right = ({str(row.get("digest")): row for row in rows} for rows in (own, others))
+    shared = [digest for digest in right if digest in left]
+    return {digest: left[digest] for digest in shared}, {digest: right[digest] for digest in shared}
 
 
 def _parse(raw: bytes) -> dict[str, Any]:

@@ -29,7 +29,9 @@ DAILY = {
     "ci": "Check, build, test, boot and push: the whole step of a pipeline.",
 }
 OTHERS = {
+    "check": "Find all that is wrong with an app, before anything is fetched.",
     "lock": "Refresh Pipfile.lock with pipenv.",
+    "verify": "Build an image again from its source, and compare bit for bit.",
     "inspect": "Show what is in an image: stack, process types, packages, layers.",
     "export": "Write files for systemd or compose that start the same formation.",
     "completion": "Print the script that completes commands in bash, zsh or fish.",

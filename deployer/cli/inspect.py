@@ -49,7 +49,7 @@ def command(reference: str, sbom: bool, layers: bool, platform: str | None, remo
     if warning:
         print_warning(warning)
     chosen = parse_platform(platform) if platform else None
-    with find_image(reference, platform=chosen, remote=remote, store=Store(root)) as found:
+    with find_image(reference, platform=chosen, remote=remote, store=Store(root), environ=os.environ) as found:
         if sbom:
             from buildpack.sbom import make_sbom
 

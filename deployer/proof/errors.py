@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from buildpack.errors import BuildpackError, StackError, UsageError
 
 __all__ = [
+    "Differs",
+    "differs",
     "digest_not_stored",
     "empty_index",
     "nested_index",
@@ -14,6 +17,17 @@ __all__ = [
     "nowhere",
     "other_platform",
 ]
+
+
+class Differs(BuildpackError):
+    """The image is not what its source builds."""
+
+    exit_code = 60
+
+
+def differs(name: str, source: str, *, details: str, hints: Sequence[str]) -> Differs:
+    """Word an image that is not what `source` builds; `details` are lines that say where and why."""
+    return Differs(f"{name} is not what {source} builds", why=details, hint="\nhint: ".join(dict.fromkeys(hints)))
 
 
 def digest_not_stored(digest: str, root: Path) -> UsageError:

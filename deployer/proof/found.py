@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -59,7 +59,9 @@ class Found:
 
 
 @contextmanager
-def find_image(text: str, *, platform: Platform | None, remote: bool, store: Store) -> Iterator[Found]:
+def find_image(
+    text: str, *, platform: Platform | None, remote: bool, store: Store, environ: Mapping[str, str]
+) -> Iterator[Found]:
     """Find what `text` names: a reference, or the digest alone of an image in the store.
 
     The store comes first, unless `remote`. Raises UsageError, StackError or MachineError.
@@ -69,7 +71,7 @@ def find_image(text: str, *, platform: Platform | None, remote: bool, store: Sto
     name = str(reference or bare)
     digest = bare or (reference and reference.digest) or store.images().get(name)
     with ExitStack() as exits:
-        elsewhere = _Remote(reference, store, exits) if reference else None
+        elsewhere = _Remote(reference, store, environ, exits) if reference else None
         if not remote and digest is not None and store.has(digest):
             source: Source = _Stored(store, elsewhere)
             yield _read(name, digest, source.read(digest), source, platform, store)
@@ -161,9 +163,10 @@ class _Remote:
 
     origin: Origin = "registry"
 
-    def __init__(self, reference: Reference, store: Store, exits: ExitStack) -> None:
+    def __init__(self, reference: Reference, store: Store, environ: Mapping[str, str], exits: ExitStack) -> None:
         self._reference = reference
         self._store = store
+        self._environ = environ
         self._exits = exits
         self._registry: Registry | None = None
 
@@ -187,7 +190,9 @@ class _Remote:
 
     def _connected(self) -> Registry:
         from buildpack.oci.registry import Registry
+        from buildpack.oci.transport import Transport
 
         if self._registry is None:
-            self._registry = self._exits.enter_context(Registry(self._reference))
+            transport = self._exits.enter_context(Transport(self._environ, homes=[self._reference]))
+            self._registry = self._exits.enter_context(Registry(self._reference, transport=transport))
         return self._registry

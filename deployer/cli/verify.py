@@ -1,0 +1,172 @@
+"""`deploy verify`: the same image once more from its source, or where it differs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from deployer.cli.messages import plural, print_warning
+
+if TYPE_CHECKING:
+    from buildpack.oci.compare import EntryDifference, LayerDifference, ValueDifference
+    from deployer.proof.verifying import Verdict
+
+__all__ = ["command"]
+
+EXAMPLES = """\b
+Examples:
+  deploy verify blasto                         this folder against the store
+  deploy verify ghcr.io/me/blasto:1 ./blasto   an image in a registry
+"""
+
+_SHOWN = 10
+"""Differences of one layer that are listed; `--json` has more."""
+
+
+@click.command("verify", epilog=EXAMPLES)
+@click.argument("reference", metavar="REF")
+@click.argument("app", default=".", type=click.Path(path_type=Path))
+@click.option("--stack", metavar="S", help="Build on this stack, not on the image's.")
+@click.option("--platform", metavar="OS/ARCH", help="Verify this one of several platforms.")
+@click.option("--label", "labels", multiple=True, metavar="K=V", help="Add a label, as the image's build did.")
+@click.option("--category", "categories", multiple=True, metavar="C", help="Install this category as well.")
+@click.option("--remote", is_flag=True, help="Ask the registry, whatever is in the store.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+def command(
+    reference: str,
+    app: Path,
+    stack: str | None,
+    platform: str | None,
+    labels: tuple[str, ...],
+    categories: tuple[str, ...],
+    remote: bool,
+    as_json: bool,
+) -> int:
+    """Build the app again from source, and compare the image with it bit for bit.
+
+    Nothing that earlier builds left is used. Where the images differ, the exit code is 60 and the message says in
+    which files, and why that may be. SOURCE_DATE_EPOCH and options have to be as they were.
+    """
+    from buildpack.oci.store import Store, find_store
+    from buildpack.progress import ignore
+    from buildpack.stacks.platforms import parse_platform
+    from deployer.config import parse_epoch, parse_labels
+    from deployer.progress import Reporter
+    from deployer.proof import errors
+    from deployer.proof.verifying import Source, render, verify
+
+    root, warning = find_store(os.environ)
+    if warning:
+        print_warning(warning)
+    source = Source(
+        folder=app, stack=stack, labels=parse_labels(labels), categories=categories, epoch=parse_epoch(os.environ)
+    )
+    with Reporter(quiet=as_json) as reporter:
+        verdicts = verify(
+            reference,
+            source,
+            platform=parse_platform(platform) if platform else None,
+            remote=remote,
+            store=Store(root),
+            environ=os.environ,
+            observer=ignore if as_json else reporter,
+        )
+    equal = all(verdict.equal for verdict in verdicts)
+    if as_json:
+        print(json.dumps(render(verdicts), ensure_ascii=False))
+        return 0 if equal else errors.Differs.exit_code
+    name = _short(verdicts[0].name)
+    shown = "this folder" if str(app) == "." else str(app)
+    if not equal:
+        different = [verdict for verdict in verdicts if not verdict.equal]
+        raise errors.differs(
+            name,
+            shown,
+            details="\n".join(_details(different, named=len(verdicts) > 1)),
+            hints=[reason.hint for verdict in different for reason in verdict.reasons if reason.hint],
+        )
+    for verdict in verdicts:
+        where = "in the store" if verdict.origin == "store" else "in the registry"
+        print(f"Verified: {name}, {where}, is what {shown} builds, bit for bit", file=sys.stderr)
+        print(f"  built again in {verdict.seconds:.2f} s on {verdict.stack} ({verdict.platform})", file=sys.stderr)
+        print(verdict.digest)
+    return 0
+
+
+def _short(reference: str) -> str:
+    return reference.removeprefix("docker.io/").removeprefix("library/")
+
+
+def _details(verdicts: Sequence[Verdict], *, named: bool) -> Iterator[str]:
+    for number, verdict in enumerate(verdicts):
+        if number:
+            yield ""
+        yield f"For {verdict.platform}:" if named else "Digests:"
+        yield f"  the image    {verdict.digest}"
+        yield f"  built again  {verdict.rebuilt}"
+        for layer in verdict.comparison.layers:
+            yield from _layer(layer)
+        for title, values in (("config", verdict.comparison.config), ("manifest", verdict.comparison.manifest)):
+            if values:
+                yield f"The {title}:"
+                yield from _cut([f"  {_value(value)}" for value in values], len(values))
+        yield ""
+        for reason in verdict.reasons:
+            yield reason.why
+
+
+def _layer(layer: LayerDifference) -> Iterator[str]:
+    only = {"image": ", in the image alone", "rebuilt": ", not in the image", None: ""}[layer.only]
+    yield f"The layer {layer.name}{only}:" if layer.note or layer.entries else f"The layer {layer.name}{only}"
+    if layer.note:
+        yield f"  {layer.note}"
+    yield from _cut(list(_entries(layer.entries)), len(layer.entries) + layer.more)
+
+
+def _entries(entries: Sequence[EntryDifference]) -> Iterator[str]:
+    """Yield a line for each entry; those whose time alone differs share one."""
+    from deployer.proof.reasons import only_times
+
+    dated = [entry for entry in entries if only_times(entry)]
+    for entry in entries:
+        if entry not in dated:
+            yield f"  /{entry.path}: {_what(entry)}"
+    if len(dated) == 1:
+        yield f"  /{dated[0].path}: {_what(dated[0])}"
+    elif dated:
+        yield f"  {plural(len(dated), 'entry').replace('entrys', 'entries')}: {_what(dated[0])}"
+
+
+def _what(entry: EntryDifference) -> str:
+    if entry.only is not None:
+        return "in the image alone" if entry.only == "image" else "not in the image"
+    return "; ".join("other content" if field.path == "content" else _value(field) for field in entry.fields)
+
+
+def _value(value: ValueDifference) -> str:
+    own, other = value.image or "none", value.rebuilt or "none"
+    if value.path == "mtime":
+        own, other = _date(own), _date(other)
+    return f"{value.path} {own} in the image, {other} built"
+
+
+def _date(seconds: str) -> str:
+    import time
+
+    try:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(float(seconds)))
+    except (OSError, OverflowError, ValueError):
+        return seconds
+
+
+def _cut(lines: Sequence[str], count: int) -> Iterator[str]:
+    yield from lines[:_SHOWN]
+    more = count - min(len(lines), _SHOWN)
+    if more > 0 and len(lines) > _SHOWN:
+        yield f"  and {more} more, which --json lists"

@@ -1,0 +1,151 @@
+"""Why an image may differ from the one built again: what its labels, keys and packages give away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildpack.build import Built
+from buildpack.oci.compare import Comparison, EntryDifference, LayerDifference
+from buildpack.oci.image import Image
+from buildpack.plan import APP_ROOT, Member
+from buildpack.provenance import Provenance, read_provenance
+from deployer.proof import words
+
+__all__ = ["Reason", "explain", "only_times"]
+
+_HOOKS = ("bin/pre_compile", "bin/post_compile", "manage.py")
+_OWN_LABELS = ("dev.deploy.", "org.opencontainers.image.base.digest")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why, in a sentence or two, and what to do about it, where there is something."""
+
+    why: str
+    hint: str = ""
+
+
+def explain(image: Image, built: Built, comparison: Comparison, *, environ: Mapping[str, str]) -> tuple[Reason, ...]:
+    """Return what may have led to the differences, the most telling first; nothing where there are none."""
+    if image.digest == built.image.digest:
+        return ()
+    its, ours = read_provenance(image), read_provenance(built.image)
+    if comparison.same_content:
+        return (Reason(why=words.same_content()),)
+    if not its.ours:
+        return (Reason(why=words.unknown_builder()),)
+    found = [
+        *_tampered(comparison),
+        *_stack(its, ours, built),
+        *_packages(its, ours),
+        *_versions(its, ours, comparison),
+        *_settings(its, ours),
+        *_app(comparison, built, environ),
+    ]
+    return tuple(Reason(why=why, hint=hint) for why, hint in found) or (Reason(why=words.unexplained()),)
+
+
+_Found = tuple[str, str]
+
+
+def _tampered(comparison: Comparison) -> Iterator[_Found]:
+    """Tell of layers whose key promises what they do not hold, and of layers that no build makes."""
+    for layer in comparison.layers:
+        if layer.same_key and layer.entries:
+            yield words.only_bytecode(layer.name) if _is_bytecode(layer) else words.broken_promise(layer.name)
+        elif layer.only == "image" and layer.kind not in {"dependencies", "stack"}:
+            yield words.added_layer(layer.name)
+
+
+def _is_bytecode(layer: LayerDifference) -> bool:
+    return not layer.more and all(entry.path.endswith(".pyc") for entry in layer.entries)
+
+
+def _stack(its: Provenance, ours: Provenance, built: Built) -> Iterator[_Found]:
+    if its.stack == ours.stack:
+        return
+    same = its.python == ours.python
+    pythons = "" if same else f" Its Python is {its.python or 'unknown'}; here it is {ours.python}."
+    yield words.another_stack(
+        str(its.stack), str(ours.stack), pythons, theirs_host=its.host, ours_host=built.stack.name == "host"
+    )
+
+
+def _packages(its: Provenance, ours: Provenance) -> Iterator[_Found]:
+    old = {member.name: member for member in its.packages}
+    new = {member.name: member for member in ours.packages}
+    changes = [_change(old.get(name), new.get(name), name) for name in sorted({*old, *new})]
+    changed = [text for text in changes if text]
+    rebuilt = [
+        name
+        for name, member in new.items()
+        if name in old and old[name].filename == member.filename and old[name].sha256 != member.sha256
+    ]
+    if its.lock != ours.lock:
+        yield words.another_lock(changed)
+    elif changed:
+        yield words.other_packages(changed)
+    if rebuilt:
+        yield words.built_twice(rebuilt)
+
+
+def _change(old: Member | None, new: Member | None, name: str) -> str:
+    if old is None:
+        return f"{name} is not in the image"
+    if new is None:
+        return f"{name} is in the image alone"
+    if old.version != new.version:
+        return f"{name} {old.version} in the image, {new.version} built"
+    return f"{name} as {old.filename} in the image, as {new.filename} built" if old.filename != new.filename else ""
+
+
+def _versions(its: Provenance, ours: Provenance, comparison: Comparison) -> Iterator[_Found]:
+    """Tell of what this tool's version decides: the launcher, the format of layers, byte code."""
+    if its.bytecode != ours.bytecode:
+        yield words.other_bytecode(its.bytecode or "unknown", ours.bytecode)
+    if its.stack == ours.stack and any(
+        layer.kind == "runtime" and not layer.same_key and not layer.only for layer in comparison.layers
+    ):
+        yield words.other_tool()
+
+
+def _settings(its: Provenance, ours: Provenance) -> Iterator[_Found]:
+    if its.created != ours.created:
+        yield words.other_epoch(its.created, ours.created)
+    labels = {
+        name: (its.labels.get(name), ours.labels.get(name))
+        for name in sorted({*its.labels, *ours.labels})
+        if not name.startswith(_OWN_LABELS) and its.labels.get(name) != ours.labels.get(name)
+    }
+    if labels and its.stack == ours.stack:
+        yield words.other_labels({name: value for name, (value, _) in labels.items()})
+
+
+def _app(comparison: Comparison, built: Built, environ: Mapping[str, str]) -> Iterator[_Found]:
+    layer = next((each for each in comparison.layers if each.kind == "app" and not each.same_key), None)
+    if layer is None:
+        return
+    changed = {entry.path.removeprefix(f"{APP_ROOT}/") for entry in layer.entries if not only_times(entry)}
+    uncommitted = sorted(changed & _uncommitted(built.app.folder, environ))
+    if uncommitted:
+        yield words.not_committed(uncommitted)
+    elif changed and any((built.app.folder / name).is_file() for name in _HOOKS):
+        yield words.hooks_at_work()
+    elif changed:
+        yield words.other_files()
+
+
+def only_times(entry: EntryDifference) -> bool:
+    """Tell whether an entry's time alone differs."""
+    return [field.path for field in entry.fields] == ["mtime"]
+
+
+def _uncommitted(folder: Path, environ: Mapping[str, str]) -> frozenset[str]:
+    from buildpack.app.worktree import find_git, in_work_tree, list_uncommitted
+
+    git = find_git(environ)
+    if git is None or not in_work_tree(str(folder)):
+        return frozenset()
+    return list_uncommitted(git, folder, environ)

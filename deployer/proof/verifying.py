@@ -1,0 +1,219 @@
+"""Builds an image again from its source, on an empty store, and compares bit for bit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from buildpack.app.read import read_app
+from buildpack.build import Built, Options
+from buildpack.errors import StackError
+from buildpack.oci.compare import Comparison, EntryDifference, LayerDifference, ValueDifference, compare_images
+from buildpack.oci.image import Platform
+from buildpack.oci.reference import parse_reference
+from buildpack.oci.store import Store
+from buildpack.oci.temporary import temporary_folder
+from buildpack.progress import Observer
+from buildpack.provenance import Provenance, read_provenance
+from deployer.building import build_and_deliver, own_python
+from deployer.proof.found import Found, Origin, find_image
+from deployer.proof.reasons import Reason, explain
+
+__all__ = ["Source", "Verdict", "render", "verify"]
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What is built again: the app's folder, and what beside it decided the image, as `deploy build` takes it."""
+
+    folder: Path
+    stack: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    categories: tuple[str, ...] = ()
+    epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One image, and what sets it apart from the one built again; `reasons` say why that may be.
+
+    `stack` is what the second one was built on, exactly; `seconds` is how long building took.
+    """
+
+    name: str
+    origin: Origin
+    platform: Platform
+    digest: str
+    rebuilt: str
+    stack: str
+    comparison: Comparison
+    reasons: tuple[Reason, ...]
+    seconds: float
+
+    @property
+    def equal(self) -> bool:
+        """Whether both are the same, bit for bit."""
+        return self.digest == self.rebuilt
+
+
+def verify(
+    reference: str,
+    source: Source,
+    *,
+    platform: Platform | None,
+    remote: bool,
+    store: Store,
+    environ: Mapping[str, str],
+    observer: Observer,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[Verdict, ...]:
+    """Build the source again and compare it with the image of this name; a verdict for each of its platforms.
+
+    With `platform` it is for that one alone. Raises BuildpackError where the image cannot be had, or not built.
+    """
+    verdicts = []
+    waiting: list[Platform | None] = [platform]
+    while waiting:
+        chosen = waiting.pop(0)
+        with find_image(reference, platform=chosen, remote=remote, store=store, environ=environ) as found:
+            if chosen is None:
+                waiting += [each for each in found.platforms if each != found.platform]
+            verdicts.append(_judge(found, source, environ=environ, observer=observer, clock=clock))
+    return tuple(verdicts)
+
+
+def _judge(
+    found: Found, source: Source, *, environ: Mapping[str, str], observer: Observer, clock: Callable[[], float]
+) -> Verdict:
+    begin = clock()
+    # Beside the store, since a place for temporary files may be small.
+    with temporary_folder(found.store.folder("tmp")) as scratch:
+        empty = Store(scratch)
+        told = read_provenance(found.image)
+        built = _build_again(found, told, source, store=empty, environ=environ, observer=observer)
+        seconds = clock() - begin
+        comparison = compare_images(
+            found.image,
+            built.image,
+            open_image=found.open_layer,
+            open_rebuilt=lambda layer: empty.open(layer.digest),
+        )
+    return Verdict(
+        name=found.name,
+        origin=found.origin,
+        platform=found.platform,
+        digest=str(found.image.digest),
+        rebuilt=str(built.image.digest),
+        stack=built.stack.reference,
+        comparison=comparison,
+        reasons=explain(found.image, built, comparison, environ=environ),
+        seconds=seconds,
+    )
+
+
+def _build_again(
+    found: Found,
+    told: Provenance,
+    source: Source,
+    *,
+    store: Store,
+    environ: Mapping[str, str],
+    observer: Observer,
+) -> Built:
+    """Build on the base that the image names, where the app asks for a tag that means another one by now."""
+
+    def attempt(stack: str | None) -> Built:
+        options = Options(
+            stack=stack,
+            platform=str(found.platform),
+            no_cache=True,
+            labels=source.labels,
+            categories=source.categories,
+            epoch=source.epoch,
+        )
+        built, _ = build_and_deliver(
+            source.folder, options=options, destinations=(), store=store, environ=environ, observer=observer
+        )
+        return built
+
+    pinned = None if source.stack else _pinned_stack(told, source, found.platform, environ)
+    if pinned is None:
+        return attempt(source.stack)
+    try:
+        return attempt(pinned)
+    except StackError:
+        # The image may name a base that its repository never had. Then the comparison tells.
+        return attempt(None)
+
+
+def _pinned_stack(told: Provenance, source: Source, platform: Platform, environ: Mapping[str, str]) -> str | None:
+    """Return the app's stack with the digest that the image names; None where the app asks for no tag."""
+    app = read_app(
+        source.folder,
+        environ=environ,
+        today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
+        own_python=own_python().version,
+        platform=str(platform),
+        categories=source.categories,
+    )
+    version = app.python.version if app.python else None
+    asked = app.settings.stack.value if app.settings.stack else f"python:{version}-slim"
+    if told.stack is None or told.host or asked == "host" or asked.startswith(("oci:", "archive:")):
+        return None
+    reference = parse_reference(asked)
+    return None if reference.digest else str(reference.pinned(told.stack))
+
+
+def render(verdicts: tuple[Verdict, ...]) -> dict[str, Any]:
+    """Return what `--json` prints, schema 1."""
+    first = verdicts[0]
+    return {
+        "schema": SCHEMA,
+        "reference": first.name,
+        "source": first.origin,
+        "equal": all(verdict.equal for verdict in verdicts),
+        "images": [_render_verdict(verdict) for verdict in verdicts],
+    }
+
+
+def _render_verdict(verdict: Verdict) -> dict[str, Any]:
+    comparison = verdict.comparison
+    return {
+        "platform": str(verdict.platform),
+        "digest": verdict.digest,
+        "rebuilt": verdict.rebuilt,
+        "equal": verdict.equal,
+        "same_content": comparison.same_content,
+        "stack": verdict.stack,
+        "seconds": round(verdict.seconds, 3),
+        "layers": [_render_layer(layer) for layer in comparison.layers],
+        "config": [_render_value(value) for value in comparison.config],
+        "manifest": [_render_value(value) for value in comparison.manifest],
+        "reasons": [{"why": reason.why, "hint": reason.hint or None} for reason in verdict.reasons],
+    }
+
+
+def _render_layer(layer: LayerDifference) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "kind": layer.kind,
+        "only": layer.only,
+        "same_key": layer.same_key,
+        "note": layer.note or None,
+        "entries": [_render_entry(entry) for entry in layer.entries],
+        "more": layer.more,
+    }
+
+
+def _render_entry(entry: EntryDifference) -> dict[str, Any]:
+    return {"path": f"/{entry.path}", "only": entry.only, "fields": [_render_value(field) for field in entry.fields]}
+
+
+def _render_value(value: ValueDifference) -> dict[str, str]:
+    return {"path": value.path, "image": value.image, "rebuilt": value.rebuilt}
