@@ -1,0 +1,102 @@
+"""`deploy check`: everything that is wrong with an app's folder, before anything is fetched."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deployer.cli.messages import plural, print_error, print_warning
+
+if TYPE_CHECKING:
+    from buildpack.preflight import Report
+
+__all__ = ["command", "report_of"]
+
+SCHEMA = 1
+
+EXAMPLES = """\b
+Examples:
+  deploy check                   this folder
+  deploy check blasto --strict   warnings count too, as before a release
+"""
+
+
+@click.command("check", epilog=EXAMPLES)
+@click.argument("app", default=".", type=click.Path(path_type=Path))
+@click.option("--strict", is_flag=True, help="Let a warning fail it too.")
+@click.option("--stack", metavar="S", help="Check for this stack; see `deploy build`.")
+@click.option("--platform", metavar="OS/ARCH", help="Check for this platform.")
+@click.option("--category", "categories", multiple=True, metavar="NAME", help="Check for develop, or another, as well.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+def command(
+    app: Path, strict: bool, stack: str | None, platform: str | None, categories: tuple[str, ...], as_json: bool
+) -> int:
+    """Find what is wrong with an app, all of it at once, before anything is fetched.
+
+    `build`, `run`, `local` and `ci` check the same before they begin. Errors fail them; warnings do with --strict.
+    """
+    from datetime import date
+
+    from buildpack.preflight import check_app
+
+    report = check_app(
+        app,
+        environ=os.environ,
+        today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
+        own_python=f"{sys.version_info[0]}.{sys.version_info[1]}",
+        own_executable=sys.executable,
+        stack=stack,
+        platform=platform,
+        categories=categories,
+    )
+    if as_json:
+        print(json.dumps(report_of(report, app=str(app)), ensure_ascii=False))
+    else:
+        _show(report, app=str(app), strict=strict)
+    return report.exit_code or (10 if strict and report.warnings else 0)
+
+
+def report_of(report: Report, *, app: str) -> dict[str, Any]:
+    """Return what `--json` prints, schema 1; `app` is the folder as it was typed."""
+    from buildpack.app.notice import split_place
+
+    def found(one: Any) -> dict[str, Any]:
+        path, line = split_place(one.place)
+        return {"what": one.what, "why": one.why, "hint": one.hint, "path": path, "line": line}
+
+    return {
+        "schema": SCHEMA,
+        "app": app,
+        "errors": [{**found(error), "exit_code": error.exit_code} for error in report.errors],
+        "warnings": [found(notice) for notice in report.warnings],
+        "python": report.python,
+        "processes": {process.name: process.command for process in report.processes},
+    }
+
+
+def _show(report: Report, *, app: str, strict: bool) -> None:
+    """Print all errors, then all warnings, then the verdict and what to do next."""
+    for error in report.errors:
+        print_error(error)
+        print(file=sys.stderr)
+    for notice in report.warnings:
+        print_warning(str(notice))
+    if report.warnings:
+        print(file=sys.stderr)
+    name = "this folder" if app == "." else app
+    counts = f"{plural(len(report.errors), 'error')}, {plural(len(report.warnings), 'warning')}"
+    operand = "" if app == "." else f" {app}"
+    if report.errors:
+        print(f"{name} cannot be built as it stands: {counts}", file=sys.stderr)
+        print(f"\nNext: mend the errors, then deploy check{operand}", file=sys.stderr)
+    elif report.warnings and strict:
+        print(f"{name} can be built, and --strict does not let it: {counts}", file=sys.stderr)
+        print(f"\nNext: mend what is warned of, then deploy check{operand} --strict", file=sys.stderr)
+    else:
+        print(f"{name} can be built: {counts}", file=sys.stderr)
+        print(f"\nNext: deploy build{operand}", file=sys.stderr)
