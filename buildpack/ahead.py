@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,10 @@ PATIENCE = 0.05
 
 
 class LookAhead:
-    """Fetches in a thread of its own from `PATIENCE` on, unless `join` comes first."""
+    """Fetches in a thread of its own from `PATIENCE` on, unless `join` comes first.
+
+    `needed` is asked in that thread: it may wait for an earlier image, whose layers would spare the wheels.
+    """
 
     def __init__(
         self,
@@ -40,7 +43,9 @@ class LookAhead:
         store: Store,
         environ: Mapping[str, str],
         observer: Observer,
+        needed: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._needed = needed
         self._lock = lock
         self._folder = folder
         self._python = python
@@ -74,6 +79,8 @@ class LookAhead:
             return
 
     def _fetch(self) -> None:
+        if not self._needed():
+            return
         from buildpack.stacks.interpreters import choose, find_candidates
 
         candidates = find_candidates(self._python, environ=self._environ, own=self._own)

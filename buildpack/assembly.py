@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from buildpack.compilation import StackCompiler
@@ -254,6 +255,7 @@ def make_layers(
     known: Mapping[str, Layer],
     entries: Callable[[PlannedLayer], Iterator[Entry] | list[Entry]],
     *,
+    taken: Mapping[str, Layer] = MappingProxyType({}),
     store: Store,
     observer: Observer,
     ready: Ready,
@@ -261,8 +263,9 @@ def make_layers(
 ) -> tuple[MadeLayer, ...]:
     """Return the layers in the plan's order; what is not `known`, by key, is written, several at a time.
 
-    `ready` is called with each layer's position as soon as it is there, from several threads, and, with `spool`, for
-    one that was written with its tar in a file that is the callee's to close.
+    What is `taken`, by key as well, is a registry's, and need not be in the store. `ready` is called with each layer's
+    position as soon as it is there, from several threads, and, with `spool`, for one that was written with its tar in a
+    file that is the callee's to close.
     """
     made: dict[int, MadeLayer] = {}
     missing: list[int] = []
@@ -270,6 +273,9 @@ def make_layers(
         if layer.key in known:
             made[position] = MadeLayer(planned=layer, layer=known[layer.key], source="store")
             ready(position, known[layer.key], None)
+        elif layer.key in taken:
+            made[position] = MadeLayer(planned=layer, layer=taken[layer.key], source="registry")
+            ready(position, taken[layer.key], None)
         else:
             missing.append(position)
     if missing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -10,67 +9,34 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from buildpack import assembly, plan
+from buildpack import assembly
 from buildpack.ahead import LookAhead
 from buildpack.app.read import App, read_app
 from buildpack.assembly import MadeLayer, Origin
 from buildpack.compilation import StackCompiler
+from buildpack.decision import Decision, Material, decide, material_for
 from buildpack.errors import BuildpackError, UsageError
 from buildpack.errors import build as errors
-from buildpack.hooks.preparation import Preparation, Site
-from buildpack.oci.entry import EPOCH
+from buildpack.errors.previous import Refuted
+from buildpack.oci.digest import Digest
 from buildpack.oci.image import ANNOTATION, Image, Layer, Platform, assemble
-from buildpack.oci.layer import LAYER_FORMAT
-from buildpack.oci.reference import parse_reference
+from buildpack.oci.reference import Reference, parse_reference
 from buildpack.oci.store import Store
-from buildpack.plan import AppFile, Plan, PlannedLayer
+from buildpack.options import Launcher, Options, OwnPython
+from buildpack.plan import AppFile, PlannedLayer
+from buildpack.previous import NONE, Lookup, Previous
 from buildpack.progress import Observer, Progress, ignore
 from buildpack.reasons import why_built
-from buildpack.resolution import Ground, Resolution, layout_for, resolve, target_of
-from buildpack.stacks.platforms import choose_platform, native_platform, parse_platforms
+from buildpack.resolution import layout_for, target_of
+from buildpack.stacks.platforms import choose_platform, native_platform, parse_platform, parse_platforms
 from buildpack.stacks.stack import Stack, fetch_layers, resolve_stack
 
+if TYPE_CHECKING:
+    from buildpack.oci.transport import Transport
+
 __all__ = ["Built", "Launcher", "Listener", "Options", "OwnPython", "build"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launcher:
-    """What starts processes in an image: files below ``/opt/deploy``, of which ``__main__.py`` is the entry point."""
-
-    files: Mapping[str, bytes]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What the caller asks for beyond the folder; None and empty mean the app's settings or the default.
-
-    `no_cache` trusts nothing that an earlier build left. `categories` of the lock are installed beside ``default``.
-    `build_env` are variables for the app's hooks. `epoch` is SOURCE_DATE_EPOCH, in seconds since 1970.
-    """
-
-    references: tuple[str, ...] = ()
-    stack: str | None = None
-    platform: str | None = None
-    no_cache: bool = False
-    pull: bool = False
-    labels: Mapping[str, str] = field(default_factory=dict)
-    build_env: Mapping[str, str] = field(default_factory=dict)
-    epoch: int | None = None
-    categories: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnPython:
-    """The interpreter that runs this, the default on the stack ``host``: its version (``3.12``) and its path.
-
-    `machine` is what it runs on, as ``uname -m`` says it.
-    """
-
-    version: str
-    executable: str
-    machine: str = field(default_factory=lambda: os.uname().machine)
 
 
 class Listener:
@@ -95,7 +61,9 @@ class Listener:
 class Built:
     """What was built.
 
-    `stack_layers` and `layers`, ours, are in order, each with where it came from and why it was not reused.
+    `stack_layers` and `layers`, ours, are in order, each with where it came from and why it was not reused. `previous`
+    are the earlier images that were looked at; `elsewhere` names, for each layer that is not in the store, an image in
+    a registry that has it. With such layers the store does not know the image by its references.
     """
 
     app: App
@@ -107,6 +75,8 @@ class Built:
     warnings: tuple[str, ...]
     seconds: float
     unchanged: bool
+    previous: Previous = NONE
+    elsewhere: Mapping[Digest, Reference] = field(default_factory=dict)
 
 
 def build(
@@ -122,12 +92,14 @@ def build(
     listener: Listener | None = None,
     clock: Callable[[], float] = time.perf_counter,
     named: bool = True,
+    transport: Transport | None = None,
 ) -> Built:
     """Build the app in `folder` into an image in `store`.
 
     `today` tells which versions of Python have reached their end of life. With `named` false the image is only kept
-    there, and its references mean what they meant: `multi` gives them to an index of several. Raises BuildpackError,
-    with everything that is wrong in the folder at once before anything is fetched.
+    there, and its references mean what they meant: `multi` gives them to an index of several. Registries are spoken to
+    through `transport`, without which none is asked for an earlier image. Raises BuildpackError, with everything that
+    is wrong in the folder at once before anything is fetched.
     """
     begin = clock()
     hears = listener or Listener()
@@ -141,90 +113,45 @@ def build(
         stack=options.stack,
         platform=options.platform,
         categories=options.categories,
+        strict=options.strict,
     )
     references = _references(app, options)
-    observer(Progress(stage="stack", done=0))
-    stack = _resolve_stack(app, options=options, store=store, environ=environ, own_python=own_python, observer=observer)
-    native = native_platform(own_python.machine)
-    sibling = partial(_sibling, stack, native, app=app, store=store, environ=environ)
-    with StackCompiler(stack, store, environ, machine=own_python.machine, sibling=sibling) as compiler:
-        bytecode, no_bytecode = compiler.decide()
-        resolution = resolve(
-            app.lock,
-            app.lock.packages,
-            ground=_ground(stack, compiler),
-            store=store,
-            environ=environ,
-            observer=observer,
-            folder=app.folder,
-            fresh=options.no_cache,
-        )
-        mtime = EPOCH if options.epoch is None else max(options.epoch, EPOCH)
-        content = _read_content(app, mtime)
-        runtime = _runtime(launcher, stack)
-        shelf = assembly.WheelShelf(resolution.wheels, app.lock.sources, store=store, environ=environ)
-        preparation = Preparation.of(
-            Site(
-                app=app,
-                stack=stack,
-                resolution=resolution,
-                content=content,
-                launch=_launch(app),
-                mtime=mtime,
-                given=options.build_env,
-                wheel_path=shelf.path,
-                compiler=compiler,
-                store=store,
-                environ=environ,
-                observer=observer,
-            )
-        )
-        planned = _plan(
-            app,
-            stack,
-            resolution,
-            content,
-            runtime,
-            bytecode=bytecode,
-            options=options,
-            mtime=mtime,
-            hooks=preparation.key,
-        )
-        fetch_layers(stack, store)
-        known = {} if options.no_cache else assembly.known_layers(planned.layers, store)
-        unknown = len(known) < len(planned.layers)
-        hears.begin(references, planned.platform, stack.layers, unknown=unknown)
-        with preparation:
-            layers = assembly.make_layers(
-                planned.layers,
-                known,
-                _entries(
-                    stack=stack,
-                    runtime=runtime,
-                    compiler=compiler,
-                    compiled=bool(bytecode.python),
-                    store=store,
-                    shelf=shelf,
-                    preparation=preparation,
-                ),
-                store=store,
-                observer=observer,
-                ready=hears.layer,
-                spool=hears.wants_tars,
-            )
+    attempt = partial(
+        _attempt,
+        app,
+        references,
+        options=options,
+        launcher=launcher,
+        store=store,
+        environ=environ,
+        own_python=own_python,
+        observer=observer,
+        hears=hears,
+        transport=transport,
+    )
+    lookup = _look_up(app, references, options=options, own_python=own_python, transport=transport)
+    try:
+        stack, material, decision, layers, previous = attempt(lookup=lookup)
+    except Refuted as refuted:
+        # No layer was written yet, and nobody told of one: see `StackCompiler.decide`.
+        stack, material, decision, layers, previous = attempt(lookup=partial(Previous, refuted=refuted.what))
     image = assemble(
         [*stack.layers, *(made.layer for made in layers)],
-        platform=planned.platform,
-        created=planned.created,
-        config=planned.config,
-        annotations=planned.annotations,
+        platform=stack.platform,
+        created=decision.plan.created,
+        config=decision.plan.config,
+        annotations=decision.plan.annotations,
     )
-    previous = store.image(references[0], stack.platform)
-    explained = _explain(layers, previous, content, store)
-    changed = store.put_image(image, references if named else ())
-    warnings = [*app.warnings, *stack.warnings, *resolution.warnings, *preparation.warnings(planned.layers[-1].key)]
-    if no_bytecode:
-        warnings.append(errors.no_bytecode(stack.name, no_bytecode))
+    stored = store.image(references[0], stack.platform)
+    explained = _explain(layers, decision, material, previous=previous, stored=stored, store=store)
+    elsewhere = _elsewhere(image, stack, decision, store)
+    if elsewhere:
+        changed = all(earlier.image is None or earlier.image.digest != image.digest for earlier in previous.images)
+    else:
+        changed = store.put_image(image, references if named else ())
+    warnings = [*app.warnings, *stack.warnings, *decision.resolution.warnings]
+    if decision.no_bytecode:
+        warnings.append(errors.no_bytecode(stack.name, decision.no_bytecode))
     return Built(
         app=app,
         stack=stack,
@@ -235,7 +162,92 @@ def build(
         warnings=tuple(warnings),
         seconds=clock() - begin,
         unchanged=not changed,
+        previous=previous,
+        elsewhere=elsewhere,
     )
+
+
+def _attempt(
+    app: App,
+    references: Sequence[str],
+    *,
+    options: Options,
+    launcher: Launcher,
+    store: Store,
+    environ: Mapping[str, str],
+    own_python: OwnPython,
+    observer: Observer,
+    hears: Listener,
+    transport: Transport | None,
+    lookup: Callable[[], Previous],
+) -> tuple[Stack, Material, Decision, tuple[MadeLayer, ...], Previous]:
+    """Resolve the stack, decide, and make the layers; raises Refuted where an earlier image told lies of the stack."""
+    observer(Progress(stage="stack", done=0))
+    stack = _resolve_stack(
+        app,
+        options=options,
+        store=store,
+        environ=environ,
+        own_python=own_python,
+        observer=observer,
+        transport=transport,
+        lookup=lookup,
+    )
+    material = material_for(app, stack, launcher, epoch=options.epoch)
+    native = native_platform(own_python.machine)
+    sibling = partial(_sibling, stack, native, app=app, store=store, environ=environ)
+    with StackCompiler(
+        stack, store, environ, machine=own_python.machine, sibling=sibling, transport=transport
+    ) as compiler:
+        previous = lookup()
+        decision = decide(
+            app,
+            stack,
+            material,
+            options=options,
+            compiler=compiler,
+            previous=previous,
+            store=store,
+            environ=environ,
+            observer=observer,
+            transport=transport,
+        )
+        if options.whole:
+            fetch_layers(stack, store, transport)
+        hears.begin(references, stack.platform, stack.layers, unknown=bool(decision.written))
+        layers = assembly.make_layers(
+            decision.plan.layers,
+            decision.known,
+            _entries(app, stack, decision, material, compiler=compiler, store=store, environ=environ),
+            taken={key: each.layer for key, each in decision.taken.items()},
+            store=store,
+            observer=observer,
+            ready=hears.layer,
+            spool=hears.wants_tars,
+        )
+    return stack, material, decision, layers, previous
+
+
+def _look_up(
+    app: App, references: Sequence[str], *, options: Options, own_python: OwnPython, transport: Transport | None
+) -> Callable[[], Previous]:
+    """Begin to look for earlier images, where any are to be believed; returns what waits for them."""
+    named = [*references[:1], *options.cache_from] if options.pushed else options.cache_from
+    if options.no_cache or transport is None or not named:
+        return lambda: NONE
+    wanted = tuple(dict.fromkeys(map(parse_reference, named)))
+    platform = parse_platform(_platform(app, native_platform(own_python.machine)))
+    return Lookup(wanted, platform=platform, transport=transport, pushed=wanted[0] if options.pushed else None).result
+
+
+def _elsewhere(image: Image, stack: Stack, decision: Decision, store: Store) -> dict[Digest, Reference]:
+    """Return which of the image's layers are not in the store, and which image in a registry has each."""
+    taken = {each.layer.digest: each.reference for each in decision.taken.values()}
+    base = {layer.digest for layer in stack.layers}
+    return {
+        layer.digest: parse_reference(stack.reference) if layer.digest in base else taken[layer.digest]
+        for layer in store.missing(image)
+    }
 
 
 def _references(app: App, options: Options) -> tuple[str, ...]:
@@ -255,6 +267,8 @@ def _resolve_stack(
     environ: Mapping[str, str],
     own_python: OwnPython,
     observer: Observer,
+    transport: Transport | None,
+    lookup: Callable[[], Previous],
 ) -> Stack:
     """Resolve the stack that was asked for; by default the slim image of the app's Python."""
     asked = app.settings.stack.value if app.settings.stack else ""
@@ -270,6 +284,7 @@ def _resolve_stack(
             store=store,
             environ=environ,
             observer=observer,
+            needed=lambda: not lookup().layers,
         )
     try:
         stack = resolve_stack(
@@ -280,6 +295,8 @@ def _resolve_stack(
             platform=_platform(app, native_platform(own_python.machine)),
             pull=options.pull or options.no_cache,
             own=own_python.executable,
+            known_facts=lambda digest: lookup().facts(digest),
+            transport=transport,
         )
     except BaseException as error:
         if ahead is not None:
@@ -308,112 +325,25 @@ def _sibling(stack: Stack, native: Platform, *, app: App, store: Store, environ:
     return None
 
 
-def _ground(stack: Stack, compiler: StackCompiler) -> Ground:
-    def lacking(needed: Mapping[str, frozenset[str]]) -> Sequence[str]:
-        from buildpack.stacks.libraries import missing_sonames
-
-        return missing_sonames(needed, stack)
-
-    return Ground(
-        target=target_of(stack),
-        layout=layout_for(stack),
-        identity=str(stack.digest),
-        interpreter=compiler.interpreter,
-        arrived=compiler.arrived,
-        lacking=lacking,
-    )
-
-
-def _read_content(app: App, mtime: int) -> assembly.AppContent:
-    listed = [(file.path, file.kind, file.executable, file.target) for file in app.source.files]
-    return assembly.read_content(app.folder, listed, mtime=mtime)
-
-
-def _runtime(launcher: Launcher, stack: Stack) -> assembly.Runtime:
-    from buildpack.python.venv import venv_entries
-
-    return assembly.Runtime(
-        launcher=launcher.files,
-        environment=tuple(venv_entries(layout_for(stack))),
-        passwd=_with_user(stack.passwd, ("app", "x", str(plan.USER), str(plan.USER), "", "/app", "/bin/sh")),
-        group=_with_user(stack.group, ("app", "x", str(plan.USER), "")),
-    )
-
-
-def _with_user(existing: str | None, row: tuple[str, ...]) -> bytes | None:
-    """Return passwd or group with a row for the app's user; None where one with its ID is there."""
-    lines = (existing or "").splitlines()
-    if any(line.split(":")[2:3] == [row[2]] for line in lines):
-        return None
-    taken = {line.partition(":")[0] for line in lines}
-    name = row[0] if row[0] not in taken else f"{row[0]}{row[2]}"
-    return "".join(f"{line}\n" for line in (*lines, ":".join((name, *row[1:])))).encode()
-
-
-def _plan(
+def _entries(
     app: App,
     stack: Stack,
-    resolution: Resolution,
-    content: assembly.AppContent,
-    runtime: assembly.Runtime,
+    decision: Decision,
+    material: Material,
     *,
-    bytecode: plan.Bytecode,
-    options: Options,
-    mtime: int,
-    hooks: str,
-) -> Plan:
-    layer_format = f"{LAYER_FORMAT}+{assembly.ENTRIES_FORMAT}"
-    launch = _launch(app)
-    runtime_key = plan.runtime_key(layer_format=layer_format, files=runtime.listed(), bytecode=bytecode)
-    layers = [PlannedLayer(kind="runtime", slot="runtime", key=runtime_key)]
-    for group in plan.group_members(resolution.members):
-        key = plan.dependency_key(group, layer_format=layer_format, python=stack.python.series, bytecode=bytecode)
-        layers.append(PlannedLayer(kind="dependencies", slot=group.slot, key=key, members=group.members))
-    app_key = plan.app_key(content.files, layer_format=layer_format, launch=launch, mtime=mtime, hooks=hooks)
-    layers.append(PlannedLayer(kind="app", slot="app", key=app_key))
-    labels = {
-        "org.opencontainers.image.base.digest": str(stack.digest),
-        "dev.deploy.python": stack.python.version,
-        "dev.deploy.bytecode": bytecode.python or "none",
-        "dev.deploy.lock": f"sha256:{app.lock.sha256}",
-        **options.labels,
-    }
-    return Plan(
-        stack_layers=stack.layers,
-        layers=tuple(layers),
-        platform=stack.platform,
-        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(mtime)),
-        config=plan.image_config(stack.config, stack_python=stack.python.executable, labels=labels),
-        annotations={ANNOTATION + "stack": plan.compact({"digest": str(stack.digest), **stack.facts.render()})},
-    )
-
-
-def _launch(app: App) -> bytes:
-    return plan.launch_json(
-        processes={process.name: process.command for process in app.processes},
-        default=app.default,
-        app_object=app.app_object.target if app.app_object else None,
-        formation=app.formation,
-    )
-
-
-def _entries(
-    *,
-    stack: Stack,
-    runtime: assembly.Runtime,
     compiler: StackCompiler,
-    compiled: bool,
     store: Store,
-    shelf: assembly.WheelShelf,
-    preparation: Preparation,
+    environ: Mapping[str, str],
 ) -> Callable[[PlannedLayer], Any]:
     """Return what makes the entries of a planned layer, when it has to be written."""
+    shelf = assembly.WheelShelf(decision.resolution.wheels, app.lock.sources, store=store, environ=environ)
+    compiled = bool(decision.bytecode.python)
 
     def entries(planned: PlannedLayer) -> Any:
         if planned.kind == "runtime":
-            return assembly.runtime_entries(runtime, compiler, compiled=compiled)
+            return assembly.runtime_entries(material.runtime, compiler, compiled=compiled)
         if planned.kind == "app":
-            return preparation.entries(planned.key)
+            return assembly.app_entries(material.content, material.launch, mtime=material.mtime)
         return assembly.dependency_entries(
             planned,
             shelf.path,
@@ -428,18 +358,29 @@ def _entries(
 
 
 def _explain(
-    layers: Sequence[MadeLayer], previous: Image | None, content: assembly.AppContent, store: Store
+    layers: Sequence[MadeLayer],
+    decision: Decision,
+    material: Material,
+    *,
+    previous: Previous,
+    stored: Image | None,
+    store: Store,
 ) -> tuple[tuple[MadeLayer, str], ...]:
-    """Pair each layer with why it was written."""
+    """Pair each layer with why it was written: compared with an earlier image, else with what its name means here."""
     app = next(made.layer for made in layers if made.planned.kind == "app")
-    before = previous.layers if previous else ()
+    before = (not previous.reason and previous.layers) or (stored.layers if stored else ())
     old_app = next((layer for layer in before if layer.annotations.get(ANNOTATION + "kind") == "app"), None)
     old_files = store.recall("app-files", str(old_app.diff_id)) if old_app else None
-    files = {file.path: _fingerprint(file) for file in content.files}
-    explained = tuple(
-        (made, "" if made.source != "built" else why_built(made.planned, before, old_files=old_files, files=files))
-        for made in layers
-    )
+    files = {file.path: _fingerprint(file) for file in material.content.files}
+
+    def explain(planned: PlannedLayer) -> str:
+        if planned.key in decision.doubts:
+            return decision.doubts[planned.key]
+        if not before and previous.reason:
+            return previous.reason
+        return why_built(planned, before, old_files=old_files, files=files)
+
+    explained = tuple((made, explain(made.planned) if made.source == "built" else "") for made in layers)
     if old_app is None or old_app.diff_id != app.diff_id:
         store.remember("app-files", str(app.diff_id), files)
     return explained
@@ -453,9 +394,13 @@ def _explain_stack(stack: Stack, store: Store) -> tuple[tuple[Layer, Origin, str
         origin, reason = "built", "gathered from this machine"
     elif stack.name.startswith(("oci:", "archive:")):
         origin, reason = "store", f"copied from {stack.name}"
-    return tuple(
-        (layer, origin, reason) if layer.digest in store.added else (layer, "store", "") for layer in stack.layers
-    )
+
+    def explain(layer: Layer) -> tuple[Layer, Origin, str]:
+        if layer.digest in store.added:
+            return layer, origin, reason
+        return layer, "store" if store.has(layer.digest) else "registry", ""
+
+    return tuple(map(explain, stack.layers))
 
 
 def _fingerprint(file: AppFile) -> str:

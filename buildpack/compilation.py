@@ -71,7 +71,8 @@ class StackCompiler:
         if claimed == python.version and not unsupported(python.version, python.cache_tag):
             return self._bytecode(""), ""
         key = f"{self._stack.digest}+{python.version}+{self._machine}+{BYTECODE_FORMAT}"
-        known = self._store.recall("bytecode", key)
+        # A base that an earlier image speaks for is met before anything is written that trusts its word.
+        known = None if self._stack.claimed else self._store.recall("bytecode", key)
         if isinstance(known, dict) and isinstance(reason := known.get("reason"), str):
             return self._bytecode(reason), reason
         reason = self._probe()

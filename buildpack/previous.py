@@ -6,24 +6,28 @@ as such, and never an error; except where the new one has to be pushed to a regi
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from buildpack.claims import NOTHING, Claims, find_layers, parse_claims
-from buildpack.errors import BuildpackError
+from buildpack.errors import BuildpackError, StackError
 from buildpack.errors import previous as errors
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Image, Layer, Platform
 from buildpack.oci.reference import Reference
+from buildpack.oci.store import Store
 from buildpack.plan import PlannedLayer
 
 if TYPE_CHECKING:
+    from buildpack.oci.registry import Sink
     from buildpack.oci.transport import Transport
     from buildpack.stacks.stack import Stack
 
-__all__ = ["NONE", "Earlier", "Lookup", "Previous", "Taken"]
+__all__ = ["NONE", "Earlier", "Lookup", "Previous", "Taken", "pull_taken"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +53,13 @@ class Taken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Previous:
-    """The earlier images in the order they were named; of two that have a layer the first one counts."""
+    """The earlier images in the order they were named; of two that have a layer the first one counts.
+
+    `refuted` says why none of them is believed at all.
+    """
 
     images: tuple[Earlier, ...] = ()
+    refuted: str = ""
 
     def facts(self, digest: Digest) -> Any:
         """Return what an image says of the base with this digest, as `Facts.parse` reads it; None for nothing."""
@@ -66,11 +74,11 @@ class Previous:
         return next((claims for claims in (*same, *believed) if claims is not NOTHING), NOTHING)
 
     def take(
-        self, planned: Sequence[PlannedLayer], *, excluded: frozenset[Digest]
+        self, planned: Sequence[PlannedLayer], *, gone: Mapping[str, str]
     ) -> tuple[dict[str, Taken], dict[str, str]]:
         """Return, by key, the layers that fit the plan, and why others that claim to are not taken.
 
-        `excluded` are blobs that turned out to be gone.
+        `gone` are the digests of blobs that turned out not to be had, and why, where that is known.
         """
         taken: dict[str, Taken] = {}
         doubts: dict[str, str] = {}
@@ -79,8 +87,8 @@ class Previous:
                 continue
             found = find_layers(planned, each.image)
             for key, layer in found.layers.items():
-                if layer.digest in excluded:
-                    doubts.setdefault(key, errors.vanished(str(each.reference)))
+                if (why := gone.get(str(layer.digest))) is not None:
+                    doubts.setdefault(key, why or errors.vanished(str(each.reference)))
                 else:
                     taken.setdefault(key, Taken(layer=layer, reference=each.reference))
             for key, doubt in found.doubts.items():
@@ -95,6 +103,8 @@ class Previous:
     @property
     def reason(self) -> str:
         """Why no layer could be taken at all; empty where one could."""
+        if self.refuted:
+            return self.refuted
         if not self.images or any(each.image is not None and not each.reason for each in self.images):
             return ""
         return "; ".join(each.reason for each in self.images)
@@ -171,3 +181,72 @@ class Lookup:
         claims = parse_claims(image)
         told = any(layer.key for layer in image.layers)
         return Earlier(reference=reference, image=image, claims=claims, reason="" if told else errors.no_keys(name))
+
+
+_AT_ONCE = 4
+_PIECE = 1 << 18
+
+
+def pull_taken(taken: Mapping[str, Taken], store: Store, transport: Transport) -> dict[str, str]:
+    """Fetch those layers that the store lacks, verified to the last byte; returns which cannot be had, and why.
+
+    They come into the store under their digests, and under no key: nothing else built here will ever trust them.
+    """
+    wanted = {each.layer.digest: each for each in taken.values() if not store.has(each.layer.digest, each.layer.size)}
+    if not wanted:
+        return {}
+    from concurrent.futures import ThreadPoolExecutor
+
+    from buildpack.oci.registry import Registry
+
+    def pull(each: Taken) -> str:
+        name = str(each.reference)
+        try:
+            with Registry(each.reference, transport=transport) as registry, store.blob(hashed=False) as blob:
+                unpacked = _Unpacked(blob)
+                registry.fetch_blob(each.layer.digest, each.layer.size, unpacked)
+                if unpacked.digest != each.layer.diff_id:
+                    return errors.other_content(name)
+                blob.commit(each.layer.digest)
+        except StackError as error:
+            return errors.not_pulled(name, error)
+        return ""
+
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        reasons = pool.map(pull, wanted.values())
+        return {str(digest): reason for digest, reason in zip(wanted, reasons, strict=True) if reason}
+
+
+class _Unpacked:
+    """Passes a layer's bytes on, and hashes what they unpack to: several gzip members, one after the other."""
+
+    def __init__(self, out: Sink) -> None:
+        self._out = out
+        self._hash = hashlib.sha256()
+        self._member = zlib.decompressobj(31)
+        self._rest = b""
+        self._broken = False
+
+    def write(self, data: bytes, /) -> None:
+        self._out.write(data)
+        try:
+            while not self._broken and self._feed(data):
+                data = self._rest
+        except zlib.error:
+            self._broken = True
+
+    def _feed(self, data: bytes) -> bool:
+        """Unpack a piece; tell whether there is more in what was given so far."""
+        piece = self._member.decompress(data, _PIECE)
+        self._hash.update(piece)
+        if self._member.eof:
+            self._rest = self._member.unused_data
+            self._member = zlib.decompressobj(31)
+            return bool(self._rest)
+        self._rest = self._member.unconsumed_tail
+        return bool(self._rest) or len(piece) == _PIECE
+
+    @property
+    def digest(self) -> Digest | None:
+        """The tar's digest; None where the bytes are no gzip."""
+        return None if self._broken else Digest(self._hash.hexdigest())

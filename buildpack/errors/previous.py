@@ -12,6 +12,7 @@ __all__ = [
     "not_pulled",
     "not_readable",
     "not_there",
+    "other_content",
     "pushed_to_library",
     "refuted",
     "vanished",
@@ -50,6 +51,11 @@ def doubted(name: str, doubt: str) -> str:
 def not_pulled(name: str, error: BuildpackError) -> str:
     """A layer that was wanted here and did not come, or not whole."""
     return f"it could not be taken from {name}: {error.what}"
+
+
+def other_content(name: str) -> str:
+    """A layer that came whole, and unpacks to something else than the image's config says."""
+    return f"the layer that {name} has under this key is not what its config says"
 
 
 def refuted(name: str, digest: str) -> Refuted:

@@ -1,0 +1,205 @@
+"""Decide what the image will hold, and look up as little for it as can be.
+
+Resolving, planning and looking for known layers follow one another until nothing is in doubt: what an earlier image
+claims of its wheels serves as long as the layers that hold them are taken from it. A layer that has to be written after
+all needs its wheels, so these are looked up like any others, and the plan is made again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from buildpack import assembly, plan
+from buildpack.app.read import App
+from buildpack.compilation import StackCompiler
+from buildpack.oci.entry import EPOCH
+from buildpack.oci.image import ANNOTATION, Layer
+from buildpack.oci.layer import LAYER_FORMAT
+from buildpack.oci.store import Store
+from buildpack.options import Launcher, Options
+from buildpack.plan import Bytecode, Plan, PlannedLayer
+from buildpack.previous import Previous, Taken, pull_taken
+from buildpack.progress import Observer
+from buildpack.resolution import Ground, Resolution, layout_for, resolve, target_of
+from buildpack.stacks.stack import Stack
+
+if TYPE_CHECKING:
+    from buildpack.oci.transport import Transport
+
+__all__ = ["Decision", "Material", "decide", "material_for"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What the layers are made of besides wheels. `mtime` is that of the app's files, in seconds since 1970."""
+
+    content: assembly.AppContent
+    runtime: assembly.Runtime
+    launch: bytes
+    mtime: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What will be built, of which wheels, and what of it there is already.
+
+    `no_bytecode` says why there is none. `known` are layers of the store, `taken` those of earlier images, and `doubts`
+    why others of theirs are not taken; all by key.
+    """
+
+    plan: Plan
+    resolution: Resolution
+    bytecode: Bytecode
+    no_bytecode: str
+    known: Mapping[str, Layer]
+    taken: Mapping[str, Taken]
+    doubts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def written(self) -> tuple[PlannedLayer, ...]:
+        """The layers that have to be written."""
+        return tuple(each for each in self.plan.layers if each.key not in self.known and each.key not in self.taken)
+
+
+def material_for(app: App, stack: Stack, launcher: Launcher, *, epoch: int | None) -> Material:
+    """Read the app's files, and gather what stands below them; `epoch` is as in `Options`."""
+    mtime = EPOCH if epoch is None else max(epoch, EPOCH)
+    listed = [(file.path, file.kind, file.executable, file.target) for file in app.source.files]
+    return Material(
+        content=assembly.read_content(app.folder, listed, mtime=mtime),
+        runtime=_runtime(launcher, stack),
+        launch=plan.launch_json(
+            processes={process.name: process.command for process in app.processes},
+            default=app.default,
+            app_object=app.app_object.target if app.app_object else None,
+            formation=app.formation,
+        ),
+        mtime=mtime,
+    )
+
+
+def decide(
+    app: App,
+    stack: Stack,
+    material: Material,
+    *,
+    options: Options,
+    compiler: StackCompiler,
+    previous: Previous,
+    store: Store,
+    environ: Mapping[str, str],
+    observer: Observer,
+    transport: Transport | None,
+) -> Decision:
+    """Decide; raises DependencyError where a wheel cannot be had, and Refuted as `start_interpreter` does."""
+    claims = previous.claims(stack)
+    gone = dict.fromkeys(options.gone, "")
+    while True:
+        bytecode, no_bytecode = compiler.decide(claims.bytecode)
+        resolution = resolve(
+            app.lock,
+            app.lock.packages,
+            ground=_ground(stack, compiler),
+            store=store,
+            environ=environ,
+            observer=observer,
+            folder=app.folder,
+            fresh=options.no_cache,
+            claims=claims,
+        )
+        planned = _plan(app, stack, resolution, material, bytecode=bytecode, labels=options.labels)
+        known = {} if options.no_cache else assembly.known_layers(planned.layers, store)
+        taken, doubts = previous.take([each for each in planned.layers if each.key not in known], gone=gone)
+        if options.whole and transport is not None and (lost := pull_taken(taken, store, transport)):
+            gone |= lost
+            continue
+        decision = Decision(
+            plan=planned,
+            resolution=resolution,
+            bytecode=bytecode,
+            no_bytecode=no_bytecode,
+            known=known,
+            taken=taken,
+            doubts=doubts,
+        )
+        fewer = claims.without(decision.written)
+        if fewer == claims:
+            return decision
+        claims = fewer
+
+
+def _ground(stack: Stack, compiler: StackCompiler) -> Ground:
+    def lacking(needed: Mapping[str, frozenset[str]]) -> Sequence[str]:
+        from buildpack.stacks.libraries import missing_sonames
+
+        return missing_sonames(needed, stack)
+
+    return Ground(
+        target=target_of(stack),
+        layout=layout_for(stack),
+        # What is remembered of a base that nobody looked into must not be taken for what was seen.
+        identity=f"{stack.digest}{' claimed' if stack.claimed else ''}",
+        interpreter=compiler.interpreter,
+        arrived=compiler.arrived,
+        lacking=lacking,
+    )
+
+
+def _runtime(launcher: Launcher, stack: Stack) -> assembly.Runtime:
+    from buildpack.python.venv import venv_entries
+
+    return assembly.Runtime(
+        launcher=launcher.files,
+        environment=tuple(venv_entries(layout_for(stack))),
+        passwd=_with_user(stack.passwd, ("app", "x", str(plan.USER), str(plan.USER), "", "/app", "/bin/sh")),
+        group=_with_user(stack.group, ("app", "x", str(plan.USER), "")),
+    )
+
+
+def _with_user(existing: str | None, row: tuple[str, ...]) -> bytes | None:
+    """Return passwd or group with a row for the app's user; None where one with its ID is there."""
+    lines = (existing or "").splitlines()
+    if any(line.split(":")[2:3] == [row[2]] for line in lines):
+        return None
+    taken = {line.partition(":")[0] for line in lines}
+    name = row[0] if row[0] not in taken else f"{row[0]}{row[2]}"
+    return "".join(f"{line}\n" for line in (*lines, ":".join((name, *row[1:])))).encode()
+
+
+def _plan(
+    app: App,
+    stack: Stack,
+    resolution: Resolution,
+    material: Material,
+    *,
+    bytecode: Bytecode,
+    labels: Mapping[str, str],
+) -> Plan:
+    layer_format = f"{LAYER_FORMAT}+{assembly.ENTRIES_FORMAT}"
+    runtime_key = plan.runtime_key(layer_format=layer_format, files=material.runtime.listed(), bytecode=bytecode)
+    layers = [PlannedLayer(kind="runtime", slot="runtime", key=runtime_key)]
+    for group in plan.group_members(resolution.members):
+        key = plan.dependency_key(group, layer_format=layer_format, python=stack.python.series, bytecode=bytecode)
+        layers.append(PlannedLayer(kind="dependencies", slot=group.slot, key=key, members=group.members))
+    app_key = plan.app_key(
+        material.content.files, layer_format=layer_format, launch=material.launch, mtime=material.mtime
+    )
+    layers.append(PlannedLayer(kind="app", slot="app", key=app_key))
+    told = {
+        "org.opencontainers.image.base.digest": str(stack.digest),
+        "dev.deploy.python": stack.python.version,
+        "dev.deploy.bytecode": bytecode.python or "none",
+        "dev.deploy.lock": f"sha256:{app.lock.sha256}",
+        **labels,
+    }
+    return Plan(
+        stack_layers=stack.layers,
+        layers=tuple(layers),
+        platform=stack.platform,
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(material.mtime)),
+        config=plan.image_config(stack.config, stack_python=stack.python.executable, labels=told),
+        annotations={ANNOTATION + "stack": plan.compact({"digest": str(stack.digest), **stack.facts.render()})},
+    )
