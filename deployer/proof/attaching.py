@@ -1,0 +1,107 @@
+"""Attaches an image's bill of materials to it in the registry, as a referrer (distribution specification 1.1).
+
+It comes after the image and its tags, so that nothing waits for it, and whatever becomes of it the push has succeeded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from buildpack.errors import BuildpackError
+from buildpack.oci.digest import Digest, sha256
+from buildpack.oci.image import MANIFEST, Image, canonical_json
+from buildpack.oci.reference import Reference
+from buildpack.sbom import MEDIA_TYPE, make_sbom
+
+if TYPE_CHECKING:
+    from buildpack.oci.transport import Transport
+
+__all__ = ["Attached", "Referrer", "attach_sboms", "make_referrer"]
+
+_EMPTY = b"{}"
+_EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Referrer:
+    """A manifest whose subject is an image, and its blobs; the same bytes for the same image."""
+
+    subject: Digest
+    manifest: bytes
+    blobs: dict[Digest, bytes]
+
+    @property
+    def digest(self) -> Digest:
+        """The manifest's digest."""
+        return sha256(self.manifest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attached:
+    """What became of one bill of materials in one repository: `sent`, or there already; `trouble` tells why neither."""
+
+    repository: Reference
+    subject: Digest
+    digest: Digest
+    sent: bool
+    trouble: str = ""
+
+
+def make_referrer(image: Image) -> Referrer:
+    """Make the manifest that carries the bill of materials of an image (OCI image specification 1.1, manifest.md)."""
+    sbom = make_sbom(image)
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "artifactType": MEDIA_TYPE,
+        "config": {"mediaType": _EMPTY_TYPE, "digest": str(sha256(_EMPTY)), "size": len(_EMPTY)},
+        "layers": [{"mediaType": MEDIA_TYPE, "digest": str(sha256(sbom)), "size": len(sbom)}],
+        "subject": {"mediaType": MANIFEST, "digest": str(image.digest), "size": len(image.manifest)},
+    }
+    return Referrer(
+        subject=image.digest,
+        manifest=canonical_json(manifest),
+        blobs={sha256(_EMPTY): _EMPTY, sha256(sbom): sbom},
+    )
+
+
+def attach_sboms(
+    images: Sequence[Image], references: Sequence[Reference], *, transport: Transport
+) -> tuple[Attached, ...]:
+    """Attach its bill of materials to each image in each repository, where it is not yet; these have the images already.
+
+    What a registry refuses is told, not raised.
+    """
+    repositories = {(each.registry, each.repository): each for each in references}.values()
+    work = [(referrer, place) for referrer in map(make_referrer, images) for place in repositories]
+    if len(work) == 1:
+        return (_attach(*work[0], transport),)
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="sbom") as pool:
+        return tuple(pool.map(lambda each: _attach(*each, transport), work))
+
+
+def _attach(referrer: Referrer, repository: Reference, transport: Transport) -> Attached:
+    from buildpack.oci.push import push_referrer
+    from buildpack.oci.registry import Registry
+
+    trouble, there = "", False
+    try:
+        with Registry(repository, transport=transport, writes=True) as registry:
+            listed = registry.fetch_referrers(referrer.subject, MEDIA_TYPE)
+        there = any(item.get("digest") == str(referrer.digest) for item in listed)
+        if not there:
+            push_referrer(referrer.manifest, referrer.blobs, repository, transport=transport)
+    except BuildpackError as error:
+        trouble = error.what
+    return Attached(
+        repository=repository,
+        subject=referrer.subject,
+        digest=referrer.digest,
+        sent=not there and not trouble,
+        trouble=trouble,
+    )
