@@ -37,19 +37,20 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def make_stand_in(variant: str = "extract", architecture: str = "") -> Path:
+def make_stand_in(variant: str = "extract", architecture: str = "", *, more: tuple[str, ...] = ()) -> Path:
     """Return an OCI layout that holds one image, tagged ``python:3.11-slim``; made once per machine.
 
-    `architecture` is as Debian and OCI name it (``arm64``), this machine's where it is empty. Raises RuntimeError where
-    mmdebstrap is not installed or cannot reach its mirror.
+    `architecture` is as Debian and OCI name it (``arm64``), this machine's where it is empty; `more` are packages beside
+    the usual ones. Raises RuntimeError where mmdebstrap is not installed or cannot reach its mirror.
     """
-    recipe = json.dumps([1, variant, PACKAGES, SUITE, *([architecture] if architecture else [])])
+    packages = (*PACKAGES, *more)
+    recipe = json.dumps([1, variant, packages, SUITE, *([architecture] if architecture else [])])
     place = Path(tempfile.gettempdir(), f"deploy-stand-in-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}")
     if not place.is_dir():
         scratch = Path(tempfile.mkdtemp(prefix="deploy-stand-in-making-"))
         try:
-            tar = _bootstrap(scratch / "root.tar", variant, architecture)
-            _write_layout(scratch / "layout", tar, architecture or native_architecture())
+            tar = _bootstrap(scratch / "root.tar", variant, packages, architecture)
+            write_layout(scratch / "layout", tar, architecture or native_architecture())
             (scratch / "layout").rename(place)
         except OSError:
             # Another run was faster.
@@ -73,11 +74,11 @@ def push(layout: Path, registry: str, name: str = "library/python:3.11-slim", *,
     return reference
 
 
-def _bootstrap(tar: Path, variant: str, architecture: str) -> bytes:
+def _bootstrap(tar: Path, variant: str, packages: tuple[str, ...], architecture: str) -> bytes:
     program = shutil.which("mmdebstrap")
     if program is None:
         raise RuntimeError("mmdebstrap is not installed")
-    options = [f"--variant={variant}", f"--include={','.join(PACKAGES)}"]
+    options = [f"--variant={variant}", f"--include={','.join(packages)}"]
     if architecture:
         options.append(f"--arch={architecture}")
     ran = subprocess.run(
@@ -119,7 +120,8 @@ def join_platforms(layouts: Sequence[Path], folder: Path) -> Path:
     return folder
 
 
-def _write_layout(folder: Path, tar: bytes, architecture: str) -> None:
+def write_layout(folder: Path, tar: bytes, architecture: str) -> None:
+    """Write a layout of one image of one layer, tagged like the stand-ins."""
     (folder / "blobs/sha256").mkdir(parents=True)
 
     def put(content: bytes) -> dict[str, Any]:
