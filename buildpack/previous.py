@@ -167,7 +167,7 @@ class Lookup:
             self._found[reference] = error
 
     def _fetch(self, reference: Reference) -> Earlier:
-        from buildpack.errors.registry import NotFound
+        from buildpack.errors.registry import Barred, NotFound
         from buildpack.oci.registry import Registry
 
         name = str(reference)
@@ -177,6 +177,8 @@ class Lookup:
         except NotFound:
             return Earlier(reference=reference, reason=errors.not_there(name, own=reference == self._pushed))
         except BuildpackError as error:
+            if isinstance(error, Barred) and reference == self._pushed:
+                raise
             return Earlier(reference=reference, reason=errors.not_readable(name, error))
         claims = parse_claims(image)
         told = any(layer.key for layer in image.layers)

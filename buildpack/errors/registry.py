@@ -13,6 +13,7 @@ from buildpack.errors import MachineError, StackError
 
 __all__ = [
     "Answer",
+    "Barred",
     "BlobVanished",
     "NotFound",
     "authorities_unreadable",
@@ -44,6 +45,10 @@ class NotFound(StackError):
     """The registry knows no such repository, tag or digest."""
 
 
+class Barred(StackError):
+    """The registry lets us in for nothing: it is out of reach, not to be trusted, or wants another login."""
+
+
 class BlobVanished(StackError):
     """The registry lacks blobs that it had, or seemed to have, and that are not here either."""
 
@@ -66,27 +71,27 @@ class Answer:
 # No answer
 
 
-def unreachable(host: str, reason: str, *, todo: str = "", around: bool = False) -> StackError:
+def unreachable(host: str, reason: str, *, todo: str = "", around: bool = False) -> Barred:
     """Nothing answered: no such name, no route, refused, cut or too slow."""
-    return StackError(
+    return Barred(
         f"the registry {host} cannot be reached",
         why=f"{_sentence(reason)}.",
         hint=(todo or "check the network, and HTTPS_PROXY where there is a proxy.") + (_AROUND if around else ""),
     )
 
 
-def untrusted(host: str, reason: str) -> StackError:
+def untrusted(host: str, reason: str) -> Barred:
     """A certificate that does not verify."""
-    return StackError(
+    return Barred(
         f"the registry {host} cannot be trusted",
         why=f"Its certificate does not verify: {reason}.",
         hint="name the file with your network's CA certificates in REQUESTS_CA_BUNDLE.",
     )
 
 
-def insecure(host: str, reason: str) -> StackError:
+def insecure(host: str, reason: str) -> Barred:
     """No TLS, or an end to it."""
-    return StackError(
+    return Barred(
         f"the registry {host} does not speak TLS",
         why=f"{_sentence(reason)}.",
         hint="check host and port; a registry without TLS is used only on this machine (localhost, 127.0.0.1), or on "
@@ -94,9 +99,9 @@ def insecure(host: str, reason: str) -> StackError:
     )
 
 
-def authorities_unreadable(variable: str, path: str) -> StackError:
+def authorities_unreadable(variable: str, path: str) -> Barred:
     """A variable names a file of certificates that cannot be read."""
-    return StackError(
+    return Barred(
         f"the certificates of {variable} cannot be read",
         why=f"{variable} is {path!r}, which is missing or holds no PEM certificates.",
         hint=f"correct {variable}, or unset it to use the usual authorities.",
@@ -106,18 +111,18 @@ def authorities_unreadable(variable: str, path: str) -> StackError:
 # Answers that are none
 
 
-def failed(host: str, answer: Answer, attempts: int, *, around: bool = False) -> StackError:
+def failed(host: str, answer: Answer, attempts: int, *, around: bool = False) -> Barred:
     """The registry keeps answering with an error of its own."""
-    return StackError(
+    return Barred(
         f"the registry {host} fails",
         why=f"{answer}{_times(attempts)}.",
         hint="try again later." + (_AROUND if around else ""),
     )
 
 
-def busy(host: str, answer: Answer, attempts: int, *, around: bool = False) -> StackError:
+def busy(host: str, answer: Answer, attempts: int, *, around: bool = False) -> Barred:
     """Too many requests, again and again."""
-    return StackError(
+    return Barred(
         f"the registry {host} refuses more requests for now",
         why=f"{answer} (too many requests){_times(attempts)}.",
         hint="wait until its limit allows more; a login often raises it"
@@ -125,9 +130,7 @@ def busy(host: str, answer: Answer, attempts: int, *, around: bool = False) -> S
     )
 
 
-def denied(
-    origin: str, host: str, answer: Answer, *, pushing: bool, login: str, notes: Sequence[str] = ()
-) -> StackError:
+def denied(origin: str, host: str, answer: Answer, *, pushing: bool, login: str, notes: Sequence[str] = ()) -> Barred:
     """401 or 403, also what Docker Hub says of repositories that do not exist. `login` says where ours came from."""
     if login:
         what = f"{origin} cannot be {'pushed' if pushing else 'read'} with this login"
@@ -144,12 +147,12 @@ def denied(
         hint = f"check the name; {_LOG_IN.format(host=host)}."
         if not pushing:
             hint += " An image saved with `docker save -o FILE` is read with `--stack archive:FILE`."
-    return StackError(what, why="\n".join((f"{answer}.", f"{reason}.", *notes)), hint=hint)
+    return Barred(what, why="\n".join((f"{answer}.", f"{reason}.", *notes)), hint=hint)
 
 
-def login_refused(host: str, answer: Answer, *, login: str) -> StackError:
+def login_refused(host: str, answer: Answer, *, login: str) -> Barred:
     """A user or password that the registry, or its token server, does not know."""
-    return StackError(
+    return Barred(
         f"the registry {host} refuses the login",
         why=f"{answer}.\nThe login came from {login}.",
         hint=f"{_LOG_IN.format(host=host)} anew; tokens expire, and many registries take only a token as the password.",
@@ -183,9 +186,9 @@ def refused(origin: str, answer: Answer) -> StackError:
     )
 
 
-def not_a_registry(host: str, found: str) -> StackError:
+def not_a_registry(host: str, found: str) -> Barred:
     """Something answers, but does not speak the distribution protocol."""
-    return StackError(
+    return Barred(
         f"{host} is not a registry",
         why=f"It answered with {found} where a manifest was asked for.",
         hint="check the host in the reference; a proxy's login page looks like this as well.",
