@@ -71,18 +71,18 @@ def make_referrer(image: Image) -> Referrer:
 def attach_sboms(
     images: Sequence[Image], references: Sequence[Reference], *, transport: Transport
 ) -> tuple[Attached, ...]:
-    """Attach its bill of materials to each image in each repository, where it is not yet; these have the images already.
+    """Attach its bill of materials to each image in each repository, where it is not yet; the images are there already.
 
     What a registry refuses is told, not raised.
     """
     repositories = {(each.registry, each.repository): each for each in references}.values()
     work = [(referrer, place) for referrer in map(make_referrer, images) for place in repositories]
     if len(work) == 1:
-        return (_attach(*work[0], transport),)
+        return (_attach(work[0][0], work[0][1], transport),)
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="sbom") as pool:
-        return tuple(pool.map(lambda each: _attach(*each, transport), work))
+        return tuple(pool.map(lambda each: _attach(each[0], each[1], transport), work))
 
 
 def _attach(referrer: Referrer, repository: Reference, transport: Transport) -> Attached:
