@@ -196,6 +196,11 @@ def no_file_fits(
     if unlocked:
         lines += [f"The index has what would fit, but its hash is not locked: {_few(unlocked)}."]
     hint = "lock a version that has a wheel for this stack (`deploy lock`), or choose another stack or Python."
+    if "for another libc (glibc)" in misfits:
+        hint = (
+            "choose a stack with glibc, such as `--stack python:3.12-slim` (Alpine's has musl), or lock a version that "
+            "has a wheel for musl (musllinux)."
+        )
     if unlocked:
         hint = "run `deploy lock`, commit Pipfile.lock, and build again."
     if instead:
