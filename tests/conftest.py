@@ -146,6 +146,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process = subprocess.Popen(
             ["podman", "system", "service", "--time=0", f"unix://{path}"],
             env={**os.environ, "CONTAINERS_CONF": str(config)},
+            cwd=folder,  # where its monitor leaves a file `oom` when a container was killed for its memory
             stdout=log,
             stderr=log,
         )
