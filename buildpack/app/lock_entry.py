@@ -93,11 +93,11 @@ def _origin(texts: Mapping[str, str | None], hashes: tuple[str, ...], *, has_mar
         if not _COMMIT.fullmatch(ref):
             raise ValueError(f"comes from git, and `{errors.show(ref)}` is not the full hash of a commit")
         return {"git": git, "ref": ref}
-    if path := texts["path"]:
-        return {"path": path}
     file = texts["file"]
-    if file and not file.startswith(("http://", "https://")):
-        return {"path": _local_path(file)}
+    local = texts["path"] or (_local_path(file) if file and not file.startswith(("http://", "https://")) else None)
+    if local:
+        # Of a file pipenv locks the hash as well; a folder has none.
+        return {"path": local, "hashes": tuple(one for one in hashes if _SHA256.fullmatch(one))}
     if file and not hashes and (found := _FRAGMENT.search(file)):
         hashes = (f"sha256:{found[1].lower()}",)
     usable = tuple(one for one in hashes if _SHA256.fullmatch(one))
@@ -105,7 +105,9 @@ def _origin(texts: Mapping[str, str | None], hashes: tuple[str, ...], *, has_mar
         raise ValueError("has no sha256 hash, only others")
     if file:
         if not usable:
-            raise ValueError("is a file from the network, without a hash")
+            raise ValueError(
+                "is a file from the network, without a hash: write `#sha256=...` behind its address in Pipfile"
+            )
         return {"file": file, "hashes": usable}
     return _pinned(texts["version"], usable, has_markers=has_markers)
 

@@ -30,9 +30,10 @@ class LockedPackage:
     """One entry of the lock.
 
     `name` is canonical (PEP 503); `version` has no ``==`` and is None for commits and paths. `hashes` are
-    ``sha256:<hex>``, never empty unless the entry is a commit (`git` and `ref`), a local `path`, or one that pipenv
-    locks only by its `markers` for another platform: such a one has neither version nor hash. `git` and `file` may
-    hold ``${VAR}``. `line` is where it stands in Pipfile.lock, `pipfile_line` where Pipfile asks for it; 0 is unknown.
+    ``sha256:<hex>``, never empty unless the entry is a commit (`git` and `ref`), a local `path` (a folder has none), or
+    one that pipenv locks only by its `markers` for another platform: such a one has neither version nor hash. `git` and
+    `file` may hold ``${VAR}``. `line` is where it stands in Pipfile.lock, `pipfile_line` where Pipfile asks for it; 0
+    is unknown.
     """
 
     name: str

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from buildpack.errors import AppError, BuildpackError, DependencyError, MachineError
 
 __all__ = [
+    "another_file",
     "bad_setup_cfg",
     "build_failed",
     "cannot_unpack",
@@ -113,6 +114,15 @@ def path_unreadable(name: str, path: str, place: str, error: OSError) -> Depende
         f"the sources of {name} cannot be read",
         why=f"{place} names the path {path!r}. The system says: {error.strerror or error}{where}.",
         hint="let this user read it, and build again once nothing writes to it.",
+    )
+
+
+def another_file(name: str, filename: str, path: str, place: str, sha256: str) -> DependencyError:
+    """A local file has another hash than was locked."""
+    return DependencyError(
+        f"{filename} is not the file that was locked",
+        why=f"{place} names the path {path!r}, whose file has the hash sha256:{sha256} now. Pipfile.lock has another.",
+        hint=f"if you changed it, run `deploy lock`; if not, find out who changed {name}.",
     )
 
 

@@ -92,6 +92,32 @@ def _from_address(package: LockedPackage, bench: Workbench) -> WheelFile:
     filename = unquote(shown.rpartition("/")[2])
     if not is_plain(filename):
         raise index_errors.refused(shown, "its last part is no file name")
+    sha256, size = _recalled_address(package, shown, filename, bench) or _fetch_address(package, link, filename, bench)
+    version = package.version or ""
+    sdist = Sdist(
+        name=package.name, version=version, filename=filename, url=shown, sha256=sha256, size=size, source=""
+    )  # fmt: skip
+    if is_sdist(filename):
+        return _from_archive(package, sdist, bench)
+    return _checked(package, WheelFile(**asdict(sdist)), bench)
+
+
+def _recalled_address(package: LockedPackage, shown: str, filename: str, bench: Workbench) -> tuple[str, int] | None:
+    """Take the hash and size that an earlier build found at this address, where its file is still here."""
+    value = bench.recall("address", _address_key(package, shown))
+    if not value:
+        return None
+    sha256, size = value
+    path = bench.folder / sha256 / filename
+    return (sha256, size) if path.is_file() and path.stat().st_size == size else None
+
+
+def _address_key(package: LockedPackage, shown: str) -> str:
+    return json.dumps([FORMAT, shown, sorted(package.hashes)])
+
+
+def _fetch_address(package: LockedPackage, link: str, filename: str, bench: Workbench) -> tuple[str, int]:
+    shown = bench.client.hide(link)
     locked = {"sha256": {each.partition(":")[2] for each in package.hashes}}
     offered = IndexFile(filename=filename, link=link, hashes={})
     try:
@@ -102,14 +128,8 @@ def _from_address(package: LockedPackage, bench: Workbench) -> WheelFile:
         raise index_errors.refused(shown, f"HTTP {error.status}") from None
     if found is None:
         raise index_errors.wrong_hash(package.name, filename, shown, ", ".join(sorted(package.hashes)), "another hash")
-    sha256, size = found
-    version = package.version or ""
-    sdist = Sdist(
-        name=package.name, version=version, filename=filename, url=shown, sha256=sha256, size=size, source=""
-    )  # fmt: skip
-    if is_sdist(filename):
-        return _from_archive(package, sdist, bench)
-    return _checked(package, WheelFile(**asdict(sdist)), bench)
+    bench.remember("address", _address_key(package, shown), list(found))
+    return found
 
 
 def _from_path(package: LockedPackage, bench: Workbench) -> WheelFile:
@@ -144,6 +164,8 @@ def _from_local_file(package: LockedPackage, path: Path, bench: Workbench) -> Wh
 
     with path.open("rb") as archive:
         sha256 = file_digest(archive, "sha256").hexdigest()
+    if package.hashes and f"sha256:{sha256}" not in package.hashes:
+        raise errors.another_file(package.name, path.name, package.path or "", package.place, sha256)
     if path.suffix == ".whl":
         return _checked(package, _stored(package, path, bench.folder, sha256), bench)
     return _remembered(

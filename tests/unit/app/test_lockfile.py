@@ -103,7 +103,11 @@ def test_an_entry_becomes_a_package(value: Any, package: dict[str, Any] | None) 
         ({"git": "https://x/y", "ref": "main"}, "comes from git, and `main` is not the full hash of a commit"),
         ({"git": "https://x/y"}, "comes from git, and `` is not the full hash of a commit"),
         ({"svn": "https://x/y"}, "comes from svn; only git is supported"),
-        ({"file": "http://x/y.whl"}, "is a file from the network, without a hash"),
+        (
+            {"file": "http://x/y.whl"},
+            "is a file from the network, without a hash: write `#sha256=...` behind its address in Pipfile",
+        ),
+        ({"git": "--upload-pack=x", "ref": "0" * 40}, "comes from git, and its address begins with a dash"),
         (
             {"version": "==1", "hashes": [A], "index": "in\nner"},
             "comes from the index `in\\nner`, which is not among the sources: `pypi`",

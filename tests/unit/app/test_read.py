@@ -102,7 +102,7 @@ Pipfile.lock has 10 entries that cannot be used
   - Pipfile.lock:38: numpy has markers that cannot be read: python_version >> 3
   - Pipfile.lock:45: tool comes from git, and `main` is not the full hash of a commit
   - Pipfile.lock:49: old has no sha256 hash, only others
-  - Pipfile.lock:55: wheel is a file from the network, without a hash
+  - Pipfile.lock:55: wheel is a file from the network, without a hash: write `#sha256=...` behind its address in Pipfile
   - Pipfile.lock:58: merc comes from hg; only git is supported
   - Pipfile.lock: default: list is not an object
 
