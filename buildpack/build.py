@@ -20,6 +20,7 @@ from buildpack.decision import Decision, Material, decide, material_for
 from buildpack.errors import BuildpackError, UsageError
 from buildpack.errors import build as errors
 from buildpack.errors.previous import Refuted
+from buildpack.hooks.preparation import Preparation, Site, told_of
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import ANNOTATION, Image, Layer, Platform, assemble
 from buildpack.oci.reference import Reference, parse_reference
@@ -149,7 +150,8 @@ def build(
         changed = all(earlier.image is None or earlier.image.digest != image.digest for earlier in previous.images)
     else:
         changed = store.put_image(image, references if named else ())
-    warnings = [*app.warnings, *stack.warnings, *decision.resolution.warnings]
+    told = told_of(decision.plan.layers[-1].key, store) if material.hooks else ()
+    warnings = [*app.warnings, *stack.warnings, *decision.resolution.warnings, *told]
     if decision.no_bytecode:
         warnings.append(errors.no_bytecode(stack.name, decision.no_bytecode))
     return Built(
@@ -193,7 +195,7 @@ def _attempt(
         transport=transport,
         lookup=lookup,
     )
-    material = material_for(app, stack, launcher, epoch=options.epoch)
+    material = material_for(app, stack, launcher, options=options, environ=environ)
     native = native_platform(own_python.machine)
     sibling = partial(_sibling, stack, native, app=app, store=store, environ=environ)
     with StackCompiler(
@@ -215,16 +217,31 @@ def _attempt(
         if options.whole:
             fetch_layers(stack, store, transport)
         hears.begin(references, stack.platform, stack.layers, unknown=bool(decision.written))
-        layers = assembly.make_layers(
-            decision.plan.layers,
-            decision.known,
-            _entries(app, stack, decision, material, compiler=compiler, store=store, environ=environ),
-            taken={key: each.layer for key, each in decision.taken.items()},
+        shelf = assembly.WheelShelf(decision.resolution.wheels, app.lock.sources, store=store, environ=environ)
+        site = Site(
+            hooks=material.hooks,
+            stack=stack,
+            resolution=decision.resolution,
+            content=material.content,
+            launch=material.launch,
+            mtime=material.mtime,
+            wheel_path=shelf.path,
+            compiler=compiler,
             store=store,
+            environ=environ,
             observer=observer,
-            ready=hears.layer,
-            spool=hears.wants_tars,
         )
+        with Preparation(site=site) as preparation:
+            layers = assembly.make_layers(
+                decision.plan.layers,
+                decision.known,
+                _entries(stack, decision, material, preparation, shelf=shelf, compiler=compiler, store=store),
+                taken={key: each.layer for key, each in decision.taken.items()},
+                store=store,
+                observer=observer,
+                ready=hears.layer,
+                spool=hears.wants_tars,
+            )
     return stack, material, decision, layers, previous
 
 
@@ -326,24 +343,23 @@ def _sibling(stack: Stack, native: Platform, *, app: App, store: Store, environ:
 
 
 def _entries(
-    app: App,
     stack: Stack,
     decision: Decision,
     material: Material,
+    preparation: Preparation,
     *,
+    shelf: assembly.WheelShelf,
     compiler: StackCompiler,
     store: Store,
-    environ: Mapping[str, str],
 ) -> Callable[[PlannedLayer], Any]:
     """Return what makes the entries of a planned layer, when it has to be written."""
-    shelf = assembly.WheelShelf(decision.resolution.wheels, app.lock.sources, store=store, environ=environ)
     compiled = bool(decision.bytecode.python)
 
     def entries(planned: PlannedLayer) -> Any:
         if planned.kind == "runtime":
             return assembly.runtime_entries(material.runtime, compiler, compiled=compiled)
         if planned.kind == "app":
-            return assembly.app_entries(material.content, material.launch, mtime=material.mtime)
+            return preparation.entries(planned.key)
         return assembly.dependency_entries(
             planned,
             shelf.path,

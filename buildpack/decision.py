@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from buildpack import assembly, plan
 from buildpack.app.read import App
+from buildpack.claims import NOTHING
 from buildpack.compilation import StackCompiler
+from buildpack.hooks.steps import Hooks, plan_hooks
 from buildpack.oci.entry import EPOCH
 from buildpack.oci.image import ANNOTATION, Layer
 from buildpack.oci.layer import LAYER_FORMAT
@@ -34,12 +36,16 @@ __all__ = ["Decision", "Material", "decide", "material_for"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """What the layers are made of besides wheels. `mtime` is that of the app's files, in seconds since 1970."""
+    """What the layers are made of besides wheels, and what runs on the app's files first.
+
+    `mtime` is that of the app's files, in seconds since 1970.
+    """
 
     content: assembly.AppContent
     runtime: assembly.Runtime
     launch: bytes
     mtime: int
+    hooks: Hooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +70,11 @@ class Decision:
         return tuple(each for each in self.plan.layers if each.key not in self.known and each.key not in self.taken)
 
 
-def material_for(app: App, stack: Stack, launcher: Launcher, *, epoch: int | None) -> Material:
-    """Read the app's files, and gather what stands below them; `epoch` is as in `Options`."""
-    mtime = EPOCH if epoch is None else max(epoch, EPOCH)
+def material_for(
+    app: App, stack: Stack, launcher: Launcher, *, options: Options, environ: Mapping[str, str]
+) -> Material:
+    """Read the app's files, and gather what stands below them."""
+    mtime = EPOCH if options.epoch is None else max(options.epoch, EPOCH)
     listed = [(file.path, file.kind, file.executable, file.target) for file in app.source.files]
     return Material(
         content=assembly.read_content(app.folder, listed, mtime=mtime),
@@ -78,6 +86,7 @@ def material_for(app: App, stack: Stack, launcher: Launcher, *, epoch: int | Non
             formation=app.formation,
         ),
         mtime=mtime,
+        hooks=plan_hooks(app, given=options.build_env, environ=environ),
     )
 
 
@@ -125,7 +134,8 @@ def decide(
             taken=taken,
             doubts=doubts,
         )
-        fewer = claims.without(decision.written)
+        needing = material.hooks and any(layer.kind == "app" for layer in decision.written)
+        fewer = NOTHING if needing else claims.without(decision.written)  # hooks need every wheel
         if fewer == claims:
             return decision
         claims = fewer
@@ -185,7 +195,11 @@ def _plan(
         key = plan.dependency_key(group, layer_format=layer_format, python=stack.python.series, bytecode=bytecode)
         layers.append(PlannedLayer(kind="dependencies", slot=group.slot, key=key, members=group.members))
     app_key = plan.app_key(
-        material.content.files, layer_format=layer_format, launch=material.launch, mtime=material.mtime
+        material.content.files,
+        layer_format=layer_format,
+        launch=material.launch,
+        mtime=material.mtime,
+        hooks=material.hooks.key(stack=str(stack.digest), wheels=[wheel.sha256 for wheel in resolution.wheels]),
     )
     layers.append(PlannedLayer(kind="app", slot="app", key=app_key))
     told = {

@@ -21,8 +21,8 @@ class Options:
     """What the caller asks for beyond the folder; None and empty mean the app's settings or the default.
 
     `no_cache` trusts nothing that an earlier build left, here or in a registry. `categories` of the lock are installed
-    beside ``default``; with `strict` what the app is warned of is an error. `epoch` is SOURCE_DATE_EPOCH, in seconds
-    since 1970.
+    beside ``default``; with `strict` what the app is warned of is an error. `build_env` are variables for the
+    app's hooks. `epoch` is SOURCE_DATE_EPOCH, in seconds since 1970.
 
     Layers are taken from the images that `cache_from` names and, with `pushed`, from the one that the first reference
     means in its registry, where the new one is to go. `whole` tells that all layers are wanted in the store; else those
@@ -35,6 +35,7 @@ class Options:
     no_cache: bool = False
     pull: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
+    build_env: Mapping[str, str] = field(default_factory=dict)
     epoch: int | None = None
     categories: tuple[str, ...] = ()
     strict: bool = False

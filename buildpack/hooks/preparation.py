@@ -5,7 +5,6 @@ Nothing runs where that layer is known by its key, since the key follows from ev
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import threading
@@ -16,13 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from buildpack.app.read import App
 from buildpack.assembly import AppContent, app_entries
 from buildpack.compilation import StackCompiler
 from buildpack.errors import hooks as errors
 from buildpack.hooks.process import Outcome, ProcessGroup
 from buildpack.hooks.python import HookPython, make_python
-from buildpack.hooks.steps import DISABLING, Step, select_steps
+from buildpack.hooks.steps import Hooks, Step
 from buildpack.hooks.tree import read_result, write_copy
 from buildpack.hooks.user import User, choose_user, is_reachable
 from buildpack.oci.entry import Entry
@@ -32,15 +30,10 @@ from buildpack.progress import Observer, Progress
 from buildpack.resolution import Resolution
 from buildpack.stacks.stack import Stack
 
-__all__ = ["Preparation", "Site"]
-
-HOOKS_FORMAT = 1
-"""Goes into the key of the app's layer: raise it when the same hooks would be run in another way."""
+__all__ = ["Preparation", "Site", "told_of"]
 
 _READ_BEFORE = frozenset({"Procfile", "Pipfile", "Pipfile.lock", ".python-version", "runtime.txt", "app.json"})
 _USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_ROUNDS = 100_000
-"""Of the hash that stands for values from the command line: a key is public, and a short secret is soon guessed."""
 _SECRET = 6
 """Characters from which on such a value is not shown: shorter ones are switches, and part of many a word."""
 _GRACE = 1.0
@@ -49,18 +42,14 @@ _GRACE = 1.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Site:
-    """What a build knows by the time that hooks can run.
+    """What a build knows by the time that hooks can run; `wheel_path` gives a verified wheel by its SHA-256."""
 
-    `given` are variables from the command line; `wheel_path` gives a verified wheel by its SHA-256.
-    """
-
-    app: App
+    hooks: Hooks
     stack: Stack
     resolution: Resolution
     content: AppContent
     launch: bytes
     mtime: int
-    given: Mapping[str, str]
     wheel_path: Callable[[str], Path]
     compiler: StackCompiler
     store: Store
@@ -73,21 +62,9 @@ class Preparation:
     """The app's hooks, run by `entries`; a context manager that ends them with the build, and removes their copy."""
 
     site: Site
-    variables: Mapping[str, str]
-    steps: tuple[Step, ...]
-    key: str
-    """What else than its files decides the app's layer; empty where no hook runs."""
     _running: ProcessGroup = field(default_factory=ProcessGroup)
     _busy: threading.Lock = field(default_factory=threading.Lock)
     _exits: ExitStack = field(default_factory=ExitStack)
-
-    @classmethod
-    def of(cls, site: Site) -> Self:
-        """Decide what will run, without running anything."""
-        variables = {**site.app.build_env, **site.given}
-        asked = {DISABLING: site.environ[DISABLING]} if DISABLING in site.environ else {}
-        steps = select_steps(site.app, {**asked, **variables})
-        return cls(site=site, variables=variables, steps=steps, key=_key(site, steps) if steps else "")
 
     def __enter__(self) -> Self:
         return self
@@ -109,20 +86,16 @@ class Preparation:
         What they have to say is remembered under `layer_key`. Raises AppError where one fails.
         """
         site = self.site
-        if not self.steps:
+        if not site.hooks:
             return app_entries(site.content, site.launch, mtime=site.mtime)
         with self._busy:
             content, warnings = self._run()
         site.store.remember("hooks", layer_key, list(warnings))
         return app_entries(content, site.launch, mtime=site.mtime)
 
-    def warnings(self, layer_key: str) -> tuple[str, ...]:
-        """Return what the hooks had to say when the layer with this key was written."""
-        told = self.site.store.recall("hooks", layer_key) if self.steps else None
-        return tuple(str(each) for each in told) if isinstance(told, list) else ()
-
     def _run(self) -> tuple[AppContent, Sequence[str]]:
-        site, names = self.site, [step.name for step in self.steps]
+        site = self.site
+        names = [step.name for step in site.hooks.steps]
         user = choose_user()
         place = self._exits.enter_context(temporary_folder(_room(site.store, user)))
         folders = {name: place / name for name in ("app", "home", "tmp")}
@@ -144,7 +117,7 @@ class Preparation:
         )
         write_copy(site.content, folders["app"], user)
         environment = self._environment(folders, python)
-        for step in self.steps:
+        for step in site.hooks.steps:
             site.observer(Progress(stage="hooks", done=0, item=step.name))
             self._step(step, folders["app"], environment, python, user)
         place.chmod(0o700)
@@ -167,7 +140,7 @@ class Preparation:
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             "SOURCE_DATE_EPOCH": str(self.site.mtime),
-            **self.variables,
+            **self.site.hooks.variables,
             "BUILD_DIR": str(folders["app"]),
             "HOME": str(folders["home"]),
             "TMPDIR": str(folders["tmp"]),
@@ -185,7 +158,7 @@ class Preparation:
             argv = [f"{python.folder}/bin/python", step.path, "collectstatic", "--noinput"]
         else:
             argv = _start_of(folder / step.path, environment["PATH"])
-        secrets = [value for value in self.site.given.values() if len(value) >= _SECRET]
+        secrets = [value for value in self.site.hooks.given.values() if len(value) >= _SECRET]
 
         def heard(line: str) -> None:
             self.site.observer(Progress(stage="hooks", done=0, item=step.name, line=_without(line, secrets)))
@@ -253,15 +226,7 @@ def _room(store: Store, user: User | None) -> Path:
     return Path(tempfile.gettempdir()).resolve()
 
 
-def _key(site: Site, steps: Sequence[Step]) -> str:
-    given = sorted(site.given.items())
-    hidden = hashlib.pbkdf2_hmac("sha256", repr(given).encode(), b"deploy hooks", _ROUNDS).hex() if given else ""
-    parts = (
-        HOOKS_FORMAT,
-        [(step.kind, step.path) for step in steps],
-        sorted(site.app.build_env.items()),
-        hidden,
-        str(site.stack.digest),
-        [wheel.sha256 for wheel in site.resolution.wheels],
-    )
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+def told_of(layer_key: str, store: Store) -> tuple[str, ...]:
+    """Return what the hooks had to say when the layer with this key was written here."""
+    told = store.recall("hooks", layer_key)
+    return tuple(str(each) for each in told) if isinstance(told, list) else ()

@@ -5,18 +5,24 @@ The order is Heroku's: ``bin/pre_compile``, Django's collectstatic, ``bin/post_c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from buildpack.app.read import App
 
-__all__ = ["DISABLING", "Step", "select_steps"]
+__all__ = ["DISABLING", "Hooks", "Step", "plan_hooks"]
+
+HOOKS_FORMAT = 1
+"""Goes into the key of the app's layer: raise it when the same hooks would be run in another way."""
 
 DISABLING = "DISABLE_COLLECTSTATIC"
 """Set to anything but ``0``, as on Heroku, it leaves out collectstatic."""
 
 _PRE, _POST = "bin/pre_compile", "bin/post_compile"
+_ROUNDS = 100_000
+"""Of the hash that stands for values from the command line: keys are public, and a short secret is soon guessed."""
 _DEEPEST = 3
 """Parts of a path to ``manage.py``, as Heroku looks for it."""
 
@@ -34,8 +40,43 @@ class Step:
         return self.path if self.kind == "hook" else f"{self.path} collectstatic"
 
 
-def select_steps(app: App, variables: Mapping[str, str]) -> tuple[Step, ...]:
-    """Return what to run, in order; `variables` are those that the steps would see."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hooks:
+    """What an app wants to be run, in order, and the `variables` it is to see, among them `given`: the caller's."""
+
+    steps: tuple[Step, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, str] = field(default_factory=dict)
+    hidden: str = ""
+    """Stands for `given` in keys."""
+
+    def __bool__(self) -> bool:
+        return bool(self.steps)
+
+    def key(self, *, stack: str, wheels: Sequence[str]) -> str:
+        """Return what stands for all that the steps are given, but for the app's files; empty where there are none."""
+        if not self.steps:
+            return ""
+        steps = [(step.kind, step.path) for step in self.steps]
+        plain = sorted((name, value) for name, value in self.variables.items() if name not in self.given)
+        return hashlib.sha256(repr((HOOKS_FORMAT, steps, plain, self.hidden, stack, list(wheels))).encode()).hexdigest()
+
+
+def plan_hooks(app: App, *, given: Mapping[str, str], environ: Mapping[str, str]) -> Hooks:
+    """Decide what to run; `given` are variables from the command line, which win over those of the app."""
+    variables = {**app.build_env, **given}
+    asked = {DISABLING: environ[DISABLING]} if DISABLING in environ else {}
+    steps = _select_steps(app, {**asked, **variables})
+    if not steps:
+        return Hooks()
+    hidden = ""
+    if given:
+        body = repr(sorted(given.items())).encode()
+        hidden = hashlib.pbkdf2_hmac("sha256", body, b"deploy hooks", _ROUNDS).hex()
+    return Hooks(steps=steps, variables=variables, given=given, hidden=hidden)
+
+
+def _select_steps(app: App, variables: Mapping[str, str]) -> tuple[Step, ...]:
     paths = {file.path for file in app.source.files}
     hooks = {path: Step(kind="hook", path=path) for path in (_PRE, _POST) if path in paths}
     manage = _find_manage(paths)
