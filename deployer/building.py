@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from buildpack.build import Built, Options, OwnPython, build
 from buildpack.errors import LostError
+from buildpack.errors.registry import BlobVanished
 from buildpack.oci.store import Store
 from buildpack.progress import Observer
 from deployer.destinations import Delivery, Destination, deliver
@@ -20,6 +21,7 @@ from deployer.payload import read_launcher
 
 if TYPE_CHECKING:
     from buildpack.oci.headstart import HeadStart
+    from buildpack.oci.transport import Transport
 
 __all__ = ["build_and_deliver", "own_python"]
 
@@ -34,24 +36,30 @@ def build_and_deliver(
     observer: Observer,
     head_start: HeadStart | None = None,
     meanwhile: Callable[[Built], object] = lambda _built: None,
+    transport: Transport | None = None,
 ) -> tuple[Built, list[str]]:
     """Build the app in this folder; returns the image, and what was sent to each destination, in words.
 
-    `head_start` has met the engine that is among the destinations; `meanwhile` is called while that is at work. What
-    turns out damaged in the store is made anew, once.
+    `head_start` has met the engine that is among the destinations; `meanwhile` is called while that is at work.
+    Registries are spoken to through `transport`, without which there can be none among the destinations. What turns out
+    damaged in the store, or gone from a registry, is made anew, once.
     """
 
-    def attempt() -> tuple[Built, list[str]]:
-        delivery = Delivery(destinations, store, environ, observer, head_start)
+    def attempt(options: Options) -> tuple[Built, list[str]]:
+        delivery = Delivery(destinations, store, environ, observer, head_start, transport=transport, gone=options.gone)
         with delivery:
-            built = _build(app, delivery, options=options, store=store, environ=environ, observer=observer)
+            built = _build(
+                app, delivery, options=options, store=store, environ=environ, observer=observer, transport=transport
+            )
             return built, deliver(delivery, built, meanwhile=meanwhile)
 
     with ending_promptly():
         try:
-            return attempt()
+            return attempt(options)
+        except BlobVanished as vanished:
+            return attempt(replace(options, gone=frozenset(vanished.digests)))
         except LostError as lost:
-            built, said = attempt()
+            built, said = attempt(options)
             return replace(built, warnings=(*built.warnings, made_anew(lost.what))), said
 
 
@@ -63,6 +71,7 @@ def _build(
     store: Store,
     environ: Mapping[str, str],
     observer: Observer,
+    transport: Transport | None,
 ) -> Built:
     return build(
         app,
@@ -74,6 +83,7 @@ def _build(
         today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
         observer=observer,
         listener=delivery,
+        transport=transport,
     )
 
 

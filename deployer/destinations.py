@@ -1,4 +1,4 @@
-"""Where a built image goes besides the store: an engine, an OCI layout, an archive."""
+"""Where a built image goes besides the store: an engine, a registry, an OCI layout, an archive."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from buildpack.oci.headstart import HeadStart
     from buildpack.oci.index import ImageIndex
     from buildpack.oci.loading import Loading
+    from buildpack.oci.transport import Transport
 
 __all__ = ["Delivery", "Destination", "deliver", "parse_destinations", "write_to_disk"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """One `--to`: `path` is the folder or file, None for the engine."""
+    """One `--to`: `path` is the folder or file, None for the engine and for the registries of the references."""
 
-    kind: Literal["docker", "oci", "archive"]
+    kind: Literal["docker", "registry", "oci", "archive"]
     path: Path | None = None
 
     def __str__(self) -> str:
@@ -42,6 +43,8 @@ def parse_destinations(texts: Sequence[str]) -> tuple[Destination, ...]:
         kind, _, path = text.partition(":")
         if text == "docker":
             made = Destination(kind="docker")
+        elif text == "registry":
+            made = Destination(kind="registry")
         elif kind == "oci" and path:
             made = Destination(kind="oci", path=Path(path))
         elif kind == "archive" and path:
@@ -55,7 +58,8 @@ def parse_destinations(texts: Sequence[str]) -> tuple[Destination, ...]:
 class Delivery(Listener):
     """Listens to a build and starts loading into the engine while later layers are still being made.
 
-    A context manager: leaving it without `finish` takes back what the engine got so far.
+    Registries are spoken to through `transport`; `gone` is what one turned out to lack. A context manager: leaving it
+    without `finish` takes back what the engine got so far.
     """
 
     def __init__(
@@ -65,7 +69,12 @@ class Delivery(Listener):
         environ: Mapping[str, str],
         observer: Observer,
         head_start: HeadStart | None = None,
+        *,
+        transport: Transport | None = None,
+        gone: frozenset[str] = frozenset(),
     ) -> None:
+        self._transport = transport
+        self._gone = gone
         self.destinations = destinations
         self.store = store
         self._environ = environ
@@ -120,11 +129,26 @@ class Delivery(Listener):
                 self.loading.offer(*self._made.pop(self._offered))
                 self._offered += 1
 
+    def push(self, built: Built) -> str:
+        """Push the image under its references; what was sent, in words. Raises StackError."""
+        from deployer.pushing import parse_targets, push_built, pushed_text
+
+        assert self._transport is not None
+        pushed = push_built(
+            built,
+            parse_targets(built.references),
+            store=self.store,
+            transport=self._transport,
+            observer=self._observer,
+            gone=self._gone,
+        )
+        return pushed_text(pushed, built.image)
+
 
 def deliver(
     delivery: Delivery, built: Built, *, meanwhile: Callable[[Built], object] = lambda _built: None
 ) -> list[str]:
-    """Send the image to each destination; what was sent to each, in words. Raises EngineError or MachineError.
+    """Send the image to each destination; what was sent to each, in words. Raises as the destinations do.
 
     `meanwhile` is called while an engine is at work.
     """
@@ -137,6 +161,8 @@ def deliver(
             loaded = delivery.loading.result()
             amount = f"{plural(loaded.sent_layers, 'layer')}, {size_text(loaded.sent_bytes)}"
             said.append(f"to the engine: {amount} ({loaded.reason})")
+        elif destination.kind == "registry":
+            said.append(delivery.push(built))
         else:
             said.append(write_to_disk(built.image, destination, delivery.store, built.references))
     return said

@@ -32,10 +32,20 @@ __all__ = [
     "no_pipfile",
     "nothing_to_start",
     "pipenv_missing",
+    "push_unnamed",
     "reserved_label",
     "unknown_destination",
     "unknown_type",
 ]
+
+
+def push_unnamed() -> UsageError:
+    """Word a push to nowhere."""
+    return UsageError(
+        "there is no registry to push to",
+        why="The image has no name with a registry in it.",
+        hint="name it: `-t ghcr.io/you/app:1`.",
+    )
 
 
 def machine_failed(error: OSError | MemoryError) -> MachineError | None:

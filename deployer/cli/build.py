@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from buildpack.build import Built
     from buildpack.oci.headstart import HeadStart
     from buildpack.oci.store import Store
+    from buildpack.oci.transport import Traffic, Transport
     from deployer.record import Asked
 
 __all__ = ["answer_of", "command"]
@@ -37,9 +38,11 @@ Examples:
 @click.option("-t", "--tag", "references", multiple=True, metavar="REF", help="Name the image; may be repeated.")
 @click.option("--stack", metavar="S", help="host, python:X.Y-slim or another reference, oci:DIR, archive:FILE.")
 @click.option("--platform", metavar="OS/ARCH,...", help="Build for this platform, or these: an index of several.")
-@click.option("--to", "destinations", multiple=True, metavar="DEST", help="Send it on: docker, oci:DIR, archive:FILE.")
+@click.option("--to", "destinations", multiple=True, metavar="DEST", help="Send it on: docker, registry, oci:DIR, ...")
+@click.option("--cache-from", multiple=True, metavar="REF", help="Take unchanged layers from this image, too.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="Add a label to the image.")
 @click.option("--category", "categories", multiple=True, metavar="NAME", help="Install develop, or another, as well.")
+@click.option("--strict", is_flag=True, help="Take what `deploy check` warns of for errors.")
 @click.option("--pull", is_flag=True, help="Look the stack's tag up again.")
 @click.option("--no-cache", is_flag=True, help="Trust nothing that earlier builds left.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
@@ -54,8 +57,10 @@ def command(
     stack: str | None,
     platform: str | None,
     destinations: tuple[str, ...],
+    cache_from: tuple[str, ...],
     labels: tuple[str, ...],
     categories: tuple[str, ...],
+    strict: bool,
     pull: bool,
     no_cache: bool,
     as_json: bool,
@@ -68,7 +73,10 @@ def command(
     """
     asked: Asked | None = None if no_cache or pull else ctx.obj
     changed = asked is None or not asked.unchanged
-    with _head_start(wanted="docker" in destinations and changed) as head_start:
+    with (
+        _head_start(wanted="docker" in destinations and changed) as head_start,
+        _registries(references, cache_from, pushed="registry" in destinations) as transport,
+    ):
         from buildpack.build import Options
         from buildpack.oci.store import Store, find_store
         from buildpack.progress import ignore
@@ -88,6 +96,10 @@ def command(
             labels=parse_labels(labels),
             epoch=parse_epoch(os.environ),
             categories=categories,
+            cache_from=cache_from,
+            pushed="registry" in destinations,
+            whole=set(destinations) != {"registry"},
+            strict=strict,
         )
         style = "json" if as_json else "quiet" if quiet else "verbose" if verbose else "plain"
         root, warning = find_store(os.environ)
@@ -111,14 +123,16 @@ def command(
                 observer=ignore if quiet or as_json else reporter,
                 head_start=head_start,
                 meanwhile=lambda built: _remember(asked, built, None, store),
+                transport=transport,
             )
     answer = answer_of(
         built,
+        traffic=transport.traffic if transport else None,
         app=str(app),
         style=style,
         sent=deliveries,
         loaded=any(target.kind == "docker" for target in targets),
-        special=bool(references or stack or platform or labels or categories),
+        special=bool(references or stack or platform or labels or categories or cache_from),
     )
     show_answer(answer)
     if not targets:
@@ -135,6 +149,25 @@ def _head_start(*, wanted: bool) -> AbstractContextManager[HeadStart | None]:
     return HeadStart(os.environ)
 
 
+def _registries(
+    references: Sequence[str], cache_from: Sequence[str], *, pushed: bool
+) -> AbstractContextManager[Transport | None]:
+    """Return what registries are spoken to through, where images in them matter; raises UsageError for their names."""
+    if not (pushed or cache_from):
+        return nullcontext()
+    from buildpack.oci.reference import parse_reference
+    from buildpack.oci.transport import Transport
+    from deployer.errors import push_unnamed
+    from deployer.pushing import parse_targets
+
+    homes = parse_targets(references) if pushed else tuple(map(parse_reference, references))
+    if pushed and not homes:
+        raise push_unnamed()
+    transport = Transport(os.environ, homes=(*homes, *map(parse_reference, cache_from)))
+    transport.warm()
+    return transport
+
+
 def _remember(asked: Asked | None, built: Built, answer: dict[str, Any] | None, store: Store) -> None:
     if asked is None or asked.unchanged:
         return
@@ -144,14 +177,22 @@ def _remember(asked: Asked | None, built: Built, answer: dict[str, Any] | None, 
 
 
 def answer_of(
-    built: Built, *, app: str, style: str, sent: Sequence[str], loaded: bool, special: bool
+    built: Built,
+    *,
+    app: str,
+    style: str,
+    sent: Sequence[str],
+    loaded: bool,
+    special: bool,
+    traffic: Traffic | None = None,
 ) -> dict[str, Any]:
     """Return the outcome as `summary` shows it; `app` is the folder as it was typed, `sent` says what went where.
 
     `special` tells that a build of the folder alone would give another image, or another name.
     """
     return {
-        "report": report(built),
+        "report": {**report(built), **(moved(traffic) if traffic else {})},
+        "kept": not built.elsewhere,
         "slots": [made.planned.slot for made, _ in built.layers],
         "unchanged": built.unchanged,
         "app": app,
@@ -160,6 +201,11 @@ def answer_of(
         "loaded": loaded,
         "special": special,
     }
+
+
+def moved(traffic: Traffic) -> dict[str, int]:
+    """Return what was moved to and from registries, as `--json` prints it."""
+    return {"requests": traffic.requests, "bytes_sent": traffic.sent, "bytes_received": traffic.received}
 
 
 def report(built: Built) -> dict[str, Any]:
