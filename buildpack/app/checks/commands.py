@@ -24,7 +24,7 @@ _PYTHON = re.compile(r"python(?:3(?:\.\d+)?)?")
 _KEYWORDS = frozenset(
     ("if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "function", "select")
 ) | frozenset(("{", "}", "!", "[[", ".", "source", "trap", "set", "eval"))
-_WRAPPERS = {
+_WRAPPERS = (
     ("newrelic-admin", "run-program"),
     ("ddtrace-run",),
     ("opentelemetry-instrument",),
@@ -39,7 +39,7 @@ _WRAPPERS = {
     ("dumb-init",),
     ("env",),
     ("exec",),
-}
+)
 """What starts the program that follows."""
 _SHELLS = frozenset({"sh", "bash", "dash"})
 _DEEPEST = 3

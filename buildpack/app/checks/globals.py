@@ -50,10 +50,9 @@ def parse_globals(source: bytes) -> Globals | None:
                 if name == "*":
                     return None
                 into.setdefault(name, line)
-                if isinstance(statement, ast.FunctionDef) and not statement.decorator_list:
-                    functions[name] = _arity(statement)
-                else:
-                    functions.pop(name, None)
+                functions.pop(name, None)
+            if isinstance(statement, ast.FunctionDef) and not statement.decorator_list:
+                functions[statement.name] = _arity(statement)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     return Globals(names=names, script=script, functions=functions)

@@ -20,11 +20,11 @@ _LARGEST = 256 * 1024
 _MOST = 10
 _KEY = re.compile(rb"^-----BEGIN (?:(?:RSA|EC|DSA|OPENSSH|ENCRYPTED|PGP) )?PRIVATE KEY(?: BLOCK)?-----", re.MULTILINE)
 _SERVICE_ACCOUNT = re.compile(rb'"type"\s*:\s*"service_account"')
-_NPM_TOKEN = re.compile(rb"^[^#;\n]*:?_(?:authToken|auth|password)\s*=\s*(?!\s*\$\{)\S", re.MULTILINE)
+_NPM_TOKEN = re.compile(rb"^[^#;\n]*:?_(?:authToken|auth|password)[ \t]*=[ \t]*(?!\$)\S", re.MULTILINE)
 _AWS_SECRET = re.compile(rb"^\s*aws_secret_access_key\s*=\s*\S", re.MULTILINE | re.IGNORECASE)
 _DOCKER_LOGIN = re.compile(rb'"auth"\s*:\s*"[A-Za-z0-9+/=]{4,}"')
 _VALUE = re.compile(
-    rb"^(?:export\s+)?[A-Za-z_]\w*(?:SECRET|PASSWORD|TOKEN|KEY|DSN|_URL)\w*\s*=\s*['\"]?[^\s'\"#$<]", re.MULTILINE
+    rb"^(?:export\s+)?[A-Za-z_]\w*(?:SECRET|PASSWORD|TOKEN|KEY|DSN|_URL)\w*[ \t]*=[ \t]*['\"]?[^\s'\"#$<]", re.MULTILINE
 )
 _BY_NAME = {
     ".pgpass": "holds passwords of PostgreSQL",

@@ -1,0 +1,102 @@
+"""What a Procfile's command starts, told without a shell."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from buildpack.app.checks.commands import Invocation, parse_command, split_words
+
+GUNICORN = Invocation(program="gunicorn", arguments=("blasto:APP",))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "gunicorn blasto:APP",
+        "exec gunicorn blasto:APP",
+        "gunicorn 'blasto:APP'",
+        'gunicorn "blasto:APP"',
+        "gunicorn blasto\\:APP",
+        "python -m gunicorn blasto:APP",
+        "python3 -u -X utf8 -Wignore -m gunicorn blasto:APP",
+        "newrelic-admin run-program gunicorn blasto:APP",
+        "ddtrace-run gunicorn blasto:APP",
+        "exec dumb-init -- gunicorn blasto:APP",
+        "pipenv run gunicorn blasto:APP",
+        "bash -c 'exec gunicorn blasto:APP'",
+        "gunicorn blasto:APP 2>&1",
+        "gunicorn blasto:APP > /dev/null",
+        "/opt/venv/bin/gunicorn blasto:APP",
+    ],
+)
+def test_one_program(command: str) -> None:
+    assert parse_command(command) == (GUNICORN,)
+
+
+@pytest.mark.parametrize(
+    ("command", "programs"),
+    [
+        ("python manage.py migrate && gunicorn mysite.wsgi", ["python", "gunicorn"]),
+        ("./migrate; gunicorn blasto:APP", ["./migrate", "gunicorn"]),
+        ("gunicorn blasto:APP | tee log", ["gunicorn", "tee"]),
+        ("celery -A blasto beat & celery -A blasto worker", ["celery", "celery"]),
+        ("python -c 'import blasto'", ["python -c"]),
+        ("python -", ["python"]),
+    ],
+)
+def test_several(command: str, programs: list[str]) -> None:
+    assert [one.program for one in parse_command(command)] == programs
+
+
+def test_where_it_runs_and_what_it_sets() -> None:
+    [one] = parse_command("cd src/ && DEBUG=1 env PORT_NAME='a b' gunicorn blasto:APP")
+    assert (one.folder, dict(one.variables)) == ("src", {"DEBUG": "1", "PORT_NAME": "a b"})
+    [one] = parse_command("export A=1 B=2; cd /app/src/../web; gunicorn blasto:APP")
+    assert (one.folder, dict(one.variables)) == ("web", {"A": "1", "B": "2"})
+    for elsewhere in ("/srv", "$HOME", "~", "..", "a b"):
+        [one] = parse_command(f"cd {elsewhere} && gunicorn blasto:APP")
+        assert one.folder is None
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "gunicorn $(cat target)",
+        "gunicorn `cat target`",
+        "if true; then gunicorn blasto:APP; fi",
+        "(cd src && gunicorn blasto:APP)",
+        "{ gunicorn blasto:APP; }",
+        "gunicorn 'blasto:APP",
+        'gunicorn "blasto',
+        "exec -a web gunicorn blasto:APP",
+        "env -u X gunicorn blasto:APP",
+        "eval gunicorn",
+        ". ./activate && gunicorn blasto:APP",
+        'bash -c "bash -c \'bash -c \\"bash -c bash\\"\'"',
+        "",
+    ],
+)
+def test_what_only_a_shell_can_tell(command: str) -> None:
+    assert [one for one in parse_command(command) if one.program == "gunicorn"] == []
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_parsed(command: str) -> None:
+    for one in parse_command(command):
+        assert one.program
+
+
+@given(
+    st.lists(
+        st.text(
+            min_size=1, alphabet=st.characters(codec="ascii", exclude_characters="\0`$\\\n\r\x0b\x0c\x1c\x1d\x1e\x1f")
+        ),
+        max_size=5,
+    )
+)
+def test_words_are_split_as_a_shell_does(words: list[str]) -> None:
+    assert split_words(shlex.join(words)) == tuple(words)

@@ -1,0 +1,164 @@
+"""Private files about to be shipped, and names that are no names elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from buildpack.app.checks.portable import check_portable
+from buildpack.app.checks.private import check_private
+from buildpack.app.source import SourceFile, SourceTree, read_source
+
+Write = Callable[[Mapping[str, str | bytes]], SourceTree]
+
+# In two pieces, so that nobody takes this file for a key.
+KEY = "-----BEGIN {}PRIVATE" + " KEY-----\nMIIE\n-----END {}PRIVATE" + " KEY-----\n"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIID\n-----END CERTIFICATE-----\n"
+SET_ASIDE = "mount it where the app runs."
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def run(files: Mapping[str, str | bytes]) -> SourceTree:
+        for path, content in files.items():
+            place = tmp_path / "app" / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content.encode() if isinstance(content, str) else content)
+        return read_source(tmp_path / "app", environ={})
+
+    return run
+
+
+PRIVATE = {
+    "certs/server.pem": (CERTIFICATE + KEY, "holds a private key"),
+    "certs/server.key": (KEY.replace("{}", "RSA "), "holds a private key"),
+    "id_rsa": (KEY.replace("{}", "OPENSSH "), "holds a private key"),
+    "deploy_key": (KEY.replace("{}", "EC "), "holds a private key"),
+    "keys/backup.asc": (KEY.replace("{}PRIVATE KEY", "PGP PRIVATE KEY BLOCK"), "holds a private key"),
+    "config/credentials.json": (
+        '{"type": "service_account", "private_key": "x"}',
+        "holds the key of a Google service account",
+    ),
+    "credentials.json": (
+        '{\n  "type" : "service_account",\n  "private_key": "-----BEGIN"}',
+        "holds the key of a Google service account",
+    ),
+    ".pgpass": ("db:5432:*:me:hunter2\n", "holds passwords of PostgreSQL"),
+    ".git-credentials": ("https://me:hunter2@example.org\n", "holds git's passwords"),
+    "frontend/.npmrc": ("//registry.npmjs.org/:_authToken=npm_abc\n", "holds a token of npm"),
+    ".aws/credentials": ("[default]\naws_secret_access_key = abc\n", "holds a key of AWS"),
+    ".docker/config.json": ('{"auths": {"x": {"auth": "bWU6aHVudGVyMg=="}}}', "holds a registry's password"),
+    "apple.p12": (b"\x30\x82", "is a store of keys"),
+}
+
+
+@pytest.mark.parametrize("path", PRIVATE)
+def test_a_private_file_is_named(write: Write, path: str) -> None:
+    content, what = PRIVATE[path]
+    content = content.replace("{}", "") if isinstance(content, str) and "{}" in content else content
+    [notice] = check_private(write({path: content, "app.py": "app = 1\n"}))
+    assert str(notice) == f"{path}: {path} {what}, and enters the image; add `{path}` to .dockerignore, and {SET_ASIDE}"
+    assert notice.place == path
+
+
+@pytest.mark.parametrize("path", ["prod.env", "env.production", ".env-staging", "config/secrets.env"])
+def test_files_of_variables_that_hold_values(write: Write, path: str) -> None:
+    tree = write({path: "DEBUG=0\nexport DATABASE_URL='postgres://me:hunter2@db/x'\n"})
+    assert [str(notice) for notice in check_private(tree)] == [
+        (
+            f"{path}: {path} holds what looks like secrets, and enters the image; add `{path}` to .dockerignore, and "
+            f"give its "
+            "values to the processes as variables."
+        )
+    ]
+
+
+HARMLESS = {
+    "certs/ca.pem": CERTIFICATE,
+    "docs/keys.md": KEY.replace("{}", ""),
+    "tests/test_keys.py": f'KEY = """\\\n{KEY}"""\n',
+    "notes": "A file begins with -----BEGIN PRIVATE" + " KEY-----, they say.\n",
+    "key.pub": "ssh-rsa AAAA me@example.org\n",
+    "credentials.json": '{"type": "authorized_user"}',
+    ".npmrc": "//registry.npmjs.org/:_authToken=${NPM_TOKEN}\nsave-exact=true\n",
+    ".env.example": "SECRET_KEY=change-me\n",
+    "example.env": "SECRET_KEY=change-me\n",
+    "test.env": "DEBUG=1\nSECRET_KEY=\nAPI_TOKEN=<yours>\nDATABASE_URL=$OTHER\n",
+    "environment.yml": "SECRET_KEY=abc\n",
+    "empty.pem": "",
+    ".pgpass.md": "x",
+}
+
+
+@pytest.mark.parametrize("path", HARMLESS)
+def test_nothing_is_said_of_others(write: Write, path: str) -> None:
+    assert list(check_private(write({path: HARMLESS[path]}))) == []
+
+
+def test_what_is_never_shipped_is_not_told(write: Write) -> None:
+    files = {".env": "SECRET_KEY=abc\n", ".env.production": "SECRET_KEY=abc\n", "key.pem": KEY.replace("{}", "")}
+    assert list(check_private(write({**files, ".dockerignore": "*.pem\n", "app.py": ""}))) == []
+
+
+def test_of_many_ten_are_told(write: Write) -> None:
+    told = [notice.what for notice in check_private(write({f"{n:02}.key": KEY.replace("{}", "") for n in range(13)}))]
+    assert len(told) == 11
+    assert told[-1] == "3 more files like these enter the image"
+
+
+def tree(*paths: str) -> SourceTree:
+    files = tuple(SourceFile(path=path, kind="file") for path in sorted(paths))
+    return SourceTree(folder=Path("app"), files=files)
+
+
+@pytest.mark.parametrize(
+    ("paths", "told"),
+    [
+        (
+            ("Readme.md", "README.md", "app.py"),
+            "README.md: these are one file on macOS and Windows: README.md and Readme.md; rename all but one of each.",
+        ),
+        (
+            ("caf\u00e9.html", "cafe\u0301.html"),
+            (
+                "cafe\u0301.html: these are one file on macOS and Windows: cafe\u0301.html and caf\u00e9.html; rename "
+                "all but one "
+                "of each."
+            ),
+        ),
+        (
+            ("Static/a.css", "static/b.css", "Static/x/c.css", "static/x/c.css"),
+            "Static: these are one file on macOS and Windows: Static and static; rename all but one of each.",
+        ),
+        (
+            ("a/Stra\u00dfe", "a/STRASSE"),
+            (
+                "a/STRASSE: these are one file on macOS and Windows: a/STRASSE and a/Stra\u00dfe; rename all "
+                "but one of "
+                "each."
+            ),
+        ),
+        (
+            ("aux.py", "docs/nul", "what?.txt", "ends.", "also "),
+            "also : Windows cannot check out also , aux.py, docs/nul, ends., what?.txt; rename them.",
+        ),
+    ],
+)
+def test_names_that_are_none_elsewhere(paths: tuple[str, ...], told: str) -> None:
+    assert [str(notice) for notice in check_portable(tree(*paths))] == [told]
+
+
+def test_names_that_are_good_everywhere() -> None:
+    paths = (
+        "auxiliary.py",
+        "console/con_1.py",
+        "a.b/c.d",
+        "com10",
+        ".hidden",
+        "\u00e9t\u00e9.html",
+        "a b/c",
+        "nul_.py",
+    )
+    assert list(check_portable(tree(*paths))) == []

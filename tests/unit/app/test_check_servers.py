@@ -1,0 +1,466 @@
+"""What the command lines of web servers say, and whether the app object that they name is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from buildpack.app.checks.processes import check_processes, list_files
+from buildpack.app.lockfile import Lock, LockedPackage
+from buildpack.app.notice import Notice
+from buildpack.app.procfile import parse_procfile
+from buildpack.app.source import read_source
+
+PACKAGES = ("gunicorn", "uvicorn", "hypercorn", "daphne", "waitress", "flask", "django", "celery", "rq", "alembic")
+
+Check = Callable[..., tuple[list[str], list[str]]]
+
+FACTORY = "from flask import Flask\n\n\ndef create_app():\n    return Flask(__name__)\n"
+FLASK = FACTORY + "\n\nAPP = create_app()\n"
+WSGI = "from django.core.wsgi import get_wsgi_application\n\napplication = get_wsgi_application()\n"
+MANAGE = (
+    "import sys\nfrom django.core.management import execute_from_command_line\nexecute_from_command_line(sys.argv)\n"
+)
+FASTAPI = "from fastapi import FastAPI\n\napp = FastAPI()\n"
+
+
+def lock(*names: str, elsewhere: str = "") -> Lock:
+    packages = [LockedPackage(name=name, version="1.0", hashes=("sha256:0",)) for name in names]
+    packages += [LockedPackage(name=elsewhere, git="https://example.org/x", ref="0" * 40)] if elsewhere else []
+    return Lock(packages=tuple(packages), sources=())
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Check:
+    """Check the processes of an app of these files; gives what its errors and its warnings say."""
+
+    def run(procfile: str, files: Mapping[str, str], *, locked: Lock | None = None, stack: str | None = None):
+        folder = tmp_path / "app"
+        for path, content in {"Procfile": procfile, **files}.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(content)
+        held = locked or lock(*PACKAGES)
+        found = list(
+            check_processes(
+                parse_procfile(procfile).processes,
+                files=list_files(read_source(folder, environ={}), held),
+                lock=held,
+                stack=stack,
+            )
+        )
+        return (
+            [str(one) for one in found if not isinstance(one, Notice)],
+            [str(one) for one in found if isinstance(one, Notice)],
+        )
+
+    return run
+
+
+SOUND = {
+    "flask, a package that binds APP": ("web: gunicorn blasto:APP", {"blasto/__init__.py": FLASK}),
+    "flask, a module": ("web: gunicorn app:app", {"app.py": "from flask import Flask\napp = Flask(__name__)\n"}),
+    "flask, a factory": ("web: gunicorn 'blasto:create_app()'", {"blasto/__init__.py": FACTORY}),
+    "flask, a factory with arguments": (
+        "web: gunicorn \"blasto:create_app('prod', debug=False)\"",
+        {"blasto/__init__.py": FACTORY},
+    ),
+    "flask, wsgi.py that imports": (
+        "web: gunicorn wsgi:app --workers 2 --log-file -",
+        {"wsgi.py": "from blasto import create_app\napp = create_app()\n", "blasto/__init__.py": FACTORY},
+    ),
+    "flask, no object told": ("web: gunicorn wsgi", {"wsgi.py": "from blasto import app as application\n"}),
+    "django": (
+        "release: python manage.py migrate\nweb: gunicorn mysite.wsgi --log-file -",
+        {"manage.py": MANAGE, "mysite/__init__.py": "", "mysite/wsgi.py": WSGI, "mysite/settings.py": ""},
+    ),
+    "django, told in full, with celery": (
+        (
+            "web: gunicorn mysite.wsgi:application -w 3 -k gthread --threads=4 -t 60\n"
+            "worker: celery -A mysite worker -l info\nbeat: celery -A mysite beat"
+        ),
+        {
+            "mysite/__init__.py": "from .celery import app as celery_app\n",
+            "mysite/wsgi.py": WSGI,
+            "mysite/celery.py": "",
+        },
+    ),
+    "django, a project without __init__.py": ("web: gunicorn mysite.wsgi", {"mysite/wsgi.py": WSGI}),
+    "django, in a folder": (
+        "web: gunicorn --chdir backend mysite.wsgi",
+        {"backend/mysite/__init__.py": "", "backend/mysite/wsgi.py": WSGI},
+    ),
+    "django, channels": (
+        "web: daphne -b 0.0.0.0 -p $PORT mysite.asgi:application",
+        {"mysite/__init__.py": "", "mysite/asgi.py": "application = object()\n"},
+    ),
+    "fastapi": ("web: uvicorn main:app --host 0.0.0.0 --port $PORT", {"main.py": FASTAPI}),
+    "fastapi, a package, behind a proxy": (
+        "web: uvicorn app.main:app --host=0.0.0.0 --port=${PORT:-8000} --proxy-headers --workers 2",
+        {"app/__init__.py": "", "app/main.py": FASTAPI},
+    ),
+    "fastapi, a factory": (
+        "web: uvicorn --factory app.main:create_app --host 0.0.0.0 --port $PORT",
+        {"app/__init__.py": "", "app/main.py": "def create_app(): ...\n"},
+    ),
+    "fastapi, gunicorn's worker": (
+        "web: gunicorn app.main:app -k uvicorn.workers.UvicornWorker",
+        {"app/main.py": FASTAPI},
+    ),
+    "fastapi, an attribute": (
+        "web: uvicorn app.main:service.app --host 0.0.0.0 --port $PORT",
+        {"app/main.py": "service = Service()\n"},
+    ),
+    "src layout": ("web: gunicorn --pythonpath src blasto:APP", {"src/blasto/__init__.py": FLASK}),
+    "src layout, by variable": ("web: PYTHONPATH=src gunicorn blasto:APP", {"src/blasto/__init__.py": FLASK}),
+    "src layout, entered": ("web: cd src && gunicorn blasto:APP", {"src/blasto/__init__.py": FLASK}),
+    "src layout, uvicorn": (
+        "web: uvicorn --app-dir src blasto:app --host 0.0.0.0 --port $PORT",
+        {"src/blasto/__init__.py": FASTAPI},
+    ),
+    "monorepo": (
+        "web: cd services/api && gunicorn api.wsgi:app\nworker: cd services/jobs && python -m jobs",
+        {"services/api/api/__init__.py": "", "services/api/api/wsgi.py": "app = make()\n", "services/jobs/jobs.py": ""},
+    ),
+    "the path of a stranger": ("web: gunicorn --chdir /srv/x blasto:APP", {"blasto/__init__.py": ""}),
+    "names that come about at run time": (
+        "web: gunicorn blasto:APP",
+        {"blasto/__init__.py": "globals()['APP'] = make()\n"},
+    ),
+    "a module's __getattr__": (
+        "web: gunicorn blasto:APP",
+        {"blasto/__init__.py": "def __getattr__(name):\n    return make(name)\n"},
+    ),
+    "a star import": ("web: gunicorn blasto:APP", {"blasto/__init__.py": "from flaskapp import *\n"}),
+    "bound under a condition": (
+        "web: gunicorn blasto:APP",
+        {"blasto/__init__.py": "import os\nif os.environ.get('X'):\n    APP = 1\nelse:\n    APP = 2\n"},
+    ),
+    "bound in a try": (
+        "web: gunicorn blasto:APP",
+        {"blasto/__init__.py": "try:\n    from fast import APP\nexcept ImportError:\n    from slow import APP\n"},
+    ),
+    "bound by a walrus, a loop, a with": (
+        "web: gunicorn m:one\nother: gunicorn m:two\nthird: gunicorn m:three",
+        {"m.py": "if (one := f()): pass\nfor two in (): pass\nwith f() as (a, three): pass\n"},
+    ),
+    "bound by a function": ("web: gunicorn m:app", {"m.py": "def make():\n    global app\n    app = 1\n\nmake()\n"}),
+    "a decorated function": ("web: gunicorn m:app", {"m.py": "@responder\ndef app(request): ...\n"}),
+    "a WSGI function": ("web: gunicorn m:app", {"m.py": "def app(environ, start_response): ...\n"}),
+    "a class": ("web: gunicorn m:app", {"m.py": "class app:\n    def __init__(self, environ, start): ...\n"}),
+    "a module of a package": ("web: gunicorn airflow.www.app:cached_app", {"dags/one.py": ""}),
+    "syntax of a newer Python": ("web: gunicorn m:app", {"m.py": "type X = int\nthis is no Python\n"}),
+    "a module that a hook makes": ("web: gunicorn blasto.made:APP", {"blasto/__init__.py": "", "bin/post_compile": ""}),
+    "a compiled module": ("web: gunicorn blasto.fast:APP", {"blasto/__init__.py": "", "blasto/fast.abi3.so": "\x7f"}),
+    "settings in a file": (
+        "web: gunicorn -c gunicorn.py blasto:APP",
+        {"blasto/__init__.py": FLASK, "gunicorn.py": "import os\nbind = f\"0.0.0.0:{os.environ['PORT']}\"\n"},
+    ),
+    "settings that name the app": ("web: gunicorn", {"gunicorn.conf.py": 'wsgi_app = "blasto:APP"\nworkers = 2\n'}),
+    "settings that change folder": (
+        "web: gunicorn blasto:APP",
+        {"gunicorn.conf.py": 'chdir = "src"\n', "src/blasto/__init__.py": FLASK, "blasto/notes.py": ""},
+    ),
+    "settings that are not in the folder": (
+        "web: gunicorn -c /etc/gunicorn.py blasto:APP",
+        {"blasto/__init__.py": FLASK},
+    ),
+    "a script": ("web: ./start.sh", {"start.sh": "#!/bin/sh\n"}),
+    "a script that serves behind nginx": ("web: bin/start-nginx gunicorn -b unix:/tmp/s blasto:APP", {}),
+    "a port of its own, told first": ("web: gunicorn -b 0.0.0.0:$PORT -b 127.0.0.1:9000 m:app", {"m.py": "app = 1\n"}),
+    "flask's own server": ("web: flask run --host 0.0.0.0 --port $PORT", {"app.py": "app = 1\n"}),
+    "flask's own server, by variables": (
+        "web: FLASK_RUN_HOST=0.0.0.0 FLASK_RUN_PORT=$PORT flask run",
+        {"app.py": "app = 1\n"},
+    ),
+    "django's own server": ("web: python manage.py runserver 0.0.0.0:$PORT", {"manage.py": MANAGE}),
+    "a file that minds PORT": (
+        "web: python app.py",
+        {"app.py": "import os\nfrom flask import Flask\napp = Flask('a')\napp.run(port=int(os.environ['PORT']))\n"},
+    ),
+    "a file that asks something else for it": (
+        "web: python app.py",
+        {"app.py": "from flask import Flask\nfrom conf import conf\napp = Flask('a')\napp.run(port=conf.port)\n"},
+    ),
+    "a file that runs nothing of the web": (
+        "web: python app.py",
+        {"app.py": "import subprocess\nsubprocess.run('x')\n"},
+    ),
+    "a bot": ("worker: python bot.py", {"bot.py": "from flask import Flask\napp = Flask('a')\napp.run()\n"}),
+    "waitress": ("web: waitress-serve --port=$PORT --call blasto:create_app", {"blasto/__init__.py": FACTORY}),
+    "hypercorn": ("web: hypercorn app:app --bind 0.0.0.0:$PORT", {"app.py": FASTAPI}),
+    "an option of tomorrow": ("web: gunicorn --tomorrow x blasto:NONE", {"blasto/__init__.py": ""}),
+    "a factory for an asgi worker": (
+        "web: gunicorn -k uvicorn.workers.UvicornWorker blasto:create_app",
+        {"blasto/__init__.py": FACTORY},
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", SOUND)
+def test_nothing_is_said_of_apps_that_work(check: Check, shape: str) -> None:
+    assert check(*SOUND[shape]) == ([], [])
+
+
+WRONG = {
+    "an object that is not bound": (
+        "web: gunicorn blasto:APP",
+        {"blasto/__init__.py": "", "blasto/app.py": FACTORY},
+        (
+            "blasto/__init__.py does not bind `APP`\n\n"
+            "Procfile:1: `web` has gunicorn serve `blasto:APP`. blasto/__init__.py binds nothing.\n\n"
+            "hint: bind `APP` in blasto/__init__.py."
+        ),
+    ),
+    "a factory alone": (
+        "web: gunicorn blasto:APP",
+        {"blasto/__init__.py": FACTORY},
+        (
+            "blasto/__init__.py does not bind `APP`\n\n"
+            "Procfile:1: `web` has gunicorn serve `blasto:APP`. blasto/__init__.py binds `Flask`, `create_app`.\n\n"
+            "hint: bind `APP` in blasto/__init__.py, for example `APP = create_app()`, or write "
+            "`'blasto:create_app()'` in "
+            "the Procfile."
+        ),
+    ),
+    "another spelling": (
+        "# comment\nweb: gunicorn blasto:APP",
+        {"blasto/__init__.py": FLASK.replace("APP =", "app =")},
+        (
+            "blasto/__init__.py does not bind `APP`\n\n"
+            "Procfile:2: `web` has gunicorn serve `blasto:APP`. blasto/__init__.py binds `Flask`, `create_app`, "
+            "`app`.\n\n"
+            "hint: write `blasto:app` in the Procfile, if that is what is meant, or bind `APP` in blasto/__init__.py."
+        ),
+    ),
+    "no object told, and no `application`": (
+        "web: gunicorn wsgi",
+        {"wsgi.py": "server = make()\n"},
+        (
+            "wsgi.py does not bind `application`\n\n"
+            "Procfile:1: `web` has gunicorn serve `wsgi`. wsgi.py binds `server`.\n\n"
+            "hint: bind `application` in wsgi.py."
+        ),
+    ),
+    "bound only in a script": (
+        "web: gunicorn app:app",
+        {"app.py": 'def make(): ...\n\nif __name__ == "__main__":\n    app = make()\n    app.run()\n'},
+        (
+            '`app` is bound only under `if __name__ == "__main__":`\n\n'
+            "Procfile:1: `web` has gunicorn serve `app:app`; a server imports the module, and then that part of "
+            "it does "
+            "not "
+            "run (app.py:4).\n\n"
+            "hint: bind `app` above that `if`, and leave only the call of `app.run()` below it."
+        ),
+    ),
+    "a module in the object's place": (
+        "web: gunicorn blasto:app",
+        {"blasto/__init__.py": "from .app import create_app\n", "blasto/app.py": FACTORY},
+        (
+            "`blasto:app` is a module, not an app object\n\n"
+            "Procfile:1: `web` has gunicorn serve `blasto:app`. That is the module blasto.app; "
+            "blasto/__init__.py binds "
+            "`create_app`.\n\n"
+            "hint: name an object in it, for example `blasto.app:app`, or bind one in blasto/__init__.py."
+        ),
+    ),
+    "a factory that is not called": (
+        "web: gunicorn blasto:create_app",
+        {"blasto/__init__.py": FACTORY},
+        (
+            "`create_app` is a factory, and is served uncalled\n\n"
+            "Procfile:1: `web` has gunicorn serve `blasto:create_app`. blasto/__init__.py:4 defines it with fewer "
+            "arguments "
+            "than a WSGI app has, so each request fails.\n\n"
+            "hint: write `'blasto:create_app()'` in the Procfile, with the quotes."
+        ),
+    ),
+    "a module misspelt": (
+        "web: gunicorn balsto:APP",
+        {"blasto/__init__.py": FLASK},
+        (
+            "there is no module `balsto`\n\n"
+            "Procfile:1: `web` has gunicorn serve `balsto:APP`. Neither the app nor, as far as their names tell, a "
+            "package of "
+            "Pipfile.lock has it.\n\n"
+            "hint: did you mean `blasto:APP`?"
+        ),
+    ),
+    "a module that its package lacks": (
+        "web: gunicorn mysite.wsgi",
+        {"mysite/__init__.py": "", "mysite/settings.py": ""},
+        (
+            "there is no module mysite/wsgi.py\n\n"
+            "Procfile:1: `web` has gunicorn serve `mysite.wsgi`. There is neither mysite/wsgi.py nor a package "
+            "mysite/wsgi/.\n\n"
+            "hint: name a module that is there, or add it."
+        ),
+    ),
+    "in the folder that is named": (
+        "web: gunicorn --chdir src blasto:APP",
+        {"blasto/__init__.py": FLASK, "src/blasto/__init__.py": ""},
+        (
+            "src/blasto/__init__.py does not bind `APP`\n\n"
+            "Procfile:1: `web` has gunicorn serve `blasto:APP`. src/blasto/__init__.py binds nothing.\n\n"
+            "hint: bind `APP` in src/blasto/__init__.py."
+        ),
+    ),
+    "uvicorn": (
+        "web: uvicorn main:api --host 0.0.0.0 --port $PORT",
+        {"main.py": FASTAPI},
+        (
+            "main.py does not bind `api`\n\n"
+            "Procfile:1: `web` has uvicorn serve `main:api`. main.py binds `FastAPI`, `app`.\n\n"
+            "hint: bind `api` in main.py."
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("situation", WRONG)
+def test_an_app_object_that_is_not_there(check: Check, situation: str) -> None:
+    procfile, files, message = WRONG[situation]
+    assert check(procfile, files) == ([message], [])
+
+
+PORT = {
+    "gunicorn -b 0.0.0.0:8000 m:app": (
+        "does not listen on $PORT (-b 0.0.0.0:8000); leave it out, and gunicorn listens on $PORT by itself."
+    ),
+    "gunicorn --bind=unix:/tmp/socket m:app": (
+        "does not listen on $PORT (-b unix:/tmp/socket); leave it out, and gunicorn listens on $PORT by itself."
+    ),
+    "gunicorn -b 127.0.0.1:$PORT m:app": (
+        "listens on the container's own loopback address only (-b 127.0.0.1:$PORT); leave it out, and gunicorn "
+        "listens on "
+        "$PORT by itself."
+    ),
+    "GUNICORN_CMD_ARGS='-b :9000' gunicorn m:app": (
+        "does not listen on $PORT (-b :9000); leave it out, and gunicorn listens on $PORT by itself."
+    ),
+    "uvicorn m:app": ("does not listen on $PORT (without --port: port 8000); write `--host 0.0.0.0 --port $PORT`."),
+    "uvicorn m:app --host 0.0.0.0 --port 80": (
+        "does not listen on $PORT (port 80); write `--host 0.0.0.0 --port $PORT`."
+    ),
+    "uvicorn m:app --port $PORT": (
+        "listens on the container's own loopback address only (host 127.0.0.1); write `--host 0.0.0.0 --port $PORT`."
+    ),
+    "hypercorn m:app": "does not listen on $PORT (without --bind: port 8000); write `--bind 0.0.0.0:$PORT`.",
+    "daphne m:app": "does not listen on $PORT (without --port: port 8000); write `-b 0.0.0.0 -p $PORT`.",
+    "waitress-serve m:app": "does not listen on $PORT (without --port: port 8080); write `--port=$PORT`.",
+    "flask run": (
+        "does not listen on $PORT (without --port: port 5000); write `flask run --host 0.0.0.0 --port $PORT`."
+    ),
+    "python -m flask --app m run -p 80": (
+        "does not listen on $PORT (port 80); write `flask run --host 0.0.0.0 --port $PORT`."
+    ),
+    "python manage.py runserver": (
+        "does not listen on $PORT (runserver: 127.0.0.1:8000); write `runserver 0.0.0.0:$PORT`, or better "
+        "`gunicorn` with "
+        "the project's wsgi module."
+    ),
+    "python manage.py runserver $PORT": (
+        "listens on the container's own loopback address only (runserver $PORT); write `runserver 0.0.0.0:$PORT`, or "
+        "better `gunicorn` with the project's wsgi module."
+    ),
+    "python manage.py migrate && python manage.py runserver 0.0.0.0:80 --noreload": (
+        "does not listen on $PORT (runserver 0.0.0.0:80); write `runserver 0.0.0.0:$PORT`, or better `gunicorn` with "
+        "the project's wsgi module."
+    ),
+    "python served.py": (
+        'does not listen on $PORT (served.py:3: port 5000); write `port=int(os.environ["PORT"])` and `host="0.0.0.0"` '
+        "there."
+    ),
+    "python fast.py": (
+        'does not listen on $PORT (fast.py:4: port 8080); write `port=int(os.environ["PORT"])` and `host="0.0.0.0"` '
+        "there."
+    ),
+}
+SERVERS = {
+    "m.py": "app = make()\n",
+    "served.py": "from flask import Flask\napp = Flask(__name__)\napp.run(debug=True)\n",
+    "fast.py": "import uvicorn\nfrom fastapi import FastAPI\napp = FastAPI()\nuvicorn.run(app, host='0.0.0.0', "
+    "port=8080)\n",
+}
+
+
+@pytest.mark.parametrize("command", PORT)
+def test_a_web_process_that_ignores_the_port(check: Check, command: str) -> None:
+    assert check(f"web: {command}", SERVERS) == ([], [f"Procfile:1: `web` {PORT[command]}"])
+    assert check(f"admin: {command}", SERVERS) == ([], []), "only web is given a port to mind"
+
+
+def test_a_port_in_gunicorns_settings(check: Check) -> None:
+    files = {**SERVERS, "gunicorn.conf.py": "workers = 2\nbind = ['0.0.0.0:8000', 'unix:/tmp/s']\n"}
+    told = (
+        "Procfile:1: `web` does not listen on $PORT (gunicorn.conf.py:2); leave it out, and gunicorn listens on "
+        "$PORT by "
+        "itself."
+    )
+    assert check("web: gunicorn m:app", files) == ([], [told])
+    assert check("web: gunicorn -b :$PORT m:app", files) == ([], []), "the command line wins"
+
+
+class TestPackages:
+    def test_a_program_whose_package_is_not_locked(self, check: Check) -> None:
+        errors, warnings = check("web: gunicorn m:app\nworker: python -m celery worker", SERVERS, locked=lock("flask"))
+        assert errors == [
+            f"{name} is not in Pipfile.lock\n\nProcfile:{line}: `{process}` runs {name}, which Pipfile.lock does "
+            f"not have."
+            f"\n\nhint: run `pipenv install {name}`, and commit Pipfile and Pipfile.lock."
+            for line, process, name in ((1, "web", "gunicorn"), (2, "worker", "celery"))
+        ]
+        assert warnings == []
+
+    def test_one_that_only_another_category_has(self, check: Check) -> None:
+        held = Lock(packages=(), develop=lock("gunicorn").packages, sources=())
+        [error], _ = check("web: gunicorn m:app", SERVERS, locked=held)
+        assert error == (
+            "gunicorn is not in Pipfile.lock\n\n"
+            "Procfile:1: `web` runs gunicorn, which Pipfile.lock does not have. Its category `develop` does, and is "
+            "not "
+            "installed.\n\n"
+            "hint: build with `--category develop`, or move gunicorn to [packages] in Pipfile and lock again."
+        )
+
+    def test_a_stack_of_ones_own_may_have_it(self, check: Check) -> None:
+        held = lock("flask")
+        assert check("web: gunicorn m:app", SERVERS, locked=held, stack="ghcr.io/me/base:1") == (
+            [],
+            [
+                (
+                    "Procfile:1: `web` runs gunicorn, which Pipfile.lock does not have; it has to be in the stack "
+                    "ghcr.io/me/base:1."
+                )
+            ],
+        )
+        for stack in ("host", "python:3.12-slim"):
+            errors, _ = check("web: gunicorn m:app", SERVERS, locked=held, stack=stack)
+            assert [error.partition("\n")[0] for error in errors] == ["gunicorn is not in Pipfile.lock"]
+
+    def test_modules_that_packages_may_bring(self, check: Check) -> None:
+        files = {"blastoff/__init__.py": "", "m.py": ""}
+        assert check("web: gunicorn blasto:APP", files, locked=lock("gunicorn", "flask-blasto")) == ([], [])
+        assert check("web: gunicorn blasto:APP", files, locked=lock("gunicorn", elsewhere="x")) == ([], [])
+        assert len(check("web: gunicorn blasto:APP", files)[0]) == 1
+
+
+def test_a_module_that_is_left_out_of_the_image(check: Check) -> None:
+    files = {"blasto/__init__.py": "", "blasto/wsgi.py": FLASK, ".dockerignore": "blasto/wsgi.py\n"}
+    assert check("web: gunicorn blasto.wsgi:APP", files) == (
+        [],
+        [
+            (
+                "Procfile:1: `web` serves `blasto.wsgi:APP`, and blasto/wsgi.py is left out of the image: git ignores "
+                "it, or "
+                ".dockerignore or .slugignore names it; see to it that it is shipped."
+            )
+        ],
+    )
+
+
+def test_two_processes_of_one_fault_are_told_once_each(check: Check) -> None:
+    errors, _ = check("web: gunicorn m:none\nadmin: gunicorn m:none", {"m.py": ""})
+    assert [error.splitlines()[2].partition(":")[2][:10] for error in errors] == ["1: `web` h", "2: `admin`"]
