@@ -43,7 +43,10 @@ def parse_ldconfig(text: str) -> dict[str, tuple[str, ...]]:
 
 
 def read_libraries(environ: Mapping[str, str]) -> Libraries:
-    """Ask this machine where its shared libraries are. Without ``ldconfig`` (musl), the usual folders are left."""
+    """Ask this machine where its shared libraries are. Without ``ldconfig`` (musl), the usual folders are left.
+
+    Those of Debian's loader count as usual: a minimal image may lack the cache, and its loader does without.
+    """
     import subprocess
 
     first = tuple(part for part in environ.get("LD_LIBRARY_PATH", "").split(":") if part)
@@ -51,7 +54,8 @@ def read_libraries(environ: Mapping[str, str]) -> Libraries:
     text = ""
     if program:
         text = subprocess.run([program, "-p"], capture_output=True, check=False, env={}, encoding="utf-8").stdout
-    return Libraries(cached=parse_ldconfig(text), folders=_USUAL, first=first)
+    multiarch = sorted(str(path) for top in ("/lib", "/usr/lib") for path in Path(top).glob("*-linux-gnu*"))
+    return Libraries(cached=parse_ldconfig(text), folders=(*multiarch, *_USUAL), first=first)
 
 
 def close(roots: Iterable[Path], sonames: Iterable[str], libraries: Libraries, *, like: Elf) -> Closure:
