@@ -119,16 +119,21 @@ def _secrets(pipfile: Path, environ: Mapping[str, str]) -> set[str]:
 
 
 def versions_of(lock: bytes | None) -> dict[str, str]:
-    """Return each package's version in a lock, those of ``develop`` marked as such; nothing for what is no lock."""
+    """Return each package's version in a lock, those of other categories marked so; nothing for what is no lock."""
     try:
         document: Any = json.loads(lock or b"{}")
         return {
-            name + mark: str(entry.get("version") or entry.get("ref") or "*").lstrip("=")
-            for section, mark in (("default", ""), ("develop", " (develop)"))
-            for name, entry in (document.get(section) or {}).items()
+            name + ("" if category == "default" else f" ({category})"): _version_of(entry)
+            for category, entries in document.items()
+            if category != "_meta"
+            for name, entry in (entries or {}).items()
         }
     except (ValueError, AttributeError):
         return {}
+
+
+def _version_of(entry: Any) -> str:
+    return str(entry.get("version") or entry.get("ref") or "*").lstrip("=")
 
 
 def compare_locks(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Change, ...]:

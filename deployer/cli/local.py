@@ -43,6 +43,7 @@ class LocalCommand(OperandsCommand):
 @click.option("-p", "--port", type=click.IntRange(1, 65535), metavar="PORT", help=f"Port for web.1.  [{PORT}]")
 @click.option("-e", "--env", "assignments", multiple=True, metavar="K=V", help="Set a variable.")
 @click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Read variables from a file, after .env.")
+@click.option("--category", "categories", multiple=True, metavar="NAME", help="Install this category of the lock too.")
 @click.option("--dev", is_flag=True, help="Serve web by its framework's development server.")
 @click.option("--reload", is_flag=True, help="Start processes again when a file changes.")
 @click.option("--venv", metavar="[=PATH]", help="Use an existing virtual environment: the active one, APP/.venv, PATH.")
@@ -74,6 +75,7 @@ def run_local(
     dev: bool = False,
     reload: bool = False,
     quiet: bool = False,
+    categories: Sequence[str] = (),
 ) -> int:
     """Run an app's folder as processes; what `deploy run` does too where there is no engine.
 
@@ -110,6 +112,7 @@ def run_local(
         boot_timeout=boot_timeout,
         log_format=log_format,
         quiet=quiet,
+        categories=tuple(categories),
     )
     warn, say = (_say_nothing, _say_nothing) if quiet else (print_warning, _say)
     with Reporter(quiet=quiet) as reporter:

@@ -39,7 +39,7 @@ class LocalRequest:
 
     `named` holds the process types of the command line; `command` runs instead of them. `given` is what -e says,
     `env_files` are read in their order. `port` is -p's, `default_port` where nobody names one. `venv` is None for an
-    environment of our own, empty for whichever is there, else a path.
+    environment of our own, empty for whichever is there, else a path. `categories` of the lock are installed too.
     """
 
     folder: Path
@@ -58,6 +58,7 @@ class LocalRequest:
     boot_timeout: float = 60.0
     log_format: str = "text"
     quiet: bool = False
+    categories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,7 @@ def prepare(
     `store` is asked for only where an environment has to come from it; `own` is the interpreter that runs this.
     Raises BuildpackError.
     """
-    app = read_app(request.folder, environ=environ, today=today, own_python=_series())
+    app = read_app(request.folder, environ=environ, today=today, own_python=_series(), categories=request.categories)
     counts = _choose(request, app)
     for text in app.warnings:
         hears.warn(text)
