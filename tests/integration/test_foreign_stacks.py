@@ -16,11 +16,15 @@ import pytest
 from buildpack.build import Built, Options, OwnPython, build
 from buildpack.errors import BuildpackError, DependencyError
 from buildpack.oci.store import Store
+from buildpack.stacks import interpret
+from buildpack.stacks.platforms import platform_of
 from deployer.building import own_python
 from deployer.payload import read_launcher
+from tests.conftest import missing
 from tests.support.bases import make_base
 from tests.support.index import Index, serving
-from tests.support.tiny import Entry, build_here, entry, environ, write_app
+from tests.support.stand_in import join_platforms, make_stand_in
+from tests.support.tiny import Entry, add_wheels, build_here, entry, environ, write_app
 from tests.support.wheels import write_wheel
 from tests.unit.stacks.conftest import make_elf
 
@@ -214,3 +218,25 @@ def test_without_a_platform_it_is_the_building_machine_s(index: Index, tmp_path:
     assert str(build_on("aarch64", app, tmp_path / "home", environ(index)).stack.platform) == "linux/arm64"
     with pytest.raises(BuildpackError, match="has no image for linux/amd64"):
         build_on("x86_64", app, tmp_path / "home", environ(index))
+
+
+def test_the_same_stack_s_python_for_this_machine_compiles_for_the_other(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        stand_in = make_stand_in()
+    except RuntimeError as error:
+        missing(f"the stand-in for python:3.11-slim could not be made: {error}")
+    foreign = "aarch64" if platform.machine() == "x86_64" else "x86_64"
+    other = make_base(tmp_path / "other", machine=foreign, python="3.11.2")
+    base = join_platforms([stand_in, other], tmp_path / "base")
+    packages = add_wheels(index, tmp_path / "wheels", "alpha", "beta")
+    app = write_app(tmp_path / "app", packages, stack=f"oci:{base}", python="3.11")
+    monkeypatch.setattr(interpret, "choose", lambda *_: None)  # this machine has no Python of that version
+    there = build_here(app, tmp_path / "home", environ(index), platform=str(platform_of(foreign)))
+    here = build_here(app, tmp_path / "home", environ(index))
+    assert there.warnings == here.warnings == ()
+    assert labels(there)["dev.deploy.bytecode"] == labels(here)["dev.deploy.bytecode"] == "3.11.2"
+    # What was compiled for the one serves the other.
+    origins = {made.source for made, _ in here.layers if made.planned.kind == "dependencies"}
+    assert origins == {"store"}

@@ -1,0 +1,267 @@
+"""One app for two platforms: an index of two images that share what is the same, each right on its own machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildpack.oci.image import Platform
+from buildpack.oci.layout import open_layout
+from buildpack.oci.store import Store
+from buildpack.oci.validate import validate
+from buildpack.stacks.platforms import native_platform
+from deployer.cli.messages import size_text
+from tests.conftest import missing
+from tests.support.command import EXAMPLES, deploy
+from tests.support.emulator import emulate_in, find_emulator
+from tests.support.rootfs import unpack
+from tests.support.stand_in import INDEX, join_platforms, make_stand_in
+
+NAME = "deploy-test-platforms:1"
+FULL = f"docker.io/library/{NAME}"
+AMD64, ARM64 = Platform(architecture="amd64"), Platform(architecture="arm64")
+BOTH = "linux/amd64,linux/arm64"
+
+Report = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A base for both platforms, of exactly the same version of Python."""
+    try:
+        layouts = [make_stand_in(architecture=name) for name in ("arm64", "amd64")]
+    except RuntimeError as error:
+        missing(f"the stand-ins for python:3.11-slim could not be made: {error}")
+    return f"oci:{join_platforms(layouts, tmp_path_factory.mktemp('base') / 'both')}"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(tmp_path_factory.mktemp("store") / "home")
+
+
+@pytest.fixture(scope="module")
+def another_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Another machine's: it knows nothing, and comes to know the platforms in another order."""
+    return Store(tmp_path_factory.mktemp("another") / "home")
+
+
+def build(stack: str, store: Store, *arguments: str | Path, app: Path = EXAMPLES / "blasto") -> Report:
+    options = ("--stack", stack, "-t", NAME, "--json", *arguments)
+    return deploy("build", app, *options, home=store.root).report
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("out")
+
+
+@pytest.fixture(scope="module")
+def first(stack: str, store: Store, out: Path) -> Report:
+    to = ("--to", f"oci:{out}/layout", "--to", f"archive:{out}/archive.tar")
+    return build(stack, store, "--platform", BOTH, *to)
+
+
+def layers(report: Report, number: int) -> list[dict[str, Any]]:
+    return list(report["platforms"][number]["layers"])
+
+
+def test_the_report_is_of_the_index_and_of_each_platform(first: Report) -> None:
+    assert list(first) == ["schema", "digest", "references", "size", "seconds", "platforms", "warnings"]
+    assert (first["schema"], first["references"], first["warnings"]) == (1, [FULL], [])
+    assert [one["platform"] for one in first["platforms"]] == ["linux/amd64", "linux/arm64"]
+    assert {one["python"] for one in first["platforms"]} == {"3.11.2"}
+    assert first["digest"] not in {one["digest"] for one in first["platforms"]}
+
+
+def test_layers_of_pure_wheels_launcher_and_app_are_shared(first: Report) -> None:
+    amd64, arm64 = layers(first, 0), layers(first, 1)
+    own = {layer["digest"] for layer in amd64} ^ {layer["digest"] for layer in arm64}
+    for one in (amd64, arm64):
+        kinds = [(layer["kind"], [m["name"] for m in layer["members"]]) for layer in one if layer["digest"] in own]
+        assert kinds == [("stack", []), ("dependencies", ["markupsafe"])]
+    # Neither made again ...
+    later = min(first["platforms"], key=lambda one: sum(layer["source"] == "built" for layer in one["layers"]))
+    assert [layer["kind"] for layer in later["layers"] if layer["source"] == "built"] == ["dependencies"]
+    # ... nor counted twice.
+    assert first["size"] < sum(one["size"] for one in first["platforms"])
+
+
+def test_byte_code_is_of_the_same_version_whoever_compiled_it(first: Report, store: Store) -> None:
+    for platform in (AMD64, ARM64):
+        image = store.image(FULL, platform)
+        assert image is not None
+        labels = json.loads(image.config)["config"]["Labels"]
+        assert labels["dev.deploy.bytecode"] == labels["dev.deploy.python"] == "3.11.2"
+
+
+def test_the_store_s_name_means_the_index(first: Report, store: Store) -> None:
+    index = store.image_index(FULL)
+    assert index is not None
+    assert str(index.digest) == first["digest"]
+    document = json.loads(index.manifest)
+    assert [item["platform"] for item in document["manifests"]] == [
+        {"architecture": "amd64", "os": "linux"},
+        {"architecture": "arm64", "os": "linux"},
+    ]
+    assert [item["digest"] for item in document["manifests"]] == [one["digest"] for one in first["platforms"]]
+    assert store.image(FULL) is None
+    for image in index.images:
+        assert validate(image, store.open) == []
+
+
+def test_each_platform_alone_gives_the_same_image(first: Report, stack: str, another_store: Store) -> None:
+    for one in reversed(first["platforms"]):
+        assert build(stack, another_store, "--platform", one["platform"])["digest"] == one["digest"]
+
+
+def test_neither_order_nor_place_of_the_list_matters(
+    first: Report, stack: str, another_store: Store, tmp_path: Path
+) -> None:
+    app = Path(shutil.copytree(EXAMPLES / "blasto", tmp_path / "blasto"))
+    settings = app / "deploy.toml"
+    settings.write_text(settings.read_text() + 'platform = ["linux/arm64", "linux/amd64", "linux/arm64/v8"]\n')
+    assert build(stack, another_store, app=app)["digest"] == first["digest"]
+    assert build(stack, another_store, "--platform", "linux/aarch64,linux/x86_64")["digest"] == first["digest"]
+    # A flag wins over the list.
+    shown = deploy("build", app, "--stack", stack, "--platform", "linux/arm64", "-q", home=another_store.root)
+    assert shown.out.strip() == first["platforms"][1]["digest"]
+
+
+def test_other_tools_read_the_layout_and_the_archive(first: Report, out: Path, registry: str, tmp_path: Path) -> None:
+    for number, source in enumerate((f"oci:{out}/layout:{FULL}", f"oci-archive:{out}/archive.tar:{FULL}")):
+        raw = subprocess.run(["skopeo", "inspect", "--raw", source], check=True, capture_output=True).stdout
+        assert json.loads(raw)["mediaType"] == INDEX
+        target = f"docker://{registry}/platforms-{number}:1"
+        copy = ["skopeo", "copy", "--all", "--quiet", "--dest-tls-verify=false", source, target]
+        digest = tmp_path / f"digest-{number}"
+        subprocess.run([*copy, f"--digestfile={digest}"], check=True)
+        assert digest.read_text().strip() == first["digest"]
+    with tarfile.open(out / "archive.tar") as archive:
+        names = archive.getnames()
+    assert len(names) == len(set(names))
+    with open_layout(out / "layout", scratch=tmp_path) as images:
+        assert [str(images.image(platform).digest) for platform in (AMD64, ARM64)] == [
+            one["digest"] for one in first["platforms"]
+        ]
+
+
+def test_an_unchanged_build_says_so(first: Report, stack: str, store: Store) -> None:
+    done = deploy("build", EXAMPLES / "blasto", "--stack", stack, "-t", NAME, "--platform", BOTH, home=store.root)
+    assert (done.code, done.out.strip()) == (0, first["digest"])
+    lines = [line for line in done.err.splitlines() if " ..." not in line]
+    assert lines[0].startswith(f"Unchanged: {NAME} from {EXAMPLES}/blasto in ")
+    amd64, arm64 = (
+        f"{one['platform']}: python 3.11.2 on {stack}, {size_text(one['size'])} in 9 layers, 0 written"
+        for one in first["platforms"]
+    )
+    assert lines[1:] == [
+        "  web      gunicorn blasto:APP",
+        f"  image    {amd64}",
+        f"  image    {arm64}",
+        f"  size     {size_text(first['size'])} in 11 layers, 7 of them shared",
+        "",
+        f"Next: deploy run {NAME}",
+    ]
+
+
+def test_a_platform_that_fails_is_named_and_no_image_gets_a_name(first: Report, stack: str, store: Store) -> None:
+    options = ("--stack", stack, "-t", NAME, "-t", "never:1", "--platform", f"{BOTH},linux/s390x")
+    done = deploy("build", EXAMPLES / "blasto", *options, home=store.root)
+    assert (done.code, done.out) == (30, "")
+    assert done.err.endswith(
+        f"error: linux/s390x: {stack} has no image for linux/s390x\n\n"
+        "It has one for: linux/amd64, linux/arm64.\n\n"
+        "hint: choose one with `--platform`, or another stack.\n"
+    )
+    assert {name: str(digest) for name, digest in store.images().items()} == {FULL: first["digest"]}
+
+
+def test_what_is_wrong_with_the_folder_concerns_every_platform(stack: str, tmp_path: Path) -> None:
+    app = Path(shutil.copytree(EXAMPLES / "blasto", tmp_path / "blasto"))
+    (app / "Pipfile.lock").unlink()
+    alone, several = (
+        deploy("build", app, "--stack", stack, "--platform", asked, home=tmp_path / "home")
+        for asked in ("linux/amd64", BOTH)
+    )
+    assert alone.code == 10
+    assert (several.code, several.err) == (alone.code, alone.err)
+
+
+@pytest.mark.engine
+def test_an_engine_gets_the_image_of_its_platform(
+    first: Report, stack: str, store: Store, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", engine)
+    native = str(native_platform())
+    [expected] = [one for one in first["platforms"] if one["platform"] == native]
+    try:
+        assert build(stack, store, "--platform", BOTH, "--to", "docker")["digest"] == first["digest"]
+        [loaded] = json.loads(subprocess.run(["docker", "inspect", NAME], check=True, capture_output=True).stdout)
+        assert f"linux/{loaded['Architecture']}" == native
+        image = store.image(FULL, native_platform())
+        assert image is not None
+        assert (str(image.digest), str(image.config_digest)) == (expected["digest"], loaded["Id"])
+        # `run` finds its platform's image under the index's name.
+        subprocess.run(["docker", "rmi", "-f", NAME], check=True, capture_output=True)
+        done = deploy("run", NAME, "--", "python", "-c", "print('it runs')", home=store.root)
+        assert (done.code, done.out) == (0, "it runs\n")
+        other = "linux/arm64,linux/s390x" if native == "linux/amd64" else "linux/amd64,linux/s390x"
+        refused = deploy(
+            "build", EXAMPLES / "blasto", "--stack", stack, "--platform", other, "--to", "docker", home=store.root
+        )
+        assert refused.code == 40
+        assert refused.err.endswith(
+            f"error: the engine runs {native}, and the image is for {other.replace(',', ', ')}\n\n"
+            "An engine takes the image of its own platform.\n\n"
+            f"hint: add {native} to the platforms, or send the image elsewhere: `--to oci:DIR`, `--to archive:FILE`.\n"
+        )
+    finally:
+        subprocess.run(["docker", "rmi", "-f", NAME], check=False, capture_output=True)
+
+
+PROBE = """
+import os, platform, sys
+os.chdir("/app")
+sys.path.insert(0, "/app")
+import blasto, flask, markupsafe._speedups
+page = blasto.APP.test_client().get("/")
+print(platform.machine(), sys.prefix, page.status_code, markupsafe._speedups.__file__.rpartition(".cpython")[2])
+stale = [m.__name__ for m in sys.modules.values() if "/site-packages/" in (getattr(m, "__file__", "") or "")
+         and m.__file__.endswith(".py") and not os.path.exists(m.__cached__)]
+print(stale)
+"""
+
+
+def test_the_image_for_arm64_works_on_arm64(first: Report, store: Store, tmp_path: Path) -> None:
+    try:
+        emulator = find_emulator("aarch64")
+    except RuntimeError as error:
+        missing(f"QEMU for aarch64 is not here: {error}")
+    image = store.image(FULL, ARM64)
+    assert image is not None
+    root = unpack(image.layers, store, tmp_path / "root")
+    # With -v it says which byte code it took, and which it found wanting.
+    done = emulate_in(root, emulator, "/opt/venv/bin/python", "-v", "-c", PROBE)
+    assert done.stdout == "aarch64 /opt/venv 200 -311-aarch64-linux-gnu.so\n[]\n", done.stderr[-2000:]
+    said = done.stderr.splitlines()
+    used = [line for line in said if line.startswith("# code object from '/opt/venv/lib/") and ".pyc" in line]
+    assert len(used) > 50
+    assert [
+        line for line in said if "site-packages" in line and ("bytecode is stale" in line or "bad magic" in line)
+    ] == []
+    launcher = emulate_in(
+        root,
+        emulator,
+        "/usr/bin/python3.11",
+        "-I",
+        "-c",
+        "import sys; sys.path.insert(0, '/opt/deploy'); import deployer.runner.launcher, honcho.manager as m; print(m)",
+    )
+    assert launcher.stdout == "<module 'honcho.manager' from '/opt/deploy/honcho/manager.py'>\n", launcher.stderr
