@@ -38,7 +38,7 @@ def _files_changed(old: Mapping[str, str] | None, new: Mapping[str, str]) -> str
     changes = [f"{path} changed" for path in sorted(old.keys() & new.keys()) if old[path] != new[path]]
     changes += [f"{path} is new" for path in sorted(new.keys() - old.keys())]
     changes += [f"{path} is gone" for path in sorted(old.keys() - new.keys())]
-    return _listed(changes) or "the process types or the times of the files changed"
+    return _listed(changes) or "the process types, the times of the files, or what hooks are given changed"
 
 
 def _members_changed(members: Sequence[Member], before: Sequence[Layer], old: Layer | None) -> str:

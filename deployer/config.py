@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from buildpack.app.build_env import is_name
+from buildpack.errors.hooks import bad_build_env, unset_build_env
 from deployer.errors import bad_epoch, bad_label, reserved_label
 
-__all__ = ["parse_epoch", "parse_labels"]
+__all__ = ["parse_build_env", "parse_epoch", "parse_labels"]
 
 _OURS = "dev.deploy."
 """Labels that say what an image was built from: whoever reads them relies on that."""
@@ -23,6 +25,19 @@ def parse_labels(texts: Iterable[str]) -> dict[str, str]:
             raise reserved_label(name)
         labels[name] = value
     return labels
+
+
+def parse_build_env(texts: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Read ``K=V`` operands of `--build-env`, and ``K`` for the value that `environ` has; raises UsageError."""
+    variables = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not is_name(name):
+            raise bad_build_env(name)
+        if not equals and name not in environ:
+            raise unset_build_env(name)
+        variables[name] = value if equals else environ[name]
+    return variables
 
 
 def parse_epoch(environ: Mapping[str, str]) -> int | None:

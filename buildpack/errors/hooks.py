@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
-from buildpack.errors import AppError, MachineError
+from buildpack.errors import AppError, MachineError, UsageError
 from buildpack.errors.app import bullets, show
 
 __all__ = [
+    "bad_build_env",
     "bad_variable",
     "cannot_start",
     "collectstatic_failed",
@@ -21,6 +22,7 @@ __all__ = [
     "read_before",
     "undecodable_name",
     "unreachable_interpreter",
+    "unset_build_env",
 ]
 
 _TAIL = 20
@@ -149,6 +151,24 @@ def bad_variable(origin: str, name: str, told: str) -> AppError:
         if origin.startswith("deploy.toml")
         else 'it looks like `"env": {"NAME": "value"}` or `"env": {"NAME": {"value": "value"}}`.',
         place=origin,
+    )
+
+
+def bad_build_env(name: str) -> UsageError:
+    """Word an operand of --build-env that names no variable; what is right of ``=`` may be a secret."""
+    return UsageError(
+        f"--build-env cannot be {show(name)!r}",
+        why="It takes NAME=VALUE, or NAME for the value that the variable has here; names are letters, digits and `_`.",
+        hint="for example `--build-env SECRET_KEY=for-the-build`.",
+    )
+
+
+def unset_build_env(name: str) -> UsageError:
+    """Word a variable that --build-env is to take from the environment, and that is not there."""
+    return UsageError(
+        f"the variable {name} is not set",
+        why=f"`--build-env {name}` takes its value from the environment.",
+        hint=f"set it, or write `--build-env {name}=VALUE`.",
     )
 
 

@@ -40,6 +40,9 @@ Examples:
 @click.option("--platform", metavar="OS/ARCH,...", help="Build for this platform, or these: an index of several.")
 @click.option("--to", "destinations", multiple=True, metavar="DEST", help="Send it on: docker, registry, oci:DIR, ...")
 @click.option("--cache-from", multiple=True, metavar="REF", help="Take unchanged layers from this image, too.")
+@click.option(
+    "--build-env", multiple=True, metavar="K[=V]", help="A variable for hooks; K alone takes its value from here."
+)
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="Add a label to the image.")
 @click.option("--category", "categories", multiple=True, metavar="NAME", help="Install develop, or another, as well.")
 @click.option("--strict", is_flag=True, help="Take what `deploy check` warns of for errors.")
@@ -58,6 +61,7 @@ def command(
     platform: str | None,
     destinations: tuple[str, ...],
     cache_from: tuple[str, ...],
+    build_env: tuple[str, ...],
     labels: tuple[str, ...],
     categories: tuple[str, ...],
     strict: bool,
@@ -82,7 +86,7 @@ def command(
         from buildpack.progress import ignore
         from buildpack.stacks.platforms import read_platforms
         from deployer.building import build_and_deliver
-        from deployer.config import parse_epoch, parse_labels
+        from deployer.config import parse_build_env, parse_epoch, parse_labels
         from deployer.destinations import parse_destinations
         from deployer.progress import Reporter
 
@@ -94,6 +98,7 @@ def command(
             no_cache=no_cache,
             pull=pull,
             labels=parse_labels(labels),
+            build_env=parse_build_env(build_env, os.environ),
             epoch=parse_epoch(os.environ),
             categories=categories,
             cache_from=cache_from,
@@ -132,7 +137,7 @@ def command(
         style=style,
         sent=deliveries,
         loaded=any(target.kind == "docker" for target in targets),
-        special=bool(references or stack or platform or labels or categories or cache_from),
+        special=bool(references or stack or platform or labels or build_env or categories or cache_from),
     )
     show_answer(answer)
     if not targets:
