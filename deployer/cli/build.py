@@ -40,9 +40,7 @@ Examples:
 @click.option("--platform", metavar="OS/ARCH,...", help="Build for this platform, or these: an index of several.")
 @click.option("--to", "destinations", multiple=True, metavar="DEST", help="Send it on: docker, registry, oci:DIR, ...")
 @click.option("--cache-from", multiple=True, metavar="REF", help="Take unchanged layers from this image, too.")
-@click.option(
-    "--build-env", multiple=True, metavar="K[=V]", help="A variable for hooks; K alone takes its value from here."
-)
+@click.option("--build-env", multiple=True, metavar="K[=V]", help="Set a variable for hooks, or pass ours on.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="Add a label to the image.")
 @click.option("--category", "categories", multiple=True, metavar="NAME", help="Install develop, or another, as well.")
 @click.option("--strict", is_flag=True, help="Take what `deploy check` warns of for errors.")
