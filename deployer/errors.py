@@ -150,7 +150,7 @@ def unknown_destination(text: str) -> UsageError:
     """Word a `--to` that names no destination."""
     return UsageError(
         f"--to {text!r} is no destination",
-        hint="use docker, oci:DIR or archive:FILE.",
+        hint="use docker, registry, oci:DIR or archive:FILE.",
     )
 
 

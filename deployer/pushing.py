@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from buildpack.build import Built
 from buildpack.errors import previous as errors
+from buildpack.errors.build import digest_asked
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Image
 from buildpack.oci.reference import Reference, parse_reference
@@ -16,10 +17,11 @@ from buildpack.progress import Observer
 from deployer.cli.messages import plural, size_text
 
 if TYPE_CHECKING:
+    from buildpack.oci.index import ImageIndex
     from buildpack.oci.push import Pushed
     from buildpack.oci.transport import Transport
 
-__all__ = ["parse_targets", "push_built", "push_stored", "pushed_text"]
+__all__ = ["find_stored", "parse_targets", "push_built", "push_stored", "pushed_text"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +39,11 @@ class _Source:
 def parse_targets(texts: Sequence[str]) -> tuple[Reference, ...]:
     """Read the names that an image is to be pushed to; raises UsageError for one that nobody may push to."""
     references = tuple(dict.fromkeys(map(parse_reference, texts)))
-    for text, reference in zip(texts, references, strict=False):
+    for reference in references:
+        if reference.digest is not None:
+            raise digest_asked(str(reference))
         if reference.registry == "docker.io" and reference.repository.startswith("library/"):
-            raise errors.pushed_to_library(text, reference.repository.removeprefix("library/"))
+            raise errors.pushed_to_library(str(reference), reference.repository.removeprefix("library/"))
     return references
 
 
@@ -84,25 +88,58 @@ def _places(built: Built) -> Mapping[Digest, Reference]:
     return places
 
 
-def push_stored(
-    image: Image, name: str, references: Sequence[Reference], *, store: Store, transport: Transport, observer: Observer
-) -> Pushed:
-    """Push an image of the store, which is called `name` there; raises StackError where it lacks layers."""
-    from buildpack.oci.push import push_image
-
-    if missing := store.missing(image):
+def find_stored(name: str, store: Store) -> Image | ImageIndex:
+    """Return what the store has under this full name; raises StackError where that is nothing, or not the whole."""
+    image = store.image_index(name) or store.image(name)
+    if image is None:
+        raise errors.not_stored(name, store.root)
+    missing = {layer.digest for layer in image.layers if not store.has(layer.digest, layer.size)}
+    if missing:
         raise errors.not_complete(name, len(missing))
-    return push_image(image, references, _Source(store=store), transport=transport, observer=observer)
+    return image
 
 
-def pushed_text(pushed: Pushed, image: Image) -> str:
+def push_stored(
+    image: Image | ImageIndex,
+    references: Sequence[Reference],
+    *,
+    store: Store,
+    transport: Transport,
+    observer: Observer,
+) -> Pushed:
+    """Push what is whole in the store: an image, or an index after its images; raises StackError."""
+    from buildpack.oci.push import push_image, push_index
+
+    source = _Source(store=store)
+    if isinstance(image, Image):
+        return push_image(image, references, source, transport=transport, observer=observer)
+    members = [
+        push_image(
+            each,
+            [replace(reference, tag=None, digest=each.digest) for reference in references],
+            source,
+            transport=transport,
+            observer=observer,
+        )
+        for each in image.images
+    ]
+    sent, mounted, present = (
+        tuple(dict.fromkeys(digest for member in members for digest in getattr(member, fate)))
+        for fate in ("sent", "mounted", "present")
+    )
+    pushed = push_index(image.manifest, references, transport=transport)
+    # What the first image sent, the next one found there.
+    moved = {*sent, *mounted}
+    return replace(pushed, sent=sent, mounted=mounted, present=tuple(each for each in present if each not in moved))
+
+
+def pushed_text(pushed: Pushed, image: Image | ImageIndex) -> str:
     """Say in words what was sent, and what was not."""
     sizes = {layer.digest: layer.size for layer in image.layers}
     sent = [digest for digest in pushed.sent if digest in sizes]
+    size = sum(sizes[digest] for digest in sent)
     names = ", ".join(_without_digest(reference) for reference in pushed.references)
-    parts = [
-        f"{plural(len(sent), 'layer')}, {size_text(sum(sizes[digest] for digest in sent))}" if sent else "no layer"
-    ]
+    parts = [f"{plural(len(sent), 'layer')}, {size_text(size)}" if sent else "no layer"]
     for word, digests in (("mounted", pushed.mounted), ("there already", pushed.present)):
         if count := sum(digest in sizes for digest in digests):
             parts.append(f"{count} {word}")

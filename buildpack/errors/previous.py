@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from buildpack.errors import BuildpackError, StackError, UsageError
 
 __all__ = [
@@ -11,6 +13,7 @@ __all__ = [
     "not_complete",
     "not_pulled",
     "not_readable",
+    "not_stored",
     "not_there",
     "other_content",
     "pushed_to_library",
@@ -74,6 +77,15 @@ def not_complete(reference: str, count: int) -> StackError:
         f"{reference} cannot be pushed: the store has it only in part",
         why=f"{layers[:1].upper()}{layers[1:]} not here.",
         hint="build it again: `deploy build --to registry` takes from a registry what is there.",
+    )
+
+
+def not_stored(reference: str, root: Path) -> StackError:
+    """A name that nothing was built under here."""
+    return StackError(
+        f"{reference} is not in the store",
+        why=f"Nothing in {root} has that name.",
+        hint=f"build it first: `deploy build -t {reference}`; or build and push in one: `--to registry`.",
     )
 
 

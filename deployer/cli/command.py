@@ -30,6 +30,7 @@ DAILY = {
 }
 OTHERS = {
     "check": "Find all that is wrong with an app, before anything is fetched.",
+    "push": "Send an image to a registry as it was built.",
     "lock": "Refresh Pipfile.lock with pipenv.",
     "verify": "Build an image again from its source, and compare bit for bit.",
     "inspect": "Show what is in an image: stack, process types, packages, layers.",
@@ -93,8 +94,33 @@ class Commands(click.Group):
                 formatter.write_dl(list(commands.items()))
 
 
+def _show_version(ctx: click.Context, _parameter: click.Parameter, asked: object) -> None:
+    if asked and not ctx.resilient_parsing:
+        print(f"deploy, version {_version()}")
+        ctx.exit()
+
+
+def _version() -> str:
+    """Return the installed version, else the checkout's, of a tool that runs uninstalled."""
+    from importlib.metadata import PackageNotFoundError, version
+    from pathlib import Path
+
+    try:
+        return version("deploy")
+    except PackageNotFoundError:
+        import tomllib
+
+        try:
+            project = tomllib.loads(Path(__file__).parents[2].joinpath("pyproject.toml").read_text(encoding="utf-8"))
+            return str(project["project"]["version"])
+        except (OSError, ValueError, KeyError):
+            return "unknown"
+
+
 @click.command(cls=Commands, context_settings=CONTEXT, invoke_without_command=True, epilog=EPILOG)
-@click.version_option(package_name="deploy", prog_name="deploy")
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version."
+)
 @click.pass_context
 def deploy(ctx: click.Context) -> None:
     """Put a Python web app into production: Pipfile.lock and Procfile in, running processes out."""

@@ -1,0 +1,85 @@
+"""`deploy push`: an image of the store to a registry."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from deployer.cli.messages import print_warning
+
+if TYPE_CHECKING:
+    from buildpack.oci.reference import Reference
+
+__all__ = ["command"]
+
+SCHEMA = 1
+
+EXAMPLES = """\b
+Examples:
+  deploy push ghcr.io/you/blasto:1             what was built under that name
+  deploy push blasto -t ghcr.io/you/blasto:1   the image of the app in blasto
+"""
+
+
+@click.command("push", epilog=EXAMPLES)
+@click.argument("operand", default=".", metavar="[APP|REF]")
+@click.option("-t", "--tag", "targets", multiple=True, metavar="REF", help="Push it there; may be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+@click.option("-q", "--quiet", is_flag=True, help="Print the digest and errors only.")
+def command(operand: str, targets: tuple[str, ...], as_json: bool, quiet: bool) -> int:
+    """Send an image to a registry as it was built; nothing is built.
+
+    APP is a folder (default: the current one), whose image has the app's name; REF is the name of an image in the
+    store, and where it goes unless -t says otherwise. Only what the registry lacks is sent.
+    """
+    from buildpack.oci.store import Store, find_store
+    from buildpack.oci.transport import Transport
+    from buildpack.progress import ignore
+    from deployer.progress import Reporter
+    from deployer.pushing import find_stored, parse_targets, push_stored, pushed_text
+
+    name = _name(operand)
+    references = parse_targets(targets or (str(name),))
+    root, warning = find_store(os.environ)
+    if warning:
+        print_warning(warning)
+    store = Store(root)
+    image = find_stored(str(name), store)
+    with Transport(os.environ, homes=references) as transport, Reporter(quiet=quiet or as_json) as reporter:
+        observer = ignore if quiet or as_json else reporter
+        pushed = push_stored(image, references, store=store, transport=transport, observer=observer)
+        traffic = transport.traffic
+    if as_json:
+        report = {
+            "schema": SCHEMA,
+            "digest": str(pushed.digest),
+            "references": [str(reference) for reference in pushed.references],
+            "sent": list(map(str, pushed.sent)),
+            "mounted": list(map(str, pushed.mounted)),
+            "present": list(map(str, pushed.present)),
+            "requests": traffic.requests,
+            "bytes_sent": traffic.sent,
+            "bytes_received": traffic.received,
+        }
+        print(json.dumps(report))
+        return 0
+    if not quiet:
+        print(f"Pushed {pushed_text(pushed, image)}", file=sys.stderr)
+    print(pushed.digest)
+    return 0
+
+
+def _name(operand: str) -> Reference:
+    """Return the name of what is meant: an app in a folder, which is there or looks like a path, or an image."""
+    from buildpack.oci.reference import parse_reference
+
+    if operand[:1] not in {".", "/"} and not Path(operand).is_dir():
+        return parse_reference(operand)
+    from buildpack.app.settings import read_settings
+
+    return parse_reference(f"{read_settings(Path(operand), environ=os.environ, flags={}).name}:latest")
