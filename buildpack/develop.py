@@ -20,6 +20,7 @@ from buildpack.oci.entry import EPOCH, Entry
 from buildpack.oci.image import Image, Layer, assemble
 from buildpack.oci.layer import LAYER_FORMAT
 from buildpack.oci.store import Store
+from buildpack.oci.transport import Transport
 from buildpack.plan import (
     LAUNCH_FILE,
     Bytecode,
@@ -54,13 +55,15 @@ def held_back(app: App, environ: Mapping[str, str]) -> tuple[SourceFile, ...]:
     return tuple(file for file in everything.files if file.path not in kept)
 
 
-def with_develop(built: Built, *, store: Store, environ: Mapping[str, str], observer: Observer) -> Image:
+def with_develop(
+    built: Built, *, store: Store, environ: Mapping[str, str], observer: Observer, transport: Transport | None = None
+) -> Image:
     """Return the built image with more on top: the develop packages, and the files that are `held_back`.
 
     The layers of the built image need not be in the store; those that are added are. Raises BuildpackError.
     """
     added = [
-        *_packages(built, store=store, environ=environ, observer=observer),
+        *_packages(built, store=store, environ=environ, observer=observer, transport=transport),
         *_files(built, store=store, environ=environ, observer=observer),
     ]
     body: Any = json.loads(built.image.config)
@@ -73,14 +76,16 @@ def with_develop(built: Built, *, store: Store, environ: Mapping[str, str], obse
     )
 
 
-def _packages(built: Built, *, store: Store, environ: Mapping[str, str], observer: Observer) -> Sequence[Layer]:
+def _packages(
+    built: Built, *, store: Store, environ: Mapping[str, str], observer: Observer, transport: Transport | None
+) -> Sequence[Layer]:
     app, stack = built.app, built.stack
     packages = develop_packages(app.lock)
-    with StackCompiler(stack, store, environ) as compiler:
+    with StackCompiler(stack, store, environ, transport=transport) as compiler:
         ground = Ground(
             target=target_of(stack),
             layout=layout_for(stack),
-            identity=str(stack.digest),
+            identity=f"{stack.digest}{' claimed' if stack.claimed else ''}",
             interpreter=compiler.interpreter,
             arrived=lambda _wheel, _contents: None,
             lacking=lambda _needed: (),

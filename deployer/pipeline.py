@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 
-from buildpack.app.read import App, read_app
 from buildpack.app.script import Script, read_script
-from buildpack.build import Built, Options
+from buildpack.build import Built
 from buildpack.errors import BuildpackError, Problems
+from buildpack.errors.checks import strict
+from buildpack.errors.registry import BlobVanished
+from buildpack.oci.reference import parse_reference
 from buildpack.oci.store import Store
+from buildpack.oci.transport import Transport
+from buildpack.options import Options
+from buildpack.preflight import check_app
 from buildpack.progress import Observer
 from deployer.building import build_and_deliver, own_python
 from deployer.ci import errors
 from deployer.ci.console import Console, Place, find_place
-from deployer.ci.ledger import Entry, Ledger, Step
+from deployer.ci.layers import Layers
+from deployer.ci.ledger import Counts, Entry, Ledger, Step
 from deployer.ci.trial import Health, Trial
 from deployer.cli.messages import plural, size_text
 
@@ -41,7 +48,6 @@ class Request:
     push: bool = False
     test: str | None = None
     boot: bool = True
-    strict: bool = False
     engine: str = "auto"
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     health: Health = field(default_factory=Health)
@@ -64,15 +70,28 @@ def run_pipeline(
 
     Raises UsageError where the request itself makes no sense.
     """
-    if request.push and not request.options.references:
-        raise errors.nothing_to_push_to()
-    pipeline = _Pipeline(request, store=store, environ=environ, console=console, observer=observer, today=today)
+    if request.push:
+        from deployer.pushing import parse_targets
+
+        if not parse_targets(request.options.references):
+            raise errors.nothing_to_push_to()
+    homes = map(parse_reference, (*request.options.references, *request.options.cache_from))
     failure: BuildpackError | None = None
-    try:
-        pipeline.run()
-    except BuildpackError as error:
-        failure = error
-        pipeline.give_up(error)
+    with Transport(environ, homes=homes) as transport:
+        pipeline = _Pipeline(
+            request,
+            store=store,
+            environ=environ,
+            console=console,
+            observer=observer,
+            today=today,
+            transport=transport,
+        )
+        try:
+            pipeline.run()
+        except BuildpackError as error:
+            failure = error
+            pipeline.give_up(error)
     return Outcome(
         steps=tuple(pipeline.ledger.steps), built=pipeline.built, warnings=tuple(pipeline.warnings), error=failure
     )
@@ -90,8 +109,10 @@ class _Pipeline:
         console: Console,
         observer: Observer,
         today: date,
+        transport: Transport,
     ) -> None:
-        self.request, self.ledger = request, Ledger(console)
+        self.request, self.ledger = request, Ledger(console, count=self._count)
+        self._transport = transport
         self.built: Built | None = None
         self.warnings: list[str] = []
         self._store, self._environ, self._observer = store, environ, observer
@@ -101,13 +122,16 @@ class _Pipeline:
         """Do one step after the other."""
         request = self.request
         with self.ledger.step("check", f"check {request.app}") as entry:
-            app, script = self._check()
-            entry.reason = plural(len(app.warnings), "warning") if app.warnings else "nothing to mend"
+            script = self._check()
+            entry.reason = plural(len(self.warnings), "warning") if self.warnings else "nothing to mend"
         with self.ledger.step("build", "build") as entry:
             self.built = built = self._build(entry)
         self._try_out(built, script)
         if not request.push:
             self.ledger.skip("push", "--push is not given")
+            return
+        with self.ledger.step("push", "push") as entry:
+            entry.reason = self._push(built)
 
     def give_up(self, error: BuildpackError) -> None:
         """Tell what went wrong, and leave out what is left."""
@@ -121,43 +145,51 @@ class _Pipeline:
             if name not in done:
                 self.ledger.skip(name, f"{failed} failed")
 
+    def _count(self) -> Counts:
+        traffic = self._transport.traffic
+        return Counts(requests=traffic.requests, sent=traffic.sent, received=traffic.received)
+
     # The steps
 
-    def _check(self) -> tuple[App, Script]:
+    def _check(self) -> Script:
         request = self.request
-        app = read_app(
+        own = own_python()
+        report = check_app(
             request.app,
             environ=self._environ,
             today=self._today,
-            own_python=own_python().version,
+            own_python=own.version,
+            own_executable=own.executable,
             stack=request.options.stack,
             platform=request.options.platform,
+            categories=request.options.categories,
         )
-        found = read_script(request.app)
-        test = found.test if request.test is None else request.test
-        script = Script(
-            test=test,
-            setup=found.setup if request.test is None else "",
-            environment={**found.environment, **request.environment},
+        problems = list(report.errors)
+        script = Script()
+        try:
+            script = self._read_script()
+        except BuildpackError as error:
+            problems.append(error)
+        warnings = tuple(map(str, report.warnings))
+        self._warn(warnings)
+        if not problems and request.options.strict and warnings:
+            problems.append(strict(warnings))
+        if problems:
+            raise _together(problems, report.exit_code)
+        return script
+
+    def _read_script(self) -> Script:
+        found, asked = read_script(self.request.app), self.request
+        own = asked.test is None
+        return Script(
+            test=found.test if own else asked.test or "",
+            setup=found.setup if own else "",
+            environment={**found.environment, **asked.environment},
         )
-        if request.strict and app.warnings:
-            raise errors.warnings_are_errors(app.warnings)
-        self._warn(app.warnings)
-        return app, script
 
     def _build(self, entry: Entry) -> Built:
-        request = self.request
-        built, _ = build_and_deliver(
-            request.app,
-            options=request.options,
-            destinations=(),
-            store=self._store,
-            environ=self._environ,
-            observer=self._observer,
-        )
+        built = self._make(self.request.options)
         self._warn(built.warnings)
-        if request.strict and built.warnings:
-            raise errors.warnings_are_errors(built.warnings)
         written = [(made, reason) for made, reason in built.layers if made.source == "built"]
         for made, reason in written:
             self._console.say(f"  written  {made.planned.slot:<14} {size_text(made.layer.size):>7}  {reason}")
@@ -168,6 +200,37 @@ class _Pipeline:
             f"{reused} reused, {len(written)} written"
         )
         return built
+
+    def _make(self, options: Options) -> Built:
+        built, _ = build_and_deliver(
+            self.request.app,
+            # Layers that a registry has stay there until one of them is needed here.
+            options=replace(options, pushed=self.request.push, whole=False),
+            destinations=(),
+            store=self._store,
+            environ=self._environ,
+            observer=self._observer,
+            transport=self._transport,
+        )
+        return built
+
+    def _push(self, built: Built) -> str:
+        from deployer.pushing import parse_targets, push_built, pushed_text
+
+        push = partial(
+            push_built,
+            references=parse_targets(built.references),
+            store=self._store,
+            transport=self._transport,
+            observer=self._observer,
+        )
+        try:
+            return pushed_text(push(built), built.image)
+        except BlobVanished as vanished:
+            gone = frozenset(vanished.digests)
+            again = self._make(replace(self.request.options, gone=gone))
+            assert again.image.digest == built.image.digest, "what was tried out is what is pushed"
+            return pushed_text(push(again, gone=gone), again.image)
 
     def _try_out(self, built: Built, script: Script) -> None:
         reason = self._why_not(built)
@@ -211,17 +274,16 @@ class _Pipeline:
         from deployer.engines.choice import choose_engine
 
         choice = choose_engine(self.request.engine, self._environ)
+        layers = Layers(built, self._store, self._transport)
         if choice.engine is None:
             from deployer.ci.local_trial import LocalTrial
 
-            self._console.say(
-                f"engine: {choice}: what is tried out is the app's layer and the same wheels, not the image"
-            )
+            self._console.say(f"engine: {choice}: tried out are the app's layer and the same wheels, not the image")
             return exits.enter_context(
                 LocalTrial(
                     built,
+                    layers=layers,
                     store=self._store,
-                    open_blob=self._store.open,
                     environ=self._environ,
                     console=self._console,
                     observer=self._observer,
@@ -235,8 +297,9 @@ class _Pipeline:
             EngineTrial(
                 choice.engine,
                 built,
+                layers=layers,
+                transport=self._transport,
                 store=self._store,
-                open_blob=self._store.open,
                 environ=self._environ,
                 console=self._console,
                 observer=self._observer,
@@ -264,6 +327,14 @@ class _Pipeline:
                 self.warnings.append(text)
                 self._console.say(f"warning: {text}")
                 self._console.annotate("warning", text, find_place(text))
+
+
+def _together(problems: Sequence[BuildpackError], exit_code: int) -> BuildpackError:
+    if len(problems) == 1:
+        return problems[0]
+    found = Problems(problems)
+    found.exit_code = exit_code or found.exit_code
+    return found
 
 
 def _place(problem: BuildpackError) -> Place | None:

@@ -12,18 +12,19 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 from buildpack.app.script import Script
 from buildpack.build import Built
 from buildpack.develop import with_develop
-from buildpack.oci.digest import Digest
 from buildpack.oci.engine import load
 from buildpack.oci.image import Image
 from buildpack.oci.store import Store
+from buildpack.oci.transport import Transport
 from buildpack.progress import Observer, Progress
 from deployer.boot_log import KEPT, relevant_lines
 from deployer.ci.console import Console
+from deployer.ci.layers import Layers
 from deployer.ci.trial import Booted, Health, shell_command
 from deployer.engines.client import Engine
 from deployer.engines.container import Blueprint, Container, Exit, Stream, clear_leftovers, container_name
@@ -65,10 +66,7 @@ except (OSError, http.client.HTTPException) as error:
 
 
 class EngineTrial:
-    """A container engine as the place to try an image out; a context manager that takes back what it put there.
-
-    `open_blob` opens any layer of the image, wherever it is kept.
-    """
+    """A container engine as the place to try an image out; a context manager that takes back what it put there."""
 
     def __init__(
         self,
@@ -76,13 +74,15 @@ class EngineTrial:
         built: Built,
         *,
         store: Store,
-        open_blob: Callable[[Digest], BinaryIO],
+        layers: Layers,
+        transport: Transport,
         environ: Mapping[str, str],
         console: Console,
         observer: Observer,
     ) -> None:
         self._engine, self._built = engine, built
-        self._store, self._open, self._environ = store, open_blob, environ
+        self._store, self._layers, self._environ = store, layers, environ
+        self._transport = transport
         self._console, self._observer = console, observer
         self._suffix = secrets.token_hex(6)
         self._loaded: list[str] = []
@@ -108,7 +108,13 @@ class EngineTrial:
 
     def test(self, script: Script) -> int:
         """Run the tests in a container of the image, with the develop packages in a layer on top."""
-        image = with_develop(self._built, store=self._store, environ=self._environ, observer=self._observer)
+        image = with_develop(
+            self._built,
+            store=self._store,
+            environ=self._environ,
+            observer=self._observer,
+            transport=self._transport,
+        )
         blueprint = self._blueprint(self._load(image, "test"), "test.1", shell_command(script), script.environment)
         with self._container(blueprint) as (container, stream):
             container.start()
@@ -158,10 +164,11 @@ class EngineTrial:
     def _load(self, image: Image, purpose: str) -> str:
         """Bring an image into the engine, under a name that nobody else has; the name."""
         reference = f"docker.io/deploy-ci/{self._suffix}:{purpose}"
+        self._layers.fetch(image.layers)
         self._loaded.append(reference)
         load(
             image,
-            self._open,
+            self._layers.open,
             [reference],
             host=self._engine.endpoint,
             candidates=[*self._loaded[:-1], *self._built.references],

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from buildpack.errors import AppError, BuildpackError, MachineError, Problems, UsageError
+from collections.abc import Mapping
+
+from buildpack.errors import BuildpackError, MachineError, StackError, UsageError
 
 __all__ = [
     "TestsFailedError",
     "bad_health_path",
     "file_unwritable",
+    "layers_out_of_reach",
     "nothing_to_push_to",
     "tests_failed",
-    "warnings_are_errors",
 ]
 
 
@@ -47,13 +49,14 @@ def bad_health_path(text: str) -> UsageError:
     )
 
 
-def warnings_are_errors(warnings: tuple[str, ...]) -> BuildpackError:
-    """Word warnings under `--strict`."""
-    problems = [
-        AppError(text.rstrip("."), hint="mend it, or leave out --strict, under which warnings are errors.")
-        for text in warnings
-    ]
-    return problems[0] if len(problems) == 1 else Problems(problems)
+def layers_out_of_reach(reasons: Mapping[str, str]) -> StackError:
+    """Word layers of the image that a registry has, and does not give; `reasons` are by digest."""
+    first = next(iter(reasons.values()))
+    return StackError(
+        f"{len(reasons)} of the image's layers cannot be fetched to try it out",
+        why=f"{first[:1].upper()}{first[1:].rstrip('.')}.",
+        hint="run it again; --no-cache takes nothing from a registry, --no-boot tries nothing out.",
+    )
 
 
 def file_unwritable(variable: str, path: str, reason: str) -> MachineError:

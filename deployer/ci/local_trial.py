@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -29,13 +29,13 @@ from buildpack.build import Built
 from buildpack.develop import held_back
 from buildpack.errors.stacks import hostile_base
 from buildpack.local import make_environment
-from buildpack.oci.digest import Digest
 from buildpack.oci.image import LAYER_TAR
 from buildpack.oci.store import Store
 from buildpack.oci.temporary import temporary_folder
 from buildpack.plan import APP_ROOT
 from buildpack.progress import Observer
 from deployer.ci.console import Console
+from deployer.ci.layers import Layers
 from deployer.ci.trial import Booted, Health, clean_environment, shell_command
 from deployer.engines.local_group import LocalGroup, Manner
 from deployer.environment import local_environment
@@ -51,10 +51,7 @@ _DRAIN_SECONDS = 1.0
 
 
 class LocalTrial:
-    """This machine as the place to try an image out; a context manager that leaves nothing behind.
-
-    `open_blob` opens any layer of the image, wherever it is kept.
-    """
+    """This machine as the place to try an image out; a context manager that leaves nothing behind."""
 
     where = "a virtual environment on this machine"
 
@@ -63,12 +60,12 @@ class LocalTrial:
         built: Built,
         *,
         store: Store,
-        open_blob: Callable[[Digest], BinaryIO],
+        layers: Layers,
         environ: Mapping[str, str],
         console: Console,
         observer: Observer,
     ) -> None:
-        self._built, self._store, self._open = built, store, open_blob
+        self._built, self._store, self._layers = built, store, layers
         self._environ, self._console, self._observer = environ, console, observer
         self._exits = ExitStack()
         self._scratch = Path()
@@ -113,7 +110,8 @@ class LocalTrial:
         layer = next(made.layer for made, _ in self._built.layers if made.planned.kind == "app")
         root = self._scratch / purpose
         root.mkdir()
-        with self._open(layer.digest) as blob:
+        self._layers.fetch([layer])
+        with self._layers.open(layer.digest) as blob:
             stream = blob if layer.media_type == LAYER_TAR else gzip.GzipFile(fileobj=blob)
             with tarfile.open(fileobj=cast("BinaryIO", stream), mode="r|") as archive:
                 unpack_app(archive, root)

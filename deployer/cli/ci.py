@@ -48,6 +48,8 @@ Examples:
 @click.option("--stack", metavar="S", help="host, python:X.Y-slim or another reference, oci:DIR, archive:FILE.")
 @click.option("--platform", metavar="OS/ARCH", help="Choose from a stack for several platforms.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="Add a label to the image.")
+@click.option("--cache-from", multiple=True, metavar="REF", help="Take unchanged layers from this image, too.")
+@click.option("--category", "categories", multiple=True, metavar="NAME", help="Install develop, or another, as well.")
 @click.option("--no-cache", is_flag=True, help="Trust nothing that earlier builds left.")
 @click.option("--strict", is_flag=True, help="Take warnings for errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
@@ -88,7 +90,7 @@ def command(app: Path, as_json: bool, **options: Any) -> int:
 
 
 def _request(app: Path, options: Mapping[str, Any]) -> Request:
-    from buildpack.build import Options
+    from buildpack.options import Options
     from deployer.ci.errors import bad_health_path
     from deployer.ci.trial import Health
     from deployer.config import parse_epoch, parse_labels
@@ -108,13 +110,15 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
             stack=options["stack"],
             platform=options["platform"],
             no_cache=options["no_cache"],
+            cache_from=options["cache_from"],
+            categories=options["categories"],
             labels=parse_labels(options["labels"]),
             epoch=parse_epoch(os.environ),
+            strict=options["strict"],
         ),
         push=options["push"],
         test="" if options["no_test"] else options["test"],
         boot=not options["no_boot"],
-        strict=options["strict"],
         engine=options["engine"],
         environment=parse_assignments(given),
         health=Health(path=path or "/", strict=path is not None, seconds=options["boot_timeout"]),

@@ -1,0 +1,37 @@
+"""The layers of an image that are in a registry only: fetched when the image is tried out, and not before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from buildpack.build import Built
+from buildpack.oci.digest import Digest
+from buildpack.oci.image import Layer
+from buildpack.oci.store import Store
+from buildpack.oci.transport import Transport
+from buildpack.previous import Taken, pull_taken
+from deployer.ci import errors
+
+__all__ = ["Layers"]
+
+
+class Layers:
+    """Brings a built image's layers here, each verified to the last byte."""
+
+    def __init__(self, built: Built, store: Store, transport: Transport) -> None:
+        self._built, self._store, self._transport = built, store, transport
+
+    def fetch(self, layers: Sequence[Layer]) -> None:
+        """Fetch those that the store lacks, several at a time; raises StackError."""
+        wanted = {
+            str(layer.digest): Taken(layer=layer, reference=self._built.elsewhere[layer.digest])
+            for layer in layers
+            if layer.digest in self._built.elsewhere
+        }
+        if reasons := pull_taken(wanted, self._store, self._transport):
+            raise errors.layers_out_of_reach(reasons)
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """Open a layer that was fetched, or never had to be; raises as the store does."""
+        return self._store.open(digest)

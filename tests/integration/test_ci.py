@@ -1,0 +1,259 @@
+"""`deploy ci`: its steps, how each of them fails, what it tells people and machines, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import EXAMPLES, deploy
+from tests.support.containers import Host
+from tests.support.running import Running
+
+PIPELINE = {
+    "GITHUB_TOKEN": "ghs_planted-token",
+    "CI_JOB_TOKEN": "planted-job-token",
+    "DEPLOY_REGISTRY_USER": "planted-user",
+    "DEPLOY_REGISTRY_PASSWORD": "planted-password",
+}
+"""What a pipeline's environment holds that is not the app's business."""
+
+WATCHED = """\
+import os
+import pathlib
+
+import blasto
+
+def test_the_folder_is_the_app_s():
+    assert pathlib.Path(blasto.__file__).parents[1] == pathlib.Path.cwd()
+
+def test_nothing_of_the_pipeline_is_here():
+    assert "planted" not in repr(dict(os.environ))
+    assert os.environ["CI"] == "true"
+    assert os.environ["GIVEN"] == "given"
+    assert os.environ["FROM_APP_JSON"] == "told"
+"""
+
+
+@pytest.fixture(scope="module")
+def ready(home: Path) -> Path:
+    """A store in which blasto was built once."""
+    assert deploy("build", EXAMPLES / "blasto", "-q", home=home).code == 0
+    return home
+
+
+def write_app_json(app: Path, test: str, **scripts: str) -> None:
+    environment = {"scripts": {"test": test, **scripts}, "env": {"FROM_APP_JSON": "told"}}
+    (app / "app.json").write_text(json.dumps({"environments": {"test": environment}}))
+
+
+def statuses(report: Mapping[str, object]) -> dict[str, tuple[object, object]]:
+    steps = report["steps"]
+    assert isinstance(steps, list)
+    return {step["name"]: (step["status"], step["exit_code"]) for step in steps}
+
+
+@pytest.fixture(params=["local", "docker"])
+def place(request: pytest.FixtureRequest) -> str:
+    """Where the image is tried out."""
+    if request.param == "docker":
+        request.getfixturevalue("engine")
+    return str(request.param)
+
+
+def everything(host: Host) -> set[str]:
+    """List the containers and images of an engine, but for other tests' own."""
+    containers = host.docker("ps", "-aq", "--filter", "label=dev.deploy.app=blasto").split()
+    return {*containers, *host.docker("images", "--format", "{{.Repository}}:{{.Tag}}", "deploy-ci/*").split()}
+
+
+def test_all_steps_pass_and_leave_nothing(
+    place: str, blasto: Path, ready: Path, request: pytest.FixtureRequest
+) -> None:
+    (blasto / "tests" / "test_watched.py").write_text(WATCHED)
+    (blasto / ".slugignore").write_text("/tests\n")  # the tests see it all the same
+    write_app_json(blasto, "pytest -q", **{"test-setup": "echo set up"})
+    options = ["--engine", place, "-e", "GIVEN=given", "--json"]
+    done = deploy("ci", blasto, *options, home=ready, env=PIPELINE)
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    assert statuses(report) == {
+        "check": ("passed", 0),
+        "build": ("passed", 0),
+        "test": ("passed", 0),
+        "boot": ("passed", 0),
+        "push": ("skipped", None),
+    }
+    assert report["schema"] == 1
+    assert report["digest"].startswith("sha256:")
+    assert (report["requests"], report["bytes_sent"], report["bytes_received"]) == (0, 0, 0)
+    assert "set up\n" in done.err
+    assert "5 passed" in done.err
+    reasons = {step["name"]: step["reason"] for step in report["steps"]}
+    where = "Docker" if place == "docker" else "a virtual environment on this machine"
+    assert f"in {where}" in reasons["test"]
+    assert reasons["boot"].startswith("web answered 200 after ")
+    assert reasons["push"] == "--push is not given"
+    assert "planted" not in done.err + done.out
+    # What is tested is what is built, and nothing of the tests' is in it.
+    built = deploy("build", blasto, "--json", home=ready).report
+    assert built["digest"] == report["digest"]
+    assert list((ready / "trials").iterdir()) == [] if place == "local" else True
+    if place == "docker":
+        assert everything(Host(address=request.getfixturevalue("engine"), product="docker")) == set()
+
+
+def test_failing_tests_are_60(place: str, blasto: Path, ready: Path) -> None:
+    done = deploy("ci", blasto, "--engine", place, "--test", "echo about to fail; exit 3", "--json", home=ready)
+    assert done.code == 60
+    assert statuses(json.loads(done.out)) == {
+        "check": ("passed", 0),
+        "build": ("passed", 0),
+        "test": ("failed", 60),
+        "boot": ("skipped", None),
+        "push": ("skipped", None),
+    }
+    assert "about to fail\nerror: the app's tests failed\n\n`echo about to fail; exit 3` exited with 3, in " in done.err
+
+
+@pytest.mark.parametrize("web", ["python -c 'raise SystemExit(9)'", "sleep 1000"])
+def test_a_web_process_that_does_not_come_up_is_50(place: str, web: str, blasto: Path, ready: Path) -> None:
+    (blasto / "Procfile").write_text(f"web: {web}\n")
+    done = deploy("ci", blasto, "--engine", place, "--boot-timeout", "2", "--json", home=ready)
+    assert done.code == 50, done.err
+    report = json.loads(done.out)
+    assert statuses(report)["boot"] == ("failed", 50)
+    told = "did not answer within 2 s" if "sleep" in web else "ended before it answered: it exited with 9"
+    assert report["error"]["what"] == f"web.1 {told}"
+
+
+def test_a_health_path_wants_success(place: str, blasto: Path, ready: Path) -> None:
+    options = ["--engine", place, "--health", "/no-such-page", "--boot-timeout", "2"]
+    done = deploy("ci", blasto, *options, home=ready)
+    assert done.code == 50
+    assert "it answers 404" in done.err
+    assert deploy("ci", blasto, "--engine", place, "--health", "/", home=ready).code == 0
+
+
+def test_a_folder_to_mend_is_10_and_nothing_is_built(blasto: Path, tmp_path: Path) -> None:
+    (blasto / "Pipfile.lock").unlink()
+    done = deploy("ci", blasto, "--json", home=tmp_path / "home", env={"GITHUB_ACTIONS": "true"})
+    assert done.code == 10
+    report = json.loads(done.out)
+    assert statuses(report) == {
+        "check": ("failed", 10),
+        **dict.fromkeys(["build", "test", "boot", "push"], ("skipped", None)),
+    }
+    assert report["error"]["exit_code"] == 10
+    assert "digest" not in report
+
+
+WARNING = (
+    "Procfile:1: `web` does not listen on $PORT (-b 0.0.0.0:8000); "
+    "leave it out, and gunicorn listens on $PORT by itself."
+)
+
+
+def test_a_warning_is_an_error_only_under_strict(blasto: Path, ready: Path) -> None:
+    (blasto / "Procfile").write_text("web: gunicorn -b 0.0.0.0:8000 blasto:APP\n")
+    plain = deploy("ci", blasto, "--no-boot", "--json", home=ready)
+    assert plain.code == 0
+    assert f"warning: {WARNING}" in plain.err
+    assert plain.err.count(WARNING) == 1
+    assert json.loads(plain.out)["warnings"] == [WARNING]
+    strict = deploy("ci", blasto, "--no-boot", "--strict", "--json", home=ready)
+    assert strict.code == 10
+    report = json.loads(strict.out)
+    assert statuses(report)["check"] == ("failed", 10)
+    assert report["error"]["what"] == "there is a warning, and --strict takes it for an error"
+
+
+def test_github_s_log_summary_and_outputs(blasto: Path, ready: Path, tmp_path: Path) -> None:
+    (blasto / "Procfile").write_text("web: gunicorn blasto:APP\n  worker: sleep 1\n")
+    environ = {
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_WORKSPACE": str(blasto.parent),
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+        "GITHUB_OUTPUT": str(tmp_path / "outputs"),
+    }
+    test = "echo ::set-output name=digest::evil; echo '##[add-mask]x'"
+    done = deploy("ci", blasto, "-t", "shop:1", "--engine", "local", "--test", test, home=ready, env=environ)
+    assert done.code == 0, done.err
+    digest = done.out.strip()
+    lines = done.err.splitlines()
+    warning = "Procfile:2: the line is indented; honcho and dokku skip such a line."
+    assert f"::warning file=blasto/Procfile,line=2,title=deploy::{warning}" in lines
+    assert [line for line in lines if line.startswith("::group::")] == [
+        *(f"::group::check {blasto}", "::group::build", f"::group::test: {test}", "::group::boot")
+    ]
+    assert lines.count("::endgroup::") == 4
+    at = lines.index("::set-output name=digest::evil")
+    stopped = [line for line in lines[:at] if line.startswith("::stop-commands::")][-1].rpartition("::")[2]
+    assert f"::{stopped}::" not in lines[:at]
+    assert f"::{stopped}::" in lines[at:]
+    outputs = (tmp_path / "outputs").read_text()
+    assert f"\n{digest}\n" in outputs
+    assert f"\ndocker.io/library/shop@{digest}\n" in outputs
+    summary = (tmp_path / "summary").read_text()
+    assert "### ✅ <code>docker.io/library/shop:1</code> built, not pushed" in summary
+    assert f"<code>{digest}</code>" in summary
+
+
+def test_gitlab_s_log_folds(blasto: Path, ready: Path) -> None:
+    done = deploy("ci", blasto, "--no-boot", home=ready, env={"GITLAB_CI": "true"})
+    assert done.code == 0
+    assert done.err.count("\x1b[0Ksection_start:") == done.err.count("\x1b[0Ksection_end:") == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--push"], "--push needs the name to push to"),
+        (["--health", "x"], "--health 'x' is no path"),
+        (["--test", "x", "--no-test"], "--test and --no-test exclude each other"),
+    ],
+)
+def test_wrong_usage_is_2(options: list[str], message: str, blasto: Path, tmp_path: Path) -> None:
+    done = deploy("ci", blasto, *options, home=tmp_path)
+    assert done.code == 2
+    assert done.err.startswith(f"error: {message}")
+
+
+def test_an_interrupted_test_leaves_no_container(blasto: Path, ready: Path, engine: str) -> None:
+    host = Host(address=engine, product="docker")
+    running = Running("ci", blasto, "--engine", "docker", "--test", "echo begun; sleep 1000", home=ready)
+    try:
+        wait_for_error(running, "begun")
+        assert running.stop() == 143
+        assert everything(host) == set()
+        assert running.left() == []
+    finally:
+        running.close()
+
+
+def test_what_a_test_leaves_running_is_ended(blasto: Path, ready: Path) -> None:
+    running = Running("ci", blasto, "--engine", "local", "--test", "sleep 1000 & echo begun", home=ready)
+    try:
+        assert running.wait() == 0, running.err
+        assert running.left() == []
+    finally:
+        running.close()
+
+
+def wait_for_error(running: Running, text: str) -> None:
+    end = time.monotonic() + 60
+    while f"\n{text}\n" not in running.err:
+        assert running.process.poll() is None, running.err
+        assert time.monotonic() < end, running.err
+        time.sleep(0.02)
+
+
+def test_without_an_engine_it_says_so(blasto: Path, ready: Path, tmp_path: Path) -> None:
+    environ = {"DOCKER_HOST": f"unix://{tmp_path}/no.sock"}
+    done = deploy("ci", blasto, "--test", "true", home=ready, env=environ)
+    assert done.code == 0, done.err
+    assert "engine: local (the container engine at unix://" in done.err
+    assert "tried out are the app's layer and the same wheels, not the image" in done.err
