@@ -6,6 +6,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -323,6 +324,19 @@ def _write_missing(
     return made
 
 
+def _blame(error: oci_errors.ContentError, planned: PlannedLayer) -> Exception:
+    """Tell a wheel that was packed wrongly, and has the locked hash all the same, from one that is damaged here."""
+    member = next((member for member in planned.members if error.path.name == member.filename), None)
+    with suppress(OSError):
+        with error.path.open("rb") as wheel:
+            found = hashlib.file_digest(wheel, "sha256").hexdigest()
+        if member is not None and found == member.sha256:
+            from buildpack.errors.wheel import wheel_damaged
+
+            return wheel_damaged(member.filename, error.reason)
+    return error
+
+
 def _write(
     planned: PlannedLayer,
     entries: Callable[[PlannedLayer], Iterator[Entry] | list[Entry]],
@@ -332,7 +346,10 @@ def _write(
     from buildpack.oci.layer import write_layer
 
     with store.blob(hashed=False) as out:
-        blob = write_layer(entries(planned), out, tar_out=tar)
+        try:
+            blob = write_layer(entries(planned), out, tar_out=tar)
+        except oci_errors.ContentError as error:
+            raise _blame(error, planned) from None
         out.commit(blob.digest)
     layer = Layer(digest=blob.digest, diff_id=blob.diff_id, size=blob.size, annotations=layer_annotations(planned))
     store.remember_layer(planned.key, layer)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from buildpack.errors import MachineError, StackError
+from buildpack.errors import DependencyError, MachineError, StackError
 
-__all__ = ["another_python", "no_interpreter", "only_linux"]
+__all__ = ["another_python", "damaged_package", "no_interpreter", "only_linux"]
 
 
 def only_linux(system: str) -> MachineError:
@@ -24,6 +24,16 @@ def no_interpreter(python: str, app: Path) -> StackError:
         f"no Python {python} on this machine",
         why=f"{app} asks for it, and neither PATH nor pyenv's versions nor /usr/bin has one that runs.",
         hint=f"install Python {python}, for example with `pyenv install {python}`, or use `deploy run` with an engine.",
+    )
+
+
+def damaged_package(reason: str) -> DependencyError:
+    """Word a file that a wheel does not hold as it says; the wheel's own hash was right a moment ago."""
+    return DependencyError(
+        "a locked package is packed wrongly",
+        why=f"/{reason}.",
+        hint="the wheel's hash is the one that Pipfile.lock lists, so its publisher made it so: ask for another "
+        "version in Pipfile, and run `deploy lock`.",
     )
 
 

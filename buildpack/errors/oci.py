@@ -8,6 +8,7 @@ from pathlib import Path
 from buildpack.errors import AppError, BuildpackError, LostError, MachineError
 
 __all__ = [
+    "ContentError",
     "bad_path",
     "blob_damaged",
     "blob_mismatch",
@@ -69,13 +70,23 @@ def content_unreadable(path: Path, error: OSError) -> MachineError:
     )
 
 
+class ContentError(MachineError):
+    """The file at `path`, from which a layer is made, is not what its entries say: `reason` is a clause."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"{path} is damaged, or changed while it was read",
+            why=f"In this file {reason}.",
+            hint="build again; if that fails in the same way, delete the file first, so that it is fetched or made "
+            "anew.",
+        )
+        self.path = path
+        self.reason = reason
+
+
 def content_changed(path: Path, reason: str) -> MachineError:
     """Word a source of layer content that is not what it was."""
-    return MachineError(
-        f"{path} is damaged, or changed while it was read",
-        why=f"In this file {reason}.",
-        hint="build again; if that fails in the same way, delete the file first, so that it is fetched or made anew.",
-    )
+    return ContentError(path, reason)
 
 
 def file_changed(path: Path) -> MachineError:

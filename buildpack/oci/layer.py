@@ -252,6 +252,8 @@ class _Writer:
         self.size += len(piece)
 
     def _add_slice(self, content: FileSlice) -> None:
+        import deflate
+
         offset, left, crc = content.offset, content.size, 0
         while left:
             piece = self.sources.read(content.path, min(left, _CHUNK), offset)
@@ -259,9 +261,10 @@ class _Writer:
             offset += len(piece)
             left -= len(piece)
             if content.crc32 is not None:
-                crc = zlib.crc32(piece, crc)
+                crc = deflate.crc32(piece, crc)
         if content.crc32 not in {None, crc}:
-            raise errors.file_changed(content.path)
+            # A part of a file is one of an archive; a whole one is the app's.
+            raise _damaged(content) if content.offset else errors.file_changed(content.path)
 
     def _add_deflated(self, content: Deflated) -> None:
         if content.size > _WHOLE or content.compressed > _WHOLE:
@@ -345,5 +348,6 @@ def _inflated(inflater: zlib._Decompress, piece: bytes, content: Deflated) -> It
         raise _damaged(content)
 
 
-def _damaged(content: Deflated) -> Exception:
-    return errors.content_changed(content.path, f"the stream at byte {content.offset} fails its checksum")
+def _damaged(content: Deflated | FileSlice) -> Exception:
+    what = "stream" if isinstance(content, Deflated) else "part"
+    return errors.content_changed(content.path, f"the {what} at byte {content.offset} fails its checksum")

@@ -78,10 +78,16 @@ def compile_module(source: bytes, filename: str) -> bytes:
 
 
 def read_source(descriptor: int, offset: int, length: int, size: int) -> bytes:
-    """Return a module's bytes; `length` is that of its DEFLATE stream, or -1 where it is stored."""
+    """Return a module's bytes; `length` is that of its DEFLATE stream, or -1 where it is stored.
+
+    No more than `size` of them, whatever the stream would inflate to; none of a damaged one, as the layer writer tells.
+    """
     if length < 0:
         return os.pread(descriptor, size, offset)
-    return zlib.decompress(os.pread(descriptor, length, offset), -zlib.MAX_WBITS, size or 1)
+    try:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(os.pread(descriptor, length, offset), size or 1)
+    except zlib.error:
+        return b""
 
 
 def run_job(job: dict[str, Any]) -> None:

@@ -33,7 +33,12 @@ RATIO_FROM = 256 << 20
 MAX_TEXT = 16 << 20
 """Bytes of a member that is read as a whole: metadata, scripts, sources."""
 
+MAX_DIRECTORY = 16 << 20
+"""Bytes of the zip's directory, which is read as a whole; that of the largest wheels has some five."""
+
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
+_END = struct.Struct("<4s4H2LH")
+_END64 = struct.Struct("<4sQ2H2L4Q")
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED = 0x1 | 0x40
 _UTF8 = 0x800
@@ -59,14 +64,15 @@ def read_members(path: Path) -> list[ZipMember]:
     """
     import zipfile
 
+    _check_directory(path)
     try:
         with zipfile.ZipFile(path) as archive:
             listed = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, OSError, OverflowError) as error:
         raise wheel_damaged(path.name, f"the directory cannot be read ({error})") from error
     _check_sizes(path, listed)
     with path.open("rb") as raw:
-        members = [_read_member(path, raw.fileno(), found) for found in listed if not found.is_dir()]
+        members = [_read_member(path, raw.fileno(), found) for found in listed if not found.filename.endswith("/")]
     _check_unique(path, members)
     _check_overlap(path, members)
     return members
@@ -85,7 +91,7 @@ def inflate_from(descriptor: int, content: Deflated | FileSlice, *, limit: int =
     if content.size > limit:
         raise ValueError(f"it has {content.size:,} bytes, which is more than {limit:,}")
     if isinstance(content, FileSlice):
-        return os.pread(descriptor, content.size, content.offset)
+        return _checked(os.pread(descriptor, content.size, content.offset), content)
     stream = os.pread(descriptor, content.compressed, content.offset)
     if len(stream) != content.compressed:
         raise ValueError("the file it comes from ends early")
@@ -94,7 +100,11 @@ def inflate_from(descriptor: int, content: Deflated | FileSlice, *, limit: int =
         body = bytes(deflate.deflate_decompress(stream, content.size))
     except deflate.DeflateError as error:
         raise ValueError("its stream is damaged") from error
-    if len(body) != content.size or zlib.crc32(body) != content.crc32:
+    return _checked(body, content)
+
+
+def _checked(body: bytes, content: Deflated | FileSlice) -> bytes:
+    if len(body) != content.size or content.crc32 not in {None, zlib.crc32(body)}:
         raise ValueError("its size or CRC-32 is not what the archive says")
     return body
 
@@ -111,6 +121,22 @@ def read_text(member: ZipMember) -> str:
 def unsafe(name: str) -> bool:
     """Tell whether a path from a wheel could leave its folder, or mean something else in a layer."""
     return _UNSAFE.search(name) is not None
+
+
+def _check_directory(path: Path) -> None:
+    """Refuse a directory that would fill the memory, before it is read; what cannot be found here is none anyway."""
+    with path.open("rb") as raw:
+        size = raw.seek(0, os.SEEK_END)
+        tail = os.pread(raw.fileno(), _END.size + (1 << 16), max(0, size - _END.size - (1 << 16)))
+        at = tail.rfind(b"PK\5\6")
+        if at < 0 or at + _END.size > len(tail):
+            return
+        length = _END.unpack_from(tail, at)[5]
+        at64 = tail.rfind(b"PK\6\6", 0, at)
+        if length == 0xFFFFFFFF and 0 <= at64 <= len(tail) - _END64.size:
+            length = _END64.unpack_from(tail, at64)[8]
+    if length > MAX_DIRECTORY:
+        raise wheel_refused(path.name, f"its directory has {length:,} bytes, and the limit is {MAX_DIRECTORY:,}")
 
 
 def _check_sizes(path: Path, listed: list[ZipInfo]) -> None:
@@ -130,7 +156,10 @@ def _read_member(path: Path, descriptor: int, found: ZipInfo) -> ZipMember:
         raise member_refused(path.name, found.orig_filename, reason)
     encoding = "utf-8" if found.flag_bits & _UTF8 else "cp437"
     name = found.orig_filename.encode(encoding)
-    header = os.pread(descriptor, _LOCAL_HEADER.size + len(name), found.header_offset)
+    try:
+        header = os.pread(descriptor, _LOCAL_HEADER.size + len(name), found.header_offset)
+    except (OSError, OverflowError):  # an offset that is negative, or beyond any file
+        header = b""
     # Tools that trust the local header would see another archive than those that trust the directory.
     if not header.startswith(b"PK\3\4") or header[_LOCAL_HEADER.size :] != name:
         raise wheel_damaged(path.name, f"the header of {found.filename!r} is not where the directory says")
@@ -140,7 +169,7 @@ def _read_member(path: Path, descriptor: int, found: ZipInfo) -> ZipMember:
     if found.compress_type == _DEFLATED:
         content = Deflated(path, offset, found.compress_size, found.file_size, found.CRC)
     else:
-        content = FileSlice(path, found.file_size, offset)
+        content = FileSlice(path, found.file_size, offset, found.CRC)
     # As pip decides: only a mode that says "regular file" counts (pip/_internal/utils/unpacking.py).
     return ZipMember(name=found.filename, executable=stat.S_ISREG(mode) and bool(mode & 0o111), content=content)
 
@@ -156,6 +185,8 @@ def _refusal(found: ZipInfo, mode: int) -> str:
         return f"is compressed by method {found.compress_type}; wheels use 0 (stored) or 8 (deflated)"
     if found.compress_type == _STORED and found.compress_size != found.file_size:
         return "is stored, but has two sizes"
+    if found.compress_size > found.file_size + found.file_size // 16 + 4096:
+        return "is larger compressed than it is"
     kind = stat.S_IFMT(mode)
     if kind not in (0, stat.S_IFREG):
         return "is a symbolic link" if kind == stat.S_IFLNK else "is neither a file nor a directory"

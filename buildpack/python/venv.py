@@ -166,13 +166,24 @@ def _pieces(content: Content, sources: _Sources) -> Iterator[bytes]:
     if isinstance(content, Inline):
         yield content.body
     elif isinstance(content, FileSlice):
-        yield from _slice(sources.descriptor(content.path), content.offset, content.size)
+        yield from _checked_slice(sources.descriptor(content.path), content)
     elif content.size <= WHOLE:
         from buildpack.python.members import inflate_from
 
         yield inflate_from(sources.descriptor(content.path), content, limit=WHOLE)
     else:
         yield from _inflate(sources.descriptor(content.path), content)
+
+
+def _checked_slice(descriptor: int, content: FileSlice) -> Iterator[bytes]:
+    import zlib
+
+    crc = 0
+    for piece in _slice(descriptor, content.offset, content.size):
+        crc = zlib.crc32(piece, crc)
+        yield piece
+    if content.crc32 not in {None, crc}:
+        raise ValueError("its CRC-32 is not what the archive says")
 
 
 def _slice(descriptor: int, offset: int, size: int) -> Iterator[bytes]:
