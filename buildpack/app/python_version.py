@@ -14,7 +14,7 @@ from pathlib import Path
 
 from buildpack.app.lockfile import Lock
 from buildpack.app.textfile import read_text
-from buildpack.errors import app as errors
+from buildpack.errors import python_version as errors
 
 __all__ = [
     "DEFAULT",

@@ -99,6 +99,8 @@ def read_settings(folder: Path, *, environ: Mapping[str, str], flags: Mapping[st
             wanted = _KEYS[key].wanted
             told = repr(setting.value[:80])
             problems.append(errors.bad_setting(key, setting.origin, told, wanted, suggested=suggested or ""))
+        elif key == "stack" and _is_almost_host(setting.value):
+            problems.append(errors.almost_host(setting.origin, setting.value))
     if "name" not in found:
         here = folder_name(folder)
         name = name_of_folder(here)
@@ -108,6 +110,15 @@ def read_settings(folder: Path, *, environ: Mapping[str, str], flags: Mapping[st
     if problems:
         raise problems[0] if len(problems) == 1 else Problems(problems)
     return Settings(**found)
+
+
+def _is_almost_host(stack: str) -> bool:
+    """Say whether this is ``host`` misspelt: one word, which alone would be an image nobody names so briefly."""
+    if stack == "host" or not stack.isalpha() or abs(len(stack) - 4) > 1:
+        return False
+    from difflib import SequenceMatcher
+
+    return SequenceMatcher(None, stack.lower(), "host").ratio() > 0.7
 
 
 def name_of_folder(folder: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from buildpack.errors import DependencyError, MachineError
+from buildpack.errors import AppError, DependencyError, MachineError
 
 __all__ = [
     "SourceError",
@@ -58,13 +58,14 @@ def unknown_source(name: str, source: str, sources: Sequence[str], place: str) -
     )
 
 
-def locked_by_name_only(name: str, marker: str, target: str, place: str) -> DependencyError:
+def locked_by_name_only(name: str, marker: str, target: str, place: str) -> AppError:
     """Pipenv locked a package without version and hash, as it does for other platforms, and it is needed here."""
     because = f" where {marker}, which holds for {target}" if marker else f" on {target}"
-    return DependencyError(
+    return AppError(
         f"{name} is locked without a version and a hash",
         why=f"{place} asks for it{because}. Pipenv locks a package so when the machine that locks does not need it.",
         hint="run `deploy lock` on a machine like the stack, commit Pipfile.lock, and build again.",
+        place=place,
     )
 
 

@@ -182,3 +182,20 @@ def test_settings_nested_beyond_reason_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(AppError) as caught:
         read(tmp_path / "blasto", "name = " + "[" * 100_000)
     assert str(caught.value).startswith("deploy.toml is not valid TOML\n\ndeploy.toml nests deeper than any real one\n")
+
+
+@pytest.mark.parametrize("stack", ["hosst", "hots", "Host", "hos", "ghost"])
+def test_host_misspelt(tmp_path: Path, stack: str) -> None:
+    image = stack.lower()
+    message = (
+        f"there is no stack `{stack}`\n\n{{}} says so. As an image's name it would mean "
+        f"docker.io/library/{image}:latest.\n\n"
+        f"hint: did you mean `host`? If the image is meant, write `{image}:latest`."
+    )
+    assert failure(tmp_path / "blasto", DEPLOY_STACK=stack) == message.format("DEPLOY_STACK")
+    assert failure(tmp_path / "blasto", f"name = 'x'\nstack = '{stack}'\n") == message.format("deploy.toml:2")
+
+
+@pytest.mark.parametrize("stack", ["host", "ghost:latest", "python", "debian", "hoststack", "most/host"])
+def test_images_that_are_not_host_misspelt(tmp_path: Path, stack: str) -> None:
+    assert read(tmp_path / "blasto", DEPLOY_STACK=stack).stack == Setting(value=stack, origin="DEPLOY_STACK")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -142,3 +145,20 @@ def test_help_is_there_in_every_way_people_ask(arguments, capsys):
 def test_an_unknown_command_names_the_nearest(capsys):
     assert run(["biuld"]) == 2
     assert capsys.readouterr().err == "error: no such command: biuld\n\nhint: did you mean `deploy build`?\n"
+
+
+@pytest.mark.parametrize("project", ['[project]\nversion = "3.2.1"\n', "", "damaged ["])
+def test_the_version_of_a_checkout_that_is_not_installed(tmp_path, project):
+    for package in ("deployer", "buildpack"):
+        (tmp_path / package).symlink_to(Path(__file__).parents[3] / package)
+    (tmp_path / "click").symlink_to(Path(click.__file__).parent)
+    (tmp_path / "pyproject.toml").write_text(project)
+    said = subprocess.run(
+        [sys.executable, "-S", "-B", "-m", "deployer", "--version"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout == f"deploy, version {'3.2.1' if '3.2.1' in project else 'unknown'}\n"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from buildpack.app.lockfile import LockedPackage
-from buildpack.errors import DependencyError
+from buildpack.errors import AppError, DependencyError
 from buildpack.python.select import InstalledWheel, Missing, missing_requirements, render_missing, select_packages
 from buildpack.python.target import target_for
 
@@ -46,7 +46,7 @@ def test_a_package_locked_by_name_only_may_be_left_out_but_not_installed() -> No
     other = package("pywin32", "sys_platform == 'win32'", version=None, hashes=())
 
     assert select_packages([other], PY_3_11_7) == []
-    with pytest.raises(DependencyError) as error:
+    with pytest.raises(AppError) as error:
         select_packages([bare], PY_3_11_7)
     assert str(error.value) == (
         "pywin32 is locked without a version and a hash\n\n"
