@@ -33,6 +33,9 @@ _OURS = ("RECORD", "INSTALLER", "REQUESTED")
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")
 """Those that RECORD does not mention (binary distribution format, "Signed wheel files")."""
 
+MAX_SOURCE = 4 << 20
+"""Bytes of a module that is compiled: the compiler takes 170 times as much memory, and no such module was ever seen."""
+
 _IMPORTING = threading.Lock()
 
 Recall = Callable[[str, str], Any]
@@ -95,7 +98,11 @@ def read_wheel(
         sources=tuple(
             entry
             for entry in placed
-            if entry.path.startswith(root) and entry.path.endswith(".py") and not in_tests(entry.path[len(root) :])
+            if entry.path.startswith(root)
+            and entry.path.endswith(".py")
+            and not in_tests(entry.path[len(root) :])
+            and entry.content is not None
+            and entry.content.size <= MAX_SOURCE
         ),
         scripts=tuple(entry.path.rpartition("/")[2] for entry in placed if entry.path.startswith(f"{layout.scripts}/")),
         requires_dist=tuple(metadata.get_all("Requires-Dist") or ()),
