@@ -149,7 +149,7 @@ def find_layers(planned: Sequence[PlannedLayer], image: Image) -> Found:
         if offered is None:
             continue
         if offered.annotations != layer_annotations(wanted):
-            doubts[wanted.key] = "it says other things of it than its key does"
+            doubts[wanted.key] = "what else it says of it does not fit; another version of deploy wrote it, or somebody changed it"
         elif keys[offered.key] > 1 or digests[offered.digest] > 1 or diff_ids[offered.diff_id] > 1:
             doubts[wanted.key] = "it has the same layer twice, under two keys or one"
         elif offered.media_type != LAYER_GZIP or not 0 < offered.size <= _largest(wanted):

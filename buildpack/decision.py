@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from buildpack import assembly, plan
 from buildpack.app.read import App
@@ -145,6 +145,8 @@ def _ground(stack: Stack, compiler: StackCompiler) -> Ground:
     def lacking(needed: Mapping[str, frozenset[str]]) -> Sequence[str]:
         from buildpack.stacks.libraries import missing_sonames
 
+        if stack.claimed:
+            return ()
         return missing_sonames(needed, stack)
 
     return Ground(
@@ -215,5 +217,10 @@ def _plan(
         platform=stack.platform,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(material.mtime)),
         config=plan.image_config(stack.config, stack_python=stack.python.executable, labels=told),
-        annotations={ANNOTATION + "stack": plan.compact({"digest": str(stack.digest), **stack.facts.render()})},
+        annotations={ANNOTATION + "stack": plan.compact({"digest": str(stack.digest), **_told(stack)})},
     )
+
+
+def _told(stack: Stack) -> dict[str, Any]:
+    """Return the facts that the next build has to know; what is sent with every push is kept small."""
+    return {name: value for name, value in stack.facts.render().items() if name != "sonames" and value is not None}

@@ -212,10 +212,28 @@ def layer_annotations(layer: PlannedLayer) -> dict[str, str]:
 
 
 def _row(member: Member) -> list[Any]:
-    row = [member.name, member.version, member.filename, member.sha256, member.size]
-    seldom = {"origin": member.origin, "pkg_resources": member.pkg_resources}
-    told = {name: value for name, value in seldom.items() if value}
+    """Return file name, SHA-256 and size, since a push sends these on every change; and what the name does not tell."""
+    row: list[Any] = [member.filename, member.sha256, member.size]
+    usual = _named(member.filename)
+    told = {
+        name: value
+        for name, value, default in (
+            ("name", member.name, usual[0]),
+            ("version", member.version, usual[1]),
+            ("origin", member.origin, ""),
+            ("pkg_resources", member.pkg_resources, False),
+        )
+        if value != default
+    }
     return [*row, told] if told else row
+
+
+def _named(filename: str) -> tuple[str, str]:
+    """Return the name and version that a wheel's file name has."""
+    from buildpack.python.candidates import parse_wheel_name
+
+    wheel = parse_wheel_name(filename)
+    return (wheel.name, wheel.version) if wheel else ("", "")
 
 
 def compact(value: object) -> str:
@@ -232,11 +250,12 @@ def members_of(layer: Layer) -> tuple[Member, ...]:
         return ()
 
 
-def _member(name: Any, version: Any, filename: Any, sha256: Any, size: Any, seldom: Any = None) -> Member:  # noqa: PLR0917
+def _member(filename: Any, sha256: Any, size: Any, seldom: Any = None) -> Member:
     told = seldom or {}
+    name, version = _named(str(filename))
     return Member(
-        name=str(name),
-        version=str(version),
+        name=str(told.get("name", name)),
+        version=str(told.get("version", version)),
         filename=str(filename),
         sha256=str(sha256),
         size=int(size),

@@ -128,12 +128,7 @@ def assemble(
         "config": dict(config),
         "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id) for layer in stacked]},
         "history": [
-            {
-                "created": created,
-                "created_by": "deploy build",
-                "comment": layer.annotations.get(ANNOTATION + "kind", "stack"),
-            }
-            for layer in stacked
+            {"created_by": f"deploy build: {layer.annotations.get(ANNOTATION + 'kind', 'stack')}"} for layer in stacked
         ],
     }
     if platform.variant:

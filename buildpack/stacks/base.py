@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def make_stack(
 def confirm_facts(stack: Stack, root: Path, store: Store) -> None:
     """Hold what an earlier image said of this base against the base, unpacked below `root`; raises Refuted."""
     facts = read_facts(root, stack.config, stack=stack.name)
-    if facts != stack.facts:
+    if replace(facts, sonames=stack.sonames) != stack.facts:
         raise refuted(stack.name, str(stack.digest))
     store.remember(_KIND, f"{stack.digest}+{FACTS_FORMAT}", facts.render())
 
@@ -85,7 +86,7 @@ def _compare(name: str, asked: str | None, version: str, series: str) -> list[st
 def unpacked(digest: Digest, layers: Sequence[Layer], store: Store, *, stack: str) -> Path:
     """Return the folder that holds the base's interpreter and libraries, unpacked from the store where need be."""
     place = store.folder("stacks") / digest.hex
-    if place.is_dir():
+    if store.lease.use(place):
         return place
     with temporary_folder(store.folder("tmp")) as scratch:
         tree = Tree(scratch, stack)

@@ -88,11 +88,11 @@ class Facts:
                 python=StackPython(**rendered["python"]),
                 libc=(str(name), int(major), int(minor)),
                 machine=str(rendered["machine"]),
-                sonames=frozenset(rendered["sonames"]),
-                passwd=rendered["passwd"],
-                group=rendered["group"],
+                sonames=frozenset(rendered.get("sonames", ())),
+                passwd=rendered.get("passwd"),
+                group=rendered.get("group"),
             )
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             return None
 
 
@@ -107,8 +107,8 @@ class Stack:
     While all `witnesses`, paths that need not exist, stay as they are, and until `expires` (seconds since 1970),
     resolving it again gives the same.
 
-    `claimed` tells that the facts are an earlier image's word: nobody looked into the base's layers, which need not be
-    here.
+    `claimed` tells that the facts are an earlier image's word, which says nothing of `sonames`: nobody looked into the
+    base's layers, which need not be here.
     """
 
     name: str
