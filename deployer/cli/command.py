@@ -29,6 +29,7 @@ DAILY = {
     "ci": "Check, build, test, boot and push: the whole step of a pipeline.",
 }
 OTHERS = {
+    "init": "Write a new app in the conventional layout, or what one lacks.",
     "check": "Find all that is wrong with an app, before anything is fetched.",
     "push": "Send an image to a registry as it was built.",
     "lock": "Refresh Pipfile.lock with pipenv.",

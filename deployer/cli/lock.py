@@ -6,12 +6,17 @@ import os
 import sys
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from deployer.cli.messages import plural, print_warning
 
-__all__ = ["command"]
+if TYPE_CHECKING:
+    from buildpack.oci.store import Store
+    from deployer.locking import Change
+
+__all__ = ["command", "lock_app"]
 
 EXAMPLES = """\b
 Examples:
@@ -26,17 +31,25 @@ Examples:
 @click.option("-v", "--verbose", is_flag=True, help="Show pipenv's own output.")
 def command(app: Path, no_pin: bool, verbose: bool) -> int:
     """Refresh Pipfile.lock with pipenv, and pin the stack's digest in deploy.toml."""
+    changes = lock_app(app, verbose=verbose)
+    for change in changes:
+        print(f"  {change}", file=sys.stderr)
+    print(f"Pipfile.lock: {plural(len(changes), 'package')} changed", file=sys.stderr)
+    if not no_pin:
+        _pin(app)
+    print(f"\nNext: commit Pipfile.lock, then deploy build{'' if str(app) == '.' else f' {app}'}", file=sys.stderr)
+    return 0
+
+
+def lock_app(app: Path, *, verbose: bool = False) -> tuple[Change, ...]:
+    """Make or refresh the app's Pipfile.lock for its Python; returns what changed, raises as `run_pipenv` does."""
     import tempfile
 
-    from buildpack.oci.store import Store, find_store
     from deployer.locking import run_pipenv
 
-    root, warning = find_store(os.environ)
-    if warning:
-        print_warning(warning)
-    store = Store(root)
+    store = _open_store()
     with tempfile.TemporaryDirectory(prefix="lock-", dir=store.folder("locking")) as scratch:
-        changes = run_pipenv(
+        return run_pipenv(
             app,
             python=_interpreter(app),
             scratch=Path(scratch),
@@ -44,13 +57,15 @@ def command(app: Path, no_pin: bool, verbose: bool) -> int:
             pipenv=sys.executable,
             verbose=verbose,
         )
-    for change in changes:
-        print(f"  {change}", file=sys.stderr)
-    print(f"Pipfile.lock: {plural(len(changes), 'package')} changed", file=sys.stderr)
-    if not no_pin:
-        _pin(app, store_root=root)
-    print(f"\nNext: commit Pipfile.lock, then deploy build{'' if str(app) == '.' else f' {app}'}", file=sys.stderr)
-    return 0
+
+
+def _open_store() -> Store:
+    from buildpack.oci.store import Store, find_store
+
+    root, warning = find_store(os.environ)
+    if warning:
+        print_warning(warning)
+    return Store(root)
 
 
 def _interpreter(app: Path) -> str:
@@ -65,18 +80,20 @@ def _interpreter(app: Path) -> str:
     return str(found.executable) if found else sys.executable
 
 
-def _pin(app: Path, *, store_root: Path) -> None:
-    from buildpack.app.read import read_app
-    from buildpack.oci.store import Store
+def _pin(app: Path) -> None:
+    from buildpack.app.read import examine_app
     from buildpack.stacks.stack import resolve_stack
     from deployer.locking import pin_stack
 
-    read = read_app(
+    # Whatever else is wrong with the app, a Procfile say, is for `deploy check` to tell.
+    read = examine_app(
         app,
         environ=os.environ,
         today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
         own_python=f"{sys.version_info[0]}.{sys.version_info[1]}",
     )
+    if read.settings is None:
+        raise read.problems[0]
     asked = read.settings.stack
     name = asked.value if asked else f"python:{read.python.version if read.python else '3.13'}-slim"
     if name == "host" or name.startswith(("oci:", "archive:")):
@@ -85,7 +102,7 @@ def _pin(app: Path, *, store_root: Path) -> None:
         print_warning(f"the stack comes from {asked.origin}; deploy.toml was left alone.")
         return
     tag = name.partition("@")[0]
-    stack = resolve_stack(tag, python=None, store=Store(store_root), environ=os.environ, pull=True, own=sys.executable)
+    stack = resolve_stack(tag, python=None, store=_open_store(), environ=os.environ, pull=True, own=sys.executable)
     pinned = f"{tag}@{stack.reference.rpartition('@')[2]}"
     if pin_stack(app, pinned):
         print(f"deploy.toml: stack = {pinned}", file=sys.stderr)

@@ -1,0 +1,116 @@
+"""`deploy init`: a new app in the conventional layout, or what an app that is there lacks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from deployer.cli.messages import print_warning
+
+if TYPE_CHECKING:
+    from deployer.scaffold.layout import Layout
+
+__all__ = ["command"]
+
+EXAMPLES = """\b
+Examples:
+  deploy init blasto             a new app in the folder blasto
+  deploy init . --license MIT    what this folder lacks, and a licence
+"""
+
+
+@click.command("init", epilog=EXAMPLES)
+@click.argument("folder", default=".", metavar="[DIR]", type=click.Path(path_type=Path))
+@click.option("--package", metavar="NAME", help="Name the package.  [the folder's name]")
+@click.option("--license", "license_name", type=click.Choice(["MIT"]), help="Add a LICENSE.")
+@click.option("-y", "--yes", is_flag=True, help="Add all that is missing without asking.")
+@click.option("--no-lock", is_flag=True, help="Leave Pipfile.lock to `deploy lock`.")
+def command(folder: Path, package: str | None, license_name: str | None, yes: bool, no_lock: bool) -> int:
+    """Write a new app in the conventional layout: it builds and serves at once.
+
+    In a folder that has an app already, only what is missing is added, and each file is asked for. Nothing that is
+    there is ever overwritten.
+    """
+    from buildpack.errors.app import not_a_folder
+    from deployer.scaffold import errors
+    from deployer.scaffold.layout import Wishes, plan_layout
+
+    if folder.exists() and not folder.is_dir():
+        raise not_a_folder(str(folder))
+    wishes = Wishes(
+        python=f"{sys.version_info[0]}.{sys.version_info[1]}",
+        host=sys.platform == "linux",
+        package=package,
+        license_text=_license() if license_name else None,
+        environ=os.environ,
+    )
+    layout = plan_layout(folder, wishes)
+    wanted = [path for path in layout.paths if not (no_lock and path == "Pipfile.lock")]
+    for remark in layout.remarks:
+        print_warning(remark)
+    if not layout.fresh and not yes and wanted:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise errors.must_ask(wanted)
+        wanted = [path for path in wanted if click.confirm(f"Add {path}?", default=True, err=True)]
+    _write(folder, layout, wanted)
+    if "Pipfile.lock" in wanted and (folder / "Pipfile").exists():
+        _lock(folder)
+    _say_next(folder, layout)
+    return 0
+
+
+def _license() -> str:
+    from datetime import date
+
+    from deployer.scaffold.author import author_name
+    from deployer.scaffold.templates import license_text
+
+    today = date.today()  # noqa: DTZ011  a year has no time zone worth minding
+    return license_text(year=today.year, holder=author_name(os.environ))
+
+
+def _write(folder: Path, layout: Layout, wanted: list[str]) -> None:
+    written = [path for path in wanted if path in layout.files]
+    if layout.fresh and written:
+        print(f"Made an app in {folder}, in the conventional layout", file=sys.stderr)
+    elif written:
+        print(f"Added to the app in {folder}", file=sys.stderr)
+    elif not wanted:
+        print(f"Nothing is missing in {folder}", file=sys.stderr)
+    for path in written:
+        place = folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with place.open("x", encoding="utf-8") as file:  # never over a file that appeared in the meantime
+            file.write(layout.files[path])
+        print(f"  {path}", file=sys.stderr)
+
+
+def _lock(folder: Path) -> None:
+    """Have pipenv make Pipfile.lock; raises DependencyError where it cannot, all else being written."""
+    from buildpack.errors import DependencyError
+    from deployer.cli.lock import lock_app
+    from deployer.cli.messages import plural
+    from deployer.scaffold import errors
+
+    print("Locking with pipenv, which takes some seconds ...", file=sys.stderr)
+    try:
+        changes = lock_app(folder)
+    except DependencyError as error:
+        raise errors.not_locked(str(folder), error) from error
+    print(f"  Pipfile.lock, with {plural(len(changes), 'package')}", file=sys.stderr)
+
+
+def _say_next(folder: Path, layout: Layout) -> None:
+    from shlex import quote
+
+    app = "" if str(folder) == "." else f" {quote(str(folder))}"
+    lines = [f"deploy build{app} && deploy run{app}" if layout.fresh else f"deploy check{app}"]
+    if (folder / "Pipfile").exists() and not (folder / "Pipfile.lock").exists():
+        lines.insert(0, f"deploy lock{app}")
+    lines.append(f"deploy local{app} --dev --reload   while writing")
+    lines.append(f"deploy local{app} -- pytest        its tests")
+    print("\nNext: " + "\n      ".join(lines), file=sys.stderr)

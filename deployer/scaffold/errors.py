@@ -1,0 +1,49 @@
+"""The wording of what stands in the way of `deploy init`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from buildpack.errors import BuildpackError, DependencyError, UsageError
+from buildpack.errors.app import bullets, show
+
+__all__ = ["must_ask", "no_package_name", "not_locked", "package_name_taken"]
+
+
+def no_package_name(name: str, *, asked: bool) -> UsageError:
+    """Word that a folder's name, or the one that was given, is none for a package."""
+    return UsageError(
+        f"{show(name)!r} is no name for a Python package",
+        why="A package's name has letters, digits and `_`, and begins with a letter, so that it can be imported.",
+        hint="give --package another name."
+        if asked
+        else "name the package: `--package myapp`, or the folder otherwise.",
+    )
+
+
+def package_name_taken(name: str, why: str) -> UsageError:
+    """Word that a package of this name would stand in the way of another."""
+    return UsageError(
+        f"the package cannot be called {name}",
+        why=f"`{name}` {why}.",
+        hint=f"name the package: `--package {name}_app`, for example, or the folder otherwise.",
+    )
+
+
+def must_ask(paths: Sequence[str]) -> UsageError:
+    """Word that there is an app already, and nobody to ask."""
+    return UsageError(
+        "there is an app already, and no terminal to ask what may be added to it",
+        why=f"What it lacks:\n{bullets(paths)}",
+        hint="say --yes to have all of it written; no file that is there is touched.",
+    )
+
+
+def not_locked(folder: str, error: BuildpackError) -> DependencyError:
+    """Word that all is written but the lock."""
+    operand = "" if folder == "." else f" {show(folder)}"
+    return DependencyError(
+        "everything is written but Pipfile.lock, which pipenv could not make",
+        why=f"{error.what[:1].upper()}{error.what[1:]}.\n\n{error.why}" if error.why else error.what,
+        hint=f"run `deploy lock{operand}` once the index can be reached.",
+    )

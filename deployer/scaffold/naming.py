@@ -1,0 +1,34 @@
+"""The name of a new app's package."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import sys
+
+from deployer.scaffold import errors
+
+__all__ = ["package_name"]
+
+_BROUGHT = frozenset(
+    ("flask", "gunicorn", "werkzeug", "jinja2", "markupsafe", "itsdangerous", "blinker", "click", "packaging")
+) | frozenset(("pytest", "pluggy", "iniconfig", "pygments", "pip", "setuptools", "pkg_resources", "wheel"))
+"""Modules of what a new app depends on; a package of such a name would hide them."""
+_TAKEN = frozenset(("src", "tests"))
+"""Folders that mean something else in the layout."""
+
+
+def package_name(folder: str, *, told: str | None = None) -> str:
+    """Make a package's name of a folder's (``my-app`` gives ``my_app``), unless it is `told`; raises UsageError."""
+    name = told if told is not None else re.sub(r"[-. ]+", "_", folder).strip("_").lower()
+    if not (name.isascii() and name.isidentifier()):
+        raise errors.no_package_name(told or folder, asked=told is not None)
+    if keyword.iskeyword(name) or keyword.issoftkeyword(name):
+        raise errors.package_name_taken(name, "is a word of Python's own")
+    if name in sys.stdlib_module_names:
+        raise errors.package_name_taken(name, "is a module of Python's standard library, which it would hide")
+    if name in _BROUGHT:
+        raise errors.package_name_taken(name, "is a package that the app depends on, which it would hide")
+    if name in _TAKEN:
+        raise errors.package_name_taken(name, "is a folder with a meaning of its own")
+    return name

@@ -1,0 +1,148 @@
+"""The texts of what `deploy init` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["deploy_toml", "gitignore", "license_text", "package", "pipfile", "procfile", "simple_test"]
+
+_SOURCE = """\
+[[source]]
+name = "pypi"
+url = "https://pypi.org/simple"
+verify_ssl = true
+"""
+
+_INIT = '''\
+"""{name}, a web app; `APP` is what servers serve."""
+
+from {name}.app import create_app
+
+APP = create_app()
+'''
+
+_APP = '''\
+"""The factory and the routes."""
+
+import os
+
+from flask import Flask, jsonify
+
+
+def create_app() -> Flask:
+    app = Flask(__name__)
+
+    @app.get("/")
+    def index():
+        return f"Hello from {name}, process {{os.environ.get('DYNO', 'local')}}.\\n"
+
+    @app.get("/health")
+    def health():
+        return jsonify(status="ok")
+
+    return app
+'''
+
+_TEST = """\
+from {name} import APP
+
+
+def test_index_greets():
+    page = APP.test_client().get("/")
+    assert page.status_code == 200
+    assert page.text.startswith("Hello from {name}")
+
+
+def test_health():
+    assert APP.test_client().get("/health").json == {{"status": "ok"}}
+"""
+
+_SIMPLE_TEST = """\
+from {module} import {name}
+
+
+def test_the_app_object_is_there():
+    assert callable({name})
+"""
+
+_GITIGNORE = """\
+__pycache__/
+*.pyc
+.env
+.venv/
+venv/
+.pytest_cache/
+"""
+
+_HOST = """\
+# The interpreter of the building machine: needs no registry. Remove the line to stand on python:X.Y-slim.
+stack = "host"
+"""
+
+_MIT = """\
+MIT License
+
+Copyright (c) {year} {holder}
+
+Permission is hereby granted, free of charge, to any person obtaining a copy
+of this software and associated documentation files (the "Software"), to deal
+in the Software without restriction, including without limitation the rights
+to use, copy, modify, merge, publish, distribute, sublicense, and/or sell
+copies of the Software, and to permit persons to whom the Software is
+furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all
+copies or substantial portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
+SOFTWARE.
+"""
+
+
+def package(name: str) -> dict[str, str]:
+    """Return the package of a new app, and its test: paths and texts."""
+    return {
+        f"{name}/__init__.py": _INIT.format(name=name),
+        f"{name}/app.py": _APP.format(name=name),
+        f"tests/test_{name}.py": _TEST.format(name=name),
+    }
+
+
+def simple_test(target: str) -> str:
+    """Return a test of an app that is there: its object, ``blasto:APP``, can be imported."""
+    module, _, name = target.partition(":")
+    return _SIMPLE_TEST.format(module=module, name=name)
+
+
+def pipfile(packages: Mapping[str, str], develop: Mapping[str, str]) -> str:
+    """Return a Pipfile; the values are TOML already: ``"*"``, ``{version = "*", extras = [...]}``."""
+
+    def table(title: str, entries: Mapping[str, str]) -> str:
+        return f"\n[{title}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
+
+    return _SOURCE + table("packages", packages) + table("dev-packages", develop)
+
+
+def procfile(command: str) -> str:
+    """Return a Procfile with a web process."""
+    return f"web: {command}\n"
+
+
+def gitignore() -> str:
+    """Return what git shall ignore in an app."""
+    return _GITIGNORE
+
+
+def deploy_toml(*, name: str | None, host: bool) -> str:
+    """Return the settings of a new app: its `name` where the folder gives none, and the stack of this machine."""
+    return (f'name = "{name}"\n' if name else "") + (_HOST if host else "")
+
+
+def license_text(*, year: int, holder: str) -> str:
+    """Return the MIT licence."""
+    return _MIT.format(year=year, holder=holder)
