@@ -35,6 +35,7 @@ _MOST_SONAMES = 20_000
 
 _MOST = {"runtime": 32 << 20, "app": 16 << 30}
 """Bytes of a layer whose size follows from no wheel."""
+_OTHER_WORDS = "what else it says of it does not fit: another version of deploy wrote it, or somebody changed it"
 _PER_MEMBER = 1 << 20
 _GROWTH = 16
 """A layer has its wheels' compressed streams and their byte code: many times their size it is not."""
@@ -149,7 +150,7 @@ def find_layers(planned: Sequence[PlannedLayer], image: Image) -> Found:
         if offered is None:
             continue
         if offered.annotations != layer_annotations(wanted):
-            doubts[wanted.key] = "what else it says of it does not fit; another version of deploy wrote it, or somebody changed it"
+            doubts[wanted.key] = _OTHER_WORDS
         elif keys[offered.key] > 1 or digests[offered.digest] > 1 or diff_ids[offered.diff_id] > 1:
             doubts[wanted.key] = "it has the same layer twice, under two keys or one"
         elif offered.media_type != LAYER_GZIP or not 0 < offered.size <= _largest(wanted):

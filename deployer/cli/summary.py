@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["show_answer", "unchanged"]
 
+_MANY = 3
+"""One reason for more layers than that is told once."""
+
 
 def unchanged(answer: Answer) -> dict[str, Any]:
     """Return what the same call answers when everything is as it was left."""
@@ -60,17 +63,22 @@ def _summarise(answer: Answer, report: Answer, *, verbose: bool) -> None:
         f"  size     {size_text(report['size'])} in {plural(len(report['layers']), 'layer')}: {len(stack)} of the "
         f"stack, {len(own) - len(written)} reused, {len(written)} written"
     )
+    reasons = [layer["reason"] for layer in written]
+    common = (reason for reason in reasons if reason == "first build" or reasons.count(reason) > _MANY)
+    shared = "" if verbose else next(common, "")
     for slot, layer in zip(answer["slots"], own, strict=True):
-        if layer["source"] == "built" and (verbose or layer["reason"] != "first build"):
+        if layer["source"] == "built" and layer["reason"] != shared:
             _say(f"  written  {slot:<14} {size_text(layer['size']):>7}  {layer['reason']}")
         elif verbose:
             members = ", ".join(f"{member['name']} {member['version']}" for member in layer["members"])
             _say(f"  reused   {slot:<14} {size_text(layer['size']):>7}  {members}")
-    first = sum(layer["reason"] == "first build" for layer in own)
-    if first and not verbose:
-        _say(f"  written  {'all' if first == len(own) else first} of ours: first build")
+    if shared:
+        count = reasons.count(shared)
+        _say(f"  written  {'all' if count == len(own) else count} of ours: {shared}")
     for text in answer["sent"]:
         _say(f"  sent     {text}")
+    if not answer.get("kept", True):
+        _say("  kept     nothing here under that name: what was reused is in the registry only")
 
 
 def _short_name(reference: str) -> str:
@@ -79,7 +87,7 @@ def _short_name(reference: str) -> str:
 
 
 def _say_next(answer: Answer, report: Answer) -> None:
-    if answer["loaded"]:
+    if answer["loaded"] or not answer.get("kept", True):
         _say(f"\nNext: docker run --rm -e PORT=8000 -p 8000:8000 {_short_name(report['references'][0])}")
     elif answer["special"]:
         _say(f"\nNext: deploy run {_short_name(report['references'][0])}")
