@@ -119,6 +119,7 @@ class _Upload:
         self._session = session
         self._piece = 0
         self._goes_on = True
+        self._was_cut = False
         self._reason = ""
 
     def run(self) -> None:
@@ -131,7 +132,7 @@ class _Upload:
                     return
                 wait = 0.0
             except InterruptedRequest as interrupted:
-                self._reason, wait = interrupted.error.why, -1.0
+                self._reason, wait, self._was_cut = interrupted.error.why, -1.0, True
                 if self._recover():
                     return
             except _BusyError as busy:
@@ -156,7 +157,9 @@ class _Upload:
         size = self._source.size
         piece = self._piece or (session.least if session.least and session.least < size else 0)
         end = min(size, session.offset + piece) if piece else size
-        whole = session.offset == 0 and end == size
+        # Many registries forget a PUT that was cut, and keep a PATCH: the second attempt is one that can go on.
+        lasting = self._was_cut and self._goes_on and size > _SMALLEST_PIECE
+        whole = session.offset == 0 and end == size and not lasting
         body = _Part(self._source, session.offset, end, self._count) if end > session.offset else b""
         headers = {"Content-Type": "application/octet-stream"}
         if whole or session.offset == size:
@@ -195,7 +198,7 @@ class _Upload:
             if self._recover() or (self._session and self._session.offset != offset):
                 return
         elif status == 413:
-            self._piece = min(_PIECE, length // 2)
+            self._piece = min(_PIECE, (length + 1) // 2)
             if self._piece < max(_SMALLEST_PIECE, self._session.least if self._session else 0):
                 raise errors.too_large(self._connection.origin, answer, self._source.size)
         elif method == "PATCH" and not self._piece and self._goes_on:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from buildpack.errors import LostError, StackError
+from buildpack.errors import LostError, MachineError, StackError
 from buildpack.errors.registry import BlobVanished
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import INDEX, MANIFEST, Image, Platform, canonical_json
 from buildpack.oci.push import Pushed, push_image, push_index, push_referrer
-from buildpack.oci.reference import Reference, parse_reference
+from buildpack.oci.reference import parse_reference
 from buildpack.oci.registry import Registry
 from buildpack.oci.transport import Transport
 from buildpack.progress import Progress
@@ -26,7 +26,7 @@ from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.registry
 
-BIG = 300_000
+BIG = 600_000
 """Bytes of a layer that the network can cut in two."""
 
 
@@ -63,9 +63,8 @@ class App:
     """An image of two layers, one of them big, which no other test has."""
 
     def __init__(self, seed: str, *more: bytes) -> None:
-        noise = b"".join(sha256(f"{seed} {number}".encode()).hex.encode() for number in range(BIG // 64))
         self.blobs = Blobs()
-        self.big = self.blobs.layer({"big": bytes.fromhex(noise.decode()) * 2})
+        self.big = self.blobs.layer({"big": random.Random(seed).randbytes(BIG)})
         self.small = self.blobs.layer({"small": seed.encode(), **{f"more{n}": body for n, body in enumerate(more)}})
         self.image = image_of(self.big, self.small, label=seed)
 
@@ -268,3 +267,400 @@ def test_a_blob_that_is_only_in_another_repository(proxy, transport, repository,
     del app.blobs.content[app.big.digest]
     assert app.big.digest in app.push(f"{proxy.name}/{repository}:1", transport, mounts=places).sent
     assert pulled(f"{proxy.name}/{repository}:1") == app.image
+
+
+# Faults: a right image or a clear error, and never a tag that names something broken
+
+
+UPLOADS = r"^/v2/push/[0-9a-f-]+/blobs/uploads/"
+PUT_BLOB = r"/blobs/uploads/.*digest="
+CUTS = {
+    "before the question is answered": ("HEAD", "/blobs/", proxies.cut()),
+    "after the question was heard": ("HEAD", "/blobs/", proxies.cut_answer()),
+    "before an upload begins": ("POST", UPLOADS, proxies.cut()),
+    "after an upload began": ("POST", UPLOADS, proxies.cut_answer()),
+    "before the first byte": ("PUT", PUT_BLOB, proxies.cut_request(0)),
+    "in the middle of an upload": ("PUT", PUT_BLOB, proxies.cut_request(100)),
+    "after an upload": ("PUT", PUT_BLOB, proxies.cut_answer()),
+    "before the manifest": ("PUT", "/manifests/", proxies.cut()),
+    "in the middle of the manifest": ("PUT", "/manifests/", proxies.cut_request(50)),
+    "after the manifest": ("PUT", "/manifests/", proxies.cut_answer()),
+}
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("phase", CUTS)
+def test_a_cut(proxy, transport, repository, app, phase, times):
+    method, path, action = CUTS[phase]
+    fault = proxy.fault(method, path, action, times=times)
+    app.push(f"{proxy.name}/{repository}:1", transport)
+    assert fault.met == times
+    assert pulled(f"{proxy.name}/{repository}:1") == app.image
+
+
+@pytest.mark.parametrize("phase", CUTS)
+def test_a_cut_every_time(proxy, transport, repository, app, phase):
+    """The tag names what it named before."""
+    before = image_of(app.small, label="before")
+    push_image(before, [parse_reference(f"{proxy.name}/{repository}:1")], app.blobs.open, transport=transport)
+    method, path, action = CUTS[phase]
+    proxy.fault(method, path, action, times=-1)
+    if phase in ("after an upload", "after the manifest"):
+        # Only the answers are lost. The first is found out, the second is not, and the tag may have changed by then.
+        proxy.fault("HEAD", "/blobs/", proxies.cut(), times=-1)
+    assert told(lambda: app.push(f"{proxy.name}/{repository}:1", transport))
+    proxy.clear()
+    assert pulled(f"{proxy.name}/{repository}:1") in (before, app.image)
+
+
+def send_big(proxy: Proxy, transport: Transport, repository: str, app: App) -> list[int]:
+    """Push the big layer alone, and fetch it again; what the observer heard."""
+    big, heard = app.big, list[int]()
+    with Registry(parse_reference(f"{proxy.name}/{repository}:1"), transport=transport) as client:
+        sent = client.push_blob(big.digest, big.size, lambda: app.blobs.open(big.digest), observe=heard.append)
+        assert sent == "sent"
+        client.fetch_blob(big.digest, big.size, io.BytesIO())
+    return heard
+
+
+def test_pieces_where_the_registry_takes_no_large_request(proxy, transport, repository, app):
+    proxy.fault("PUT", PUT_BLOB, proxies.answer(413))
+    send_big(proxy, transport, repository, app)
+    half = (app.big.size + 1) // 2
+    assert [each.method for each in proxy.log] == ["HEAD", "POST", "PUT", "POST", "PATCH", "PATCH", "PUT", "GET"]
+    ranges = [each.headers["Content-Range"] for each in proxy.log if each.method == "PATCH"]
+    assert ranges == [f"0-{half - 1}", f"{half}-{app.big.size - 1}"]
+
+
+def test_pieces_go_on_where_they_were_cut(proxy, transport, repository, app):
+    """What the registry has by then is not sent again."""
+    proxy.fault("PUT", PUT_BLOB, proxies.answer(413))
+    proxy.fault("PATCH", "", proxies.cut(), skip=1, times=2)
+    heard = send_big(proxy, transport, repository, app)
+    assert [each.method for each in proxy.log] == [
+        *("HEAD", "POST", "PUT", "POST"),
+        *("PATCH", "PATCH", "GET", "PATCH", "GET", "PATCH", "PUT"),
+        "GET",
+    ]
+    assert heard[-1] == app.big.size
+
+
+def test_an_upload_that_the_registry_forgot_is_begun_anew(proxy, transport, repository, app):
+    """This one forgets what was cut in the middle; the second attempt is one that others keep."""
+    proxy.fault("PUT", PUT_BLOB, proxies.cut_request(200_000))
+    proxy.fault("PATCH", "", proxies.cut_request(200_000))
+    send_big(proxy, transport, repository, app)
+    assert [each.method for each in proxy.log] == [
+        *("HEAD", "POST", "PUT", "GET", "HEAD"),
+        *("POST", "PATCH", "GET", "HEAD"),
+        *("POST", "PATCH", "PUT"),
+        "GET",
+    ]
+
+
+def test_nothing_is_small_enough(proxy, transport, repository, app):
+    proxy.fault("PUT", PUT_BLOB, proxies.answer(413), times=-1)
+    proxy.fault("PATCH", "", proxies.answer(413), times=-1)
+    text = told(lambda: send_big(proxy, transport, repository, app))
+    upload = proxy.log[-1].path.partition("?")[0]
+    assert text == (
+        f"{proxy.name}/{repository}:1 cannot be pushed: the registry takes no request of that size\n\n"
+        f"PATCH http://{proxy.name}{upload} answered 413.\n"
+        f"The blob has {app.big.size} bytes; smaller pieces were refused as well.\n\n"
+        "hint: raise the limit of the registry, or of the proxy before it (nginx: client_max_body_size 0)."
+    )
+
+
+# Answers that are none
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("HEAD", "/blobs/"), ("POST", UPLOADS), ("PUT", PUT_BLOB), ("PUT", "/manifests/")]
+)
+def test_a_registry_that_is_busy(proxy, transport, pauses, repository, app, method, path):
+    proxy.fault(method, path, proxies.answer(500))
+    proxy.fault(method, path, proxies.answer(429, Retry_After="7"))
+    proxy.fault(method, path, proxies.answer(503, Retry_After="0"))
+    app.push(f"{proxy.name}/{repository}:1", transport)
+    assert 7.0 in pauses
+    assert pulled(f"{proxy.name}/{repository}:1") == app.image
+
+
+def test_a_registry_that_stays_busy(proxy, transport, pauses, repository, app):
+    said = json.dumps({"errors": [{"code": "TOOMANYREQUESTS", "message": "slow\ndown\x1b[31m"}]}).encode()
+    proxy.fault("PUT", "/manifests/", proxies.answer(429, said, Retry_After="9"), times=-1)
+    assert told(lambda: app.push(f"{proxy.name}/{repository}:1", transport)) == (
+        f"the registry {proxy.name} refuses more requests for now\n\n"
+        f"PUT http://{proxy.name}/v2/{repository}/manifests/1 answered 429: TOOMANYREQUESTS: slow down [31m "
+        "(too many requests), 5 times.\n\n"
+        "hint: wait until its limit allows more; a login often raises it."
+    )
+    assert pauses == [9.0] * 4
+
+
+def test_a_registry_that_fails_at_every_upload(proxy, transport, pauses, repository, app):
+    proxy.fault("PUT", PUT_BLOB, proxies.answer(500, b'{"errors":[{"code":"UNKNOWN","message":"disk"}]}'), times=-1)
+    text = told(lambda: send_big(proxy, transport, repository, app))
+    upload = next(each.path for each in reversed(proxy.log) if each.method == "PUT").partition("?")[0]
+    assert text == (
+        f"{proxy.name}/{repository}:1 cannot be pushed\n\n"
+        f"The upload of {app.big.digest} ({app.big.size} bytes) failed 5 times without getting further. "
+        f"Last: PUT http://{proxy.name}{upload} answered 500: UNKNOWN: disk.\n\n"
+        "hint: try again; what the registry has by now is not sent again. No tag was changed."
+    )
+    assert len(pauses) == 4
+
+
+def test_a_refusal(proxy, transport, repository, app):
+    said = b'{"errors":[{"code":"MANIFEST_INVALID","message":"manifest invalid","detail":"no"}]}'
+    proxy.fault("PUT", "/manifests/", proxies.answer(400, said))
+    assert told(lambda: app.push(f"{proxy.name}/{repository}:1", transport)) == (
+        f"{proxy.name}/{repository}:1: the registry refuses a request\n\n"
+        f"PUT http://{proxy.name}/v2/{repository}/manifests/1 answered 400: MANIFEST_INVALID: manifest invalid: no.\n\n"
+        "hint: the registry's words say why; its log may say more."
+    )
+
+
+def test_no_such_repository(proxy, transport, repository, app):
+    proxy.fault("POST", UPLOADS, proxies.answer(404, b'{"errors":[{"code":"NAME_UNKNOWN"}]}'), times=-1)
+    assert told(lambda: app.push(f"{proxy.name}/{repository}:1", transport)) == (
+        f"{proxy.name}/{repository}:1 cannot be pushed\n\n"
+        f"POST http://{proxy.name}/v2/{repository}/blobs/uploads/ answered 404: NAME_UNKNOWN.\n\n"
+        "hint: create the repository first: this registry makes none by itself; and check its name."
+    )
+
+
+def test_a_push_without_a_login(proxy, transport, repository, app):
+    proxy.fault("POST", UPLOADS, proxies.answer(401, WWW_Authenticate='Basic realm="x"'), times=-1)
+    assert told(lambda: app.push(f"{proxy.name}/{repository}:1", transport)) == (
+        f"{proxy.name}/{repository}:1 cannot be pushed anonymously\n\n"
+        f"POST http://{proxy.name}/v2/{repository}/blobs/uploads/ answered 401.\n"
+        "A push needs a login, and there is none for this registry.\n\n"
+        f"hint: check the name; log in with `docker login {proxy.name}`, or set DEPLOY_REGISTRY_USER and "
+        "DEPLOY_REGISTRY_PASSWORD."
+    )
+
+
+def test_a_manifest_that_something_changes(proxy, transport, repository, app):
+    other = sha256(b"other")
+    proxy.fault("PUT", "/manifests/", proxies.with_header("Docker-Content-Digest", str(other)))
+    proxy.fault("PUT", "/manifests/", proxies.without_header("Docker-Content-Digest"))
+    text = told(lambda: app.push(f"{proxy.name}/{repository}:1", transport))
+    assert f"The manifest {app.image.digest} was sent, and the registry says that it keeps" in text
+    app.push(f"{proxy.name}/{repository}:1", transport)
+
+
+# Bytes that change on the way
+
+
+def test_wrong_bytes_go(proxy, transport, repository, app):
+    """The registry finds out, and takes them the second time."""
+    proxy.fault("PUT", PUT_BLOB, proxies.altered_request())
+    app.push(f"{proxy.name}/{repository}:1", transport)
+    assert pulled(f"{proxy.name}/{repository}:1") == app.image
+
+
+@pytest.mark.parametrize("path", ["/manifests/", "/blobs/"])
+def test_wrong_bytes_come(proxy, transport, repository, app, path):
+    app.push(f"{proxy.name}/{repository}:1", transport)
+    proxy.fault("GET", path, proxies.alter())
+    assert "came damaged" in told(lambda: pulled(f"{proxy.name}/{repository}:1"))
+
+
+# Blobs that vanish
+
+
+def vanish(registry: str, repository: str, *digests: Digest) -> Callable[[], None]:
+    return lambda: [proxies.lose(registry, repository, digest) for digest in digests] and None
+
+
+def test_a_blob_that_vanishes_after_it_was_asked_for(registry, proxy, transport, repository, app):
+    """It is here, so it is sent after all."""
+    app.push(f"{proxy.name}/{repository}:1", transport)
+    proxy.fault("HEAD", str(app.big.digest), proxies.afterwards(vanish(registry, repository, app.big.digest)))
+    pushed = app.push(f"{proxy.name}/{repository}:2", transport)
+    assert app.big.digest in pushed.sent
+    assert pulled(f"{proxy.name}/{repository}:2") == app.image
+
+
+def test_a_blob_that_vanished_and_is_not_here(registry, proxy, transport, repository, app):
+    app.push(f"{proxy.name}/{repository}:1", transport)
+    proxies.lose(registry, repository, app.big.digest)
+    del app.blobs.content[app.big.digest]
+    with pytest.raises(BlobVanished) as caught:
+        app.push(f"{proxy.name}/{repository}:2", transport, present=frozenset({app.big.digest}))
+    assert caught.value.digests == (str(app.big.digest),)
+    assert str(caught.value) == (
+        f"{proxy.name}/{repository}:2 cannot be pushed: the registry lacks blobs that are not here either\n\n"
+        f"Missing: {app.big.digest}.\n\n"
+        "hint: build again with `--no-cache`, so that every layer is made here; no tag was changed."
+    )
+    with Registry(parse_reference(f"{proxy.name}/{repository}:2"), transport=transport) as client:
+        assert client.has_manifest("2") is None
+
+
+def test_a_blob_that_a_lost_error_says_is_not_here(proxy, transport, repository, app):
+    def nothing(digest: Digest) -> io.BytesIO:
+        raise LostError("lost")
+
+    with pytest.raises(BlobVanished) as caught:
+        push_image(app.image, [parse_reference(f"{proxy.name}/{repository}:1")], nothing, transport=transport)
+    assert set(caught.value.digests) == {str(app.big.digest), str(app.small.digest)}
+
+
+def test_a_registry_that_does_not_say_what_it_lacks(registry, proxy, transport, repository, app):
+    app.push(f"{proxy.name}/{repository}:1", transport)
+    proxies.lose(registry, repository, app.big.digest)
+    said = b'{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry"}]}'
+    proxy.fault("PUT", "/manifests/", proxies.answer(400, said))
+    present = frozenset({app.big.digest, app.small.digest})
+    assert app.push(f"{proxy.name}/{repository}:2", transport, present=present).sent == (app.big.digest,)
+    assert pulled(f"{proxy.name}/{repository}:2") == app.image
+
+
+def test_a_blob_here_that_cannot_be_read(proxy, transport, repository, app, tmp_path):
+    """It is not taken for a fault of the network, and nothing else goes on for long."""
+
+    def opened(digest: Digest):
+        return tmp_path.open("rb") if digest == app.big.digest else app.blobs.open(digest)
+
+    with pytest.raises(MachineError) as caught:
+        push_image(app.image, [parse_reference(f"{proxy.name}/{repository}:1")], opened, transport=transport)
+    assert caught.value.exit_code == 70
+
+
+# Two at once
+
+
+def test_two_pushes_of_one_tag(proxy, registry, repository):
+    """Each ends well, and the tag names one of the two images, whole."""
+    apps = [App(f"{repository} {number}") for number in range(4)]
+    failures: list[BaseException] = []
+
+    def push(app: App) -> None:
+        try:
+            with Transport({}) as transport:
+                app.push(f"{proxy.name}/{repository}:1", transport)
+        except BaseException as error:  # noqa: BLE001
+            failures.append(error)
+
+    threads = [threading.Thread(target=push, args=(app,)) for app in apps]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert pulled(f"{proxy.name}/{repository}:1") in [app.image for app in apps]
+    for app in apps:
+        assert pulled(f"{proxy.name}/{repository}@{app.image.digest}") == app.image
+
+
+# Indexes and referrers
+
+
+def test_index(proxy, transport, repository):
+    platforms = [Platform(architecture=name) for name in ("amd64", "arm64")]
+    blobs = Blobs()
+    images = {
+        each: image_of(blobs.layer({"a": str(each).encode()}), label=repository, platform=each) for each in platforms
+    }
+    listed = []
+    for platform, image in images.items():
+        reference = parse_reference(f"{proxy.name}/{repository}@{image.digest}")
+        push_image(image, [reference], blobs.open, transport=transport)
+        described = {"os": platform.os, "architecture": platform.architecture}
+        listed.append(
+            {"mediaType": MANIFEST, "digest": str(image.digest), "size": len(image.manifest), "platform": described}
+        )
+    raw = canonical_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed})
+    references = [parse_reference(f"{proxy.name}/{repository}:{tag}") for tag in ("1", "latest")]
+    pushed = push_index(raw, references, transport=transport)
+    assert pushed.references == tuple(each.pinned(sha256(raw)) for each in references)
+    for platform, image in images.items():
+        with Registry(references[1], transport=transport) as client:
+            assert client.fetch_image(platform).image == image
+
+
+def test_index_of_what_is_not_there(proxy, transport, repository):
+    entry = {"mediaType": MANIFEST, "digest": str(sha256(b"none")), "size": 4}
+    raw = canonical_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]})
+    with pytest.raises(BlobVanished) as caught:
+        push_index(raw, [parse_reference(f"{proxy.name}/{repository}:1")], transport=transport)
+    assert caught.value.digests == (str(sha256(b"none")),)
+
+
+def referrer(subject: Image, note: str) -> tuple[bytes, dict[Digest, bytes]]:
+    """An SBOM, as far as a registry can see."""
+    empty, content = b"{}", note.encode()
+    raw = canonical_json(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": "application/vnd.test+json",
+            "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": str(sha256(empty)), "size": 2},
+            "layers": [{"mediaType": "text/plain", "digest": str(sha256(content)), "size": len(content)}],
+            "subject": {"mediaType": MANIFEST, "digest": str(subject.digest), "size": len(subject.manifest)},
+            "annotations": {"note": note},
+        }
+    )
+    return raw, {sha256(empty): empty, sha256(content): content}
+
+
+def test_referrers_where_the_registry_keeps_none(proxy, transport, repository, app):
+    app.push(f"{proxy.name}/{repository}:1", transport)
+    reference = parse_reference(f"{proxy.name}/{repository}:1")
+    made = [referrer(app.image, note) for note in ("one", "two", "one")]
+    digests = [push_referrer(raw, blobs, reference, transport=transport) for raw, blobs in made]
+    with Registry(reference, transport=transport) as client:
+        listed = client.fetch_referrers(app.image.digest)
+        assert [each["digest"] for each in listed] == [str(digest) for digest in digests[:2]]
+        assert listed[0] == {
+            "mediaType": MANIFEST,
+            "digest": str(digests[0]),
+            "size": len(made[0][0]),
+            "artifactType": "application/vnd.test+json",
+            "annotations": {"note": "one"},
+        }
+        assert client.fetch_referrers(app.image.digest, "application/vnd.test+json") == listed
+        assert client.fetch_referrers(app.image.digest, "application/other") == ()
+        assert client.fetch_referrers(sha256(b"none")) == ()
+
+
+# Other tools
+
+
+def test_other_tools_read_it(registry, transport, repository, app, tmp_path):
+    reference = f"{registry}/{repository}:1"
+    app.push(reference, transport)
+    layout = tmp_path / "layout"
+    run("skopeo", "copy", "--src-tls-verify=false", f"docker://{reference}", f"oci:{layout}:1")
+    listed = json.loads((layout / "index.json").read_text())["manifests"]
+    assert [each["digest"] for each in listed] == [str(app.image.digest)]
+    shown = run("skopeo", "inspect", "--tls-verify=false", "--format", "{{.Digest}}", f"docker://{reference}")
+    assert shown.strip() == str(app.image.digest)
+    run("umoci", "unpack", "--rootless", "--image", f"{layout}:1", str(tmp_path / "bundle"))
+    assert (tmp_path / "bundle" / "rootfs" / "small").read_text() == repository
+
+
+@pytest.mark.engine
+@pytest.mark.podman
+def test_engines_pull_it(registry, engine, transport, repository, app):
+    reference = f"{registry}/{repository}:1"
+    app.push(reference, transport)
+    run("docker", "--host", engine, "pull", "--quiet", reference)
+    try:
+        shown = run("docker", "--host", engine, "image", "inspect", "--format", "{{.Id}} {{.RepoDigests}}", reference)
+        assert shown.split() == [str(app.image.config_digest), f"[{registry}/{repository}@{app.image.digest}]"]
+    finally:
+        run("docker", "--host", engine, "image", "rm", reference)
+    run("podman", "pull", "--quiet", "--tls-verify=false", reference)
+    try:
+        assert run("podman", "image", "inspect", "--format", "{{.Digest}}", reference).strip() == str(app.image.digest)
+    finally:
+        run("podman", "image", "rm", reference)
+
+
+def run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

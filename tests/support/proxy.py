@@ -18,6 +18,7 @@ registry; one fault at a time, in the order they were set. `met` of the returned
     cut_request(n)                      pass on n bytes of the request's body, then hang up on both sides
     cut_answer()                        let the registry do it, and hang up without a word of its answer
     cut_body(n)                         hang up after n bytes of the answer's body
+    altered_request()                   flip a bit in every byte of the request's body
     alter()                             flip a bit in every byte of the answer's body
     change(function)                    pass on function(body) instead of the answer's body
     afterwards(function)                pass all on unchanged, and call function() before the client gets the answer
@@ -99,33 +100,23 @@ class Handler(BaseHTTPRequestHandler):
     sent = received = 0
 
     def handle_one_request(self) -> None:
-        begin = 0.0
+        self.raw_requestline = self.rfile.readline(1 << 16)
+        if not self.raw_requestline or not self.parse_request():
+            self.close_connection = True
+            return
+        begin, status = self.server.owner.begin(), 0
+        self.sent = len(self.raw_requestline) + len(str(self.headers))
+        self.received = 0
         try:
-            self.raw_requestline = self.rfile.readline(1 << 16)
-            if not self.raw_requestline or not self.parse_request():
-                self.close_connection = True
-                return
-            begin = self.server.owner.begin()
-            self.sent = len(self.raw_requestline) + len(str(self.headers))
-            self.received = 0
             fault = self.server.owner.match(self.command, self.path)
             status = fault.action(self) if fault is not None else self.forward()
         except (Hangup, OSError, http.client.HTTPException):
-            status = 0
             self.hang_up()
-        if begin:
-            self.server.owner.note(
-                Exchange(
-                    self.command,
-                    self.path,
-                    status,
-                    self.sent,
-                    self.received,
-                    begin,
-                    time.monotonic(),
-                    dict(self.headers),
-                )
+        finally:
+            done = Exchange(
+                self.command, self.path, status, self.sent, self.received, begin, time.monotonic(), dict(self.headers)
             )
+            self.server.owner.note(done)
 
     def finish(self) -> None:
         if self.upstream is not None:
@@ -149,8 +140,12 @@ class Handler(BaseHTTPRequestHandler):
             left -= len(chunk)
             self.sent += len(chunk)
             yield chunk
+        if left:
+            raise Hangup
 
-    def ask(self, path: str | None = None, limit: int | None = None) -> http.client.HTTPResponse:
+    def ask(
+        self, path: str | None = None, limit: int | None = None, change: Callable[[bytes], bytes] = bytes
+    ) -> http.client.HTTPResponse:
         """Pass the request on; with a `limit` hang up after so many bytes of its body."""
         if self.upstream is None:
             self.upstream = http.client.HTTPConnection(self.server.owner.upstream, timeout=60)
@@ -159,7 +154,7 @@ class Handler(BaseHTTPRequestHandler):
             self.upstream.putheader(name, value)
         self.upstream.endheaders()
         for chunk in self.body(limit):
-            self.upstream.send(chunk)
+            self.upstream.send(change(chunk))
         if limit is not None:
             raise Hangup
         return self.upstream.getresponse()
@@ -341,8 +336,16 @@ def cut_body(after: int) -> Action:
     return lambda handler: handler.tell(handler.ask(), limit=after)
 
 
+def altered_request() -> Action:
+    return lambda handler: handler.tell(handler.ask(change=_flip))
+
+
 def alter() -> Action:
-    return change(lambda body: bytes(each ^ 1 for each in body))
+    return change(_flip)
+
+
+def _flip(body: bytes) -> bytes:
+    return bytes(each ^ 1 for each in body)
 
 
 def change(function: Callable[[bytes], bytes]) -> Action:
