@@ -116,12 +116,14 @@ def _parse_stack(manifest: bytes) -> tuple[Digest | None, Facts | None]:
 def _plausible(facts: Facts) -> bool:
     """Tell whether facts are of a form that may enter a plan, paths and accounts above all."""
     python = facts.python
-    words = (python.implementation, python.cache_tag, facts.machine, *facts.sonames)
+    words = (facts.machine, *facts.sonames)
     accounts = (facts.passwd, facts.group)
     return (
         all(isinstance(text, str) for text in (python.version, python.executable, *words))
         and _VERSION.fullmatch(python.version) is not None
         and _EXECUTABLE.fullmatch(python.executable) is not None
+        # It names files in layers whose keys say the series and no more.
+        and (python.implementation, python.cache_tag) == ("cpython", f"cpython-{python.series.replace('.', '')}")
         and facts.libc[0] in {"glibc", "musl"}
         and len(facts.sonames) <= _MOST_SONAMES
         and all(_WORD.fullmatch(word) for word in words)

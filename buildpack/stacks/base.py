@@ -16,6 +16,7 @@ from buildpack.oci.store import Store
 from buildpack.oci.temporary import temporary_folder
 from buildpack.stacks.extract import Tree, apply_layer
 from buildpack.stacks.facts import FACTS_FORMAT, read_facts
+from buildpack.stacks.platforms import platform_of
 from buildpack.stacks.stack import Facts, Stack
 
 __all__ = ["confirm_facts", "make_stack", "unpacked"]
@@ -46,7 +47,7 @@ def make_stack(
     facts = Facts.parse(store.recall(_KIND, key))
     claimed = facts is None and known_facts is not None
     if facts is None and known_facts is not None:
-        facts = Facts.parse(known_facts(image.digest))
+        facts = _told(known_facts(image.digest), platform)
     if facts is None:
         claimed = False
         get_layers(image.layers)
@@ -67,8 +68,16 @@ def make_stack(
     )
 
 
+def _told(known: Any, platform: Platform) -> Facts | None:
+    """Read what an earlier image says of the base, unless that is for another machine."""
+    facts = Facts.parse(known)
+    return facts if facts is not None and platform_of(facts.machine).architecture == platform.architecture else None
+
+
 def confirm_facts(stack: Stack, root: Path, store: Store) -> None:
     """Hold what an earlier image said of this base against the base, unpacked below `root`; raises Refuted."""
+    if Facts.parse(store.recall(_KIND, f"{stack.digest}+{FACTS_FORMAT}")) is not None:
+        return
     facts = read_facts(root, stack.config, stack=stack.name)
     if replace(facts, sonames=stack.sonames) != stack.facts:
         raise refuted(stack.name, str(stack.digest))

@@ -20,7 +20,7 @@ from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack, fetch_laye
 if TYPE_CHECKING:
     from buildpack.oci.transport import Transport
 
-__all__ = ["interpreter_of", "start_interpreter"]
+__all__ = ["interpreter_of", "look_into", "start_interpreter"]
 
 _SECONDS = 60
 _VERSION = "import sys; print(sys.version.split()[0].rstrip('+'))"
@@ -53,16 +53,21 @@ def start_interpreter(
         other = _of_this_machine(stack, environ, own, "")
         if isinstance(other, Interpreter):
             return other
-    fetch_layers(stack, store, transport)
-    root = unpacked(stack.digest, stack.layers, store, stack=stack.name)
-    if stack.claimed:
-        confirm_facts(stack, root, store)
-    found = interpreter_of(root, stack)
+    found = interpreter_of(look_into(stack, store, transport), stack)
     reason = _why_not(found, stack.python.version)
     if reason is None:
         return found
     here = _of_this_machine(stack, environ, own, reason)
     return here if isinstance(here, Interpreter) else _of_sibling(sibling(), stack, store) or here
+
+
+def look_into(stack: Stack, store: Store, transport: Transport | None = None) -> Path:
+    """Fetch and unpack a base where it is not yet; raises Refuted where it is not as an earlier image said."""
+    fetch_layers(stack, store, transport)
+    root = unpacked(stack.digest, stack.layers, store, stack=stack.name)
+    if stack.claimed:
+        confirm_facts(stack, root, store)
+    return root
 
 
 def _of_sibling(sibling: Stack | None, stack: Stack, store: Store) -> Interpreter | None:
