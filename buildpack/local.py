@@ -82,6 +82,7 @@ def make_environment(
     lasting = not any(package.path for package in packages)
     key = _hash(ENVIRONMENT_FORMAT, host, platform.machine(), packages)
     folder = store.folder(_FOLDER).absolute() / key
+    store.lease.use(folder)  # which keeps it from being pruned from here on
     told = store.recall("environment", str(folder)) if lasting else None
     made = False
     if not is_whole(folder, host.executable) or not isinstance(told, list):
@@ -90,6 +91,7 @@ def make_environment(
         )
         if not lasting:
             folder = folder.with_name(_hash(key, [wheel.sha256 for wheel in resolution.wheels]))
+            store.lease.use(folder)
             ground = _ground(host, folder, app)
         with alone(folder.parent):
             made = not is_whole(folder, host.executable)

@@ -11,11 +11,13 @@ from buildpack.errors import AppError, BuildpackError, DependencyError, EngineEr
 
 __all__ = [
     "BootError",
+    "bad_age",
     "bad_assignment",
     "bad_epoch",
     "bad_label",
     "bad_operand",
     "bad_quantity",
+    "bad_size",
     "boot_failed",
     "boot_timed_out",
     "command_missing",
@@ -30,6 +32,7 @@ __all__ = [
     "neither_folder_nor_type",
     "no_engine",
     "no_pipfile",
+    "nothing_to_prune",
     "nothing_to_start",
     "pipenv_missing",
     "push_unnamed",
@@ -143,6 +146,32 @@ def bad_epoch(text: str) -> UsageError:
     return UsageError(
         f"SOURCE_DATE_EPOCH is not a number of seconds: {text[:40]!r}",
         hint="set it to the commit's time, `git log -1 --format=%ct`, or unset it.",
+    )
+
+
+def bad_size(option: str, text: str) -> UsageError:
+    """Word an amount of bytes that is none."""
+    return UsageError(
+        f"{option} {text[:40]!r} is no amount of bytes",
+        why="It is a number with a unit: KB, MB, GB, TB, or KiB, MiB, GiB, TiB.",
+        hint=f"for example {option} 2GB.",
+    )
+
+
+def bad_age(option: str, text: str) -> UsageError:
+    """Word an age that is none."""
+    return UsageError(
+        f"{option} {text[:40]!r} is no length of time",
+        why="It is a number with a unit: s, m, h, d or w.",
+        hint=f"for example {option} 7d.",
+    )
+
+
+def nothing_to_prune() -> UsageError:
+    """Word a `cache prune` that says no limit."""
+    return UsageError(
+        "nothing says what to drop",
+        hint="name a limit: --keep-storage 2GB, or --older-than 7d.",
     )
 
 

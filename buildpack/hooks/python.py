@@ -82,6 +82,7 @@ def make_python(
             extra=_starter(layout, ground, stack),
         )
 
+    store.lease.use(folder)  # which keeps it from being pruned from here on
     if private:
         write()
         _open(folder)

@@ -1,96 +1,305 @@
-"""Make room in the store: drop what nothing refers to any more."""
+"""Makes room in the store: drops what was used longest ago and is needed by nothing, beside builds at work.
+
+An image that `index.json` names needs its manifest, its config and its layers. What else lies in the store is there to
+save time: blobs of earlier builds, and what others keep in folders of their own (`shelves`), each entry by itself.
+"""
 
 from __future__ import annotations
 
+import heapq
 import json
 import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from buildpack.oci.digest import Digest
+from buildpack.errors import oci as errors
+from buildpack.oci.lease import GRACE, excluding_uses, oldest_lease
+from buildpack.oci.listing import digest_of, reference_of
+from buildpack.oci.store import Store
+from buildpack.oci.temporary import sweep
 
-__all__ = ["Pruned", "prune_store"]
+__all__ = ["BLOBS", "IMAGES", "Item", "Limits", "Pruned", "measure", "prune_store"]
 
-_HOUR = 3600
-_DAY = 24 * _HOUR
+IMAGES = "images"
+BLOBS = "blobs"
+_DAY = 24 * 3600
+_PART = ".part"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One thing that can be dropped: `name` is a reference, or a path below the store; `used` is when it was last used.
+
+    An image's own `size` is 0: its blobs have one.
+    """
+
+    kind: str
+    name: str
+    size: int
+    used: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What is to be dropped: until the store takes at most `keep` bytes, and what was last used before `cutoff`.
+
+    `images` count among it only where that is said. `cutoff` is in seconds since 1970.
+    """
+
+    keep: int | None = None
+    cutoff: float | None = None
+    images: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """How many blobs were dropped, and how many bytes they took."""
+    """What was dropped, `left` bytes in the store, and `spared`, what would have been dropped and a build relies on."""
 
-    blobs: int
-    size: int
+    dropped: tuple[Item, ...]
+    spared: tuple[Item, ...]
+    left: int
 
-
-def prune_store(root: Path, manifests: Iterable[Digest], *, budget: int, now: float) -> Pruned:
-    """Drop the blobs that `manifests` do not reach; `Store.prune` says which, and holds the lock meanwhile."""
-    blobs = root / "blobs" / "sha256"
-    needed = _reachable(blobs, manifests)
-    keyed = {digest for _, digest in _keyed(root / "layers")}
-    spare = []
-    for entry in os.scandir(blobs):
-        found = entry.stat()
-        if entry.name not in needed and found.st_mtime < now - _HOUR:
-            spare.append((entry.name in keyed, found.st_mtime, entry.name, found.st_size))
-    left = sum(size for *_, size in spare)
-    dropped = freed = 0
-    for _, _, name, size in sorted(spare):
-        if left - freed <= budget:
-            break
-        (blobs / name).unlink(missing_ok=True)
-        dropped, freed = dropped + 1, freed + size
-    for path, digest in _keyed(root / "layers"):
-        if not (blobs / digest).exists():
-            path.unlink(missing_ok=True)
-    for path in (root / "records").glob("*"):  # what builds answered while everything was there
-        path.unlink(missing_ok=True)
-    _remove_abandoned(root / "tmp", now)
-    return Pruned(blobs=dropped, size=freed)
+    @property
+    def freed(self) -> int:
+        """Bytes."""
+        return sum(item.size for item in self.dropped)
 
 
-def _reachable(blobs: Path, manifests: Iterable[Digest]) -> set[str]:
-    """Return the names of the manifests' blobs, and of all that they name."""
+def prune_store(store: Store, limits: Limits, *, shelves: Sequence[str], now: float, dry_run: bool = False) -> Pruned:
+    """Drop what `limits` say, least recently used first; raises MachineError where the system refuses.
+
+    Nothing goes that a process with a lease may rely on, and no image, nor what it needs, unless images are to go.
+    Layer keys whose blob is gone are forgotten, and abandoned work in progress is removed. `now` is in seconds since
+    1970.
+    """
+    if not store.root.is_dir():
+        return Pruned(dropped=(), spared=(), left=0)
+    try:
+        with store.index_lock():
+            pruning = _Pruning(store, limits, shelves, dry_run=dry_run)
+            pruning.run()
+            if not dry_run:
+                _tidy(store.root, now)
+    except OSError as error:
+        raise errors.store_failed(store.root, error) from error
+    return Pruned(dropped=tuple(pruning.dropped), spared=tuple(pruning.spared), left=pruning.total)
+
+
+class _Pruning:
+    """One run: items by their age, and how many images need each blob."""
+
+    def __init__(self, store: Store, limits: Limits, shelves: Sequence[str], *, dry_run: bool) -> None:
+        self._store = store
+        self._limits = limits
+        self._dry_run = dry_run
+        self._needs = _needs(store)
+        self._wanted = Counter(blob for blobs in self._needs.values() for blob in blobs)
+        measured = list(measure(store, shelves))
+        self._blobs = {item.name: replace(item, kind=BLOBS) for item in measured if item.kind in {IMAGES, BLOBS}}
+        self.total = sum(item.size for item in measured)
+        self.dropped: list[Item] = []
+        self.spared: list[Item] = []
+        items = [item for item in measured if item.kind in {BLOBS, *shelves}]
+        items += _images(store) if limits.images else []
+        self._heap = [(item.used, item.kind, item.name, item) for item in items]
+        heapq.heapify(self._heap)
+
+    def run(self) -> None:
+        while self._heap:
+            *_, item = heapq.heappop(self._heap)
+            if not self._is_due(item):
+                return
+            if self._drop(item):
+                self.dropped.append(item)
+                self.total -= item.size
+                self._release(item)
+            else:
+                self.spared.append(item)
+
+    def _is_due(self, item: Item) -> bool:
+        keep, cutoff = self._limits.keep, self._limits.cutoff
+        return (keep is not None and self.total > keep) or (cutoff is not None and item.used < cutoff)
+
+    def _release(self, item: Item) -> None:
+        """Count the blobs among what can be dropped that an image alone needed."""
+        if item.kind != IMAGES:
+            return
+        for name in self._needs.pop(item.name, ()):
+            self._wanted[name] -= 1
+            if not self._wanted[name] and name in self._blobs:
+                blob = self._blobs[name]
+                heapq.heappush(self._heap, (blob.used, blob.kind, blob.name, blob))
+
+    def _drop(self, item: Item) -> bool:
+        root = self._store.root
+        place = self._place(item)
+        with excluding_uses(root):
+            began = oldest_lease(root, own=self._store.lease.path)
+            if began is not None and item.used >= began - GRACE:
+                return False
+            if place is not None and _used(place) > item.used:
+                return False  # used since it was looked at
+            if self._dry_run:
+                return True
+            if item.kind == IMAGES:
+                kept = [each for each in self._store.descriptors() if reference_of(each) != item.name]
+                self._store.write_descriptors(kept)
+                return True
+            doomed = _set_aside(root, place) if place is not None else None
+        if doomed is not None:
+            _remove(doomed)
+        return True
+
+    def _place(self, item: Item) -> Path | None:
+        """Return the path whose time is the item's."""
+        if item.kind != IMAGES:
+            return self._store.root / item.name
+        digest = self._store.images().get(item.name)
+        return None if digest is None else self._store.path(digest)
+
+
+def measure(store: Store, shelves: Sequence[str]) -> Iterator[Item]:
+    """Yield everything that takes room in the store; blobs that images need are of the kind `IMAGES`."""
+    needed = {name for names in _needs(store).values() for name in names}
+    for item in _blobs(store.root):
+        kind = IMAGES if item.name in needed else BLOBS
+        yield Item(kind=kind, name=item.name, size=item.size, used=item.used)
+    for shelf in shelves:
+        yield from _shelf(store.root, shelf)
+    known = {"blobs", *shelves}
+    for entry in _scan(store.root):
+        if entry.name not in known:
+            size, used = _weigh(Path(entry.path))
+            yield Item(kind=entry.name, name=entry.name, size=size, used=used)
+
+
+def _images(store: Store) -> list[Item]:
+    return [
+        Item(kind=IMAGES, name=name, size=0, used=_used(store.path(digest))) for name, digest in store.images().items()
+    ]
+
+
+def _blobs(root: Path) -> Iterator[Item]:
+    for entry in _scan(root / "blobs" / "sha256"):
+        with suppress(FileNotFoundError):
+            found = entry.stat(follow_symlinks=False)
+            name = f"blobs/sha256/{entry.name}"
+            yield Item(kind=BLOBS, name=name, size=found.st_size, used=found.st_mtime)
+
+
+def _shelf(root: Path, name: str) -> Iterator[Item]:
+    """Yield the entries of a folder; what is being written, or was abandoned, is none."""
+    for entry in _scan(root / name):
+        if not entry.name.endswith(_PART) and not entry.name.startswith("."):
+            size, used = _weigh(Path(entry.path))
+            yield Item(kind=name, name=f"{name}/{entry.name}", size=size, used=used)
+
+
+def _weigh(path: Path) -> tuple[int, float]:
+    """Return how many bytes a file or folder takes, and when it was used last."""
+    size = 0
+    if path.is_dir() and not path.is_symlink():
+        for folder, _, names in os.walk(path):
+            for name in names:
+                with suppress(OSError):
+                    size += (Path(folder) / name).lstat().st_size
+    else:
+        with suppress(OSError):
+            size = path.lstat().st_size
+    return size, _used(path)
+
+
+def _used(path: Path) -> float:
+    """Return when a file, or what lies directly in a folder, was used last."""
+    times = [0.0]
+    with suppress(OSError):
+        times.append(path.lstat().st_mtime)
+        if path.is_dir() and not path.is_symlink():
+            times += [entry.stat(follow_symlinks=False).st_mtime for entry in os.scandir(path)]
+    return max(times)
+
+
+def _needs(store: Store) -> dict[str, frozenset[str]]:
+    """Return by reference which blobs an image needs; what is listed without a name goes by its digest."""
+    found: dict[str, frozenset[str]] = {}
+    for each in store.descriptors():
+        digest = digest_of(each)
+        if digest is not None:
+            name = reference_of(each) or str(digest)
+            found[name] = found.get(name, frozenset()) | _reachable(store.root, digest.hex)
+    return found
+
+
+def _reachable(root: Path, manifest: str) -> frozenset[str]:
+    """Return the blobs of an image or index: its own, and all that it names."""
     reached: set[str] = set()
-    waiting = [digest.hex for digest in manifests]
+    waiting = [manifest]
     while waiting:
         name = waiting.pop()
         if name in reached:
             continue
         reached.add(name)
-        document = _read_object(blobs / name)
+        document = _read_object(root / "blobs" / "sha256" / name)
         # An index lists manifests; a manifest names its config and its layers.
-        waiting += [_hex(each) for each in document.get("manifests", [])]
-        reached |= {_hex(each) for each in (document.get("config", {}), *document.get("layers", []))}
-    return reached
+        waiting += _named(document.get("manifests"))
+        reached.update(_named([document.get("config")]), _named(document.get("layers")))
+    return frozenset(f"blobs/sha256/{name}" for name in reached)
 
 
-def _keyed(folder: Path) -> list[tuple[Path, str]]:
-    return [(path, _hex(_read_object(path))) for path in folder.iterdir()]
-
-
-def _hex(descriptor: dict[str, Any]) -> str:
-    return str(descriptor.get("digest", "")).removeprefix("sha256:")
+def _named(descriptors: Any) -> list[str]:
+    listed = descriptors if isinstance(descriptors, list) else []
+    digests = [str(each.get("digest", "")) for each in listed if isinstance(each, dict)]
+    return [digest.removeprefix("sha256:") for digest in digests if digest]
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        found = json.loads(path.read_bytes())
-        if isinstance(found, dict):
-            return found
+    with suppress(OSError, RecursionError, ValueError):
+        if path.stat().st_size < 4 << 20:
+            found = json.loads(path.read_bytes())
+            if isinstance(found, dict):
+                return found
     return {}
 
 
-def _remove_abandoned(folder: Path, now: float) -> None:
+def _scan(folder: Path) -> Iterable[os.DirEntry[str]]:
+    try:
+        return list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _set_aside(root: Path, path: Path) -> Path | None:
+    """Take a thing out of everybody's sight: a file at once, a folder to where it can be removed at leisure."""
+    if not path.is_dir() or path.is_symlink():
+        path.unlink(missing_ok=True)
+        return None
+    aside = root / "tmp" / f"{os.urandom(8).hex()}{_PART}"
+    with suppress(FileNotFoundError):
+        path.rename(aside)
+        return aside
+    return None
+
+
+def _remove(folder: Path) -> None:
     import shutil
 
-    for entry in os.scandir(folder):
-        with suppress(FileNotFoundError):
-            if entry.stat(follow_symlinks=False).st_mtime < now - _DAY:
-                if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(entry.path, ignore_errors=True)
-                else:
-                    Path(entry.path).unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tidy(root: Path, now: float) -> None:
+    """Forget layer keys whose blob is gone, and remove what was abandoned."""
+    for entry in _scan(root / "layers"):
+        path = Path(entry.path)
+        for digest in _named([_read_object(path)]):
+            if not (root / "blobs" / "sha256" / digest).exists():
+                path.unlink(missing_ok=True)
+    sweep(root / "tmp")
+    for folder in ("tmp", "records"):
+        for entry in _scan(root / folder):
+            with suppress(OSError):
+                if entry.stat(follow_symlinks=False).st_mtime < now - _DAY and not entry.name.endswith(_PART):
+                    _remove(Path(entry.path)) if entry.is_dir(follow_symlinks=False) else Path(entry.path).unlink()

@@ -3,6 +3,7 @@
     oci-layout  index.json  blobs/sha256/<hex>     what skopeo and others read
     layers/<hash of key>.json                      layer key -> layer
     facts/<kind>/<hash of key>.json                whatever had to be looked up
+    leases/                                        running builds, and what they rely on: `lease`
     tmp/  wheels/  bytecode/ ...                   work in progress, and others' folders
 
 Blobs are named by their hash, and what is in `layers` and `facts` begins with it: a damaged file counts as absent.
@@ -26,12 +27,14 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
 
 from buildpack.errors import oci as errors
 from buildpack.oci.blobs import BlobWriter, VerifiedFile, write_all
 from buildpack.oci.digest import Digest, sha256
-from buildpack.oci.image import INDEX, MANIFEST, Image, Layer, Platform, canonical_json
+from buildpack.oci.image import INDEX, Image, Layer, Platform, canonical_json
+from buildpack.oci.lease import Lease
+from buildpack.oci.listing import CONTAINERD_NAME, REF_NAME, describe, digest_of, reference_of
 from buildpack.oci.location import locate_store, wanted_place
 from buildpack.oci.seal import parse_sealed, seal
 from buildpack.oci.stored import parse_layer, read_image, read_index
@@ -39,15 +42,13 @@ from buildpack.oci.temporary import create_temporary, sweep
 
 if TYPE_CHECKING:
     from buildpack.oci.index import ImageIndex
-    from buildpack.oci.prune import Pruned
 
 __all__ = ["CONTAINERD_NAME", "REF_NAME", "Store", "find_store"]
 
-REF_NAME = "org.opencontainers.image.ref.name"
-CONTAINERD_NAME = "io.containerd.image.name"
 _LAYOUT = canonical_json({"imageLayoutVersion": "1.0.0"})
 _LOCK = "index.lock"
 _OURS = {"blobs", "layers", "facts"}
+_Image = TypeVar("_Image", Image, "ImageIndex")
 
 
 class Store:
@@ -59,6 +60,8 @@ class Store:
 
     def __init__(self, root: Path, *, doubting: bool = False) -> None:
         self.root = root
+        self.lease = Lease(root)
+        """Keeps what is used through this object from being pruned, as long as the object lives."""
         self.doubting = doubting
         """Whether only those facts are recalled that were remembered through this object."""
         self._told: set[tuple[str, str]] = set()
@@ -77,11 +80,9 @@ class Store:
         return self._blobs / digest.hex
 
     def size(self, digest: Digest) -> int | None:
-        """Return the blob's size in bytes, None where it is absent."""
-        try:
-            return self.path(digest).stat().st_size
-        except OSError:
-            return None
+        """Return the blob's size in bytes, None where it is absent; whoever asks counts as using it."""
+        found = self.lease.use(self.path(digest))
+        return None if found is None else found.st_size
 
     def has(self, digest: Digest, size: int | None = None) -> bool:
         """Tell whether the blob is here, with this size where one is given."""
@@ -209,17 +210,15 @@ class Store:
         The layers' blobs are not looked at: some may be in a registry only (see `missing`). An image that loses its
         last reference leaves the index; `prune` takes its blobs.
         """
-        descriptors = {reference: _descriptor(image, reference) for reference in references}
+        descriptors = {reference: describe(image, reference) for reference in references}
         whole = all(self.has(sha256(document), len(document)) for document in image.documents)
-        if whole and descriptors.items() <= {_reference(found): found for found in self._index()}.items():
+        if whole and descriptors.items() <= {reference_of(found): found for found in self.descriptors()}.items():
             return False
         for document in image.documents:
             self.write(document)
-        with self._locked():
-            others = [found for found in self._index() if _reference(found) not in descriptors]
-            merged = sorted(others + list(descriptors.values()), key=_reference)
-            index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": merged}
-            self._replace(self._index_file, canonical_json(index), durable=True)
+        with self.index_lock():
+            others = [found for found in self.descriptors() if reference_of(found) not in descriptors]
+            self.write_descriptors([*others, *descriptors.values()])
         return True
 
     def image(self, reference: str, platform: Platform | None = None) -> Image | None:
@@ -228,48 +227,64 @@ class Store:
         Where the name means an index, it is the one for this platform.
         """
         digest = self._named(reference)
-        return read_image(digest, platform, self.read) if digest else None
+        found = read_image(digest, platform, self.read) if digest and self.has(digest) else None
+        return self._used(found)
 
     def image_index(self, reference: str) -> ImageIndex | None:
         """Return the index that this full name means, None where it means one image or something is absent."""
         digest = self._named(reference)
-        return read_index(digest, self.read) if digest else None
+        return self._used(read_index(digest, self.read) if digest and self.has(digest) else None)
 
     def images(self) -> dict[str, Digest]:
         """Return every reference with the digest of its manifest, sorted by reference."""
-        found = {_reference(each): _digest(each) for each in self._index()}
+        found = {reference_of(each): digest_of(each) for each in self.descriptors()}
         return {name: digest for name, digest in sorted(found.items()) if name and digest}
 
     def missing(self, image: Image) -> tuple[Layer, ...]:
         """Return the layers whose blobs are absent or have another size."""
         return tuple(layer for layer in image.layers if not self.has(layer.digest, layer.size))
 
-    def prune(self, *, budget: int, now: float) -> Pruned:
-        """Drop blobs that no reference needs, oldest first, until those left take at most `budget` bytes.
+    # The index
 
-        Blobs that no layer key names go first. `now` is in seconds since 1970; blobs of the last hour stay, since a
-        build at work may be about to name them. Layer keys whose blob is gone are forgotten, and work in progress
-        that is older than a day is removed.
-        """
-        from buildpack.oci.prune import prune_store
-
-        with self._failures(), self._locked():
-            manifests = [digest for each in self._index() if (digest := _digest(each))]
-            return prune_store(self.root, manifests, budget=budget, now=now)
-
-    # Inside
-
-    def _named(self, reference: str) -> Digest | None:
-        return next((_digest(each) for each in self._index() if _reference(each) == reference), None)
-
-    def _layer_file(self, key: str) -> Path:
-        return self.root / "layers" / _name_for(key)
-
-    def _index(self) -> list[dict[str, Any]]:
-        """Return the descriptors of `index.json`; none where it is absent or nonsense."""
+    def descriptors(self) -> list[dict[str, Any]]:
+        """Return what `index.json` lists; nothing where it is absent or nonsense."""
         found = _read_json(self._index_file)
         manifests = found.get("manifests") if isinstance(found, dict) else None
         return [each for each in manifests if isinstance(each, dict)] if isinstance(manifests, list) else []
+
+    def write_descriptors(self, descriptors: Sequence[Mapping[str, Any]]) -> None:
+        """Replace what `index.json` lists; for whoever holds `index_lock`."""
+        merged = sorted(descriptors, key=reference_of)
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": merged}
+        self._replace(self._index_file, canonical_json(index), durable=True)
+
+    @contextmanager
+    def index_lock(self) -> Iterator[None]:
+        """Hold the lock on `index.json`; a process that dies lets go of it."""
+        self._prepare()
+        with self._failures():
+            lock = os.open(self.root / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with self._failures():
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    # Inside
+
+    def _used(self, image: _Image | None) -> _Image | None:
+        """Count what is here of an image's layers as used: it may lose its name before they are read."""
+        if image is not None:
+            for layer in image.layers:
+                self.size(layer.digest)
+        return image
+
+    def _named(self, reference: str) -> Digest | None:
+        return next((digest_of(each) for each in self.descriptors() if reference_of(each) == reference), None)
+
+    def _layer_file(self, key: str) -> Path:
+        return self.root / "layers" / _name_for(key)
 
     def _drop(self, digest: Digest, inode: int | None) -> None:
         """Drop a damaged blob, unless another process has replaced it since it was opened."""
@@ -285,19 +300,6 @@ class Store:
         except OSError as error:
             raise errors.store_failed(self.root, error) from error
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the lock on `index.json`; a process that dies lets go of it."""
-        self._prepare()
-        with self._failures():
-            lock = os.open(self.root / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            with self._failures():
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
-
     def _prepare(self) -> None:
         """Create the layout, once, and sweep up after writers that died."""
         if self._prepared:
@@ -312,6 +314,7 @@ class Store:
                 if not (self.root / name).exists():
                     self._create(self.root / name, content)
         self._prepared = True
+        self.lease.begin()
 
     def _create(self, path: Path, content: bytes) -> None:
         """Create a file that never changes, unless another process was faster."""
@@ -391,29 +394,6 @@ def _make_folder(path: Path, mode: int = 0o755) -> None:
 
 def _name_for(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest() + ".json"
-
-
-def _reference(descriptor: Mapping[str, Any]) -> str:
-    """Return the name that a descriptor of the index has, empty where it has none."""
-    annotations = descriptor.get("annotations")
-    return str(annotations.get(REF_NAME, "")) if isinstance(annotations, dict) else ""
-
-
-def _digest(descriptor: Mapping[str, Any]) -> Digest | None:
-    """Return a descriptor's digest, None for nonsense and for other tools' algorithms."""
-    try:
-        return Digest.parse(str(descriptor.get("digest")))
-    except ValueError:
-        return None
-
-
-def _descriptor(image: Image | ImageIndex, reference: str) -> dict[str, Any]:
-    return {
-        "mediaType": json.loads(image.manifest).get("mediaType", MANIFEST),
-        "digest": str(image.digest),
-        "size": len(image.manifest),
-        "annotations": {REF_NAME: reference, CONTAINERD_NAME: reference},
-    }
 
 
 def _read(path: Path) -> bytes | None:

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from buildpack.oci.entry import Deflated, Entry, FileSlice, Inline, file
+from buildpack.oci.lease import use
 from buildpack.oci.temporary import temporary_folder
 from buildpack.python.compile_process import CompileError, CompileProcess
 from buildpack.python.pyc import BYTECODE_FORMAT, pyc_path, unsupported
@@ -157,7 +158,11 @@ class Compiler:
         pack = self._folder / f"{self._key(identity, paths)}.pycs"
         if not sources:
             compilation.set(Bytecode())
-        elif not self._fresh and (known := _read_pack(pack, paths, self._cache_tag)) is not None:
+        elif (
+            not self._fresh
+            and use(pack, self._folder.parent)
+            and (known := _read_pack(pack, paths, self._cache_tag)) is not None
+        ):
             compilation.set(known)
         elif self._reason:
             compilation.set(Bytecode(reason=self._reason))

@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from buildpack.oci.lease import use
+
 __all__ = ["LockedFile", "WheelFile", "stored_path", "verified_path"]
 
 
@@ -43,10 +45,8 @@ class WheelFile(LockedFile):
 def stored_path(folder: Path, file: LockedFile) -> Path | None:
     """Return where a file stands in the folder, if it does, with the right size."""
     path = folder / file.sha256 / file.filename
-    with suppress(OSError):
-        if path.stat().st_size == file.size:
-            return path
-    return None
+    found = use(path, folder.parent)
+    return path if found is not None and found.st_size == file.size else None
 
 
 def verified_path(folder: Path, file: LockedFile) -> Path | None:
@@ -54,6 +54,8 @@ def verified_path(folder: Path, file: LockedFile) -> Path | None:
     from hashlib import file_digest
 
     path = folder / file.sha256 / file.filename
+    if use(path, folder.parent) is None:
+        return None
     with suppress(OSError):
         with path.open("rb") as stored:
             if file_digest(stored, "sha256").hexdigest() == file.sha256:

@@ -35,6 +35,7 @@ OTHERS = {
     "lock": "Refresh Pipfile.lock with pipenv.",
     "verify": "Build an image again from its source, and compare bit for bit.",
     "inspect": "Show what is in an image: stack, process types, packages, layers.",
+    "cache": "Show what the store holds, and make room in it.",
     "export": "Write files for systemd or compose that start the same formation.",
     "completion": "Print the script that completes commands in bash, zsh or fish.",
 }

@@ -115,15 +115,23 @@ def run_local(
         categories=tuple(categories),
     )
     warn, say = (_say_nothing, _say_nothing) if quiet else (print_warning, _say)
+    opened: list[Store] = []  # as long as the processes run, since their environment is in it
+
+    def store() -> Store:
+        opened.append(_open_store(warn))
+        return opened[-1]
+
     with Reporter(quiet=quiet) as reporter:
         prepared = prepare(
             request,
-            store=lambda: _open_store(warn),
+            store=store,
             environ=os.environ,
             own=sys.executable,
             today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
             hears=Hears(progress=reporter, say=say, warn=warn),
         )
+    for each in opened:
+        each.lease.survive_exec()
     return run(prepared, out=sys.stdout.buffer)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from buildpack.oci.prune import Limits, prune_store
 from buildpack.oci.store import Store
 from tests.support.engines import Engine
 from tests.support.unchanged import Answer, build, copy_tool, environment, make_app, own_tool
@@ -373,10 +374,11 @@ def test_a_name_that_went_to_another_image_is_taken_back(app, home, recorded, tm
     assert str(Store(home).images()["docker.io/library/app:latest"]) == recorded.digest
 
 
-def test_pruning_forgets_records(app, home, recorded):
-    assert list((home / "records").iterdir())
-    Store(home).prune(budget=1 << 40, now=time.time())
-    assert list((home / "records").iterdir()) == []
+def test_pruning_leaves_records_of_what_is_left(app, home, recorded):
+    prune_store(Store(home), Limits(keep=0), shelves=("bytecode",), now=time.time())
+    assert build(app, "-q", home=home) == recorded
+    prune_store(Store(home), Limits(keep=0, images=True), shelves=(), now=time.time())
+    assert Store(home).images() == {}
     assert not build(app, "-q", home=home).recorded
 
 

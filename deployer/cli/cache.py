@@ -1,0 +1,193 @@
+"""`deploy cache`: what the store holds, and making room in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deployer.cli.messages import plural, print_warning, size_text
+
+if TYPE_CHECKING:
+    from buildpack.oci.prune import Item
+    from buildpack.oci.store import Store
+
+__all__ = ["command"]
+
+EXAMPLES = """\b
+Examples:
+  deploy cache info                            what takes how much room
+  deploy cache prune --keep-storage 2GB        until the store takes 2 GB
+"""
+
+INFO_EXAMPLES = """\b
+Examples:
+  deploy cache info                            sizes by what it is for
+  deploy cache info --json                     for scripts
+"""
+
+PRUNE_EXAMPLES = """\b
+Examples:
+  deploy cache prune --keep-storage 2GB        least recently used first
+  deploy cache prune --older-than 7d --dry-run
+"""
+
+SCHEMA = 1
+SHELVES = ("wheels", "bytecode", "stacks", "environments")
+"""Folders of the store whose entries can be made again."""
+
+_TITLES = {
+    "images": "what named images need",
+    "blobs": "layers of earlier builds and bases",
+    "wheels": "packages",
+    "bytecode": "compiled packages",
+    "stacks": "interpreters of bases, unpacked",
+    "environments": "of `deploy local`",
+    "facts": "what was looked up",
+    "other": "records, locks, work in progress",
+}
+
+
+@click.group("cache", epilog=EXAMPLES)
+def command() -> None:
+    """Show what the store holds, and make room in it.
+
+    The store is $DEPLOY_HOME, else $XDG_CACHE_HOME/deploy, else ~/.cache/deploy.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sum:
+    """Things of one kind; `oldest` and `newest` are when they were last used, None where there are none."""
+
+    count: int
+    size: int
+    oldest: float | None
+    newest: float | None
+
+
+@command.command("info", epilog=INFO_EXAMPLES)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+def info(*, as_json: bool) -> int:
+    """Show what takes how much room in the store."""
+    from buildpack.oci.prune import measure
+
+    store = _open_store()
+    sums = _add_up(measure(store, SHELVES))
+    total = sum(each.size for each in sums.values())
+    images = store.images()
+    if as_json:
+        value = {
+            "schema": SCHEMA,
+            "store": str(store.root),
+            "size": total,
+            "images": [{"reference": name, "digest": str(digest)} for name, digest in images.items()],
+            "kinds": {kind: _render(each) for kind, each in sums.items()},
+        }
+        print(json.dumps(value, ensure_ascii=False))
+        return 0
+    print(f"{store.root}: {size_text(total)}, {plural(len(images), 'image')}")
+    now = time.time()
+    for kind, each in sums.items():
+        if each.count:
+            ages = f"{_age(now, each.oldest)} to {_age(now, each.newest)}"
+            print(f"  {kind:<12} {size_text(each.size):>7}  {each.count:>6}  {ages:<16} {_TITLES[kind]}".rstrip())
+    return 0
+
+
+@command.command("prune", epilog=PRUNE_EXAMPLES)
+@click.option("--keep-storage", metavar="SIZE", help="Drop until this much is left: 2GB, 500MB, 2GiB.")
+@click.option("--older-than", metavar="AGE", help="Drop what was last used before: 7d, 12h, 30m.")
+@click.option("--all", "everything", is_flag=True, help="Drop images as well, and what they need.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be dropped.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+def prune(*, keep_storage: str | None, older_than: str | None, everything: bool, dry_run: bool, as_json: bool) -> int:
+    """Drop what was used longest ago, from the store alone.
+
+    What is dropped is fetched or made again when it is needed. Named images stay, unless --all is given. It is safe
+    beside running builds: what they rely on stays too.
+    """
+    from buildpack.oci.prune import Limits, prune_store
+    from deployer.errors import nothing_to_prune
+    from deployer.quantities import parse_age, parse_size
+
+    if keep_storage is None and older_than is None:
+        raise nothing_to_prune()
+    now = time.time()
+    limits = Limits(
+        keep=None if keep_storage is None else parse_size(keep_storage, "--keep-storage"),
+        cutoff=None if older_than is None else now - parse_age(older_than, "--older-than"),
+        images=everything,
+    )
+    store = _open_store()
+    done = prune_store(store, limits, shelves=SHELVES, now=now, dry_run=dry_run)
+    dropped = _add_up(done.dropped)
+    if as_json:
+        value = {
+            "schema": SCHEMA,
+            "store": str(store.root),
+            "dry_run": dry_run,
+            "freed": done.freed,
+            "left": done.left,
+            "spared": len(done.spared),
+            "dropped": {kind: _render(each) for kind, each in dropped.items() if each.count},
+        }
+        print(json.dumps(value, ensure_ascii=False))
+        return 0
+    print(f"{'Would free' if dry_run else 'Freed'} {size_text(done.freed)}; {size_text(done.left)} left")
+    for kind, each in dropped.items():
+        if each.count:
+            print(f"  {kind:<12} {size_text(each.size):>7}  {each.count:>6}")
+    if done.spared:
+        _say(f"{plural(len(done.spared), 'thing')} stayed: running builds may rely on them.")
+    if limits.keep is not None and done.left > limits.keep and not everything:
+        _say(f"More than {size_text(limits.keep)} are left: images need them. --all drops images as well.")
+    return 0
+
+
+def _open_store() -> Store:
+    from buildpack.oci.store import Store, find_store
+
+    root, warning = find_store(os.environ)
+    if warning:
+        print_warning(warning)
+    return Store(Path(root))
+
+
+def _add_up(items: Iterable[Item]) -> dict[str, _Sum]:
+    groups: dict[str, list[Item]] = {kind: [] for kind in _TITLES}
+    for item in items:
+        groups[item.kind if item.kind in groups else "other"].append(item)
+    return {
+        kind: _Sum(
+            count=len(group),
+            size=sum(item.size for item in group),
+            oldest=min((item.used for item in group), default=None),
+            newest=max((item.used for item in group), default=None),
+        )
+        for kind, group in groups.items()
+    }
+
+
+def _render(each: _Sum) -> dict[str, Any]:
+    return {"count": each.count, "size": each.size, "oldest": each.oldest, "newest": each.newest}
+
+
+def _age(now: float, then: float | None) -> str:
+    """Write how long ago something was, in its largest unit."""
+    seconds = max(0.0, now - (then or now))
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
