@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from buildpack.build import Built, Launcher, Listener, Options, OwnPython, build
 from buildpack.errors import AppError, BuildpackError, LostError, Problems, UsageError
@@ -20,6 +21,9 @@ from buildpack.oci.image import Platform
 from buildpack.oci.index import ImageIndex, assemble_index
 from buildpack.oci.store import Store
 from buildpack.progress import Observer, ignore
+
+if TYPE_CHECKING:
+    from buildpack.oci.transport import Transport
 
 __all__ = ["BuiltIndex", "build_platforms"]
 
@@ -33,6 +37,11 @@ class BuiltIndex:
     references: tuple[str, ...]
     seconds: float
     unchanged: bool
+
+    @property
+    def kept(self) -> bool:
+        """Whether the store has all of it, and knows it by its references; else some layers are in a registry only."""
+        return not any(built.elsewhere for built in self.platforms)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -75,11 +84,13 @@ def build_platforms(
     today: date,
     observer: Observer = ignore,
     listeners: Mapping[Platform, Listener] | None = None,
+    transport: Transport | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> BuiltIndex:
     """Build the app for each platform, and give `options.references` to the index of the images.
 
-    `listeners` hear of their platform's image. Raises BuildpackError, which names the platform it is about.
+    `listeners` hear of their platform's image; the rest is as for `build`. Raises BuildpackError, which names the
+    platform it is about.
     """
     begin = clock()
     built: list[Built] = []
@@ -95,11 +106,15 @@ def build_platforms(
                 today=today,
                 observer=observer,
                 listener=(listeners or {}).get(platform),
+                transport=transport,
                 named=False,
             )
         built.append(one)
     index = assemble_index(one.image for one in built)
-    changed = store.put_image(index, built[0].references)
+    if any(one.elsewhere for one in built):
+        changed = not all(one.unchanged for one in built)
+    else:
+        changed = store.put_image(index, built[0].references)
     order = {image.digest: position for position, image in enumerate(index.images)}
     return BuiltIndex(
         index=index,

@@ -17,11 +17,12 @@ from buildpack.progress import Observer
 from deployer.cli.messages import plural, size_text
 
 if TYPE_CHECKING:
+    from buildpack.multi import BuiltIndex
     from buildpack.oci.index import ImageIndex
     from buildpack.oci.push import Pushed
     from buildpack.oci.transport import Transport
 
-__all__ = ["find_stored", "parse_targets", "push_built", "push_stored", "pushed_text"]
+__all__ = ["find_stored", "parse_targets", "push_built", "push_several", "push_stored", "pushed_text"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,30 @@ def push_built(
     )
 
 
+def push_several(
+    built: BuiltIndex,
+    references: Sequence[Reference],
+    *,
+    store: Store,
+    transport: Transport,
+    observer: Observer,
+    gone: frozenset[str] = frozenset(),
+) -> Pushed:
+    """Push each platform's image by its digest, as `push_built` does, then the index under these references."""
+    members = [
+        push_built(
+            one,
+            _by_digest(references, one.image),
+            store=store,
+            transport=transport,
+            observer=observer,
+            gone=gone,
+        )
+        for one in built.platforms
+    ]
+    return _push_index(built.index, members, references, transport=transport)
+
+
 def _places(built: Built) -> Mapping[Digest, Reference]:
     """Return which images in registries have which layers: the base, and earlier images."""
     places = dict(built.elsewhere)
@@ -108,26 +133,34 @@ def push_stored(
     observer: Observer,
 ) -> Pushed:
     """Push what is whole in the store: an image, or an index after its images; raises StackError."""
-    from buildpack.oci.push import push_image, push_index
+    from buildpack.oci.push import push_image
 
     source = _Source(store=store)
     if isinstance(image, Image):
         return push_image(image, references, source, transport=transport, observer=observer)
     members = [
-        push_image(
-            each,
-            [replace(reference, tag=None, digest=each.digest) for reference in references],
-            source,
-            transport=transport,
-            observer=observer,
-        )
+        push_image(each, _by_digest(references, each), source, transport=transport, observer=observer)
         for each in image.images
     ]
+    return _push_index(image, members, references, transport=transport)
+
+
+def _by_digest(references: Sequence[Reference], image: Image) -> list[Reference]:
+    """Return the names under which an image of an index goes to the repositories: none but its digest."""
+    return list(dict.fromkeys(replace(reference, tag=None, digest=image.digest) for reference in references))
+
+
+def _push_index(
+    index: ImageIndex, members: Sequence[Pushed], references: Sequence[Reference], *, transport: Transport
+) -> Pushed:
+    """Push the index after its images, and add up what became of their blobs."""
+    from buildpack.oci.push import push_index
+
     sent, mounted, present = (
         tuple(dict.fromkeys(digest for member in members for digest in getattr(member, fate)))
         for fate in ("sent", "mounted", "present")
     )
-    pushed = push_index(image.manifest, references, transport=transport)
+    pushed = push_index(index.manifest, references, transport=transport)
     # What the first image sent, the next one found there.
     moved = {*sent, *mounted}
     return replace(pushed, sent=sent, mounted=mounted, present=tuple(each for each in present if each not in moved))

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from buildpack.build import Options
 from buildpack.errors import LostError
+from buildpack.errors.registry import BlobVanished
 from buildpack.multi import BuiltIndex, build_platforms
 from buildpack.oci.image import Platform
 from buildpack.oci.store import Store
@@ -18,6 +20,9 @@ from deployer.destinations import Delivery, Destination, deliver, write_to_disk
 from deployer.errors import engine_of_another_platform, made_anew
 from deployer.interrupts import ending_promptly
 from deployer.payload import read_launcher
+
+if TYPE_CHECKING:
+    from buildpack.oci.transport import Transport
 
 __all__ = ["build_and_deliver_several"]
 
@@ -31,15 +36,17 @@ def build_and_deliver_several(
     store: Store,
     environ: Mapping[str, str],
     observer: Observer,
+    transport: Transport | None = None,
 ) -> tuple[BuiltIndex, list[str]]:
     """Build the app for each platform; returns the index, and what was sent to each destination, in words.
 
-    An engine gets the image of its own platform. What turns out damaged in the store is made anew, once.
+    An engine gets the image of its own platform. Registries are spoken to through `transport`. What turns out damaged
+    in the store, or gone from a registry, is made anew, once.
     """
     engines = [destination for destination in destinations if destination.kind == "docker"]
     chosen = _of_engine(platforms, environ) if engines else None
 
-    def attempt() -> tuple[BuiltIndex, list[str]]:
+    def attempt(options: Options) -> tuple[BuiltIndex, list[str]]:
         with Delivery(engines, store, environ, observer) as delivery:
             built = build_platforms(
                 app,
@@ -52,24 +59,40 @@ def build_and_deliver_several(
                 today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
                 observer=observer,
                 listeners={chosen: delivery} if chosen else None,
+                transport=transport,
             )
             said: list[str] = []
             for destination in destinations:
                 if destination.kind == "docker":
                     one = next(one for one in built.platforms if one.stack.platform == chosen)
                     said += deliver(delivery, one)
+                elif destination.kind == "registry":
+                    said.append(_push(built, store, observer, transport, options.gone))
                 else:
                     said.append(write_to_disk(built.index, destination, store, built.references))
             return built, said
 
     with ending_promptly():
         try:
-            return attempt()
+            return attempt(options)
+        except BlobVanished as vanished:
+            return attempt(replace(options, gone=frozenset(map(str, vanished.digests))))
         except LostError as lost:
-            built, said = attempt()
+            built, said = attempt(options)
             first, *others = built.platforms
             told = replace(first, warnings=(*first.warnings, made_anew(lost.what)))
             return replace(built, platforms=(told, *others)), said
+
+
+def _push(
+    built: BuiltIndex, store: Store, observer: Observer, transport: Transport | None, gone: frozenset[str]
+) -> str:
+    from deployer.pushing import parse_targets, push_several, pushed_text
+
+    assert transport is not None
+    targets = parse_targets(built.references)
+    pushed = push_several(built, targets, store=store, transport=transport, observer=observer, gone=gone)
+    return pushed_text(pushed, built.index)
 
 
 def _of_engine(platforms: Sequence[Platform], environ: Mapping[str, str]) -> Platform:

@@ -114,7 +114,13 @@ def command(
             from deployer.cli.several import build_several
 
             return build_several(
-                app, platforms=platforms, options=options, destinations=targets, store=store, style=style
+                app,
+                platforms=platforms,
+                options=options,
+                destinations=targets,
+                store=store,
+                style=style,
+                transport=transport,
             )
         with Reporter(quiet=quiet or as_json) as reporter:
             built, deliveries = build_and_deliver(

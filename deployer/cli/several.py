@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildpack.build import Built, Options
 from buildpack.multi import BuiltIndex
@@ -18,6 +18,9 @@ from deployer.cli.messages import plural, print_warning, size_text
 from deployer.destinations import Destination
 from deployer.progress import Reporter
 from deployer.several import build_and_deliver_several
+
+if TYPE_CHECKING:
+    from buildpack.oci.transport import Transport
 
 __all__ = ["build_several", "report_index"]
 
@@ -30,8 +33,11 @@ def build_several(
     destinations: Sequence[Destination],
     store: Store,
     style: str,
+    transport: Transport | None = None,
 ) -> int:
     """Build for each platform and say what came of it; `style` is as `summary` has it."""
+    from deployer.cli.build import moved
+
     silent = style in {"json", "quiet"}
     with Reporter(quiet=silent) as reporter:
         built, sent = build_and_deliver_several(
@@ -42,18 +48,23 @@ def build_several(
             store=store,
             environ=os.environ,
             observer=ignore if silent else reporter,
+            transport=transport,
         )
     if style == "json":
-        print(json.dumps(report_index(built), ensure_ascii=False))
+        traffic = moved(transport.traffic) if transport else {}
+        print(json.dumps({**report_index(built), **traffic}, ensure_ascii=False))
         return 0
     for text in built.warnings:
         print_warning(text)
     if style != "quiet":
         lines = [*_summarise(built, str(app), verbose=style == "verbose"), *(f"  sent     {text}" for text in sent)]
+        if not built.kept:
+            lines.append("  kept     nothing here under that name: what was reused is in the registry only")
         print("\n".join(lines), file=sys.stderr)
     print(built.index.digest, flush=True)
     if style != "quiet":
-        print(f"\nNext: deploy run {_short_name(built.references[0])}", file=sys.stderr)
+        run = "deploy run" if built.kept else "docker run --rm -e PORT=8000 -p 8000:8000"
+        print(f"\nNext: {run} {_short_name(built.references[0])}", file=sys.stderr)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -224,6 +225,40 @@ def test_an_engine_gets_the_image_of_its_platform(
         )
     finally:
         subprocess.run(["docker", "rmi", "-f", NAME], check=False, capture_output=True)
+
+
+def test_a_registry_gets_both_images_and_then_the_index(
+    first: Report, stack: str, store: Store, registry: str, tmp_path: Path
+) -> None:
+    name = f"{registry}/platforms/pushed:1"
+    options = ("--stack", stack, "-t", name, "--platform", BOTH, "--to", "registry")
+    pushed = deploy("build", EXAMPLES / "blasto", *options, "--json", home=store.root).report
+    assert pushed["digest"] == first["digest"] == digest_of(name)
+
+    # On a machine that knows nothing, after one line changed: what is the same on each platform stays where it is.
+    app = Path(shutil.copytree(EXAMPLES / "blasto", tmp_path / "blasto"))
+    (app / "blasto" / "app.py").write_text((app / "blasto" / "app.py").read_text() + "# changed\n")
+    changed = deploy("build", app, *options, "--json", home=tmp_path / "home").report
+    assert changed["digest"] == digest_of(name) != first["digest"]
+    for one in changed["platforms"]:
+        sources = {layer["kind"]: layer["source"] for layer in one["layers"] if layer["kind"] != "stack"}
+        assert (sources["runtime"], sources["dependencies"]) == ("registry", "registry")
+    app_layer = next(layer for layer in changed["platforms"][0]["layers"] if layer["kind"] == "app")
+    assert changed["bytes_sent"] < app_layer["size"] + 40_000
+    # The same as a cold build gives.
+    assert build(stack, store, "--platform", BOTH, "-t", "again:1", app=app)["digest"] == changed["digest"]
+
+    again = deploy("build", app, *options, home=tmp_path / "home")
+    assert (again.code, again.out.strip()) == (0, changed["digest"])
+    assert f"Unchanged: {name} from {app} in " in again.err
+    assert "  sent     to " in again.err
+
+
+def digest_of(name: str) -> str:
+    """Ask the registry what this name means, with a tool that is not ours."""
+    inspect = ["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{name}"]
+    raw = subprocess.run(inspect, check=True, capture_output=True).stdout
+    return f"sha256:{hashlib.sha256(raw).hexdigest()}"
 
 
 PROBE = """
