@@ -1,0 +1,220 @@
+"""`deploy check`, and that whatever needs an app checks the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from buildpack.preflight import check_app
+from tests.support.command import EXAMPLES, ROOT, deploy
+
+APPS = ROOT / "tests" / "apps"
+FAULTS = {"Procfile": "web: gunicorn blasto:APPLICATION\n", ".python-version": "three\n"}
+MESSAGE = """\
+error: the Python version in .python-version:1 cannot be read
+
+It says `three`. A version is `3.13`, or with a patch level `3.13.7`.
+
+hint: write `3.13` there (patch levels then follow by themselves).
+
+error: blasto/__init__.py does not bind `APPLICATION`
+
+Procfile:1: `web` has gunicorn serve `blasto:APPLICATION`. blasto/__init__.py binds `create_app`, `APP`.
+
+hint: bind `APPLICATION` in blasto/__init__.py, for example `APPLICATION = create_app()`, or write \
+`'blasto:create_app()'` in the Procfile.
+"""
+WARNING = (
+    "Procfile:1: `web` does not listen on $PORT (-b 0.0.0.0:80); leave it out, and gunicorn listens on $PORT by itself."
+)
+
+
+@pytest.fixture
+def faulty(blasto: Path) -> Path:
+    for name, text in FAULTS.items():
+        (blasto / name).write_text(text)
+    return blasto
+
+
+@pytest.fixture
+def doubtful(blasto: Path) -> Path:
+    """An app that builds, and is warned of."""
+    (blasto / "Procfile").write_text("web: gunicorn -b 0.0.0.0:80 blasto:APP\n")
+    return blasto
+
+
+def test_nothing_is_wrong_with_the_examples(home):
+    for name in ("blasto", "bookshelf"):
+        done = deploy("check", f"examples/{name}", "--strict", home=home)
+        assert (done.code, done.out, done.err) == (
+            0,
+            "",
+            f"examples/{name} can be built: 0 errors, 0 warnings\n\nNext: deploy build examples/{name}\n",
+        )
+
+
+def test_all_errors_come_first_then_warnings_then_the_verdict(faulty, home):
+    (faulty / "server.key").write_text("-----BEGIN PRIVATE" + " KEY-----\n")
+    done = deploy("check", cwd=faulty, home=home)
+    assert (done.code, done.out) == (10, "")
+    assert done.err == (
+        f"{MESSAGE}\n"
+        "warning: server.key: server.key holds a private key, and enters the image; add `server.key` to "
+        ".dockerignore, and "
+        "mount it where the app runs.\n\n"
+        "this folder cannot be built as it stands: 2 errors, 1 warning\n\n"
+        "Next: mend the errors, then deploy check\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["build", "local", "run --engine local", "ci --no-boot"])
+def test_whatever_needs_an_app_checks_the_same(faulty, home, command):
+    name, *options = command.split()
+    done = deploy(name, faulty, *options, home=home)
+    assert done.code == 10
+    for problem in MESSAGE.split("error: ")[1:]:
+        assert problem.strip() in done.err
+    assert not (home / "blobs").exists(), "nothing was fetched or built"
+
+
+def test_warnings_fail_nothing_unless_strict(doubtful, home):
+    done = deploy("check", doubtful, home=home)
+    assert done.code == 0
+    assert done.err == (
+        f"warning: {WARNING}\n\n{doubtful} can be built: 0 errors, 1 warning\n\nNext: deploy build {doubtful}\n"
+    )
+    done = deploy("check", doubtful, "--strict", home=home)
+    assert done.code == 10
+    assert done.err.endswith(
+        f"{doubtful} can be built, and --strict does not let it: 0 errors, 1 warning\n\n"
+        f"Next: mend what is warned of, then deploy check {doubtful} --strict\n"
+    )
+    done = deploy("build", doubtful, "--strict", home=home)
+    assert (done.code, done.out) == (10, "")
+    assert done.err == (
+        "error: there is a warning, and --strict takes it for an error\n\n"
+        f"  - {WARNING}\n\nhint: mend what they name, or leave --strict out.\n"
+    )
+    assert not (home / "blobs").exists()
+
+
+def test_a_build_that_is_warned_of_says_so_and_ends_well(doubtful, home):
+    done = deploy("build", doubtful, "-q", home=home)
+    assert done.code == 0
+    assert done.err == f"warning: {WARNING}\n"
+
+
+def test_the_json(faulty, home):
+    (faulty / "AUX.txt").write_text("")
+    done = deploy("check", "blasto", "--json", cwd=faulty.parent, home=home)
+    assert (done.code, done.err) == (10, "")
+    report = json.loads(done.out)
+    assert list(report) == ["schema", "app", "errors", "warnings", "python", "processes"]
+    assert (report["schema"], report["app"], report["python"]) == (1, "blasto", None)
+    assert report["processes"] == {"web": "gunicorn blasto:APPLICATION"}
+    places = [(found["path"], found["line"], found["exit_code"]) for found in report["errors"]]
+    assert places == [(".python-version", 1, 10), ("Procfile", 1, 10)]
+    assert report["warnings"] == [
+        {
+            "what": "Windows cannot check out AUX.txt",
+            "why": "",
+            "hint": "rename them.",
+            "path": "AUX.txt",
+            "line": None,
+        }
+    ]
+
+
+def test_the_json_of_a_sound_app(home):
+    report = deploy("check", "examples/blasto", "--json", home=home).report
+    assert report == {
+        "schema": 1,
+        "app": "examples/blasto",
+        "errors": [],
+        "warnings": [],
+        "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
+        "processes": {"web": "gunicorn blasto:APP"},
+    }
+
+
+@pytest.mark.parametrize("app", sorted(path.name for path in APPS.iterdir()))
+def test_an_app_of_the_tests_is_never_a_bug(app):
+    report = check_app(
+        APPS / app, environ=os.environ, today=date(2025, 11, 20), own_python="3.11", own_executable=sys.executable
+    )
+    assert report.exit_code in (0, 10)
+    assert (report.app is None) is bool(report.errors)
+
+
+# What can be told of a stack
+
+
+def test_a_python_that_this_machine_lacks(blasto, home):
+    (blasto / ".python-version").write_text("3.15\n")
+    done = deploy("check", blasto, home=home)
+    assert done.code == 30
+    assert "error: there is no Python 3.15 on this machine for the host stack\n\nPATH, pyenv's versions" in done.err
+
+
+def test_a_stack_with_another_python(blasto, home):
+    (blasto / ".python-version").write_text("3.11\n")
+    done = deploy("check", blasto, "--stack", "python:3.12-slim", home=home)
+    assert done.code == 10
+    assert done.err.startswith(
+        "error: the app asks for Python 3.11, and the stack python:3.12-slim has 3.12\n\n"
+        "Wheels and byte code are made for one minor version of Python.\n\n"
+        "hint: use `--stack python:3.11-slim`, or change the version in Pipfile or .python-version and lock again.\n"
+    )
+    for other in ("python:3.11.4-slim", "python:3-slim", "python:latest", "ghcr.io/me/python:3.12", "debian:12"):
+        assert deploy("check", blasto, "--stack", other, home=home).code == 0, other
+
+
+@pytest.mark.parametrize(
+    ("stack", "code", "told"),
+    [
+        ("oci:nowhere", 30, "error: oci:nowhere "),
+        ("hosst", 2, "error: there is no stack `hosst`\n"),
+        ("Python:3", 2, "error: 'Python:3' is no image reference\n"),
+    ],
+)
+def test_a_stack_that_is_none(blasto, home, stack, code, told):
+    done = deploy("check", blasto, "--stack", stack, home=home)
+    assert done.code == code
+    assert done.err.startswith(told)
+
+
+def test_other_categories_are_checked_too(blasto, home):
+    done = deploy("check", blasto, "--category", "docs", home=home)
+    assert done.code == 2
+    assert done.err.startswith("error: Pipfile.lock has no category `docs`\n\nBeside the packages of `default` it has:")
+    assert deploy("check", blasto, "--category", "develop", home=home).code == 0
+
+
+def test_a_virtual_environment_that_git_tracks(blasto, home):
+    (blasto / "env").mkdir()
+    (blasto / "env" / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    for command in (["init", "-q"], ["add", "-A"]):
+        subprocess.run(["git", *command], cwd=blasto, check=True)
+    done = deploy("check", blasto, home=home)
+    assert done.code == 10
+    assert done.err.startswith("error: git tracks the virtual environment env\n")
+
+
+def test_checking_needs_no_network(blasto):
+    shutil.copytree(EXAMPLES / "blasto" / "data", blasto / "more")
+    program = (
+        "import sys; from deployer.cli.command import run; code = run(['check', sys.argv[1]])\n"
+        "heavy = {'requests', 'socket', 'ssl', 'urllib3', 'http', 'docker', 'rich', 'buildpack.oci.store'}\n"
+        "print(code, sorted(set(sys.modules) & heavy))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(blasto)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "0 []\n"
