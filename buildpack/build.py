@@ -214,7 +214,7 @@ def _attempt(
             observer=observer,
             transport=transport,
         )
-        if options.whole:
+        if options.whole or stack.name.startswith(("oci:", "archive:")):  # from a disk nobody else can fetch them
             fetch_layers(stack, store, transport)
         hears.begin(references, stack.platform, stack.layers, unknown=bool(decision.written))
         shelf = assembly.WheelShelf(decision.resolution.wheels, app.lock.sources, store=store, environ=environ)
@@ -249,12 +249,12 @@ def _look_up(
     app: App, references: Sequence[str], *, options: Options, own_python: OwnPython, transport: Transport | None
 ) -> Callable[[], Previous]:
     """Begin to look for earlier images, where any are to be believed; returns what waits for them."""
-    named = [*references[:1], *options.cache_from] if options.pushed else options.cache_from
-    if options.no_cache or transport is None or not named:
+    pushed = tuple(map(parse_reference, references)) if options.pushed else ()
+    wanted = tuple(dict.fromkeys((*pushed, *map(parse_reference, options.cache_from))))
+    if options.no_cache or transport is None or not wanted:
         return lambda: NONE
-    wanted = tuple(dict.fromkeys(map(parse_reference, named)))
     platform = parse_platform(_platform(app, native_platform(own_python.machine)))
-    return Lookup(wanted, platform=platform, transport=transport, pushed=wanted[0] if options.pushed else None).result
+    return Lookup(wanted, platform=platform, transport=transport, pushed=pushed).result
 
 
 def _elsewhere(image: Image, stack: Stack, decision: Decision, store: Store) -> dict[Digest, Reference]:

@@ -24,8 +24,8 @@ class Options:
     beside ``default``; with `strict` what the app is warned of is an error. `build_env` are variables for the
     app's hooks. `epoch` is SOURCE_DATE_EPOCH, in seconds since 1970.
 
-    Layers are taken from the images that `cache_from` names and, with `pushed`, from the one that the first reference
-    means in its registry, where the new one is to go. `whole` tells that all layers are wanted in the store; else those
+    Layers are taken from the images that `cache_from` names and, with `pushed`, from those that the references mean in
+    their registries, where the new one is to go. `whole` tells that all layers are wanted in the store; else those
     that a registry has stay there. `gone` names blobs that a registry turned out to lack.
     """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -125,8 +125,8 @@ NONE = Previous()
 class Lookup:
     """Fetches manifests and configs in threads of its own from the start; `result` waits for them.
 
-    `pushed` is among the references where the new image goes there: then a refusal to let us in is an error at once,
-    and not after an hour of building.
+    `pushed` are those of the references where the new image goes: there a registry that does not let us in is an error
+    at once, and not after an hour of building.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Lookup:
         *,
         platform: Platform,
         transport: Transport,
-        pushed: Reference | None = None,
+        pushed: Collection[Reference] = (),
     ) -> None:
         self._references = tuple(references)
         self._platform = platform
@@ -172,12 +172,12 @@ class Lookup:
 
         name = str(reference)
         try:
-            with Registry(reference, transport=self._transport, writes=reference == self._pushed) as registry:
+            with Registry(reference, transport=self._transport, writes=reference in self._pushed) as registry:
                 image = registry.fetch_image(self._platform).image
         except NotFound:
-            return Earlier(reference=reference, reason=errors.not_there(name, own=reference == self._pushed))
+            return Earlier(reference=reference, reason=errors.not_there(name, own=reference in self._pushed))
         except BuildpackError as error:
-            if isinstance(error, Barred) and reference == self._pushed:
+            if isinstance(error, Barred) and reference in self._pushed:
                 raise
             return Earlier(reference=reference, reason=errors.not_readable(name, error))
         claims = parse_claims(image)
