@@ -104,10 +104,11 @@ class Resolution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Summary:
-    """What one wheel asks of and offers to the others."""
+    """What one wheel asks of and offers to the others; `size` is that of its file, in bytes, as it was verified."""
 
     name: str
     version: str
+    size: int
     needed: tuple[str, ...]
     provided: tuple[str, ...]
     requires: tuple[str, ...]
@@ -275,6 +276,7 @@ class _Search:
         from buildpack.python.index import resolve_wheels
 
         progress = _Bytes(self._observer)
+        facts: list[tuple[str, str, Any]] = []
         with Downloads(client, self._wheels, progress=progress, arrived=self._arrived) as downloads:
 
             def resolved(wheel: WheelFile) -> None:
@@ -288,13 +290,17 @@ class _Search:
                 client=client,
                 folder=self._wheels,
                 recall=self._store.recall,
-                remember=self._store.remember,
+                remember=lambda *fact: facts.append(fact),
                 build=self._builder(client, target),
                 resolved=resolved,
             )
             for _ in downloads.finished():
                 pass
-        return sorted(wheels, key=lambda wheel: wheel.name)
+        # Not before: what an index said of a file that then turned out another is nothing to come back to.
+        for fact in facts:
+            self._store.remember(*fact)
+        sized = (replace(wheel, size=self._summaries[wheel.sha256].size) for wheel in wheels)
+        return sorted(sized, key=lambda wheel: wheel.name)
 
     def _builder(self, client: Client, target: Target) -> Build:
         """Return what builds a wheel where no index has one."""
@@ -352,7 +358,7 @@ class _Search:
             recall=self._store.recall,
             remember=self._store.remember,
         )
-        summary = _summarise(contents)
+        summary = _summarise(contents, path.stat().st_size)
         self._summaries[wheel.sha256] = summary
         self._store.remember("wheel-summary", self._summary_key(wheel), asdict(summary))
         self._ground.arrived(wheel.sha256, contents)
@@ -413,10 +419,11 @@ def _forgotten(wheels: Sequence[WheelFile], importing: frozenset[str]) -> list[s
     return [errors.setuptools_added(first.name, first.version, str(SETUPTOOLS.version))] if first else []
 
 
-def _summarise(contents: WheelContents) -> _Summary:
+def _summarise(contents: WheelContents, size: int) -> _Summary:
     return _Summary(
         name=contents.name,
         version=contents.version,
+        size=size,
         needed=tuple(sorted(contents.needed)),
         provided=tuple(sorted(contents.provided)),
         requires=contents.requires_dist,
