@@ -10,6 +10,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 
@@ -193,11 +194,17 @@ class _Unpacked:
         return Digest(self._hash.hexdigest())
 
     def members(self) -> Iterator[tuple[Member, Iterator[bytes]]]:
+        """Yield the entries, while `judged`."""
         pieces = self._pieces()
+        yield from read_members(pieces, origin="the layer")
+        for _ in pieces:
+            pass
+
+    @contextmanager
+    def judged(self) -> Iterator[None]:
+        """End reading where the blob is no layer, and remember why."""
         try:
-            yield from read_members(pieces, origin="the layer")
-            for _ in pieces:
-                pass
+            yield
         except StackError as error:
             self.trouble = f"{error.what}: {error.why.rstrip('.')}"
         except (zlib.error, EOFError) as error:
@@ -237,29 +244,34 @@ class _Table:
         self.more = 0
 
     def fill(self, unpacked: _Unpacked) -> None:
-        for member, content in unpacked.members():
-            self._waiting[member.path] = _row(member, content)
+        with unpacked.judged():
+            for member, content in unpacked.members():
+                self._waiting[member.path] = _row(member, content)
         self.size = unpacked.size
 
     def compare(self, unpacked: _Unpacked) -> None:
-        for member, content in unpacked.members():
-            path = member.path
-            known = self._waiting.pop(path, None)
-            if known is not None:
-                self._done.add(path)
-                fields = _differing(_row(member, content), known)
-                if fields:
-                    self._tell(EntryDifference(path=_shorten(path), fields=fields))
-            elif path in self._done:
-                twice = ValueDifference(path="occurs", image="twice", rebuilt="once")
-                self._tell(EntryDifference(path=_shorten(path), fields=(twice,)))
-            else:
-                self._tell(EntryDifference(path=_shorten(path), only="image"))
+        with unpacked.judged():
+            for member, content in unpacked.members():
+                self._compare(member, content)
         # Of what was not read to its end nothing is missing.
         if not unpacked.trouble:
             for path in self._waiting:
                 self._tell(EntryDifference(path=path, only="rebuilt"))
         self.found.sort(key=lambda entry: entry.path)
+
+    def _compare(self, member: Member, content: Iterator[bytes]) -> None:
+        path = member.path
+        known = self._waiting.pop(path, None)
+        if known is not None:
+            self._done.add(path)
+            fields = _differing(_row(member, content), known)
+            if fields:
+                self._tell(EntryDifference(path=_shorten(path), fields=fields))
+        elif path in self._done:
+            twice = ValueDifference(path="occurs", image="twice", rebuilt="once")
+            self._tell(EntryDifference(path=_shorten(path), fields=(twice,)))
+        else:
+            self._tell(EntryDifference(path=_shorten(path), only="image"))
 
     def _tell(self, difference: EntryDifference) -> None:
         if len(self.found) < _LISTED:
