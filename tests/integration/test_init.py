@@ -1,0 +1,181 @@
+"""`deploy init`: a new app builds and serves at once; one that is there only gets what it lacks."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import ROOT, deploy
+from tests.support.running import Running, free_port, get
+
+APP = "from flask import Flask\n\napp = Flask(__name__)\n"
+OFFLINE = {
+    "PIPENV_PYPI_MIRROR": "http://127.0.0.1:9/simple",
+    "PIP_CONFIG_FILE": os.devnull,
+    "PIP_FIND_LINKS": "",
+    "PIP_EXTRA_INDEX_URL": "",
+    "PIP_RETRIES": "0",
+}
+WRITTEN = """\
+  shop/__init__.py
+  shop/app.py
+  tests/test_shop.py
+  Pipfile
+  Procfile
+  .python-version
+  .gitignore
+  deploy.toml
+"""
+NEXT = """\
+      deploy local{app} --dev --reload   while writing
+      deploy local{app} -- pytest        its tests
+"""
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def wsgi(tmp_path: Path) -> Path:
+    """An app of one module, and nothing else."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    (folder / "wsgi.py").write_text(APP)
+    (folder / "Procfile").write_text("web: gunicorn wsgi:app  # ours\n")
+    return folder
+
+
+@pytest.mark.slow
+def test_a_new_app_is_sound_builds_serves_and_passes_its_test(tmp_path, home):
+    """With the real pipenv, index and gunicorn."""
+    done = deploy("init", "shop", "--license", "MIT", cwd=tmp_path, home=home, env={"GIT_AUTHOR_NAME": "Ada"})
+    assert (done.code, done.out) == (0, ""), done.err
+    head, _, tail = done.err.partition("  LICENSE\nLocking with pipenv, which takes some seconds ...\n")
+    assert head == f"Made an app in shop, in the conventional layout\n{WRITTEN}"
+    assert tail.startswith("  Pipfile.lock, with ")
+    assert tail.endswith("\n\nNext: deploy build shop && deploy run shop\n" + NEXT.format(app=" shop"))
+    assert "Copyright (c) 2" in (tmp_path / "shop/LICENSE").read_text()
+
+    checked = deploy("check", "shop", "--strict", cwd=tmp_path, home=home)
+    assert checked.err == "shop can be built: 0 errors, 0 warnings\n\nNext: deploy build shop\n"
+    built = deploy("build", "shop", "--json", cwd=tmp_path, home=home)
+    assert built.report["processes"] == {"web": "gunicorn shop:APP"}
+    assert built.report["warnings"] == []
+    tested = deploy("local", "shop", "--", "pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path, home=home)
+    assert "2 passed" in tested.out, tested.err
+    port = free_port()
+    serving = Running("local", "shop", "-p", str(port), home=home, cwd=tmp_path)
+    try:
+        serving.wait_for("ready:")
+        assert get(port) == (200, b"Hello from shop, process web.1.\n")
+        assert serving.stop(signal.SIGINT) == 130
+    finally:
+        serving.close()
+
+    before = snapshot(tmp_path / "shop")
+    again = deploy("init", "shop", "--license", "MIT", cwd=tmp_path, home=home)
+    assert again.code == 0
+    assert again.err == "Nothing is missing in shop\n\nNext: deploy check shop\n" + NEXT.format(app=" shop")
+    assert snapshot(tmp_path / "shop") == before
+
+
+def test_without_an_index_all_but_the_lock_is_written(tmp_path, home):
+    done = deploy("init", "shop", cwd=tmp_path, home=home, env=OFFLINE)
+    assert (done.code, done.out) == (20, "")
+    assert done.err.startswith(
+        f"Made an app in shop, in the conventional layout\n{WRITTEN}"
+        "Locking with pipenv, which takes some seconds ...\n"
+        "error: everything is written but Pipfile.lock, which pipenv could not make\n\n"
+        "Pipenv could not lock shop/Pipfile.\n\n"
+    )
+    assert done.err.endswith("hint: run `deploy lock shop` once the index can be reached.\n")
+    assert not (tmp_path / "shop" / "Pipfile.lock").exists()
+    assert len(snapshot(tmp_path / "shop")) == 8
+
+
+def test_in_a_folder_with_an_app_nobody_is_asked_without_a_terminal(wsgi, home):
+    before = snapshot(wsgi)
+    done = deploy("init", cwd=wsgi, home=home)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        "error: there is an app already, and no terminal to ask what may be added to it\n\n"
+        "What it lacks:\n  - Pipfile\n  - tests/test_app.py\n  - .python-version\n  - .gitignore\n  - Pipfile.lock\n\n"
+        "hint: say --yes to have all of it written; no file that is there is touched.\n"
+    )
+    assert snapshot(wsgi) == before
+
+
+def test_with_yes_it_gets_what_it_lacks(wsgi, home):
+    before = snapshot(wsgi)
+    done = deploy("init", "--yes", "--no-lock", cwd=wsgi, home=home)
+    assert done.code == 0
+    assert done.err == (
+        "Added to the app in .\n  Pipfile\n  tests/test_app.py\n  .python-version\n  .gitignore\n\n"
+        "Next: deploy lock\n      deploy check\n" + NEXT.format(app="")
+    )
+    after = snapshot(wsgi)
+    assert {path: after[path] for path in before} == before
+    assert b'flask = "*"\ngunicorn = "*"\n' in after["Pipfile"]
+
+
+def test_on_a_terminal_each_file_is_asked_for(wsgi, home):
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deployer", "init", "--no-lock"],
+        cwd=wsgi,
+        env={**os.environ, "DEPLOY_HOME": str(home), "PYTHONPATH": str(ROOT), "TERM": "dumb"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    said = b""
+
+    def read() -> None:
+        nonlocal said
+        try:
+            while chunk := os.read(ours, 4096):
+                said += chunk
+        except OSError:  # Linux says so where the other side is closed
+            pass
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    os.write(ours, b"\nn\ny\nno\n")
+    try:
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        reader.join(60)
+        os.close(ours)
+    text = said.decode().replace("\r\n", "\n")
+    for path in ("Pipfile", "tests/test_app.py", ".python-version", ".gitignore"):
+        assert f"Add {path}? [Y/n]: " in text
+    assert "Added to the app in .\n  Pipfile\n  .python-version\n" in text
+    assert sorted(snapshot(wsgi)) == [".python-version", "Pipfile", "Procfile", "wsgi.py"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("flask",), "error: the package cannot be called flask\n\n`flask` is a package that the app depends on"),
+        (("2048",), "error: '2048' is no name for a Python package\n"),
+        (("shop", "--package", "a-b"), "error: 'a-b' is no name for a Python package\n"),
+        (("notes",), "error: notes is not a folder\n"),
+    ],
+)
+def test_names_that_cannot_be_leave_nothing_behind(tmp_path, home, arguments, told):
+    (tmp_path / "notes").write_text("")
+    done = deploy("init", *arguments, cwd=tmp_path, home=home)
+    assert done.code == 2
+    assert done.err.startswith(told)
+    assert [path.name for path in tmp_path.iterdir() if path != home] == ["notes"]
