@@ -5,29 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
-from functools import partial
 from pathlib import Path
 
 from buildpack.app.script import Script, read_script
 from buildpack.build import Built
 from buildpack.errors import BuildpackError, Problems
 from buildpack.errors.checks import strict
-from buildpack.errors.registry import BlobVanished
+from buildpack.multi import BuiltIndex
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.store import Store
 from buildpack.oci.transport import Transport
 from buildpack.options import Options
 from buildpack.preflight import check_app
 from buildpack.progress import Observer
-from deployer.building import build_and_deliver, own_python
+from deployer.building import own_python
 from deployer.ci import errors
 from deployer.ci.console import Console, Place, find_place
 from deployer.ci.layers import Layers
 from deployer.ci.ledger import Counts, Entry, Ledger, Step
+from deployer.ci.making import Made, Maker, describe, digest_of, fitting
 from deployer.ci.trial import Health, Trial
-from deployer.cli.messages import plural, size_text
+from deployer.cli.messages import plural
+from deployer.engines.errors import NotStartedError
+from deployer.errors import BootError
 
 __all__ = ["STEPS", "Outcome", "Request", "run_pipeline"]
 
@@ -58,7 +60,7 @@ class Outcome:
     """How it went: the steps in their order, what was built, and the error that ended it; None for success."""
 
     steps: tuple[Step, ...]
-    built: Built | None
+    built: Made | None
     warnings: tuple[str, ...]
     error: BuildpackError | None
 
@@ -93,7 +95,10 @@ def run_pipeline(
             failure = error
             pipeline.give_up(error)
     return Outcome(
-        steps=tuple(pipeline.ledger.steps), built=pipeline.built, warnings=tuple(pipeline.warnings), error=failure
+        steps=tuple(pipeline.ledger.steps),
+        built=pipeline.built,
+        warnings=tuple(pipeline.warnings),
+        error=failure,
     )
 
 
@@ -113,10 +118,19 @@ class _Pipeline:
     ) -> None:
         self.request, self.ledger = request, Ledger(console, count=self._count)
         self._transport = transport
-        self.built: Built | None = None
+        self.built: Made | None = None
         self.warnings: list[str] = []
         self._store, self._environ, self._observer = store, environ, observer
         self._console, self._today = console, today
+        self._maker = Maker(
+            request.app,
+            request.options,
+            push=request.push,
+            store=store,
+            environ=environ,
+            observer=observer,
+            transport=transport,
+        )
 
     def run(self) -> None:
         """Do one step after the other."""
@@ -125,13 +139,13 @@ class _Pipeline:
             script = self._check()
             entry.reason = plural(len(self.warnings), "warning") if self.warnings else "nothing to mend"
         with self.ledger.step("build", "build") as entry:
-            self.built = built = self._build(entry)
-        self._try_out(built, script)
+            self.built = made = self._build(entry)
+        self._try_out(made, script)
         if not request.push:
             self.ledger.skip("push", "--push is not given")
             return
         with self.ledger.step("push", "push") as entry:
-            entry.reason = self._push(built)
+            entry.reason = self._maker.push(made)
 
     def give_up(self, error: BuildpackError) -> None:
         """Tell what went wrong, and leave out what is left."""
@@ -187,54 +201,22 @@ class _Pipeline:
             environment={**found.environment, **asked.environment},
         )
 
-    def _build(self, entry: Entry) -> Built:
-        built = self._make(self.request.options)
-        self._warn(built.warnings)
-        written = [(made, reason) for made, reason in built.layers if made.source == "built"]
-        for made, reason in written:
-            self._console.say(f"  written  {made.planned.slot:<14} {size_text(made.layer.size):>7}  {reason}")
-        self._console.say(f"  digest   {built.image.digest}")
-        stack, reused = len(built.stack_layers), len(built.layers) - len(written)
-        entry.reason = (
-            f"{size_text(built.image.size)} in {plural(len(built.image.layers), 'layer')}: {stack} of the stack, "
-            f"{reused} reused, {len(written)} written"
-        )
-        return built
+    def _build(self, entry: Entry) -> Made:
+        made = self._maker.build()
+        self._warn(made.warnings)
+        lines, entry.reason = describe(made)
+        for line in lines:
+            self._console.say(line)
+        self._console.say(f"  digest   {digest_of(made)}")
+        return made
 
-    def _make(self, options: Options) -> Built:
-        built, _ = build_and_deliver(
-            self.request.app,
-            # Layers that a registry has stay there until one of them is needed here.
-            options=replace(options, pushed=self.request.push, whole=False),
-            destinations=(),
-            store=self._store,
-            environ=self._environ,
-            observer=self._observer,
-            transport=self._transport,
-        )
-        return built
-
-    def _push(self, built: Built) -> str:
-        from deployer.pushing import parse_targets, push_built, pushed_text
-
-        push = partial(
-            push_built,
-            references=parse_targets(built.references),
-            store=self._store,
-            transport=self._transport,
-            observer=self._observer,
-        )
-        try:
-            return pushed_text(push(built), built.image)
-        except BlobVanished as vanished:
-            gone = frozenset(vanished.digests)
-            again = self._make(replace(self.request.options, gone=gone))
-            assert again.image.digest == built.image.digest, "what was tried out is what is pushed"
-            return pushed_text(push(again, gone=gone), again.image)
-
-    def _try_out(self, built: Built, script: Script) -> None:
-        reason = self._why_not(built)
-        web = any(process.name == "web" for process in built.app.processes)
+    def _try_out(self, made: Made, script: Script) -> None:
+        built = fitting(made, os.uname().machine) if self.request.boot else None
+        if built is None:
+            reason = self._why_not(made)
+            self.ledger.skip("test", reason)
+            self.ledger.skip("boot", reason)
+            return
         with ExitStack() as exits:
             trial: list[Trial] = []
 
@@ -243,28 +225,34 @@ class _Pipeline:
                     trial.append(self._choose_trial(built, exits))
                 return trial[0]
 
-            if reason or not script.test:
-                self.ledger.skip("test", reason or self._why_no_tests())
-            else:
+            if script.test:
                 with self.ledger.step("test", f"test: {script.test}") as entry:
-                    code = place().test(script)
-                    if code:
-                        raise errors.tests_failed(script.test, code, place().where)
-                    entry.reason = f"in {place().where}"
-            if reason or not web:
-                self.ledger.skip("boot", reason or "the Procfile has no web")
+                    entry.reason = self._test(place(), script)
             else:
+                self.ledger.skip("test", self._why_no_tests())
+            if any(process.name == "web" for process in built.app.processes):
                 with self.ledger.step("boot", "boot") as entry:
                     entry.reason = self._boot(place(), script)
+            else:
+                self.ledger.skip("boot", "the Procfile has no web")
+
+    def _test(self, trial: Trial, script: Script) -> str:
+        try:
+            code = trial.test(script)
+        except NotStartedError as error:
+            error.exit_code = errors.TestsFailedError.exit_code
+            raise
+        if code:
+            raise errors.tests_failed(script.test, code, trial.where)
+        return f"in {trial.where}"
 
     def _boot(self, trial: Trial, script: Script) -> str:
         asked = self.request.health
         health = Health(path=asked.path, strict=asked.strict, seconds=asked.seconds, environment=script.environment)
         try:
             booted = trial.boot(health)
-        except BuildpackError as error:
-            if error.exit_code < 30:  # a web process that died gave its own
-                error.exit_code = 50
+        except (BootError, NotStartedError) as error:
+            error.exit_code = BootError.exit_code  # a process that died gave its own
             raise
         if booted.status >= 500:
             self._warn([f"web answered {booted.status} to GET {health.path} when it was booted."])
@@ -306,14 +294,14 @@ class _Pipeline:
             )
         )
 
-    def _why_not(self, built: Built) -> str:
-        """Return why the image is not tried out; empty where it is."""
+    def _why_not(self, made: Made) -> str:
         if not self.request.boot:
             return "--no-boot is given"
-        machine = built.stack.machine
-        if machine != os.uname().machine:
-            return f"the image is for {built.stack.platform}, which this machine does not run"
-        return ""
+        images = made.platforms if isinstance(made, BuiltIndex) else (made,)
+        platforms = ", ".join(str(one.stack.platform) for one in images)
+        reason = f"this machine does not run {platforms}"
+        self._warn([f"the image is pushed untried: {reason}." if self.request.push else f"not tried out: {reason}."])
+        return reason
 
     def _why_no_tests(self) -> str:
         if self.request.test == "":

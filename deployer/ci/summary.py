@@ -52,14 +52,16 @@ def _title(report: Mapping[str, Any], app: str) -> str:
 
 
 def _image(report: Mapping[str, Any]) -> str:
-    layers = report["layers"]
+    images = report.get("platforms") or [report]
+    layers = {layer["digest"]: layer for image in images for layer in image["layers"]}.values()
     built = [layer for layer in layers if layer["source"] == "built"]
     reused = [layer for layer in layers if layer["source"] != "built"]
+    stacks = [escape(f"{each['python']} on {each['stack']['name']} ({each['platform']})") for each in images]
     rows = [
         ("image", "<br>".join(_code(name) for name in report["references"])),
         ("digest", _code(report["digest"])),
         ("size", f"{size_text(report['size'])} in {plural(len(layers), 'layer')}"),
-        ("python", escape(f"{report['python']} on {report['stack']['name']} ({report['platform']})")),
+        ("python", "<br>".join(stacks)),
         ("reused", _amount(reused)),
         ("written", "<br>".join([_amount(built), *_reasons(built)])),
         ("moved", escape(_moved(report))),

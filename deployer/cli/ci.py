@@ -12,8 +12,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from buildpack.build import Built
     from deployer.ci.console import Console
+    from deployer.ci.making import Made
     from deployer.pipeline import Outcome, Request
 
 __all__ = ["command"]
@@ -46,7 +46,7 @@ Examples:
     "--engine", "engine", type=click.Choice(["auto", "docker", "local"]), default="auto", help="What tries it out."
 )
 @click.option("--stack", metavar="S", help="host, python:X.Y-slim or another reference, oci:DIR, archive:FILE.")
-@click.option("--platform", metavar="OS/ARCH", help="Choose from a stack for several platforms.")
+@click.option("--platform", metavar="OS/ARCH,...", help="Build for this platform, or these: an index of several.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="Add a label to the image.")
 @click.option("--cache-from", multiple=True, metavar="REF", help="Take unchanged layers from this image, too.")
 @click.option("--category", "categories", multiple=True, metavar="NAME", help="Install develop, or another, as well.")
@@ -143,9 +143,14 @@ def _locate(app: Path, file: str) -> str:
 
 def _report(outcome: Outcome) -> dict[str, Any]:
     """Return what `--json` prints: the build's object, where there was a build, and the steps."""
+    from buildpack.multi import BuiltIndex
     from deployer.cli.build import SCHEMA, report
+    from deployer.cli.several import report_index
 
-    made: dict[str, Any] = report(outcome.built) if outcome.built else {"schema": SCHEMA}
+    built = outcome.built
+    made: dict[str, Any] = {"schema": SCHEMA}
+    if built is not None:
+        made = report_index(built) if isinstance(built, BuiltIndex) else report(built)
     counts = [step.counts for step in outcome.steps]
     made |= {
         "warnings": list(outcome.warnings),
@@ -192,15 +197,16 @@ def _table(steps: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(rows)
 
 
-def _outputs(built: Built, *, pushed: bool) -> dict[str, str]:
+def _outputs(built: Made, *, pushed: bool) -> dict[str, str]:
     from buildpack.oci.reference import parse_reference
+    from deployer.ci.making import digest_of, size_of
 
-    digest = str(built.image.digest)
+    digest = str(digest_of(built))
     return {
         "digest": digest,
         "reference": f"{parse_reference(built.references[0]).name}@{digest}",
         "references": "\n".join(built.references),
-        "size": str(built.image.size),
+        "size": str(size_of(built)),
         "pushed": str(pushed).lower(),
     }
 

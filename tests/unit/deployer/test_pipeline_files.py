@@ -84,9 +84,9 @@ REPORT: dict[str, Any] = {
     "processes": {"web": "gunicorn shop:APP"},
     "size": 61_000_000,
     "layers": [
-        {"kind": "stack", "size": 41_000_000, "source": "registry", "reason": ""},
-        {"kind": "dependencies", "size": 19_949_000, "source": "registry", "reason": ""},
-        {"kind": "app", "size": 51_000, "source": "built", "reason": "shop/views.py changed"},
+        {"kind": "stack", "digest": "sha256:0", "size": 41_000_000, "source": "registry", "reason": ""},
+        {"kind": "dependencies", "digest": "sha256:1", "size": 19_949_000, "source": "registry", "reason": ""},
+        {"kind": "app", "digest": "sha256:2", "size": 51_000, "source": "built", "reason": "shop/views.py changed"},
     ],
     "warnings": ["Procfile:2: `web` | <b>"],
     "steps": [

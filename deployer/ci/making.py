@@ -1,0 +1,134 @@
+"""What a pipeline makes and pushes: one image, or an index of several platforms' images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from buildpack.build import Built
+from buildpack.errors.registry import BlobVanished
+from buildpack.multi import BuiltIndex
+from buildpack.oci.digest import Digest
+from buildpack.oci.image import Platform
+from buildpack.oci.store import Store
+from buildpack.oci.transport import Transport
+from buildpack.options import Options
+from buildpack.progress import Observer
+from buildpack.stacks.platforms import read_platforms
+from deployer.building import build_and_deliver
+from deployer.cli.messages import plural, size_text
+from deployer.several import build_and_deliver_several
+
+__all__ = ["Made", "Maker", "describe", "digest_of", "fitting", "size_of"]
+
+Made = Built | BuiltIndex
+
+
+class Maker:
+    """Builds an app and pushes what was built; layers that a registry has stay there until one is needed here."""
+
+    def __init__(
+        self,
+        app: Path,
+        options: Options,
+        *,
+        push: bool,
+        store: Store,
+        environ: Mapping[str, str],
+        observer: Observer,
+        transport: Transport,
+    ) -> None:
+        self._app = app
+        self._options = replace(options, pushed=push, whole=False)
+        self._store, self._environ = store, environ
+        self._observer, self._transport = observer, transport
+
+    def build(self) -> Made:
+        """Build for the platforms that are asked for; raises BuildpackError."""
+        platforms = read_platforms(self._app, environ=self._environ, flag=self._options.platform)
+        return self._build(self._options, platforms)
+
+    def _build(self, options: Options, platforms: tuple[Platform, ...]) -> Made:
+        if len(platforms) > 1:
+            return build_and_deliver_several(
+                self._app,
+                platforms=platforms,
+                options=options,
+                destinations=(),
+                store=self._store,
+                environ=self._environ,
+                observer=self._observer,
+                transport=self._transport,
+            )[0]
+        return build_and_deliver(
+            self._app,
+            options=options,
+            destinations=(),
+            store=self._store,
+            environ=self._environ,
+            observer=self._observer,
+            transport=self._transport,
+        )[0]
+
+    def push(self, made: Made) -> str:
+        """Push it under its references; what was sent, in words. Layers that vanished are made again, once.
+
+        Raises StackError.
+        """
+        try:
+            return self._push(made, frozenset())
+        except BlobVanished as vanished:
+            gone = frozenset(map(str, vanished.digests))
+            platforms = tuple(one.stack.platform for one in made.platforms) if isinstance(made, BuiltIndex) else ()
+            again = self._build(replace(self._options, gone=gone), platforms)
+            assert digest_of(again) == digest_of(made), "what was tried out is what is pushed"
+            return self._push(again, gone)
+
+    def _push(self, made: Made, gone: frozenset[str]) -> str:
+        from deployer.pushing import parse_targets, push_built, push_several, pushed_text
+
+        targets = parse_targets(made.references)
+        if isinstance(made, BuiltIndex):
+            pushed = push_several(
+                made, targets, store=self._store, transport=self._transport, observer=self._observer, gone=gone
+            )
+            return pushed_text(pushed, made.index)
+        pushed = push_built(
+            made, targets, store=self._store, transport=self._transport, observer=self._observer, gone=gone
+        )
+        return pushed_text(pushed, made.image)
+
+
+def digest_of(made: Made) -> Digest:
+    """Return the digest that people name it by."""
+    return made.index.digest if isinstance(made, BuiltIndex) else made.image.digest
+
+
+def size_of(made: Made) -> int:
+    """Return its size in bytes, a layer that several platforms share counted once."""
+    return made.index.size if isinstance(made, BuiltIndex) else made.image.size
+
+
+def fitting(made: Made, machine: str) -> Built | None:
+    """Return the image that this machine (``uname -m``) can run; None where there is none."""
+    images = made.platforms if isinstance(made, BuiltIndex) else (made,)
+    return next((one for one in images if one.stack.machine == machine), None)
+
+
+def describe(made: Made) -> tuple[list[str], str]:
+    """Say which layers were written and why, a line each, and how much of it all that is."""
+    images = made.platforms if isinstance(made, BuiltIndex) else (made,)
+    lines, counts = [], []
+    for one in images:
+        written = [(each, reason) for each, reason in one.layers if each.source == "built"]
+        lines += [f"  written  {each.planned.slot:<14} {size_text(each.layer.size):>7}  {why}" for each, why in written]
+        counts.append(
+            f"{len(one.stack_layers)} of the stack, {len(one.layers) - len(written)} reused, {len(written)} written"
+        )
+    layers = made.index.layers if isinstance(made, BuiltIndex) else made.image.layers
+    amount = f"{size_text(size_of(made))} in {plural(len(layers), 'layer')}"
+    if len(images) == 1:
+        return lines, f"{amount}: {counts[0]}"
+    told = "; ".join(f"{one.stack.platform} {count}" for one, count in zip(images, counts, strict=True))
+    return lines, f"{amount}: {told}"
