@@ -129,7 +129,7 @@ class Connection:
         raw = finish(response, self.transport)
         answer = self.answer(response, raw)
         host, status = self.reference.host, response.status_code
-        pushing = answer.method not in {"GET", "HEAD"}
+        pushing = self._writes or answer.method not in {"GET", "HEAD"}
         if status in {401, 403}:
             return self._denial(answer, pushing=pushing)
         if status == 429:
@@ -139,7 +139,9 @@ class Connection:
         if "html" in response.headers.get("Content-Type", ""):
             return errors.not_a_registry(host, f"a web page ({status})")
         if status == 404:
-            return (errors.nothing_reachable if pushing else errors.manifest_unknown)(self.origin, answer)
+            return (errors.manifest_unknown if answer.method == "GET" else errors.nothing_reachable)(
+                self.origin, answer
+            )
         return errors.refused(self.origin, answer)
 
     def answer(self, response: requests.Response, raw: bytes) -> errors.Answer:

@@ -106,7 +106,8 @@ class Authorizer:
         """Get what a WWW-Authenticate header asks for, after `used` was refused; False where that cannot be had."""
         with self._lock:
             self._tokens = [token for token in self._tokens if token.header.reveal() != used]
-            if used and self._header(needed) not in {used, ""}:
+            if self._known(needed) not in {used, ""}:
+                # Another thread was faster.
                 return True
             for scheme, parameters in sorted(parse_challenges(challenge), key=lambda each: each[0] != "bearer"):
                 if scheme == "bearer" and self._allowed(parameters.get("realm", "")):
@@ -120,14 +121,16 @@ class Authorizer:
             return False
 
     def _header(self, needed: tuple[Access, ...]) -> str:
+        known = self._known(needed)
+        # Once a registry has said where its tokens come from, no request is spent on hearing it again.
+        return known or (self._fetch_header(needed) if self._challenge is not None else "")
+
+    def _known(self, needed: tuple[Access, ...]) -> str:
         if self._always:
             return self._always.reveal()
         now = self._transport.clock()
-        for token in self._tokens:
-            if token.ends > now and token.covers(needed):
-                return token.header.reveal()
-        # Once a registry has said where its tokens come from, no request is spent on hearing it again.
-        return self._fetch_header(needed) if self._challenge is not None else ""
+        fitting = (token for token in self._tokens if token.ends > now and token.covers(needed))
+        return next((token.header.reveal() for token in fitting), "")
 
     def _login(self) -> Found:
         if self._found is None:

@@ -22,6 +22,7 @@ registry; one fault at a time, in the order they were set. `met` of the returned
     alter()                             flip a bit in every byte of the answer's body
     change(function)                    pass on function(body) instead of the answer's body
     afterwards(function)                pass all on unchanged, and call function() before the client gets the answer
+    with_login(header)                  pass on the request with another Authorization header, like an expired token's
     without_query()                     pass on the request without its query: a registry that ignores mounts
     without_header(name)                pass on the answer without a header
     with_header(name, value)            pass on the answer with a header
@@ -363,6 +364,14 @@ def afterwards(function: Callable[[], object]) -> Action:
 
 def without_query() -> Action:
     return lambda handler: handler.tell(handler.ask(handler.path.partition("?")[0]))
+
+
+def with_login(header: str) -> Action:
+    def act(handler: Handler) -> int:
+        handler.headers.replace_header("Authorization", header)
+        return handler.forward()
+
+    return act
 
 
 def without_header(name: str) -> Action:
