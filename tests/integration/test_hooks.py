@@ -1,0 +1,424 @@
+"""Heroku's hooks: run on a copy, with the lock's packages, and what they leave is in the app's layer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tarfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from buildpack.build import Built
+from buildpack.errors import BuildpackError
+from buildpack.oci.store import Store
+from tests.support import tiny
+from tests.support.bases import make_base
+from tests.support.command import deploy
+from tests.support.index import Index, serving
+from tests.support.running import Running
+
+OTHER = {"x86_64": "aarch64", "aarch64": "x86_64"}[os.uname().machine]
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    with serving() as index:
+        yield index
+
+
+@pytest.fixture(scope="module")
+def seed(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An app whose lock has the package ``alpha``."""
+    folder = tmp_path_factory.mktemp("seed")
+    return tiny.write_app(folder / "app", tiny.add_wheels(index, folder / "wheels", "alpha"))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def app(seed: Path, tmp_path: Path) -> Path:
+    copied = Path(shutil.copytree(seed, tmp_path / "tiny"))
+    (copied / "bin").mkdir()
+    return copied
+
+
+@pytest.fixture
+def environ(index: Index) -> dict[str, str]:
+    return {**os.environ, **tiny.environ(index)}
+
+
+def write(app: Path, name: str, text: str, *, executable: bool = True) -> None:
+    path = app / "bin" / name
+    path.write_text(text)
+    path.chmod(0o755 if executable else 0o644)
+
+
+def shipped(built: Built, home: Path) -> dict[str, bytes | str | None]:
+    """The app's layer: contents by path, a link's target as text."""
+    with Store(home).open(built.layers[-1][0].layer.digest) as blob, tarfile.open(fileobj=blob, mode="r:gz") as layer:
+        found: dict[str, bytes | str | None] = {}
+        for member in layer:
+            if member.name.startswith("app/") and not member.isdir():
+                content = layer.extractfile(member) if member.isreg() else None
+                found[member.name[4:]] = content.read() if content else member.linkname
+                assert (member.uid, member.gid, member.mtime) == (1000, 1000, 315532800)
+        return found
+
+
+def fail(app: Path, home: Path, environ: dict[str, str], **options: object) -> str:
+    with pytest.raises(BuildpackError) as raised:
+        tiny.build_here(app, home, environ, **options)
+    assert raised.value.exit_code == 10
+    assert list((home / "tmp").iterdir()) == []
+    return str(raised.value)
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int, int]]:
+    found = {path: path.lstat() for path in (folder, *folder.rglob("*"))}
+    return {str(path): (status.st_mode, status.st_mtime_ns, status.st_ctime_ns) for path, status in found.items()}
+
+
+def test_hooks_run_in_order_on_a_copy_and_what_they_leave_is_shipped(app, home, environ):
+    write(
+        app,
+        "pre_compile",
+        "#!/bin/sh\nset -e\necho pre > order.txt\nrm huge/__init__.py\nln -s ../order.txt tiny/order\n",
+    )
+    # Neither executable nor with a first line: Heroku runs it all the same.
+    post = (
+        "echo post >> order.txt\npython -c 'import alpha, tiny; print(alpha.__name__, tiny.__name__)' > imported.txt\n"
+    )
+    write(
+        app,
+        "post_compile",
+        post + "run-alpha --help >/dev/null 2>&1; command -v run-alpha > where.txt\n",
+        executable=False,
+    )
+    before = snapshot(app)
+    built = tiny.build_here(app, home, environ)
+    found = shipped(built, home)
+    assert snapshot(app) == before
+    assert found["order.txt"] == b"pre\npost\n"
+    assert found["imported.txt"] == b"alpha tiny\n"
+    assert found["where.txt"].endswith(b"/venv/bin/run-alpha\n" if os.geteuid() == 0 else b"/bin/run-alpha\n")
+    assert found["tiny/order"] == "../order.txt"
+    assert found["bin/post_compile"] == (app / "bin/post_compile").read_bytes()
+    assert "huge/__init__.py" not in found
+    assert "tiny/__init__.py" in found
+    assert built.warnings == ()
+
+
+def test_hooks_see_what_is_documented_and_nothing_else(app, home, environ):
+    planted = {
+        "AWS_SECRET_ACCESS_KEY": "planted",
+        "PYTHONHOME": "/nowhere",
+        "LD_PRELOAD": "",
+        "DEPLOY_REGISTRY_PASSWORD": "p",
+    }
+    with (app / "deploy.toml").open("a") as settings:
+        settings.write('[build.env]\nGREETING = "hello, wörld"\nHOME = "/nowhere"\n')
+    (app / "app.json").write_text(
+        '{"env": {"GREETING": "from app.json", "MOTTO": {"value": "x"}, "KEY": {"generator": "secret"}}}'
+    )
+    script = "import os, sys; e = os.environ; print(*sorted(e)); print(e['GREETING'], e['GIVEN'], file=sys.stderr)"
+    write(
+        app,
+        "post_compile",
+        f"""#!/bin/sh
+python -c "{script}" > names.txt 2> values.txt
+[ "$PWD" = "$BUILD_DIR" ] && [ "$PWD" = "$PYTHONPATH" ] || exit 3
+[ "$HOME" != "$PWD" ] && [ -w "$HOME" ] && [ -w "$TMPDIR" ] || exit 4
+echo cached > "$HOME/.cache"; echo temporary > "$TMPDIR/x"
+umask > mask.txt; id -u > user.txt; echo "$SOURCE_DATE_EPOCH" > epoch.txt
+""",
+    )
+    built = tiny.build_here(app, home, {**environ, **planted}, build_env={"GIVEN": "by hand"})
+    found = shipped(built, home)
+    documented = {
+        *("BUILD_DIR", "HOME", "LANG", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED", "PYTHONPATH"),
+        *("PYTHONUNBUFFERED", "SOURCE_DATE_EPOCH", "TMPDIR", "TZ", "VIRTUAL_ENV", "GIVEN", "GREETING", "MOTTO"),
+    }
+    of_the_shell = {"PWD", "OLDPWD", "SHLVL", "_", "LD_LIBRARY_PATH"}
+    assert set(found["names.txt"].decode().split()) - of_the_shell == documented
+    assert found["values.txt"] == "hello, wörld by hand\n".encode()
+    assert found["mask.txt"] == b"0022\n"
+    assert found["epoch.txt"] == b"315532800\n"
+    assert found["user.txt"] != b"0\n"
+
+
+def test_nobody_s_files_are_written_nor_root_s_read(app, home, environ, tmp_path):
+    tmp_path.chmod(0o755)
+    secret = tmp_path / "secret"
+    secret.write_text("of whoever builds")
+    secret.chmod(0o600)
+    script = f"""#!/bin/sh
+cat {secret} > stolen.txt 2>/dev/null
+echo mine > {app}/tiny/__init__.py
+id > identity.txt
+true
+"""
+    write(app, "post_compile", script if os.geteuid() == 0 else "#!/bin/sh\ntouch stolen.txt; id > identity.txt\n")
+    source = (app / "tiny/__init__.py").read_bytes()
+    found = shipped(tiny.build_here(app, home, environ), home)
+    assert found["stolen.txt"] == b""
+    users = (b"uid=1000", b"uid=65534") if os.geteuid() == 0 else f"uid={os.geteuid()}".encode()
+    assert found["identity.txt"].startswith(users)
+    assert b"(root)" not in found["identity.txt"]
+    assert (app / "tiny/__init__.py").read_bytes() == source == found["tiny/__init__.py"]
+
+
+def test_what_never_ships_does_not_come_from_hooks_either(app, home, environ):
+    write(
+        app,
+        "post_compile",
+        """#!/bin/sh
+mkdir -p made/__pycache__ made/env/bin made/.git
+touch .env made/.env.local made/.env.example made/x.pyc made/__pycache__/y
+touch made/env/pyvenv.cfg made/env/bin/z made/.git/w
+echo ignored > made/ignored.txt
+mkfifo made/pipe
+printf '#!/bin/sh\\n' > made/run; chmod 700 made/run
+mkdir made/shut; echo kept > made/shut/file; chmod 0 made/shut
+""",
+    )
+    (app / ".dockerignore").write_text("made\n")
+    built = tiny.build_here(app, home, environ)
+    found = shipped(built, home)
+    # As in a Dockerfile's build and on Heroku, ignore files are about what goes in, not about what is made.
+    assert sorted(path for path in found if path.startswith((".", "made"))) == [
+        ".dockerignore",
+        "made/.env.example",
+        "made/ignored.txt",
+        "made/run",
+        "made/shut/file",
+    ]
+    assert built.warnings == ("made/pipe is left out: it is neither a file, a folder nor a link.",)
+
+
+def test_what_deserves_a_word_is_said_each_time(app, home, environ):
+    write(app, "pre_compile", "#!/bin/sh\necho '# mended' >> Procfile\necho $PWD > place.txt\n")
+    expected = (
+        "bin/pre_compile wrote the path of the folder in which it ran into place.txt. In the image the app is in /app.",
+        "bin/pre_compile changed Procfile, which was read before: what it says now is shipped, and decided nothing.",
+    )
+    assert tiny.build_here(app, home, environ).warnings == expected
+    assert tiny.build_here(app, home, environ).warnings == expected
+
+
+def test_hooks_run_again_only_where_something_they_are_given_changed(app, home, environ, tmp_path):
+    write(app, "post_compile", "#!/bin/sh\npython -c 'import uuid; print(uuid.uuid4())' > number.txt\n")
+
+    def number(**options: object) -> bytes:
+        return shipped(tiny.build_here(app, home, environ, **options), home)["number.txt"]
+
+    first = number()
+    assert number() == first
+    assert number(labels={"another": "label"}) == first
+    given = number(build_env={"WITH": "this"})
+    assert given not in (first, number(build_env={"WITH": "that"}))
+    assert number(build_env={"WITH": "this"}) == given
+    assert number(no_cache=True) != first
+    (app / "tiny" / "page.html").write_text("<p>another</p>\n")
+    built = tiny.build_here(app, home, environ)
+    assert shipped(built, home)["number.txt"] != first
+    assert built.layers[-1][1] == "tiny/page.html changed"
+
+
+def test_a_failing_hook_is_named_with_its_last_words(app, index, home):
+    write(app, "pre_compile", "#!/bin/sh\nfor i in $(seq 30); do echo line $i; done\necho bad news >&2\nexit 7\n")
+    done = deploy("build", app, home=home, env=tiny.environ(index))
+    assert (done.code, done.out) == (10, "")
+    lines = [f"  | line {number}" for number in range(1, 31)]
+    tail = [f"  line {number}" for number in range(12, 31)]
+    said = done.err[done.err.index("Running bin/pre_compile ...") :]
+    assert said.splitlines() == [
+        "Running bin/pre_compile ...",
+        *lines,
+        "  | bad news",
+        "error: bin/pre_compile ended with exit code 7",
+        "",
+        "It is run by every build, on a copy of the app, as on Heroku. Its last lines:",
+        "",
+        *tail,
+        "  bad news",
+        "",
+        "hint: mend bin/pre_compile, or remove or rename it so that builds do not run it.",
+    ]
+
+
+def test_a_hook_that_is_killed_says_nothing(app, home, environ):
+    write(app, "post_compile", "#!/bin/sh\nkill -SEGV $$\n")
+    assert fail(app, home, environ) == (
+        "bin/post_compile was ended by the signal SIGSEGV\n\n"
+        "It is run by every build, on a copy of the app, as on Heroku. It printed nothing.\n\n"
+        "hint: mend bin/post_compile, or remove or rename it so that builds do not run it."
+    )
+
+
+def test_a_hook_whose_interpreter_is_not_here(app, home, environ):
+    write(app, "post_compile", "#!/usr/bin/nodejs-9 --harmony\n")
+    assert fail(app, home, environ) == (
+        "bin/post_compile cannot be started\n\n"
+        "It asks for /usr/bin/nodejs-9, and the system says: No such file or directory.\n\n"
+        "hint: mend the first line of bin/post_compile, or install what it names on the machine that builds."
+    )
+
+
+def test_links_that_lead_out_are_refused(app, home, environ):
+    write(app, "pre_compile", "#!/bin/sh\nln -s /etc/passwd tiny/accounts\n")
+    write(app, "post_compile", "#!/bin/sh\nln -s ../../up tiny/up\n")
+    assert fail(app, home, environ) == (
+        "2 symbolic links lead out of the app\n\n"
+        "bin/pre_compile and bin/post_compile left:\n\n"
+        "  - tiny/accounts -> /etc/passwd\n"
+        "  - tiny/up -> ../../up\n\n"
+        "The app lies in another place while it is built than in the image.\n\n"
+        "hint: make relative links inside the app (`ln -sr`), or copies."
+    )
+
+
+def test_values_from_the_command_line_are_not_repeated(app, index, home):
+    write(app, "post_compile", '#!/bin/sh\necho "token $TOKEN of $SWITCH"\nexit 1\n')
+    options = ("--build-env", "TOKEN", "--build-env", "SWITCH=on")
+    done = deploy("build", app, *options, home=home, env={**tiny.environ(index), "TOKEN": "hunter2-hunter2"})
+    assert done.code == 10
+    assert done.err.count("token [redacted] of on") == 2
+    assert "hunter2" not in done.err + done.out
+    unset = deploy("build", app, "--build-env", "TOKEN", home=home)
+    assert (unset.code, unset.err) == (
+        2,
+        (
+            "error: the variable TOKEN is not set\n\n`--build-env TOKEN` takes its value from the environment.\n\n"
+            "hint: set it, or write `--build-env TOKEN=VALUE`.\n"
+        ),
+    )
+
+
+@pytest.fixture
+def django(app: Path, index: Index, tmp_path: Path) -> Path:
+    """An app that locks something called Django; `test_django` has the real one."""
+    (app / "Pipfile").write_text((app / "Pipfile").read_text() + 'django = "*"\n')
+    tiny.write_lock(app, tiny.add_wheels(index, tmp_path / "wheels", "alpha", "django"))
+    return app
+
+
+def test_collectstatic_that_fails_is_told_with_its_remedy(django, index, home):
+    (django / "manage.py").write_text(
+        'import os, sys\nprint("Found another file.", sys.argv)\nos.environ["SECRET_KEY"]\n'
+    )
+    of_this_machine = {**tiny.environ(index), "SECRET_KEY": "not the app's"}
+    done = deploy("build", django, home=home, env=of_this_machine)
+    assert done.code == 10
+    assert "  | Found another file. ['manage.py', 'collectstatic', '--noinput']\n" in done.err
+    assert '/app/manage.py", line 3, in <module>\n' in done.err
+    message = done.err[done.err.index("error: ") :]
+    assert message.startswith(
+        "error: Django's static files could not be collected\n\n"
+        "`python manage.py collectstatic --noinput` ended with exit code 1. Its last lines:\n\n"
+        "  Found another file. ['manage.py', 'collectstatic', '--noinput']\n"
+    )
+    assert message.endswith(
+        "  KeyError: 'SECRET_KEY'\n\n"
+        "hint: give SECRET_KEY a value for the build, with `--build-env SECRET_KEY=VALUE` or below `[build.env]` in "
+        'deploy.toml, or a default in the settings; to skip it, add `[build.env]` and `DISABLE_COLLECTSTATIC = "1"` '
+        "to deploy.toml.\n"
+    )
+    given = deploy("build", django, "--build-env", "SECRET_KEY=x", "-q", home=home, env=of_this_machine)
+    assert given.code == 0, given.err
+
+
+def test_a_project_without_staticfiles_has_nothing_to_collect(django, index, home):
+    (django / "manage.py").write_text(
+        """raise SystemExit("Unknown command: 'collectstatic'\\nType 'manage.py help'.")\n"""
+    )
+    done = deploy("build", django, home=home, env=tiny.environ(index))
+    assert done.code == 0, done.err
+    assert "  | skipped: django.contrib.staticfiles is not among the installed apps\n" in done.err
+
+
+@pytest.mark.parametrize("how", ["environment", "deploy.toml", "command line"])
+def test_collectstatic_can_be_left_out(django, environ, home, how):
+    (django / "manage.py").write_text("raise SystemExit('it ran')\n")
+    if how == "deploy.toml":
+        settings = django / "deploy.toml"
+        settings.write_text(settings.read_text() + '[build.env]\nDISABLE_COLLECTSTATIC = "1"\n')
+    here = {"DISABLE_COLLECTSTATIC": "1"} if how == "environment" else {}
+    given = {"DISABLE_COLLECTSTATIC": "1"} if how == "command line" else {}
+    tiny.build_here(django, home, {**environ, **here}, build_env=given)
+    assert "it ran" in fail(django, home, environ, build_env={"DISABLE_COLLECTSTATIC": "0"})
+
+
+def test_variables_that_cannot_be_are_named_with_their_line(app, home, environ):
+    with (app / "deploy.toml").open("a") as settings:
+        settings.write('[build.env]\nGOOD = "1"\nDEBUG = true\n')
+    (app / "app.json").write_text('{\n "env": {\n  "A B": "x"\n }\n}')
+    assert fail(app, home, environ) == (
+        "`A B` cannot be a variable for the build\n\napp.json:3: that is no name of a variable.\n\n"
+        'hint: it looks like `"env": {"NAME": "value"}` or `"env": {"NAME": {"value": "value"}}`.'
+    )
+    (app / "app.json").unlink()
+    assert fail(app, home, environ) == (
+        "`DEBUG` cannot be a variable for the build\n\ndeploy.toml:5: its value is not a string.\n\n"
+        'hint: it looks like `NAME = "value"`, below `[build.env]`.'
+    )
+
+
+def test_a_stack_whose_python_does_not_run_here(app, home, environ, tmp_path):
+    base = make_base(tmp_path / "base", machine=OTHER, python="3.12.99")
+    write(app, "pre_compile", "#!/bin/sh\n")
+    message = fail(
+        app, home, environ, stack=f"oci:{base}", platform={"x86_64": "linux/amd64", "aarch64": "linux/arm64"}[OTHER]
+    )
+    what, why, hint = message.split("\n\n")
+    assert what == "bin/pre_compile cannot run on this machine"
+    assert why.startswith(f"It needs the Python of the stack oci:{base} (linux/")
+    assert "and this machine has no Python 3.12.99" in why
+    assert hint == (
+        "hint: build on a machine of that platform, or one with emulation (binfmt_misc); or do without bin/pre_compile."
+    )
+
+
+def marked(mark: str) -> list[int]:
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and f"MARK={mark}".encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_an_interrupt_ends_the_hook_and_all_it_started(app, index, home, number):
+    write(app, "post_compile", "#!/bin/sh\ntrap '' TERM\nsleep 600 &\necho it waits\nsleep 600\n")
+    mark = uuid.uuid4().hex
+    running = Running("build", app, "--build-env", f"MARK={mark}", home=home, env=tiny.environ(index))
+    try:
+        end = time.monotonic() + 60
+        while "it waits" not in running.err:
+            assert running.process.poll() is None, running.err
+            assert time.monotonic() < end, running.err
+            time.sleep(0.02)
+        assert len(marked(mark)) >= 2
+        assert running.stop(number) == 128 + number
+        assert marked(mark) == []
+    finally:
+        running.close()
+    assert list((home / "tmp").iterdir()) == []
+
+
+def test_what_a_hook_leaves_running_is_ended(app, home, environ):
+    mark = uuid.uuid4().hex
+    write(app, "post_compile", "#!/bin/sh\nsleep 600 &\necho done > done.txt\n")
+    built = tiny.build_here(app, home, environ, build_env={"MARK": mark})
+    assert shipped(built, home)["done.txt"] == b"done\n"
+    assert marked(mark) == []
