@@ -21,9 +21,14 @@ def check_portable(tree: SourceTree) -> Iterator[Notice]:
     """Look for names that collide where case or Unicode's normal form does not count, and for those of no use there."""
     paths = [file.path for file in tree.files]
     # A folder may have two spellings too, which become one that holds both's files.
-    folders = sorted({folder for path in paths for folder in _above(path)})
+    folders: set[str] = set()
+    for path in paths:
+        for folder in _above(path):
+            if folder in folders:
+                break
+            folders.add(folder)
     spelt: dict[str, list[str]] = {}
-    for path in (*folders, *paths):
+    for path in (*sorted(folders), *paths):
         spelt.setdefault(_folded(path), []).append(path)
     groups = [group for group in spelt.values() if len(group) > 1]
     # What lies in colliding folders collides only because these do.

@@ -18,14 +18,12 @@ __all__ = ["check_private"]
 _BEGIN = 8192
 _LARGEST = 256 * 1024
 _MOST = 10
-_KEY = re.compile(rb"^-----BEGIN (?:(?:RSA|EC|DSA|OPENSSH|ENCRYPTED|PGP) )?PRIVATE KEY(?: BLOCK)?-----", re.MULTILINE)
-_SERVICE_ACCOUNT = re.compile(rb'"type"\s*:\s*"service_account"')
-_NPM_TOKEN = re.compile(rb"^[^#;\n]*:?_(?:authToken|auth|password)[ \t]*=[ \t]*(?!\$)\S", re.MULTILINE)
-_AWS_SECRET = re.compile(rb"^\s*aws_secret_access_key\s*=\s*\S", re.MULTILINE | re.IGNORECASE)
-_DOCKER_LOGIN = re.compile(rb'"auth"\s*:\s*"[A-Za-z0-9+/=]{4,}"')
-_VALUE = re.compile(
-    rb"^(?:export\s+)?[A-Za-z_]\w*(?:SECRET|PASSWORD|TOKEN|KEY|DSN|_URL)\w*[ \t]*=[ \t]*['\"]?[^\s'\"#$<]", re.MULTILINE
-)
+_KEY = rb"(?m)^-----BEGIN (?:(?:RSA|EC|DSA|OPENSSH|ENCRYPTED|PGP) )?PRIVATE KEY(?: BLOCK)?-----"
+_SERVICE_ACCOUNT = rb'"type"\s*:\s*"service_account"'
+_NPM_TOKEN = rb"(?m)^[^#;\n]*:?_(?:authToken|auth|password)[ \t]*=[ \t]*(?!\$)\S"
+_AWS_SECRET = rb"(?mi)^[ \t]*aws_secret_access_key[ \t]*=[ \t]*\S"
+_DOCKER_LOGIN = rb'"auth"\s*:\s*"[A-Za-z0-9+/=]{4,}"'
+_VALUE = rb"(?m)^(?:export[ \t]{1,8})?[A-Za-z_]\w{0,63}?(?:SECRET|PASSWORD|TOKEN|KEY|DSN|_URL)\w{0,63}[ \t]*=[ \t]*['\"]?[^\s'\"#$<]"
 _BY_NAME = {
     ".pgpass": "holds passwords of PostgreSQL",
     ".my.cnf": "holds passwords of MySQL",
@@ -35,64 +33,12 @@ _BY_NAME = {
 }
 _STORES = (".p12", ".pfx", ".jks", ".keystore", ".ppk", ".kdbx")
 _PLAIN = frozenset(
-    (
-        ".py",
-        ".pyi",
-        ".html",
-        ".htm",
-        ".css",
-        ".scss",
-        ".js",
-        ".mjs",
-        ".ts",
-        ".tsx",
-        ".jsx",
-        ".map",
-        ".svg",
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".gif",
-        ".webp",
-        ".ico",
-        ".avif",
-        ".woff",
-        ".woff2",
-        ".ttf",
-        ".otf",
-        ".eot",
-        ".po",
-        ".mo",
-        ".md",
-        ".rst",
-        ".sql",
-        ".csv",
-        ".tsv",
-        ".parquet",
-        ".gz",
-        ".zip",
-        ".xz",
-        ".bz2",
-        ".tar",
-        ".whl",
-        ".so",
-        ".pdf",
-        ".mp3",
-        ".mp4",
-        ".webm",
-        ".lock",
-        ".jinja",
-        ".jinja2",
-        ".j2",
-        ".sqlite3",
-        ".db",
-        ".npy",
-        ".npz",
-        ".pkl",
-        ".h5",
-        ".onnx",
-        ".bin",
-    )
+    """
+    .py .pyi .html .htm .css .scss .js .mjs .ts .tsx .jsx .map .svg .png .jpg .jpeg .gif .webp .ico .avif .woff
+    .woff2 .ttf .otf .eot .po .mo .md .rst .sql .csv .tsv .parquet .gz .zip .xz .bz2 .tar .whl .so .pdf .mp3
+    .mp4 .webm .lock .jinja .jinja2 .txt .yml .yaml .toml .xml .geojson .j2 .sqlite3 .db .npy .npz .pkl .h5
+    .onnx .bin
+    """.split()  # noqa: SIM905 - fifty lines of quotes would be no better to read
 )
 """Endings of files that are not looked into: they hold no keys, or hold them as code, which is another matter."""
 
@@ -125,20 +71,20 @@ def _private(tree: SourceTree, file: SourceFile) -> tuple[str, bool]:
         return "", False
     begin = _begin(tree, file)
     if _looks_like_variables(name):
-        return ("holds what looks like secrets" if _VALUE.search(begin) else ""), True
+        return ("holds what looks like secrets" if re.search(_VALUE, begin) else ""), True
     return _by_content(name, file.path.lower(), begin), False
 
 
 def _by_content(name: str, path: str, begin: bytes) -> str:
-    if b"PRIVATE KEY" in begin and _KEY.search(begin):
+    if b"PRIVATE KEY" in begin and re.search(_KEY, begin):
         return "holds a private key"
-    if name.endswith(".json") and _SERVICE_ACCOUNT.search(begin) and b"private_key" in begin:
+    if name.endswith(".json") and re.search(_SERVICE_ACCOUNT, begin) and b"private_key" in begin:
         return "holds the key of a Google service account"
-    if name == ".npmrc" and _NPM_TOKEN.search(begin):
+    if name == ".npmrc" and re.search(_NPM_TOKEN, begin):
         return "holds a token of npm"
-    if path.endswith(".aws/credentials") and _AWS_SECRET.search(begin):
+    if path.endswith(".aws/credentials") and re.search(_AWS_SECRET, begin):
         return "holds a key of AWS"
-    if path.endswith((".docker/config.json", ".dockercfg", ".dockerconfigjson")) and _DOCKER_LOGIN.search(begin):
+    if path.endswith((".docker/config.json", ".dockercfg", ".dockerconfigjson")) and re.search(_DOCKER_LOGIN, begin):
         return "holds a registry's password"
     return ""
 
