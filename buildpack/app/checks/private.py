@@ -23,7 +23,10 @@ _SERVICE_ACCOUNT = rb'"type"\s*:\s*"service_account"'
 _NPM_TOKEN = rb"(?m)^[^#;\n]*:?_(?:authToken|auth|password)[ \t]*=[ \t]*(?!\$)\S"
 _AWS_SECRET = rb"(?mi)^[ \t]*aws_secret_access_key[ \t]*=[ \t]*\S"
 _DOCKER_LOGIN = rb'"auth"\s*:\s*"[A-Za-z0-9+/=]{4,}"'
-_VALUE = rb"(?m)^(?:export[ \t]{1,8})?[A-Za-z_]\w{0,63}?(?:SECRET|PASSWORD|TOKEN|KEY|DSN|_URL)\w{0,63}[ \t]*=[ \t]*['\"]?[^\s'\"#$<]"
+_VALUE = (
+    rb"(?m)^(?:export[ \t]{1,8})?[A-Za-z_]\w{0,63}?(?:SECRET|PASSWORD|TOKEN|KEY|DSN|_URL)\w{0,63}[ \t]*="
+    rb"[ \t]*['\"]?[^\s'\"#$<]"
+)
 _BY_NAME = {
     ".pgpass": "holds passwords of PostgreSQL",
     ".my.cnf": "holds passwords of MySQL",
