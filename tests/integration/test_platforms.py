@@ -254,6 +254,29 @@ def test_a_registry_gets_both_images_and_then_the_index(
     assert "  sent     to " in again.err
 
 
+def test_a_pipeline_pushes_the_index(first: Report, stack: str, store: Store, registry: str, tmp_path: Path) -> None:
+    name = f"{registry}/platforms/pipeline:1"
+    options = ("--stack", stack, "-t", name, "--platform", BOTH, "--push", "--no-boot", "--json")
+    outputs = tmp_path / "outputs"
+    env = {"GITHUB_OUTPUT": str(outputs), "GITHUB_ACTIONS": ""}
+    report = deploy("ci", EXAMPLES / "blasto", *options, home=store.root, env=env).report
+    assert report["digest"] == first["digest"] == digest_of(name)
+    assert [one["digest"] for one in report["platforms"]] == [one["digest"] for one in first["platforms"]]
+    assert {step["name"]: step["status"] for step in report["steps"]} == {
+        "check": "passed",
+        "build": "passed",
+        "test": "skipped",
+        "boot": "skipped",
+        "push": "passed",
+    }
+    [build_step] = [step for step in report["steps"] if step["name"] == "build"]
+    assert build_step["reason"] == (
+        f"{size_text(first['size'])} in 11 layers: linux/amd64 1 of the stack, 8 reused, 0 written; "
+        "linux/arm64 1 of the stack, 8 reused, 0 written"
+    )
+    assert f"digest={first['digest']}\n" in outputs.read_text()
+
+
 def digest_of(name: str) -> str:
     """Ask the registry what this name means, with a tool that is not ours."""
     inspect = ["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{name}"]
