@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
-from buildpack.oci.image import Image, Layer
+from buildpack.oci.image import Image, Layer, canonical_json
 from buildpack.provenance import Provenance, read_provenance
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ def make_sbom(image: Image) -> bytes:
     )
     bom.register_dependency(root, parts)
     # The library's order of keys is its own affair, and may change with its version.
-    made = json.loads(JsonV1Dot6(bom).output_as_string())
-    return json.dumps(made, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+    return canonical_json(json.loads(JsonV1Dot6(bom).output_as_string())) + b"\n"
 
 
 def _parts(image: Image, told: Provenance) -> Iterator[Component]:

@@ -16,9 +16,10 @@ from buildpack.oci.reference import Reference
 from buildpack.sbom import MEDIA_TYPE, make_sbom
 
 if TYPE_CHECKING:
+    from buildpack.oci.index import ImageIndex
     from buildpack.oci.transport import Transport
 
-__all__ = ["Attached", "Referrer", "attach_sboms", "make_referrer"]
+__all__ = ["Attached", "Referrer", "attach_sboms", "attached_text", "make_referrer"]
 
 _EMPTY = b"{}"
 _EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
@@ -83,6 +84,16 @@ def attach_sboms(
 
     with ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="sbom") as pool:
         return tuple(pool.map(lambda each: _attach(each[0], each[1], transport), work))
+
+
+def attached_text(image: Image | ImageIndex, references: Sequence[Reference], *, transport: Transport) -> str:
+    """Attach them to an image, or to all of an index, and say in words what became of it."""
+    images = (image,) if isinstance(image, Image) else image.images
+    done = attach_sboms(images, references, transport=transport)
+    troubles = [each.trouble for each in done if each.trouble]
+    if troubles:
+        return f"no bill of materials: {troubles[0]}"
+    return "its bill of materials" if any(each.sent for each in done) else "its bill of materials is there already"
 
 
 def _attach(referrer: Referrer, repository: Reference, transport: Transport) -> Attached:

@@ -1,0 +1,166 @@
+"""The bill of materials: valid by CycloneDX's own schema, complete, and the same for the same image."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from buildpack.oci.digest import sha256
+from buildpack.oci.image import Image, Layer, Platform, assemble, canonical_json
+from buildpack.plan import Member, PlannedLayer, layer_annotations
+from buildpack.provenance import read_provenance
+from buildpack.sbom import make_sbom
+from buildpack.stacks.stack import Facts, StackPython
+
+ROOT = Path(__file__).parents[2]
+FACTS = Facts(
+    python=StackPython(version="3.12.4", executable="/usr/local/bin/python3.12", cache_tag="cpython-312"),
+    libc=("glibc", 2, 36),
+    machine="x86_64",
+    sonames=frozenset({"libc.so.6"}),
+)
+MEMBERS = (
+    Member(name="flask", version="3.0.3", filename="flask-3.0.3-py3-none-any.whl", sha256="a" * 64, size=100),
+    Member(
+        name="ruamel-yaml", version="0.18.6", filename="ruamel.yaml-0.18.6-py3-none-any.whl", sha256="b" * 64, size=9
+    ),
+    Member(
+        name="own",
+        version="1.0",
+        filename="own-1.0-py3-none-any.whl",
+        sha256="c" * 64,
+        size=5,
+        origin="git:" + "d" * 40,
+    ),
+)
+
+
+def layer(name: str, planned: PlannedLayer | None = None) -> Layer:
+    digest = sha256(name.encode())
+    return Layer(digest=digest, diff_id=digest, size=1, annotations=layer_annotations(planned) if planned else {})
+
+
+def make_image(
+    *, host: bool = False, members: tuple[Member, ...] = MEMBERS, labels: dict[str, str] | None = None
+) -> Image:
+    stack = [layer("stack 1"), layer("stack 2")]
+    digest = sha256(canonical_json([str(each.diff_id) for each in stack])) if host else sha256(b"base")
+    layers = [
+        *stack,
+        layer("runtime", PlannedLayer(kind="runtime", slot="runtime", key="1" * 64)),
+        layer("bucket", PlannedLayer(kind="dependencies", slot="bucket 1", key="2" * 64, members=members)),
+        layer("app", PlannedLayer(kind="app", slot="app", key="3" * 64)),
+    ]
+    own = {"dev.deploy.python": "3.12.4", "dev.deploy.bytecode": "3.12.4", "dev.deploy.lock": "sha256:1"}
+    return assemble(
+        layers,
+        platform=Platform(),
+        created="2024-05-06T07:08:09Z",
+        config={"Labels": {**own, **(labels or {})}},
+        annotations={"dev.deploy.stack": json.dumps({"digest": str(digest), **FACTS.render()})},
+    )
+
+
+def check(raw: bytes) -> dict:
+    problem = JsonStrictValidator(SchemaVersion.V1_6).validate_str(raw.decode())
+    assert problem is None, problem
+    return json.loads(raw)
+
+
+@pytest.mark.parametrize("host", [True, False])
+def test_it_holds_packages_python_stack_launcher_and_app(host):
+    image = make_image(host=host)
+    found = check(make_sbom(image))
+    assert found["metadata"]["timestamp"] == "2024-05-06T07:08:09+00:00"
+    assert found["metadata"]["component"]["version"] == str(image.digest)
+    parts = {part["bom-ref"]: part for part in found["components"]}
+    assert set(parts) == {
+        "app",
+        "runtime",
+        "stack",
+        "python@3.12.4",
+        "pkg:pypi/flask@3.0.3",
+        "pkg:pypi/ruamel-yaml@0.18.6",
+        "pkg:pypi/own@1.0",
+    }
+    flask = parts["pkg:pypi/flask@3.0.3"]
+    assert (flask["name"], flask["version"], flask["purl"]) == ("flask", "3.0.3", "pkg:pypi/flask@3.0.3")
+    assert flask["hashes"] == [{"alg": "SHA-256", "content": "a" * 64}]
+    assert flask["properties"] == [{"name": "dev.deploy.wheel", "value": "flask-3.0.3-py3-none-any.whl"}]
+    assert {"name": "dev.deploy.built-from", "value": "git:" + "d" * 40} in parts["pkg:pypi/own@1.0"]["properties"]
+    assert parts["python@3.12.4"]["cpe"] == "cpe:2.3:a:python:python:3.12.4:*:*:*:*:*:*:*"
+    stack = parts["stack"]
+    assert (stack["type"], stack["name"]) == (("operating-system", "host") if host else ("container", "base image"))
+    assert {"name": "dev.deploy.libc", "value": "glibc 2.36"} in stack["properties"]
+    assert {"name": "dev.deploy.layer.2", "value": str(sha256(b"stack 2"))} in stack["properties"]
+    assert parts["app"]["hashes"] == [{"alg": "SHA-256", "content": sha256(b"app").hex}]
+    needs = {row["ref"]: row.get("dependsOn") for row in found["dependencies"]}
+    assert sorted(needs["image"]) == sorted(parts)
+
+
+SCRIPT = """
+import pickle, sys
+from buildpack.sbom import make_sbom
+sys.stdout.buffer.write(make_sbom(pickle.load(sys.stdin.buffer)))
+"""
+
+
+def test_it_is_the_same_wherever_it_is_made():
+    import pickle
+
+    image = make_image()
+    made = set()
+    for seed, zone in (("1", "UTC"), ("2", "Pacific/Chatham")):
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT],
+            input=pickle.dumps(image),
+            capture_output=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed, "TZ": zone, "LC_ALL": "C", "PYTHONPATH": str(ROOT)},
+        )
+        made.add(done.stdout)
+    assert made == {make_sbom(image)}
+
+
+def test_another_image_has_another_serial_number():
+    one, two = (json.loads(make_sbom(make_image(labels={"x": value}))) for value in "12")
+    assert one["serialNumber"] != two["serialNumber"]
+    assert one["components"] == two["components"]
+
+
+def test_an_image_of_others_has_its_layers():
+    image = assemble([layer("one"), layer("two")], platform=Platform(), created="", config={}, annotations={})
+    assert not read_provenance(image).ours
+    found = check(make_sbom(image))
+    assert [part["name"] for part in found["components"]] == ["layer 1", "layer 2"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": ""},
+        {"name": "x" * 5000},
+        {"name": "Flask"},
+        {"name": "..", "version": "\x1b[2J"},
+        {"sha256": "no hash"},
+        {"version": "1:*:*", "filename": "é" * 300},
+    ],
+)
+def test_whatever_an_image_claims_it_stays_valid(change):
+    hostile = replace(MEMBERS[0], **change)
+    image = make_image(members=(MEMBERS[0], hostile, hostile), labels={"dev.deploy.python": "*:*"})
+    check(make_sbom(image))
+
+
+def test_documents_that_are_nonsense_tell_nothing():
+    good = make_image()
+    for manifest, config in ((b"[]", b"null"), (b"{", b"{"), (b"{}", b'{"config": [], "created": 1}')):
+        check(make_sbom(Image(manifest=manifest, config=config, layers=good.layers)))
