@@ -274,7 +274,7 @@ def test_a_pipeline_pushes_the_index(first: Report, stack: str, store: Store, re
         f"{size_text(first['size'])} in 11 layers: linux/amd64 1 of the stack, 8 reused, 0 written; "
         "linux/arm64 1 of the stack, 8 reused, 0 written"
     )
-    assert f"digest={first['digest']}\n" in outputs.read_text()
+    assert f"\n{first['digest']}\n" in outputs.read_text()
 
 
 def digest_of(name: str) -> str:
