@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from buildpack.app.notice import Notice, parse_notice
 from buildpack.app.procfile import Process
 from buildpack.app.read import App, examine_app
 from buildpack.errors import AppError, BuildpackError
 from buildpack.errors import stacks as errors
+from buildpack.errors.notice import Notice, parse_notice
 
 __all__ = ["Report", "check_app"]
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from buildpack.app.build_env import read_build_env
 from buildpack.app.detect import AppObject
 from buildpack.app.lockfile import Lock
-from buildpack.app.notice import Notice
 from buildpack.app.procfile import Process, select_default
 from buildpack.app.python_version import DEFAULT, PythonRequest
 from buildpack.app.reading import Reading
@@ -24,6 +23,7 @@ from buildpack.app.stamps import Stamp, stamp
 from buildpack.errors import BuildpackError, Problems
 from buildpack.errors import app as errors
 from buildpack.errors import checks as check_errors
+from buildpack.errors.notice import Notice
 
 __all__ = ["App", "Examination", "examine_app", "read_app"]
 

@@ -13,7 +13,6 @@ from buildpack.app.checks.private import check_private
 from buildpack.app.checks.processes import check_processes, list_files
 from buildpack.app.detect import AppObject, Detection, detect_app
 from buildpack.app.lockfile import Lock, read_lock
-from buildpack.app.notice import Notice, parse_notice
 from buildpack.app.pipfile import Pipfile, pipfile_hashes, read_pipfile
 from buildpack.app.procfile import Process, read_procfile
 from buildpack.app.python_version import DEFAULT, PythonRequest, read_python_version
@@ -24,6 +23,7 @@ from buildpack.errors import BuildpackError
 from buildpack.errors import app as errors
 from buildpack.errors import checks as check_errors
 from buildpack.errors import lock as lock_errors
+from buildpack.errors.notice import Notice, parse_notice
 
 __all__ = ["Reading", "serving_command"]
 

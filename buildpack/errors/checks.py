@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from buildpack.errors import AppError, BuildpackError
 from buildpack.errors.app import bullets, show
-
-if TYPE_CHECKING:
-    from buildpack.app.notice import Notice
+from buildpack.errors.notice import Notice
 
 _SHOWN = 8
-
-
-def notice(what: str, *, why: str = "", hint: str = "", place: str = "") -> Notice:
-    """Make a notice; `buildpack.app` imports this module, so that one is imported here."""
-    from buildpack.app.notice import Notice
-
-    return Notice(what=what, why=why, hint=hint, place=place)
 
 
 def strict(notices: Sequence[str]) -> BuildpackError:
@@ -125,8 +116,8 @@ def no_such_submodule(asked: Asked, path: str) -> BuildpackError:
 
 def module_left_out(asked: Asked, path: str) -> Notice:
     """The module is in the folder and not in the image."""
-    return notice(
-        f"`{asked.process}` serves `{show(asked.target)}`, and {show(path)} is left out of the image",
+    return Notice(
+        what=f"`{asked.process}` serves `{show(asked.target)}`, and {show(path)} is left out of the image",
         why="git ignores it, or .dockerignore or .slugignore names it",
         hint="see to it that it is shipped.",
         place=asked.place,
@@ -148,8 +139,8 @@ def program_not_locked(
     `stack` is one that may have it, of somebody else's making; `category` a category of the lock that has it.
     """
     if stack is not None:
-        return notice(
-            f"`{process}` runs {package}, which Pipfile.lock does not have",
+        return Notice(
+            what=f"`{process}` runs {package}, which Pipfile.lock does not have",
             hint=f"it has to be in the stack {show(stack)}.",
             place=f"Procfile:{line}",
         )
@@ -171,8 +162,8 @@ def program_not_locked(
 
 def ignores_port(process: str, line: int, told: str, advice: str) -> Notice:
     """The web process listens on a port of its own."""
-    return notice(
-        f"`{process}` does not listen on $PORT ({show(told)})",
+    return Notice(
+        what=f"`{process}` does not listen on $PORT ({show(told)})",
         hint=f"{advice}.",
         place=f"Procfile:{line}",
     )
@@ -180,8 +171,8 @@ def ignores_port(process: str, line: int, told: str, advice: str) -> Notice:
 
 def listens_on_loopback(process: str, line: int, told: str, advice: str) -> Notice:
     """The web process can be reached from its own machine, which is the container, alone."""
-    return notice(
-        f"`{process}` listens on the container's own loopback address only ({show(told)})",
+    return Notice(
+        what=f"`{process}` listens on the container's own loopback address only ({show(told)})",
         hint=f"{advice}.",
         place=f"Procfile:{line}",
     )
@@ -193,8 +184,8 @@ def listens_on_loopback(process: str, line: int, told: str, advice: str) -> Noti
 def lock_of_another_python(asked: str, origin: str, locked: str) -> Notice:
     """The lock was made for another Python than the image will have."""
     minor = ".".join(asked.split(".")[:2])
-    return notice(
-        f"{origin} asks for Python {asked}, and Pipfile.lock was made for {show(locked)}",
+    return Notice(
+        what=f"{origin} asks for Python {asked}, and Pipfile.lock was made for {show(locked)}",
         why="what a lock holds depends on the version",
         hint=f'write `python_version = "{minor}"` into Pipfile\'s [requires] and run `deploy lock`.',
         place=origin if ":" in origin else "",
@@ -207,8 +198,8 @@ def lock_of_another_python(asked: str, origin: str, locked: str) -> Notice:
 def private_file(path: str, what: str, *, variables: bool = False) -> Notice:
     """A file that should not leave the machine enters the image."""
     instead = "give its values to the processes as variables" if variables else "mount it where the app runs"
-    return notice(
-        f"{show(path)} {what}, and enters the image",
+    return Notice(
+        what=f"{show(path)} {what}, and enters the image",
         hint=f"add `{show(path)}` to .dockerignore, and {instead}.",
         place=path,
     )
@@ -216,15 +207,15 @@ def private_file(path: str, what: str, *, variables: bool = False) -> Notice:
 
 def more_private_files(count: int) -> Notice:
     """There are more such files than are told one by one."""
-    return notice(f"{count} more files like these enter the image", hint="name them in .dockerignore too.")
+    return Notice(what=f"{count} more files like these enter the image", hint="name them in .dockerignore too.")
 
 
 def colliding_names(groups: Sequence[Sequence[str]]) -> Notice:
     """Paths that are one file where case or Unicode normalisation does not count."""
     told = "; ".join(" and ".join(show(path) for path in group) for group in groups[:_SHOWN])
     more = f"; and {len(groups) - _SHOWN} more" if len(groups) > _SHOWN else ""
-    return notice(
-        f"these are one file on macOS and Windows: {told}{more}",
+    return Notice(
+        what=f"these are one file on macOS and Windows: {told}{more}",
         hint="rename all but one of each.",
         place=groups[0][0],
     )
@@ -234,4 +225,4 @@ def unportable_names(paths: Sequence[str]) -> Notice:
     """Paths that Windows cannot have."""
     told = ", ".join(show(path) for path in paths[:_SHOWN])
     more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-    return notice(f"Windows cannot check out {told}{more}", hint="rename them.", place=paths[0])
+    return Notice(what=f"Windows cannot check out {told}{more}", hint="rename them.", place=paths[0])

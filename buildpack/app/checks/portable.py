@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from buildpack.app.notice import Notice
 from buildpack.app.source import SourceTree
 from buildpack.errors import checks as errors
+from buildpack.errors.notice import Notice
 
 __all__ = ["check_portable"]
 

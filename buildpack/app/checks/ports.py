@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from buildpack.app.checks.commands import Invocation, inside_app
 from buildpack.app.checks.servers import Read, Serving
-from buildpack.app.notice import Notice
 from buildpack.errors import checks as errors
+from buildpack.errors.notice import Notice
 
 __all__ = ["check_file", "check_runserver", "check_serving"]
 

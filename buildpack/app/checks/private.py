@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from buildpack.app.notice import Notice
 from buildpack.app.source import SourceFile, SourceTree
 from buildpack.errors import checks as errors
+from buildpack.errors.notice import Notice
 
 __all__ = ["check_private"]
 

@@ -10,11 +10,11 @@ from buildpack.app.checks.ports import check_file, check_runserver, check_servin
 from buildpack.app.checks.served import Files, check_target, modules_brought
 from buildpack.app.checks.servers import read_serving
 from buildpack.app.lockfile import Lock
-from buildpack.app.notice import Notice
 from buildpack.app.procfile import Process
 from buildpack.app.source import SourceTree
 from buildpack.errors import BuildpackError
 from buildpack.errors import checks as errors
+from buildpack.errors.notice import Notice
 
 __all__ = ["check_processes", "list_files"]
 

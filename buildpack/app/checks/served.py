@@ -12,9 +12,9 @@ from typing import Literal
 
 from buildpack.app.checks.globals import Globals, parse_globals
 from buildpack.app.checks.servers import Read, Serving
-from buildpack.app.notice import Notice
 from buildpack.errors import BuildpackError
 from buildpack.errors import checks as errors
+from buildpack.errors.notice import Notice
 
 __all__ = ["Files", "Place", "check_target", "find_module", "modules_brought"]
 

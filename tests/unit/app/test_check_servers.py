@@ -9,9 +9,9 @@ import pytest
 
 from buildpack.app.checks.processes import check_processes, list_files
 from buildpack.app.lockfile import Lock, LockedPackage
-from buildpack.app.notice import Notice
 from buildpack.app.procfile import parse_procfile
 from buildpack.app.source import read_source
+from buildpack.errors.notice import Notice
 
 PACKAGES = ("gunicorn", "uvicorn", "hypercorn", "daphne", "waitress", "flask", "django", "celery", "rq", "alembic")
 
