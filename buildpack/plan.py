@@ -50,7 +50,7 @@ USER = 1000
 LARGE = 1 << 20
 """Bytes of a wheel from which on it has a layer of its own."""
 BUCKETS = 8
-PURE_BUCKETS = 6
+PURE_BUCKETS = 5
 """How many of them hold wheels for any platform, and nothing else: those are the same on every platform."""
 MAX_DEPENDENCY_LAYERS = 60
 """Classic engines allow 125 layers in a chain; each beyond ten costs some 40 ms at load."""
