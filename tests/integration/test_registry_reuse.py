@@ -1,4 +1,4 @@
-"""`deploy build --to registry` on an empty machine: only what changed moves, and nothing is believed that can be told."""
+"""`deploy build --to registry` on an empty machine: only what changed moves, and no claim goes unchecked."""
 
 from __future__ import annotations
 
@@ -426,14 +426,18 @@ def test_a_cache_that_lets_nobody_in_is_a_reason_to_build(world, app, empty, nam
     [
         (
             ("--to", "registry"),
-            "error: there is no registry to push to\n\nThe image has no name with a registry in it.\n\n"
-            "hint: name it: `-t ghcr.io/you/app:1`.\n",
+            (
+                "error: there is no registry to push to\n\nThe image has no name with a registry in it.\n\n"
+                "hint: name it: `-t ghcr.io/you/app:1`.\n"
+            ),
         ),
         (
             ("--to", "registry", "-t", "tiny"),
-            "error: docker.io/library/tiny:latest is no name that an image can be pushed to\n\n"
-            "Without a registry it means Docker Hub's official images, which nobody else may write to.\n\n"
-            "hint: name a repository of yours: `-t REGISTRY/tiny`, like ghcr.io/you/tiny or docker.io/you/tiny.\n",
+            (
+                "error: docker.io/library/tiny:latest is no name that an image can be pushed to\n\n"
+                "Without a registry it means Docker Hub's official images, which nobody else may write to.\n\n"
+                "hint: name a repository of yours: `-t REGISTRY/tiny`, like ghcr.io/you/tiny or docker.io/you/tiny.\n"
+            ),
         ),
     ],
 )
@@ -476,8 +480,10 @@ def test_push_says_what_the_store_lacks(world, app, name, empty):
     nothing = deploy("push", world.named(name), home=empty)
     assert (nothing.code, nothing.err) == (
         30,
-        f"error: {world.named(name)} is not in the store\n\nNothing in {empty} has that name.\n\n"
-        f"hint: build it first: `deploy build -t {world.named(name)}`; or build and push in one: `--to registry`.\n",
+        (
+            f"error: {world.named(name)} is not in the store\n\nNothing in {empty} has that name.\n\n"
+            f"hint: build it first: `deploy build -t {world.named(name)}`; or build and push in one: `--to registry`.\n"
+        ),
     )
     home = world.home
     world.build(app, home, name=name)
@@ -491,9 +497,11 @@ def test_push_says_what_the_store_lacks(world, app, name, empty):
         path.with_suffix(".away").rename(path)
     assert (partly.code, partly.err) == (
         30,
-        f"error: {world.named(name)} cannot be pushed: the store has it only in part\n\n"
-        "One of its layers is not here.\n\n"
-        "hint: build it again: `deploy build --to registry` takes from a registry what is there.\n",
+        (
+            f"error: {world.named(name)} cannot be pushed: the store has it only in part\n\n"
+            "One of its layers is not here.\n\n"
+            "hint: build it again: `deploy build --to registry` takes from a registry what is there.\n"
+        ),
     )
 
 
