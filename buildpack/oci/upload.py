@@ -255,7 +255,7 @@ def _session(connection: Connection, response: requests.Response) -> _Session:
     if location is None:
         raise errors.refused(connection.origin, connection.answer(response, _NOWHERE))
     least = response.headers.get("OCI-Chunk-Min-Length", "")
-    return _Session(location=location, least=max(int(least), _PIECE) if least.isdecimal() and int(least) else 0)
+    return _Session(location=location, least=max(int(least), _PIECE) if least.isdecimal() else 0)
 
 
 def _cancel(connection: Connection, session: _Session) -> None:

@@ -1,0 +1,212 @@
+"""Pushing by the letter of the specification; tests/integration/test_registry_push.py has a registry that many run."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from buildpack.oci.digest import Digest, sha256
+from buildpack.oci.image import MANIFEST, canonical_json
+from buildpack.oci.push import push_image, push_referrer
+from buildpack.oci.reference import parse_reference
+from buildpack.oci.registry import Registry
+from buildpack.oci.transport import Transport
+from tests.support import proxy as proxies
+from tests.support.images import Blobs, image_of
+from tests.support.proxy import Proxy
+from tests.support.spec_registry import SpecRegistry, spec_registry
+
+BLOB = random.Random(7).randbytes(1_000_000)
+DIGEST = sha256(BLOB)
+
+
+@pytest.fixture
+def server() -> Iterator[SpecRegistry]:
+    with spec_registry() as made:
+        yield made
+
+
+@pytest.fixture
+def proxy(server: SpecRegistry) -> Iterator[Proxy]:
+    with Proxy(server.name) as made:
+        yield made
+
+
+@pytest.fixture
+def client(proxy: Proxy) -> Iterator[Registry]:
+    with Registry(parse_reference(f"{proxy.name}/team/app:1"), environ={}, sleep=lambda _seconds: None) as made:
+        yield made
+
+
+def send(client: Registry, content: bytes = BLOB) -> list[int]:
+    heard: list[int] = []
+    fate = client.push_blob(
+        sha256(content), len(content), lambda: io.BytesIO(content), assume_missing=True, observe=heard.append
+    )
+    assert fate == "sent"
+    return heard
+
+
+def ranges(proxy: Proxy) -> list[str]:
+    return [each.headers["Content-Range"] for each in proxy.log if each.method == "PATCH"]
+
+
+def methods(proxy: Proxy) -> list[str]:
+    return [each.method for each in proxy.log]
+
+
+@pytest.mark.parametrize("content", [b"", b"1", BLOB])
+def test_one_request_to_begin_and_one_with_everything(server, proxy, client, content):
+    send(client, content)
+    assert methods(proxy) == ["POST", "PUT"]
+    assert server.blobs == {str(sha256(content)): content}
+
+
+@pytest.mark.parametrize("after", [2, 300_000, 999_999])
+def test_an_upload_goes_on_where_it_was_cut(server, proxy, client, after):
+    """No byte that the registry has is sent again."""
+    proxy.fault("PUT", "digest=", proxies.cut_request(after))
+    heard = send(client)
+    assert methods(proxy) == ["POST", "PUT", "GET", "PATCH", "PUT"]
+    assert ranges(proxy) == [f"{after}-999999"]
+    assert server.blobs == {str(DIGEST): BLOB}
+    assert heard[-1] == len(BLOB)
+
+
+def test_one_byte_cannot_be_told_from_none(server, proxy, client):
+    """The specification's "0-0" means either: the registry refuses what follows the wrong one."""
+    proxy.fault("PUT", "digest=", proxies.cut_request(1))
+    send(client)
+    assert methods(proxy) == ["POST", "PUT", "GET", "PATCH", "GET", "POST", "PATCH", "PUT"]
+    assert server.blobs == {str(DIGEST): BLOB}
+
+
+def test_an_upload_that_is_cut_again_and_again_but_gets_further(server, proxy, client):
+    """Patience counts failures in a row: eight cuts are no reason to give up as long as something arrives."""
+    proxy.fault("PUT", "digest=", proxies.cut_request(100_000))
+    proxy.fault("PATCH", "", proxies.cut_request(100_000), times=8)
+    send(client)
+    assert len(ranges(proxy)) == 9
+    assert server.blobs == {str(DIGEST): BLOB}
+
+
+def test_a_registry_that_takes_no_pieces(server, proxy, client):
+    server.whole = True
+    proxy.fault("PUT", "digest=", proxies.cut_request(300_000))
+    send(client)
+    assert methods(proxy) == ["POST", "PUT", "GET", "PATCH", "POST", "PUT"]
+    assert server.blobs == {str(DIGEST): BLOB}
+
+
+@pytest.mark.parametrize(("least", "piece"), [(1, 8 << 20), (9_000_000, 9_000_000)])
+def test_pieces_where_the_registry_asks_for_them(server, proxy, client, least, piece):
+    """No smaller than it asks for, and not as small as it would take them."""
+    server.least = least
+    content = BLOB * 10
+    send(client, content)
+    assert ranges(proxy) == [f"0-{piece - 1}", f"{piece}-{len(content) - 1}"]
+    assert server.blobs == {str(sha256(content)): content}
+
+
+def test_wrong_bytes_that_go_are_found_out(server, proxy, client):
+    proxy.fault("PUT", "digest=", proxies.altered_request())
+    send(client)
+    assert methods(proxy) == ["POST", "PUT", "POST", "PUT"]
+    assert server.blobs == {str(DIGEST): BLOB}
+
+
+def test_an_answer_that_is_lost(server, proxy, client):
+    """The blob is there: it is asked for, not sent again."""
+    proxy.fault("PUT", "digest=", proxies.cut_answer())
+    send(client)
+    assert methods(proxy) == ["POST", "PUT", "GET", "HEAD"]
+
+
+# Referrers
+
+
+def referrer(subject: Digest, note: str) -> tuple[bytes, dict[Digest, bytes]]:
+    content = note.encode()
+    described = {"mediaType": "text/plain", "digest": str(sha256(content)), "size": len(content)}
+    body = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "artifactType": f"application/{note}",
+        "config": described,
+        "layers": [described],
+        "subject": {"mediaType": MANIFEST, "digest": str(subject), "size": 1},
+    }
+    return canonical_json(body), {sha256(content): content}
+
+
+@pytest.mark.parametrize("keeps", [True, False], ids=["by itself", "by tag"])
+def test_referrers(server, proxy, client, keeps):
+    server.referrers = keeps
+    subject = sha256(b"subject")
+    made = {}
+    with Transport({}) as transport:
+        for note in ("one", "two"):
+            raw, blobs = referrer(subject, note)
+            made[note] = push_referrer(raw, blobs, parse_reference(f"{proxy.name}/team/app:1"), transport=transport)
+    listed = client.fetch_referrers(subject)
+    assert {each["artifactType"]: each["digest"] for each in listed} == {
+        f"application/{note}": str(digest) for note, digest in made.items()
+    }
+    one = client.fetch_referrers(subject, "application/one")
+    assert [each["digest"] for each in one] == [str(made["one"])]
+    assert client.fetch_referrers(sha256(b"nothing")) == ()
+    tagged = f"sha256-{subject.hex}" in server.manifests
+    assert tagged is not keeps
+
+
+def test_referrers_of_a_server_with_a_page_for_everything(proxy, client):
+    proxy.fault("GET", "/referrers/", proxies.answer(200, b"<html>", Content_Type="text/html"))
+    assert client.fetch_referrers(sha256(b"subject")) == ()
+
+
+def test_another_pushed_a_referrer_meanwhile(server, proxy, client):
+    """Nothing locks a tag: what was overwritten is put there again."""
+    server.referrers = False
+    subject = sha256(b"subject")
+    reference = parse_reference(f"{proxy.name}/team/app:1")
+    (one, one_blobs), (two, two_blobs) = referrer(subject, "one"), referrer(subject, "two")
+    with Transport({}) as transport:
+        push_referrer(one, one_blobs, reference, transport=transport)
+        before = server.manifests[f"sha256-{subject.hex}"]
+        tag = f"/manifests/sha256-{subject.hex}"
+
+        def overwrite() -> None:
+            server.manifests[f"sha256-{subject.hex}"] = before
+
+        proxy.fault("PUT", tag, proxies.afterwards(overwrite))
+        push_referrer(two, two_blobs, reference, transport=transport)
+    assert [each["artifactType"] for each in client.fetch_referrers(subject)] == ["application/one", "application/two"]
+
+
+# What an image's push asks for
+
+
+def test_nothing_is_asked_or_sent_of_what_is_there(proxy):
+    blobs = Blobs()
+    image = image_of(blobs.layer({"a": b"1"}))
+    reference = parse_reference(f"{proxy.name}/team/app:1")
+    with Transport({}) as transport:
+        push_image(image, [reference], blobs.open, transport=transport)
+        proxy.clear()
+        there = frozenset({image.layers[0].digest, image.config_digest})
+        pushed = push_image(image, [reference], blobs.open, transport=transport, present=there)
+    assert [str(each) for each in proxy.log] == ["PUT /v2/team/app/manifests/1 201"]
+    assert (set(pushed.present), pushed.sent, pushed.mounted) == (there, (), ())
+
+
+def test_a_layer_twice_is_sent_once(proxy):
+    blobs = Blobs()
+    layer = blobs.layer({"a": b"1"})
+    image = image_of(layer, layer)
+    with Transport({}) as transport:
+        pushed = push_image(image, [parse_reference(f"{proxy.name}/team/app:1")], blobs.open, transport=transport)
+    assert len(pushed.sent) == 2
+    assert blobs.opened == [layer.digest]
