@@ -7,7 +7,7 @@ entry of Pipfile is satisfied.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.app.pipfile import Pipfile, Wanted
@@ -16,13 +16,22 @@ from buildpack.errors.app import show
 
 __all__ = ["compare"]
 
-_LOCK_SECTIONS = ("default", "develop")
+_OWN = ("default", "packages", "develop", "dev-packages")
+"""What the two categories that every lock has are called there and in Pipfile."""
 
 
-def compare(pipfile: Pipfile, lock: Lock) -> list[str]:
-    """List, in Pipfile's order, what it asks for and the lock does not give; each a sentence naming the line."""
+def compare(pipfile: Pipfile, lock: Lock, categories: Sequence[str] = ()) -> list[str]:
+    """List, in Pipfile's order, what it asks for and the lock does not give; each a sentence naming the line.
+
+    `categories` are those that were asked for, whose packages are among the lock's.
+    """
+    others = [category for category in dict.fromkeys(categories) if category not in _OWN]
     differences: list[str] = []
-    for section, packages in zip(_LOCK_SECTIONS, (lock.packages, lock.develop), strict=True):
+    for section, packages in (
+        ("default", lock.packages),
+        *((one, lock.packages) for one in others),
+        ("develop", lock.develop),
+    ):
         locked = {package.name: package for package in packages}
         for wanted in pipfile.wanted(section):
             differences.extend(_compare_entry(wanted, locked))

@@ -88,13 +88,13 @@ class Reading:
         if pipfile is None:
             self.warn("there is no Pipfile, so nothing tells whether Pipfile.lock is current.")
         elif lock.pipfile_hash not in pipfile_hashes(pipfile):
-            self._compare(pipfile, lock)
+            self._compare(pipfile, lock, categories)
         return lock
 
-    def _compare(self, pipfile: Pipfile, lock: Lock) -> None:
+    def _compare(self, pipfile: Pipfile, lock: Lock, categories: Sequence[str]) -> None:
         from buildpack.app.freshness import compare
 
-        if differences := compare(pipfile, lock):
+        if differences := compare(pipfile, lock, categories):
             self.problems.append(lock_errors.stale_lock(differences))
         else:
             self.warn(

@@ -191,10 +191,21 @@ def test_a_stack_that_is_none(blasto, home, stack, code, told):
 
 
 def test_other_categories_are_checked_too(blasto, home):
-    done = deploy("check", blasto, "--category", "docs", home=home)
-    assert done.code == 2
-    assert done.err.startswith("error: Pipfile.lock has no category `docs`\n\nBeside the packages of `default` it has:")
+    for command in ("check", "build", "local"):
+        done = deploy(command, blasto, "--category", "docs", home=home)
+        assert done.code == 2
+        assert done.err.startswith("error: Pipfile.lock has no category `docs`\n\nBeside the packages of `default`")
     assert deploy("check", blasto, "--category", "develop", home=home).code == 0
+
+
+def test_a_category_that_is_stale_is_told_where_it_is_asked_for(blasto, home):
+    (blasto / "Pipfile").write_text((blasto / "Pipfile").read_text() + '\n[docs]\nflask = "<1"\n')
+    lock = json.loads((blasto / "Pipfile.lock").read_text())
+    (blasto / "Pipfile.lock").write_text(json.dumps({**lock, "docs": {}}))
+    assert deploy("check", blasto, home=home).code == 0
+    done = deploy("check", blasto, "--category", "docs", home=home)
+    assert done.code == 10
+    assert "Pipfile asks for flask <1; Pipfile.lock pins flask 3.1.3 (Pipfile:14)." in done.err
 
 
 def test_a_virtual_environment_that_git_tracks(blasto, home):
