@@ -34,9 +34,10 @@ def build_several(
     store: Store,
     style: str,
     transport: Transport | None = None,
+    sbom: bool = False,
 ) -> int:
     """Build for each platform and say what came of it; `style` is as `summary` has it."""
-    from deployer.cli.build import moved
+    from deployer.cli.build import attach_sbom, moved
 
     silent = style in {"json", "quiet"}
     with Reporter(quiet=silent) as reporter:
@@ -50,6 +51,8 @@ def build_several(
             observer=ignore if silent else reporter,
             transport=transport,
         )
+        if sbom and transport and options.pushed:
+            sent.append(attach_sbom(built.index, built.references, transport))
     if style == "json":
         traffic = moved(transport.traffic) if transport else {}
         print(json.dumps({**report_index(built), **traffic}, ensure_ascii=False))
@@ -86,9 +89,13 @@ def report_index(built: BuiltIndex) -> dict[str, Any]:
 def _summarise(built: BuiltIndex, app: str, *, verbose: bool) -> Iterator[str]:
     verb = "Unchanged:" if built.unchanged else "Built"
     yield f"{verb} {_short_name(built.references[0])} from {app} in {built.seconds:.2f} s"
-    first = built.platforms[0]
-    for name, command in ((process.name, process.command) for process in first.app.processes):
-        yield f"  {name:<8} {command}"
+    stacks: dict[str, list[str]] = {}
+    for one in built.platforms:
+        stacks.setdefault(f"{one.stack.python.version} on {one.stack.name}", []).append(str(one.stack.platform))
+    for stack, platforms in stacks.items():
+        yield f"  python   {stack} ({', '.join(platforms)})"
+    for process in built.platforms[0].app.processes:
+        yield f"  {process.name:<8} {process.command}"
     for one in built.platforms:
         yield from _summarise_one(one, verbose=verbose)
     layers = built.index.layers
@@ -97,13 +104,13 @@ def _summarise(built: BuiltIndex, app: str, *, verbose: bool) -> Iterator[str]:
 
 
 def _summarise_one(built: Built, *, verbose: bool) -> Iterator[str]:
-    own = [(made, reason) for made, reason in built.layers]
-    written = [(made, reason) for made, reason in own if made.source == "built"]
+    written = [(made, reason) for made, reason in built.layers if made.source == "built"]
     yield (
-        f"  image    {built.stack.platform}: python {built.stack.python.version} on {built.stack.name}, "
-        f"{size_text(built.image.size)} in {plural(len(built.image.layers), 'layer')}, {len(written)} written"
+        f"  image    {built.stack.platform}: {size_text(built.image.size)} in "
+        f"{plural(len(built.image.layers), 'layer')}: {len(built.stack_layers)} of the stack, "
+        f"{len(built.layers) - len(written)} reused, {len(written)} written"
     )
-    for made, reason in own if verbose else written:
+    for made, reason in built.layers if verbose else written:
         if made.source == "built" and (verbose or reason != "first build"):
             yield f"  written  {made.planned.slot:<14} {size_text(made.layer.size):>7}  {reason}"
         elif verbose:
