@@ -123,6 +123,7 @@ class TokenServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: TokenServer
 
     def do_GET(self) -> None:

@@ -96,6 +96,7 @@ class Handler(BaseHTTPRequestHandler):
     """One connection of a client, with one of its own to the registry."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: Server
     upstream: http.client.HTTPConnection | None = None
     sent = received = 0

@@ -55,6 +55,7 @@ def spec_registry() -> Iterator[SpecRegistry]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: SpecRegistry
 
     def do(self) -> None:
