@@ -60,7 +60,7 @@ def test_the_same_files_elsewhere_give_the_same_image(built, home, site, tmp_pat
     for path in sorted(site.rglob("*.*"), reverse=True):
         os.utime(path, (1, 1))
     other = with_stack(home, tmp_path / "home")
-    for folder in ("wheels", "bytecode"):
+    for folder in ("wheels", "bytecode", "stacks"):
         (other / folder).symlink_to(home / folder)
     again = deploy("build", site, "--json", home=other)
     assert again.report["digest"] == built.report["digest"]
