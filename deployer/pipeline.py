@@ -42,12 +42,14 @@ class Request:
 
     `test` is the command that tests the app, None where app.json says it, and empty for no tests. `boot` is whether
     the image is tried out at all, tests included. `environment` is what tests and web find in theirs; nothing of this
-    process's own environment is among it. `engine` is ``auto``, ``docker`` or ``local``.
+    process's own environment is among it. `engine` is ``auto``, ``docker`` or ``local``. `sbom` is whether a bill of
+    materials goes with the image.
     """
 
     app: Path
     options: Options
     push: bool = False
+    sbom: bool = True
     test: str | None = None
     boot: bool = True
     engine: str = "auto"
@@ -126,6 +128,7 @@ class _Pipeline:
             request.app,
             request.options,
             push=request.push,
+            sbom=request.sbom,
             store=store,
             environ=environ,
             observer=observer,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,9 @@ from buildpack.build import Built
 from buildpack.errors.registry import BlobVanished
 from buildpack.multi import BuiltIndex
 from buildpack.oci.digest import Digest
-from buildpack.oci.image import Platform
+from buildpack.oci.image import Image, Platform
+from buildpack.oci.index import ImageIndex
+from buildpack.oci.reference import Reference
 from buildpack.oci.store import Store
 from buildpack.oci.transport import Transport
 from buildpack.options import Options
@@ -34,6 +36,7 @@ class Maker:
         options: Options,
         *,
         push: bool,
+        sbom: bool,
         store: Store,
         environ: Mapping[str, str],
         observer: Observer,
@@ -41,6 +44,7 @@ class Maker:
     ) -> None:
         self._app = app
         self._options = replace(options, pushed=push, whole=False)
+        self._sbom = sbom
         self._store, self._environ = store, environ
         self._observer, self._transport = observer, transport
 
@@ -93,11 +97,17 @@ class Maker:
             pushed = push_several(
                 made, targets, store=self._store, transport=self._transport, observer=self._observer, gone=gone
             )
-            return pushed_text(pushed, made.index)
+            return self._attached(pushed_text(pushed, made.index), made.index, targets)
         pushed = push_built(
             made, targets, store=self._store, transport=self._transport, observer=self._observer, gone=gone
         )
-        return pushed_text(pushed, made.image)
+        return self._attached(pushed_text(pushed, made.image), made.image, targets)
+
+    def _attached(self, said: str, image: Image | ImageIndex, targets: Sequence[Reference]) -> str:
+        """Attach the bill of materials, where it is wanted, and add what came of it."""
+        from deployer.proof.attaching import attached_text
+
+        return f"{said}; {attached_text(image, targets, transport=self._transport)}" if self._sbom else said
 
 
 def digest_of(made: Made) -> Digest:

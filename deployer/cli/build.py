@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
     from buildpack.build import Built
     from buildpack.oci.headstart import HeadStart
+    from buildpack.oci.image import Image
+    from buildpack.oci.index import ImageIndex
     from buildpack.oci.store import Store
     from buildpack.oci.transport import Traffic, Transport
     from deployer.record import Asked
 
-__all__ = ["answer_of", "command"]
+__all__ = ["answer_of", "attach_sbom", "command"]
 
 SCHEMA = 1
 
@@ -41,6 +43,7 @@ Examples:
 @click.option("--to", "destinations", multiple=True, metavar="DEST", help="Send it on: docker, registry, oci:DIR, ...")
 @click.option("--cache-from", multiple=True, metavar="REF", help="Take unchanged layers from this image, too.")
 @click.option("--build-env", multiple=True, metavar="K[=V]", help="Set a variable for hooks, or pass ours on.")
+@click.option("--sbom", is_flag=True, help="Attach a bill of materials to what goes to a registry.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="Add a label to the image.")
 @click.option("--category", "categories", multiple=True, metavar="NAME", help="Install develop, or another, as well.")
 @click.option("--strict", is_flag=True, help="Take what `deploy check` warns of for errors.")
@@ -60,6 +63,7 @@ def command(
     destinations: tuple[str, ...],
     cache_from: tuple[str, ...],
     build_env: tuple[str, ...],
+    sbom: bool,
     labels: tuple[str, ...],
     categories: tuple[str, ...],
     strict: bool,
@@ -73,6 +77,9 @@ def command(
 
     The image lands in the store; the last line of standard output is its digest.
     """
+    if sbom and "registry" not in destinations:
+        told = "--sbom attaches to what is pushed\n\nhint: add --to registry, or use `deploy inspect REF --sbom`."
+        raise click.UsageError(told)
     asked: Asked | None = None if no_cache or pull else ctx.obj
     changed = asked is None or not asked.unchanged
     with (
@@ -121,6 +128,7 @@ def command(
                 store=store,
                 style=style,
                 transport=transport,
+                sbom=sbom,
             )
         with Reporter(quiet=quiet or as_json) as reporter:
             built, deliveries = build_and_deliver(
@@ -134,6 +142,8 @@ def command(
                 meanwhile=lambda built: _remember(asked, built, None, store),
                 transport=transport,
             )
+        if sbom and transport and options.pushed:
+            deliveries.append(attach_sbom(built.image, built.references, transport))
     answer = answer_of(
         built,
         traffic=transport.traffic if transport else None,
@@ -147,6 +157,14 @@ def command(
     if not targets:
         _remember(asked, built, unchanged(answer), store)
     return 0
+
+
+def attach_sbom(image: Image | ImageIndex, references: Sequence[str], transport: Transport) -> str:
+    """Attach the bill of materials to what was just pushed; what came of it, in words."""
+    from deployer.proof.attaching import attached_text
+    from deployer.pushing import parse_targets
+
+    return attached_text(image, parse_targets(references), transport=transport)
 
 
 def _head_start(*, wanted: bool) -> AbstractContextManager[HeadStart | None]:

@@ -29,6 +29,7 @@ Examples:
 @click.argument("app", default=".", type=click.Path(path_type=Path))
 @click.option("-t", "--tag", "references", multiple=True, metavar="REF", help="Name the image; may be repeated.")
 @click.option("--push", is_flag=True, help="Push it under these names, once all else has passed.")
+@click.option("--no-sbom", is_flag=True, help="Attach no bill of materials to what is pushed.")
 @click.option("--test", "test", metavar="CMD", help="Test with this shell command, not with app.json's.")
 @click.option("--no-test", is_flag=True, help="Run no tests.")
 @click.option("--no-boot", is_flag=True, help="Neither test nor boot: no layer has to come here.")
@@ -117,6 +118,7 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
             strict=options["strict"],
         ),
         push=options["push"],
+        sbom=not options["no_sbom"],
         test="" if options["no_test"] else options["test"],
         boot=not options["no_boot"],
         engine=options["engine"],

@@ -29,9 +29,10 @@ Examples:
 @click.command("push", epilog=EXAMPLES)
 @click.argument("operand", default=".", metavar="[APP|REF]")
 @click.option("-t", "--tag", "targets", multiple=True, metavar="REF", help="Push it there; may be repeated.")
+@click.option("--no-sbom", is_flag=True, help="Attach no bill of materials to it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the digest and errors only.")
-def command(operand: str, targets: tuple[str, ...], as_json: bool, quiet: bool) -> int:
+def command(operand: str, targets: tuple[str, ...], no_sbom: bool, as_json: bool, quiet: bool) -> int:
     """Send an image to a registry as it was built; nothing is built.
 
     APP is a folder (default: the current one), whose image has the app's name; REF is the name of an image in the
@@ -41,6 +42,7 @@ def command(operand: str, targets: tuple[str, ...], as_json: bool, quiet: bool) 
     from buildpack.oci.transport import Transport
     from buildpack.progress import ignore
     from deployer.progress import Reporter
+    from deployer.proof.attaching import attached_text
     from deployer.pushing import find_stored, parse_targets, push_stored, pushed_text
 
     name = _name(operand)
@@ -53,6 +55,7 @@ def command(operand: str, targets: tuple[str, ...], as_json: bool, quiet: bool) 
     with Transport(os.environ, homes=references) as transport, Reporter(quiet=quiet or as_json) as reporter:
         observer = ignore if quiet or as_json else reporter
         pushed = push_stored(image, references, store=store, transport=transport, observer=observer)
+        bill = "" if no_sbom else attached_text(image, references, transport=transport)
         traffic = transport.traffic
     if as_json:
         report = {
@@ -62,6 +65,7 @@ def command(operand: str, targets: tuple[str, ...], as_json: bool, quiet: bool) 
             "sent": list(map(str, pushed.sent)),
             "mounted": list(map(str, pushed.mounted)),
             "present": list(map(str, pushed.present)),
+            "sbom": bill or None,
             "requests": traffic.requests,
             "bytes_sent": traffic.sent,
             "bytes_received": traffic.received,
@@ -69,7 +73,7 @@ def command(operand: str, targets: tuple[str, ...], as_json: bool, quiet: bool) 
         print(json.dumps(report))
         return 0
     if not quiet:
-        print(f"Pushed {pushed_text(pushed, image)}", file=sys.stderr)
+        print(f"Pushed {pushed_text(pushed, image)}{f'; {bill}' if bill else ''}", file=sys.stderr)
     print(pushed.digest)
     return 0
 

@@ -93,7 +93,7 @@ def attached_text(image: Image | ImageIndex, references: Sequence[Reference], *,
     troubles = [each.trouble for each in done if each.trouble]
     if troubles:
         return f"no bill of materials: {troubles[0]}"
-    return "its bill of materials" if any(each.sent for each in done) else "its bill of materials is there already"
+    return f"bill of materials {'attached' if any(each.sent for each in done) else 'there already'}"
 
 
 def _attach(referrer: Referrer, repository: Reference, transport: Transport) -> Attached:

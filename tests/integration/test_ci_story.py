@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import subprocess
+import sysconfig
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.command import EXAMPLES, Done, deploy
+from tests.support.command import EXAMPLES, ROOT, Done, deploy
 from tests.support.containers import Host
 from tests.support.proxy import Handler, Proxy, answer, lose
 from tests.support.running import free_port, get
@@ -113,7 +115,7 @@ def test_from_a_commit_to_an_answer_elsewhere(
     page.write_text(page.read_text() + "<!-- the second commit -->\n")
     origin.commit("Say so")
     proxy.clear()
-    second = report_of(machine(origin).ci("-t", image, "--push", "--no-boot"))
+    second = report_of(machine(origin).ci("-t", image, "--push", "--no-boot", "--no-sbom"))
     assert tagged(image) == second["digest"] != first["digest"]
     app = second["layers"][-1]
     assert [layer["kind"] for layer in second["layers"] if layer["digest"] not in digests_of(first)] == ["app"]
@@ -178,7 +180,7 @@ def test_tests_and_boot_on_an_empty_machine_fetch_what_they_need(
 
     (origin.folder / "README.md").write_text("changed again\n")
     origin.commit("Change a line")
-    without = report_of(machine(origin).ci("-t", image, "--push", "--engine", "local"))
+    without = report_of(machine(origin).ci("-t", image, "--push", "--no-sbom", "--engine", "local"))
     received = {step["name"]: step["bytes_received"] for step in without["steps"]}
     assert received["test"] == received["boot"] == 0
     assert [step["status"] for step in without["steps"]] == ["passed"] * 5
@@ -266,3 +268,48 @@ def test_a_registry_that_lets_nobody_in_is_30_before_anything_is_built(
     assert done.code == 30
     steps = {step["name"]: step["status"] for step in json.loads(done.out)["steps"]}
     assert steps == {"check": "passed", "build": "failed", "test": "skipped", "boot": "skipped", "push": "skipped"}
+
+
+def authorities() -> list[str]:
+    """Return the options that let a container trust what this machine trusts."""
+    options = []
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_INDEX_URL", "HTTPS_PROXY", "NO_PROXY"):
+        value = os.environ.get(name, "")
+        if value.startswith("/"):
+            options += ["-v", f"{Path(value).resolve()}:/authorities/{name}:ro", "-e", f"{name}=/authorities/{name}"]
+        elif value:
+            options += ["-e", name]
+    return options
+
+
+def test_in_a_container_without_an_engine_privileges_or_a_writable_root(
+    registry: str, engine: str, home: Path, blasto: Path
+) -> None:
+    host, base, image = Host(address=engine, product="docker"), "deploytestci:base", f"{registry}/readonly/blasto:1"
+    # Any image with this Python will do: the tool and what it depends on are this machine's.
+    assert deploy("build", EXAMPLES / "blasto", "-t", base, "--to", "docker", "-q", home=home).code == 0
+    own = sysconfig.get_path("purelib")
+    blasto.chmod(0o755)
+    command = [
+        *("run", "--rm", "--read-only", "--tmpfs", "/tmp:exec,mode=1777", "--network", "host"),
+        *("--user", "12345:12345", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+        *("-v", f"{ROOT}:/tool:ro", "-v", f"{own}:/packages:ro", "-v", f"{blasto}:/shop:ro"),
+        *(
+            "-e",
+            "PYTHONPATH=/tool:/packages",
+            "-e",
+            "DEPLOY_REGISTRY_PASSWORD=x",
+            "-e",
+            "GITHUB_TOKEN=x",
+            *authorities(),
+        ),
+        *("--entrypoint", "/opt/venv/bin/python", base, "-m", "deployer"),
+        *("ci", "/shop", "-t", image, "--push", "--test", "id -u; pytest -q", "--json"),
+    ]
+    try:
+        report = json.loads(host.docker(*command))
+    finally:
+        host.docker("rmi", "-f", base)
+    assert [step["status"] for step in report["steps"]] == ["passed"] * 5
+    assert "in a virtual environment on this machine" in report["steps"][2]["reason"]
+    assert tagged(image) == report["digest"]
