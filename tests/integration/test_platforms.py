@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import shutil
 import subprocess
+import sys
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from buildpack.oci.validate import validate
 from buildpack.stacks.platforms import native_platform
 from deployer.cli.messages import size_text
 from tests.conftest import missing
-from tests.support.command import EXAMPLES, deploy
+from tests.support.command import EXAMPLES, ROOT, deploy
 from tests.support.emulator import emulate_in, find_emulator
 from tests.support.rootfs import unpack
 from tests.support.stand_in import INDEX, join_platforms, make_stand_in
@@ -304,14 +307,23 @@ print(stale)
 """
 
 
-def test_the_image_for_arm64_works_on_arm64(first: Report, store: Store, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def emulator() -> Path:
     try:
-        emulator = find_emulator("aarch64")
+        return find_emulator("aarch64")
     except RuntimeError as error:
         missing(f"QEMU for aarch64 is not here: {error}")
+
+
+@pytest.fixture(scope="module")
+def root(first: Report, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file system of the image for arm64."""
     image = store.image(FULL, ARM64)
     assert image is not None
-    root = unpack(image.layers, store, tmp_path / "root")
+    return unpack(image.layers, store, tmp_path_factory.mktemp("arm64") / "root")
+
+
+def test_the_image_for_arm64_works_on_arm64(root: Path, emulator: Path) -> None:
     # With -v it says which byte code it took, and which it found wanting.
     done = emulate_in(root, emulator, "/opt/venv/bin/python", "-v", "-c", PROBE)
     assert done.stdout == "aarch64 /opt/venv 200 -311-aarch64-linux-gnu.so\n[]\n", done.stderr[-2000:]
@@ -330,3 +342,32 @@ def test_the_image_for_arm64_works_on_arm64(first: Report, store: Store, tmp_pat
         "import sys; sys.path.insert(0, '/opt/deploy'); import deployer.runner.launcher, honcho.manager as m; print(m)",
     )
     assert launcher.stdout == "<module 'honcho.manager' from '/opt/deploy/honcho/manager.py'>\n", launcher.stderr
+
+
+WRITE = """
+import hashlib, io, sys
+sys.path[:0] = ["/tool"]
+from buildpack.oci.entry import file
+from buildpack.oci.layer import write_layer
+numbers = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(40_000))
+words = b" ".join(b"%d" % (number * number % 977) for number in range(600_000))
+entries = [file("numbers", numbers), file("words", words), file("both", words[:70_000] + numbers + words[70_000:])]
+print(write_layer(entries, io.BytesIO()).digest)
+"""
+
+
+def test_a_layer_written_on_arm64_is_the_same_to_the_last_bit(root: Path, emulator: Path, tmp_path: Path) -> None:
+    wanted = f"deflate=={importlib.metadata.version('deflate')}"
+    download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    download += ["--platform=manylinux_2_17_aarch64", "--platform=manylinux_2_28_aarch64", "--python-version=3.11"]
+    subprocess.run([*download, f"--dest={tmp_path}", wanted], check=True, capture_output=True)
+    [wheel] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(root / "tool")
+    shutil.copytree(ROOT / "buildpack", root / "tool" / "buildpack", ignore=shutil.ignore_patterns("__pycache__"))
+    there = emulate_in(root, emulator, "/usr/bin/python3.11", "-I", "-c", WRITE)
+    here = subprocess.run(
+        [sys.executable, "-c", WRITE.replace("/tool", str(ROOT))], check=True, capture_output=True, encoding="utf-8"
+    )
+    assert there.stdout == here.stdout, there.stderr[-2000:]
+    assert here.stdout.startswith("sha256:")
