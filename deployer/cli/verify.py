@@ -35,6 +35,7 @@ _SHOWN = 10
 @click.option("--stack", metavar="S", help="Build on this stack, not on the image's.")
 @click.option("--platform", metavar="OS/ARCH", help="Verify this one of several platforms.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="Add a label, as the image's build did.")
+@click.option("--build-env", multiple=True, metavar="K[=V]", help="Set a variable for hooks, as the build did.")
 @click.option("--category", "categories", multiple=True, metavar="C", help="Install this category as well.")
 @click.option("--remote", is_flag=True, help="Ask the registry, whatever is in the store.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
@@ -44,6 +45,7 @@ def command(
     stack: str | None,
     platform: str | None,
     labels: tuple[str, ...],
+    build_env: tuple[str, ...],
     categories: tuple[str, ...],
     remote: bool,
     as_json: bool,
@@ -56,7 +58,7 @@ def command(
     from buildpack.oci.store import Store, find_store
     from buildpack.progress import ignore
     from buildpack.stacks.platforms import parse_platform
-    from deployer.config import parse_epoch, parse_labels
+    from deployer.config import parse_build_env, parse_epoch, parse_labels
     from deployer.progress import Reporter
     from deployer.proof import errors
     from deployer.proof.verifying import Source, render, verify
@@ -65,7 +67,12 @@ def command(
     if warning:
         print_warning(warning)
     source = Source(
-        folder=app, stack=stack, labels=parse_labels(labels), categories=categories, epoch=parse_epoch(os.environ)
+        folder=app,
+        stack=stack,
+        labels=parse_labels(labels),
+        build_env=parse_build_env(build_env, os.environ),
+        categories=categories,
+        epoch=parse_epoch(os.environ),
     )
     with Reporter(quiet=as_json) as reporter:
         verdicts = verify(

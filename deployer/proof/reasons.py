@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildpack.build import Built
+from buildpack.hooks.steps import plan_hooks
 from buildpack.oci.compare import Comparison, EntryDifference, LayerDifference
 from buildpack.oci.image import Image
 from buildpack.plan import APP_ROOT, Member
@@ -15,7 +16,6 @@ from deployer.proof import words
 
 __all__ = ["Reason", "explain", "only_times"]
 
-_HOOKS = ("bin/pre_compile", "bin/post_compile", "manage.py")
 _OWN_LABELS = ("dev.deploy.", "org.opencontainers.image.base.digest")
 
 
@@ -36,24 +36,27 @@ def explain(image: Image, built: Built, comparison: Comparison, *, environ: Mapp
         return (Reason(why=words.same_content()),)
     if not its.ours:
         return (Reason(why=words.unknown_builder()),)
+    hooks = bool(plan_hooks(built.app, given={}, environ=environ))
     found = [
-        *_tampered(comparison),
+        *_tampered(comparison, hooks=hooks),
         *_stack(its, ours, built),
         *_packages(its, ours),
         *_versions(its, ours, comparison),
         *_settings(its, ours),
-        *_app(comparison, built, environ),
+        *_app(comparison, built, environ, hooks=hooks),
     ]
-    return tuple(Reason(why=why, hint=hint) for why, hint in found) or (Reason(why=words.unexplained()),)
+    return tuple(Reason(why=why, hint=hint) for why, hint in dict.fromkeys(found)) or (Reason(why=words.unexplained()),)
 
 
 _Found = tuple[str, str]
 
 
-def _tampered(comparison: Comparison) -> Iterator[_Found]:
+def _tampered(comparison: Comparison, *, hooks: bool) -> Iterator[_Found]:
     """Tell of layers whose key promises what they do not hold, and of layers that no build makes."""
     for layer in comparison.layers:
-        if layer.same_key and layer.entries:
+        if layer.same_key and layer.entries and layer.kind == "app" and hooks:
+            yield words.hooks_at_work()  # its key stands for what they are given, not for what they make
+        elif layer.same_key and layer.entries:
             yield words.only_bytecode(layer.name) if _is_bytecode(layer) else words.broken_promise(layer.name)
         elif layer.only == "image" and layer.kind not in {"dependencies", "stack"}:
             yield words.added_layer(layer.name)
@@ -123,7 +126,7 @@ def _settings(its: Provenance, ours: Provenance) -> Iterator[_Found]:
         yield words.other_labels({name: value for name, (value, _) in labels.items()})
 
 
-def _app(comparison: Comparison, built: Built, environ: Mapping[str, str]) -> Iterator[_Found]:
+def _app(comparison: Comparison, built: Built, environ: Mapping[str, str], *, hooks: bool) -> Iterator[_Found]:
     layer = next((each for each in comparison.layers if each.kind == "app" and not each.same_key), None)
     if layer is None:
         return
@@ -131,7 +134,7 @@ def _app(comparison: Comparison, built: Built, environ: Mapping[str, str]) -> It
     uncommitted = sorted(changed & _uncommitted(built.app.folder, environ))
     if uncommitted:
         yield words.not_committed(uncommitted)
-    elif changed and any((built.app.folder / name).is_file() for name in _HOOKS):
+    elif changed and hooks:
         yield words.hooks_at_work()
     elif changed:
         yield words.other_files()

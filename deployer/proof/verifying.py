@@ -35,6 +35,7 @@ class Source:
     folder: Path
     stack: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    build_env: Mapping[str, str] = field(default_factory=dict)
     categories: tuple[str, ...] = ()
     epoch: int | None = None
 
@@ -134,6 +135,7 @@ def _build_again(
             platform=str(found.platform),
             no_cache=True,
             labels=source.labels,
+            build_env=source.build_env,
             categories=source.categories,
             epoch=source.epoch,
         )
