@@ -76,7 +76,7 @@ def test_all_steps_pass_and_leave_nothing(
     (blasto / "tests" / "test_watched.py").write_text(WATCHED)
     (blasto / ".slugignore").write_text("/tests\n")  # the tests see it all the same
     write_app_json(blasto, "pytest -q", **{"test-setup": "echo set up"})
-    options = ["--engine", place, "-e", "GIVEN=given", "--json"]
+    options = ["--engine", place, "-e", "GIVEN=given", "--health", "/static/style.css", "--json"]
     done = deploy("ci", blasto, *options, home=ready, env=PIPELINE)
     assert done.code == 0, done.err
     report = json.loads(done.out)
@@ -119,23 +119,42 @@ def test_failing_tests_are_60(place: str, blasto: Path, ready: Path) -> None:
     assert "about to fail\nerror: the app's tests failed\n\n`echo about to fail; exit 3` exited with 3, in " in done.err
 
 
-@pytest.mark.parametrize("web", ["python -c 'raise SystemExit(9)'", "sleep 1000"])
-def test_a_web_process_that_does_not_come_up_is_50(place: str, web: str, blasto: Path, ready: Path) -> None:
-    (blasto / "Procfile").write_text(f"web: {web}\n")
-    done = deploy("ci", blasto, "--engine", place, "--boot-timeout", "2", "--json", home=ready)
+def test_a_web_process_that_ends_is_50(place: str, blasto: Path, ready: Path) -> None:
+    (blasto / "Procfile").write_text("web: echo about to end; exit 9\n")
+    done = deploy("ci", blasto, "--engine", place, "--json", home=ready)
     assert done.code == 50, done.err
     report = json.loads(done.out)
     assert statuses(report)["boot"] == ("failed", 50)
-    told = "did not answer within 2 s" if "sleep" in web else "ended before it answered: it exited with 9"
-    assert report["error"]["what"] == f"web.1 {told}"
+    assert report["error"]["what"] == "web.1 ended before it answered: it exited with 9"
+    assert "The last lines of its log:\n  about to end" in report["error"]["why"]
 
 
-def test_a_health_path_wants_success(place: str, blasto: Path, ready: Path) -> None:
-    options = ["--engine", place, "--health", "/no-such-page", "--boot-timeout", "2"]
+def test_a_web_process_that_listens_nowhere_is_50(blasto: Path, ready: Path) -> None:
+    (blasto / "Procfile").write_text("web: sleep 1000\n")
+    done = deploy("ci", blasto, "--engine", "local", "--boot-timeout", "1", "--json", home=ready)
+    assert done.code == 50, done.err
+    error = json.loads(done.out)["error"]
+    assert (error["what"], error["why"]) == ("web.1 did not answer within 1 s", "It listens on no port at all.")
+
+
+SOON = "6"
+"""Seconds in which a server of the standard library listens on a busy machine, too."""
+
+
+def test_a_web_process_that_only_its_container_reaches_is_50(blasto: Path, ready: Path, engine: str) -> None:
+    (blasto / "Procfile").write_text("web: exec python -m http.server --bind 127.0.0.1 $PORT\n")
+    done = deploy("ci", blasto, "--engine", "docker", "--boot-timeout", SOON, "--json", home=ready)
+    assert done.code == 50, done.err
+    told = "It listens on 127.0.0.1:8000, which can be reached from inside its container only."
+    assert json.loads(done.out)["error"]["why"].startswith(told)
+
+
+def test_a_health_path_wants_success(blasto: Path, ready: Path) -> None:
+    (blasto / "Procfile").write_text("web: exec python -m http.server $PORT\n")
+    options = ["--engine", "local", "--health", "/no-such-page", "--boot-timeout", SOON]
     done = deploy("ci", blasto, *options, home=ready)
     assert done.code == 50
     assert "it answers 404" in done.err
-    assert deploy("ci", blasto, "--engine", place, "--health", "/", home=ready).code == 0
 
 
 def test_a_folder_to_mend_is_10_and_nothing_is_built(blasto: Path, tmp_path: Path) -> None:
