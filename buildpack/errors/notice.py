@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from buildpack.errors.app import show
+
 __all__ = ["Notice", "parse_notice", "split_place"]
 
 _PLACE = re.compile(r"([\w./-]+:\d+|app\.json): (.*)", re.DOTALL)
@@ -25,7 +27,7 @@ class Notice:
 
     def __str__(self) -> str:
         """Render it on one line."""
-        text = f"{self.place}: {self.what}" if self.place else self.what
+        text = f"{show(self.place)}: {self.what}" if self.place else self.what
         if self.why:
             text += f": {self.why}"
         return f"{text}; {self.hint}" if self.hint else text

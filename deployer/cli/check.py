@@ -66,7 +66,8 @@ def report_of(report: Report, *, app: str) -> dict[str, Any]:
     from buildpack.errors.notice import split_place
 
     def found(one: Any) -> dict[str, Any]:
-        path, line = split_place(one.place)
+        # A name that is not UTF-8 is no JSON either.
+        path, line = split_place(one.place.encode(errors="surrogateescape").decode(errors="replace"))
         return {"what": one.what, "why": one.why, "hint": one.hint, "path": path, "line": line}
 
     return {

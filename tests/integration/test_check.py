@@ -153,6 +153,19 @@ def test_an_app_of_the_tests_is_never_a_bug(app):
     assert (report.app is None) is bool(report.errors)
 
 
+def test_names_that_no_terminal_should_see_raw(blasto, home):
+    (blasto / "a\x1b[31m.key").write_text("-----BEGIN PRIVATE" + " KEY-----\n")
+    done = deploy("check", blasto, home=home)
+    assert done.code == 0
+    assert "warning: a\\x1b[31m.key: a\\x1b[31m.key holds a private key" in done.err
+    assert "\x1b" not in done.err
+    (Path(os.fsdecode(os.fsencode(blasto) + b"/caf\xe9"))).write_text("")
+    done = deploy("check", blasto, "--json", home=home)
+    assert done.code == 10
+    [error] = json.loads(done.out)["errors"]
+    assert (error["what"], error["path"]) == ("the file name caf\\xe9 is not UTF-8", "caf\ufffd")
+
+
 # What can be told of a stack
 
 

@@ -36,6 +36,9 @@ _PROGRAMS: Mapping[str, str] = {
 """Programs that Procfiles run, and the packages that bring them."""
 _HOOKS = ("bin/pre_compile", "bin/post_compile")
 _LARGEST = 256 * 1024
+_LONGEST = 4096
+_MOST = 100
+"""Longer commands, and more processes, than anybody wrote are not looked at."""
 
 
 def check_processes(
@@ -47,8 +50,8 @@ def check_processes(
     only what does not need them is checked.
     """
     told: set[str] = set()
-    for process in processes:
-        for invocation in parse_command(process.command):
+    for process in processes[:_MOST]:
+        for invocation in parse_command(process.command) if len(process.command) <= _LONGEST else ():
             for found in _check(process, invocation, files=files, lock=lock, stack=stack):
                 if str(found) not in told:
                     told.add(str(found))

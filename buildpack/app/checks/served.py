@@ -76,7 +76,7 @@ def check_target(
     elif files.generated:
         return
     elif place.kind == "absent":
-        modules = sorted(_top_modules(serving.search, files.paths))
+        modules = sorted(filter(str.isidentifier, _top_modules(serving.search, files.paths)))
         # A package may have a module of any name, so only a name that is almost right is surely a slip.
         if files.brought.isdisjoint({place.name, "*"}) and (near := _nearest(place.name, modules)):
             yield errors.no_such_module(asked, place.name, near)

@@ -131,7 +131,7 @@ def parse_config(content: bytes) -> Mapping[str, tuple[str, int]] | None:
 def _literal(value: ast.expr) -> str:
     try:
         literal = ast.literal_eval(value)
-    except ValueError:
+    except (ValueError, TypeError, RecursionError, MemoryError):
         return "$"
     return ",".join(map(str, literal)) if isinstance(literal, list | tuple) else str(literal)
 
