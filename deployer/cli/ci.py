@@ -48,6 +48,7 @@ Examples:
 )
 @click.option("--stack", metavar="S", help="host, python:X.Y-slim or another reference, oci:DIR, archive:FILE.")
 @click.option("--platform", metavar="OS/ARCH,...", help="Build for this platform, or these: an index of several.")
+@click.option("--build-env", multiple=True, metavar="K[=V]", help="Set a variable for hooks, or pass ours on.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="Add a label to the image.")
 @click.option("--cache-from", multiple=True, metavar="REF", help="Take unchanged layers from this image, too.")
 @click.option("--category", "categories", multiple=True, metavar="NAME", help="Install develop, or another, as well.")
@@ -94,7 +95,7 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
     from buildpack.options import Options
     from deployer.ci.errors import bad_health_path
     from deployer.ci.trial import Health
-    from deployer.config import parse_epoch, parse_labels
+    from deployer.config import parse_build_env, parse_epoch, parse_labels
     from deployer.environment import parse_assignments
     from deployer.pipeline import Request
 
@@ -114,6 +115,7 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
             cache_from=options["cache_from"],
             categories=options["categories"],
             labels=parse_labels(options["labels"]),
+            build_env=parse_build_env(options["build_env"], os.environ),
             epoch=parse_epoch(os.environ),
             strict=options["strict"],
         ),

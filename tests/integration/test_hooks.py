@@ -422,3 +422,19 @@ def test_what_a_hook_leaves_running_is_ended(app, home, environ):
     built = tiny.build_here(app, home, environ, build_env={"MARK": mark})
     assert shipped(built, home)["done.txt"] == b"done\n"
     assert marked(mark) == []
+
+
+def test_verify_tells_a_hook_that_makes_something_else_each_time(app, index, home):
+    write(
+        app,
+        "post_compile",
+        "#!/bin/sh\necho $GREETING > same.txt\npython -c 'import uuid; print(uuid.uuid4())' > number.txt\n",
+    )
+    options = ("--build-env", "GREETING=hello")
+    assert deploy("build", app, *options, "-q", home=home, env=tiny.environ(index)).code == 0
+    done = deploy("verify", "tiny:latest", app, *options, home=home, env=tiny.environ(index))
+    assert done.code == 60
+    assert "number.txt" in done.err
+    assert "same.txt" not in done.err
+    assert "programs of its own (bin/pre_compile, bin/post_compile, collectstatic) help to build it" in done.err
+    assert "do not run it" not in done.err
