@@ -282,7 +282,7 @@ class Registry:
                 self._transport.traffic.count(received=len(raw))
                 if len(raw) > limit:
                     raise transfer.manifest_too_large(self._origin, limit)
-                if raw and int(response.headers.get("Content-Length", len(raw))) == len(raw):
+                if raw and response.headers.get("Content-Length", str(len(raw))) == str(len(raw)):
                     return raw, response.headers
             self._sleep(pause(attempt))
         raise errors.unreachable(self.reference.host, "the connection was cut again and again")

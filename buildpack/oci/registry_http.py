@@ -52,7 +52,10 @@ class Connection:
         target = response.headers.get("Location", "")
         if not target:
             return None
-        found = urlsplit(urljoin(response.url, target))
+        try:
+            found = urlsplit(urljoin(response.url, target))
+        except ValueError:
+            return None
         if found.scheme == "http" and self._root.startswith("https:"):
             # A registry behind a proxy that speaks TLS for it may not know that it is spoken to with TLS.
             if found.hostname != urlsplit(self._root).hostname:
@@ -132,10 +135,11 @@ class Connection:
         pushing = self._writes or answer.method not in {"GET", "HEAD"}
         if status in {401, 403}:
             return self._denial(answer, pushing=pushing)
+        around = self.around and not pushing
         if status == 429:
-            return errors.busy(host, answer, attempts, around=self.around)
+            return errors.busy(host, answer, attempts, around=around)
         if status >= 500 or status in {408, 425}:
-            return errors.failed(host, answer, attempts, around=self.around)
+            return errors.failed(host, answer, attempts, around=around)
         if "html" in response.headers.get("Content-Type", ""):
             return errors.not_a_registry(host, f"a web page ({status})")
         if status == 404:

@@ -18,7 +18,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 def is_busy(status: int) -> bool:
     """Tell whether an answer may be another one in a while."""
-    return status in {408, 425, 429} or status >= 500
+    return status in {408, 425, 429} or (status >= 500 and status not in {501, 505})
 
 
 def pause(attempt: int) -> float:

@@ -28,6 +28,7 @@ __all__ = ["Body", "InterruptedRequest", "Traffic", "Transport", "origin_of", "s
 
 _CONNECTIONS = 16
 _PORTS = {"http": 80, "https": 443}
+_HUB_NAMES = {"index.docker.io": "docker.io", "registry-1.docker.io": "docker.io"}
 _LOOPBACK = frozenset({"localhost", "::1"})
 
 
@@ -98,9 +99,10 @@ class Transport:
         self.traffic = traffic or Traffic()
         self.sleep = sleep
         self.clock = clock
-        named = environ.get("DEPLOY_REGISTRY", "")
-        self._homes = frozenset({named} if named else {each.registry for each in homes})
         self._own = frozenset(each.registry for each in homes)
+        named = environ.get("DEPLOY_REGISTRY", "").partition("://")[2] or environ.get("DEPLOY_REGISTRY", "")
+        named = named.partition("/")[0]
+        self._homes = frozenset({_HUB_NAMES.get(named, named)}) if named else self._own
         self._insecure = frozenset(
             filter(None, environ.get("DEPLOY_INSECURE_REGISTRIES", "").replace(",", " ").split())
         )

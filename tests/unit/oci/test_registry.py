@@ -33,12 +33,16 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Server
 
-    def do_GET(self) -> None:
+    def answer(self) -> None:
+        length = int(self.headers["Content-Length"] or 0)
+        assert len(self.rfile.read(length)) == length
         self.server.seen.append((self.path, dict(self.headers)))
         path = self.path.removeprefix("/v2/team/app")
         script = self.server.script.get(path, [])
         answer = script.pop(0) if len(script) > 1 else script[0] if script else missing
         answer(self)
+
+    do_GET = do_POST = do_PUT = answer
 
     def reply(self, status: int, body: bytes, **headers: str) -> None:
         self.send_response(status)
@@ -108,7 +112,7 @@ def hang_up(handler: Handler) -> None:
 @contextmanager
 def client(server: Server, pauses: list[float] | None = None, selector: str = ":1") -> Iterator[Registry]:
     reference = parse_reference(f"{server.name}/team/app{selector}")
-    with Registry(reference, sleep=(pauses if pauses is not None else []).append) as registry:
+    with Registry(reference, environ={}, sleep=(pauses if pauses is not None else []).append) as registry:
         yield registry
 
 
@@ -379,32 +383,75 @@ def test_private_repositories(server: Server) -> None:
             assert message(registry.fetch_manifest) == denied(server, status)
 
 
-def test_netrc_is_not_sent(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_of_the_process_s_own_environment_is_believed(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login someone password secret\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none"))
+    monkeypatch.setenv("DEPLOY_REGISTRY_USER", "someone")
+    monkeypatch.setenv("DEPLOY_REGISTRY_PASSWORD", "secret")
     server.script["/manifests/1"] = [gives(b"{}", Content_Type=MANIFEST)]
     with client(server) as registry:
         registry.fetch_manifest()
     assert "Authorization" not in server.seen[0][1]
 
 
-def test_token_does_not_follow_a_redirect(server: Server) -> None:
-    other = Server(("127.0.0.1", 0), Handler)
-    other.script, other.seen = {"/elsewhere": [gives(b"blob")]}, []
-    thread = threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.01})
+@contextmanager
+def another() -> Iterator[Server]:
+    made = Server(("127.0.0.1", 0), Handler)
+    made.script, made.seen = {}, []
+    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        onward = gives(b"", 307, Location=f"http://localhost:{other.server_address[1]}/elsewhere")
-        server.script[f"/blobs/{sha256(b'blob')}"] = [needs_token(server, "abc", onward)]
-        server.script["/token?service=reg&scope=repository%3Ateam%2Fapp%3Apull"] = [gives(b'{"token":"abc"}')]
-        assert fetch(server, b"blob") == b"blob"
-        assert "Authorization" not in other.seen[0][1]
+        yield made
     finally:
-        other.shutdown()
-        other.server_close()
+        made.shutdown()
+        made.server_close()
         thread.join()
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "Basic"])
+def test_no_login_follows_a_redirect_to_another_host(server: Server, scheme: str, tmp_path: Path) -> None:
+    """Another port is another host; registries send those who pull to a store for blobs."""
+    (tmp_path / "config.json").write_text(
+        json.dumps({"auths": {server.name: {"username": "me", "password": "secret"}}})
+    )
+    with another() as other:
+        other.script = {"/elsewhere?signature=1": [gives(b"blob")]}
+        onward = gives(b"", 307, Location=f"http://127.0.0.1:{other.server_address[1]}/elsewhere?signature=1")
+        path = f"/blobs/{sha256(b'blob')}"
+        if scheme == "Bearer":
+            server.script[path] = [needs_token(server, "abc", onward)]
+            server.script["/token?service=reg&scope=repository%3Ateam%2Fapp%3Apull"] = [gives(b'{"token":"abc"}')]
+        else:
+            server.script[path] = [gives(b"", 401, WWW_Authenticate='Basic realm="x"'), onward]
+        out = io.BytesIO()
+        reference = parse_reference(f"{server.name}/team/app:1")
+        with Registry(reference, environ={"DOCKER_CONFIG": str(tmp_path)}) as registry:
+            registry.fetch_blob(sha256(b"blob"), 4, out)
+        assert out.getvalue() == b"blob"
+        assert server.seen[-1][1]["Authorization"].startswith(scheme)
+        assert "Authorization" not in other.seen[0][1]
+
+
+def test_an_upload_taken_elsewhere_goes_without_the_login(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(
+        json.dumps({"auths": {server.name: {"username": "me", "password": "secret"}}})
+    )
+    with another() as other:
+        other.script = {"/store?state=1&digest=sha256%3A" + sha256(b"blob").hex: [gives(b"", 201)]}
+        begun = gives(b"", 202, Location=f"http://127.0.0.1:{other.server_address[1]}/store?state=1")
+        server.script["/blobs/uploads/"] = [gives(b"", 401, WWW_Authenticate='Basic realm="x"'), begun]
+        reference = parse_reference(f"{server.name}/team/app:1")
+        with Registry(reference, environ={"DOCKER_CONFIG": str(tmp_path)}) as registry:
+            registry.push_blob(sha256(b"blob"), 4, lambda: io.BytesIO(b"blob"), assume_missing=True)
+        assert server.seen[-1][1]["Authorization"].startswith("Basic")
+        assert "Authorization" not in other.seen[0][1]
 
 
 @pytest.mark.parametrize(
@@ -468,16 +515,15 @@ def test_nothing_listens() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         name = f"127.0.0.1:{probe.getsockname()[1]}"
-    with Registry(parse_reference(f"{name}/app:1")) as registry:
+    with Registry(parse_reference(f"{name}/app:1"), environ={}) as registry:
         assert message(registry.fetch_manifest) == (
             f"the registry {name} cannot be reached\n\nIt refused the connection.\n\n"
             "hint: check host and port, and that the registry is running."
         )
 
 
-def test_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "*")
-    with Registry(parse_reference("registry.invalid/app:1")) as registry:
+def test_name_that_does_not_resolve() -> None:
+    with Registry(parse_reference("registry.invalid/app:1"), environ={}) as registry:
         assert message(registry.fetch_manifest) == (
             "the registry registry.invalid cannot be reached\n\nIts name does not resolve.\n\n"
             "hint: check the spelling of the host, and HTTPS_PROXY where only a proxy knows it."
@@ -494,11 +540,9 @@ def test_connections_that_are_cut_every_time(server: Server) -> None:
     assert pauses == [0.5, 1.0, 2.0, 4.0]
 
 
-def test_proxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    monkeypatch.delenv("no_proxy", raising=False)
-    with Registry(parse_reference("registry.invalid/app:1")) as registry:
+def test_proxy_that_is_not_there() -> None:
+    environ = {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "example.com"}
+    with Registry(parse_reference("registry.invalid/app:1"), environ=environ) as registry:
         assert message(registry.fetch_manifest) == (
             "the registry registry.invalid cannot be reached\n\nThe proxy cannot be reached, or refuses.\n\n"
             "hint: check HTTPS_PROXY."
@@ -528,57 +572,80 @@ def over_tls(server: Server, certificate: Path) -> str:
     return f"0.0.0.0:{server.server_address[1]}"
 
 
-@pytest.fixture
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "*")
-
-
-@pytest.mark.usefixtures("no_proxy")
-def test_certificates_come_from_the_environment(
-    server: Server, certificate: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_certificates_come_from_the_environment(server: Server, certificate: Path) -> None:
     name = over_tls(server, certificate)
     server.script["/manifests/1"] = [gives(b"{}", Content_Type=MANIFEST)]
-    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
-    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
-    with Registry(parse_reference(f"{name}/team/app:1")) as registry:
+    with Registry(parse_reference(f"{name}/team/app:1"), environ={}) as registry:
         assert message(registry.fetch_manifest) == (
             f"the registry {name} cannot be trusted\n\nIts certificate does not verify: self-signed certificate.\n\n"
             "hint: name the file with your network's CA certificates in REQUESTS_CA_BUNDLE."
         )
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", f"{certificate}.crt")
-    with Registry(parse_reference(f"{name}/team/app:1")) as registry:
+    for variable in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+        with Registry(parse_reference(f"{name}/team/app:1"), environ={variable: f"{certificate}.crt"}) as registry:
+            assert registry.fetch_manifest().raw == b"{}"
+    with Registry(parse_reference(f"{name}/team/app:1"), environ={"SSL_CERT_FILE": "/none"}) as registry:
+        assert message(registry.fetch_manifest) == (
+            "the certificates of SSL_CERT_FILE cannot be read\n\n"
+            "SSL_CERT_FILE is '/none', which is missing or holds no PEM certificates.\n\n"
+            "hint: correct SSL_CERT_FILE, or unset it to use the usual authorities."
+        )
+
+
+def test_redirect_to_plain_http_is_refused(server: Server, certificate: Path) -> None:
+    with another() as plain:
+        plain.script = {"/elsewhere": [gives(b"{}")]}
+        name = over_tls(server, certificate)
+        server.script["/manifests/1"] = [gives(b"", 307, Location=f"http://{plain.name}/elsewhere")]
+        environ = {"REQUESTS_CA_BUNDLE": f"{certificate}.crt"}
+        with Registry(parse_reference(f"{name}/team/app:1"), environ=environ) as registry:
+            assert message(registry.fetch_manifest) == without_tls(name, "It sends us on to plain http")
+        assert plain.seen == []
+
+
+def test_an_upload_s_place_named_without_tls(server: Server, certificate: Path) -> None:
+    """A registry behind a proxy that speaks TLS for it calls itself http; nothing is sent there in the clear."""
+    name = over_tls(server, certificate)
+    reference = parse_reference(f"{name}/team/app:1")
+    environ = {"REQUESTS_CA_BUNDLE": f"{certificate}.crt"}
+    digest = sha256(b"blob")
+    server.script["/blobs/uploads/"] = [gives(b"", 202, Location="http://0.0.0.0/v2/team/app/blobs/uploads/1")]
+    server.script[f"/blobs/uploads/1?digest=sha256%3A{digest.hex}"] = [gives(b"", 201)]
+    with Registry(reference, environ=environ) as registry:
+        assert registry.push_blob(digest, 4, lambda: io.BytesIO(b"blob"), assume_missing=True) == "sent"
+    server.script["/blobs/uploads/"] = [gives(b"", 202, Location="http://example.com/1")]
+    with Registry(reference, environ=environ) as registry:
+        assert message(lambda: registry.push_blob(digest, 4, lambda: io.BytesIO(b"blob"), assume_missing=True)) == (
+            f"{name}/team/app:1: the registry refuses a request\n\n"
+            f"POST https://{name}/v2/team/app/blobs/uploads/ answered 202: it names no place to upload to, or one "
+            "without TLS.\n\nhint: the registry's words say why; its log may say more."
+        )
+
+
+def without_tls(name: str, reason: str) -> str:
+    return (
+        f"the registry {name} does not speak TLS\n\n{reason}.\n\n"
+        "hint: check host and port; a registry without TLS is used only on this machine (localhost, 127.0.0.1), or on "
+        f"request: DEPLOY_INSECURE_REGISTRIES={name}."
+    )
+
+
+def test_registry_without_tls(server: Server) -> None:
+    name = f"0.0.0.0:{server.server_address[1]}"
+    with Registry(parse_reference(f"{name}/team/app:1"), environ={}) as registry:
+        assert message(registry.fetch_manifest) == without_tls(name, "TLS failed: wrong version number")
+
+
+@pytest.mark.parametrize("value", ["{}", "0.0.0.0", "example.com, {}"])
+def test_registry_without_tls_on_request(server: Server, value: str) -> None:
+    name = f"0.0.0.0:{server.server_address[1]}"
+    server.script["/manifests/1"] = [gives(b"{}", Content_Type=MANIFEST)]
+    environ = {"DEPLOY_INSECURE_REGISTRIES": value.format(name)}
+    with Registry(parse_reference(f"{name}/team/app:1"), environ=environ) as registry:
         assert registry.fetch_manifest().raw == b"{}"
 
 
-@pytest.mark.usefixtures("no_proxy")
-def test_redirect_to_plain_http_is_refused(server: Server, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = Server(("127.0.0.1", 0), Handler)
-    plain.script, plain.seen = {"/elsewhere": [gives(b"{}")]}, []
-    thread = threading.Thread(target=plain.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        name = over_tls(server, certificate)
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", f"{certificate}.crt")
-        server.script["/manifests/1"] = [gives(b"", 307, Location=f"http://{plain.name}/elsewhere")]
-        with Registry(parse_reference(f"{name}/team/app:1")) as registry:
-            assert message(registry.fetch_manifest) == (
-                f"the registry {name} does not speak TLS\n\nIt sends us on to plain http.\n\n"
-                "hint: check host and port; a registry without TLS is used only on this machine "
-                f"(localhost, 127.0.0.1), or on request: DEPLOY_INSECURE_REGISTRIES={name}."
-            )
-    finally:
-        plain.shutdown()
-        plain.server_close()
-        thread.join()
-
-
-@pytest.mark.usefixtures("no_proxy")
-def test_registry_without_tls(server: Server) -> None:
-    name = f"0.0.0.0:{server.server_address[1]}"
-    with Registry(parse_reference(f"{name}/team/app:1")) as registry:
-        assert message(registry.fetch_manifest) == (
-            f"the registry {name} does not speak TLS\n\nTLS failed: wrong version number.\n\n"
-            "hint: check host and port; a registry without TLS is used only on this machine (localhost, 127.0.0.1), or "
-            f"on request: DEPLOY_INSECURE_REGISTRIES={name}."
-        )
+def test_logins_are_not_sent_to_a_token_server_without_tls(server: Server) -> None:
+    asked = 'Bearer realm="http://0.0.0.0:9/token",service="reg"'
+    server.script["/manifests/1"] = [gives(b"", 401, WWW_Authenticate=asked)]
+    with client(server) as registry:
+        assert message(registry.fetch_manifest) == denied(server, 401)
