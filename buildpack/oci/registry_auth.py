@@ -75,7 +75,7 @@ def find_login(reference: Reference, environ: Mapping[str, str], *, home: bool) 
                 login=Login(source="DEPLOY_REGISTRY_USER", user=Secret(user), password=Secret(password)), notes=()
             )
         notes.append(
-            "DEPLOY_REGISTRY_USER is for the registry that is pushed to; "
+            "DEPLOY_REGISTRY_USER is for the registries of `-t` and `--cache-from`; "
             f"DEPLOY_REGISTRY={reference.registry} would make it this one's."
         )
     elif user or password:

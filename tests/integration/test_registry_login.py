@@ -179,7 +179,7 @@ def test_a_pipeline_s_login_goes_to_its_own_registry_only(passwords):
     """The base image's registry must not see it."""
     reference = f"{passwords}/team/foreign:1"
     note = (
-        "DEPLOY_REGISTRY_USER is for the registry that is pushed to; "
+        "DEPLOY_REGISTRY_USER is for the registries of `-t` and `--cache-from`; "
         f"DEPLOY_REGISTRY={passwords} would make it this one's.\n"
     )
     assert told(lambda: push(reference, PIPELINE, home=False)) == denied(reference, note)
