@@ -75,16 +75,16 @@ def test_every_name_that_an_import_binds_is_seen(statements: list[str]) -> None:
     found = parse_globals(source.encode())
     if found is not None:
         assert {one for one in NAMES if one in scope} <= set(found.names)
-        assert set(found.script).isdisjoint(scope)
+        assert (set(found.script) - set(found.names)).isdisjoint(scope)
 
 
-WORDS = st.sampled_from(
-    ("gunicorn", "uvicorn", "flask", "run", "daphne", "hypercorn", "waitress-serve", "python", "-m", "celery", "-A")
-    + ("manage.py", "runserver", "app.py", "m:app", "m.sub:app", "blasto:APP", "'m:create()'", '"m:app"', "m", "-b")
-    + ("--bind=0.0.0.0:$PORT", "--port", "80", "-c", "gunicorn.conf.py", "--chdir", "src", "--pythonpath", "src,.")
-    + ("cd", "&&", ";", "|", ">", "<", "&", "(", ")", "exec", "env", "X=1", "PYTHONPATH=src", "$PORT", "${PORT}")
-    + ("'", '"', "\\", "`date`", "$(", "--")
-)
+WORDS = st.sampled_from((
+    "gunicorn", "uvicorn", "flask", "run", "daphne", "hypercorn", "waitress-serve", "python", "-m", "celery", "-A",
+    "manage.py", "runserver", "app.py", "m:app", "m.sub:app", "blasto:APP", "'m:create()'", '"m:app"', "m", "-b",
+    "--bind=0.0.0.0:$PORT", "--port", "80", "-c", "gunicorn.conf.py", "--chdir", "src", "--pythonpath", "src,.",
+    "cd", "&&", ";", "|", ">", "<", "&", "(", ")", "exec", "env", "X=1", "PYTHONPATH=src", "$PORT", "${PORT}", "'",
+    '"', "\\", "`date`", "$(", "--",
+))  # fmt: skip
 COMMAND = st.one_of(st.lists(WORDS, min_size=1, max_size=9).map(" ".join), st.text(min_size=1, max_size=40))
 FILE = st.one_of(
     st.just(b""), st.binary(max_size=40), st.lists(STATEMENT, max_size=3).map(lambda one: "\n".join(one).encode())
