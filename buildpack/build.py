@@ -145,7 +145,7 @@ def build(
     )
     stored = store.image(references[0], stack.platform)
     explained = _explain(layers, decision, material, previous=previous, stored=stored, store=store)
-    elsewhere = _elsewhere(image, stack, decision, store)
+    elsewhere = _elsewhere(image, stack, previous, store)
     if elsewhere:
         changed = all(earlier.image is None or earlier.image.digest != image.digest for earlier in previous.images)
     else:
@@ -257,14 +257,14 @@ def _look_up(
     return Lookup(wanted, platform=platform, transport=transport, pushed=pushed).result
 
 
-def _elsewhere(image: Image, stack: Stack, decision: Decision, store: Store) -> dict[Digest, Reference]:
+def _elsewhere(image: Image, stack: Stack, previous: Previous, store: Store) -> dict[Digest, Reference]:
     """Return which of the image's layers are not in the store, and which image in a registry has each."""
-    taken = {each.layer.digest: each.reference for each in decision.taken.values()}
-    base = {layer.digest for layer in stack.layers}
-    return {
-        layer.digest: parse_reference(stack.reference) if layer.digest in base else taken[layer.digest]
+    base = {layer.digest for layer in stack.layers if stack.name != "host"}
+    places = {
+        layer.digest: parse_reference(stack.reference) if layer.digest in base else previous.place_of(layer.digest)
         for layer in store.missing(image)
     }
+    return {digest: place for digest, place in places.items() if place is not None}
 
 
 def _references(app: App, options: Options) -> tuple[str, ...]:
@@ -313,6 +313,8 @@ def _resolve_stack(
             pull=options.pull or options.no_cache,
             own=own_python.executable,
             known_facts=lambda digest: lookup().facts(digest),
+            # Only where they need not come here.
+            known_layers=None if options.whole else lambda identity: lookup().host_layers(identity, gone=options.gone),
             transport=transport,
         )
     except BaseException as error:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from buildpack.app.lockfile import LockedPackage
-from buildpack.oci.digest import Digest
-from buildpack.oci.image import ANNOTATION, LAYER_GZIP, Image, Layer
+from buildpack.oci.digest import Digest, sha256
+from buildpack.oci.image import ANNOTATION, LAYER_GZIP, Image, Layer, canonical_json
 from buildpack.plan import Member, PlannedLayer, layer_annotations, members_of
 from buildpack.stacks.stack import Facts, Stack
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from buildpack.python.files import LockedFile, WheelFile
     from buildpack.python.target import Target
 
-__all__ = ["NOTHING", "Claims", "Found", "answering", "find_layers", "origin_of", "parse_claims"]
+__all__ = ["NOTHING", "Claims", "Found", "answering", "find_host_layers", "find_layers", "origin_of", "parse_claims"]
 
 _FILENAME = re.compile(r"[A-Za-z0-9][\w.!+-]{0,250}\.whl", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -33,7 +33,7 @@ _WORD = re.compile(r"[\w.+-]{1,128}", re.ASCII)
 _ACCOUNTS = re.compile(r"[\x20-\x7e\n]{0,65536}")
 _MOST_SONAMES = 20_000
 
-_MOST = {"runtime": 32 << 20, "app": 16 << 30}
+_MOST = {"host": 1 << 30, "runtime": 32 << 20, "app": 16 << 30}
 """Bytes of a layer whose size follows from no wheel."""
 _OTHER_WORDS = "what else it says of it does not fit: another version of deploy wrote it, or somebody changed it"
 _PER_MEMBER = 1 << 20
@@ -45,11 +45,13 @@ _GROWTH = 16
 class Claims:
     """What an image says of its stack and its wheels.
 
-    `facts` are those of the base whose manifest has the digest `stack`; `bytecode` is the version of the interpreter
-    that compiled, empty for none; `members` are its wheels by name.
+    `facts` are those of the base whose manifest has the digest `stack`; with a `host` the stack was gathered from a
+    machine, and that is its identity. `bytecode` is the version of the interpreter that compiled, empty for none;
+    `members` are its wheels by name.
     """
 
     stack: Digest | None = None
+    host: str = ""
     facts: Facts | None = None
     bytecode: str = ""
     members: Mapping[str, Member] = field(default_factory=dict)
@@ -94,23 +96,24 @@ class Found:
 
 def parse_claims(image: Image) -> Claims:
     """Read an image's annotations and labels; what is absent or nonsense claims nothing."""
-    stack, facts = _parse_stack(image.manifest)
+    stack, host, facts = _parse_stack(image.manifest)
     return Claims(
         stack=stack,
+        host=host,
         facts=facts,
         bytecode=_label(image.config, "dev.deploy.bytecode"),
         members={member.name: member for layer in image.layers for member in members_of(layer)},
     )
 
 
-def _parse_stack(manifest: bytes) -> tuple[Digest | None, Facts | None]:
+def _parse_stack(manifest: bytes) -> tuple[Digest | None, str, Facts | None]:
     try:
         told = json.loads(json.loads(manifest)["annotations"][ANNOTATION + "stack"])
-        digest = Digest.parse(told["digest"])
+        digest, host = Digest.parse(told["digest"]), str(told.get("host", ""))
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
-        return None, None
+        return None, "", None
     facts = Facts.parse(told)
-    return digest, facts if facts is not None and _plausible(facts) else None
+    return digest, host, facts if facts is not None and _plausible(facts) else None
 
 
 def _plausible(facts: Facts) -> bool:
@@ -160,6 +163,19 @@ def find_layers(planned: Sequence[PlannedLayer], image: Image) -> Found:
         else:
             layers[wanted.key] = offered
     return Found(layers=layers, doubts=doubts)
+
+
+def find_host_layers(image: Image, claims: Claims, identity: str) -> tuple[Layer, ...]:
+    """Return the image's layers of a host stack with this identity, which has two; none where anything is amiss."""
+    layers = tuple(layer for layer in image.layers if not layer.annotations)
+    fitting = (
+        claims.host == identity
+        and len({layer.digest for layer in layers}) == len({layer.diff_id for layer in layers}) == 2
+        and layers == image.layers[:2]
+        and all(layer.media_type == LAYER_GZIP and 0 < layer.size <= _MOST["host"] for layer in layers)
+        and claims.stack == sha256(canonical_json([str(layer.diff_id) for layer in layers]))
+    )
+    return layers if fitting else ()
 
 
 def _largest(planned: PlannedLayer) -> int:

@@ -227,4 +227,5 @@ def _plan(
 
 def _told(stack: Stack) -> dict[str, Any]:
     """Return the facts that the next build has to know; what is sent with every push is kept small."""
-    return {name: value for name, value in stack.facts.render().items() if name != "sonames" and value is not None}
+    facts = {name: value for name, value in stack.facts.render().items() if name != "sonames" and value is not None}
+    return {**facts, "host": stack.identity} if stack.identity else facts

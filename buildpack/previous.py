@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from buildpack.claims import NOTHING, Claims, find_layers, parse_claims
+from buildpack.claims import NOTHING, Claims, find_host_layers, find_layers, parse_claims
 from buildpack.errors import BuildpackError, StackError
 from buildpack.errors import previous as errors
 from buildpack.oci.digest import Digest
@@ -94,6 +94,19 @@ class Previous:
             for key, doubt in found.doubts.items():
                 doubts.setdefault(key, errors.doubted(str(each.reference), doubt))
         return taken, doubts
+
+    def host_layers(self, identity: str, *, gone: Collection[str]) -> tuple[Layer, ...]:
+        """Return the layers of a host stack with this identity, if an image has them; none that are `gone`."""
+        for each in self.images:
+            found = find_host_layers(each.image, each.claims, identity) if each.image is not None else ()
+            if found and not any(str(layer.digest) in gone for layer in found):
+                return found
+        return ()
+
+    def place_of(self, digest: Digest) -> Reference | None:
+        """Return the first image that names this blob; None where none does."""
+        images = (each for each in self.images if each.image is not None)
+        return next((e.reference for e in images if e.image and digest in {la.digest for la in e.image.layers}), None)
 
     @property
     def layers(self) -> tuple[Layer, ...]:

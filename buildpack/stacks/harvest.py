@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 from buildpack.oci.entry import Entry, FileSlice, Inline, file, symlink
 from buildpack.stacks.elf import relocate, strip
 
-__all__ = ["Harvest", "merged"]
+__all__ = ["Harvest", "identify", "merged"]
 
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
@@ -19,6 +20,22 @@ def merged(path: str) -> str:
     """Return where an absolute path lies in the image, whose ``/bin``, ``/sbin`` and ``/lib*`` link into ``/usr``."""
     parts = [part for part in path.split("/") if part]
     return "/".join(["usr", *parts] if parts[0] in _MERGED else parts)
+
+
+def identify(entries: Iterable[Entry], *parts: str) -> str:
+    """Return what tells these entries from all others, contents included: far sooner than they could be written."""
+    found = hashlib.sha256(repr(parts).encode())
+    for entry in entries:
+        content = hashlib.sha256()
+        if isinstance(entry.content, Inline):
+            content.update(entry.content.body)
+        elif isinstance(entry.content, FileSlice):
+            with entry.content.path.open("rb") as source:
+                source.seek(entry.content.offset)
+                content.update(source.read(entry.content.size))
+        row = (entry.path, entry.kind, entry.mode, entry.uid, entry.gid, entry.mtime, entry.target)
+        found.update(repr((*row, content.hexdigest())).encode())
+    return found.hexdigest()
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from buildpack.stacks.stack import Facts, Stack, StackPython
 
 __all__ = ["HOST_FORMAT", "resolve_host"]
 
-HOST_FORMAT = "2"
+HOST_FORMAT = "3"
 """Changes whenever the same machine would give other layers; part of what is remembered."""
 
 _KIND = "host"
@@ -48,10 +48,13 @@ def resolve_host(
     platform: str | None,
     system: str,
     own: str | None = None,
+    known_layers: Callable[[str], tuple[Layer, ...]] | None = None,
 ) -> Stack:
     """Return the stack of this machine, gathered anew only where something changed.
 
-    Raises StackError where this is no Linux, or has no such Python; `system` is as `sys.platform` has it.
+    `known_layers` may know the layers by their identity, from an earlier image: then they are not written, and nothing
+    of the stack is remembered. Raises StackError where this is no Linux, or has no such Python; `system` is as
+    `sys.platform` has it.
     """
     if system != "linux":
         raise errors.host_needs_linux(system, python)
@@ -77,8 +80,16 @@ def resolve_host(
         chosen = chosen or probe(Path(executable), environ)
         if chosen is None:
             raise errors.host_python_broke(executable)
-        stack = _gather(chosen, store=store, environ=environ, platform=here, certificates=certificates)
-        _remember(store, key, stack, chosen)
+        stack = _gather(
+            chosen,
+            store=store,
+            environ=environ,
+            platform=here,
+            certificates=certificates,
+            known_layers=known_layers,
+        )
+        if all(store.has(layer.digest) for layer in stack.layers):
+            _remember(store, key, stack, chosen)
     others = (executable, *candidate_witnesses(python, environ=environ, own=_own(own)))
     return _for_app(stack, python, witnesses=others)
 
@@ -126,6 +137,7 @@ def _recall(store: Store, key: str) -> Stack | None:
         env=found["env"],
         warnings=found["warnings"],
         witnesses=[path for path, *_ in found["witnesses"]],
+        identity=found["identity"],
     )
 
 
@@ -139,6 +151,7 @@ def _remember(store: Store, key: str, stack: Stack, python: HostPython) -> None:
         "platform": {"architecture": stack.platform.architecture, "variant": stack.platform.variant},
         "env": stack.config["Env"],
         "warnings": list(stack.warnings),
+        "identity": stack.identity,
     }
     store.remember(_KIND, key, value)
     store.remember(_KIND + "-python", str(stack.digest), str(python.executable))
@@ -161,9 +174,11 @@ def _stack(
     env: Sequence[str],
     warnings: Sequence[str],
     witnesses: Iterable[str],
+    identity: str,
 ) -> Stack:
     return Stack(
         name="host",
+        identity=identity,
         reference="host",
         digest=sha256(canonical_json([str(layer.diff_id) for layer in layers])),
         platform=platform,
@@ -186,12 +201,18 @@ def _for_app(stack: Stack, python: str | None, *, witnesses: Iterable[str]) -> S
 
 
 def _gather(
-    python: HostPython, *, store: Store, environ: Mapping[str, str], platform: Platform, certificates: Path
+    python: HostPython,
+    *,
+    store: Store,
+    environ: Mapping[str, str],
+    platform: Platform,
+    certificates: Path,
+    known_layers: Callable[[str], tuple[Layer, ...]] | None,
 ) -> Stack:
     from buildpack.stacks import system
     from buildpack.stacks.closure import close, read_libraries
     from buildpack.stacks.elf import read_elf
-    from buildpack.stacks.harvest import Harvest
+    from buildpack.stacks.harvest import Harvest, identify
     from buildpack.stacks.stdlib import ByteCode, build_folders, gather_python
 
     like = read_elf(python.executable)
@@ -200,7 +221,9 @@ def _gather(
     folders = build_folders(python)
     upper, lower = Harvest(prefixes=folders), Harvest()
     with temporary_folder(store.folder("tmp")) as scratch:
-        byte_code = ByteCode(python, gather_python(upper, python, folders), scratch, environ)
+        sources = gather_python(upper, python, folders)
+        # Where an earlier image may have the layers, compiling waits until it is clear that it has not.
+        byte_code = ByteCode(python, sources, scratch, environ) if known_layers is None else None
         libraries = read_libraries(environ)
         system.gather_system(lower, loader=like.interpreter, certificates=certificates, cafile=python.cafile)
         base = close(lower.programs, system.SONAMES, libraries, like=like)
@@ -209,7 +232,12 @@ def _gather(
         system.gather_libraries(lower, folder, base.found.items())
         above = [(soname, path) for soname, path in own.found.items() if soname not in base.found]
         system.gather_libraries(upper, folder, above)
-        layers = _write_both(store, list(lower.entries.values()), upper, byte_code)
+        entries = (*lower.entries.values(), *upper.entries.values())
+        identity = identify(entries, HOST_FORMAT, LAYER_FORMAT, python.version)
+        layers = known_layers(identity) if known_layers is not None else ()
+        if not layers:
+            byte_code = byte_code or ByteCode(python, sources, scratch, environ)
+            layers = _write_both(store, list(lower.entries.values()), upper, byte_code)
     facts = Facts(
         python=StackPython(
             version=python.version,
@@ -231,7 +259,9 @@ def _gather(
     if own.missing or base.missing:
         warnings.append(errors.host_library_missing({**base.missing, **own.missing}))
     witnesses = sorted(lower.witnesses | upper.witnesses)
-    return _stack(layers, facts=facts, platform=platform, env=env, warnings=warnings, witnesses=witnesses)
+    return _stack(
+        layers, facts=facts, platform=platform, env=env, warnings=warnings, witnesses=witnesses, identity=identity
+    )
 
 
 def _write_both(store: Store, lower: list[Entry], upper: Any, byte_code: Any) -> tuple[Layer, ...]:

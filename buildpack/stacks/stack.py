@@ -104,6 +104,8 @@ class Stack:
     identifies it: that of the base's manifest, for the host that of its layers' diff_ids. `config` is the
     ``config`` object of the base's image config.
 
+    `identity` tells what the host's layers are made of, before they are written; empty for other stacks.
+
     While all `witnesses`, paths that need not exist, stay as they are, and until `expires` (seconds since 1970),
     resolving it again gives the same.
 
@@ -122,6 +124,7 @@ class Stack:
     witnesses: tuple[str, ...] = field(default=(), compare=False, repr=False)
     expires: float | None = field(default=None, compare=False, repr=False)
     claimed: bool = field(default=False, compare=False, repr=False)
+    identity: str = field(default="", compare=False, repr=False)
 
     @property
     def python(self) -> StackPython:
@@ -188,6 +191,7 @@ def resolve_stack(
     own: str | None = None,
     known_facts: Callable[[Digest], Any] | None = None,
     machine: str = "",
+    known_layers: Callable[[str], tuple[Layer, ...]] | None = None,
     transport: Transport | None = None,
 ) -> Stack:
     """Find out what this stack is: its layers, its config, its Python.
@@ -195,14 +199,23 @@ def resolve_stack(
     `python` is the app's version (``3.11`` or ``3.11.7``). Without a `platform` it is that of `machine`, which is as
     ``uname -m`` says it, and by default this one. An unpinned tag is looked up again on `pull`, or 24 hours
     before `now` (seconds since 1970). `own` is the interpreter that runs this; `known_facts` may know a base's
-    facts by its manifest's digest, from an earlier image's annotation, so that it need not be downloaded. Registries
-    are spoken to through `transport`, or one of their own. Raises StackError.
+    facts by its manifest's digest, from an earlier image's annotation, so that it need not be downloaded;
+    `known_layers` may know the host's by their identity, so that they need not be written. Registries are spoken to
+    through `transport`, or one of their own. Raises StackError.
     """
     platform = platform or str(native_platform(machine))
     if value == "host":
         from buildpack.stacks.host import resolve_host
 
-        return resolve_host(python, store=store, environ=environ, platform=platform, system=system, own=own)
+        return resolve_host(
+            python,
+            store=store,
+            environ=environ,
+            platform=platform,
+            system=system,
+            own=own,
+            known_layers=known_layers,
+        )
     if value.startswith(("oci:", "archive:")):
         from buildpack.stacks.layout import resolve_layout
 
