@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Grammar", "Options", "parse_options"]
+__all__ = ["DAPHNE", "FLASK", "GUNICORN", "HYPERCORN", "UVICORN", "WAITRESS", "Grammar", "Options", "parse_options"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

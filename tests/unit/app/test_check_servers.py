@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from buildpack.app.checks.options import GUNICORN
 from buildpack.app.checks.processes import check_processes, list_files
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.app.procfile import parse_procfile
@@ -464,3 +465,18 @@ def test_a_module_that_is_left_out_of_the_image(check: Check) -> None:
 def test_two_processes_of_one_fault_are_told_once_each(check: Check) -> None:
     errors, _ = check("web: gunicorn m:none\nadmin: gunicorn m:none", {"m.py": ""})
     assert [error.splitlines()[2].partition(":")[2][:10] for error in errors] == ["1: `web` h", "2: `admin`"]
+
+
+def test_options_take_values_where_gunicorn_says_so() -> None:
+    """Of its installed version, of which ours need not know the newest options."""
+    from gunicorn.config import KNOWN_SETTINGS
+
+    seen = 0
+    for setting in KNOWN_SETTINGS:
+        for written in setting.cli or ():
+            name = written if written.startswith("--") else GUNICORN.short.get(written, "")
+            if name in GUNICORN.flags | GUNICORN.values:
+                seen += 1
+                takes_none = setting.action in ("store_true", "store_false", "store_const")
+                assert (name in GUNICORN.flags) is takes_none, written
+    assert seen > 60
