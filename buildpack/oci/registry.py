@@ -32,7 +32,7 @@ _CHUNK = 1 << 20
 _STREAKS = 50
 """How often one blob's transfer is taken up again, progress or not: a server may send a byte at a time."""
 
-
+_PAGES = 100
 _LACKING = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"})
 """Codes with which a registry refuses a manifest that names what it lacks."""
 
@@ -106,7 +106,9 @@ class Registry:
     def fetch_manifest(self, selector: str | Digest | None = None) -> Fetched:
         """Fetch a manifest or index by tag or digest (default: the reference's own), verified against the digest."""
         wanted = str(selector) if selector is not None else self.reference.selector
-        found = self._read(f"/manifests/{wanted}", limit=manifests.MANIFEST_LIMIT, accept=manifests.ACCEPTED)
+        found = self._read(
+            self._connection.url(f"/manifests/{wanted}"), limit=manifests.MANIFEST_LIMIT, accept=manifests.ACCEPTED
+        )
         assert found is not None
         raw, headers = found
         media_type = headers.get("Content-Type", "")
@@ -211,13 +213,9 @@ class Registry:
     def fetch_referrers(self, digest: Digest, artifact_type: str | None = None) -> tuple[dict[str, Any], ...]:
         """Return the descriptors of what refers to a manifest, all or those of one type; from the tag scheme on 404."""
         query = {"artifactType": artifact_type} if artifact_type else None
-        found = self._read(
-            f"/referrers/{digest}", limit=manifests.MANIFEST_LIMIT, accept=[INDEX], query=query, optional=True
-        )
-        if found is None or not _is_index(found):
-            tag = f"/manifests/sha256-{digest.hex}"
-            found = self._read(tag, limit=manifests.MANIFEST_LIMIT, accept=[INDEX], optional=True)
-        listed = _parse_referrers(found[0]) if found else ()
+        listed = self._read_listed(self._connection.url(f"/referrers/{digest}", query))
+        if listed is None:
+            listed = self._read_listed(self._connection.url(f"/manifests/sha256-{digest.hex}")) or []
         # A registry may leave the choice to us, and the tag scheme always does.
         return tuple(item for item in listed if artifact_type is None or item.get("artifactType") == artifact_type)
 
@@ -255,19 +253,37 @@ class Registry:
                     yield chunk[skip:]
                 skip = max(0, skip - len(chunk))
 
+    def _read_listed(self, url: str) -> list[dict[str, Any]] | None:
+        """Return what an index lists, on all its pages; None where there is none."""
+        from requests.utils import parse_header_links
+
+        listed: list[dict[str, Any]] = []
+        for _ in range(_PAGES):
+            found = self._read(url, limit=manifests.MANIFEST_LIMIT, accept=[INDEX], optional=True)
+            if found is None or found[1].get("Content-Type", "").partition(";")[0].strip() != INDEX:
+                # Some servers have a web page for everything.
+                return listed or None
+            listed += _parse_referrers(found[0])
+            links = parse_header_links(found[1].get("Link", ""))
+            following = next((link["url"] for link in links if link.get("rel") == "next"), None)
+            target = self._connection.resolved(url, following) if following else None
+            if target is None:
+                break
+            url = target
+        return listed
+
     def _read(
         self,
-        path: str,
+        url: str,
         *,
         limit: int,
         accept: Sequence[str],
-        query: Mapping[str, str] | None = None,
         optional: bool = False,
     ) -> tuple[bytes, Mapping[str, str]] | None:
         """Return a whole body of at most `limit` bytes, and the headers; None for a 404 where it is `optional`."""
         from urllib3.exceptions import HTTPError
 
-        url, headers = self._connection.url(path, query), {"Accept": ", ".join(accept)}
+        headers = {"Accept": ", ".join(accept)}
         allowed = frozenset({404}) if optional else frozenset[int]()
         for attempt in range(1, ATTEMPTS + 1):
             with self._connection.send("GET", url, headers=headers, allowed=allowed) as response:
@@ -290,11 +306,6 @@ class Registry:
 
 def _observe_nothing(_sent: int) -> None:
     pass
-
-
-def _is_index(found: tuple[bytes, Mapping[str, str]]) -> bool:
-    """Tell an answer to the question for referrers from a web page that some servers have for everything."""
-    return found[1].get("Content-Type", "").partition(";")[0].strip() == INDEX
 
 
 def _parse_referrers(raw: bytes) -> tuple[dict[str, Any], ...]:

@@ -50,10 +50,12 @@ class Connection:
     def located(self, response: requests.Response) -> str | None:
         """Return where a response's Location leads, absolute; None where it names none, or one without TLS."""
         target = response.headers.get("Location", "")
-        if not target:
-            return None
+        return self.resolved(response.url, target) if target else None
+
+    def resolved(self, base: str, target: str) -> str | None:
+        """Return a link of a page at `base`, absolute; None where it would be followed without TLS."""
         try:
-            found = urlsplit(urljoin(response.url, target))
+            found = urlsplit(urljoin(base, target))
         except ValueError:
             return None
         if found.scheme == "http" and self._root.startswith("https:"):

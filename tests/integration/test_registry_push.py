@@ -288,13 +288,12 @@ CUTS = {
 }
 
 
-@pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.parametrize("phase", CUTS)
-def test_a_cut(proxy, transport, repository, app, phase, times):
+def test_a_cut(proxy, transport, repository, app, phase):
     method, path, action = CUTS[phase]
-    fault = proxy.fault(method, path, action, times=times)
+    fault = proxy.fault(method, path, action, times=3)
     app.push(f"{proxy.name}/{repository}:1", transport)
-    assert fault.met == times
+    assert fault.met == 3
     assert pulled(f"{proxy.name}/{repository}:1") == app.image
 
 
@@ -305,12 +304,12 @@ def test_a_cut_every_time(proxy, transport, repository, app, phase):
     push_image(before, [parse_reference(f"{proxy.name}/{repository}:1")], app.blobs.open, transport=transport)
     method, path, action = CUTS[phase]
     proxy.fault(method, path, action, times=-1)
-    if phase in ("after an upload", "after the manifest"):
-        # Only the answers are lost. The first is found out, the second is not, and the tag may have changed by then.
+    if phase == "after an upload":
+        # Else it is found out that only the answer was lost.
         proxy.fault("HEAD", "/blobs/", proxies.cut(), times=-1)
     assert told(lambda: app.push(f"{proxy.name}/{repository}:1", transport))
     proxy.clear()
-    assert pulled(f"{proxy.name}/{repository}:1") in (before, app.image)
+    assert pulled(f"{proxy.name}/{repository}:1") == (app.image if phase == "after the manifest" else before)
 
 
 def send_big(proxy: Proxy, transport: Transport, repository: str, app: App) -> list[int]:

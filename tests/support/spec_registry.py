@@ -1,7 +1,7 @@
 """A registry in memory, by the distribution specification 1.1: what Debian's, of version 2.8, does not do yet.
 
 It keeps what came of an upload that was cut, may ask for pieces of some size (`least`), refuse pieces (`whole`), lists
-referrers by itself, and answers with relative Locations whose query has to be kept.
+referrers by itself, `page` at a time where that is not 0, and answers with relative Locations whose query is kept.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class SpecRegistry(ThreadingHTTPServer):
         self.least = 0
         self.whole = False
         self.referrers = True
+        self.page = 0
         self.lock = threading.Lock()
 
     @property
@@ -163,8 +164,16 @@ class _Handler(BaseHTTPRequestHandler):
                 listed.append(
                     {"mediaType": kind, "digest": selector, "size": len(raw), "artifactType": body["artifactType"]}
                 )
+        headers = {}
+        if self.server.page:
+            start = int(query.get("from", "0"))
+            if len(listed) > start + self.server.page:
+                headers["Link"] = f'<{urlsplit(self.path).path}?from={start + self.server.page}>; rel="next"'
+            listed = listed[start : start + self.server.page]
         index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": listed}
-        return self.reply(200, json.dumps(index).encode(), Content_Type="application/vnd.oci.image.index.v1+json")
+        return self.reply(
+            200, json.dumps(index).encode(), Content_Type="application/vnd.oci.image.index.v1+json", **headers
+        )
 
     def log_message(self, *args: object) -> None:
         pass

@@ -162,6 +162,16 @@ def test_referrers(server, proxy, client, keeps):
     assert tagged is not keeps
 
 
+def test_referrers_on_several_pages(server, proxy, client):
+    server.page = 2
+    subject = sha256(b"subject")
+    with Transport({}) as transport:
+        for note in "abcde":
+            raw, blobs = referrer(subject, note)
+            push_referrer(raw, blobs, parse_reference(f"{proxy.name}/team/app:1"), transport=transport)
+    assert [each["artifactType"] for each in client.fetch_referrers(subject)] == [f"application/{n}" for n in "abcde"]
+
+
 def test_referrers_of_a_server_with_a_page_for_everything(proxy, client):
     proxy.fault("GET", "/referrers/", proxies.answer(200, b"<html>", Content_Type="text/html"))
     assert client.fetch_referrers(sha256(b"subject")) == ()
