@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self, TextIO
 
+from buildpack.errors.app import show
 from buildpack.progress import Progress
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Reporter:
     def __call__(self, progress: Progress) -> None:
         """Show this, if work has taken long enough to be worth a line."""
         if progress.stage == "hooks":
-            self._print(f"Running {progress.item} ..." if progress.line is None else f"  | {progress.line}")
+            self._print(f"Running {progress.item} ..." if progress.line is None else f"  | {show(progress.line)}")
             return
         if self._clock() - self._begin < SILENT_SECONDS:
             return

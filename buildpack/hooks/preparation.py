@@ -36,8 +36,8 @@ _READ_BEFORE = frozenset({"Procfile", "Pipfile", "Pipfile.lock", ".python-versio
 _USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SECRET = 6
 """Characters from which on such a value is not shown: shorter ones are switches, and part of many a word."""
-_GRACE = 1.0
-"""Seconds for a hook to end in order when the build does."""
+_GRACE = 0.5
+"""Seconds for a hook to end in order when the build does, and as many once it was killed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,12 +72,13 @@ class Preparation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None and not self._busy.acquire(blocking=False):
-            # A layer's thread is still in `entries`, and is let out by the end of its process.
-            self._running.stop(signal.SIGTERM)
-            if not self._busy.acquire(timeout=_GRACE):
-                self._running.stop(signal.SIGKILL)
-                self._busy.acquire(timeout=_GRACE)
+        if kind is not None:
+            # A layer's thread may be in `entries`, and is let out by the end of its process.
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                self._running.stop(number)
+                if self._busy.acquire(timeout=_GRACE):
+                    self._busy.release()
+                    break
         self._exits.close()
 
     def entries(self, layer_key: str) -> Iterator[Entry]:
@@ -95,6 +96,7 @@ class Preparation:
 
     def _run(self) -> tuple[AppContent, Sequence[str]]:
         site = self.site
+        self._running.check()
         names = [step.name for step in site.hooks.steps]
         user = choose_user()
         place = self._exits.enter_context(temporary_folder(_room(site.store, user)))

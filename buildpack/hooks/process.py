@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import threading
@@ -24,6 +25,7 @@ _KEPT = 400
 """Lines of output that are kept; enough for a traceback through two frameworks."""
 _LONGEST = 64 << 10
 """Bytes of a line; what is longer is broken, so that a hook that prints no line end does not fill the memory."""
+_STYLE = re.compile(r"\x1b\[[0-9;:]*[A-Za-z]")
 _TICK = 100
 """Milliseconds after which a silent process is looked at: its output may be held open by one that it left behind."""
 
@@ -60,8 +62,7 @@ class ProcessGroup:
         import subprocess
 
         with self._lock:
-            if self._stopped:
-                raise InterruptedError("stopped")
+            self.check()
             process = subprocess.Popen(
                 argv,
                 cwd=folder,
@@ -87,9 +88,13 @@ class ProcessGroup:
                 process.wait()
                 assert process.stdout is not None
                 process.stdout.close()
+        self.check()
+        return Outcome(code=process.returncode, lines=tuple(lines))
+
+    def check(self) -> None:
+        """Raise InterruptedError once `stop` was called."""
         if self._stopped:
             raise InterruptedError("stopped")
-        return Outcome(code=process.returncode, lines=tuple(lines))
 
     def stop(self, number: signal.Signals) -> None:
         """Send a signal to whatever runs, and let nothing start any more."""
@@ -114,7 +119,7 @@ def _listen(process: Popen[bytes], heard: Callable[[str], object]) -> deque[str]
     pending = b""
 
     def tell(raw: bytes) -> None:
-        text = raw.decode("utf-8", "replace").rstrip()
+        text = _plain(raw)
         lines.append(text)
         heard(text)
 
@@ -129,7 +134,7 @@ def _listen(process: Popen[bytes], heard: Callable[[str], object]) -> deque[str]
             continue
         if not piece:
             break
-        *whole, pending = (pending + piece).replace(b"\r\n", b"\n").split(b"\n")
+        *whole, pending = (pending + piece).split(b"\n")
         for line in whole:
             tell(line)
         if len(pending) > _LONGEST:
@@ -143,3 +148,9 @@ def _listen(process: Popen[bytes], heard: Callable[[str], object]) -> deque[str]
 
 def _has_ended(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _plain(raw: bytes) -> str:
+    """Return a line as a terminal without colours shows it."""
+    shown = raw.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace")
+    return _STYLE.sub("", shown).expandtabs().rstrip()

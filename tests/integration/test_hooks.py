@@ -233,7 +233,11 @@ def test_hooks_run_again_only_where_something_they_are_given_changed(app, home, 
 
 
 def test_a_failing_hook_is_named_with_its_last_words(app, index, home):
-    write(app, "pre_compile", "#!/bin/sh\nfor i in $(seq 30); do echo line $i; done\necho bad news >&2\nexit 7\n")
+    write(
+        app,
+        "pre_compile",
+        "#!/bin/sh\nfor i in $(seq 30); do echo line $i; done\nprintf '10%%\\r99%%\\r\\033[31mbad\\tnews\\033[0m' >&2\nexit 7\n",
+    )
     done = deploy("build", app, home=home, env=tiny.environ(index))
     assert (done.code, done.out) == (10, "")
     lines = [f"  | line {number}" for number in range(1, 31)]
@@ -242,13 +246,13 @@ def test_a_failing_hook_is_named_with_its_last_words(app, index, home):
     assert said.splitlines() == [
         "Running bin/pre_compile ...",
         *lines,
-        "  | bad news",
+        "  | bad     news",
         "error: bin/pre_compile ended with exit code 7",
         "",
         "It is run by every build, on a copy of the app, as on Heroku. Its last lines:",
         "",
         *tail,
-        "  bad news",
+        "  bad     news",
         "",
         "hint: mend bin/pre_compile, or remove or rename it so that builds do not run it.",
     ]
@@ -438,3 +442,30 @@ def test_verify_tells_a_hook_that_makes_something_else_each_time(app, index, hom
     assert "same.txt" not in done.err
     assert "programs of its own (bin/pre_compile, bin/post_compile, collectstatic) help to build it" in done.err
     assert "do not run it" not in done.err
+
+
+@pytest.mark.registry
+def test_on_an_empty_machine_hooks_run_only_for_what_changed(app, index, registry, home, tmp_path):
+    write(app, "post_compile", "#!/bin/sh\npython -c 'import alpha; print(alpha.NUMBER)' > number.txt\n")
+    reference = f"{registry}/hooks/tiny:1"
+
+    def push(machine: str) -> tuple[str, str, list[str]]:
+        """Build and push from a store that knows this machine's Python, and nothing else; what it fetched of wheels."""
+        place = tiny.with_stack(home, tmp_path / machine)
+        done = deploy("build", app, "-t", reference, "--to", "registry", home=place, env=tiny.environ(index))
+        assert done.code == 0, done.err
+        return done.out, done.err, sorted(path.name for path in place.glob("wheels/*/*.whl"))
+
+    tiny.build_here(app, home, {**os.environ, **tiny.environ(index)})
+    first, said, _ = push("first")
+    assert "Running bin/post_compile ..." in said
+    again, said, fetched = push("second")
+    assert (again, fetched) == (first, [])
+    assert "Running" not in said
+    (app / "tiny/page.html").write_text("<p>changed</p>\n")
+    changed, said, fetched = push("third")
+    assert changed != first
+    assert "Running bin/post_compile ..." in said
+    assert fetched == ["alpha-1.0-py3-none-any.whl"]
+    cold = deploy("build", app, "-t", reference, "-q", "--no-cache", home=home, env=tiny.environ(index))
+    assert cold.out == changed
