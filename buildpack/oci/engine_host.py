@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from buildpack.errors import transfer as errors
 
 __all__ = ["Endpoint", "default_sockets", "find_engine", "parse_host", "require_engine"]
 
+_LOGIN = re.compile(r"(?<=://)[^/]*:[^/]*@")
 _TLS_PORT, _PLAIN_PORT = 2376, 2375
 
 
@@ -75,7 +77,9 @@ def default_sockets(environ: Mapping[str, str]) -> list[Path]:
 
 def parse_host(text: str, *, source: str, certificates: Path | None = None, verify: bool = True) -> Endpoint:
     """Read a value of DOCKER_HOST; `source` is who said it, for messages. Raises EngineError."""
-    scheme, separator, rest = text.strip().partition("://")
+    # A login has no meaning there, and is not to be shown.
+    text = _LOGIN.sub("", text.strip())
+    scheme, separator, rest = text.partition("://")
     if not separator and text.startswith("/"):
         scheme, rest = "unix", text
     if scheme == "ssh":

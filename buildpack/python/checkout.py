@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from buildpack.app.sources import expand_url
 from buildpack.errors import sdist as errors
-from buildpack.python.credentials import Secret, redact, split_login, without_secrets
+from buildpack.python.credentials import Secret, open_address, redact, without_secrets
 
 if TYPE_CHECKING:
     from buildpack.app.lockfile import LockedPackage
@@ -28,7 +28,7 @@ def fetch_commit(package: LockedPackage, folder: Path, environ: Mapping[str, str
     if git is None:
         raise errors.no_git(package.name)
     written = (package.git or "").removeprefix("git+")
-    url, login = split_login(expand_url(written, environ, where=f"the git repository of {package.name}"))
+    url, login = open_address(written, environ, where=f"the git repository of {package.name}")
     # ssh://git@host needs its user, which is no secret.
     if login is not None and not url.startswith(("http://", "https://")):
         url, login = expand_url(written, environ, where=package.name), None

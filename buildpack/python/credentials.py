@@ -21,6 +21,7 @@ __all__ = [
     "Secret",
     "SourceUrl",
     "netrc_login",
+    "open_address",
     "open_source",
     "open_sources",
     "redact",
@@ -65,15 +66,17 @@ def open_source(source: Source, environ: Mapping[str, str]) -> SourceUrl:
     mirror = environ.get("PIPENV_PYPI_MIRROR", "")
     if mirror and _PYPI.fullmatch(raw):
         raw = mirror
-    url, login = _expand(raw, source.name, environ)
+    url, login = open_address(raw, environ, where=f"the source `{source.name}`")
     if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
         raise errors.source_scheme(source.name, url)
     return SourceUrl(name=source.name, url=url.rstrip("/") + "/", login=login, verify=source.verify_ssl)
 
 
-def _expand(raw: str, source: str, environ: Mapping[str, str]) -> tuple[str, Login | None]:
-    """Expand the login apart from the rest, so that a password may hold ``/``, ``@`` and ``:``."""
-    where = f"the source `{source}`"
+def open_address(raw: str, environ: Mapping[str, str], *, where: str) -> tuple[str, Login | None]:
+    """Expand ``${VAR}`` in an address and split off its login; a password from a variable may hold ``/``, ``@``, ``:``.
+
+    `where` says for messages what the address is of. Raises DependencyError for a variable that is not set.
+    """
     whole = expand_url(raw, environ, where=where)
     scheme, separator, rest = raw.partition("://")
     authority, slash, path = rest.partition("/")

@@ -116,9 +116,13 @@ class Client:
             texts += [login.password.reveal() or login.user.reveal()]
         return tuple(Secret(each) for text in texts if text for each in dict.fromkeys((text, quote(text, safe=""))))
 
-    def hide(self, link: str) -> str:
-        """Return a link's showable form, and remember the rest (login, signature) for `get` on this client."""
-        url, login = split_login(link)
+    def hide(self, link: str, login: Login | None = None) -> str:
+        """Return a link's showable form, and remember the rest (login, signature) for `get` on this client.
+
+        `login` is the link's where it does not hold it itself.
+        """
+        url, found = split_login(link)
+        login = login or found
         if login is not None:
             self._learnt[_origin(url)] = login
         shown = without_secrets(url)

@@ -20,7 +20,7 @@ from buildpack.oci.temporary import temporary_folder
 from buildpack.python.archives import unpack
 from buildpack.python.candidates import best_wheel, is_sdist, parse_wheel_name
 from buildpack.python.checkout import fetch_commit
-from buildpack.python.credentials import redact, split_login
+from buildpack.python.credentials import open_address, redact, split_login
 from buildpack.python.diagnosis import ALTERNATIVES, missing_parts, telling_lines
 from buildpack.python.editable import is_app, link_app
 from buildpack.python.fetch import WheelFile, fetch_file, probe_file, stored_path
@@ -85,10 +85,9 @@ def _from_archive(package: LockedPackage, sdist: Sdist, bench: Workbench) -> Whe
 
 def _from_address(package: LockedPackage, bench: Workbench) -> WheelFile:
     """Fetch a file whose URL and hash the lock holds: a wheel is taken as it is, an archive is built."""
-    from buildpack.app.sources import expand_url
-
-    link = expand_url(package.file or "", bench.environ, where=f"the address of {package.name}").partition("#")[0]
-    shown = bench.client.hide(link)
+    written, _, _ = (package.file or "").partition("#")
+    link, login = open_address(written, bench.environ, where=f"the address of {package.name}")
+    shown = bench.client.hide(link, login)
     filename = unquote(shown.rpartition("/")[2])
     if not is_plain(filename):
         raise index_errors.refused(shown, "its last part is no file name")
