@@ -27,7 +27,7 @@ from deployer.ci.layers import Layers
 from deployer.ci.ledger import Counts, Entry, Ledger, Step
 from deployer.ci.making import Made, Maker, describe, digest_of, fitting
 from deployer.ci.trial import Health, Trial
-from deployer.cli.messages import plural
+from deployer.cli.messages import plural, styled
 from deployer.engines.errors import NotStartedError
 from deployer.errors import BootError
 
@@ -154,7 +154,7 @@ class _Pipeline:
         """Tell what went wrong, and leave out what is left."""
         problems = error.problems if isinstance(error, Problems) else (error,)
         for problem in problems:
-            self._console.say(f"error: {problem}")
+            self._console.say(f"{styled('error:', 'red')} {problem}")
             self._console.annotate("error", str(problem), _place(problem))
         done = {step.name for step in self.ledger.steps}
         failed = self.ledger.steps[-1].name
@@ -269,7 +269,8 @@ class _Pipeline:
         if choice.engine is None:
             from deployer.ci.local_trial import LocalTrial
 
-            self._console.say(f"engine: {choice}: tried out are the app's layer and the same wheels, not the image")
+            self._console.say(f"engine: {choice}")
+            self._console.say("tried out: the app's layer and the same wheels on this machine's Python, not the image")
             return exits.enter_context(
                 LocalTrial(
                     built,
@@ -316,7 +317,7 @@ class _Pipeline:
         for text in warnings:
             if text not in self.warnings:
                 self.warnings.append(text)
-                self._console.say(f"warning: {text}")
+                self._console.say(f"{styled('warning:', 'yellow')} {text}")
                 self._console.annotate("warning", text, find_place(text))
 
 

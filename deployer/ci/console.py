@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, TextIO
+from typing import BinaryIO, Literal, TextIO, cast
 
 __all__ = ["Console", "GitHubConsole", "GitLabConsole", "Place", "choose_console", "find_place"]
 
@@ -50,7 +50,7 @@ class Console:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._begun = False
-        self.output = _Output(self)
+        self.output = cast("BinaryIO", _Output(self))
 
     @contextmanager
     def group(self, name: str, title: str) -> Iterator[None]:

@@ -163,7 +163,8 @@ class EngineTrial:
 
     def _load(self, image: Image, purpose: str) -> str:
         """Bring an image into the engine, under a name that nobody else has; the name."""
-        reference = f"docker.io/deploy-ci/{self._suffix}:{purpose}"
+        name = self._built.app.settings.name.value.rpartition("/")[2]
+        reference = f"docker.io/deploy-ci/{name}-{self._suffix}:{purpose}"
         self._layers.fetch(image.layers)
         self._loaded.append(reference)
         load(

@@ -99,7 +99,7 @@ class LocalTrial:
             processes = expand(
                 {"web": commands["web"]}, {"web": 1}, port=port, env={**environment, **made}, cwd=str(folder)
             )
-            group = _BootGroup(processes, health, out=cast("BinaryIO", self._console.output), environ=environment)
+            group = _BootGroup(processes, health, out=self._console.output, environ=environment)
             code = group.run()
         if group.booted is None:
             raise SystemExit(code)  # a signal came before the answer

@@ -62,6 +62,7 @@ def command(app: Path, as_json: bool, **options: Any) -> int:
     outputs are as GitHub and GitLab want them, where these run it.
     """
     from datetime import date
+    from io import TextIOWrapper
 
     from buildpack.oci.store import Store, find_store
     from deployer.ci.console import choose_console
@@ -74,7 +75,8 @@ def command(app: Path, as_json: bool, **options: Any) -> int:
     try:
         if warning:
             console.say(f"warning: {warning}")
-        with Reporter() as reporter:
+        # Plain lines on a terminal too: a live one would stand in the way of what tests print.
+        with Reporter(stream=TextIOWrapper(console.output, encoding="utf-8", write_through=True)) as reporter:
             outcome = run_pipeline(
                 request,
                 store=Store(root),

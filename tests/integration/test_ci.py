@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -64,15 +65,23 @@ def place(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def everything(host: Host) -> set[str]:
-    """List the containers and images of an engine, but for other tests' own."""
-    containers = host.docker("ps", "-aq", "--filter", "label=dev.deploy.app=blasto").split()
-    return {*containers, *host.docker("images", "--format", "{{.Repository}}:{{.Tag}}", "deploy-ci/*").split()}
+def rename(app: Path) -> str:
+    """Give an app a name that no other test's has."""
+    name = f"citest{uuid.uuid4().hex}"
+    (app / "deploy.toml").write_text(f'name = "{name}"\nstack = "host"\n')
+    return name
+
+
+def everything(host: Host, name: str) -> set[str]:
+    """List the containers and images that an engine has of this app."""
+    images = host.docker("images", "--format", "{{.Repository}}:{{.Tag}}", f"deploy-ci/{name}-*").split()
+    return {*host.containers(name), *images}
 
 
 def test_all_steps_pass_and_leave_nothing(
     place: str, blasto: Path, ready: Path, request: pytest.FixtureRequest
 ) -> None:
+    name = rename(blasto)
     (blasto / "tests" / "test_watched.py").write_text(WATCHED)
     (blasto / ".slugignore").write_text("/tests\n")  # the tests see it all the same
     write_app_json(blasto, "pytest -q", **{"test-setup": "echo set up"})
@@ -103,7 +112,7 @@ def test_all_steps_pass_and_leave_nothing(
     assert built["digest"] == report["digest"]
     assert list((ready / "trials").iterdir()) == [] if place == "local" else True
     if place == "docker":
-        assert everything(Host(address=request.getfixturevalue("engine"), product="docker")) == set()
+        assert everything(Host(address=request.getfixturevalue("engine"), product="docker"), name) == set()
 
 
 def test_failing_tests_are_60(place: str, blasto: Path, ready: Path) -> None:
@@ -242,12 +251,13 @@ def test_wrong_usage_is_2(options: list[str], message: str, blasto: Path, tmp_pa
 
 
 def test_an_interrupted_test_leaves_no_container(blasto: Path, ready: Path, engine: str) -> None:
-    host = Host(address=engine, product="docker")
+    host, name = Host(address=engine, product="docker"), rename(blasto)
     running = Running("ci", blasto, "--engine", "docker", "--test", "echo begun; sleep 1000", home=ready)
     try:
         wait_for_error(running, "begun")
+        assert len(everything(host, name)) == 2
         assert running.stop() == 143
-        assert everything(host) == set()
+        assert everything(host, name) == set()
         assert running.left() == []
     finally:
         running.close()
@@ -275,4 +285,4 @@ def test_without_an_engine_it_says_so(blasto: Path, ready: Path, tmp_path: Path)
     done = deploy("ci", blasto, "--test", "true", home=ready, env=environ)
     assert done.code == 0, done.err
     assert "engine: local (the container engine at unix://" in done.err
-    assert "tried out are the app's layer and the same wheels, not the image" in done.err
+    assert "tried out: the app's layer and the same wheels on this machine's Python, not the image\n" in done.err
