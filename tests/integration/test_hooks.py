@@ -236,7 +236,8 @@ def test_a_failing_hook_is_named_with_its_last_words(app, index, home):
     write(
         app,
         "pre_compile",
-        "#!/bin/sh\nfor i in $(seq 30); do echo line $i; done\nprintf '10%%\\r99%%\\r\\033[31mbad\\tnews\\033[0m' >&2\nexit 7\n",
+        "#!/bin/sh\nfor i in $(seq 30); do echo line $i; done\n"
+        "printf '10%%\\r99%%\\r\\033[31mbad\\tnews\\033[0m' >&2\nexit 7\n",
     )
     done = deploy("build", app, home=home, env=tiny.environ(index))
     assert (done.code, done.out) == (10, "")
