@@ -135,14 +135,25 @@ def push_stored(
     """Push what is whole in the store: an image, or an index after its images; raises StackError."""
     from buildpack.oci.push import push_image
 
-    source = _Source(store=store)
+    def push(each: Image, names: Sequence[Reference]) -> Pushed:
+        bases = _bases(each, names[0].registry, store)
+        return push_image(each, names, _Source(store=store), transport=transport, mounts=bases, observer=observer)
+
     if isinstance(image, Image):
-        return push_image(image, references, source, transport=transport, observer=observer)
-    members = [
-        push_image(each, _by_digest(references, each), source, transport=transport, observer=observer)
-        for each in image.images
-    ]
+        return push(image, references)
+    members = [push(each, _by_digest(references, each)) for each in image.images]
     return _push_index(image, members, references, transport=transport)
+
+
+def _bases(image: Image, registry: str, store: Store) -> dict[Digest, Reference]:
+    """Return where this registry has the layers of the base that the image names: they need not be sent."""
+    from buildpack.claims import parse_claims
+    from buildpack.stacks.names import names_of
+
+    base = parse_claims(image).stack
+    names = map(parse_reference, names_of(base, store) if base is not None else ())
+    found = next((name for name in names if name.registry == registry), None)
+    return {layer.digest: found for layer in image.layers if not layer.key} if found is not None else {}
 
 
 def _by_digest(references: Sequence[Reference], image: Image) -> list[Reference]:
