@@ -74,12 +74,15 @@ def bound_in_script(asked: Asked, place: str, name: str) -> BuildpackError:
     )
 
 
-def names_a_module(asked: Asked, path: str, module: str, binds: Sequence[str]) -> BuildpackError:
+def names_a_module(asked: Asked, path: str, module: str, binds: Sequence[str], near: str | None) -> BuildpackError:
     """The object is the name of a module inside the package."""
+    package = module.rpartition(".")[0]
     return AppError(
         f"`{show(asked.target)}` is a module, not an app object",
         why=f"{asked.says}. That is the module {module}; {show(path)} binds {_listed(binds)}.",
-        hint=f"name an object in it, for example `{module}:app`, or bind one in {show(path)}.",
+        hint=f"did you mean `{package}:{near}`?"
+        if near
+        else f"name an object in it, for example `{module}:app`, or bind one in {show(path)}.",
         place=asked.place,
     )
 
@@ -199,7 +202,7 @@ def private_file(path: str, what: str, *, variables: bool = False) -> Notice:
     """A file that should not leave the machine enters the image."""
     instead = "give its values to the processes as variables" if variables else "mount it where the app runs"
     return Notice(
-        what=f"{show(path)} {what}, and enters the image",
+        what=f"a file that {what} enters the image",
         hint=f"add `{show(path)}` to .dockerignore, and {instead}.",
         place=path,
     )

@@ -66,7 +66,7 @@ def test_all_errors_come_first_then_warnings_then_the_verdict(faulty, home):
     assert (done.code, done.out) == (10, "")
     assert done.err == (
         f"{MESSAGE}\n"
-        "warning: server.key: server.key holds a private key, and enters the image; add `server.key` to "
+        "warning: server.key: a file that holds a private key enters the image; add `server.key` to "
         ".dockerignore, and "
         "mount it where the app runs.\n\n"
         "this folder cannot be built as it stands: 2 errors, 1 warning\n\n"
@@ -157,7 +157,7 @@ def test_names_that_no_terminal_should_see_raw(blasto, home):
     (blasto / "a\x1b[31m.key").write_text("-----BEGIN PRIVATE" + " KEY-----\n")
     done = deploy("check", blasto, home=home)
     assert done.code == 0
-    assert "warning: a\\x1b[31m.key: a\\x1b[31m.key holds a private key" in done.err
+    assert "warning: a\\x1b[31m.key: a file that holds a private key" in done.err
     assert "\x1b" not in done.err
     (Path(os.fsdecode(os.fsencode(blasto) + b"/caf\xe9"))).write_text("")
     done = deploy("check", blasto, "--json", home=home)

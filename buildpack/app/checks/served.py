@@ -141,7 +141,8 @@ def _check_object(
         yield errors.bound_in_script(asked, f"{place.path}:{bound.script[name]}", name)
     elif _is_submodule(place.path, name, files.paths):
         if not named[3]:
-            yield errors.names_a_module(asked, place.path, f"{module}.{name}", _binds(bound))
+            near = next((one for one in bound.names if one.lower() == name.lower()), None)
+            yield errors.names_a_module(asked, place.path, f"{module}.{name}", _binds(bound), near)
     else:
         yield errors.not_bound(asked, place.path, name, _binds(bound), _nearest(name, list(bound.names)))
 

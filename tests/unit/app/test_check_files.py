@@ -59,7 +59,7 @@ def test_a_private_file_is_named(write: Write, path: str) -> None:
     content, what = PRIVATE[path]
     content = content.replace("{}", "") if isinstance(content, str) and "{}" in content else content
     [notice] = check_private(write({path: content, "app.py": "app = 1\n"}))
-    assert str(notice) == f"{path}: {path} {what}, and enters the image; add `{path}` to .dockerignore, and {SET_ASIDE}"
+    assert str(notice) == f"{path}: a file that {what} enters the image; add `{path}` to .dockerignore, and {SET_ASIDE}"
     assert notice.place == path
 
 
@@ -68,7 +68,7 @@ def test_files_of_variables_that_hold_values(write: Write, path: str) -> None:
     tree = write({path: "DEBUG=0\nexport DATABASE_URL='postgres://me:hunter2@db/x'\n"})
     assert [str(notice) for notice in check_private(tree)] == [
         (
-            f"{path}: {path} holds what looks like secrets, and enters the image; add `{path}` to .dockerignore, and "
+            f"{path}: a file that holds what looks like secrets enters the image; add `{path}` to .dockerignore, and "
             f"give its "
             "values to the processes as variables."
         )

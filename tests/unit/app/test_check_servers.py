@@ -267,6 +267,16 @@ WRONG = {
             "hint: name an object in it, for example `blasto.app:app`, or bind one in blasto/__init__.py."
         ),
     ),
+    "a module in the object's place, which is there in capitals": (
+        "web: gunicorn blasto:app",
+        {"blasto/__init__.py": "from .app import create_app\n\nAPP = create_app()\n", "blasto/app.py": FACTORY},
+        (
+            "`blasto:app` is a module, not an app object\n\n"
+            "Procfile:1: `web` has gunicorn serve `blasto:app`. That is the module blasto.app; "
+            "blasto/__init__.py binds `create_app`, `APP`.\n\n"
+            "hint: did you mean `blasto:APP`?"
+        ),
+    ),
     "a factory that is not called": (
         "web: gunicorn blasto:create_app",
         {"blasto/__init__.py": FACTORY},
