@@ -53,8 +53,6 @@ _DRAIN_SECONDS = 1.0
 class LocalTrial:
     """This machine as the place to try an image out; a context manager that leaves nothing behind."""
 
-    where = "a virtual environment on this machine"
-
     def __init__(
         self,
         built: Built,
@@ -69,6 +67,12 @@ class LocalTrial:
         self._environ, self._console, self._observer = environ, console, observer
         self._exits = ExitStack()
         self._scratch = Path()
+        self._python = ""
+
+    @property
+    def where(self) -> str:
+        """What it is called, once something ran there."""
+        return f"a virtual environment on this machine, with Python {self._python}"
 
     def __enter__(self) -> Self:
         self._scratch = self._exits.enter_context(temporary_folder(self._store.folder("trials").absolute()))
@@ -130,6 +134,10 @@ class LocalTrial:
             environ=self._environ,
             observer=self._observer,
         )
+        self._python = made.python
+        for text in made.warnings:
+            if text not in self._built.warnings:
+                self._console.say(f"warning: {text}")
         env = local_environment(
             given={"CI": "true", **given},
             environ=clean_environment(self._environ),
