@@ -149,7 +149,7 @@ def build(
     if elsewhere:
         changed = all(earlier.image is None or earlier.image.digest != image.digest for earlier in previous.images)
     else:
-        changed = store.put_image(image, references if named else ())
+        changed = store.put_image(image, references if named and not _is_one_of_several(app) else ())
     told = told_of(decision.plan.layers[-1].key, store) if material.hooks else ()
     warnings = [*app.warnings, *stack.warnings, *decision.resolution.warnings, *told]
     if decision.no_bytecode:
@@ -326,6 +326,12 @@ def _resolve_stack(
     if ahead is not None:
         ahead.join(target_of(stack))
     return stack
+
+
+def _is_one_of_several(app: App) -> bool:
+    """Tell whether the app asks for several platforms: then its name is an index's, which one image must not take."""
+    asked = app.settings.platform
+    return asked is not None and len(parse_platforms(asked.value)) > 1
 
 
 def _platform(app: App, native: Platform) -> str:

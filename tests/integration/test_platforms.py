@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,13 +20,14 @@ from buildpack.oci.image import Platform
 from buildpack.oci.layout import open_layout
 from buildpack.oci.store import Store
 from buildpack.oci.validate import validate
-from buildpack.stacks.platforms import native_platform
+from buildpack.stacks.platforms import native_platform, parse_platform
 from deployer.cli.messages import size_text
 from tests.conftest import missing
 from tests.support.command import EXAMPLES, ROOT, deploy
 from tests.support.emulator import emulate_in, find_emulator
 from tests.support.rootfs import unpack
 from tests.support.stand_in import INDEX, join_platforms, make_stand_in
+from tests.support.tiny import build_here
 
 NAME = "deploy-test-platforms:1"
 FULL = f"docker.io/library/{NAME}"
@@ -138,6 +140,12 @@ def test_neither_order_nor_place_of_the_list_matters(
     settings.write_text(settings.read_text() + 'platform = ["linux/arm64", "linux/amd64", "linux/arm64/v8"]\n')
     assert build(stack, another_store, app=app)["digest"] == first["digest"]
     assert build(stack, another_store, "--platform", "linux/aarch64,linux/x86_64")["digest"] == first["digest"]
+    # What needs one image of them leaves the name to the index.
+    one = build_here(app, another_store.root, os.environ, stack=stack, references=(NAME,))
+    assert (str(one.image.digest), one.stack.platform) in {
+        (each["digest"], parse_platform(each["platform"])) for each in first["platforms"]
+    }
+    assert str(another_store.images()[FULL]) == first["digest"]
     # A flag wins over the list.
     shown = deploy("build", app, "--stack", stack, "--platform", "linux/arm64", "-q", home=another_store.root)
     assert shown.out.strip() == first["platforms"][1]["digest"]
