@@ -33,6 +33,7 @@ _STREAKS = 50
 """How often one blob's transfer is taken up again, progress or not: a server may send a byte at a time."""
 
 _PAGES = 100
+"""The most that are read of a list of referrers."""
 _LACKING = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"})
 """Codes with which a registry refuses a manifest that names what it lacks."""
 

@@ -6,6 +6,7 @@ and one token. Of the environment it believes what docs/decisions/0007 says, and
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,7 +30,7 @@ __all__ = ["Body", "InterruptedRequest", "Traffic", "Transport", "origin_of", "s
 _CONNECTIONS = 16
 _PORTS = {"http": 80, "https": 443}
 _HUB_NAMES = {"index.docker.io": "docker.io", "registry-1.docker.io": "docker.io"}
-_LOOPBACK = frozenset({"localhost", "::1"})
+_LOOPBACK = re.compile(r"localhost|::1|127(?:\.\d{1,3}){3}")
 
 
 class Body(Protocol):
@@ -133,7 +134,7 @@ class Transport:
         """Tell whether this address may be spoken to without TLS: on this machine, or because the user says so."""
         parts = urlsplit(url)
         host = parts.hostname or ""
-        return host in _LOOPBACK or host.startswith("127.") or bool({host, parts.netloc} & self._insecure)
+        return _LOOPBACK.fullmatch(host) is not None or bool({host, parts.netloc} & self._insecure)
 
     def base(self, reference: Reference) -> str:
         """Return where a reference's registry is: ``https://HOST``, or ``http://HOST``."""
@@ -201,7 +202,7 @@ class Transport:
     def proxies(self, url: str) -> dict[str, str]:
         """Return the proxies for a URL; none for this machine, since a proxy would look for its own loopback."""
         host = urlsplit(url).hostname or ""
-        return {} if host in _LOOPBACK or host.startswith("127.") else network.proxies(self.environ, url)
+        return {} if _LOOPBACK.fullmatch(host) else network.proxies(self.environ, url)
 
     def _connected(self) -> requests.Session:
         with self._lock:
@@ -272,8 +273,6 @@ def shown(url: str) -> str:
 
 def _explain(failure: requests.RequestException, host: str) -> tuple[StackError, bool]:
     """Say why nothing was answered, and whether it may pass."""
-    import re
-
     import requests
 
     text = str(failure)
