@@ -11,6 +11,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -90,11 +91,15 @@ def write_oci_dir(image: Image | ImageIndex, open_blob: OpenBlob, folder: Path, 
 
     Other images of an existing layout stay, and so do other names of this one; only `references` move. ``oci-layout``
     comes first, so that what was cut short can be taken up again, and ``index.json`` last, each whole or not at all.
-    Raises UsageError where `folder` holds something else, MachineError where it cannot be written.
+    Writers take turns at both, so that none loses another's names. Raises UsageError where `folder` holds something
+    else, MachineError where it cannot be written.
     """
-    listed = _read_listed(folder)
+    if not folder.is_dir():
+        _read_listed(folder)
     _make_folder(folder)
-    _write_whole(folder / "oci-layout", _writer(_LAYOUT))
+    with _alone(folder):
+        _read_listed(folder)
+        _write_whole(folder / "oci-layout", _writer(_LAYOUT))
     _make_folder(folder / "blobs" / "sha256")
     for layer in image.layers:
         target = folder / blob_path(layer.digest)
@@ -109,15 +114,33 @@ def write_oci_dir(image: Image | ImageIndex, open_blob: OpenBlob, folder: Path, 
     for name, body in archive_documents(image, references):
         if name.startswith("blobs/"):
             _write_whole(folder / name, _writer(body))
-    kept = [
-        item
-        for item in listed
-        if (_name_of(item) not in references if _name_of(item) else item.get("digest") != str(image.digest))
-    ]
-    manifests = sorted(
-        kept + _index_entries(image, references), key=lambda item: (_name_of(item), str(item.get("digest")))
-    )
-    _write_whole(folder / "index.json", _writer(_render_index(manifests)))
+    with _alone(folder):
+        kept = [
+            item
+            for item in _read_listed(folder)
+            if (_name_of(item) not in references if _name_of(item) else item.get("digest") != str(image.digest))
+        ]
+        manifests = sorted(
+            kept + _index_entries(image, references), key=lambda item: (_name_of(item), str(item.get("digest")))
+        )
+        _write_whole(folder / "index.json", _writer(_render_index(manifests)))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the lock on a layout, which is one on its folder: a file for it would be no part of a layout.
+
+    Where the file system has no such locks, go on without.
+    """
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def blob_path(digest: Digest) -> str:
@@ -226,7 +249,7 @@ def _write_into(path: Path, write: Callable[[BinaryIO], None]) -> int:
 
 def _write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """Write a file beside `path`, then move it there: a reader sees all of it or nothing."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
     try:
         with beside.open("wb") as out:
             write(out)

@@ -45,13 +45,13 @@ SHELVES = ("wheels", "bytecode", "stacks", "environments")
 
 _TITLES = {
     "images": "what named images need",
-    "blobs": "layers of earlier builds and bases",
+    "blobs": "layers of earlier builds",
     "wheels": "packages",
     "bytecode": "compiled packages",
     "stacks": "interpreters of bases, unpacked",
     "environments": "of `deploy local`",
     "facts": "what was looked up",
-    "other": "records, locks, work in progress",
+    "other": "records, locks, work begun",
 }
 
 

@@ -1,0 +1,198 @@
+"""`deploy cache`: what the store holds, and making room in it while builds are at work."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from buildpack.oci.archive import write_oci_dir
+from buildpack.oci.prune import Limits, Pruned, prune_store
+from buildpack.oci.store import Store
+from buildpack.oci.validate import validate
+from deployer.cli.cache import SHELVES
+from tests.support.command import ROOT, deploy
+from tests.support.images import Blobs, image_of
+from tests.support.index import Index, serving
+from tests.support.tiny import add_wheels, build_here, environ, write_app
+
+TINY = "docker.io/library/tiny:latest"
+
+
+@pytest.fixture(scope="module")
+def index() -> Iterator[Index]:
+    with serving() as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def app(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    return write_app(folder / "tiny", add_wheels(index, folder / "wheels", "alpha", "bravo", "charlie"))
+
+
+@pytest.fixture(scope="module")
+def seed(index: Index, app: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that has built the app."""
+    home = tmp_path_factory.mktemp("seed") / "home"
+    build_here(app, home, {**os.environ, **environ(index)})
+    return home
+
+
+@pytest.fixture
+def home(seed: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(seed, tmp_path / "home", ignore=shutil.ignore_patterns("leases")))
+
+
+def age(home: Path, days: float) -> None:
+    """Let everything in the store be this old."""
+    then = time.time() - days * 86400
+    for path in home.rglob("*"):
+        os.utime(path, (then, then), follow_symlinks=False)
+
+
+def test_info_tells_what_takes_how_much_room(home: Path) -> None:
+    report = deploy("cache", "info", "--json", home=home).report
+    assert report["schema"] == 1
+    assert report["store"] == str(home)
+    assert [image["reference"] for image in report["images"]] == [TINY]
+    kinds = report["kinds"]
+    assert {kind for kind, each in kinds.items() if each["count"]} == {"images", "wheels", "bytecode", "facts", "other"}
+    assert kinds["wheels"]["count"] == 3
+    assert kinds["images"]["count"] == 2 + len(Store(home).image(TINY).layers)
+    assert report["size"] == sum(each["size"] for each in kinds.values())
+    on_disk = sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
+    assert abs(report["size"] - on_disk) < 100_000
+    assert kinds["wheels"]["oldest"] <= kinds["wheels"]["newest"] <= time.time()
+
+    age(home, 3)
+    text = deploy("cache", "info", home=home).out
+    assert re.match(re.escape(f"{home}: ") + r"\d+ MB, 1 image\n", text)
+    assert re.search(r"^  wheels +[\d.]+ KB +3  3d to 3d +packages$", text, flags=re.MULTILINE)
+    assert max(map(len, text.splitlines()[1:])) <= 80
+
+
+def test_an_empty_store_is_told_and_not_made(tmp_path: Path) -> None:
+    home = tmp_path / "none"
+    assert deploy("cache", "info", home=home).out == f"{home}: 0 B, 0 images\n"
+    assert deploy("cache", "prune", "--keep-storage", "0", home=home).out == "Freed 0 B; 0 B left\n"
+    assert not home.exists()
+
+
+def test_prune_says_what_it_drops_and_drops_it(home: Path) -> None:
+    age(home, 8)
+    assert deploy("cache", "prune", "--older-than", "9d", home=home).out.startswith("Freed 0 B; ")
+    told = deploy("cache", "prune", "--older-than", "1w", "--dry-run", home=home)
+    assert re.match(r"Would free [\d.]+ [KM]B; \d+ MB left\n  wheels .* 3\n  bytecode ", told.out)
+    done = deploy("cache", "prune", "--older-than", "1w", home=home)
+    assert done.out == told.out.replace("Would free", "Freed")
+    assert not any((home / "wheels").iterdir())
+    store = Store(home)
+    assert validate(store.image(TINY), store.open) == []
+    del store  # with it goes its lease, which says that we rely on the image
+
+    left = deploy("cache", "prune", "--keep-storage", "1MB", home=home)
+    assert left.err == "More than 1.0 MB are left: images need them. --all drops images as well.\n"
+    report = deploy("cache", "prune", "--keep-storage", "1MB", "--all", "--json", home=home).report
+    assert report["dropped"]["images"]["count"] == 1
+    assert report["freed"] > 20_000_000
+    assert report["left"] < 1_000_000
+    assert Store(home).images() == {}
+
+
+def test_limits_have_to_be_named(tmp_path: Path) -> None:
+    done = deploy("cache", "prune", home=tmp_path)
+    assert (done.code, done.err) == (
+        2,
+        "error: nothing says what to drop\n\nhint: name a limit: --keep-storage 2GB, or --older-than 7d.\n",
+    )
+
+
+def test_what_was_pruned_is_made_again_to_the_same_bits(index: Index, app: Path, home: Path) -> None:
+    before = Store(home).images()[TINY]
+    age(home, 8)
+    assert prune_store(Store(home), Limits(keep=0, images=True), shelves=SHELVES, now=time.time()).left < 200_000
+    built = build_here(app, home, {**os.environ, **environ(index)})
+    assert built.image.digest == before
+    assert validate(built.image, Store(home).open) == []
+
+
+def variants(app: Path, folder: Path, count: int) -> list[Path]:
+    """Copies of the app with another line each."""
+    made = []
+    for number in range(count):
+        made.append(Path(shutil.copytree(app, folder / str(number) / "tiny")))
+        (made[-1] / "tiny" / "page.html").write_text(f"<p>{number}</p>\n")
+    return made
+
+
+def test_ten_builds_beside_prunes_without_end(index: Index, app: Path, home: Path, tmp_path: Path) -> None:
+    """Everything is old and nothing but one image is named, so each prune would take what the builds rely on."""
+    env = {**os.environ, **environ(index), "DEPLOY_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    apps = variants(app, tmp_path, 10)
+    done: list[Pruned] = []
+    for number, batch in enumerate((apps[:5], apps[5:])):
+        age(home, 8)
+        builds = [
+            subprocess.Popen(
+                [sys.executable, "-m", "deployer", "build", str(each), "-q", "-t", f"tiny:{number}-{each.parent.name}"],
+                env=env,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for each in batch
+        ]
+        over = threading.Event()
+
+        def prune_on(over: threading.Event = over) -> None:
+            while not over.is_set():
+                done.append(prune_store(Store(home), Limits(keep=0), shelves=SHELVES, now=time.time()))
+
+        with ThreadPoolExecutor(2) as pool:
+            pruning = [pool.submit(prune_on) for _ in range(2)]
+            try:
+                answers = [build.communicate(timeout=240) for build in builds]
+            finally:
+                over.set()
+            for each in pruning:
+                each.result()
+        assert [(build.returncode, err) for build, (_, err) in zip(builds, answers, strict=True)] == [(0, "")] * 5
+    assert any(each.dropped for each in done)
+    assert any(each.spared for each in done)
+    store = Store(home)
+    assert len(store.images()) == 11
+    for name in store.images():
+        image = store.image(name)
+        assert image is not None
+        assert store.missing(image) == ()
+
+
+def test_writers_of_one_layout_lose_no_name(tmp_path: Path) -> None:
+    """In a fresh folder and in one that is there, all at once."""
+    blobs = Blobs()
+    images = {f"docker.io/library/x:{number}": image_of(blobs.layer({"a": b"%d" % number})) for number in range(16)}
+    folder = tmp_path / "layout"
+
+    def write(name: str) -> None:
+        write_oci_dir(images[name], blobs.open, folder, [name])
+
+    for names in (list(images)[:8], list(images)[8:]):
+        barrier = threading.Barrier(len(names))
+        with ThreadPoolExecutor(len(names)) as pool:
+            list(pool.map(lambda name, barrier=barrier: (barrier.wait(30), write(name)), names))
+    listed = json.loads((folder / "index.json").read_text())["manifests"]
+    found = {item["annotations"]["org.opencontainers.image.ref.name"]: item["digest"] for item in listed}
+    assert found == {name: str(image.digest) for name, image in images.items()}
+    assert sorted(path.name for path in folder.iterdir()) == ["blobs", "index.json", "oci-layout"]
