@@ -22,6 +22,7 @@ from deployer.building import own_python
 from deployer.payload import read_launcher
 from tests.conftest import missing
 from tests.support.bases import make_base
+from tests.support.command import deploy
 from tests.support.index import Index, serving
 from tests.support.stand_in import join_platforms, make_stand_in
 from tests.support.tiny import Entry, add_wheels, build_here, entry, environ, write_app
@@ -240,3 +241,34 @@ def test_the_same_stack_s_python_for_this_machine_compiles_for_the_other(
     # What was compiled for the one serves the other.
     origins = {made.source for made, _ in here.layers if made.planned.kind == "dependencies"}
     assert origins == {"store"}
+
+
+def test_a_package_that_one_of_two_platforms_lacks_is_told_with_the_platform(index: Index, tmp_path: Path) -> None:
+    bases = [make_base(tmp_path / machine, machine=machine, python="3.12.99") for machine in ("x86_64", "aarch64")]
+    base = join_platforms(bases, tmp_path / "base")
+    app = app_on(base, tmp_path, offer(index, tmp_path / "wheels", EVERYWHERE[0]))
+    options = ("--platform", "linux/arm64,linux/amd64", "-q")
+    done = deploy("build", app, *options, home=tmp_path / "home", env=environ(index))
+    assert (done.code, done.out) == (20, "")
+    assert done.err == (
+        "error: linux/arm64: no file of fast 1.0 fits the stack\n\n"
+        "The stack is CPython 3.12.99 on aarch64 with glibc 2.36. Locked (Pipfile:7) are:\n"
+        "  for another machine or system: fast-1.0-cp312-cp312-manylinux_2_17_x86_64.whl\n\n"
+        "hint: lock a version that has a wheel for this stack (`deploy lock`), or choose another stack or Python.\n"
+    )
+
+
+def test_what_concerns_one_platform_is_warned_of_with_its_name(index: Index, tmp_path: Path) -> None:
+    packages = offer(index, tmp_path / "wheels", *EVERYWHERE, needed=("libhere.so.1",))
+    amd64 = make_base(tmp_path / "amd64", machine="x86_64", python="3.12.99", libraries=["libhere.so.1"])
+    arm64 = make_base(tmp_path / "arm64", machine="aarch64", python="3.12.99")
+    base = join_platforms([amd64, arm64], tmp_path / "base")
+    app = app_on(base, tmp_path, packages)
+    options = ("--platform", "linux/arm64,linux/amd64", "--json")
+    report = deploy("build", app, *options, home=tmp_path / "home", env=environ(index)).report
+    [told] = [text for text in report["warnings"] if "libhere" in text]
+    assert told == (
+        f"linux/arm64: fast needs libhere.so.1, which the stack oci:{base} lacks: importing it may fail. Use a stack "
+        "that has it, or take another wheel."
+    )
+    assert [any("libhere" in text for text in one["warnings"]) for one in report["platforms"]] == [False, True]
