@@ -20,6 +20,7 @@ from buildpack.oci.store import Store
 from buildpack.plan import APP_ROOT, VENV_ROOT, Member, group_members
 from buildpack.progress import Observer, Progress
 from buildpack.stacks.stack import Interpreter, Stack
+from buildpack.summaries import Summary, forgotten, overlaps, refuse_clash, summarise
 
 if TYPE_CHECKING:
     from buildpack.python.files import LockedFile, WheelFile
@@ -100,21 +101,6 @@ class Resolution:
         """The wheels in the order of an image's layers: of two that ship one path the later one wins, everywhere."""
         order = [member.sha256 for group in group_members(self.members) for member in group.members]
         return tuple(sorted(self.wheels, key=lambda wheel: order.index(wheel.sha256)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Summary:
-    """What one wheel asks of and offers to the others; `size` is that of its file, in bytes, as it was verified."""
-
-    name: str
-    version: str
-    size: int
-    needed: tuple[str, ...]
-    provided: tuple[str, ...]
-    requires: tuple[str, ...]
-    paths: tuple[str, ...]
-    imports_pkg_resources: bool
-    warnings: tuple[str, ...]
 
 
 def target_of(stack: Stack) -> Target:
@@ -228,7 +214,7 @@ class _Search:
         self._observer = observer
         self._folder = folder
         self._wheels = store.folder("wheels")
-        self._summaries: dict[str, _Summary] = {}
+        self._summaries: dict[str, Summary] = {}
 
     def fetch(self, packages: Sequence[LockedPackage]) -> None:
         from buildpack.python.http import Client
@@ -243,12 +229,12 @@ class _Search:
         selected = select_packages(packages, self._ground.target)
         wheels, claimed = self._look_up(selected, claims)
         importing = self._importing(wheels, claims)
-        added = _forgotten(wheels, importing)
+        added = forgotten(wheels, importing, str(SETUPTOOLS.version))
         if added:
             more, more_claimed = self._look_up([SETUPTOOLS], claims)
             wheels = sorted([*wheels, *more], key=lambda wheel: wheel.name)
             claimed |= more_claimed
-        _refuse_clash([(wheel, summary) for wheel in wheels if (summary := self._summaries.get(wheel.sha256))])
+        refuse_clash([(wheel, summary) for wheel in wheels if (summary := self._summaries.get(wheel.sha256))])
         return Resolution(
             wheels=tuple(wheels),
             warnings=(*added, *self._warnings(wheels, selected)),
@@ -259,9 +245,8 @@ class _Search:
     def _look_up(self, packages: Sequence[LockedPackage], claims: Claims) -> tuple[list[WheelFile], frozenset[str]]:
         """Return the wheels by name, and which of them the claims told of; the others are here, looked into."""
         target = self._ground.target
-        told = {package.name: wheel for package in packages if (wheel := answering(package, claims, target))}
-        for wheel in told.values():
-            self._known(wheel)
+        answers = ((package.name, answering(package, claims, target)) for package in packages)
+        told = {name: wheel for name, wheel in answers if wheel is not None and self._agrees(wheel)}
         others = [package for package in packages if package.name not in told]
         found: list[WheelFile] = []
         if others:
@@ -331,6 +316,10 @@ class _Search:
             raise errors.cannot_build_here(package.name, package.version, str(self._ground.target))
         return python.argv
 
+    def _agrees(self, wheel: WheelFile) -> bool:
+        """Tell whether what is claimed of a wheel is so, as far as it was looked into before."""
+        return not self._known(wheel) or self._summaries[wheel.sha256].size == wheel.size
+
     def _known(self, wheel: WheelFile) -> bool:
         """Take an earlier look into this wheel, which spares fetching it."""
         found: Any = self._store.recall("wheel-summary", self._summary_key(wheel))
@@ -338,7 +327,7 @@ class _Search:
             fields: dict[str, Any] = {
                 key: tuple(value) if isinstance(value, list) else value for key, value in found.items()
             }
-            self._summaries[wheel.sha256] = _Summary(**fields)
+            self._summaries[wheel.sha256] = Summary(**fields)
         except (AttributeError, TypeError):
             return False
         return True
@@ -358,7 +347,7 @@ class _Search:
             recall=self._store.recall,
             remember=self._store.remember,
         )
-        summary = _summarise(contents, path.stat().st_size)
+        summary = summarise(contents, path.stat().st_size)
         self._summaries[wheel.sha256] = summary
         self._store.remember("wheel-summary", self._summary_key(wheel), asdict(summary))
         self._ground.arrived(wheel.sha256, contents)
@@ -401,7 +390,7 @@ class _Search:
             *(render_missing(missing, target) for missing in missing_requirements(installed, target)),
             # A wheel that nobody looked into may bring what another one lacks.
             *(self._ground.lacking(needed) if len(summaries) == len(wheels) else ()),
-            *_overlaps(
+            *overlaps(
                 [
                     (wheel, found)
                     for wheel in Resolution(wheels=tuple(wheels), warnings=()).layered
@@ -409,56 +398,6 @@ class _Search:
                 ]
             ),
         ]
-
-
-def _forgotten(wheels: Sequence[WheelFile], importing: frozenset[str]) -> list[str]:
-    """Tell which wheel imports `pkg_resources` where nothing brings it; nothing where all is well."""
-    if any(wheel.name == "setuptools" for wheel in wheels):
-        return []
-    first = next((wheel for wheel in wheels if wheel.name in importing), None)
-    return [errors.setuptools_added(first.name, first.version, str(SETUPTOOLS.version))] if first else []
-
-
-def _summarise(contents: WheelContents, size: int) -> _Summary:
-    return _Summary(
-        name=contents.name,
-        version=contents.version,
-        size=size,
-        needed=tuple(sorted(contents.needed)),
-        provided=tuple(sorted(contents.provided)),
-        requires=contents.requires_dist,
-        paths=tuple(sorted(contents.paths)),
-        imports_pkg_resources=contents.imports_pkg_resources,
-        warnings=contents.warnings,
-    )
-
-
-def _refuse_clash(summaries: Sequence[tuple[WheelFile, _Summary]]) -> None:
-    """Raise where what is a file in one wheel is a folder in another: there is no order that keeps both."""
-    from buildpack.python.members import file_and_folder
-
-    clash = file_and_folder({path for _, summary in summaries for path in summary.paths})
-    if not clash:
-        return
-    names = [
-        wheel.name
-        for wheel, summary in summaries
-        if any(path == clash or path.startswith(f"{clash}/") for path in summary.paths)
-    ]
-    raise errors.file_and_folder(names, clash)
-
-
-def _overlaps(summaries: Sequence[tuple[WheelFile, _Summary]]) -> list[str]:
-    """Say which wheels ship the same path; they come in the order of their layers, and the last one wins."""
-    owners: dict[str, list[str]] = {}
-    for wheel, summary in summaries:
-        for path in summary.paths:
-            owners.setdefault(path, []).append(wheel.name)
-    shared: dict[tuple[str, str], list[str]] = {}
-    for path, (*losers, winner) in owners.items():
-        for loser in losers:
-            shared.setdefault((loser, winner), []).append(path)
-    return [errors.shared_paths(loser, winner, sorted(paths)) for (loser, winner), paths in sorted(shared.items())]
 
 
 class _Bytes:

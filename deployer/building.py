@@ -57,6 +57,8 @@ def build_and_deliver(
         try:
             return attempt(options)
         except BlobVanished as vanished:
+            if not vanished.digests:  # the registry does not say which: nothing of it is of use
+                return attempt(replace(options, pushed=False, cache_from=()))
             return attempt(replace(options, gone=frozenset(vanished.digests)))
         except LostError as lost:
             built, said = attempt(options)
