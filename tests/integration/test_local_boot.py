@@ -102,7 +102,7 @@ def test_one_that_ends_well_and_never_answered_has_failed_too(start, port):
 
 
 def test_what_gunicorn_could_not_load_is_shown_and_not_gunicorn_s_own_end(start, port):
-    running = start("gunicorn broken:APP", "-p", port, broken="import os\nos.environ['NO_SUCH_VARIABLE']\n")
+    running = start("gunicorn broken:APP", "-p", port, broken="import os\nAPP = os.environ['NO_SUCH_VARIABLE']\n")
     assert running.wait() in {1, 3}  # gunicorn 27 names 3 and, when it stops a second worker, 1
     assert "\n  KeyError: 'NO_SUCH_VARIABLE'\n" in running.err
     assert "HaltServer" not in running.err
