@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +25,7 @@ from buildpack.hooks.tree import read_result, write_copy
 from buildpack.hooks.user import User, choose_user, is_reachable
 from buildpack.oci.entry import Entry
 from buildpack.oci.store import Store
-from buildpack.oci.temporary import temporary_folder
+from buildpack.oci.temporary import sweep, temporary_folder
 from buildpack.progress import Observer, Progress
 from buildpack.resolution import Resolution
 from buildpack.stacks.stack import Stack
@@ -134,16 +134,17 @@ class Preparation:
     def _environment(self, folders: Mapping[str, Path], python: HookPython) -> dict[str, str]:
         """Make the environment of the hooks: nothing of this machine's but where its programs are."""
         path = self.site.environ.get("PATH") or _USUAL_PATH
+        app = str(folders["app"])
         return {
             "LANG": "C.UTF-8",
             "TZ": "UTC",
             "PYTHONHASHSEED": "0",
-            "PYTHONPATH": str(folders["app"]),
+            "PYTHONPATH": ":".join([app, *(f"{app}/{path}" for path in python.linked)]),
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             "SOURCE_DATE_EPOCH": str(self.site.mtime),
             **self.site.hooks.variables,
-            "BUILD_DIR": str(folders["app"]),
+            "BUILD_DIR": app,
             "HOME": str(folders["home"]),
             "TMPDIR": str(folders["tmp"]),
             "PATH": f"{python.folder}/bin:{path}",
@@ -223,9 +224,18 @@ def _room(store: Store, user: User | None) -> Path:
     own = store.folder("tmp").absolute()
     if user is None or (is_reachable(own.parent) and own.stat().st_mode & 0o001):
         return own
+    import stat
     import tempfile
 
-    return Path(tempfile.gettempdir()).resolve()
+    place = Path(tempfile.gettempdir()).resolve() / f"deploy-hooks-{os.geteuid()}"
+    with suppress(FileExistsError):
+        place.mkdir()
+    found = place.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        return place.parent  # somebody else was there first
+    place.chmod(0o711)
+    sweep(place)
+    return place
 
 
 def told_of(layer_key: str, store: Store) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from buildpack.errors import hooks as errors
 from buildpack.hooks.user import is_reachable
 from buildpack.oci.entry import Entry, file
 from buildpack.oci.store import Store
+from buildpack.plan import APP_ROOT
 from buildpack.resolution import Resolution
 from buildpack.stacks.stack import Interpreter, Stack
 
@@ -36,9 +37,13 @@ _ARGV0_SINCE = ("glibc", 2, 33)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HookPython:
-    """The environment at `folder`; `env` is what its interpreter needs to start."""
+    """The environment at `folder`; `env` is what its interpreter needs to start.
+
+    `linked` are folders of the app that its packages lead to, as paths in it: the app may be one of them (PEP 660).
+    """
 
     folder: Path
+    linked: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -92,7 +97,14 @@ def make_python(
                 clear(folder)
                 write()
     os.utime(folder)  # the date of its last use
-    return HookPython(folder=folder, env=ground.env)
+    return HookPython(folder=folder, linked=_linked(Path(f"/{layout.site_packages}")), env=ground.env)
+
+
+def _linked(packages: Path) -> tuple[str, ...]:
+    """Find what ``.pth`` files add of the app, which lies elsewhere than in the image."""
+    top = f"/{APP_ROOT}/"
+    lines = [line.rstrip() for file in sorted(packages.glob("*.pth")) for line in file.read_text().splitlines()]
+    return tuple(line.removeprefix(top) for line in lines if line.startswith(top))
 
 
 def _find(stack: Stack, step: str, private: Path | None, compiler: StackCompiler, store: Store) -> _Ground:

@@ -470,3 +470,20 @@ def test_on_an_empty_machine_hooks_run_only_for_what_changed(app, index, registr
     assert fetched == ["alpha-1.0-py3-none-any.whl"]
     cold = deploy("build", app, "-t", reference, "-q", "--no-cache", home=home, env=tiny.environ(index))
     assert cold.out == changed
+
+
+def test_an_app_that_is_a_package_itself_is_found_in_the_copy(app, index, home, environ):
+    (app / "src" / "inner").mkdir(parents=True)
+    (app / "src" / "inner" / "__init__.py").write_text("WHERE = __file__\n")
+    (app / "pyproject.toml").write_text(
+        '[project]\nname = "inner"\nversion = "1"\n[project.scripts]\ninner = "inner:main"\n'
+    )
+    with (app / "Pipfile").open("a") as pipfile:
+        pipfile.write('inner = {path = ".", editable = true}\n')
+    tiny.write_lock(app, {"inner": {"path": ".", "editable": True}})
+    write(
+        app,
+        "post_compile",
+        "python -c 'import inner, os; print(os.path.relpath(inner.WHERE, os.environ[\"BUILD_DIR\"]))' > where.txt\n",
+    )
+    assert shipped(tiny.build_here(app, home, environ), home)["where.txt"] == b"src/inner/__init__.py\n"
