@@ -17,6 +17,7 @@ from typing import Self
 from buildpack.app.script import Script
 from buildpack.build import Built
 from buildpack.develop import with_develop
+from buildpack.errors import EngineError
 from buildpack.oci.engine import load
 from buildpack.oci.image import Image
 from buildpack.oci.store import Store
@@ -252,7 +253,7 @@ class _Boot:
                 )
                 said: bytes = self._engine.api.exec_start(asked["Id"])
                 code = self._engine.api.exec_inspect(asked["Id"])["ExitCode"]
-        except Exception as error:
+        except EngineError as error:
             if not isinstance(error.__cause__, APIError):
                 raise
             # It is not running any more, or not yet; whoever watches it knows which.

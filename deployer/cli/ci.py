@@ -20,8 +20,8 @@ __all__ = ["command"]
 
 EXAMPLES = """\b
 Examples:
-  deploy ci blasto -t REGISTRY/blasto:1 --push    all of it
-  deploy ci --test 'pytest -q' --engine local     try it out here; push nothing
+  deploy ci blasto -t REGISTRY/blasto:1 --push   all of it
+  deploy ci --test pytest --engine local         try it out here, push nothing
 """
 
 
