@@ -42,7 +42,8 @@ class Asked(NamedTuple):
     @property
     def says(self) -> str:
         """Who asks for what, as the beginning of a reason."""
-        return f"{self.place}: `{self.process}` has {self.server} serve `{show(self.target)}`"
+        verb = "run" if self.server == "celery" else "serve"
+        return f"{self.place}: `{self.process}` has {self.server} {verb} `{show(self.target)}`"
 
 
 def not_bound(asked: Asked, path: str, name: str, binds: Sequence[str], near: str | None) -> BuildpackError:

@@ -12,7 +12,7 @@ __all__ = ["Globals", "parse_globals"]
 
 _DYNAMIC = re.compile(
     rb"\b(?:globals|locals|vars|exec|eval|setattr|__getattr__|__dict__|__path__|sys\.modules|modules\[|"
-    rb"lazy_loader|lazy_import|LazyModule|import_module|__import__|load_module)\b"
+    rb"global_enum|lazy_loader|lazy_import|LazyModule|import_module|__import__|load_module)\b"
 )
 """Words of modules whose names come about in ways that no syntax tree shows."""
 

@@ -67,12 +67,13 @@ def check_target(
     if not colon:
         expression = _SERVED_WITHOUT_NAME.get(serving.server, "")
     named = _OBJECT.fullmatch(expression)
-    if not named:
+    if not named and serving.server != "celery":
         return
     asked = errors.Asked(process=process, line=line, server=serving.server, target=serving.target or "")
     place = find_module(module, serving.search, files.paths)
     if place.kind == "found":
-        yield from _check_object(asked, place, module, named, serving, files=files)
+        if named:
+            yield from _check_object(asked, place, module, named, serving, files=files)
     elif files.generated:
         return
     elif place.kind == "absent":
@@ -80,7 +81,7 @@ def check_target(
         # A package may have a module of any name, so only a name that is almost right is surely a slip.
         if files.brought.isdisjoint({place.name, "*"}) and (near := _nearest(place.name, modules)):
             yield errors.no_such_module(asked, place.name, near)
-    elif place.kind == "lacking" and _shows_all(files.read(place.path)):
+    elif place.kind == "lacking" and _lacks(files.read(place.path), place.name, attribute=serving.server == "celery"):
         inner = f"{place.path.removesuffix('__init__.py')}{place.name}"
         left_out = next((path for path in (f"{inner}.py", f"{inner}/__init__.py") if files.left_out(path)), None)
         yield errors.module_left_out(asked, left_out) if left_out else errors.no_such_submodule(asked, inner)
@@ -164,8 +165,10 @@ def _binds(bound: Globals) -> list[str]:
     return [name for name in bound.names if not name.startswith("_")]
 
 
-def _shows_all(content: bytes | None) -> bool:
-    return content is not None and parse_globals(content) is not None
+def _lacks(content: bytes | None, name: str, *, attribute: bool) -> bool:
+    """Say whether a package surely has no such module; with `attribute`, which also counts, nothing of that name."""
+    found = parse_globals(content) if content is not None else None
+    return found is not None and not (attribute and name in found.names)
 
 
 def _top_modules(search: Collection[str], paths: Collection[str]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from buildpack.app.checks import options as grammars
@@ -238,9 +239,25 @@ def _flask(invocation: Invocation, _read: Read) -> Serving | None:
     # `.flaskenv` is read too, and is shipped.
     if _read(".flaskenv") is not None or options.has("--env-file"):
         listening = "unknown"
+    target = options.last("--app") or variables.get("FLASK_APP") or ""
     return Serving(
-        server="flask", listening=listening, told=words, advice="write `flask run --host 0.0.0.0 --port $PORT`"
+        server="flask",
+        # Without a name Flask looks for one, in ways of its own.
+        target=target if ":" in target else None,
+        search=_search(invocation.folder, (), variables),
+        listening=listening,
+        told=words,
+        advice="write `flask run --host 0.0.0.0 --port $PORT`",
     )
+
+
+def _celery(invocation: Invocation, _read: Read) -> Serving | None:
+    """Read which app Celery's workers serve: that listens nowhere, and is found in the same folders."""
+    words = invocation.arguments
+    named = [word.partition("=")[2] for word in words if word.startswith("--app=")]
+    named += [after for word, after in pairwise(words) if word in ("-A", "--app")]
+    search = _search(invocation.folder, (), invocation.variables)
+    return Serving(server="celery", target=named[0], search=search) if len(named) == 1 else None
 
 
 def _listening_on(host: str, port: str | None, *, standard: str) -> tuple[Listening, str]:
@@ -276,4 +293,5 @@ _READERS: Mapping[str, Callable[[Invocation, Read], Serving | None]] = {
     "waitress-serve": _waitress,
     "waitress": _waitress,
     "flask": _flask,
+    "celery": _celery,
 }

@@ -113,6 +113,20 @@ SOUND = {
         "web: uvicorn app.main:service.app --host 0.0.0.0 --port $PORT",
         {"app/main.py": "service = Service()\n"},
     ),
+    "celery, an object": ("worker: celery -A blasto.tasks:queue worker", {"blasto/tasks.py": "queue = Celery()\n"}),
+    "celery, an attribute": (
+        "worker: celery --app=blasto.queue worker\nbeat: celery -A blasto beat",
+        {"blasto/__init__.py": "queue = Celery()\n"},
+    ),
+    "celery, of a package": ("worker: celery -A airflow.executors.celery_executor worker", {"blasto/__init__.py": ""}),
+    "flask's own server, a factory": (
+        "web: flask --app 'blasto:create_app()' run -h 0.0.0.0 -p $PORT",
+        {"blasto/__init__.py": FACTORY},
+    ),
+    "flask's own server, which looks for the app": (
+        "web: FLASK_APP=blasto flask run -h 0.0.0.0 -p $PORT",
+        {"blasto/__init__.py": ""},
+    ),
     "src layout": ("web: gunicorn --pythonpath src blasto:APP", {"src/blasto/__init__.py": FLASK}),
     "src layout, by variable": ("web: PYTHONPATH=src gunicorn blasto:APP", {"src/blasto/__init__.py": FLASK}),
     "src layout, entered": ("web: cd src && gunicorn blasto:APP", {"src/blasto/__init__.py": FLASK}),
@@ -316,6 +330,26 @@ WRONG = {
             "src/blasto/__init__.py does not bind `APP`\n\n"
             "Procfile:1: `web` has gunicorn serve `blasto:APP`. src/blasto/__init__.py binds nothing.\n\n"
             "hint: bind `APP` in src/blasto/__init__.py."
+        ),
+    ),
+    "celery": (
+        "worker: celery -A blasto.task worker",
+        {"blasto/__init__.py": "", "blasto/tasks.py": ""},
+        (
+            "there is no module blasto/task.py\n\n"
+            "Procfile:1: `worker` has celery run `blasto.task`. There is neither blasto/task.py nor a package "
+            "blasto/task/.\n\n"
+            "hint: name a module that is there, or add it."
+        ),
+    ),
+    "flask's own server": (
+        "web: flask --app blasto:make run -h 0.0.0.0 -p $PORT",
+        {"blasto/__init__.py": FACTORY},
+        (
+            "blasto/__init__.py does not bind `make`\n\n"
+            "Procfile:1: `web` has flask serve `blasto:make`. blasto/__init__.py binds `Flask`, `create_app`.\n\n"
+            "hint: bind `make` in blasto/__init__.py, for example `make = create_app()`, or write "
+            "`'blasto:create_app()'` in the Procfile."
         ),
     ),
     "uvicorn": (
