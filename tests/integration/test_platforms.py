@@ -151,6 +151,7 @@ def test_neither_order_nor_place_of_the_list_matters(
     assert shown.out.strip() == first["platforms"][1]["digest"]
 
 
+@pytest.mark.registry
 def test_other_tools_read_the_layout_and_the_archive(first: Report, out: Path, registry: str, tmp_path: Path) -> None:
     for number, source in enumerate((f"oci:{out}/layout:{FULL}", f"oci-archive:{out}/archive.tar:{FULL}")):
         raw = subprocess.run(["skopeo", "inspect", "--raw", source], check=True, capture_output=True).stdout
@@ -245,6 +246,7 @@ def test_an_engine_gets_the_image_of_its_platform(
         subprocess.run(["docker", "rmi", "-f", NAME], check=False, capture_output=True)
 
 
+@pytest.mark.registry
 def test_a_registry_gets_both_images_and_then_the_index(
     first: Report, stack: str, store: Store, registry: str, tmp_path: Path
 ) -> None:
@@ -272,6 +274,7 @@ def test_a_registry_gets_both_images_and_then_the_index(
     assert "  sent     to " in again.err
 
 
+@pytest.mark.registry
 def test_a_pipeline_pushes_the_index(first: Report, stack: str, store: Store, registry: str, tmp_path: Path) -> None:
     name = f"{registry}/platforms/pipeline:1"
     options = ("--stack", stack, "-t", name, "--platform", BOTH, "--push", "--no-boot", "--json")
