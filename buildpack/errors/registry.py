@@ -223,8 +223,7 @@ def upload_cut(origin: str, digest: str, size: int, reason: str, attempts: int) 
     """A blob that could not be sent, however often it was begun or taken up again."""
     return StackError(
         f"{origin} cannot be pushed",
-        why=f"The upload of {digest} ({size} bytes) failed {attempts} times without getting further. "
-        f"Last: {_sentence(reason)}.",
+        why=f"The upload of {digest} ({size} bytes) failed {attempts} times. Last: {_sentence(reason)}.",
         hint="try again; what the registry has by now is not sent again. No tag was changed.",
     )
 

@@ -94,7 +94,7 @@ def write_oci_dir(image: Image | ImageIndex, open_blob: OpenBlob, folder: Path, 
     Writers take turns at both, so that none loses another's names. Raises UsageError where `folder` holds something
     else, MachineError where it cannot be written.
     """
-    if not folder.is_dir():
+    if folder.exists() and not folder.is_dir():
         _read_listed(folder)
     _make_folder(folder)
     with _alone(folder):

@@ -137,7 +137,8 @@ def oldest_lease(root: Path, *, own: Path | None) -> float | None:
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
-        return list(os.scandir(folder))
+        with os.scandir(folder) as entries:
+            return list(entries)
     except FileNotFoundError:
         return []
 

@@ -219,7 +219,8 @@ def _used(path: Path) -> float:
     with suppress(OSError):
         times.append(path.lstat().st_mtime)
         if path.is_dir() and not path.is_symlink():
-            times += [entry.stat(follow_symlinks=False).st_mtime for entry in os.scandir(path)]
+            with os.scandir(path) as entries:
+                times += [entry.stat(follow_symlinks=False).st_mtime for entry in entries]
     return max(times)
 
 
@@ -267,7 +268,8 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 def _scan(folder: Path) -> Iterable[os.DirEntry[str]]:
     try:
-        return list(os.scandir(folder))
+        with os.scandir(folder) as entries:
+            return list(entries)
     except (FileNotFoundError, NotADirectoryError):
         return []
 

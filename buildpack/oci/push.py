@@ -144,15 +144,13 @@ class _Push:
     def _send(self, blob: _Blob, absent: frozenset[Digest], watch: _Watch) -> Outcome | None:
         """Get one blob there; None where it is neither there nor here."""
         place = self._places.get(blob.digest)
-        mountable = place is not None and (place.registry, place.repository) != (
-            self.reference.registry, self.reference.repository,
-        ) and place.registry == self.reference.registry  # fmt: skip
+        near = place is not None and place.registry == self.reference.registry and place.name != self.reference.name
         try:
             return self._registry.push_blob(
                 blob.digest,
                 blob.size,
                 lambda: self._open(blob),
-                mount=place.repository if place is not None and mountable else None,
+                mount=place.repository if place is not None and near else None,
                 assume_missing=blob.digest in absent,
                 observe=watch.sees(blob.digest),
             )

@@ -30,9 +30,10 @@ _READ = 1 << 16
 _PIECE = 8 << 20
 _SMALLEST_PIECE = 1 << 18
 _STREAKS = 50
-"""How often one blob is taken up again, progress or not."""
-_PATIENCE = 600.0
-"""Seconds for the answer to the last bytes: some registries hash or copy everything before they give it."""
+"""How often one blob is taken up again after trouble, progress or not: a registry may take a byte at a time."""
+_PATIENCE_LEAST, _PATIENCE = 60.0, 600.0
+_HASHED = 2e6
+"""Seconds for the answer to the last bytes, and bytes a second: some registries hash or copy all before they answer."""
 _ANEW = frozenset({"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "DIGEST_INVALID", "SIZE_INVALID"})
 """Codes after which an upload is begun anew."""
 _NOWHERE = b'{"message": "it names no place to upload to, or one without TLS"}'
@@ -80,6 +81,9 @@ class _Part:
                     yield chunk
                     self._count(len(chunk))
                     self._source.observe(place)
+                if place < self._end:
+                    # The registry would wait for the rest.
+                    raise errors.source_unreadable(str(self._source.digest), f"it ends after {place} bytes")
         except OSError as error:
             # Not to be taken for one of the connection.
             raise errors.source_unreadable(str(self._source.digest), error.strerror or str(error)) from error
@@ -124,27 +128,32 @@ class _Upload:
 
     def run(self) -> None:
         """Send until the registry has everything."""
-        failures, wait = 0, 0.0
-        for _ in range(_STREAKS):
+        failures = troubles = 0
+        while True:
             before = self._session.offset if self._session else 0
+            wait: float | None = 0.0
             try:
-                if self._advance(self._session or self._begin()):
+                session = self._session or self._begin()
+                aim = self._end(session)
+                if self._advance(session):
                     return
-                wait = 0.0
             except InterruptedRequest as interrupted:
-                self._reason, wait, self._was_cut = interrupted.error.why, -1.0, True
+                self._reason, wait, self._was_cut = interrupted.error.why, None, True
                 if self._recover():
                     return
             except _BusyError as busy:
                 self._reason, wait = busy.reason, busy.wait
                 self._recover()
-            failures = 0 if self._session and self._session.offset > before else failures + 1
-            if failures >= ATTEMPTS:
+            reached = self._session.offset if self._session else 0
+            failures = 0 if reached > before else failures + 1
+            troubles += reached < aim
+            if failures >= ATTEMPTS or troubles >= _STREAKS:
                 break
+            wait = pause(failures or 1) if wait is None else wait
             if wait:
-                self._connection.transport.sleep(pause(failures or 1) if wait < 0 else wait)
+                self._connection.transport.sleep(wait)
         digest = str(self._source.digest)
-        raise errors.upload_cut(self._connection.origin, digest, self._source.size, self._reason, failures)
+        raise errors.upload_cut(self._connection.origin, digest, self._source.size, self._reason, troubles)
 
     def _begin(self) -> _Session:
         response = self._connection.send("POST", self._connection.url("/blobs/uploads/"))
@@ -154,23 +163,19 @@ class _Upload:
 
     def _advance(self, session: _Session) -> bool:
         """Send what comes next; True once the registry has everything and says so."""
-        size = self._source.size
-        piece = self._piece or (session.least if session.least and session.least < size else 0)
-        end = min(size, session.offset + piece) if piece else size
+        size, end = self._source.size, self._end(session)
         # Many registries forget a PUT that was cut, and keep a PATCH: the second attempt is one that can go on.
         lasting = self._was_cut and self._goes_on and size > _SMALLEST_PIECE
         whole = session.offset == 0 and end == size and not lasting
         body = _Part(self._source, session.offset, end, self._count) if end > session.offset else b""
         headers = {"Content-Type": "application/octet-stream"}
+        method, url = "PATCH", session.location
         if whole or session.offset == size:
-            method, url = (
-                "PUT",
-                f"{session.location}{'&' if '?' in session.location else '?'}digest=sha256%3A{self._source.digest.hex}",
-            )
+            method, url = "PUT", f"{url}{'&' if '?' in url else '?'}digest=sha256%3A{self._source.digest.hex}"
         else:
-            method, url = "PATCH", session.location
             headers["Content-Range"] = f"{session.offset}-{end - 1}"
-        response = self._connection.exchange(method, url, headers=headers, body=body, patience=_PATIENCE)
+        patience = min(_PATIENCE, _PATIENCE_LEAST + size / _HASHED)
+        response = self._connection.exchange(method, url, headers=headers, body=body, patience=patience)
         if response.status_code >= 300:
             self._judge(response, method, end - session.offset)
             return False
@@ -181,13 +186,19 @@ class _Upload:
         session.offset = _offset(response, end)
         return False
 
+    def _end(self, session: _Session) -> int:
+        """Return where the next request's bytes end."""
+        size = self._source.size
+        piece = self._piece or (session.least if session.least < size else 0)
+        return min(size, session.offset + piece) if piece else size
+
     def _judge(self, response: requests.Response, method: str, length: int) -> None:
         """Decide how to go on after an answer that is no success; raises where there is no way."""
         status = response.status_code
         if is_busy(status):
             wait = retry_after(response.headers)
             raw = finish(response, self._connection.transport)
-            raise _BusyError(str(self._connection.answer(response, raw)), -1.0 if wait is None else wait)
+            raise _BusyError(str(self._connection.answer(response, raw)), wait)
         if status in {401, 403}:
             raise self._connection.refusal(response)
         raw = finish(response, self._connection.transport)
@@ -232,9 +243,9 @@ class _Upload:
 
 
 class _BusyError(Exception):
-    """An answer that may be another one after `wait` seconds, negative where it does not say."""
+    """An answer that may be another one after `wait` seconds, None where it does not say."""
 
-    def __init__(self, reason: str, wait: float) -> None:
+    def __init__(self, reason: str, wait: float | None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.wait = wait

@@ -403,7 +403,7 @@ def test_a_registry_that_fails_at_every_upload(proxy, transport, pauses, reposit
     upload = next(each.path for each in reversed(proxy.log) if each.method == "PUT").partition("?")[0]
     assert text == (
         f"{proxy.name}/{repository}:1 cannot be pushed\n\n"
-        f"The upload of {app.big.digest} ({app.big.size} bytes) failed 5 times without getting further. "
+        f"The upload of {app.big.digest} ({app.big.size} bytes) failed 5 times. "
         f"Last: PUT http://{proxy.name}{upload} answered 500: UNKNOWN: disk.\n\n"
         "hint: try again; what the registry has by now is not sent again. No tag was changed."
     )
@@ -526,6 +526,17 @@ def test_a_blob_here_that_cannot_be_read(proxy, transport, repository, app, tmp_
     with pytest.raises(MachineError) as caught:
         push_image(app.image, [parse_reference(f"{proxy.name}/{repository}:1")], opened, transport=transport)
     assert caught.value.exit_code == 70
+
+
+def test_a_blob_here_that_is_shorter_than_it_should_be(proxy, transport, repository, app):
+    """The registry would wait for the rest, and we for its answer."""
+    app.blobs.content[app.big.digest] = app.blobs.content[app.big.digest][:-1]
+    with pytest.raises(MachineError) as caught:
+        app.push(f"{proxy.name}/{repository}:1", transport)
+    assert str(caught.value) == (
+        f"{app.big.digest} cannot be read\n\nThe system says: it ends after {app.big.size - 1} bytes.\n\n"
+        "hint: check the store's folder, and build again."
+    )
 
 
 # Two at once

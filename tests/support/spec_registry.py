@@ -2,6 +2,7 @@
 
 It keeps what came of an upload that was cut, may ask for pieces of some size (`least`), refuse pieces (`whole`), lists
 referrers by itself, `page` at a time where that is not 0, and answers with relative Locations whose query is kept.
+With `takes` it keeps only so many bytes of a piece.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class SpecRegistry(ThreadingHTTPServer):
         self.whole = False
         self.referrers = True
         self.page = 0
+        self.takes = 0
         self.lock = threading.Lock()
 
     @property
@@ -119,6 +121,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.read_into(bytearray())
             self.fail(405 if self.server.whole else 416, "UNSUPPORTED" if self.server.whole else "BLOB_UPLOAD_INVALID")
         elif self.read_into(upload):
+            if self.server.takes:
+                del upload[start + self.server.takes :]
             self.reply(202, **self.at(number))
         else:
             self.close_connection = True

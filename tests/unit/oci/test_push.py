@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from buildpack.errors import StackError
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import MANIFEST, canonical_json
 from buildpack.oci.push import push_image, push_referrer
@@ -109,6 +110,21 @@ def test_pieces_where_the_registry_asks_for_them(server, proxy, client, least, p
     send(client, content)
     assert ranges(proxy) == [f"0-{piece - 1}", f"{piece}-{len(content) - 1}"]
     assert server.blobs == {str(sha256(content)): content}
+
+
+def test_many_pieces(server, proxy, client, monkeypatch):
+    """A limit is for trouble; a hundred pieces that arrive are none."""
+    monkeypatch.setattr("buildpack.oci.upload._PIECE", 10_000)
+    server.least = 1
+    send(client)
+    assert len(ranges(proxy)) == 100
+
+
+def test_a_registry_that_takes_a_byte_at_a_time(server, proxy, client):
+    server.takes, server.least = 2, 1
+    with pytest.raises(StackError) as caught:
+        send(client, BLOB * 10)
+    assert "failed 50 times" in str(caught.value)
 
 
 def test_wrong_bytes_that_go_are_found_out(server, proxy, client):
