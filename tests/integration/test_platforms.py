@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import urllib.request
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -268,8 +269,19 @@ def test_a_registry_gets_both_images_and_then_the_index(
     # The same as a cold build gives.
     assert build(stack, store, "--platform", BOTH, "-t", "again:1", app=app)["digest"] == changed["digest"]
 
+    # A layer that both need and the registry lost is made again, once, and sent.
+    [lost] = {layer["digest"] for one in changed["platforms"] for layer in one["layers"] if layer["kind"] == "runtime"}
+    url = f"http://{registry}/v2/platforms/pushed/blobs/{lost}"
+    with urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=30) as answer:
+        assert answer.status == 202
+    (app / "blasto" / "app.py").write_text((app / "blasto" / "app.py").read_text() + "# and again\n")
+    mended = deploy("build", app, *options, "--json", home=tmp_path / "home").report
+    assert mended["digest"] == digest_of(name) != changed["digest"]
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        assert f"sha256:{hashlib.sha256(answer.read()).hexdigest()}" == lost
+
     again = deploy("build", app, *options, home=tmp_path / "home")
-    assert (again.code, again.out.strip()) == (0, changed["digest"])
+    assert (again.code, again.out.strip()) == (0, mended["digest"])
     assert f"Unchanged: {name} from {app} in " in again.err
     assert "  sent     to " in again.err
 
