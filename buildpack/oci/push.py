@@ -276,7 +276,7 @@ def _referrer(raw: bytes, manifest: Mapping[str, Any]) -> dict[str, Any]:
 def _list_referrer(registry: Registry, subject: Digest, referrer: Mapping[str, Any]) -> None:
     """Add to the tag that stands in for a list of referrers, until it is there: nothing locks a tag."""
     for _ in range(_TRIES):
-        listed = registry.fetch_referrers(subject)
+        listed = registry.fetch_tagged_referrers(subject)
         if any(item.get("digest") == referrer["digest"] for item in listed):
             return
         index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [*listed, dict(referrer)]}

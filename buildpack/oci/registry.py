@@ -216,9 +216,13 @@ class Registry:
         query = {"artifactType": artifact_type} if artifact_type else None
         listed = self._read_listed(self._connection.url(f"/referrers/{digest}", query))
         if listed is None:
-            listed = self._read_listed(self._connection.url(f"/manifests/sha256-{digest.hex}")) or []
+            listed = [*self.fetch_tagged_referrers(digest)]
         # A registry may leave the choice to us, and the tag scheme always does.
         return tuple(item for item in listed if artifact_type is None or item.get("artifactType") == artifact_type)
+
+    def fetch_tagged_referrers(self, digest: Digest) -> tuple[dict[str, Any], ...]:
+        """Return what the tag lists that stands in for a registry's own list ("Referrers Tag Schema")."""
+        return tuple(self._read_listed(self._connection.url(f"/manifests/sha256-{digest.hex}")) or ())
 
     def _explain_manifest(self, response: requests.Response) -> NoReturn:
         raw = finish(response, self._transport)
