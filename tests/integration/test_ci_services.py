@@ -209,7 +209,9 @@ def test_the_action_s_shell(installed: Path, registry: str, home: Path, blasto: 
     assert created.timestamp() == int(committed.stdout)
 
 
-@pytest.mark.parametrize("name", ["app", "tags", "test", "health", "env", "cache-from", "platform", "stack", "push"])
+@pytest.mark.parametrize(
+    "name", ["app", "tags", "test", "health", "env", "build-env", "cache-from", "platform", "stack", "push"]
+)
 def test_whatever_an_input_holds_it_is_a_value(name: str, installed: Path, blasto: Path, tmp_path: Path) -> None:
     runner = Runner(tmp_path / "runner", blasto.parent)
     shell = runner.folder / "temp" / "deploy-ci" / "bin"
@@ -223,7 +225,10 @@ def test_whatever_an_input_holds_it_is_a_value(name: str, installed: Path, blast
         assert (done.returncode, done.stderr) == (2, "::error title=deploy::the input 'push' is true or false\n")
         return
     assert done.returncode == 0, done.stderr
-    whole = {"app": HOSTILE, **{each: f"--{each}={HOSTILE}" for each in ("test", "health", "env", "platform", "stack")}}
+    whole = {
+        "app": HOSTILE,
+        **{each: f"--{each}={HOSTILE}" for each in ("test", "health", "env", "build-env", "platform", "stack")},
+    }
     words = {"tags": "--tag=", "cache-from": "--cache-from="}
     expected = [whole[name]] if name in whole else [f"{words[name]}{word}" for word in HOSTILE.split()]
     assert [line for line in done.stdout.splitlines() if line in expected] == expected
