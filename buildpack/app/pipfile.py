@@ -75,6 +75,12 @@ class Pipfile:
             for key, value in (entries.items() if isinstance(entries, dict) else ())
         )
 
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The categories of packages beside ``default``, by their names in the lock."""
+        own = [key for key, value in self.document.items() if key not in _NOT_CATEGORIES and isinstance(value, dict)]
+        return ("develop", *own)
+
     def requires(self, key: str) -> tuple[str | None, int]:
         """Return a value of ``[requires]`` and its line."""
         value = self.document.get("requires", {}).get(key)

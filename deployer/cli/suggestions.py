@@ -91,6 +91,18 @@ def _platforms(_ctx: click.Context, incomplete: str) -> Items:
     return _choose([("linux/amd64", ""), ("linux/arm64", "")], incomplete)
 
 
+def _categories(_ctx: click.Context, incomplete: str) -> Items:
+    """Suggest those of the current folder: click forgets operands where an option still lacks its value."""
+    from buildpack.app.pipfile import read_pipfile
+    from buildpack.errors import BuildpackError
+
+    try:
+        pipfile = read_pipfile(Path())
+    except BuildpackError:
+        return []
+    return _choose([(name, "") for name in (pipfile.categories if pipfile else ())], incomplete)
+
+
 def _choose(known: Iterable[tuple[str, str]], incomplete: str) -> Items:
     """Suggest of a list, and paths behind ``oci:`` and ``archive:``."""
     kind, colon, path = incomplete.partition(":")
@@ -101,8 +113,10 @@ def _choose(known: Iterable[tuple[str, str]], incomplete: str) -> Items:
 
 _BY_NAME: dict[str, Suggest] = {
     "app": _folders,
+    "folder": _folders,
     "operands": _operands,
     "--stack": _stacks,
+    "--category": _categories,
     "--to": _destinations,
     "--platform": _platforms,
     "--venv": _folders,

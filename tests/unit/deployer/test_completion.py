@@ -16,6 +16,7 @@ from deployer.cli.suggestions import suggest_paths
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, an app; beside its files another app."""
     (tmp_path / "Procfile").write_text("web: gunicorn blasto:APP\nworker: python work.py\nrelease: python r.py\n")
+    (tmp_path / "Pipfile").write_text("[packages]\n[docs]\n[scripts]\n")
     (tmp_path / "prod.env").touch()
     (tmp_path / ".hidden").mkdir()
     (tmp_path / "api").mkdir()
@@ -45,6 +46,10 @@ def suggested(line: str, monkeypatch: pytest.MonkeyPatch, shell: str = "fish") -
         ("deploy export systemd ", ["web", "worker", "release", "api/"]),
         ("deploy build ", ["api/"]),
         ("deploy lock a", ["api/"]),
+        ("deploy init a", ["api/"]),
+        ("deploy init --license ", ["MIT"]),
+        ("deploy build --category ", ["develop", "docs"]),
+        ("deploy local --category de", ["develop"]),
         ("deploy build --stack h", ["host"]),
         ("deploy build --stack python:3.12", ["python:3.12-slim"]),
         ("deploy build --stack=o", ["--stack=oci:"]),
@@ -82,7 +87,7 @@ def test_names_are_quoted_as_each_shell_wants_them(here, monkeypatch, shell, wri
 
 
 def test_hidden_names_are_for_those_who_type_the_dot(here):
-    assert [item.value for item in suggest_paths("")] == ["Procfile", "api/", "prod.env"]
+    assert [item.value for item in suggest_paths("")] == ["Pipfile", "Procfile", "api/", "prod.env"]
     assert [item.value for item in suggest_paths(".h")] == [".hidden/"]
     assert [item.value for item in suggest_paths("no/such/")] == []
 
