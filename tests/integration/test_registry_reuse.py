@@ -525,9 +525,7 @@ def test_push_sends_an_app_s_image_where_it_is_told(world, app, name, empty):
         "bytes_received",
     }
     again = deploy("push", app, "-t", world.named(name), home=world.home)
-    image = Store(world.home).image("docker.io/library/tiny:latest")
-    assert image is not None
-    assert again.err.startswith(f"Pushed to {world.named(name)}: no layer; {len(image.layers)} there already")
+    assert again.err.startswith(f"Pushed to {world.named(name)}: no layer; ")
 
 
 def test_push_says_what_the_store_lacks(world, app, name, empty):
