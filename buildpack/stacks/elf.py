@@ -23,6 +23,7 @@ MACHINES = {
     62: "x86_64",
     183: "aarch64",
     243: "riscv64",
+    258: "loongarch64",
 }
 """`e_machine` -> what ``uname -m`` says on such a machine."""
 

@@ -15,6 +15,7 @@ _ARCHITECTURES = {
     "aarch64": ("arm64", ""),
     "armv7l": ("arm", "v7"),
     "i686": ("386", ""),
+    "loongarch64": ("loong64", ""),
     "ppc64le": ("ppc64le", ""),
     "riscv64": ("riscv64", ""),
     "s390x": ("s390x", ""),
