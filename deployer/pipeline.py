@@ -82,6 +82,8 @@ def run_pipeline(
     homes = map(parse_reference, (*request.options.references, *request.options.cache_from))
     failure: BuildpackError | None = None
     with Transport(environ, homes=homes) as transport:
+        if request.push or request.options.cache_from:
+            transport.warm()
         pipeline = _Pipeline(
             request,
             store=store,
