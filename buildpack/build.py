@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -20,7 +20,6 @@ from buildpack.decision import Decision, Material, decide, material_for
 from buildpack.errors import BuildpackError, UsageError
 from buildpack.errors import build as errors
 from buildpack.errors.previous import Refuted
-from buildpack.hooks.preparation import Preparation, Site, told_of
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import ANNOTATION, Image, Layer, Platform, assemble
 from buildpack.oci.reference import Reference, parse_reference
@@ -35,6 +34,7 @@ from buildpack.stacks.platforms import choose_platform, native_platform, parse_p
 from buildpack.stacks.stack import Stack, fetch_layers, resolve_stack
 
 if TYPE_CHECKING:
+    from buildpack.hooks.preparation import Preparation
     from buildpack.oci.transport import Transport
 
 __all__ = ["Built", "Launcher", "Listener", "Options", "OwnPython", "build"]
@@ -150,7 +150,7 @@ def build(
         changed = all(earlier.image is None or earlier.image.digest != image.digest for earlier in previous.images)
     else:
         changed = store.put_image(image, references if named and not _is_one_of_several(app) else ())
-    told = told_of(decision.plan.layers[-1].key, store) if material.hooks else ()
+    told = store.recall("hooks", decision.plan.layers[-1].key) or () if material.hooks else ()
     warnings = [*app.warnings, *stack.warnings, *decision.resolution.warnings, *told]
     if decision.no_bytecode:
         warnings.append(errors.no_bytecode(stack.name, decision.no_bytecode))
@@ -218,20 +218,7 @@ def _attempt(
             fetch_layers(stack, store, transport)
         hears.begin(references, stack.platform, stack.layers, unknown=bool(decision.written))
         shelf = assembly.WheelShelf(decision.resolution.wheels, app.lock.sources, store=store, environ=environ)
-        site = Site(
-            hooks=material.hooks,
-            stack=stack,
-            resolution=decision.resolution,
-            content=material.content,
-            launch=material.launch,
-            mtime=material.mtime,
-            wheel_path=shelf.path,
-            compiler=compiler,
-            store=store,
-            environ=environ,
-            observer=observer,
-        )
-        with Preparation(site=site) as preparation:
+        with _prepare(stack, decision, material, shelf, compiler, store, environ, observer) as preparation:
             layers = assembly.make_layers(
                 decision.plan.layers,
                 decision.known,
@@ -350,11 +337,41 @@ def _sibling(stack: Stack, native: Platform, *, app: App, store: Store, environ:
     return None
 
 
+def _prepare(
+    stack: Stack,
+    decision: Decision,
+    material: Material,
+    shelf: assembly.WheelShelf,
+    compiler: StackCompiler,
+    store: Store,
+    environ: Mapping[str, str],
+    observer: Observer,
+) -> AbstractContextManager[Preparation | None]:
+    """Return what runs the app's hooks, if it has any, once its layer has to be written."""
+    if not material.hooks:
+        return nullcontext()
+    from buildpack.hooks.preparation import Preparation
+
+    return Preparation(
+        hooks=material.hooks,
+        stack=stack,
+        resolution=decision.resolution,
+        content=material.content,
+        launch=material.launch,
+        mtime=material.mtime,
+        wheel_path=shelf.path,
+        compiler=compiler,
+        store=store,
+        environ=environ,
+        observer=observer,
+    )
+
+
 def _entries(
     stack: Stack,
     decision: Decision,
     material: Material,
-    preparation: Preparation,
+    preparation: Preparation | None,
     *,
     shelf: assembly.WheelShelf,
     compiler: StackCompiler,
@@ -367,7 +384,9 @@ def _entries(
         if planned.kind == "runtime":
             return assembly.runtime_entries(material.runtime, compiler, compiled=compiled)
         if planned.kind == "app":
-            return preparation.entries(planned.key)
+            if preparation is not None:
+                return preparation.entries(planned.key)
+            return assembly.app_entries(material.content, material.launch, mtime=material.mtime)
         return assembly.dependency_entries(
             planned,
             shelf.path,

@@ -30,7 +30,7 @@ from buildpack.progress import Observer, Progress
 from buildpack.resolution import Resolution
 from buildpack.stacks.stack import Stack
 
-__all__ = ["Preparation", "Site", "told_of"]
+__all__ = ["Preparation"]
 
 _READ_BEFORE = frozenset({"Procfile", "Pipfile", "Pipfile.lock", ".python-version", "runtime.txt", "app.json"})
 _USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -40,9 +40,12 @@ _GRACE = 0.5
 """Seconds for a hook to end in order when the build does, and as many once it was killed."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Site:
-    """What a build knows by the time that hooks can run; `wheel_path` gives a verified wheel by its SHA-256."""
+@dataclass(kw_only=True, slots=True)
+class Preparation:
+    """The app's hooks, run by `entries`; a context manager that ends them with the build, and removes their copy.
+
+    `wheel_path` gives a verified wheel by its SHA-256; `mtime` is as in `Material`.
+    """
 
     hooks: Hooks
     stack: Stack
@@ -55,13 +58,6 @@ class Site:
     store: Store
     environ: Mapping[str, str]
     observer: Observer
-
-
-@dataclass(kw_only=True, slots=True)
-class Preparation:
-    """The app's hooks, run by `entries`; a context manager that ends them with the build, and removes their copy."""
-
-    site: Site
     _running: ProcessGroup = field(default_factory=ProcessGroup)
     _busy: threading.Lock = field(default_factory=threading.Lock)
     _exits: ExitStack = field(default_factory=ExitStack)
@@ -82,24 +78,20 @@ class Preparation:
         self._exits.close()
 
     def entries(self, layer_key: str) -> Iterator[Entry]:
-        """Return what the app's layer holds, after its hooks ran, if there are any.
+        """Run the hooks; return what the app's layer holds.
 
-        What they have to say is remembered under `layer_key`. Raises AppError where one fails.
+        What they have to say is remembered under `layer_key`, as ``hooks``. Raises AppError where one fails.
         """
-        site = self.site
-        if not site.hooks:
-            return app_entries(site.content, site.launch, mtime=site.mtime)
         with self._busy:
             content, warnings = self._run()
-        site.store.remember("hooks", layer_key, list(warnings))
-        return app_entries(content, site.launch, mtime=site.mtime)
+        self.store.remember("hooks", layer_key, list(warnings))
+        return app_entries(content, self.launch, mtime=self.mtime)
 
     def _run(self) -> tuple[AppContent, Sequence[str]]:
-        site = self.site
         self._running.check()
-        names = [step.name for step in site.hooks.steps]
+        names = [step.name for step in self.hooks.steps]
         user = choose_user()
-        place = self._exits.enter_context(temporary_folder(_room(site.store, user)))
+        place = self._exits.enter_context(temporary_folder(_room(self.store, user)))
         folders = {name: place / name for name in ("app", "home", "tmp")}
         for folder in folders.values():
             folder.mkdir()
@@ -109,21 +101,21 @@ class Preparation:
         if user:
             place.chmod(0o711)
         python = make_python(
-            site.stack,
-            site.resolution,
+            self.stack,
+            self.resolution,
             step=names[0],
-            wheel_path=site.wheel_path,
+            wheel_path=self.wheel_path,
             private=place if user else None,
-            compiler=site.compiler,
-            store=site.store,
+            compiler=self.compiler,
+            store=self.store,
         )
-        write_copy(site.content, folders["app"], user)
+        write_copy(self.content, folders["app"], user)
         environment = self._environment(folders, python)
-        for step in site.hooks.steps:
-            site.observer(Progress(stage="hooks", done=0, item=step.name))
+        for step in self.hooks.steps:
+            self.observer(Progress(stage="hooks", done=0, item=step.name))
             self._step(step, folders["app"], environment, python, user)
         place.chmod(0o700)
-        result = read_result(folders["app"], site.content, steps=names, mtime=site.mtime)
+        result = read_result(folders["app"], self.content, steps=names, mtime=self.mtime)
         warnings = list(result.warnings)
         if os.geteuid() == 0 and user is None:
             warnings.append(errors.ran_as_root(names))
@@ -133,7 +125,7 @@ class Preparation:
 
     def _environment(self, folders: Mapping[str, Path], python: HookPython) -> dict[str, str]:
         """Make the environment of the hooks: nothing of this machine's but where its programs are."""
-        path = self.site.environ.get("PATH") or _USUAL_PATH
+        path = self.environ.get("PATH") or _USUAL_PATH
         app = str(folders["app"])
         return {
             "LANG": "C.UTF-8",
@@ -142,8 +134,8 @@ class Preparation:
             "PYTHONPATH": ":".join([app, *(f"{app}/{path}" for path in python.linked)]),
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
-            "SOURCE_DATE_EPOCH": str(self.site.mtime),
-            **self.site.hooks.variables,
+            "SOURCE_DATE_EPOCH": str(self.mtime),
+            **self.hooks.variables,
             "BUILD_DIR": app,
             "HOME": str(folders["home"]),
             "TMPDIR": str(folders["tmp"]),
@@ -161,10 +153,10 @@ class Preparation:
             argv = [f"{python.folder}/bin/python", step.path, "collectstatic", "--noinput"]
         else:
             argv = _start_of(folder / step.path, environment["PATH"])
-        secrets = [value for value in self.site.hooks.given.values() if len(value) >= _SECRET]
+        secrets = [value for value in self.hooks.given.values() if len(value) >= _SECRET]
 
         def heard(line: str) -> None:
-            self.site.observer(Progress(stage="hooks", done=0, item=step.name, line=_without(line, secrets)))
+            self.observer(Progress(stage="hooks", done=0, item=step.name, line=_without(line, secrets)))
 
         try:
             outcome = self._running.run(argv, folder=folder, environment=environment, user=user, heard=heard)
@@ -175,10 +167,10 @@ class Preparation:
 
             if collectstatic.is_unknown(outcome):
                 note = "skipped: django.contrib.staticfiles is not among the installed apps"
-                self.site.observer(Progress(stage="hooks", done=0, item=step.name, line=note))
+                self.observer(Progress(stage="hooks", done=0, item=step.name, line=note))
                 return
             if outcome.code == 0:
-                before = {file.path: file.content for file in self.site.content.files}
+                before = {file.path: file.content for file in self.content.files}
                 collectstatic.settle_manifests(folder, before, user)
                 return
         if outcome.code != 0:
@@ -236,9 +228,3 @@ def _room(store: Store, user: User | None) -> Path:
     place.chmod(0o711)
     sweep(place)
     return place
-
-
-def told_of(layer_key: str, store: Store) -> tuple[str, ...]:
-    """Return what the hooks had to say when the layer with this key was written here."""
-    told = store.recall("hooks", layer_key)
-    return tuple(str(each) for each in told) if isinstance(told, list) else ()
