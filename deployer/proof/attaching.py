@@ -76,14 +76,19 @@ def attach_sboms(
 
     What a registry refuses is told, not raised.
     """
-    repositories = {(each.registry, each.repository): each for each in references}.values()
-    work = [(referrer, place) for referrer in map(make_referrer, images) for place in repositories]
-    if len(work) == 1:
-        return (_attach(work[0][0], work[0][1], transport),)
+    repositories = list({(each.registry, each.repository): each for each in references}.values())
+    referrers = [make_referrer(image) for image in images]
+
+    def attach(repository: Reference) -> list[Attached]:
+        # One after the other: they share a blob, and a registry may mistake two uploads of it at once.
+        return [_attach(referrer, repository, transport) for referrer in referrers]
+
+    if len(repositories) == 1:
+        return tuple(attach(repositories[0]))
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="sbom") as pool:
-        return tuple(pool.map(lambda each: _attach(each[0], each[1], transport), work))
+        return tuple(done for each in pool.map(attach, repositories) for done in each)
 
 
 def attached_text(image: Image | ImageIndex, references: Sequence[Reference], *, transport: Transport) -> str:

@@ -27,6 +27,7 @@ from buildpack.oci.store import Store
 from buildpack.oci.tarstream import read_members
 from buildpack.oci.transport import Transport
 from deployer.cli.command import run
+from deployer.proof.attaching import attach_sboms, make_referrer
 from tests.conftest import missing
 from tests.support import stand_in
 from tests.support.command import Done
@@ -240,6 +241,23 @@ def test_a_build_attaches_one_where_it_is_asked_to(world, deploy, registry):
         2,
         "error: --sbom attaches to what is pushed\n\nhint: add --to registry, or use `deploy inspect REF --sbom`.\n",
     )
+
+
+@pytest.mark.registry
+def test_every_image_in_every_repository_gets_its_own(registry):
+    """As with an index of several platforms under two names."""
+    blobs = Blobs()
+    images = [image_of(blobs.layer({"a": b"%d" % number})) for number in range(3)]
+    names = [parse_reference(f"{registry}/proof/{name}:1") for name in ("one", "two", "two")]
+    with Transport({}) as transport:
+        for image in images:
+            push_image(image, names, blobs.open, transport=transport)
+        done = attach_sboms(images, names, transport=transport)
+    assert [each.trouble for each in done] == [""] * 6
+    for name in names[:2]:
+        for image in images:
+            (listed,) = referrers_of(str(name), str(image.digest))
+            assert listed["digest"] == str(make_referrer(image).digest)
 
 
 @pytest.mark.registry
