@@ -218,7 +218,8 @@ def _attempt(
             fetch_layers(stack, store, transport)
         hears.begin(references, stack.platform, stack.layers, unknown=bool(decision.written))
         shelf = assembly.WheelShelf(decision.resolution.wheels, app.lock.sources, store=store, environ=environ)
-        with _prepare(stack, decision, material, shelf, compiler, store, environ, observer) as preparation:
+        hooks = _prepare(stack, decision, material, shelf, compiler, store=store, environ=environ, observer=observer)
+        with hooks as preparation:
             layers = assembly.make_layers(
                 decision.plan.layers,
                 decision.known,
@@ -343,6 +344,7 @@ def _prepare(
     material: Material,
     shelf: assembly.WheelShelf,
     compiler: StackCompiler,
+    *,
     store: Store,
     environ: Mapping[str, str],
     observer: Observer,
