@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from buildpack.app.checks.commands import Invocation, inside_app
 from buildpack.app.checks.servers import Read, Serving
@@ -14,7 +14,8 @@ from buildpack.errors.notice import Notice
 __all__ = ["check_file", "check_runserver", "check_serving"]
 
 _FRAMEWORKS = {"Flask": "5000", "Quart": "5000", "Bottle": "8080", "Sanic": "8000"}
-_RUNNERS = {"uvicorn": "8000", "waitress": "8080", "eventlet": "", "hypercorn": ""}
+_CALLS = {("uvicorn", "run"): "8000", ("waitress", "serve"): "8080"}
+"""Functions that serve an app they are given: module, name, and the port they listen on by themselves."""
 
 
 def check_serving(serving: Serving, *, process: str, line: int) -> Iterator[Notice]:
@@ -70,33 +71,40 @@ def check_file(invocation: Invocation, read: Read, *, process: str, line: int) -
 def _served(tree: ast.Module) -> Iterator[tuple[ast.Call, str]]:
     """Give calls that start a server on a port that is written there, or on its own."""
     apps = {
-        target.id: name
+        target.id: _FRAMEWORKS[name]
         for node in ast.walk(tree)
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and (name := _name(node.value.func))
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+        if (name := _name(node.value.func)) in _FRAMEWORKS
         for target in node.targets
         if isinstance(target, ast.Name)
     }
+    imported = {
+        alias.asname or alias.name: port
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if (port := _CALLS.get((node.module or "", alias.name)))
+    }
     for node in ast.walk(tree):
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute | ast.Name):
+        if not isinstance(node, ast.Call) or any(keyword.arg is None for keyword in node.keywords):
             continue
-        standard = _standard_port(node.func, apps)
-        if standard is None or any(keyword.arg is None for keyword in node.keywords):
-            continue
+        standard = _standard_port(node.func, apps, imported)
         port = next((keyword.value for keyword in node.keywords if keyword.arg == "port"), None)
+        if standard is None or any(keyword.arg == "listen" for keyword in node.keywords):
+            continue
         if isinstance(port, ast.Constant):
             yield node, str(port.value)
-        elif port is None and len(node.args) < 2 and standard:
+        elif port is None and len(node.args) < 2:
             yield node, standard
 
 
-def _standard_port(function: ast.Attribute | ast.Name, apps: dict[str, str]) -> str | None:
+def _standard_port(function: ast.expr, apps: Mapping[str, str], imported: Mapping[str, str]) -> str | None:
     """Return the port that a call listens on by itself; None where it starts no server that is known here."""
     if isinstance(function, ast.Name):
-        return None
-    if function.attr == "run" and isinstance(function.value, ast.Name):
-        if function.value.id == "uvicorn":
-            return _RUNNERS["uvicorn"]
-        return _FRAMEWORKS.get(apps.get(function.value.id, ""))
+        return imported.get(function.id)
+    if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
+        own = apps.get(function.value.id) if function.attr == "run" else None
+        return own or _CALLS.get((function.value.id, function.attr))
     return None
 
 

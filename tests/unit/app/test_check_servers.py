@@ -418,12 +418,17 @@ PORT = {
         'does not listen on $PORT (served.py:3: port 5000); write `port=int(os.environ["PORT"])` and `host="0.0.0.0"` '
         "there."
     ),
+    "python waits.py": (
+        'does not listen on $PORT (waits.py:2: port 8080); write `port=int(os.environ["PORT"])` and `host="0.0.0.0"` '
+        "there."
+    ),
     "python fast.py": (
         'does not listen on $PORT (fast.py:4: port 8080); write `port=int(os.environ["PORT"])` and `host="0.0.0.0"` '
         "there."
     ),
 }
 SERVERS = {
+    "waits.py": "from waitress import serve\nserve(object())\n",
     "m.py": "app = make()\n",
     "served.py": "from flask import Flask\napp = Flask(__name__)\napp.run(debug=True)\n",
     "fast.py": "import uvicorn\nfrom fastapi import FastAPI\napp = FastAPI()\nuvicorn.run(app, host='0.0.0.0', "
