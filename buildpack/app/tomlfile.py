@@ -9,6 +9,8 @@ from buildpack.errors import app as errors
 
 __all__ = ["parse_toml"]
 
+_MOST_BITS = 4096
+"""TOML's own integers have 64."""
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -17,7 +19,7 @@ def parse_toml(text: str, name: str) -> dict[str, Any]:
     import tomllib
 
     try:
-        return tomllib.loads(text)
+        document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         message = str(error)
         place = _PLACE.search(message)
@@ -32,3 +34,21 @@ def parse_toml(text: str, name: str) -> dict[str, Any]:
         raise errors.bad_toml(name, 0, 0, "", f"{name} nests deeper than any real one") from None
     except ValueError:  # int() refuses more than 4300 digits
         raise errors.bad_toml(name, 0, 0, "", f"{name}: a number has thousands of digits") from None
+    # In hexadecimal digits they are read, and are refused only where somebody wants to show them.
+    if _holds_huge(document):
+        raise errors.bad_toml(name, 0, 0, "", f"{name}: a number has thousands of digits")
+    return document
+
+
+def _holds_huge(document: dict[str, Any]) -> bool:
+    waiting: list[Any] = [document]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, int):
+            if value.bit_length() > _MOST_BITS:
+                return True
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+    return False

@@ -91,7 +91,7 @@ def _version(declared: tuple[Mapping[str, Any], ConfigParser]) -> str:
     ]
     for version in found:
         try:
-            return str(Version(str(version)))
+            return str(Version(version if isinstance(version, str) else ""))
         except InvalidVersion:  # absent, or `attr: package.__version__`
             continue
     return _UNKNOWN

@@ -52,7 +52,7 @@ def inspect(argv: Sequence[str]) -> Interpreter:
     """Ask an interpreter for its version and platform. Raises OSError or CalledProcessError where it does not run."""
     import subprocess
 
-    ran = subprocess.run([*argv, "-I", "-c", _ASK], capture_output=True, text=True, check=True)
+    ran = subprocess.run([*argv, "-I", "-B", "-c", _ASK], capture_output=True, text=True, check=True)
     version, machine, *libc = ran.stdout.split()
     name, number = libc if len(libc) == 2 else ("musl", "1.2")
     major, minor = [*number.split("."), "0"][:2]
@@ -111,7 +111,7 @@ def _make_environment(argv: Sequence[str], folder: Path, environment: Mapping[st
 
     output: list[str] = []
     try:
-        _run([*argv, "-I", "-m", "venv", "--without-pip", str(folder)], environment, output)
+        _run([*argv, "-I", "-B", "-m", "venv", "--without-pip", str(folder)], environment, output)
     except (subprocess.CalledProcessError, OSError) as error:
         raise BuildFailedError("environment", "".join(output) or str(error)) from None
     return folder / "bin" / "python"
@@ -126,8 +126,8 @@ def _install(requirements: Iterable[str], python: Path, environment: Mapping[str
     output: list[str] = []
     # pip is put in where something has to be installed: that takes two seconds.
     with_pip = (python.parent.parent / "pip-is-here").exists()
-    commands = [] if with_pip else [[str(python), "-I", "-m", "ensurepip", "--default-pip"]]
-    commands.append([str(python), "-I", "-m", "pip", "install", "--no-warn-script-location", *wanted])
+    commands = [] if with_pip else [[str(python), "-I", "-B", "-m", "ensurepip", "--default-pip"]]
+    commands.append([str(python), "-I", "-B", "-m", "pip", "install", "--no-warn-script-location", *wanted])
     for command, stage in zip(commands, ["requirements"] if with_pip else ["environment", "requirements"], strict=True):
         try:
             _run(command, environment, output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from buildpack.stacks.extract import Tree, apply_layer
 from buildpack.stacks.facts import FACTS_FORMAT, read_facts
 from buildpack.stacks.platforms import platform_of
 from buildpack.stacks.stack import Facts, Stack
+from buildpack.stacks.treedigest import digest_tree
 
 __all__ = ["confirm_facts", "make_stack", "unpacked"]
 
 _KIND = "stack"
+_UNPACKED = "unpacked"
 
 
 def make_stack(
@@ -93,16 +96,28 @@ def _compare(name: str, asked: str | None, version: str, series: str) -> list[st
 
 
 def unpacked(digest: Digest, layers: Sequence[Layer], store: Store, *, stack: str) -> Path:
-    """Return the folder that holds the base's interpreter and libraries, unpacked from the store where need be."""
+    """Return the folder that holds the base's interpreter and libraries, unpacked from the store where need be.
+
+    What an earlier build unpacked is held against its digest before it is used again.
+    """
     place = store.folder("stacks") / digest.hex
-    if store.lease.use(place):
-        return place
+    found = store.lease.use(place)
+    if found:
+        known = store.recall(_UNPACKED, digest.hex)
+        if known and known == digest_tree(place):
+            return place
     with temporary_folder(store.folder("tmp")) as scratch:
         tree = Tree(scratch, stack)
         for layer in layers:
             with store.open(layer.digest) as blob:
                 apply_layer(tree, blob, layer.media_type)
         tree.settle(scratch / "root")
+        # First, and the same for every build that unpacks this base: it never tells of another tree than will be there.
+        store.remember(_UNPACKED, digest.hex, digest_tree(scratch / "root"))
+        with suppress(OSError):
+            # Not what another build has put there meanwhile: its interpreter may run from it.
+            if found and place.stat().st_ino == found.st_ino:
+                place.rename(scratch / "damaged")
         try:
             (scratch / "root").rename(place)
         except OSError:

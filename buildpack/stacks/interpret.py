@@ -98,7 +98,7 @@ def _why_not(interpreter: Interpreter, version: str) -> str | None:
     """Run it once; return what is wrong with it, None where it names the version it must have."""
     try:
         ran = subprocess.run(
-            [*interpreter.argv, "-S", "-c", _VERSION],
+            [*interpreter.argv, "-S", "-B", "-c", _VERSION],
             capture_output=True,
             check=False,
             timeout=_SECONDS,

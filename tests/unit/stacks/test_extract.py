@@ -123,3 +123,32 @@ def test_zstd_is_refused_by_name(store: Store) -> None:
 def test_it_is_unpacked_once(store: Store, layer: MakeLayer) -> None:
     unpack(store, layer(("lib/a.so", b"a")))
     assert unpack(store) == {"lib/a.so": "a"}
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "gone", "more", "executable", "link"])
+def test_what_is_damaged_is_unpacked_anew(store: Store, layer: MakeLayer, how: str) -> None:
+    """An interpreter that rotted would compile other byte code."""
+    base = layer(("lib/a.so", b"library"), ("lib/b.so", "-> a.so"))
+    right = unpack(store, base)
+    root = unpacked(DIGEST, [base], store, stack="base")
+    before = root.stat().st_ino
+    keeps_its_number = os.open(root, os.O_RDONLY)
+    assert unpacked(DIGEST, [base], store, stack="base").stat().st_ino == before, "what is whole is used as it is"
+    match how:
+        case "flipped":
+            (root / "lib/a.so").write_bytes(b"librarz")
+        case "cut":
+            (root / "lib/a.so").write_bytes(b"lib")
+        case "gone":
+            (root / "lib/a.so").unlink()
+        case "more":
+            (root / "lib/c.so").write_bytes(b"library")
+        case "executable":
+            (root / "lib/a.so").chmod(0o755)
+        case "link":
+            (root / "lib/b.so").unlink()
+            (root / "lib/b.so").symlink_to("/etc/passwd")
+    assert unpack(store, base) == right
+    assert unpacked(DIGEST, [base], store, stack="base").stat().st_ino != before
+    os.close(keeps_its_number)
+    assert list(store.folder("tmp").iterdir()) == []
