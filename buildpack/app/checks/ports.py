@@ -79,11 +79,11 @@ def _served(tree: ast.Module) -> Iterator[tuple[ast.Call, str]]:
         if isinstance(target, ast.Name)
     }
     imported = {
-        alias.asname or alias.name: port
+        alias.asname or alias.name: known
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
-        if (port := _CALLS.get((node.module or "", alias.name)))
+        if (known := _CALLS.get((node.module or "", alias.name)))
     }
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or any(keyword.arg is None for keyword in node.keywords):
