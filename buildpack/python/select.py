@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import eq, ge, gt, le, lt, ne
 from typing import TYPE_CHECKING
 
 from buildpack.errors import python as errors
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from buildpack.app.lockfile import LockedPackage
 
 __all__ = ["InstalledWheel", "Missing", "missing_requirements", "render_missing", "select_packages"]
+
+_USUAL = re.compile(r"(python_version|python_full_version)\s*(>=|<=|<|>|==|!=)\s*'(\d+\.\d+(?:\.\d+)?)'", re.ASCII)
+_COMPARED = {">=": ge, "<=": le, "<": lt, ">": gt, "==": eq, "!=": ne}
 
 
 def select_packages(packages: Iterable[LockedPackage], target: Target) -> list[LockedPackage]:
@@ -33,12 +38,33 @@ def select_packages(packages: Iterable[LockedPackage], target: Target) -> list[L
 def _applies(package: LockedPackage, environment: Mapping[str, str]) -> bool:
     if not package.markers:
         return True
+    told = _compare_quickly(package.markers, environment)
+    if told is not None:
+        return told
     from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
 
     try:
         return Marker(package.markers).evaluate(dict(environment))
     except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName):
         raise errors.unknown_marker(package.name, package.markers, package.place) from None
+
+
+def _compare_quickly(marker: str, environment: Mapping[str, str]) -> bool | None:
+    """Evaluate what nearly all markers in a lock are, without loading packaging; None for any other.
+
+    That is a comparison of Python's version with another one of as many numbers, or several with ``and``: then numbers
+    compare as PEP 440 has it.
+    """
+    outcome = True
+    for part in marker.split(" and "):
+        found = _USUAL.fullmatch(part.strip())
+        if found is None:
+            return None
+        ours, theirs = environment[found[1]].split("."), found[3].split(".")
+        if len(ours) != len(theirs) or not all(number.isdecimal() for number in ours):
+            return None
+        outcome = outcome and bool(_COMPARED[found[2]]([*map(int, ours)], [*map(int, theirs)]))
+    return outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +112,8 @@ def missing_requirements(wheels: Sequence[InstalledWheel], target: Target) -> li
 def _needs(
     wheel: InstalledWheel, extras: Iterable[str], versions: Mapping[str, str], target: Target
 ) -> Iterable[tuple[str, set[str], Missing | None]]:
+    if not wheel.requires:
+        return
     from packaging.requirements import InvalidRequirement, Requirement
 
     for line in wheel.requires:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from packaging.markers import Marker
 
 from buildpack.app.lockfile import LockedPackage
 from buildpack.errors import AppError, DependencyError
@@ -115,3 +116,19 @@ def test_a_plain_gap() -> None:
     assert setuptools == (
         "gunicorn 20.1 needs setuptools>=3.0, and Pipfile.lock lacks it. Add it to Pipfile and run `deploy lock`."
     )
+
+
+@pytest.mark.parametrize("version", ["3.9.1", "3.10.4", "3.11.2", "3.14.0", "3.14.0rc1"])
+def test_the_usual_markers_mean_what_packaging_says(version: str) -> None:
+    target = target_for(version=version, machine="x86_64", libc=("glibc", 2, 36))
+    versions = ("2.7", "3.9", "3.10", "3.11", "3.9.0", "3.9.1", "3.10.4", "3.11.2", "3.14.0", "3.014", "3.14.0rc1")
+    single = [
+        f"{name} {operator} '{value}'"
+        for name in ("python_version", "python_full_version")
+        for operator in (">=", "<=", "<", ">", "==", "!=", "~=")
+        for value in versions
+    ]
+    markers = [*single, *(f"{one} and {other}" for one, other in zip(single, single[7:], strict=False))]
+    expected = [marker for marker in markers if Marker(marker).evaluate(dict(target.environment))]
+    chosen = select_packages([package(marker, marker) for marker in markers], target)
+    assert [each.name for each in chosen] == expected
