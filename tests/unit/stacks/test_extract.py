@@ -144,7 +144,7 @@ def test_what_is_damaged_is_unpacked_anew(store: Store, layer: MakeLayer, how: s
         case "more":
             (root / "lib/c.so").write_bytes(b"library")
         case "executable":
-            (root / "lib/a.so").chmod(0o755)
+            (root / "lib/a.so").chmod((root / "lib/a.so").stat().st_mode ^ 0o111)
         case "link":
             (root / "lib/b.so").unlink()
             (root / "lib/b.so").symlink_to("/etc/passwd")
