@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from deployer.cli.messages import plural, print_warning, size_text
+from deployer.cli.operands import image_name
 
 if TYPE_CHECKING:
     from deployer.proof.inspecting import Inspection
@@ -29,7 +30,7 @@ _INDENT = 13
 
 
 @click.command("inspect", epilog=EXAMPLES)
-@click.argument("reference", metavar="REF")
+@click.argument("reference", default=".", metavar="[APP|REF]")
 @click.option("--sbom", is_flag=True, help="Print the bill of materials: CycloneDX 1.6, JSON.")
 @click.option("--layers", is_flag=True, help="List the layers, and what each holds.")
 @click.option("--platform", metavar="OS/ARCH", help="Choose from an image for several platforms.")
@@ -38,7 +39,8 @@ _INDENT = 13
 def command(reference: str, sbom: bool, layers: bool, platform: str | None, remote: bool, as_json: bool) -> int:
     """Show what is in an image: stack, process types, packages, layers.
 
-    REF is looked for in the store first, then in its registry, from which no more than the app's layer is fetched.
+    APP is a folder (default: the current one), whose image has the app's name. REF is looked for in the store first,
+    then in its registry, from which no more than the app's layer is fetched.
     """
     from buildpack.oci.store import Store, find_store
     from buildpack.stacks.platforms import parse_platform
@@ -49,7 +51,8 @@ def command(reference: str, sbom: bool, layers: bool, platform: str | None, remo
     if warning:
         print_warning(warning)
     chosen = parse_platform(platform) if platform else None
-    with find_image(reference, platform=chosen, remote=remote, store=Store(root), environ=os.environ) as found:
+    name = image_name(reference, os.environ)
+    with find_image(name, platform=chosen, remote=remote, store=Store(root), environ=os.environ) as found:
         if sbom:
             from buildpack.sbom import make_sbom
 

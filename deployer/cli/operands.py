@@ -17,7 +17,7 @@ from deployer.errors import (
     counted_twice,
 )
 
-__all__ = ["METAVAR", "Operands", "OperandsCommand", "command_of", "split_operands"]
+__all__ = ["METAVAR", "Operands", "OperandsCommand", "command_of", "image_name", "is_folder", "split_operands"]
 
 METAVAR = "[APP|REF] [TYPE[=N]]..."
 """What the operands before ``--`` are called in the usage line."""
@@ -96,6 +96,20 @@ def split_operands(
     if command and formation:
         raise command_with_types(list(formation))
     return Operands(app=app, reference=reference, formation=formation, command=tuple(command or ()))
+
+
+def is_folder(operand: str) -> bool:
+    """Tell an app's folder from an image's name: it is there, or looks like a path."""
+    return operand[:1] in {".", "/"} or Path(operand).is_dir()
+
+
+def image_name(operand: str, environ: Mapping[str, str]) -> str:
+    """Return the name of what is meant: the image of the app in a folder, or an image."""
+    if not is_folder(operand):
+        return operand
+    from buildpack.app.settings import read_settings
+
+    return f"{read_settings(Path(operand), environ=environ, flags={}).name}:latest"
 
 
 def _is_reference(text: str) -> bool:

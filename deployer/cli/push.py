@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from deployer.cli.messages import print_warning
-
-if TYPE_CHECKING:
-    from buildpack.oci.reference import Reference
+from deployer.cli.operands import image_name
 
 __all__ = ["command"]
 
@@ -38,6 +34,7 @@ def command(operand: str, targets: tuple[str, ...], no_sbom: bool, as_json: bool
     APP is a folder (default: the current one), whose image has the app's name; REF is the name of an image in the
     store, and where it goes unless -t says otherwise. Only what the registry lacks is sent.
     """
+    from buildpack.oci.reference import parse_reference
     from buildpack.oci.store import Store, find_store
     from buildpack.oci.transport import Transport
     from buildpack.progress import ignore
@@ -45,7 +42,7 @@ def command(operand: str, targets: tuple[str, ...], no_sbom: bool, as_json: bool
     from deployer.proof.attaching import attached_text
     from deployer.pushing import find_stored, parse_targets, push_stored, pushed_text
 
-    name = _name(operand)
+    name = parse_reference(image_name(operand, os.environ))
     references = parse_targets(targets or (str(name),))
     root, warning = find_store(os.environ)
     if warning:
@@ -76,14 +73,3 @@ def command(operand: str, targets: tuple[str, ...], no_sbom: bool, as_json: bool
         print(f"Pushed {pushed_text(pushed, image)}{f'; {bill}' if bill else ''}", file=sys.stderr)
     print(pushed.digest)
     return 0
-
-
-def _name(operand: str) -> Reference:
-    """Return the name of what is meant: an app in a folder, which is there or looks like a path, or an image."""
-    from buildpack.oci.reference import parse_reference
-
-    if operand[:1] not in {".", "/"} and not Path(operand).is_dir():
-        return parse_reference(operand)
-    from buildpack.app.settings import read_settings
-
-    return parse_reference(f"{read_settings(Path(operand), environ=os.environ, flags={}).name}:latest")

@@ -55,6 +55,18 @@ def _operands(ctx: click.Context, incomplete: str) -> Items:
     return _process_types(folder if folder.is_dir() else Path(), incomplete, leave_out=typed)
 
 
+def _images(_ctx: click.Context, incomplete: str) -> Items:
+    """Suggest folders, and what the store has, by the names that people type."""
+    from buildpack.oci.location import locate_store
+    from buildpack.oci.store import Store
+
+    root = locate_store(os.environ)
+    names = Store(Path(root)).images() if root else {}
+    short = [name.removeprefix("docker.io/").removeprefix("library/").removesuffix(":latest") for name in names]
+    known = [CompletionItem(name) for name in short if name.startswith(incomplete)]
+    return known + suggest_paths(incomplete, files=False)
+
+
 def _process_types(folder: Path, incomplete: str, *, leave_out: Iterable[str]) -> Items:
     from buildpack.app.procfile import read_procfile
     from buildpack.errors import BuildpackError
@@ -115,6 +127,8 @@ _BY_NAME: dict[str, Suggest] = {
     "app": _folders,
     "folder": _folders,
     "operands": _operands,
+    "operand": _images,
+    "reference": _images,
     "--stack": _stacks,
     "--category": _categories,
     "--to": _destinations,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from deployer.cli.messages import plural, print_warning
+from deployer.cli.operands import image_name, is_folder
 
 if TYPE_CHECKING:
     from buildpack.oci.compare import EntryDifference, LayerDifference, ValueDifference
@@ -21,7 +22,7 @@ __all__ = ["command"]
 
 EXAMPLES = """\b
 Examples:
-  deploy verify blasto                         this folder against the store
+  deploy verify blasto                         the app in blasto, its image
   deploy verify ghcr.io/me/blasto:1 ./blasto   an image in a registry
 """
 
@@ -30,8 +31,8 @@ _SHOWN = 10
 
 
 @click.command("verify", epilog=EXAMPLES)
-@click.argument("reference", metavar="REF")
-@click.argument("app", default=".", type=click.Path(path_type=Path))
+@click.argument("reference", default=".", metavar="[APP|REF]")
+@click.argument("app", required=False, type=click.Path(path_type=Path))
 @click.option("--stack", metavar="S", help="Build on this stack, not on the image's.")
 @click.option("--platform", metavar="OS/ARCH", help="Verify this one of several platforms.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="Add a label, as the image's build did.")
@@ -41,7 +42,7 @@ _SHOWN = 10
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 def command(
     reference: str,
-    app: Path,
+    app: Path | None,
     stack: str | None,
     platform: str | None,
     labels: tuple[str, ...],
@@ -52,8 +53,9 @@ def command(
 ) -> int:
     """Build the app again from source, and compare the image with it bit for bit.
 
-    Nothing that earlier builds left is used. Where the images differ, the exit code is 60 and the message says in
-    which files, and why that may be. SOURCE_DATE_EPOCH and options have to be as they were.
+    The image is REF, or has the name of the app in APP; the source is the second operand, else that folder, else the
+    current one. Nothing that earlier builds left is used. Where the images differ, the exit code is 60 and the message
+    says in which files, and why that may be. SOURCE_DATE_EPOCH and options have to be as they were.
     """
     from buildpack.oci.store import Store, find_store
     from buildpack.progress import ignore
@@ -66,8 +68,9 @@ def command(
     root, warning = find_store(os.environ)
     if warning:
         print_warning(warning)
+    folder = app or Path(reference if is_folder(reference) else ".")
     source = Source(
-        folder=app,
+        folder=folder,
         stack=stack,
         labels=parse_labels(labels),
         build_env=parse_build_env(build_env, os.environ),
@@ -76,7 +79,7 @@ def command(
     )
     with Reporter(quiet=as_json) as reporter:
         verdicts = verify(
-            reference,
+            image_name(reference, os.environ),
             source,
             platform=parse_platform(platform) if platform else None,
             remote=remote,
@@ -89,7 +92,7 @@ def command(
         print(json.dumps(render(verdicts), ensure_ascii=False))
         return 0 if equal else errors.Differs.exit_code
     name = _short(verdicts[0].name)
-    shown = "this folder" if str(app) == "." else str(app)
+    shown = "this folder" if str(folder) == "." else str(folder)
     if not equal:
         different = [verdict for verdict in verdicts if not verdict.equal]
         raise errors.differs(

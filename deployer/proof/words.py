@@ -35,8 +35,8 @@ def same_content() -> str:
     """Word images that differ in how they are written down alone."""
     return (
         "Only compression or annotations differ: containers of both see the same files. "
-        "Engines and other tools write images anew when they pass them on, and another version of deploy may note other "
-        "things about them."
+        "Engines and other tools write images anew when they pass them on, and another version of deploy may note "
+        "other things about them."
     )
 
 

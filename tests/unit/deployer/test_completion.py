@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from buildpack.oci.image import Platform, assemble
+from buildpack.oci.store import Store
 from deployer.cli.command import MODULES
 from deployer.cli.completion import answer
 from deployer.cli.shells import CLASSES, completing
@@ -50,6 +52,10 @@ def suggested(line: str, monkeypatch: pytest.MonkeyPatch, shell: str = "fish") -
         ("deploy init --license ", ["MIT"]),
         ("deploy build --category ", ["develop", "docs"]),
         ("deploy local --category de", ["develop"]),
+        ("deploy inspect a", ["api/"]),
+        ("deploy push a", ["api/"]),
+        ("deploy verify api a", ["api/"]),
+        ("deploy cache ", ["info", "prune"]),
         ("deploy build --stack h", ["host"]),
         ("deploy build --stack python:3.12", ["python:3.12-slim"]),
         ("deploy build --stack=o", ["--stack=oci:"]),
@@ -104,3 +110,13 @@ def test_what_goes_wrong_while_typing_is_no_message(here, monkeypatch, capfd, li
 def test_an_unknown_shell_is_a_failure(capfd):
     assert answer("tcsh_source") == 2
     assert capfd.readouterr() == ("", "")
+
+
+def test_images_of_the_store_are_suggested(here, monkeypatch):
+    monkeypatch.setenv("DEPLOY_HOME", str(here / "store"))
+    image = assemble([], platform=Platform(), created="1980-01-01T00:00:00Z", config={}, annotations={})
+    Store(here / "store").put_image(
+        image, ["docker.io/library/api:latest", "docker.io/library/api:2", "ghcr.io/me/x:1"]
+    )
+    assert suggested("deploy inspect ap", monkeypatch) == ["api:2", "api", "api/"]
+    assert suggested("deploy push gh", monkeypatch) == ["ghcr.io/me/x:1"]
