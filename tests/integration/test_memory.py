@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.synthetic import MB, serve, small_wheel, write_wheel
+from benchmarks.synthetic import write_app as write_large_app
 from buildpack.oci.store import Store
 from tests.support.command import EXAMPLES, ROOT
 from tests.support.tiny import build_here, with_stack, write_app
@@ -93,3 +95,42 @@ def test_an_app_with_a_file_larger_than_the_limit(place):
     image = Store(home).image("docker.io/library/tiny:latest")
     assert image is not None
     assert image.layers[-1].size > 400 << 20
+
+
+@pytest.fixture(scope="module")
+def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that has the stack."""
+    folder = tmp_path_factory.mktemp("seed")
+    build_here(write_app(folder / "app", {}), folder / "home", os.environ)
+    return folder / "home"
+
+
+# `benchmarks/large.py` builds what is ten times as large, and measures how long that takes.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deflated", [True, False], ids=["deflated", "stored"])
+def test_a_wheel_of_a_single_large_file(seed, place, deflated):
+    """Larger than what a build of a small one takes by more than the file's own size, were it held in memory."""
+    wheel = write_wheel(place / "files", "gigantic", {"gigantic/weights.bin": 100 * MB}, deflated=deflated)
+    packages = {"gigantic": wheel}
+    app = write_large_app(place / "app", packages)
+    with serve(place, packages) as env:
+        peak = peak_of_build(app, with_stack(seed, place / "home"), env)
+    assert 10 << 20 < peak < 80 << 20, f"{peak / 1e6:.0f} MB"
+
+
+@pytest.mark.slow
+def test_an_app_of_thousands_of_files(seed, place):
+    app = write_large_app(place / "app", {}, files=2000)
+    peak = peak_of_build(app, with_stack(seed, place / "home"), {})
+    assert 10 << 20 < peak < 80 << 20, f"{peak / 1e6:.0f} MB"
+
+
+@pytest.mark.slow
+def test_a_lock_of_many_packages(seed, place):
+    packages = {f"small{number:04}": small_wheel(place / "files", number) for number in range(60)}
+    app = write_large_app(place / "app", packages)
+    with serve(place, packages) as env:
+        peak = peak_of_build(app, with_stack(seed, place / "home"), env)
+    assert 10 << 20 < peak < 150 << 20, f"{peak / 1e6:.0f} MB"
