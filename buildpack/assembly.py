@@ -7,7 +7,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, Literal
@@ -247,8 +247,11 @@ class WheelShelf:
 
 
 def known_layers(planned: Sequence[PlannedLayer], store: Store) -> dict[str, Layer]:
-    """Return those layers that the store has, by key."""
-    return {layer.key: known for layer in planned if (known := store.layer(layer.key)) is not None}
+    """Return those layers that the store has, by key; what is said of them is the plan's, whoever made them."""
+    found = ((layer, store.layer(layer.key)) for layer in planned)
+    return {
+        layer.key: replace(known, annotations=layer_annotations(layer)) for layer, known in found if known is not None
+    }
 
 
 def make_layers(

@@ -337,8 +337,10 @@ def _compare_manifests(own: bytes, other: bytes) -> Iterator[ValueDifference]:
 def _of_the_same(own: list[Any], others: list[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return, by digest, what is said of the layers that both have; of others more is said elsewhere."""
     left, right = ({str(row.get("digest")): row for row in rows} for rows in (own, others))
-    shared = [digest for digest in right if digest in left]
-    return {digest: left[digest] for digest in shared}, {digest: right[digest] for digest in shared}
+    shared = {digest: digest.removeprefix("sha256:")[:12] for digest in right if digest in left}
+    return {name: left[digest] for digest, name in shared.items()}, {
+        name: right[digest] for digest, name in shared.items()
+    }
 
 
 def _parse(raw: bytes) -> dict[str, Any]:

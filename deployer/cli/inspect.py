@@ -74,7 +74,7 @@ def _lines(inspection: Inspection, *, layers: bool) -> Iterator[str]:
         yield "not built by deploy: no layer tells what it was made of"
     yield from _row("digest", str(found.digest))
     if found.digest != found.image.digest:
-        yield from _row("manifest", f"{found.image.digest} ({found.platform})")
+        yield from _row("image", f"{found.image.digest} for {found.platform}")
     yield from _row("platform", ", ".join(map(str, found.platforms)))
     yield from _row("created", told.created)
     yield from _stack(inspection)
@@ -99,9 +99,9 @@ def _stack(inspection: Inspection) -> Iterator[str]:
         compiled = "none" if told.bytecode == "none" else "compiled" if same else f"compiled by {told.bytecode}"
         yield from _row("python", f"{told.python}, byte code {compiled}" if told.bytecode else told.python)
     if told.stack is not None:
-        yield from _row("stack", inspection.stack_name or f"base image {told.stack}")
-        if told.host:
-            yield from _row("", str(told.stack))
+        name, _, _ = inspection.stack_name.partition("@")
+        yield from _row("stack", name or "a base image")
+        yield from _row("", str(told.stack))
     if told.facts is not None:
         name, *version = told.facts.libc
         yield from _row("libc", f"{name} {'.'.join(map(str, version))}, {told.facts.machine}")
@@ -140,7 +140,9 @@ def _row(name: str, value: str) -> Iterator[str]:
 def _wrapped(head: str, text: str) -> Iterator[str]:
     """Wrap at the screen's width; what has no spaces, as digests have not, is left whole."""
     lines = textwrap.wrap(text, max(20, _WIDTH - len(head)), break_long_words=False, break_on_hyphens=False) or [""]
-    yield (head + lines[0]).rstrip()
+    first = head + lines[0]
+    # A digest has just the room where the column is given up.
+    yield (first if len(first) <= _WIDTH else f"{head.rstrip() or ' ' * 8} {lines[0]}").rstrip()
     for line in lines[1:]:
         yield " " * len(head) + line
 

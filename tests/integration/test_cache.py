@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,15 @@ def test_what_was_pruned_is_made_again_to_the_same_bits(index: Index, app: Path,
     built = build_here(app, home, {**os.environ, **environ(index)})
     assert built.image.digest == before
     assert validate(built.image, Store(home).open) == []
+
+
+def test_what_another_version_noted_of_a_layer_does_not_change_the_image(index: Index, app: Path, home: Path) -> None:
+    store = Store(home)
+    for layer in store.image(TINY).layers:
+        if layer.key:
+            store.remember_layer(layer.key, replace(layer, annotations={**layer.annotations, "dev.deploy.slot": "old"}))
+    before = store.images()[TINY]
+    assert build_here(app, home, {**os.environ, **environ(index)}).image.digest == before
 
 
 def variants(app: Path, folder: Path, count: int) -> list[Path]:

@@ -104,12 +104,12 @@ def test_it_shows_what_is_in_an_image(world, deploy):
     assert size is not None
     assert head.splitlines() == [
         "tiny:latest, in the store",
-        f"  digest     {world.digest}",
+        f"  digest {world.digest}",
         f"  platform   {stack.platform}",
         "  created    1980-01-01T00:00:00Z",
         f"  python     {stack.python.version}, byte code compiled",
         "  stack      host",
-        f"             {stack.digest}",
+        f"         {stack.digest}",
         f"  libc       glibc {stack.libc[1]}.{stack.libc[2]}, {stack.machine}",
         "  web        python -m wsgiref.simple_server (default)",
         "  app object tiny:app",
@@ -120,7 +120,7 @@ def test_it_shows_what_is_in_an_image(world, deploy):
     assert [row[0] for row in rows[:3]] == ["stack", "stack", "runtime"]
     assert rows[-1][0] == "app"
     assert sorted(row[3] for row in rows if len(row) > 3) == ["alpha 1.0", "bravo 1.0", "charlie 1.0"]
-    assert [line for line in done.out.splitlines() if len(line) > 80 and "sha256:" not in line] == []
+    assert max(map(len, done.out.splitlines())) == 80
 
 
 def test_json_has_what_the_documentation_says(world, deploy):
@@ -180,7 +180,7 @@ def test_an_image_of_another_tool(deploy, registry):
     assert plain(done.out).splitlines() == [
         f"{name}, in the registry",
         "not built by deploy: no layer tells what it was made of",
-        "  digest     sha256:...",
+        "  digest sha256:...",
         "  platform   linux/amd64",
         "  created    1980-01-01T00:00:00Z",
         '  cmd        ["/none"]',

@@ -162,7 +162,7 @@ def test_annotations_are_all_that_differs(blobs):
     assert comparison.layers == comparison.config == ()
     assert comparison.same_content
     assert [value.path for value in comparison.manifest] == [
-        f"layers.{good.digest}.annotations.{name}"
+        f"layers.{good.digest.short}.annotations.{name}"
         for name in ("dev.deploy.key", "dev.deploy.kind", "dev.deploy.slot", "x")
     ]
 
