@@ -20,7 +20,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -177,76 +176,62 @@ def run(contender: Contender, commands: Sequence[Sequence[str]]) -> float:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bench:
-    """What all rows need: the registry's address, and numbers for repositories that nobody used."""
+    """What all rows need: the registry's address, and numbers for repositories that nobody used.
+
+    With a relay bytes are noted, and no seconds.
+    """
 
     address: str
     results: Results
+    repeats: int
+    relay: Relay | None = None
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def fresh(self, contender: Contender) -> str:
-        return f"bench/{contender.name}-{next(self.numbers)}:1"
+        return f"{self.address}/bench/{contender.name}-{next(self.numbers)}:1"
 
-    def note(self, row: str, contender: Contender, seconds: float) -> None:
-        self.results.seconds.setdefault(row, {}).setdefault(contender.name, []).append(seconds)
-        tell(f"{contender.name:>9}  {row:<11} {seconds:7.3f} s")
+    def note(self, row: str, contender: Contender, commands: Sequence[Sequence[str]]) -> None:
+        """Run the commands and note what they took."""
+        relay = self.relay
+        before = (relay.sent, relay.received) if relay else (0, 0)
+        seconds = run(contender, commands)
+        if relay is None:
+            self.results.seconds.setdefault(row, {}).setdefault(contender.name, []).append(seconds)
+            tell(f"{contender.name:>9}  {row:<11} {seconds:7.3f} s")
+        else:
+            sent, received = relay.sent - before[0], relay.received - before[1]
+            self.results.moved.setdefault(row, {})[contender.name] = (sent, received)
+            tell(f"{contender.name:>9}  {row:<11} {sent:,} bytes sent, {received:,} received")
 
-    @contextmanager
-    def counting(self, row: str, contender: Contender) -> Iterator[str]:
-        """Count what moves through an address that stands for the registry's."""
-        relay = Relay(self.address)
-        try:
-            yield relay.name
-        finally:
-            relay.close()
-        self.results.moved.setdefault(row, {})[contender.name] = (relay.sent, relay.received)
-        tell(f"{contender.name:>9}  {row:<11} {relay.sent:,} bytes sent, {relay.received:,} received")
-
-    def changed(self, row: str, contender: Contender, repeats: int) -> None:
+    def changed(self, row: str, contender: Contender) -> None:
         """Build on an empty machine what somebody else pushed before, with a change."""
-        contender.app.restore()
-        contender.forget()
-        name = self.fresh(contender)
-        reference = f"{self.address}/{name}"
-        run(contender, contender.build_and_push(reference, ""))
-        for _ in range(1 if row == "dependency" else repeats):
-            self._change(row, contender)
-            contender.forget()
-            self.note(row, contender, run(contender, contender.build_and_push(reference, reference)))
-        if row == "dependency":
+        for _ in range(self.repeats):
             contender.app.restore()
             contender.forget()
-            run(contender, contender.build_and_push(reference, reference))
-        self._change(row, contender)
-        contender.forget()
-        with self.counting(row, contender) as address:
-            run(contender, contender.build_and_push(f"{address}/{name}", f"{address}/{name}"))
-
-    def _change(self, row: str, contender: Contender) -> None:
-        if row == "line":
-            contender.app.change_line()
-        elif row == "dependency":
-            contender.app.change_dependency()
+            reference = self.fresh(contender)
+            run(contender, contender.build_and_push(reference, ""))
+            if row == "line":
+                contender.app.change_line()
+            elif row == "dependency":
+                contender.app.change_dependency()
+            contender.forget()
+            self.note(row, contender, contender.build_and_push(reference, reference))
 
     def cold(self, contender: Contender) -> None:
-        contender.app.restore()
-        contender.forget()
-        self.note("cold", contender, run(contender, self._everything(contender)))
+        """Build and push on an empty machine, to an empty repository."""
+        for _ in range(self.repeats):
+            contender.app.restore()
+            contender.forget()
+            self.note("cold", contender, contender.build_and_push(self.fresh(contender), ""))
 
-    def _everything(self, contender: Contender) -> list[list[str]]:
-        return contender.build_and_push(f"{self.address}/{self.fresh(contender)}", "")
-
-    def push(self, contender: Contender, repeats: int) -> None:
+    def push(self, contender: Contender) -> None:
         """Push to an empty repository what is in the engine, or in the store."""
         contender.app.restore()
-        for _ in range(repeats):
+        for _ in range(self.repeats):
             contender.forget()
-            reference = f"{self.address}/{self.fresh(contender)}"
+            reference = self.fresh(contender)
             run(contender, contender.build(reference))
-            self.note("push", contender, run(contender, contender.push(reference)))
-        with self.counting("push", contender) as address:
-            reference = f"{address}/{self.fresh(contender)}"
-            run(contender, contender.build(reference))
-            run(contender, contender.push(reference))
+            self.note("push", contender, contender.push(reference))
 
 
 def render(results: Results, names: Sequence[str]) -> str:
@@ -290,34 +275,24 @@ def push_tools(docker: Docker, address: str) -> str:
     return reference
 
 
-def measure_all(options: argparse.Namespace, docker: Docker, folder: Path, address: str) -> Results:
-    names, rows = options.contenders.split(","), options.rows.split(",")
-    base = push_base(docker, address)
-    tools = push_tools(docker, address)
-    made: dict[str, Contender] = {
-        "uv": Peer(name="uv", app=App(folder=folder / "uv" / "bookshelf", export=True), docker=docker, tools=tools),
-        **{
-            name: Ours(
-                name=name,
-                app=App(folder=folder / name / "bookshelf", export=False),
-                stack=base if name == "registry" else name,
-                home=folder / name / "home",
-            )
-            for name in ("registry", "host")
-        },
-    }
-    bench = Bench(address=address, results=Results())
+def measure_all(bench: Bench, rows: Sequence[str], names: Sequence[str], docker: Docker, folder: Path) -> None:
+    base = push_base(docker, bench.address)
+    tools = push_tools(docker, bench.address)
     for name in names:
-        contender = made[name]
-        for row in ("line", "dependency", "nothing"):
-            if row in rows:
-                bench.changed(row, contender, options.repeats)
-        for _ in range(options.repeats if "cold" in rows else 0):
-            bench.cold(contender)
-        if "push" in rows:
-            bench.push(contender, options.repeats)
+        app = App(folder=folder / name / "bookshelf", export=name == "uv")
+        contender: Contender = (
+            Peer(name=name, app=app, docker=docker, tools=tools)
+            if name == "uv"
+            else Ours(name=name, app=app, stack=base if name == "registry" else name, home=folder / name / "home")
+        )
+        for row in rows:
+            if row == "cold":
+                bench.cold(contender)
+            elif row == "push":
+                bench.push(contender)
+            else:
+                bench.changed(row, contender)
         contender.forget()
-    return bench.results
 
 
 def main() -> None:
@@ -329,11 +304,19 @@ def main() -> None:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deploy-bench"
     with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
         folder = Path(name)
+        rows, names, results = options.rows.split(","), options.contenders.split(","), Results()
         with cleaning(docker, []), stand_in.registry(folder) as address:
-            prepare_images(docker, options.base, cache)
-            results = measure_all(options, docker, folder, address)
+            relay = Relay(address)
+            for bench in (
+                Bench(address=address, results=results, repeats=options.repeats),
+                Bench(address=relay.name, results=results, repeats=1, relay=relay),
+            ):
+                # The peers' machines forget the base and the tools as well.
+                prepare_images(docker, options.base, cache)
+                measure_all(bench, rows, names, docker, folder)
+            relay.close()
     machine["load_after"] = round(os.getloadavg()[0], 2)
-    print(render(results, options.contenders.split(",")))
+    print(render(results, names))
     print(f"\nMedians of {options.repeats}. " + ", ".join(f"{key} {value}" for key, value in machine.items()))
     if options.json:
         options.json.write_text(json.dumps({"machine": machine, **asdict(results)}, indent=2) + "\n")

@@ -95,7 +95,7 @@ def _stacks(_ctx: click.Context, incomplete: str) -> Items:
 
 
 def _destinations(_ctx: click.Context, incomplete: str) -> Items:
-    known = [("docker", "the engine"), ("oci:", "an image layout"), ("archive:", "a file")]
+    known = [("docker", "the engine"), ("registry", "where it is named"), ("oci:", "a layout"), ("archive:", "a file")]
     return _choose(known, incomplete)
 
 

@@ -60,7 +60,7 @@ def suggested(line: str, monkeypatch: pytest.MonkeyPatch, shell: str = "fish") -
         ("deploy build --stack python:3.12", ["python:3.12-slim"]),
         ("deploy build --stack=o", ["--stack=oci:"]),
         ("deploy build --stack oci:", ["oci:api/"]),
-        ("deploy build --to ", ["docker", "oci:", "archive:"]),
+        ("deploy build --to ", ["docker", "registry", "oci:", "archive:"]),
         ("deploy build --to archive:p", ["archive:prod.env"]),
         ("deploy build --platform linux/ar", ["linux/arm64"]),
         ("deploy run --engine d", ["docker"]),
