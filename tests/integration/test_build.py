@@ -222,7 +222,7 @@ def test_the_summary_of_an_unchanged_build(home, reference):
     lines = done.err.splitlines()
     assert lines[0].startswith("Unchanged: plain:1 from examples/blasto in ")
     assert lines[2] == "  web      gunicorn blasto:APP"
-    assert lines[3].endswith("8 reused, 0 written")
+    assert lines[3].endswith("6 reused, 0 written")
     assert lines[-1] == "Next: deploy run plain:1"
     plain = deploy("build", "examples/blasto", home=home)
     assert plain.err.splitlines()[-1] == "Next: deploy run examples/blasto"
