@@ -52,6 +52,8 @@ class StackCompiler:
         self._compiler: Compiler | None = None
         self._found: Interpreter | NoInterpreter | None = None
         self._submitted: dict[str, Compilation] = {}
+        self._building = threading.Lock()
+        self._builder: Interpreter | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -143,7 +145,17 @@ class StackCompiler:
         return made.entries
 
     def interpreter(self) -> Interpreter | None:
-        """Return how to start the stack's Python here, for wheels that have to be built; None where none runs."""
+        """Return how to start a Python here for wheels that have to be built: this machine's, else the stack's own.
+
+        None where none runs.
+        """
+        from buildpack.stacks.builders import find_builder
+
+        with self._building:
+            if self._builder is None:
+                self._builder = find_builder(self._stack, self._environ)
+            if self._builder is not None:
+                return self._builder
         self._start()
         return self._found if isinstance(self._found, Interpreter) else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from buildpack.python.credentials import SourceUrl
     from buildpack.python.http import Client
 
-__all__ = ["BuildFailedError", "Interpreter", "build_in_isolation", "inspect"]
+__all__ = ["BuildFailedError", "Interpreter", "build_in_isolation", "inspect", "own_libc"]
 
 EPOCH = "315532800"
 """1980-01-01, the oldest time that a zip can hold."""
@@ -57,6 +58,17 @@ def inspect(argv: Sequence[str]) -> Interpreter:
     name, number = libc if len(libc) == 2 else ("musl", "1.2")
     major, minor = [*number.split("."), "0"][:2]
     return Interpreter(version=version, machine=machine, libc=(name, int(major), int(minor)))
+
+
+def own_libc() -> tuple[str, int, int] | None:
+    """Return the C library that this process runs on; None for musl, which tells no version."""
+    try:
+        told = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except (OSError, ValueError):
+        return None
+    name, _, number = told.partition(" ")
+    major, _, minor = number.partition(".")
+    return (name, int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else None
 
 
 def build_in_isolation(
@@ -123,17 +135,31 @@ def _install(requirements: Iterable[str], python: Path, environment: Mapping[str
     wanted = sorted(requirements)
     if not wanted:
         return
+    pip = _bundled_pip()
+    commands: list[tuple[str, list[str]]] = []
+    if pip is None and not (python.parent / "pip").exists():
+        commands.append(("environment", ["-m", "ensurepip", "--default-pip"]))
+    run_pip = [str(pip)] if pip else ["-m", "pip"]
+    commands.append(("requirements", [*run_pip, "install", "--no-warn-script-location", *wanted]))
     output: list[str] = []
-    # pip is put in where something has to be installed: that takes two seconds.
-    with_pip = (python.parent.parent / "pip-is-here").exists()
-    commands = [] if with_pip else [[str(python), "-I", "-B", "-m", "ensurepip", "--default-pip"]]
-    commands.append([str(python), "-I", "-B", "-m", "pip", "install", "--no-warn-script-location", *wanted])
-    for command, stage in zip(commands, ["requirements"] if with_pip else ["environment", "requirements"], strict=True):
+    for stage, arguments in commands:
         try:
-            _run(command, environment, output)
+            _run([str(python), "-I", "-B", *arguments], environment, output)
         except subprocess.CalledProcessError:
             raise BuildFailedError(stage, "".join(output)) from None
-    (python.parent.parent / "pip-is-here").touch()
+
+
+def _bundled_pip() -> Path | None:
+    """Return a pip that runs from its own wheel: virtualenv's, which pipenv needs and so is here.
+
+    Putting one into the environment takes two seconds, and an interpreter may have none to put there.
+    """
+    try:
+        from virtualenv.seed.wheels.embed import BUNDLE_FOLDER
+    except ImportError:
+        return None
+    found = sorted(Path(BUNDLE_FOLDER).glob("pip-*.whl"))
+    return found[-1] / "pip" if found else None
 
 
 def _clean_environment(environ: Mapping[str, str], place: Path) -> dict[str, str]:

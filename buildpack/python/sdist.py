@@ -26,7 +26,7 @@ from buildpack.python.editable import is_app, link_app
 from buildpack.python.fetch import WheelFile, fetch_file, probe_file, stored_path
 from buildpack.python.http import Client, DeniedError, NotFoundError
 from buildpack.python.index import Recall, Remember, Sdist, forget_nothing, keep_nothing
-from buildpack.python.isolation import BuildFailedError, Interpreter, build_in_isolation, inspect
+from buildpack.python.isolation import BuildFailedError, Interpreter, build_in_isolation, inspect, own_libc
 from buildpack.python.local_sources import copy_sources, digest_sources
 from buildpack.python.simple import IndexFile, is_plain
 from buildpack.python.suggest import nearest_wheel
@@ -218,8 +218,10 @@ def _interpreter(package: LockedPackage, argv: tuple[str, ...], target: Target) 
 
 def _check_libc(package: LockedPackage, wheel: WheelFile, here: Interpreter, bench: Workbench) -> None:
     name = parse_wheel_name(wheel.filename)
-    if name is not None and name.platforms != ("any",) and here.libc[1:] > bench.target.libc[1:]:
-        ours, theirs = (f"{kind} {major}.{minor}" for kind, major, minor in (here.libc, bench.target.libc))
+    # An unpacked base's interpreter brings a libc of its own, but what is compiled is linked against this machine's.
+    libc = max(here.libc, own_libc() or here.libc)
+    if name is not None and name.platforms != ("any",) and libc[1:] > bench.target.libc[1:]:
+        ours, theirs = (f"{kind} {major}.{minor}" for kind, major, minor in (libc, bench.target.libc))
         raise errors.newer_libc(package.name, package.version, ours, theirs)
 
 

@@ -383,3 +383,40 @@ def test_a_platform_that_is_not_this_machines_is_refused_with_the_reason(index, 
     app = with_entry(tmp_path / "wheel", "ready", {"path": f"./{filename}"}, pipfile=f'{{path = "./{filename}"}}')
     (app / filename).write_bytes(body)
     assert deploy("build", app, "-q", *stack, home=empty).code == 0
+
+
+# Other stacks than this machine's own
+
+
+def local_project(folder: Path, index: Index, *, compiled: bool = False, requires: str = "[]") -> Path:
+    """The tiny app with sources of its own that need a package to be built."""
+    app = with_entry(folder, "local", {"path": "./libs/local"}, pipfile='{path = "./libs/local"}')
+    lock = app / "Pipfile.lock"
+    lock.write_text(lock.read_text().replace("http://127.0.0.1:1/simple", index.url.rstrip("/")))
+    (app / "Pipfile").unlink()
+    files = sources("local", compiled=compiled)
+    files["pyproject.toml"] = files["pyproject.toml"].replace("requires = []", f"requires = {requires}")
+    write(app / "libs/local", files)
+    return app
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["pure", "compiled"])
+def test_sources_are_built_for_a_base_that_has_neither_headers_nor_venv(index, tmp_path, compiled):
+    """By this machine's Python of the same series: a base is made for running."""
+    from tests.support.stand_in import make_stand_in
+
+    app = local_project(tmp_path / "app", index, compiled=compiled, requires='["plain"]')
+    built = build_here(app, tmp_path / "home", os.environ, stack=f"oci:{make_stand_in()}")
+    [member] = [member for made, _ in built.layers for member in made.planned.members]
+    platform = f"cp311-cp311-linux_{os.uname().machine}" if compiled else "py3-none-any"
+    assert member.filename == f"local-1.0-{platform}.whl"
+
+
+def test_a_compiler_that_is_missing_is_told(index, empty, tmp_path):
+    app = local_project(tmp_path / "app", index, compiled=True)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/git").symlink_to(str(shutil.which("git")))
+    done = deploy("build", app, "-q", home=empty, env={"PATH": f"{tmp_path}/bin"})
+    assert (done.code, done.out) == (20, "")
+    assert "error: local could not be built\n" in done.err
+    assert "Missing: a C compiler" in done.err
