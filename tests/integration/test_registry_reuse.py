@@ -268,6 +268,21 @@ def test_layers_come_from_another_repository_too(world, app, name, pushed, empty
     assert digest_of(world, other) == report["digest"]
 
 
+def test_the_host_s_own_layers_are_not_gathered_again(world, app, name, empty):
+    def build(home: Path, *arguments: str) -> dict[str, Any]:
+        options = ("--stack", "host", "-t", world.named(name), "--json", *arguments)
+        return deploy("build", app, *options, home=home, env=tiny.environ(world.index)).report
+
+    first = build(world.home, "--to", "registry")
+    change_line(app)
+    report = build(empty, "--to", "registry")
+    assert sources(report) == {"registry": kinds(first)[:-1], "built": ["app"]}
+    assert [layer["digest"] for layer in report["layers"][:2]] == [layer["digest"] for layer in first["layers"][:2]]
+    assert report["digest"] == digest_of(world, name) == build(world.home)["digest"]
+    # Nothing of it is remembered: who needs the layers here gathers them.
+    assert sources(build(empty))["built"][:2] == ["stack", "stack"]
+
+
 def test_a_cache_brings_layers_here_where_nothing_is_pushed(world, app, name, pushed, empty):
     report = world.build(app, empty, "--cache-from", world.named(name), "--json").report
     assert sources(report) == {"registry": kinds(pushed)}

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from buildpack.app.lockfile import LockedPackage
-from buildpack.claims import NOTHING, Claims, answering, find_layers, parse_claims
-from buildpack.oci.digest import sha256
-from buildpack.oci.image import LAYER_TAR, Image, Layer, Platform, assemble
+from buildpack.claims import NOTHING, Claims, answering, find_host_layers, find_layers, parse_claims
+from buildpack.oci.digest import Digest, sha256
+from buildpack.oci.image import LAYER_TAR, Image, Layer, Platform, assemble, canonical_json
 from buildpack.plan import Member, PlannedLayer, layer_annotations
 from buildpack.python.target import target_for
 
@@ -189,6 +189,41 @@ def test_a_layer_that_says_or_is_anything_else_is_doubted(layers):
     found = find_layers([PLANNED], image(layers=layers))
     assert found.layers == {}
     assert list(found.doubts) == ["k"]
+
+
+HOST = (
+    Layer(digest=sha256(b"system"), diff_id=sha256(b"system tar"), size=7_000_000),
+    Layer(digest=sha256(b"python"), diff_id=sha256(b"python tar"), size=16_000_000),
+)
+GATHERED = sha256(canonical_json([str(one.diff_id) for one in HOST]))
+
+
+def host_layers(layers: tuple[Layer, ...], identity: str = "i", stack: Digest = GATHERED) -> tuple[Layer, ...]:
+    made = image({"host": "i", "digest": str(stack)}, layers)
+    return find_host_layers(made, parse_claims(made), identity)
+
+
+def test_the_host_s_layers_are_known_by_their_identity():
+    assert host_layers((*HOST, layer())) == HOST
+    assert host_layers((*HOST, layer()), identity="another") == ()
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        HOST[:1],
+        (HOST[0], HOST[0]),
+        (HOST[1], HOST[0]),
+        (*HOST, replace(HOST[0], digest=sha256(b"third"), diff_id=sha256(b"third tar"))),
+        (layer(), *HOST),
+        (HOST[0], replace(HOST[1], size=0)),
+        (HOST[0], replace(HOST[1], media_type=LAYER_TAR)),
+        (HOST[0], replace(HOST[1], diff_id=sha256(b"other tar"))),
+    ],
+    ids=range(8),
+)
+def test_layers_that_are_not_the_host_s_own_are_not(layers):
+    assert host_layers(layers) == ()
 
 
 def test_a_layer_under_another_key_is_no_matter():
