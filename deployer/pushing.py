@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
-from buildpack.build import Built
 from buildpack.errors import previous as errors
 from buildpack.errors.build import digest_asked
 from buildpack.oci.digest import Digest
@@ -17,6 +16,7 @@ from buildpack.progress import Observer
 from deployer.cli.messages import plural, size_text
 
 if TYPE_CHECKING:
+    from buildpack.build import Built
     from buildpack.multi import BuiltIndex
     from buildpack.oci.index import ImageIndex
     from buildpack.oci.push import Pushed
