@@ -144,7 +144,7 @@ class StackCompiler:
             raise errors.compiling_failed(made.reason)
         return made.entries
 
-    def interpreter(self) -> Interpreter | None:
+    def builder(self) -> Interpreter | None:
         """Return how to start a Python here for wheels that have to be built: this machine's, else the stack's own.
 
         None where none runs.
@@ -156,6 +156,10 @@ class StackCompiler:
                 self._builder = find_builder(self._stack, self._environ)
             if self._builder is not None:
                 return self._builder
+        return self.interpreter()
+
+    def interpreter(self) -> Interpreter | None:
+        """Return how to start the stack's own Python here, or one of exactly its version; None where none runs."""
         self._start()
         return self._found if isinstance(self._found, Interpreter) else None
 

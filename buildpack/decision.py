@@ -158,7 +158,7 @@ def _ground(stack: Stack, compiler: StackCompiler) -> Ground:
         layout=layout_for(stack),
         # What is remembered of a base that nobody looked into must not be taken for what was seen.
         identity=f"{stack.digest}{' claimed' if stack.claimed else ''}",
-        interpreter=compiler.interpreter,
+        interpreter=compiler.builder,
         arrived=compiler.arrived,
         lacking=lacking,
     )

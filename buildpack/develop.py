@@ -86,7 +86,7 @@ def _packages(
             target=target_of(stack),
             layout=layout_for(stack),
             identity=f"{stack.digest}{' claimed' if stack.claimed else ''}",
-            interpreter=compiler.interpreter,
+            interpreter=compiler.builder,
             arrived=lambda _wheel, _contents: None,
             lacking=lambda _needed: (),
         )
