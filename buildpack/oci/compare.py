@@ -120,7 +120,13 @@ def _pair(own: tuple[Layer, ...], others: tuple[Layer, ...]) -> list[tuple[int, 
     """Pair layers that are the same, then those of one slot, then the rest as they come; what is left stands alone."""
     left, right = list(enumerate(own, 1)), list(enumerate(others, 1))
     pairs: list[tuple[int, Layer | None, Layer | None]] = []
-    for same in (lambda layer: layer.digest, lambda layer: layer.diff_id, _slot):
+    marks: tuple[Callable[[Layer], object], ...] = (
+        lambda layer: (layer.digest, _slot(layer)),
+        lambda layer: layer.digest,
+        lambda layer: layer.diff_id,
+        _slot,
+    )
+    for same in marks:
         for place, layer in list(left):
             mark = same(layer)
             found = next((pair for pair in right if mark and same(pair[1]) == mark), None)

@@ -10,16 +10,19 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from buildpack.oci.digest import Digest
+from buildpack.oci.compare import compare_images
+from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.entry import file
 from buildpack.oci.gzip import gunzip
-from buildpack.oci.image import Image, Layer, assemble
+from buildpack.oci.image import Image, Layer, assemble, canonical_json
 from buildpack.oci.layer import write_layer
+from buildpack.oci.manifest import parse_image
 from buildpack.oci.push import push_image
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.registry import Registry
@@ -28,6 +31,7 @@ from buildpack.oci.tarstream import read_members
 from buildpack.oci.transport import Transport
 from deployer.cli.command import run
 from deployer.proof.attaching import attach_sboms, make_referrer
+from deployer.proof.reasons import explain
 from tests.conftest import missing
 from tests.support import stand_in
 from tests.support.command import Done
@@ -394,6 +398,74 @@ def test_a_layer_that_was_altered_under_its_key_is_found(world, deploy):
     assert "/__init__.py: size" in done.err
     assert "bears the key of what was built here, and holds something else." in done.err
     assert "hint: do not run it; build again with --no-cache" in done.err
+
+
+def altered(image: Image, change: Callable[[dict, dict, list[dict]], object]) -> Image:
+    """Change an image's annotations, its config, and what it says of its layers, and put it together again."""
+    manifest, config = json.loads(image.manifest), json.loads(image.config)
+    change(manifest.get("annotations", {}), config, manifest["layers"])
+    raw = canonical_json(config)
+    manifest["config"] |= {"digest": str(sha256(raw)), "size": len(raw)}
+    return parse_image(canonical_json(manifest), raw, origin="altered")
+
+
+def of_kind(layers: list[dict], kind: str) -> dict:
+    return next(each["annotations"] for each in layers if each.get("annotations", {}).get("dev.deploy.kind") == kind)
+
+
+def other_wheel(_annotations: dict, _config: dict, layers: list[dict]) -> None:
+    of_kind(layers, "dependencies")["dev.deploy.key"] = "0" * 64
+    members = json.loads(of_kind(layers, "dependencies")["dev.deploy.members"])
+    members[0][1] = "0" * 64  # its hash
+    of_kind(layers, "dependencies")["dev.deploy.members"] = json.dumps(members)
+    layers[3]["digest"] = layers[4]["digest"]  # another content
+
+
+def other_runtime(_annotations: dict, _config: dict, layers: list[dict]) -> None:
+    of_kind(layers, "runtime")["dev.deploy.key"] = "0" * 64
+    layers[2]["digest"] = layers[3]["digest"]
+
+
+def on_top(_annotations: dict, config: dict, layers: list[dict]) -> None:
+    layers.append({**layers[0], "annotations": {}})
+    config["rootfs"]["diff_ids"].append(config["rootfs"]["diff_ids"][0])
+    config["history"].append(config["history"][0])
+
+
+def strip(_annotations: dict, _config: dict, layers: list[dict]) -> None:
+    for layer in layers:
+        layer.pop("annotations", None)
+
+
+ALTERED = {
+    "byte code": (
+        lambda _annotations, config, _layers: config["config"]["Labels"].update({"dev.deploy.bytecode": "3.9.1"}),
+        "Its byte code was compiled by Python 3.9.1, here by Python ",
+    ),
+    "another wheel": (other_wheel, "was built from source, and two such builds need not give the same bytes"),
+    "another version of deploy": (other_runtime, "Its launcher is another one, which each version of deploy brings"),
+    "a layer on top": (on_top, " was put on top of what deploy builds."),
+    "no annotations": (strip, "Only compression or annotations differ: containers of both see the same files."),
+    "the user": (
+        lambda _annotations, config, _layers: config["config"].update({"User": "0"}),
+        "Labels, keys and packages agree, so someone or something changed it after it was built.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ALTERED)
+def test_every_reason_is_told_by_what_gives_it_away(world, case):
+    change, told = ALTERED[case]
+    image = altered(world.built.image, change)
+    store = Store(world.home)
+
+    def open_layer(layer: Layer) -> BinaryIO:
+        return store.open(layer.digest)
+
+    comparison = compare_images(image, world.built.image, open_image=open_layer, open_rebuilt=open_layer)
+    reasons = explain(image, world.built, comparison, environ={})
+    assert [reason.why for reason in reasons if told in reason.why], reasons
+    assert len(reasons) == 1, reasons
 
 
 @pytest.mark.registry
