@@ -107,7 +107,7 @@ def push_several(
 def _places(built: Built) -> Mapping[Digest, Reference]:
     """Return which images in registries have which layers: the base, and earlier images."""
     places = dict(built.elsewhere)
-    if not built.stack.name.startswith(("host", "oci:", "archive:")):
+    if built.stack.name != "host" and not built.stack.name.startswith(("oci:", "archive:")):
         base = parse_reference(built.stack.reference)
         places |= {layer.digest: base for layer in built.stack.layers}
     return places
