@@ -78,7 +78,7 @@ def _summarise(answer: Answer, report: Answer, *, verbose: bool) -> None:
     for text in answer["sent"]:
         _say(f"  sent     {text}")
     if not answer.get("kept", True):
-        _say("  kept     nothing here under that name: what was reused is in the registry only")
+        _say("  kept     not in the store: what was reused is in the registry only")
 
 
 def _short_name(reference: str) -> str:
