@@ -62,7 +62,7 @@ def build_several(
     if style != "quiet":
         lines = [*_summarise(built, str(app), verbose=style == "verbose"), *(f"  sent     {text}" for text in sent)]
         if not built.kept:
-            lines.append("  kept     nothing here under that name: what was reused is in the registry only")
+            lines.append("  kept     not in the store: what was reused is in the registry only")
         print("\n".join(lines), file=sys.stderr)
     print(built.index.digest, flush=True)
     if style != "quiet":
