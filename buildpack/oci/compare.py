@@ -66,14 +66,15 @@ class EntryDifference:
 class LayerDifference:
     """A layer that differs; with `only` it is in that image alone.
 
-    `same_key` tells that both claim to be made of the same. Without `entries` the content is the same, and `note` says
-    what is not. `more` counts the entries that are not listed.
+    `same_key` tells that both claim to be made of the same, `same_tar` that they unpack to the same bytes. `more`
+    counts the entries that are not listed. `note` says what is no matter of entries, and why some may be missing.
     """
 
     name: str
     kind: str
     only: _Side | None = None
     same_key: bool = False
+    same_tar: bool = False
     entries: tuple[EntryDifference, ...] = ()
     more: int = 0
     note: str = ""
@@ -81,32 +82,39 @@ class LayerDifference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """All that sets the images apart; nothing where they are equal, bit for bit."""
+    """All that sets the images apart; nothing where they are equal, bit for bit.
+
+    `reordered` tells that layers which both have lie on each other in another order.
+    """
 
     layers: tuple[LayerDifference, ...]
     config: tuple[ValueDifference, ...]
     manifest: tuple[ValueDifference, ...]
+    reordered: bool = False
 
     @property
     def same_content(self) -> bool:
         """Whether a container would see the same: only compression and annotations differ."""
-        return not self.config and not any(layer.only or layer.entries or layer.more for layer in self.layers)
+        return not self.config and not self.reordered and all(layer.same_tar for layer in self.layers)
 
 
 def compare_images(image: Image, rebuilt: Image, *, open_image: OpenLayer, open_rebuilt: OpenLayer) -> Comparison:
     """Compare manifests first; only layers with another digest are opened. Raises what opening raises."""
     if image.manifest == rebuilt.manifest and image.config == rebuilt.config:
         return Comparison(layers=(), config=(), manifest=())
+    pairs = _pair(image.layers, rebuilt.layers)
     layers = [
-        _compare_layers(position, own, other, open_image=open_image, open_rebuilt=open_rebuilt)
-        for position, own, other in _pair(image.layers, rebuilt.layers)
-        if own is None or other is None or own.digest != other.digest
+        _compare_layers(pair, open_image=open_image, open_rebuilt=open_rebuilt)
+        for pair in pairs
+        if pair.own is None or pair.other is None or pair.own.digest != pair.other.digest
     ]
+    places = [pair.place for pair in pairs if pair.own is not None and pair.other is not None]
     order = [layer.digest for layer in image.layers] == [layer.digest for layer in rebuilt.layers]
     return Comparison(
         layers=tuple(layers),
         config=tuple(_compare_configs(image.config, rebuilt.config, same_layers=order)),
         manifest=tuple(_compare_manifests(image.manifest, rebuilt.manifest)),
+        reordered=places != sorted(places),
     )
 
 
@@ -116,10 +124,22 @@ def layer_name(layer: Layer, position: int) -> str:
     return _shorten(slot) if slot else f"layer {position}"
 
 
-def _pair(own: tuple[Layer, ...], others: tuple[Layer, ...]) -> list[tuple[int, Layer | None, Layer | None]]:
-    """Pair layers that are the same, then those of one slot, then the rest as they come; what is left stands alone."""
-    left, right = list(enumerate(own, 1)), list(enumerate(others, 1))
-    pairs: list[tuple[int, Layer | None, Layer | None]] = []
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pair:
+    """A layer of the image, at its place from 1 on, and the one of the rebuilt image that it is compared with."""
+
+    own: Layer | None
+    other: Layer | None
+    place: int
+
+
+def _pair(own: tuple[Layer, ...], others: tuple[Layer, ...]) -> list[_Pair]:
+    """Pair layers that are the same, then those of one slot, then the rest as they come; what is left stands alone.
+
+    In the order of the rebuilt image, with what the image alone has after that.
+    """
+    left, right = dict(enumerate(own, 1)), dict(enumerate(others, 1))
+    found: dict[int, int] = {}
     marks: tuple[Callable[[Layer], object], ...] = (
         lambda layer: (layer.digest, _slot(layer)),
         lambda layer: layer.digest,
@@ -127,33 +147,34 @@ def _pair(own: tuple[Layer, ...], others: tuple[Layer, ...]) -> list[tuple[int, 
         _slot,
     )
     for same in marks:
-        for place, layer in list(left):
+        for place, layer in list(left.items()):
             mark = same(layer)
-            found = next((pair for pair in right if mark and same(pair[1]) == mark), None)
-            if found is not None:
-                pairs.append((found[0], layer, found[1]))
-                left.remove((place, layer))
-                right.remove(found)
+            match = next((at for at, each in right.items() if mark and same(each) == mark), None)
+            if match is not None:
+                found[match] = place
+                del left[place], right[match]
     lost = not any(map(_slot, own))  # some tools drop annotations
-    unnamed = [pair for pair in left if not _slot(pair[1])]
-    for mine, its in zip(unnamed, [pair for pair in right if lost or not _slot(pair[1])], strict=False):
-        pairs.append((its[0], mine[1], its[1]))
-        left.remove(mine)
-        right.remove(its)
-    pairs += [(place, layer, None) for place, layer in left] + [(place, None, layer) for place, layer in right]
-    return sorted(pairs, key=lambda each: each[0])
+    unnamed = [place for place, layer in left.items() if not _slot(layer)]
+    for place, match in zip(unnamed, [at for at, each in right.items() if lost or not _slot(each)], strict=False):
+        found[match] = place
+        del left[place], right[match]
+    pairs = [
+        _Pair(own=own[found[at] - 1] if at in found else None, other=other, place=found.get(at, at))
+        for at, other in enumerate(others, 1)
+    ]
+    return [*pairs, *(_Pair(own=layer, other=None, place=place) for place, layer in left.items())]
 
 
 def _slot(layer: Layer) -> str:
     return layer.annotations.get(ANNOTATION + "slot", "")
 
 
-def _compare_layers(
-    position: int, own: Layer | None, other: Layer | None, *, open_image: OpenLayer, open_rebuilt: OpenLayer
-) -> LayerDifference:
+def _compare_layers(pair: _Pair, *, open_image: OpenLayer, open_rebuilt: OpenLayer) -> LayerDifference:
+    own, other = pair.own, pair.other
     known = other or own
     assert known is not None
-    name, kind = layer_name(known, position), known.annotations.get(ANNOTATION + "kind", "stack" if other else "")
+    name = layer_name(known, pair.place)
+    kind = known.annotations.get(ANNOTATION + "kind", "stack" if other else "")
     if own is None:
         return LayerDifference(name=name, kind=kind, only="rebuilt")
     table = _Table()
@@ -163,24 +184,28 @@ def _compare_layers(
     with open_image(own) as blob:
         unpacked = _Unpacked(blob, own, limit=2 * table.size + _MORE)
         table.compare(unpacked)
-    if other is None:
-        return LayerDifference(
-            name=name, kind=kind, only="image", entries=tuple(table.found), more=table.more, note=unpacked.trouble
-        )
-    note = unpacked.trouble
-    if not note and unpacked.diff_id != own.diff_id:
-        note = f"the image's config claims that it holds {own.diff_id}, and it holds {unpacked.diff_id}"
-    elif not note and not table.found:
-        same = unpacked.diff_id == other.diff_id
-        note = "compressed in another way" if same else "the same entries, written or ordered in another way"
+    same = other is not None and not unpacked.trouble and unpacked.diff_id == other.diff_id
     return LayerDifference(
         name=name,
         kind=kind,
-        same_key=bool(other.key) and own.key == other.key,
+        only=None if other else "image",
+        same_key=other is not None and bool(other.key) and own.key == other.key,
+        same_tar=same,
         entries=tuple(table.found),
         more=table.more,
-        note=note,
+        note=_note(own, unpacked, same=same, entries=bool(table.found)),
     )
+
+
+def _note(own: Layer, unpacked: _Unpacked, *, same: bool, entries: bool) -> str:
+    """Say of a layer what its entries do not."""
+    if unpacked.trouble:
+        return unpacked.trouble
+    if unpacked.diff_id != own.diff_id:
+        return f"the image's config claims that it holds {own.diff_id}, and it holds {unpacked.diff_id}"
+    if entries:
+        return ""
+    return "compressed in another way" if same else "the same entries, written or ordered in another way"
 
 
 class _Unpacked:

@@ -122,6 +122,8 @@ def _details(verdicts: Sequence[Verdict], *, named: bool) -> Iterator[str]:
         yield f"  built again  {verdict.rebuilt}"
         for layer in verdict.comparison.layers:
             yield from _layer(layer)
+        if verdict.comparison.reordered:
+            yield "The layers lie on each other in another order."
         for title, values in (("config", verdict.comparison.config), ("manifest", verdict.comparison.manifest)):
             if values:
                 yield f"The {title}:"

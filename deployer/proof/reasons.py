@@ -54,16 +54,18 @@ _Found = tuple[str, str]
 def _tampered(comparison: Comparison, *, hooks: bool) -> Iterator[_Found]:
     """Tell of layers whose key promises what they do not hold, and of layers that no build makes."""
     for layer in comparison.layers:
-        if layer.same_key and layer.entries and layer.kind == "app" and hooks:
+        altered = layer.same_key and not layer.same_tar
+        if altered and layer.kind == "app" and hooks:
             yield words.hooks_at_work()  # its key stands for what they are given, not for what they make
-        elif layer.same_key and layer.entries:
+        elif altered:
             yield words.only_bytecode(layer.name) if _is_bytecode(layer) else words.broken_promise(layer.name)
         elif layer.only == "image" and layer.kind not in {"dependencies", "stack"}:
             yield words.added_layer(layer.name)
 
 
 def _is_bytecode(layer: LayerDifference) -> bool:
-    return not layer.more and all(entry.path.endswith(".pyc") for entry in layer.entries)
+    compiled = all(entry.path.endswith(".pyc") for entry in layer.entries)
+    return bool(layer.entries) and compiled and not layer.more and not layer.note
 
 
 def _stack(its: Provenance, ours: Provenance, built: Built) -> Iterator[_Found]:

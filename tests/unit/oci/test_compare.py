@@ -146,7 +146,9 @@ def test_another_compression_is_all_that_differs(blobs):
     good = layer(blobs, file("app/a", b"1" * 5000), key="k")
     again = replace(stored(blobs, tar_of(blobs, good), like=good), annotations={})
     comparison = compared(blobs, image_of(again), image_of(good))
-    assert comparison.layers == (LayerDifference(name="app", kind="app", note="compressed in another way"),)
+    assert comparison.layers == (
+        LayerDifference(name="app", kind="app", same_tar=True, note="compressed in another way"),
+    )
     assert comparison.same_content
 
 
@@ -181,10 +183,30 @@ def test_layers_pair_by_slot_even_where_others_come_and_go(blobs):
     changed = layer(blobs, file("x/3", b"new"), slot="bucket 3")
     comparison = compared(blobs, image_of(one, three), image_of(two, changed))
     assert [(each.name, each.only) for each in comparison.layers] == [
-        ("bucket 1", "image"),
         ("bucket 2", "rebuilt"),
         ("bucket 3", None),
+        ("bucket 1", "image"),
     ]
+
+
+def test_another_order_of_the_same_layers_is_told(blobs):
+    one, two, three = (layer(blobs, file("x", name.encode()), slot=f"bucket {name}") for name in "123")
+    comparison = compared(blobs, image_of(one, three, two), image_of(one, two, three))
+    assert comparison.layers == ()
+    assert comparison.reordered
+    assert not comparison.same_content
+    assert not compared(blobs, image_of(one, three), image_of(one, two, three)).reordered
+
+
+def test_entries_in_another_order_are_told(blobs):
+    good = layer(blobs, file("a", b"1"), file("b", b"2"))
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive, tarfile.open(fileobj=io.BytesIO(tar_of(blobs, good))) as own:
+        for member in reversed(own.getmembers()):
+            archive.addfile(member, own.extractfile(member))
+    comparison = compared(blobs, image_of(stored(blobs, out.getvalue(), like=good)), image_of(good))
+    assert [each.note for each in comparison.layers] == ["the same entries, written or ordered in another way"]
+    assert not comparison.same_content
 
 
 def test_the_config_is_compared_value_by_value(blobs):
@@ -207,6 +229,7 @@ def test_the_config_is_compared_value_by_value(blobs):
 
 def trouble(blobs: Blobs, bad: Layer, good: Layer) -> tuple[str, list[str]]:
     comparison = compared(blobs, image_of(bad), image_of(good))
+    assert not comparison.same_content
     return comparison.layers[0].note, differing(comparison)
 
 
