@@ -56,7 +56,7 @@ def read_provenance(image: Image) -> Provenance:
     claims = parse_claims(image)
     body = _object(_parsed(image.config))
     config = _object(body.get("config"))
-    labels = {str(name): _short(value) for name, value in _object(config.get("Labels")).items()}
+    labels = {name: _short(value) for name, value in _object(config.get("Labels")).items() if isinstance(value, str)}
     ours = any(layer.key for layer in image.layers)
     stack_layers = tuple(layer for layer in image.layers if not layer.key) if ours else ()
     members = {member.name: member for layer in image.layers for member in members_of(layer) if _whole(member)}
@@ -98,4 +98,4 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
-    return str(value)[:_LONGEST]
+    return value[:_LONGEST] if isinstance(value, str) else ""

@@ -350,7 +350,7 @@ def _compare_configs(own: bytes, other: bytes, *, same_layers: bool) -> Iterator
         for config in (left, right):
             config.pop("rootfs", None)
             config.pop("history", None)
-    yield from _compare_values("", _by_name(left), _by_name(right))
+    yield from _differing_values(_by_name(left), _by_name(right), "config")
 
 
 def _compare_manifests(own: bytes, other: bytes) -> Iterator[ValueDifference]:
@@ -362,7 +362,7 @@ def _compare_manifests(own: bytes, other: bytes) -> Iterator[ValueDifference]:
         config = manifest.get("config")
         manifest["config"] = config.get("mediaType") if isinstance(config, dict) else None
     left["layers"], right["layers"] = _of_the_same(left["layers"], right["layers"])
-    yield from _compare_values("", left, right)
+    yield from _differing_values(left, right, "manifest")
 
 
 def _of_the_same(own: list[Any], others: list[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -389,6 +389,13 @@ def _by_name(config: dict[str, Any]) -> dict[str, Any]:
         named = dict(str(item).partition("=")[::2] for item in inner["Env"])
         return {**config, "config": {**inner, "Env": named}}
     return config
+
+
+def _differing_values(own: Any, other: Any, what: str) -> list[ValueDifference]:
+    try:
+        return list(_compare_values("", own, other))
+    except RecursionError:
+        return [ValueDifference(path=what, image="values nested too deeply to be compared", rebuilt="")]
 
 
 def _compare_values(path: str, own: Any, other: Any) -> Iterator[ValueDifference]:

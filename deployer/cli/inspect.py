@@ -108,7 +108,9 @@ def _stack(inspection: Inspection) -> Iterator[str]:
 
 
 def _starts(inspection: Inspection) -> Iterator[str]:
-    launch, config = inspection.launch, inspection.told.config
+    from deployer.proof.inspecting import render
+
+    launch = inspection.launch
     if launch is not None:
         for name, process in launch.processes.items():
             count = f" (x{launch.formation[name]})" if name in launch.formation else ""
@@ -118,9 +120,10 @@ def _starts(inspection: Inspection) -> Iterator[str]:
         return
     if inspection.unread:
         yield from _row("processes", f"unknown: {inspection.unread}")
-    for name in ("Entrypoint", "Cmd"):
-        if isinstance(config.get(name), list) and config[name]:
-            yield from _row(name.lower(), json.dumps(config[name], ensure_ascii=False))
+    report = render(inspection)
+    for name in ("entrypoint", "command"):
+        if report[name]:
+            yield from _row(name, json.dumps(report[name], ensure_ascii=False))
 
 
 def _layers(inspection: Inspection) -> Iterator[str]:

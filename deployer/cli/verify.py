@@ -135,7 +135,8 @@ def _details(verdicts: Sequence[Verdict], *, named: bool) -> Iterator[str]:
 
 def _layer(layer: LayerDifference) -> Iterator[str]:
     only = {"image": ", in the image alone", "rebuilt": ", not in the image", None: ""}[layer.only]
-    yield f"The layer {layer.name}{only}:" if layer.note or layer.entries else f"The layer {layer.name}{only}"
+    named = layer.name if layer.name.startswith("layer ") else f"layer {layer.name}"
+    yield f"The {named}{only}{':' if layer.note or layer.entries else ''}"
     if layer.note:
         yield f"  {layer.note}"
     yield from _cut(list(_entries(layer.entries)), len(layer.entries) + layer.more)

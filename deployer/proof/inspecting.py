@@ -142,12 +142,21 @@ def render(inspection: Inspection) -> dict[str, Any]:
         ],
         "size": image.size,
         "layers": [_render_layer(layer, number, ours=told.ours) for number, layer in enumerate(image.layers, 1)],
-        "entrypoint": told.config.get("Entrypoint"),
-        "command": told.config.get("Cmd"),
-        "user": told.config.get("User") or None,
-        "working_folder": told.config.get("WorkingDir") or None,
+        "entrypoint": _strings(told.config.get("Entrypoint")),
+        "command": _strings(told.config.get("Cmd")),
+        "user": _string(told.config.get("User")),
+        "working_folder": _string(told.config.get("WorkingDir")),
         "labels": dict(told.labels),
     }
+
+
+def _strings(value: Any) -> list[str] | None:
+    """Take a list of strings, and nothing else: whoever made the image may have nested anything."""
+    return value if isinstance(value, list) and all(isinstance(each, str) for each in value) else None
+
+
+def _string(value: Any) -> str | None:
+    return value if value and isinstance(value, str) else None
 
 
 def _render_layer(layer: Layer, number: int, *, ours: bool) -> dict[str, Any]:

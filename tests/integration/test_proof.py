@@ -187,7 +187,7 @@ def test_an_image_of_another_tool(deploy, registry):
         "  digest sha256:...",
         "  platform   linux/amd64",
         "  created    1980-01-01T00:00:00Z",
-        '  cmd        ["/none"]',
+        '  command    ["/none"]',
         f"  size       {image.size} B in 1 layer",
         "  label      label=theirs",
     ]

@@ -162,5 +162,11 @@ def test_whatever_an_image_claims_it_stays_valid(change):
 
 def test_documents_that_are_nonsense_tell_nothing():
     good = make_image()
-    for manifest, config in ((b"[]", b"null"), (b"{", b"{"), (b"{}", b'{"config": [], "created": 1}')):
+    deep = b"[" * 900 + b"]" * 900
+    for manifest, config in (
+        (b"{}", b'{"config": {"Labels": {"x": %b}}, "created": %b}' % (deep, deep)),
+        (b"[]", b"null"),
+        (b"{", b"{"),
+        (b"{}", b'{"config": [], "created": 1}'),
+    ):
         check(make_sbom(Image(manifest=manifest, config=config, layers=good.layers)))

@@ -224,6 +224,17 @@ def test_the_config_is_compared_value_by_value(blobs):
     )
 
 
+def test_values_without_end_end_the_comparison(blobs):
+    image = image_of(layer(blobs, file("app/a", b"1")))
+    for depth in (100, 500, 900):
+        config = json.loads(image.config)
+        config["config"]["x"] = json.loads("[" * depth + "]" * depth)
+        deep = Image(manifest=image.manifest, config=json.dumps(config).encode(), layers=image.layers)
+        (found,) = compared(blobs, deep, image).config
+        assert found.path.startswith("config")
+        assert len(found.path + found.image) < 700
+
+
 # What somebody hostile puts into the image
 
 
