@@ -184,8 +184,8 @@ class Bench:
     address: str
     results: Results
     repeats: int
-    relay: Relay | None = None
-    numbers: Iterator[int] = field(default_factory=itertools.count)
+    relay: Relay | None
+    numbers: Iterator[int]
 
     def fresh(self, contender: Contender) -> str:
         return f"{self.address}/bench/{contender.name}-{next(self.numbers)}:1"
@@ -306,10 +306,10 @@ def main() -> None:
         folder = Path(name)
         rows, names, results = options.rows.split(","), options.contenders.split(","), Results()
         with cleaning(docker, []), stand_in.registry(folder) as address:
-            relay = Relay(address)
+            relay, numbers = Relay(address), itertools.count()
             for bench in (
-                Bench(address=address, results=results, repeats=options.repeats),
-                Bench(address=relay.name, results=results, repeats=1, relay=relay),
+                Bench(address=address, results=results, repeats=options.repeats, relay=None, numbers=numbers),
+                Bench(address=relay.name, results=results, repeats=1, relay=relay, numbers=numbers),
             ):
                 # The peers' machines forget the base and the tools as well.
                 prepare_images(docker, options.base, cache)
