@@ -1,4 +1,8 @@
-"""Run one program in a process group of its own, hear its output line by line, and leave nothing of it behind."""
+"""Run one program in a process group of its own, hear its output line by line, and leave nothing of it behind.
+
+That holds where this process is killed, too: a shell waits beside it for its end, since what the kernel offers for that
+(`PR_SET_PDEATHSIG`) reaches the program alone, and not what that started.
+"""
 
 from __future__ import annotations
 
@@ -78,6 +82,7 @@ class ProcessGroup:
                 bufsize=0,
             )
             self._leader = process.pid
+            guard = _guard(process.pid)
         try:
             lines = _listen(process, heard)
         finally:
@@ -85,6 +90,7 @@ class ProcessGroup:
                 # Before the leader is reaped: until then nobody else can have its number.
                 self._signal(signal.SIGKILL)
                 self._leader = None
+                _dismiss(guard)
                 process.wait()
                 assert process.stdout is not None
                 process.stdout.close()
@@ -106,6 +112,34 @@ class ProcessGroup:
         if self._leader is not None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._leader, number)
+
+
+def _guard(leader: int) -> Popen[bytes] | None:
+    """Start what ends the group of `leader` where this process is killed: then, and only then, its input ends.
+
+    It is in a group of its own, so that whatever ends this one leaves it. None where there is no shell.
+    """
+    import subprocess
+
+    with suppress(OSError):
+        return subprocess.Popen(
+            ["/bin/sh", "-c", 'read -r _; kill -KILL "-$0"', str(leader)],
+            cwd="/",
+            env={},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    return None
+
+
+def _dismiss(guard: Popen[bytes] | None) -> None:
+    if guard is not None:
+        guard.kill()
+        guard.wait()
+        assert guard.stdin is not None
+        guard.stdin.close()
 
 
 def _listen(process: Popen[bytes], heard: Callable[[str], object]) -> deque[str]:

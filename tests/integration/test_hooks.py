@@ -421,6 +421,25 @@ def test_an_interrupt_ends_the_hook_and_all_it_started(app, index, home, number)
     assert list((home / "tmp").iterdir()) == []
 
 
+def test_a_build_that_is_killed_leaves_no_hook_running(app, index, home):
+    write(app, "post_compile", "#!/bin/sh\nsleep 600 &\necho it waits\nsleep 600\n")
+    mark = uuid.uuid4().hex
+    running = Running("build", app, "--build-env", f"MARK={mark}", home=home, env=tiny.environ(index))
+    end = time.monotonic() + 60
+    try:
+        while "it waits" not in running.err:
+            assert running.process.poll() is None, running.err
+            assert time.monotonic() < end, running.err
+            time.sleep(0.02)
+        running.process.kill()
+        running.process.wait()
+        while marked(mark):
+            assert time.monotonic() < end, marked(mark)
+            time.sleep(0.02)
+    finally:
+        running.close()
+
+
 def test_what_a_hook_leaves_running_is_ended(app, home, environ):
     mark = uuid.uuid4().hex
     write(app, "post_compile", "#!/bin/sh\nsleep 600 &\necho done > done.txt\n")
