@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from buildpack.errors import local as errors
 from buildpack.oci.store import Store
 
 if TYPE_CHECKING:
@@ -89,7 +90,10 @@ def write_environment(
             remember=store.remember,
         )
         entries.extend(contents.entries)
-    install_entries(_last_wins([*entries, *extra]), folder)
+    try:
+        install_entries(_last_wins([*entries, *extra]), folder)
+    except ValueError as error:
+        raise errors.damaged_package(str(error)) from None
 
 
 def _last_wins(entries: Sequence[Entry]) -> list[Entry]:
