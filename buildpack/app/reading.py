@@ -19,6 +19,7 @@ from buildpack.app.python_version import DEFAULT, PythonRequest, read_python_ver
 from buildpack.app.settings import Settings, folder_name
 from buildpack.app.source import SourceFile, SourceTree
 from buildpack.app.sources import holds_credential
+from buildpack.app.textfile import LIMIT, open_regular
 from buildpack.errors import BuildpackError
 from buildpack.errors import app as errors
 from buildpack.errors import checks as check_errors
@@ -188,7 +189,7 @@ class Reading:
         self, processes: Sequence[Process], source: SourceTree | None, settings: Settings | None, lock: Lock | None
     ) -> None:
         stack = settings.stack.value if settings is not None and settings.stack is not None else None
-        files = list_files(source, lock) if source is not None else None
+        files = list_files(source, lock, stack=stack) if source is not None else None
         for found in check_processes(processes, files=files, lock=lock, stack=stack):
             if isinstance(found, Notice):
                 self.notices.append(found)
@@ -222,7 +223,8 @@ class Reading:
 
     def _holds_credential(self, source: SourceTree, file: SourceFile) -> bool:
         try:
-            return holds_credential(source.disk(file).read_text(errors="replace"))
+            with open_regular(source.disk(file)) as content:
+                return holds_credential(content.read(LIMIT).decode(errors="replace"))
         except OSError as error:
             self.problems.append(errors.unreadable(file.path, error.strerror or str(error)))
             return False

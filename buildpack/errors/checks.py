@@ -108,6 +108,18 @@ def no_such_module(asked: Asked, name: str, near: str) -> BuildpackError:
     )
 
 
+def unknown_module(asked: Asked, name: str, binder: str | None) -> Notice:
+    """There is no module of that name, nor one like it; a package of another name may have it."""
+    _, colon, expression = asked.target.partition(":")
+    return Notice(
+        what=f"the app has no module `{show(name)}`, which `{asked.process}` has {asked.server} "
+        f"{'run' if asked.server == 'celery' else 'serve'}",
+        why="no package of Pipfile.lock is called like that either",
+        hint=f"did you mean `{binder}{colon}{expression}`?" if binder else "name a module that is there.",
+        place=asked.place,
+    )
+
+
 def no_such_submodule(asked: Asked, path: str) -> BuildpackError:
     """A package of the app does not have the module."""
     return AppError(
@@ -125,6 +137,71 @@ def module_left_out(asked: Asked, path: str) -> Notice:
         why="git ignores it, or .dockerignore or .slugignore names it",
         hint="see to it that it is shipped.",
         place=asked.place,
+    )
+
+
+# The files that it starts
+
+
+class Started(NamedTuple):
+    """Which process type starts a file, and where the Procfile says so."""
+
+    process: str
+    line: int
+
+    @property
+    def place(self) -> str:
+        """The Procfile's line."""
+        return f"Procfile:{self.line}"
+
+
+def no_such_program(started: Started, path: str) -> Notice:
+    """The file is nowhere in the app; something that is mounted there may bring it."""
+    return Notice(
+        what=f"`{started.process}` starts {show(path)}, which is not there",
+        hint="add it, or mend the Procfile.",
+        place=started.place,
+    )
+
+
+def program_left_out(started: Started, path: str) -> Notice:
+    """The file is in the folder and not in the image."""
+    return Notice(
+        what=f"`{started.process}` starts {show(path)}, which is left out of the image",
+        why="git ignores it, or .dockerignore or .slugignore names it",
+        hint="see to it that it is shipped.",
+        place=started.place,
+    )
+
+
+def program_not_executable(started: Started, path: str) -> BuildpackError:
+    """The file is there, and nobody may start it."""
+    return AppError(
+        f"{show(path)} may not be executed",
+        why=f"{started.place}: `{started.process}` starts it, and its mode has no x.",
+        hint=f"run `chmod +x {show(path)}` (git on Windows: `git update-index --chmod=+x {show(path)}`).",
+        place=path,
+    )
+
+
+def not_on_path(started: Started, path: str) -> BuildpackError:
+    """A file of the app's folder is started as a program, which is looked for elsewhere."""
+    return AppError(
+        f"`{show(path)}` is looked for among the programs only",
+        why=f"{started.place}: `{started.process}` starts it without saying where it is.",
+        hint=f"write `./{show(path)}`.",
+        place=started.place,
+    )
+
+
+def program_of_windows(started: Started, path: str) -> BuildpackError:
+    """The script's lines end as on Windows."""
+    return AppError(
+        f"the lines of {show(path)} end as on Windows",
+        why=f"{started.place}: `{started.process}` starts it, and the carriage return at the end of its first line is "
+        "taken for a part of a name.",
+        hint=f"write it with Unix line ends; `{show(path)} text eol=lf` in .gitattributes has git keep them.",
+        place=path,
     )
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Invocation", "parse_command", "split_words"]
+__all__ = ["SHELLS", "Invocation", "inside_app", "parse_command", "split_words"]
 
 _TOKEN = re.compile(
     r"""
@@ -41,7 +41,7 @@ _WRAPPERS = (
     ("exec",),
 )
 """What starts the program that follows."""
-_SHELLS = frozenset({"sh", "bash", "dash"})
+SHELLS = frozenset({"sh", "bash", "dash"})
 _DEEPEST = 3
 
 
@@ -170,7 +170,7 @@ def _start(
         if not rest or rest[0].startswith("-"):
             return None  # options of the wrapper, some of which take a value
     program, arguments = rest[0].removeprefix("/opt/venv/bin/"), rest[1:]
-    if program in _SHELLS and len(arguments) == 2 and arguments[0] in ("-c", "-lc", "-ec"):
+    if program in SHELLS and len(arguments) == 2 and arguments[0] in ("-c", "-lc", "-ec"):
         return _parse(arguments[1], folder=folder, variables=own, depth=depth + 1)
     if _PYTHON.fullmatch(program):
         program, arguments = _python(arguments)

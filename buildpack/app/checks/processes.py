@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from buildpack.app.checks.commands import Invocation, parse_command
 from buildpack.app.checks.ports import check_file, check_runserver, check_serving
+from buildpack.app.checks.programs import check_program
 from buildpack.app.checks.served import Files, check_target, modules_brought
 from buildpack.app.checks.servers import read_serving
 from buildpack.app.lockfile import Lock
 from buildpack.app.procfile import Process
 from buildpack.app.source import SourceTree
+from buildpack.app.textfile import open_regular
 from buildpack.errors import BuildpackError
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
@@ -51,20 +53,29 @@ def check_processes(
     """
     told: set[str] = set()
     for process in processes[:_MOST]:
-        for invocation in parse_command(process.command) if len(process.command) <= _LONGEST else ():
-            for found in _check(process, invocation, files=files, lock=lock, stack=stack):
+        invocations = parse_command(process.command) if len(process.command) <= _LONGEST else ()
+        for invocation in invocations:
+            for found in _check(process, invocation, files=files, lock=lock, stack=stack, alone=len(invocations) == 1):
                 if str(found) not in told:
                     told.add(str(found))
                     yield found
 
 
 def _check(
-    process: Process, invocation: Invocation, *, files: Files | None, lock: Lock | None, stack: str | None
+    process: Process,
+    invocation: Invocation,
+    *,
+    files: Files | None,
+    lock: Lock | None,
+    stack: str | None,
+    alone: bool,
 ) -> Iterator[BuildpackError | Notice]:
     if lock is not None:
         yield from _check_package(process, invocation, lock, stack)
     if files is None:
         return
+    if alone:
+        yield from check_program(invocation, process=process.name, line=process.line, files=files)
     serving = read_serving(invocation, files.read)
     if serving is not None:
         yield from check_target(serving, process=process.name, line=process.line, files=files)
@@ -100,13 +111,15 @@ def _has_only_python(stack: str | None) -> bool:
 class _Reader:
     tree: SourceTree
     sizes: Mapping[str, int]
+    started: Mapping[str, bool]
 
     def read(self, path: str) -> bytes | None:
         """Return the content of a file of the app, None where it has none, or one that nobody wrote by hand."""
         if self.sizes.get(path, _LARGEST + 1) > _LARGEST:
             return None
         try:
-            return (self.tree.folder / path).read_bytes()
+            with open_regular(self.tree.folder / path) as file:
+                return file.read()
         except OSError:
             return None
 
@@ -115,14 +128,20 @@ class _Reader:
         return path not in self.sizes and (self.tree.folder / path).is_file()
 
 
-def list_files(tree: SourceTree, lock: Lock | None) -> Files:
-    """List what the checks may know of the app's files, and of the modules that its packages may bring."""
-    reader = _Reader(tree=tree, sizes={file.path: file.size for file in tree.files})
-    elsewhere = {one.name: one.version is None for one in lock.packages} if lock is not None else {"": True}
+def list_files(tree: SourceTree, lock: Lock | None, *, stack: str | None = None) -> Files:
+    """List what the checks may know of the app's files, and of the modules that packages and stack may bring."""
+    reader = _Reader(
+        tree=tree,
+        sizes={file.path: file.size for file in tree.files},
+        started={file.path: file.executable for file in tree.files if file.kind == "file"},
+    )
+    told = lock is not None and _has_only_python(stack)
+    elsewhere = {one.name: one.version is None for one in lock.packages} if lock is not None and told else {"": True}
     return Files(
         paths=reader.sizes.keys(),
         read=reader.read,
         left_out=reader.left_out,
+        executable=reader.started.get,
         brought=modules_brought(elsewhere),
         generated=any(hook in reader.sizes for hook in _HOOKS),
     )

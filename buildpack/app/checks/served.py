@@ -28,13 +28,14 @@ class Files:
     """The app's files as an image has them: their `paths`, and how to `read` one.
 
     `left_out` says of a path whether it is in the folder and will not be in the image; `brought` are modules that
-    packages of the lock may bring, ``*`` where one may bring any; `generated` says that the app's own hooks may make
-    more.
+    packages of the lock or the stack may bring, ``*`` where one may bring any; `generated` says that the app's own
+    hooks may make more; `executable` says of a path whether that file may be started, None of a link.
     """
 
     paths: Collection[str]
     read: Read
     left_out: Callable[[str], bool]
+    executable: Callable[[str], bool | None]
     brought: frozenset[str] = frozenset()
     generated: bool = False
 
@@ -78,9 +79,12 @@ def check_target(
         return
     elif place.kind == "absent":
         modules = sorted(filter(str.isidentifier, _top_modules(serving.search, files.paths)))
-        # A package may have a module of any name, so only a name that is almost right is surely a slip.
-        if files.brought.isdisjoint({place.name, "*"}) and (near := _nearest(place.name, modules)):
-            yield errors.no_such_module(asked, place.name, near)
+        if files.brought.isdisjoint({place.name, "*"}):
+            # A package may have a module of any name, so only a name that is almost right is surely a slip.
+            if near := _nearest(place.name, modules):
+                yield errors.no_such_module(asked, place.name, near)
+            else:
+                yield errors.unknown_module(asked, place.name, _who_binds(named, modules, serving.search, files))
     elif place.kind == "lacking" and _lacks(files.read(place.path), place.name, attribute=serving.server == "celery"):
         inner = f"{place.path.removesuffix('__init__.py')}{place.name}"
         left_out = next((path for path in (f"{inner}.py", f"{inner}/__init__.py") if files.left_out(path)), None)
@@ -182,6 +186,20 @@ def _top_modules(search: Collection[str], paths: Collection[str]) -> Iterator[st
                     yield first.removesuffix(".py")
                 elif rest == "__init__.py":
                     yield first
+
+
+def _who_binds(
+    named: re.Match[str] | None, modules: Collection[str], search: Collection[str], files: Files
+) -> str | None:
+    """Return the module that binds the object; None where none does, or several."""
+    found = []
+    for module in modules if named else ():
+        place = find_module(module, search, files.paths)
+        content = files.read(place.path) if place.kind == "found" else None
+        bound = parse_globals(content) if content is not None else None
+        if named and bound is not None and named[1] in bound.names:
+            found.append(module)
+    return found[0] if len(found) == 1 else None
 
 
 def _nearest(name: str, known: Collection[str]) -> str | None:

@@ -14,7 +14,19 @@ from buildpack.app.procfile import parse_procfile
 from buildpack.app.source import read_source
 from buildpack.errors.notice import Notice
 
-PACKAGES = ("gunicorn", "uvicorn", "hypercorn", "daphne", "waitress", "flask", "django", "celery", "rq", "alembic")
+PACKAGES = (
+    "apache-airflow",
+    "gunicorn",
+    "uvicorn",
+    "hypercorn",
+    "daphne",
+    "waitress",
+    "flask",
+    "django",
+    "celery",
+    "rq",
+    "alembic",
+)
 
 Check = Callable[..., tuple[list[str], list[str]]]
 
@@ -41,12 +53,13 @@ def check(tmp_path: Path) -> Check:
         folder = tmp_path / "app"
         for path, content in {"Procfile": procfile, **files}.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(content)
+            (folder / path).write_bytes(content.encode())
+            (folder / path).chmod(0o755 if content.startswith("#!") else 0o644)
         held = locked or lock(*PACKAGES)
         found = list(
             check_processes(
                 parse_procfile(procfile).processes,
-                files=list_files(read_source(folder, environ={}), held),
+                files=list_files(read_source(folder, environ={}), held, stack=stack),
                 lock=held,
                 stack=stack,
             )
@@ -118,7 +131,7 @@ SOUND = {
         "worker: celery --app=blasto.queue worker\nbeat: celery -A blasto beat",
         {"blasto/__init__.py": "queue = Celery()\n"},
     ),
-    "celery, of a package": ("worker: celery -A airflow.executors.celery_executor worker", {"blasto/__init__.py": ""}),
+    "celery, of a package": ("worker: celery -A django.whatever worker", {"blasto/__init__.py": ""}),
     "flask's own server, a factory": (
         "web: flask --app 'blasto:create_app()' run -h 0.0.0.0 -p $PORT",
         {"blasto/__init__.py": FACTORY},
@@ -164,7 +177,8 @@ SOUND = {
     "a decorated function": ("web: gunicorn m:app", {"m.py": "@responder\ndef app(request): ...\n"}),
     "a WSGI function": ("web: gunicorn m:app", {"m.py": "def app(environ, start_response): ...\n"}),
     "a class": ("web: gunicorn m:app", {"m.py": "class app:\n    def __init__(self, environ, start): ...\n"}),
-    "a module of a package": ("web: gunicorn airflow.www.app:cached_app", {"dags/one.py": ""}),
+    "a module of a package": ("web: gunicorn apache_airflow.www.app:app", {"dags/one.py": ""}),
+    "a module of a package that has more words": ("web: gunicorn airflow.www.app:app", {"dags/one.py": ""}),
     "syntax of a newer Python": ("web: gunicorn m:app", {"m.py": "type X = int\nthis is no Python\n"}),
     "a module that a hook makes": ("web: gunicorn blasto.made:APP", {"blasto/__init__.py": "", "bin/post_compile": ""}),
     "a compiled module": ("web: gunicorn blasto.fast:APP", {"blasto/__init__.py": "", "blasto/fast.abi3.so": "\x7f"}),
@@ -181,8 +195,19 @@ SOUND = {
         "web: gunicorn -c /etc/gunicorn.py blasto:APP",
         {"blasto/__init__.py": FLASK},
     ),
-    "a script": ("web: ./start.sh", {"start.sh": "#!/bin/sh\n"}),
-    "a script that serves behind nginx": ("web: bin/start-nginx gunicorn -b unix:/tmp/s blasto:APP", {}),
+    "a script": ("web: ./start.sh\nother: sh start.sh", {"start.sh": "#!/bin/sh\n"}),
+    "a script that serves behind nginx": (
+        "web: bin/start-nginx gunicorn -b unix:/tmp/s blasto:APP",
+        {"bin/start-nginx": "#!/bin/sh\n"},
+    ),
+    "a script that is made first": ("web: ./make.sh && ./made.sh", {}),
+    "a script that may be there": ("web: test -x ./made.sh && ./made.sh", {}),
+    "a script that a hook makes": ("web: ./made.sh", {"bin/post_compile": ""}),
+    "a script of the stack": ("web: /usr/local/bin/start.sh", {}),
+    "a folder that Python runs": ("web: python ./server", {"server/__main__.py": ""}),
+    "a script that is looked for elsewhere": ("web: PATH=/app:$PATH start.sh", {"start.sh": "#!/bin/sh\n"}),
+    "a script that a shell cannot be told apart from": ("web: bash -e start.sh", {}),
+    "Python with the line ends of Windows": ("web: python app.py", {"app.py": "import os\r\n"}),
     "a port of its own, told first": ("web: gunicorn -b 0.0.0.0:$PORT -b 127.0.0.1:9000 m:app", {"m.py": "app = 1\n"}),
     "flask's own server": ("web: flask run --host 0.0.0.0 --port $PORT", {"app.py": "app = 1\n"}),
     "flask's own server, by variables": (
@@ -428,6 +453,7 @@ PORT = {
     ),
 }
 SERVERS = {
+    "manage.py": MANAGE,
     "waits.py": "from waitress import serve\nserve(object())\n",
     "m.py": "app = make()\n",
     "served.py": "from flask import Flask\napp = Flask(__name__)\napp.run(debug=True)\n",
@@ -529,3 +555,89 @@ def test_options_take_values_where_gunicorn_says_so() -> None:
                 takes_none = setting.action in ("store_true", "store_false", "store_const")
                 assert (name in GUNICORN.flags) is takes_none, written
     assert seen > 60
+
+
+STARTED = {
+    "web: ./start.sh": ([], ["Procfile:1: `web` starts start.sh, which is not there; add it, or mend the Procfile."]),
+    "release: python manage.py migrate": (
+        [],
+        ["Procfile:1: `release` starts manage.py, which is not there; add it, or mend the Procfile."],
+    ),
+    "web: cd src && sh ../bin/start.sh": (
+        [],
+        ["Procfile:1: `web` starts bin/start.sh, which is not there; add it, or mend the Procfile."],
+    ),
+    "web: ./ignored.sh": (
+        [],
+        [
+            (
+                "Procfile:1: `web` starts ignored.sh, which is left out of the image: git ignores it, or .dockerignore "
+                "or .slugignore names it; see to it that it is shipped."
+            )
+        ],
+    ),
+    "web: ./plain.sh": (
+        [
+            (
+                "plain.sh may not be executed\n\nProcfile:1: `web` starts it, and its mode has no x.\n\n"
+                "hint: run `chmod +x plain.sh` (git on Windows: `git update-index --chmod=+x plain.sh`)."
+            )
+        ],
+        [],
+    ),
+    "web: windows.sh": (
+        [
+            (
+                "`windows.sh` is looked for among the programs only\n\n"
+                "Procfile:1: `web` starts it without saying where it is.\n\nhint: write `./windows.sh`."
+            )
+        ],
+        [],
+    ),
+    "web: ./windows.sh": (
+        [
+            (
+                "the lines of windows.sh end as on Windows\n\n"
+                "Procfile:1: `web` starts it, and the carriage return at the end of its first line is taken for a part "
+                "of a name.\n\n"
+                "hint: write it with Unix line ends; `windows.sh text eol=lf` in .gitattributes has git keep them."
+            )
+        ],
+        [],
+    ),
+    "web: gunicorn main:app": (
+        [],
+        [
+            (
+                "Procfile:1: the app has no module `main`, which `web` has gunicorn serve: no package of Pipfile.lock "
+                "is called like that either; did you mean `server:app`?"
+            )
+        ],
+    ),
+    "web: gunicorn --chdir nowhere application:nothing": (
+        [],
+        [
+            (
+                "Procfile:1: the app has no module `application`, which `web` has gunicorn serve: no package of "
+                "Pipfile.lock is called like that either; name a module that is there."
+            )
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("procfile", STARTED)
+def test_files_that_cannot_be_started(check: Check, procfile: str) -> None:
+    files = {
+        ".dockerignore": "ignored.sh\n",
+        "ignored.sh": "#!/bin/sh\n",
+        "plain.sh": "exec sleep 9\n",
+        "windows.sh": "#!/bin/sh\r\n",
+        "server.py": "app = 1\n",
+    }
+    assert check(procfile, files) == STARTED[procfile]
+    assert check(procfile, {**files, "bin/pre_compile": ""})[1] == [], "a hook may make it"
+
+
+def test_a_stack_may_bring_modules(check: Check) -> None:
+    assert check("web: gunicorn main:app", {"server.py": "app = 1\n"}, stack="ghcr.io/me/base:1") == ([], [])
