@@ -145,6 +145,7 @@ def test_dev_with_reload_leaves_the_web_process_to_its_server(local, app, port):
 def test_dev_without_an_app_object(local, app):
     (app / "blasto" / "__init__.py").write_text("")
     (app / "blasto" / "app.py").write_text("")
+    (app / "Procfile").write_text("web: sleep 600\n")
     running = local(app, "--dev")
     assert running.wait() == 10
     assert running.err == (
