@@ -148,7 +148,7 @@ def test_dev_without_an_app_object(local, app):
     (app / "Procfile").write_text("web: sleep 600\n")
     running = local(app, "--dev")
     assert running.wait() == 10
-    assert running.err == (
+    assert running.err[running.err.index("error:") :] == (
         "error: --dev finds no app object\n\n"
         "A development server imports it: a Flask app bound to APP, app or application, or create_app().\n\n"
         "hint: bind it at the top level of one of your modules, or use --reload, which restarts any process.\n"
