@@ -20,15 +20,15 @@ from buildpack.decision import Decision, Material, decide, material_for
 from buildpack.errors import BuildpackError, UsageError
 from buildpack.errors import build as errors
 from buildpack.errors.previous import Refuted
+from buildpack.explanation import explain_layers, explain_stack
 from buildpack.oci.digest import Digest
-from buildpack.oci.image import ANNOTATION, Image, Layer, Platform, assemble
+from buildpack.oci.image import Image, Layer, Platform, assemble
 from buildpack.oci.reference import Reference, parse_reference
 from buildpack.oci.store import Store
 from buildpack.options import Launcher, Options, OwnPython
-from buildpack.plan import AppFile, PlannedLayer
+from buildpack.plan import PlannedLayer
 from buildpack.previous import NONE, Lookup, Previous
 from buildpack.progress import Observer, Progress, ignore
-from buildpack.reasons import why_built
 from buildpack.resolution import layout_for, target_of
 from buildpack.stacks.platforms import choose_platform, native_platform, parse_platform, parse_platforms
 from buildpack.stacks.stack import Stack, fetch_layers, resolve_stack
@@ -144,7 +144,7 @@ def build(
         annotations=decision.plan.annotations,
     )
     stored = store.image(references[0], stack.platform)
-    explained = _explain(layers, decision, material, previous=previous, stored=stored, store=store)
+    explained = explain_layers(layers, decision, material, previous=previous, stored=stored, store=store)
     elsewhere = _elsewhere(image, stack, previous, store)
     if elsewhere:
         changed = all(earlier.image is None or earlier.image.digest != image.digest for earlier in previous.images)
@@ -159,7 +159,7 @@ def build(
         stack=stack,
         image=image,
         references=references,
-        stack_layers=_explain_stack(stack, store),
+        stack_layers=explain_stack(stack, store),
         layers=explained,
         warnings=tuple(warnings),
         seconds=clock() - begin,
@@ -400,53 +400,3 @@ def _entries(
         )
 
     return entries
-
-
-def _explain(
-    layers: Sequence[MadeLayer],
-    decision: Decision,
-    material: Material,
-    *,
-    previous: Previous,
-    stored: Image | None,
-    store: Store,
-) -> tuple[tuple[MadeLayer, str], ...]:
-    """Pair each layer with why it was written: compared with an earlier image, else with what its name means here."""
-    app = next(made.layer for made in layers if made.planned.kind == "app")
-    before = (not previous.reason and previous.layers) or (stored.layers if stored else ())
-    old_app = next((layer for layer in before if layer.annotations.get(ANNOTATION + "kind") == "app"), None)
-    old_files = store.recall("app-files", str(old_app.diff_id)) if old_app else None
-    files = {file.path: _fingerprint(file) for file in material.content.files}
-
-    def explain(planned: PlannedLayer) -> str:
-        if planned.key in decision.doubts:
-            return decision.doubts[planned.key]
-        if not before and previous.reason:
-            return previous.reason
-        return why_built(planned, before, old_files=old_files, files=files)
-
-    explained = tuple((made, explain(made.planned) if made.source == "built" else "") for made in layers)
-    if old_app is None or old_app.diff_id != app.diff_id:
-        store.remember("app-files", str(app.diff_id), files)
-    return explained
-
-
-def _explain_stack(stack: Stack, store: Store) -> tuple[tuple[Layer, Origin, str], ...]:
-    """Pair the stack's layers with where they came from, which is another place than the store for new ones."""
-    origin: Origin = "registry"
-    reason = f"pulled for {stack.name}"
-    if stack.name == "host":
-        origin, reason = "built", "gathered from this machine"
-    elif stack.name.startswith(("oci:", "archive:")):
-        origin, reason = "store", f"copied from {stack.name}"
-
-    def explain(layer: Layer) -> tuple[Layer, Origin, str]:
-        if layer.digest in store.added:
-            return layer, origin, reason
-        return layer, "store" if store.has(layer.digest) else "registry", ""
-
-    return tuple(map(explain, stack.layers))
-
-
-def _fingerprint(file: AppFile) -> str:
-    return f"{file.kind[0]}{'x' if file.executable else '-'}{file.content[:32]}"
