@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deployer.cli.messages import plural, print_error, print_warning
+from deployer.cli.messages import operand_text, plural, print_error, print_warning
 
 if TYPE_CHECKING:
     from buildpack.preflight import Report
@@ -91,7 +91,7 @@ def _show(report: Report, *, app: str, strict: bool) -> None:
         print(file=sys.stderr)
     name = "this folder" if app == "." else app
     counts = f"{plural(len(report.errors), 'error')}, {plural(len(report.warnings), 'warning')}"
-    operand = "" if app == "." else f" {app}"
+    operand = operand_text(app)
     if report.errors:
         print(f"{name} cannot be built as it stands: {counts}", file=sys.stderr)
         print(f"\nNext: mend the errors, then deploy check{operand}", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deployer.cli.messages import print_warning
+from deployer.cli.messages import operand_text, print_warning
 
 if TYPE_CHECKING:
     from deployer.scaffold.layout import Layout
@@ -56,6 +56,7 @@ def command(folder: Path, package: str | None, license_name: str | None, yes: bo
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise errors.must_ask(wanted)
         wanted = [path for path in wanted if click.confirm(f"Add {path}?", default=True, err=True)]
+    _look_for_obstacles(folder, wanted)
     _write(folder, layout, wanted)
     if "Pipfile.lock" in wanted and (folder / "Pipfile").exists():
         _lock(folder)
@@ -71,6 +72,16 @@ def _license() -> str:
 
     today = date.today()  # noqa: DTZ011  a year has no time zone worth minding
     return license_text(year=today.year, holder=author_name(os.environ))
+
+
+def _look_for_obstacles(folder: Path, wanted: list[str]) -> None:
+    """Refuse to begin where a folder is to be made and something else is there, a link that leads nowhere included."""
+    from deployer.scaffold import errors
+
+    for path in wanted:
+        there = next(place for place in (folder / path).parents if place.exists() or place.is_symlink())
+        if not there.is_dir():
+            raise errors.in_the_way(str(there), path)
 
 
 def _write(folder: Path, layout: Layout, wanted: list[str]) -> None:
@@ -105,9 +116,7 @@ def _lock(folder: Path) -> None:
 
 
 def _say_next(folder: Path, layout: Layout) -> None:
-    from shlex import quote
-
-    app = "" if str(folder) == "." else f" {quote(str(folder))}"
+    app = operand_text(str(folder))
     lines = [f"deploy build{app} && deploy run{app}" if layout.fresh else f"deploy check{app}"]
     if (folder / "Pipfile").exists() and not (folder / "Pipfile.lock").exists():
         lines.insert(0, f"deploy lock{app}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deployer.cli.messages import plural, print_warning
+from deployer.cli.messages import operand_text, plural, print_warning
 
 if TYPE_CHECKING:
     from buildpack.oci.store import Store
@@ -37,7 +37,7 @@ def command(app: Path, no_pin: bool, verbose: bool) -> int:
     print(f"Pipfile.lock: {plural(len(changes), 'package')} changed", file=sys.stderr)
     if not no_pin:
         _pin(app)
-    print(f"\nNext: commit Pipfile.lock, then deploy build{'' if str(app) == '.' else f' {app}'}", file=sys.stderr)
+    print(f"\nNext: commit Pipfile.lock, then deploy build{operand_text(str(app))}", file=sys.stderr)
     return 0
 
 

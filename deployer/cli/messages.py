@@ -9,7 +9,7 @@ TYPE_CHECKING = False  # as typing's, whose import is slow
 if TYPE_CHECKING:
     from buildpack.errors import BuildpackError
 
-__all__ = ["plural", "print_error", "print_warning", "report_bug", "size_text", "styled"]
+__all__ = ["operand_text", "plural", "print_error", "print_warning", "report_bug", "size_text", "styled"]
 
 _COLOURS = {"red": 31, "yellow": 33, "cyan": 36}
 """ECMA-48's numbers (8.3.117, SGR)."""
@@ -60,6 +60,15 @@ def size_text(size: int) -> str:
             return f"{amount:.0f} {unit}" if amount >= 10 or unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1000
     raise AssertionError("unreachable")
+
+
+def operand_text(app: str) -> str:
+    """Return how the next command names an app, a space before it; empty for the current folder."""
+    if app == ".":
+        return ""
+    from shlex import quote
+
+    return f" {quote(f'./{app}' if app.startswith('-') else app)}"
 
 
 def plural(count: int, noun: str) -> str:

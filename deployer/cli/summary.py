@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 
-from deployer.cli.messages import plural, print_warning, size_text
+from deployer.cli.messages import operand_text, plural, print_warning, size_text
 
 TYPE_CHECKING = False  # as typing's, whose import is slow
 if TYPE_CHECKING:
@@ -92,6 +92,4 @@ def _say_next(answer: Answer, report: Answer) -> None:
     elif answer["special"]:
         _say(f"\nNext: deploy run {_short_name(report['references'][0])}")
     else:
-        from shlex import quote
-
-        _say(f"\nNext: deploy run{'' if answer['app'] == '.' else ' ' + quote(answer['app'])}")
+        _say(f"\nNext: deploy run{operand_text(answer['app'])}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from buildpack.errors import BuildpackError, DependencyError, UsageError
 from buildpack.errors.app import bullets, show
 
-__all__ = ["must_ask", "no_package_name", "not_locked", "package_name_taken"]
+__all__ = ["in_the_way", "must_ask", "no_package_name", "not_locked", "package_name_taken"]
 
 
 def no_package_name(name: str, *, asked: bool) -> UsageError:
@@ -27,6 +27,15 @@ def package_name_taken(name: str, why: str) -> UsageError:
         f"the package cannot be called {name}",
         why=f"`{name}` {why}.",
         hint=f"name the package: `--package {name}_app`, for example, or the folder otherwise.",
+    )
+
+
+def in_the_way(place: str, path: str) -> UsageError:
+    """Word that something else is where a folder is to be made."""
+    return UsageError(
+        f"{show(place)} is not a folder",
+        why=f"It stands where {path} is to be written. Nothing was written.",
+        hint="move it away, or choose another folder, or another name with --package.",
     )
 
 

@@ -171,11 +171,36 @@ def test_on_a_terminal_each_file_is_asked_for(wsgi, home):
         (("2048",), "error: '2048' is no name for a Python package\n"),
         (("shop", "--package", "a-b"), "error: 'a-b' is no name for a Python package\n"),
         (("notes",), "error: notes is not a folder\n"),
+        (("notes/shop",), "error: notes is not a folder\n\nIt stands where shop/__init__.py is to be written."),
+        (("nowhere",), "error: nowhere is not a folder\n\nIt stands where nowhere/__init__.py is to be written."),
     ],
 )
 def test_names_that_cannot_be_leave_nothing_behind(tmp_path, home, arguments, told):
     (tmp_path / "notes").write_text("")
+    (tmp_path / "nowhere").symlink_to("gone")
     done = deploy("init", *arguments, cwd=tmp_path, home=home)
     assert done.code == 2
     assert done.err.startswith(told)
-    assert [path.name for path in tmp_path.iterdir() if path != home] == ["notes"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path != home) == ["notes", "nowhere"]
+
+
+def test_a_file_where_a_folder_is_to_be(tmp_path, home):
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "tests").write_text("")
+    done = deploy("init", "shop", cwd=tmp_path, home=home)
+    assert (done.code, done.err) == (
+        2,
+        (
+            "error: shop/tests is not a folder\n\n"
+            "It stands where tests/test_shop.py is to be written. Nothing was written.\n\n"
+            "hint: move it away, or choose another folder, or another name with --package.\n"
+        ),
+    )
+    assert [path.name for path in (tmp_path / "shop").iterdir()] == ["tests"]
+
+
+def test_what_comes_next_can_be_pasted(tmp_path, home):
+    assert (
+        "Next: deploy lock './-my shop'\n" in deploy("init", "--no-lock", "--", "-my shop", cwd=tmp_path, home=home).err
+    )
+    assert deploy("check", "./-my shop", cwd=tmp_path, home=home).err.endswith("then deploy check './-my shop'\n")
