@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from copy import copy
 from typing import Any, ClassVar
 
 import click
@@ -138,24 +139,24 @@ def completing() -> click.Group:
 class _Completing(Commands):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         command = super().get_command(ctx, cmd_name)
-        if command is not None:
-            _attach(command)
-        return command
+        return None if command is None else _suggesting(command)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         names = [CompletionItem(name, help=text) for name, text in MODULES.items() if name.startswith(incomplete)]
         return names + click.Command.shell_complete(self, ctx, incomplete)
 
 
-def _attach(command: click.Command) -> None:
-    """Let a command's parameters suggest values; commands themselves need not know of it."""
-    if isinstance(command, click.Group):
-        for each in command.commands.values():
-            _attach(each)
-    for parameter in command.params:
+def _suggesting(command: click.Command) -> click.Command:
+    """Return a copy of a command whose parameters suggest values; the command itself stays as it is."""
+    made = copy(command)
+    if isinstance(made, click.Group):
+        made.commands = {name: _suggesting(each) for name, each in made.commands.items()}
+    made.params = [copy(parameter) for parameter in command.params]
+    for parameter in made.params:
         suggest = suggestions_for(parameter)
         if suggest is not None:
             parameter.type = _Suggested(suggest)
+    return made
 
 
 class _Suggested(click.ParamType):  # type: ignore[type-arg]  # generic only in click 8.4 and later

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,10 @@ def test_images_of_the_store_are_suggested(here, monkeypatch):
     )
     assert suggested("deploy inspect ap", monkeypatch) == ["api:2", "api", "api/"]
     assert suggested("deploy push gh", monkeypatch) == ["ghcr.io/me/x:1"]
+
+
+def test_a_command_that_was_completed_stays_as_it_is(here, monkeypatch):
+    command = import_module("deployer.cli.build").command
+    before = [parameter.type for parameter in command.params]
+    assert suggested("deploy build a", monkeypatch) == ["api/"]
+    assert [parameter.type for parameter in command.params] == before
