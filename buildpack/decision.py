@@ -26,7 +26,6 @@ from buildpack.plan import Bytecode, Plan, PlannedLayer
 from buildpack.previous import Previous, Taken, pull_taken
 from buildpack.progress import Observer
 from buildpack.resolution import Ground, Resolution, layout_for, resolve, target_of
-from buildpack.stacks.interpret import look_into
 from buildpack.stacks.stack import Stack
 
 if TYPE_CHECKING:
@@ -140,6 +139,8 @@ def decide(
         if fewer == claims:
             if stack.claimed and any(layer.kind == "runtime" for layer in decision.written):
                 # It is made of these facts, accounts among them: what was believed has to be seen now.
+                from buildpack.stacks.interpret import look_into
+
                 look_into(stack, store, transport)
             return decision
         claims = fewer
