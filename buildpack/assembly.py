@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -133,7 +134,11 @@ def read_content(root: Path, listed: Sequence[tuple[str, str, bool, str]], *, mt
 
 def _read_file(path: Path, *, held: int) -> tuple[str, Inline | FileSlice]:
     try:
-        with path.open("rb", buffering=0) as raw:
+        # What took the file's place since it was listed may be a link that leads out, or a pipe that nobody writes to.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, "rb", buffering=0) as raw:  # noqa: PTH123  a descriptor
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise oci_errors.file_changed(path)
             first = raw.read(held + 1)
             if len(first) <= held:
                 # A short read of a regular file is its end.

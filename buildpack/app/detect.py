@@ -13,6 +13,7 @@ from typing import Literal
 
 from buildpack.app.bindings import Binding, find_bindings
 from buildpack.app.source import SourceTree
+from buildpack.app.textfile import open_regular
 from buildpack.errors.app import show
 
 __all__ = ["AppObject", "Detection", "detect_app"]
@@ -109,7 +110,8 @@ def _places(tree: SourceTree) -> Iterator[tuple[str, str, str]]:
 
 def _read(tree: SourceTree, path: str) -> bytes | None:
     try:
-        text = (tree.folder / path).read_bytes()
+        with open_regular(tree.folder / path) as file:
+            text = file.read()
     except OSError:
         return None
     return text if any(mark in text for mark in _MARKS) else None

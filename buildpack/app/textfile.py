@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from buildpack.errors import app as errors
 
-__all__ = ["LIMIT", "decode", "read_text"]
+__all__ = ["LIMIT", "decode", "open_regular", "read_text"]
 
 LIMIT = 16 * 1024 * 1024
 """Bytes. The largest Pipfile.lock seen in the wild has 2 MB; what is beyond this is no text that someone wrote."""
@@ -32,7 +35,8 @@ def read_bytes(folder: Path, name: str) -> bytes | None:
             raise errors.not_a_file(name)
         if status.st_size > LIMIT:
             raise errors.too_large(name, status.st_size, LIMIT)
-        return path.read_bytes()
+        with open_regular(path) as file:
+            return file.read(LIMIT)
     except FileNotFoundError:
         # A dangling link is no absent file: the app's author thinks it is there.
         if path.is_symlink():
@@ -40,6 +44,18 @@ def read_bytes(folder: Path, name: str) -> bytes | None:
         return None
     except OSError as error:
         raise errors.unreadable(name, error.strerror or str(error)) from error
+
+
+def open_regular(path: Path | str) -> BinaryIO:
+    """Open a regular file for reading; raises OSError for what is none.
+
+    Somebody may put a pipe in a file's place just after it was listed, and opening that would wait for ever.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def decode(raw: bytes, name: str) -> str:

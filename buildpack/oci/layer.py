@@ -156,7 +156,7 @@ class _Sources:
             if len(self._open) >= _OPEN_FILES:
                 os.close(self._open.pop(next(iter(self._open))))
             try:
-                found = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                found = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe in its place says so
             except OSError as error:
                 raise errors.content_unreadable(path, error) from error
             self._open[path] = found
