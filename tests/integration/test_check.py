@@ -37,6 +37,12 @@ WARNING = (
 
 
 @pytest.fixture
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that nobody built into yet."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
 def faulty(blasto: Path) -> Path:
     for name, text in FAULTS.items():
         (blasto / name).write_text(text)
