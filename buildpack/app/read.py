@@ -143,7 +143,7 @@ def examine_app(
     if source is not None and not source.files and not reading.problems:
         reading.problems.append(errors.empty_folder(str(folder)))
     reading.warn_formation(formation, processes)
-    shipped = reading.check_source(source)
+    shipped = reading.check_source(source, lock, {**environ, **build_env})
     problems = _flatten(reading.problems)
     notices = reading.gather_notices(source, lock)
     app = None

@@ -11,6 +11,8 @@ from typing import TypeVar
 from buildpack.app.checks.portable import check_portable
 from buildpack.app.checks.private import check_private
 from buildpack.app.checks.processes import check_processes, list_files
+from buildpack.app.checks.programs import check_hooks
+from buildpack.app.checks.static import check_static
 from buildpack.app.detect import AppObject, Detection, detect_app
 from buildpack.app.lockfile import Lock, read_lock
 from buildpack.app.pipfile import Pipfile, pipfile_hashes, read_pipfile
@@ -202,11 +204,18 @@ class Reading:
         for name in sorted(set(formation) - known if known else ()):
             self.warn(f"app.json: the formation names `{errors.show(name)}`, which the Procfile does not have.")
 
-    def check_source(self, source: SourceTree | None) -> SourceTree | None:
-        """Look at what is shipped; returns what remains once files with an index's credential are left out."""
+    def check_source(
+        self, source: SourceTree | None, lock: Lock | None, variables: Mapping[str, str]
+    ) -> SourceTree | None:
+        """Look at what is shipped; returns what remains once files with an index's credential are left out.
+
+        `variables` are those of the build.
+        """
         if source is None:
             return None
         shipped = self._withhold(source)
+        self.problems.extend(check_hooks(shipped))
+        self.notices.extend(check_static(shipped, lock, variables))
         self.notices.extend(check_private(shipped))
         self.notices.extend(check_portable(shipped))
         return shipped

@@ -140,7 +140,60 @@ def module_left_out(asked: Asked, path: str) -> Notice:
     )
 
 
-# The files that it starts
+def _listed(names: Sequence[str]) -> str:
+    if not names:
+        return "nothing"
+    shown = ", ".join(f"`{name}`" for name in names[:_SHOWN])
+    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
+
+
+def program_not_locked(
+    process: str, line: int, package: str, *, stack: str | None, category: str | None
+) -> BuildpackError | Notice:
+    """A process type runs a program of a package that the lock does not have.
+
+    `stack` is one that may have it, of somebody else's making; `category` a category of the lock that has it.
+    """
+    if stack is not None:
+        return Notice(
+            what=f"`{process}` runs {package}, which Pipfile.lock does not have",
+            hint=f"it has to be in the stack {show(stack)}.",
+            place=f"Procfile:{line}",
+        )
+    if category is not None:
+        hint = f"build with `--category {show(category)}`, or move {package} to [packages] in Pipfile and lock again."
+    else:
+        hint = f"run `pipenv install {package}`, and commit Pipfile and Pipfile.lock."
+    found = f" Its category `{show(category)}` does, and is not installed." if category is not None else ""
+    return AppError(
+        f"{package} is not in Pipfile.lock",
+        why=f"Procfile:{line}: `{process}` runs {package}, which Pipfile.lock does not have.{found}",
+        hint=hint,
+        place=f"Procfile:{line}",
+    )
+
+
+# The files that the build and the processes start
+
+
+def no_static_root(path: str) -> Notice:
+    """Django's collectstatic has nowhere to put the static files."""
+    return Notice(
+        what="the settings have no STATIC_ROOT, without which the build's `collectstatic` fails",
+        hint='write `STATIC_ROOT = BASE_DIR / "staticfiles"` there, or `DISABLE_COLLECTSTATIC = "1"` below '
+        "`[build.env]` in deploy.toml.",
+        place=path,
+    )
+
+
+def hook_of_windows(path: str) -> BuildpackError:
+    """A hook's lines end as on Windows."""
+    return AppError(
+        f"the lines of {show(path)} end as on Windows",
+        why="Every build runs it, and the carriage return at the end of each line is taken for a part of a word.",
+        hint=f"write it with Unix line ends; `{show(path)} text eol=lf` in .gitattributes has git keep them.",
+        place=path,
+    )
 
 
 class Started(NamedTuple):
@@ -202,39 +255,6 @@ def program_of_windows(started: Started, path: str) -> BuildpackError:
         "taken for a part of a name.",
         hint=f"write it with Unix line ends; `{show(path)} text eol=lf` in .gitattributes has git keep them.",
         place=path,
-    )
-
-
-def _listed(names: Sequence[str]) -> str:
-    if not names:
-        return "nothing"
-    shown = ", ".join(f"`{name}`" for name in names[:_SHOWN])
-    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
-
-
-def program_not_locked(
-    process: str, line: int, package: str, *, stack: str | None, category: str | None
-) -> BuildpackError | Notice:
-    """A process type runs a program of a package that the lock does not have.
-
-    `stack` is one that may have it, of somebody else's making; `category` a category of the lock that has it.
-    """
-    if stack is not None:
-        return Notice(
-            what=f"`{process}` runs {package}, which Pipfile.lock does not have",
-            hint=f"it has to be in the stack {show(stack)}.",
-            place=f"Procfile:{line}",
-        )
-    if category is not None:
-        hint = f"build with `--category {show(category)}`, or move {package} to [packages] in Pipfile and lock again."
-    else:
-        hint = f"run `pipenv install {package}`, and commit Pipfile and Pipfile.lock."
-    found = f" Its category `{show(category)}` does, and is not installed." if category is not None else ""
-    return AppError(
-        f"{package} is not in Pipfile.lock",
-        why=f"Procfile:{line}: `{process}` runs {package}, which Pipfile.lock does not have.{found}",
-        hint=hint,
-        place=f"Procfile:{line}",
     )
 
 

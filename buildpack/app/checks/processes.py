@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from buildpack.app.checks.commands import Invocation, parse_command
 from buildpack.app.checks.ports import check_file, check_runserver, check_serving
-from buildpack.app.checks.programs import check_program
+from buildpack.app.checks.programs import HOOKS, check_program
 from buildpack.app.checks.served import Files, check_target, modules_brought
 from buildpack.app.checks.servers import read_serving
 from buildpack.app.lockfile import Lock
@@ -36,7 +36,6 @@ _PROGRAMS: Mapping[str, str] = {
     )
 } | {"waitress-serve": "waitress", "django-admin": "django"}
 """Programs that Procfiles run, and the packages that bring them."""
-_HOOKS = ("bin/pre_compile", "bin/post_compile")
 _LARGEST = 256 * 1024
 _LONGEST = 4096
 _MOST = 100
@@ -143,5 +142,5 @@ def list_files(tree: SourceTree, lock: Lock | None, *, stack: str | None = None)
         left_out=reader.left_out,
         executable=reader.started.get,
         brought=modules_brought(elsewhere),
-        generated=any(hook in reader.sizes for hook in _HOOKS),
+        generated=any(hook in reader.sizes for hook in HOOKS),
     )

@@ -10,11 +10,15 @@ from pathlib import PurePosixPath
 
 from buildpack.app.checks.commands import SHELLS, Invocation, inside_app
 from buildpack.app.checks.served import Files
+from buildpack.app.source import SourceTree
+from buildpack.app.textfile import open_regular
 from buildpack.errors import BuildpackError
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
-__all__ = ["check_program"]
+__all__ = ["check_hooks", "check_program"]
+
+HOOKS = ("bin/pre_compile", "bin/post_compile")
 
 
 def check_program(
@@ -38,6 +42,19 @@ def check_program(
         yield errors.program_not_executable(started, path)
     elif read_by != "python" and _has_windows_line_ends(path, files, shell=read_by == "shell"):
         yield errors.program_of_windows(started, path)
+
+
+def check_hooks(tree: SourceTree) -> Iterator[BuildpackError]:
+    """Check the hooks of the build: one with the line ends of Windows goes wrong in ways that look like success."""
+    for file in tree.files:
+        if file.path in HOOKS and file.kind == "file":
+            try:
+                with open_regular(tree.disk(file)) as content:
+                    begin = content.read(4096)
+            except OSError:
+                continue  # it vanished; whoever copies it will tell
+            if begin.partition(b"\n")[0].endswith(b"\r") and not begin.startswith(b"\x7fELF"):
+                yield errors.hook_of_windows(file.path)
 
 
 def _file(invocation: Invocation) -> tuple[str, str]:

@@ -9,6 +9,9 @@ import pytest
 
 from buildpack.app.checks.portable import check_portable
 from buildpack.app.checks.private import check_private
+from buildpack.app.checks.programs import check_hooks
+from buildpack.app.checks.static import check_static
+from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.app.source import SourceFile, SourceTree, read_source
 
 Write = Callable[[Mapping[str, str | bytes]], SourceTree]
@@ -162,3 +165,51 @@ def test_names_that_are_good_everywhere() -> None:
         "nul_.py",
     )
     assert list(check_portable(tree(*paths))) == []
+
+
+def test_hooks_with_the_line_ends_of_windows(write: Write) -> None:
+    tree = write({"bin/pre_compile": "#!/bin/sh\n", "bin/post_compile": "set -e\r\nmake\r\n", "bin/other": "x\r\n"})
+    assert [str(error) for error in check_hooks(tree)] == [
+        (
+            "the lines of bin/post_compile end as on Windows\n\n"
+            "Every build runs it, and the carriage return at the end of each line is taken for a part of a word.\n\n"
+            "hint: write it with Unix line ends; `bin/post_compile text eol=lf` in .gitattributes has git keep them."
+        )
+    ]
+
+
+DJANGO = Lock(packages=(LockedPackage(name="django", version="5.2", hashes=("sha256:0",)),), sources=())
+SETTINGS = "INSTALLED_APPS = ['django.contrib.staticfiles']\nSTATIC_URL = 'static/'\n"
+
+
+def test_settings_that_say_nowhere_to_collect_static_files(write: Write) -> None:
+    tree = write({"manage.py": "", "site/settings.py": SETTINGS})
+    assert [str(notice) for notice in check_static(tree, DJANGO, {"DISABLE_COLLECTSTATIC": "0"})] == [
+        (
+            "site/settings.py: the settings have no STATIC_ROOT, without which the build's `collectstatic` fails; "
+            'write `STATIC_ROOT = BASE_DIR / "staticfiles"` there, or `DISABLE_COLLECTSTATIC = "1"` below '
+            "`[build.env]` in deploy.toml."
+        )
+    ]
+    assert list(check_static(tree, DJANGO, {"DISABLE_COLLECTSTATIC": "1"})) == []
+    assert list(check_static(tree, Lock(packages=(), sources=()), {})) == []
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"site/settings.py": SETTINGS},
+        {"manage.py": "", "site/settings.py": SETTINGS.replace(".staticfiles", ".auth")},
+        {"manage.py": "", "site/settings.py": f"{SETTINGS}STATIC_ROOT = '/app/static'\n"},
+        {"manage.py": "", "site/settings.py": f"{SETTINGS}STORAGES = {{}}\n"},
+        {"manage.py": "", "site/settings.py": f"from common import *\n{SETTINGS}"},
+        {
+            "manage.py": "",
+            "site/settings/base.py": SETTINGS,
+            "site/settings/live.py": "from .base import *\nSTATIC_ROOT = 'static'\n",
+        },
+    ],
+    ids=["no manage.py", "no staticfiles", "set", "storages", "from elsewhere", "set in another"],
+)
+def test_settings_of_which_nothing_is_said(write: Write, files: Mapping[str, str]) -> None:
+    assert list(check_static(write(files), DJANGO, {})) == []
