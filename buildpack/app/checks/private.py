@@ -19,7 +19,7 @@ __all__ = ["check_private"]
 _BEGIN = 8192
 _LARGEST = 256 * 1024
 _MOST = 10
-_KEY = rb"(?m)^-----BEGIN (?:(?:RSA|EC|DSA|OPENSSH|ENCRYPTED|PGP) )?PRIVATE KEY(?: BLOCK)?-----"
+_KEY = rb"(?m)^[ \t]{0,32}-----BEGIN (?:(?:RSA|EC|DSA|OPENSSH|ENCRYPTED|PGP) )?PRIVATE KEY(?: BLOCK)?-----[ \t]*\r?$"
 _SERVICE_ACCOUNT = rb'"type"\s*:\s*"service_account"'
 _NPM_TOKEN = rb"(?m)^[^#;\n]*:?_(?:authToken|auth|password)[ \t]*=[ \t]*(?!\$)\S"
 _AWS_SECRET = rb"(?mi)^[ \t]*aws_secret_access_key[ \t]*=[ \t]*\S"
@@ -40,11 +40,13 @@ _PLAIN = frozenset(
     """
     .py .pyi .html .htm .css .scss .js .mjs .ts .tsx .jsx .map .svg .png .jpg .jpeg .gif .webp .ico .avif .woff
     .woff2 .ttf .otf .eot .po .mo .md .rst .sql .csv .tsv .parquet .gz .zip .xz .bz2 .tar .whl .so .pdf .mp3
-    .mp4 .webm .lock .jinja .jinja2 .txt .yml .yaml .toml .xml .geojson .j2 .sqlite3 .db .npy .npz .pkl .h5
+    .mp4 .webm .lock .jinja .jinja2 .geojson .j2 .sqlite3 .db .npy .npz .pkl .h5
     .onnx .bin
     """.split()  # noqa: SIM905 - fifty lines of quotes would be no better to read
 )
 """Endings of files that are not looked into: they hold no keys, or hold them as code, which is another matter."""
+_TEXT = frozenset((".txt", ".yml", ".yaml", ".toml", ".xml"))
+"""Endings of files that are looked into for keys alone, which stand indented in some."""
 
 
 def check_private(tree: SourceTree) -> Iterator[Notice]:
@@ -73,6 +75,8 @@ def _private(tree: SourceTree, file: SourceFile) -> tuple[str, bool]:
         return "is a store of keys", False
     if ending in _PLAIN or file.size > _LARGEST:
         return "", False
+    if ending in _TEXT:
+        return ("holds a private key" if re.search(_KEY, _begin(tree, file)) else ""), False
     begin = _begin(tree, file)
     if _looks_like_variables(name):
         return ("holds what looks like secrets" if re.search(_VALUE, begin) else ""), True

@@ -37,6 +37,11 @@ def write(tmp_path: Path) -> Write:
 PRIVATE = {
     "certs/server.pem": (CERTIFICATE + KEY, "holds a private key"),
     "certs/server.key": (KEY.replace("{}", "RSA "), "holds a private key"),
+    "config/key.txt": (KEY.replace("\n", "\r\n"), "holds a private key"),
+    "config/production.yml": (
+        "jwt:\n  key: |\n" + "".join(f"    {line}\n" for line in KEY.splitlines()),
+        "holds a private key",
+    ),
     "id_rsa": (KEY.replace("{}", "OPENSSH "), "holds a private key"),
     "deploy_key": (KEY.replace("{}", "EC "), "holds a private key"),
     "keys/backup.asc": (KEY.replace("{}PRIVATE KEY", "PGP PRIVATE KEY BLOCK"), "holds a private key"),
@@ -90,6 +95,8 @@ HARMLESS = {
     "example.env": "SECRET_KEY=change-me\n",
     "test.env": "DEBUG=1\nSECRET_KEY=\nAPI_TOKEN=<yours>\nDATABASE_URL=$OTHER\n",
     "environment.yml": "SECRET_KEY=abc\n",
+    "env.txt": "SECRET_KEY=abc\n",
+    "docs/keys.txt": "It begins with\n-----BEGIN PRIVATE" + " KEY----- and goes on.\n",
     "empty.pem": "",
     ".pgpass.md": "x",
 }
