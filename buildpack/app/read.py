@@ -18,7 +18,7 @@ from buildpack.app.procfile import Process, select_default
 from buildpack.app.python_version import DEFAULT, PythonRequest
 from buildpack.app.reading import Reading
 from buildpack.app.settings import Settings, read_settings
-from buildpack.app.source import IGNORE_FILES, SourceTree, read_source
+from buildpack.app.source import IGNORE_FILES, SourceTree
 from buildpack.app.stamps import Stamp, stamp
 from buildpack.errors import BuildpackError, Problems
 from buildpack.errors import app as errors
@@ -133,7 +133,7 @@ def examine_app(
     reading = Reading(folder=folder, names=_list_folder(folder), problems=[], notices=[])
     flags = {"name": name, "stack": stack, "platform": platform}
     settings = reading.attempt(lambda: read_settings(folder, environ=environ, flags=flags))
-    source = reading.attempt(lambda: read_source(folder, environ=environ))
+    source = reading.attempt(lambda: reading.look_at_source(environ))
     reading.check_names()
     lock = reading.read_lock(categories)
     python = reading.read_python(lock, settings, today=today, own_python=own_python)

@@ -19,10 +19,10 @@ from buildpack.app.pipfile import Pipfile, pipfile_hashes, read_pipfile
 from buildpack.app.procfile import Process, read_procfile
 from buildpack.app.python_version import DEFAULT, PythonRequest, read_python_version
 from buildpack.app.settings import Settings, folder_name
-from buildpack.app.source import SourceFile, SourceTree
+from buildpack.app.source import SourceFile, SourceTree, look_at_source
 from buildpack.app.sources import holds_credential
 from buildpack.app.textfile import LIMIT, open_regular
-from buildpack.errors import BuildpackError
+from buildpack.errors import BuildpackError, MachineError
 from buildpack.errors import app as errors
 from buildpack.errors import checks as check_errors
 from buildpack.errors import lock as lock_errors
@@ -66,6 +66,13 @@ class Reading:
         except BuildpackError as error:
             self.problems.append(error)
             return None
+
+    def look_at_source(self, environ: Mapping[str, str]) -> SourceTree | None:
+        """List the app's files, and collect what is wrong with them; None where some could not be read."""
+        tree, problems = look_at_source(self.folder, environ=environ)
+        self.problems.extend(problems)
+        # Where a folder stays closed, what is looked for may be in it.
+        return None if any(isinstance(problem, MachineError) for problem in problems) else tree
 
     def check_names(self) -> None:
         """Collect files whose name is almost right."""

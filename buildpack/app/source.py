@@ -20,7 +20,7 @@ from buildpack.errors import app as errors
 if TYPE_CHECKING:
     from buildpack.app.ignore import Patterns
 
-__all__ = ["IGNORE_FILES", "SourceFile", "SourceTree", "never_enters", "read_source"]
+__all__ = ["IGNORE_FILES", "SourceFile", "SourceTree", "look_at_source", "never_enters", "read_source"]
 
 IGNORE_FILES = (".dockerignore", ".slugignore")
 
@@ -89,21 +89,33 @@ def read_source(folder: Path, *, environ: Mapping[str, str], ignore_files: Seque
     Raises everything that is wrong at once: links that lead out of the folder, names that are not UTF-8, what cannot
     be read, virtual environments that git tracks or a ``!`` asks for.
     """
+    tree, problems = look_at_source(folder, environ=environ, ignore_files=ignore_files)
+    if problems:
+        raise problems[0] if len(problems) == 1 else Problems(problems)
+    return tree
+
+
+def look_at_source(
+    folder: Path, *, environ: Mapping[str, str], ignore_files: Sequence[str] = IGNORE_FILES
+) -> tuple[SourceTree, Sequence[BuildpackError]]:
+    """List what `read_source` lists, and return what is wrong beside it.
+
+    Raises AppError or MachineError where an ignore file or the folder itself cannot be read.
+    """
     walk = _Walk(folder=folder, environ=environ, patterns=_read_patterns(folder, ignore_files))
     walk.run()
     files = sorted(walk.files, key=lambda file: file.path)
     links = {file.path: file.target for file in files if file.kind == "symlink"}
     escaping = [(path, target) for path, target in links.items() if leads_out(path, links)]
     problems = walk.problems + ([errors.escaping_links(escaping)] if escaping else [])
-    if problems:
-        raise problems[0] if len(problems) == 1 else Problems(problems)
-    return SourceTree(
+    tree = SourceTree(
         folder=folder,
         files=tuple(files),
         warnings=tuple(walk.warnings),
         stamps=walk.stamps if walk.watched else None,
         passed_over=tuple(walk.passed_over),
     )
+    return tree, problems
 
 
 def _read_patterns(folder: Path, names: Sequence[str]) -> list[Patterns]:

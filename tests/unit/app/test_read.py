@@ -15,7 +15,7 @@ import pytest
 
 from buildpack.app.procfile import Process
 from buildpack.app.python_version import PythonRequest
-from buildpack.app.read import App, read_app
+from buildpack.app.read import App, examine_app, read_app
 from buildpack.app.settings import Setting
 from buildpack.errors import BuildpackError, Problems
 
@@ -473,3 +473,16 @@ def test_a_django_site_whose_build_has_variables(read: Read) -> None:
     assert app.app_object.target == "pages.wsgi:application"
     assert app.build_env == {"GREETING": "from deploy.toml", "MOTTO": "from app.json"}
     assert app.warnings == ()
+
+
+def test_what_is_wrong_with_the_files_hides_nothing_else(tmp_path: Path) -> None:
+    app = Path(shutil.copytree(APPS / "conventional", tmp_path / "blasto"))
+    (app / "outside").symlink_to("../elsewhere")
+    (app / "server.key").write_text("-----BEGIN PRIVATE" + " KEY-----\nMIIE\n")
+    (app / "Procfile").write_text("web: gunicorn blasto:nothing\n")
+    found = examine_app(app, environ=dict(os.environ), today=date(2025, 11, 20))
+    assert [problem.what for problem in found.problems] == [
+        "a symbolic link leads out of the app's folder",
+        "blasto/__init__.py does not bind `nothing`",
+    ]
+    assert [notice.place for notice in found.notices] == ["server.key"]
