@@ -11,7 +11,7 @@ from buildpack.app.checks.servers import Read, Serving
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
-__all__ = ["check_file", "check_runserver", "check_serving"]
+__all__ = ["check_file", "check_http_server", "check_runserver", "check_serving"]
 
 _FRAMEWORKS = {"Flask": "5000", "Quart": "5000", "Bottle": "8080", "Sanic": "8000"}
 _CALLS = {("uvicorn", "run"): "8000", ("waitress", "serve"): "8080"}
@@ -45,6 +45,15 @@ def check_runserver(invocation: Invocation, *, process: str, line: int) -> Itera
         yield errors.listens_on_loopback(process, line, said, advice)
     else:
         yield errors.ignores_port(process, line, said, advice)
+
+
+def check_http_server(invocation: Invocation, *, process: str, line: int) -> Iterator[Notice]:
+    """Check Python's own server of files, ``python -m http.server [PORT]``."""
+    words = invocation.arguments
+    if invocation.program != "http.server" or any("$" in word for word in words):
+        return
+    port = next((word for word in words if word.isdecimal()), "8000")
+    yield errors.ignores_port(process, line, f"http.server: port {port}", "write `python -m http.server $PORT`")
 
 
 def check_file(invocation: Invocation, read: Read, *, process: str, line: int) -> Iterator[Notice]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from buildpack.app.checks.commands import Invocation, parse_command
-from buildpack.app.checks.ports import check_file, check_runserver, check_serving
+from buildpack.app.checks.ports import check_file, check_http_server, check_runserver, check_serving
 from buildpack.app.checks.programs import HOOKS, check_program
 from buildpack.app.checks.served import Files, check_target, modules_brought
 from buildpack.app.checks.servers import read_serving
@@ -82,6 +82,7 @@ def _check(
         if serving is not None:
             yield from check_serving(serving, process=process.name, line=process.line)
         yield from check_runserver(invocation, process=process.name, line=process.line)
+        yield from check_http_server(invocation, process=process.name, line=process.line)
         yield from check_file(invocation, files.read, process=process.name, line=process.line)
 
 

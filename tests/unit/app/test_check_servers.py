@@ -215,6 +215,7 @@ SOUND = {
         {"app.py": "app = 1\n"},
     ),
     "django's own server": ("web: python manage.py runserver 0.0.0.0:$PORT", {"manage.py": MANAGE}),
+    "files": ("web: python -m http.server ${PORT:-8000}", {}),
     "a file that minds PORT": (
         "web: python app.py",
         {"app.py": "import os\nfrom flask import Flask\napp = Flask('a')\napp.run(port=int(os.environ['PORT']))\n"},
@@ -425,6 +426,12 @@ PORT = {
     ),
     "python -m flask --app m run -p 80": (
         "does not listen on $PORT (port 80); write `flask run --host 0.0.0.0 --port $PORT`."
+    ),
+    "python -m http.server": (
+        "does not listen on $PORT (http.server: port 8000); write `python -m http.server $PORT`."
+    ),
+    "python3 -m http.server --bind 0.0.0.0 9000": (
+        "does not listen on $PORT (http.server: port 9000); write `python -m http.server $PORT`."
     ),
     "python manage.py runserver": (
         "does not listen on $PORT (runserver: 127.0.0.1:8000); write `runserver 0.0.0.0:$PORT`, or better "
