@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.server
 import io
@@ -403,6 +404,44 @@ def test_what_a_writer_of_the_repository_can_do_stays_in_that_repository(world, 
     assert world.build(app, empty, "--to", "registry", "--json", name=other).report["digest"] == pushed["digest"]
     clean = world.build(app, empty, "--to", "registry", "--no-cache", "--json", name=name).report
     assert clean["digest"] == pushed["digest"] == digest_of(world, name)
+
+
+def test_verify_names_what_a_writer_of_the_repository_put_under_a_right_key(world, app, name, pushed, empty):
+    """A good layer with one more line in one file, its diff_id told truly: nothing but building it again can tell."""
+    repository = name.partition(":")[0]
+
+    def lie(manifest: dict[str, Any], config: dict[str, Any]) -> None:
+        layer = bucket(manifest)
+        place = manifest["layers"].index(layer)
+        content, _ = ask(world, "GET", f"/v2/{repository}/blobs/{layer['digest']}")
+        tar = with_another_line(gzip.decompress(content))
+        layer.update(put_blob(world, name, gzip.compress(tar, mtime=0)))
+        config["rootfs"]["diff_ids"][place] = f"sha256:{hashlib.sha256(tar).hexdigest()}"
+
+    forge_image(world, name, lie)
+    taken = world.build(app, empty, "--to", "registry", "--json", name=name).report
+    assert taken["digest"] != pushed["digest"]  # it is taken unseen: docs/decisions/0014
+    arguments = ("verify", world.named(name), app, "--remote", "--stack", world.base)
+    done = deploy(*arguments, home=empty, env=tiny.environ(world.index))
+    assert done.code == 60, done.err
+    assert "/__init__.py: size" in done.err
+    assert "bears the key of what was built here, and holds something else." in done.err
+    assert "hint: do not run it; build again with --no-cache" in done.err
+
+
+def with_another_line(tar: bytes) -> bytes:
+    """Write a tar again, with a line more in the first ``__init__.py``."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(tar)) as old, tarfile.open(fileobj=out, mode="w") as new:
+        changed = False
+        for entry in old:
+            body = old.extractfile(entry).read() if entry.isreg() else b""  # type: ignore[union-attr]
+            if entry.name.endswith("/__init__.py") and not changed:
+                body, changed = body + b"import os\n", True
+                entry.size = len(body)
+            new.addfile(entry, io.BytesIO(body))
+    assert changed
+    return out.getvalue()
 
 
 # What is missing, or in the way
