@@ -130,8 +130,13 @@ def busy(host: str, answer: Answer, attempts: int, *, around: bool = False) -> B
     )
 
 
-def denied(origin: str, host: str, answer: Answer, *, pushing: bool, login: str, notes: Sequence[str] = ()) -> Barred:
-    """401 or 403, also what Docker Hub says of repositories that do not exist. `login` says where ours came from."""
+def denied(
+    origin: str, host: str, answer: Answer, *, pushing: bool, login: str, notes: Sequence[str] = (), asked: bool = True
+) -> Barred:
+    """401 or 403, also what Docker Hub says of repositories that do not exist.
+
+    `login` says where ours came from, `asked` whether the registry asked for one at all.
+    """
     if login:
         what = f"{origin} cannot be {'pushed' if pushing else 'read'} with this login"
         reason = f"The login from {login} is not allowed to, or there is no such repository"
@@ -144,6 +149,8 @@ def denied(origin: str, host: str, answer: Answer, *, pushing: bool, login: str,
         reason = "The repository is private, or there is none of that name"
         if pushing:
             reason = "A push needs a login, and there is none for this registry"
+            if not asked:
+                reason = "It asked for no login, so none was sent"
         hint = f"check the name; {_LOG_IN.format(host=host)}."
         if not pushing:
             hint += " An image saved with `docker save -o FILE` is read with `--stack archive:FILE`."

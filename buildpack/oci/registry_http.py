@@ -167,7 +167,13 @@ class Connection:
         if login and answer.status == 401 and authorizer.basic:
             return errors.login_refused(self.reference.host, answer, login=login)
         return errors.denied(
-            self.origin, self.reference.registry, answer, pushing=pushing, login=login, notes=authorizer.notes
+            self.origin,
+            self.reference.registry,
+            answer,
+            pushing=pushing,
+            login=login,
+            notes=authorizer.notes,
+            asked=authorizer.asked or answer.status == 401,
         )
 
     def _needed(self, method: str, mounts: str) -> tuple[Access, ...]:

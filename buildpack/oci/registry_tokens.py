@@ -88,6 +88,11 @@ class Authorizer:
         return login.source if login else ""
 
     @property
+    def asked(self) -> bool:
+        """Whether the registry asked for a login in a way that one could be looked for."""
+        return self._found is not None
+
+    @property
     def basic(self) -> bool:
         """Whether the registry took, or refused, the login as it is: it has no token server."""
         return self._challenge is None

@@ -271,6 +271,9 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+_ASTRAY = "check that the host is a registry's, and nothing in between answers for it."
+
+
 def _explain(failure: requests.RequestException, host: str) -> tuple[StackError, bool]:
     """Say why nothing was answered, and whether it may pass."""
     import requests
@@ -285,6 +288,10 @@ def _explain(failure: requests.RequestException, host: str) -> tuple[StackError,
         return errors.unreachable(host, "the proxy cannot be reached, or refuses", todo="check HTTPS_PROXY."), False
     if isinstance(failure, requests.exceptions.Timeout):
         return errors.unreachable(host, "it did not answer in time"), True
+    if isinstance(failure, requests.exceptions.TooManyRedirects):
+        return errors.unreachable(host, "it sends us in a circle", todo=_ASTRAY), False
+    if isinstance(failure, requests.exceptions.InvalidSchema | requests.exceptions.InvalidURL):
+        return errors.unreachable(host, "it sends us to what is no web address", todo=_ASTRAY), False
     if "resolve" in text or "getaddrinfo" in text or "Name or service" in text:
         todo = "check the spelling of the host, and HTTPS_PROXY where only a proxy knows it."
         return errors.unreachable(host, "its name does not resolve", todo=todo), False

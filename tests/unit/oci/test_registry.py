@@ -602,6 +602,34 @@ def test_redirect_to_plain_http_is_refused(server: Server, certificate: Path) ->
         assert plain.seen == []
 
 
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        ("/v2/team/app/manifests/1", "It sends us in a circle."),
+        ("file:///etc/passwd", "It sends us to what is no web address."),
+    ],
+)
+def test_a_redirect_to_nowhere_is_told(server: Server, target: str, why: str) -> None:
+    server.script["/manifests/1"] = [gives(b"", 307, Location=target)]
+    with client(server) as registry:
+        assert message(registry.fetch_manifest) == (
+            f"the registry {server.name} cannot be reached\n\n{why}\n\n"
+            "hint: check that the host is a registry's, and nothing in between answers for it."
+        )
+
+
+def test_a_login_that_was_not_asked_for_is_not_said_to_be_missing(server: Server, tmp_path: Path) -> None:
+    """A firewall answers 403 and asks for nothing: what is in config.json never left this machine."""
+    auths = {server.name: {"username": "me", "password": "secret"}}
+    (tmp_path / "config.json").write_text(json.dumps({"auths": auths}))
+    server.script["/manifests/2"] = [gives(b"", 403)]
+    reference = parse_reference(f"{server.name}/team/app:1")
+    with Registry(reference, environ={"DOCKER_CONFIG": str(tmp_path)}) as registry:
+        told = message(lambda: registry.push_manifest(b"{}", MANIFEST, "2"))
+    assert "\nIt asked for no login, so none was sent.\n" in told
+    assert "there is none for this registry" not in told
+
+
 def test_an_upload_s_place_named_without_tls(server: Server, certificate: Path) -> None:
     """A registry behind a proxy that speaks TLS for it calls itself http; nothing is sent there in the clear."""
     name = over_tls(server, certificate)
