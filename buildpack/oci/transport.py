@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.parse import urlsplit
 
@@ -237,6 +238,8 @@ class Transport:
                 if target and resp.url.startswith("https:") and target.lower().startswith("http:"):
                     resp.close()
                     raise errors.insecure(urlsplit(resp.url).netloc, "it sends us on to plain http")
+                if target:
+                    _skip_body(resp)
                 return target
 
             def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
@@ -259,6 +262,15 @@ class Transport:
         return session
 
 
+def _skip_body(response: requests.Response) -> None:
+    """Read the body of a redirect as far as such bodies go: requests would read all of it, however much comes."""
+    from urllib3.exceptions import HTTPError
+
+    with suppress(HTTPError, OSError):
+        response.raw.read(_REDIRECT_LIMIT, decode_content=False)
+    response._content = b""  # what requests takes for read
+
+
 def origin_of(url: str) -> tuple[str, str, int]:
     """Return scheme, host and port: what a login belongs to."""
     parts = urlsplit(url)
@@ -271,6 +283,7 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+_REDIRECT_LIMIT = 1 << 16
 _ASTRAY = "check that the host is a registry's, and nothing in between answers for it."
 
 

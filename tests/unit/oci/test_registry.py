@@ -618,6 +618,28 @@ def test_a_redirect_to_nowhere_is_told(server: Server, target: str, why: str) ->
         )
 
 
+def test_a_redirect_s_endless_body_is_not_read(server: Server) -> None:
+    cut_off = threading.Event()
+
+    def endless(handler: Handler) -> None:
+        handler.send_response(307)
+        handler.send_header("Location", "/v2/team/app/manifests/2")
+        handler.send_header("Content-Length", str(1 << 40))
+        handler.end_headers()
+        try:
+            for _ in range(1 << 10):  # 64 MB, far more than any buffer between us holds
+                handler.wfile.write(bytes(1 << 16))
+        except OSError:
+            cut_off.set()
+        handler.close_connection = True
+
+    server.script["/manifests/1"] = [endless]
+    server.script["/manifests/2"] = [gives(b"{}", Content_Type=MANIFEST)]
+    with client(server) as registry:
+        assert registry.fetch_manifest().raw == b"{}"
+        assert cut_off.wait(30)
+
+
 def test_a_login_that_was_not_asked_for_is_not_said_to_be_missing(server: Server, tmp_path: Path) -> None:
     """A firewall answers 403 and asks for nothing: what is in config.json never left this machine."""
     auths = {server.name: {"username": "me", "password": "secret"}}
