@@ -18,9 +18,10 @@ from typing import NoReturn
 
 import pytest
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell that starts this in the background has it ignored, and whatever the tests interrupt would inherit that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+for ignored, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(ignored) is signal.SIG_IGN:
+        # A shell in the background or nohup has it ignored, and whatever the tests signal would inherit that.
+        signal.signal(ignored, usual)
 
 CI = os.environ.get("CI", "") not in ("", "0", "false")
 
