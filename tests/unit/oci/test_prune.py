@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def age(path: Path, hours: float) -> None:
-    os.utime(path, (NOW - hours * 3600,) * 2)
+    os.utime(path, (time.time() - hours * 3600,) * 2)  # not NOW, which was when the tests were collected
 
 
 def blob(store: Store, content: bytes, *, hours: float) -> Digest:
