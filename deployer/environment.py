@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from deployer.errors import bad_assignment, env_file_missing, env_file_undecodable, env_file_unreadable
 
-__all__ = ["local_environment", "merge_environment", "parse_assignments", "parse_env", "read_env_file"]
+__all__ = [
+    "local_environment",
+    "merge_environment",
+    "parse_assignments",
+    "parse_env",
+    "pass_on",
+    "read_env_file",
+]
 
 _LEADS_ASTRAY = frozenset({"PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "XDG_RUNTIME_DIR"})
 """Variables of a shell that are not handed on: the first three send an interpreter to another one's library; two
@@ -52,6 +59,22 @@ def _expand(value: str, environ: Mapping[str, str]) -> str:
     from dotenv.variables import parse_variables
 
     return "".join(atom.resolve(environ) for atom in parse_variables(value))
+
+
+def pass_on(assignments: Iterable[str], environ: Mapping[str, str], *, warn: Callable[[str], object]) -> dict[str, str]:
+    """Read ``K=V`` operands of `-e`, and ``K`` alone, whose value `environ` has; raises UsageError.
+
+    One that `environ` lacks is left out with a warning.
+    """
+    given = []
+    for text in assignments:
+        if "=" in text:
+            given.append(text)
+        elif text in environ:
+            given.append(f"{text}={environ[text]}")
+        else:
+            warn(f"-e {text}: there is no such variable in this environment; it is left out.")
+    return parse_assignments(given)
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:

@@ -97,8 +97,9 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
     from buildpack.options import Options
     from deployer.ci.errors import bad_health_path
     from deployer.ci.trial import Health
+    from deployer.cli.messages import print_warning
     from deployer.config import parse_build_env, parse_epoch, parse_labels
-    from deployer.environment import parse_assignments
+    from deployer.environment import pass_on
     from deployer.pipeline import Request
 
     path = options["health"]
@@ -106,7 +107,6 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
         raise bad_health_path(path)
     if options["no_test"] and options["test"]:
         raise click.UsageError("--test and --no-test exclude each other")
-    given = [text if "=" in text else f"{text}={os.environ[text]}" for text in options["assignments"] if _set(text)]
     return Request(
         app=app,
         options=Options(
@@ -126,19 +126,9 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
         test="" if options["no_test"] else options["test"],
         boot=not options["no_boot"],
         engine=options["engine"],
-        environment=parse_assignments(given),
+        environment=pass_on(options["assignments"], os.environ, warn=print_warning),
         health=Health(path=path or "/", strict=path is not None, seconds=options["boot_timeout"]),
     )
-
-
-def _set(assignment: str) -> bool:
-    """Say whether an operand of -e sets something; a name alone does where this environment has it."""
-    from deployer.cli.messages import print_warning
-
-    if "=" in assignment or assignment in os.environ:
-        return True
-    print_warning(f"-e {assignment}: there is no such variable in this environment; it is left out.")
-    return False
 
 
 def _locate(app: Path, file: str) -> str:

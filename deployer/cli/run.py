@@ -126,26 +126,17 @@ def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
 
 def _environment(meant: Operands, options: Mapping[str, Any]) -> dict[str, str]:
     """Return what -e says over --env-file over the app's .env; nothing of this process's own environment."""
-    from deployer.environment import merge_environment, parse_assignments, read_env_file
+    from deployer.environment import merge_environment, pass_on, read_env_file
 
     own = meant.folder / ".env"
     paths = [own] if meant.reference is None and own.is_file() else []
     paths += [Path(path) for path in options["env_files"]]
-    given = [text if "=" in text else f"{text}={os.environ[text]}" for text in options["assignments"] if _set(text)]
     return merge_environment(
-        given=parse_assignments(given),
+        given=pass_on(options["assignments"], os.environ, warn=print_warning),
         environ={},
         files=[read_env_file(path, environ=os.environ) for path in paths],
         defaults={},
     )
-
-
-def _set(assignment: str) -> bool:
-    """Say whether an operand of -e sets something; a name alone does where this environment has it."""
-    if "=" in assignment or assignment in os.environ:
-        return True
-    print_warning(f"-e {assignment}: there is no such variable in this environment; it is left out.")
-    return False
 
 
 def _run_locally(meant: Operands, options: Mapping[str, Any], *, why: str) -> int:
