@@ -310,6 +310,9 @@ class Group:
             return
         instance.killed, instance.kill_at = True, now + _HOPELESS_AFTER
         self._printer.system(f"sending SIGKILL to {instance.name}")
+        if self._flow.paused:
+            # Nobody reads, and an engine that cannot get rid of a container's output may not get round to ending it.
+            self._drop_output(instance)
         instance.life.stop(signal.SIGKILL)
 
     def _kill_all(self) -> None:

@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 from docker.api.client import APIClient
 from docker.errors import APIError
-from hypothesis import Phase, given, seed, settings
+from hypothesis import Phase, example, given, seed, settings
 from hypothesis import strategies as st
 
 from deployer.engines.owner import owner_labels, this_owner
@@ -410,6 +410,17 @@ def check(sequence: Sequence, place: Place, untouched: Callable[[], bool]) -> No
         started.close()
 
 
+UNREAD = Sequence(
+    formation={"floods": 2, "leaves-a-job": 1},
+    policy="on-failure",
+    stop_timeout=0,
+    begin="running",
+    steps=[("read nothing", 0.03, 1)],
+    last="INT twice",
+)
+"""An engine that cannot get rid of the floods did not get round to killing them."""
+
+
 def test_nothing_is_left(place: Place, bystander: Callable[[], bool], pytestconfig: pytest.Config):
     asked = str(pytestconfig.getoption("hypothesis_seed") or "random")
     number = int(asked) if asked != "random" else random.getrandbits(32)
@@ -419,6 +430,7 @@ def test_nothing_is_left(place: Place, bystander: Callable[[], bool], pytestconf
     # Nothing is made smaller: what fails is a matter of moments, and each attempt takes a second.
     @settings(phases=[Phase.explicit, Phase.generate])
     @given(sequence=sequences)
+    @example(UNREAD)
     def nothing_is_left(sequence: Sequence) -> None:
         check(sequence, place, bystander)
 
