@@ -13,7 +13,8 @@ from typing import Any
 
 from tests.support.command import EXAMPLES
 
-APP = "deploytestrun"
+APP = "deploytestrun" + os.environ.get("PYTEST_XDIST_WORKER", "")
+"""Two workers at once must not take each other's containers for what they left."""
 
 PROCFILE = """\
 web: eval "${WEB:-exec gunicorn blasto:APP}"
@@ -35,7 +36,7 @@ def app(environ, start_response):
 
 
 def make_app(folder: Path) -> Path:
-    """Make the app at `folder`/deploytestrun: blasto with process types that do what a test tells them."""
+    """Make the app at `folder`/APP: blasto with process types that do what a test tells them."""
     app = Path(shutil.copytree(EXAMPLES / "blasto", folder / APP))
     (app / "Procfile").write_text(PROCFILE)
     (app / "slow.py").write_text(SLOW)
