@@ -111,6 +111,7 @@ class StackCompiler:
                         version=self._stack.python.version,
                         cache_tag=self._stack.python.cache_tag,
                         folder=self._store.folder("bytecode"),
+                        scratch=self._store.folder("tmp"),
                         jobs=os.cpu_count() or 1,
                         environ=self._found.env,
                         fresh=self._store.doubting,

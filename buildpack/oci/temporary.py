@@ -86,9 +86,17 @@ def sweep(folder: Path) -> None:
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if path.is_dir():
-                import shutil
-
-                shutil.rmtree(path, ignore_errors=True)
+                _remove(path)
             else:
                 path.unlink()
         os.close(descriptor)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, into which a process that outlives its owner for a moment may still be writing."""
+    import shutil
+
+    for _ in range(3):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return

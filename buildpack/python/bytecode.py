@@ -94,7 +94,8 @@ class Compiler:
 
     `argv` starts that interpreter on this machine; `version` and `cache_tag` are what it must turn out to
     be. `environ` is all of its environment, besides what keeps it reproducible. Packs are kept in `folder`; with
-    `fresh` those of earlier runs are replaced. Safe to call from several threads; several processes may share `folder`.
+    `fresh` those of earlier runs are replaced. `scratch` is for work in progress, on the same file system. Safe to call
+    from several threads; several processes may share both.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Compiler:
         version: str,
         cache_tag: str,
         folder: Path,
+        scratch: Path | None = None,
         jobs: int,
         environ: Mapping[str, str] | None = None,
         timeout: float = TIMEOUT,
@@ -114,6 +116,7 @@ class Compiler:
         self._version = version
         self._cache_tag = cache_tag
         self._folder = folder
+        self._temporary = scratch or folder
         self._jobs = jobs
         self._environ = dict(environ or {})
         self._timeout = timeout
@@ -192,7 +195,7 @@ class Compiler:
         with self._condition:
             if self._scratch is None:
                 self._folder.mkdir(parents=True, exist_ok=True)
-                self._scratch = self._exits.enter_context(temporary_folder(self._folder))
+                self._scratch = self._exits.enter_context(temporary_folder(self._temporary))
             scratch = self._scratch
             number = next(self._numbers)
         modules = list(_modules(sources, scratch / f"{number}.py"))

@@ -17,6 +17,7 @@ import gc  # noqa: E402
 import json  # noqa: E402
 import marshal  # noqa: E402
 import os  # noqa: E402
+import select  # noqa: E402
 import signal  # noqa: E402
 import zlib  # noqa: E402
 from importlib.util import MAGIC_NUMBER, source_hash  # noqa: E402
@@ -107,11 +108,16 @@ def run_job(job: dict[str, Any]) -> None:
 
 
 def fork_job(job: dict[str, Any]) -> int:
-    """Run a job in a child; return its exit code, negative for a signal."""
+    """Run a job in a child; return its exit code, negative for a signal.
+
+    The child does not outlive whoever asked for the job: a killed build leaves nobody who writes into its folder.
+    """
+    ended, running = os.pipe()
     child = os.fork()
     if child == 0:
         code = 1
         try:
+            os.close(ended)
             run_job(job)
             code = 0
         except BaseException:  # noqa: BLE001  it ends here, and the parent is told
@@ -119,6 +125,13 @@ def fork_job(job: dict[str, Any]) -> int:
             sys.stderr.flush()
         finally:
             os._exit(code)
+    os.close(running)
+    poller = select.poll()
+    poller.register(ended, select.POLLIN)
+    poller.register(sys.stdin.fileno(), 0)  # no event but its end
+    if all(descriptor != ended for descriptor, _ in poller.poll()):
+        os.kill(child, signal.SIGKILL)
+    os.close(ended)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 

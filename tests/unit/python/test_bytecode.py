@@ -16,7 +16,7 @@ import pytest
 
 from buildpack.oci.entry import Entry, FileSlice, file
 from buildpack.python.bytecode import Bytecode, Compiler, compile_sources
-from buildpack.python.compile_process import CompileError
+from buildpack.python.compile_process import CompileError, CompileProcess
 from buildpack.python.pyc import pyc_path, unsupported
 from buildpack.python.wheel import read_wheel
 from tests.support.wheels import LAYOUT, SITE, content_bytes, write_wheel
@@ -229,6 +229,35 @@ class TestNoByteCode:
             assert started.probe().startswith("/no/such/python does not run")
             assert started.submit("w", sources(a="")).result().reason == started.probe()
         assert not (tmp_path / "packs").exists()
+
+
+def test_nothing_is_compiled_for_the_dead(tmp_path: Path) -> None:
+    """A killed build ends its interpreter's job, too, and not only the process that hands jobs out."""
+    module = tmp_path / "m.py"
+    module.write_text("\n".join(f"x{number} = [{number}, (1, 2)]" for number in range(200_000)))
+    out = tmp_path / "out"
+    process = CompileProcess((sys.executable,), version=VERSION, cache_tag=TAG, environ={}, timeout=60)
+    size = module.stat().st_size
+    job = {"source": str(module), "out": str(out), "modules": [("m.py", 0, -1, size)] * 50}
+    failed: list[str] = []
+
+    def run() -> None:
+        try:
+            process.run(job)
+        except CompileError as error:
+            failed.append(str(error))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while not out.exists():
+        time.sleep(0.01)
+    assert process._process.stdin is not None
+    process._process.stdin.close()  # as a death of this process would
+    begin = time.monotonic()
+    thread.join()
+    assert time.monotonic() - begin < 5
+    process.close()
+    assert len(failed) == 1
 
 
 def test_stopping_waits_for_nothing(tmp_path: Path, compiler: MakeCompiler) -> None:
