@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deployer.cli.folder import Folder
 from deployer.cli.messages import operand_text, print_warning
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ Examples:
 
 
 @click.command("init", epilog=EXAMPLES)
-@click.argument("folder", default=".", metavar="[DIR]", type=click.Path(path_type=Path))
+@click.argument("folder", default=".", metavar="[DIR]", type=Folder())
 @click.option("--package", metavar="NAME", help="Name the package.  [the folder's name]")
 @click.option("--license", "license_name", type=click.Choice(["MIT"]), help="Add a LICENSE.")
 @click.option("-y", "--yes", is_flag=True, help="Add all that is missing without asking.")
@@ -85,18 +86,22 @@ def _look_for_obstacles(folder: Path, wanted: list[str]) -> None:
 
 
 def _write(folder: Path, layout: Layout, wanted: list[str]) -> None:
+    from deployer.scaffold import errors
+
     written = [path for path in wanted if path in layout.files]
-    if layout.fresh and written:
-        print(f"Made an app in {folder}, in the conventional layout", file=sys.stderr)
-    elif written:
-        print(f"Added to the app in {folder}", file=sys.stderr)
-    elif not wanted:
+    if not wanted:
         print(f"Nothing is missing in {folder}", file=sys.stderr)
-    for path in written:
+    for number, path in enumerate(written):
         place = folder / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with place.open("x", encoding="utf-8") as file:  # never over a file that appeared in the meantime
-            file.write(layout.files[path])
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with place.open("x", encoding="utf-8") as file:  # never over a file that appeared in the meantime
+                file.write(layout.files[path])
+        except OSError as error:
+            raise errors.not_written(str(place), error, written[:number]) from error
+        if not number:
+            fresh = f"Made an app in {folder}, in the conventional layout"
+            print(fresh if layout.fresh else f"Added to the app in {folder}", file=sys.stderr)
         print(f"  {path}", file=sys.stderr)
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from buildpack.errors import BuildpackError, DependencyError, UsageError
+from buildpack.errors import BuildpackError, DependencyError, MachineError, UsageError
 from buildpack.errors.app import bullets, show
 
-__all__ = ["in_the_way", "must_ask", "no_package_name", "not_locked", "package_name_taken"]
+__all__ = ["in_the_way", "must_ask", "no_package_name", "not_locked", "not_written", "package_name_taken"]
 
 
 def no_package_name(name: str, *, asked: bool) -> UsageError:
     """Word that a folder's name, or the one that was given, is none for a package."""
     return UsageError(
-        f"{show(name)!r} is no name for a Python package",
+        f"'{show(name)}' is no name for a Python package",
         why="A package's name has letters, digits and `_`, and begins with a letter, so that it can be imported.",
         hint="give --package another name."
         if asked
@@ -45,6 +45,16 @@ def must_ask(paths: Sequence[str]) -> UsageError:
         "there is an app already, and no terminal to ask what may be added to it",
         why=f"What it lacks:\n{bullets(paths)}",
         hint="say --yes to have all of it written; no file that is there is touched.",
+    )
+
+
+def not_written(place: str, error: OSError, written: Sequence[str]) -> MachineError:
+    """Word that the system refused a file of the layout; `written` are those that are there by now."""
+    done = f"These are written:\n{bullets(written)}" if written else "Nothing was written."
+    return MachineError(
+        f"{show(place)} cannot be written",
+        why=f"The operating system says: {error.strerror or error}. {done}",
+        hint="name a folder that you may write to, and that has room; what is there already is kept.",
     )
 
 

@@ -101,6 +101,29 @@ def test_without_an_index_all_but_the_lock_is_written(tmp_path, home):
     assert len(snapshot(tmp_path / "shop")) == 8
 
 
+def test_a_folder_that_cannot_be_made(tmp_path, home):
+    done = deploy("init", "/proc/shop", cwd=tmp_path, home=home)
+    assert (done.code, done.out) == (70, "")
+    assert done.err == (
+        "error: /proc/shop/shop/__init__.py cannot be written\n\n"
+        "The operating system says: No such file or directory. Nothing was written.\n\n"
+        "hint: name a folder that you may write to, and that has room; what is there already is kept.\n"
+    )
+
+
+def test_a_file_that_cannot_be_written(tmp_path, home):
+    package = "a" * 250
+    done = deploy("init", "shop", "--package", package, cwd=tmp_path, home=home)
+    assert (done.code, done.out) == (70, "")
+    assert done.err == (
+        f"Made an app in shop, in the conventional layout\n  {package}/__init__.py\n  {package}/app.py\n"
+        f"error: shop/tests/test_{package}.py cannot be written\n\n"
+        "The operating system says: File name too long. These are written:\n"
+        f"  - {package}/__init__.py\n  - {package}/app.py\n\n"
+        "hint: name a folder that you may write to, and that has room; what is there already is kept.\n"
+    )
+
+
 def test_in_a_folder_with_an_app_nobody_is_asked_without_a_terminal(wsgi, home):
     before = snapshot(wsgi)
     done = deploy("init", cwd=wsgi, home=home)
