@@ -114,6 +114,7 @@ def build(
         stack=options.stack,
         platform=options.platform,
         categories=options.categories,
+        build_env=options.build_env,
         strict=options.strict,
     )
     references = _references(app, options)

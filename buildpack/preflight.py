@@ -55,6 +55,7 @@ def check_app(
     stack: str | None = None,
     platform: str | None = None,
     categories: Sequence[str] = (),
+    build_env: Mapping[str, str] | None = None,
     system: str = sys.platform,
 ) -> Report:
     """Check the app in `folder`; `own_python` and `own_executable` are the version and path of what runs this.
@@ -69,6 +70,7 @@ def check_app(
         stack=stack,
         platform=platform,
         categories=categories,
+        build_env=build_env,
     )
     problems, notices = list(found.problems), list(found.notices)
     settings = found.settings

@@ -34,6 +34,7 @@ __all__ = [
     "no_pipfile",
     "nothing_to_prune",
     "nothing_to_start",
+    "operand_empty",
     "pipenv_missing",
     "push_unnamed",
     "reserved_label",
@@ -202,6 +203,15 @@ def no_engine() -> EngineError:
 
 
 # Operands
+
+
+def operand_empty() -> UsageError:
+    """Word an operand without a character, as shells make of a variable that is not set."""
+    return UsageError(
+        "an operand is empty",
+        why="It names neither a folder nor anything else; a shell makes that of a variable that is not set.",
+        hint="name the app's folder, or `.` for this one.",
+    )
 
 
 def bad_operand(text: str) -> UsageError:

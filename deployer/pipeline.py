@@ -182,6 +182,7 @@ class _Pipeline:
             stack=request.options.stack,
             platform=request.options.platform,
             categories=request.options.categories,
+            build_env=request.options.build_env,
         )
         problems = list(report.errors)
         script = Script()

@@ -90,6 +90,7 @@ def read_app(
     stack: str | None = None,
     platform: str | None = None,
     categories: Sequence[str] = (),
+    build_env: Mapping[str, str] | None = None,
     strict: bool = False,
 ) -> App:
     """Read the app in `folder`, as `examine_app` does; with `strict` a notice is an error too.
@@ -105,6 +106,7 @@ def read_app(
         stack=stack,
         platform=platform,
         categories=categories,
+        build_env=build_env,
     )
     if found.app is None:
         raise found.problems[0] if len(found.problems) == 1 else Problems(found.problems)
@@ -123,10 +125,12 @@ def examine_app(
     stack: str | None = None,
     platform: str | None = None,
     categories: Sequence[str] = (),
+    build_env: Mapping[str, str] | None = None,
 ) -> Examination:
     """Find out what the folder says, and all that is wrong with it; nothing is fetched, and none of its code is run.
 
-    `name`, `stack`, `platform` and `categories` are what the command line says. `own_python` (``3.12``) is the default
+    `name`, `stack`, `platform`, `categories` and `build_env` are what the command line says; the app's own variables
+    are beneath these, and not among them. `own_python` (``3.12``) is the default
     on the stack ``host``. Raises only where `folder` is none.
     """
     stamps = {path: stamp(path) for path in (str(folder), *(f"{folder}/{name}" for name in _CONTROL))}
@@ -138,12 +142,12 @@ def examine_app(
     lock = reading.read_lock(categories)
     python = reading.read_python(lock, settings, today=today, own_python=own_python)
     formation = reading.read_formation()
-    build_env = reading.attempt(lambda: read_build_env(folder)) or {}
+    own_build_env = reading.attempt(lambda: read_build_env(folder)) or {}
     processes, app_object = reading.read_processes(source, settings, lock)
     if source is not None and not source.files and not reading.problems:
         reading.problems.append(errors.empty_folder(str(folder)))
     reading.warn_formation(formation, processes)
-    shipped = reading.check_source(source, lock, {**environ, **build_env})
+    shipped = reading.check_source(source, lock, {**environ, **own_build_env, **(build_env or {})})
     problems = _flatten(reading.problems)
     notices = reading.gather_notices(source, lock)
     app = None
@@ -162,7 +166,7 @@ def examine_app(
             app_object=app_object,
             python=python,
             formation=formation,
-            build_env=build_env,
+            build_env=own_build_env,
             notices=notices,
             stamps=None if source.stamps is None else {**source.stamps, **stamps},
         )

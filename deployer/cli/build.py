@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deployer.cli.folder import Folder
 from deployer.cli.messages import print_warning
 from deployer.cli.summary import show_answer, unchanged
 
@@ -36,7 +37,7 @@ Examples:
 
 
 @click.command("build", epilog=EXAMPLES)
-@click.argument("app", default=".", type=click.Path(path_type=Path))
+@click.argument("app", default=".", type=Folder())
 @click.option("-t", "--tag", "references", multiple=True, metavar="REF", help="Name the image; may be repeated.")
 @click.option("--stack", metavar="S", help="host, python:X.Y-slim or another reference, oci:DIR, archive:FILE.")
 @click.option("--platform", metavar="OS/ARCH,...", help="Build for this platform, or these: an index of several.")

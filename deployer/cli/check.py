@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deployer.cli.folder import Folder
 from deployer.cli.messages import operand_text, plural, print_error, print_warning
 
 if TYPE_CHECKING:
@@ -27,14 +28,21 @@ Examples:
 
 
 @click.command("check", epilog=EXAMPLES)
-@click.argument("app", default=".", type=click.Path(path_type=Path))
+@click.argument("app", default=".", type=Folder())
 @click.option("--strict", is_flag=True, help="Let a warning fail it too.")
 @click.option("--stack", metavar="S", help="Check for this stack; see `deploy build`.")
 @click.option("--platform", metavar="OS/ARCH", help="Check for this platform.")
+@click.option("--build-env", multiple=True, metavar="K[=V]", help="Set a variable for hooks, as the build will.")
 @click.option("--category", "categories", multiple=True, metavar="NAME", help="Check for develop, or another, as well.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 def command(
-    app: Path, strict: bool, stack: str | None, platform: str | None, categories: tuple[str, ...], as_json: bool
+    app: Path,
+    strict: bool,
+    stack: str | None,
+    platform: str | None,
+    build_env: tuple[str, ...],
+    categories: tuple[str, ...],
+    as_json: bool,
 ) -> int:
     """Find what is wrong with an app, all of it at once, before anything is fetched.
 
@@ -43,6 +51,7 @@ def command(
     from datetime import date
 
     from buildpack.preflight import check_app
+    from deployer.config import parse_build_env
 
     report = check_app(
         app,
@@ -53,6 +62,7 @@ def command(
         stack=stack,
         platform=platform,
         categories=categories,
+        build_env=parse_build_env(build_env, os.environ),
     )
     if as_json:
         print(json.dumps(report_of(report, app=str(app)), ensure_ascii=False))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deployer.cli.folder import Folder
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -26,7 +28,7 @@ Examples:
 
 
 @click.command("ci", epilog=EXAMPLES)
-@click.argument("app", default=".", type=click.Path(path_type=Path))
+@click.argument("app", default=".", type=Folder())
 @click.option("-t", "--tag", "references", multiple=True, metavar="REF", help="Name the image; may be repeated.")
 @click.option("--push", is_flag=True, help="Push it under these names, once all else has passed.")
 @click.option("--no-sbom", is_flag=True, help="Attach no bill of materials to what is pushed.")

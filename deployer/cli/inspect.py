@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deployer.cli.folder import refuse_empty
 from deployer.cli.messages import plural, print_warning, size_text
 from deployer.cli.operands import image_name
 
@@ -30,7 +31,7 @@ _INDENT = 13
 
 
 @click.command("inspect", epilog=EXAMPLES)
-@click.argument("reference", default=".", metavar="[APP|REF]")
+@click.argument("reference", default=".", metavar="[APP|REF]", callback=refuse_empty)
 @click.option("--sbom", is_flag=True, help="Print the bill of materials: CycloneDX 1.6, JSON.")
 @click.option("--layers", is_flag=True, help="List the layers, and what each holds.")
 @click.option("--platform", metavar="OS/ARCH", help="Choose from an image for several platforms.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deployer.cli.folder import Folder
 from deployer.cli.messages import operand_text, plural, print_warning
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ Examples:
 
 
 @click.command("lock", epilog=EXAMPLES)
-@click.argument("app", default=".", type=click.Path(path_type=Path))
+@click.argument("app", default=".", type=Folder())
 @click.option("--no-pin", is_flag=True, help="Leave the stack in deploy.toml as it is.")
 @click.option("-v", "--verbose", is_flag=True, help="Show pipenv's own output.")
 def command(app: Path, no_pin: bool, verbose: bool) -> int:

@@ -15,6 +15,7 @@ from deployer.errors import (
     command_missing,
     command_with_types,
     counted_twice,
+    operand_empty,
 )
 
 __all__ = ["METAVAR", "Operands", "OperandsCommand", "command_of", "image_name", "is_folder", "split_operands"]
@@ -82,6 +83,8 @@ def split_operands(
     """
     if command is not None and not command:
         raise command_missing()
+    if "" in arguments:
+        raise operand_empty()
     app, reference, rest = None, None, list(arguments)
     if rest and (rest[0][:1] in {".", "/"} or folder_exists(rest[0])):
         app = Path(rest.pop(0))

@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from deployer.cli.folder import refuse_empty
 from deployer.cli.messages import print_warning
 from deployer.cli.operands import image_name
 
@@ -23,7 +24,7 @@ Examples:
 
 
 @click.command("push", epilog=EXAMPLES)
-@click.argument("operand", default=".", metavar="[APP|REF]")
+@click.argument("operand", default=".", metavar="[APP|REF]", callback=refuse_empty)
 @click.option("-t", "--tag", "targets", multiple=True, metavar="REF", help="Push it there; may be repeated.")
 @click.option("--no-sbom", is_flag=True, help="Attach no bill of materials to it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")

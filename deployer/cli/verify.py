@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deployer.cli.folder import Folder, refuse_empty
 from deployer.cli.messages import plural, print_warning
 from deployer.cli.operands import image_name, is_folder
 
@@ -31,8 +32,8 @@ _SHOWN = 10
 
 
 @click.command("verify", epilog=EXAMPLES)
-@click.argument("reference", default=".", metavar="[APP|REF]")
-@click.argument("app", required=False, type=click.Path(path_type=Path))
+@click.argument("reference", default=".", metavar="[APP|REF]", callback=refuse_empty)
+@click.argument("app", required=False, type=Folder())
 @click.option("--stack", metavar="S", help="Build on this stack, not on the image's.")
 @click.option("--platform", metavar="OS/ARCH", help="Verify this one of several platforms.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="Add a label, as the image's build did.")

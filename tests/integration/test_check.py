@@ -111,6 +111,18 @@ def test_warnings_fail_nothing_unless_strict(doubtful, home):
     assert not (home / "blobs").exists()
 
 
+def test_a_variable_of_the_command_line_decides_what_is_warned_of(tmp_path, home):
+    app = shutil.copytree(APPS / "django_site", tmp_path / "site")
+    (app / "pages" / "settings.py").write_text("INSTALLED_APPS = ['django.contrib.staticfiles']\n")
+    assert "have no STATIC_ROOT" in deploy("check", app, home=home).err
+    skipped = ("--build-env", "DISABLE_COLLECTSTATIC=1")
+    assert "0 warnings" in deploy("check", app, *skipped, home=home).err
+    # The stack is looked for only where nothing was wrong with the app.
+    builds = ("build", app, "--strict", "--stack", "oci:/nowhere")
+    assert deploy(*builds, home=home).code == 10
+    assert deploy(*builds, *skipped, home=home).code == 30
+
+
 def test_a_build_that_is_warned_of_says_so_and_ends_well(doubtful, home):
     done = deploy("build", doubtful, "-q", home=home)
     assert done.code == 0

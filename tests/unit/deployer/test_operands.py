@@ -6,6 +6,7 @@ import click
 import pytest
 
 from buildpack.errors import UsageError
+from deployer.cli.command import run
 from deployer.cli.operands import METAVAR, Operands, OperandsCommand, command_of, split_operands
 from deployer.formation import choose_formation
 
@@ -72,6 +73,30 @@ def test_an_operand_that_is_nothing(text):
         "After the app or the image come process types, as TYPE or TYPE=N.\n\n"
         "hint: for example `web=2 worker`; a command of its own comes after `--`."
     )
+
+
+EMPTY = (
+    "an operand is empty\n\n"
+    "It names neither a folder nor anything else; a shell makes that of a variable that is not set.\n\n"
+    "hint: name the app's folder, or `.` for this one."
+)
+
+
+@pytest.mark.parametrize("arguments", [("",), ("blasto", ""), ("blasto", "web", "")])
+def test_an_empty_operand(arguments):
+    assert refusal(*arguments) == EMPTY
+
+
+COMMANDS = "build check ci init inspect local lock push run verify verify+blasto export+compose export+systemd"
+
+
+@pytest.mark.parametrize("command", COMMANDS.split())
+def test_an_empty_operand_is_never_the_current_folder(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DEPLOY_HOME", str(tmp_path / "home"))
+    assert run([*command.split("+"), ""]) == 2
+    assert capsys.readouterr() == ("", f"error: {EMPTY}\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_process_type_named_twice():
