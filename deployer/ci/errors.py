@@ -10,6 +10,7 @@ __all__ = [
     "TestsFailedError",
     "bad_health_path",
     "file_unwritable",
+    "layer_unfit",
     "layers_out_of_reach",
     "nothing_to_push_to",
     "tests_failed",
@@ -46,6 +47,15 @@ def bad_health_path(text: str) -> UsageError:
     """Word an operand of --health that is no path."""
     return UsageError(
         f"--health {text!r} is no path", why="It is what web is asked for.", hint="for example `--health /healthz`."
+    )
+
+
+def layer_unfit(problem: str) -> StackError:
+    """Word an app's layer, taken from an earlier image, that holds what none of ours does."""
+    return StackError(
+        "the app's layer cannot be unpacked to try it out",
+        why=f"{problem[:1].upper()}{problem[1:]}.",
+        hint="whoever pushed the image it is from made it so: build with --no-cache, which takes nothing from there.",
     )
 
 

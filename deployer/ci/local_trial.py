@@ -7,7 +7,6 @@ must not come up here either.
 from __future__ import annotations
 
 import contextlib
-import gzip
 import os
 import select
 import shutil
@@ -15,20 +14,20 @@ import signal
 import socket
 import subprocess
 import sys
-import tarfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self, cast
+from typing import BinaryIO, Self
 
 from buildpack.app.script import Script
 from buildpack.build import Built
 from buildpack.develop import held_back
-from buildpack.errors.stacks import hostile_base
 from buildpack.local import make_environment
+from buildpack.oci.gzip import gunzip
 from buildpack.oci.image import LAYER_TAR
 from buildpack.oci.store import Store
 from buildpack.oci.temporary import temporary_folder
@@ -37,6 +36,7 @@ from buildpack.progress import Observer
 from deployer.ci.console import Console
 from deployer.ci.layers import Layers
 from deployer.ci.trial import Booted, Health, clean_environment, shell_command
+from deployer.ci.unpacking import lay_over, limit_of, unpack_app
 from deployer.engines.local_group import LocalGroup, Manner
 from deployer.environment import local_environment
 from deployer.health import Cause, Outcome
@@ -44,7 +44,7 @@ from deployer.runner.defaults import app_environment, runtime_folder
 from deployer.runner.defaults import temporary_folder as writable_folder
 from deployer.runner.formation import Process, expand
 
-__all__ = ["LocalTrial", "unpack_app"]
+__all__ = ["LocalTrial"]
 
 _STOP_SECONDS = 5.0
 _DRAIN_SECONDS = 1.0
@@ -87,8 +87,7 @@ class LocalTrial:
         """Run the tests as a process, in the app's files as they are in the image."""
         folder = self._unpack("test")
         for file in held_back(self._built.app, self._environ):
-            (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(self._built.app.source.disk(file), folder / file.path, follow_symlinks=False)
+            lay_over(self._built.app.source.disk(file), file.path, folder)
         environment = self._environment(folder, script.environment, develop=True)
         with _runtime(environment) as made:
             return self._run(shell_command(script), cwd=folder, env={**environment, **made})
@@ -116,10 +115,8 @@ class LocalTrial:
         root.mkdir()
         self._layers.fetch([layer])
         with self._layers.open(layer.digest) as blob:
-            stream = blob if layer.media_type == LAYER_TAR else gzip.GzipFile(fileobj=blob)
-            with tarfile.open(fileobj=cast("BinaryIO", stream), mode="r|") as archive:
-                unpack_app(archive, root)
-        (root / APP_ROOT).mkdir(exist_ok=True)
+            pieces = iter(partial(blob.read, 1 << 20), b"") if layer.media_type == LAYER_TAR else gunzip(blob)
+            unpack_app(pieces, root, limit=limit_of(layer.size))
         return root / APP_ROOT
 
     def _environment(self, folder: Path, given: Mapping[str, str], *, develop: bool) -> dict[str, str]:
@@ -200,35 +197,6 @@ class _BootGroup(LocalGroup):
         if outcome.ready and outcome.status is not None:
             self.booted = Booted(status=outcome.status, seconds=outcome.seconds)
             self._begin_stop(0)
-
-
-def unpack_app(archive: tarfile.TarFile, root: Path) -> None:
-    """Lay out the files below ``app``, and nothing else; raises StackError for a name that leads out of it.
-
-    Links come last, so that nothing is written through one: the layer may be another machine's.
-    """
-    links: list[tuple[Path, str]] = []
-    for member in archive:
-        parts = member.name.split("/")
-        if parts[0] != APP_ROOT:
-            continue
-        if any(part in {"", ".", ".."} for part in parts):
-            raise hostile_base("the app's layer", f"it holds the name {member.name!r}")
-        path = root.joinpath(*parts)
-        if member.isdir():
-            path.mkdir(parents=True, exist_ok=True)
-        elif member.issym():
-            links.append((path, member.linkname))
-        elif (content := archive.extractfile(member)) is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with content, path.open("xb") as out:
-                shutil.copyfileobj(content, out, 1 << 20)
-            path.chmod(0o755 if member.mode & 0o100 else 0o644)
-    for path, target in links:
-        if path.exists():
-            raise hostile_base("the app's layer", f"it holds {path.relative_to(root)} as a link and as a folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(target)
 
 
 def _end_group(group: int) -> None:
