@@ -1,30 +1,29 @@
 """Logins for registries, from where docker, podman and pipelines keep them.
 
 The first of these that knows the registry: DEPLOY_REGISTRY_USER with DEPLOY_REGISTRY_PASSWORD, docker's ``config.json``
-(``credHelpers``, ``credsStore``, ``auths``), podman's ``auth.json``. What cannot be read counts as no login, and is
-told where one turns out to be needed: a broken helper must not stand in the way of a public image.
+(``credHelpers``, ``credsStore``, ``auths``), podman's ``auth.json`` (containers-auth.json(5)), which may have logins
+for a namespace or a repository alone. What cannot be read counts as no login, and is told where one turns out to be
+needed: a broken helper must not stand in the way of a public image.
 """
 
 from __future__ import annotations
 
 import json
-import re
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildpack.oci.reference import Reference
+from buildpack.oci.registry_helper import HelperFailed, ask_helper, text_of
 from buildpack.secret import Secret
 
-__all__ = ["Found", "Login", "find_login", "registry_keys"]
+__all__ = ["Login", "Logins", "find_logins", "registry_keys"]
 
 _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "registry-1.docker.io")
-_HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NONE = Secret("")
-_HELPER_LASTS = 60.0
-"""Seconds: some ask a cloud for a token first."""
-_IDENTITY = "<token>"
+_IDENTITY = Secret("<token>")
 """The user name with which a helper says that its secret is an identity token."""
 
 
@@ -48,7 +47,8 @@ class Login:
 
         if not self.password:
             return ""
-        pair = f"{self.user.reveal()}:{self.password.reveal()}".encode()
+        # A variable's bytes are sent as they are, whatever they are.
+        pair = f"{self.user.reveal()}:{self.password.reveal()}".encode(errors="surrogateescape")
         return f"Basic {b64encode(pair).decode()}"
 
     @property
@@ -58,36 +58,44 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """A login, if there is one, and what was in the way of finding one."""
+class Logins:
+    """The logins there are for one registry, and what was in the way of finding others.
 
-    login: Login | None
+    Each is for the repositories below a namespace, empty for all of them; earlier ones are preferred.
+    """
+
+    found: tuple[tuple[str, Login], ...]
     notes: tuple[str, ...] = ()
 
+    def of(self, repository: str) -> Login | None:
+        """Return the login for a repository."""
+        fitting = (login for place, login in self.found if not place or f"{repository}/".startswith(f"{place}/"))
+        return next(fitting, None)
 
-def find_login(reference: Reference, environ: Mapping[str, str], *, home: bool) -> Found:
-    """Look for the login of a reference's registry; `home` registries are those that DEPLOY_REGISTRY_USER is for."""
+
+def find_logins(registry: str, environ: Mapping[str, str], *, home: bool) -> Logins:
+    """Look for the logins of a registry; `home` registries are those that DEPLOY_REGISTRY_USER is for."""
     notes: list[str] = []
     user, password = environ.get("DEPLOY_REGISTRY_USER", ""), environ.get("DEPLOY_REGISTRY_PASSWORD", "")
     if user and password:
         if home:
-            return Found(
-                login=Login(source="DEPLOY_REGISTRY_USER", user=Secret(user), password=Secret(password)), notes=()
-            )
+            login = Login(source="DEPLOY_REGISTRY_USER", user=Secret(user), password=Secret(password))
+            return Logins(found=(("", login),))
         notes.append(
             "DEPLOY_REGISTRY_USER is for the registries of `-t` and `--cache-from`; "
-            f"DEPLOY_REGISTRY={reference.registry} would make it this one's."
+            f"DEPLOY_REGISTRY={registry} would make it this one's."
         )
     elif user or password:
         there, missing = ("USER", "PASSWORD") if user else ("PASSWORD", "USER")
         notes.append(f"DEPLOY_REGISTRY_{there} is set, DEPLOY_REGISTRY_{missing} is not.")
-    keys = registry_keys(reference.registry)
+    keys = registry_keys(registry)
+    found: list[tuple[str, Login]] = []
     for path in _config_files(environ):
         config = _read_config(path, notes)
-        login = _from_config(config, str(path), keys, environ, notes)
-        if login is not None:
-            return Found(login=login, notes=tuple(notes))
-    return Found(login=None, notes=tuple(notes))
+        found += _from_config(config, str(path), keys, environ, notes)
+        if any(namespace == "" for namespace, _ in found):
+            break
+    return Logins(found=tuple(found), notes=tuple(dict.fromkeys(notes)))
 
 
 def registry_keys(registry: str) -> tuple[str, ...]:
@@ -103,8 +111,15 @@ def _config_files(environ: Mapping[str, str]) -> Iterator[Path]:
         yield Path(home, ".docker", "config.json")
     if file := environ.get("REGISTRY_AUTH_FILE", ""):
         yield Path(file)
-    elif runtime := environ.get("XDG_RUNTIME_DIR", ""):
+        return
+    if runtime := environ.get("XDG_RUNTIME_DIR", ""):
         yield Path(runtime, "containers", "auth.json")
+    elif sys.platform == "linux":
+        yield Path(f"/run/containers/{os.getuid()}/auth.json")
+    if folder := environ.get("XDG_CONFIG_HOME", ""):
+        yield Path(folder, "containers", "auth.json")
+    elif home:
+        yield Path(home, ".config", "containers", "auth.json")
 
 
 def _read_config(path: Path, notes: list[str]) -> Mapping[str, Any]:
@@ -126,29 +141,60 @@ def _read_config(path: Path, notes: list[str]) -> Mapping[str, Any]:
 
 def _from_config(
     config: Mapping[str, Any], source: str, keys: tuple[str, ...], environ: Mapping[str, str], notes: list[str]
-) -> Login | None:
-    """Ask the helper of this registry, then the one for all, then the file itself, as docker does."""
+) -> list[tuple[str, Login]]:
+    """Ask the helper of this registry, then the one for all, then the file itself."""
     helpers = config.get("credHelpers")
-    helper = next((helpers[key] for key in keys if helpers.get(key)), "") if isinstance(helpers, dict) else ""
-    for name in (helper, config.get("credsStore")):
+    own = [helpers[key] for key in keys if key in helpers] if isinstance(helpers, dict) else []
+    # As with docker, an empty name means that this registry's login is in the file.
+    for name in own[:1] if own[:1] == [""] else [*own[:1], config.get("credsStore")]:
         if isinstance(name, str) and name:
-            login = _ask_helper(name, keys, environ, notes)
+            login = _from_helper(name, keys, environ, notes)
             if login is not None:
-                return login
+                return [("", login)]
     auths = config.get("auths")
-    if not isinstance(auths, dict):
+    return _from_auths(auths, source, keys, notes) if isinstance(auths, dict) else []
+
+
+def _from_helper(name: str, keys: tuple[str, ...], environ: Mapping[str, str], notes: list[str]) -> Login | None:
+    try:
+        answer = ask_helper(name, keys, environ)
+    except HelperFailed as failed:
+        notes.append(str(failed))
         return None
-    by_host = {_host(str(key)): entry for key, entry in auths.items()}
+    if answer is None:
+        return None
+    user, secret = answer
+    source = f"docker-credential-{name}"
+    return (
+        Login(source=source, identity=secret) if user == _IDENTITY else Login(source=source, user=user, password=secret)
+    )
+
+
+def _from_auths(
+    auths: Mapping[str, Any], source: str, keys: tuple[str, ...], notes: list[str]
+) -> list[tuple[str, Login]]:
+    """Read what ``auths`` has for a registry, the longest namespace first."""
+    found: dict[str, Login] = {}
     for key in keys:
-        login = _from_entry(auths.get(key) or by_host.get(_host(key)), source, notes)
-        if login is not None:
-            return login
-    return None
+        # What is written just like that comes before what means the same.
+        for name in sorted(auths, key=lambda name: name != key):
+            host, namespace = _parse_key(name)
+            if host == _parse_key(key)[0] and namespace not in found:
+                login = _from_entry(auths[name], source, notes)
+                if login is not None:
+                    found[namespace] = login
+    return sorted(found.items(), key=lambda each: -len(each[0]))
 
 
-def _host(key: str) -> str:
-    """Reduce ``https://HOST/v1/`` to ``HOST``, as docker does."""
-    return key.removeprefix("https://").removeprefix("http://").partition("/")[0]
+def _parse_key(key: str) -> tuple[str, str]:
+    """Split a key of ``auths`` into host and namespace.
+
+    Docker's may be addresses, ``https://HOST/v1/``, whose path means nothing; in podman's a namespace may follow.
+    """
+    bare = key.removeprefix("https://").removeprefix("http://")
+    host, _, path = bare.partition("/")
+    path = path.strip("/")
+    return host, path if bare == key and path not in {"v1", "v2"} else ""
 
 
 def _from_entry(entry: object, source: str, notes: list[str]) -> Login | None:
@@ -157,73 +203,17 @@ def _from_entry(entry: object, source: str, notes: list[str]) -> Login | None:
 
     if not isinstance(entry, dict):
         return None
-    user, password = _text(entry, "username"), _text(entry, "password")
-    if coded := _text(entry, "auth"):
+    user, password = text_of(entry, "username"), text_of(entry, "password")
+    if coded := text_of(entry, "auth"):
         try:
             user, _, password = b64decode(coded, validate=True).decode().partition(":")
         except ValueError:
             notes.append(f"{source}: an entry's auth is not USER:PASSWORD in base64.")
             return None
         password = password.rstrip("\0")
-    identity, bearer = _text(entry, "identitytoken"), _text(entry, "registrytoken")
+    identity, bearer = text_of(entry, "identitytoken"), text_of(entry, "registrytoken")
     if not ((user and password) or identity or bearer):
         return None
     return Login(
         source=source, user=Secret(user), password=Secret(password), identity=Secret(identity), bearer=Secret(bearer)
     )
-
-
-def _text(entry: Mapping[str, object], name: str) -> str:
-    value = entry.get(name)
-    return value if isinstance(value, str) else ""
-
-
-def _ask_helper(name: str, keys: tuple[str, ...], environ: Mapping[str, str], notes: list[str]) -> Login | None:
-    """Run ``docker-credential-NAME get`` (github.com/docker/docker-credential-helpers); it reads the registry."""
-    import shutil
-    import subprocess
-
-    program = f"docker-credential-{name}"
-    path = shutil.which(program, path=environ.get("PATH", "")) if _HELPER.fullmatch(name) else None
-    if path is None:
-        notes.append(f"The credential helper {program!r} is not installed.")
-        return None
-    for key in keys:
-        try:
-            ran = subprocess.run(
-                [path, "get"],
-                input=key.encode(),
-                capture_output=True,
-                env=dict(environ),
-                timeout=_HELPER_LASTS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            notes.append(f"{program} gave no answer within {_HELPER_LASTS:.0f} seconds.")
-            return None
-        except OSError as error:
-            notes.append(f"{program} cannot be run: {error.strerror}.")
-            return None
-        if ran.returncode == 0:
-            return _parse_helper(ran.stdout, program, notes)
-        if b"credentials not found" not in ran.stdout:
-            # What it printed is not repeated: nobody knows what a helper prints.
-            notes.append(f"{program} failed with exit code {ran.returncode}.")
-            return None
-    return None
-
-
-def _parse_helper(output: bytes, program: str, notes: list[str]) -> Login | None:
-    try:
-        answer = json.loads(output)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        notes.append(f"{program} did not answer with JSON.")
-        return None
-    user, secret = _text(answer, "Username"), _text(answer, "Secret")
-    if not secret:
-        return None
-    if user == _IDENTITY:
-        return Login(source=program, identity=Secret(secret))
-    return Login(source=program, user=Secret(user), password=Secret(secret))

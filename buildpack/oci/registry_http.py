@@ -160,10 +160,10 @@ class Connection:
         )
 
     def _denial(self, answer: errors.Answer, *, pushing: bool) -> StackError:
-        authorizer = self._authorizer
-        login = authorizer.source
-        if login and authorizer.refusal is not None:
-            return errors.login_refused(self.reference.host, authorizer.refusal, login=login)
+        authorizer, repository = self._authorizer, self.reference.repository
+        login, refusal = authorizer.source(repository), authorizer.refusal(repository)
+        if login and refusal is not None:
+            return errors.login_refused(self.reference.host, refusal, login=login)
         if login and answer.status == 401 and authorizer.basic:
             return errors.login_refused(self.reference.host, answer, login=login)
         return errors.denied(

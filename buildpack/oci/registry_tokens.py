@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 
 from buildpack.errors import registry as errors
 from buildpack.oci.reference import Reference
-from buildpack.oci.registry_auth import Found, find_login
+from buildpack.oci.registry_auth import Login, Logins, find_logins
 from buildpack.oci.registry_words import pause, retry_after, said_by
 from buildpack.oci.transport import InterruptedRequest, Transport, shown
 from buildpack.secret import Secret
@@ -65,27 +65,29 @@ class Authorizer:
         self._transport = transport
         self._reference = reference
         self._lock = threading.Lock()
-        self._found: Found | None = None
+        self._found: Logins | None = None
         self._tokens: list[_Token] = []
-        self._always = Secret("")
+        self._always: dict[Login, Secret] = {}
         self._challenge: Mapping[str, str] | None = None
-        self.refusal: errors.Answer | None = None
-        """What the token server, or the registry, said of the login."""
+        self._refusals: dict[Login | None, errors.Answer] = {}
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
         """What must not be shown."""
-        login = self._found.login if self._found else None
+        found = self._found.found if self._found else ()
         return (
-            *(login.secrets if login else ()),
+            *(secret for _, login in found for secret in login.secrets),
             *(Secret(token.header.reveal().removeprefix("Bearer ")) for token in self._tokens),
         )
 
-    @property
-    def source(self) -> str:
-        """Where the login came from; empty where there is none."""
-        login = self._found.login if self._found else None
+    def source(self, repository: str) -> str:
+        """Return where the login for a repository came from; empty where there is none."""
+        login = self._login(repository)
         return login.source if login else ""
+
+    def refusal(self, repository: str) -> errors.Answer | None:
+        """Return what the token server said of that login."""
+        return self._refusals.get(self._login(repository))
 
     @property
     def asked(self) -> bool:
@@ -119,10 +121,11 @@ class Authorizer:
                     self._challenge = parameters
                     return bool(self._fetch_header(needed))
                 if scheme == "basic":
-                    login = self._login().login
-                    header = login.basic if login else ""
-                    self._always = Secret(header if header != used else "")
-                    return bool(self._always)
+                    login = self._find(needed)
+                    if login is None:
+                        return False
+                    self._always[login] = Secret(login.basic if login.basic != used else "")
+                    return bool(self._always[login])
             return False
 
     def _header(self, needed: tuple[Access, ...]) -> str:
@@ -131,17 +134,23 @@ class Authorizer:
         return known or (self._fetch_header(needed) if self._challenge is not None else "")
 
     def _known(self, needed: tuple[Access, ...]) -> str:
-        if self._always:
-            return self._always.reveal()
+        login = self._login(needed[0].repository)
+        if login is not None and self._always.get(login):
+            return self._always[login].reveal()
         now = self._transport.clock()
         fitting = (token for token in self._tokens if token.ends > now and token.covers(needed))
         return next((token.header.reveal() for token in fitting), "")
 
-    def _login(self) -> Found:
+    def _find(self, needed: tuple[Access, ...]) -> Login | None:
+        """Look for logins, once one is asked for; return the one for the repository that is needed first."""
         if self._found is None:
-            home = self._transport.is_home(self._reference.registry)
-            self._found = find_login(self._reference, self._transport.environ, home=home)
-        return self._found
+            registry = self._reference.registry
+            home = self._transport.is_home(registry)
+            self._found = find_logins(registry, self._transport.environ, home=home)
+        return self._login(needed[0].repository)
+
+    def _login(self, repository: str) -> Login | None:
+        return self._found.of(repository) if self._found else None
 
     def _allowed(self, realm: str) -> bool:
         return realm.startswith("https://") or (realm.startswith("http://") and self._transport.plain(realm))
@@ -149,11 +158,11 @@ class Authorizer:
     def _fetch_header(self, needed: tuple[Access, ...]) -> str:
         """Fetch a token for what is needed, and what the challenge names besides; empty where there is none."""
         challenge = self._challenge or {}
-        login = self._login().login
+        login = self._find(needed)
         if login is not None and login.bearer:
             return f"Bearer {login.bearer.reveal()}"
         wanted = _merge((*needed, *_parse_scope(challenge.get("scope", ""))))
-        answer = self._ask(challenge["realm"], challenge.get("service", ""), wanted)
+        answer = self._ask(login, challenge["realm"], challenge.get("service", ""), wanted)
         if answer is None:
             return ""
         text, lasts = answer
@@ -166,8 +175,9 @@ class Authorizer:
         self._tokens.append(token)
         return token.header.reveal()
 
-    def _ask(self, realm: str, service: str, wanted: tuple[Access, ...]) -> tuple[str, float] | None:
-        login = self._login().login
+    def _ask(
+        self, login: Login | None, realm: str, service: str, wanted: tuple[Access, ...]
+    ) -> tuple[str, float] | None:
         named = {"service": service} if service else {}
         headers, body, method = {"Accept": "application/json"}, None, "GET"
         if login is not None and login.identity:
@@ -187,7 +197,7 @@ class Authorizer:
             if response.status_code == 200:
                 return _parse_token(raw)
             said = self._transport.redact(said_by(raw))
-            self.refusal = errors.Answer(method=method, url=shown(url), status=response.status_code, said=said)
+            self._refusals[login] = errors.Answer(method=method, url=shown(url), status=response.status_code, said=said)
         return None
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> requests.Response:

@@ -345,21 +345,22 @@ def test_a_token_is_renewed_before_it_ends(tokens):
 
 
 def test_secrets_print_nothing(tmp_path):
-    from buildpack.oci.registry_auth import find_login
+    from buildpack.oci.registry_auth import find_logins
 
-    found = find_login(parse_reference("ghcr.io/a/b"), PIPELINE, home=True)
-    assert found.login is not None
-    assert found.login.password.reveal() == PASSWORD
-    for text in (repr(found), str(found), f"{found!r:>1}", repr(found.login), repr(found.login.secrets)):
+    found = find_logins("ghcr.io", PIPELINE, home=True)
+    login = found.of("a/b")
+    assert login is not None
+    assert login.password.reveal() == PASSWORD
+    for text in (repr(found), str(found), f"{found!r:>1}", repr(login), repr(login.secrets)):
         assert PASSWORD not in text
         assert coded_login() not in text
 
 
 @pytest.mark.parametrize("key", ["https://index.docker.io/v1/", "docker.io", "index.docker.io", "registry-1.docker.io"])
 def test_docker_hub_s_names(tmp_path, key):
-    from buildpack.oci.registry_auth import find_login
+    from buildpack.oci.registry_auth import find_logins
 
     environ = docker_config(tmp_path, auths={key: {"auth": coded_login()}})
     for name in ("python:3.12-slim", "docker.io/team/app", "index.docker.io/team/app"):
-        assert find_login(parse_reference(name), environ, home=False).login is not None
-    assert find_login(parse_reference("ghcr.io/team/app"), environ, home=False).login is None
+        assert find_logins(parse_reference(name).registry, environ, home=False).found
+    assert find_logins("ghcr.io", environ, home=False).found == ()

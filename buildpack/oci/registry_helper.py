@@ -1,0 +1,155 @@
+"""Asks a credential helper for a login: a program of the user's, which may hang, fail, or print whatever it likes.
+
+It speaks the protocol of github.com/docker/docker-credential-helpers: ``docker-credential-NAME get`` reads the registry
+and prints a JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from buildpack.secret import Secret
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+__all__ = ["HelperFailed", "ask_helper", "text_of"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LASTS = 60.0
+"""Seconds: some ask a cloud for a token first."""
+_LONGEST = 1 << 20
+"""Bytes of an answer; the tokens of clouds have some thousands."""
+_TICK = 0.1
+"""Seconds after which one looks whether a program ended whose output somebody else keeps open: a key ring it began."""
+_OURS = frozenset({"DEPLOY_REGISTRY_USER", "DEPLOY_REGISTRY_PASSWORD"})
+
+
+class HelperFailed(Exception):
+    """Why there is no answer: a sentence that repeats nothing of what was printed, since nobody knows what that is."""
+
+
+class _TooMuch(Exception):
+    """More was printed than any answer has."""
+
+
+def ask_helper(
+    name: str, servers: Sequence[str], environ: Mapping[str, str], *, lasts: float = _LASTS
+) -> tuple[Secret, Secret] | None:
+    """Ask for the user and the secret of the first of these servers that it knows; None where it knows none.
+
+    It gets all of `environ` but the login that is ours. `lasts` is in seconds, for all servers together. Raises
+    HelperFailed.
+    """
+    import shutil
+    import subprocess
+
+    program = f"docker-credential-{name}"
+    path = shutil.which(program, path=environ.get("PATH", "")) if _NAME.fullmatch(name) else None
+    if path is None:
+        raise HelperFailed(f"The credential helper {program!r} is not installed.")
+    handed = {variable: value for variable, value in environ.items() if variable not in _OURS}
+    end = time.monotonic() + lasts
+    for server in servers:
+        try:
+            code, output = _run(path, server, handed, end)
+        except subprocess.TimeoutExpired:
+            raise HelperFailed(f"{program} gave no answer within {lasts:.0f} seconds.") from None
+        except _TooMuch:
+            raise HelperFailed(f"{program} printed more than {_LONGEST} bytes, which is no login.") from None
+        except OSError as error:
+            raise HelperFailed(f"{program} cannot be run: {error.strerror}.") from None
+        if code == 0:
+            return _parse_answer(output, program)
+        if b"credentials not found" not in output:
+            raise HelperFailed(f"{program} failed with exit code {code}.")
+    return None
+
+
+def text_of(entry: Mapping[str, object], name: str) -> str:
+    """Return a text of a JSON object, empty where there is none that could be sent: half a surrogate pair cannot."""
+    value = entry.get(name)
+    if not isinstance(value, str):
+        return ""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return ""
+    return value
+
+
+def _parse_answer(output: bytes, program: str) -> tuple[Secret, Secret] | None:
+    try:
+        answer = json.loads(output)
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        raise HelperFailed(f"{program} did not answer with JSON.")
+    secret = text_of(answer, "Secret")
+    return (Secret(text_of(answer, "Username")), Secret(secret)) if secret else None
+
+
+def _run(path: str, server: str, environ: Mapping[str, str], end: float) -> tuple[int, bytes]:
+    """Run a helper to its end, or end it, with all that it started, where it is not done by `end`."""
+    import subprocess
+
+    process = subprocess.Popen(
+        [path, "get"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environ,
+        bufsize=0,
+        # A group of its own, to be ended as a whole.
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process.stdin, process.stdout:
+        try:
+            with suppress(BrokenPipeError):
+                process.stdin.write(server.encode())
+                process.stdin.close()
+            output = _read(process, end)
+            code = process.wait(max(0.0, end - time.monotonic()))
+        except BaseException:
+            # Once it is gone its number may be another's; what it left behind is then no business of ours.
+            if process.poll() is None:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            raise
+    return code, output
+
+
+def _read(process: Popen[bytes], end: float) -> bytes:
+    """Read what a helper prints until it closes its output, or is gone."""
+    import selectors
+    import subprocess
+
+    assert process.stdout is not None
+    output = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while True:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise subprocess.TimeoutExpired(process.args, 0)
+            gone = process.poll() is not None
+            if not selector.select(0 if gone else min(left, _TICK)):
+                if gone:
+                    return output
+                continue
+            chunk = os.read(process.stdout.fileno(), 1 << 16)
+            if not chunk:
+                return output
+            output += chunk
+            if len(output) > _LONGEST:
+                raise _TooMuch
