@@ -49,21 +49,29 @@ class Reporter:
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
         self._said: set[str] = set()
+        self._showed_output = False
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_error: object) -> None:
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        """End the bars; raises an error that quotes a program's output without it, where that was shown."""
         with self._lock:
             self._quiet = True
             if self._bars is not None:
                 self._bars.stop()
                 self._bars = None
+        if self._showed_output and error is not None:
+            from buildpack.errors.hooks import ProgramError
+
+            if isinstance(error, ProgramError):
+                raise error.without_lines() from None
 
     def __call__(self, progress: Progress) -> None:
         """Show this, if work has taken long enough to be worth a line."""
         if progress.stage == "hooks":
             self._print(f"Running {progress.item} ..." if progress.line is None else f"  | {show(progress.line)}")
+            self._showed_output |= progress.line is not None and not self._quiet
             return
         if self._clock() - self._begin < SILENT_SECONDS:
             return

@@ -9,6 +9,7 @@ from buildpack.errors import AppError, MachineError, UsageError
 from buildpack.errors.app import bullets, show
 
 __all__ = [
+    "ProgramError",
     "bad_build_env",
     "bad_variable",
     "cannot_start",
@@ -29,6 +30,18 @@ _TAIL = 20
 _SKIP = 'to skip it, add `[build.env]` and `DISABLE_COLLECTSTATIC = "1"` to deploy.toml'
 
 
+class ProgramError(AppError):
+    """A program of the app's that did not end well; `why` ends with the last lines of what it printed."""
+
+    def __init__(self, what: str, *, why: str, lines: Sequence[str], hint: str, place: str) -> None:
+        super().__init__(what, why=f"{why}{_tail(lines)}", hint=hint, place=place)
+        self._why = why
+
+    def without_lines(self) -> AppError:
+        """Return it for somebody who saw what the program printed."""
+        return AppError(self.what, why=self._why, hint=self.hint, place=self.place)
+
+
 def _told(code: int) -> str:
     if code < 0:
         return f"was ended by the signal {signal.Signals(-code).name}"
@@ -46,11 +59,12 @@ def _ran(steps: Sequence[str]) -> str:
     return " and ".join(steps) if len(steps) < 3 else f"{', '.join(steps[:-1])} and {steps[-1]}"
 
 
-def hook_failed(path: str, code: int, lines: Sequence[str]) -> AppError:
+def hook_failed(path: str, code: int, lines: Sequence[str]) -> ProgramError:
     """Word a hook that did not end well."""
-    return AppError(
+    return ProgramError(
         f"{path} {_told(code)}",
-        why=f"It is run by every build, on a copy of the app, as on Heroku.{_tail(lines)}",
+        why="It is run by every build, on a copy of the app, as on Heroku.",
+        lines=lines,
         hint=f"mend {path}, or remove or rename it so that builds do not run it.",
         place=path,
     )
@@ -66,11 +80,12 @@ def cannot_start(path: str, interpreter: str, reason: str) -> AppError:
     )
 
 
-def collectstatic_failed(path: str, code: int, lines: Sequence[str], remedies: Sequence[str]) -> AppError:
+def collectstatic_failed(path: str, code: int, lines: Sequence[str], remedies: Sequence[str]) -> ProgramError:
     """Word Django's collectstatic that failed; `remedies` are what its output suggests."""
-    return AppError(
+    return ProgramError(
         "Django's static files could not be collected",
-        why=f"`python {path} collectstatic --noinput` {_told(code)}.{_tail(lines)}",
+        why=f"`python {path} collectstatic --noinput` {_told(code)}.",
+        lines=lines,
         hint="; ".join([*remedies, _SKIP]) + ".",
         place=path,
     )

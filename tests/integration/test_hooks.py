@@ -242,7 +242,6 @@ def test_a_failing_hook_is_named_with_its_last_words(app, index, home):
     done = deploy("build", app, home=home, env=tiny.environ(index))
     assert (done.code, done.out) == (10, "")
     lines = [f"  | line {number}" for number in range(1, 31)]
-    tail = [f"  line {number}" for number in range(12, 31)]
     said = done.err[done.err.index("Running bin/pre_compile ...") :]
     assert said.splitlines() == [
         "Running bin/pre_compile ...",
@@ -250,9 +249,18 @@ def test_a_failing_hook_is_named_with_its_last_words(app, index, home):
         "  | bad     news",
         "error: bin/pre_compile ended with exit code 7",
         "",
+        "It is run by every build, on a copy of the app, as on Heroku.",
+        "",
+        "hint: mend bin/pre_compile, or remove or rename it so that builds do not run it.",
+    ]
+    quiet = deploy("build", app, "-q", home=home, env=tiny.environ(index))
+    assert (quiet.code, quiet.out) == (10, "")
+    assert quiet.err.splitlines() == [
+        "error: bin/pre_compile ended with exit code 7",
+        "",
         "It is run by every build, on a copy of the app, as on Heroku. Its last lines:",
         "",
-        *tail,
+        *(f"  line {number}" for number in range(12, 31)),
         "  bad     news",
         "",
         "hint: mend bin/pre_compile, or remove or rename it so that builds do not run it.",
@@ -293,10 +301,13 @@ def test_links_that_lead_out_are_refused(app, home, environ):
 def test_values_from_the_command_line_are_not_repeated(app, index, home):
     write(app, "post_compile", '#!/bin/sh\necho "token $TOKEN of $SWITCH"\nexit 1\n')
     options = ("--build-env", "TOKEN", "--build-env", "SWITCH=on")
-    done = deploy("build", app, *options, home=home, env={**tiny.environ(index), "TOKEN": "hunter2-hunter2"})
-    assert done.code == 10
-    assert done.err.count("token [redacted] of on") == 2
-    assert "hunter2" not in done.err + done.out
+    for quiet in ((), ("-q",)):  # while it runs, and in the error
+        done = deploy(
+            "build", app, *options, *quiet, home=home, env={**tiny.environ(index), "TOKEN": "hunter2-hunter2"}
+        )
+        assert done.code == 10
+        assert done.err.count("token [redacted] of on") == 1
+        assert "hunter2" not in done.err + done.out
     unset = deploy("build", app, "--build-env", "TOKEN", home=home)
     assert (unset.code, unset.err) == (
         2,
@@ -324,14 +335,9 @@ def test_collectstatic_that_fails_is_told_with_its_remedy(django, index, home):
     assert done.code == 10
     assert "  | Found another file. ['manage.py', 'collectstatic', '--noinput']\n" in done.err
     assert '/app/manage.py", line 3, in <module>\n' in done.err
-    message = done.err[done.err.index("error: ") :]
-    assert message.startswith(
+    assert done.err[done.err.index("error: ") :] == (
         "error: Django's static files could not be collected\n\n"
-        "`python manage.py collectstatic --noinput` ended with exit code 1. Its last lines:\n\n"
-        "  Found another file. ['manage.py', 'collectstatic', '--noinput']\n"
-    )
-    assert message.endswith(
-        "  KeyError: 'SECRET_KEY'\n\n"
+        "`python manage.py collectstatic --noinput` ended with exit code 1.\n\n"
         "hint: give SECRET_KEY a value for the build, with `--build-env SECRET_KEY=VALUE` or below `[build.env]` in "
         'deploy.toml, or a default in the settings; to skip it, add `[build.env]` and `DISABLE_COLLECTSTATIC = "1"` '
         "to deploy.toml.\n"
