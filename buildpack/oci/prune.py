@@ -1,7 +1,8 @@
 """Makes room in the store: drops what was used longest ago and is needed by nothing, beside builds at work.
 
 An image that `index.json` names needs its manifest, its config and its layers. What else lies in the store is there to
-save time: blobs of earlier builds, and what others keep in folders of their own (`shelves`), each entry by itself.
+save time: blobs of earlier builds, and what others keep in folders of their own (`shelves`, as ``wheels`` or
+``facts/wheel``), each entry by itself.
 """
 
 from __future__ import annotations
@@ -171,10 +172,12 @@ def measure(store: Store, shelves: Sequence[str]) -> Iterator[Item]:
     for shelf in shelves:
         yield from _shelf(store.root, shelf)
     known = {"blobs", *shelves}
-    for entry in _scan(store.root):
-        if entry.name not in known:
-            size, used = _weigh(Path(entry.path))
-            yield Item(kind=entry.name, name=entry.name, size=size, used=used)
+    around = {shelf.partition("/")[0] for shelf in shelves} - known
+    beside = [f"{folder}/{entry.name}" for folder in sorted(around) for entry in _scan(store.root / folder)]
+    for name in (*(entry.name for entry in _scan(store.root) if entry.name not in around), *beside):
+        if name not in known:
+            size, used = _weigh(store.root / name)
+            yield Item(kind=name.partition("/")[0], name=name, size=size, used=used)
 
 
 def _images(store: Store) -> list[Item]:

@@ -173,7 +173,8 @@ class Store:
         """Return the fact remembered under this key, as it was; None where there is none, or a damaged one."""
         if self.doubting and (kind, key) not in self._told:
             return None
-        found = parse_sealed(_read(self.fact_path(kind, key)) or b"")
+        path = self.fact_path(kind, key)
+        found = parse_sealed(_read(path) or b"") if self.lease.use(path) else None
         return found["value"] if found and found.get("key") == key else None
 
     def remember(self, kind: str, key: str, value: object) -> None:

@@ -40,7 +40,10 @@ Examples:
 """
 
 SCHEMA = 1
-SHELVES = ("wheels", "bytecode", "stacks", "environments")
+_FACTS = ("address", "app-files", "built", "resolution", "scan", "wheel", "wheel-summary")
+"""What was looked up of apps and packages, and grows with each change. What is known of stacks is little, and stays."""
+
+SHELVES = ("wheels", "bytecode", "stacks", "environments", *(f"facts/{kind}" for kind in _FACTS))
 """Folders of the store whose entries can be made again."""
 
 _TITLES = {
@@ -164,7 +167,8 @@ def _open_store() -> Store:
 def _add_up(items: Iterable[Item]) -> dict[str, _Sum]:
     groups: dict[str, list[Item]] = {kind: [] for kind in _TITLES}
     for item in items:
-        groups[item.kind if item.kind in groups else "other"].append(item)
+        kind = item.kind.partition("/")[0]
+        groups[kind if kind in groups else "other"].append(item)
     return {
         kind: _Sum(
             count=len(group),

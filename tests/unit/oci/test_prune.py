@@ -106,6 +106,34 @@ def test_use_is_what_counts_and_not_when_it_was_written(store: Store) -> None:
     assert (there(store, old), there(store, older)) == (False, True)
 
 
+def test_facts_go_by_their_last_use_and_only_those_that_may(store: Store) -> None:
+    for number in (1, 2):
+        for kind in ("wheel", "stack"):
+            store.remember(kind, str(number), number)
+            age(store.fact_path(kind, str(number)), hours=30 + number)
+    assert Store(store.root).recall("wheel", "2") == 2
+    sizes = [item.size for item in measure(store, ("facts/wheel",)) if item.name.startswith("facts/")]
+    assert len(sizes) == 3, "each of the shelf by itself, and what is beside it"
+    assert sum(sizes) == sum(path.stat().st_size for path in (store.root / "facts").rglob("*.json"))
+    done = prune(store, cutoff=NOW - 20 * 3600, shelves=("facts/wheel",))
+    assert [item.kind for item in done.dropped] == ["facts/wheel"]
+    left = {
+        (kind, number): Store(store.root).recall(kind, str(number)) for kind in ("wheel", "stack") for number in (1, 2)
+    }
+    assert left == {("wheel", 1): None, ("wheel", 2): 2, ("stack", 1): 1, ("stack", 2): 2}
+
+
+def test_a_fact_that_a_running_build_looked_at_stays(store: Store) -> None:
+    store.remember("wheel", "key", 1)
+    age(store.fact_path("wheel", "key"), hours=99)
+    build = Store(store.root)
+    assert build.recall("wheel", "key") == 1
+    age(store.fact_path("wheel", "key"), hours=0.5)
+    done = prune(Store(store.root), keep=0, shelves=("facts/wheel",))
+    assert [item.kind for item in done.spared] == ["facts/wheel"]
+    assert build.recall("wheel", "key") == 1
+
+
 def test_images_go_where_they_may_and_leave_what_others_need(store: Store) -> None:
     shared = remembered(store, "shared", blob(store, b"shared", hours=99))
     alone = remembered(store, "alone", blob(store, b"alone", hours=99))
