@@ -17,7 +17,7 @@ from deployer.runner.command import CommandError, command_argv, exec_error, reso
 from deployer.runner.formation import Process
 from deployer.runner.kernel import die_with_parent
 
-__all__ = ["fill_standard_fds", "spawn"]
+__all__ = ["fill_standard_fds", "fork", "spawn"]
 
 # What the runner handles, and what Python itself ignores.
 _RESET = (
@@ -73,7 +73,7 @@ def _fork_exec(file: str, argv: list[str], env: Mapping[str, str], cwd: str | No
         # runner, with the runner's handlers and its wake-up pipe.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
-            pid = _fork()
+            pid = fork()
             if pid == 0:
                 with _ending_here(report):
                     _detach(parent, output, cwd)
@@ -89,7 +89,8 @@ def _fork_exec(file: str, argv: list[str], env: Mapping[str, str], cwd: str | No
     return pid
 
 
-def _fork() -> int:
+def fork() -> int:
+    """Fork; the child does but a few things before it execs or ends."""
     with warnings.catch_warnings():
         # Python 3.12 warns where there are threads (a readiness probe, say). The child takes no lock.
         warnings.simplefilter("ignore", DeprecationWarning)

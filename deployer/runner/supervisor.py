@@ -13,10 +13,9 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from errno import EPIPE
-from types import FrameType
 from typing import Any, BinaryIO
 
 from honcho.colour import get_colours
@@ -30,7 +29,9 @@ from deployer.runner.kernel import adopt_orphans, children, leftovers, signal_ea
 from deployer.runner.outlet import OutputError
 from deployer.runner.printer import Printer
 from deployer.runner.restart import POLICIES, decide
+from deployer.runner.signals import FORWARDED, STOPPING, signals_as_bytes
 from deployer.runner.spawn import fill_standard_fds
+from deployer.runner.warden import MARK, Warden, hired
 
 __all__ = ["STOP_TIMEOUT", "Event", "Supervisor"]
 
@@ -39,10 +40,6 @@ STOP_TIMEOUT = 25.0
 
 OUTPUT_LOST = 70
 """Exit code where standard output is full; where its reader went away it is 141, as with SIGPIPE."""
-
-_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-_FORWARDED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
-_HANDLED = (*_STOPPING, *_FORWARDED, signal.SIGTSTP, signal.SIGCHLD)
 
 # Processes of one formation often end together, a failing one a moment after one that ends well:
 # this long a clean exit waits for the one that names the exit code.
@@ -121,9 +118,11 @@ class Supervisor(Manager):
         self._interrupted_at: float | None = None
         self._swept = False
         self._sweep_kill_at: float | None = None
+        self._mark = f"{os.getpid()}-{os.urandom(8).hex()}"
+        self._warden = Warden()
         for process in processes:
             add: Callable[..., Child] = self.add_process  # which Honcho does not type
-            child = add(process.name, process.command, env=process.env, cwd=process.cwd)
+            child = add(process.name, process.command, env={**process.env, MARK: self._mark}, cwd=process.cwd)
             self._printer.add_source(child.name, child.colour)
 
     # What other threads may ask for
@@ -160,6 +159,10 @@ class Supervisor(Manager):
 
     def loop(self) -> None:
         """Do as `run` does; Honcho's name for it. The exit code is in `returncode`."""
+        with hired(self._mark, seconds=self._timeout) as self._warden:
+            self._loop()
+
+    def _loop(self) -> None:
         self._foreign = frozenset(children(os.getpid()))
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
@@ -169,7 +172,7 @@ class Supervisor(Manager):
         with self._wake_lock:
             self._wake = writer
         try:
-            with _signals_as_bytes(writer):
+            with signals_as_bytes(writer):
                 self._start()
                 self._turn_until_done()
         finally:
@@ -246,7 +249,7 @@ class Supervisor(Manager):
     # Signals
 
     def _on_signal(self, number: int, now: float) -> None:
-        if number in _STOPPING:
+        if number in STOPPING:
             self._printer.system(f"{signal.Signals(number).name} received")
             self._begin_stop(128 + number)
         if number == signal.SIGINT:
@@ -254,7 +257,7 @@ class Supervisor(Manager):
                 self._interrupted_at = now
             elif now - self._interrupted_at >= 1.0:  # sooner it may be the same key press, sent twice
                 self.kill()
-        elif number in _FORWARDED:
+        elif number in FORWARDED:
             for child in self._children:
                 child.signal_leader(number)
         elif number == signal.SIGTSTP:
@@ -286,6 +289,7 @@ class Supervisor(Manager):
             self._judge(child, error.code, now)
             self._plan_restart(child, now)
             return
+        self._warden.watch(child.pid)
         self._printer.system(f"{child.name} started (pid={child.pid})")
         self._tell("started", child)
         self._flow.add(child)
@@ -340,6 +344,7 @@ class Supervisor(Manager):
 
     def _on_end(self, child: Child, now: float) -> None:
         child.active = False
+        self._warden.forget(child.pid)
         self._processes[child.name]["returncode"] = child.code
         self._printer.end(child.name)
         self._printer.system(f"{child.name} stopped (rc={child.code})")
@@ -426,22 +431,3 @@ class Supervisor(Manager):
         with contextlib.suppress(OSError):
             os.write(2, f"error: standard output cannot be written to: {error}\n".encode())
         self._begin_stop(OUTPUT_LOST)
-
-
-@contextlib.contextmanager
-def _signals_as_bytes(fd: int) -> Iterator[None]:
-    """Have every signal that the loop handles written to `fd` as its number, and nothing else done."""
-    # nohup asks for HUP to be ignored.
-    handled = [s for s in _HANDLED if s != signal.SIGHUP or signal.getsignal(s) is not signal.SIG_IGN]
-    before = signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
-    handlers = {number: signal.signal(number, _leave_to_the_loop) for number in handled}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(before)
-
-
-def _leave_to_the_loop(_signum: int, _frame: FrameType | None) -> None:
-    """Let Python write the signal's number to the wake-up pipe."""

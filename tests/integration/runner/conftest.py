@@ -106,7 +106,7 @@ class Running:
         """Return the lines of one process."""
         return [line.partition(" | ")[2] for line in self.lines if line.startswith(f"{name} | ")]
 
-    def wait_for(self, text: str, count: int = 1, seconds: float = 20) -> None:
+    def wait_for(self, text: str, count: int = 1, seconds: float = 60) -> None:
         """Wait until a text was printed so many times."""
         end = time.monotonic() + seconds
         while self.text.decode(errors="replace").count(text) < count:
@@ -119,14 +119,14 @@ class Running:
         """Send the runner a signal."""
         self.process.send_signal(number)
 
-    def wait(self, seconds: float = 20) -> int:
+    def wait(self, seconds: float = 60) -> int:
         """Wait for the runner to end; its exit code."""
         code = self.process.wait(seconds)
         if self.process.stdout is not None:
-            self.reader.join(5)
+            self.reader.join(30)
         return code
 
-    def stop(self, number: int = signal.SIGTERM, seconds: float = 20) -> int:
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 60) -> int:
         """Send a signal and wait for the end."""
         self.send(number)
         return self.wait(seconds)
@@ -139,7 +139,7 @@ class Running:
         """Return the runner's children that ended and were not collected."""
         return [pid for pid, (parent, state) in stats().items() if parent == self.pid and state == "Z"]
 
-    def leaves_nothing(self, seconds: float = 2) -> None:
+    def leaves_nothing(self, seconds: float = 30) -> None:
         """Assert that no process with the mark is left; the kernel may take a moment."""
         end = time.monotonic() + seconds
         while left := marked(self.mark):
@@ -263,11 +263,28 @@ def get() -> type[Request]:
 
 
 @pytest.fixture
+def in_flight(port: int, environment: dict[str, str]) -> Callable[[str], Request]:
+    """Send a request and wait until the app has begun with it."""
+
+    def begin(path: str) -> Request:
+        record = Path(environment["REQUEST_RECORD"])
+        before = record.read_text().count("began slow\n")
+        request = Request(port, f"{path}?slow")
+        end = time.monotonic() + 60
+        while record.read_text().count("began slow\n") == before:
+            assert time.monotonic() < end, request.error
+            time.sleep(0.01)
+        return request
+
+    return begin
+
+
+@pytest.fixture
 def answers(port: int) -> Callable[[], None]:
     """Wait until the web process answers."""
 
     def wait() -> None:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while True:
             request = Request(port, "/0?ready")
             request.join()

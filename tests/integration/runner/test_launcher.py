@@ -166,13 +166,12 @@ def init_of(running) -> int:
     raise AssertionError("no init")
 
 
-def test_as_init_a_request_in_flight_is_finished(launch, as_pid_1, web, port, answers, get):
+def test_as_init_a_request_in_flight_is_finished(launch, as_pid_1, web, port, answers, in_flight):
     # A shell in front dies of TERM at once; gunicorn behind it has its time.
     for number in (signal.SIGTERM, signal.SIGINT):
         running = launch({"web": f"{web}; true"}, prefix=as_pid_1, env={"PORT": str(port)})
         answers()
-        request = get(port, "/2")
-        time.sleep(0.5)
+        request = in_flight("/2")
         os.kill(init_of(running), number)
         assert running.wait() == 143
         request.join()
@@ -180,11 +179,10 @@ def test_as_init_a_request_in_flight_is_finished(launch, as_pid_1, web, port, an
         running.leaves_nothing()
 
 
-def test_as_init_gunicorn_reloads_on_hup_without_losing_a_request(launch, as_pid_1, web, port, answers, get):
+def test_as_init_gunicorn_reloads_on_hup_without_losing_a_request(launch, as_pid_1, web, port, answers, in_flight):
     running = launch({"web": web}, prefix=as_pid_1, env={"PORT": str(port)})
     answers()
-    request = get(port, "/2")
-    time.sleep(0.5)
+    request = in_flight("/2")
     os.kill(init_of(running), signal.SIGHUP)
     running.wait_for("Handling signal: hup")
     request.join()
@@ -216,11 +214,10 @@ def _is_zombie_of(folder: Path, parent: int) -> bool:
     return fields[:2] == ["Z", str(parent)]
 
 
-def test_as_pid_1_several_stop_without_losing_a_request(launch, as_pid_1, web, port, answers, get):
+def test_as_pid_1_several_stop_without_losing_a_request(launch, as_pid_1, web, port, answers, in_flight):
     running = launch({"web": web, "worker": "sleep 100"}, "web=1", "worker=1", prefix=as_pid_1, env={"PORT": str(port)})
     answers()
-    request = get(port, "/2")
-    time.sleep(0.5)
+    request = in_flight("/2")
     os.kill(init_of(running), signal.SIGTERM)
     assert running.wait() == 143
     request.join()
@@ -271,7 +268,7 @@ def test_as_init_a_command_has_the_terminal(launch, as_pid_1, carried, environme
 
 
 def test_as_init_ctrl_c_in_a_terminal_lets_gunicorn_finish(
-    launch, as_pid_1, carried, environment, web, port, answers, get
+    launch, as_pid_1, carried, environment, web, port, answers, in_flight
 ):
     launch({"web": web}, "true").wait()
     pid, terminal = pty.fork()
@@ -279,8 +276,7 @@ def test_as_init_ctrl_c_in_a_terminal_lets_gunicorn_finish(
         argv = [*as_pid_1, sys.executable, "-I", str(carried)]
         os.execvpe(argv[0], argv, {**environment, "PORT": str(port)})
     answers()
-    request = get(port, "/2")
-    time.sleep(0.5)
+    request = in_flight("/2")
     # unshare itself would die of the key press: as `docker run -t` has it, the container's session has only the init.
     init = next(int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and _is_init_below(p, pid))
     os.kill(init, signal.SIGINT)

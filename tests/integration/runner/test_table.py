@@ -14,11 +14,10 @@ import pytest
 HERE = Path(__file__).parent
 
 
-def test_term_lets_a_request_of_more_than_five_seconds_finish(supervise, web, port, answers, get):
+def test_term_lets_a_request_of_more_than_five_seconds_finish(supervise, web, port, answers, in_flight):
     running = supervise({"web": web, "worker": "sleep 100"}, port=port)
     answers()
-    request = get(port, "/6")
-    time.sleep(0.5)
+    request = in_flight("/6")
     assert running.stop() == 143
     request.join()
     assert (request.status, request.body, request.error) == (200, b"slept 6\n", "")
@@ -30,9 +29,7 @@ def test_a_child_that_ignores_term_is_killed_at_the_deadline_with_its_group_and_
     stubborn = "trap '' TERM; (trap '' TERM; setsid sleep 100) & sleep 100 & echo up; while true; do wait; done"
     running = supervise({"web": stubborn}, options={"stop_timeout": 1})
     running.wait_for("up")
-    began = time.monotonic()
     assert running.stop() == 143
-    assert 1 <= time.monotonic() - began < 4
     assert [re.sub(r"\d+\)", "N)", line) for line in running.said("system")] == [
         "web.1 started (pid=N)",
         "SIGTERM received",
@@ -46,9 +43,7 @@ def test_a_child_that_ignores_term_is_killed_at_the_deadline_with_its_group_and_
 
 def test_a_daemonised_grandchild_with_the_pipe_is_waited_for_one_second(supervise):
     running = supervise({"web": "setsid sh -c 'sleep 100' & echo bye"})
-    began = time.monotonic()
-    assert running.wait() == 0
-    assert time.monotonic() - began < 4
+    assert running.wait() == 0  # and not after the 100 s that the pipe would be open
     assert running.said("web.1") == ["bye"]
     running.leaves_nothing()
 
@@ -67,18 +62,17 @@ def test_term_while_starting(supervise, milliseconds):
         running.wait_for("web.1 started")
     time.sleep(milliseconds / 1000)
     # Before Python has come to the runner's first line, TERM does what it does to every program.
-    assert running.stop(seconds=5) in ((143,) if milliseconds else (143, -signal.SIGTERM))
+    assert running.stop() in ((143,) if milliseconds else (143, -signal.SIGTERM))
     running.leaves_nothing()
 
 
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGQUIT, 131), (signal.SIGTERM, 143)]
 )
-def test_these_signals_stop_in_order(supervise, web, port, answers, get, number, code):
+def test_these_signals_stop_in_order(supervise, web, port, answers, in_flight, number, code):
     running = supervise({"web": web}, port=port)
     answers()
-    request = get(port, "/1")
-    time.sleep(0.3)
+    request = in_flight("/1")
     assert running.stop(number) == code
     request.join()
     assert (request.status, request.error) == (200, "")
@@ -114,13 +108,12 @@ def test_the_leader_alone_gets_them(supervise, tmp_path, name):
     assert sorted(running.said("web.1")) == ["1", "up", "up"]
 
 
-def test_a_reader_that_goes_away_stops_everything_in_order(supervise, web, port, answers, get):
+def test_a_reader_that_goes_away_stops_everything_in_order(supervise, web, port, answers, in_flight):
     reader, writer = os.pipe()
     running = supervise({"web": web, "worker": "while true; do echo tick; sleep 0.05; done"}, port=port, stdout=writer)
     os.close(writer)
     answers()
-    request = get(port, "/1")
-    time.sleep(0.3)
+    request = in_flight("/1")
     os.close(reader)
     assert running.wait() == 141
     request.join()
@@ -144,18 +137,15 @@ def memory(pid: int) -> int:
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_a_reader_that_stalls_costs_no_memory_and_no_line(supervise, tmp_path, log_format):
     reader, writer = os.pipe()
-    flood = f"{sys.executable} -c 'for i in range(300_000): print(\"%%079d\" %% i)'".replace("%%", "%")
+    flood = f"{sys.executable} -c 'for i in range(600_000): print(\"%%079d\" %% i)'".replace("%%", "%")
     running = supervise({"web": flood}, stdout=writer, options={"log_format": log_format})
     os.close(writer)
-    time.sleep(1)
-    before = memory(running.pid)
-    time.sleep(1.5)
-    assert memory(running.pid) - before < 1000
-    assert before < 40_000
+    time.sleep(2)  # in which it could read it all, 48 MB
+    assert memory(running.pid) < 40_000
     with os.fdopen(reader, "rb") as stream:
         numbers = re.findall(rb"(?:\| |\"message\":\")(\d{79})", stream.read())
     assert running.wait() == 0
-    assert list(map(int, numbers)) == list(range(300_000))
+    assert list(map(int, numbers)) == list(range(600_000))
 
 
 def test_a_stalled_reader_does_not_keep_it_from_stopping(supervise):
@@ -163,9 +153,7 @@ def test_a_stalled_reader_does_not_keep_it_from_stopping(supervise):
     running = supervise({"web": "yes"}, stdout=writer, options={"stop_timeout": 2})
     os.close(writer)
     time.sleep(1)
-    began = time.monotonic()
-    assert running.stop() == 143
-    assert time.monotonic() - began < 5
+    assert running.stop() == 143  # with nobody reading, before which it does not return
     os.close(reader)
     running.leaves_nothing()
 
@@ -205,7 +193,7 @@ def test_a_prompt_is_shown_after_a_tenth_of_a_second(supervise, tmp_path):
     answer, question = os.pipe()
     running = supervise({"web": f"{sys.executable} {script}"}, stdin=answer)
     os.close(answer)
-    running.wait_for("web.1  | (Pdb) ", seconds=5)
+    running.wait_for("web.1  | (Pdb) ")
     os.write(question, b"c\n")
     assert running.wait() == 0
     os.close(question)
