@@ -8,6 +8,7 @@ commands".
 
 from __future__ import annotations
 
+import codecs
 import io
 import re
 import secrets
@@ -50,6 +51,8 @@ class Console:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._begun = False
+        # A chunk may end within a character.
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
         self.output = cast("BinaryIO", _Output(self))
 
     @contextmanager
@@ -79,10 +82,9 @@ class Console:
         """Pass on what a process of the app's wrote."""
         if chunk:
             self._stream.flush()
-            text = chunk.decode("utf-8", "backslashreplace")
-            self._stream.write(text)
+            self._stream.write(self._decoder.decode(chunk))
             self._stream.flush()
-            self._begun = not text.endswith("\n")
+            self._begun = not chunk.endswith(b"\n")
 
     def _open(self, _name: str, title: str) -> None:
         self.say(f"--- {title}")
@@ -94,7 +96,7 @@ class Console:
         """Begin a new line, unless at the beginning of one: a service knows its own lines by how they begin."""
         if self._begun:
             self._begun = False
-            self._stream.write("\n")
+            self._stream.write(f"{self._decoder.decode(b'', final=True)}\n")
             self._stream.flush()
 
 

@@ -175,6 +175,18 @@ def test_the_output_is_a_stream_for_processes():
     assert stream.getvalue() == "web\n\\xff\n"
 
 
+def test_a_character_may_come_in_pieces():
+    stream = io.StringIO()
+    console = Console(stream)
+    for byte in "é✓😀\n".encode():
+        console.write(bytes([byte]))
+    console.write("the end is cut ✓".encode()[:-1])
+    console.say("ours")
+    console.write("✓".encode()[-1:] + b"\n")
+    console.close()
+    assert stream.getvalue() == "é✓😀\nthe end is cut \\xe2\\x9c\nours\n\\x93\n"
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [
