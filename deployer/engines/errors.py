@@ -69,7 +69,7 @@ def foreign_image(reference: str) -> UsageError:
     """Word an image without process types."""
     return UsageError(
         f"{reference} has no process types",
-        why="It was not built by deploy: there is no /opt/deploy/launch.json in it.",
+        why="It was not built by deploy: there is no /opt/deploy/launch.json in it that deploy can read.",
         hint=f"name a command, for example `deploy run {reference} -- sh`.",
     )
 
@@ -134,6 +134,8 @@ def bad_host(text: str) -> UsageError:
 
 def local_cannot(asked: Sequence[str], why: str) -> EngineError:
     """Word what only a container engine can do; `why` says why there is none."""
+    if why == "--engine local":
+        why = "--engine local runs processes of this machine"
     return EngineError(
         f"{' and '.join(asked)} {'needs' if len(asked) == 1 else 'need'} a container engine",
         why=f"{why[:1].upper()}{why[1:]}.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deployer.engines import errors
 from deployer.engines.client import Engine, explain
 from deployer.engines.container import Blueprint, Container, container_name
+from deployer.engines.launch import LAUNCH_FILE, Launch, take_launch
 from deployer.engines.owner import Owner
 from deployer.engines.signals import FORWARDED, STOPPING, holding_back
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "Launch", "find_image", "load_stored", "pull_image", "read_launch"]
 
-_LAUNCH_FILE = "/opt/deploy/launch.json"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
@@ -27,14 +25,6 @@ class Found:
 
     id: str
     environment: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """What an image's launcher can start: process types in the Procfile's order, and app.json's formation."""
-
-    processes: tuple[str, ...]
-    formation: Mapping[str, int]
 
 
 def find_image(engine: Engine, reference: str) -> Found | None:
@@ -96,36 +86,29 @@ def read_launch(engine: Engine, image: str, *, owner: Owner, suffix: str) -> Lau
     container = Container(engine, blueprint, name=container_name("deploy", "look.1", suffix), owner=owner)
     # Else one that came while the engine creates the container would leave it behind.
     with holding_back((*STOPPING, *FORWARDED)):
-        archive = _copy_out(engine, container, _LAUNCH_FILE)
-    return _parse_launch(archive) if archive is not None else None
+        return _look_into(engine, container)
 
 
-def _copy_out(engine: Engine, container: Container, path: str) -> bytes | None:
-    """Return a file of a container that is made for that alone, as an archive; None where there is no such file."""
-    from docker.errors import APIError
+def _look_into(engine: Engine, container: Container) -> Launch | None:
+    """Read launch.json out of a container that is made for that alone."""
+    from docker import errors as docker_errors
+    from requests import HTTPError
 
+    say: Any = docker_errors.create_api_error_from_http_exception
     container.create()
     try:
-        with engine.worded():
-            try:
-                pieces, _ = engine.api.get_archive(container.id, path)
-                return b"".join(pieces)
-            except APIError as error:
-                # 404 is said of the container as well, where somebody removed it.
-                if error.status_code != 404 or "no such container" in str(error).lower():
-                    raise
+        # Not the SDK's get_archive, whose answer cannot be closed: until it is, or read to the end, which may be far,
+        # a Docker engine does not remove the container.
+        address = f"{engine.api.base_url}/v{engine.api.api_version}/containers/{container.id}/archive"
+        asked = {"params": {"path": LAUNCH_FILE}, "stream": True, "timeout": engine.api.timeout}
+        with engine.worded(), engine.api.get(address, **asked) as answer:
+            # 404 is said of the container as well, where somebody removed it.
+            if answer.status_code == 404 and "no such container" not in answer.text.lower():
                 return None
+            try:
+                answer.raise_for_status()
+            except HTTPError as error:
+                say(error)  # raises APIError
+            return take_launch(answer.iter_content(1 << 16))
     finally:
         container.remove()
-
-
-def _parse_launch(archive: bytes) -> Launch | None:
-    import io
-    import tarfile
-
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        member = next((tar.extractfile(one) for one in tar if one.isfile()), None)
-        document = json.load(member) if member is not None else {}
-    if not isinstance(document.get("processes"), dict):
-        return None
-    return Launch(processes=tuple(document["processes"]), formation=document.get("formation") or {})

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -466,6 +467,24 @@ def test_an_unknown_process_type_of_an_image(built, home):
         "It has web, any, worker, stubborn, release.\n\n"
         "hint: did you mean 'web'?\n"
     )
+
+
+def test_an_image_that_is_made_to_be_read_for_ever(host, home, tmp_path):
+    """Neither is it read, nor does the engine wait for whoever reads it before it lets go of the container."""
+    name = f"deploy-made-to-harm-{free_port()}:1"
+    layer = tmp_path / "layer.tar"
+    with tarfile.open(layer, "w") as tar:
+        member = tarfile.TarInfo("opt/deploy/launch.json")
+        member.size = 64 << 20
+        with Path("/dev/zero").open("rb") as zeros:
+            tar.addfile(member, zeros)
+    host.docker("import", "-c", 'CMD ["true"]', str(layer), name)
+    try:
+        done = deploy("run", name, "-q", home=home, env={"DOCKER_HOST": host.address})
+        assert (done.code, done.err.partition("\n")[0]) == (2, f"error: {name} has no process types")
+        assert host.containers("launch") == []
+    finally:
+        host.docker("rmi", "-f", name)
 
 
 def test_an_image_that_only_the_store_has_is_loaded(built, app, home):

@@ -298,12 +298,17 @@ def test_what_only_an_engine_can_do():
         "No container engine was found.\n\n"
         "hint: start Docker or Podman, or set DOCKER_HOST."
     )
+    assert str(local_cannot(["--memory"], "--engine local")) == (
+        "--memory needs a container engine\n\n"
+        "--engine local runs processes of this machine.\n\n"
+        "hint: start Docker or Podman, or set DOCKER_HOST."
+    )
 
 
 def test_an_image_without_process_types():
     assert str(foreign_image("python:3.12")) == (
         "python:3.12 has no process types\n\n"
-        "It was not built by deploy: there is no /opt/deploy/launch.json in it.\n\n"
+        "It was not built by deploy: there is no /opt/deploy/launch.json in it that deploy can read.\n\n"
         "hint: name a command, for example `deploy run python:3.12 -- sh`."
     )
 
