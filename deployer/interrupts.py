@@ -22,7 +22,7 @@ What is left behind then is what a killed build leaves, and the next one sweeps 
 
 @contextmanager
 def ending_promptly(grace: float = GRACE) -> Iterator[None]:
-    """End the process at most `grace` seconds after INT or TERM, also where a thread waits for the network.
+    """End the process at most `grace` seconds after INT, TERM or HUP, also where a thread waits for the network.
 
     A second signal ends it at once. Signals that are ignored stay so, and outside the main thread nothing changes.
     """
@@ -39,7 +39,7 @@ def ending_promptly(grace: float = GRACE) -> Iterator[None]:
             raise KeyboardInterrupt
         sys.exit(128 + number)
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
     for number in heard:
         signal.signal(number, end)

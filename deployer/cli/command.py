@@ -140,6 +140,8 @@ def run(arguments: Sequence[str], asked: Asked | None = None) -> int:
 
         return answer(os.environ["_DEPLOY_COMPLETE"])
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` asks for that
+        signal.signal(signal.SIGHUP, _terminate)
     try:
         # Not `deploy.main`, which turns a reader that went away into exit code 1.
         with deploy.make_context("deploy", list(arguments), obj=asked) as ctx:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 import uuid
 from collections.abc import Mapping
@@ -263,8 +264,22 @@ def test_an_interrupted_test_leaves_no_container(blasto: Path, ready: Path, engi
         running.close()
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_an_interrupted_test_leaves_no_process(number: int, code: int, blasto: Path, ready: Path) -> None:
+    test = "trap '' TERM INT HUP; echo begun; sleep 1000"
+    running = Running("ci", blasto, "--engine", "local", "-e", "DEPLOY_TEST", "--test", test, home=ready)
+    try:
+        wait_for_error(running, "begun")
+        assert running.stop(number) == code
+        assert running.left() == []
+        assert list((ready / "trials").iterdir()) == []
+    finally:
+        running.close()
+
+
 def test_what_a_test_leaves_running_is_ended(blasto: Path, ready: Path) -> None:
-    running = Running("ci", blasto, "--engine", "local", "--test", "sleep 1000 & echo begun", home=ready)
+    command = ["ci", blasto, "--engine", "local", "-e", "DEPLOY_TEST", "--test", "sleep 1000 & echo begun"]
+    running = Running(*command, home=ready)
     try:
         assert running.wait() == 0, running.err
         assert running.left() == []
