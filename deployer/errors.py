@@ -32,6 +32,7 @@ __all__ = [
     "neither_folder_nor_type",
     "no_engine",
     "no_pipfile",
+    "no_such_folder",
     "nothing_to_prune",
     "nothing_to_start",
     "operand_empty",
@@ -220,6 +221,15 @@ def bad_operand(text: str) -> UsageError:
         f"{text!r} is no process type",
         why="After the app or the image come process types, as TYPE or TYPE=N.",
         hint="for example `web=2 worker`; a command of its own comes after `--`.",
+    )
+
+
+def no_such_folder(text: str) -> UsageError:
+    """Word a first operand that can only be a path, and leads nowhere."""
+    return UsageError(
+        f"there is no folder {text}",
+        why="An image is named with its tag or digest, and process types have no slash.",
+        hint=f"check the path; the image would be {text}:latest." if "=" not in text else "check the path.",
     )
 
 

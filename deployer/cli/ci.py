@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deployer.cli.folder import Folder
+from deployer.cli.process_options import Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,7 +40,7 @@ Examples:
 @click.option("--health", default=None, metavar="PATH", help="Ask web for this; only 2xx and 3xx will do.  [/]")
 @click.option(
     "--boot-timeout",
-    type=click.FloatRange(0),
+    type=Seconds(),
     default=60.0,
     show_default=True,
     metavar="S",

@@ -15,6 +15,7 @@ from deployer.errors import (
     command_missing,
     command_with_types,
     counted_twice,
+    no_such_folder,
     operand_empty,
 )
 
@@ -90,6 +91,8 @@ def split_operands(
         app = Path(rest.pop(0))
     elif rest and _is_reference(rest[0]):
         reference = rest.pop(0)
+    elif rest and "/" in rest[0].partition("=")[0]:
+        raise no_such_folder(rest[0])
     formation: dict[str, int] = {}
     for text in rest:
         name, count = _parse_type(text)

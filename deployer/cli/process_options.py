@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
-__all__ = ["process_options"]
+__all__ = ["Seconds", "process_options"]
+
+_DAY = 86400
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
+
+
+class Seconds(click.FloatRange):
+    """A time of at most a day. Python takes ``nan`` and ``inf`` for numbers, and no clock takes them for times."""
+
+    def __init__(self) -> None:
+        super().__init__(0, _DAY)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse what is no number, and what compares with none."""
+        seconds = super().convert(value, param, ctx)
+        return self.fail(f"{value} is not a number.", param, ctx) if math.isnan(seconds) else seconds
 
 
 def process_options(command: _Command) -> _Command:
@@ -39,4 +54,4 @@ def process_options(command: _Command) -> _Command:
 
 
 def _seconds(name: str, default: float, *, help: str) -> Callable[[_Command], _Command]:  # noqa: A002  click's word
-    return click.option(name, type=click.FloatRange(0), default=default, show_default=True, metavar="S", help=help)
+    return click.option(name, type=Seconds(), default=default, show_default=True, metavar="S", help=help)

@@ -31,6 +31,8 @@ SCHEMA = 1
 USAGE = 2
 MACHINE = 70
 
+_LONGEST_STOP = 86400
+
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
@@ -162,12 +164,14 @@ def _choice(env: dict[str, str], name: str, allowed: tuple[str, ...]) -> str:
 
 
 def _stop_timeout(env: dict[str, str]) -> float:
+    text = env.get("DEPLOY_STOP_TIMEOUT") or "25"
     try:
-        return float(env.get("DEPLOY_STOP_TIMEOUT") or 25)
+        seconds = float(text)
     except ValueError:
-        raise _RefusedError(
-            f"DEPLOY_STOP_TIMEOUT is {env['DEPLOY_STOP_TIMEOUT']!r}", "it is a number of seconds."
-        ) from None
+        seconds = -1.0
+    if not 0 <= seconds <= _LONGEST_STOP:  # nor is it nan, which compares with nothing
+        raise _RefusedError(f"DEPLOY_STOP_TIMEOUT is {text!r}", "it is a number of seconds, a day's at most.")
+    return seconds
 
 
 def _name(process_type: str, environ: Mapping[str, str]) -> str:

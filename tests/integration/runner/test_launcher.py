@@ -92,7 +92,14 @@ def test_a_missing_command_of_a_process_type(launch):
         ("PORT", "http", "error: PORT is 'http', which is no number of a port\n"),
         ("DEPLOY_LOG_FORMAT", "xml", "error: DEPLOY_LOG_FORMAT is 'xml'\n\nhint: it may be text, json.\n"),
         ("DEPLOY_RESTART", "yes", "error: DEPLOY_RESTART is 'yes'\n\nhint: it may be no, on-failure, always.\n"),
-        ("DEPLOY_STOP_TIMEOUT", "long", "error: DEPLOY_STOP_TIMEOUT is 'long'\n\nhint: it is a number of seconds.\n"),
+        *(
+            (
+                "DEPLOY_STOP_TIMEOUT",
+                wrong,
+                f"error: DEPLOY_STOP_TIMEOUT is '{wrong}'\n\nhint: it is a number of seconds, a day's at most.\n",
+            )
+            for wrong in ("long", "inf", "nan", "-1")
+        ),
     ],
 )
 def test_settings_that_make_no_sense(launch, name, value, message):

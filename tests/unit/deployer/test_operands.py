@@ -75,6 +75,33 @@ def test_an_operand_that_is_nothing(text):
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("examples/blato", "check the path; the image would be examples/blato:latest."),
+        ("examples/blasto=2", "check the path."),
+    ],
+)
+def test_a_path_that_leads_nowhere(text, hint):
+    assert refusal(text) == (
+        f"there is no folder {text}\n\n"
+        "An image is named with its tag or digest, and process types have no slash.\n\n"
+        f"hint: {hint}"
+    )
+
+
+@pytest.mark.parametrize("command", ["local", "run", "ci"])
+@pytest.mark.parametrize(
+    ("seconds", "why"),
+    [("inf", "inf is not in the range 0<=x<=86400"), ("nan", "nan is not a number")],
+)
+def test_seconds_that_no_clock_takes(command, seconds, why, capsys):
+    assert run([command, "--boot-timeout", seconds]) == 2
+    assert capsys.readouterr().err == (
+        f"error: invalid value for '--boot-timeout': {why}\n\nhint: `deploy {command} --help` shows the usage.\n"
+    )
+
+
 EMPTY = (
     "an operand is empty\n\n"
     "It names neither a folder nor anything else; a shell makes that of a variable that is not set.\n\n"
