@@ -214,6 +214,7 @@ def _show(report: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         import json
 
-        print(json.dumps(report, ensure_ascii=False))
+        # A report quotes what the app printed, and GitHub's runner obeys this wherever it stands in a line of a log.
+        print(json.dumps(report, ensure_ascii=False).replace("##[", "#\\u0023["))
     elif "error" not in report:
         print(report["digest"])

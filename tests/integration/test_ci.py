@@ -130,13 +130,14 @@ def test_failing_tests_are_60(place: str, blasto: Path, ready: Path) -> None:
 
 
 def test_a_web_process_that_ends_is_50(place: str, blasto: Path, ready: Path) -> None:
-    (blasto / "Procfile").write_text("web: echo about to end; exit 9\n")
+    (blasto / "Procfile").write_text("web: echo '##[add-mask]about to end'; exit 9\n")
     done = deploy("ci", blasto, "--engine", place, "--json", home=ready)
     assert done.code == 50, done.err
     report = json.loads(done.out)
     assert statuses(report)["boot"] == ("failed", 50)
     assert report["error"]["what"] == "web.1 ended before it answered: it exited with 9"
-    assert "The last lines of its log:\n  about to end" in report["error"]["why"]
+    assert "The last lines of its log:\n  ##[add-mask]about to end" in report["error"]["why"]
+    assert "##[" not in done.out  # a pipeline's log may show it
 
 
 def test_a_web_process_that_listens_nowhere_is_50(blasto: Path, ready: Path) -> None:
