@@ -133,7 +133,11 @@ def commit(app: Path) -> Path:
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The temporary folder of a runner on which the action has installed itself."""
-    runner = Runner(tmp_path_factory.mktemp("runner"), ROOT)
+    # A checkout may have modules that are called like Python's own.
+    checkout = tmp_path_factory.mktemp("checkout")
+    for name in ("types", "venv", "logging"):
+        (checkout / f"{name}.py").write_text("raise SystemExit('the checkout was imported')\n")
+    runner = Runner(tmp_path_factory.mktemp("runner"), checkout)
     install, _ = action()["runs"]["steps"]
     # What it depends on is not fetched again: the tests' own environment has it.
     own = sysconfig.get_path("purelib")
