@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 from buildpack.assembly import MadeLayer, Origin
 from buildpack.decision import Decision, Material
@@ -10,7 +12,7 @@ from buildpack.oci.image import ANNOTATION, Image, Layer
 from buildpack.oci.store import Store
 from buildpack.plan import AppFile, PlannedLayer
 from buildpack.previous import Previous
-from buildpack.reasons import why_built
+from buildpack.reasons import AppInputs, why_built
 from buildpack.stacks.stack import Stack
 
 __all__ = ["explain_layers", "explain_stack"]
@@ -29,19 +31,19 @@ def explain_layers(
     app = next(made.layer for made in layers if made.planned.kind == "app")
     before = (not previous.reason and previous.layers) or (stored.layers if stored else ())
     old_app = next((layer for layer in before if layer.annotations.get(ANNOTATION + "kind") == "app"), None)
-    old_files = store.recall("app-files", str(old_app.diff_id)) if old_app else None
-    files = {file.path: _fingerprint(file) for file in material.content.files}
+    old = _recalled(store.recall("app-files", str(old_app.diff_id))) if old_app else None
+    new = _inputs(material)
 
     def explain(planned: PlannedLayer) -> str:
         if planned.key in decision.doubts:
             return decision.doubts[planned.key]
         if not before and previous.reason:
             return previous.reason
-        return why_built(planned, before, old_files=old_files, files=files)
+        return why_built(planned, before, old=old, new=new, doubting=store.doubting)
 
     explained = tuple((made, explain(made.planned) if made.source == "built" else "") for made in layers)
     if old_app is None or old_app.diff_id != app.diff_id:
-        store.remember("app-files", str(app.diff_id), files)
+        store.remember("app-files", str(app.diff_id), {"files": new.files, "others": new.others})
     return explained
 
 
@@ -60,6 +62,20 @@ def explain_stack(stack: Stack, store: Store) -> tuple[tuple[Layer, Origin, str]
         return layer, "store" if store.has(layer.digest) else "registry", ""
 
     return tuple(map(explain, stack.layers))
+
+
+def _inputs(material: Material) -> AppInputs:
+    return AppInputs(
+        files={file.path: _fingerprint(file) for file in material.content.files},
+        others={
+            "the process types, or the app object,": hashlib.sha256(material.launch).hexdigest()[:32],
+            "SOURCE_DATE_EPOCH": str(material.mtime),
+        },
+    )
+
+
+def _recalled(value: Any) -> AppInputs | None:
+    return AppInputs(**value) if isinstance(value, dict) and value.keys() == {"files", "others"} else None
 
 
 def _fingerprint(file: AppFile) -> str:

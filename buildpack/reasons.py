@@ -3,42 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from buildpack.oci.image import ANNOTATION, Layer
 from buildpack.plan import Member, PlannedLayer, members_of
 
-__all__ = ["why_built"]
+__all__ = ["AppInputs", "why_built"]
+
 
 _NAMED = 3
 """How many changes are named before the rest is counted."""
 
 
+class AppInputs(NamedTuple):
+    """What an app's layer is made of, by name, with what tells it from another of that name.
+
+    The names of `files` are paths, those of `others` words that "changed" can follow.
+    """
+
+    files: Mapping[str, str]
+    others: Mapping[str, str]
+
+
 def why_built(
-    planned: PlannedLayer, before: Sequence[Layer], *, old_files: Mapping[str, str] | None, files: Mapping[str, str]
+    planned: PlannedLayer,
+    before: Sequence[Layer],
+    *,
+    old: AppInputs | None,
+    new: AppInputs,
+    doubting: bool = False,
 ) -> str:
     """Return all reasons in one line; `before` are the layers of the previous image, empty where there was none.
 
-    `old_files` and `files` map the app's paths, then and now, to what tells their contents apart.
+    `old` and `new` are what the app's layer was made of, then and now. With `doubting` nothing was to be reused.
     """
     if not before:
         return "first build"
     if any(layer.key == planned.key for layer in before):
-        return "the store had lost it, or --no-cache was given"
-    old = next((layer for layer in before if layer.annotations.get(ANNOTATION + "slot") == planned.slot), None)
+        return "--no-cache was given" if doubting else "the store had lost it"
     if planned.kind == "app":
-        return _files_changed(old_files, files)
+        return _app_changed(old, new)
     if planned.kind == "runtime":
         return "the Python of the stack, or the launcher, changed"
-    return _members_changed(planned.members, before, old)
+    here = next((layer for layer in before if layer.annotations.get(ANNOTATION + "slot") == planned.slot), None)
+    return _members_changed(planned.members, before, here)
 
 
-def _files_changed(old: Mapping[str, str] | None, new: Mapping[str, str]) -> str:
+def _app_changed(old: AppInputs | None, new: AppInputs) -> str:
     if old is None:
         return "the app's files changed"
-    changes = [f"{path} changed" for path in sorted(old.keys() & new.keys()) if old[path] != new[path]]
-    changes += [f"{path} is new" for path in sorted(new.keys() - old.keys())]
-    changes += [f"{path} is gone" for path in sorted(old.keys() - new.keys())]
-    return _listed(changes) or "the process types, the times of the files, or what hooks are given changed"
+    before, now = old.files, new.files
+    changes = [f"{path} changed" for path in sorted(before.keys() & now.keys()) if before[path] != now[path]]
+    changes += [f"{path} is new" for path in sorted(now.keys() - before.keys())]
+    changes += [f"{path} is gone" for path in sorted(before.keys() - now.keys())]
+    if not changes:  # else they follow from that
+        changes += [f"{name} changed" for name in sorted(new.others) if old.others.get(name, "") != new.others[name]]
+    return _listed(changes) or "what hooks are given, or how deploy writes layers, changed"
 
 
 def _members_changed(members: Sequence[Member], before: Sequence[Layer], old: Layer | None) -> str:

@@ -64,14 +64,15 @@ def _summarise(answer: Answer, report: Answer, *, verbose: bool) -> None:
         f"stack, {len(own) - len(written)} reused, {len(written)} written"
     )
     reasons = [layer["reason"] for layer in written]
-    common = (reason for reason in reasons if reason == "first build" or reasons.count(reason) > _MANY)
+    common = (reason for reason in reasons if reasons.count(reason) > _MANY or reasons.count(reason) == len(own))
     shared = "" if verbose else next(common, "")
     for slot, layer in zip(answer["slots"], own, strict=True):
+        said = f"{slot:<14} {size_text(layer['size']):>7}"
         if layer["source"] == "built" and layer["reason"] != shared:
-            _say(f"  written  {slot:<14} {size_text(layer['size']):>7}  {layer['reason']}")
+            _say(f"  written  {said}  {layer['reason']}")
         elif verbose:
             members = ", ".join(f"{member['name']} {member['version']}" for member in layer["members"])
-            _say(f"  reused   {slot:<14} {size_text(layer['size']):>7}  {members}")
+            _say(f"  reused   {said}  {members}".rstrip())
     if shared:
         count = reasons.count(shared)
         _say(f"  written  {'all' if count == len(own) else count} of ours: {shared}")

@@ -152,11 +152,15 @@ def test_an_empty_store_has_the_stack_gathered(blasto, tmp_path):
 
 def test_a_first_build_says_so_whatever_it_shares_with_others(home, blasto):
     deploy("build", blasto, "-t", "one:1", home=home)
+    again = deploy("build", blasto, "-t", "one:1", "--no-cache", home=home)
+    assert "  written  all of ours: --no-cache was given\n" in again.err
     (blasto / "blasto" / "__init__.py").write_text("from blasto.app import create_app\n\nAPP = create_app()\n# new\n")
     spaced = blasto.rename(blasto.with_name("with space"))
     done = deploy("build", spaced.name, "-t", "two:1", home=home, cwd=spaced.parent)
     lines = done.err.splitlines()
-    assert [line for line in lines if line.startswith("  written")] == ["  written  1 of ours: first build"]
+    assert [line for line in lines if line.startswith("  written")] == [
+        "  written  app              11 KB  first build"
+    ]
     assert lines[-1] == "Next: deploy run two:1"
     plain = deploy("build", spaced.name, home=home, cwd=spaced.parent)
     assert plain.err.splitlines()[-1] == "Next: deploy run 'with space'"
@@ -197,6 +201,11 @@ def test_source_date_epoch_sets_created_and_the_app_s_times_only(home, blasto):
     image = Store(home).image("docker.io/library/epoch:2")
     assert image is not None
     assert json.loads(image.config)["created"] == "2023-11-14T22:13:20Z"
+    (app,) = (layer for layer in dated["layers"] if layer["kind"] == "app")
+    assert app["reason"] == "first build"
+    undated = deploy("build", blasto, "-t", "epoch:2", "-v", home=home).err
+    assert undated.count("  reused   ") == len(plain["layers"]) - 2
+    assert not [line for line in undated.splitlines() if line.endswith(" ")]
 
 
 def test_a_name_counts_once_and_holds_no_digest(home, blasto):
