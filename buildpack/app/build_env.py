@@ -10,12 +10,16 @@ from typing import Any
 from buildpack.app.jsonfile import parse_json
 from buildpack.app.textfile import read_text
 from buildpack.app.tomlfile import parse_toml
+from buildpack.errors import app as app_errors
 from buildpack.errors import hooks as errors
 
-__all__ = ["TABLE", "is_name", "read_build_env"]
+__all__ = ["TABLE", "VARIABLES", "is_name", "read_build_env"]
 
 TABLE = "build"
 """The table of deploy.toml that is read here, and no setting."""
+
+VARIABLES = f"[{TABLE}.env]"
+"""The only table in that, as messages write it."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -44,7 +48,7 @@ def _of_app_json(text: str, env: Any) -> Mapping[str, str]:
     found = {}
     for name, entry in env.items():
         value = entry.get("value") if isinstance(entry, dict) else entry
-        origin = _place("app.json", text, name)
+        origin = _place("app.json", text, name, "env")
         if not is_name(name):
             raise errors.bad_variable(origin, name, "that is no name of a variable")
         if value is not None and (not isinstance(value, str) or "\0" in value):
@@ -55,11 +59,14 @@ def _of_app_json(text: str, env: Any) -> Mapping[str, str]:
 
 
 def _of_settings(text: str, build: Any) -> Mapping[str, str]:
-    env = build.get("env", {}) if isinstance(build, dict) and build.keys() <= {"env"} else None
+    env = build.get("env", {}) if isinstance(build, dict) else None
+    if isinstance(build, dict) and (unknown := sorted(build.keys() - {"env"})):
+        place = _place("deploy.toml", text, unknown[0], TABLE)
+        raise app_errors.unknown_setting(place, f"{TABLE}.{unknown[0]}", VARIABLES, [VARIABLES])
     if not isinstance(env, dict):
         raise errors.bad_variable(_place("deploy.toml", text, TABLE), TABLE, "it holds the table `[build.env]` alone")
     for name, value in env.items():
-        origin = _place("deploy.toml", text, name)
+        origin = _place("deploy.toml", text, name, TABLE)
         if not is_name(name):
             raise errors.bad_variable(origin, name, "that is no name of a variable")
         if not isinstance(value, str) or "\0" in value:
@@ -67,6 +74,10 @@ def _of_settings(text: str, build: Any) -> Mapping[str, str]:
     return dict(env)
 
 
-def _place(file: str, text: str, key: str) -> str:
-    found = re.search(rf"(?<![\w-])[\"']?{re.escape(key)}\b", text)
-    return f"{file}:{text.count(chr(10), 0, found.start()) + 1 if found else 1}"
+def _place(file: str, text: str, *keys: str) -> str:
+    """Return where the first of `keys` stands, which is inside the second, if there is one."""
+    at = 0
+    for key in reversed(keys):
+        found = re.compile(rf"(?<![\w-])[\"']?{re.escape(key)}(?![\w-])").search(text, at)
+        at = found.end() if found else at
+    return f"{file}:{text.count(chr(10), 0, at) + 1}"

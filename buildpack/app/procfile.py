@@ -133,7 +133,9 @@ def _warn(line: str, process: Process, file: str) -> Iterator[str]:
     place, name = f"{file}:{process.line}", process.name
     if line[0] in _SPACE:
         yield f"{place}: the line is indented; honcho and dokku skip such a line."
-    if name != name.lower() or "_" in name:
+    if name != "web" and name.lower() == "web":
+        yield f"{place}: `{name}` is not `web`, which alone gets requests, here as on Heroku; write `web`."
+    elif name != name.lower() or "_" in name:
         renamed = name.lower().replace("_", "-")
         yield f"{place}: Cloud Native Buildpacks rename `{name}` to `{renamed}`."
     if line.partition(":")[0][-1] in _SPACE:

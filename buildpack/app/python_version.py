@@ -54,6 +54,8 @@ _UNRELEASED = {(3, 15): date(2026, 10, 1)}
 _TWO = date(2020, 1, 1)
 
 _VERSION = re.compile(r"(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})(?:\.(0|[1-9]\d{0,4}))?")
+_MEANT = re.compile(r"(?<![\d.])3\.\d{1,2}(?:\.\d{1,2})?(?!\d|\.\d)")
+"""A version, in something that is not just one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +126,8 @@ def parse_python_version_file(text: str, *, name: str = ".python-version") -> Py
     number, version = lines[0]
     if not _VERSION.fullmatch(version):
         _reveal(name, number, version)
-        raise errors.bad_python_version(f"{name}:{number}", version[:80], like=DEFAULT)
+        meant = _MEANT.search(version)
+        raise errors.bad_python_version(f"{name}:{number}", version[:80], like=DEFAULT, meant=meant[0] if meant else "")
     return PythonRequest(version=version, origin=f"{name}:{number}")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from buildpack.app.build_env import TABLE
+from buildpack.app.build_env import TABLE, VARIABLES
 from buildpack.app.textfile import read_text
 from buildpack.app.tomlfile import parse_toml
 from buildpack.errors import BuildpackError, Problems
@@ -49,7 +49,7 @@ _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_PART}(?:/{_PART})*")
 _PLATFORM = r"linux/[a-z0-9_]+(?:/[a-z0-9_.]+)?"
 _PLATFORMS = re.compile(rf"{_PLATFORM}(?:, *{_PLATFORM})*")
-_STACK = re.compile(r"host|(?:oci|archive):.+|[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
+_STACK = re.compile(r"host|(?:oci|archive):.+|(?!(?:oci|archive):)[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 
 
 class _Key(NamedTuple):
@@ -75,6 +75,10 @@ _KEYS: Mapping[str, _Key] = {
         several=True,
     ),
 }
+
+
+KEYS = (*sorted(_KEYS), VARIABLES)
+"""What deploy.toml may hold, as messages list it."""
 
 
 def read_settings(folder: Path, *, environ: Mapping[str, str], flags: Mapping[str, str | None]) -> Settings:
@@ -147,7 +151,7 @@ def _read_file(folder: Path, problems: list[BuildpackError]) -> dict[str, Settin
             continue
         place = f"{FILE}:{_line(text or '', key)}"
         if key not in _KEYS:
-            problems.append(errors.unknown_setting(place, key, _nearest(key), sorted(_KEYS)))
+            problems.append(errors.unknown_setting(place, key, _nearest(key), KEYS))
         elif _KEYS[key].several and isinstance(value, list) and value and all(isinstance(one, str) for one in value):
             found[key] = Setting(value=",".join(value), origin=place)
         elif not isinstance(value, str):
@@ -161,8 +165,9 @@ def _read_file(folder: Path, problems: list[BuildpackError]) -> dict[str, Settin
 def _nearest(key: str) -> str | None:
     from difflib import get_close_matches
 
-    near = get_close_matches(key.lower(), sorted(_KEYS), n=1, cutoff=0.5)
-    return near[0] if near else None
+    tables = dict.fromkeys((TABLE, "env", "variables"), VARIABLES)
+    near = get_close_matches(key.lower(), sorted({*_KEYS, *tables}), n=1, cutoff=0.5)
+    return tables.get(near[0], near[0]) if near else None
 
 
 def _line(text: str, key: str) -> int:

@@ -332,7 +332,7 @@ def _conflict(line: str, name: str) -> str:
 
 
 def unknown_setting(place: str, key: str, nearest: str | None, known: Sequence[str]) -> BuildpackError:
-    """deploy.toml has a key that means nothing."""
+    """deploy.toml has a key that means nothing; in `nearest` and `known` a table stands in brackets."""
     return AppError(
         f"deploy.toml has an unknown key `{show(key)}`",
         why=f"{place}: the keys are {', '.join(f'`{one}`' for one in known)}.",
@@ -343,8 +343,9 @@ def unknown_setting(place: str, key: str, nearest: str | None, known: Sequence[s
 
 def bad_setting(key: str, origin: str, found: str, wanted: str, *, suggested: str = "") -> BuildpackError:
     """A setting has a value that cannot be."""
-    if origin.startswith("--"):
-        return UsageError(f"{origin} cannot be {show(found)}", why=wanted, hint=f"give {origin} another value.")
+    if not file_of(origin):
+        hint = f"give {origin} another value" + (f", such as `{suggested}`." if suggested else ".")
+        return UsageError(f"{origin} cannot be {show(found)}", why=wanted, hint=hint)
     return AppError(
         f"`{key}` cannot be {show(found)}",
         why=f"{origin} says so. {wanted}",
@@ -355,7 +356,7 @@ def bad_setting(key: str, origin: str, found: str, wanted: str, *, suggested: st
 
 def almost_host(origin: str, found: str) -> BuildpackError:
     """The stack is `host`, misspelt, or an image of such a name."""
-    kind = UsageError if origin.startswith("--") else AppError
+    kind = AppError if file_of(origin) else UsageError
     return kind(
         f"there is no stack `{show(found)}`",
         why=f"{origin} says so. As an image's name it would mean docker.io/library/{show(found.lower())}:latest.",

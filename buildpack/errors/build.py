@@ -6,13 +6,15 @@ import errno
 import os
 
 from buildpack.errors import AppError, BuildpackError, MachineError, Problems, UsageError
+from buildpack.errors.app import file_of
 
 __all__ = ["bad_stack", "compiling_failed", "digest_asked", "for_platform", "no_bytecode"]
 
 
-def bad_stack(origin: str, error: BuildpackError) -> AppError:
+def bad_stack(origin: str, error: BuildpackError) -> BuildpackError:
     """Word a stack that can be none, and that a file or variable (`origin`) names rather than an option."""
-    return AppError(error.what, why=f"{origin} names it as the stack. {error.why}", hint=error.hint)
+    kind = AppError if file_of(origin) else UsageError
+    return kind(error.what, why=f"{origin} names it as the stack. {error.why}", hint=error.hint)
 
 
 def digest_asked(reference: str) -> UsageError:

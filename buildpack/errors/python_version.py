@@ -8,12 +8,18 @@ from buildpack.errors import AppError, BuildpackError
 from buildpack.errors.app import bullets, file_of, show
 
 
-def bad_python_version(origin: str, found: str, *, like: str) -> BuildpackError:
-    """A Python version is not written as it must be."""
+def bad_python_version(origin: str, found: str, *, like: str, meant: str = "") -> BuildpackError:
+    """A Python version is not written as it must be; `meant` is what can be made out of it."""
+    if origin.startswith("Pipfile.lock"):
+        hint = f"{_mend(origin, meant or like)}."
+    elif meant:
+        hint = f"write `{meant}` there."
+    else:
+        hint = f"write `{like}` there (patch levels then follow by themselves)."
     return AppError(
         f"the Python version in {origin} cannot be read",
         why=f"It says `{show(found)}`. A version is `{like}`, or with a patch level `{like}.7`.",
-        hint=f"write `{like}` there (patch levels then follow by themselves).",
+        hint=hint,
         place=file_of(origin),
     )
 

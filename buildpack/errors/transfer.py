@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 
 from buildpack.errors import EngineError, MachineError, StackError, UsageError
@@ -210,7 +212,9 @@ def cannot_write(path: str, reason: str) -> MachineError:
     return MachineError(
         f"{path} cannot be written",
         why=f"{_sentence(reason)}.",
-        hint="check the folder's permissions and the space that is left, or name another place.",
+        hint="make the folder first, or name another place."
+        if reason == os.strerror(errno.ENOENT)
+        else "check the folder's permissions and the space that is left, or name another place.",
     )
 
 

@@ -178,7 +178,7 @@ FOLDERS = {
     ),
     "everything_wrong": (
         "error: deploy.toml has an unknown key `naem`\n\n"
-        "deploy.toml:1: the keys are `name`, `platform`, `stack`.\n\n"
+        "deploy.toml:1: the keys are `name`, `platform`, `stack`, `[build.env]`.\n\n"
         "hint: did you mean `name`?\n\n"
         "error: Pipfile.lock and poetry.lock say what to install\n\n"
         "  - Pipfile.lock\n"

@@ -122,7 +122,7 @@ def test_an_archive_where_no_folder_is(home, tmp_path):
         "",
         (
             f"error: {path} cannot be written\n\nNo such file or directory.\n\n"
-            "hint: check the folder's permissions and the space that is left, or name another place.\n"
+            "hint: make the folder first, or name another place.\n"
         ),
     )
 

@@ -119,6 +119,13 @@ def test_warnings_tell_who_reads_a_line_otherwise() -> None:
     )
 
 
+def test_a_web_that_is_not_web() -> None:
+    assert parse_procfile("Web: a\n").warnings == (
+        "Procfile:1: `Web` is not `web`, which alone gets requests, here as on Heroku; write `web`.",
+    )
+    assert parse_procfile("web: a\n").warnings == ()
+
+
 def test_what_honcho_makes_of_each_line_is_what_the_warnings_say() -> None:
     from honcho.environ import parse_procfile as honcho
 

@@ -57,13 +57,19 @@ def test_parts_of_a_version() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["3", "three", "python-3.12", "3.12.*", ">=3.12", "3.012", "3.12-dev", '"3.12"', "v3.12"]
+    ("text", "meant"),
+    [
+        *(("3", ""), ("three", ""), ("3.012", ""), ("1.3.12.1.2", "")),
+        *((text, "3.12") for text in ("python-3.12", "3.12.*", ">=3.12", "3.12-dev", '"3.12"', "v3.12")),
+        ("python-3.12.4", "3.12.4"),
+    ],
 )
-def test_what_is_no_version_is_shown(text: str) -> None:
+def test_what_is_no_version_is_shown_and_made_one_where_that_can_be(text: str, meant: str) -> None:
+    hint = f"write `{meant}` there." if meant else "write `3.13` there (patch levels then follow by themselves)."
     assert failure(text) == (
         "the Python version in .python-version:1 cannot be read\n\n"
         f"It says `{text}`. A version is `3.13`, or with a patch level `3.13.7`.\n\n"
-        "hint: write `3.13` there (patch levels then follow by themselves)."
+        f"hint: {hint}"
     )
 
 
@@ -100,7 +106,7 @@ def test_a_lock_names_at_least_a_minor_version(tmp_path: Path) -> None:
     assert str(caught.value) == (
         "the Python version in Pipfile.lock (python_version) cannot be read\n\n"
         "It says `3`. A version is `3.13`, or with a patch level `3.13.7`.\n\n"
-        "hint: write `3.13` there (patch levels then follow by themselves)."
+        'hint: set `python_version = "3.13"` in Pipfile\'s [requires] and run `deploy lock`.'
     )
 
 

@@ -178,7 +178,7 @@ hint: if 3.42 has been released, update deploy; else write `3.13` into .python-v
     "unknown_setting": """\
 deploy.toml has an unknown key `stak`
 
-deploy.toml:2: the keys are `name`, `platform`, `stack`.
+deploy.toml:2: the keys are `name`, `platform`, `stack`, `[build.env]`.
 
 hint: did you mean `stack`?""",
 }

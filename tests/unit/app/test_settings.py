@@ -85,14 +85,22 @@ def test_a_folder_without_any_letter(tmp_path: Path) -> None:
             '\nstak = "host"\n',
             (
                 "deploy.toml has an unknown key `stak`\n\n"
-                "deploy.toml:2: the keys are `name`, `platform`, `stack`.\n\nhint: did you mean `stack`?"
+                "deploy.toml:2: the keys are `name`, `platform`, `stack`, `[build.env]`.\n\nhint: did you mean `stack`?"
             ),
         ),
         (
             "[processes]\nweb = 1\n",
             (
                 "deploy.toml has an unknown key `processes`\n\n"
-                "deploy.toml:1: the keys are `name`, `platform`, `stack`.\n\nhint: remove the line."
+                "deploy.toml:1: the keys are `name`, `platform`, `stack`, `[build.env]`.\n\nhint: remove the line."
+            ),
+        ),
+        (
+            "stack = 'host'\n[bild.env]\n",
+            (
+                "deploy.toml has an unknown key `bild`\n\n"
+                "deploy.toml:2: the keys are `name`, `platform`, `stack`, `[build.env]`.\n\n"
+                "hint: did you mean `[build.env]`?"
             ),
         ),
         (
@@ -154,9 +162,13 @@ def test_what_cannot_be_is_refused(tmp_path: Path, toml: str, told: str) -> None
 
 
 def test_a_variable_that_cannot_be_is_named(tmp_path: Path) -> None:
-    assert failure(tmp_path / "blasto", DEPLOY_STACK="py thon").startswith(
-        "`stack` cannot be 'py thon'\n\nDEPLOY_STACK says so."
-    )
+    (tmp_path / "blasto").mkdir()
+    for variable, value, hint in (("STACK", "oci:", ""), ("NAME", "My App", ", such as `my-app`")):
+        name = f"DEPLOY_{variable}"
+        with pytest.raises(UsageError) as caught:
+            read(tmp_path / "blasto", **{name: value})
+        assert str(caught.value).startswith(f"{name} cannot be {value!r}\n\nA")
+        assert str(caught.value).endswith(f"\n\nhint: give {name} another value{hint}.")
 
 
 def test_an_option_that_cannot_be_is_wrong_usage(tmp_path: Path) -> None:
@@ -174,7 +186,7 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
     assert [line for line in said.splitlines() if "unknown" in line or "cannot be" in line] == [
         "deploy.toml has an unknown key `naem`",
         "`stack` cannot be ''",
-        "`platform` cannot be 'amd64'",
+        "DEPLOY_PLATFORM cannot be 'amd64'",
     ]
 
 
