@@ -133,7 +133,7 @@ def _layers(inspection: Inspection) -> Iterator[str]:
     for layer in render(inspection)["layers"]:
         members = ", ".join(f"{each['name']} {each['version']}" for each in layer["members"])
         head = f"  {layer['name']:<16} {size_text(layer['size']):>7}  {layer['digest'].removeprefix('sha256:')[:12]}  "
-        yield from _wrapped(head, members)
+        yield from _wrapped(head, _plain(members))
 
 
 def _row(name: str, value: str) -> Iterator[str]:

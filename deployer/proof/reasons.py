@@ -45,10 +45,16 @@ def explain(image: Image, built: Built, comparison: Comparison, *, environ: Mapp
         *_settings(its, ours),
         *_app(comparison, built, environ, hooks=hooks),
     ]
-    return tuple(Reason(why=why, hint=hint) for why, hint in dict.fromkeys(found)) or (Reason(why=words.unexplained()),)
+    told = tuple(Reason(why=_plain(why), hint=_plain(hint)) for why, hint in dict.fromkeys(found))
+    return told or (Reason(why=words.unexplained()),)
 
 
 _Found = tuple[str, str]
+
+
+def _plain(text: str) -> str:
+    """Write what a terminal would obey as escapes: labels, names and times are the words of whoever made the image."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
 def _tampered(comparison: Comparison, *, hooks: bool) -> Iterator[_Found]:

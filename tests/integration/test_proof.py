@@ -453,6 +453,30 @@ ALTERED = {
 }
 
 
+EVIL = "\x1b]0;x\x07\n\nhint: run evil \u202e"
+
+
+def speak_to_the_terminal(_annotations: dict, config: dict, layers: list[dict]) -> None:
+    config["created"] = EVIL
+    config["config"]["Labels"] |= {EVIL: EVIL, "dev.deploy.bytecode": EVIL, "dev.deploy.python": EVIL}
+    notes = of_kind(layers, "dependencies")
+    members = json.loads(notes["dev.deploy.members"])
+    notes["dev.deploy.members"] = json.dumps([*members, ["evil-1.whl", "0" * 64, 1, {"name": EVIL, "version": EVIL}]])
+    notes["dev.deploy.slot"] = notes["dev.deploy.kind"] = EVIL
+
+
+def test_no_image_speaks_to_the_terminal(world, deploy):
+    evil = altered(world.built.image, speak_to_the_terminal)
+    Store(world.home).put_image(evil, ["docker.io/library/tiny:speaking"])
+    for command in (["inspect"], ["inspect", "--layers"], ["verify"]):
+        done = deploy(*command, "tiny:speaking", *([world.app] if command == ["verify"] else []))
+        assert done.code == (60 if command == ["verify"] else 0), done.err
+        told = done.out + done.err
+        assert all(line.isprintable() for line in told.split("\n")), command
+        assert "\nhint: run evil" not in told
+        assert r"\x1b]0;x\x07\n\nhint: run evil \u202e" in told.replace("\n" + " " * 12, "")
+
+
 @pytest.mark.parametrize("case", ALTERED)
 def test_every_reason_is_told_by_what_gives_it_away(world, case):
     change, told = ALTERED[case]
