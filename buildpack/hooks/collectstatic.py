@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from buildpack.errors import hooks as errors
-from buildpack.hooks.process import Outcome
 from buildpack.hooks.user import User
+from buildpack.processes import Outcome
 
 __all__ = ["find_remedies", "is_unknown", "settle_manifests"]
 

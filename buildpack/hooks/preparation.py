@@ -18,7 +18,6 @@ from typing import Self
 from buildpack.assembly import AppContent, app_entries
 from buildpack.compilation import StackCompiler
 from buildpack.errors import hooks as errors
-from buildpack.hooks.process import Outcome, ProcessGroup
 from buildpack.hooks.python import HookPython, make_python
 from buildpack.hooks.steps import Hooks, Step
 from buildpack.hooks.tree import read_result, write_copy
@@ -26,6 +25,7 @@ from buildpack.hooks.user import User, choose_user, is_reachable
 from buildpack.oci.entry import Entry
 from buildpack.oci.store import Store
 from buildpack.oci.temporary import sweep, temporary_folder
+from buildpack.processes import Outcome, ProcessGroup
 from buildpack.progress import Observer, Progress
 from buildpack.resolution import Resolution
 from buildpack.stacks.stack import Stack

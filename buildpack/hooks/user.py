@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+from buildpack.processes import User
 
 __all__ = ["User", "choose_user", "is_reachable"]
 
@@ -13,14 +14,6 @@ _APP = 1000
 _NOBODY = 65534
 _NEEDED = (0, 6, 7)
 """CAP_CHOWN, CAP_SETGID, CAP_SETUID (capabilities(7))."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class User:
-    """A user and group to become."""
-
-    uid: int
-    gid: int
 
 
 def choose_user(*, accounts: Path = Path("/etc/passwd"), process: Path = Path("/proc/self")) -> User | None:

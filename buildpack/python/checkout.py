@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 
 from buildpack.app.sources import expand_url
 from buildpack.errors import sdist as errors
+from buildpack.processes import ProcessGroup
 from buildpack.python.credentials import Secret, open_address, redact, without_secrets
 
 if TYPE_CHECKING:
     from buildpack.app.lockfile import LockedPackage
 
 __all__ = ["fetch_commit"]
+
+_SILENCE = "60"
+"""Seconds without a byte from a server: as for indexes."""
 
 
 def fetch_commit(package: LockedPackage, folder: Path, environ: Mapping[str, str]) -> None:
@@ -35,6 +39,8 @@ def fetch_commit(package: LockedPackage, folder: Path, environ: Mapping[str, str
     secrets = [login.password or login.user] if login else []
     environment = _environment(environ, url, login.user if login else None, login.password if login else None)
     ref = package.ref or ""
+    # ssh may ask at the terminal for what unlocks a key.
+    group = ProcessGroup(in_session=url.startswith(("http://", "https://")))
     # Not every server gives a commit that no branch points at: then everything is fetched.
     attempts = [
         [["init", "-q"], ["fetch", "-q", "--depth=1", "--", url, ref]],
@@ -42,7 +48,7 @@ def fetch_commit(package: LockedPackage, folder: Path, environ: Mapping[str, str
     ]
     output = ""
     for commands in attempts:
-        output = _run_all([git], commands, folder, environment)
+        output = _run_all([git], commands, folder, environment, group)
         if not output:
             break
     if not output:
@@ -51,29 +57,20 @@ def fetch_commit(package: LockedPackage, folder: Path, environ: Mapping[str, str
             [["checkout", "-q", "--detach", ref], ["submodule", "-q", "update", "--init", "--recursive", "--depth=1"]],
             folder,
             environment,
+            group,
         )
     if output:
         raise errors.git_failed(package.name, without_secrets(url), ref, redact(output, secrets))
 
 
-def _run_all(git: list[str], commands: list[list[str]], folder: Path, environment: Mapping[str, str]) -> str:
+def _run_all(
+    git: list[str], commands: list[list[str]], folder: Path, environment: Mapping[str, str], group: ProcessGroup
+) -> str:
     """Run commands until one fails; return what that one said, "" when none does."""
-    import subprocess
-
     for command in commands:
-        ran = subprocess.run(
-            [*git, *command],
-            cwd=folder,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-        if ran.returncode:
-            return ran.stdout.strip() or f"git {command[0]} ended with status {ran.returncode}"
+        ran = group.run([*git, *command], folder=folder, environment=environment)
+        if ran.code:
+            return "\n".join(ran.lines).strip() or f"git {command[0]} ended with status {ran.code}"
     return ""
 
 
@@ -81,6 +78,9 @@ def _environment(environ: Mapping[str, str], url: str, user: Secret | None, pass
     # The user's own git configuration stays: it knows credential helpers, proxies and certificates.
     environment = {name: value for name, value in environ.items() if not name.startswith("GIT_CONFIG_")}
     environment.update(GIT_TERMINAL_PROMPT="0", LC_ALL="C")
+    # A server that says nothing is not waited for for ever; whoever has a slow one says so as git has it.
+    environment.setdefault("GIT_HTTP_LOW_SPEED_LIMIT", "1")
+    environment.setdefault("GIT_HTTP_LOW_SPEED_TIME", _SILENCE)
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):  # set where a hook calls us
         environment.pop(name, None)
     if user is not None and password is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from buildpack.network import CA_VARIABLES
+from buildpack.processes import ProcessGroup
 
 if TYPE_CHECKING:
     from buildpack.python.credentials import SourceUrl
@@ -19,7 +20,9 @@ __all__ = ["BuildFailedError", "Interpreter", "build_in_isolation", "inspect", "
 
 EPOCH = "315532800"
 """1980-01-01, the oldest time that a zip can hold."""
-_KEPT = frozenset(
+_KEPT = 2000
+"""Lines of output; compilers say first what they miss, and a backend's traceback comes after."""
+_PASSED_ON = frozenset(
     {"PATH", "TMPDIR", "CC", "CXX", "AR", "LD", "CPPFLAGS", "LDFLAGS", "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH",
      "LIBRARY_PATH", "LD_LIBRARY_PATH", "PKG_CONFIG_PATH", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "JAVA_HOME"}
 )  # fmt: skip
@@ -101,21 +104,11 @@ def build_in_isolation(
 def _run(command: Sequence[str], environment: Mapping[str, str], output: list[str], cwd: str | None = None) -> None:
     import subprocess
 
-    ran = subprocess.run(
-        command,
-        cwd=cwd,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        umask=0o022,
-        check=False,
-    )
-    output.append(ran.stdout)
-    if ran.returncode:
-        raise subprocess.CalledProcessError(ran.returncode, list(command), ran.stdout)
+    ran = ProcessGroup().run(command, folder=cwd or os.getcwd(), environment=environment, kept=_KEPT)  # noqa: PTH109
+    told = "".join(f"{line}\n" for line in ran.lines)
+    output.append(told)
+    if ran.code:
+        raise subprocess.CalledProcessError(ran.code, list(command), told)
 
 
 def _make_environment(argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Path:
@@ -167,7 +160,7 @@ def _clean_environment(environ: Mapping[str, str], place: Path) -> dict[str, str
     home = place / "home"
     home.mkdir(exist_ok=True)
     flags = f"-g0 -ffile-prefix-map={place}=/build"
-    kept = {name: value for name, value in environ.items() if name in _KEPT}
+    kept = {name: value for name, value in environ.items() if name in _PASSED_ON}
     for name, folder in (("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")):
         if environ.get("HOME") and (Path(environ["HOME"]) / folder).is_dir():
             kept.setdefault(name, str(Path(environ["HOME"]) / folder))

@@ -32,6 +32,7 @@ from buildpack.oci.image import LAYER_TAR
 from buildpack.oci.store import Store
 from buildpack.oci.temporary import temporary_folder
 from buildpack.plan import APP_ROOT
+from buildpack.processes import outliving_nobody
 from buildpack.progress import Observer
 from deployer.ci.console import Console
 from deployer.ci.layers import Layers
@@ -160,7 +161,7 @@ class LocalTrial:
         )
         assert process.stdout is not None
         try:
-            with process.stdout as output:
+            with outliving_nobody(process.pid), process.stdout as output:
                 self._pass_on(output.fileno(), process)
             code = process.wait()
         finally:

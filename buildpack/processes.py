@@ -1,4 +1,4 @@
-"""Run one program in a process group of its own, hear its output line by line, and leave nothing of it behind.
+"""Run programs of others, hear their output line by line, and leave nothing of them behind.
 
 That holds where this process is killed, too: a shell waits beside it for its end, since what the kernel offers for that
 (`PR_SET_PDEATHSIG`) reaches the program alone, and not what that started.
@@ -12,18 +12,16 @@ import select
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from buildpack.hooks.user import User
-
 if TYPE_CHECKING:
     from subprocess import Popen
 
-__all__ = ["Outcome", "ProcessGroup"]
+__all__ = ["Outcome", "ProcessGroup", "User", "outliving_nobody"]
 
 _KEPT = 400
 """Lines of output that are kept; enough for a traceback through two frameworks."""
@@ -35,6 +33,14 @@ _TICK = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class User:
+    """A user and group to become."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
     """How a program ended: `code` is negative for a signal; `lines` are the last of its output, both streams."""
 
@@ -43,23 +49,29 @@ class Outcome:
 
 
 class ProcessGroup:
-    """Runs programs one after another; `stop`, from another thread, ends the one that runs, and lets none follow."""
+    """Runs programs one after another; `stop`, from another thread, ends the one that runs, and lets none follow.
 
-    def __init__(self) -> None:
+    Each is in a session of its own, unless `in_session` is false: then it may ask the user at the terminal, and what it
+    starts is its own to end.
+    """
+
+    def __init__(self, *, in_session: bool = True) -> None:
         self._lock = threading.Lock()
         self._leader: int | None = None
         self._stopped = False
+        self._in_session = in_session
 
     def run(
         self,
         argv: Sequence[str],
         *,
-        folder: Path,
+        folder: str | Path,
         environment: Mapping[str, str],
-        user: User | None,
-        heard: Callable[[str], object],
+        user: User | None = None,
+        heard: Callable[[str], object] | None = None,
+        kept: int = _KEPT,
     ) -> Outcome:
-        """Run a program to its end, and end what it started and left in its group.
+        """Run a program to its end, and end what it started and left in its group; `kept` lines of output are kept.
 
         Raises OSError where it cannot be started, InterruptedError once `stop` was called.
         """
@@ -67,30 +79,35 @@ class ProcessGroup:
 
         with self._lock:
             self.check()
-            process = subprocess.Popen(
-                argv,
-                cwd=folder,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                user=user.uid if user else None,
-                group=user.gid if user else None,
-                extra_groups=[] if user else None,
-                umask=0o022,
-                bufsize=0,
-            )
+            guard = _Guard()
+            try:
+                process = subprocess.Popen(
+                    argv,
+                    cwd=folder,
+                    env=dict(environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=self._in_session,
+                    user=user.uid if user else None,
+                    group=user.gid if user else None,
+                    extra_groups=[] if user else None,
+                    umask=0o022,
+                    bufsize=0,
+                )
+            except BaseException:
+                guard.dismiss()
+                raise
             self._leader = process.pid
-            guard = _guard(process.pid)
+            guard.watch(process.pid, group=self._in_session)
         try:
-            lines = _listen(process, heard)
+            lines = _listen(process, heard, kept)
         finally:
             with self._lock:
                 # Before the leader is reaped: until then nobody else can have its number.
                 self._signal(signal.SIGKILL)
                 self._leader = None
-                _dismiss(guard)
+                guard.dismiss()
                 process.wait()
                 assert process.stdout is not None
                 process.stdout.close()
@@ -111,51 +128,71 @@ class ProcessGroup:
     def _signal(self, number: signal.Signals) -> None:
         if self._leader is not None:
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._leader, number)
+                (os.killpg if self._in_session else os.kill)(self._leader, number)
 
 
-def _guard(leader: int) -> Popen[bytes] | None:
-    """Start what ends the group of `leader` where this process is killed: then, and only then, its input ends.
+@contextmanager
+def outliving_nobody(leader: int) -> Iterator[None]:
+    """See to it that the process group of `leader` ends with this process, should that be killed in the meantime."""
+    guard = _Guard()
+    guard.watch(leader, group=True)
+    try:
+        yield
+    finally:
+        guard.dismiss()
 
-    It is in a group of its own, so that whatever ends this one leaves it. None where there is no shell.
+
+class _Guard:
+    """A shell that ends another process where this one is killed: then, and only then, its input ends.
+
+    It is in a session of its own, so that whatever ends this one leaves it. It does nothing where there is no shell.
     """
-    import subprocess
 
-    with suppress(OSError):
-        return subprocess.Popen(
-            ["/bin/sh", "-c", 'read -r _; kill -KILL "-$0"', str(leader)],
-            cwd="/",
-            env={},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    return None
+    def __init__(self) -> None:
+        import subprocess
+
+        self._shell: Popen[bytes] | None = None
+        with suppress(OSError):
+            self._shell = subprocess.Popen(
+                ["/bin/sh", "-c", 'read -r doomed; read -r _; [ "$doomed" ] && kill -KILL "$doomed"'],
+                cwd="/",
+                env={},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                bufsize=0,
+            )
+
+    def watch(self, leader: int, *, group: bool) -> None:
+        if self._shell is not None:
+            assert self._shell.stdin is not None
+            with suppress(OSError):  # somebody killed it
+                self._shell.stdin.write(b"%d\n" % (-leader if group else leader))
+
+    def dismiss(self) -> None:
+        if self._shell is not None:
+            self._shell.kill()
+            self._shell.wait()
+            assert self._shell.stdin is not None
+            self._shell.stdin.close()
 
 
-def _dismiss(guard: Popen[bytes] | None) -> None:
-    if guard is not None:
-        guard.kill()
-        guard.wait()
-        assert guard.stdin is not None
-        guard.stdin.close()
-
-
-def _listen(process: Popen[bytes], heard: Callable[[str], object]) -> deque[str]:
+def _listen(process: Popen[bytes], heard: Callable[[str], object] | None, kept: int) -> deque[str]:
     """Read until the program ended and what it printed is read; gives the last lines."""
     assert process.stdout is not None
     descriptor = process.stdout.fileno()
     os.set_blocking(descriptor, False)
     poller = select.poll()
     poller.register(descriptor, select.POLLIN)
-    lines: deque[str] = deque(maxlen=_KEPT)
+    lines: deque[str] = deque(maxlen=kept)
     pending = b""
 
     def tell(raw: bytes) -> None:
         text = _plain(raw)
         lines.append(text)
-        heard(text)
+        if heard is not None:
+            heard(text)
 
     while True:
         ended = _has_ended(process.pid)
