@@ -8,6 +8,7 @@ from buildpack.errors import AppError, DependencyError, MachineError
 
 __all__ = [
     "SourceError",
+    "another_version_locked",
     "ca_file",
     "certificate",
     "denied",
@@ -178,6 +179,15 @@ def nothing_locked(name: str, version: str | None, place: str, offered: Sequence
         f"no file of {_pinned(name, version)} has a hash that Pipfile.lock allows",
         why=f"{place} asks for it. {has}",
         hint="if the release was removed or uploaded anew, run `deploy lock`, commit Pipfile.lock, and build again.",
+    )
+
+
+def another_version_locked(name: str, version: str | None, place: str, found: Sequence[str]) -> DependencyError:
+    """The locked hashes are those of files of other versions."""
+    return DependencyError(
+        f"the hashes of {_pinned(name, version)} in Pipfile.lock are another version's",
+        why=f"{place} names the version, and the hashes beside it are those of {_few(found)}.",
+        hint="run `deploy lock`, commit Pipfile.lock, and build again.",
     )
 
 

@@ -221,7 +221,8 @@ class _Resolver:
         files: Sequence[IndexFile],
         locked: Mapping[str, Collection[str]],
     ) -> WheelFile | Sdist | None:
-        certain = [file for file in files if _agrees(file, locked)]
+        # As pip does: a lock whose lines were merged may have the hashes of two versions.
+        certain = [file for file in files if _agrees(file, locked) and not _is_of_another_version(file, package)]
         if best := best_wheel(certain, self.target):
             return self._described(WheelFile, source, package, best, locked)
         possible = [file for file in files if _agrees(file, locked) is None and _is_of(file, package)]
@@ -295,13 +296,16 @@ class _Resolver:
         if not allowed:
             names = sorted({file.filename for file in of_version})
             return errors.nothing_locked(package.name, package.version, package.place, names)
+        if all(_is_of_another_version(file, package) for file in allowed):
+            names = sorted({file.filename for file in allowed})
+            return errors.another_version_locked(package.name, package.version, package.place, names)
         unlocked = [file for file in of_version if not _agrees(file, locked)]
         fitting = best_wheel(unlocked, self.target)
         return errors.no_file_fits(
             package.name,
             package.version,
             str(self.target),
-            misfits(allowed, self.target),
+            misfits([file for file in allowed if not _is_of_another_version(file, package)], self.target),
             unlocked=[fitting.filename] if fitting else [],
             place=package.place,
         )
@@ -331,6 +335,23 @@ def _is_of(file: IndexFile, package: LockedPackage) -> bool:
     """Tell by its name whether a file is of the locked version; any version where the lock names none."""
     version = file_version(file.filename, canonical_name(package.name))
     return version is not None and (not package.version or _same_version(version, package.version))
+
+
+def _is_of_another_version(file: IndexFile, package: LockedPackage) -> bool:
+    """Tell whether a file's name says for certain that it is of another version than the locked one.
+
+    A version without a local part stands for those with one (PEP 440, "Version matching").
+    """
+    from packaging.version import InvalidVersion, Version
+
+    found = file_version(file.filename, canonical_name(package.name))
+    if found is None or not package.version:
+        return False
+    try:
+        one, other = Version(found), Version(package.version)
+    except InvalidVersion:
+        return False
+    return one != other and (other.local is not None or Version(one.public) != other)
 
 
 def _same_version(one: str, other: str) -> bool:

@@ -292,6 +292,31 @@ def test_none_of_the_hashes_is_known(index: Index, tmp_path: Path) -> None:
     )
 
 
+def test_hashes_of_another_version(index: Index, tmp_path: Path) -> None:
+    files = [*add(index, "flask", "py3-none-any", version="1.9"), *add(index, "flask", "py3-none-any", version="1.10")]
+    add(index, "flask", "py3-none-any", version="1.0")
+
+    # Among the hashes of two versions, as a merge may leave them, the locked one's count.
+    (wheel,) = resolve(index, [locked("flask", *files, version="1.10")], tmp_path)
+    assert wheel.version == "1.10"
+    assert str(failing(index, [locked("flask", *files)], tmp_path)) == (
+        "the hashes of flask 1.0 in Pipfile.lock are another version's\n\n"
+        "Pipfile.lock:9 names the version, and the hashes beside it are those of "
+        "flask-1.10-py3-none-any.whl, flask-1.9-py3-none-any.whl.\n\n"
+        "hint: run `deploy lock`, commit Pipfile.lock, and build again."
+    )
+
+
+@pytest.mark.parametrize(
+    ("offered", "asked"), [("1.0+cpu", "1.0"), ("1.0", "1"), ("1.0", "1.0.0"), ("1.0.post2", "1.0-2")]
+)
+def test_versions_written_otherwise(tmp_path: Path, offered: str, asked: str) -> None:
+    with serving() as served:
+        files = add(served, "torch", "py3-none-any", version=offered)
+        (wheel,) = resolve(served, [locked("torch", *files, version=asked)], tmp_path)
+    assert wheel.filename == f"torch-{offered}-py3-none-any.whl"
+
+
 def test_nobody_knows_the_project(tmp_path: Path) -> None:
     with serving() as first, serving() as second:
         package = locked("inhouse", hashes=("sha256:" + "0" * 64,))
