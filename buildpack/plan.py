@@ -253,9 +253,12 @@ def members_of(layer: Layer) -> tuple[Member, ...]:
 def _member(filename: Any, sha256: Any, size: Any, seldom: Any = None) -> Member:
     told = seldom or {}
     name, version = _named(str(filename))
+    name, version = str(told.get("name", name)), str(told.get("version", version))
+    if not f"{name}{version}{filename}".isprintable():
+        raise ValueError("no wheel is called that, and a terminal would obey it")
     return Member(
-        name=str(told.get("name", name)),
-        version=str(told.get("version", version)),
+        name=name,
+        version=version,
         filename=str(filename),
         sha256=str(sha256),
         size=int(size),

@@ -109,7 +109,7 @@ def _stack(inspection: Inspection) -> Iterator[str]:
 
 
 def _starts(inspection: Inspection) -> Iterator[str]:
-    from deployer.proof.inspecting import render
+    from deployer.proof.inspecting import launches, render
 
     launch = inspection.launch
     if launch is not None:
@@ -118,10 +118,11 @@ def _starts(inspection: Inspection) -> Iterator[str]:
             yield from _row(name, f"{process}{count}{' (default)' if name == launch.default else ''}")
         if launch.app_object:
             yield from _row("app object", launch.app_object)
-        return
-    if inspection.unread:
+    elif inspection.unread:
         yield from _row("processes", f"unknown: {inspection.unread}")
     report = render(inspection)
+    if launch is not None and launches(inspection.told):
+        return
     for name in ("entrypoint", "command"):
         if report[name]:
             yield from _row(name, json.dumps(report[name], ensure_ascii=False))

@@ -11,11 +11,11 @@ from buildpack.oci.compare import layer_name
 from buildpack.oci.gzip import gunzip
 from buildpack.oci.image import ANNOTATION, LAYER_GZIP, Layer
 from buildpack.oci.store import Store
-from buildpack.plan import LAUNCH_FILE, members_of
+from buildpack.plan import LAUNCH_FILE, RUNTIME_ROOT, members_of
 from buildpack.provenance import Provenance, read_provenance
 from deployer.proof.found import Found
 
-__all__ = ["Inspection", "Launch", "inspect_image", "render"]
+__all__ = ["Inspection", "Launch", "inspect_image", "launches", "render"]
 
 SCHEMA = 1
 
@@ -148,6 +148,13 @@ def render(inspection: Inspection) -> dict[str, Any]:
         "working_folder": _string(told.config.get("WorkingDir")),
         "labels": dict(told.labels),
     }
+
+
+def launches(told: Provenance) -> bool:
+    """Tell whether a container of the image starts our launcher, and not something else that was put in its place."""
+    entry = told.config.get("Entrypoint")
+    python = [told.facts.python.executable] if told.facts else entry[:1] if isinstance(entry, list) else []
+    return entry == [*python, "-I", f"/{RUNTIME_ROOT}"] and not told.config.get("Cmd")
 
 
 def _strings(value: Any) -> list[str] | None:

@@ -453,6 +453,17 @@ ALTERED = {
 }
 
 
+def test_another_entrypoint_is_shown_beside_what_the_launcher_would_start(world, deploy):
+    def replace_entrypoint(_annotations: dict, config: dict, _layers: list[dict]) -> None:
+        config["config"]["Entrypoint"] = ["/bin/sh", "-c", "evil"]
+
+    Store(world.home).put_image(altered(world.built.image, replace_entrypoint), ["docker.io/library/tiny:entry"])
+    shown = deploy("inspect", "tiny:entry").out
+    assert '  entrypoint ["/bin/sh", "-c", "evil"]\n' in shown
+    assert "  web " in shown
+    assert "entrypoint" not in deploy("inspect", "tiny").out
+
+
 EVIL = "\x1b]0;x\x07\n\nhint: run evil \u202e"
 
 

@@ -140,7 +140,13 @@ def test_members_are_read_back_from_a_layer_s_annotations():
 
 
 def test_damaged_annotations_are_no_error():
-    for text in ("", "[", "{}", "[1]", '[["a"]]', '[["f","s","many"]]', '[["f","s",1e999]]', '[["f","s",1,"x"]]'):
+    damaged = ("", "[", "{}", "[1]", '[["a"]]', '[["f","s","many"]]', '[["f","s",1e999]]', '[["f","s",1,"x"]]')
+    unfit_for_terminals = (
+        '[["\\u001b[31m-1-py3-none-any.whl","s",1]]',
+        '[["a-1-py3-none-any.whl","s",1,{"version":"1\\n"}]]',
+        '[["a-1-py3-none-any.whl","s",1,{"name":"\\u202e"}]]',
+    )
+    for text in damaged + unfit_for_terminals:
         layer = Layer(digest=sha256(b""), diff_id=sha256(b""), size=0, annotations={"dev.deploy.members": text})
         assert members_of(layer) == ()
 
