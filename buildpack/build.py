@@ -198,7 +198,7 @@ def _attempt(
     )
     material = material_for(app, stack, launcher, options=options, environ=environ)
     native = native_platform(own_python.machine)
-    sibling = partial(_sibling, stack, native, app=app, store=store, environ=environ)
+    sibling = partial(_sibling, stack, native, app=app, store=store, environ=environ, transport=transport)
     with StackCompiler(
         stack, store, environ, machine=own_python.machine, sibling=sibling, transport=transport
     ) as compiler:
@@ -216,7 +216,7 @@ def _attempt(
             transport=transport,
         )
         if options.whole or stack.name.startswith(("oci:", "archive:")):  # from a disk nobody else can fetch them
-            fetch_layers(stack, store, transport)
+            fetch_layers(stack, store, environ, transport)
         hears.begin(references, stack.platform, stack.layers, unknown=bool(decision.written))
         shelf = assembly.WheelShelf(decision.resolution.wheels, app.lock.sources, store=store, environ=environ)
         hooks = _prepare(stack, decision, material, shelf, compiler, store=store, environ=environ, observer=observer)
@@ -329,13 +329,23 @@ def _platform(app: App, native: Platform) -> str:
     return str(choose_platform(parse_platforms(asked.value), native) if asked else native)
 
 
-def _sibling(stack: Stack, native: Platform, *, app: App, store: Store, environ: Mapping[str, str]) -> Stack | None:
+def _sibling(
+    stack: Stack,
+    native: Platform,
+    *,
+    app: App,
+    store: Store,
+    environ: Mapping[str, str],
+    transport: Transport | None,
+) -> Stack | None:
     """Resolve the same stack for this machine; None where it is that already, or there is none."""
     if stack.platform == native:
         return None
     with suppress(BuildpackError):
         version = app.python.version if app.python else None
-        return resolve_stack(stack.name, python=version, store=store, environ=environ, platform=str(native))
+        return resolve_stack(
+            stack.name, python=version, store=store, environ=environ, platform=str(native), transport=transport
+        )
     return None
 
 

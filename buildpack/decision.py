@@ -141,7 +141,7 @@ def decide(
                 # It is made of these facts, accounts among them: what was believed has to be seen now.
                 from buildpack.stacks.interpret import look_into
 
-                look_into(stack, store, transport)
+                look_into(stack, store, environ, transport)
             return decision
         claims = fewer
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Protocol, Self
 
 from buildpack.errors import registry as errors
@@ -36,6 +35,7 @@ _PAGES = 100
 """The most that are read of a list of referrers."""
 _LACKING = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"})
 """Codes with which a registry refuses a manifest that names what it lacks."""
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Sink(Protocol):
@@ -75,18 +75,14 @@ class Registry:
         reference: Reference,
         *,
         transport: Transport | None = None,
-        environ: Mapping[str, str] | None = None,
+        environ: Mapping[str, str] = _NOTHING,
         sleep: Callable[[float], None] = time.sleep,
         traffic: Traffic | None = None,
         writes: bool = False,
     ) -> None:
         self.reference = reference
         self._origin = str(reference)
-        self._owned = (
-            Transport(os.environ if environ is None else environ, sleep=sleep, traffic=traffic)
-            if transport is None
-            else None
-        )
+        self._owned = Transport(environ, sleep=sleep, traffic=traffic) if transport is None else None
         self._transport = transport or self._owned or Transport({})
         self._sleep = self._transport.sleep
         self._connection = Connection(reference, self._transport, writes=writes)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -97,7 +96,10 @@ def _parse_answer(output: bytes, program: str) -> tuple[Secret, Secret] | None:
 
 
 def _run(path: str, server: str, environ: Mapping[str, str], end: float) -> tuple[int, bytes]:
-    """Run a helper to its end, or end it, with all that it started, where it is not done by `end`."""
+    """Run a helper to its end, or end it where it is not done by `end`.
+
+    It stays in our group of processes: what a terminal sends to all of them ends it, and what it waits for, too.
+    """
     import subprocess
 
     process = subprocess.Popen(
@@ -107,8 +109,6 @@ def _run(path: str, server: str, environ: Mapping[str, str], end: float) -> tupl
         stderr=subprocess.DEVNULL,
         env=environ,
         bufsize=0,
-        # A group of its own, to be ended as a whole.
-        start_new_session=True,
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -120,11 +120,8 @@ def _run(path: str, server: str, environ: Mapping[str, str], end: float) -> tupl
             output = _read(process, end)
             code = process.wait(max(0.0, end - time.monotonic()))
         except BaseException:
-            # Once it is gone its number may be another's; what it left behind is then no business of ours.
-            if process.poll() is None:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            process.kill()
+            process.wait()
             raise
     return code, output
 

@@ -53,30 +53,33 @@ def start_interpreter(
         other = _of_this_machine(stack, environ, own, "")
         if isinstance(other, Interpreter):
             return other
-    found = interpreter_of(look_into(stack, store, transport), stack)
+    found = interpreter_of(look_into(stack, store, environ, transport), stack)
     reason = _why_not(found, stack.python.version)
     if reason is None:
         return found
     here = _of_this_machine(stack, environ, own, reason)
-    return here if isinstance(here, Interpreter) else _of_sibling(sibling(), stack, store) or here
+    if isinstance(here, Interpreter):
+        return here
+    beside = sibling()
+    if beside is None or beside.digest == stack.digest or beside.python.version != stack.python.version:
+        return here
+    fetch_layers(beside, store, environ, transport)
+    return _of_sibling(beside, store) or here
 
 
-def look_into(stack: Stack, store: Store, transport: Transport | None = None) -> Path:
+def look_into(stack: Stack, store: Store, environ: Mapping[str, str], transport: Transport | None = None) -> Path:
     """Fetch and unpack a base where it is not yet; raises Refuted where it is not as an earlier image said."""
-    fetch_layers(stack, store, transport)
+    fetch_layers(stack, store, environ, transport)
     root = unpacked(stack.digest, stack.layers, store, stack=stack.name)
     if stack.claimed:
         confirm_facts(stack, root, store)
     return root
 
 
-def _of_sibling(sibling: Stack | None, stack: Stack, store: Store) -> Interpreter | None:
-    """Start the Python of the same stack for another platform; None where it is of another version, or does not run."""
-    if sibling is None or sibling.digest == stack.digest or sibling.python.version != stack.python.version:
-        return None
-    fetch_layers(sibling, store)
+def _of_sibling(sibling: Stack, store: Store) -> Interpreter | None:
+    """Start the Python of the same stack for another platform; None where it does not run."""
     found = interpreter_of(unpacked(sibling.digest, sibling.layers, store, stack=sibling.name), sibling)
-    return replace(found, own=False) if _why_not(found, stack.python.version) is None else None
+    return replace(found, own=False) if _why_not(found, sibling.python.version) is None else None
 
 
 def interpreter_of(root: Path, stack: Stack) -> Interpreter:

@@ -36,18 +36,28 @@ def resolve_registry(
     offline: bool,
     now: float,
     known_facts: Callable[[Digest], Any] | None,
+    environ: Mapping[str, str],
     transport: Transport | None,
 ) -> Stack:
     """Return the stack that this reference means for `platform`; raises StackError where the registry refuses.
 
     A digest never changes, so what it names is asked for once. A tag is asked for again after 24 hours, or on `pull`;
-    where that fails, what it meant last is used, with a warning.
+    where that fails, what it meant last is used, with a warning. Without a `transport` there is one of its own, from
+    `environ`.
     """
     reference = parse_reference(value)
     chosen = parse_platform(platform)
     key = f"{reference} {chosen}"
     pinned, image, at, warnings = _look_up(
-        value, reference, key, chosen, store, pull=pull, offline=offline, now=now, transport=transport
+        value,
+        reference,
+        key,
+        chosen,
+        store,
+        pull=pull,
+        offline=offline,
+        now=now,
+        connect=lambda: _connect(reference, environ, transport),
     )
     if reference.digest is None:
         warnings = [errors.unpinned(value, pinned), *warnings]
@@ -60,7 +70,7 @@ def resolve_registry(
         warnings=warnings,
         store=store,
         known_facts=known_facts,
-        get_layers=lambda layers: pull_layers(pinned, layers, store, transport),
+        get_layers=lambda layers: pull_layers(pinned, layers, store, environ, transport),
         witnesses=(str(store.fact_path(_KIND, key)),),
         expires=at + _TAG_LASTS if reference.digest is None else None,
     )
@@ -76,7 +86,7 @@ def _look_up(
     pull: bool,
     offline: bool,
     now: float,
-    transport: Transport | None,
+    connect: Callable[[], Registry],
 ) -> tuple[str, Image, float, list[str]]:
     """Return the reference with its digest, the image, when it was looked up, and warnings."""
     known: Any = store.recall(_KIND, key)
@@ -89,7 +99,7 @@ def _look_up(
     if offline:
         raise errors.offline_base(value)
     try:
-        with _connect(reference, transport) as registry:
+        with connect() as registry:
             pulled = registry.fetch_image(platform)
     except BuildpackError as error:
         if image is None or pull:
@@ -127,14 +137,19 @@ def _known_image(known: Any, store: Store) -> Image | None:
         return None
 
 
-def pull_layers(pinned: str, layers: Sequence[Layer], store: Store, transport: Transport | None = None) -> None:
+def pull_layers(
+    pinned: str, layers: Sequence[Layer], store: Store, environ: Mapping[str, str], transport: Transport | None = None
+) -> None:
     """Fetch those blobs that the store lacks, several at once, each verified; raises StackError."""
     from concurrent.futures import ThreadPoolExecutor
 
     missing = {layer.digest: layer for layer in layers if not store.has(layer.digest, layer.size)}
     if not missing:
         return
-    with _connect(parse_reference(pinned), transport) as registry, ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+    with (
+        _connect(parse_reference(pinned), environ, transport) as registry,
+        ThreadPoolExecutor(max_workers=_AT_ONCE) as pool,
+    ):
 
         def fetch(layer: Layer) -> None:
             with store.blob(hashed=False) as blob:
@@ -144,7 +159,7 @@ def pull_layers(pinned: str, layers: Sequence[Layer], store: Store, transport: T
         list(pool.map(fetch, missing.values()))
 
 
-def _connect(reference: Reference, transport: Transport | None) -> Registry:
+def _connect(reference: Reference, environ: Mapping[str, str], transport: Transport | None) -> Registry:
     from buildpack.oci.registry import Registry
 
-    return Registry(reference) if transport is None else Registry(reference, transport=transport)
+    return Registry(reference, transport=transport, environ=environ)

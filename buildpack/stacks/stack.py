@@ -201,7 +201,7 @@ def resolve_stack(
     before `now` (seconds since 1970). `own` is the interpreter that runs this; `known_facts` may know a base's
     facts by its manifest's digest, from an earlier image's annotation, so that it need not be downloaded;
     `known_layers` may know the host's by their identity, so that they need not be written. Registries are spoken to
-    through `transport`, or one of their own. Raises StackError.
+    through `transport`, or one of their own from `environ`. Raises StackError.
     """
     platform = platform or str(native_platform(machine))
     if value == "host":
@@ -231,11 +231,12 @@ def resolve_stack(
         offline=offline,
         now=time.time() if now is None else now,
         known_facts=known_facts,
+        environ=environ,
         transport=transport,
     )
 
 
-def fetch_layers(stack: Stack, store: Store, transport: Transport | None = None) -> None:
+def fetch_layers(stack: Stack, store: Store, environ: Mapping[str, str], transport: Transport | None = None) -> None:
     """Make sure that all the stack's blobs are in the store, verified; raises StackError where one cannot be had."""
     missing = [layer for layer in stack.layers if not store.has(layer.digest, layer.size)]
     if not missing:
@@ -251,7 +252,7 @@ def fetch_layers(stack: Stack, store: Store, transport: Transport | None = None)
     else:
         from buildpack.stacks.registry import pull_layers
 
-        pull_layers(stack.reference, missing, store, transport)
+        pull_layers(stack.reference, missing, store, environ, transport)
 
 
 def interpreter(stack: Stack, store: Store, environ: Mapping[str, str]) -> Interpreter | None:

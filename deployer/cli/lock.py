@@ -83,7 +83,9 @@ def _interpreter(app: Path) -> str:
 
 def _pin(app: Path) -> None:
     from buildpack.app.read import examine_app
+    from buildpack.oci.transport import Transport
     from buildpack.stacks.stack import resolve_stack
+    from deployer.interrupts import ending_promptly
     from deployer.locking import pin_stack
 
     # Whatever else is wrong with the app, a Procfile say, is for `deploy check` to tell.
@@ -103,7 +105,16 @@ def _pin(app: Path) -> None:
         print_warning(f"the stack comes from {asked.origin}; deploy.toml was left alone.")
         return
     tag = name.partition("@")[0]
-    stack = resolve_stack(tag, python=None, store=_open_store(), environ=os.environ, pull=True, own=sys.executable)
+    with ending_promptly(), Transport(os.environ) as transport:
+        stack = resolve_stack(
+            tag,
+            python=None,
+            store=_open_store(),
+            environ=os.environ,
+            pull=True,
+            own=sys.executable,
+            transport=transport,
+        )
     pinned = f"{tag}@{stack.reference.rpartition('@')[2]}"
     if pin_stack(app, pinned):
         print(f"deploy.toml: stack = {pinned}", file=sys.stderr)

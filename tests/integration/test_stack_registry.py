@@ -89,7 +89,7 @@ def test_known_facts_spare_the_layers(pushed: str, store: Store, tmp_path: Path)
     stack = resolve(pushed, empty, known_facts=lambda _: facts.render())
     assert stack.facts == facts
     assert len(blobs(empty)) == 2
-    fetch_layers(stack, empty)
+    fetch_layers(stack, empty, os.environ)
     assert len(blobs(empty)) == 3
     assert all(empty.verify(layer.digest) for layer in stack.layers)
 
@@ -161,7 +161,7 @@ def test_an_image_on_disk(on_disk: str, stand_in: Path, store: Store, tmp_path: 
     assert stack.warnings == ()
     assert stack.facts == resolve(f"oci:{stand_in}", store).facts
     empty = Store(tmp_path / "empty")
-    fetch_layers(stack, empty)
+    fetch_layers(stack, empty, os.environ)
     assert all(empty.verify(layer.digest) for layer in stack.layers)
 
 

@@ -111,7 +111,7 @@ def test_its_interpreter_is_this_machines_own(gathered: Store) -> None:
         [*found.argv, "-c", "import sys; print(sys.version.split()[0])"], capture_output=True, check=True
     )
     assert ran.stdout.decode().strip() == found.version == VERSION
-    fetch_layers(stack, gathered)
+    fetch_layers(stack, gathered, {})
 
 
 def test_another_patch_level_is_a_warning(gathered: Store) -> None:
