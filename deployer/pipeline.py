@@ -30,6 +30,7 @@ from deployer.ci.trial import Health, Trial
 from deployer.cli.messages import plural, styled
 from deployer.engines.errors import NotStartedError
 from deployer.errors import BootError
+from deployer.interrupts import ending_promptly
 
 __all__ = ["STEPS", "Outcome", "Request", "run_pipeline"]
 
@@ -149,7 +150,7 @@ class _Pipeline:
         if not request.push:
             self.ledger.skip("push", "--push is not given")
             return
-        with self.ledger.step("push", "push") as entry:
+        with self.ledger.step("push", "push") as entry, ending_promptly():
             entry.reason = self._maker.push(made)
 
     def give_up(self, error: BuildpackError) -> None:

@@ -39,6 +39,7 @@ def command(operand: str, targets: tuple[str, ...], no_sbom: bool, as_json: bool
     from buildpack.oci.store import Store, find_store
     from buildpack.oci.transport import Transport
     from buildpack.progress import ignore
+    from deployer.interrupts import ending_promptly
     from deployer.progress import Reporter
     from deployer.proof.attaching import attached_text
     from deployer.pushing import find_stored, parse_targets, push_stored, pushed_text
@@ -50,7 +51,11 @@ def command(operand: str, targets: tuple[str, ...], no_sbom: bool, as_json: bool
         print_warning(warning)
     store = Store(root)
     image = find_stored(str(name), store)
-    with Transport(os.environ, homes=references) as transport, Reporter(quiet=quiet or as_json) as reporter:
+    with (
+        ending_promptly(),
+        Transport(os.environ, homes=references) as transport,
+        Reporter(quiet=quiet or as_json) as reporter,
+    ):
         observer = ignore if quiet or as_json else reporter
         pushed = push_stored(image, references, store=store, transport=transport, observer=observer)
         bill = "" if no_sbom else attached_text(image, references, transport=transport)

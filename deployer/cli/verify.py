@@ -62,6 +62,7 @@ def command(
     from buildpack.progress import ignore
     from buildpack.stacks.platforms import parse_platform
     from deployer.config import parse_build_env, parse_epoch, parse_labels
+    from deployer.interrupts import ending_promptly
     from deployer.progress import Reporter
     from deployer.proof import errors
     from deployer.proof.verifying import Source, render, verify
@@ -78,7 +79,7 @@ def command(
         categories=categories,
         epoch=parse_epoch(os.environ),
     )
-    with Reporter(quiet=as_json) as reporter:
+    with ending_promptly(), Reporter(quiet=as_json) as reporter:
         verdicts = verify(
             image_name(reference, os.environ),
             source,
