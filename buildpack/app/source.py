@@ -260,6 +260,9 @@ class _Walk:
         except UnicodeEncodeError:
             self.problems.append(errors.undecodable_name(path))
             return
+        if "/.wh." in f"/{path}":
+            self.problems.append(errors.whiteout_name(path))
+            return
         try:
             status = entry.stat(follow_symlinks=False)
             if stat.S_ISLNK(status.st_mode):

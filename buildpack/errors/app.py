@@ -148,6 +148,16 @@ def undecodable_name(path: str) -> BuildpackError:
     )
 
 
+def whiteout_name(path: str) -> BuildpackError:
+    """A name means a deletion in a layer (OCI image specification, layer.md, "Whiteouts")."""
+    return AppError(
+        f"{show(path)} cannot be in an image",
+        why="In an image's layer a name that begins with .wh. means a deletion.",
+        hint="rename or remove it, or name it in .dockerignore.",
+        place=path,
+    )
+
+
 def escaping_links(links: Sequence[tuple[str, str]]) -> BuildpackError:
     """Symbolic links lead out of the app's folder: pairs of path and target."""
     return AppError(

@@ -318,6 +318,17 @@ class TestStrangeFiles:
             "hint: rename the file, or name its folder in .dockerignore."
         )
 
+    @pytest.mark.parametrize("path", [".wh.old", "a/.wh..wh..opq", ".wh.folder/b"])
+    def test_a_name_that_means_a_deletion_in_a_layer_is_an_error(self, tmp_path: Path, path: str) -> None:
+        make(tmp_path, path)
+        assert failure(tmp_path) == (
+            f"{path} cannot be in an image\n\n"
+            "In an image's layer a name that begins with .wh. means a deletion.\n\n"
+            "hint: rename or remove it, or name it in .dockerignore."
+        )
+        (tmp_path / ".dockerignore").write_text("**/.wh.*\n")
+        assert [file.path for file in read(tmp_path).files] == [".dockerignore"]
+
     def test_everything_wrong_is_told_at_once(self, tmp_path: Path) -> None:
         make(tmp_path, "venv/pyvenv.cfg")
         (tmp_path / "out").symlink_to("/")
