@@ -39,6 +39,7 @@ __all__ = [
     "pipenv_missing",
     "push_unnamed",
     "reserved_label",
+    "store_unwritable",
     "unknown_destination",
     "unknown_type",
 ]
@@ -318,6 +319,15 @@ def lock_failed(folder: Path, output: str) -> DependencyError:
         f"pipenv could not lock {folder / 'Pipfile'}",
         why=f"Pipfile.lock is as it was. The end of what pipenv said:\n\n{output}",
         hint="mend the Pipfile where pipenv's message points, and run `deploy lock -v` to see all of it.",
+    )
+
+
+def store_unwritable(root: Path) -> MachineError:
+    """Word a store that is to be pruned and cannot be written."""
+    return MachineError(
+        f"the store at {root} cannot be written, so nothing was dropped",
+        why="It is another user's, or on a disk that cannot be written to.",
+        hint="prune it as its owner, or set DEPLOY_HOME to the store that you mean.",
     )
 
 

@@ -77,7 +77,8 @@ def prune_store(store: Store, limits: Limits, *, shelves: Sequence[str], now: fl
     Layer keys whose blob is gone are forgotten, and abandoned work in progress is removed. `now` is in seconds since
     1970.
     """
-    if not store.root.is_dir():
+    if not (store.root / "oci-layout").is_file():
+        # No store was ever begun here: `wheels` or `tmp` in a folder that was named by mistake are not ours.
         return Pruned(dropped=(), spared=(), left=0)
     try:
         with store.index_lock():

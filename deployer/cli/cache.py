@@ -129,7 +129,7 @@ def prune(*, keep_storage: str | None, older_than: str | None, everything: bool,
         cutoff=None if older_than is None else now - parse_age(older_than, "--older-than"),
         images=everything,
     )
-    store = _open_store()
+    store = _open_store(to_prune=True)
     done = prune_store(store, limits, shelves=SHELVES, now=now, dry_run=dry_run)
     dropped = _add_up(done.dropped)
     if as_json:
@@ -155,13 +155,25 @@ def prune(*, keep_storage: str | None, older_than: str | None, everything: bool,
     return 0
 
 
-def _open_store() -> Store:
-    from buildpack.oci.store import Store, find_store
+def _open_store(*, to_prune: bool = False) -> Store:
+    """Open the store that the environment names; raises MachineError where it is to be pruned and cannot be written.
 
+    Builds make do with a temporary folder then. What lies there is not what was asked about.
+    """
+    from buildpack.oci.location import locate_store, wanted_place
+    from buildpack.oci.store import Store, find_store
+    from deployer.errors import store_unwritable
+
+    wanted = wanted_place(os.environ)
+    if wanted is not None and locate_store(os.environ) is None:
+        if to_prune:
+            raise store_unwritable(Path(wanted))
+        if Path(wanted).is_dir():
+            return Store(Path(wanted))
     root, warning = find_store(os.environ)
     if warning:
         print_warning(warning)
-    return Store(Path(root))
+    return Store(root)
 
 
 def _add_up(items: Iterable[Item]) -> dict[str, _Sum]:

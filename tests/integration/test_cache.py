@@ -25,6 +25,7 @@ from buildpack.oci.prune import Limits, Pruned, prune_store
 from buildpack.oci.store import Store
 from buildpack.oci.validate import validate
 from deployer.cli.cache import SHELVES
+from tests.conftest import missing
 from tests.support.command import ROOT, deploy
 from tests.support.images import Blobs, image_of
 from tests.support.index import Index, serving
@@ -92,6 +93,42 @@ def test_an_empty_store_is_told_and_not_made(tmp_path: Path) -> None:
     assert deploy("cache", "info", home=home).out == f"{home}: 0 B, 0 images\n"
     assert deploy("cache", "prune", "--keep-storage", "0", home=home).out == "Freed 0 B; 0 B left\n"
     assert not home.exists()
+
+
+def test_a_store_that_cannot_be_written_is_told_and_no_other_is_pruned(home: Path, tmp_path: Path) -> None:
+    if os.getuid() != 0 or subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode:
+        missing("only root may mount a folder read-only")
+    elsewhere = {"TMPDIR": str(tmp_path / "temporary")}
+    (tmp_path / "temporary").mkdir()
+    readonly = (
+        "unshare",
+        "-m",
+        "sh",
+        "-c",
+        f'mount --bind {home} {home} && mount -o remount,bind,ro {home} && exec "$@"',
+    )
+    info = deploy("cache", "info", "--json", home=home, env=elsewhere, prefix=(*readonly, "sh")).report
+    assert (info["store"], len(info["images"])) == (str(home), 1)
+    done = deploy("cache", "prune", "--keep-storage", "0", home=home, env=elsewhere, prefix=readonly)
+    assert done.code == 70
+    assert done.err == (
+        f"error: the store at {home} cannot be written, so nothing was dropped\n\n"
+        "It is another user's, or on a disk that cannot be written to.\n\n"
+        "hint: prune it as its owner, or set DEPLOY_HOME to the store that you mean.\n",
+    )
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_a_folder_that_never_was_a_store_is_left_alone(tmp_path: Path) -> None:
+    """`DEPLOY_HOME=$HOME` is soon typed, and people have folders that are called so."""
+    for name in ("tmp", "wheels", "records", "blobs/sha256"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "mine.whl").write_text("mine")
+    age(tmp_path, 30)
+    before = sorted(tmp_path.rglob("*"))
+    done = deploy("cache", "prune", "--keep-storage", "0", "--all", home=tmp_path)
+    assert (done.code, done.out) == (0, "Freed 0 B; 0 B left\n")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_prune_says_what_it_drops_and_drops_it(home: Path) -> None:
