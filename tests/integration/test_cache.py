@@ -114,7 +114,7 @@ def test_a_store_that_cannot_be_written_is_told_and_no_other_is_pruned(home: Pat
     assert done.err == (
         f"error: the store at {home} cannot be written, so nothing was dropped\n\n"
         "It is another user's, or on a disk that cannot be written to.\n\n"
-        "hint: prune it as its owner, or set DEPLOY_HOME to the store that you mean.\n",
+        "hint: prune it as its owner, or set DEPLOY_HOME to the store that you mean.\n"
     )
     assert list((tmp_path / "temporary").iterdir()) == []
 
