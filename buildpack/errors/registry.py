@@ -82,10 +82,13 @@ def unreachable(host: str, reason: str, *, todo: str = "", around: bool = False)
 
 def untrusted(host: str, reason: str) -> Barred:
     """A certificate that does not verify."""
+    hint = "name the file with your network's CA certificates in REQUESTS_CA_BUNDLE."
+    if "expired" in reason or "not yet valid" in reason:
+        hint = "renew the registry's certificate; if that is good, set this machine's clock."
+    elif "mismatch" in reason:
+        hint = "write the registry's name as its certificate has it, or give it a certificate for this one."
     return Barred(
-        f"the registry {host} cannot be trusted",
-        why=f"Its certificate does not verify: {reason}.",
-        hint="name the file with your network's CA certificates in REQUESTS_CA_BUNDLE.",
+        f"the registry {host} cannot be trusted", why=f"Its certificate does not verify: {reason}.", hint=hint
     )
 
 
@@ -116,7 +119,9 @@ def failed(host: str, answer: Answer, attempts: int, *, around: bool = False) ->
     return Barred(
         f"the registry {host} fails",
         why=f"{answer}{_times(attempts)}.",
-        hint="try again later." + (_AROUND if around else ""),
+        hint=f"try again later.{_AROUND}"
+        if around
+        else "try again later; if it stays so, the server's log says why: a full disk, say.",
     )
 
 
@@ -186,11 +191,20 @@ def nothing_reachable(origin: str, answer: Answer) -> NotFound:
 
 def refused(origin: str, answer: Answer) -> StackError:
     """Any other answer: the request is wrong in the registry's eyes."""
-    return StackError(
-        f"{origin}: the registry refuses a request",
-        why=f"{answer}.",
-        hint="the registry's words say why; its log may say more.",
-    )
+    if answer.status == 405 and answer.method not in {"GET", "HEAD"}:
+        return StackError(
+            f"{origin} cannot be pushed: the registry takes nothing",
+            why=f"{answer}.\nIt is set to read only, or is a mirror of another registry.",
+            hint="end its maintenance, or push to the registry that it mirrors.",
+        )
+    hint = "the registry's words say why; its log may say more." if answer.said else "the registry's log may say why."
+    if answer.status == 400 and answer.url.startswith("http://") and not answer.said:
+        # What Go's servers say to those who speak no TLS; nothing of it in answer to HEAD.
+        hint = (
+            "it may want TLS, and was asked without: leave it out of DEPLOY_INSECURE_REGISTRIES, and name it otherwise "
+            "than localhost or 127.0.0.1."
+        )
+    return StackError(f"{origin}: the registry refuses a request", why=f"{answer}.", hint=hint)
 
 
 def not_a_registry(host: str, found: str) -> Barred:

@@ -156,7 +156,7 @@ class Connection:
             method=str(response.request.method),
             url=shown(response.url),
             status=response.status_code,
-            said=self.transport.redact(said_by(raw)),
+            said=said_by(raw, self.transport.redact),
         )
 
     def _denial(self, answer: errors.Answer, *, pushing: bool) -> StackError:

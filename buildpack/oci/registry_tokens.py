@@ -196,7 +196,7 @@ class Authorizer:
             self._transport.traffic.count(received=len(raw))
             if response.status_code == 200:
                 return _parse_token(raw)
-            said = self._transport.redact(said_by(raw))
+            said = said_by(raw, self._transport.redact)
             self._refusals[login] = errors.Answer(method=method, url=shown(url), status=response.status_code, said=said)
         return None
 

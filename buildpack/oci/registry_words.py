@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 __all__ = ["ATTEMPTS", "codes_in", "digests_in", "is_busy", "pause", "retry_after", "said_by"]
@@ -13,6 +13,8 @@ __all__ = ["ATTEMPTS", "codes_in", "digests_in", "is_busy", "pause", "retry_afte
 ATTEMPTS = 5
 _LONGEST_PAUSE = 60.0
 _LONGEST_WORDS = 300
+_DEPTH = 4
+"""How far down what has parts is shown."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -42,16 +44,35 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return min(max(wait, 0.0), _LONGEST_PAUSE)
 
 
-def said_by(raw: bytes) -> str:
-    """Return codes and messages of an error's body (distribution specification, "Error Codes") as a printable line."""
+def said_by(raw: bytes, hide: Callable[[str], str]) -> str:
+    """Return what an error's body says (distribution specification, "Error Codes") as a printable line.
+
+    `hide` takes secrets out of a text, before anything is cut off or written otherwise.
+    """
     parts = []
     for entry in _entries(raw):
-        code, message = str(entry.get("code") or ""), str(entry.get("message") or "")
-        detail = entry.get("detail")
-        parts.append(": ".join(filter(None, (code, message, detail if isinstance(detail, str) else ""))))
+        told = (_plain(entry.get(name), hide) for name in ("code", "message", "detail"))
+        parts.append(": ".join(dict.fromkeys(filter(None, told))))
     text = "; ".join(filter(None, parts))
     line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
     return line if len(line) <= _LONGEST_WORDS else line[: _LONGEST_WORDS - 1] + "…"
+
+
+def _plain(value: object, hide: Callable[[str], str]) -> str:
+    """Write a text as it is, and what has parts, as many details have, as JSON."""
+    if isinstance(value, str) or not value:
+        return hide(str(value or ""))
+    return json.dumps(_hidden(value, hide, _DEPTH), ensure_ascii=False)
+
+
+def _hidden(value: object, hide: Callable[[str], str], depth: int) -> object:
+    if isinstance(value, str):
+        return hide(value)
+    if isinstance(value, dict | list) and not depth:
+        return "…"
+    if isinstance(value, dict):
+        return {hide(str(name)): _hidden(each, hide, depth - 1) for name, each in value.items()}
+    return [_hidden(each, hide, depth - 1) for each in value] if isinstance(value, list) else value
 
 
 def codes_in(raw: bytes) -> frozenset[str]:

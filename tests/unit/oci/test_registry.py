@@ -568,7 +568,8 @@ def certificate(tmp_path: Path) -> Path:
 def over_tls(server: Server, certificate: Path) -> str:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
+    # The handshake is for each connection's own thread: one that never comes must not keep the server waiting.
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     return f"0.0.0.0:{server.server_address[1]}"
 
 

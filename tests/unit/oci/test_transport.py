@@ -120,6 +120,11 @@ def errors(*entries: object) -> bytes:
     [
         (errors({"code": "DENIED", "message": "no\x1b[31m  way\r\n"}), "DENIED: no [31m way"),
         (errors({"code": "A"}, {"message": "b", "detail": "c"}, {"detail": {}}, "d", None), "A; b: c"),
+        (
+            errors({"code": "UNKNOWN", "message": "unknown error", "detail": {"Enclosed": {"Op": "write", "Err": 28}}}),
+            'UNKNOWN: unknown error: {"Enclosed": {"Op": "write", "Err": 28}}',
+        ),
+        (errors({"code": "A", "message": "A", "detail": [[[[[["deep"]]]]]]}), 'A: [[[["…"]]]]'),
         (b'{"error": "invalid_grant", "error_description": "expired"}', "invalid_grant: expired"),
         (b'{"details": "incorrect username or password"}', "incorrect username or password"),
         (errors({"message": "x" * 400}), "x" * 299 + "\N{HORIZONTAL ELLIPSIS}"),
@@ -130,7 +135,15 @@ def errors(*entries: object) -> bytes:
     ],
 )
 def test_what_a_registry_says(raw: bytes, said: str) -> None:
-    assert said_by(raw) == said
+    assert said_by(raw, str) == said
+
+
+@pytest.mark.parametrize("secret", ["key " * 100, '{"key":\n"a \\ b"}', "\x1b\N{PILE OF POO}"])
+def test_no_secret_is_repeated(secret: str) -> None:
+    """However long it is, and however it would be written: before anything is cut off or escaped."""
+    raw = errors({"code": "DENIED", "message": f"no {secret}", "detail": {"login": [f"as {secret}"], secret: 1}})
+    said = said_by(raw, lambda text: text.replace(secret, "[redacted]"))
+    assert said == 'DENIED: no [redacted]: {"login": ["as [redacted]"], "[redacted]": 1}'
 
 
 def test_codes_and_digests() -> None:
