@@ -100,14 +100,9 @@ def test_a_store_that_cannot_be_written_is_told_and_no_other_is_pruned(home: Pat
         missing("only root may mount a folder read-only")
     elsewhere = {"TMPDIR": str(tmp_path / "temporary")}
     (tmp_path / "temporary").mkdir()
-    readonly = (
-        "unshare",
-        "-m",
-        "sh",
-        "-c",
-        f'mount --bind {home} {home} && mount -o remount,bind,ro {home} && exec "$@"',
-    )
-    info = deploy("cache", "info", "--json", home=home, env=elsewhere, prefix=(*readonly, "sh")).report
+    script = f'mount --bind {home} {home} && mount -o remount,bind,ro {home} && exec "$@"'
+    readonly = ("unshare", "-m", "sh", "-c", script, "sh")
+    info = deploy("cache", "info", "--json", home=home, env=elsewhere, prefix=readonly).report
     assert (info["store"], len(info["images"])) == (str(home), 1)
     done = deploy("cache", "prune", "--keep-storage", "0", home=home, env=elsewhere, prefix=readonly)
     assert done.code == 70
