@@ -20,7 +20,7 @@ from buildpack.oci.store import Store
 from buildpack.plan import APP_ROOT, VENV_ROOT, Member, group_members
 from buildpack.progress import Observer, Progress
 from buildpack.stacks.stack import Interpreter, Stack
-from buildpack.summaries import Summary, forgotten, overlaps, refuse_clash, summarise
+from buildpack.summaries import Summary, forgotten, outgrown, overlaps, refuse_clash, summarise
 
 if TYPE_CHECKING:
     from buildpack.python.files import LockedFile, WheelFile
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ground", "Resolution", "layout_for", "prefetch", "resolve", "target_of"]
 
-RESOLUTION_FORMAT = 4
+RESOLUTION_FORMAT = 5
 """Raise it when the same lock and stack would give another answer."""
 
 _LINES = re.compile(r"\b(?:pipfile_)?line=\d+")
@@ -44,7 +44,7 @@ SETUPTOOLS = LockedPackage(
 )
 """Added where a locked wheel imports `pkg_resources` and nothing locked provides it: older pipenv left it out.
 
-The last series that has `pkg_resources` at all is below 81.
+`pkg_resources` warns from 81 on, and is gone with 82.
 """
 
 
@@ -237,7 +237,7 @@ class _Search:
         refuse_clash([(wheel, summary) for wheel in wheels if (summary := self._summaries.get(wheel.sha256))])
         return Resolution(
             wheels=tuple(wheels),
-            warnings=(*added, *self._warnings(wheels, selected)),
+            warnings=(*added, *outgrown(wheels, importing), *self._warnings(wheels, selected)),
             importing=importing,
             claimed=claimed,
         )

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from buildpack.python.files import WheelFile
     from buildpack.python.wheel import WheelContents
 
-__all__ = ["Summary", "forgotten", "overlaps", "refuse_clash", "summarise"]
+__all__ = ["Summary", "forgotten", "outgrown", "overlaps", "refuse_clash", "summarise"]
+
+_WITHOUT_PKG_RESOURCES = 82
+"""The first series of setuptools that lacks it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,16 @@ def forgotten(wheels: Sequence[WheelFile], importing: frozenset[str], version: s
         return []
     first = next((wheel for wheel in wheels if wheel.name in importing), None)
     return [errors.setuptools_added(first.name, first.version, version)] if first else []
+
+
+def outgrown(wheels: Sequence[WheelFile], importing: frozenset[str]) -> list[str]:
+    """Tell which wheel imports `pkg_resources` where the setuptools that is locked has given it up."""
+    locked = next((wheel.version for wheel in wheels if wheel.name == "setuptools"), "")
+    series = locked.partition(".")[0]
+    if not series.isdecimal() or int(series) < _WITHOUT_PKG_RESOURCES:
+        return []
+    first = next((wheel for wheel in wheels if wheel.name in importing), None)
+    return [errors.setuptools_outgrown(first.name, first.version, locked)] if first else []
 
 
 def refuse_clash(summaries: Sequence[tuple[WheelFile, Summary]]) -> None:

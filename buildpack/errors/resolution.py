@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 from buildpack.errors import DependencyError, LostError
 
-__all__ = ["cannot_build_here", "file_and_folder", "setuptools_added", "shared_paths", "wheel_lost"]
+__all__ = [
+    "cannot_build_here",
+    "file_and_folder",
+    "setuptools_added",
+    "setuptools_outgrown",
+    "shared_paths",
+    "wheel_lost",
+]
 
 
 def setuptools_added(name: str, version: str, setuptools: str) -> str:
@@ -14,6 +21,14 @@ def setuptools_added(name: str, version: str, setuptools: str) -> str:
     return (
         f"{name} {version} imports pkg_resources, and nothing in Pipfile.lock provides it: setuptools {setuptools} was "
         f'added. Add `setuptools = "<81"` to Pipfile and run `deploy lock`.'
+    )
+
+
+def setuptools_outgrown(name: str, version: str, setuptools: str) -> str:
+    """Word the warning about a package that imports `pkg_resources` where the locked setuptools has none."""
+    return (
+        f"{name} {version} imports pkg_resources, which setuptools {setuptools} of Pipfile.lock no longer has: "
+        f'unless it can do without, it dies as it starts. Add `setuptools = "<81"` to Pipfile and run `deploy lock`.'
     )
 
 
