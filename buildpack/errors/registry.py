@@ -86,6 +86,7 @@ def untrusted(host: str, reason: str) -> Barred:
     if "expired" in reason or "not yet valid" in reason:
         hint = "renew the registry's certificate; if that is good, set this machine's clock."
     elif "mismatch" in reason:
+        reason = reason.partition(",")[0]
         hint = "write the registry's name as its certificate has it, or give it a certificate for this one."
     return Barred(
         f"the registry {host} cannot be trusted", why=f"Its certificate does not verify: {reason}.", hint=hint

@@ -13,6 +13,8 @@ __all__ = ["ATTEMPTS", "codes_in", "digests_in", "is_busy", "pause", "retry_afte
 ATTEMPTS = 5
 _LONGEST_PAUSE = 60.0
 _LONGEST_WORDS = 300
+_ASKED = frozenset({"UNAUTHORIZED", "DENIED", "NAME_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"})
+"""Codes whose details name in parts what was asked for, which our message does already."""
 _DEPTH = 4
 """How far down what has parts is shown."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -51,8 +53,10 @@ def said_by(raw: bytes, hide: Callable[[str], str]) -> str:
     """
     parts = []
     for entry in _entries(raw):
-        told = (_plain(entry.get(name), hide) for name in ("code", "message", "detail"))
-        parts.append(": ".join(dict.fromkeys(filter(None, told))))
+        detail = entry.get("detail")
+        known = str(entry.get("code")).upper() in _ASKED and not isinstance(detail, str)
+        told = (entry.get("code"), entry.get("message"), None if known else detail)
+        parts.append(": ".join(dict.fromkeys(filter(None, (_plain(each, hide) for each in told)))))
     text = "; ".join(filter(None, parts))
     line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
     return line if len(line) <= _LONGEST_WORDS else line[: _LONGEST_WORDS - 1] + "…"

@@ -124,6 +124,7 @@ def errors(*entries: object) -> bytes:
             errors({"code": "UNKNOWN", "message": "unknown error", "detail": {"Enclosed": {"Op": "write", "Err": 28}}}),
             'UNKNOWN: unknown error: {"Enclosed": {"Op": "write", "Err": 28}}',
         ),
+        (errors({"code": "manifest_unknown", "message": "no", "detail": {"Tag": "1"}}), "manifest_unknown: no"),
         (errors({"code": "A", "message": "A", "detail": [[[[[["deep"]]]]]]}), 'A: [[[["…"]]]]'),
         (b'{"error": "invalid_grant", "error_description": "expired"}', "invalid_grant: expired"),
         (b'{"details": "incorrect username or password"}', "incorrect username or password"),
@@ -141,9 +142,9 @@ def test_what_a_registry_says(raw: bytes, said: str) -> None:
 @pytest.mark.parametrize("secret", ["key " * 100, '{"key":\n"a \\ b"}', "\x1b\N{PILE OF POO}"])
 def test_no_secret_is_repeated(secret: str) -> None:
     """However long it is, and however it would be written: before anything is cut off or escaped."""
-    raw = errors({"code": "DENIED", "message": f"no {secret}", "detail": {"login": [f"as {secret}"], secret: 1}})
+    raw = errors({"code": "UNKNOWN", "message": f"no {secret}", "detail": {"login": [f"as {secret}"], secret: 1}})
     said = said_by(raw, lambda text: text.replace(secret, "[redacted]"))
-    assert said == 'DENIED: no [redacted]: {"login": ["as [redacted]"], "[redacted]": 1}'
+    assert said == 'UNKNOWN: no [redacted]: {"login": ["as [redacted]"], "[redacted]": 1}'
 
 
 def test_codes_and_digests() -> None:
