@@ -53,7 +53,11 @@ def _title(report: Mapping[str, Any], app: str) -> str:
 
 def _image(report: Mapping[str, Any]) -> str:
     images = report.get("platforms") or [report]
-    layers = {layer["digest"]: layer for image in images for layer in image["layers"]}.values()
+    # What the first platform wrote the second one reuses: it counts as written.
+    listed = sorted(
+        (layer for image in images for layer in image["layers"]), key=lambda each: each["source"] == "built"
+    )
+    layers = {layer["digest"]: layer for layer in listed}.values()
     built = [layer for layer in layers if layer["source"] == "built"]
     reused = [layer for layer in layers if layer["source"] != "built"]
     stacks = [escape(f"{each['python']} on {each['stack']['name']} ({each['platform']})") for each in images]

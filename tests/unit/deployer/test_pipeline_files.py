@@ -124,6 +124,15 @@ def test_the_summary_of_a_push():
     )
 
 
+def test_a_layer_that_one_platform_wrote_for_another_is_written():
+    again = [{**layer, "source": "store", "reason": ""} for layer in REPORT["layers"]]
+    platforms = [REPORT, {**REPORT, "platform": "linux/arm64", "layers": again}]
+    for order in (platforms, platforms[::-1]):
+        text = render_summary({**REPORT, "platforms": order}, app="shop")
+        assert "| reused | 2 layers, 61 MB |\n" in text
+        assert "| written | 1 layer, 51 KB<br>app &#40;51 KB&#41;: shop/views.py changed |\n" in text
+
+
 def test_the_summary_of_a_failure_tells_what_to_do():
     steps = [{"name": "check", "status": "failed", "seconds": 0.01, "reason": "there is no Pipfile.lock"}]
     text = render_summary({"schema": 1, "steps": steps, "warnings": []}, app="shop", error="no lock\n\nhint: `lock`")
