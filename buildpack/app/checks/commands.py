@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["SHELLS", "Invocation", "inside_app", "parse_command", "split_words"]
+__all__ = ["SHELLS", "Invocation", "find_slip", "inside_app", "parse_command", "split_words"]
 
 _TOKEN = re.compile(
     r"""
@@ -21,6 +21,11 @@ _TOKEN = re.compile(
 _PIECE = re.compile(r"""\\(.)|'([^']*)'|"((?:[^"\\]|\\.)*)"|([^'"\\]+)""", re.DOTALL)
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _PYTHON = re.compile(r"python(?:3(?:\.\d+)?)?")
+_SPACE = re.compile(r"\s")
+_COMMENT = re.compile(r"[ \t]*#[^\n]*")
+_EXPANDED = re.compile(r"\$[('\"]|\$\{[^}]*['\"\\(#]")
+_OPENED = re.compile(r"""(?:[^\s'"\\;|&()<>]|\\.)*['"]""")
+"""A word that begins, and whose quote does not end, since it is no word."""
 _KEYWORDS = frozenset(
     ("if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "function", "select")
 ) | frozenset(("{", "}", "!", "[[", ".", "source", "trap", "set", "eval"))
@@ -71,6 +76,36 @@ def split_words(text: str) -> tuple[str, ...] | None:
     """Split what has no operators into words, as a shell does; None where it has, or quotes do not end."""
     commands = _split(text)
     return None if commands is None or len(commands) > 1 else tuple(commands[0][0]) if commands else ()
+
+
+def find_slip(command: str) -> str | None:
+    """Return the part of a command at which every shell stops: a quote that does not end, or a word with a bare ``(``.
+
+    Only what is surely no syntax of a shell: substitutions, loops, functions and arrays are passed over.
+    """
+    if "`" in command or "<<" in command or _EXPANDED.search(command):
+        return None
+    at, words, text = 0, 0, command.strip()
+    while at < len(text):
+        if comment := _COMMENT.match(text, at):
+            at = comment.end()
+            continue
+        token = _TOKEN.match(text, at)
+        if token is None:
+            begun = "" if text[at].isspace() else re.split(_SPACE, text[:at])[-1]
+            rest = text[at:].lstrip(" \t")
+            return f"{begun}{rest}" if _OPENED.match(rest) else None
+        if token["operator"] == "(" and words > 1:
+            before = re.split(r"[ \t]", text[:at])[-1]
+            return f"{before}{re.split(_SPACE, text[at:])[0]}" if before and before[-1] not in "=~?*+@!" else None
+        if token["operator"]:
+            words = 0
+        elif token["word"] in _KEYWORDS:
+            return None
+        else:
+            words += 1
+        at = token.end()
+    return None
 
 
 def _parse(command: str, *, folder: str | None, variables: Mapping[str, str], depth: int) -> list[Invocation] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from buildpack.app.checks.commands import Invocation, parse_command
+from buildpack.app.checks.commands import Invocation, find_slip, parse_command
 from buildpack.app.checks.ports import check_file, check_http_server, check_runserver, check_serving
 from buildpack.app.checks.programs import HOOKS, check_program
 from buildpack.app.checks.served import Files, check_target, modules_brought
@@ -52,7 +52,12 @@ def check_processes(
     """
     told: set[str] = set()
     for process in processes[:_MOST]:
-        invocations = parse_command(process.command) if len(process.command) <= _LONGEST else ()
+        if len(process.command) > _LONGEST:
+            continue
+        if slip := find_slip(process.command):
+            yield errors.no_shell_reads(process.name, process.line, slip)
+            continue
+        invocations = parse_command(process.command)
         for invocation in invocations:
             for found in _check(process, invocation, files=files, lock=lock, stack=stack, alone=len(invocations) == 1):
                 if str(found) not in told:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildpack.app.checks.commands import Invocation, parse_command, split_words
+from buildpack.app.checks.commands import Invocation, find_slip, parse_command, split_words
 
 GUNICORN = Invocation(program="gunicorn", arguments=("blasto:APP",))
 
@@ -84,10 +85,31 @@ def test_what_only_a_shell_can_tell(command: str) -> None:
     assert [one for one in parse_command(command) if one.program == "gunicorn"] == []
 
 
+SLIPS = {
+    "gunicorn blasto.app:create_app()": "blasto.app:create_app()",
+    "cd src && gunicorn blasto:make(1) -w 3": "blasto:make(1)",
+    "gunicorn 'blasto:APP": "'blasto:APP",
+    'gunicorn --name="my app blasto:APP': '--name="my app blasto:APP',
+    "echo it's": "it's",
+}
+SOUND = (
+    *("gunicorn 'blasto.app:create_app()'", "(cd src && gunicorn blasto:APP)", "echo hi # don't", 'python -c "a # b"'),
+    *("serve() { gunicorn blasto:APP; }; serve", "a=(1 2) gunicorn", "echo it\\'s \\(", "echo ${A:-'('} $'('", "#'"),
+)
+
+
+@pytest.mark.parametrize("command", [*SLIPS, *SOUND])
+def test_what_no_shell_can_read(command: str) -> None:
+    assert find_slip(command) == SLIPS.get(command)
+    done = subprocess.run(["bash", "-n", "-c", command], capture_output=True, check=False)
+    assert (done.returncode != 0) == (command in SLIPS)
+
+
 @given(st.text(max_size=80))
 def test_any_text_is_parsed(command: str) -> None:
     for one in parse_command(command):
         assert one.program
+    assert find_slip(command) in {None, *(command[at:end] for at in range(81) for end in range(at, 82))}
 
 
 @given(

@@ -396,6 +396,18 @@ def test_an_app_object_that_is_not_there(check: Check, situation: str) -> None:
     assert check(procfile, files) == ([message], [])
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("gunicorn m:make()", "from `m:make()` on; write `'m:make()'`, with the quotes."),
+        ("gunicorn 'm:app", "from `'m:app` on; end the quotes there."),
+    ],
+)
+def test_what_no_shell_can_read_is_told_and_nothing_else_of_it(check: Check, command: str, told: str) -> None:
+    said = f"Procfile:1: no shell can read the command of `web`, {told}"
+    assert check(f"web: {command}", {"m.py": "app = 1\n"}) == ([], [said])
+
+
 PORT = {
     "gunicorn -b 0.0.0.0:8000 m:app": (
         "does not listen on $PORT (-b 0.0.0.0:8000); leave it out, and gunicorn listens on $PORT by itself."
