@@ -160,12 +160,31 @@ def run(arguments: Sequence[str], asked: Asked | None = None) -> int:
         return error.code if isinstance(error.code, int) else 1
     except BrokenPipeError:
         return 128 + signal.SIGPIPE
-    except (OSError, MemoryError) as error:
-        return machine_failed(error)
     except Exception as error:  # noqa: BLE001  the last resort: whatever is left is a bug of ours
+        interrupted = interrupt_code(error)
+        if interrupted is not None:
+            return interrupted
+        if isinstance(error, (OSError, MemoryError)):
+            return machine_failed(error)
         report_bug(error)
         return 1
     return outcome if isinstance(outcome, int) else 0
+
+
+def interrupt_code(error: BaseException) -> int | None:
+    """Return the exit code where an interrupt became this error; None where none did.
+
+    Signals raise wherever Python is just then, and Python 3.11 makes a RuntimeError of what is raised while a class
+    gets its fields.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            return 128 + signal.SIGINT
+        if isinstance(cause, SystemExit) and isinstance(cause.code, int):
+            return cause.code
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:
