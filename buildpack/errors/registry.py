@@ -21,6 +21,7 @@ __all__ = [
     "blobs_vanished",
     "busy",
     "denied",
+    "denied_elsewhere",
     "digest_mismatch",
     "failed",
     "insecure",
@@ -161,6 +162,15 @@ def denied(
         if not pushing:
             hint += " An image saved with `docker save -o FILE` is read with `--stack archive:FILE`."
     return Barred(what, why="\n".join((f"{answer}.", f"{reason}.", *notes)), hint=hint)
+
+
+def denied_elsewhere(origin: str, host: str, answer: Answer) -> StackError:
+    """401 or 403 from a store to which the registry `host` sent us on."""
+    return StackError(
+        f"{origin}: the store that {host} keeps its blobs in refuses",
+        why=f"{answer}.\nThe registry sent us there; its login is for itself and was not sent on.",
+        hint="try again: such links last for minutes; if it stays so, the registry's log says why.",
+    )
 
 
 def login_refused(host: str, answer: Answer, *, login: str) -> Barred:

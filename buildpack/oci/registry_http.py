@@ -122,7 +122,8 @@ class Connection:
             sent = {**(headers or {}), **({"Authorization": used} if used else {})}
             response = self.transport.exchange(method, url, headers=sent, body=body, patience=patience)
             challenge = response.headers.get("WWW-Authenticate", "")
-            if response.status_code != 401 or not ours or not again:
+            # A host that we were sent on to may not say where the registry's login is to go.
+            if response.status_code != 401 or not ours or not again or self._elsewhere(response):
                 break
             if not self._authorizer.answer(challenge, needed, used):
                 break
@@ -135,6 +136,8 @@ class Connection:
         answer = self.answer(response, raw)
         host, status = self.reference.host, response.status_code
         pushing = self._writes or answer.method not in {"GET", "HEAD"}
+        if status in {401, 403} and self._elsewhere(response):
+            return errors.denied_elsewhere(self.origin, host, answer)
         if status in {401, 403}:
             return self._denial(answer, pushing=pushing)
         around = self.around and not pushing
@@ -158,6 +161,10 @@ class Connection:
             status=response.status_code,
             said=said_by(raw, self.transport.redact),
         )
+
+    def _elsewhere(self, response: requests.Response) -> bool:
+        """Tell whether another host answered, a store of blobs: the login is none of its business."""
+        return origin_of(response.url) != origin_of(self._root)
 
     def _denial(self, answer: errors.Answer, *, pushing: bool) -> StackError:
         authorizer, repository = self._authorizer, self.reference.repository

@@ -439,6 +439,27 @@ def test_no_login_follows_a_redirect_to_another_host(server: Server, scheme: str
         assert "Authorization" not in other.seen[0][1]
 
 
+@pytest.mark.parametrize("scheme", ["Bearer", "Basic"])
+def test_a_host_we_are_sent_to_names_no_place_for_the_login(server: Server, scheme: str, tmp_path: Path) -> None:
+    """It could name one of its own."""
+    auths = {server.name: {"username": "me", "password": "secret"}}
+    (tmp_path / "config.json").write_text(json.dumps({"auths": auths}))
+    reference = parse_reference(f"{server.name}/team/app:1")
+    with another() as other, Registry(reference, environ={"DOCKER_CONFIG": str(tmp_path)}) as registry:
+        asks = gives(b"", 401, WWW_Authenticate=f'{scheme} realm="http://{other.name}/token"')
+        other.script = {"/blob": [asks], "/token?scope=repository%3Ateam%2Fapp%3Apull": [gives(b'{"token":"x"}')]}
+        digest = sha256(b"blob")
+        server.script[f"/blobs/{digest}"] = [gives(b"", 307, Location=f"http://{other.name}/blob")]
+        assert message(lambda: registry.fetch_blob(digest, 4, io.BytesIO())) == (
+            f"{reference}: the store that {server.name} keeps its blobs in refuses\n\n"
+            f"GET http://{other.name}/blob answered 401.\n"
+            "The registry sent us there; its login is for itself and was not sent on.\n\n"
+            "hint: try again: such links last for minutes; if it stays so, the registry's log says why."
+        )
+        assert [path for path, _ in other.seen] == ["/blob"]
+        assert all("Authorization" not in headers for _, headers in [*other.seen, *server.seen])
+
+
 def test_an_upload_taken_elsewhere_goes_without_the_login(server: Server, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(
         json.dumps({"auths": {server.name: {"username": "me", "password": "secret"}}})
