@@ -255,9 +255,7 @@ class _Walk:
         )
 
     def _take(self, entry: os.DirEntry[str], path: str) -> None:
-        try:
-            path.encode()
-        except UnicodeEncodeError:
+        if not _is_utf8(path):
             self.problems.append(errors.undecodable_name(path))
             return
         if "/.wh." in f"/{path}":
@@ -271,7 +269,11 @@ class _Walk:
                 if os.path.exists(inside):  # noqa: PTH110
                     self.stamps[inside] = stamp(inside)  # an environment elsewhere, linked to
                     return
-                self.files.append(SourceFile(path=path, kind="symlink", target=os.readlink(entry.path)))  # noqa: PTH115
+                target = os.readlink(entry.path)  # noqa: PTH115
+                if not _is_utf8(target):
+                    self.problems.append(errors.undecodable_name(path, target=target))
+                    return
+                self.files.append(SourceFile(path=path, kind="symlink", target=target))
             elif not stat.S_ISREG(status.st_mode):
                 self.warnings.append(f"{errors.show(path)} is left out: it is neither a file, a folder nor a link.")
             elif not os.access(entry.path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
@@ -283,6 +285,14 @@ class _Walk:
                 self.files.append(SourceFile(path=path, kind="file", executable=executable, size=status.st_size))
         except OSError as error:
             self.problems.append(errors.unreadable(path, error.strerror or str(error)))
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def never_enters(name: str, path: str) -> bool:

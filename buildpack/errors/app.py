@@ -138,12 +138,16 @@ def misspelt_file(found: str, meant: str) -> BuildpackError:
 # What goes into the image
 
 
-def undecodable_name(path: str) -> BuildpackError:
-    """A file name is not UTF-8."""
+def undecodable_name(path: str, *, target: str = "") -> BuildpackError:
+    """A file name, or where a link leads, is not UTF-8."""
     return AppError(
-        f"the file name {show(path)} is not UTF-8",
+        f"{show(path)} leads to {show(target)}, which is not UTF-8"
+        if target
+        else f"the file name {show(path)} is not UTF-8",
         why="Names in an image are UTF-8, so that they mean the same on every machine.",
-        hint="rename the file, or name its folder in .dockerignore.",
+        hint="make the link anew, or name it in .dockerignore."
+        if target
+        else "rename the file, or name its folder in .dockerignore.",
         place=path,
     )
 

@@ -175,7 +175,7 @@ def program_not_locked(
 
 def no_shell_reads(process: str, line: int, slip: str) -> Notice:
     """A command that stops every shell at this word: a quote does not end, or ``(`` stands bare."""
-    bare = slip.endswith(")") and "'" not in slip and len(slip) < 80
+    bare = slip.endswith(")") and len(slip) < 80 and not {*slip} & {*"'\""}
     return Notice(
         what=f"no shell can read the command of `{process}`, from `{show(slip[:80])}` on",
         hint=f"write `'{show(slip)}'`, with the quotes." if bare else "end the quotes there.",

@@ -318,6 +318,14 @@ class TestStrangeFiles:
             "hint: rename the file, or name its folder in .dockerignore."
         )
 
+    def test_a_link_to_what_is_not_utf8_is_an_error(self, tmp_path: Path) -> None:
+        (tmp_path / "link").symlink_to(os.fsdecode(b"caf\xe9"))
+        assert failure(tmp_path) == (
+            "link leads to caf\\xe9, which is not UTF-8\n\n"
+            "Names in an image are UTF-8, so that they mean the same on every machine.\n\n"
+            "hint: make the link anew, or name it in .dockerignore."
+        )
+
     @pytest.mark.parametrize("path", [".wh.old", "a/.wh..wh..opq", ".wh.folder/b"])
     def test_a_name_that_means_a_deletion_in_a_layer_is_an_error(self, tmp_path: Path, path: str) -> None:
         make(tmp_path, path)
