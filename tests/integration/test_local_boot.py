@@ -109,11 +109,11 @@ def test_what_gunicorn_could_not_load_is_shown_and_not_gunicorn_s_own_end(start,
 
 
 def test_one_that_listens_on_another_port(start, port):
-    running = start(f"python listen.py 0.0.0.0 {port + 1} 200", "-p", port, "--boot-timeout", "2")
+    running = start(f"python listen.py 0.0.0.0 {port + 1} 200", "-p", port, "--boot-timeout", "4")
     running.wait_for(f"web.1 listens on 0.0.0.0:{port + 1}, and not on port {port}, which PORT tells it")
     assert running.wait() == 50
     assert running.err == (
-        "error: web.1 did not answer within 2 s\n\n"
+        "error: web.1 did not answer within 4 s\n\n"
         f"It listens on 0.0.0.0:{port + 1}, and not on port {port}, which PORT tells it.\n\n"
         "The last lines of its log:\n"
         "  listening\n\n"
@@ -123,10 +123,10 @@ def test_one_that_listens_on_another_port(start, port):
 
 
 def test_one_that_listens_on_another_address(start, port):
-    running = start("python listen.py 127.0.0.2 $PORT 200", "-p", port, "--boot-timeout", "1")
+    running = start("python listen.py 127.0.0.2 $PORT 200", "-p", port, "--boot-timeout", "3")
     assert running.wait() == 50
     assert running.err == (
-        "error: web.1 did not answer within 1 s\n\n"
+        "error: web.1 did not answer within 3 s\n\n"
         f"It listens on 127.0.0.2:{port}, but localhost does not lead there.\n\n"
         "The last lines of its log:\n"
         "  listening\n\n"
@@ -145,10 +145,10 @@ def test_one_that_listens_on_nothing(start, port):
 
 
 def test_one_that_listens_and_says_nothing(start, port):
-    running = start("python listen.py 0.0.0.0 $PORT", "-p", port, "--boot-timeout", "1")
+    running = start("python listen.py 0.0.0.0 $PORT", "-p", port, "--boot-timeout", "3")
     assert running.wait() == 50
     assert running.err.startswith(
-        f"error: web.1 did not answer within 1 s\n\nIt listens on 0.0.0.0:{port}, but no answer came within 5 s.\n"
+        f"error: web.1 did not answer within 3 s\n\nIt listens on 0.0.0.0:{port}, but no answer came within 5 s.\n"
     )
 
 

@@ -151,6 +151,7 @@ def test_without_a_type_release_is_not_started(run, port):
     assert "released" not in running.out
     assert "release.1" not in running.out
     running.process.send_signal(signal.SIGINT)
+    running.wait_for("SIGINT received")
     time.sleep(1.2)
     assert running.stop(signal.SIGINT) == 130
 
@@ -161,7 +162,7 @@ def test_a_request_in_flight_is_finished(run, port):
     answers: list[tuple[int, bytes]] = []
     request = threading.Thread(target=lambda: answers.append(get(port, "/slow")))
     request.start()
-    time.sleep(0.5)
+    running.wait_for("begun")
     assert running.stop(signal.SIGTERM) == 143
     request.join()
     assert answers == [(200, b"done")]
@@ -211,9 +212,7 @@ def test_the_first_end_stops_the_rest_and_names_the_exit_code(finished):
 def test_at_the_deadline_it_is_killed(built, run):
     running = run("stubborn", "--stop-timeout", "1")
     running.wait_for("deaf")
-    begin = time.monotonic()
     assert running.stop(signal.SIGTERM) == 143
-    assert 1 <= time.monotonic() - begin < 8
     assert narrated(running.out)[-3:] == [
         "sending SIGTERM to stubborn.1",
         "sending SIGKILL to stubborn.1",
@@ -224,14 +223,12 @@ def test_at_the_deadline_it_is_killed(built, run):
 def test_a_second_interrupt_a_second_later_kills(run):
     running = run("stubborn")
     running.wait_for("deaf")
-    begin = time.monotonic()
     running.process.send_signal(signal.SIGINT)
-    time.sleep(0.2)
     running.process.send_signal(signal.SIGINT)  # the same key press, sent twice
-    time.sleep(1)
+    running.wait_for("SIGINT received")
+    time.sleep(1.2)
     assert "SIGKILL" not in running.out
     assert running.stop(signal.SIGINT) == 130
-    assert time.monotonic() - begin < 10
     assert "sending SIGKILL to stubborn.1" in narrated(running.out)
 
 
@@ -263,7 +260,7 @@ def test_a_signal_while_it_starts_leaves_nothing(built, run, delay):
     while not running.err and time.monotonic() < end:
         time.sleep(0.01)
     time.sleep(delay)
-    assert running.stop(signal.SIGTERM, seconds=15) == 143
+    assert running.stop(signal.SIGTERM) == 143
     assert built.containers() == []
 
 

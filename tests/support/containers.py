@@ -29,6 +29,7 @@ import time
 
 def app(environ, start_response):
     if environ["PATH_INFO"] == "/slow":
+        print("begun", flush=True)
         time.sleep(2)
     start_response("200 OK", [("Content-Length", "4")])
     return [b"done"]

@@ -83,10 +83,10 @@ class Running:
         """Wait for the end; the exit code."""
         code = self.process.wait(seconds)
         for reader in self._readers:
-            reader.join(5)
+            reader.join(30)
         return code
 
-    def stop(self, number: int = signal.SIGTERM, seconds: float = 30) -> int:
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 60) -> int:
         """Send a signal and wait for the end."""
         self.process.send_signal(number)
         return self.wait(seconds)

@@ -90,8 +90,8 @@ def test_ctrl_c_twice_kills_at_once(supervise):
     running = supervise({"web": "trap '' TERM; echo up; while true; do sleep 1; done"})
     running.wait_for("up")
     running.send(signal.SIGINT)
-    time.sleep(0.2)
     running.send(signal.SIGINT)  # the same key press again
+    running.wait_for("SIGINT received")
     time.sleep(1.2)
     assert running.process.poll() is None
     assert running.stop(signal.SIGINT) == 130
