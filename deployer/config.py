@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from buildpack.app.build_env import is_name
 from buildpack.errors.hooks import bad_build_env, unset_build_env
-from deployer.errors import bad_epoch, bad_label, reserved_label
+from deployer.errors import bad_epoch, bad_label, reserved_label, undecodable_label
 
 __all__ = ["parse_build_env", "parse_epoch", "parse_labels"]
 
@@ -23,6 +23,10 @@ def parse_labels(texts: Iterable[str]) -> dict[str, str]:
             raise bad_label(text)
         if name.startswith(_OURS):
             raise reserved_label(name)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise undecodable_label(text) from None
         labels[name] = value
     return labels
 

@@ -40,6 +40,7 @@ __all__ = [
     "push_unnamed",
     "reserved_label",
     "store_unwritable",
+    "undecodable_label",
     "unknown_destination",
     "unknown_type",
 ]
@@ -134,6 +135,15 @@ def bad_assignment(text: str) -> UsageError:
 def bad_label(text: str) -> UsageError:
     """Word an operand of `--label` that is none."""
     return UsageError(f"--label {text!r} is not NAME=value", hint="write --label org.opencontainers.image.version=1.0.")
+
+
+def undecodable_label(text: str) -> UsageError:
+    """Word an operand of `--label` that no image's config, which is JSON, can hold."""
+    return UsageError(
+        f"--label {text!r} is not UTF-8",
+        why="Labels are written into the image as UTF-8.",
+        hint="write it in UTF-8; `locale` tells what this terminal writes.",
+    )
 
 
 def reserved_label(name: str) -> UsageError:

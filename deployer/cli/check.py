@@ -76,18 +76,22 @@ def report_of(report: Report, *, app: str) -> dict[str, Any]:
     from buildpack.errors.notice import split_place
 
     def found(one: Any) -> dict[str, Any]:
-        # A name that is not UTF-8 is no JSON either.
-        path, line = split_place(one.place.encode(errors="surrogateescape").decode(errors="replace"))
+        path, line = split_place(_text(one.place))
         return {"what": one.what, "why": one.why, "hint": one.hint, "path": path, "line": line}
 
     return {
         "schema": SCHEMA,
-        "app": app,
+        "app": _text(app),
         "errors": [{**found(error), "exit_code": error.exit_code} for error in report.errors],
         "warnings": [found(notice) for notice in report.warnings],
         "python": report.python,
         "processes": {process.name: process.command for process in report.processes},
     }
+
+
+def _text(path: str) -> str:
+    """Return a path as JSON can have it, which has to be UTF-8."""
+    return path.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _show(report: Report, *, app: str, strict: bool) -> None:

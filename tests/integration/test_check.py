@@ -182,6 +182,8 @@ def test_names_that_no_terminal_should_see_raw(blasto, home):
     assert done.code == 10
     [error] = json.loads(done.out)["errors"]
     assert (error["what"], error["path"]) == ("the file name caf\\xe9 is not UTF-8", "caf\ufffd")
+    odd = blasto.rename(os.fsdecode(os.fsencode(blasto.parent) + b"/caf\xe9"))
+    assert json.loads(deploy("check", odd, "--json", home=home).out)["app"] == f"{blasto.parent}/caf\ufffd"
 
 
 # What can be told of a stack

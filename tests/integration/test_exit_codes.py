@@ -106,6 +106,13 @@ USAGE = {
         ("build", "examples/blasto", "--label", "team"),
         "error: --label 'team' is not NAME=value\n\nhint: write --label org.opencontainers.image.version=1.0.",
     ),
+    "a label that is no text": (
+        ("build", "examples/blasto", "--label", "team=caf\udce9"),
+        (
+            "error: --label 'team=caf\\udce9' is not UTF-8\n\nLabels are written into the image as UTF-8.\n\n"
+            "hint: write it in UTF-8; `locale` tells what this terminal writes."
+        ),
+    ),
     "a label of ours": (
         ("build", "examples/blasto", "--label", "dev.deploy.lock=sha256:0"),
         (
