@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING, Any
 from buildpack.app.stamps import Stamp, stamp
 from buildpack.app.watch import watch_passed_over
 from buildpack.errors import BuildpackError
+from buildpack.oci.digest import sha256
 from buildpack.oci.store import Store
 from deployer.record import FOLDER, Asked, day_of, fold, seal
 
 if TYPE_CHECKING:
     from buildpack.build import Built
+    from buildpack.oci.image import Image
+    from buildpack.oci.index import ImageIndex
 
 __all__ = ["is_settled", "write_record"]
 
@@ -40,7 +43,8 @@ _TOOL = ("buildpack", "deployer", "deflate", "honcho", "installer")
 
 def write_record(
     asked: Asked,
-    built: Built,
+    builds: Sequence[Built],
+    kept: Image | ImageIndex,
     answer: Mapping[str, Any] | None,
     *,
     store: Store,
@@ -49,26 +53,42 @@ def write_record(
 ) -> None:
     """Remember what was answered, unless it follows from something that cannot be watched, or was just changed.
 
-    Without an answer the record only tells that nothing changed. One that cannot be written is none: never an error.
+    `builds` are of one app, one for each platform, and `kept` is what the store has under their references. Without an
+    answer the record only tells that nothing changed. One that cannot be written is none: never an error.
     """
     with suppress(OSError, BuildpackError):
-        inputs = _inputs(built, environ)
+        inputs = _inputs_of_all(builds, environ)
         if inputs is None or not all(is_settled(each, asked.begin) for group in inputs for each in group.values()):
             return
-        results = _results(built, store)
+        results = _results(kept, builds[0].references, store)
         if results is None:
             return
-        folder = str(built.app.folder)
+        folder = str(builds[0].app.folder)
         record = {
             "answer": answer,
             "made": now,
             "day": day_of(asked.begin),
-            "expires": built.stack.expires,
+            "expires": min((built.stack.expires for built in builds if built.stack.expires), default=None),
             "folder": folder,
             "real": os.path.realpath(folder),
             "witnesses": [[list(group), fold(group.values())] for group in (*inputs, results)],
         }
         _replace(store, Path(asked.path), seal(record), now=now)
+
+
+def _inputs_of_all(builds: Sequence[Built], environ: Mapping[str, str]) -> tuple[_Stamps, _Stamps] | None:
+    """Return the stamps of all builds' inputs; None where one cannot tell, or something changed between two of them."""
+    app: _Stamps = {}
+    others: _Stamps = {}
+    for built in builds:
+        inputs = _inputs(built, environ)
+        if inputs is None:
+            return None
+        for found, made in zip(inputs, (app, others), strict=True):
+            if any(made.get(path, each) != each for path, each in found.items()):
+                return None
+            made.update(found)
+    return app, others
 
 
 def _inputs(built: Built, environ: Mapping[str, str]) -> tuple[_Stamps, _Stamps] | None:
@@ -102,16 +122,15 @@ def _tool() -> Iterator[str]:
             waiting += [entry.path for entry in found if entry.is_dir()]
 
 
-def _results(built: Built, store: Store) -> _Stamps | None:
+def _results(kept: Image | ImageIndex, references: Sequence[str], store: Store) -> _Stamps | None:
     """Return stamps of what the build left in the store; None where another build was there in the meantime."""
-    image = built.image
-    sizes = {image.digest: len(image.manifest), image.config_digest: len(image.config)}
-    sizes |= {layer.digest: layer.size for layer in image.layers}
+    sizes = {sha256(document): len(document) for document in kept.documents}
+    sizes |= {layer.digest: layer.size for layer in kept.layers}
     stamps = {str(path): stamp(str(path)) for path in (store.root / "index.json", *map(store.path, sizes))}
     # Looked at after it was stamped: whoever replaces the index between the two makes this record worthless, not wrong.
     names = store.images()
     whole = all(store.has(digest, size) for digest, size in sizes.items())
-    return stamps if whole and all(names.get(name) == image.digest for name in built.references) else None
+    return stamps if whole and all(names.get(name) == kept.digest for name in references) else None
 
 
 def is_settled(found: Stamp | None, begin: float) -> bool:

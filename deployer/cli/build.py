@@ -130,6 +130,7 @@ def command(
                 style=style,
                 transport=transport,
                 sbom=sbom,
+                asked=asked,
             )
         with Reporter(quiet=quiet or as_json) as reporter:
             built, deliveries = build_and_deliver(
@@ -201,7 +202,7 @@ def _remember(asked: Asked | None, built: Built, answer: dict[str, Any] | None, 
         return
     from deployer.recording import write_record
 
-    write_record(asked, built, answer, store=store, environ=os.environ, now=time.time())
+    write_record(asked, [built], built.image, answer, store=store, environ=os.environ, now=time.time())
 
 
 def answer_of(

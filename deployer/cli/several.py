@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from buildpack.build import Built, Options
+from buildpack.build import Options
 from buildpack.multi import BuiltIndex
 from buildpack.oci.image import Platform
 from buildpack.oci.store import Store
 from buildpack.progress import ignore
-from deployer.cli.messages import plural, print_warning, size_text
+from deployer.cli.summary import show_answer, unchanged
 from deployer.destinations import Destination
 from deployer.progress import Reporter
 from deployer.several import build_and_deliver_several
 
 if TYPE_CHECKING:
     from buildpack.oci.transport import Transport
+    from deployer.record import Asked
 
 __all__ = ["build_several", "report_index"]
 
@@ -35,8 +35,12 @@ def build_several(
     style: str,
     transport: Transport | None = None,
     sbom: bool = False,
+    asked: Asked | None = None,
 ) -> int:
-    """Build for each platform and say what came of it; `style` is as `summary` has it."""
+    """Build for each platform and say what came of it; `style` is as `summary` has it.
+
+    `asked` tells under which record it may be remembered.
+    """
     from deployer.cli.build import attach_sbom, moved
 
     silent = style in {"json", "quiet"}
@@ -53,21 +57,23 @@ def build_several(
         )
         if sbom and transport and options.pushed:
             sent.append(attach_sbom(built.index, built.references, transport))
-    if style == "json":
-        traffic = moved(transport.traffic) if transport else {}
-        print(json.dumps({**report_index(built), **traffic}, ensure_ascii=False))
-        return 0
-    for text in built.warnings:
-        print_warning(text)
-    if style != "quiet":
-        lines = [*_summarise(built, str(app), verbose=style == "verbose"), *(f"  sent     {text}" for text in sent)]
-        if not built.kept:
-            lines.append("  kept     not in the store: what was reused is in the registry only")
-        print("\n".join(lines), file=sys.stderr)
-    print(built.index.digest, flush=True)
-    if style != "quiet":
-        run = "deploy run" if built.kept else "docker run --rm -e PORT=8000 -p 8000:8000"
-        print(f"\nNext: {run} {_short_name(built.references[0])}", file=sys.stderr)
+    answer = {
+        "report": {**report_index(built), **(moved(transport.traffic) if transport else {})},
+        "kept": built.kept,
+        "slots": [[made.planned.slot for made, _ in one.layers] for one in built.platforms],
+        "unchanged": built.unchanged,
+        "app": str(app),
+        "style": style,
+        "sent": sent,
+        "loaded": False,
+        "special": True,
+    }
+    show_answer(answer)
+    if asked is not None and not destinations:
+        from deployer.recording import write_record
+
+        again = unchanged(answer)
+        write_record(asked, built.platforms, built.index, again, store=store, environ=os.environ, now=time.time())
     return 0
 
 
@@ -84,39 +90,3 @@ def report_index(built: BuiltIndex) -> dict[str, Any]:
         "platforms": [report(one) for one in built.platforms],
         "warnings": list(built.warnings),
     }
-
-
-def _summarise(built: BuiltIndex, app: str, *, verbose: bool) -> Iterator[str]:
-    verb = "Unchanged:" if built.unchanged else "Built"
-    yield f"{verb} {_short_name(built.references[0])} from {app} in {built.seconds:.2f} s"
-    stacks: dict[str, list[str]] = {}
-    for one in built.platforms:
-        stacks.setdefault(f"{one.stack.python.version} on {one.stack.name}", []).append(str(one.stack.platform))
-    for stack, platforms in stacks.items():
-        yield f"  python   {stack} ({', '.join(platforms)})"
-    for process in built.platforms[0].app.processes:
-        yield f"  {process.name:<8} {process.command}"
-    for one in built.platforms:
-        yield from _summarise_one(one, verbose=verbose)
-    layers = built.index.layers
-    shared = sum(len(one.image.layers) for one in built.platforms) - len(layers)
-    yield f"  size     {size_text(built.index.size)} in {plural(len(layers), 'layer')}, {shared} of them shared"
-
-
-def _summarise_one(built: Built, *, verbose: bool) -> Iterator[str]:
-    written = [(made, reason) for made, reason in built.layers if made.source == "built"]
-    yield (
-        f"  image    {built.stack.platform}: {size_text(built.image.size)} in "
-        f"{plural(len(built.image.layers), 'layer')}: {len(built.stack_layers)} of the stack, "
-        f"{len(built.layers) - len(written)} reused, {len(written)} written"
-    )
-    for made, reason in built.layers if verbose else written:
-        if made.source == "built" and (verbose or reason != "first build"):
-            yield f"  written  {made.planned.slot:<14} {size_text(made.layer.size):>7}  {reason}"
-        elif verbose:
-            members = ", ".join(f"{member.name} {member.version}" for member in made.planned.members)
-            yield f"  reused   {made.planned.slot:<14} {size_text(made.layer.size):>7}  {members}".rstrip()
-
-
-def _short_name(reference: str) -> str:
-    return reference.removeprefix("docker.io/").removeprefix("library/")

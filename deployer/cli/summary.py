@@ -2,7 +2,7 @@
 
 An answer is what JSON can hold: ``report`` is what ``--json`` prints, ``slots`` names our layers as people know them,
 ``style`` is ``json``, ``quiet``, ``plain`` or ``verbose``, ``app`` is the folder as it was typed, ``sent`` says what
-went where, in words. This module imports nothing slow.
+went where, in words. Of a build for several platforms, `index_summary` says more. This module imports nothing slow.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Answer = Mapping[str, Any]
 
-__all__ = ["show_answer", "unchanged"]
+__all__ = ["say", "short_name", "show_answer", "unchanged"]
 
 _MANY = 3
 """One reason for more layers than that is told once."""
@@ -27,8 +27,16 @@ _MANY = 3
 
 def unchanged(answer: Answer) -> dict[str, Any]:
     """Return what the same call answers when everything is as it was left."""
-    layers = [{**layer, "source": "store", "reason": ""} for layer in answer["report"]["layers"]]
-    return {**answer, "report": {**answer["report"], "layers": layers}, "unchanged": True}
+    report = answer["report"]
+    if "platforms" in report:
+        again: dict[str, Any] = {"platforms": [_unchanged(each) for each in report["platforms"]]}
+    else:
+        again = _unchanged(report)
+    return {**answer, "report": {**report, **again}, "unchanged": True}
+
+
+def _unchanged(report: Answer) -> dict[str, Any]:
+    return {**report, "layers": [{**layer, "source": "store", "reason": ""} for layer in report["layers"]]}
 
 
 def show_answer(answer: Answer) -> None:
@@ -40,13 +48,19 @@ def show_answer(answer: Answer) -> None:
     for text in report["warnings"]:
         print_warning(text)
     if style != "quiet":
-        _summarise(answer, report, verbose=style == "verbose")
+        if "platforms" in report:
+            from deployer.cli.index_summary import summarise_index
+
+            summarise_index(answer)
+        else:
+            _summarise(answer, report, verbose=style == "verbose")
     print(report["digest"], flush=True)
     if style != "quiet":
         _say_next(answer, report)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Print a line of the summary."""
     print(text, file=sys.stderr)
 
 
@@ -55,11 +69,11 @@ def _summarise(answer: Answer, report: Answer, *, verbose: bool) -> None:
     own = [layer for layer in report["layers"] if layer["kind"] != "stack"]
     written = [layer for layer in own if layer["source"] == "built"]
     verb = "Unchanged:" if answer["unchanged"] and not written else "Built"
-    _say(f"{verb} {_short_name(report['references'][0])} from {answer['app']} in {report['seconds']:.2f} s")
-    _say(f"  python   {report['python']} on {report['stack']['name']} ({report['platform']})")
+    say(f"{verb} {short_name(report['references'][0])} from {answer['app']} in {report['seconds']:.2f} s")
+    say(f"  python   {report['python']} on {report['stack']['name']} ({report['platform']})")
     for name, command in report["processes"].items():
-        _say(f"  {name:<8} {command}")
-    _say(
+        say(f"  {name:<8} {command}")
+    say(
         f"  size     {size_text(report['size'])} in {plural(len(report['layers']), 'layer')}: {len(stack)} of the "
         f"stack, {len(own) - len(written)} reused, {len(written)} written"
     )
@@ -69,28 +83,28 @@ def _summarise(answer: Answer, report: Answer, *, verbose: bool) -> None:
     for slot, layer in zip(answer["slots"], own, strict=True):
         said = f"{slot:<14} {size_text(layer['size']):>7}"
         if layer["source"] == "built" and layer["reason"] != shared:
-            _say(f"  written  {said}  {layer['reason']}")
+            say(f"  written  {said}  {layer['reason']}")
         elif verbose:
             members = ", ".join(f"{member['name']} {member['version']}" for member in layer["members"])
-            _say(f"  reused   {said}  {members}".rstrip())
+            say(f"  reused   {said}  {members}".rstrip())
     if shared:
         count = reasons.count(shared)
-        _say(f"  written  {'all' if count == len(own) else count} of ours: {shared}")
+        say(f"  written  {'all' if count == len(own) else count} of ours: {shared}")
     for text in answer["sent"]:
-        _say(f"  sent     {text}")
+        say(f"  sent     {text}")
     if not answer.get("kept", True):
-        _say("  kept     not in the store: what was reused is in the registry only")
+        say("  kept     not in the store: what was reused is in the registry only")
 
 
-def _short_name(reference: str) -> str:
+def short_name(reference: str) -> str:
     """Shorten a full name to what people type: ``docker.io/library/blasto:latest`` to ``blasto:latest``."""
     return reference.removeprefix("docker.io/").removeprefix("library/")
 
 
 def _say_next(answer: Answer, report: Answer) -> None:
     if answer["loaded"] or not answer.get("kept", True):
-        _say(f"\nNext: docker run --rm -e PORT=8000 -p 8000:8000 {_short_name(report['references'][0])}")
+        say(f"\nNext: docker run --rm -e PORT=8000 -p 8000:8000 {short_name(report['references'][0])}")
     elif answer["special"]:
-        _say(f"\nNext: deploy run {_short_name(report['references'][0])}")
+        say(f"\nNext: deploy run {short_name(report['references'][0])}")
     else:
-        _say(f"\nNext: deploy run{operand_text(answer['app'])}")
+        say(f"\nNext: deploy run{operand_text(answer['app'])}")

@@ -24,6 +24,7 @@ from buildpack.oci.validate import validate
 from buildpack.stacks.platforms import native_platform, parse_platform
 from deployer.cli.messages import size_text
 from tests.conftest import missing
+from tests.support import unchanged
 from tests.support.command import EXAMPLES, ROOT, deploy
 from tests.support.emulator import emulate_in, find_emulator
 from tests.support.rootfs import unpack
@@ -394,3 +395,45 @@ def test_a_layer_written_on_arm64_is_the_same_to_the_last_bit(root: Path, emulat
     )
     assert there.stdout == here.stdout, there.stderr[-2000:]
     assert here.stdout.startswith("sha256:")
+
+
+def test_what_is_unchanged_is_answered_from_the_record(stack: str, store: Store, tmp_path: Path) -> None:
+    unchanged.own_tool()  # it must be there for a while, too, before a record is made
+    app = unchanged.make_app(tmp_path / "app")
+
+    def again(*options: str) -> unchanged.Answer:
+        return unchanged.build(app, "--stack", stack, "--platform", BOTH, *options, home=store.root)
+
+    first, second = again("-v"), again("-v")
+    assert (first.recorded, second.recorded) == (False, True)
+    assert first.digest == second.digest
+    assert second.err.startswith("Unchanged: app:latest from ")
+    third = again("-v", "--tag", "app:latest")  # another call, which finds that nothing changed by looking
+    assert not third.recorded
+    assert second.err.splitlines()[1:] == third.err.splitlines()[1:]
+    told, repeated = (json.loads(again("--json").out) for _ in range(2))
+    assert [one.pop("seconds") for one in (told, repeated)]
+    assert repeated == told
+
+    (app / "server.py").write_text("GREETING = 'good evening'\n")
+    changed = again("-v")
+    assert not changed.recorded
+    assert changed.digest != first.digest
+
+
+def test_the_record_watches_each_platform_s_image(stack: str, store: Store, tmp_path: Path) -> None:
+    unchanged.own_tool()  # it must be there for a while, too, before a record is made
+    app = unchanged.make_app(tmp_path / "app")
+    home = Path(shutil.copytree(store.root, tmp_path / "home", copy_function=os.link))
+
+    def again() -> unchanged.Answer:
+        return unchanged.build(app, "--stack", stack, "--platform", BOTH, "-q", home=home)
+
+    first = again()
+    for platform in (AMD64, ARM64):
+        assert again().recorded
+        image = Store(home).image("docker.io/library/app:latest", platform)
+        assert image is not None
+        Store(home).path(image.config_digest).unlink()
+        mended = again()
+        assert (mended.recorded, mended.digest) == (False, first.digest)
