@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -102,27 +104,43 @@ def wait_for(port: int, process: subprocess.Popen[bytes], seconds: float = 20) -
     raise TimeoutError(f"{process.args!r} does not listen on {port}")
 
 
+@contextmanager
+def serving_registry(root: Path, *, storage: str = "", more: str = "") -> Iterator[str]:
+    """Run the distribution registry on loopback; its ``host:port``.
+
+    `storage` and `more` are YAML, for its section ``storage`` (two spaces deep) and for the end. The kernel chooses the
+    port, and nobody can take it before the registry does.
+    """
+    program = shutil.which("docker-registry")
+    if program is None:
+        missing("docker-registry is not installed; install it to run this test")
+    config, log = root / "config.yml", root / "log"
+    config.write_text(
+        f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {root}/files\n{storage}"
+        f"http:\n  addr: 127.0.0.1:0\nlog:\n  level: info\n{more}"
+    )
+    with log.open("wb") as out:
+        process = subprocess.Popen([program, "serve", str(config)], stdout=out, stderr=out)
+    try:
+        end = time.monotonic() + 60
+        while not (found := re.search(r'msg="listening on (127\.0\.0\.1:\d+)"', log.read_text())):
+            if process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"the registry does not start: {log.read_text()[-2000:]}")
+            time.sleep(0.02)
+        yield found[1]
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start the distribution registry on a free loopback port; its ``host:port``."""
-    program = shutil.which("docker-registry")
-    if program is None or shutil.which("skopeo") is None:
-        missing("docker-registry and skopeo are not installed; install both to run this test")
+    if shutil.which("skopeo") is None:
+        missing("skopeo is not installed; install it to run this test")
     root = tmp_path_factory.mktemp("registry")
-    port = free_port()
-    config = root / "config.yml"
-    config.write_text(
-        f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {root}/files\n  delete:\n    enabled: true\n"
-        f"http:\n  addr: 127.0.0.1:{port}\nlog:\n  level: error\n"
-    )
-    with (root / "log").open("wb") as log:
-        process = subprocess.Popen([program, "serve", str(config)], stdout=log, stderr=log)
-    try:
-        wait_for(port, process)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
+    with serving_registry(root, storage="  delete:\n    enabled: true\n") as name:
+        yield name
 
 
 PODMAN_CONFIG = """\

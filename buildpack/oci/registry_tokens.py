@@ -119,7 +119,7 @@ class Authorizer:
             for scheme, parameters in sorted(parse_challenges(challenge), key=lambda each: each[0] != "bearer"):
                 if scheme == "bearer" and self._allowed(parameters.get("realm", "")):
                     self._challenge = parameters
-                    return bool(self._fetch_header(needed))
+                    return bool(self._fetch_header((*needed, *_parse_scope(parameters.get("scope", "")))))
                 if scheme == "basic":
                     login = self._find(needed)
                     if login is None:
@@ -156,19 +156,19 @@ class Authorizer:
         return realm.startswith("https://") or (realm.startswith("http://") and self._transport.plain(realm))
 
     def _fetch_header(self, needed: tuple[Access, ...]) -> str:
-        """Fetch a token for what is needed, and what the challenge names besides; empty where there is none."""
+        """Fetch a token for what is needed, with the login for the first of it; empty where there is none."""
         challenge = self._challenge or {}
         login = self._find(needed)
         if login is not None and login.bearer:
             return f"Bearer {login.bearer.reveal()}"
-        wanted = _merge((*needed, *_parse_scope(challenge.get("scope", ""))))
+        wanted = _merge(needed)
         answer = self._ask(login, challenge["realm"], challenge.get("service", ""), wanted)
         if answer is None:
             return ""
         text, lasts = answer
         token = _Token(
             header=Secret(f"Bearer {text}"),
-            grants=(*wanted, *needed),
+            grants=wanted,
             # Renewed a little early: an upload that is refused in its middle is sent twice.
             ends=self._transport.clock() + lasts * 0.9,
         )

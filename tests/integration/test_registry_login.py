@@ -125,6 +125,43 @@ def test_podman(passwords, tmp_path, variable):
     assert push(f"{passwords}/team/podman:1", {**empty, variable: str(place)})
 
 
+def test_podman_s_logins_for_a_namespace(passwords, tmp_path):
+    """`podman login HOST/team/space` writes such a key: each goes to its own repositories, in one command, too."""
+    names = {f"{passwords}/team/space": PASSWORD, passwords: "battery staple"}
+    auths = {name: {"auth": coded_login(password=password)} for name, password in names.items()}
+    docker_config(tmp_path, auths=auths)
+    environ = {"REGISTRY_AUTH_FILE": str(tmp_path / "config.json")}
+    references = [parse_reference(f"{passwords}/team/{each}:1") for each in ("space", "space/ship", "spaceship")]
+    with Transport(environ, homes=references) as transport:
+        assert push_image(IMAGE, references[:2], BLOBS.open, transport=transport)
+        text = told(lambda: push_image(IMAGE, references, BLOBS.open, transport=transport))
+    assert text == (
+        f"the registry {passwords} refuses the login\n\n"
+        f"HEAD http://{passwords}/v2/team/spaceship/blobs/{IMAGE.config_digest} answered 401.\n"
+        f"The login came from {tmp_path}/config.json.\n\n"
+        f"hint: log in with `docker login {passwords}`, or set DEPLOY_REGISTRY_USER and DEPLOY_REGISTRY_PASSWORD anew; "
+        "tokens expire, and many registries take only a token as the password."
+    )
+
+
+def test_tokens_for_two_namespaces(tokens, tmp_path):
+    """Each is asked for with its own login."""
+    proxy, server = tokens
+    docker_config(tmp_path, auths={f"{proxy.name}/team/mine": {"auth": coded_login()}})
+    environ = {"REGISTRY_AUTH_FILE": str(tmp_path / "config.json")}
+    mine, other = (parse_reference(f"{proxy.name}/team/{each}:1") for each in ("mine", "other"))
+    push(str(other), PIPELINE)
+    server.clear()
+    with Transport(environ) as transport:
+        push_image(IMAGE, [mine], BLOBS.open, transport=transport)
+        with Registry(other, transport=transport) as client:
+            assert client.fetch_image(Platform()).image == IMAGE
+    assert server.seen == [
+        ("GET", USER, "", ("repository:team/mine:pull,push",)),
+        ("GET", "", "", ("repository:team/other:pull",)),
+    ]
+
+
 @pytest.mark.parametrize("where", ["credHelpers", "credsStore"])
 def test_helper(passwords, tmp_path, where):
     found = helper(tmp_path, "test", {"ServerURL": passwords, "Username": USER, "Secret": PASSWORD})

@@ -20,6 +20,7 @@ from buildpack.oci.reference import parse_reference
 from buildpack.oci.registry import Registry
 from buildpack.oci.transport import Transport
 from buildpack.progress import Progress
+from tests.conftest import serving_registry
 from tests.support import proxy as proxies
 from tests.support.images import Blobs, image_of
 from tests.support.proxy import Proxy
@@ -395,6 +396,31 @@ def test_a_registry_that_stays_busy(proxy, transport, pauses, repository, app):
         "hint: wait until its limit allows more; a login often raises it."
     )
     assert pauses == [9.0] * 4
+
+
+def test_a_registry_that_is_read_only(transport, app, tmp_path):
+    """The real one, in maintenance: it answers 405 without a word."""
+    with serving_registry(tmp_path, storage="  maintenance:\n    readonly:\n      enabled: true\n") as name:
+        text = told(lambda: app.push(f"{name}/team/app:1", transport))
+    assert text == (
+        f"{name}/team/app:1 cannot be pushed: the registry takes nothing\n\n"
+        f"POST http://{name}/v2/team/app/blobs/uploads/ answered 405.\n"
+        "It is set to read only, or is a mirror of another registry.\n\n"
+        "hint: end its maintenance, or push to the registry that it mirrors."
+    )
+
+
+def test_a_registry_s_full_disk_is_named(proxy, transport, repository, app):
+    """In the words of the real one, whose details are an object."""
+    detail = {"DriverName": "filesystem", "Enclosed": {"Op": "write", "Path": "/files", "Err": 28}}
+    said = {"errors": [{"code": "UNKNOWN", "message": "unknown error", "detail": detail}]}
+    proxy.fault("POST", "/blobs/uploads/", proxies.answer(500, json.dumps(said).encode()), times=-1)
+    assert told(lambda: app.push(f"{proxy.name}/{repository}:1", transport)) == (
+        f"the registry {proxy.name} fails\n\n"
+        f"POST http://{proxy.name}/v2/{repository}/blobs/uploads/ answered 500: UNKNOWN: unknown error: "
+        f"{json.dumps(detail)}, 5 times.\n\n"
+        "hint: try again later; if it stays so, the server's log says why: a full disk, say."
+    )
 
 
 def test_a_registry_that_fails_at_every_upload(proxy, transport, pauses, repository, app):

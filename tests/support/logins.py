@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import threading
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.conftest import free_port, missing, wait_for
+from tests.conftest import serving_registry
 
 USER = "robot$team"
 PASSWORD = "correct horse"
@@ -25,32 +24,10 @@ ISSUER = "test issuer"
 
 
 @contextmanager
-def registry_with(folder: Path, auth: str) -> Iterator[str]:
-    """Run the distribution registry with this ``auth`` section of its configuration; its ``host:port``."""
-    program = shutil.which("docker-registry")
-    if program is None:
-        missing("docker-registry is not installed")
-    port = free_port()
-    config = folder / "config.yml"
-    config.write_text(
-        f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {folder}/files\n"
-        f"http:\n  addr: 127.0.0.1:{port}\nlog:\n  level: error\n{auth}"
-    )
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "serve", str(config)], stdout=log, stderr=log)
-    try:
-        wait_for(port, process)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-@contextmanager
 def registry_with_passwords(folder: Path) -> Iterator[str]:
     """Run a registry that knows one user and asks for basic authentication."""
     (folder / "htpasswd").write_text(f"{USER}:{_HASH}\n")
-    with registry_with(folder, f"auth:\n  htpasswd:\n    realm: test\n    path: {folder}/htpasswd\n") as name:
+    with serving_registry(folder, more=f"auth:\n  htpasswd:\n    realm: test\n    path: {folder}/htpasswd\n") as name:
         yield name
 
 
@@ -68,7 +45,7 @@ def registry_with_tokens(folder: Path) -> Iterator[tuple[str, TokenServer]]:
     thread.start()
     auth = f"realm: {server.url}\n    service: {SERVICE}\n    issuer: {ISSUER}\n    rootcertbundle: {folder}/cert.pem\n"
     try:
-        with registry_with(folder, f"auth:\n  token:\n    {auth}") as name:
+        with serving_registry(folder, more=f"auth:\n  token:\n    {auth}") as name:
             yield name, server
     finally:
         server.shutdown()

@@ -573,17 +573,22 @@ def test_proxy_that_is_not_there() -> None:
 # TLS. 0.0.0.0 is this machine as well, but no loopback address, so it is spoken to as any other registry.
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    made = tmp_path / "server.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=test", "-addext", "subjectAltName=IP:0.0.0.0", "-keyout", str(made), "-out", f"{made}.crt"],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
+def certify(made: Path, host: str = "0.0.0.0", *, expired: bool = False) -> Path:
+    """Write a key and its certificate, and the certificate alone beside."""
+    commands = [
+        ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=test", "-addext", f"subjectAltName=IP:{host}", "-keyout", str(made), "-out", f"{made}.crt"],
+        ["x509", "-in", f"{made}.crt", "-signkey", str(made), "-days", "-1", "-out", f"{made}.crt"],
+    ]  # fmt: skip
+    for command in commands[: 1 + expired]:
+        subprocess.run(["openssl", *command], check=True, capture_output=True)
     made.write_text(made.read_text() + Path(f"{made}.crt").read_text())
     return made
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    return certify(tmp_path / "server.pem")
 
 
 def over_tls(server: Server, certificate: Path) -> str:
@@ -610,6 +615,37 @@ def test_certificates_come_from_the_environment(server: Server, certificate: Pat
             "the certificates of SSL_CERT_FILE cannot be read\n\n"
             "SSL_CERT_FILE is '/none', which is missing or holds no PEM certificates.\n\n"
             "hint: correct SSL_CERT_FILE, or unset it to use the usual authorities."
+        )
+
+
+RENEW = "renew the registry's certificate; if that is good, set this machine's clock."
+RENAME = "write the registry's name as its certificate has it, or give it a certificate for this one."
+
+
+@pytest.mark.parametrize(
+    ("host", "why", "hint"),
+    [("0.0.0.0", "certificate has expired", RENEW), ("127.0.0.1", "IP address mismatch", RENAME)],
+)
+def test_certificates_that_no_authority_mends(server: Server, tmp_path: Path, host: str, why: str, hint: str) -> None:
+    made = certify(tmp_path / "server.pem", host, expired=host == "0.0.0.0")
+    name = over_tls(server, made)
+    environ = {"REQUESTS_CA_BUNDLE": f"{made}.crt"}
+    with Registry(parse_reference(f"{name}/team/app:1"), environ=environ) as registry:
+        assert message(registry.fetch_manifest) == (
+            f"the registry {name} cannot be trusted\n\nIts certificate does not verify: {why}.\n\nhint: {hint}"
+        )
+
+
+def test_a_registry_that_wants_tls_after_all(server: Server) -> None:
+    """Go's servers answer 400 to whoever speaks none, the real registry among them."""
+    text = b"Client sent an HTTP request to an HTTPS server.\n"
+    server.script["/manifests/1"] = [gives(text, 400, Content_Type="text/plain")]
+    with client(server) as registry:
+        assert message(registry.fetch_manifest) == (
+            f"{server.name}/team/app:1: the registry refuses a request\n\n"
+            f"GET http://{server.name}/v2/team/app/manifests/1 answered 400.\n\n"
+            "hint: it may want TLS, and was asked without: leave it out of DEPLOY_INSECURE_REGISTRIES, and name it "
+            "otherwise than localhost or 127.0.0.1."
         )
 
 
