@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from requests.adapters import HTTPAdapter
 
-__all__ = ["CA_VARIABLES", "adapter", "proxies"]
+__all__ = ["CA_VARIABLES", "Contexts", "Names", "Unreadable", "adapter", "proxies"]
 
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "PIP_CERT", "SSL_CERT_DIR")
 """The first that is set names the authorities, a PEM file or a folder of them; else they are certifi's."""
@@ -30,17 +30,18 @@ Unreadable = Callable[[str, str], Exception]
 
 def proxies(environ: Mapping[str, str], url: str) -> dict[str, str]:
     """Return the proxies for a URL as requests wants them; none where ``no_proxy`` says so."""
-    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # missing in typeshed
 
     def variable(name: str) -> str:
         return environ.get(name, "") or environ.get(name.upper(), "")
 
     parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    if proxy_bypass_environment(host, {"no": variable("no_proxy")}):
-        return {}
     address = variable(f"{parts.scheme}_proxy") or variable("all_proxy")
-    return {parts.scheme: address} if address else {}
+    if not address:
+        return {}
+    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # missing in typeshed
+
+    host = parts.netloc.rpartition("@")[2]
+    return {} if proxy_bypass_environment(host, {"no": variable("no_proxy")}) else {parts.scheme: address}
 
 
 def adapter(
@@ -53,14 +54,16 @@ def adapter(
     """Make what requests connects with; `verifies` tells by URL whether a certificate is checked."""
     from requests.adapters import HTTPAdapter
 
-    contexts = _Contexts(environ, unreadable)
+    contexts = Contexts(environ, unreadable)
     pools = _pools()
 
     class Adapter(HTTPAdapter):
         # requests would have urllib3 load the file of authorities for each connection: 15 ms each.
         def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
             host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
-            return host, contexts.options(str(request.url), verified=verifies(str(request.url)))
+            url = str(request.url)
+            encrypted = url.startswith("https:")
+            return host, {"ssl_context": contexts.context(verified=verifies(url))} if encrypted else {}
 
         def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
             """Leave it to the context."""
@@ -82,7 +85,7 @@ def _pools() -> dict[str, Any]:
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
     from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-    names = _Names()
+    names = Names()
 
     def connect(connection: Any, base: Any) -> socket.socket:
         name = connection._dns_host
@@ -116,7 +119,7 @@ def _pools() -> dict[str, Any]:
     return {"http": PlainPool, "https": EncryptedPool}
 
 
-class _Names:
+class Names:
     """Addresses by host name, asked for one name at a time."""
 
     def __init__(self) -> None:
@@ -135,8 +138,8 @@ class _Names:
             return self._known[name]
 
 
-class _Contexts:
-    """TLS contexts, made when first needed: to load the authorities takes 15 ms."""
+class Contexts:
+    """TLS contexts, made when first needed: to load the authorities takes 15 ms. Threads share them."""
 
     def __init__(self, environ: Mapping[str, str], unreadable: Unreadable) -> None:
         self._environ = environ
@@ -144,14 +147,15 @@ class _Contexts:
         self._lock = threading.Lock()
         self._made: dict[bool, ssl.SSLContext] = {}
 
-    def options(self, url: str, *, verified: bool) -> dict[str, Any]:
-        """Return what urllib3's pool for this URL is made with."""
-        if not url.startswith("https:"):
-            return {}
+    def context(self, *, verified: bool) -> ssl.SSLContext:
+        """Return the context for connections whose certificate is checked, or is not.
+
+        Raises what `unreadable` words where the authorities that the environment names cannot be read.
+        """
         with self._lock:
             if verified not in self._made:
                 self._made[verified] = self._verified() if verified else _unverified()
-            return {"ssl_context": self._made[verified]}
+            return self._made[verified]
 
     def _verified(self) -> ssl.SSLContext:
         import ssl

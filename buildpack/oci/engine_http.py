@@ -10,11 +10,15 @@ import json
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from buildpack.errors import EngineError
 from buildpack.errors import transfer as errors
 from buildpack.oci.engine_host import Endpoint
+from buildpack.oci.http1 import Framed, MalformedError, read_head
+
+if TYPE_CHECKING:
+    from io import BufferedReader
 
 __all__ = ["Answer", "Connection", "Upload"]
 
@@ -22,13 +26,12 @@ _CONNECT_TIMEOUT = 10.0
 _TIMEOUT = 900.0
 """Seconds of silence: an engine on a slow disk unpacks a big layer without a word."""
 _BODY_LIMIT = 16 << 20
-_LINE_LIMIT = 64 << 10
 _SMALL = 64 << 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An engine's answer; header names are in lower case."""
+    """An engine's answer."""
 
     status: int
     headers: Mapping[str, str]
@@ -74,7 +77,7 @@ class Connection:
         self._endpoint = endpoint
         self._socket = _connect(endpoint)
         self._socket.settimeout(timeout)
-        self._file: BinaryIO = self._socket.makefile("rb")
+        self._file: BufferedReader = self._socket.makefile("rb")
 
     def close(self) -> None:
         """Close the connection."""
@@ -209,42 +212,14 @@ def _unreachable(endpoint: Endpoint, error: Exception) -> EngineError:
     return errors.engine_unreachable(str(endpoint), reason)
 
 
-def _read_answer(file: BinaryIO) -> Answer:
-    """Read a response (RFC 9112); raises ValueError for what is none."""
-    status_line = file.readline(_LINE_LIMIT).split(None, 2)
-    if len(status_line) < 2 or not status_line[0].startswith(b"HTTP/1.") or not status_line[1].isdigit():
-        raise ValueError("the connection was closed" if not status_line else "what answers is no engine")
-    headers: dict[str, str] = {}
-    while line := file.readline(_LINE_LIMIT).strip():
-        name, _, value = line.decode("latin-1").partition(":")
-        headers[name.lower()] = value.strip()
-    status = int(status_line[1])
-    if status == 100:
-        return _read_answer(file)
-    if headers.get("transfer-encoding", "").lower() == "chunked":
-        body = _read_chunked(file)
-    elif status in {204, 304}:
-        body = b""
-    elif "content-length" in headers:
-        body = file.read(min(int(headers["content-length"]), _BODY_LIMIT))
-    else:
-        body = file.read(_BODY_LIMIT)
-    return Answer(status=status, headers=headers, body=body)
-
-
-def _read_chunked(file: BinaryIO) -> bytes:
-    body = bytearray()
-    while True:
-        size = int(file.readline(_LINE_LIMIT).partition(b";")[0], 16)
-        if size == 0:
-            break
-        if len(body) + size > _BODY_LIMIT:
-            raise ValueError("its answer is too long")
-        piece = file.read(size)
-        if len(piece) < size:
-            raise ValueError("the connection was cut")
-        body += piece
-        file.readline(_LINE_LIMIT)
-    while file.readline(_LINE_LIMIT).strip():
-        pass
-    return bytes(body)
+def _read_answer(file: BufferedReader) -> Answer:
+    """Read a response; raises OSError, and ValueError for what is none."""
+    try:
+        head = read_head(file)
+    except MalformedError:
+        raise ValueError("what answers is no engine") from None
+    framed = Framed(file, head)
+    body = framed.read(_BODY_LIMIT)
+    if not framed.ended and framed.read(1):
+        raise ValueError("its answer is too long")
+    return Answer(status=head.status, headers=head.headers, body=body)

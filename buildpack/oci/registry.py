@@ -23,7 +23,7 @@ from buildpack.oci.transport import Traffic, Transport
 from buildpack.oci.upload import Outcome, Source, has_blob, upload
 
 if TYPE_CHECKING:
-    import requests
+    from buildpack.oci.connections import Response
 
 __all__ = ["Fetched", "Pulled", "Registry", "Sink"]
 
@@ -199,7 +199,7 @@ class Registry:
         url = self._connection.url(f"/manifests/{selector}")
         headers = {"Content-Type": media_type}
         response = self._connection.send("PUT", url, headers=headers, body=raw, allowed=frozenset({400, 404, 413}))
-        if response.status_code >= 300:
+        if response.status >= 300:
             self._explain_manifest(response)
         finish(response, self._transport)
         digest, kept = sha256(raw), response.headers.get("Docker-Content-Digest", "")
@@ -220,12 +220,12 @@ class Registry:
         """Return what the tag lists that stands in for a registry's own list ("Referrers Tag Schema")."""
         return tuple(self._read_listed(self._connection.url(f"/manifests/sha256-{digest.hex}")) or ())
 
-    def _explain_manifest(self, response: requests.Response) -> NoReturn:
+    def _explain_manifest(self, response: Response) -> NoReturn:
         raw = finish(response, self._transport)
         answer = self._connection.answer(response, raw)
         if codes_in(raw) & _LACKING:
             raise errors.blobs_vanished(self._origin, digests_in(raw), answer)
-        if response.status_code == 404:
+        if response.status == 404:
             raise errors.nothing_reachable(self._origin, answer)
         raise errors.refused(self._origin, answer)
 
@@ -237,15 +237,13 @@ class Registry:
 
     def _stream(self, digest: Digest, start: int) -> Iterator[bytes]:
         """Yield a blob's bytes from `start` on, whether or not the server knows ranges; end where it is cut."""
-        from urllib3.exceptions import HTTPError
-
         headers = {"Range": f"bytes={start}-"} if start else {}
         with self._connection.send("GET", self._connection.url(f"/blobs/{digest}"), headers=headers) as response:
-            skip = start if response.status_code != 206 else 0
+            skip = start if response.status != 206 else 0
             while True:
                 try:
-                    chunk = response.raw.read(_CHUNK, decode_content=False)
-                except HTTPError:
+                    chunk = response.read(_CHUNK)
+                except OSError:
                     return
                 if not chunk:
                     return
@@ -256,8 +254,6 @@ class Registry:
 
     def _read_listed(self, url: str) -> list[dict[str, Any]] | None:
         """Return what an index lists, on all its pages; None where there is none."""
-        from requests.utils import parse_header_links
-
         listed: list[dict[str, Any]] = []
         for _ in range(_PAGES):
             found = self._read(url, limit=manifests.MANIFEST_LIMIT, accept=[INDEX], optional=True)
@@ -265,8 +261,7 @@ class Registry:
                 # Some servers have a web page for everything.
                 return listed or None
             listed += _parse_referrers(found[0])
-            links = parse_header_links(found[1].get("Link", ""))
-            following = next((link["url"] for link in links if link.get("rel") == "next"), None)
+            following = _next_page(found[1].get("Link", ""))
             target = self._connection.resolved(url, following) if following else None
             if target is None:
                 break
@@ -282,19 +277,17 @@ class Registry:
         optional: bool = False,
     ) -> tuple[bytes, Mapping[str, str]] | None:
         """Return a whole body of at most `limit` bytes, and the headers; None for a 404 where it is `optional`."""
-        from urllib3.exceptions import HTTPError
-
         headers = {"Accept": ", ".join(accept)}
         allowed = frozenset({404}) if optional else frozenset[int]()
         for attempt in range(1, ATTEMPTS + 1):
             with self._connection.send("GET", url, headers=headers, allowed=allowed) as response:
-                if response.status_code == 404:
+                if response.status == 404:
                     finish(response, self._transport)
                     return None
                 raw = b""
                 try:
-                    raw = response.raw.read(limit + 1, decode_content=False)
-                except HTTPError:
+                    raw = response.read(limit + 1)
+                except OSError:
                     raw = b""
                 self._transport.traffic.count(received=len(raw))
                 if len(raw) > limit:
@@ -307,6 +300,15 @@ class Registry:
 
 def _observe_nothing(_sent: int) -> None:
     pass
+
+
+def _next_page(link: str) -> str | None:
+    """Return where a Link field (RFC 8288) says that a list goes on."""
+    if not link:
+        return None
+    from requests.utils import parse_header_links
+
+    return next((each["url"] for each in parse_header_links(link) if each.get("rel") == "next"), None)
 
 
 def _parse_referrers(raw: bytes) -> tuple[dict[str, Any], ...]:

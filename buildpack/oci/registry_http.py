@@ -17,7 +17,7 @@ from buildpack.oci.registry_words import ATTEMPTS, is_busy, pause, retry_after, 
 from buildpack.oci.transport import Body, InterruptedRequest, Transport, origin_of, shown
 
 if TYPE_CHECKING:
-    import requests
+    from buildpack.oci.connections import Response
 
 __all__ = ["Connection", "finish"]
 
@@ -47,7 +47,7 @@ class Connection:
         """Return the address of something below the repository."""
         return self._base + path + (f"?{urlencode(query, safe=':')}" if query else "")
 
-    def located(self, response: requests.Response) -> str | None:
+    def located(self, response: Response) -> str | None:
         """Return where a response's Location leads, absolute; None where it names none, or one without TLS."""
         target = response.headers.get("Location", "")
         return self.resolved(response.url, target) if target else None
@@ -74,7 +74,7 @@ class Connection:
         body: Body | bytes | None = None,
         mounts: str = "",
         allowed: frozenset[int] = frozenset(),
-    ) -> requests.Response:
+    ) -> Response:
         """Send one request until it is answered for good; the response's body is not read yet.
 
         `mounts` is the repository that a mount reads from. Statuses of `allowed` are returned as those below 300 are.
@@ -91,7 +91,7 @@ class Connection:
                     raise interrupted.error from None
                 self.transport.sleep(pause(attempt))
                 continue
-            status = response.status_code
+            status = response.status
             if status < 300 or status in allowed:
                 return response
             if last or not is_busy(status):
@@ -109,7 +109,7 @@ class Connection:
         body: Body | bytes | None = None,
         mounts: str = "",
         patience: float = 60.0,
-    ) -> requests.Response:
+    ) -> Response:
         """Send one request, again only where a login or a new token is asked for; return whatever is answered.
 
         Raises InterruptedRequest where the connection failed in a way that may pass, else StackError.
@@ -123,18 +123,18 @@ class Connection:
             response = self.transport.exchange(method, url, headers=sent, body=body, patience=patience)
             challenge = response.headers.get("WWW-Authenticate", "")
             # A host that we were sent on to may not say where the registry's login is to go.
-            if response.status_code != 401 or not ours or not again or self._elsewhere(response):
+            if response.status != 401 or not ours or not again or self._elsewhere(response):
                 break
             if not self._authorizer.answer(challenge, needed, used):
                 break
             finish(response, self.transport)
         return response
 
-    def refusal(self, response: requests.Response, *, attempts: int = 1) -> StackError:
+    def refusal(self, response: Response, *, attempts: int = 1) -> StackError:
         """Say what an answer means that is no success; closes the response."""
         raw = finish(response, self.transport)
         answer = self.answer(response, raw)
-        host, status = self.reference.host, response.status_code
+        host, status = self.reference.host, response.status
         pushing = self._writes or answer.method not in {"GET", "HEAD"}
         if status in {401, 403} and self._elsewhere(response):
             return errors.denied_elsewhere(self.origin, host, answer)
@@ -153,16 +153,16 @@ class Connection:
             )
         return errors.refused(self.origin, answer)
 
-    def answer(self, response: requests.Response, raw: bytes) -> errors.Answer:
+    def answer(self, response: Response, raw: bytes) -> errors.Answer:
         """Return the facts of an answer whose body is `raw`."""
         return errors.Answer(
-            method=str(response.request.method),
+            method=response.method,
             url=shown(response.url),
-            status=response.status_code,
+            status=response.status,
             said=said_by(raw, self.transport.redact),
         )
 
-    def _elsewhere(self, response: requests.Response) -> bool:
+    def _elsewhere(self, response: Response) -> bool:
         """Tell whether another host answered, a store of blobs: the login is none of its business."""
         return origin_of(response.url) != origin_of(self._root)
 
@@ -189,17 +189,15 @@ class Connection:
         return (needed, Access(repository=mounts, actions=_PULL)) if mounts else (needed,)
 
 
-def finish(response: requests.Response, transport: Transport) -> bytes:
+def finish(response: Response, transport: Transport) -> bytes:
     """Return the beginning of a body, empty where it does not come; closes the response.
 
     A connection is kept only where the body was read to its end, even an empty one.
     """
-    from urllib3.exceptions import HTTPError
-
     with response:
         try:
-            raw = response.raw.read(_ANSWER_LIMIT, decode_content=True)
-        except (HTTPError, OSError):
+            raw = response.read_decoded(_ANSWER_LIMIT)
+        except OSError:
             return b""
     transport.traffic.count(received=len(raw))
-    return bytes(raw)
+    return raw

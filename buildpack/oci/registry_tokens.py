@@ -22,7 +22,7 @@ from buildpack.oci.transport import InterruptedRequest, Transport, shown
 from buildpack.secret import Secret
 
 if TYPE_CHECKING:
-    import requests
+    from buildpack.oci.connections import Response
 
 __all__ = ["Access", "Authorizer", "parse_challenges"]
 
@@ -192,15 +192,18 @@ class Authorizer:
             if login is not None and login.basic:
                 headers["Authorization"] = login.basic
         with self._send(method, url, headers, body) as response:
-            raw = response.raw.read(_TOKEN_LIMIT, decode_content=True)
+            try:
+                raw = response.read_decoded(_TOKEN_LIMIT)
+            except OSError:
+                raise errors.unreachable(urlsplit(url).netloc, "it cut the connection") from None
             self._transport.traffic.count(received=len(raw))
-            if response.status_code == 200:
+            if response.status == 200:
                 return _parse_token(raw)
             said = said_by(raw, self._transport.redact)
-            self._refusals[login] = errors.Answer(method=method, url=shown(url), status=response.status_code, said=said)
+            self._refusals[login] = errors.Answer(method=method, url=shown(url), status=response.status, said=said)
         return None
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> requests.Response:
+    def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Response:
         for attempt in range(1, _ATTEMPTS + 1):
             last = attempt == _ATTEMPTS
             try:
@@ -210,11 +213,11 @@ class Authorizer:
                     raise interrupted.error from None
                 self._transport.sleep(pause(attempt))
                 continue
-            if response.status_code != 429 and response.status_code < 500:
+            if response.status != 429 and response.status < 500:
                 return response
             if last:
                 with response:
-                    answer = errors.Answer(method=method, url=shown(url), status=response.status_code)
+                    answer = errors.Answer(method=method, url=shown(url), status=response.status)
                     raise errors.failed(urlsplit(url).netloc, answer, attempt)
             response.close()
             self._transport.sleep(retry_after(response.headers) or pause(attempt))

@@ -7,23 +7,24 @@ and one token. Of the environment it believes what docs/decisions/0007 says, and
 from __future__ import annotations
 
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol, Self
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Protocol, Self
+from urllib.parse import urljoin, urlsplit
 
 from buildpack import network
 from buildpack.errors import StackError
 from buildpack.errors import registry as errors
+from buildpack.oci.http1 import MalformedError
 from buildpack.oci.reference import Reference
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    import requests
-
+    from buildpack.oci.connections import Connections, Response
     from buildpack.oci.registry_tokens import Authorizer
 
 __all__ = ["Body", "InterruptedRequest", "Traffic", "Transport", "origin_of", "shown"]
@@ -101,7 +102,8 @@ class Transport:
         self.traffic = traffic or Traffic()
         self.sleep = sleep
         self.clock = clock
-        self._own = frozenset(each.registry for each in homes)
+        self._images = tuple(homes)
+        self._own = frozenset(each.registry for each in self._images)
         named = environ.get("DEPLOY_REGISTRY", "").partition("://")[2] or environ.get("DEPLOY_REGISTRY", "")
         named = named.partition("/")[0]
         self._homes = frozenset({_HUB_NAMES.get(named, named)}) if named else self._own
@@ -109,7 +111,7 @@ class Transport:
             filter(None, environ.get("DEPLOY_INSECURE_REGISTRIES", "").replace(",", " ").split())
         )
         self._lock = threading.Lock()
-        self._session: requests.Session | None = None
+        self._connections: Connections | None = None
         self._authorizers: dict[str, Authorizer] = {}
 
     def __enter__(self) -> Self:
@@ -123,13 +125,19 @@ class Transport:
     def close(self) -> None:
         """Close all connections."""
         with self._lock:
-            if self._session is not None:
-                self._session.close()
-                self._session = None
+            if self._connections is not None:
+                self._connections.close()
+                self._connections = None
 
     def warm(self) -> None:
-        """Load the code that speaks HTTP beside whatever else happens now; return at once."""
-        threading.Thread(target=self._connected, name="registry code", daemon=True).start()
+        """Load what TLS needs beside whatever else happens now, where the user's own image needs it; return at once."""
+        if any(self.base(each).startswith("https:") for each in self._images):
+            threading.Thread(target=self._warm, name="registry code", daemon=True).start()
+
+    def _warm(self) -> None:
+        # What is wrong with the authorities is told where they are needed.
+        with suppress(StackError):
+            self._connected().warm()
 
     def plain(self, url: str) -> bool:
         """Tell whether this address may be spoken to without TLS: on this machine, or because the user says so."""
@@ -174,101 +182,86 @@ class Transport:
         headers: Mapping[str, str],
         body: Body | bytes | None = None,
         patience: float = 60.0,
-    ) -> requests.Response:
+    ) -> Response:
         """Send one request, once, and follow its redirects; the response's body is not read yet.
 
         `patience` is in seconds, between two reads. Raises InterruptedRequest for what may pass, else
         StackError.
         """
-        import requests
-
-        session = self._connected()
-        try:
-            return session.request(
-                method,
-                url,
-                headers=dict(headers),
-                data=body,  # anything that is iterable and has a length
-                proxies=self.proxies(url),
-                stream=True,
-                timeout=(10.0, patience),
-                allow_redirects=method in {"GET", "HEAD"},
-            )
-        except requests.RequestException as failure:
-            error, passing = _explain(failure, urlsplit(url).netloc.rpartition("@")[2])
-        if passing:
-            raise InterruptedRequest(error)
-        raise error
+        sent = dict(headers)
+        for _ in range(_REDIRECTS):
+            response = self._ask(method, url, sent, body, patience)
+            target = response.headers.get("Location", "")
+            if not target or method not in {"GET", "HEAD"} or response.status not in _REDIRECTING:
+                return response
+            with response:
+                following = _followed(url, target)
+                # Such bodies are short. What is longer is not worth reading, and costs the connection.
+                with suppress(OSError):
+                    response.read(_REDIRECT_LIMIT)
+            if origin_of(following) != origin_of(url):
+                sent.pop("Authorization", None)
+            url = following
+        raise errors.unreachable(_host(url), "it sends us in a circle", todo=_ASTRAY)
 
     def proxies(self, url: str) -> dict[str, str]:
         """Return the proxies for a URL; none for this machine, since a proxy would look for its own loopback."""
         host = urlsplit(url).hostname or ""
         return {} if _LOOPBACK.fullmatch(host) else network.proxies(self.environ, url)
 
-    def _connected(self) -> requests.Session:
+    def _ask(
+        self, method: str, url: str, headers: Mapping[str, str], body: Body | bytes | None, patience: float
+    ) -> Response:
+        """Send one request, once; raises as `exchange`."""
+        proxy = next(iter(self.proxies(url).values()), "")
+        try:
+            response, sent, received = self._connected().request(
+                method,
+                url,
+                headers=headers,
+                body=(body,) if isinstance(body, bytes) else body,
+                length=len(body or b""),
+                proxy=proxy,
+                patience=patience,
+            )
+        except (OSError, MalformedError) as failure:
+            error, passing = _explain(failure, _host(url))
+        else:
+            self.traffic.count(requests=1, sent=sent + (len(body) if isinstance(body, bytes) else 0), received=received)
+            return response
+        self.traffic.count(requests=1)
+        if passing:
+            raise InterruptedRequest(error)
+        raise error
+
+    def _connected(self) -> Connections:
+        from buildpack.oci.connections import Connections
+
         with self._lock:
-            if self._session is None:
-                self._session = self._connect()
-            return self._session
-
-    def _connect(self) -> requests.Session:
-        from http.cookiejar import DefaultCookiePolicy
-
-        import requests
-
-        transport = self
-
-        class Session(requests.Session):
-            """Sends a login to the one server it is for, counts, and never falls back to plain http."""
-
-            def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-                lines = sum(len(name) + len(str(value)) + 4 for name, value in request.headers.items())
-                size = len(request.body) if isinstance(request.body, bytes) else 0
-                transport.traffic.count(
-                    requests=1, sent=lines + len(request.path_url) + len(request.method or "") + 13 + size
-                )
-                response = super().send(request, **options)
-                if not response.history:
-                    lines = sum(len(name) + len(value) + 4 for name, value in response.headers.items())
-                    transport.traffic.count(received=lines + len(response.reason or "") + 17)
-                return response
-
-            def get_redirect_target(self, resp: requests.Response) -> str | None:
-                target = super().get_redirect_target(resp)
-                if target and resp.url.startswith("https:") and target.lower().startswith("http:"):
-                    resp.close()
-                    raise errors.insecure(urlsplit(resp.url).netloc, "it sends us on to plain http")
-                if target:
-                    _skip_body(resp)
-                return target
-
-            def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-                if origin_of(str(prepared_request.url)) != origin_of(response.url):
-                    prepared_request.headers.pop("Authorization", None)
-
-            def rebuild_proxies(self, prepared_request: requests.PreparedRequest, proxies: Any) -> Any:
-                return super().rebuild_proxies(  # type: ignore[no-untyped-call]
-                    prepared_request, transport.proxies(str(prepared_request.url))
-                )
-
-        session = Session()
-        session.trust_env = False
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        # Bodies are verified as they are sent: nothing may decompress them on the way.
-        session.headers.update({"Accept-Encoding": "identity", "User-Agent": "deploy"})
-        connections = network.adapter(self.environ, _CONNECTIONS, unreadable=errors.authorities_unreadable)
-        for scheme in ("https://", "http://"):
-            session.mount(scheme, connections)
-        return session
+            if self._connections is None:
+                contexts = network.Contexts(self.environ, errors.authorities_unreadable)
+                self._connections = Connections(contexts, limit=_CONNECTIONS)
+            return self._connections
 
 
-def _skip_body(response: requests.Response) -> None:
-    """Read the body of a redirect as far as such bodies go: requests would read all of it, however much comes."""
-    from urllib3.exceptions import HTTPError
+def _followed(url: str, target: str) -> str:
+    """Return where a redirect leads; raises StackError for an end to TLS, and for what is no address of the web."""
+    # Fields are read as Latin-1, and addresses written as UTF-8 all the same.
+    text = target.encode("latin-1").decode("utf-8", "replace")
+    try:
+        following = urljoin(url, text)
+        scheme, host = urlsplit(following).scheme, urlsplit(following).hostname
+    except ValueError:
+        scheme = host = following = ""
+    if url.startswith("https:") and scheme == "http":
+        raise errors.insecure(_host(url), "it sends us on to plain http")
+    if scheme not in _PORTS or not host:
+        raise errors.unreachable(_host(url), "it sends us to what is no web address", todo=_ASTRAY)
+    return following
 
-    with suppress(HTTPError, OSError):
-        response.raw.read(_REDIRECT_LIMIT, decode_content=False)
-    response._content = b""  # what requests takes for read
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def origin_of(url: str) -> tuple[str, str, int]:
@@ -284,35 +277,33 @@ def shown(url: str) -> str:
 
 
 _REDIRECT_LIMIT = 1 << 16
+_REDIRECTS = 30
+_REDIRECTING = frozenset({301, 302, 303, 307, 308})
 _ASTRAY = "check that the host is a registry's, and nothing in between answers for it."
 
 
-def _explain(failure: requests.RequestException, host: str) -> tuple[StackError, bool]:
+def _explain(failure: OSError | MalformedError, host: str) -> tuple[StackError, bool]:
     """Say why nothing was answered, and whether it may pass."""
-    import requests
+    from buildpack.oci.connections import ProxyError
 
-    text = str(failure)
-    if isinstance(failure, requests.exceptions.SSLError):
-        if found := re.search(r"certificate verify failed: ([^(\"']*)", text):
-            return errors.untrusted(host, found[1].strip()), False
-        found = re.search(r"\[SSL: \w+\] ([^(\"']*)", text)
-        return errors.insecure(host, f"TLS failed: {found[1].strip() if found else 'no handshake'}"), False
-    if isinstance(failure, requests.exceptions.ProxyError):
+    if isinstance(failure, MalformedError):
+        return errors.unreachable(host, str(failure), todo=_ASTRAY), False
+    if isinstance(failure, ProxyError):
         return errors.unreachable(host, "the proxy cannot be reached, or refuses", todo="check HTTPS_PROXY."), False
-    if isinstance(failure, requests.exceptions.Timeout):
+    # Of a certificate that does not verify; both are attributes of ssl's errors alone.
+    if reason := getattr(failure, "verify_message", ""):
+        return errors.untrusted(host, str(reason)), False
+    if hasattr(failure, "library"):
+        found = re.search(r"\[SSL: \w+\] ([^(\"']*)", str(failure))
+        return errors.insecure(host, f"TLS failed: {found[1].strip() if found else 'no handshake'}"), False
+    if isinstance(failure, TimeoutError):
         return errors.unreachable(host, "it did not answer in time"), True
-    if isinstance(failure, requests.exceptions.TooManyRedirects):
-        return errors.unreachable(host, "it sends us in a circle", todo=_ASTRAY), False
-    if isinstance(failure, requests.exceptions.InvalidSchema | requests.exceptions.InvalidURL):
-        return errors.unreachable(host, "it sends us to what is no web address", todo=_ASTRAY), False
-    if "resolve" in text or "getaddrinfo" in text or "Name or service" in text:
+    if isinstance(failure, socket.gaierror):
         todo = "check the spelling of the host, and HTTPS_PROXY where only a proxy knows it."
         return errors.unreachable(host, "its name does not resolve", todo=todo), False
-    if "refused" in text:
+    if isinstance(failure, ConnectionRefusedError):
         todo = "check host and port, and that the registry is running."
         return errors.unreachable(host, "it refused the connection", todo=todo), False
-    if isinstance(failure, requests.exceptions.ConnectionError | requests.exceptions.ChunkedEncodingError):
-        if any(word in text for word in ("Remote", "aborted", "reset", "EOF", "Broken pipe", "closed")):
-            return errors.unreachable(host, "it cut the connection"), True
-        return errors.unreachable(host, "there is no way to it from here"), False
-    return errors.unreachable(host, type(failure).__name__), False
+    if isinstance(failure, ConnectionError):
+        return errors.unreachable(host, "it cut the connection"), True
+    return errors.unreachable(host, "there is no way to it from here"), False

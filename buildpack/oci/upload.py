@@ -19,7 +19,7 @@ from buildpack.oci.registry_words import ATTEMPTS, codes_in, is_busy, pause, ret
 from buildpack.oci.transport import InterruptedRequest
 
 if TYPE_CHECKING:
-    import requests
+    from buildpack.oci.connections import Response
 
 __all__ = ["Outcome", "Source", "has_blob", "upload"]
 
@@ -94,7 +94,7 @@ def has_blob(connection: Connection, digest: Digest) -> bool:
     url = connection.url(f"/blobs/{digest}")
     response = connection.send("HEAD", url, allowed=frozenset({404}))
     finish(response, connection.transport)
-    return response.status_code != 404
+    return response.status != 404
 
 
 def upload(connection: Connection, source: Source, *, mount: str = "", assume_missing: bool = False) -> Outcome:
@@ -176,7 +176,7 @@ class _Upload:
             headers["Content-Range"] = f"{session.offset}-{end - 1}"
         patience = min(_PATIENCE, _PATIENCE_LEAST + size / _HASHED)
         response = self._connection.exchange(method, url, headers=headers, body=body, patience=patience)
-        if response.status_code >= 300:
+        if response.status >= 300:
             self._judge(response, method, end - session.offset)
             return False
         finish(response, self._connection.transport)
@@ -192,9 +192,9 @@ class _Upload:
         piece = self._piece or (session.least if session.least < size else 0)
         return min(size, session.offset + piece) if piece else size
 
-    def _judge(self, response: requests.Response, method: str, length: int) -> None:
+    def _judge(self, response: Response, method: str, length: int) -> None:
         """Decide how to go on after an answer that is no success; raises where there is no way."""
-        status = response.status_code
+        status = response.status
         if is_busy(status):
             wait = retry_after(response.headers)
             raw = finish(response, self._connection.transport)
@@ -230,13 +230,13 @@ class _Upload:
             return False
         finish(response, self._connection.transport)
         offset = _offset(response, 0)
-        if response.status_code == 204 and self._goes_on and offset <= self._source.size:
+        if response.status == 204 and self._goes_on and offset <= self._source.size:
             session.offset = offset
             session.location = self._connection.located(response) or session.location
             self._session = session
             return False
         # Perhaps only the last answer was lost.
-        return response.status_code == 404 and has_blob(self._connection, self._source.digest)
+        return response.status == 404 and has_blob(self._connection, self._source.digest)
 
     def _count(self, sent: int) -> None:
         self._connection.transport.traffic.count(sent=sent)
@@ -256,12 +256,12 @@ def _mount(connection: Connection, digest: Digest, source: str) -> _Session | Li
     url = connection.url("/blobs/uploads/", {"mount": str(digest), "from": source})
     response = connection.send("POST", url, mounts=source, allowed=frozenset({400, 401, 403, 404, 405}))
     finish(response, connection.transport)
-    if response.status_code == 201:
+    if response.status == 201:
         return "mounted"
-    return _session(connection, response) if response.status_code == 202 else None
+    return _session(connection, response) if response.status == 202 else None
 
 
-def _session(connection: Connection, response: requests.Response) -> _Session:
+def _session(connection: Connection, response: Response) -> _Session:
     location = connection.located(response)
     if location is None:
         raise errors.refused(connection.origin, connection.answer(response, _NOWHERE))
@@ -277,7 +277,7 @@ def _cancel(connection: Connection, session: _Session) -> None:
         return
 
 
-def _offset(response: requests.Response, otherwise: int) -> int:
+def _offset(response: Response, otherwise: int) -> int:
     """Return how many bytes the registry has; "0-0" is also what it says of none."""
     found = _RANGE.fullmatch(response.headers.get("Range", "").strip())
     if found is None:

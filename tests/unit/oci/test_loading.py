@@ -5,6 +5,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -374,8 +375,12 @@ def test_loaded_and_yet_not_there(engine: Engine, blobs: Blobs) -> None:
         (b"SSH-2.0-OpenSSH_9.2\r\n", "What answers is no engine"),
         (b"", "The connection was closed"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "The connection was cut"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffff\r\n", "Its answer is too long"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffff\r\n" + bytes(17 << 20),
+            "Its answer is too long",
+        ),
     ],
+    ids=["ssh", "nothing", "cut", "long"],
 )
 def test_what_is_no_engine(tmp_path: Path, blobs: Blobs, answer: bytes, reason: str) -> None:
     import threading
@@ -387,7 +392,7 @@ def test_what_is_no_engine(tmp_path: Path, blobs: Blobs, answer: bytes, reason: 
 
         def serve() -> None:
             connection, _ = server.accept()
-            with connection:
+            with connection, suppress(BrokenPipeError):
                 connection.recv(1000)
                 connection.sendall(answer)
 
