@@ -1,7 +1,7 @@
 # The toolchain itself as an image, for pipelines:
 #
 #     docker build -t deploy .
-#     docker run --rm -v "$PWD:/app:ro" -v "$PWD/out:/out" deploy build --to oci:/out
+#     mkdir ../out && docker run --rm --user "$(id -u)" -v "$PWD:/app:ro" -v "$PWD/../out:/out" deploy build --to oci:/out
 #
 # It runs as any user, with a read-only root file system and without capabilities; give it a temporary folder that may
 # hold programs (`--read-only --tmpfs /tmp:exec`) and, so that later builds find what earlier ones left, a folder for

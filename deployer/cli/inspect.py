@@ -77,7 +77,8 @@ def _lines(inspection: Inspection, *, layers: bool) -> Iterator[str]:
     if found.digest != found.image.digest:
         yield from _row("image", f"{found.image.digest} for {found.platform}")
     yield from _row("platform", ", ".join(map(str, found.platforms)))
-    yield from _row("created", told.created)
+    if told.created:
+        yield from _row("created", told.created)
     yield from _stack(inspection)
     yield from _starts(inspection)
     count = len(found.image.layers)
