@@ -30,6 +30,7 @@ __all__ = [
     "machine_failed",
     "made_anew",
     "neither_folder_nor_type",
+    "no_current_folder",
     "no_engine",
     "no_pipfile",
     "no_such_folder",
@@ -44,6 +45,15 @@ __all__ = [
     "unknown_destination",
     "unknown_type",
 ]
+
+
+def no_current_folder() -> MachineError:
+    """Word a current folder that was removed meanwhile."""
+    return MachineError(
+        "the current folder is gone",
+        why="It was removed after this shell entered it, or may not be entered any more.",
+        hint="go to one that is there: `cd` alone leads home.",
+    )
 
 
 def push_unnamed() -> UsageError:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -143,6 +144,7 @@ def run(arguments: Sequence[str], asked: Asked | None = None) -> int:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` asks for that
         signal.signal(signal.SIGHUP, _terminate)
     try:
+        _stand_somewhere()
         # Not `deploy.main`, which turns a reader that went away into exit code 1.
         with deploy.make_context("deploy", list(arguments), obj=asked) as ctx:
             outcome = deploy.invoke(ctx)
@@ -187,6 +189,16 @@ def interrupt_code(error: BaseException) -> int | None:
     return None
 
 
+def _stand_somewhere() -> None:
+    """Raise MachineError where the current folder was removed: all relative paths would be wrong."""
+    try:
+        os.getcwd()  # noqa: PTH109  only whether it is there
+    except OSError:
+        from deployer.errors import no_current_folder
+
+        raise no_current_folder() from None
+
+
 def _terminate(number: int, _frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
@@ -212,5 +224,6 @@ def machine_failed(error: OSError | MemoryError) -> int:
     if known is None:
         report_bug(error)
         return 1
-    print_error(known)
+    with suppress(OSError):  # where it is standard error that is full
+        print_error(known)
     return known.exit_code

@@ -87,6 +87,30 @@ def test_standard_output_is_full(home):
     )
 
 
+def test_standard_error_is_full(home):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "deployer", "check", "examples/blasto"], cwd=ROOT, stderr=full, check=False
+        )
+    assert done.returncode == 70
+
+
+@pytest.mark.parametrize("arguments", [("build",), ("check", "/"), ("cache", "info")])
+def test_the_current_folder_is_gone(arguments, tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    done = deploy(*arguments, home=tmp_path / "home", cwd=gone, prefix=("sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh"))
+    assert (done.code, done.out, done.err) == (
+        70,
+        "",
+        (
+            "error: the current folder is gone\n\n"
+            "It was removed after this shell entered it, or may not be entered any more.\n\n"
+            "hint: go to one that is there: `cd` alone leads home.\n"
+        ),
+    )
+
+
 def test_a_file_may_not_grow(tmp_path):
     done = deploy(
         "build", EXAMPLES / "blasto", "-q", home=tmp_path / "home", prefix=("sh", "-c", 'ulimit -f 24000; "$@"', "sh")
