@@ -60,8 +60,8 @@ def show_answer(answer: Answer) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line of the summary."""
-    print(text, file=sys.stderr)
+    """Print a line of the summary, or several; what a terminal would take for a command is escaped."""
+    print("\n".join(map(_shown, text.split("\n"))), file=sys.stderr)
 
 
 def _summarise(answer: Answer, report: Answer, *, verbose: bool) -> None:
@@ -94,6 +94,14 @@ def _summarise(answer: Answer, report: Answer, *, verbose: bool) -> None:
         say(f"  sent     {text}")
     if not answer.get("kept", True):
         say("  kept     not in the store: what was reused is in the registry only")
+
+
+def _shown(text: str) -> str:
+    if text.isprintable():
+        return text
+    from buildpack.errors.app import show
+
+    return show(text)
 
 
 def short_name(reference: str) -> str:

@@ -225,6 +225,15 @@ def test_quiet_prints_the_digest_alone(home, reference):
     assert (done.code, done.out, done.err) == (0, f"{reference}\n", "")
 
 
+def test_nothing_in_a_procfile_commands_the_terminal(home, blasto):
+    (blasto / "Procfile").write_text("web: gunicorn blasto:APP\nworker: echo \x1b]0;title\x07\n")
+    for _ in range(2):  # built, and unchanged
+        done = deploy("build", blasto, home=home)
+        assert done.code == 0
+        assert "  worker   echo \\x1b]0;title\\x07\n" in done.err
+        assert "\x1b" not in done.err
+
+
 def test_the_summary_of_an_unchanged_build(home, reference):
     deploy("build", EXAMPLES / "blasto", "-t", "plain:1", "-q", home=home)
     done = deploy("build", "examples/blasto", "-t", "plain:1", home=home)
