@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,12 +133,14 @@ class ProcessGroup:
 
 
 @contextmanager
-def outliving_nobody(leader: int) -> Iterator[None]:
-    """See to it that the process group of `leader` ends with this process, should that be killed in the meantime."""
+def outliving_nobody() -> Iterator[Callable[[int], None]]:
+    """Give what is told of the leader of a process group, which ends with this process, should that be killed.
+
+    It is to be told at once: whoever kills this process before leaves that group behind.
+    """
     guard = _Guard()
-    guard.watch(leader, group=True)
     try:
-        yield
+        yield partial(guard.watch, group=True)
     finally:
         guard.dismiss()
 

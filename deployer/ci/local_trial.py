@@ -150,23 +150,25 @@ class LocalTrial:
 
     def _run(self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
         """Run a command, hand on what it prints, and end whatever it started with it."""
-        process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        assert process.stdout is not None
-        try:
-            with outliving_nobody(process.pid), process.stdout as output:
-                self._pass_on(output.fileno(), process)
-            code = process.wait()
-        finally:
-            _end_group(process.pid)
-            process.wait()
+        with outliving_nobody() as watch:
+            process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            watch(process.pid)
+            assert process.stdout is not None
+            try:
+                with process.stdout as output:
+                    self._pass_on(output.fileno(), process)
+                code = process.wait()
+            finally:
+                _end_group(process.pid)
+                process.wait()
         return code if code >= 0 else 128 - code
 
     def _pass_on(self, output: int, process: subprocess.Popen[bytes]) -> None:

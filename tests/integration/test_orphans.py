@@ -77,10 +77,10 @@ def test_a_package_s_own_build_ends_with_ours(app, home, tmp_path, number):
 def test_the_app_s_tests_end_with_the_pipeline(app, home, tmp_path):
     folder, env = app
     pids = tmp_path / "pids"
-    script = f"sleep 600 & echo $$ $! > {pids}.part; mv {pids}.part {pids}; wait"
+    script = f"sleep 600 & echo $$ $! > {pids}; echo it waits; wait"
     running = Running("ci", folder, "--engine", "local", "--test", script, home=home, env=env)
     try:
-        until(lambda: pids.exists() or running.process.poll() is not None)
+        until(lambda: "it waits\n" in running.err or running.process.poll() is not None)
         assert pids.exists(), running.err
         running.process.kill()
         running.process.wait(SECONDS)
@@ -127,8 +127,14 @@ PARENT = """
 import sys
 from pathlib import Path
 from buildpack.processes import ProcessGroup
-script = "sleep 600 & echo $$ $! > pids.part; mv pids.part pids; wait"
-ProcessGroup(in_session=sys.argv[1] == "True").run(["/bin/sh", "-c", script], folder=Path.cwd(), environment={})
+
+def heard(line):
+    Path("pids.part").write_text(line)
+    Path("pids.part").rename("pids")
+
+script = "sleep 600 & echo $$ $!; wait"
+group = ProcessGroup(in_session=sys.argv[1] == "True")
+group.run(["/bin/sh", "-c", script], folder=Path.cwd(), environment={}, heard=heard)
 """
 
 
