@@ -13,7 +13,7 @@ import click
 
 from deployer.cli.folder import refuse_empty
 from deployer.cli.messages import plural, print_warning, size_text
-from deployer.cli.operands import image_name
+from deployer.cli.operands import image_name, is_folder
 
 if TYPE_CHECKING:
     from deployer.proof.inspecting import Inspection
@@ -53,7 +53,8 @@ def command(reference: str, sbom: bool, layers: bool, platform: str | None, remo
         print_warning(warning)
     chosen = parse_platform(platform) if platform else None
     name = image_name(reference, os.environ)
-    with find_image(name, platform=chosen, remote=remote, store=Store(root), environ=os.environ) as found:
+    app = reference if is_folder(reference) else ""
+    with find_image(name, platform=chosen, remote=remote, store=Store(root), environ=os.environ, app=app) as found:
         if sbom:
             from buildpack.sbom import make_sbom
 
@@ -102,7 +103,7 @@ def _stack(inspection: Inspection) -> Iterator[str]:
         yield from _row("python", f"{told.python}, byte code {compiled}" if told.bytecode else told.python)
     if told.stack is not None:
         name, _, _ = inspection.stack_name.partition("@")
-        yield from _row("stack", name or "a base image")
+        yield from _row("stack", name or "by the image's own account, which this machine knows no name for")
         yield from _row("", str(told.stack))
     if told.facts is not None:
         name, *version = told.facts.libc

@@ -88,6 +88,7 @@ def command(
             store=Store(root),
             environ=os.environ,
             observer=ignore if as_json else reporter,
+            app=reference if is_folder(reference) else "",
         )
     equal = all(verdict.equal for verdict in verdicts)
     if as_json:

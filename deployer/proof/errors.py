@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from buildpack.errors import BuildpackError, StackError, UsageError
+from deployer.cli.messages import operand_text
 
 __all__ = [
     "Differs",
@@ -13,6 +14,7 @@ __all__ = [
     "digest_not_stored",
     "empty_index",
     "nested_index",
+    "not_built",
     "not_ours",
     "nowhere",
     "other_platform",
@@ -58,6 +60,15 @@ def nested_index(name: str) -> StackError:
 def other_platform(name: str, wanted: str, offered: str) -> StackError:
     """Word an image for one platform alone, which is another one."""
     return StackError(f"{name} is for {offered}, not for {wanted}", hint="leave --platform out.")
+
+
+def not_built(app: str, name: str, root: Path) -> StackError:
+    """Word an app's folder whose image is not in the store, and has no registry in its name."""
+    return StackError(
+        f"the app in {'this folder' if app == '.' else app} has no image yet",
+        why=f"The store at {root} has none of the name {name}.",
+        hint=f"build it with `deploy build{operand_text(app)}`, or name the image that was built.",
+    )
 
 
 def not_ours(name: str) -> StackError:

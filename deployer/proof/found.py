@@ -60,11 +60,12 @@ class Found:
 
 @contextmanager
 def find_image(
-    text: str, *, platform: Platform | None, remote: bool, store: Store, environ: Mapping[str, str]
+    text: str, *, platform: Platform | None, remote: bool, store: Store, environ: Mapping[str, str], app: str = ""
 ) -> Iterator[Found]:
     """Find what `text` names: a reference, or the digest alone of an image in the store.
 
-    The store comes first, unless `remote`. Raises UsageError, StackError or MachineError.
+    The store comes first, unless `remote`. `app` is the folder whose image is meant, where one was named. Raises
+    UsageError, StackError or MachineError.
     """
     bare = Digest.parse(text) if _DIGEST.fullmatch(text) else None
     reference = None if bare else parse_reference(text)
@@ -78,6 +79,9 @@ def find_image(
             return
         if elsewhere is None:
             raise errors.digest_not_stored(text, store.root)
+        if app and not remote and name.startswith("docker.io/library/"):
+            # Nobody's own images are there: to ask would only tell the app's name.
+            raise errors.not_built(app, name, store.root)
         try:
             raw = elsewhere.read(None)
         except BuildpackError as error:

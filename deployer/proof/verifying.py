@@ -72,17 +72,19 @@ def verify(
     store: Store,
     environ: Mapping[str, str],
     observer: Observer,
+    app: str = "",
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Verdict, ...]:
     """Build the source again and compare it with the image of this name; a verdict for each of its platforms.
 
-    With `platform` it is for that one alone. Raises BuildpackError where the image cannot be had, or not built.
+    With `platform` it is for that one alone. `app` is as `find_image` takes it. Raises BuildpackError where the image
+    cannot be had, or not built.
     """
     verdicts = []
     waiting: list[Platform | None] = [platform]
     while waiting:
         chosen = waiting.pop(0)
-        with find_image(reference, platform=chosen, remote=remote, store=store, environ=environ) as found:
+        with find_image(reference, platform=chosen, remote=remote, store=store, environ=environ, app=app) as found:
             if chosen is None:
                 waiting += [each for each in found.platforms if each != found.platform]
             verdicts.append(_judge(found, source, environ=environ, observer=observer, clock=clock))

@@ -158,6 +158,23 @@ def test_an_image_that_is_nowhere(world, deploy):
     )
 
 
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_an_app_that_was_never_built(deploy, copy, tmp_path, command):
+    """Docker Hub is not asked for an image that cannot be there, unless with --remote; a registry in the name is."""
+    home = {"DEPLOY_HOME": str(tmp_path / "empty"), "HTTPS_PROXY": "http://127.0.0.1:9"}
+    done = deploy(command, copy, env=home)
+    assert (done.code, done.out) == (30, "")
+    assert done.err == (
+        f"error: the app in {copy} has no image yet\n\n"
+        f"The store at {tmp_path}/empty has none of the name docker.io/library/tiny:latest.\n\n"
+        f"hint: build it with `deploy build {copy}`, or name the image that was built.\n"
+    )
+    asked = "the registry registry-1.docker.io cannot be reached\n\nThe proxy cannot be reached, or refuses."
+    assert deploy(command, copy, "--remote", env=home).err.startswith(f"error: {asked}")
+    (copy / "deploy.toml").write_text('name = "ghcr.io/me/tiny"\n')
+    assert "so its registry was asked." in deploy(command, copy, env=home).err
+
+
 @pytest.mark.registry
 def test_an_image_in_a_registry(world, deploy, registry, tmp_path):
     name = f"{registry}/proof/tiny:1"
@@ -517,7 +534,7 @@ def test_verify_trusts_nothing_and_fetches_no_layer_that_is_equal(world, deploy,
 
 
 @pytest.mark.registry
-def test_a_base_s_tag_that_moved_since_makes_no_difference(deploy, copy, registry):
+def test_a_base_s_tag_that_moved_since_makes_no_difference(deploy, copy, registry, tmp_path):
     """The image names the base by its digest, and that one is built on; another has to be asked for."""
     try:
         base = stand_in.make_stand_in()
@@ -529,6 +546,12 @@ def test_a_base_s_tag_that_moved_since_makes_no_difference(deploy, copy, registr
     assert built.code == 0, built.err
     first = deploy("inspect", "tiny:based", "--json").report["stack"]
     assert first["name"] == f"{tag}@{first['digest']}"
+
+    name = f"{registry}/proof/tiny:based"
+    assert deploy("push", "tiny:based", "-t", name, "-q").code == 0
+    shown = deploy("inspect", name, env={"DEPLOY_HOME": str(tmp_path / "empty")}).out
+    row = "stack      by the image's own account, which this machine knows no name for"
+    assert f"  {row}\n         {first['digest']}\n" in shown
 
     stand_in.push(base, registry, "proof/python:3.11-slim", form="v2s2")
     done = deploy("verify", "tiny:based", copy)
