@@ -14,7 +14,7 @@ from buildpack.errors import LostError
 from buildpack.errors.registry import BlobVanished
 from buildpack.oci.store import Store
 from buildpack.progress import Observer
-from deployer.destinations import Delivery, Destination, deliver
+from deployer.destinations import Delivery, Destination, deliver, shipped_next
 from deployer.errors import made_anew
 from deployer.interrupts import ending_promptly
 from deployer.payload import read_launcher
@@ -51,7 +51,9 @@ def build_and_deliver(
             built = _build(
                 app, delivery, options=options, store=store, environ=environ, observer=observer, transport=transport
             )
-            return built, deliver(delivery, built, meanwhile=meanwhile)
+            said = deliver(delivery, built, meanwhile=meanwhile)
+            told = shipped_next(destinations, app, environ)
+            return (replace(built, warnings=(*built.warnings, *told)) if told else built), said
 
     with ending_promptly():
         try:

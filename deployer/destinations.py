@@ -14,7 +14,7 @@ from buildpack.oci.image import Image, Layer, Platform
 from buildpack.oci.store import Store
 from buildpack.progress import Observer, Progress
 from deployer.cli.messages import plural, size_text
-from deployer.errors import unknown_destination
+from deployer.errors import destination_in_app, unknown_destination
 
 if TYPE_CHECKING:
     from buildpack.oci.headstart import HeadStart
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from buildpack.oci.loading import Loading
     from buildpack.oci.transport import Transport
 
-__all__ = ["Delivery", "Destination", "deliver", "parse_destinations", "write_to_disk"]
+__all__ = ["Delivery", "Destination", "deliver", "parse_destinations", "shipped_next", "write_to_disk"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +53,26 @@ def parse_destinations(texts: Sequence[str]) -> tuple[Destination, ...]:
             raise unknown_destination(text)
         found[str(made)] = made
     return tuple(found.values())
+
+
+def shipped_next(destinations: Sequence[Destination], folder: Path, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Word a warning for each destination among the app's files: the next image would hold this one."""
+    root = folder.resolve()
+    inside = {
+        destination: place.relative_to(root)
+        for destination in destinations
+        if destination.path is not None and (place := destination.path.resolve()).is_relative_to(root)
+    }
+    if not inside:
+        return ()
+    from buildpack.app.source import read_source
+
+    shipped = [Path(file.path) for file in read_source(folder, environ=environ).files]
+    return tuple(
+        destination_in_app(str(destination))
+        for destination, place in inside.items()
+        if any(path.is_relative_to(place) for path in shipped)
+    )
 
 
 class Delivery(Listener):

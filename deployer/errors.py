@@ -23,6 +23,7 @@ __all__ = [
     "command_missing",
     "command_with_types",
     "counted_twice",
+    "destination_in_app",
     "env_file_missing",
     "env_file_undecodable",
     "env_file_unreadable",
@@ -106,6 +107,14 @@ def machine_failed(error: OSError | MemoryError) -> MachineError | None:
 def made_anew(what: str) -> str:
     """Word the warning that something kept from earlier was damaged."""
     return f"{what}; it was made anew. If this happens again, check the disk."
+
+
+def destination_in_app(destination: str) -> str:
+    """Word the warning that an image was written among the files that the next one is made of."""
+    return (
+        f"--to {destination} lies in the app's folder, so the next image will hold this one; "
+        "name a place elsewhere, or list it in .dockerignore."
+    )
 
 
 def env_file_missing(path: Path) -> UsageError:

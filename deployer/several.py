@@ -16,7 +16,7 @@ from buildpack.oci.image import Platform
 from buildpack.oci.store import Store
 from buildpack.progress import Observer
 from deployer.building import own_python
-from deployer.destinations import Delivery, Destination, deliver, write_to_disk
+from deployer.destinations import Delivery, Destination, deliver, shipped_next, write_to_disk
 from deployer.errors import engine_of_another_platform, made_anew
 from deployer.interrupts import ending_promptly
 from deployer.payload import read_launcher
@@ -70,7 +70,7 @@ def build_and_deliver_several(
                     said.append(_push(built, store, observer, transport, options.gone))
                 else:
                     said.append(write_to_disk(built.index, destination, store, built.references))
-            return built, said
+            return _warning(built, shipped_next(destinations, app, environ)), said
 
     with ending_promptly():
         try:
@@ -79,9 +79,12 @@ def build_and_deliver_several(
             return attempt(replace(options, gone=frozenset(map(str, vanished.digests))))
         except LostError as lost:
             built, said = attempt(options)
-            first, *others = built.platforms
-            told = replace(first, warnings=(*first.warnings, made_anew(lost.what)))
-            return replace(built, platforms=(told, *others)), said
+            return _warning(built, (made_anew(lost.what),)), said
+
+
+def _warning(built: BuiltIndex, texts: Sequence[str]) -> BuiltIndex:
+    first, *others = built.platforms
+    return replace(built, platforms=(replace(first, warnings=(*first.warnings, *texts)), *others))
 
 
 def _push(

@@ -62,6 +62,20 @@ def test_skopeo_reads_the_store(home, reference):
     assert json.loads(done.stdout)["Digest"] == reference
 
 
+def test_an_image_written_among_the_app_s_files_is_warned_of(home, reference, tmp_path):
+    app = Path(shutil.copytree(EXAMPLES / "blasto", tmp_path / "blasto"))
+    command = ["build", app, "--json", "--to", f"oci:{tmp_path}/beside", "--to", f"oci:{app}/inside"]
+    warning = (
+        f"--to oci:{app}/inside lies in the app's folder, so the next image will hold this one; "
+        "name a place elsewhere, or list it in .dockerignore."
+    )
+    report = deploy(*command, home=home).report
+    assert report["digest"] == reference
+    assert report["warnings"] == [warning]
+    (app / ".dockerignore").write_text("inside\n")
+    assert deploy(*command, home=home).report["warnings"] == []
+
+
 def hostile_folder(source: Path, target: Path) -> Path:
     """Copy files in reverse order, with odd times and modes: what git does not keep must not matter."""
     paths = sorted((path for path in source.rglob("*") if "__pycache__" not in path.parts), reverse=True)
