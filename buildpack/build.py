@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -17,7 +18,7 @@ from buildpack.app.read import App, read_app
 from buildpack.assembly import MadeLayer, Origin
 from buildpack.compilation import StackCompiler
 from buildpack.decision import Decision, Material, decide, material_for
-from buildpack.errors import BuildpackError, UsageError
+from buildpack.errors import BuildpackError, StackError, UsageError
 from buildpack.errors import build as errors
 from buildpack.errors.previous import Refuted
 from buildpack.explanation import explain_layers, explain_stack
@@ -311,6 +312,8 @@ def _resolve_stack(
             ahead.cancel()
         if isinstance(error, UsageError) and app.settings.stack and not app.settings.stack.origin.startswith("--"):
             raise errors.bad_stack(app.settings.stack.origin, error) from error
+        if isinstance(error, StackError) and not asked and not options.pushed:
+            raise errors.default_stack(f"python:{version}-slim", error, linux=sys.platform == "linux") from error
         raise
     if ahead is not None:
         ahead.join(target_of(stack))

@@ -5,16 +5,26 @@ from __future__ import annotations
 import errno
 import os
 
-from buildpack.errors import AppError, BuildpackError, MachineError, Problems, UsageError
+from buildpack.errors import AppError, BuildpackError, MachineError, Problems, StackError, UsageError
 from buildpack.errors.app import file_of
 
-__all__ = ["bad_stack", "compiling_failed", "digest_asked", "for_platform", "no_bytecode"]
+__all__ = ["bad_stack", "compiling_failed", "default_stack", "digest_asked", "for_platform", "no_bytecode"]
 
 
 def bad_stack(origin: str, error: BuildpackError) -> BuildpackError:
     """Word a stack that can be none, and that a file or variable (`origin`) names rather than an option."""
     kind = AppError if file_of(origin) else UsageError
     return kind(error.what, why=f"{origin} names it as the stack. {error.why}", hint=error.hint)
+
+
+def default_stack(name: str, error: StackError, *, linux: bool) -> StackError:
+    """Say of what went wrong with a stack that nobody named where it comes from."""
+    other = " `--stack host` takes this machine's Python and needs no registry." if linux else ""
+    return StackError(
+        error.what,
+        why=f"Nothing names a stack, so it is {name}, from Docker Hub. {error.why}",
+        hint=f"{error.hint}{other}",
+    )
 
 
 def digest_asked(reference: str) -> UsageError:

@@ -294,6 +294,18 @@ def test_a_registry_that_does_not_answer(home, blasto):
     )
 
 
+def test_the_default_stack_is_named_where_it_cannot_be_had(home, blasto):
+    (blasto / "deploy.toml").unlink()
+    (blasto / ".python-version").write_text("3.13\n")
+    nowhere = {"HTTPS_PROXY": f"http://127.0.0.1:{free_port()}", "NO_PROXY": ""}
+    code, out, message = told(deploy("build", blasto, home=home, env=nowhere))
+    assert (code, out) == (30, "")
+    what, why, hint = message.split("\n\n")
+    assert what == "error: the registry registry-1.docker.io cannot be reached"
+    assert why.startswith("Nothing names a stack, so it is python:3.13-slim, from Docker Hub. The proxy cannot be")
+    assert hint.endswith(" `--stack host` takes this machine's Python and needs no registry.")
+
+
 @pytest.mark.registry
 def test_a_stack_that_the_registry_does_not_have(home, blasto, registry):
     (blasto / "deploy.toml").write_text(f'stack = "{registry}/no/such:1"\n')
