@@ -46,8 +46,11 @@ def lock_app(app: Path, *, verbose: bool = False) -> tuple[Change, ...]:
     """Make or refresh the app's Pipfile.lock for its Python; returns what changed, raises as `run_pipenv` does."""
     import tempfile
 
+    from buildpack.errors.app import not_a_folder
     from deployer.locking import run_pipenv
 
+    if app.exists() and not app.is_dir():
+        raise not_a_folder(str(app))
     store = _open_store()
     with tempfile.TemporaryDirectory(prefix="lock-", dir=store.folder("locking")) as scratch:
         return run_pipenv(

@@ -48,6 +48,19 @@ def test_a_pipfile_that_cannot_be_read(home, blasto):
     assert done.err.startswith("error: Pipfile is not valid TOML\n\nPipfile:1:10: ")
 
 
+def test_a_file_is_no_folder(home, blasto):
+    done = deploy("lock", blasto / "Procfile", home=home)
+    assert (done.code, done.out, done.err) == (
+        2,
+        "",
+        (
+            f"error: {blasto}/Procfile is not a folder\n\n"
+            "The app to build is named by the folder that holds its Pipfile.lock.\n\n"
+            "hint: name the folder instead of a file in it.\n"
+        ),
+    )
+
+
 @pytest.mark.registry
 def test_the_stack_s_digest_is_pinned(home, blasto, registry):
     from tests.support.stand_in import make_stand_in, push
