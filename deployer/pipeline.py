@@ -250,7 +250,8 @@ class _Pipeline:
             error.exit_code = errors.TestsFailedError.exit_code
             raise
         if code:
-            raise errors.tests_failed(script.test, code, trial.where)
+            command = f"{script.setup} && {script.test}" if script.setup else script.test
+            raise errors.tests_failed(command, code, trial.where)
         return f"in {trial.where}"
 
     def _boot(self, trial: Trial, script: Script) -> str:

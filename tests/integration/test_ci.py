@@ -129,6 +129,14 @@ def test_failing_tests_are_60(place: str, blasto: Path, ready: Path) -> None:
     assert "about to fail\nerror: the app's tests failed\n\n`echo about to fail; exit 3` exited with 3, in " in done.err
 
 
+def test_a_set_up_that_fails_is_told_with_the_tests(place: str, blasto: Path, ready: Path) -> None:
+    write_app_json(blasto, "echo never", **{"test-setup": "exit 4"})
+    done = deploy("ci", blasto, "--engine", place, home=ready)
+    assert done.code == 60
+    assert "\nnever\n" not in done.err
+    assert "error: the app's tests failed\n\n`exit 4 && echo never` exited with 4, in " in done.err
+
+
 def test_a_web_process_that_ends_is_50(place: str, blasto: Path, ready: Path) -> None:
     (blasto / "Procfile").write_text("web: echo '##[add-mask]about to end'; exit 9\n")
     done = deploy("ci", blasto, "--engine", place, "--json", home=ready)
