@@ -8,12 +8,12 @@ import stat
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from buildpack.compilation import StackCompiler
+from buildpack.dataclass import dataclass, replace
 from buildpack.errors import oci as oci_errors
 from buildpack.errors import resolution as errors
 from buildpack.oci.entry import EPOCH, Entry, FileSlice, Inline, directory, file, symlink

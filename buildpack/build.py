@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from buildpack.ahead import LookAhead
 from buildpack.app.read import App, read_app
 from buildpack.assembly import MadeLayer, Origin
 from buildpack.compilation import StackCompiler
+from buildpack.dataclass import dataclass, field
 from buildpack.decision import Decision, Material, decide, material_for
 from buildpack.errors import BuildpackError, StackError, UsageError
 from buildpack.errors import build as errors

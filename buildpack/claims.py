@@ -10,10 +10,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from buildpack.app.lockfile import LockedPackage
+from buildpack.dataclass import dataclass, field, replace
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import ANNOTATION, LAYER_GZIP, Image, Layer, canonical_json
 from buildpack.plan import Member, PlannedLayer, layer_annotations, members_of

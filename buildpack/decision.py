@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from buildpack import assembly, plan
 from buildpack.app.read import App
 from buildpack.claims import NOTHING
 from buildpack.compilation import StackCompiler
+from buildpack.dataclass import dataclass, field
 from buildpack.hooks.steps import Hooks, plan_hooks
 from buildpack.oci.entry import EPOCH
 from buildpack.oci.image import ANNOTATION, Layer

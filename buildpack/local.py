@@ -11,11 +11,11 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildpack.app.lockfile import Lock, LockedPackage
+from buildpack.dataclass import dataclass, replace
 from buildpack.environments import alone, clear, is_whole, write_environment
 from buildpack.errors import local as errors
 from buildpack.oci.store import Store

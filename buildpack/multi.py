@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildpack.build import Built, Launcher, Listener, Options, OwnPython, build
+from buildpack.dataclass import dataclass, replace
 from buildpack.errors import AppError, BuildpackError, LostError, Problems, UsageError
 from buildpack.errors import build as errors
 from buildpack.oci.image import Platform

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from buildpack.dataclass import dataclass, field
 
 __all__ = ["Launcher", "Options", "OwnPython"]
 

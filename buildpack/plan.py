@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from buildpack.dataclass import dataclass
 from buildpack.oci.image import ANNOTATION, Layer, Platform, canonical_json
 
 __all__ = [

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 from buildpack.app.procfile import Process
 from buildpack.app.read import App, examine_app
+from buildpack.dataclass import dataclass
 from buildpack.errors import AppError, BuildpackError
 from buildpack.errors import stacks as errors
 from buildpack.errors.notice import Notice, parse_notice

@@ -10,10 +10,10 @@ import hashlib
 import threading
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from buildpack.claims import NOTHING, Claims, find_host_layers, find_layers, parse_claims
+from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError, StackError
 from buildpack.errors import previous as errors
 from buildpack.oci.digest import Digest

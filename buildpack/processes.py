@@ -14,10 +14,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from buildpack.dataclass import dataclass
 
 if TYPE_CHECKING:
     from subprocess import Popen

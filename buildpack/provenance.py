@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from buildpack.claims import parse_claims
+from buildpack.dataclass import dataclass
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import ANNOTATION, Image, Layer, canonical_json
 from buildpack.plan import Member, members_of

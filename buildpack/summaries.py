@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import resolution as errors
 
 if TYPE_CHECKING:

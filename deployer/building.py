@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildpack.build import Built, Options, OwnPython, build
+from buildpack.dataclass import replace
 from buildpack.errors import LostError
 from buildpack.errors.registry import BlobVanished
 from buildpack.oci.store import Store

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, Self
 
 from buildpack.build import Built, Listener
+from buildpack.dataclass import dataclass
 from buildpack.oci.image import Image, Layer, Platform
 from buildpack.oci.store import Store
 from buildpack.progress import Observer, Progress

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from buildpack.dataclass import dataclass
 
 __all__ = [
     "BOOT_SECONDS",

@@ -7,10 +7,10 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from buildpack.dataclass import dataclass
 from buildpack.errors.app import no_such_folder
 from deployer.errors import lock_failed, no_pipfile, pipenv_missing
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
 from buildpack.app.script import Script, read_script
 from buildpack.build import Built
+from buildpack.dataclass import dataclass, field
 from buildpack.errors import BuildpackError, Problems
 from buildpack.errors.checks import strict
 from buildpack.multi import BuiltIndex

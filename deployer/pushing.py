@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
+from buildpack.dataclass import dataclass, replace
 from buildpack.errors import previous as errors
 from buildpack.errors.build import digest_asked
 from buildpack.oci.digest import Digest

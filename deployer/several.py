@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildpack.build import Options
+from buildpack.dataclass import replace
 from buildpack.errors import LostError
 from buildpack.errors.registry import BlobVanished
 from buildpack.multi import BuiltIndex, build_platforms

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+
+from buildpack.dataclass import dataclass, field
 
 __all__ = ["INTERVAL", "Scope", "Watcher", "changed_paths", "take_snapshot"]
 

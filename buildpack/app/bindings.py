@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from buildpack.dataclass import dataclass
 
 __all__ = ["Binding", "find_bindings"]
 

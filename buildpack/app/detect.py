@@ -8,12 +8,12 @@ files of a package. A package named like the app (deploy.toml's `name`, else the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from buildpack.app.bindings import Binding, find_bindings
 from buildpack.app.source import SourceTree
 from buildpack.app.textfile import open_regular
+from buildpack.dataclass import dataclass
 from buildpack.errors.app import show
 
 __all__ = ["AppObject", "Detection", "detect_app"]

@@ -10,8 +10,8 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import app as errors
 
 __all__ = ["Pattern", "Patterns", "parse_ignore"]

@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from buildpack.app.jsonfile import parse_json
 from buildpack.app.pipfile import Pipfile
 from buildpack.app.sources import Source, parse_sources
 from buildpack.app.textfile import decode, read_bytes
+from buildpack.dataclass import dataclass
 from buildpack.errors import lock as errors
 
 __all__ = ["Lock", "LockedPackage", "Source", "lock_lines", "parse_lock", "read_lock"]

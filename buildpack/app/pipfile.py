@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from buildpack.app.textfile import read_text
 from buildpack.app.tomlfile import parse_toml
+from buildpack.dataclass import dataclass
 from buildpack.errors import lock as errors
 
 __all__ = ["Pipfile", "Wanted", "canonical", "parse_pipfile", "pipfile_hashes", "read_pipfile"]

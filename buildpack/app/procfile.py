@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from buildpack.app.textfile import read_text
+from buildpack.dataclass import dataclass
 from buildpack.errors import app as errors
 
 __all__ = ["Process", "Procfile", "parse_procfile", "read_procfile", "select_default"]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 from buildpack.app.lockfile import Lock
 from buildpack.app.textfile import read_text
+from buildpack.dataclass import dataclass
 from buildpack.errors import python_version as errors
 
 __all__ = [

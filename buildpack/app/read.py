@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from buildpack.app.reading import Reading
 from buildpack.app.settings import Settings, read_settings
 from buildpack.app.source import IGNORE_FILES, SourceTree
 from buildpack.app.stamps import Stamp, stamp
+from buildpack.dataclass import dataclass, field
 from buildpack.errors import BuildpackError, Problems
 from buildpack.errors import app as errors
 from buildpack.errors import checks as check_errors

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +21,7 @@ from buildpack.app.settings import Settings, folder_name
 from buildpack.app.source import SourceFile, SourceTree, look_at_source
 from buildpack.app.sources import holds_credential
 from buildpack.app.textfile import LIMIT, open_regular
+from buildpack.dataclass import dataclass, replace
 from buildpack.errors import BuildpackError, MachineError
 from buildpack.errors import app as errors
 from buildpack.errors import checks as check_errors

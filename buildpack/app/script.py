@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from buildpack.app.jsonfile import parse_json
 from buildpack.app.textfile import read_text
+from buildpack.dataclass import dataclass, field
 from buildpack.errors import script as errors
 from buildpack.errors.app import show
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from buildpack.app.build_env import TABLE, VARIABLES
 from buildpack.app.textfile import read_text
 from buildpack.app.tomlfile import parse_toml
+from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError, Problems
 from buildpack.errors import app as errors
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +13,7 @@ from buildpack.app.links import leads_out
 from buildpack.app.stamps import Stamp, stamp, stamp_of
 from buildpack.app.textfile import decode, read_bytes
 from buildpack.app.watch import git_inputs
+from buildpack.dataclass import dataclass, field
 from buildpack.errors import BuildpackError, Problems
 from buildpack.errors import app as errors
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import lock as errors
 
 __all__ = ["PYPI", "Source", "expand_url", "holds_credential", "parse_sources", "without_credentials"]

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import app as errors
 
 __all__ = [

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from buildpack.dataclass import dataclass
 from buildpack.errors.app import show
 
 __all__ = ["Notice", "parse_notice", "split_place"]

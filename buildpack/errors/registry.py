@@ -7,8 +7,8 @@ registry, where one is asked for a stack; where an image is pushed to it, there 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import MachineError, StackError
 
 __all__ = [

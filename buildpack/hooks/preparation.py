@@ -10,13 +10,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from buildpack.assembly import AppContent, app_entries
 from buildpack.compilation import StackCompiler
+from buildpack.dataclass import dataclass, field
 from buildpack.errors import hooks as errors
 from buildpack.hooks.python import HookPython, make_python
 from buildpack.hooks.steps import Hooks, Step

@@ -11,11 +11,11 @@ import hashlib
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildpack.compilation import StackCompiler
+from buildpack.dataclass import dataclass, field, replace
 from buildpack.environments import alone, clear, is_whole, write_environment
 from buildpack.errors import hooks as errors
 from buildpack.hooks.user import is_reachable

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
 
 from buildpack.app.read import App
+from buildpack.dataclass import dataclass, field
 
 __all__ = ["DISABLING", "Hooks", "Step", "plan_hooks"]
 

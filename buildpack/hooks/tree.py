@@ -6,12 +6,12 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from buildpack.app.links import leads_out
 from buildpack.app.source import never_enters
 from buildpack.assembly import AppContent, read_content
+from buildpack.dataclass import dataclass
 from buildpack.errors import hooks as errors
 from buildpack.errors import oci as oci_errors
 from buildpack.hooks.user import User

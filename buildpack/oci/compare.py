@@ -11,9 +11,9 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import StackError
 from buildpack.oci.digest import Digest
 from buildpack.oci.gzip import gunzip

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import Self
+
+from buildpack.dataclass import dataclass
 
 __all__ = ["Digest", "sha256"]
 

@@ -10,10 +10,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import transfer as errors
 
 __all__ = ["Endpoint", "default_sockets", "find_engine", "parse_host", "require_engine"]

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import EngineError
 from buildpack.errors import transfer as errors
 from buildpack.oci.engine_host import Endpoint

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from buildpack.errors import transfer as errors
 from buildpack.oci.digest import Digest

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from buildpack.dataclass import dataclass
 
 __all__ = ["EPOCH", "Content", "Deflated", "Entry", "FileSlice", "Inline", "directory", "file", "symlink"]
 

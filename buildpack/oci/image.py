@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from buildpack.dataclass import dataclass, field
 from buildpack.oci.digest import Digest, sha256
 
 __all__ = [

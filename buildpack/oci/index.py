@@ -6,8 +6,8 @@ An `ImageIndex` offers what an `Image` does to whoever stores or sends one: docu
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from buildpack.dataclass import dataclass
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import INDEX, MANIFEST, Image, Layer, Platform, canonical_json
 from buildpack.oci.manifest import parse_config_platform

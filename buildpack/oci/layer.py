@@ -12,10 +12,10 @@ import hashlib
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import oci as errors
 from buildpack.oci import gzip
 from buildpack.oci.digest import Digest

@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Protocol, Self
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import StackError, UsageError
 from buildpack.errors import transfer as errors
 from buildpack.oci import manifest as manifests

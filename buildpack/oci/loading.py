@@ -8,10 +8,10 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self
 
+from buildpack.dataclass import dataclass
 from buildpack.oci.archive import OpenBlob
 from buildpack.oci.engine_host import Endpoint, parse_host
 from buildpack.oci.image import Image, Layer, Platform

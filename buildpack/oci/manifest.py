@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from buildpack.dataclass import dataclass, field
 from buildpack.errors import transfer as errors
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import CONFIG, INDEX, LAYER_GZIP, LAYER_TAR, MANIFEST, Image, Layer, Platform

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from buildpack.errors import transfer as errors
 from buildpack.oci.archive import (

@@ -13,10 +13,10 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from buildpack.dataclass import dataclass, replace
 from buildpack.errors import oci as errors
 from buildpack.oci.lease import GRACE, excluding_uses, oldest_lease
 from buildpack.oci.listing import digest_of, reference_of

@@ -9,10 +9,10 @@ import io
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import LostError
 from buildpack.errors import registry as errors
 from buildpack.oci.digest import Digest, sha256

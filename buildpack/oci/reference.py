@@ -7,8 +7,8 @@ The grammar is that of github.com/distribution/reference, with Docker's defaults
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 
+from buildpack.dataclass import dataclass, replace
 from buildpack.errors import transfer as errors
 from buildpack.oci.digest import Digest
 

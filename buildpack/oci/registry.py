@@ -6,11 +6,11 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Protocol, Self
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import registry as errors
 from buildpack.errors import transfer
 from buildpack.oci import manifest as manifests

@@ -12,10 +12,10 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from buildpack.dataclass import dataclass
 from buildpack.oci.registry_helper import HelperFailed, ask_helper, text_of
 from buildpack.secret import Secret
 

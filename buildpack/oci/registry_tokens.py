@@ -10,10 +10,10 @@ import json
 import re
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import registry as errors
 from buildpack.oci.reference import Reference
 from buildpack.oci.registry_auth import Login, Logins, find_logins

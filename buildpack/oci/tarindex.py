@@ -10,10 +10,10 @@ import io
 import os
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import transfer as errors
 
 __all__ = ["TarHeader", "TarIndex", "open_tar", "parse_header", "parse_number", "parse_pax", "parse_text"]

@@ -7,9 +7,9 @@ As `tarindex`, which needs a file to jump about in, and unlike `tarfile`, it hol
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Literal
 
+from buildpack.dataclass import dataclass, replace
 from buildpack.errors import transfer as errors
 from buildpack.oci.tarindex import parse_header, parse_number, parse_pax, parse_text
 
@@ -33,9 +33,13 @@ _KINDS: dict[bytes, Kind] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One entry; `path` begins and ends without a slash, `mtime` is as it was written: seconds, or a fraction."""
+    """One entry; `path` begins and ends without a slash, `mtime` is as it was written: seconds, or a fraction.
+
+    `absolute` tells that the path was written with a slash before it.
+    """
 
     path: str
+    absolute: bool
     kind: Kind
     size: int
     mode: int
@@ -89,6 +93,7 @@ def _member(block: bytes, kind: bytes, size: int, pax: dict[str, str], origin: s
     known = _KINDS.get(kind, "special")
     return Member(
         path=_clean(pax.get("path") or name),
+        absolute=(pax.get("path") or name).startswith("/"),
         kind=known,
         size=size if known == "file" else 0,
         mode=mode & 0o7777,

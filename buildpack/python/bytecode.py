@@ -14,11 +14,11 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
+from buildpack.dataclass import dataclass, field
 from buildpack.oci.entry import Deflated, Entry, FileSlice, Inline, file
 from buildpack.oci.lease import use
 from buildpack.oci.temporary import temporary_folder

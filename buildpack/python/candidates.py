@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
+from buildpack.dataclass import dataclass
 from buildpack.python.simple import IndexFile, canonical_name
 from buildpack.python.target import Target
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from buildpack.app.sources import expand_url
+from buildpack.dataclass import dataclass
 from buildpack.errors import python as errors
 from buildpack.secret import Secret
 

@@ -11,8 +11,8 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
+from buildpack.dataclass import dataclass
 from buildpack.oci.entry import Deflated, FileSlice
 
 __all__ = ["MACHINES", "Links", "parse_links", "reader"]

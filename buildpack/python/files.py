@@ -6,9 +6,9 @@ Apart from `fetch`, because a build in which nothing changed needs these values 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from buildpack.dataclass import dataclass
 from buildpack.oci.lease import use
 
 __all__ = ["LockedFile", "WheelFile", "stored_path", "verified_path"]

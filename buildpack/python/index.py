@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from buildpack.dataclass import asdict, dataclass
 from buildpack.errors import BuildpackError, Problems
 from buildpack.errors import python as errors
 from buildpack.python.candidates import (

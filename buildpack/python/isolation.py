@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
+from buildpack.dataclass import dataclass
 from buildpack.network import CA_VARIABLES
 from buildpack.processes import ProcessGroup
 

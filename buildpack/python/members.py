@@ -12,10 +12,10 @@ import stat
 import struct
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from buildpack.dataclass import dataclass
 from buildpack.errors.wheel import member_refused, wheel_damaged, wheel_refused
 from buildpack.oci.entry import Deflated, FileSlice
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from buildpack.dataclass import dataclass
 from buildpack.python.elf import MACHINES, Links, parse_links, reader
 from buildpack.python.members import MAX_TEXT, ZipMember, inflate_from
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from operator import eq, ge, gt, le, lt, ne
 from typing import TYPE_CHECKING
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import python as errors
 from buildpack.python.simple import canonical_name
 from buildpack.python.target import Target

@@ -6,9 +6,10 @@ Everything follows from the stack's facts, nothing from the machine that builds.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
+
+from buildpack.dataclass import dataclass
 
 __all__ = ["Target", "target_for"]
 

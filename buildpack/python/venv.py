@@ -10,9 +10,9 @@ import os
 import posixpath
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from buildpack.dataclass import dataclass
 from buildpack.oci.entry import Content, Deflated, Entry, FileSlice, Inline, file, symlink
 
 __all__ = ["VenvLayout", "install_entries", "venv_entries"]

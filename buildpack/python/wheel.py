@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from buildpack.dataclass import dataclass
 from buildpack.errors.wheel import member_refused, wheel_refused
 from buildpack.oci.entry import Entry, Inline, file
 from buildpack.python.members import ZipMember, file_and_folder, inflate, read_members, read_text, unsafe

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from buildpack.dataclass import replace
 from buildpack.errors import stacks as errors
 from buildpack.errors.previous import refuted
 from buildpack.oci.digest import Digest

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from buildpack.dataclass import dataclass
 from buildpack.stacks.elf import Elf, read_elf
 
 __all__ = ["Closure", "Libraries", "close", "parse_ldconfig", "read_libraries"]

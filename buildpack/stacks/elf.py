@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from buildpack.dataclass import dataclass
 
 __all__ = ["MACHINES", "Elf", "read_elf", "relocate", "strip"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from buildpack.dataclass import dataclass, field
 from buildpack.oci.entry import Entry, FileSlice, Inline, file, symlink
 from buildpack.stacks.elf import relocate, strip
 

@@ -6,10 +6,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from buildpack.dataclass import replace
 from buildpack.oci.store import Store
 from buildpack.stacks.base import confirm_facts, unpacked
 from buildpack.stacks.elf import read_elf

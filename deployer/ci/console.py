@@ -15,8 +15,9 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import BinaryIO, Literal, TextIO, cast
+
+from buildpack.dataclass import dataclass
 
 __all__ = ["Console", "GitHubConsole", "GitLabConsole", "Place", "choose_console", "find_place"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Literal
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from deployer.ci.console import Console
 from deployer.errors import machine_failed

@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +24,7 @@ from typing import BinaryIO, Self
 
 from buildpack.app.script import Script
 from buildpack.build import Built
+from buildpack.dataclass import replace
 from buildpack.develop import held_back
 from buildpack.local import make_environment
 from buildpack.oci.gzip import gunzip

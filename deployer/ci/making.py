@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from buildpack.build import Built
+from buildpack.dataclass import replace
 from buildpack.errors.registry import BlobVanished
 from buildpack.multi import BuiltIndex
 from buildpack.oci.digest import Digest

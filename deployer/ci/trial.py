@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from buildpack.app.script import Script
+from buildpack.dataclass import dataclass, field
 
 __all__ = ["Booted", "Health", "Trial", "clean_environment", "shell_command"]
 

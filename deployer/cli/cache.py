@@ -7,12 +7,12 @@ import os
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from buildpack.dataclass import dataclass
 from deployer.cli.messages import plural, print_warning, size_text
 
 if TYPE_CHECKING:

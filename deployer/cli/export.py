@@ -6,13 +6,13 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from buildpack.dataclass import dataclass
 from deployer.cli.messages import print_warning
 from deployer.cli.operands import split_operands
 

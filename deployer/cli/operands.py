@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from buildpack.dataclass import dataclass
 from deployer.errors import (
     bad_operand,
     bad_quantity,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import EngineError
 from buildpack.oci.engine_host import find_engine, require_engine
 from deployer.engines.client import Engine, connect

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import transfer
 from buildpack.oci.engine_host import Endpoint
 from deployer.engines import errors

@@ -8,9 +8,9 @@ import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from buildpack.dataclass import dataclass, field
 from deployer.engines import errors
 from deployer.engines.client import Engine, explain
 from deployer.engines.owner import Owner, is_gone, owner_labels, parse_owner

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from buildpack.build import Options
+from buildpack.dataclass import dataclass, field
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.store import Store
 from buildpack.progress import Observer, Progress

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from buildpack.dataclass import dataclass
 from deployer.engines import errors
 from deployer.engines.client import Engine, explain
 from deployer.engines.container import Blueprint, Container, container_name

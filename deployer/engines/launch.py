@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from buildpack.dataclass import dataclass
 
 __all__ = ["LAUNCH_FILE", "Launch", "parse_launch", "take_launch"]
 

@@ -6,9 +6,9 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
+from buildpack.dataclass import dataclass
 from deployer.engines.container import Container, Exit, Stream
 from deployer.engines.frames import Demultiplexer
 

@@ -8,12 +8,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from buildpack.app.read import App, read_app
+from buildpack.dataclass import dataclass, field, replace
 from buildpack.progress import Observer, ignore
 from deployer.engines import local_errors as errors
 from deployer.formation import choose_formation

@@ -12,9 +12,9 @@ import socket
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import BinaryIO
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from deployer.boot_log import KEPT, relevant_lines
 from deployer.engines.sockets import session_listeners

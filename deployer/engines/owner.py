@@ -10,8 +10,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from buildpack.dataclass import dataclass
 
 __all__ = ["LABEL", "Owner", "is_gone", "owner_labels", "parse_owner", "this_owner"]
 

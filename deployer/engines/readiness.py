@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from buildpack.dataclass import dataclass
 from deployer.engines.client import Engine
 from deployer.engines.listening import container_listeners
 from deployer.health import Answer, Cause, Outcome, ask, compare_listeners, wait_until_ready

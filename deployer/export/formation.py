@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from buildpack.dataclass import dataclass
 
 __all__ = ["MARK", "STOP_SECONDS", "ExportedFile", "Formation"]
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from honcho.export.base import File, dashrepl
 from honcho.export.systemd import Export
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from buildpack.dataclass import dataclass
 from deployer.export.errors import bad_user, unportable_path, unportable_value, unportable_variable
 from deployer.export.formation import STOP_SECONDS, ExportedFile, Formation
 from deployer.runner.command import command_argv

@@ -6,9 +6,9 @@ It comes after the image and its tags, so that nothing waits for it, and whateve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import MANIFEST, Image, canonical_json

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from buildpack.oci import manifest as manifests
 from buildpack.oci.digest import Digest, sha256

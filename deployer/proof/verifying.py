@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from buildpack.app.read import read_app
 from buildpack.build import Built, Options
+from buildpack.dataclass import dataclass, field
 from buildpack.errors import StackError
 from buildpack.oci.compare import Comparison, EntryDifference, LayerDifference, ValueDifference, compare_images
 from buildpack.oci.image import Platform

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from buildpack.app.detect import AppObject, detect_app
@@ -11,6 +10,7 @@ from buildpack.app.reading import serving_command
 from buildpack.app.settings import folder_name, name_of_folder
 from buildpack.app.source import SourceTree, read_source
 from buildpack.app.sources import without_credentials
+from buildpack.dataclass import dataclass, field
 from buildpack.errors import BuildpackError
 from deployer.scaffold import templates
 from deployer.scaffold.naming import package_name

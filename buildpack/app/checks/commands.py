@@ -5,7 +5,8 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+from buildpack.dataclass import dataclass, field
 
 __all__ = ["SHELLS", "Invocation", "find_slip", "inside_app", "parse_command", "split_words"]
 

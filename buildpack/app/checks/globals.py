@@ -6,7 +6,8 @@ import ast
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from buildpack.dataclass import dataclass
 
 __all__ = ["Globals", "parse_globals"]
 

@@ -6,7 +6,8 @@ An option that stands in no table here ends the reading: then nothing is said, r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from buildpack.dataclass import dataclass
 
 __all__ = ["DAPHNE", "FLASK", "GUNICORN", "HYPERCORN", "UVICORN", "WAITRESS", "Grammar", "Options", "parse_options"]
 

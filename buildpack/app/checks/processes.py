@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from buildpack.app.checks.commands import Invocation, find_slip, parse_command
 from buildpack.app.checks.ports import check_file, check_http_server, check_runserver, check_serving
@@ -14,6 +13,7 @@ from buildpack.app.lockfile import Lock
 from buildpack.app.procfile import Process
 from buildpack.app.source import SourceTree
 from buildpack.app.textfile import open_regular
+from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from buildpack.app.checks.globals import Globals, parse_globals
 from buildpack.app.checks.servers import Read, Serving
+from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice

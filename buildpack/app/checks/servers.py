@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 from buildpack.app.checks import options as grammars
 from buildpack.app.checks.commands import Invocation, inside_app, split_words
 from buildpack.app.checks.options import Options, parse_options
+from buildpack.dataclass import dataclass
 
 __all__ = ["Listening", "Serving", "read_serving"]
 
