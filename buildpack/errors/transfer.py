@@ -150,9 +150,13 @@ def not_an_archive(origin: str, reason: str) -> StackError:
     )
 
 
-def archive_damaged(origin: str, reason: str) -> StackError:
+class ArchiveDamaged(StackError):
     """An archive that contradicts itself."""
-    return StackError(f"{origin} is damaged", why=f"{_sentence(reason)}.", hint="write it again.")
+
+
+def archive_damaged(origin: str, reason: str) -> ArchiveDamaged:
+    """An archive that contradicts itself."""
+    return ArchiveDamaged(f"{origin} is damaged", why=f"{_sentence(reason)}.", hint="write it again.")
 
 
 def zstd_archive(origin: str) -> StackError:

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tarfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from buildpack.errors import stacks as errors
+from buildpack.errors.transfer import ArchiveDamaged
+from buildpack.oci.gzip import gunzip
 from buildpack.oci.image import LAYER_TAR
+from buildpack.oci.tarstream import Member, read_members
 
 __all__ = ["Tree", "apply_layer", "wanted"]
 
 _MOST_BYTES = 4 << 30
-_MOST_ENTRIES = 1_000_000
+_PIECE = 1 << 20
 _MOST_LINKS = 40
 _SHARED_LIBRARY = re.compile(r".+\.so(?:\.[\w.]+)?")
 _PYTHON = re.compile(r"(?:.+/)?bin/python[\d.]*")
@@ -117,28 +119,28 @@ class Tree:
             node = child
         return node
 
-    def add(self, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
+    def add(self, member: Member, content: Iterable[bytes]) -> None:
         """Apply one entry of the current layer; raises StackError for a name that no layer may hold."""
-        path = self._checked(member.name)
+        path = self._checked(f"/{member.path}" if member.absolute else member.path)
         parent, _, name = path.rpartition("/")
         if not name:
             return
         if name.startswith(".wh."):
             self._white_out(parent, name)
-        elif member.isdir():
+        elif member.kind == "directory":
             folder = self.folder(parent)
             if name not in folder.children or not folder.children[name].is_folder:
                 folder.children[name] = _Node(layer=self.layer)
             folder.children[name].layer = self.layer
-        elif member.issym():
-            self.folder(parent).children[name] = _Node(layer=self.layer, target=member.linkname)
-        elif member.islnk():
-            _, source = self.locate(self._checked(member.linkname), follow=False)
+        elif member.kind == "symlink":
+            self.folder(parent).children[name] = _Node(layer=self.layer, target=member.target)
+        elif member.kind == "hardlink":
+            _, source = self.locate(self._checked(member.target), follow=False)
             self.folder(parent).children.pop(name, None)
             if source is not None and source.number is not None and wanted(path):
                 self.folder(parent).children[name] = _Node(self.layer, source.number, executable=source.executable)
-        elif member.isfile() and wanted(path):
-            self.folder(parent).children[name] = self._file(member, archive)
+        elif member.kind == "file" and wanted(path):
+            self.folder(parent).children[name] = self._file(member, content)
         else:
             self.folder(parent).children.pop(name, None)
 
@@ -166,15 +168,13 @@ class Tree:
                 del node.children[name]
         return node.layer == self.layer or bool(node.children)
 
-    def _file(self, member: tarfile.TarInfo, archive: tarfile.TarFile) -> _Node:
+    def _file(self, member: Member, content: Iterable[bytes]) -> _Node:
         self._bytes += member.size
         if self._bytes > _MOST_BYTES:
             raise errors.hostile_base(self.stack, f"it unpacks to more than {_MOST_BYTES >> 30} GiB")
-        source = archive.extractfile(member)
-        assert source is not None
         self._numbers += 1
-        with source, (self.scratch / str(self._numbers)).open("wb") as out:
-            shutil.copyfileobj(source, out, 1 << 20)
+        with (self.scratch / str(self._numbers)).open("wb") as out:
+            out.writelines(content)
         return _Node(self.layer, self._numbers, executable=bool(member.mode & 0o111))
 
     def settle(self, folder: Path) -> None:
@@ -206,25 +206,17 @@ class Tree:
 
 def apply_layer(tree: Tree, blob: BinaryIO, media_type: str) -> None:
     """Apply one layer on top of what the tree holds; the whole blob is read, so that its digest is proved."""
-    import gzip
-
     if media_type.endswith("zstd"):
         raise errors.compressed_with_zstd(tree.stack)
     tree.layer += 1
-    stream: BinaryIO = blob if media_type == LAYER_TAR else gzip.GzipFile(fileobj=blob)  # type: ignore[assignment]
+    pieces = iter(partial(blob.read, _PIECE), b"") if media_type == LAYER_TAR else gunzip(blob)
     try:
-        with tarfile.open(fileobj=stream, mode="r|") as archive:
-            for count, member in enumerate(archive):
-                if count > _MOST_ENTRIES:
-                    raise errors.hostile_base(tree.stack, f"a layer has more than {_MOST_ENTRIES} entries")
-                tree.add(member, archive)
-                archive.members.clear()  # type: ignore[attr-defined]
-    except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
-        raise errors.hostile_base(tree.stack, f"layer {tree.layer} is no archive that can be read: {error}") from error
-    _drain((stream, blob))
-
-
-def _drain(streams: Iterable[BinaryIO]) -> None:
-    for stream in streams:
-        while stream.read(1 << 20):
+        for member, content in read_members(pieces, origin=f"layer {tree.layer} of {tree.stack}"):
+            tree.add(member, content)
+        for _ in pieces:
             pass
+    except (ArchiveDamaged, zlib.error, EOFError) as error:
+        reason = error.why[:1].lower() + error.why[1:].rstrip(".") if isinstance(error, ArchiveDamaged) else error
+        raise errors.hostile_base(tree.stack, f"layer {tree.layer} is no archive that can be read: {reason}") from error
+    while blob.read(_PIECE):
+        pass

@@ -44,6 +44,8 @@ def unpack_app(pieces: Iterator[bytes], root: Path, *, limit: int) -> None:
             path = _place(member.path, root)
             if path is None:
                 continue
+            if member.absolute:
+                raise errors.layer_unfit(f"it holds the name {'/' + member.path!r}")
             if member.kind == "directory":
                 _make(path)
             elif member.kind == "symlink":

@@ -65,6 +65,7 @@ A, OUTSIDE = member("app/a", b"x"), member("app/link", "../../outside")
 PASSWD = member("app/link/evil", "/etc/passwd")
 REFUSED = {
     "a name that leads out": ([member("app/../../outside/evil", b"x")], "It holds the name 'app/../../outside/evil'."),
+    "an absolute name": ([member("/app/a", b"x")], "It holds the name '/app/a'."),
     "a file through a link": ([OUTSIDE, member("app/link/evil", b"x")], "It holds app/link as a link and as a folder."),
     "a link through a link": (
         [OUTSIDE, member("app/link/evil", "/etc/passwd")],

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import gzip
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from buildpack.errors import StackError
 from buildpack.oci.digest import Digest
-from buildpack.oci.image import LAYER_TAR, Layer
+from buildpack.oci.image import LAYER_GZIP, LAYER_TAR, Layer
 from buildpack.oci.store import Store
 from buildpack.stacks.base import unpacked
 from buildpack.stacks.extract import wanted
@@ -111,6 +113,22 @@ def test_what_is_no_archive_is_refused(store: Store) -> None:
     with pytest.raises(StackError) as caught:
         unpack(store, made)
     assert str(caught.value).startswith("the stack base cannot be unpacked\n\nlayer 1 is no archive that can be read: ")
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_that_would_fill_the_memory_is_refused(store: Store, kind: bytes) -> None:
+    """A gigabyte of zeros takes a megabyte in a layer."""
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, 1 << 30
+    body = gzip.compress(header.tobuf(tarfile.GNU_FORMAT) + bytes(2 << 20), mtime=0)
+    made = Layer(digest=store.write(body), diff_id=DIGEST, size=len(body), media_type=LAYER_GZIP)
+    with pytest.raises(StackError) as caught:
+        unpack(store, made)
+    assert str(caught.value) == (
+        "the stack base cannot be unpacked\n\n"
+        "layer 1 is no archive that can be read: the extended header 'x' is 1073741824 bytes long.\n\n"
+        "hint: the image is damaged or made to do harm: use another one."
+    )
 
 
 def test_zstd_is_refused_by_name(store: Store) -> None:
