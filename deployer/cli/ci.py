@@ -69,10 +69,14 @@ def command(app: Path, as_json: bool, **options: Any) -> int:
 
     from buildpack.oci.store import Store, find_store
     from deployer.ci.console import choose_console
+    from deployer.ci.files import write_outputs, write_summary
     from deployer.pipeline import run_pipeline
     from deployer.progress import Reporter
 
     request = _request(app, options)
+    # Files of the service's that cannot be written stop it now, and not once the image is pushed.
+    write_summary("", os.environ)
+    write_outputs({}, os.environ)
     root, warning = find_store(os.environ)
     console = choose_console(os.environ, sys.stderr, locate=lambda file: _locate(app, file))
     try:

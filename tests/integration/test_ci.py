@@ -240,6 +240,18 @@ def test_github_s_log_summary_and_outputs(blasto: Path, ready: Path, tmp_path: P
     assert f"<code>{digest}</code>" in summary
 
 
+@pytest.mark.parametrize("variable", ["GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT"])
+def test_a_file_of_the_service_s_that_cannot_be_written_stops_it_at_once(
+    variable: str, blasto: Path, tmp_path: Path
+) -> None:
+    done = deploy("ci", blasto, home=tmp_path / "home", env={variable: f"{tmp_path}/no/such"})
+    assert (done.code, done.out) == (70, "")
+    assert done.err == (
+        f"error: {variable} cannot be written\n\n{tmp_path}/no/such: No such file or directory.\n\n"
+        "hint: it is the CI service that sets it; unset it to do without.\n"
+    )
+
+
 def test_gitlab_s_log_folds(blasto: Path, ready: Path) -> None:
     done = deploy("ci", blasto, "--no-boot", home=ready, env={"GITLAB_CI": "true"})
     assert done.code == 0
