@@ -11,11 +11,11 @@ import os
 import re
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from buildpack.dataclass import dataclass, field
 from buildpack.errors import stacks as errors
 from buildpack.errors.transfer import ArchiveDamaged
 from buildpack.oci.gzip import gunzip
