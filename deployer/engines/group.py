@@ -195,7 +195,7 @@ class Group:
             return
         now = self._now()
         if step.kind == "started":
-            instance.running, instance.started_at = True, now
+            instance.running, instance.was_started, instance.started_at = True, True, now
             self._printer.system(f"{instance.name} started (container {life.container.name})")
             if instance.asked_to_stop:
                 instance.term_at = now + _AGAIN
@@ -223,7 +223,7 @@ class Group:
 
     def _start(self, instance: Instance) -> None:
         instance.start_at = instance.delay = instance.code = None
-        instance.asked_to_stop = instance.killed = instance.heard = False
+        instance.asked_to_stop = instance.killed = instance.heard = instance.was_started = False
         blueprint = instance.blueprint
         name = container_name(blueprint.app, blueprint.process, self._suffix())
         life = Life(Container(self._engine, blueprint, name=name, owner=self._owner), self._tell)
@@ -261,7 +261,8 @@ class Group:
         code, instance.code = instance.code, None
         instance.drain_until = None
         self._printer.end(instance.name)
-        self._printer.system(f"{instance.name} stopped (rc={code})")
+        ended = f"stopped (rc={code})" if instance.was_started else "did not start"
+        self._printer.system(f"{instance.name} {ended}")
         if isinstance(self._failure, PendingBootFailure) and self._failure.process == instance.name:
             self._failure = self._failure.worded(self._log_of(instance))
         if instance.delay is not None and self._deadline is None:

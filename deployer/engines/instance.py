@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from deployer.engines.container import Blueprint, Exit, Limits
 from deployer.engines.life import Life
@@ -50,7 +50,7 @@ class Instance:
         self.name = blueprint.process
         self.life: Life | None = None
         self.output: int | None = None
-        self.running = self.asked_to_stop = False
+        self.running = self.asked_to_stop = self.was_started = False
         self.history = History()
         self.code: int | None = None
         self.started_at = 0.0

@@ -337,6 +337,12 @@ def test_an_occupied_port_is_an_error_before_anything_is_started(built, finished
     )
 
 
+def test_what_the_engine_refuses_did_not_start(finished, port):
+    done = finished("web", "-p", str(port), "--host", "192.0.2.1")  # an address that no machine has
+    assert done.code == 40
+    assert narrated(done.out) == ["web.1 did not start"]
+
+
 # Readiness
 
 

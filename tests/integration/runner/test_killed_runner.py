@@ -55,8 +55,8 @@ def test_a_request_in_flight_is_finished(supervise, web, port, answers, in_fligh
     running.leaves_nothing()
 
 
-def test_a_shell_that_kills_its_whole_job_does_not_reach_the_warden(supervise):
-    running = supervise({"web": "sleep 100 & echo up; sleep 100"}, start_new_session=True)
+def test_a_shell_that_kills_its_whole_job_does_not_reach_the_warden(supervise, python):
+    running = supervise({"web": "sleep 100 & echo up; sleep 100"}, python=python, start_new_session=True)
     running.wait_for("up")
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
