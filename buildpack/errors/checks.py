@@ -295,11 +295,13 @@ def listens_on_loopback(process: str, line: int, told: str, advice: str) -> Noti
 def lock_of_another_python(asked: str, origin: str, locked: str) -> Notice:
     """The lock was made for another Python than the image will have."""
     minor = ".".join(asked.split(".")[:2])
+    place = origin if ":" in origin else ""
+    subject = "this" if place else origin
     return Notice(
-        what=f"{origin} asks for Python {asked}, and Pipfile.lock was made for {show(locked)}",
+        what=f"{subject} asks for Python {asked}, and Pipfile.lock was made for {show(locked)}",
         why="what a lock holds depends on the version",
         hint=f'write `python_version = "{minor}"` into Pipfile\'s [requires] and run `deploy lock`.',
-        place=origin if ":" in origin else "",
+        place=place,
     )
 
 
