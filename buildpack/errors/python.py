@@ -8,6 +8,7 @@ from buildpack.errors import AppError, DependencyError, MachineError
 
 __all__ = [
     "SourceError",
+    "UnknownProject",
     "another_version_locked",
     "ca_file",
     "certificate",
@@ -159,9 +160,24 @@ def not_a_page(url: str, reason: str) -> DependencyError:
     )
 
 
-def no_such_project(name: str, place: str, urls: Sequence[str]) -> DependencyError:
-    """No index knows a package."""
+class UnknownProject(DependencyError):
+    """No index has a project."""
+
+
+def knows_nothing(names: Sequence[str], asked: Sequence[str]) -> DependencyError:
+    """No index has any of the projects: these are hardly indexes."""
+    pages = ", ".join(f"{url}{names[0]}/" for url in asked)
     return DependencyError(
+        f"no index has any of the {len(names)} packages: {_few(names)}",
+        why=f"Pipfile.lock names where they come from; not found: {pages} and its like.",
+        hint="check the URLs of the sources in Pipfile: they mostly end in /simple. Then run `deploy lock`, and build "
+        "again.",
+    )
+
+
+def no_such_project(name: str, place: str, urls: Sequence[str]) -> UnknownProject:
+    """No index knows a package."""
+    return UnknownProject(
         f"no index has {name}",
         why=f"{place} asks for it; not found: {_list(urls)}.",
         hint="if it comes from a private index, add it to Pipfile as a [[source]], run `deploy lock`, build again.",

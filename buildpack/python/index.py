@@ -23,7 +23,8 @@ from buildpack.python.candidates import (
 )
 from buildpack.python.fetch import LockedFile, WheelFile, probe_file, stored_path
 from buildpack.python.http import Client, DeniedError, NotFoundError, promised_size
-from buildpack.python.simple import IndexFile, canonical_name, fetch_files
+from buildpack.python.offers import IndexFile, canonical_name
+from buildpack.python.simple import fetch_files
 from buildpack.python.target import Target
 
 if TYPE_CHECKING:
@@ -57,6 +58,10 @@ def forget_nothing(kind: str, key: str) -> None:
 
 def keep_nothing(kind: str, key: str, value: Any) -> None:
     """Remember nothing: the stand-in where there is no store."""
+
+
+_CHANCE = 3
+"""Where more packages than that are unknown, and none is known, it is the address that is wrong, and not they."""
 
 
 def resolve_wheels(
@@ -117,6 +122,10 @@ def _resolve_all(
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     problems = [result for result in results if isinstance(result, BuildpackError)]
+    if len(problems) > _CHANCE and all(isinstance(problem, errors.UnknownProject) for problem in results):
+        raise errors.knows_nothing(
+            sorted(package.name for package in packages), [each.url for each in resolver.client.sources]
+        )
     if problems:
         raise problems[0] if len(problems) == 1 else Problems(problems)
     return [result for result in results if isinstance(result, WheelFile)]

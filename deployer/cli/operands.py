@@ -114,8 +114,13 @@ def image_name(operand: str, environ: Mapping[str, str]) -> str:
     if not is_folder(operand):
         return operand
     from buildpack.app.settings import read_settings
+    from buildpack.errors import app as errors
 
-    return f"{read_settings(Path(operand), environ=environ, flags={}).name}:latest"
+    folder = Path(operand)
+    if not folder.is_dir():
+        raise errors.not_a_folder(operand) if folder.exists() else errors.no_such_folder(operand)
+
+    return f"{read_settings(folder, environ=environ, flags={}).name}:latest"
 
 
 def _is_reference(text: str) -> bool:

@@ -328,6 +328,19 @@ def test_nobody_knows_the_project(tmp_path: Path) -> None:
         )
 
 
+def test_an_address_at_which_there_is_no_package_at_all(index: Index, tmp_path: Path) -> None:
+    names = ["alpha", "bravo", "charlie", "delta", "echo"]
+    packages = [locked(name, hashes=("sha256:" + "0" * 64,)) for name in names]
+    wrong = Source(name="wrong", url=index.url.replace("simple/", ""))
+
+    assert str(failing(index, packages, tmp_path, sources=[wrong])) == (
+        "no index has any of the 5 packages: alpha, bravo, charlie, delta and 1 more\n\n"
+        f"Pipfile.lock names where they come from; not found: {wrong.url}alpha/ and its like.\n\n"
+        "hint: check the URLs of the sources in Pipfile: they mostly end in /simple. Then run `deploy lock`, and build "
+        "again."
+    )
+
+
 def test_all_that_cannot_be_had_is_told_at_once(index: Index, tmp_path: Path) -> None:
     good = locked("flask", *add(index, "flask", "py3-none-any"))
     names = ["b-gone", "a-gone", "c-gone"]

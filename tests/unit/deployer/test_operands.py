@@ -102,6 +102,16 @@ def test_seconds_that_no_clock_takes(command, seconds, why, capsys):
     )
 
 
+@pytest.mark.parametrize("command", ["inspect", "push", "verify"])
+def test_what_looks_like_a_folder_and_is_none(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DEPLOY_HOME", str(tmp_path / "home"))
+    (tmp_path / "file").touch()
+    assert run([command, f"{tmp_path}/file"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/file is not a folder\n\n")
+    assert run([command, f"{tmp_path}/none"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: there is no folder {tmp_path}/none\n\n")
+
+
 EMPTY = (
     "an operand is empty\n\n"
     "It names neither a folder nor anything else; a shell makes that of a variable that is not set.\n\n"
