@@ -97,5 +97,5 @@ def test_nowhere_to_unpack_to(tmp_path: Path) -> None:
         open_tar(path, scratch=tmp_path / "none", origin="archive:x")
     assert str(caught.value) == (
         f"{tmp_path / 'none'} cannot be written\n\nNo such file or directory.\n\n"
-        "hint: check the folder's permissions and the space that is left, or name another place."
+        "hint: make the folder first, or name another place."
     )
