@@ -75,7 +75,7 @@ def only_bytecode(layer: str) -> _Found:
 def added_layer(layer: str) -> _Found:
     """Word a layer that no build makes."""
     return (
-        f"The layer {layer} was put on top of what deploy builds.",
+        f"The {layer if layer.startswith('layer ') else f'layer {layer}'} was put on top of what deploy builds.",
         "look at the Dockerfile or tool that adds it, or at who may push to the repository.",
     )
 
