@@ -131,7 +131,9 @@ class Names:
         with self._lock:
             if name not in self._known:
                 try:
-                    found = socket.getaddrinfo(name, port, 0, socket.SOCK_STREAM)
+                    # As bytes: of text Python makes IDNA, and loads what that takes, also where it is ASCII.
+                    place = name.encode() if name.isascii() else name
+                    found = socket.getaddrinfo(place, port, 0, socket.SOCK_STREAM)
                 except (OSError, UnicodeError):
                     return ()
                 self._known[name] = tuple(dict.fromkeys(str(each[4][0]) for each in found))

@@ -215,8 +215,9 @@ class Connections:
     def _reach(self, host: str, port: int) -> socket.socket:
         failure: OSError = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         for address in self._names.addresses(host, port):
+            place: Any = (address.encode(), port)  # of text Python makes IDNA, and loads what that takes
             try:
-                opened = socket.create_connection((address, port), timeout=_CONNECT)
+                opened = socket.create_connection(place, timeout=_CONNECT)
             except OSError as error:
                 failure = error
                 continue

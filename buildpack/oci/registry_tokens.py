@@ -16,13 +16,13 @@ from urllib.parse import urlencode, urlsplit
 from buildpack.dataclass import dataclass
 from buildpack.errors import registry as errors
 from buildpack.oci.reference import Reference
-from buildpack.oci.registry_auth import Login, Logins, find_logins
 from buildpack.oci.registry_words import pause, retry_after, said_by
 from buildpack.oci.transport import InterruptedRequest, Transport, shown
 from buildpack.secret import Secret
 
 if TYPE_CHECKING:
     from buildpack.oci.connections import Response
+    from buildpack.oci.registry_auth import Login, Logins
 
 __all__ = ["Access", "Authorizer", "parse_challenges"]
 
@@ -146,6 +146,8 @@ class Authorizer:
         if self._found is None:
             registry = self._reference.registry
             home = self._transport.is_home(registry)
+            from buildpack.oci.registry_auth import find_logins
+
             self._found = find_logins(registry, self._transport.environ, home=home)
         return self._login(needed[0].repository)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from buildpack.dataclass import dataclass
-from buildpack.python.simple import IndexFile, canonical_name
+from buildpack.python.offers import IndexFile, canonical_name
 from buildpack.python.target import Target
 
 __all__ = ["WheelName", "best_wheel", "file_version", "is_sdist", "misfits", "parse_wheel_name", "requires_python_fits"]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import requests
 
     from buildpack.python.credentials import SourceUrl
-    from buildpack.python.simple import IndexFile
+    from buildpack.python.offers import IndexFile
 
 __all__ = ["Downloads", "LockedFile", "Progress", "WheelFile", "fetch_file", "probe_file", "stored_path"]
 

@@ -28,7 +28,8 @@ from buildpack.python.http import Client, DeniedError, NotFoundError
 from buildpack.python.index import Recall, Remember, Sdist, forget_nothing, keep_nothing
 from buildpack.python.isolation import BuildFailedError, Interpreter, build_in_isolation, inspect, own_libc
 from buildpack.python.local_sources import copy_sources, digest_sources
-from buildpack.python.simple import IndexFile, is_plain
+from buildpack.python.offers import IndexFile
+from buildpack.python.simple import is_plain
 from buildpack.python.suggest import nearest_wheel
 from buildpack.python.target import Target
 

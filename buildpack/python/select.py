@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from buildpack.dataclass import dataclass
 from buildpack.errors import python as errors
-from buildpack.python.simple import canonical_name
+from buildpack.python.offers import canonical_name
 from buildpack.python.target import Target
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-from buildpack.dataclass import dataclass, field
 from buildpack.errors import python as errors
+from buildpack.python.offers import IndexFile
 
 if TYPE_CHECKING:
     import requests
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from buildpack.python.credentials import SourceUrl
     from buildpack.python.http import Client
 
-__all__ = ["ACCEPT", "IndexFile", "canonical_name", "fetch_files", "is_plain", "parse_html", "parse_json", "parse_page"]
+__all__ = ["ACCEPT", "fetch_files", "is_plain", "parse_html", "parse_json", "parse_page"]
 
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 
@@ -33,28 +33,6 @@ _HASH = re.compile(r"(md5|sha1|sha224|sha256|sha384|sha512)=([0-9a-f]+)", re.IGN
 
 LARGEST_PAGE = 64 << 20
 """Bytes; the largest on PyPI have about 20 MB."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexFile:
-    """One file that an index offers.
-
-    `link` is absolute and may hold a login or a signature, so it never prints. `hashes` are by
-    algorithm, in lower-case hexadecimal; `size` is in bytes, None where the index does not say;
-    `yanked` is the reason (PEP 592), None for a file that is not.
-    """
-
-    filename: str
-    link: str = field(repr=False)
-    hashes: Mapping[str, str]
-    size: int | None = None
-    requires_python: str = ""
-    yanked: str | None = None
-
-
-def canonical_name(name: str) -> str:
-    """Normalise a project's name (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def is_plain(filename: str) -> bool:

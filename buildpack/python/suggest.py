@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from buildpack.errors import DependencyError
 from buildpack.python.candidates import best_wheel, file_version
 from buildpack.python.http import Client, DeniedError, NotFoundError
-from buildpack.python.simple import IndexFile, fetch_files
+from buildpack.python.offers import IndexFile
+from buildpack.python.simple import fetch_files
 from buildpack.python.target import Target
 
 if TYPE_CHECKING:

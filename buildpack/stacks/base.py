@@ -15,11 +15,9 @@ from buildpack.oci.digest import Digest
 from buildpack.oci.image import Image, Layer, Platform
 from buildpack.oci.store import Store
 from buildpack.oci.temporary import temporary_folder
-from buildpack.stacks.extract import Tree, apply_layer
 from buildpack.stacks.facts import FACTS_FORMAT, read_facts
 from buildpack.stacks.platforms import platform_of
 from buildpack.stacks.stack import Facts, Stack
-from buildpack.stacks.treedigest import digest_tree
 
 __all__ = ["confirm_facts", "make_stack", "unpacked"]
 
@@ -100,6 +98,9 @@ def unpacked(digest: Digest, layers: Sequence[Layer], store: Store, *, stack: st
 
     What an earlier build unpacked is held against its digest before it is used again.
     """
+    from buildpack.stacks.extract import Tree, apply_layer
+    from buildpack.stacks.treedigest import digest_tree
+
     place = store.folder("stacks") / digest.hex
     found = store.lease.use(place)
     if found:

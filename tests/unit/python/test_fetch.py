@@ -318,10 +318,10 @@ def test_a_name_is_looked_up_once_and_its_next_address_tried(index: Index, monke
     real = socket.getaddrinfo
     asked: list[str] = []
 
-    def resolver(host: str, port: int, *rest: Any) -> Any:
-        if host != "index.test":
+    def resolver(host: str | bytes, port: int, *rest: Any) -> Any:
+        if host != b"index.test":
             return real(host, port, *rest)
-        asked.append(host)
+        asked.append(host.decode())
         return [*real("127.0.0.2", port, *rest), *real("127.0.0.1", port, *rest)]
 
     # The server listens on 127.0.0.1 alone, so the name's first address refuses.

@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from buildpack.python.candidates import best_wheel, file_version, misfits, parse_wheel_name
-from buildpack.python.simple import IndexFile, parse_html, parse_json, parse_page
+from buildpack.python.offers import IndexFile
+from buildpack.python.simple import parse_html, parse_json, parse_page
 from buildpack.python.target import target_for
 
 TARGET = target_for(version="3.11.7", machine="x86_64", libc=("glibc", 2, 36))

@@ -6,7 +6,7 @@ import sys
 import pytest
 from packaging import markers, tags
 
-from buildpack.python.target import target_for
+from buildpack.python.target import _platforms, target_for
 
 BOOKWORM = target_for(version="3.11.7", machine="x86_64", libc=("glibc", 2, 36))
 ALPINE = target_for(version="3.12.1", machine="aarch64", libc=("musl", 1, 2))
@@ -69,3 +69,14 @@ def test_markers_see_the_stack() -> None:
     assert ALPINE.environment["platform_machine"] == "aarch64"
     assert str(ALPINE) == "CPython 3.12.1 on aarch64 with musl 1.2"
     assert ALPINE.key == "cpython-3.12.1-linux-aarch64-musl-1.2"
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13", "3.14"])
+@pytest.mark.parametrize("libc", [("glibc", 2, 17), ("glibc", 2, 41), ("musl", 1, 2)])
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64", "armv8l"])
+def test_tags_are_those_of_packaging(python: str, libc: tuple[str, int, int], machine: str) -> None:
+    target = target_for(version=f"{python}.1", machine=machine, libc=libc)
+    version, own = tuple(map(int, python.split("."))), f"cp{python.replace('.', '')}"
+    platforms = list(_platforms(machine, libc))
+    expected = [*tags.cpython_tags(version, [own], platforms), *tags.compatible_tags(version, own, platforms)]
+    assert list(target.tags) == list(dict.fromkeys(map(str, expected)))
