@@ -140,11 +140,12 @@ class Peak(threading.Thread):
 
 
 def relays(pid: int) -> list[int]:
-    """Return the runner's own processes: those with its command line, below it."""
+    """Return the runner's own processes: those with its command line, below it, and the one that watches over it."""
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        names = {command.rstrip(b"\0"), b"procfile-warden"}
         children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        own = [child for child in children if Path(f"/proc/{child}/cmdline").read_bytes() == command]
+        own = [child for child in children if Path(f"/proc/{child}/cmdline").read_bytes().rstrip(b"\0") in names]
     except OSError:
         return []
     return own + [below for child in own for below in relays(child)]
