@@ -49,6 +49,8 @@ __all__ = ["LocalTrial"]
 
 _STOP_SECONDS = 5.0
 _DRAIN_SECONDS = 1.0
+_PIPE = 1 << 20
+"""Bytes that a pipe holds at most, unless its writer is privileged (pipe(7), F_SETPIPE_SZ)."""
 
 
 class LocalTrial:
@@ -172,17 +174,25 @@ class LocalTrial:
         return code if code >= 0 else 128 - code
 
     def _pass_on(self, output: int, process: subprocess.Popen[bytes]) -> None:
-        """Hand on what comes until the end, for which nothing that the command left running is waited for."""
+        """Hand on what comes until the end, for which nothing that the command left running is waited for.
+
+        What left its group can hold the pipe open, and write to it for ever: what the command itself wrote is no more
+        than a pipe holds by then.
+        """
         drained_at: float | None = None
-        while drained_at is None or time.monotonic() < drained_at:
-            if select.select([output], [], [], 0.1)[0]:
+        left = _PIPE
+        while drained_at is None or time.monotonic() < drained_at or left > 0:
+            ready = bool(select.select([output], [], [], 0.1)[0])
+            if ready:
                 chunk = os.read(output, 1 << 16)
                 if not chunk:
                     return
                 self._console.write(chunk)
-            elif drained_at is None and process.poll() is not None:
+            if drained_at is None and process.poll() is not None:
                 _end_group(process.pid)
                 drained_at = time.monotonic() + _DRAIN_SECONDS
+            elif drained_at is not None:
+                left -= len(chunk) if ready else _PIPE
 
 
 class _BootGroup(LocalGroup):

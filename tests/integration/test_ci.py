@@ -308,6 +308,17 @@ def test_what_a_test_leaves_running_is_ended(blasto: Path, ready: Path) -> None:
         running.close()
 
 
+@pytest.mark.parametrize("apart", ["", "setsid "])
+def test_what_a_test_leaves_printing_is_not_waited_for(apart: str, blasto: Path, ready: Path) -> None:
+    test = f"{apart}sh -c 'while :; do echo still here; done' & exit 3"
+    running = Running("ci", blasto, "--engine", "local", "-e", "DEPLOY_TEST", "--test", test, home=ready)
+    try:
+        assert running.wait() == 60
+        assert "error: the app's tests failed\n" in running.err
+    finally:
+        running.close()  # ends what went into a session of its own
+
+
 def wait_for_error(running: Running, text: str) -> None:
     end = time.monotonic() + 60
     while f"\n{text}\n" not in running.err:
