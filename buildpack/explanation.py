@@ -8,6 +8,7 @@ from typing import Any
 
 from buildpack.assembly import MadeLayer, Origin
 from buildpack.decision import Decision, Material
+from buildpack.hooks.steps import Hooks
 from buildpack.oci.image import ANNOTATION, Image, Layer
 from buildpack.oci.store import Store
 from buildpack.plan import AppFile, PlannedLayer
@@ -70,8 +71,14 @@ def _inputs(material: Material) -> AppInputs:
         others={
             "the process types, or the app object,": hashlib.sha256(material.launch).hexdigest()[:32],
             "SOURCE_DATE_EPOCH": str(material.mtime),
+            "the variables for hooks": _variables(material.hooks),
         },
     )
+
+
+def _variables(hooks: Hooks) -> str:
+    plain = sorted((name, value) for name, value in hooks.variables.items() if name not in hooks.given)
+    return hashlib.sha256(repr((plain, hooks.hidden)).encode()).hexdigest()[:32] if hooks else ""
 
 
 def _recalled(value: Any) -> AppInputs | None:

@@ -58,7 +58,7 @@ def _app_changed(old: AppInputs | None, new: AppInputs) -> str:
     changes += [f"{path} is gone" for path in sorted(before.keys() - now.keys())]
     if not changes:  # else they follow from that
         changes += [f"{name} changed" for name in sorted(new.others) if old.others.get(name, "") != new.others[name]]
-    return _listed(changes) or "what hooks are given, or how deploy writes layers, changed"
+    return _listed(changes) or "what hooks run with, or how deploy writes layers, changed"
 
 
 def _members_changed(members: Sequence[Member], before: Sequence[Layer], old: Layer | None) -> str:

@@ -230,6 +230,8 @@ def test_hooks_run_again_only_where_something_they_are_given_changed(app, home, 
     built = tiny.build_here(app, home, environ)
     assert shipped(built, home)["number.txt"] != first
     assert built.layers[-1][1] == "tiny/page.html changed"
+    again = tiny.build_here(app, home, environ, build_env={"WITH": "what was never given"})
+    assert again.layers[-1][1] == "the variables for hooks changed"
 
 
 def test_a_failing_hook_is_named_with_its_last_words(app, index, home):

@@ -30,7 +30,7 @@ def reason(files: Mapping[str, str], others: Mapping[str, str]) -> str:
     [
         (FILES, {**OTHERS, "SOURCE_DATE_EPOCH": "1"}, "SOURCE_DATE_EPOCH changed"),
         (FILES, {**OTHERS, "the process types": "b"}, "the process types changed"),
-        (FILES, OTHERS, "what hooks are given, or how deploy writes layers, changed"),
+        (FILES, OTHERS, "what hooks run with, or how deploy writes layers, changed"),
         # The process types follow from the Procfile.
         ({**FILES, "app.py": "9"}, {**OTHERS, "the process types": "b"}, "app.py changed"),
         ({"app.py": "1", "c": "3"}, OTHERS, "c is new, b.py is gone"),
