@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -69,7 +70,10 @@ def pull(reference: str, environ: Mapping[str, str]) -> bool:
 
 
 def told(call: Callable[[], object]) -> str:
-    """The message; nothing of what went wrong holds the password, in any form, however it is shown."""
+    """The message; nothing of what went wrong holds the password, in any form, however it is shown.
+
+    Blobs go side by side, and whichever is refused first is told of: its digest is left out.
+    """
     with pytest.raises(StackError) as caught:
         call()
     assert caught.value.exit_code == 30
@@ -80,7 +84,7 @@ def told(call: Callable[[], object]) -> str:
         frame = frame.tb_next
     assert PASSWORD not in str(caught.value)
     assert coded_login() not in shown.replace(repr(PIPELINE), "")
-    return str(caught.value)
+    return re.sub(r"/blobs/sha256:[0-9a-f]{64} ", "/blobs/... ", str(caught.value))
 
 
 def helper(folder: Path, name: str, answer: Mapping[str, str] | str, code: int = 0) -> dict[str, str]:
@@ -137,7 +141,7 @@ def test_podman_s_logins_for_a_namespace(passwords, tmp_path):
         text = told(lambda: push_image(IMAGE, references, BLOBS.open, transport=transport))
     assert text == (
         f"the registry {passwords} refuses the login\n\n"
-        f"HEAD http://{passwords}/v2/team/spaceship/blobs/{IMAGE.config_digest} answered 401.\n"
+        f"HEAD http://{passwords}/v2/team/spaceship/blobs/... answered 401.\n"
         f"The login came from {tmp_path}/config.json.\n\n"
         f"hint: log in with `docker login {passwords}`, or set DEPLOY_REGISTRY_USER and DEPLOY_REGISTRY_PASSWORD anew; "
         "tokens expire, and many registries take only a token as the password."
@@ -191,7 +195,7 @@ def denied(reference: str, notes: str = "") -> str:
     host, _, repository = reference.rpartition(":")[0].partition("/")
     return (
         f"{reference} cannot be pushed anonymously\n\n"
-        f"HEAD http://{host}/v2/{repository}/blobs/{IMAGE.config_digest} answered 401.\n"
+        f"HEAD http://{host}/v2/{repository}/blobs/... answered 401.\n"
         f"A push needs a login, and there is none for this registry.\n{notes}\n"
         f"hint: check the name; log in with `docker login {host}`, or set DEPLOY_REGISTRY_USER and "
         "DEPLOY_REGISTRY_PASSWORD."
@@ -203,7 +207,7 @@ def test_wrong_password(passwords, tmp_path):
     text = told(lambda: push(reference, {**PIPELINE, "DEPLOY_REGISTRY_PASSWORD": "battery staple"}))
     assert text == (
         f"the registry {passwords} refuses the login\n\n"
-        f"HEAD http://{passwords}/v2/team/wrong/blobs/{IMAGE.config_digest} answered 401.\n"
+        f"HEAD http://{passwords}/v2/team/wrong/blobs/... answered 401.\n"
         "The login came from DEPLOY_REGISTRY_USER.\n\n"
         f"hint: log in with `docker login {passwords}`, or set DEPLOY_REGISTRY_USER and DEPLOY_REGISTRY_PASSWORD anew; "
         "tokens expire, and many registries take only a token as the password."
