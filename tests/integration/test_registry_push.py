@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
+import signal
+import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -18,10 +22,12 @@ from buildpack.oci.image import INDEX, MANIFEST, Image, Platform, canonical_json
 from buildpack.oci.push import Pushed, push_image, push_index, push_referrer
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.registry import Registry
+from buildpack.oci.store import Store
 from buildpack.oci.transport import Transport
 from buildpack.progress import Progress
 from tests.conftest import serving_registry
 from tests.support import proxy as proxies
+from tests.support.command import ROOT
 from tests.support.images import Blobs, image_of
 from tests.support.proxy import Proxy
 
@@ -700,3 +706,36 @@ def run(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+# The command
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_a_push_to_a_registry_that_is_silent(app, tmp_path, number):
+    """Else it would go on for minutes: each of its threads waits for an answer, and asks again."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        name = f"127.0.0.1:{silent.getsockname()[1]}/team/app:1"
+        store = Store(tmp_path / "home")
+        for content in (*app.blobs.content.values(), app.image.config, app.image.manifest):
+            store.write(content)
+        store.put_image(app.image, [name])
+        pushing = subprocess.Popen(
+            [sys.executable, "-m", "deployer", "push", name],
+            env={**os.environ, "DEPLOY_HOME": str(store.root), "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            silent.settimeout(60)
+            with silent.accept()[0] as connection:
+                connection.settimeout(60)
+                assert connection.recv(4) == b"HEAD"
+                pushing.send_signal(number)
+                out, err = pushing.communicate(timeout=30)
+        finally:
+            pushing.kill()
+            pushing.communicate()
+    assert (pushing.returncode, out) == (128 + number, "")
+    assert "Traceback" not in err
