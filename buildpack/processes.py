@@ -29,6 +29,8 @@ _KEPT = 400
 """Lines of output that are kept; enough for a traceback through two frameworks."""
 _LONGEST = 64 << 10
 """Bytes of a line; what is longer is broken, so that a hook that prints no line end does not fill the memory."""
+_PIPE = 1 << 20
+"""Bytes that a pipe holds at most, unless its writer is privileged (pipe(7), F_SETPIPE_SZ)."""
 _STYLE = re.compile(r"\x1b\[[0-9;:]*[A-Za-z]")
 _TICK = 100
 """Milliseconds after which a silent process is looked at: its output may be held open by one that it left behind."""
@@ -183,7 +185,10 @@ class _Guard:
 
 
 def _listen(process: Popen[bytes], heard: Callable[[str], object] | None, kept: int) -> deque[str]:
-    """Read until the program ended and what it printed is read; gives the last lines."""
+    """Read until the program ended and what it printed is read; gives the last lines.
+
+    That is no more than a pipe holds by then, also where something that it left behind prints on for ever.
+    """
     assert process.stdout is not None
     descriptor = process.stdout.fileno()
     os.set_blocking(descriptor, False)
@@ -191,6 +196,7 @@ def _listen(process: Popen[bytes], heard: Callable[[str], object] | None, kept: 
     poller.register(descriptor, select.POLLIN)
     lines: deque[str] = deque(maxlen=kept)
     pending = b""
+    left = _PIPE
 
     def tell(raw: bytes) -> None:
         text = _plain(raw)
@@ -198,7 +204,7 @@ def _listen(process: Popen[bytes], heard: Callable[[str], object] | None, kept: 
         if heard is not None:
             heard(text)
 
-    while True:
+    while left > 0:
         ended = _has_ended(process.pid)
         poller.poll(0 if ended else _TICK)
         try:
@@ -209,6 +215,7 @@ def _listen(process: Popen[bytes], heard: Callable[[str], object] | None, kept: 
             continue
         if not piece:
             break
+        left -= len(piece) if ended else 0
         *whole, pending = (pending + piece).split(b"\n")
         for line in whole:
             tell(line)

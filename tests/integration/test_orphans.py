@@ -161,3 +161,19 @@ def test_of_endless_output_the_last_lines_are_kept(tmp_path):
         ["/bin/sh", "-c", "seq 100000; echo end >&2; exit 3"], folder=tmp_path, environment=os.environ, kept=3
     )
     assert (ran.code, ran.lines) == (3, ("99999", "100000", "end"))
+
+
+PRINTING_ON = """
+import os, sys
+from buildpack.processes import ProcessGroup
+
+ran = ProcessGroup().run(["/bin/sh", "-c", "yes & exit 3"], folder="/", environment=dict(os.environ), kept=2)
+print(ran.code, *ran.lines)
+"""
+
+
+def test_what_a_program_leaves_printing_is_not_waited_for():
+    ran = subprocess.run(
+        [sys.executable, "-c", PRINTING_ON], cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert ran.stdout.split()[0] == "3", ran.stderr
