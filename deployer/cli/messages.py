@@ -9,7 +9,7 @@ TYPE_CHECKING = False  # as typing's, whose import is slow
 if TYPE_CHECKING:
     from buildpack.errors import BuildpackError
 
-__all__ = ["operand_text", "plural", "print_error", "print_warning", "report_bug", "size_text", "styled"]
+__all__ = ["harmless", "operand_text", "plural", "print_error", "print_warning", "report_bug", "size_text", "styled"]
 
 _COLOURS = {"red": 31, "yellow": 33, "cyan": 36}
 """ECMA-48's numbers (8.3.117, SGR)."""
@@ -22,6 +22,18 @@ def styled(text: str, colour: str) -> str:
     return f"\x1b[{_COLOURS[colour]};1m{text}\x1b[0m"
 
 
+def harmless(text: str) -> str:
+    """Escape what a terminal would obey: messages quote servers, compilers and packages, which may say anything."""
+    if text.isprintable():
+        return text
+    return "".join(f"\\x{ord(each):02x}" if _is_control(each) else each for each in text)
+
+
+def _is_control(character: str) -> bool:
+    """Tell whether this is of C0 or C1 (ECMA-48, 5.2 and 5.3), line ends and tabs aside."""
+    return character not in "\n\t" and (character < " " or "\x7f" <= character <= "\x9f")
+
+
 def print_error(error: BuildpackError) -> None:
     """Print what happened, why, and what to do, on standard error."""
     from buildpack.errors import Problems
@@ -30,17 +42,17 @@ def print_error(error: BuildpackError) -> None:
     for number, problem in enumerate(problems):
         if number:
             print(file=sys.stderr)
-        parts = [f"{styled('error:', 'red')} {problem.what}"]
+        parts = [f"{styled('error:', 'red')} {harmless(problem.what)}"]
         if problem.why:
-            parts.append(problem.why)
+            parts.append(harmless(problem.why))
         if problem.hint:
-            parts.append(f"{styled('hint:', 'cyan')} {problem.hint}")
+            parts.append(f"{styled('hint:', 'cyan')} {harmless(problem.hint)}")
         print("\n\n".join(parts), file=sys.stderr)
 
 
 def print_warning(text: str) -> None:
     """Print a warning on standard error."""
-    print(f"{styled('warning:', 'yellow')} {text}", file=sys.stderr)
+    print(f"{styled('warning:', 'yellow')} {harmless(text)}", file=sys.stderr)
 
 
 def report_bug(error: BaseException) -> None:
