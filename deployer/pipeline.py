@@ -27,7 +27,7 @@ from deployer.ci.layers import Layers
 from deployer.ci.ledger import Counts, Entry, Ledger, Step
 from deployer.ci.making import Made, Maker, describe, digest_of, fitting
 from deployer.ci.trial import Health, Trial
-from deployer.cli.messages import plural, styled
+from deployer.cli.messages import harmless, plural, styled
 from deployer.engines.errors import NotStartedError
 from deployer.errors import BootError
 from deployer.interrupts import ending_promptly
@@ -157,7 +157,7 @@ class _Pipeline:
         """Tell what went wrong, and leave out what is left."""
         problems = error.problems if isinstance(error, Problems) else (error,)
         for problem in problems:
-            self._console.say(f"{styled('error:', 'red')} {problem}")
+            self._console.say(f"{styled('error:', 'red')} {harmless(str(problem))}")
             self._console.annotate("error", str(problem), _place(problem))
         done = {step.name for step in self.ledger.steps}
         failed = self.ledger.steps[-1].name
@@ -322,7 +322,7 @@ class _Pipeline:
         for text in warnings:
             if text not in self.warnings:
                 self.warnings.append(text)
-                self._console.say(f"{styled('warning:', 'yellow')} {text}")
+                self._console.say(f"{styled('warning:', 'yellow')} {harmless(text)}")
                 self._console.annotate("warning", text, find_place(text))
 
 

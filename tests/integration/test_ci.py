@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import tiny
 from tests.support.command import EXAMPLES, deploy
 from tests.support.containers import Host
 from tests.support.running import Running
@@ -333,3 +334,19 @@ def test_without_an_engine_it_says_so(blasto: Path, ready: Path, tmp_path: Path)
     assert done.code == 0, done.err
     assert "engine: local (the container engine at unix://" in done.err
     assert "tried out: the app's layer and the same wheels on this machine's Python, not the image\n" in done.err
+
+
+def test_what_a_package_s_build_says_is_shown_and_not_obeyed(home, tmp_path):
+    app = tiny.write_app(tmp_path / "app", {})
+    (app / "lib").mkdir()
+    (app / "lib" / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    (app / "lib" / "backend.py").write_text("def build_wheel(*_, **__):\n    raise SystemExit('\\x1b]0;mine\\x07')\n")
+    (app / "Pipfile").write_text((app / "Pipfile").read_text() + 'lib = {path = "./lib"}\n')
+    tiny.write_lock(app, {"lib": {"path": "./lib"}})
+    done = deploy("ci", app, "--no-boot", home=home, env={"TINY_INDEX": "127.0.0.1:1"})
+    assert done.code == 20
+    assert "error: lib could not be built\n" in done.err
+    assert "\n  \\x1b]0;mine\\x07\n" in done.err
+    assert "\x1b" not in done.err
