@@ -158,8 +158,19 @@ class Handler(BaseHTTPRequestHandler):
         for chunk in self.body(limit):
             self.upstream.send(change(chunk))
         if limit is not None:
+            self.settle()
             raise Hangup
         return self.upstream.getresponse()
+
+    def settle(self) -> None:
+        """Wait until the registry took what came and gave up: the client asks at once how far it got."""
+        assert self.upstream is not None
+        opened = self.upstream.sock
+        with contextlib.suppress(OSError):
+            opened.settimeout(30)
+            opened.shutdown(socket.SHUT_WR)
+            while opened.recv(_CHUNK):
+                pass
 
     def tell(
         self,
@@ -246,10 +257,10 @@ class Proxy:
 
     @property
     def log(self) -> list[Exchange]:
-        """All exchanges, once those under way have ended: a client may know the answer before it is noted here."""
+        """All exchanges in the order they began, once all ended: a client may know an answer before it is noted."""
         with self._lock:
             self._lock.wait_for(lambda: self._under_way == 0, timeout=30)
-            return list(self._log)
+            return sorted(self._log, key=lambda each: each.begin)
 
     @property
     def requests(self) -> int:
