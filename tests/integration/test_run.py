@@ -260,7 +260,7 @@ def test_a_signal_while_it_starts_leaves_nothing(built, run, delay):
     while not running.err and time.monotonic() < end:
         time.sleep(0.01)
     time.sleep(delay)
-    assert running.stop(signal.SIGTERM) == 143
+    assert running.stop(signal.SIGTERM) == 143, running.err
     assert built.containers() == []
 
 
