@@ -162,6 +162,16 @@ def unknown_python_in_base(stack: str, executable: str) -> StackError:
     )
 
 
+def app_as_base(stack: str) -> StackError:
+    """Word that a base is an image which was built by us, with packages of its own."""
+    return StackError(
+        f"the stack {stack} is an app's image",
+        why="`deploy build` made it: the packages in its /opt/venv would lie beneath this app's, and what Pipfile.lock "
+        "does not name could be imported all the same.",
+        hint="build on what that image stands on: `--stack python:3.12-slim`, or an image of your own made FROM one.",
+    )
+
+
 def no_libc_in_base(stack: str) -> StackError:
     """Word that a base holds no C library that we know."""
     return StackError(

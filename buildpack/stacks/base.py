@@ -23,6 +23,8 @@ __all__ = ["confirm_facts", "make_stack", "unpacked"]
 
 _KIND = "stack"
 _UNPACKED = "unpacked"
+_APP = "dev.deploy.lock"
+"""The label of an image that we built, and so has packages of its own."""
 
 
 def make_stack(
@@ -44,6 +46,8 @@ def make_stack(
     Raises StackError where the base cannot be one, AppError where it has another Python than the app asks for.
     """
     config = json.loads(image.config).get("config") or {}
+    if _APP in (config.get("Labels") or {}):
+        raise errors.app_as_base(name)
     key = f"{image.digest}+{FACTS_FORMAT}"
     facts = Facts.parse(store.recall(_KIND, key))
     claimed = facts is None and known_facts is not None

@@ -95,6 +95,20 @@ def test_a_layout_and_an_archive_on_disk_give_the_same_image(first, build, stand
         assert (report["digest"], report["warnings"]) == (first["digest"], [])
 
 
+def test_an_app_s_image_is_no_stack(first, build, pinned, tmp_path):
+    """Its packages would lie beneath the new app's."""
+    assert build(pinned, "--to", f"archive:{tmp_path}/app.tar")["digest"] == first["digest"]
+    stack = f"archive:{tmp_path}/app.tar"
+    done = deploy("build", EXAMPLES / "blasto", "--stack", stack, home=tmp_path / "home")
+    assert (done.code, done.err) == (
+        30,
+        f"error: the stack {stack} is an app's image\n\n"
+        "`deploy build` made it: the packages in its /opt/venv would lie beneath this app's, and what Pipfile.lock does "
+        "not name could be imported all the same.\n\n"
+        "hint: build on what that image stands on: `--stack python:3.12-slim`, or an image of your own made FROM one.\n",
+    )
+
+
 def test_an_empty_store_gives_the_same_image(first, build, pinned, tmp_path):
     home = tmp_path / "home"
     assert build(pinned, store=home)["digest"] == first["digest"]
