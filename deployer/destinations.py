@@ -179,13 +179,17 @@ def deliver(
             delivery.loading.send(built.image)
             meanwhile(built)
             loaded = delivery.loading.result()
-            amount = f"{plural(loaded.sent_layers, 'layer')}, {size_text(loaded.sent_bytes)}"
-            said.append(f"to the engine: {amount} ({loaded.reason})")
+            said.append(loaded_text(loaded.sent_layers, loaded.sent_bytes, loaded.reason))
         elif destination.kind == "registry":
             said.append(delivery.push(built))
         else:
             said.append(write_to_disk(built.image, destination, delivery.store, built.references))
     return said
+
+
+def loaded_text(layers: int, size: int, reason: str) -> str:
+    """Say what was sent to the engine, in bytes, and why so much."""
+    return f"to the engine: {plural(layers, 'layer')}, {size_text(size)} ({reason})"
 
 
 def write_to_disk(image: Image | ImageIndex, destination: Destination, store: Store, references: Sequence[str]) -> str:

@@ -41,16 +41,17 @@ _VOLATILE = frozenset(
 class Asked:
     """A call of `deploy build`: the file that may answer it, and when it began, in seconds since 1970.
 
-    `unchanged` says, once `recall` looked, that everything is as an equal call left it here, though there is no answer:
-    an engine may have lost what it was sent.
+    `unchanged` says, once `recall` looked, that everything is as an equal call left it here. What an engine was sent it
+    may have lost since: `loaded` is what `loaded.is_loaded` asks it, None where nothing was sent.
     """
 
-    __slots__ = ("begin", "path", "unchanged")
+    __slots__ = ("begin", "loaded", "path", "unchanged")
 
     def __init__(self, path: str, begin: float) -> None:
         self.path = path
         self.begin = begin
         self.unchanged = False
+        self.loaded: tuple[list[str], list[str]] | None = None
 
 
 def ask(arguments: Sequence[str], environ: Mapping[str, str], *, now: float) -> Asked | None:
@@ -79,6 +80,7 @@ def recall(asked: Asked) -> dict[str, Any] | None:
             return None
         answer: dict[str, Any] | None = record["answer"]
         asked.unchanged = True
+        asked.loaded = record.get("loaded")
     except Exception:  # noqa: BLE001  whatever is wrong with a record, building is right
         return None
     return answer

@@ -50,11 +50,13 @@ def write_record(
     store: Store,
     environ: Mapping[str, str],
     now: float,
+    loaded: bool = False,
 ) -> None:
     """Remember what was answered, unless it follows from something that cannot be watched, or was just changed.
 
     `builds` are of one app, one for each platform, and `kept` is what the store has under their references. Without an
-    answer the record only tells that nothing changed. One that cannot be written is none: never an error.
+    answer the record only tells that nothing changed; with `loaded` an answer holds while an engine has the image, too.
+    A record that cannot be written is none: never an error.
     """
     with suppress(OSError, BuildpackError):
         inputs = _inputs_of_all(builds, environ)
@@ -66,6 +68,7 @@ def write_record(
         folder = str(builds[0].app.folder)
         record = {
             "answer": answer,
+            "loaded": (builds[0].references, _ids(builds[0])) if loaded else None,
             "made": now,
             "day": day_of(asked.begin),
             "expires": min((built.stack.expires for built in builds if built.stack.expires), default=None),
@@ -74,6 +77,11 @@ def write_record(
             "witnesses": [[list(group), fold(group.values())] for group in (*inputs, results)],
         }
         _replace(store, Path(asked.path), seal(record), now=now)
+
+
+def _ids(built: Built) -> list[str]:
+    """Return what engines may call the image: Docker and Podman by its config, Docker on containerd by its manifest."""
+    return [built.image.config_digest.hex, built.image.digest.hex]
 
 
 def _inputs_of_all(builds: Sequence[Built], environ: Mapping[str, str]) -> tuple[_Stamps, _Stamps] | None:

@@ -34,8 +34,10 @@ from buildpack.oci.tar import END, padding
 if TYPE_CHECKING:
     from buildpack.oci.headstart import HeadStart
 
-__all__ = ["CUT", "Loaded", "Overlap", "end_empty", "open_upload"]
+__all__ = ["CUT", "PRESENT", "Loaded", "Overlap", "end_empty", "open_upload"]
 
+PRESENT = "the engine has it already"
+"""Why nothing was sent."""
 CUT = 4 << 20
 """Bytes of layers that make a prefix worth the 40 milliseconds it costs the engine."""
 _LOAD = "/images/load?quiet=1"
@@ -136,7 +138,7 @@ class Overlap:
     def complete(self, image: Image) -> Loaded:
         """Bring the rest, the config and the names, and look whether the engine has them; raises EngineError."""
         if found := find_image(self._link, image):
-            return self._named(found, "the engine has it already")
+            return self._named(found, PRESENT)
         failure, reason, partial = self._send_missing(image)
         found = None if failure else find_image(self._link, image)
         if found is None and partial and not _is_disk_full(failure):

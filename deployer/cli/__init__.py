@@ -36,8 +36,13 @@ def _build_again() -> int:
 
     asked = ask(sys.argv[1:], os.environ, now=time.time())
     answer = recall(asked) if asked else None
-    if answer is None:
+    if asked is None or answer is None:
         return _run(asked)
+    if asked.loaded is not None:
+        from deployer.loaded import is_loaded
+
+        if not is_loaded(*asked.loaded, os.environ):
+            return _run(asked)
     from deployer.cli.summary import show_answer
 
     answer["report"]["seconds"] = round(time.perf_counter() - begin, 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,7 @@ def command(
         from buildpack.stacks.platforms import read_platforms
         from deployer.building import build_and_deliver
         from deployer.config import parse_build_env, parse_epoch, parse_labels
-        from deployer.destinations import parse_destinations
+        from deployer.destinations import loaded_text, parse_destinations
         from deployer.progress import Reporter
 
         targets = parse_destinations(destinations)
@@ -132,6 +133,22 @@ def command(
                 sbom=sbom,
                 asked=asked,
             )
+        answer = partial(
+            answer_of,
+            app=str(app),
+            style=style,
+            loaded=any(target.kind == "docker" for target in targets),
+            special=bool(references or stack or platform or labels or build_env or categories or cache_from),
+        )
+
+        def remember(built: Built) -> None:
+            """Write the record while an engine is at work; of other destinations nobody could tell what they have."""
+            from buildpack.oci.overlap import PRESENT
+
+            only = [target.kind for target in targets] == ["docker"]
+            again = unchanged(answer(built, [loaded_text(0, 0, PRESENT)])) if only else None
+            _remember(asked, built, again, store, loaded=only)
+
         with Reporter(quiet=quiet or as_json) as reporter:
             built, deliveries = build_and_deliver(
                 app,
@@ -141,23 +158,14 @@ def command(
                 environ=os.environ,
                 observer=ignore if quiet or as_json else reporter,
                 head_start=head_start,
-                meanwhile=lambda built: _remember(asked, built, None, store),
+                meanwhile=remember,
                 transport=transport,
             )
         if sbom and transport and options.pushed:
             deliveries.append(attach_sbom(built.image, built.references, transport))
-    answer = answer_of(
-        built,
-        traffic=transport.traffic if transport else None,
-        app=str(app),
-        style=style,
-        sent=deliveries,
-        loaded=any(target.kind == "docker" for target in targets),
-        special=bool(references or stack or platform or labels or build_env or categories or cache_from),
-    )
-    show_answer(answer)
+    show_answer(answer(built, deliveries, transport.traffic if transport else None))
     if not targets:
-        _remember(asked, built, unchanged(answer), store)
+        _remember(asked, built, unchanged(answer(built, [])), store)
     return 0
 
 
@@ -197,23 +205,26 @@ def _registries(
     return transport
 
 
-def _remember(asked: Asked | None, built: Built, answer: dict[str, Any] | None, store: Store) -> None:
+def _remember(
+    asked: Asked | None, built: Built, answer: dict[str, Any] | None, store: Store, *, loaded: bool = False
+) -> None:
     if asked is None or asked.unchanged:
         return
     from deployer.recording import write_record
 
-    write_record(asked, [built], built.image, answer, store=store, environ=os.environ, now=time.time())
+    now = time.time()
+    write_record(asked, [built], built.image, answer, store=store, environ=os.environ, now=now, loaded=loaded)
 
 
 def answer_of(
     built: Built,
+    sent: Sequence[str],
+    traffic: Traffic | None = None,
     *,
     app: str,
     style: str,
-    sent: Sequence[str],
     loaded: bool,
     special: bool,
-    traffic: Traffic | None = None,
 ) -> dict[str, Any]:
     """Return the outcome as `summary` shows it; `app` is the folder as it was typed, `sent` says what went where.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from buildpack.oci.prune import Limits, prune_store
 from buildpack.oci.store import Store
+from tests.support.command import deploy
 from tests.support.engines import Engine
 from tests.support.unchanged import Answer, build, copy_tool, environment, make_app, own_tool
 
@@ -412,18 +414,39 @@ def test_an_engine_is_asked_each_time_and_disturbed_only_by_changes(app, home, t
         assert "POST /images/load" in engine.seen
         engine.seen.clear()
         again = build(app, "-q", "--to", "docker", home=home, env=env)
-        assert (again.digest, again.recorded) == (first.digest, False)
-        assert {line.partition(" ")[0] for line in engine.seen} == {"GET"}
-        engine.images.clear()
-        again = build(app, "-q", "--to", "docker", home=home, env=env)
-        assert (again.digest, again.recorded) == (first.digest, False)
-        assert engine.tags["docker.io/library/app:latest"] in engine.images
+        assert (again.digest, again.recorded) == (first.digest, True)
+        assert engine.seen == ["GET /images/docker.io/library/app:latest/json"]
+        for forget in (engine.images.clear, engine.tags.clear):
+            forget()
+            again = build(app, "-q", "--to", "docker", home=home, env=env)
+            assert (again.digest, again.recorded) == (first.digest, False)
+            assert engine.tags["docker.io/library/app:latest"] in engine.images
+            assert build(app, "-q", "--to", "docker", home=home, env=env).recorded
         (app / "server.py").write_text("")
         changed = build(app, "-q", "--to", "docker", home=home, env=env)
         assert (changed.digest != first.digest, changed.recorded) == (True, False)
         assert len(engine.images) == 2
     finally:
         engine.stop()
+
+
+def test_what_an_engine_has_is_told_from_the_record_as_without_it(app, home, tmp_path):
+    engine = Engine(tmp_path / "engine.sock")
+    try:
+        env = {"DOCKER_HOST": engine.host}
+        first = build(app, "--to", "docker", home=home, env=env)
+        answered = build(app, "--to", "docker", home=home, env=env)
+        shutil.rmtree(home / "records")
+        again = build(app, "--to", "docker", home=home, env=env)
+        assert (answered.recorded, again.recorded) == (True, False)
+        assert answered.out == again.out == first.out
+        seconds = re.compile(r"\d+\.\d\d s")
+        assert seconds.sub("s", answered.err) == seconds.sub("s", again.err)
+        assert "  sent     to the engine: 0 layers, 0 B (the engine has it already)\n" in answered.err
+    finally:
+        engine.stop()
+    gone = deploy("build", app, "--to", "docker", home=home, env=env)
+    assert (gone.code, gone.out) == (40, "")
 
 
 def test_another_folder_is_another_question(app, home):

@@ -128,7 +128,7 @@ class Bench:
         if answer := recall(asked):
             return str(answer["report"]["digest"])
         if built := self.build(self.home):
-            answer = answer_of(built, app=str(self.app), style="plain", sent=(), loaded=False, special=False)
+            answer = answer_of(built, [], app=str(self.app), style="plain", loaded=False, special=False)
             write_record(asked, built, unchanged(answer), store=Store(self.home), environ=self.environ, now=time.time())
         return None
 
