@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -562,9 +564,26 @@ def test_a_reader_that_went_away_is_no_traceback(app, home, recorded):
 
 @pytest.fixture
 def layout(app, home, tmp_path) -> Path:
-    """A layout on disk that can be a stack: an image has all that a stack needs."""
+    """A layout on disk that can be a stack: an image has all that a stack needs, but for what says that it is none."""
     folder = tmp_path / "layout"
     build(app, "-q", "-t", "base:1", "--to", f"oci:{folder}", home=home)
+
+    def read(descriptor: dict[str, Any]) -> dict[str, Any]:
+        return dict(json.loads((folder / "blobs" / descriptor["digest"].replace(":", "/")).read_text()))
+
+    def write(descriptor: dict[str, Any], document: object) -> dict[str, Any]:
+        content = json.dumps(document).encode()
+        digest = hashlib.sha256(content).hexdigest()
+        (folder / "blobs" / "sha256" / digest).write_bytes(content)
+        return {**descriptor, "digest": f"sha256:{digest}", "size": len(content)}
+
+    index = json.loads((folder / "index.json").read_text())
+    (listed,) = index["manifests"]
+    manifest = read(listed)
+    config = read(manifest["config"])
+    config["config"]["Labels"] = {}
+    manifest["config"] = write(manifest["config"], config)
+    (folder / "index.json").write_text(json.dumps({**index, "manifests": [write(listed, manifest)]}))
     return folder
 
 

@@ -129,7 +129,15 @@ class Bench:
             return str(answer["report"]["digest"])
         if built := self.build(self.home):
             answer = answer_of(built, [], app=str(self.app), style="plain", loaded=False, special=False)
-            write_record(asked, built, unchanged(answer), store=Store(self.home), environ=self.environ, now=time.time())
+            write_record(
+                asked,
+                [built],
+                built.image,
+                unchanged(answer),
+                store=Store(self.home),
+                environ=self.environ,
+                now=time.time(),
+            )
         return None
 
 
