@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -51,7 +52,7 @@ def wait_for_body(port: int, text: bytes, seconds: float = 20) -> None:
     while True:
         try:
             body = get(port)[1]
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:  # a server that starts again cuts what is on its way
             body = repr(error).encode()
         if body == text:
             return

@@ -72,12 +72,15 @@ def parents(state: str = "") -> dict[int, int]:
 
 
 def children(pid: int, state: str = "") -> list[int]:
-    return [child for child, parent in parents(state).items() if parent == pid and not is_warden(child)]
+    found = [child for child, parent in parents(state).items() if parent == pid]
+    return [child for child in found if not is_runner_s(child, pid)]
 
 
-def is_warden(pid: int) -> bool:
+def is_runner_s(child: int, runner: int) -> bool:
+    """Tell the warden, also before it has its name, and what was forked and is not itself yet."""
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text() == f"{NAME}\n"
+        name, line = Path(f"/proc/{child}/comm").read_text(), Path(f"/proc/{child}/cmdline").read_bytes()
+        return name == f"{NAME}\n" or (line != b"" and line == Path(f"/proc/{runner}/cmdline").read_bytes())
     return False
 
 

@@ -17,9 +17,13 @@ PLAIN = "RUNNER_TEST=$RUNNER_TEST PATH=$PATH"
 
 
 def wardens(pid: int) -> list[int]:
-    """Return the living wardens of a runner."""
-    asked = subprocess.run(["pgrep", "-x", NAME, "-P", str(pid)], capture_output=True, text=True, check=False)
-    return [int(line) for line in asked.stdout.split()]
+    """Return the living wardens of a runner, once there is one: it takes its name a moment after it was forked."""
+    end = time.monotonic() + 60
+    while True:
+        asked = subprocess.run(["pgrep", "-x", NAME, "-P", str(pid)], capture_output=True, text=True, check=False)
+        if asked.stdout:
+            return [int(line) for line in asked.stdout.split()]
+        assert time.monotonic() < end
 
 
 @pytest.mark.parametrize(
@@ -68,7 +72,7 @@ def test_the_warden_shows_and_holds_nothing_of_the_runner_and_goes_with_it(super
     running.wait_for("started")
     (warden,) = wardens(running.pid)
     shown = Path(f"/proc/{warden}")
-    assert (shown / "cmdline").read_bytes().rstrip(b"\0") == NAME.encode()
+    await_(lambda: (shown / "cmdline").read_bytes().rstrip(b"\0") == NAME.encode())
     assert (shown / "environ").read_bytes().strip(b"\0") == b""
     streams = {str(fd.readlink()) for fd in (shown / "fd").iterdir()}
     assert sorted(name.partition(":")[0] for name in streams) == ["/dev/null", "pipe"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import subprocess
@@ -250,21 +251,21 @@ def tunnels(port: int) -> Serve:
         heads.append(read_head(opened))
         with socket.create_connection(("127.0.0.1", port)) as other:
             opened.sendall(b"HTTP/1.1 200 Go on\r\nX: y\r\n\r\n")
-            backward = threading.Thread(target=relay, args=(other, opened))
-            backward.start()
             relay(opened, other)
-            backward.join()
 
     return serve
 
 
-def relay(source: socket.socket, target: socket.socket) -> None:
-    try:
-        while piece := source.recv(1 << 16):
-            target.sendall(piece)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        return
+def relay(one: socket.socket, other: socket.socket) -> None:
+    """Pass on what comes from either side, until one hangs up; in one thread, since TLS is not for two at once."""
+    while True:
+        # What TLS has read ahead is no longer with the socket.
+        ready = [one] if isinstance(one, ssl.SSLSocket) and one.pending() else select.select([one, other], [], [])[0]
+        for source in ready:
+            piece = source.recv(1 << 16)
+            if not piece:
+                return
+            (other if source is one else one).sendall(piece)
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
