@@ -89,13 +89,6 @@ def engine() -> str:
     missing("no Docker engine answers; start dockerd to run this test")
 
 
-def free_port() -> int:
-    """Return a port nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def wait_for(port: int, process: subprocess.Popen[bytes], seconds: float = 20) -> None:
     """Wait until something listens on this port of 127.0.0.1."""
     end = time.monotonic() + seconds

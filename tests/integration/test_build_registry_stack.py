@@ -16,8 +16,9 @@ import pytest
 
 from buildpack.oci.store import Store
 from buildpack.oci.validate import validate
-from tests.conftest import free_port, missing
+from tests.conftest import missing
 from tests.support.command import EXAMPLES, deploy
+from tests.support.ports import free_port
 from tests.support.stand_in import TAG, make_stand_in, push
 
 NAME = "deploy-test-registry-stack:1"

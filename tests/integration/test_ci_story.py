@@ -18,8 +18,9 @@ import pytest
 
 from tests.support.command import EXAMPLES, ROOT, Done, deploy
 from tests.support.containers import Host
+from tests.support.ports import free_port
 from tests.support.proxy import Handler, Proxy, answer, lose
-from tests.support.running import free_port, get
+from tests.support.running import get
 
 pytestmark = [pytest.mark.registry, pytest.mark.engine]
 

@@ -13,8 +13,8 @@ import pytest
 
 from buildpack.oci.digest import Digest
 from buildpack.oci.store import Store
-from tests.conftest import free_port
 from tests.support.command import ROOT, Done, deploy
+from tests.support.ports import free_port
 from tests.support.running import Running, get
 from tests.support.tiny import with_stack
 

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import free_port, missing, wait_for
+from tests.conftest import missing, wait_for
 from tests.support.command import EXAMPLES, deploy
+from tests.support.ports import free_port
 from tests.support.running import Running
 
 APP = EXAMPLES / "bookshelf"

@@ -12,9 +12,9 @@ import sys
 
 import pytest
 
-from tests.conftest import free_port
 from tests.support.command import EXAMPLES, ROOT, Done, deploy
 from tests.support.engines import Engine
+from tests.support.ports import free_port
 
 APPS = ROOT / "tests" / "apps"
 

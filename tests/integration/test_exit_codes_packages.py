@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.conftest import free_port
 from tests.support.command import Done, deploy
 from tests.support.index import Index, make_wheel, serving, sha256
+from tests.support.ports import free_port
 from tests.support.tiny import add_wheels, entry, environ, write_app
 
 

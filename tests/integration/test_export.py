@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import free_port, missing
+from tests.conftest import missing
 from tests.support.command import EXAMPLES, deploy
 from tests.support.exports import read_compose, sourced, verify_units
+from tests.support.ports import free_port
 
 NASTY = {
     "DOLLAR": "$HOME ${HOME} $$ $(id)",

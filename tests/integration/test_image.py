@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from buildpack.oci.store import Store
-from tests.conftest import free_port
 from tests.support.command import EXAMPLES, deploy
+from tests.support.ports import free_port
 
 TAG = "deploy-test-image:1"
 FULL = f"docker.io/library/{TAG}"

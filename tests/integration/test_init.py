@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import ROOT, deploy
-from tests.support.running import Running, free_port, get
+from tests.support.ports import free_port
+from tests.support.running import Running, get
 
 APP = "from flask import Flask\n\napp = Flask(__name__)\n"
 OFFLINE = {

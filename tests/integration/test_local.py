@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import EXAMPLES, ROOT
-from tests.support.running import Running, environment, free_port, get
+from tests.support.ports import free_port
+from tests.support.running import Running, environment, get
 
 
 @pytest.fixture(scope="module", autouse=True)

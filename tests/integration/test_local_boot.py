@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import EXAMPLES
-from tests.support.running import Running, free_port
+from tests.support.ports import free_port
+from tests.support.running import Running
 
 LISTEN = """\
 import os, socket, sys, time

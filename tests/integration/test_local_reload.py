@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.running import Running, free_port, get
+from tests.support.ports import free_port
+from tests.support.running import Running, get
 
 WORKER = "import os, time\nprint('working', flush=True)\ntime.sleep(600)\n"
 

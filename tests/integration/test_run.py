@@ -19,7 +19,8 @@ import pytest
 from deployer.engines.owner import this_owner
 from tests.support.command import EXAMPLES, Done, deploy
 from tests.support.containers import APP, Host, make_app
-from tests.support.running import Running, environment, free_port, get
+from tests.support.ports import free_port
+from tests.support.running import Running, environment, get
 
 HOSTS = [
     pytest.param("docker", marks=pytest.mark.engine),

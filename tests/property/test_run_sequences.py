@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import secrets
 import select
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -32,6 +30,7 @@ from hypothesis import strategies as st
 
 from deployer.engines.owner import owner_labels, this_owner
 from tests.support.command import deploy
+from tests.support.ports import free_port
 from tests.support.running import environment
 from tests.support.tiny import write_app
 
@@ -376,19 +375,9 @@ def follow(sequence: Sequence, started: Started) -> Expected:
     return expected
 
 
-def free_ports(count: int) -> int:
-    """Return the first of ports that nobody has, nor gets from the kernel by chance: sequences are many."""
-    while True:
-        first = 20_000 + secrets.randbelow(12_000)
-        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-            for number in range(count):
-                stack.enter_context(socket.create_server(("127.0.0.1", first + number)))
-            return first
-
-
 def check(sequence: Sequence, place: Place, untouched: Callable[[], bool]) -> None:
     """Run one sequence, and see that the laws hold."""
-    started = Started(place, *sequence.arguments, "-p", str(free_ports(3)))
+    started = Started(place, *sequence.arguments, "-p", str(free_port(3)))
     try:
         expected = follow(sequence, started)
         code = started.process.wait(SECONDS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -118,18 +117,3 @@ def get(port: int, path: str = "/", *, method: str = "GET", seconds: float = 30)
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read()
-
-
-def free_port(count: int = 1) -> int:
-    """Return a port on which, and on the next ones, nobody listens just now."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            first = int(probe.getsockname()[1])
-        if first + count < 65536 and all(_is_free(first + more) for more in range(count)):
-            return first
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
