@@ -19,6 +19,7 @@ __all__ = [
     "no_file_fits",
     "no_such_project",
     "not_a_page",
+    "not_served",
     "nothing_locked",
     "proxy",
     "refused",
@@ -279,6 +280,15 @@ def link_gone(name: str, url: str) -> DependencyError:
         f"the file of {name} is gone",
         why=f"{url} is no longer served, and the index does not list the file.",
         hint="run `deploy lock`, commit Pipfile.lock, and build again.",
+    )
+
+
+def not_served(filename: str, url: str, status: int) -> DependencyError:
+    """A file that the index lists is not at its address."""
+    return SourceError(
+        f"{_host(url)} does not serve {filename}",
+        why=f"The index lists {url}, which answered HTTP {status}.",
+        hint="build again later; if the file stays away, run `deploy lock`, commit Pipfile.lock, and build again.",
     )
 
 

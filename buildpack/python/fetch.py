@@ -76,11 +76,12 @@ def fetch_file(
         return client.get(file.url, consume, source=source)
     except (NotFoundError, DeniedError):
         # Remembered links go stale, and a signed one is never remembered in full.
-        _find_again(file, client, source)
+        listed = _find_again(file, client, source)
         try:
             return client.get(file.url, consume, source=source)
-        except NotFoundError:
-            raise errors.link_gone(file.name, file.url) from None
+        except NotFoundError as error:
+            gone = errors.not_served(file.filename, file.url, error.status) if listed else None
+            raise gone or errors.link_gone(file.name, file.url) from None
         except DeniedError as error:
             raise errors.denied(
                 file.filename, file.url, error.status, logged_in=error.logged_in, source=file.source
@@ -91,15 +92,16 @@ def _source(client: Client, name: str) -> SourceUrl | None:
     return next((source for source in client.sources if source.name == name), None)
 
 
-def _find_again(file: LockedFile, client: Client, source: SourceUrl | None) -> None:
-    """Read the index's page anew, so that the client learns the file's signed link."""
+def _find_again(file: LockedFile, client: Client, source: SourceUrl | None) -> bool:
+    """Read the index's page again, so that the client learns the file's signed link; True if the page has it."""
     from buildpack.python.simple import fetch_files
 
-    if source is None:
-        return
-    with suppress(NotFoundError, DeniedError):
-        for offered in fetch_files(client, source, file.name, wanted={file.sha256}):
-            client.hide(offered.link)
+    listed = False
+    if source is not None:
+        with suppress(NotFoundError, DeniedError):
+            for offered in fetch_files(client, source, file.name, wanted={file.sha256}):
+                listed = client.hide(offered.link) == file.url or listed
+    return listed
 
 
 def probe_file(

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from buildpack.errors import python as errors
 from buildpack.network import proxies
@@ -38,6 +38,7 @@ T = TypeVar("T")
 
 ATTEMPTS = 5
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 524})
+REDIRECTS = 30
 LONGEST_WAIT = 60.0
 """Seconds; a Retry-After beyond that ends in the error, not in a build that hangs."""
 _PORTS = {"http": 80, "https": 443}
@@ -47,6 +48,10 @@ Origin = tuple[str, str, int]
 
 class NotFoundError(Exception):
     """The server has no such page (404 or 410): the caller may know another place."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
 
 
 class DeniedError(Exception):
@@ -87,7 +92,8 @@ class Client:
         self._now = now
         self._lock = threading.Lock()
         self._session: requests.Session | None = None
-        self._learnt: dict[Origin, Login] = {}
+        self._given: dict[str, Login] = {}
+        self._written: dict[str, Login] = {}
         self._netrc: dict[str, Login | None] = {}
         self._links: dict[str, Secret] = {}
         self._unverified = {_origin(source.url) for source in self.sources if not source.verify}
@@ -109,7 +115,8 @@ class Client:
     @property
     def secrets(self) -> tuple[Secret, ...]:
         """Everything that must not be shown, as it stands and as it is quoted in a URL."""
-        logins = [source.login for source in self.sources] + [*self._learnt.values(), *self._netrc.values()]
+        links = [*self._given.values(), *self._written.values()]
+        logins = [source.login for source in self.sources] + [*links, *self._netrc.values()]
         texts: list[str] = []
         for login in filter(None, logins):
             # A user is a secret where no password follows: then it is a token.
@@ -119,13 +126,15 @@ class Client:
     def hide(self, link: str, login: Login | None = None) -> str:
         """Return a link's showable form, and remember the rest (login, signature) for `get` on this client.
 
-        `login` is the link's where it does not hold it itself.
+        `login` is one that the user gave for this link. A login inside `link` is the index's word: it goes with this
+        link alone, and only if the user configured none for the host.
         """
-        url, found = split_login(link)
-        login = login or found
-        if login is not None:
-            self._learnt[_origin(url)] = login
+        url, written = split_login(link)
         shown = without_secrets(url)
+        if login is not None:
+            self._given[shown] = login
+        elif written is not None:
+            self._written[shown] = written
         if urlsplit(url).query:
             self._links[shown] = Secret(url)
         return shown
@@ -151,12 +160,11 @@ class Client:
         """
         from requests import exceptions
 
-        link = self._links[url].reveal() if url in self._links else url
         headers = {"Accept": accept, "Accept-Encoding": encoding}
         for attempt in range(1, ATTEMPTS + 1):
             asked = None
             try:
-                with self._send(method, link, headers, source) as response:
+                with self._send(method, url, headers, source) as response:
                     if response.status_code < 400:
                         return consume(response)
                     reason = f"HTTP {response.status_code}"
@@ -191,41 +199,50 @@ class Client:
         """Return the seconds a busy server asks for; raise on what no patience helps."""
         status = response.status_code
         if status in {404, 410}:
-            raise NotFoundError
+            raise NotFoundError(status)
         if status in {401, 403}:
             raise DeniedError(status, logged_in="Authorization" in response.request.headers)
         if status not in RETRIED:
             raise errors.refused(url, f"HTTP {status} {response.reason or ''}".rstrip())
         return _retry_after(response.headers.get("Retry-After", ""), self._now())
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str], source: SourceUrl | None) -> requests.Response:
+    def _send(self, method: str, shown: str, headers: Mapping[str, str], source: SourceUrl | None) -> requests.Response:
+        """Ask, and follow redirects; login and proxy are chosen for each address. No redirect's body is read."""
         from requests import exceptions
 
         session = self._connected()
-        try:
-            login = self._login(url, source)
-            return session.request(
-                method, url, headers=dict(headers), auth=_basic(login) if login else None, proxies=self.proxies(url),
-                timeout=self._timeout, allow_redirects=True, stream=True,
-            )  # fmt: skip
-        except (exceptions.RequestException, OSError):
-            raise
-        except ValueError as error:  # an address that has a port or a bracket where none can be
-            raise exceptions.InvalidURL from error
+        url = self._links[shown].reveal() if shown in self._links else shown
+        for _ in range(REDIRECTS):
+            try:
+                login = self._login(url, shown, source)
+                response = session.request(
+                    method, url, headers=dict(headers), auth=_basic(login) if login else None,
+                    proxies=self.proxies(url), timeout=self._timeout, allow_redirects=False, stream=True,
+                )  # fmt: skip
+                target = session.get_redirect_target(response)
+                if target is None:
+                    return response
+                response.close()
+                url, _ = split_login(urljoin(response.url, target))
+            except (exceptions.RequestException, OSError):
+                raise
+            except ValueError as error:  # an address that has a port or a bracket where none can be
+                raise exceptions.InvalidURL from error
+        raise exceptions.TooManyRedirects
 
-    def _login(self, url: str, source: SourceUrl | None = None) -> Login | None:
+    def _login(self, url: str, shown: str, source: SourceUrl | None) -> Login | None:
+        """Choose the login for an address that the link `shown` led to: what the user configured wins."""
         origin = _origin(url)
-        if source is not None and source.login is not None and _origin(source.url) == origin:
-            return source.login
-        if origin in self._learnt:
-            return self._learnt[origin]
-        for known in self.sources:
-            if known.login is not None and _origin(known.url) == origin:
+        here = origin == _origin(shown)
+        if here and shown in self._given:
+            return self._given[shown]
+        for known in (source, *self.sources):
+            if known is not None and known.login is not None and _origin(known.url) == origin:
                 return known.login
         host = origin[1]
         if host not in self._netrc:
             self._netrc[host] = netrc_login(host, self._environ)
-        return self._netrc[host]
+        return self._netrc[host] or (self._written.get(shown) if here else None)
 
     def proxies(self, url: str) -> dict[str, str]:
         """Return the proxies for a URL as requests wants them; none where ``no_proxy`` says so."""
@@ -243,28 +260,12 @@ class Client:
 
         from buildpack.network import adapter
 
-        client = self
         if self._unverified:
             import urllib3
 
             # The build says it once, by name of the source; urllib3 would for each connection.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-
-        class Session(requests.Session):
-            """Chooses login and proxy anew for each redirect's target."""
-
-            def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-                prepared_request.headers.pop("Authorization", None)
-                login = client._login(str(prepared_request.url))
-                if login is not None:
-                    _basic(login)(prepared_request)
-
-            def rebuild_proxies(self, prepared_request: requests.PreparedRequest, proxies: Any) -> Any:
-                return super().rebuild_proxies(  # type: ignore[no-untyped-call]
-                    prepared_request, client.proxies(str(prepared_request.url))
-                )
-
-        session = Session()
+        session = requests.Session()
         session.trust_env = False
         session.headers["User-Agent"] = "deploy"
         session.cookies = _no_cookies(RequestsCookieJar())

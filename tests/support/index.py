@@ -84,6 +84,8 @@ class Index:
     failures: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     """Answers to give first, status and headers; status 0 cuts the connection, -1 cuts the body halfway."""
     redirects: dict[str, str] = field(default_factory=dict)
+    statuses: dict[str, int] = field(default_factory=dict)
+    """What a path answers, whatever is there."""
     signature: str = ""
     """What the query of a file's link has to be."""
     without_head: bool = False
@@ -200,6 +202,9 @@ def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
                     self.answer(status, b"busy", "text/plain", **extra)
                     return
                 cut = True
+            if self.path in index.statuses:
+                self.answer(index.statuses[self.path], b"", "text/plain")
+                return
             if self.path in index.redirects:
                 self.answer(302, b"", "text/plain", Location=index.redirects[self.path])
                 return
