@@ -6,13 +6,13 @@ with those that follow from our inputs; what no comparison can tell is what a la
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from buildpack.app.lockfile import LockedPackage
+from buildpack.bounded import parse_json, parse_version
 from buildpack.dataclass import dataclass, field, replace
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import ANNOTATION, LAYER_GZIP, Image, Layer, canonical_json
@@ -108,9 +108,9 @@ def parse_claims(image: Image) -> Claims:
 
 def _parse_stack(manifest: bytes) -> tuple[Digest | None, str, Facts | None]:
     try:
-        told = json.loads(json.loads(manifest)["annotations"][ANNOTATION + "stack"])
+        told = parse_json(parse_json(manifest)["annotations"][ANNOTATION + "stack"])
         digest, host = Digest.parse(told["digest"]), str(told.get("host", ""))
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None, "", None
     facts = Facts.parse(told)
     return digest, host, facts if facts is not None and _plausible(facts) else None
@@ -136,9 +136,9 @@ def _plausible(facts: Facts) -> bool:
 
 def _label(config: bytes, name: str) -> str:
     try:
-        labels: Any = json.loads(config)["config"]["Labels"]
+        labels: Any = parse_json(config)["config"]["Labels"]
         return str(labels.get(name, ""))
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return ""
 
 
@@ -236,9 +236,5 @@ def _is_allowed(member: Member, package: LockedPackage) -> bool:
 def _is_of(version: str, package: LockedPackage) -> bool:
     if not package.version or version == package.version:
         return True
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        return Version(version) == Version(package.version)
-    except InvalidVersion:
-        return False
+    parsed = parse_version(version)
+    return parsed is not None and parsed == parse_version(package.version)

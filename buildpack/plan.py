@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.oci.image import ANNOTATION, Layer, Platform, canonical_json
 
@@ -244,9 +245,9 @@ def compact(value: object) -> str:
 def members_of(layer: Layer) -> tuple[Member, ...]:
     """Read the wheels of a layer back from its annotations; nothing where they are absent or damaged."""
     try:
-        rows = json.loads(layer.annotations.get(ANNOTATION + "members", "[]"))
+        rows = parse_json(layer.annotations.get(ANNOTATION + "members", "[]"))
         return tuple(_member(*row) for row in rows)
-    except (AttributeError, OverflowError, RecursionError, TypeError, ValueError):
+    except (AttributeError, OverflowError, TypeError, ValueError):
         return ()
 
 

@@ -5,11 +5,11 @@ Pure. Whoever made the image wrote all of this; it is shown and compared, and no
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from buildpack.bounded import parse_json
 from buildpack.claims import parse_claims
 from buildpack.dataclass import dataclass
 from buildpack.oci.digest import Digest, sha256
@@ -88,8 +88,8 @@ def _whole(member: Member) -> bool:
 
 def _parsed(raw: bytes) -> Any:
     try:
-        return json.loads(raw)
-    except (RecursionError, ValueError):
+        return parse_json(raw)
+    except ValueError:
         return None
 
 

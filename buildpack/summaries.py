@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from buildpack.bounded import parse_integer
 from buildpack.dataclass import dataclass
 from buildpack.errors import resolution as errors
 
@@ -60,7 +61,7 @@ def outgrown(wheels: Sequence[WheelFile], importing: frozenset[str]) -> list[str
     """Tell which wheel imports `pkg_resources` where the setuptools that is locked has given it up."""
     locked = next((wheel.version for wheel in wheels if wheel.name == "setuptools"), "")
     series = locked.partition(".")[0]
-    if not series.isdecimal() or int(series) < _WITHOUT_PKG_RESOURCES:
+    if (parse_integer(series) or 0) < _WITHOUT_PKG_RESOURCES:
         return []
     first = next((wheel for wheel in wheels if wheel.name in importing), None)
     return [errors.setuptools_outgrown(first.name, first.version, locked)] if first else []

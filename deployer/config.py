@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from buildpack.app.build_env import is_name
+from buildpack.bounded import parse_integer
 from buildpack.errors.hooks import bad_build_env, unset_build_env
 from deployer.errors import bad_epoch, bad_label, reserved_label, undecodable_label
 
@@ -50,6 +51,7 @@ def parse_epoch(environ: Mapping[str, str]) -> int | None:
     if not text:
         return None
     # The largest that a tar's header and a zip's can both hold is far beyond any commit.
-    if not (text.isascii() and text.isdigit()) or int(text) >= 1 << 33:
+    epoch = parse_integer(text, most=(1 << 33) - 1)
+    if epoch is None:
         raise bad_epoch(text)
-    return int(text)
+    return epoch

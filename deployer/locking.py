@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.errors.app import no_such_folder
 from deployer.errors import lock_failed, no_pipfile, pipenv_missing
@@ -121,7 +122,7 @@ def _secrets(pipfile: Path, environ: Mapping[str, str]) -> set[str]:
 def versions_of(lock: bytes | None) -> dict[str, str]:
     """Return each package's version in a lock, those of other categories marked so; nothing for what is no lock."""
     try:
-        document: Any = json.loads(lock or b"{}")
+        document: Any = parse_json(lock or b"{}")
         return {
             name + ("" if category == "default" else f" ({category})"): _version_of(entry)
             for category, entries in document.items()

@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 
 from buildpack.app.script import Script, read_script
+from buildpack.bounded import parse_integer
 from buildpack.build import Built
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import BuildpackError, Problems
@@ -337,5 +338,5 @@ def _together(problems: Sequence[BuildpackError], exit_code: int) -> BuildpackEr
 def _place(problem: BuildpackError) -> Place | None:
     file, _, line = problem.place.partition(":")
     if file:
-        return Place(file=file, line=int(line) if line.isdigit() else 0)
+        return Place(file=file, line=parse_integer(line) or 0)
     return find_place(str(problem))

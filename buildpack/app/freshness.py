@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.app.pipfile import Pipfile, Wanted
 from buildpack.app.sources import without_credentials
+from buildpack.bounded import allows_version
 from buildpack.errors.app import show
 
 __all__ = ["compare"]
@@ -75,16 +76,7 @@ def _satisfies(wanted: Wanted, package: LockedPackage) -> bool:
     index = table.get("index")
     if index is not None and package.index is not None and index != package.index:
         return False
-    return not wanted.specifier or _contains(wanted.specifier, package.version)
-
-
-def _contains(specifier: str, version: str) -> bool:
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
-    try:
-        return SpecifierSet(specifier).contains(version, prereleases=True)
-    except InvalidSpecifier:
-        return False
+    return not wanted.specifier or allows_version(wanted.specifier, package.version) is True
 
 
 def _same_url(one: str, other: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from buildpack.app.lockfile import NAME, LockedPackage
 from buildpack.app.markers import MARKER_NAMES, is_marker, is_version
 from buildpack.app.pipfile import Pipfile, Wanted, canonical
+from buildpack.bounded import parse_url
 from buildpack.errors import lock as errors
 
 __all__ = ["parse_section"]
@@ -116,9 +117,10 @@ def _local_path(file: str) -> str:
     """Return the path of a ``file://`` address, or what is no address as it stands."""
     if not file.startswith("file://"):
         return file
-    from urllib.parse import unquote, urlsplit
+    from urllib.parse import unquote
 
-    return unquote(urlsplit(file).path)
+    parts = parse_url(file)
+    return unquote(parts.path) if parts else file
 
 
 def _pinned(version: str | None, hashes: tuple[str, ...], *, has_markers: bool) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from buildpack.bounded import parse_version
+
 __all__ = ["MARKER_NAMES", "is_marker", "is_version"]
 
 MARKER_NAMES = (
@@ -55,12 +57,4 @@ def is_version(text: str) -> bool:
     """Say whether `text` is a version as PEP 440 has it."""
     if _VERSION.fullmatch(text):
         return True
-    if len(text) > _LIMIT:
-        return False
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        Version(text)
-    except InvalidVersion:
-        return False
-    return True
+    return parse_version(text) is not None

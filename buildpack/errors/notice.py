@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from buildpack.bounded import parse_integer
 from buildpack.dataclass import dataclass
 from buildpack.errors.app import show
 
@@ -42,6 +43,6 @@ def parse_notice(text: str) -> Notice:
 def split_place(place: str) -> tuple[str | None, int | None]:
     """Split ``Procfile:1`` into path and line, each None where it is not told."""
     path, colon, line = place.rpartition(":")
-    if colon and line.isdigit():
-        return path, int(line)
+    if colon and (number := parse_integer(line)) is not None:
+        return path, number
     return place or None, None

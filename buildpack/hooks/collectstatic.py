@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from buildpack.bounded import parse_json
 from buildpack.errors import hooks as errors
 from buildpack.hooks.user import User
 from buildpack.processes import Outcome
@@ -57,7 +58,7 @@ def settle_manifests(folder: Path, before: Mapping[str, str], user: User | None)
         if before.get(path.relative_to(folder).as_posix()) == hashlib.sha256(raw).hexdigest():
             continue  # the app's own
         try:
-            manifest = json.loads(raw)
+            manifest = parse_json(raw)
         except ValueError:
             continue
         if not isinstance(manifest, dict) or not manifest.keys() <= _MANIFEST or "version" not in manifest:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from buildpack.bounded import parse_json
 from buildpack.errors import transfer as errors
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.entry import Entry
@@ -207,7 +208,7 @@ def _read_listed(folder: Path) -> list[dict[str, object]]:
             return []
         if (folder / "oci-layout").read_bytes() == _LAYOUT and not (folder / "index.json").exists():
             return []
-        listed = json.loads((folder / "index.json").read_bytes())["manifests"]
+        listed = parse_json((folder / "index.json").read_bytes())["manifests"]
     except NotADirectoryError:
         raise errors.folder_taken(str(folder)) from None
     except FileNotFoundError as error:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO, Literal
 
+from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.errors import StackError
 from buildpack.oci.digest import Digest
@@ -376,8 +377,8 @@ def _of_the_same(own: list[Any], others: list[Any]) -> tuple[dict[str, Any], dic
 
 def _parse(raw: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(raw)
-    except (ValueError, RecursionError):
+        found = parse_json(raw)
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -14,15 +14,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, unquote, urlsplit
 
+from buildpack.bounded import PORTS, parse_url
 from buildpack.network import Contexts, Names
 from buildpack.oci.http1 import CutError, Framed, Head, MalformedError, read_head
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
-__all__ = ["PORTS", "Connections", "ProxyError", "Response"]
+__all__ = ["Connections", "ProxyError", "Response"]
 
-PORTS = {"http": 80, "https": 443}
 _CONNECT = 10.0
 """Seconds."""
 _DECODED_LIMIT = 1 << 20
@@ -170,9 +170,9 @@ class Connections:
         for what TLS does not like, socket.gaierror for a name that nobody knows, ProxyError, TimeoutError,
         ConnectionError; MalformedError for an answer that is none, or a URL that is none. What `body` raises passes.
         """
-        parts = urlsplit(url)
-        if parts.scheme not in PORTS or not parts.hostname:
-            raise MalformedError(f"{parts.scheme!r} is no scheme of the web")
+        parts = parse_url(url)
+        if parts is None or parts.scheme not in PORTS or not parts.hostname:
+            raise MalformedError("its address is not one of the web")
         forwarded = bool(proxy) and parts.scheme == "http"
         head = _render(method, parts, headers, body=body, length=length, proxy=proxy if forwarded else "")
         connection = self._connect(parts, proxy)
@@ -226,8 +226,8 @@ class Connections:
         raise failure
 
     def _reach_proxy(self, proxy: str, host: str, port: int, *, tunnel: bool) -> socket.socket:
-        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        if parts.scheme not in PORTS or not parts.hostname:
+        parts = parse_url(proxy if "://" in proxy else f"http://{proxy}")
+        if parts is None or parts.scheme not in PORTS or not parts.hostname:
             raise ProxyError("it is no proxy that speaks HTTP")
         try:
             opened = self._reach(parts.hostname, parts.port or PORTS[parts.scheme])

@@ -7,12 +7,12 @@ sockets, the first that lets us in.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from buildpack.bounded import parse_json, parse_port
 from buildpack.dataclass import dataclass
 from buildpack.errors import transfer as errors
 
@@ -96,7 +96,8 @@ def _split_port(text: str, certificates: Path | None) -> tuple[str, int] | None:
     if not host or text.endswith("]"):
         host, port = text, str(_TLS_PORT if certificates else _PLAIN_PORT)
     host = host.removeprefix("[").removesuffix("]")
-    return (host, int(port)) if host and port.isdecimal() and int(port) < 1 << 16 else None
+    number = parse_port(port)
+    return (host, number) if host and number else None
 
 
 def _environ_certificates(environ: Mapping[str, str]) -> Path | None:
@@ -143,7 +144,7 @@ def _context_names(folder: Path) -> list[str]:
 def _read_object(path: Path) -> dict[str, Any]:
     """Read a JSON object; what is missing or malformed counts as empty, as the `docker` command has it."""
     try:
-        body = json.loads(path.read_bytes())
+        body = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return {}
     return body if isinstance(body, dict) else {}

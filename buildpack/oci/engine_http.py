@@ -6,11 +6,11 @@ upload that stays open.
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.errors import EngineError
 from buildpack.errors import transfer as errors
@@ -40,7 +40,7 @@ class Answer:
     def object(self) -> dict[str, Any]:
         """Return the body's JSON object; empty where it is none."""
         try:
-            value = json.loads(self.body)
+            value = parse_json(self.body)
         except ValueError:
             return {}
         return value if isinstance(value, dict) else {}
@@ -56,7 +56,7 @@ class Answer:
             return str(said.get("message") or said.get("cause") or f"status {self.status}").strip()
         for line in self.body.splitlines():
             try:
-                message = json.loads(line)
+                message = parse_json(line)
             except ValueError:
                 continue
             if not isinstance(message, dict):

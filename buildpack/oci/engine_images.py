@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import quote
 
+from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from buildpack.errors import transfer as errors
@@ -97,7 +98,7 @@ def kind_of(connection: Connection, headers: Mapping[str, str]) -> Kind:
     server = headers.get("server", "")
     if "libpod-api-version" in headers or "Libpod" in server:
         return "podman"
-    version = re.match(r"Docker/(\d+)\.", server)
+    version = re.match(r"Docker/(\d{1,6})\.", server)
     if version and int(version[1]) < _CLASSIC_BEFORE:
         return "classic"
     status = connection.ask("GET", "/info").object().get("DriverStatus") or []
@@ -110,7 +111,7 @@ def _siblings(endpoint: Endpoint, reference: str) -> list[str]:
     asked = quote(json.dumps({"reference": [repository]}))
     connection = Connection(endpoint, timeout=_PATIENCE)
     try:
-        listed = json.loads(connection.ask("GET", f"/images/json?filters={asked}").body)
+        listed = parse_json(connection.ask("GET", f"/images/json?filters={asked}").body)
     except (BuildpackError, ValueError):
         return []
     finally:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from buildpack.bounded import parse_integer
+
 if TYPE_CHECKING:
     from io import BufferedReader
 
@@ -122,10 +124,9 @@ class Framed:
             self._chunked = True
             self._left = 0
         elif length:
-            first = length.partition(",")[0].strip()
-            if not first.isdecimal():
+            self._left = parse_integer(length.partition(",")[0].strip())
+            if self._left is None:
                 raise MalformedError(f"it promises {length[:40]!r} bytes")
-            self._left = int(first)
         self.delimited = self._left is not None
         """Whether the body ends before the connection does."""
         self.ended = self._left == 0 and not self._chunked
@@ -165,11 +166,10 @@ class Framed:
             line = self._file.readline(_LINE_LIMIT)
             if not line.endswith(b"\n"):
                 raise CutError("the connection was cut")
-            try:
-                self._left = int(line.partition(b";")[0].strip(), 16)
-            except ValueError:
-                raise MalformedError("a part of unknown length") from None
-            if self._left <= 0:
+            self._left = parse_integer(line.partition(b";")[0].strip().decode("latin-1"), base=16)
+            if self._left is None:
+                raise MalformedError("a part of unknown length")
+            if self._left == 0:
                 _read_fields(self._file)
                 self.ended = True
                 return b""

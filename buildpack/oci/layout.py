@@ -6,12 +6,12 @@ Whoever wrote them is not trusted: documents are bounded, digests recomputed as 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Protocol, Self
 
+from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.errors import StackError, UsageError
 from buildpack.errors import transfer as errors
@@ -194,12 +194,12 @@ class DiskImages:
     def _list_docker_archive(self) -> list[_Listed]:
         """Make a manifest for each image that ``manifest.json`` lists (Docker image specification 1.2)."""
         try:
-            listed = json.loads(self._read("manifest.json", _DOCUMENT_LIMIT))
+            listed = parse_json(self._read("manifest.json", _DOCUMENT_LIMIT))
             return [
                 self._adopt(str(item["Config"]), [str(name) for name in item["Layers"]], item.get("RepoTags") or [])
                 for item in listed
             ]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise errors.damaged_manifest(self._origin, "manifest.json is not what `docker save` writes") from None
 
     def _adopt(self, config_name: str, layer_names: list[str], tags: Sequence[Any]) -> _Listed:
@@ -208,7 +208,7 @@ class DiskImages:
                 raise errors.blob_missing(self._origin, name)
         config = self._read(config_name, manifests.CONFIG_LIMIT)
         self._aliases[sha256(config)] = config_name
-        diff_ids = [Digest.parse(text) for text in json.loads(config)["rootfs"]["diff_ids"]]
+        diff_ids = [Digest.parse(text) for text in parse_json(config)["rootfs"]["diff_ids"]]
         if len(diff_ids) != len(layer_names):
             raise errors.damaged_manifest(
                 self._origin, f"manifest.json has {len(layer_names)} layers, the config has {len(diff_ids)} diff_ids"

@@ -6,10 +6,10 @@ the same shape under other media types. What comes out of here is an `Image`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import transfer as errors
 from buildpack.oci.digest import Digest
@@ -161,8 +161,8 @@ def serves(offered: Platform, wanted: Platform) -> bool:
 
 def _parse_object(raw: bytes, origin: str) -> dict[str, Any]:
     try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError):
+        body = parse_json(raw)
+    except ValueError:
         raise errors.damaged_manifest(origin, "it is not JSON") from None
     if not isinstance(body, dict):
         raise errors.damaged_manifest(origin, "it is not a JSON object")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Protocol, Self
 
+from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.errors import registry as errors
 from buildpack.errors import transfer
@@ -313,8 +313,8 @@ def _next_page(link: str) -> str | None:
 
 def _parse_referrers(raw: bytes) -> tuple[dict[str, Any], ...]:
     try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError):
+        body = parse_json(raw)
+    except ValueError:
         return ()
     listed = body.get("manifests") if isinstance(body, dict) else None
     return tuple(item for item in listed if isinstance(item, dict)) if isinstance(listed, list) else ()

@@ -8,13 +8,13 @@ needed: a broken helper must not stand in the way of a public image.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.oci.registry_helper import HelperFailed, ask_helper, text_of
 from buildpack.secret import Secret
@@ -124,13 +124,13 @@ def _config_files(environ: Mapping[str, str]) -> Iterator[Path]:
 
 def _read_config(path: Path, notes: list[str]) -> Mapping[str, Any]:
     try:
-        config = json.loads(path.read_bytes())
+        config = parse_json(path.read_bytes())
     except FileNotFoundError:
         return {}
     except OSError as error:
         notes.append(f"{path} cannot be read: {error.strerror}.")
         return {}
-    except (ValueError, RecursionError):
+    except ValueError:
         notes.append(f"{path} is not JSON.")
         return {}
     if isinstance(config, dict):

@@ -6,7 +6,6 @@ and prints a JSON object.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -14,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from buildpack.bounded import parse_json
 from buildpack.secret import Secret
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def text_of(entry: Mapping[str, object], name: str) -> str:
 
 def _parse_answer(output: bytes, program: str) -> tuple[Secret, Secret] | None:
     try:
-        answer = json.loads(output)
-    except (ValueError, RecursionError):
+        answer = parse_json(output)
+    except ValueError:
         answer = None
     if not isinstance(answer, dict):
         raise HelperFailed(f"{program} did not answer with JSON.")

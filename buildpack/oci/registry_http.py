@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
+from buildpack.bounded import join_url, origin_of
 from buildpack.errors import StackError
 from buildpack.errors import registry as errors
 from buildpack.oci.reference import Reference
 from buildpack.oci.registry_tokens import Access
 from buildpack.oci.registry_words import ATTEMPTS, is_busy, pause, retry_after, said_by
-from buildpack.oci.transport import Body, InterruptedRequest, Transport, origin_of, shown
+from buildpack.oci.transport import Body, InterruptedRequest, Transport, shown
 
 if TYPE_CHECKING:
     from buildpack.oci.connections import Response
@@ -54,10 +55,10 @@ class Connection:
 
     def resolved(self, base: str, target: str) -> str | None:
         """Return a link of a page at `base`, absolute; None where it would be followed without TLS."""
-        try:
-            found = urlsplit(urljoin(base, target))
-        except ValueError:
+        link = join_url(base, target)
+        if link is None:
             return None
+        found = urlsplit(link)
         if found.scheme == "http" and self._root.startswith("https:"):
             # A registry behind a proxy that speaks TLS for it may not know that it is spoken to with TLS.
             if found.hostname != urlsplit(self._root).hostname:

@@ -6,13 +6,13 @@ none, POST (OAuth2) where the login is an identity token.
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
+from buildpack.bounded import parse_json, parse_seconds, parse_url
 from buildpack.dataclass import dataclass
 from buildpack.errors import registry as errors
 from buildpack.oci.reference import Reference
@@ -28,6 +28,7 @@ __all__ = ["Access", "Authorizer", "parse_challenges"]
 
 _ATTEMPTS = 4
 _TOKEN_LIMIT = 1 << 20
+_LONGEST_LIFE = 86400.0
 _LASTS = 60.0
 """Seconds: a token that does not say how long it is good for is good for this long, the specification says."""
 _PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))')
@@ -155,6 +156,8 @@ class Authorizer:
         return self._found.of(repository) if self._found else None
 
     def _allowed(self, realm: str) -> bool:
+        if parse_url(realm) is None:
+            return False
         return realm.startswith("https://") or (realm.startswith("http://") and self._transport.plain(realm))
 
     def _fetch_header(self, needed: tuple[Access, ...]) -> str:
@@ -266,8 +269,8 @@ def _merge(accesses: Iterable[Access]) -> tuple[Access, ...]:
 
 def _parse_token(raw: bytes) -> tuple[str, float] | None:
     try:
-        body: Any = json.loads(raw)
-    except (ValueError, RecursionError):
+        body: Any = parse_json(raw)
+    except ValueError:
         return None
     if not isinstance(body, dict):
         return None
@@ -275,4 +278,4 @@ def _parse_token(raw: bytes) -> tuple[str, float] | None:
     # A line end inside would end the header.
     if not isinstance(token, str) or not token.isascii() or not token.isprintable():
         return None
-    return token, float(lasts) if isinstance(lasts, int | float) and lasts > 0 else _LASTS
+    return token, parse_seconds(lasts, most=_LONGEST_LIFE) or _LASTS

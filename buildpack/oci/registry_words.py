@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from buildpack.bounded import parse_json, parse_seconds
+
 __all__ = ["ATTEMPTS", "codes_in", "digests_in", "is_busy", "pause", "retry_after", "said_by"]
 
 ATTEMPTS = 5
@@ -33,10 +35,10 @@ def pause(attempt: int) -> float:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that Retry-After (RFC 9110, 10.2.3) asks for, within reason."""
     value = headers.get("Retry-After", "").strip()
-    if value.isdecimal():
-        return min(float(value), _LONGEST_PAUSE)
     if not value:
         return None
+    if (seconds := parse_seconds(value, most=_LONGEST_PAUSE)) is not None:
+        return seconds
     from email.utils import parsedate_to_datetime
 
     try:
@@ -92,8 +94,8 @@ def digests_in(raw: bytes) -> tuple[str, ...]:
 
 def _entries(raw: bytes) -> list[dict[str, Any]]:
     try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError):
+        body = parse_json(raw)
+    except ValueError:
         return []
     if not isinstance(body, dict):
         return []

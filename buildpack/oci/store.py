@@ -21,7 +21,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import io
-import json
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +28,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
 
+from buildpack.bounded import parse_json
 from buildpack.errors import oci as errors
 from buildpack.oci.blobs import BlobWriter, VerifiedFile, write_all
 from buildpack.oci.digest import Digest, sha256
@@ -409,6 +409,6 @@ def _read_json(path: Path) -> Any:
     """Return what a small file says, None where it is absent or was damaged."""
     content = _read(path)
     try:
-        return json.loads(content) if content else None
+        return parse_json(content) if content else None
     except ValueError:
         return None

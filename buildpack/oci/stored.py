@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from buildpack.bounded import parse_json
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import LAYER_GZIP, Image, Layer, Platform
 
@@ -35,7 +35,7 @@ def read_image(digest: Digest, platform: Platform | None, read: ReadBlob) -> Ima
 
     try:
         raw = read(digest)
-        manifest = json.loads(raw)
+        manifest = parse_json(raw)
         if "manifests" in manifest:
             found = _choose(manifest["manifests"], platform)
             return None if found is None else _read_one(read(found), read)
@@ -51,7 +51,7 @@ def read_index(digest: Digest, read: ReadBlob) -> ImageIndex | None:
 
     try:
         raw = read(digest)
-        listed = json.loads(raw).get("manifests")
+        listed = parse_json(raw).get("manifests")
         if listed is None:
             return None
         images = tuple(_read_one(read(Digest.parse(item["digest"])), read) for item in listed)
@@ -61,9 +61,9 @@ def read_index(digest: Digest, read: ReadBlob) -> ImageIndex | None:
 
 
 def _read_one(raw: bytes, read: ReadBlob) -> Image:
-    manifest = json.loads(raw)
+    manifest = parse_json(raw)
     config = read(Digest.parse(manifest["config"]["digest"]))
-    diff_ids = json.loads(config)["rootfs"]["diff_ids"]
+    diff_ids = parse_json(config)["rootfs"]["diff_ids"]
     pairs = zip(manifest["layers"], diff_ids, strict=True)
     return Image(manifest=raw, config=config, layers=tuple(parse_layer(*pair) for pair in pairs))
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from buildpack.bounded import parse_integer
 from buildpack.dataclass import dataclass
 from buildpack.errors import transfer as errors
 
@@ -23,6 +24,8 @@ _EXTENDED_LIMIT = 1 << 20
 _MEMBERS_LIMIT = 100_000
 _INFLATED_LIMIT = 64 << 30
 _LINKS_LIMIT = 8
+_LENGTH_DIGITS = 9
+"""Bytes in which a record of an extended header tells its length, the space included."""
 _CHUNK = 1 << 20
 _REGULAR = (b"0", b"\0", b"7")
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "lzma", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -86,8 +89,8 @@ class TarIndex:
                 return
             header = parse_header(block, self._origin)
             offset += _BLOCK
-            told = pax.get("size", "")
-            size = int(told) if told.isdecimal() and len(told) < 20 else header.size
+            told = parse_integer(pax.get("size", ""))
+            size = header.size if told is None else told
             if offset + size > end:
                 raise errors.archive_damaged(self._origin, f"the file ends inside {header.name!r}")
             if header.kind in b"LKxg":
@@ -213,7 +216,10 @@ def parse_number(field: bytes) -> int:
     """Read octal digits, or GNU's base-256 for files of 8 GiB and more."""
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
-    return int(field.strip(b" \0") or b"0", 8)
+    digits = field.strip(b" \0") or b"0"
+    if not digits.isdigit():  # int() takes a sign, and underscores
+        raise ValueError("not an octal number")
+    return int(digits, 8)
 
 
 def parse_text(field: bytes) -> str:
@@ -224,11 +230,13 @@ def parse_text(field: bytes) -> str:
 def parse_pax(body: bytes, origin: str) -> dict[str, str]:
     """Read ``length key=value`` records (POSIX pax, "Extended Header")."""
     records: dict[str, str] = {}
-    while body:
-        length, _, _ = body.partition(b" ")
-        if not length.isdigit() or not len(length) + 2 < int(length) <= len(body):
+    at = 0
+    while at < len(body):
+        digits, space, _ = body[at : at + _LENGTH_DIGITS].partition(b" ")
+        length = parse_integer(digits.decode("latin-1"), least=len(digits) + 3, most=len(body) - at)
+        if length is None or not space:
             raise errors.archive_damaged(origin, "an extended header is malformed")
-        key, _, value = body[len(length) + 1 : int(length) - 1].partition(b"=")
+        key, _, value = body[at + len(digits) + 1 : at + length - 1].partition(b"=")
         records[parse_text(key)] = value.decode("utf-8", "surrogateescape")
-        body = body[int(length) :]
+        at += length
     return records

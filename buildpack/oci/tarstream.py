@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from buildpack.bounded import parse_integer
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import transfer as errors
 from buildpack.oci.tarindex import parse_header, parse_number, parse_pax, parse_text
@@ -109,8 +110,8 @@ _NUMBERS = ((100, 8), (108, 8), (116, 8), (136, 12))
 
 
 def _decimal(pax: dict[str, str], name: str, otherwise: int) -> int:
-    text = pax.get(name, "")
-    return int(text) if text.isdecimal() and len(text) < 20 else otherwise
+    number = parse_integer(pax.get(name, ""))
+    return otherwise if number is None else number
 
 
 def _clean(name: str) -> str:

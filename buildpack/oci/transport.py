@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from buildpack import network
+from buildpack.bounded import PORTS, join_url, origin_of, parse_url
 from buildpack.errors import StackError
 from buildpack.errors import registry as errors
 from buildpack.oci.http1 import MalformedError
@@ -27,10 +28,9 @@ if TYPE_CHECKING:
     from buildpack.oci.connections import Connections, Response
     from buildpack.oci.registry_tokens import Authorizer
 
-__all__ = ["Body", "InterruptedRequest", "Traffic", "Transport", "origin_of", "shown"]
+__all__ = ["Body", "InterruptedRequest", "Traffic", "Transport", "shown"]
 
 _CONNECTIONS = 16
-_PORTS = {"http": 80, "https": 443}
 _HUB_NAMES = {"index.docker.io": "docker.io", "registry-1.docker.io": "docker.io"}
 _LOOPBACK = re.compile(r"localhost|::1|127(?:\.\d{1,3}){3}")
 
@@ -141,7 +141,9 @@ class Transport:
 
     def plain(self, url: str) -> bool:
         """Tell whether this address may be spoken to without TLS: on this machine, or because the user says so."""
-        parts = urlsplit(url)
+        parts = parse_url(url)
+        if parts is None:
+            return False
         host = parts.hostname or ""
         return _LOOPBACK.fullmatch(host) is not None or bool({host, parts.netloc} & self._insecure)
 
@@ -248,26 +250,18 @@ def _followed(url: str, target: str) -> str:
     """Return where a redirect leads; raises StackError for an end to TLS, and for what is no address of the web."""
     # Fields are read as Latin-1, and addresses written as UTF-8 all the same.
     text = target.encode("latin-1").decode("utf-8", "replace")
-    try:
-        following = urljoin(url, text)
-        scheme, host = urlsplit(following).scheme, urlsplit(following).hostname
-    except ValueError:
-        scheme = host = following = ""
+    following = join_url(url, text) or ""
+    parts = urlsplit(following)
+    scheme, host = parts.scheme, parts.hostname
     if url.startswith("https:") and scheme == "http":
         raise errors.insecure(_host(url), "it sends us on to plain http")
-    if scheme not in _PORTS or not host:
+    if scheme not in PORTS or not host:
         raise errors.unreachable(_host(url), "it sends us to what is no web address", todo=_ASTRAY)
     return following
 
 
 def _host(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
-
-
-def origin_of(url: str) -> tuple[str, str, int]:
-    """Return scheme, host and port: what a login belongs to."""
-    parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)
 
 
 def shown(url: str) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
+from buildpack.bounded import parse_integer
 from buildpack.dataclass import dataclass
 from buildpack.errors import StackError
 from buildpack.errors import registry as errors
@@ -265,8 +266,8 @@ def _session(connection: Connection, response: Response) -> _Session:
     location = connection.located(response)
     if location is None:
         raise errors.refused(connection.origin, connection.answer(response, _NOWHERE))
-    least = response.headers.get("OCI-Chunk-Min-Length", "")
-    return _Session(location=location, least=max(int(least), _PIECE) if least.isdecimal() else 0)
+    least = parse_integer(response.headers.get("OCI-Chunk-Min-Length", "").strip())
+    return _Session(location=location, least=max(least, _PIECE) if least else 0)
 
 
 def _cancel(connection: Connection, session: _Session) -> None:
@@ -280,7 +281,7 @@ def _cancel(connection: Connection, session: _Session) -> None:
 def _offset(response: Response, otherwise: int) -> int:
     """Return how many bytes the registry has; "0-0" is also what it says of none."""
     found = _RANGE.fullmatch(response.headers.get("Range", "").strip())
-    if found is None:
+    last = parse_integer(found[1]) if found else None
+    if last is None:
         return otherwise
-    last = int(found[1])
     return last + 1 if last else 0

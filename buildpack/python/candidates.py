@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
+from buildpack.bounded import allows_version
 from buildpack.dataclass import dataclass
 from buildpack.python.offers import IndexFile, canonical_name
 from buildpack.python.target import Target
@@ -13,7 +14,7 @@ from buildpack.python.target import Target
 __all__ = ["WheelName", "best_wheel", "file_version", "is_sdist", "misfits", "parse_wheel_name", "requires_python_fits"]
 
 _SDIST = re.compile(r"\.(tar\.gz|zip|tar\.bz2|tgz|tar\.xz)$")
-_BUILD = re.compile(r"(\d+)(.*)")
+_BUILD = re.compile(r"(\d{1,18})(?!\d)(.*)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,14 +96,7 @@ def _rank(wheel: WheelName, target: Target) -> int | None:
 @lru_cache(maxsize=1024)
 def requires_python_fits(specifier: str, target: Target) -> bool:
     """Tell whether a file's Requires-Python allows the target; one that cannot be read does, as in pip."""
-    if not specifier:
-        return True
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
-    try:
-        return SpecifierSet(specifier).contains(target.version, prereleases=True)
-    except InvalidSpecifier:
-        return True
+    return not specifier or allows_version(specifier, target.version) is not False
 
 
 def misfits(files: Sequence[IndexFile], target: Target) -> dict[str, list[str]]:

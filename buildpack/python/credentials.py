@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlunsplit
 
 from buildpack.app.sources import expand_url
+from buildpack.bounded import parse_url
 from buildpack.dataclass import dataclass
 from buildpack.errors import python as errors
 from buildpack.secret import Secret
@@ -67,7 +68,8 @@ def open_source(source: Source, environ: Mapping[str, str]) -> SourceUrl:
     if mirror and _PYPI.fullmatch(raw):
         raw = mirror
     url, login = open_address(raw, environ, where=f"the source `{source.name}`")
-    if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
+    parts = parse_url(url)
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
         raise errors.source_scheme(source.name, url)
     return SourceUrl(name=source.name, url=url.rstrip("/") + "/", login=login, verify=source.verify_ssl)
 
@@ -92,7 +94,9 @@ def open_address(raw: str, environ: Mapping[str, str], *, where: str) -> tuple[s
 
 def split_login(url: str) -> tuple[str, Login | None]:
     """Take ``user:password@`` out of a URL."""
-    parts = urlsplit(url)
+    parts = parse_url(url)
+    if parts is None:  # as it may still hold a login, its beginning is not kept
+        return redact(url), None
     userinfo, at, host = parts.netloc.rpartition("@")
     if not at:
         return url, None
@@ -103,7 +107,9 @@ def split_login(url: str) -> tuple[str, Login | None]:
 
 def without_secrets(url: str) -> str:
     """Return a URL without its login, query and fragment: a signed link's signature is in its query."""
-    parts = urlsplit(url)
+    parts = parse_url(url)
+    if parts is None:
+        return redact(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 

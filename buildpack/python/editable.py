@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from buildpack.app.textfile import read_text
 from buildpack.app.tomlfile import parse_toml
+from buildpack.bounded import parse_version
 from buildpack.errors import sdist as errors
 from buildpack.oci.temporary import create_temporary
 from buildpack.python.files import WheelFile
@@ -81,7 +82,6 @@ def _table(value: object, *keys: str) -> Mapping[str, Any]:
 
 
 def _version(declared: tuple[Mapping[str, Any], ConfigParser]) -> str:
-    from packaging.version import InvalidVersion, Version
 
     document, settings = declared
     found = [
@@ -90,10 +90,9 @@ def _version(declared: tuple[Mapping[str, Any], ConfigParser]) -> str:
         settings.get("metadata", "version", fallback=""),
     ]
     for version in found:
-        try:
-            return str(Version(version if isinstance(version, str) else ""))
-        except InvalidVersion:  # absent, or `attr: package.__version__`
-            continue
+        # It may be absent, or `attr: package.__version__`.
+        if isinstance(version, str) and (parsed := parse_version(version)):
+            return str(parsed)
     return _UNKNOWN
 
 

@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
+from buildpack.bounded import join_url, origin_of, parse_integer, parse_seconds
 from buildpack.errors import python as errors
 from buildpack.network import proxies
 from buildpack.python.credentials import (
@@ -41,7 +42,7 @@ RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 524})
 REDIRECTS = 30
 LONGEST_WAIT = 60.0
 """Seconds; a Retry-After beyond that ends in the error, not in a build that hangs."""
-_PORTS = {"http": 80, "https": 443}
+_NEVER = 1e9
 
 Origin = tuple[str, str, int]
 
@@ -96,7 +97,7 @@ class Client:
         self._written: dict[str, Login] = {}
         self._netrc: dict[str, Login | None] = {}
         self._links: dict[str, Secret] = {}
-        self._unverified = {_origin(source.url) for source in self.sources if not source.verify}
+        self._unverified = {origin_of(source.url) for source in self.sources if not source.verify}
 
     def __enter__(self) -> Self:
         return self
@@ -223,7 +224,10 @@ class Client:
                 if target is None:
                     return response
                 response.close()
-                url, _ = split_login(urljoin(response.url, target))
+                following = join_url(response.url, target)
+                if following is None:
+                    raise exceptions.InvalidURL
+                url, _ = split_login(following)
             except (exceptions.RequestException, OSError):
                 raise
             except ValueError as error:  # an address that has a port or a bracket where none can be
@@ -232,12 +236,12 @@ class Client:
 
     def _login(self, url: str, shown: str, source: SourceUrl | None) -> Login | None:
         """Choose the login for an address that the link `shown` led to: what the user configured wins."""
-        origin = _origin(url)
-        here = origin == _origin(shown)
+        origin = origin_of(url)
+        here = origin == origin_of(shown)
         if here and shown in self._given:
             return self._given[shown]
         for known in (source, *self.sources):
-            if known is not None and known.login is not None and _origin(known.url) == origin:
+            if known is not None and known.login is not None and origin_of(known.url) == origin:
                 return known.login
         host = origin[1]
         if host not in self._netrc:
@@ -273,7 +277,7 @@ class Client:
             self._environ,
             self._connections,
             unreadable=errors.ca_file,
-            verifies=lambda url: _origin(url) not in self._unverified,
+            verifies=lambda url: origin_of(url) not in self._unverified,
         )
         session.mount("http://", connections)
         session.mount("https://", connections)
@@ -282,8 +286,7 @@ class Client:
 
 def promised_size(response: requests.Response) -> int | None:
     """Return the bytes of a body as it is sent, None where the server does not say, or says nonsense."""
-    length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdecimal() and len(length) < 19 else None
+    return parse_integer(response.headers.get("Content-Length", ""))
 
 
 def _basic(login: Login) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
@@ -305,11 +308,6 @@ def _no_cookies(jar: Any) -> Any:
     return jar
 
 
-def _origin(url: str) -> Origin:
-    parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)
-
-
 def _backoff(attempt: int) -> float:
     """Return 0.5, 1, 2, 4 seconds, each up to a quarter longer so that many builds do not return at once."""
     return 0.5 * 2.0 ** (attempt - 1) * (1 + random.random() / 4)  # noqa: S311  nothing secret in a wait
@@ -319,11 +317,11 @@ def _retry_after(value: str, now: float) -> float | None:
     """Read a Retry-After header (RFC 9110, section 10.2.3): seconds, or a date."""
     from email.utils import parsedate_to_datetime
 
-    if value.strip().isdecimal():
-        return float(value)
+    if (seconds := parse_seconds(value, most=_NEVER)) is not None:
+        return seconds
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - now)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return None
 
 

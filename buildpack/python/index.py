@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from buildpack.bounded import parse_version
 from buildpack.dataclass import asdict, dataclass
 from buildpack.errors import BuildpackError, Problems
 from buildpack.errors import python as errors
@@ -365,25 +366,18 @@ def _is_of_another_version(file: IndexFile, package: LockedPackage) -> bool:
 
     A version without a local part stands for those with one (PEP 440, "Version matching").
     """
-    from packaging.version import InvalidVersion, Version
-
     found = file_version(file.filename, canonical_name(package.name))
     if found is None or not package.version:
         return False
-    try:
-        one, other = Version(found), Version(package.version)
-    except InvalidVersion:
+    one, other = parse_version(found), parse_version(package.version)
+    if one is None or other is None:
         return False
-    return one != other and (other.local is not None or Version(one.public) != other)
+    return one != other and (other.local is not None or parse_version(one.public) != other)
 
 
 def _same_version(one: str, other: str) -> bool:
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        return Version(one) == Version(other)
-    except InvalidVersion:
-        return one == other
+    parsed = parse_version(one)
+    return one == other or (parsed is not None and parsed == parse_version(other))
 
 
 def _is_elsewhere(package: LockedPackage) -> bool:

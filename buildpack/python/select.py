@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["InstalledWheel", "Missing", "missing_requirements", "render_missing", "select_packages"]
 
-_USUAL = re.compile(r"(python_version|python_full_version)\s*(>=|<=|<|>|==|!=)\s*'(\d+\.\d+(?:\.\d+)?)'", re.ASCII)
+_USUAL = re.compile(
+    r"(python_version|python_full_version)\s*(>=|<=|<|>|==|!=)\s*'(\d{1,9}\.\d{1,9}(?:\.\d{1,9})?)'", re.ASCII
+)
 _COMPARED = {">=": ge, "<=": le, "<": lt, ">": gt, "==": eq, "!=": ne}
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urlsplit
 
+from buildpack import bounded
 from buildpack.errors import python as errors
 from buildpack.python.offers import IndexFile
 
@@ -102,7 +103,7 @@ def parse_html(content: bytes, url: str, *, wanted: Collection[str] | None = Non
         content = _COMMENT.sub(b"", content)
     base = url
     if match := _BASE.search(content):
-        base = urljoin(url, _attributes(match[1]).get("href", ""))
+        base = bounded.join_url(url, _attributes(match[1]).get("href", "")) or url
     return list(_anchors(content, base, wanted))
 
 
@@ -115,7 +116,7 @@ def _anchors(content: bytes, base: str, wanted: Collection[str] | None) -> Itera
         attributes = _attributes(match[1])
         if not attributes.get("href"):
             continue
-        link, _, fragment = urljoin(base, attributes["href"].strip()).partition("#")
+        link, _, fragment = (bounded.join_url(base, attributes["href"].strip()) or "").partition("#")
         filename = unquote(urlsplit(link).path.rpartition("/")[2])
         if not is_plain(filename):
             continue
@@ -140,18 +141,17 @@ def _attributes(text: bytes) -> dict[str, str]:
 
 def parse_json(content: bytes, url: str, *, wanted: Collection[str] | None = None) -> list[IndexFile]:
     """Parse a project's page as in PEP 691; `size` and `upload-time` came with PEP 700."""
-    import json
-
-    page = json.loads(content)
+    page = bounded.parse_json(content)
     if not isinstance(page, dict) or not isinstance(page.get("files"), list):
         raise ValueError("not a project's page: it has no list of files")  # noqa: TRY004  the value is what is wrong
-    return [
+    files = (
         _json_file(entry, url)
         for entry in page["files"]
         if isinstance(entry, dict)
         and is_plain(str(entry["filename"]))
         and (wanted is None or _may_be_wanted(entry, wanted))
-    ]
+    )
+    return [file for file in files if file.link]
 
 
 def _may_be_wanted(entry: Mapping[str, Any], wanted: Collection[str]) -> bool:
@@ -165,7 +165,7 @@ def _json_file(entry: Mapping[str, Any], url: str) -> IndexFile:
     hashes = entry.get("hashes") or {}
     return IndexFile(
         filename=str(entry["filename"]),
-        link=urljoin(url, str(entry["url"])).partition("#")[0],
+        link=(bounded.join_url(url, str(entry["url"])) or "").partition("#")[0],
         hashes={str(algorithm).lower(): str(value).lower() for algorithm, value in hashes.items()},
         size=size if isinstance(size, int) else None,
         requires_python=str(entry.get("requires-python") or ""),

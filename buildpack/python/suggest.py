@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from buildpack.bounded import parse_version
 from buildpack.errors import DependencyError
 from buildpack.python.candidates import best_wheel, file_version
 from buildpack.python.http import Client, DeniedError, NotFoundError
@@ -26,12 +27,12 @@ def nearest_wheel(package: LockedPackage, client: Client, target: Target) -> str
     """
     if not package.version:
         return None
-    from packaging.version import InvalidVersion, Version
-
+    locked = parse_version(package.version)
+    if locked is None:
+        return None
     try:
-        locked = Version(package.version)
         versions = _with_wheels(package.name, client, target)
-    except (InvalidVersion, DependencyError, NotFoundError, DeniedError):
+    except (DependencyError, NotFoundError, DeniedError):
         return None
     newer = [version for version in versions if version > locked]
     older = [version for version in versions if version < locked]
@@ -40,15 +41,10 @@ def nearest_wheel(package: LockedPackage, client: Client, target: Target) -> str
 
 
 def _with_wheels(name: str, client: Client, target: Target) -> list[Version]:
-    from packaging.version import InvalidVersion, Version
-
     by_version: dict[Version, list[IndexFile]] = {}
     for file in (file for source in client.sources[:1] for file in fetch_files(client, source, name)):
         text = file_version(file.filename, name)
-        if text is None or file.yanked is not None:
-            continue
-        try:
-            by_version.setdefault(Version(text), []).append(file)
-        except InvalidVersion:
-            continue
+        version = parse_version(text or "")
+        if version is not None and file.yanked is None:
+            by_version.setdefault(version, []).append(file)
     return [version for version, files in by_version.items() if not version.is_prerelease and best_wheel(files, target)]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from buildpack.bounded import parse_json
 from buildpack.dataclass import replace
 from buildpack.errors import stacks as errors
 from buildpack.errors.previous import refuted
@@ -45,7 +45,7 @@ def make_stack(
 
     Raises StackError where the base cannot be one, AppError where it has another Python than the app asks for.
     """
-    config = json.loads(image.config).get("config") or {}
+    config = parse_json(image.config).get("config") or {}
     if _APP in (config.get("Labels") or {}):
         raise errors.app_as_base(name)
     key = f"{image.digest}+{FACTS_FORMAT}"

@@ -22,8 +22,8 @@ _FOLDERS = ("lib", "usr/lib", "lib64", "usr/lib64", "usr/local/lib", "usr/local/
 _TRIPLET = re.compile(r"[\w]+-linux-(?:gnu|musl)\w*")
 _INTERPRETER = re.compile(r"python(3\.\d+)")
 _LIBRARY = re.compile(r".+\.so(?:\.[\w.]+)?")
-_GLIBC = re.compile(rb"GNU C Library [^\n]*version (\d+)\.(\d+)")
-_MUSL = re.compile(rb"\0(1)\.(\d+)\.\d+\0")
+_GLIBC = re.compile(rb"GNU C Library [^\n]*version (\d{1,4})\.(\d{1,4})\b")
+_MUSL = re.compile(rb"\0(1)\.(\d{1,4})\.\d{1,4}\0")
 
 
 def read_facts(root: Path, config: Mapping[str, Any], *, stack: str) -> Facts:

@@ -33,6 +33,7 @@ from deployer.engines.frames import Demultiplexer
 from deployer.engines.instance import tell_code
 from deployer.engines.listening import container_listeners
 from deployer.engines.owner import this_owner
+from deployer.engines.ports import read_port
 from deployer.engines.signals import FORWARDED, STOPPING, holding_back
 from deployer.errors import boot_failed, boot_timed_out
 from deployer.health import Answer, Outcome, Tail, compare_listeners, wait_until_ready
@@ -125,7 +126,7 @@ class EngineTrial:
     def boot(self, health: Health) -> Booted:
         """Start web in a container, and ask it from inside."""
         reference = self._load(self._built.image, "boot")
-        port = _port(health.environment)
+        port = read_port(health.environment.get("PORT") or str(PORT))
         environment = {**health.environment, "PORT": str(port), "PS": "web.1", "DYNO": "web.1"}
         blueprint = self._blueprint(reference, "web.1", ["web"], environment)
         with self._container(blueprint) as (container, stream):
@@ -266,8 +267,3 @@ class _Boot:
         """Ask it to end, and give it a moment."""
         self.container.signal(signal.SIGTERM)
         self._over.wait(_STOP_SECONDS)
-
-
-def _port(environment: Mapping[str, str]) -> int:
-    value = environment.get("PORT", "")
-    return int(value) if value.isascii() and value.isdigit() and 0 < int(value) < 1 << 16 else PORT

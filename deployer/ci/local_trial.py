@@ -39,6 +39,7 @@ from deployer.ci.layers import Layers
 from deployer.ci.trial import Booted, Health, clean_environment, shell_command
 from deployer.ci.unpacking import lay_over, limit_of, unpack_app
 from deployer.engines.local_group import LocalGroup, Manner
+from deployer.engines.ports import read_port
 from deployer.environment import local_environment
 from deployer.health import Cause, Outcome
 from deployer.runner.defaults import app_environment, runtime_folder
@@ -99,7 +100,7 @@ class LocalTrial:
         """Start web as a process, and ask it."""
         folder = self._unpack("boot")
         environment = self._environment(folder, health.environment, develop=False)
-        port = int(environment["PORT"])
+        port = read_port(environment["PORT"])
         commands = {process.name: process.command for process in self._built.app.processes}
         with _runtime(environment) as made:
             processes = expand(

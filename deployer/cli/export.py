@@ -205,12 +205,9 @@ def _read_app(folder: Path) -> App:
 
 
 def _port(variables: Mapping[str, str]) -> int:
-    from deployer.engines.errors import bad_port_variable
+    from deployer.engines.ports import read_port
 
-    text = variables.get("PORT", str(PORT))
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536):
-        raise bad_port_variable(text)
-    return int(text)
+    return read_port(variables.get("PORT") or str(PORT))
 
 
 def _without_own(variables: Mapping[str, str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from buildpack.bounded import parse_integer
 from buildpack.dataclass import dataclass
 from deployer.errors import (
     bad_operand,
@@ -133,6 +134,7 @@ def _parse_type(text: str) -> tuple[str, int]:
         raise bad_operand(text)
     if not equals:
         return name, 1
-    if not (count.isascii() and count.isdigit() and len(count) < 9 and int(count) <= MOST):
+    number = parse_integer(count, most=MOST)
+    if number is None:
         raise bad_quantity(name, count, MOST)
-    return name, int(count)
+    return name, number

@@ -16,7 +16,7 @@ from deployer.engines import errors, images
 from deployer.engines.client import Engine
 from deployer.engines.container import Blueprint, Limits, clear_leftovers
 from deployer.engines.owner import Owner, this_owner
-from deployer.engines.ports import require_free
+from deployer.engines.ports import read_port, require_free
 from deployer.formation import choose_formation
 
 __all__ = ["Image", "Observing", "Request", "prepare", "run_formation", "run_one"]
@@ -229,10 +229,7 @@ def draw_blueprints(request: Request, image: Image, formation: Mapping[str, int]
 
 
 def _port_inside(request: Request, image: Image) -> int:
-    value = request.environment.get("PORT") or image.found.environment.get("PORT") or str(PORT)
-    if not (value.isascii() and value.isdigit() and 0 < int(value) < 1 << 16):
-        raise errors.bad_port_variable(value)
-    return int(value)
+    return read_port(request.environment.get("PORT") or image.found.environment.get("PORT") or str(PORT))
 
 
 def _reachable(engine: Engine, host: str) -> str | None:

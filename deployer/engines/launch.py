@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 
 __all__ = ["LAUNCH_FILE", "Launch", "parse_launch", "take_launch"]
@@ -49,8 +49,8 @@ def take_launch(pieces: Iterable[bytes]) -> Launch | None:
 def parse_launch(text: bytes) -> Launch | None:
     """Take what a launcher of ours would understand; None for anything else."""
     try:
-        document: Any = json.loads(text)
-    except (ValueError, RecursionError):
+        document: Any = parse_json(text)
+    except ValueError:
         return None
     if not isinstance(document, dict):
         return None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
+from buildpack.bounded import LARGEST
 from deployer.engines.errors import bad_cpus, bad_host, bad_memory
 
 __all__ = ["parse_cpus", "parse_host", "parse_memory"]
 
-_MEMORY = re.compile(r"(\d+(?:\.\d+)?) ?([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
+_MEMORY = re.compile(r"(\d{1,19}(?:\.\d{1,9})?) ?([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _LEAST = 6 << 20
 
@@ -17,14 +18,14 @@ def parse_memory(text: str) -> int:
     """Read ``512m`` or ``1.5g`` as bytes (powers of 1024, as Docker has it); raises UsageError."""
     match = _MEMORY.fullmatch(text.strip())
     amount = int(float(match[1]) * 1024 ** _POWERS[match[2].lower()]) if match else 0
-    if amount < _LEAST:
+    if not _LEAST <= amount <= LARGEST:
         raise bad_memory(text)
     return amount
 
 
 def parse_cpus(text: str) -> int:
     """Read a number of processors as billionths, which is what an engine takes; raises UsageError."""
-    if not re.fullmatch(r"\d+(?:\.\d+)?|\.\d+", text.strip(), re.ASCII) or not 0.01 <= float(text) <= 1024:
+    if not re.fullmatch(r"\d{1,4}(?:\.\d{1,9})?|\.\d{1,9}", text.strip(), re.ASCII) or not 0.01 <= float(text) <= 1024:
         raise bad_cpus(text)
     return round(float(text) * 1e9)
 

@@ -227,13 +227,13 @@ def _processes(
 
 
 def _parse_port(text: str, count: int) -> int:
-    from deployer.engines.errors import bad_port_variable, ports_exhausted
+    from deployer.engines.errors import ports_exhausted
+    from deployer.engines.ports import read_port
 
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
-        raise bad_port_variable(text)
-    if int(text) + count > 65536:
-        raise ports_exhausted(int(text), count)
-    return int(text)
+    port = read_port(text)
+    if port + count > 65536:
+        raise ports_exhausted(port, count)
+    return port
 
 
 def _require_startable(processes: Sequence[Process]) -> None:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from buildpack.bounded import parse_integer
 from buildpack.dataclass import dataclass
 
 __all__ = ["LABEL", "Owner", "is_gone", "owner_labels", "parse_owner", "this_owner"]
@@ -54,13 +55,14 @@ def owner_labels(owner: Owner) -> dict[str, str]:
 def parse_owner(labels: Mapping[str, str]) -> Owner | None:
     """Read an owner from labels; None where they name none."""
     host, pid = labels.get(f"{LABEL}host", ""), labels.get(f"{LABEL}pid", "")
-    if not host or not pid.isdecimal():
+    number = parse_integer(pid, least=1, most=(1 << 31) - 1)
+    if not host or number is None:
         return None
     return Owner(
         host=host,
         boot=labels.get(f"{LABEL}boot", ""),
         namespace=labels.get(f"{LABEL}namespace", ""),
-        pid=int(pid),
+        pid=number,
         started=labels.get(f"{LABEL}started", ""),
     )
 

@@ -1,4 +1,4 @@
-"""Ports of this machine: which are taken, told before anything is started."""
+"""Ports of this machine and of containers: reads PORT, and finds out which ports are taken before anything starts."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ import errno
 import socket
 from collections.abc import Iterable
 
-from deployer.engines.errors import port_taken
+from buildpack.bounded import parse_port
+from deployer.engines.errors import bad_port_variable, port_taken
 
-__all__ = ["require_free"]
+__all__ = ["read_port", "require_free"]
 
 _FURTHER = 100
+
+
+def read_port(text: str) -> int:
+    """Read the value of PORT; raises UsageError unless it is the number of a port."""
+    port = parse_port(text)
+    if port is None:
+        raise bad_port_variable(text)
+    return port
 
 
 def require_free(address: str, ports: Iterable[int]) -> None:

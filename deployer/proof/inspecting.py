@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.oci.compare import layer_name
 from buildpack.oci.gzip import gunzip
@@ -91,14 +91,14 @@ def _read_file(found: Found, layer: Layer, path: str) -> bytes:
 
 def _parse_launch(raw: bytes) -> Launch | None:
     try:
-        value = json.loads(raw)
+        value = parse_json(raw)
         return Launch(
             processes={str(name): str(command) for name, command in value["processes"].items()},
             default=None if value["default"] is None else str(value["default"]),
             app_object=None if value["app_object"] is None else str(value["app_object"]),
             formation={str(name): int(count) for name, count in value["formation"].items()},
         )
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
 
 

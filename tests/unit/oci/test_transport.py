@@ -9,9 +9,10 @@ import threading
 
 import pytest
 
+from buildpack.bounded import origin_of
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.registry_words import codes_in, digests_in, is_busy, retry_after, said_by
-from buildpack.oci.transport import Traffic, Transport, origin_of, shown
+from buildpack.oci.transport import Traffic, Transport, shown
 from tests.support.spec_registry import spec_registry
 
 
