@@ -1,24 +1,45 @@
-"""What of an environment the network code believes (docs/decisions/0007), and the connections it makes.
+"""What indexes, registries and engines share: addresses, proxies, TLS contexts, and the time that an exchange may take.
 
-Indexes and registries are asked through here alike: one TLS context and one look-up of each name for all connections,
-proxies and authorities from the mapping that is handed in, and from nothing else.
+Proxies and authorities come from the mapping that is passed in and from nothing else (docs/decisions/0007). Every
+socket that talks to a server is a paced one (docs/decisions/0026).
 """
 
 from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
+
+from buildpack.bounded import parse_seconds
 
 if TYPE_CHECKING:
     import ssl
 
     from requests.adapters import HTTPAdapter
 
-__all__ = ["CA_VARIABLES", "Contexts", "Names", "Unreadable", "adapter", "proxies"]
+__all__ = [
+    "CA_VARIABLES",
+    "Contexts",
+    "Names",
+    "Pace",
+    "Slow",
+    "Unreadable",
+    "adapter",
+    "allowance",
+    "paced",
+    "paced_tls",
+    "proxies",
+    "set_pace",
+    "wait_asked",
+]
+
+
+T = TypeVar("T")
 
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "PIP_CERT", "SSL_CERT_DIR")
 """The first that is set names the authorities, a PEM file or a folder of them; else they are certifi's."""
@@ -26,6 +47,137 @@ CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "PIP_CE
 
 Unreadable = Callable[[str, str], Exception]
 """Words a file of authorities that cannot be read, from the variable's name and its value."""
+
+Slow = Callable[[str], Exception]
+"""Words a transfer that takes too long or has no end, from the reason."""
+
+_SILENCE = 60.0
+"""Seconds without a byte after which a server counts as gone."""
+_RATE = 1 << 10
+"""Bytes a second: less than that for a minute ends a transfer."""
+_WHOLE_RATE = 16 << 10
+"""Bytes a second that all of a body needs, on top of `_BASE`."""
+_BASE, _UNKNOWN, _LONGEST = 600.0, 3600.0, 6 * 3600.0
+"""Seconds for any transfer, for one that does not say its size, and for the largest."""
+_NEVER = 1e9
+"""Seconds; a longer wait is the same to everybody."""
+_HEAD_LIMIT = 1 << 20
+"""Bytes before a body: a server may send interim answers (100 Continue) without end."""
+
+
+def allowance(size: int | None) -> float:
+    """Return the seconds that a transfer of so many bytes may take as a whole; None if it does not say its size."""
+    return _UNKNOWN if size is None else min(_LONGEST, _BASE + size / _WHOLE_RATE)
+
+
+class Pace:
+    """The time that one request and its answer may take; a socket asks before and after each read and write.
+
+    Bytes earn time, of which at most `patience` seconds are kept: a server that sends a byte now and then ends as soon
+    as one that is silent. `steady` is False for a server that may have nothing to say for long, such as an engine.
+    """
+
+    def __init__(
+        self,
+        slow: Slow,
+        *,
+        patience: float = _SILENCE,
+        size: int = 0,
+        steady: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin; `size` is the number of bytes to send, `patience` the seconds of silence that are waited for."""
+        self.slow = slow
+        self.patience = patience
+        self._clock = clock
+        self._steady = steady
+        self._began = clock()
+        self._empty = self._began + patience
+        self._end = self._began + (allowance(size) if steady else _LONGEST)
+        self._head: int | None = 0
+
+    def answered(self, size: int | None) -> None:
+        """Begin the answer's body, of `size` bytes; None if the answer does not say its size."""
+        self._head = None
+        if self._steady:
+            self._end = self._clock() + allowance(size)
+
+    def left(self) -> float:
+        """Return how long the next read or write may wait, in seconds."""
+        return max(min(self.patience, self._end - self._clock()), 0.001)
+
+    def took(self, size: int, *, received: bool) -> None:
+        """Count bytes that came or went. Raises what `slow` words."""
+        now = self._clock()
+        self._empty = min(self._empty + size / _RATE, now + self.patience)
+        if received and self._head is not None:
+            self._head += size
+            if self._head > _HEAD_LIMIT:
+                raise self.slow(f"it sent {_HEAD_LIMIT >> 20} MB before its answer began")
+        if now > self._end:
+            raise self.slow(f"the transfer was not done after {(now - self._began) / 60:.0f} minutes")
+        if self._steady and now > self._empty:
+            raise self.slow(
+                f"less than {_RATE} bytes a second went over the connection for {self.patience:.0f} seconds"
+            )
+
+
+class _Paced(socket.socket):
+    """A socket whose reads and writes keep to a pace."""
+
+    pace: Pace | None = None
+
+    def recv(self, *args: Any) -> bytes:
+        received = _timed(self, super().recv, args)
+        if self.pace is not None:
+            self.pace.took(len(received), received=True)
+        return received
+
+    def recv_into(self, *args: Any) -> int:
+        size = _timed(self, super().recv_into, args)
+        if self.pace is not None:
+            self.pace.took(size, received=True)
+        return size
+
+    def sendall(self, data: Any, *args: Any) -> None:
+        _timed(self, super().sendall, (data, *args))
+        if self.pace is not None:
+            self.pace.took(len(data), received=False)
+
+
+def _timed(opened: _Paced, call: Callable[..., T], args: tuple[Any, ...]) -> T:
+    if opened.pace is not None:
+        opened.settimeout(opened.pace.left())
+    return call(*args)
+
+
+def paced(opened: socket.socket) -> socket.socket:
+    """Return the same connection as a socket that takes a pace (`set_pace`); `opened` is not to be used any more."""
+    timeout = opened.gettimeout()
+    made = _Paced(opened.family, opened.type, opened.proto, fileno=opened.detach())
+    made.settimeout(timeout)
+    return made
+
+
+def set_pace(opened: Any, pace: Pace) -> None:
+    """Give the next exchange on a connection its time; TLS inside TLS keeps the socket below."""
+    while not isinstance(opened, socket.socket):
+        opened = opened.socket
+    opened.pace = pace  # type: ignore[attr-defined]
+
+
+def wait_asked(value: str, now: float) -> float | None:
+    """Return the seconds that a Retry-After (RFC 9110, 10.2.3) asks for; None if it does not say or says nonsense."""
+    if not value.strip():
+        return None
+    if (seconds := parse_seconds(value, most=_NEVER)) is not None:
+        return seconds
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def proxies(environ: Mapping[str, str], url: str) -> dict[str, str]:
@@ -49,13 +201,17 @@ def adapter(
     connections: int,
     *,
     unreadable: Unreadable,
+    pace: Callable[[str], Pace],
     verifies: Callable[[str], bool] = lambda _url: True,
 ) -> HTTPAdapter:
-    """Make what requests connects with; `verifies` tells by URL whether a certificate is checked."""
+    """Make what requests connects with.
+
+    `pace` begins the time of an exchange with a host. `verifies` tells by URL whether a certificate is checked.
+    """
     from requests.adapters import HTTPAdapter
 
     contexts = Contexts(environ, unreadable)
-    pools = _pools()
+    pools = _pools(pace)
 
     class Adapter(HTTPAdapter):
         # requests would have urllib3 load the file of authorities for each connection: 15 ms each.
@@ -75,8 +231,8 @@ def adapter(
     return Adapter(pool_connections=8, pool_maxsize=connections)
 
 
-def _pools() -> dict[str, Any]:
-    """Make urllib3's pools look each name up once.
+def _pools(pace: Callable[[str], Pace]) -> dict[str, Any]:
+    """Make urllib3's pools look each name up once, and keep to a pace.
 
     Sixteen connections at once mean sixteen questions at once, and many a resolver in a container drops
     some: each then waits 5 seconds before it asks again (kubernetes#56903).
@@ -87,28 +243,39 @@ def _pools() -> dict[str, Any]:
 
     names = Names()
 
-    def connect(connection: Any, base: Any) -> socket.socket:
-        name = connection._dns_host
-        failure: Exception | None = None
-        for address in names.addresses(name, connection.port):
-            connection._dns_host = address
-            try:
-                return base._new_conn(connection)  # type: ignore[no-any-return]
-            except (NewConnectionError, ConnectTimeoutError) as error:
-                failure = error
-            finally:
-                connection._dns_host = name
-        if failure is not None:
-            raise failure
-        return base._new_conn(connection)  # type: ignore[no-any-return]  # which words the failed look-up
-
     class Plain(HTTPConnection):
         def _new_conn(self) -> socket.socket:
-            return connect(self, HTTPConnection)
+            name = self._dns_host
+            failure: Exception | None = None
+            for address in names.addresses(name, self.port or 0):
+                self._dns_host = address
+                try:
+                    opened = paced(super()._new_conn())
+                except (NewConnectionError, ConnectTimeoutError) as error:
+                    failure = error
+                    continue
+                finally:
+                    self._dns_host = name
+                set_pace(opened, pace(name))
+                return opened
+            if failure is not None:
+                raise failure
+            return super()._new_conn()  # which words the failed look-up
 
-    class Encrypted(HTTPSConnection):
-        def _new_conn(self) -> socket.socket:
-            return connect(self, HTTPSConnection)
+        def request(self, *args: Any, **options: Any) -> None:
+            if self.sock is not None:
+                set_pace(self.sock, pace(self.host))
+            super().request(*args, **options)
+
+        def getresponse(self) -> Any:
+            own = pace(self.host)
+            set_pace(self.sock, own)
+            response = super().getresponse()
+            own.answered(response.length_remaining)
+            return response
+
+    class Encrypted(Plain, HTTPSConnection):
+        """The same with TLS."""
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain
@@ -156,7 +323,9 @@ class Contexts:
         """
         with self._lock:
             if verified not in self._made:
-                self._made[verified] = self._verified() if verified else _unverified()
+                made = self._verified() if verified else _unverified()
+                made.sslsocket_class = paced_tls()
+                self._made[verified] = made
             return self._made[verified]
 
     def _verified(self) -> ssl.SSLContext:
@@ -175,6 +344,17 @@ class Contexts:
         import certifi
 
         return ssl.create_default_context(cafile=certifi.where())
+
+
+@cache
+def paced_tls() -> type[ssl.SSLSocket]:
+    """Return the class of sockets that TLS contexts make of paced ones."""
+    import ssl
+
+    class Encrypted(_Paced, ssl.SSLSocket):
+        """What a context makes of a paced socket."""
+
+    return Encrypted
 
 
 def _unverified() -> ssl.SSLContext:

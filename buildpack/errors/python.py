@@ -24,7 +24,9 @@ __all__ = [
     "proxy",
     "refused",
     "source_scheme",
+    "too_large",
     "too_long",
+    "too_slow",
     "unhashed",
     "unknown_marker",
     "unknown_source",
@@ -98,6 +100,15 @@ def unreachable(url: str, reason: str, attempts: int) -> DependencyError:
         f"{_host(url)} cannot be reached",
         why=f"{url} was asked for {times}; the last time: {reason}.",
         hint="check the network and the index's status page, and build again: what was fetched is kept.",
+    )
+
+
+def too_slow(host: str, reason: str) -> DependencyError:
+    """A server that trickles, or whose answer has no end."""
+    return SourceError(
+        f"{host} is too slow",
+        why=f"The transfer was stopped: {reason}.",
+        hint="check the network and the index's status page, and build again: files that arrived are kept.",
     )
 
 
@@ -262,6 +273,15 @@ def too_long(filename: str, url: str, expected: int) -> DependencyError:
         f"{filename} is not the file that was locked",
         why=f"{url} should have {expected} bytes and sends more.",
         hint="something between here and the index changed it. Do not work around this: find out who did.",
+    )
+
+
+def too_large(filename: str, url: str, limit: int) -> DependencyError:
+    """A file without a known size that is beyond any bound."""
+    return DependencyError(
+        f"{filename} is too large",
+        why=f"{url} sends more than {limit >> 20} MB, and the index does not say its size and hash.",
+        hint="ask those who run the index to publish hashes and sizes, or lock the package from another index.",
     )
 
 

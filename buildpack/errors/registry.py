@@ -33,6 +33,7 @@ __all__ = [
     "refused",
     "source_unreadable",
     "too_large",
+    "too_slow",
     "unreachable",
     "untrusted",
     "upload_cut",
@@ -78,6 +79,15 @@ def unreachable(host: str, reason: str, *, todo: str = "", around: bool = False)
         f"the registry {host} cannot be reached",
         why=f"{_sentence(reason)}.",
         hint=(todo or "check the network, and HTTPS_PROXY where there is a proxy.") + (_AROUND if around else ""),
+    )
+
+
+def too_slow(host: str, reason: str) -> Barred:
+    """A server that trickles, or whose answer has no end."""
+    return Barred(
+        f"the registry {host} is too slow",
+        why=f"The transfer was stopped: {reason}.",
+        hint="check the network, and try again: layers that arrived are kept.",
     )
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "engine_disk_full",
     "engine_missing",
     "engine_refused",
+    "engine_slow",
     "engine_speaks_ssh",
     "engine_tls",
     "engine_unknown_context",
@@ -241,6 +242,15 @@ def engine_unreachable(host: str, reason: str) -> EngineError:
         f"the container engine at {host} is not running",
         why=f"{_sentence(reason)}.",
         hint="start it, or set DOCKER_HOST to another one; `--to archive:FILE` needs no engine.",
+    )
+
+
+def engine_slow(host: str, reason: str) -> EngineError:
+    """An engine whose answer has no end."""
+    return EngineError(
+        f"the container engine at {host} does not finish its answer",
+        why=f"The transfer was stopped: {reason}.",
+        hint="see the engine's own log, and restart it; `--to archive:FILE` needs no engine.",
     )
 
 

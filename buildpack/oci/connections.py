@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, unquote, urlsplit
 
 from buildpack.bounded import PORTS, parse_url
-from buildpack.network import Contexts, Names
+from buildpack.network import Contexts, Names, Pace, paced, set_pace
 from buildpack.oci.http1 import CutError, Framed, Head, MalformedError, read_head
 
 if TYPE_CHECKING:
@@ -162,28 +162,29 @@ class Connections:
         body: Iterable[bytes] | None = None,
         length: int = 0,
         proxy: str = "",
-        patience: float = 60.0,
+        pace: Pace,
     ) -> tuple[Response, int, int]:
         """Send a request of `length` bytes; return the answer, and the bytes that the heads took there and back.
 
-        `proxy` is a URL. `patience` is in seconds, for each piece that is sent or read. Raises OSError: ssl.SSLError
-        for what TLS does not like, socket.gaierror for a name that nobody knows, ProxyError, TimeoutError,
-        ConnectionError; MalformedError for an answer that is none, or a URL that is none. What `body` raises passes.
+        `proxy` is a URL. `pace` ends the exchange if it takes too long, its body included. Raises OSError: ssl.SSLError
+        if TLS fails, socket.gaierror for an unknown name, ProxyError, TimeoutError, ConnectionError; MalformedError if
+        the answer is not HTTP or the URL is not one. What `body` and `pace` raise passes.
         """
         parts = parse_url(url)
         if parts is None or parts.scheme not in PORTS or not parts.hostname:
             raise MalformedError("its address is not one of the web")
         forwarded = bool(proxy) and parts.scheme == "http"
         head = _render(method, parts, headers, body=body, length=length, proxy=proxy if forwarded else "")
-        connection = self._connect(parts, proxy)
+        connection = self._connect(parts, proxy, pace)
         try:
-            connection.socket.settimeout(patience)
+            set_pace(connection.socket, pace)
             broken = _send(connection.socket, head, body)
             try:
                 answer = read_head(connection.file)
             except CutError:
                 raise broken or CutError("the connection was closed") from None
             framed = Framed(connection.file, answer, method=method)
+            pace.answered(framed.size)
         except BaseException:
             connection.close()
             raise
@@ -194,7 +195,7 @@ class Connections:
             answer.size,
         )
 
-    def _connect(self, parts: SplitResult, proxy: str) -> _Connection:
+    def _connect(self, parts: SplitResult, proxy: str, pace: Pace) -> _Connection:
         host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
         key = (parts.scheme, host, port, proxy)
         while True:
@@ -209,28 +210,32 @@ class Connections:
         encrypted = parts.scheme == "https"
         if encrypted or proxy.startswith("https:"):
             self.warm()  # whose errors are better raised before anything is open
-        opened = self._reach_proxy(proxy, host, port, tunnel=encrypted) if proxy else self._reach(host, port)
+        if proxy:
+            opened = self._reach_proxy(proxy, host, port, tunnel=encrypted, pace=pace)
+        else:
+            opened = self._reach(host, port, pace)
         return _Connection(key, self._encrypt(opened, host) if encrypted else opened)
 
-    def _reach(self, host: str, port: int) -> socket.socket:
+    def _reach(self, host: str, port: int, pace: Pace) -> socket.socket:
         failure: OSError = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         for address in self._names.addresses(host, port):
             place: Any = (address.encode(), port)  # of text Python makes IDNA, and loads what that takes
             try:
-                opened = socket.create_connection(place, timeout=_CONNECT)
+                opened = paced(socket.create_connection(place, timeout=_CONNECT))
             except OSError as error:
                 failure = error
                 continue
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            set_pace(opened, pace)
             return opened
         raise failure
 
-    def _reach_proxy(self, proxy: str, host: str, port: int, *, tunnel: bool) -> socket.socket:
+    def _reach_proxy(self, proxy: str, host: str, port: int, *, tunnel: bool, pace: Pace) -> socket.socket:
         parts = parse_url(proxy if "://" in proxy else f"http://{proxy}")
         if parts is None or parts.scheme not in PORTS or not parts.hostname:
             raise ProxyError("it is no proxy that speaks HTTP")
         try:
-            opened = self._reach(parts.hostname, parts.port or PORTS[parts.scheme])
+            opened = self._reach(parts.hostname, parts.port or PORTS[parts.scheme], pace)
         except OSError as error:
             raise ProxyError(str(error)) from error
         if parts.scheme == "https":

@@ -14,6 +14,7 @@ from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.errors import EngineError
 from buildpack.errors import transfer as errors
+from buildpack.network import Pace, paced, paced_tls, set_pace
 from buildpack.oci.engine_host import Endpoint
 from buildpack.oci.http1 import Framed, MalformedError, read_head
 
@@ -75,8 +76,9 @@ class Connection:
 
     def __init__(self, endpoint: Endpoint, *, timeout: float = _TIMEOUT) -> None:
         self._endpoint = endpoint
+        self._timeout = timeout
         self._socket = _connect(endpoint)
-        self._socket.settimeout(timeout)
+        self._begin()
         self._file: BufferedReader = self._socket.makefile("rb")
 
     def close(self) -> None:
@@ -84,8 +86,18 @@ class Connection:
         self._file.close()
         self._socket.close()
 
+    def _begin(self) -> Pace:
+        """Begin the time of an exchange: an engine may be silent while it unpacks, and ends in hours at the latest."""
+        pace = Pace(self._slow, patience=self._timeout, steady=False)
+        set_pace(self._socket, pace)
+        return pace
+
+    def _slow(self, reason: str) -> EngineError:
+        return errors.engine_slow(str(self._endpoint), reason)
+
     def ask(self, method: str, path: str) -> Answer:
         """Send a request without a body, and read the answer."""
+        self._begin()
         body = "Content-Length: 0\r\n" if method == "POST" else ""
         try:
             self._socket.sendall(f"{method} {path} HTTP/1.1\r\nHost: engine\r\n{body}\r\n".encode())
@@ -105,8 +117,9 @@ class Connection:
 
     def answer(self) -> Answer:
         """Read one whole answer."""
+        pace = self._begin()
         try:
-            return _read_answer(self._file)
+            return _read_answer(self._file, pace)
         except (OSError, ValueError) as error:
             raise _unreachable(self._endpoint, error) from None
 
@@ -172,6 +185,7 @@ def _connect(endpoint: Endpoint) -> socket.socket:
             made = socket.create_connection(endpoint.address, timeout=_CONNECT_TIMEOUT)
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         made.settimeout(_TIMEOUT)
+        made = paced(made)
         return _wrap(made, endpoint) if endpoint.certificates else made
     except PermissionError:
         raise errors.engine_denied(str(endpoint)) from None
@@ -186,6 +200,7 @@ def _wrap(plain: socket.socket, endpoint: Endpoint) -> socket.socket:
     folder = endpoint.certificates
     try:
         context = ssl.create_default_context(cafile=str(folder / "ca.pem") if (folder / "ca.pem").exists() else None)
+        context.sslsocket_class = paced_tls()
         if not endpoint.verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -212,13 +227,14 @@ def _unreachable(endpoint: Endpoint, error: Exception) -> EngineError:
     return errors.engine_unreachable(str(endpoint), reason)
 
 
-def _read_answer(file: BufferedReader) -> Answer:
+def _read_answer(file: BufferedReader, pace: Pace) -> Answer:
     """Read a response; raises OSError, and ValueError for what is none."""
     try:
         head = read_head(file)
     except MalformedError:
         raise ValueError("what answers is no engine") from None
     framed = Framed(file, head)
+    pace.answered(framed.size)
     body = framed.read(_BODY_LIMIT)
     if not framed.ended and framed.read(1):
         raise ValueError("its answer is too long")

@@ -127,6 +127,8 @@ class Framed:
             self._left = parse_integer(length.partition(",")[0].strip())
             if self._left is None:
                 raise MalformedError(f"it promises {length[:40]!r} bytes")
+        self.size = None if self._chunked else self._left
+        """Bytes; None if the head does not say."""
         self.delimited = self._left is not None
         """Whether the body ends before the connection does."""
         self.ended = self._left == 0 and not self._chunked

@@ -13,6 +13,7 @@ from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.errors import registry as errors
 from buildpack.errors import transfer
+from buildpack.network import allowance
 from buildpack.oci import manifest as manifests
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import INDEX, Image, Platform
@@ -139,6 +140,7 @@ class Registry:
         Where this raises, `out` holds bytes that are not the blob.
         """
         hashed, received, failures = hashlib.sha256(), 0, 0
+        end = self._transport.clock() + allowance(size)
         for _ in range(_STREAKS):
             before = received
             for chunk in self._stream(digest, received):
@@ -150,7 +152,7 @@ class Registry:
             if received == size:
                 break
             failures = 1 if received > before else failures + 1
-            if failures >= ATTEMPTS:
+            if failures >= ATTEMPTS or self._transport.clock() > end:
                 break
             self._sleep(pause(failures))
         if received < size:

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from buildpack.bounded import parse_json, parse_seconds
+from buildpack.bounded import parse_json
+from buildpack.network import wait_asked
 
 __all__ = ["ATTEMPTS", "codes_in", "digests_in", "is_busy", "pause", "retry_after", "said_by"]
 
@@ -34,18 +35,8 @@ def pause(attempt: int) -> float:
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that Retry-After (RFC 9110, 10.2.3) asks for, within reason."""
-    value = headers.get("Retry-After", "").strip()
-    if not value:
-        return None
-    if (seconds := parse_seconds(value, most=_LONGEST_PAUSE)) is not None:
-        return seconds
-    from email.utils import parsedate_to_datetime
-
-    try:
-        wait = parsedate_to_datetime(value).timestamp() - time.time()
-    except (ValueError, OverflowError):
-        return None
-    return min(max(wait, 0.0), _LONGEST_PAUSE)
+    wait = wait_asked(headers.get("Retry-After", ""), time.time())
+    return wait if wait is None else min(wait, _LONGEST_PAUSE)
 
 
 def said_by(raw: bytes, hide: Callable[[str], str]) -> str:

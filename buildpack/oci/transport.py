@@ -19,6 +19,7 @@ from buildpack import network
 from buildpack.bounded import PORTS, join_url, origin_of, parse_url
 from buildpack.errors import StackError
 from buildpack.errors import registry as errors
+from buildpack.network import Pace
 from buildpack.oci.http1 import MalformedError
 from buildpack.oci.reference import Reference
 
@@ -86,7 +87,7 @@ class Transport:
 
     `environ` supplies proxies, certificates, logins and DEPLOY_INSECURE_REGISTRIES. `homes` are references of the
     user's own image: DEPLOY_REGISTRY_USER is for their registries, or for the one that DEPLOY_REGISTRY names.
-    `sleep` waits between attempts, `clock` tells when a token ends; both in seconds.
+    `sleep` waits between attempts, `clock` tells when a token or the patience with a server ends; both in seconds.
     """
 
     def __init__(
@@ -224,7 +225,7 @@ class Transport:
                 body=(body,) if isinstance(body, bytes) else body,
                 length=len(body or b""),
                 proxy=proxy,
-                patience=patience,
+                pace=self.pace(url, patience=patience, size=len(body or b"")),
             )
         except (OSError, MalformedError) as failure:
             error, passing = _explain(failure, _host(url))
@@ -235,6 +236,11 @@ class Transport:
         if passing:
             raise InterruptedRequest(error)
         raise error
+
+    def pace(self, url: str, *, patience: float = 60.0, size: int = 0) -> Pace:
+        """Begin the time that an exchange may take, with so many bytes to send."""
+        host = _host(url)
+        return Pace(lambda reason: errors.too_slow(host, reason), patience=patience, size=size, clock=self.clock)
 
     def _connected(self) -> Connections:
         from buildpack.oci.connections import Connections

@@ -14,6 +14,7 @@ from buildpack.bounded import parse_integer
 from buildpack.dataclass import dataclass
 from buildpack.errors import StackError
 from buildpack.errors import registry as errors
+from buildpack.network import allowance
 from buildpack.oci.digest import Digest
 from buildpack.oci.registry_http import Connection, finish
 from buildpack.oci.registry_words import ATTEMPTS, codes_in, is_busy, pause, retry_after
@@ -130,6 +131,8 @@ class _Upload:
     def run(self) -> None:
         """Send until the registry has everything."""
         failures = troubles = 0
+        clock = self._connection.transport.clock
+        end = clock() + allowance(self._source.size)
         while True:
             before = self._session.offset if self._session else 0
             wait: float | None = 0.0
@@ -148,7 +151,7 @@ class _Upload:
             reached = self._session.offset if self._session else 0
             failures = 0 if reached > before else failures + 1
             troubles += reached < aim
-            if failures >= ATTEMPTS or troubles >= _STREAKS:
+            if failures >= ATTEMPTS or troubles >= _STREAKS or clock() > end:
                 break
             wait = pause(failures or 1) if wait is None else wait
             if wait:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["Downloads", "LockedFile", "Progress", "WheelFile", "fetch_file", "probe_file", "stored_path"]
 
 CHUNK = 1 << 18
+LARGEST = 4 << 30
+"""Bytes of a file whose size nobody knows before; the largest wheels on PyPI have less than 1 GiB."""
 LEEWAY = 1 << 20
 """Bytes beyond the promised size after which a file will not be the right one: it may have no end."""
 
@@ -110,21 +112,28 @@ def probe_file(
     folder: Path,
     locked: Mapping[str, Collection[str]],
     source: SourceUrl | None = None,
+    *,
+    largest: int = LARGEST,
 ) -> tuple[str, int] | None:
-    """Download a file whose sha256 or size the index does not say.
+    """Download a file of at most `largest` bytes whose sha256 or size the index does not say.
 
     Returns its sha256 and size, and keeps the file, if one of the `locked` hashes (by algorithm) is its; else None.
     """
+    shown = client.hide(offered.link)
 
     def consume(response: requests.Response) -> tuple[str, int] | None:
         with _partial(folder) as out:
-            digests, size = _copy(response, out, {"sha256", *locked})
+            if (promised_size(response) or 0) > largest:
+                raise errors.too_large(offered.filename, shown, largest)
+            digests, size = _copy(response, out, {"sha256", *locked}, most=largest)
+            if size > largest:
+                raise errors.too_large(offered.filename, shown, largest)
             if not any(digests[algorithm] in hashes for algorithm, hashes in locked.items()):
                 return None
             _keep(out, folder, digests["sha256"], offered.filename)
             return digests["sha256"], size
 
-    return client.get(client.hide(offered.link), consume, source=source)
+    return client.get(shown, consume, source=source)
 
 
 def _copy(

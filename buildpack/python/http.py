@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
-from buildpack.bounded import join_url, origin_of, parse_integer, parse_seconds
+from buildpack.bounded import join_url, origin_of, parse_integer
 from buildpack.errors import python as errors
-from buildpack.network import proxies
+from buildpack.network import Pace, proxies, wait_asked
 from buildpack.python.credentials import (
     Login,
     Secret,
@@ -42,9 +42,6 @@ RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 524})
 REDIRECTS = 30
 LONGEST_WAIT = 60.0
 """Seconds; a Retry-After beyond that ends in the error, not in a build that hangs."""
-_NEVER = 1e9
-
-Origin = tuple[str, str, int]
 
 
 class NotFoundError(Exception):
@@ -84,6 +81,7 @@ class Client:
         timeout: tuple[float, float] = (10.0, 60.0),
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.sources = open_sources(sources, environ)
         self._environ = environ
@@ -91,6 +89,7 @@ class Client:
         self._timeout = timeout
         self._sleep = sleep
         self._now = now
+        self._clock = clock
         self._lock = threading.Lock()
         self._session: requests.Session | None = None
         self._given: dict[str, Login] = {}
@@ -205,7 +204,7 @@ class Client:
             raise DeniedError(status, logged_in="Authorization" in response.request.headers)
         if status not in RETRIED:
             raise errors.refused(url, f"HTTP {status} {response.reason or ''}".rstrip())
-        return _retry_after(response.headers.get("Retry-After", ""), self._now())
+        return wait_asked(response.headers.get("Retry-After", ""), self._now())
 
     def _send(self, method: str, shown: str, headers: Mapping[str, str], source: SourceUrl | None) -> requests.Response:
         """Ask, and follow redirects; login and proxy are chosen for each address. No redirect's body is read."""
@@ -252,6 +251,9 @@ class Client:
         """Return the proxies for a URL as requests wants them; none where ``no_proxy`` says so."""
         return proxies(self._environ, url)
 
+    def _pace(self, host: str) -> Pace:
+        return Pace(lambda reason: errors.too_slow(host, reason), patience=self._timeout[1], clock=self._clock)
+
     def _connected(self) -> requests.Session:
         with self._lock:
             if self._session is None:
@@ -277,6 +279,7 @@ class Client:
             self._environ,
             self._connections,
             unreadable=errors.ca_file,
+            pace=self._pace,
             verifies=lambda url: origin_of(url) not in self._unverified,
         )
         session.mount("http://", connections)
@@ -311,18 +314,6 @@ def _no_cookies(jar: Any) -> Any:
 def _backoff(attempt: int) -> float:
     """Return 0.5, 1, 2, 4 seconds, each up to a quarter longer so that many builds do not return at once."""
     return 0.5 * 2.0 ** (attempt - 1) * (1 + random.random() / 4)  # noqa: S311  nothing secret in a wait
-
-
-def _retry_after(value: str, now: float) -> float | None:
-    """Read a Retry-After header (RFC 9110, section 10.2.3): seconds, or a date."""
-    from email.utils import parsedate_to_datetime
-
-    if (seconds := parse_seconds(value, most=_NEVER)) is not None:
-        return seconds
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
-    except (OverflowError, TypeError, ValueError):
-        return None
 
 
 def _connection_reason(error: Exception) -> str:

@@ -71,7 +71,10 @@ def _read_page(response: requests.Response, url: str) -> bytes:
     packed = response.headers.get("Content-Encoding", "").lower() in {"gzip", "x-gzip"}
     inflater = zlib.decompressobj(wbits=31) if packed else None
     page, done = bytearray(), 0
+    promised = promised_size(response) or 0
     try:
+        if promised > LARGEST_PAGE:
+            raise errors.not_a_page(url, f"it is larger than {LARGEST_PAGE >> 20} MB")
         for part in response.raw.stream(1 << 16, decode_content=False):
             done += len(part)
             page += inflater.decompress(part, LARGEST_PAGE) if inflater else part
@@ -79,7 +82,7 @@ def _read_page(response: requests.Response, url: str) -> bytes:
                 raise errors.not_a_page(url, f"it is larger than {LARGEST_PAGE >> 20} MB")
     except (HTTPError, zlib.error):
         raise CutError from None
-    if (inflater and not inflater.eof) or done < (promised_size(response) or 0):
+    if (inflater and not inflater.eof) or done < promised:
         raise CutError
     return bytes(page)
 

@@ -1,21 +1,23 @@
-"""Package indexes that attack: logins for other hosts, files that are listed and not served."""
+"""Package indexes that attack: logins for other hosts, files that are not served, answers that do not end."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from buildpack.app.lockfile import LockedPackage, Source
 from buildpack.errors import BuildpackError
-from buildpack.python.fetch import WheelFile, fetch_file
+from buildpack.python.fetch import WheelFile, fetch_file, probe_file
 from buildpack.python.http import Client
 from buildpack.python.index import resolve_wheels
+from buildpack.python.offers import IndexFile
 from buildpack.python.target import target_for
 from tests.support.index import JSON, Index, make_wheel, serving, sha256
+from tests.support.raw_server import CONTINUES, ENDLESS, TRICKLE, SteppingClock, raw_server
 
 TARGET = target_for(version="3.11.7", machine="x86_64", libc=("glibc", 2, 36))
 
@@ -137,3 +139,84 @@ def test_a_file_with_a_hash_that_is_listed_and_not_served(index: Index, tmp_path
         f"The index lists {url}, which answered HTTP 404.\n\n"
         "hint: build again later; if the file stays away, run `deploy lock`, commit Pipfile.lock, and build again."
     )
+
+
+# Answers that do not end
+
+
+def slow_client(host: str) -> Client:
+    return Client([Source(name="main", url=f"http://{host}/simple/")], {}, clock=SteppingClock(31))
+
+
+def failure(client: Client, folder: Path) -> BuildpackError:
+    with client, pytest.raises(BuildpackError) as error:
+        fetch(client, [locked("flask", b"")], folder)
+    return error.value
+
+
+TOO_SLOW = "less than 1024 bytes a second went over the connection for 60 seconds"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ((ENDLESS % b"text/html", *TRICKLE), TOO_SLOW),
+        (CONTINUES, TOO_SLOW),
+        ((b"HTTP/1.1 200 OK\r\nX: ", *TRICKLE), TOO_SLOW),
+        ((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *TRICKLE), TOO_SLOW),
+        ((b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 1048576\r\n\r\n", *TRICKLE), TOO_SLOW),
+    ],
+    ids=["page", "100 Continue", "header", "chunk", "redirect"],
+)
+def test_a_page_that_trickles(answer: Iterable[bytes], reason: str, tmp_path: Path) -> None:
+    with raw_server(lambda _method, _path: answer) as host:
+        error = failure(slow_client(host), tmp_path)
+
+    assert error.exit_code == 20
+    assert str(error) == (
+        f"127.0.0.1 is too slow\n\nThe transfer was stopped: {reason}.\n\n"
+        "hint: check the network and the index's status page, and build again: files that arrived are kept."
+    )
+
+
+def test_a_wheel_that_trickles(tmp_path: Path) -> None:
+    with raw_server(lambda _method, _path: (ENDLESS % b"x/y", *TRICKLE)) as host, slow_client(host) as client:
+        wheel = WheelFile(
+            name="flask", version="1.0", filename="flask-1.0-py3-none-any.whl", url=f"http://{host}/flask.whl",
+            sha256="0" * 64, size=1 << 20, source="main",
+        )  # fmt: skip
+        with pytest.raises(BuildpackError, match=r"127\.0\.0\.1 is too slow") as error:
+            fetch_file(wheel, client, tmp_path)
+
+    assert error.value.exit_code == 20
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interim_answers_without_end_at_full_speed(tmp_path: Path) -> None:
+    with raw_server(lambda _method, _path: CONTINUES) as host:
+        error = failure(client_of(f"http://{host}/simple/"), tmp_path)
+
+    assert error.exit_code == 20
+    assert error.why == "The transfer was stopped: it sent 1 MB before its answer began."
+
+
+@pytest.mark.parametrize("length", ["", "Content-Length: 99999999999\r\n"])
+def test_a_file_without_a_hash_has_a_bound(length: str, tmp_path: Path) -> None:
+    head = f"HTTP/1.1 200 OK\r\n{length}\r\n".encode()
+    with raw_server(lambda _method, _path: (head, *[bytes(1 << 16)] * 64)) as host:
+        offered = IndexFile(filename="flask-1.0-py3-none-any.whl", link=f"http://{host}/flask.whl", hashes={})
+        with client_of(f"http://{host}/simple/") as client, pytest.raises(BuildpackError) as error:
+            probe_file(offered, client, tmp_path, {"sha256": {"0" * 64}}, largest=1 << 20)
+
+    assert error.value.exit_code == 20
+    assert error.value.what == "flask-1.0-py3-none-any.whl is too large"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_beyond_its_bound_is_not_read(tmp_path: Path) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 999999999\r\n\r\n"
+    with raw_server(lambda _method, _path: (head, *TRICKLE)) as host:
+        error = failure(client_of(f"http://{host}/simple/"), tmp_path)
+
+    assert error.exit_code == 20
+    assert error.why.endswith("it is larger than 64 MB.")

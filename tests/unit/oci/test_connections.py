@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from buildpack.network import Contexts
+from buildpack.network import Contexts, Pace
 from buildpack.oci.connections import Connections, ProxyError
 from buildpack.oci.http1 import CutError, MalformedError
 
@@ -92,8 +92,12 @@ def connections(environ: dict[str, str] | None = None) -> Iterator[Connections]:
         made.close()
 
 
+def patient() -> Pace:
+    return Pace(AssertionError, patience=30)
+
+
 def ask(made: Connections, url: str, *, proxy: str = "") -> bytes:
-    response, _, _ = made.request("GET", url, headers={}, proxy=proxy, patience=30)
+    response, _, _ = made.request("GET", url, headers={}, proxy=proxy, pace=patient())
     with response:
         return response.read(100)
 
@@ -102,7 +106,7 @@ def test_what_is_sent() -> None:
     with listening(answers(OK, OK)) as (port, heads), connections() as made:
         url = f"http://me:secret@127.0.0.1:{port}/v2/a b/%41?x=y z&s=%2F#part"
         response, sent, received = made.request(
-            "PUT", url, headers={"Accept": "x/y"}, body=iter([b"ab", b"", b"cd"]), length=4
+            "PUT", url, headers={"Accept": "x/y"}, body=iter([b"ab", b"", b"cd"]), length=4, pace=patient()
         )
         assert (response.read(1), response.read(10), response.read(10)) == (b"o", b"k", b"")
         assert heads == [
@@ -153,7 +157,7 @@ def test_connections_that_end_with_the_answer(reply: bytes) -> None:
 
 def test_what_is_not_read_to_its_end_is_closed() -> None:
     with listening(answers(OK)) as (port, _), connections() as made:
-        response, _, _ = made.request("GET", f"http://127.0.0.1:{port}/", headers={})
+        response, _, _ = made.request("GET", f"http://127.0.0.1:{port}/", headers={}, pace=patient())
         assert response.read(1) == b"o"
         response.close()
         response.close()
@@ -173,7 +177,9 @@ def test_an_answer_that_comes_before_all_was_sent_is_heard() -> None:
 
     with listening(serve) as (port, heads), connections() as made:
         body = (bytes(1 << 16) for _ in range(64))
-        response, _, _ = made.request("PUT", f"http://127.0.0.1:{port}/", headers={}, body=body, length=64 << 16)
+        response, _, _ = made.request(
+            "PUT", f"http://127.0.0.1:{port}/", headers={}, body=body, length=64 << 16, pace=patient()
+        )
         assert (response.status, len(heads)) == (413, 1)
 
 
@@ -196,7 +202,7 @@ def test_no_address_of_the_web(url: str) -> None:
 
 def test_no_header_ends_a_line() -> None:
     with connections() as made, pytest.raises(MalformedError):
-        made.request("GET", "http://127.0.0.1:9/", headers={"Authorization": "Bearer x\r\nX: y"})
+        made.request("GET", "http://127.0.0.1:9/", headers={"Authorization": "Bearer x\r\nX: y"}, pace=patient())
 
 
 def test_a_name_that_nobody_knows() -> None:
@@ -214,9 +220,9 @@ def test_an_error_that_comes_packed() -> None:
     reply = b"HTTP/1.1 404 x\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed
     broken = reply.replace(packed, bytes(len(packed)))
     with listening(answers(reply, broken)) as (port, _), connections() as made:
-        response, _, _ = made.request("GET", f"http://127.0.0.1:{port}/", headers={})
+        response, _, _ = made.request("GET", f"http://127.0.0.1:{port}/", headers={}, pace=patient())
         assert response.read_decoded(100) == b"no"
-        response, _, _ = made.request("GET", f"http://127.0.0.1:{port}/", headers={})
+        response, _, _ = made.request("GET", f"http://127.0.0.1:{port}/", headers={}, pace=patient())
         with pytest.raises(CutError):
             response.read_decoded(100)
 
