@@ -45,6 +45,12 @@ def pytest_configure(config: pytest.Config) -> None:
         core.global_force_seed = int(seed)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with slow tests first: a long file that starts last leaves the other worker idle until it ends."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     """Print the seed: every run says how to repeat it."""
     scale = os.environ.get("DEPLOY_TEST_SCALE", "0.1")

@@ -22,7 +22,7 @@ from tests.support.ports import free_port
 from tests.support.proxy import Handler, Proxy, answer, lose
 from tests.support.running import get
 
-pytestmark = [pytest.mark.registry, pytest.mark.engine]
+pytestmark = [pytest.mark.registry, pytest.mark.engine, pytest.mark.slow]
 
 USER, PASSWORD = "planted-user", "planted-pass/word+1"
 SECRETS = (PASSWORD, base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode())

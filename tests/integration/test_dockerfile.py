@@ -18,7 +18,7 @@ from tests.support.index import Index, serving
 from tests.support.stand_in import make_stand_in
 from tests.support.toolchain import BASE, TAG, find_builder, make_toolchain, run_toolchain
 
-pytestmark = [pytest.mark.engine, pytest.mark.registry]
+pytestmark = [pytest.mark.engine, pytest.mark.registry, pytest.mark.slow]
 
 WARNING = (
     "warning: /.cache/deploy cannot be written, so the store is /tmp/deploy-12345, which may not last; "

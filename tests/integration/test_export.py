@@ -16,6 +16,8 @@ from tests.support.command import EXAMPLES, deploy
 from tests.support.exports import read_compose, sourced, verify_units
 from tests.support.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 NASTY = {
     "DOLLAR": "$HOME ${HOME} $$ $(id)",
     "PERCENT": "100%n %%",

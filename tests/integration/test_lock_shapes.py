@@ -25,6 +25,8 @@ from tests.support.index import Index, serving, sha256
 from tests.support.tiny import build_here, with_stack, write_app
 from tests.support.wheels import write_wheel
 
+pytestmark = pytest.mark.slow
+
 SERIES = f"{sys.version_info[0]}.{sys.version_info[1]}"
 SITE = f"opt/venv/lib/python{SERIES}/site-packages"
 

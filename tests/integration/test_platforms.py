@@ -31,6 +31,8 @@ from tests.support.rootfs import unpack
 from tests.support.stand_in import INDEX, join_platforms, make_stand_in
 from tests.support.tiny import build_here
 
+pytestmark = pytest.mark.slow
+
 NAME = "deploy-test-platforms:1"
 FULL = f"docker.io/library/{NAME}"
 AMD64, ARM64 = Platform(architecture="amd64"), Platform(architecture="arm64")

@@ -22,6 +22,8 @@ from tests.support.containers import APP, Host, make_app
 from tests.support.ports import free_port
 from tests.support.running import Running, environment, get
 
+pytestmark = pytest.mark.slow
+
 HOSTS = [
     pytest.param("docker", marks=pytest.mark.engine),
     pytest.param("podman", marks=pytest.mark.podman),

@@ -22,6 +22,8 @@ from tests.support.command import ROOT, Done, deploy
 from tests.support.containers import APP, Host, make_app
 from tests.support.running import environment
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(
     scope="module",

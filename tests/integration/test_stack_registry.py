@@ -19,6 +19,8 @@ from buildpack.stacks.stack import Interpreter, Stack, fetch_layers, resolve_sta
 from tests.conftest import missing
 from tests.support.stand_in import EXECUTABLE, TAG, make_stand_in, push
 
+pytestmark = pytest.mark.slow
+
 NOW = 1_800_000_000
 HOUR = 3600
 

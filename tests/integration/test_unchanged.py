@@ -23,6 +23,8 @@ from tests.support.command import deploy
 from tests.support.engines import Engine
 from tests.support.unchanged import Answer, build, copy_tool, environment, make_app, own_tool
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def app(tmp_path: Path) -> Path:

@@ -22,6 +22,8 @@ from buildpack.oci.entry import Entry, file
 from buildpack.python.bytecode import Compiler, pyc_path
 from tests.support.wheels import content_bytes
 
+pytestmark = pytest.mark.slow
+
 MODULES = (
     "json/__init__",
     "json/decoder",

@@ -24,7 +24,10 @@ from deployer.runner.warden import NAME
 
 HOUSE = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="orphans are found by /proc")
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="orphans are found by /proc"),
+    pytest.mark.slow,
+]
 
 COMMANDS = {
     "sleeps": "sleep 100",

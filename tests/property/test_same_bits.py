@@ -28,6 +28,8 @@ from tests.support.command import deploy
 from tests.support.index import Index, serving
 from tests.support.tiny import add_wheels, build_here, environ, with_stack, write_app
 
+pytestmark = pytest.mark.slow
+
 PACKAGES = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot")
 REFERENCE = "docker.io/library/tiny:latest"
 
