@@ -153,7 +153,7 @@ def build(
     else:
         changed = store.put_image(image, references if named and not _is_one_of_several(app) else ())
     told = store.recall("hooks", decision.plan.layers[-1].key) or () if material.hooks else ()
-    warnings = [*app.warnings, *stack.warnings, *decision.resolution.warnings, *told]
+    warnings = [*app.warnings, *decision.told, *stack.warnings, *decision.resolution.warnings, *told]
     if decision.no_bytecode:
         warnings.append(errors.no_bytecode(stack.name, decision.no_bytecode))
     return Built(

@@ -12,10 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from buildpack import assembly, plan
+from buildpack.app.checks.doubts import settle
 from buildpack.app.read import App
 from buildpack.claims import NOTHING
 from buildpack.compilation import StackCompiler
-from buildpack.dataclass import dataclass, field
+from buildpack.dataclass import dataclass, field, replace
+from buildpack.errors import Problems
+from buildpack.errors import checks as check_errors
 from buildpack.hooks.steps import Hooks, plan_hooks
 from buildpack.oci.entry import EPOCH
 from buildpack.oci.image import ANNOTATION, Layer
@@ -25,7 +28,7 @@ from buildpack.options import Launcher, Options
 from buildpack.plan import Bytecode, Plan, PlannedLayer
 from buildpack.previous import Previous, Taken, pull_taken
 from buildpack.progress import Observer
-from buildpack.resolution import Ground, Resolution, layout_for, resolve, target_of
+from buildpack.resolution import Ground, Resolution, layout_for, recall_brought, resolve, target_of
 from buildpack.stacks.stack import Stack
 
 if TYPE_CHECKING:
@@ -53,7 +56,7 @@ class Decision:
     """What will be built, of which wheels, and what of it there is already.
 
     `no_bytecode` says why there is none. `known` are layers of the store, `taken` those of earlier images, and `doubts`
-    why others of theirs are not taken; all by key.
+    why others of theirs are not taken; all by key. `told` are warnings about the app that the wheels settled.
     """
 
     plan: Plan
@@ -63,6 +66,7 @@ class Decision:
     known: Mapping[str, Layer]
     taken: Mapping[str, Taken]
     doubts: Mapping[str, str] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
 
     @property
     def written(self) -> tuple[PlannedLayer, ...]:
@@ -142,8 +146,23 @@ def decide(
                 from buildpack.stacks.interpret import look_into
 
                 look_into(stack, store, environ, transport)
-            return decision
+            return replace(decision, told=_settle(app, stack, resolution, store, strict=options.strict))
         claims = fewer
+
+
+def _settle(app: App, stack: Stack, resolution: Resolution, store: Store, *, strict: bool) -> tuple[str, ...]:
+    """Return the warnings of what the app's wheels do not bring; raises AppError for what cannot work without it."""
+    if not app.doubts:
+        return ()
+    sums = [(wheel.sha256,) for wheel in resolution.wheels]
+    brought = None if resolution.claimed else recall_brought(sums, store, machine=stack.machine)
+    found, notices = settle(app.doubts, brought)
+    if found:
+        raise found[0] if len(found) == 1 else Problems(found)
+    told = tuple(map(str, notices))
+    if strict and told:
+        raise check_errors.strict(told)
+    return told
 
 
 def _ground(stack: Stack, compiler: StackCompiler) -> Ground:

@@ -7,10 +7,11 @@ Nothing is fetched, and none of the app's code is run. `build` and all that need
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
+from buildpack.app.checks.doubts import Brought, settle
 from buildpack.app.procfile import Process
 from buildpack.app.read import App, examine_app
 from buildpack.dataclass import dataclass
@@ -57,10 +58,12 @@ def check_app(
     categories: Sequence[str] = (),
     build_env: Mapping[str, str] | None = None,
     system: str = sys.platform,
+    recall: Callable[[App], Brought | None] = lambda _: None,
 ) -> Report:
     """Check the app in `folder`; `own_python` and `own_executable` are the version and path of what runs this.
 
-    Raises UsageError where `folder` is none.
+    `recall` returns what the app's wheels bring if they were looked into before. Raises UsageError if `folder` is not a
+    folder.
     """
     found = examine_app(
         folder,
@@ -73,6 +76,10 @@ def check_app(
         build_env=build_env,
     )
     problems, notices = list(found.problems), list(found.notices)
+    if found.doubts:
+        more, settled = settle(found.doubts, recall(found.app) if found.app else None)
+        problems += more
+        notices += settled
     settings = found.settings
     if settings is not None and settings.stack is not None:
         try:
@@ -91,7 +98,7 @@ def check_app(
     return Report(
         errors=tuple(problems),
         warnings=tuple(notices),
-        app=found.app,
+        app=None if problems else found.app,
         python=found.python.version if found.python else None,
         processes=found.processes,
     )

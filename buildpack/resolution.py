@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from buildpack.app.checks.doubts import Brought, brought_by
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.claims import NOTHING, Claims, answering, origin_of
 from buildpack.dataclass import asdict, dataclass, replace
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from buildpack.python.venv import VenvLayout
     from buildpack.python.wheel import WheelContents
 
-__all__ = ["Ground", "Resolution", "layout_for", "prefetch", "resolve", "target_of"]
+__all__ = ["Ground", "Resolution", "layout_for", "prefetch", "recall_brought", "resolve", "target_of"]
 
 RESOLUTION_FORMAT = 5
 """Raise it when the same lock and stack would give another answer."""
@@ -333,7 +334,7 @@ class _Search:
         return True
 
     def _summary_key(self, wheel: LockedFile) -> str:
-        return f"{RESOLUTION_FORMAT}+{wheel.sha256}+{self._ground.target.machine}+{self._ground.layout.root}"
+        return _summary_key(wheel.sha256, self._ground.target.machine, self._ground.layout.root)
 
     def _arrived(self, wheel: LockedFile, path: Path) -> None:
         """Look into a wheel that was fetched, and start compiling it."""
@@ -398,6 +399,27 @@ class _Search:
                 ]
             ),
         ]
+
+
+def _summary_key(sha256: str, machine: str, root: str) -> str:
+    return f"{RESOLUTION_FORMAT}+{sha256}+{machine}+{root}"
+
+
+def recall_brought(
+    wheels: Sequence[Sequence[str]], store: Store, *, machine: str, root: str = VENV_ROOT
+) -> Brought | None:
+    """Return what wheels bring; None if one of them was not looked into.
+
+    Each wheel is given by the SHA-256 sums that it may have.
+    """
+    paths: list[str] = []
+    for sums in wheels:
+        keys = (_summary_key(sha256, machine, root) for sha256 in sums)
+        found = next((found for key in keys if (found := store.recall("wheel-summary", key))), None)
+        if not isinstance(found, dict) or not isinstance(found.get("paths"), list):
+            return None
+        paths += map(str, found["paths"])
+    return brought_by(paths, scripts=f"{root}/bin")
 
 
 class _Bytes:

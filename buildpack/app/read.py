@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 
 from buildpack.app.build_env import read_build_env
+from buildpack.app.checks.doubts import Doubt
 from buildpack.app.detect import AppObject
 from buildpack.app.lockfile import Lock
 from buildpack.app.procfile import Process, select_default
@@ -42,7 +43,7 @@ class App:
     to run when none is named, None where that is a choice. `stamps` are of all that was looked at, each from before it
     was read; None where that is not all. `python` is None where the app says nothing and names a
     stack, whose Python it then is. `formation` counts only what app.json names;
-    `build_env` are variables for the hooks of the build.
+    `build_env` are variables for the hooks of the build. `doubts` are findings that depend on what the wheels bring.
     """
 
     folder: Path
@@ -56,6 +57,7 @@ class App:
     formation: Mapping[str, int]
     build_env: Mapping[str, str] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
     stamps: Mapping[str, Stamp | None] | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -75,6 +77,7 @@ class Examination:
     app: App | None
     problems: tuple[BuildpackError, ...]
     notices: tuple[Notice, ...]
+    doubts: tuple[Doubt, ...]
     settings: Settings | None
     processes: tuple[Process, ...]
     python: PythonRequest | None
@@ -134,7 +137,7 @@ def examine_app(
     on the stack ``host``. Raises only where `folder` is none.
     """
     stamps = {path: stamp(path) for path in (str(folder), *(f"{folder}/{name}" for name in _CONTROL))}
-    reading = Reading(folder=folder, names=_list_folder(folder), problems=[], notices=[])
+    reading = Reading(folder=folder, names=_list_folder(folder), problems=[], notices=[], doubts=[])
     flags = {"name": name, "stack": stack, "platform": platform}
     settings = reading.attempt(lambda: read_settings(folder, environ=environ, flags=flags))
     source = reading.attempt(lambda: reading.look_at_source(environ))
@@ -168,10 +171,17 @@ def examine_app(
             formation=formation,
             build_env=own_build_env,
             notices=notices,
+            doubts=tuple(reading.doubts),
             stamps=None if source.stamps is None else {**source.stamps, **stamps},
         )
     return Examination(
-        app=app, problems=problems, notices=notices, settings=settings, processes=processes, python=python
+        app=app,
+        problems=problems,
+        notices=notices,
+        doubts=tuple(reading.doubts),
+        settings=settings,
+        processes=processes,
+        python=python,
     )
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
+from buildpack.app.checks.doubts import Doubt
+from buildpack.app.checks.imports import Start
 from buildpack.app.checks.portable import check_portable
 from buildpack.app.checks.private import check_private
-from buildpack.app.checks.processes import check_processes, list_files
+from buildpack.app.checks.processes import check_imports, check_processes, list_files
 from buildpack.app.checks.programs import check_hooks
 from buildpack.app.checks.static import check_static
 from buildpack.app.detect import AppObject, Detection, detect_app
@@ -58,6 +60,7 @@ class Reading:
     names: frozenset[str]
     problems: list[BuildpackError]
     notices: list[Notice]
+    doubts: list[Doubt]
 
     def attempt(self, read: Callable[[], _T]) -> _T | None:
         """Run one reader; what it raises is collected."""
@@ -177,9 +180,11 @@ class Reading:
             return processes, detection.found
         if len(self.problems) > before or source is None or not self.names.isdisjoint(_MISSPELT["Procfile"]):
             return (), None
-        return self._serve(detection, lock), detection.found
+        return self._serve(detection, source, settings, lock), detection.found
 
-    def _serve(self, detection: Detection, lock: Lock | None) -> tuple[Process, ...]:
+    def _serve(
+        self, detection: Detection, source: SourceTree, settings: Settings | None, lock: Lock | None
+    ) -> tuple[Process, ...]:
         served = detection.found
         if served is None:
             choices = [(one.target, one.path, one.line) for one in detection.choices]
@@ -192,18 +197,36 @@ class Reading:
         server = "uvicorn" if served.interface == "asgi" else "gunicorn"
         if lock is not None and not lock.has(server):
             self.problems.append(errors.server_not_locked(served.target, server))
+        if lock is not None:
+            start = Start(search=tuple(dict.fromkeys((served.search, ""))), module=served.target.partition(":")[0])
+            self._collect(check_imports([start], list_files(source, lock, stack=_stack(settings)), lock))
         return (Process(name="web", command=serving_command(served)),)
 
     def _check_processes(
         self, processes: Sequence[Process], source: SourceTree | None, settings: Settings | None, lock: Lock | None
     ) -> None:
-        stack = settings.stack.value if settings is not None and settings.stack is not None else None
+        stack = _stack(settings)
         files = list_files(source, lock, stack=stack) if source is not None else None
-        for found in check_processes(processes, files=files, lock=lock, stack=stack):
+        self._collect(check_processes(processes, files=files, lock=lock, stack=stack, scripts=self._scripts))
+
+    def _collect(self, findings: Iterable[BuildpackError | Notice | Doubt]) -> None:
+        for found in findings:
             if isinstance(found, Notice):
                 self.notices.append(found)
+            elif isinstance(found, Doubt):
+                self.doubts.append(found)
             else:
                 self.problems.append(found)
+
+    def _scripts(self) -> Mapping[str, str]:
+        """Read Pipfile's ``[scripts]``; empty if it cannot be read, which another reader tells."""
+        try:
+            pipfile = read_pipfile(self.folder)
+        except BuildpackError:
+            return {}
+        table = pipfile.document.get("scripts") if pipfile is not None else None
+        scripts = table.items() if isinstance(table, dict) else ()
+        return {name: script for name, script in scripts if isinstance(script, str)}
 
     def warn_formation(self, formation: Mapping[str, int], processes: Sequence[Process]) -> None:
         """Warn of process types that app.json counts and nothing defines."""
@@ -253,6 +276,10 @@ class Reading:
         """Return all that is worth a warning: of the files, of the lock, and what was noted on the way."""
         told = (*(source.warnings if source else ()), *(lock.warnings if lock else ()))
         return (*map(parse_notice, told), *self.notices)
+
+
+def _stack(settings: Settings | None) -> str | None:
+    return settings.stack.value if settings is not None and settings.stack is not None else None
 
 
 def serving_command(served: AppObject) -> str:

@@ -42,7 +42,7 @@ class Asked(NamedTuple):
     @property
     def says(self) -> str:
         """Who asks for what, as the beginning of a reason."""
-        verb = "run" if self.server == "celery" else "serve"
+        verb = "run" if self.server in ("celery", "python") else "serve"
         return f"{self.place}: `{self.process}` has {self.server} {verb} `{show(self.target)}`"
 
 
@@ -98,25 +98,56 @@ def factory_not_called(asked: Asked, place: str, name: str) -> BuildpackError:
     )
 
 
-def no_such_module(asked: Asked, name: str, near: str) -> BuildpackError:
-    """There is no module of that name, and one of almost that name."""
+def no_such_module(asked: Asked, name: str, near: str | None, binder: str | None) -> BuildpackError:
+    """There is no module of that name; `near` is one of almost that name, `binder` one that binds the object."""
+    _, colon, expression = asked.target.partition(":")
+    if near:
+        hint = f"did you mean `{near}{asked.target.removeprefix(name)}`?"
+    else:
+        hint = f"did you mean `{binder}{colon}{expression}`?" if binder else "name a module that is there, or add it."
     return AppError(
         f"there is no module `{show(name)}`",
-        why=f"{asked.says}. Neither the app nor, as far as their names tell, a package of Pipfile.lock has it.",
-        hint=f"did you mean `{near}{asked.target.removeprefix(name)}`?",
+        why=f"{asked.says}. Neither the app nor a package of Pipfile.lock has it.",
+        hint=hint,
         place=asked.place,
     )
 
 
-def unknown_module(asked: Asked, name: str, binder: str | None) -> Notice:
-    """There is no module of that name, nor one like it; a package of another name may have it."""
-    _, colon, expression = asked.target.partition(":")
+def unknown_module(asked: Asked, error: BuildpackError) -> Notice:
+    """Nobody looked into the packages yet, one of which may have the module."""
+    name = asked.target.partition(":")[0].partition(".")[0]
     return Notice(
         what=f"the app has no module `{show(name)}`, which `{asked.process}` has {asked.server} "
-        f"{'run' if asked.server == 'celery' else 'serve'}",
-        why="no package of Pipfile.lock is called like that either",
-        hint=f"did you mean `{binder}{colon}{expression}`?" if binder else "name a module that is there.",
+        f"{'run' if asked.server in ('celery', 'python') else 'serve'}",
+        why="no package of Pipfile.lock has that name either",
+        hint=error.hint,
         place=asked.place,
+    )
+
+
+def missing_import(place: str, module: str, owners: Sequence[str], *, develop: str | None) -> Notice:
+    """A module of the app imports what no package brings; `develop` is the package of dev-packages that does."""
+    if develop:
+        return Notice(
+            what=f"{show(place)} imports {show(module)}, which only the dev-packages of Pipfile.lock have",
+            hint=f"move {develop} to [packages] in Pipfile, and run `deploy lock`.",
+            place=place,
+        )
+    add = f"run `pipenv install {owners[0]}`" if owners else "add the package that has it to Pipfile, run `deploy lock`"
+    return Notice(
+        what=f"{show(place)} imports {show(module)}, which Pipfile.lock does not have",
+        hint=f"{add}, and commit Pipfile and Pipfile.lock.",
+        place=place,
+    )
+
+
+def import_left_out(place: str, path: str) -> Notice:
+    """A module of the app imports another one that the image lacks."""
+    return Notice(
+        what=f"{show(place)} imports {show(path)}, which the image leaves out",
+        why="git ignores it, or .dockerignore or .slugignore names it",
+        hint=f"if the image needs it, write `!{show(path)}` at the end of .dockerignore, or of the file that names it.",
+        place=place,
     )
 
 
@@ -170,6 +201,39 @@ def program_not_locked(
         why=f"Procfile:{line}: `{process}` runs {package}, which Pipfile.lock does not have.{found}",
         hint=hint,
         place=f"Procfile:{line}",
+    )
+
+
+def no_program(started: Started, program: str, *, near: str | None) -> Notice:
+    """A command's first word is neither a script of a package nor a program of the stack, as far as is known."""
+    return Notice(
+        what=f"`{started.process}` runs {show(program)}, which neither Pipfile.lock nor the stack provides",
+        hint=f"did you mean `{near}`?"
+        if near
+        else f"use another program, or make a base image that has {show(program)} and name it with `stack`.",
+        place=started.place,
+    )
+
+
+def runner_in_image(started: Started, tool: str, command: str) -> BuildpackError:
+    """A command goes through a tool that makes environments, which the image does not have."""
+    return AppError(
+        f"`{tool} run` does not work in the image",
+        why=f"{started.place}: `{started.process}` starts {tool}, which Pipfile.lock does not have. The image needs no "
+        f"{tool}: its environment is active already.",
+        hint=f"write `{started.process}: {show(command)}` in the Procfile.",
+        place=started.place,
+    )
+
+
+def target_is_path(asked: Asked, module: str) -> BuildpackError:
+    """A server is told a file where it wants a module."""
+    _, colon, expression = asked.target.partition(":")
+    return AppError(
+        f"`{show(asked.target)}` names a file, not a module",
+        why=f"{asked.says}; it imports what it serves by the name of a module, with dots.",
+        hint=f"write `{show(module)}{colon}{show(expression)}` in the Procfile.",
+        place=asked.place,
     )
 
 

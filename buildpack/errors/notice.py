@@ -28,7 +28,9 @@ class Notice:
 
     def __str__(self) -> str:
         """Render it on one line."""
-        text = f"{show(self.place)}: {self.what}" if self.place else self.what
+        place = show(self.place)
+        # A sentence may begin with its place: "app.py:1 imports requests".
+        text = f"{place}: {self.what}" if place and not self.what.startswith(f"{place} ") else self.what
         if self.why:
             text += f": {self.why}"
         return f"{text}; {self.hint}" if self.hint else text

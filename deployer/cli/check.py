@@ -14,6 +14,8 @@ from deployer.cli.folder import Folder
 from deployer.cli.messages import operand_text, plural, print_error, print_warning
 
 if TYPE_CHECKING:
+    from buildpack.app.checks.doubts import Brought
+    from buildpack.app.read import App
     from buildpack.preflight import Report
 
 __all__ = ["command", "report_of"]
@@ -63,12 +65,28 @@ def command(
         platform=platform,
         categories=categories,
         build_env=parse_build_env(build_env, os.environ),
+        recall=_recall,
     )
     if as_json:
         print(json.dumps(report_of(report, app=str(app)), ensure_ascii=False))
     else:
         _show(report, app=str(app), strict=strict)
     return report.exit_code or (10 if strict and report.warnings else 0)
+
+
+def _recall(app: App) -> Brought | None:
+    """Return what the wheels of the app bring, if earlier builds looked into all of them."""
+    import platform
+
+    from buildpack.oci.location import locate_store
+    from buildpack.oci.store import Store
+    from buildpack.resolution import recall_brought
+
+    place = locate_store(os.environ)
+    if place is None or not Path(place).is_dir():
+        return None
+    sums = [[entry.removeprefix("sha256:") for entry in package.hashes] for package in app.lock.packages]
+    return recall_brought(sums, Store(Path(place)), machine=platform.machine())
 
 
 def report_of(report: Report, *, app: str) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from buildpack.app.checks.doubts import Brought, brought_by, settle
 from buildpack.app.read import App, read_app
 from buildpack.dataclass import dataclass, field, replace
+from buildpack.errors import Problems
 from buildpack.progress import Observer, ignore
 from deployer.engines import local_errors as errors
 from deployer.formation import choose_formation
@@ -99,6 +101,7 @@ def prepare(
     for text in app.warnings:
         hears.warn(text)
     venv = _virtual_environment(request, app, store=store, environ=environ, own=own, hears=hears)
+    _settle(app, venv, hears)
     env = _environment(request, app, venv, environ)
     processes = [] if request.command else _processes(request, app, counts, env, venv)
     _require_startable(processes)
@@ -111,6 +114,24 @@ def run_local(prepared: Prepared, *, out: BinaryIO) -> int:
     if prepared.request.command:
         _become(prepared.request.command, prepared.environment, prepared.request.folder)
     return _supervise(prepared, out)
+
+
+def _settle(app: App, venv: Path, hears: Hears) -> None:
+    """Check for the modules that the environment has to bring; whether a program is there, starting it will tell."""
+    doubts = [doubt for doubt in app.doubts if doubt.kind == "module"]
+    problems, notices = settle(doubts, _installed(venv)) if doubts else ([], [])
+    for notice in notices:
+        hears.warn(str(notice))
+    if problems:
+        raise problems[0] if len(problems) == 1 else Problems(problems)
+
+
+def _installed(venv: Path) -> Brought | None:
+    """Return what the environment brings; None if some of it is elsewhere."""
+    paths = [str(path) for path in venv.glob("lib/python*/site-packages/*")]
+    if any(path.endswith(".pth") and not path.endswith("/distutils-precedence.pth") for path in paths):
+        return None
+    return brought_by(paths, scripts=str(venv / "bin"))
 
 
 def _series() -> str:

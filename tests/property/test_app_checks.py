@@ -9,6 +9,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from buildpack.app.checks.doubts import Doubt
 from buildpack.app.checks.globals import parse_globals
 from buildpack.app.checks.processes import check_processes, list_files
 from buildpack.app.lockfile import Lock, LockedPackage
@@ -109,6 +110,7 @@ def test_whatever_is_in_the_folder_a_check_ends(
             place.write_bytes(content)
         processes = [Process(name="web", command=command, line=n) for n, command in enumerate(commands, start=1)]
         tree = read_source(Path(folder), environ={})
-        for found in check_processes(processes, files=list_files(tree, LOCK), lock=LOCK, stack=stack):
+        for one in check_processes(processes, files=list_files(tree, LOCK), lock=LOCK, stack=stack):
+            found = one.finding if isinstance(one, Doubt) else one
             assert str(found)
             assert found.place.partition(":")[0] in {"Procfile", *files}

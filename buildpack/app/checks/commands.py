@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from buildpack.dataclass import dataclass, field
 
-__all__ = ["SHELLS", "Invocation", "find_slip", "inside_app", "parse_command", "split_words"]
+__all__ = ["SHELLS", "Invocation", "find_slip", "inside_app", "parse_command", "split_words", "without_runner"]
 
 _TOKEN = re.compile(
     r"""
@@ -55,14 +55,17 @@ _DEEPEST = 3
 class Invocation:
     """A program and its arguments, quotes taken away; variables and patterns stand as they are written.
 
-    `program` of ``python -m gunicorn`` is ``gunicorn``. `folder` is where it runs, relative to the app's folder; None
-    where that cannot be told. `variables` are those that the command itself sets.
+    `program` of ``python -m gunicorn`` is ``gunicorn``, with `module` true. `folder` is where it runs, relative to the
+    app's folder; None if that cannot be told. `variables` are those that the command itself sets; `wrappers` are the
+    programs that start this one (``newrelic-admin``).
     """
 
     program: str
     arguments: tuple[str, ...]
     folder: str | None = ""
     variables: Mapping[str, str] = field(default_factory=dict)
+    wrappers: tuple[str, ...] = field(default=(), compare=False)
+    module: bool = field(default=False, compare=False)
 
 
 def parse_command(command: str) -> tuple[Invocation, ...]:
@@ -71,6 +74,23 @@ def parse_command(command: str) -> tuple[Invocation, ...]:
     Left to the shell are substitutions, loops, conditions, groups and whatever does not end.
     """
     return tuple(_parse(command, folder="", variables={}, depth=0) or ())
+
+
+_RUNNER = re.compile(r"(?<![\w./-])(pipenv|poetry|uv)[ \t]+run[ \t]+(?=([^\s;&|()<>'\"]*))")
+
+
+def without_runner(command: str, scripts: Mapping[str, str]) -> tuple[str, str]:
+    """Return a command without ``pipenv run`` and the like, and the tool that it named; empty if it named none.
+
+    `scripts` are Pipfile's: the words that ``pipenv run`` stands before may be the name of one.
+    """
+    found = _RUNNER.search(command)
+    if not found:
+        return command, ""
+    at, word = found.end(), found[2]
+    script = scripts.get(word) if found[1] == "pipenv" else None
+    rest = script + command[at + len(word) :] if script else command[at:]
+    return command[: found.start()] + without_runner(rest, {})[0], found[1]
 
 
 def split_words(text: str) -> tuple[str, ...] | None:
@@ -199,18 +219,42 @@ def inside_app(folder: str, path: str) -> str | None:
 def _start(
     words: Sequence[str], *, folder: str | None, variables: Mapping[str, str], depth: int
 ) -> list[Invocation] | None:
-    rest, own = list(words), dict(variables)
+    rest, own, wrappers = list(words), dict(variables), []
     while wrapper := next((one for one in _WRAPPERS if tuple(rest[: len(one)]) == one), None):
         more, rest = _assignments(rest[len(wrapper) :])
         own |= more
+        wrappers.append(wrapper[0])
+        if wrapper[0] == "opentelemetry-instrument":
+            rest = _without_options(rest)
         if not rest or rest[0].startswith("-"):
             return None  # options of the wrapper, some of which take a value
     program, arguments = rest[0].removeprefix("/opt/venv/bin/"), rest[1:]
     if program in SHELLS and len(arguments) == 2 and arguments[0] in ("-c", "-lc", "-ec"):
         return _parse(arguments[1], folder=folder, variables=own, depth=depth + 1)
+    module = False
     if _PYTHON.fullmatch(program):
+        python = program
         program, arguments = _python(arguments)
-    return [Invocation(program=program, arguments=tuple(arguments), folder=folder, variables=own)]
+        module = program not in ("python", "python -c")
+        wrappers += [python] if module else []
+    return [
+        Invocation(
+            program=program,
+            arguments=tuple(arguments),
+            folder=folder,
+            variables=own,
+            wrappers=tuple(wrappers),
+            module=module,
+        )
+    ]
+
+
+def _without_options(words: Sequence[str]) -> list[str]:
+    """Drop the leading options of ``opentelemetry-instrument``, each of which takes a value."""
+    rest = list(words)
+    while rest and rest[0].startswith("--"):
+        rest = rest[1:] if "=" in rest[0] else rest[2:]
+    return rest
 
 
 def _python(arguments: Sequence[str]) -> tuple[str, list[str]]:

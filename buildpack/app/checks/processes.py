@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from buildpack.app.checks.commands import Invocation, find_slip, parse_command
+from buildpack.app.checks.commands import Invocation, find_slip, inside_app, parse_command, without_runner
+from buildpack.app.checks.doubts import Doubt
+from buildpack.app.checks.imports import Start, find_imports, list_missing
+from buildpack.app.checks.lookup import has_only_python, look_up_program
+from buildpack.app.checks.packages import PROGRAMS, modules_of
 from buildpack.app.checks.ports import check_file, check_http_server, check_runserver, check_serving
 from buildpack.app.checks.programs import HOOKS, check_program
-from buildpack.app.checks.served import Files, check_target, modules_brought
-from buildpack.app.checks.servers import read_serving
+from buildpack.app.checks.served import Files, check_module, check_target, modules_brought
+from buildpack.app.checks.servers import Serving, read_serving
 from buildpack.app.lockfile import Lock
 from buildpack.app.procfile import Process
 from buildpack.app.source import SourceTree
@@ -18,24 +22,9 @@ from buildpack.errors import BuildpackError
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
-__all__ = ["check_processes", "list_files"]
+__all__ = ["check_imports", "check_processes", "list_files"]
 
-_PROGRAMS: Mapping[str, str] = {
-    program: program
-    for program in (
-        "gunicorn",
-        "uvicorn",
-        "hypercorn",
-        "daphne",
-        "celery",
-        "rq",
-        "flask",
-        "alembic",
-        "uwsgi",
-        "dramatiq",
-    )
-} | {"waitress-serve": "waitress", "django-admin": "django"}
-"""Programs that Procfiles run, and the packages that bring them."""
+_ASKING = frozenset({"command", "type", "which", "hash", "test", "["})
 _LARGEST = 256 * 1024
 _LONGEST = 4096
 _MOST = 100
@@ -43,73 +32,125 @@ _MOST = 100
 
 
 def check_processes(
-    processes: Sequence[Process], *, files: Files | None, lock: Lock | None, stack: str | None
-) -> Iterator[BuildpackError | Notice]:
+    processes: Sequence[Process],
+    *,
+    files: Files | None,
+    lock: Lock | None,
+    stack: str | None,
+    scripts: Callable[[], Mapping[str, str]] = dict,
+) -> Iterator[BuildpackError | Notice | Doubt]:
     """Check what each command starts; commands that only a shell can read are passed over.
 
     `stack` is the one that was asked for, None for the default; without `files` or `lock`, which could not be read,
-    only what does not need them is checked.
+    only what does not need them is checked. `scripts` reads those of Pipfile.
     """
     told: set[str] = set()
+    starts: list[Start] = []
     for process in processes[:_MOST]:
         if len(process.command) > _LONGEST:
             continue
         if slip := find_slip(process.command):
             yield errors.no_shell_reads(process.name, process.line, slip)
             continue
-        invocations = parse_command(process.command)
+        look = _Look(process=process, files=files, lock=lock, stack=stack)
+        for found in look.run(scripts, starts):
+            text = str(found.finding if isinstance(found, Doubt) else found)
+            if text not in told:
+                told.add(text)
+                yield found
+    if files is not None and lock is not None:
+        yield from check_imports(starts, files, lock)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Look:
+    """A look at one process; see `check_processes`."""
+
+    process: Process
+    files: Files | None
+    lock: Lock | None
+    stack: str | None
+
+    def run(
+        self, scripts: Callable[[], Mapping[str, str]], starts: list[Start]
+    ) -> Iterator[BuildpackError | Notice | Doubt]:
+        """Check the command; adds to `starts` what it starts of the app."""
+        command = self.process.command
+        if " run " in command:
+            command, tool = without_runner(command, scripts() if "pipenv" in command else {})
+            if tool and self.lock is not None and not self.lock.has(tool) and has_only_python(self.stack):
+                started = errors.Started(process=self.process.name, line=self.process.line)
+                yield errors.runner_in_image(started, tool, command)
+        invocations = parse_command(command)
+        # Another command before it may ask whether the program is there.
+        plain = not any(one.program in _ASKING for one in invocations) and "||" not in command
         for invocation in invocations:
-            for found in _check(process, invocation, files=files, lock=lock, stack=stack, alone=len(invocations) == 1):
-                if str(found) not in told:
-                    told.add(str(found))
-                    yield found
+            yield from self._check(invocation, starts, alone=len(invocations) == 1, plain=plain)
 
-
-def _check(
-    process: Process,
-    invocation: Invocation,
-    *,
-    files: Files | None,
-    lock: Lock | None,
-    stack: str | None,
-    alone: bool,
-) -> Iterator[BuildpackError | Notice]:
-    if lock is not None:
-        yield from _check_package(process, invocation, lock, stack)
-    if files is None:
-        return
-    if alone:
-        yield from check_program(invocation, process=process.name, line=process.line, files=files)
-    serving = read_serving(invocation, files.read)
-    if serving is not None:
-        yield from check_target(serving, process=process.name, line=process.line, files=files)
-    if process.name == "web":
+    def _check(
+        self, invocation: Invocation, starts: list[Start], *, alone: bool, plain: bool
+    ) -> Iterator[BuildpackError | Notice | Doubt]:
+        name, line, files = self.process.name, self.process.line, self.files
+        if self.lock is not None and files is not None and plain:
+            yield from look_up_program(
+                invocation, process=name, line=line, files=files, lock=self.lock, stack=self.stack
+            )
+        if files is None:
+            return
+        if alone:
+            yield from check_program(invocation, process=name, line=line, files=files)
+        serving = read_serving(invocation, files.read)
+        starts.extend(_started(invocation, serving))
         if serving is not None:
-            yield from check_serving(serving, process=process.name, line=process.line)
-        yield from check_runserver(invocation, process=process.name, line=process.line)
-        yield from check_http_server(invocation, process=process.name, line=process.line)
-        yield from check_file(invocation, files.read, process=process.name, line=process.line)
+            yield from check_target(serving, process=name, line=line, files=files)
+        elif invocation.module and plain and invocation.program not in PROGRAMS:
+            yield from check_module(invocation, process=name, line=line, files=files)
+        if name == "web":
+            if serving is not None:
+                yield from check_serving(serving, process=name, line=line)
+            yield from check_runserver(invocation, process=name, line=line)
+            yield from check_http_server(invocation, process=name, line=line)
+            yield from check_file(invocation, files.read, process=name, line=line)
 
 
-def _check_package(
-    process: Process, invocation: Invocation, lock: Lock, stack: str | None
-) -> Iterator[BuildpackError | Notice]:
-    package = _PROGRAMS.get(invocation.program)
-    if package is None or lock.has(package):
+def _started(invocation: Invocation, serving: Serving | None) -> Iterator[Start]:
+    """Give what a command starts of the app: modules that a server imports, and files and modules that Python runs."""
+    if serving is not None:
+        module = (serving.target or "").partition(":")[0]
+        if serving.search is not None and module:
+            yield Start(search=serving.search, module=module)
+            if serving.server == "celery":
+                yield Start(search=serving.search, module=f"{module}.celery")
+    elif invocation.folder is not None:
+        search = tuple(dict.fromkeys((invocation.folder, "")))
+        if invocation.module:
+            yield Start(search=search, module=invocation.program)
+            yield Start(search=search, module=f"{invocation.program}.__main__")
+        elif invocation.program == "python" and invocation.arguments[:1]:
+            path = inside_app(invocation.folder, invocation.arguments[0]) or ""
+            yield Start(search=tuple(dict.fromkeys((path.rpartition("/")[0], ""))), path=path)
+
+
+def check_imports(starts: Sequence[Start], files: Files, lock: Lock) -> Iterator[Notice | Doubt]:
+    """Check what the modules that the processes start import."""
+    imports = find_imports(starts, files, django=lock.has("django"))
+    told: set[str] = set()
+    for one in imports:
+        if one.left_out and one.left_out not in told:
+            told.add(one.left_out)
+            yield errors.import_left_out(one.place, one.left_out)
+    if files.generated or "" in files.brought:
         return
-    develop = any(one.name == package for one in lock.develop)
-    yield errors.program_not_locked(
-        process.name,
-        process.line,
-        package,
-        stack=None if _has_only_python(stack) else stack,
-        category="develop" if develop else None,
-    )
-
-
-def _has_only_python(stack: str | None) -> bool:
-    """Say whether a stack is known to bring no packages."""
-    return stack is None or stack == "host" or stack.startswith(("python:", "docker.io/library/python:"))
+    known = modules_of(package.name for package in lock.packages)
+    develop = {package.name for package in lock.develop}
+    missing = (one for one in imports if not one.left_out)
+    for one, owners in list_missing(missing, lock, files.brought):
+        held = next((name for name in (*owners, one.module.replace("_", "-").lower()) if name in develop), None)
+        finding = errors.missing_import(one.place, one.module, owners, develop=held)
+        if "*" not in files.brought and (owners or held or known is not None):
+            yield finding
+        else:
+            yield Doubt(kind="module", name=one.module, finding=finding)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,7 +181,7 @@ def list_files(tree: SourceTree, lock: Lock | None, *, stack: str | None = None)
         sizes={file.path: file.size for file in tree.files},
         started={file.path: file.executable for file in tree.files if file.kind == "file"},
     )
-    told = lock is not None and _has_only_python(stack)
+    told = lock is not None and has_only_python(stack)
     elsewhere = {one.name: one.version is None for one in lock.packages} if lock is not None and told else {"": True}
     return Files(
         paths=reader.sizes.keys(),
@@ -148,5 +189,6 @@ def list_files(tree: SourceTree, lock: Lock | None, *, stack: str | None = None)
         left_out=reader.left_out,
         executable=reader.started.get,
         brought=modules_brought(elsewhere),
+        complete=modules_of(elsewhere) is not None,
         generated=any(hook in reader.sizes for hook in HOOKS),
     )

@@ -6,9 +6,12 @@ Nothing is said of what a package may bring, or of modules that bind names in wa
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Literal
 
+from buildpack.app.checks.commands import Invocation
+from buildpack.app.checks.doubts import Doubt
 from buildpack.app.checks.globals import Globals, parse_globals
 from buildpack.app.checks.servers import Read, Serving
 from buildpack.dataclass import dataclass
@@ -16,7 +19,7 @@ from buildpack.errors import BuildpackError
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
-__all__ = ["Files", "Place", "check_target", "find_module", "modules_brought"]
+__all__ = ["Files", "Place", "check_module", "check_target", "find_module", "modules_brought", "nearest"]
 
 _MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _OBJECT = re.compile(r"([^\W\d]\w*)(?:(\(.*\))|(\..*))?", re.DOTALL)
@@ -28,8 +31,9 @@ class Files:
     """The app's files as an image has them: their `paths`, and how to `read` one.
 
     `left_out` says of a path whether it is in the folder and will not be in the image; `brought` are modules that
-    packages of the lock or the stack may bring, ``*`` where one may bring any; `generated` says that the app's own
-    hooks may make more; `executable` says of a path whether that file may be started, None of a link.
+    packages of the lock may bring: ``*`` is among them if a package may bring any, and the empty name if the stack may.
+    `complete` says that nothing else can bring one; `generated` says that the app's own hooks may make more;
+    `executable` says of a path whether that file may be started, None of a link.
     """
 
     paths: Collection[str]
@@ -37,6 +41,7 @@ class Files:
     left_out: Callable[[str], bool]
     executable: Callable[[str], bool | None]
     brought: frozenset[str] = frozenset()
+    complete: bool = False
     generated: bool = False
 
 
@@ -60,17 +65,20 @@ def check_target(
     process: str,
     line: int,
     files: Files,
-) -> Iterator[BuildpackError | Notice]:
+) -> Iterator[BuildpackError | Notice | Doubt]:
     """Check the object that a server is to serve; gives an error for what cannot work, at most one."""
     module, colon, expression = (serving.target or "").partition(":")
-    if serving.search is None or not _MODULE.fullmatch(module):
+    if serving.search is None:
+        return
+    asked = errors.Asked(process=process, line=line, server=serving.server, target=serving.target or "")
+    if _names_file(module, serving, files):
+        yield errors.target_is_path(asked, _dotted(module))
         return
     if not colon:
         expression = _SERVED_WITHOUT_NAME.get(serving.server, "")
     named = _OBJECT.fullmatch(expression)
-    if not named and serving.server != "celery":
+    if not _MODULE.fullmatch(module) or (not named and serving.server != "celery"):
         return
-    asked = errors.Asked(process=process, line=line, server=serving.server, target=serving.target or "")
     place = find_module(module, serving.search, files.paths)
     if place.kind == "found":
         if named:
@@ -78,17 +86,68 @@ def check_target(
     elif files.generated:
         return
     elif place.kind == "absent":
-        modules = sorted(filter(str.isidentifier, _top_modules(serving.search, files.paths)))
-        if files.brought.isdisjoint({place.name, "*"}):
-            # A package may have a module of any name, so only a name that is almost right is surely a slip.
-            if near := _nearest(place.name, modules):
-                yield errors.no_such_module(asked, place.name, near)
-            else:
-                yield errors.unknown_module(asked, place.name, _who_binds(named, modules, serving.search, files))
+        if left_out := _left_out(module, serving.search, files):
+            yield errors.module_left_out(asked, left_out)
+        else:
+            yield from _check_absent(asked, place.name, named, serving.search, files)
     elif place.kind == "lacking" and _lacks(files.read(place.path), place.name, attribute=serving.server == "celery"):
         inner = f"{place.path.removesuffix('__init__.py')}{place.name}"
         left_out = next((path for path in (f"{inner}.py", f"{inner}/__init__.py") if files.left_out(path)), None)
         yield errors.module_left_out(asked, left_out) if left_out else errors.no_such_submodule(asked, inner)
+
+
+def check_module(
+    invocation: Invocation, *, process: str, line: int, files: Files
+) -> Iterator[BuildpackError | Notice | Doubt]:
+    """Check the module that ``python -m`` runs."""
+    module = invocation.program
+    if invocation.folder is None or not _MODULE.fullmatch(module) or files.generated:
+        return
+    search = tuple(dict.fromkeys((invocation.folder, "")))
+    asked = errors.Asked(process=process, line=line, server="python", target=module)
+    place = find_module(module, search, files.paths)
+    if place.kind in ("absent", "lacking") and (left_out := _left_out(module, search, files)):
+        yield errors.module_left_out(asked, left_out)
+    elif place.kind == "absent" and "PYTHONPATH" not in invocation.variables:
+        yield from _check_absent(asked, place.name, None, search, files)
+    elif place.kind == "lacking" and _lacks(files.read(place.path), place.name, attribute=False):
+        yield errors.no_such_submodule(asked, f"{place.path.removesuffix('__init__.py')}{place.name}")
+
+
+def _names_file(target: str, serving: Serving, files: Files) -> bool:
+    """Say whether a target such as ``site1/wsgi.py`` or ``main.py`` is a path; Flask takes one."""
+    if serving.server == "flask" or not re.fullmatch(r"[\w./-]+\.py", target):
+        return False
+    return "/" in target or f"{target[:-3].replace('.', '/')}/py.py" not in files.paths
+
+
+def _dotted(path: str) -> str:
+    """Return the module that a path of a file means."""
+    return path.removeprefix("./").removesuffix(".py").strip("/").replace("/", ".")
+
+
+def _check_absent(
+    asked: errors.Asked, name: str, named: re.Match[str] | None, search: Collection[str], files: Files
+) -> Iterator[BuildpackError | Doubt]:
+    """Check a module that the app does not have: a package has to bring it."""
+    if not files.brought.isdisjoint({name, ""}) or name in sys.stdlib_module_names:
+        return
+    modules = sorted(filter(str.isidentifier, _top_modules(search, files.paths)))
+    near = nearest(name, modules)
+    error = errors.no_such_module(asked, name, near, _who_binds(named, modules, search, files))
+    if "*" in files.brought:
+        yield Doubt(kind="module", name=name, finding=error)
+    elif near or files.complete:
+        yield error
+    else:
+        yield Doubt(kind="module", name=name, finding=error, otherwise=errors.unknown_module(asked, error))
+
+
+def _left_out(module: str, search: Collection[str], files: Files) -> str | None:
+    """Return the file of a module that is in the folder, and not in the image; None if there is none."""
+    places = ["/".join(filter(None, (folder, *module.split(".")))) for folder in search]
+    inside = (path for place in places for path in (f"{place}.py", f"{place}/__init__.py"))
+    return next((path for path in inside if files.left_out(path)), None)
 
 
 def find_module(module: str, search: Collection[str], paths: Collection[str]) -> Place:
@@ -149,7 +208,7 @@ def _check_object(
             near = next((one for one in bound.names if one.lower() == name.lower()), None)
             yield errors.names_a_module(asked, place.path, f"{module}.{name}", _binds(bound), near)
     else:
-        yield errors.not_bound(asked, place.path, name, _binds(bound), _nearest(name, list(bound.names)))
+        yield errors.not_bound(asked, place.path, name, _binds(bound), nearest(name, list(bound.names)))
 
 
 def _takes_nothing(least: int, most: int | None) -> bool:
@@ -202,7 +261,8 @@ def _who_binds(
     return found[0] if len(found) == 1 else None
 
 
-def _nearest(name: str, known: Collection[str]) -> str | None:
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """Return the one of `known` that is almost `name`; None if there is none."""
     from difflib import get_close_matches
 
     same = next((one for one in known if one.lower() == name.lower()), None)
@@ -211,10 +271,10 @@ def _nearest(name: str, known: Collection[str]) -> str | None:
 
 
 def modules_brought(packages: Mapping[str, bool]) -> frozenset[str]:
-    """Return the first names of modules that packages may bring; ``*`` where one may bring any.
+    """Return the first names of modules that packages may bring, as far as their names tell.
 
-    `packages` tells of each by its canonical name whether it comes from elsewhere than an index.
+    `packages` tells of each by its canonical name whether it comes from elsewhere than an index: then ``*`` is among
+    the names, since such a package may bring any.
     """
-    if any(packages.values()):
-        return frozenset({"*"})
-    return frozenset(part for name in packages for part in (name.replace("-", "_"), *name.split("-")))
+    names = {part for name in packages for part in (name.replace("-", "_"), *name.split("-"))}
+    return frozenset(names | {"*"} if any(packages.values()) else names)

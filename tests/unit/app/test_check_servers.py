@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from buildpack.app.checks.doubts import Brought, Doubt, settle
 from buildpack.app.checks.options import GUNICORN
 from buildpack.app.checks.processes import check_processes, list_files
 from buildpack.app.lockfile import Lock, LockedPackage
@@ -26,6 +27,9 @@ PACKAGES = (
     "celery",
     "rq",
     "alembic",
+    "fastapi",
+    "starlette",
+    "quart",
 )
 
 Check = Callable[..., tuple[list[str], list[str]]]
@@ -49,7 +53,15 @@ def lock(*names: str, elsewhere: str = "") -> Lock:
 def check(tmp_path: Path) -> Check:
     """Check the processes of an app of these files; gives what its errors and its warnings say."""
 
-    def run(procfile: str, files: Mapping[str, str], *, locked: Lock | None = None, stack: str | None = None):
+    def run(
+        procfile: str,
+        files: Mapping[str, str],
+        *,
+        locked: Lock | None = None,
+        stack: str | None = None,
+        brought: Brought | None = None,
+        scripts: Mapping[str, str] | None = None,
+    ):
         folder = tmp_path / "app"
         for path, content in {"Procfile": procfile, **files}.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -62,11 +74,14 @@ def check(tmp_path: Path) -> Check:
                 files=list_files(read_source(folder, environ={}), held, stack=stack),
                 lock=held,
                 stack=stack,
+                scripts=lambda: scripts or {},
             )
         )
+        doubts = [one for one in found if isinstance(one, Doubt)]
+        errors, notices = settle(doubts, brought)
         return (
-            [str(one) for one in found if not isinstance(one, Notice)],
-            [str(one) for one in found if isinstance(one, Notice)],
+            [str(one) for one in found if not isinstance(one, Notice | Doubt)] + list(map(str, errors)),
+            [str(one) for one in found if isinstance(one, Notice)] + list(map(str, notices)),
         )
 
     return run
@@ -333,8 +348,7 @@ WRONG = {
         {"blasto/__init__.py": FLASK},
         (
             "there is no module `balsto`\n\n"
-            "Procfile:1: `web` has gunicorn serve `balsto:APP`. Neither the app nor, as far as their names tell, a "
-            "package of "
+            "Procfile:1: `web` has gunicorn serve `balsto:APP`. Neither the app nor a package of "
             "Pipfile.lock has it.\n\n"
             "hint: did you mean `blasto:APP`?"
         ),
@@ -629,7 +643,7 @@ STARTED = {
         [
             (
                 "Procfile:1: the app has no module `main`, which `web` has gunicorn serve: no package of Pipfile.lock "
-                "is called like that either; did you mean `server:app`?"
+                "has that name either; did you mean `server:app`?"
             )
         ],
     ),
@@ -638,7 +652,7 @@ STARTED = {
         [
             (
                 "Procfile:1: the app has no module `application`, which `web` has gunicorn serve: no package of "
-                "Pipfile.lock is called like that either; name a module that is there."
+                "Pipfile.lock has that name either; name a module that is there, or add it."
             )
         ],
     ),

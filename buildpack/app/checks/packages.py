@@ -1,0 +1,230 @@
+"""What well-known packages bring: the modules that they install, and the programs that Procfiles call.
+
+A package that is not in these tables may bring a module of any name, so the checks say nothing definite beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+
+__all__ = ["PROGRAMS", "find_owners", "modules_of"]
+
+_SAME = """
+aiobotocore aiocache aiofiles aiohappyeyeballs aiohttp aiohttp-cors aiomysql aioredis aiosignal aiosmtplib aiosqlite
+alembic altair altgraph amqp anthropic anyio apispec apscheduler arel argcomplete arq arrow asgiref asn1crypto
+async-timeout asyncmy asyncpg authlib autobahn automat babel backoff bcrypt billiard bleach blessed blinker blosc
+bokeh boto boto3 botocore bottle cachecontrol cachelib cachetools cairocffi cairosvg celery celery-types cerberus
+certifi channels channels-redis chardet charset-normalizer chromadb circus click click-didyoumean click-plugins
+click-repl cloudinary cloudpickle colorama coloredlogs colorlog colour constantly contourpy coverage croniter
+cryptography cssselect cycler daphne dash dataclasses-json datadog ddtrace decorator deepdiff defusedxml deprecated
+dill diskcache distributed distro dj-database-url dj-rest-auth django django-celery-beat django-celery-results
+django-countries django-extensions django-heroku django-htmx django-redis django-rq django-tables2 docker docopt
+docutils dramatiq drf-spectacular drf-yasg duckdb ecdsa elasticsearch email-validator emoji environs eventlet
+exceptiongroup executing fabric faker falcon fastapi fastapi-cli fastavro fastjsonschema feedparser filelock
+firebase-admin flask flask-admin flask-appbuilder flask-apscheduler flask-babel flask-bcrypt flask-caching
+flask-celery flask-compress flask-cors flask-debugtoolbar flask-httpauth flask-jwt flask-jwt-extended flask-limiter
+flask-login flask-mail flask-mailman flask-marshmallow flask-migrate flask-openid flask-pymongo flask-restful
+flask-restplus flask-restx flask-seasurf flask-security flask-session flask-smorest flask-sock flask-socketio
+flask-sqlalchemy flask-talisman flask-uploads flask-wtf flower frozenlist fsspec furl gensim geoip2 geopandas geopy
+gevent gitdb gradio granian graphene graphene-django greenlet gspread gunicorn h11 h2 hiredis honcho hpack html2text
+html5lib httpbin httpcore httplib2 httptools httpx huey humanfriendly humanize hupper hypercorn hyperframe hyperlink
+hypothesis idna importlib-metadata importlib-resources incremental inflection iniconfig invoke ipdb ipywidgets isodate
+itsdangerous jedi jinja2 jmespath joblib jsonfield jsonlines jsonpatch jsonpickle jsonschema jsonschema-specifications
+jupyter-client jupyter-core keras keyring kiwisolver kombu langchain langchain-community langchain-core
+langchain-openai ldap3 limits litellm litestar llvmlite loguru lxml mako mangum markdown markupsafe marshmallow
+marshmallow-sqlalchemy maxminddb mccabe mistune mlflow mongoengine more-itertools moto motor mpmath msgpack msgspec
+multidict mypy nbformat networkx newrelic nltk numba numexpr numpy oauth2client oauthlib openai openapi-spec-validator
+openpyxl ordered-set orjson outcome packaging pandas pandera paramiko parsedatetime parso passlib pathspec patsy
+pendulum pexpect phonenumbers pika pint pip pipenv platformdirs plotly pluggy polars posthog prefect premailer
+prettytable prometheus-client prometheus-flask-exporter promise prompt-toolkit propcache psutil psycogreen psycopg
+psycopg-binary psycopg-c psycopg-pool psycopg2 ptyprocess pudb pwdlib pyaml pyarrow pyasn1 pyasn1-modules pycountry
+pycparser pydantic pydantic-core pydantic-extra-types pydantic-settings pydub pyfcm pygments pyld pymssql pymysql
+pyodbc pyotp pyparsing pypdf pyphen pypika pyqrcode pyramid pytesseract pytest-django python-http-client pytz
+pytz-deprecation-shim pywebpush qrcode quart quart-cors raven readchar redis referencing regex reportlab requests
+requests-cache requests-oauthlib requests-toolbelt responses retrying rich rich-toolkit rq rq-dashboard rq-scheduler
+rsa ruff s3fs s3transfer sanic sanic-ext scipy scrapy seaborn selenium sendgrid sentence-transformers sentry-sdk
+setproctitle shapely shellingham shortuuid simple-websocket simplejson six slack-bolt slack-sdk slowapi smart-open
+smmap sniffio sortedcontainers soupsieve spacy sqlalchemy sqlalchemy-utils sqlmodel sqlparse sse-starlette starlette
+statsd statsmodels streamlit stripe structlog supabase supervisor sympy tablib tabulate tenacity tensorflow termcolor
+thinc threadpoolctl tiktoken tinycss2 tldextract tokenizers toml tomli tomlkit toolz torchvision tornado tqdm
+traitlets transformers treq trio tweepy twilio twisted txaio typeguard typer typing-extensions typing-inspection
+tzdata tzlocal ujson unidecode uritemplate urllib3 uvicorn uvicorn-worker uvloop vine voluptuous wagtail waitress
+watchdog watchfiles watchgod wcwidth weasyprint webargs webassets webencodings webob websockets webtest werkzeug wheel
+whitenoise wrapt wsproto wtforms xlrd xlsxwriter xlwt xmlsec xmltodict yarl yfinance yt-dlp zeep zipp
+"""
+"""Packages that install one module, which has the package's name with ``_`` for ``-``, unless `_OTHER` says else."""
+
+_OTHER = """
+argon2-cffi argon2
+argon2-cffi-bindings _argon2_cffi_bindings
+attrs attr attrs
+azure-storage-blob azure
+beautifulsoup4 bs4
+black black blackd blib2to3 _black_version
+brotli brotli _brotli
+cffi cffi _cffi_backend
+configobj configobj validate
+cython cython Cython pyximport
+django-allauth allauth
+django-anymail anymail
+django-axes axes
+django-bootstrap4 bootstrap4
+django-bootstrap5 bootstrap5 django_bootstrap5
+django-ckeditor ckeditor ckeditor_uploader
+django-cors-headers corsheaders
+django-crispy-forms crispy_forms
+django-debug-toolbar debug_toolbar
+django-environ environ
+django-filter django_filters
+django-guardian guardian
+django-import-export import_export
+django-ninja ninja
+django-oauth-toolkit oauth2_provider
+django-phonenumber-field phonenumber_field
+django-storages storages
+django-taggit taggit
+django-widget-tweaks widget_tweaks
+djangorestframework rest_framework
+djangorestframework-simplejwt rest_framework_simplejwt
+dnspython dns
+dogpile-cache dogpile
+factory-boy factory
+faiss-cpu faiss
+fonttools fontTools
+gitpython git
+google-api-python-client googleapiclient apiclient
+grpcio grpc
+grpcio-tools grpc_tools
+ipython IPython
+jaraco-text jaraco
+markdown-it-py markdown_it
+matplotlib matplotlib mpl_toolkits pylab
+mysql-connector-python mysql
+mysqlclient MySQLdb
+opencv-contrib-python cv2
+opencv-contrib-python-headless cv2
+opencv-python cv2
+opencv-python-headless cv2
+opentelemetry-api opentelemetry
+opentelemetry-instrumentation opentelemetry
+opentelemetry-sdk opentelemetry
+pastedeploy paste
+peewee peewee playhouse pwiz
+phonenumberslite phonenumbers
+pillow PIL
+protobuf google
+psycopg2-binary psycopg2
+pycryptodome Crypto
+pycryptodomex Cryptodome
+pycurl curl pycurl
+pygithub github
+pyjwt jwt
+pymongo pymongo bson gridfs
+pymupdf fitz pymupdf
+pynacl nacl
+pyopenssl OpenSSL
+pypdf2 PyPDF2
+pysocks socks sockshandler
+pytest pytest _pytest py
+python-dateutil dateutil
+python-decouple decouple
+python-docx docx
+python-dotenv dotenv
+python-engineio engineio
+python-jose jose
+python-json-logger pythonjsonlogger
+python-ldap ldap ldapurl ldif slapdtest
+python-magic magic
+python-memcached memcache
+python-multipart multipart python_multipart
+python-pptx pptx
+python-slugify slugify
+python-socketio socketio
+python-telegram-bot telegram
+python3-openid openid
+pyyaml yaml _yaml
+pyzmq zmq
+rpds-py rpds
+ruamel-yaml ruamel
+scikit-image skimage
+scikit-learn sklearn
+setuptools setuptools pkg_resources _distutils_hack distutils
+snowflake-connector-python snowflake
+social-auth-app-django social_django
+social-auth-core social_core
+strawberry-graphql strawberry strawberry_django
+tensorflow-cpu tensorflow
+torch torch functorch torchgen
+tortoise-orm tortoise
+unittest-xml-reporting xmlrunner
+uwsgi uwsgi uwsgidecorators
+websocket-client websocket
+zope-interface zope
+"""
+"""Packages whose modules have other names: the package, then its modules."""
+
+_SHARED = frozenset({"azure", "backports", "dogpile", "google", "jaraco", "opentelemetry", "paste", "ruamel", "zope"})
+"""Names that many packages put modules into."""
+
+PROGRAMS: Mapping[str, tuple[str, ...]] = {
+    "aerich": ("aerich",),
+    "alembic": ("alembic",),
+    "arq": ("arq",),
+    "celery": ("celery",),
+    "chainlit": ("chainlit",),
+    "circusd": ("circus",),
+    "daphne": ("daphne",),
+    "ddtrace-run": ("ddtrace",),
+    "django-admin": ("django",),
+    "dramatiq": ("dramatiq",),
+    "fastapi": ("fastapi-cli", "fastapi"),
+    "flask": ("flask",),
+    "granian": ("granian",),
+    "gunicorn": ("gunicorn",),
+    "honcho": ("honcho",),
+    "huey_consumer": ("huey",),
+    "huey_consumer.py": ("huey",),
+    "hypercorn": ("hypercorn",),
+    "litestar": ("litestar",),
+    "newrelic-admin": ("newrelic",),
+    "opentelemetry-instrument": ("opentelemetry-instrumentation",),
+    "pserve": ("pyramid",),
+    "quart": ("quart",),
+    "rq": ("rq",),
+    "rqscheduler": ("rq-scheduler",),
+    "sanic": ("sanic",),
+    "scrapy": ("scrapy",),
+    "streamlit": ("streamlit",),
+    "supervisord": ("supervisor",),
+    "uvicorn": ("uvicorn",),
+    "uwsgi": ("uwsgi", "pyuwsgi"),
+    "waitress-serve": ("waitress",),
+}
+"""Programs that Procfiles run, and the packages that bring each."""
+
+
+@cache
+def _tables() -> tuple[Mapping[str, frozenset[str]], Mapping[str, tuple[str, ...]]]:
+    """Return each package's modules, and the packages that bring each module."""
+    modules = {name: frozenset({name.replace("-", "_")}) for name in _SAME.split()}
+    for line in filter(None, _OTHER.splitlines()):
+        name, *others = line.split()
+        modules[name] = frozenset(others)
+    owners: dict[str, list[str]] = {}
+    for name in reversed(modules):
+        for module in modules[name] - _SHARED:
+            owners.setdefault(module, []).append(name)
+    return modules, {module: tuple(names) for module, names in owners.items()}
+
+
+def modules_of(packages: Iterable[str]) -> frozenset[str] | None:
+    """Return the modules that these packages bring; None if one of them is not known here."""
+    known, _ = _tables()
+    found = [known.get(name) for name in packages]
+    return None if None in found else frozenset(module for own in found if own is not None for module in own)
+
+
+def find_owners(module: str) -> tuple[str, ...]:
+    """Return the well-known packages that bring a module, the usual one first; none if it is not known here."""
+    return _tables()[1].get(module, ())
