@@ -14,6 +14,8 @@ import pytest
 
 from buildpack.preflight import check_app
 from tests.support.command import EXAMPLES, ROOT, deploy
+from tests.support.index import serving
+from tests.support.tiny import APP, add_wheels, environ, write_app
 
 APPS = ROOT / "tests" / "apps"
 FAULTS = {"Procfile": "web: gunicorn blasto:APPLICATION\n", ".python-version": "three\n"}
@@ -184,6 +186,45 @@ def test_names_that_no_terminal_should_see_raw(blasto, home):
     assert (error["what"], error["path"]) == ("the file name caf\\xe9 is not UTF-8", "caf\ufffd")
     odd = blasto.rename(os.fsdecode(os.fsencode(blasto.parent) + b"/caf\xe9"))
     assert json.loads(deploy("check", odd, "--json", home=home).out)["app"] == f"{blasto.parent}/caf\ufffd"
+
+
+def test_what_the_wheels_bring_decides_what_no_name_tells(tmp_path, home):
+    with serving() as index:
+        app = write_app(tmp_path / "tiny", add_wheels(index, tmp_path / "wheels", "alpha", "bravo"))
+        (app / "tiny" / "__init__.py").write_text(f"import alpha\nimport tempered\n{APP}")
+        (app / "Procfile").write_text("web: python -m tiny\nworker: run-alpha\nclock: run-charlie\n")
+        assert "0 errors, 0 warnings" in deploy("check", app, home=home).err, "nobody looked into the wheels yet"
+        told = (
+            "warning: Procfile:3: `clock` runs run-charlie, which neither Pipfile.lock nor the stack provides; "
+            "use another program, or make a base image that has run-charlie and name it with `stack`.\n"
+            "warning: tiny/__init__.py:2 imports tempered, which Pipfile.lock does not have; add the package that has "
+            "it to Pipfile, run `deploy lock`, and commit Pipfile and Pipfile.lock.\n"
+        )
+        done = deploy("build", app, "-q", home=home, env=environ(index))
+        assert (done.code, done.err) == (0, told)
+        assert deploy("check", app, home=home).err.startswith(told)
+        assert deploy("build", app, "--strict", "--no-cache", home=home, env=environ(index)).code == 10
+        (app / "Procfile").write_text("web: python -m clara\n")
+        done = deploy("build", app, "-q", home=home, env=environ(index))
+        assert (done.code, done.err) == (
+            10,
+            (
+                "error: there is no module `clara`\n\n"
+                "Procfile:1: `web` has python run `clara`. Neither the app nor a package of Pipfile.lock has it.\n\n"
+                "hint: name a module that is there, or add it.\n"
+            ),
+        )
+
+
+def test_a_module_that_neither_the_app_nor_a_package_has(blasto, home):
+    (blasto / "Procfile").write_text("web: gunicorn nowhere:APP\n")
+    for command in ("check", "build", "local"):
+        done = deploy(command, blasto, home=home)
+        assert done.code == 10
+        assert done.err.startswith("error: there is no module `nowhere`\n\nProcfile:1: `web` has gunicorn serve")
+    (blasto / "bin").mkdir()
+    (blasto / "bin" / "post_compile").write_text("#!/bin/sh\n")
+    assert deploy("check", blasto, home=home).code == 0
 
 
 # What can be told of a stack

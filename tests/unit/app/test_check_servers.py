@@ -674,3 +674,143 @@ def test_files_that_cannot_be_started(check: Check, procfile: str) -> None:
 
 def test_a_stack_may_bring_modules(check: Check) -> None:
     assert check("web: gunicorn main:app", {"server.py": "app = 1\n"}, stack="ghcr.io/me/base:1") == ([], [])
+
+
+class TestPrograms:
+    """The first word of a command, and what it wraps, is a script of a package or a program of the stack."""
+
+    LOCK = lock("flask", "gunicorn")
+
+    @pytest.mark.parametrize(
+        ("command", "program", "hint"),
+        [
+            ("gunicron blasto:APP", "gunicron", "did you mean `gunicorn`?"),
+            ("env A=1 gunicron blasto:APP", "gunicron", "did you mean `gunicorn`?"),
+            ("cd web && npm start", "npm", None),
+            ("exec nginx -g 'daemon off;'", "nginx", None),
+            ("git pull && python app.py", "git", None),
+        ],
+    )
+    def test_a_program_that_nothing_provides(self, check: Check, command: str, program: str, hint: str | None) -> None:
+        files = {"blasto/__init__.py": FLASK, "app.py": ""}
+        errors, notices = check(f"worker: {command}\n", files, locked=self.LOCK)
+        hint = hint or f"use another program, or make a base image that has {program} and name it with `stack`."
+        assert (errors, notices) == (
+            [],
+            [f"Procfile:1: `worker` runs {program}, which neither Pipfile.lock nor the stack provides; {hint}"],
+        )
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            "python app.py",
+            "bash -c 'sleep 1'",
+            "find . -name x | xargs echo",
+            "command -v npm && npm start",
+            "npm start || python app.py",
+            "PATH=/app/node/bin:$PATH npm start",
+            "$RUNNER app.py",
+            "export A=1; time python app.py",
+            "flask-thing run",
+            "some-program-that-a-wheel-may-bring",
+        ],
+    )
+    def test_programs_of_which_nothing_is_said(self, check: Check, command: str) -> None:
+        assert check(f"worker: {command}\n", {"app.py": ""}, locked=self.LOCK) == ([], [])
+
+    def test_a_base_image_of_one_s_own_may_have_anything(self, check: Check) -> None:
+        procfile = "worker: npm start\nother: gunicron\n"
+        assert check(procfile, {}, locked=self.LOCK, stack="ghcr.io/me/base") == ([], [])
+        assert check("worker: git pull\n", {}, locked=self.LOCK, stack="python:3.12") == ([], [])
+        assert len(check("worker: npm start\n", {}, locked=self.LOCK, stack="python:3.12")[1]) == 1
+
+    def test_the_wheels_tell_which_scripts_there_are(self, check: Check) -> None:
+        brought = Brought(modules=frozenset({"flask"}), programs=frozenset({"gunicorn", "flask"}))
+        procfile = "web: gunicorn-web\nworker: work-hard\n"
+        assert check(procfile, {}, locked=self.LOCK) == ([], [])
+        assert len(check(procfile, {}, locked=self.LOCK, brought=brought)[1]) == 2
+        brought = Brought(modules=frozenset(), programs=frozenset({"gunicorn-web", "work-hard"}))
+        assert check(procfile, {}, locked=self.LOCK, brought=brought) == ([], [])
+
+    @pytest.mark.parametrize(
+        ("wrapper", "package"),
+        [
+            ("newrelic-admin run-program", "newrelic"),
+            ("opentelemetry-instrument --traces_exporter console", "opentelemetry-instrumentation"),
+            ("ddtrace-run", "ddtrace"),
+        ],
+    )
+    def test_a_wrapper_has_to_be_locked_and_what_it_starts_too(self, check: Check, wrapper: str, package: str) -> None:
+        procfile = f"worker: {wrapper} gunicorn blasto:APPP\n"
+        files = {"blasto/__init__.py": FLASK}
+        errors, _ = check(procfile, files, locked=self.LOCK)
+        assert [error.partition("\n")[0] for error in errors] == [
+            f"{package} is not in Pipfile.lock",
+            "blasto/__init__.py does not bind `APPP`",
+        ]
+        errors, _ = check(procfile, files, locked=lock("flask", "gunicorn", package))
+        assert [error.partition("\n")[0] for error in errors] == ["blasto/__init__.py does not bind `APPP`"]
+
+    @pytest.mark.parametrize(
+        ("command", "written"),
+        [
+            ("pipenv run gunicorn blasto:APP", "gunicorn blasto:APP"),
+            ("cd src && pipenv run serve --workers 2", "cd src && gunicorn blasto:APP -k gthread --workers 2"),
+            ("exec poetry run gunicorn blasto:APP", "exec gunicorn blasto:APP"),
+            ("A=1 uv run gunicorn blasto:APP", "A=1 gunicorn blasto:APP"),
+        ],
+    )
+    def test_the_line_to_write_instead_of_pipenv_run(self, check: Check, command: str, written: str) -> None:
+        files = {"blasto/__init__.py": FLASK, "src/blasto/__init__.py": FLASK}
+        scripts = {"serve": "gunicorn blasto:APP -k gthread"}
+        [error], [] = check(f"web: {command}\n", files, locked=self.LOCK, scripts=scripts)
+        assert error.startswith(f"`{command.partition(' run')[0].split()[-1]} run` does not work in the image\n\n")
+        assert error.endswith(f"hint: write `web: {written}` in the Procfile.")
+        with_pipenv = lock("flask", "gunicorn", "pipenv", "poetry", "uv")
+        assert check(f"web: {command}\n", files, locked=with_pipenv, scripts=scripts) == ([], [])
+
+    def test_what_pipenv_s_script_starts_is_checked_too(self, check: Check) -> None:
+        errors, _ = check("web: pipenv run serve\n", {}, locked=self.LOCK, scripts={"serve": "gunicorn nowhere:APP"})
+        assert [error.partition("\n")[0] for error in errors] == [
+            "`pipenv run` does not work in the image",
+            "there is no module `nowhere`",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("command", "written"),
+    [
+        ("gunicorn site1/wsgi.py", "site1.wsgi"),
+        ("gunicorn ./site1/wsgi.py:application", "site1.wsgi:application"),
+        ("uvicorn main.py:app --port $PORT --host 0.0.0.0", "main:app"),
+        ("gunicorn main.py", "main"),
+        ("celery -A main.py worker", "main"),
+    ],
+)
+def test_a_target_that_is_a_file(check: Check, command: str, written: str) -> None:
+    files = {"site1/wsgi.py": WSGI, "main.py": FASTAPI}
+    [error], [] = check(f"web: {command}\n", files)
+    assert error.startswith(f"`{next(word for word in command.split() if '.py' in word)}` names a file, not a module\n")
+    assert error.endswith(f"hint: write `{written}` in the Procfile.")
+
+
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        ("python -m blast", "there is no module `blast`"),
+        ("python -m blasto.wrok", "there is no module blasto/wrok.py"),
+        ("gunicorn nowhere:app", "there is no module `nowhere`"),
+        ("uvicorn --factory nowhere.app:make --host 0.0.0.0 --port $PORT", "there is no module `nowhere`"),
+    ],
+)
+def test_a_module_that_neither_the_app_nor_a_package_has(check: Check, command: str, error: str) -> None:
+    files = {"blasto/__init__.py": FLASK}
+    known = lock("flask", "gunicorn", "uvicorn")
+    [found], [] = check(f"web: {command}\n", files, locked=known)
+    assert found.partition("\n")[0] == error
+    assert check(f"web: {command}\n", {**files, "bin/pre_compile": "#!/bin/sh\n"}, locked=known) == ([], [])
+
+
+@pytest.mark.parametrize("command", ["python -m blasto", "python -m http.server $PORT", "python -m flask --version"])
+def test_modules_that_python_can_run(check: Check, command: str) -> None:
+    assert check(f"web: {command}\n", {"blasto/__init__.py": FLASK}, locked=lock("flask")) == ([], [])
