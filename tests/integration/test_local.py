@@ -244,6 +244,8 @@ def test_a_process_whose_program_is_missing(local, stub):
     assert running.wait() == 127
     assert running.out == ""
     assert running.err == (
+        "warning: Procfile:1: `web` runs gunicornn, which neither Pipfile.lock nor the stack provides; "
+        "did you mean `gunicorn`?\n"
         "error: web cannot be started: gunicornn: command not found\n\n"
         "Its command is `gunicornn blasto:APP`; nothing was started.\n\n"
         "hint: check its spelling in the Procfile, and that Pipfile.lock has the package that brings it.\n"
