@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from buildpack.app import worktree
+from buildpack.app.git import Question, find_checkout, find_git, git_for
 from buildpack.app.links import leads_out
 from buildpack.app.stamps import Stamp, stamp, stamp_of
 from buildpack.app.textfile import decode, read_bytes
@@ -157,10 +158,10 @@ class _Walk:
         inputs = git_inputs(self.folder, self.environ)
         self.watched = inputs is not None
         self.stamps.update((path, stamp(path)) for path in inputs or ())
-        if not worktree.in_work_tree(str(self.folder)):
+        if find_checkout(str(self.folder)) is None:
             todo = self._list(top)
         else:
-            self.git = worktree.find_git(self.environ)
+            self.git = git_for(str(self.folder), self.environ)
             # Git needs a few milliseconds, in which the top folder is listed.
             question = worktree.ask_ignored(self.git, self.folder, self.environ) if self.git else None
             entries = self._scan(top)
@@ -169,22 +170,31 @@ class _Walk:
         while todo:
             todo.extend(self._list(todo.pop()))
 
-    def _learn(self, question: worktree.Question | None, prefix: str) -> None:
-        if not self.git or not question:
+    def _learn(self, question: Question | None, prefix: str) -> None:
+        where = self.folder / prefix if prefix else self.folder
+        git = git_for(str(where), self.environ)
+        if git and question:
+            found = worktree.read_ignored(question, git, where, self.environ)
+            self.ignored |= {prefix + path for path in found} if prefix else found
+        elif find_git(self.environ):
+            self.watched = False
+            self.warnings.append(
+                f"{errors.show(find_checkout(str(where)) or str(where))}/.git belongs to another user, so git is not "
+                "asked, and files that git ignores are shipped too, unless .dockerignore names them."
+            )
+        else:
             self.warnings.append(
                 "git is not installed here, so files that git ignores are shipped too, unless .dockerignore names them."
             )
-            return
-        where = self.folder / prefix if prefix else self.folder
-        found = worktree.read_ignored(question, self.git, where, self.environ)
-        self.ignored |= {prefix + path for path in found} if prefix else found
 
     def _list(self, folder: _Folder) -> list[_Folder]:
         entries = self._scan(folder)
         if folder.path and any(entry.name == ".git" for entry in entries) and self.git:
             self.watched = False
             # A repository in the work tree (a submodule): the outer one says nothing about what is in it.
-            self._learn(worktree.ask_ignored(self.git, self.folder / folder.path, self.environ), folder.path)
+            where = self.folder / folder.path
+            git = git_for(str(where), self.environ)
+            self._learn(worktree.ask_ignored(git, where, self.environ) if git else None, folder.path)
         return self._sift(folder, entries)
 
     def _scan(self, folder: _Folder) -> list[os.DirEntry[str]]:

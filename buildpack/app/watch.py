@@ -11,11 +11,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from buildpack.app.git import find_git, git_for
 from buildpack.app.stamps import Stamp, stamp
-from buildpack.app.worktree import find_git, select_matched
+from buildpack.app.textfile import LIMIT, open_regular
+from buildpack.app.worktree import select_matched
 
 # pathlib is ten times slower in this hot path.
-# ruff: noqa: PTH110, PTH112, PTH113, PTH118, PTH120, PTH123
+# ruff: noqa: PTH110, PTH112, PTH113, PTH118, PTH120
 
 __all__ = ["git_inputs", "watch_passed_over"]
 
@@ -78,10 +80,12 @@ def _default_excludes(environ: Mapping[str, str]) -> str:
 def _read_config(path: str, environ: Mapping[str, str]) -> list[str] | None:
     """Return the files of ignore patterns that a git configuration names; None where it needs git to be understood."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            text = file.read()
-    except OSError:
+        with open_regular(path) as file:
+            text = file.read(LIMIT).decode("utf-8", "surrogateescape")
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
+    except OSError:  # not a regular file: only git can say what it makes of it
+        return None
     lower = text.lower()
     if "[include" in lower or "worktree" in lower:
         return None
@@ -103,7 +107,7 @@ def watch_passed_over(folder: Path, paths: Sequence[str], environ: Mapping[str, 
     """
     if not paths:
         return {}
-    git = find_git(environ)
+    git = git_for(str(folder), environ)
     if git is None or len(paths) > _MOST_FOLDERS:
         return None
     found: dict[str, Stamp | None] = {}

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from buildpack.app.git import call, find_git, without_filters
 from buildpack.app.sources import expand_url
 from buildpack.errors import sdist as errors
 from buildpack.processes import ProcessGroup
-from buildpack.python.credentials import Secret, open_address, redact, without_secrets
+from buildpack.python.credentials import Login, open_address, redact, without_secrets
 
 if TYPE_CHECKING:
     from buildpack.app.lockfile import LockedPackage
 
 __all__ = ["fetch_commit"]
 
+_PROTOCOLS = "https:ssh"
+"""Those of submodules, whose addresses the repository chooses; the address in the lock may be a file's, too."""
 _SILENCE = "60"
 """Seconds without a byte from a server: as for indexes."""
 
@@ -26,9 +30,7 @@ def fetch_commit(package: LockedPackage, folder: Path, environ: Mapping[str, str
     A login in the URL goes to git in its environment: not on its command line, and not into ``.git/config``.
     Raises DependencyError where git is missing or fails.
     """
-    import shutil
-
-    git = shutil.which("git", path=environ.get("PATH"))
+    git = find_git(environ)
     if git is None:
         raise errors.no_git(package.name)
     written = (package.git or "").removeprefix("git+")
@@ -37,57 +39,42 @@ def fetch_commit(package: LockedPackage, folder: Path, environ: Mapping[str, str
     if login is not None and not url.startswith(("http://", "https://")):
         url, login = expand_url(written, environ, where=package.name), None
     secrets = [login.password or login.user] if login else []
-    environment = _environment(environ, url, login.user if login else None, login.password if login else None)
+    # The user's own git configuration counts: it knows credential helpers, proxies and certificates. Its filters do
+    # not: which of them run, and on what, a stranger's .gitattributes would say.
+    config = without_filters(git, folder, environ) | (_login(url, login) if login else {})
+    # A server that says nothing is not waited for for ever; git's own variables set other limits.
+    environ = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": _SILENCE, **environ}
     ref = package.ref or ""
+
+    def attempt(*commands: Sequence[str], protocols: str) -> str:
+        """Run commands until one fails; return the output of that one, "" if none does."""
+        for command in commands:
+            argv, environment = call(git, str(folder), command, environ, protocols=protocols, config=config)
+            ran = group.run(argv, folder=folder, environment=environment)
+            if ran.code:
+                return "\n".join(ran.lines).strip() or f"git {command[0]} ended with status {ran.code}"
+        return ""
+
     # ssh may ask at the terminal for what unlocks a key.
     group = ProcessGroup(in_session=url.startswith(("http://", "https://")))
-    # Not every server gives a commit that no branch points at: then everything is fetched.
-    attempts = [
-        [["init", "-q"], ["fetch", "-q", "--depth=1", "--", url, ref]],
-        [["fetch", "-q", "--", url, "+refs/*:refs/fetched/*"]],
-    ]
-    output = ""
-    for commands in attempts:
-        output = _run_all([git], commands, folder, environment, group)
-        if not output:
-            break
-    if not output:
-        output = _run_all(
-            [git],
-            [["checkout", "-q", "--detach", ref], ["submodule", "-q", "update", "--init", "--recursive", "--depth=1"]],
-            folder,
-            environment,
-            group,
-        )
+    allowed = f"{_PROTOCOLS}:file" + (":http" if _is_loopback(url) else "")
+    output = attempt(["init", "-q"], ["fetch", "-q", "--depth=1", "--", url, ref], protocols=allowed)
+    if output:
+        # Not every server gives a commit that no branch points at: then everything is fetched.
+        output = attempt(["fetch", "-q", "--", url, "+refs/*:refs/fetched/*"], protocols=allowed)
+    output = output or attempt(["checkout", "-q", "--detach", ref], protocols="none")
+    submodules = ["submodule", "-q", "update", "--init", "--recursive", "--depth=1"]
+    output = output or attempt(submodules, protocols=_PROTOCOLS)
     if output:
         raise errors.git_failed(package.name, without_secrets(url), ref, redact(output, secrets))
 
 
-def _run_all(
-    git: list[str], commands: list[list[str]], folder: Path, environment: Mapping[str, str], group: ProcessGroup
-) -> str:
-    """Run commands until one fails; return what that one said, "" when none does."""
-    for command in commands:
-        ran = group.run([*git, *command], folder=folder, environment=environment)
-        if ran.code:
-            return "\n".join(ran.lines).strip() or f"git {command[0]} ended with status {ran.code}"
-    return ""
+def _is_loopback(url: str) -> bool:
+    return url.startswith("http://") and urlsplit(url).hostname in {"localhost", "127.0.0.1", "::1"}
 
 
-def _environment(environ: Mapping[str, str], url: str, user: Secret | None, password: Secret | None) -> dict[str, str]:
-    # The user's own git configuration stays: it knows credential helpers, proxies and certificates.
-    environment = {name: value for name, value in environ.items() if not name.startswith("GIT_CONFIG_")}
-    environment.update(GIT_TERMINAL_PROMPT="0", LC_ALL="C")
-    # A server that says nothing is not waited for for ever; whoever has a slow one says so as git has it.
-    environment.setdefault("GIT_HTTP_LOW_SPEED_LIMIT", "1")
-    environment.setdefault("GIT_HTTP_LOW_SPEED_TIME", _SILENCE)
-    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):  # set where a hook calls us
-        environment.pop(name, None)
-    if user is not None and password is not None:
-        from base64 import b64encode
+def _login(url: str, login: Login) -> dict[str, str]:
+    from base64 import b64encode
 
-        pair = b64encode(f"{user.reveal()}:{password.reveal()}".encode()).decode()
-        environment["GIT_CONFIG_COUNT"] = "1"
-        environment["GIT_CONFIG_KEY_0"] = f"http.{without_secrets(url)}.extraHeader"
-        environment["GIT_CONFIG_VALUE_0"] = f"Authorization: Basic {pair}"
-    return environment
+    pair = b64encode(f"{login.user.reveal()}:{login.password.reveal()}".encode()).decode()
+    return {f"http.{without_secrets(url)}.extraHeader": f"Authorization: Basic {pair}"}

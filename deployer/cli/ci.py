@@ -53,6 +53,7 @@ Examples:
 @click.option("--platform", metavar="OS/ARCH,...", help="Build for this platform, or these: an index of several.")
 @click.option("--build-env", multiple=True, metavar="K[=V]", help="Set a variable for hooks, or pass ours on.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="Add a label to the image.")
+@click.option("--commit-time", is_flag=True, help="Date the image with its commit, unless SOURCE_DATE_EPOCH is set.")
 @click.option("--cache-from", multiple=True, metavar="REF", help="Take unchanged layers from this image, too.")
 @click.option("--category", "categories", multiple=True, metavar="NAME", help="Install develop, or another, as well.")
 @click.option("--no-cache", is_flag=True, help="Trust nothing that earlier builds left.")
@@ -105,7 +106,7 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
     from deployer.ci.errors import bad_health_path
     from deployer.ci.trial import Health
     from deployer.cli.messages import print_warning
-    from deployer.config import parse_build_env, parse_epoch, parse_labels
+    from deployer.config import parse_build_env, parse_labels
     from deployer.environment import pass_on
     from deployer.pipeline import Request
 
@@ -125,7 +126,7 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
             categories=options["categories"],
             labels=parse_labels(options["labels"]),
             build_env=parse_build_env(options["build_env"], os.environ),
-            epoch=parse_epoch(os.environ),
+            epoch=_epoch(app, commit_time=options["commit_time"]),
             strict=options["strict"],
         ),
         push=options["push"],
@@ -136,6 +137,26 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
         environment=pass_on(options["assignments"], os.environ, warn=print_warning),
         health=Health(path=path or "/", strict=path is not None, seconds=options["boot_timeout"]),
     )
+
+
+def _epoch(app: Path, *, commit_time: bool) -> int | None:
+    """Return the image's time in seconds since 1970: SOURCE_DATE_EPOCH, else the commit's if that is asked for."""
+    from deployer.cli.messages import print_warning
+    from deployer.config import parse_epoch
+
+    epoch = parse_epoch(os.environ)
+    if epoch is not None or not commit_time:
+        return epoch
+    from buildpack.app.git import git_for
+    from buildpack.app.worktree import read_commit_time
+
+    git = git_for(str(app), os.environ)
+    made = read_commit_time(git, app, os.environ) if git is not None else None
+    if made is None:
+        print_warning(
+            "--commit-time: git knows no commit here, or may not be asked, so the image keeps its usual date."
+        )
+    return made
 
 
 def _locate(app: Path, file: str) -> str:

@@ -46,7 +46,7 @@ def command(folder: Path, package: str | None, license_name: str | None, yes: bo
         python=f"{sys.version_info[0]}.{sys.version_info[1]}",
         host=sys.platform == "linux",
         package=package,
-        license_text=_license() if license_name else None,
+        license_text=_license(folder) if license_name else None,
         environ=os.environ,
     )
     layout = plan_layout(folder, wishes)
@@ -65,14 +65,15 @@ def command(folder: Path, package: str | None, license_name: str | None, yes: bo
     return 0
 
 
-def _license() -> str:
+def _license(folder: Path) -> str:
     from datetime import date
 
     from deployer.scaffold.author import author_name
     from deployer.scaffold.templates import license_text
 
     today = date.today()  # noqa: DTZ011  a year has no time zone worth minding
-    return license_text(year=today.year, holder=author_name(os.environ))
+    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    return license_text(year=today.year, holder=author_name(there, os.environ))
 
 
 def _look_for_obstacles(folder: Path, wanted: list[str]) -> None:

@@ -154,9 +154,10 @@ def only_times(entry: EntryDifference) -> bool:
 
 
 def _uncommitted(folder: Path, environ: Mapping[str, str]) -> frozenset[str]:
-    from buildpack.app.worktree import find_git, in_work_tree, list_uncommitted
+    from buildpack.app.git import find_checkout, git_for
+    from buildpack.app.worktree import list_uncommitted
 
-    git = find_git(environ)
-    if git is None or not in_work_tree(str(folder)):
+    git = git_for(str(folder), environ)
+    if git is None or find_checkout(str(folder)) is None:
         return frozenset()
     return list_uncommitted(git, folder, environ)

@@ -1,20 +1,24 @@
-"""Who writes the app, as a licence names them."""
+"""The author's name for a licence."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 __all__ = ["author_name"]
 
 
-def author_name(environ: Mapping[str, str]) -> str:
-    """Return the name that git has for whoever works here, else one that holds for everybody."""
-    import subprocess
+_NOBODY = "the authors"
+
+
+def author_name(folder: Path, environ: Mapping[str, str]) -> str:
+    """Return the name that git is configured with for an existing folder; "the authors" if there is none."""
+    from buildpack.app.git import ask, git_for
 
     if name := environ.get("GIT_AUTHOR_NAME"):
         return name
-    try:
-        done = subprocess.run(["git", "config", "user.name"], env=dict(environ), capture_output=True, check=False)
-    except OSError:
-        return "the authors"
-    return done.stdout.decode(errors="replace").strip() or "the authors"
+    git = git_for(str(folder), environ)
+    if git is None:
+        return _NOBODY
+    _, printed = ask(git, folder, ["config", "user.name"], environ).answer()
+    return printed.decode(errors="replace").strip() or _NOBODY

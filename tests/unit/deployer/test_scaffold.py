@@ -159,10 +159,10 @@ def test_a_credential_of_a_requirement_is_not_repeated(tmp_path):
 
 
 def test_who_a_licence_names(tmp_path):
-    assert author_name({"GIT_AUTHOR_NAME": "Ada"}) == "Ada"
+    assert author_name(tmp_path, {"GIT_AUTHOR_NAME": "Ada"}) == "Ada"
     config = tmp_path / "config"
     config.write_text("[user]\nname = Grace\n")
     settings = {"GIT_CONFIG_GLOBAL": str(config), "GIT_CONFIG_NOSYSTEM": "1", "GIT_CEILING_DIRECTORIES": "/"}
-    assert author_name({**settings, "PATH": "/usr/bin:/bin", "GIT_DIR": str(tmp_path)}) == "Grace"
+    assert author_name(tmp_path, {**settings, "PATH": "/usr/bin:/bin", "GIT_DIR": str(tmp_path)}) == "Grace"
     config.write_text("")
-    assert author_name({**settings, "PATH": "/usr/bin:/bin", "GIT_DIR": str(tmp_path)}) == "the authors"
+    assert author_name(tmp_path, {**settings, "PATH": "/usr/bin:/bin", "GIT_DIR": str(tmp_path)}) == "the authors"

@@ -1,0 +1,258 @@
+"""Folders and repositories of strangers: git is asked about them, and runs nothing that they name."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from buildpack.app.git import ask
+from buildpack.app.lockfile import LockedPackage
+from buildpack.app.source import SourceTree, read_source
+from buildpack.app.worktree import list_uncommitted, read_commit_time
+from buildpack.errors import AppError, DependencyError
+from buildpack.python.checkout import fetch_commit
+from tests.support.command import ROOT
+from tests.support.git_server import git, make_repository
+
+GIT = "/usr/bin/git"
+
+
+class Trap:
+    """A program that a repository names, and the file that it makes if it is run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.mark = folder / "executed"
+        self.path = folder / "trap"
+        self.path.write_text(f'#!/bin/sh\necho "$0 $*" >> {self.mark}\nexit 1\n')
+        self.path.chmod(0o755)
+
+    @property
+    def sprung(self) -> bool:
+        return self.mark.exists()
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@pytest.fixture
+def trap(tmp_path: Path) -> Trap:
+    return Trap(tmp_path)
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    make_repository(tmp_path / "app", {"app.py": "APP = 1\n", "notes.txt": "1\n", ".gitignore": "*.log\n"})
+    (tmp_path / "app/x.log").write_text("")
+    return tmp_path / "app"
+
+
+def read(folder: Path) -> SourceTree:
+    return read_source(folder, environ=os.environ)
+
+
+def names(folder: Path) -> list[str]:
+    return [file.path for file in read(folder).files]
+
+
+def touch(path: Path) -> None:
+    """Change a file without changing its size, so that git has to read it."""
+    path.write_text(path.read_text().swapcase())
+    os.utime(path, (1, 1))
+
+
+# What git ignores
+
+
+def test_a_missing_blob_is_not_fetched(app: Path, trap: Trap) -> None:
+    git(app, "update-index", "--skip-worktree", ".gitignore")
+    blob = git(app, "rev-parse", "HEAD:.gitignore")
+    (app / ".git/objects" / blob[:2] / blob[2:]).unlink()
+    (app / ".gitignore").unlink()
+    git(app, "config", "core.repositoryFormatVersion", "1")
+    git(app, "config", "extensions.partialClone", "origin")
+    git(app, "config", "remote.origin.url", str(app))
+    git(app, "config", "remote.origin.promisor", "true")
+    git(app, "config", "remote.origin.uploadpack", str(trap))
+
+    assert names(app) == ["app.py", "notes.txt", "x.log"]
+    assert not trap.sprung
+
+
+def test_a_file_system_monitor_and_hooks_are_not_run(app: Path, trap: Trap) -> None:
+    git(app, "config", "core.fsmonitor", str(trap))
+    for place in (app / ".git/hooks", app / "hooks"):
+        place.mkdir(exist_ok=True)
+        for name in ("post-index-change", "pre-auto-gc", "reference-transaction"):
+            (place / name).write_bytes(trap.path.read_bytes())
+            (place / name).chmod(0o755)
+    touch(app / "app.py")
+
+    assert "x.log" not in names(app)
+    assert list_uncommitted(GIT, app, os.environ) >= {"app.py"}
+    git(app, "config", "core.hooksPath", str(app / "hooks"))
+    assert list_uncommitted(GIT, app, os.environ) >= {"app.py"}
+    assert not trap.sprung
+
+
+def test_a_folder_that_looks_like_a_repository_is_refused(app: Path) -> None:
+    inner = app / "inner"
+    make_repository(inner, {"code.py": "1\n", "y.log": ""})
+    for path in (inner / ".git").iterdir():
+        path.rename(inner / path.name)
+    (inner / ".git").rmdir()
+    git(app, "--git-dir", str(inner), "config", "core.bare", "false")
+    git(app, "--git-dir", str(inner), "config", "core.worktree", str(inner))
+    (inner / "patterns").write_text("code.py\n")
+    git(app, "--git-dir", str(inner), "config", "core.excludesFile", str(inner / "patterns"))
+
+    with pytest.raises(AppError, match=r"cannot use bare repository '.*/inner'"):
+        read(inner)
+
+
+def test_a_pipe_in_the_place_of_patterns_does_not_stop_the_build(app: Path) -> None:
+    (app / ".gitignore").unlink()
+    os.mkfifo(app / ".gitignore")
+
+    code, _ = ask(GIT, app, ["ls-files", "--others", "--exclude-standard"], os.environ).answer(patience=0.2)
+
+    assert code == -9
+
+
+# Whose checkout it is
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a checkout to somebody else")
+@pytest.mark.parametrize("what", ["checkout", "repository"])
+def test_a_checkout_of_somebody_else_is_not_asked(app: Path, trap: Trap, what: str, tmp_path: Path) -> None:
+    (app / "service").mkdir()
+    (app / "service/app.py").write_text("")
+    (app / "service/x.log").write_text("")
+    os.chown(app if what == "checkout" else app / ".git", 12345, 12345)
+
+    tree = read(app / "service")
+
+    assert [file.path for file in tree.files] == ["app.py", "x.log"]
+    assert tree.stamps is None
+    (warning,) = tree.warnings
+    assert warning == (
+        f"{app}/.git belongs to another user, so git is not asked, and files that git ignores are shipped too, unless "
+        ".dockerignore names them."
+    )
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a checkout to somebody else")
+def test_a_checkout_of_the_app_s_own_owner_is_asked(app: Path) -> None:
+    for path in (app, *app.rglob("*")):
+        os.lchown(path, 12345, 12345)
+
+    assert names(app) == [".gitignore", "app.py", "notes.txt"]
+
+
+# What is not committed, and when the commit was made
+
+
+def test_no_filter_or_converter_is_run(app: Path, trap: Trap) -> None:
+    (app / ".gitattributes").write_text("*.py filter=a=b\n*.txt filter=long diff=shown\n")
+    for key in ("filter.a=b.clean", "filter.long.process", "diff.shown.textconv", "diff.shown.command"):
+        git(app, "config", key, str(trap))
+    git(app, "config", "filter.a=b.required", "true")
+    git(app, "config", "diff.external", str(trap))
+    for name in ("app.py", "notes.txt"):
+        touch(app / name)
+    (app / "notes.txt").write_text("2\n")
+
+    assert list_uncommitted(GIT, app, os.environ) == {".gitattributes", "app.py", "notes.txt"}
+    assert not trap.sprung
+
+
+def test_no_filter_of_a_submodule_is_run(app: Path, trap: Trap, tmp_path: Path) -> None:
+    make_repository(tmp_path / "part", {"code.py": "x = 1\n", ".gitattributes": "*.py filter=part\n"})
+    git(app, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(tmp_path / "part"), "part")
+    git(app, "commit", "-q", "-a", "-m", "part")
+    git(app / "part", "config", "filter.part.clean", str(trap))
+    touch(app / "part/code.py")
+
+    assert list_uncommitted(GIT, app, os.environ) == set()
+    assert not trap.sprung
+
+
+def test_the_time_of_a_commit_needs_no_check_of_its_signature(app: Path, trap: Trap) -> None:
+    tree = git(app, "rev-parse", "HEAD^{tree}")
+    signed = (
+        f"tree {tree}\nauthor A <a@b> 1 +0000\ncommitter A <a@b> 1700000000 +0100\n"
+        "gpgsig -----BEGIN PGP SIGNATURE-----\n \n x\n -----END PGP SIGNATURE-----\n\ncommitter B <b@c> 5 +0000\n"
+    )
+    made = subprocess.run(
+        ["git", "-C", app, "hash-object", "-t", "commit", "-w", "--stdin"],
+        input=signed.encode(), capture_output=True, check=True,
+    ).stdout.decode()  # fmt: skip
+    git(app, "update-ref", "HEAD", made.strip())
+    git(app, "config", "log.showSignature", "true")
+    git(app, "config", "gpg.program", str(trap))
+
+    assert read_commit_time(GIT, app, os.environ) == 1700000000
+    assert not trap.sprung
+
+
+@pytest.mark.parametrize("file", ["action.yml", "docs/pipelines.md"])
+def test_pipelines_leave_git_to_deploy(file: str) -> None:
+    assert re.findall(r"(?:^|[\s(`])git(?:\s+-|\s+log\b).*", (ROOT / file).read_text(), re.MULTILINE) == []
+
+
+def test_one_module_starts_git() -> None:
+    started = re.compile(r"""\[["']git["'], ?["'*]|which\(["']git["']""")
+    modules = [*ROOT.glob("buildpack/**/*.py"), *ROOT.glob("deployer/**/*.py")]
+
+    found = {str(path.relative_to(ROOT)) for path in modules if started.search(path.read_text())}
+
+    assert found == {"buildpack/app/git.py"}
+
+
+# The commit of a locked package
+
+
+def fetch(url: str, commit: str, folder: Path, **environ: str) -> str:
+    """Fetch a commit; returns git's complaint, "" if there is none."""
+    folder.mkdir()
+    try:
+        fetch_commit(LockedPackage(name="lib", git=url, ref=commit, line=5), folder, {**os.environ, **environ})
+    except DependencyError as error:
+        return str(error)
+    return ""
+
+
+def test_a_package_chooses_no_filter_of_the_user(tmp_path: Path, trap: Trap) -> None:
+    commit = make_repository(tmp_path / "lib", {"code.py": "1\n", ".gitattributes": "*.py filter=own\n"})
+    (tmp_path / ".gitconfig").write_text(f'[filter "own"]\n\tsmudge = {trap}\n\tclean = {trap}\n\trequired = true\n')
+
+    assert fetch((tmp_path / "lib").as_uri(), commit, tmp_path / "made", HOME=str(tmp_path)) == ""
+    assert (tmp_path / "made/code.py").read_text() == "1\n"
+    assert not trap.sprung
+
+
+@pytest.mark.parametrize("scheme", ["ext::{trap} %S", "git://127.0.0.1:9/lib", "http://192.0.2.1/lib"])
+def test_a_package_comes_over_https_ssh_or_from_a_file(scheme: str, tmp_path: Path, trap: Trap) -> None:
+    (tmp_path / ".gitconfig").write_text("[protocol]\n\tallow = always\n")
+
+    told = fetch(scheme.format(trap=trap), "0" * 40, tmp_path / "made", HOME=str(tmp_path), GIT_ALLOW_PROTOCOL="ext")
+
+    assert f"transport '{scheme.partition(':')[0]}' not allowed" in told
+    assert not trap.sprung
+
+
+def test_a_submodule_does_not_read_this_machine_s_repositories(tmp_path: Path) -> None:
+    make_repository(tmp_path / "private", {"secret": "1\n"})
+    make_repository(tmp_path / "lib", {"code.py": "1\n"})
+    git(tmp_path / "lib", "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(tmp_path / "private"), "p")
+    git(tmp_path / "lib", "commit", "-q", "-m", "p")
+    (tmp_path / ".gitconfig").write_text('[protocol "file"]\n\tallow = always\n')
+
+    commit = git(tmp_path / "lib", "rev-parse", "HEAD")
+    told = fetch((tmp_path / "lib").as_uri(), commit, tmp_path / "made", HOME=str(tmp_path))
+
+    assert "transport 'file' not allowed" in told
+    assert not (tmp_path / "made/p/secret").exists()
