@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 if TYPE_CHECKING:
+    from packaging.requirements import Requirement
     from packaging.version import Version
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "parse_integer",
     "parse_json",
     "parse_port",
+    "parse_requirement",
     "parse_seconds",
     "parse_url",
     "parse_version",
@@ -34,6 +36,7 @@ LARGEST = (1 << 63) - 1
 """The largest number that file systems, tar archives and engines count with."""
 PORTS = {"http": 80, "https": 443}
 _DIGITS = 40
+_REQUIREMENT_LENGTH = 20_000
 _VERSION_LENGTH = 1000
 """Characters. The longest specifiers on PyPI have about 200."""
 
@@ -141,6 +144,18 @@ def parse_version(text: str) -> Version | None:
     try:
         return Version(text)
     except ValueError:
+        return None
+
+
+def parse_requirement(text: str) -> Requirement | None:
+    """Parse a requirement (PEP 508); None for anything else, and for markers that nest too deep."""
+    from packaging.requirements import Requirement
+
+    if len(text) > _REQUIREMENT_LENGTH:
+        return None
+    try:
+        return Requirement(text)
+    except (RecursionError, ValueError):
         return None
 
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from pathlib import Path
+from typing import cast
 
-from deployer.errors import bad_assignment, env_file_missing, env_file_undecodable, env_file_unreadable
+from deployer.errors import (
+    bad_assignment,
+    env_file_expands,
+    env_file_missing,
+    env_file_too_large,
+    env_file_undecodable,
+    env_file_unreadable,
+)
 
 __all__ = [
     "local_environment",
@@ -16,6 +26,11 @@ __all__ = [
     "read_env_file",
 ]
 
+_LARGEST_FILE = 1 << 20
+_LARGEST_ENVIRONMENT = 2 << 20
+"""Characters of all values: what Linux hands to a program, with a stack of 8 MB (execve(2))."""
+_LONGEST_RUN = 256
+_BLANKS = re.compile(r"[^\S\r\n]+")
 _LEADS_ASTRAY = frozenset({"PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "XDG_RUNTIME_DIR"})
 """Variables of a shell that are not handed on: the first three send an interpreter to another one's library; two
 gunicorns with one XDG_RUNTIME_DIR take each other's control socket."""
@@ -28,7 +43,11 @@ def read_env_file(path: Path, *, environ: Mapping[str, str]) -> dict[str, str]:
     the file does not exist and AppError where it is not UTF-8 or a line cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            raw = file.read(_LARGEST_FILE + 1)
+        if len(raw) > _LARGEST_FILE:
+            raise env_file_too_large(path, _LARGEST_FILE)
+        text = raw.decode("utf-8-sig")
     except (FileNotFoundError, IsADirectoryError):
         raise env_file_missing(path) from None
     except UnicodeDecodeError as error:
@@ -43,22 +62,54 @@ def parse_env(text: str, path: Path, *, environ: Mapping[str, str]) -> dict[str,
     from dotenv.parser import parse_stream
 
     values: dict[str, str] = {}
+    known = ChainMap(cast("MutableMapping[str, str]", environ), values)
+    left = _LARGEST_ENVIRONMENT
+    # The expression with which python-dotenv looks for a comment takes the square of a run of blanks.
+    if found := next((run for run in _BLANKS.finditer(text) if len(run[0]) > _LONGEST_RUN), None):
+        raise env_file_unreadable(path, [text.count("\n", 0, found.start()) + 1])
     bad: list[int] = []
     for binding in parse_stream(StringIO(text)):
         if binding.error or "\0" in (binding.value or ""):
             blank = len(binding.original.string) - len(binding.original.string.lstrip())
             bad.append(binding.original.line + binding.original.string.count("\n", 0, blank))
         elif binding.key is not None and binding.value is not None:
-            values[binding.key] = _expand(binding.value, {**values, **environ})
+            value = _expand(binding.value, known, most=left)
+            if value is None:
+                raise env_file_expands(path, binding.original.line, _LARGEST_ENVIRONMENT)
+            left -= len(value)
+            values[binding.key] = value
     if bad:
         raise env_file_unreadable(path, bad)
     return values
 
 
-def _expand(value: str, environ: Mapping[str, str]) -> str:
-    from dotenv.variables import parse_variables
-
-    return "".join(atom.resolve(environ) for atom in parse_variables(value))
+def _expand(value: str, environ: Mapping[str, str], *, most: int) -> str | None:
+    """Expand ``${NAME}`` and ``${NAME:-default}`` as python-dotenv does; None if the result has more than `most`."""
+    made: list[str] = []
+    at = size = 0
+    end = -1
+    while at < len(value):
+        begin = value.find("${", at)
+        end = value.find("}", begin) if 0 <= end < begin or end < 0 else end
+        if begin < 0 or end < 0:
+            made.append(value[at:])
+            size += len(made[-1])
+            break
+        colon = value.find(":", begin, end)
+        made.append(value[at:begin])
+        if colon >= 0 and not value.startswith(":-", colon):  # not a variable: what follows may be one
+            at = begin + 2
+            made.append("${")
+        else:
+            at = end + 1
+            name, default = (
+                (value[begin + 2 : colon], value[colon + 2 : end]) if colon >= 0 else (value[begin + 2 : end], "")
+            )
+            made.append(environ.get(name, default))
+        size += len(made[-1]) + len(made[-2])
+        if size > most:
+            return None
+    return None if size > most else "".join(made)
 
 
 def pass_on(assignments: Iterable[str], environ: Mapping[str, str], *, warn: Callable[[str], object]) -> dict[str, str]:

@@ -24,7 +24,9 @@ __all__ = [
     "command_with_types",
     "counted_twice",
     "destination_in_app",
+    "env_file_expands",
     "env_file_missing",
+    "env_file_too_large",
     "env_file_undecodable",
     "env_file_unreadable",
     "lock_failed",
@@ -128,6 +130,24 @@ def env_file_undecodable(path: Path, offset: int) -> AppError:
         f"{path} is not UTF-8",
         why=f"The byte at offset {offset} is part of no character.",
         hint="save the file as UTF-8 and try again.",
+    )
+
+
+def env_file_too_large(path: Path, most: int) -> AppError:
+    """Say that a `.env` file is larger than an environment can be."""
+    return AppError(
+        f"{path} is too large",
+        why=f"deploy reads at most {most >> 20} MB of variables.",
+        hint="remove what is not a variable of the app.",
+    )
+
+
+def env_file_expands(path: Path, line: int, most: int) -> AppError:
+    """Say that the variables in a `.env` file expand to more than a process can be given."""
+    return AppError(
+        f"{path} expands to more than {most >> 20} MB",
+        why=f"{path}:{line} refers to variables whose values are too long; no process can be started with them.",
+        hint=f"remove a `${{NAME}}` from {path}:{line}.",
     )
 
 

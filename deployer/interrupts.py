@@ -1,23 +1,105 @@
-"""What an interrupt does to a build: it ends in order, and where that takes too long, at once."""
+"""End `deploy` on INT, TERM and HUP: in order if that is quick, else at once, whatever its code is busy with."""
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
-__all__ = ["GRACE", "ending_promptly"]
+__all__ = ["GRACE", "dismiss_helper", "ending_promptly", "watched"]
 
 GRACE = 2.0
 """Seconds for a build to end in order: layers being written are short work, an index that is silent is not.
 
 What is left behind then is what a killed build leaves, and the next one sweeps it up.
 """
+
+_helpers: list[int] = []
+_LAST = 0.5
+"""Further seconds for Python to end the process, which gives the better exit code."""
+_ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+
+
+@contextmanager
+def watched(grace: float = GRACE + _LAST) -> Iterator[None]:
+    """Have a helper process kill this one `grace` seconds after INT, TERM or HUP, if it is still there.
+
+    Python runs its handlers and threads between two instructions of its own. While a regular expression or a
+    compression runs in C there are none, so no handler and no timer of this process could end it. The kernel's signal
+    does reach the C handler, which writes to the pipe of `signal.set_wakeup_fd`, and the helper reads that. Code that
+    takes longer to stop on purpose sets a wake-up pipe of its own, and the helper hears nothing. Call this before any
+    thread starts, since it forks.
+    """
+    try:
+        writer = _start_helper(grace)
+    except OSError:  # no more processes: go on without
+        yield
+        return
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(writer)  # the helper ends by itself
+
+
+def dismiss_helper() -> None:
+    """End the helper of `watched`, for a process that is about to become another program."""
+    writer = signal.set_wakeup_fd(-1)
+    if writer >= 0 and _helpers:
+        os.close(writer)
+        with suppress(ChildProcessError):
+            os.waitpid(_helpers.pop(), 0)
+
+
+def _start_helper(grace: float) -> int:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    watched_pid = os.getpid()
+    # The helper never unblocks them: a Ctrl-C is meant for us.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        helper = os.fork()
+        if not helper:
+            try:
+                _watch(watched_pid, reader, writer, grace)
+            finally:
+                os._exit(0)
+    except OSError:
+        os.close(writer)
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        os.close(reader)
+    _helpers.append(helper)
+    return writer
+
+
+def _watch(watched_pid: int, reader: int, writer: int, grace: float) -> None:
+    """Read signals until the pipe ends; kill the process that has outlived the first one by `grace` seconds."""
+    os.setsid()
+    os.close(writer)
+    for stream in range(3):  # a reader of our output waits for every process that has it
+        os.close(stream)
+    deadline: float | None = None
+    while True:
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and (left <= 0 or not select.select([reader], [], [], left)[0]):
+            break
+        came = os.read(reader, 64)
+        if not came:
+            return
+        if deadline is None and not _ENDING.isdisjoint(came):
+            deadline = time.monotonic() + grace
+    if os.getppid() == watched_pid:
+        os.kill(watched_pid, signal.SIGKILL)
 
 
 @contextmanager

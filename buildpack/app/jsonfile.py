@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 from buildpack.errors import app as errors
@@ -21,8 +22,7 @@ def parse_json(text: str, name: str, *, hint: str) -> Any:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
         if len(made) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twice.extend(sorted({key for key in keys if keys.count(key) > 1}))
+            twice.extend(sorted(key for key, count in Counter(key for key, _ in pairs).items() if count > 1))
         return made
 
     try:

@@ -171,7 +171,7 @@ def _nearest(key: str) -> str | None:
 
 
 def _line(text: str, key: str) -> int:
-    found = re.compile(rf"^\s*\[*\s*[\"']?{re.escape(key)}\b", re.MULTILINE).search(text)
+    found = re.compile(rf"^[ \t]*+\[*+[ \t]*+[\"']?{re.escape(key)}\b", re.MULTILINE).search(text)
     return text.count("\n", 0, found.end()) + 1 if found else 1
 
 

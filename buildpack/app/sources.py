@@ -14,7 +14,7 @@ _GONE = re.compile(r"https?://pypi\.python\.org/simple/?")
 _USERINFO = re.compile(r"(?<=://)[^/]*@")
 _LOGIN = re.compile(r"https?://(?!git@)([^/@\s\"']+)@")
 """What stands before the host; `git` alone is everybody's name where repositories are served."""
-_VARIABLE = re.compile(r"\$(?:\{([^}]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
+_VARIABLE = re.compile(r"\$(?:\{([^}$]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

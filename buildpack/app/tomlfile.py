@@ -9,6 +9,9 @@ from buildpack.errors import app as errors
 
 __all__ = ["parse_toml"]
 
+_MOST_PARTS = 100
+_PART = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]++|\\.)*+"|'[^'\n]*+')"""
+_LONG_KEY = re.compile(rf"(?<![A-Za-z0-9_-])(?:{_PART}[ \t]*+\.[ \t]*+){{{_MOST_PARTS - 1}}}")
 _MOST_BITS = 4096
 """TOML's own integers have 64."""
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
@@ -18,6 +21,9 @@ def parse_toml(text: str, name: str) -> dict[str, Any]:
     """Parse `text`, the content of the file `name`; raises AppError with line, column and a caret."""
     import tomllib
 
+    if found := _LONG_KEY.search(text):  # of which `tomllib` makes n tables with n tuples
+        line = text.count("\n", 0, found.start()) + 1
+        raise errors.bad_toml(name, line, 1, found[0][:60], f"a key has {_MOST_PARTS} parts or more")
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

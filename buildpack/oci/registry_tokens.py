@@ -31,8 +31,10 @@ _TOKEN_LIMIT = 1 << 20
 _LONGEST_LIFE = 86400.0
 _LASTS = 60.0
 """Seconds: a token that does not say how long it is good for is good for this long, the specification says."""
-_PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))')
-_SCHEME = re.compile(r"(?:^|,)\s*([A-Za-z][A-Za-z0-9-]*)(?=\s+[A-Za-z_]+\s*=|\s*(?:,|$))")
+_PARAMETER = re.compile(r'(?<![A-Za-z_])([A-Za-z_]++)\s*+=\s*+(?:"((?:[^"\\]++|\\.)*+)"|([^\s,]+))')
+_QUOTED = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?$)', re.DOTALL)
+"""A quoted string, or the beginning of one that does not end."""
+_SCHEME = re.compile(r"(?:^|,)\s*+([A-Za-z][A-Za-z0-9-]*)(?=\s+[A-Za-z_]+\s*=|\s*(?:,|$))")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +234,7 @@ class Authorizer:
 def parse_challenges(header: str) -> tuple[tuple[str, dict[str, str]], ...]:
     """Split a WWW-Authenticate header (RFC 9110, 11.6.1) into schemes, in lower case, with their parameters."""
     # What stands in quotes is no scheme, whatever it looks like.
-    masked = re.sub(r'"(?:[^"\\]|\\.)*"', lambda found: '"' + "x" * (len(found[0]) - 2) + '"', header)
+    masked = _QUOTED.sub(lambda found: "x" * len(found[0]), header)
     starts = [found for found in _SCHEME.finditer(masked) if "=" not in found[1]]
     ends = [*(found.start() for found in starts[1:]), len(header)][: len(starts)]
     return tuple(

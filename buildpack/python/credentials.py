@@ -95,8 +95,8 @@ def open_address(raw: str, environ: Mapping[str, str], *, where: str) -> tuple[s
 def split_login(url: str) -> tuple[str, Login | None]:
     """Take ``user:password@`` out of a URL."""
     parts = parse_url(url)
-    if parts is None:  # as it may still hold a login, its beginning is not kept
-        return redact(url), None
+    if parts is None:  # nobody can tell where a login ends in it
+        return f"[redacted]@{url.rpartition('@')[2]}" if "@" in url else url, None
     userinfo, at, host = parts.netloc.rpartition("@")
     if not at:
         return url, None
@@ -109,7 +109,7 @@ def without_secrets(url: str) -> str:
     """Return a URL without its login, query and fragment: a signed link's signature is in its query."""
     parts = parse_url(url)
     if parts is None:
-        return redact(url)
+        return split_login(url)[0]
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 

@@ -46,6 +46,8 @@ _TOOLS = {
     "swig": "swig",
     "cython": "cython",
 }
+_SEARCHED = 2000
+"""Characters of a line: some of the expressions below take a time that grows with their square."""
 _COMPILER = re.compile(r"(?:[\w.-]*-)?(?:gcc|g\+\+|cc|c\+\+|clang)(?:-\d+)?")
 _QUOTES = "'\"`\u2018\u2019"
 _NAME = rf"[{_QUOTES}]?(?P<name>[^\s:{_QUOTES}]+)[{_QUOTES}]?"
@@ -55,8 +57,8 @@ _PATTERNS = [
     (re.compile(rf"\[Errno 2\] No such file or directory: {_NAME}"), "tool"),
     (re.compile(r"can't find (?P<name>Rust) compiler"), "rust"),
     (re.compile(r"(?P<name>rustc|[Cc]argo)\b.*(?:not found|is not installed|not on PATH)"), "rust"),
-    (re.compile(r"(?P<name>[\w.+-]+): (?:command )?not found"), "tool"),
-    (re.compile(r"(?P<name>\w+) executable (?:was )?not found"), "tool"),
+    (re.compile(r"(?<![\w.+-])(?P<name>[\w.+-]++): (?:command )?not found"), "tool"),
+    (re.compile(r"\b(?P<name>\w++) executable (?:was )?not found"), "tool"),
     (re.compile(rf"cannot find -l{_NAME}"), "library"),
     (re.compile(rf"ModuleNotFoundError: No module named {_NAME}"), "module"),
     (re.compile(rf"No package {_NAME} found"), "library"),
@@ -80,7 +82,7 @@ def telling_lines(output: str, limit: int = 15) -> list[str]:
 
 def _missing(line: str) -> str | None:
     for pattern, kind in _PATTERNS:
-        if match := pattern.search(line):
+        if match := pattern.search(line[:_SEARCHED]):
             return _describe(kind, match["name"])
     return None
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import eq, ge, gt, le, lt, ne
 from typing import TYPE_CHECKING
 
+from buildpack.bounded import parse_requirement
 from buildpack.dataclass import dataclass
 from buildpack.errors import python as errors
 from buildpack.python.offers import canonical_name
@@ -116,12 +117,9 @@ def _needs(
 ) -> Iterable[tuple[str, set[str], Missing | None]]:
     if not wheel.requires:
         return
-    from packaging.requirements import InvalidRequirement, Requirement
-
     for line in wheel.requires:
-        try:
-            requirement = Requirement(line)
-        except InvalidRequirement:
+        requirement = parse_requirement(line)
+        if requirement is None:
             continue  # old wheels hold some that no tool can read
         marker = requirement.marker
         if marker is not None and not any(

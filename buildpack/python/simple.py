@@ -25,7 +25,6 @@ ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+ht
 _ANCHOR = re.compile(rb"""<a\s((?:[^<>"']++|"[^"]*"|'[^']*')*+)>""", re.IGNORECASE)
 _BASE = re.compile(rb"""<base\s((?:[^<>"']++|"[^"]*"|'[^']*')*+)>""", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"""([^\s=>"'/]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+)))?""")
-_COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
 _SHA256 = re.compile(rb"#sha256=([0-9a-fA-F]{64})")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!-]{0,254}")
 """What the names of wheels and sdists are made of: no slash, which would lead into another folder, no control."""
@@ -102,12 +101,20 @@ def parse_page(
 
 def parse_html(content: bytes, url: str, *, wanted: Collection[str] | None = None) -> list[IndexFile]:
     """Parse a page of anchors (PEP 503; attributes of PEP 592 and 714)."""
-    if b"<!--" in content:
-        content = _COMMENT.sub(b"", content)
+    content = _without_comments(content)
     base = url
     if match := _BASE.search(content):
         base = bounded.join_url(url, _attributes(match[1]).get("href", "")) or url
     return list(_anchors(content, base, wanted))
+
+
+def _without_comments(content: bytes) -> bytes:
+    """Return a page without its comments; one that does not end stays, as it hides nothing from a browser's user."""
+    kept, at = [], 0
+    while (begin := content.find(b"<!--", at)) >= 0 and (end := content.find(b"-->", begin + 4)) >= 0:
+        kept.append(content[at:begin])
+        at = end + 3
+    return b"".join([*kept, content[at:]])
 
 
 def _anchors(content: bytes, base: str, wanted: Collection[str] | None) -> Iterator[IndexFile]:

@@ -140,6 +140,13 @@ def run(arguments: Sequence[str], asked: Asked | None = None) -> int:
         from deployer.cli.completion import answer
 
         return answer(os.environ["_DEPLOY_COMPLETE"])
+    from deployer.interrupts import watched
+
+    with watched():
+        return _run(arguments, asked)
+
+
+def _run(arguments: Sequence[str], asked: Asked | None) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` asks for that
         signal.signal(signal.SIGHUP, _terminate)

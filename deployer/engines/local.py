@@ -19,6 +19,7 @@ from buildpack.errors import Problems
 from buildpack.progress import Observer, ignore
 from deployer.engines import local_errors as errors
 from deployer.formation import choose_formation
+from deployer.interrupts import dismiss_helper
 from deployer.runner.command import CommandError, command_argv, exec_error, resolve_argv
 from deployer.runner.defaults import app_environment, runtime_folder
 
@@ -214,6 +215,7 @@ def _become(command: Sequence[str], env: Mapping[str, str], folder: Path) -> NoR
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os.chdir(folder)
+        dismiss_helper()
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and exec would hand that on
             signal.signal(number, signal.SIG_DFL)
         try:

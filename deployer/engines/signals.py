@@ -59,7 +59,7 @@ def catching(numbers: Iterable[int]) -> Iterator[Wakeup]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        signal.set_wakeup_fd(before)
+        signal.set_wakeup_fd(before, warn_on_full_buffer=False)
         wakeup.close()
 
 
@@ -67,6 +67,7 @@ def catching(numbers: Iterable[int]) -> Iterator[Wakeup]:
 def holding_back(numbers: Iterable[int]) -> Iterator[None]:
     """Hold these signals back until the block ends, then let them have their effect; ignored ones stay ignored."""
     came: list[int] = []
+    before = signal.set_wakeup_fd(-1)
     caught = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
     handlers = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in caught}
     try:
@@ -74,6 +75,7 @@ def holding_back(numbers: Iterable[int]) -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(before, warn_on_full_buffer=False)
         for number in came:
             signal.raise_signal(number)
 

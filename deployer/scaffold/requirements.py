@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from buildpack.app.source import SourceTree
+from buildpack.bounded import parse_requirement
 
 __all__ = ["imported_packages", "listed_packages", "parse_requirements"]
 
@@ -52,21 +53,15 @@ def _dependencies(text: str) -> list[str]:
 
 def parse_requirements(lines: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     """Turn requirements into entries of a Pipfile; gives also those lines that are no plain requirement."""
-    from packaging.requirements import InvalidRequirement, Requirement
-
     entries: dict[str, str] = {}
     left = []
     for written in lines:
         line = re.sub(r"(?:^|\s)#.*", "", written).strip().removesuffix("\\").strip()
-        line = re.sub(r"\s+--hash=\S+", "", line)
+        line = re.sub(r"(?<!\s)\s+--hash=\S+", "", line)
         if not line or line.startswith("--hash"):
             continue
-        try:
-            requirement = Requirement(line)
-        except InvalidRequirement:
-            left.append(line)
-            continue
-        if requirement.url:
+        requirement = parse_requirement(line)
+        if requirement is None or requirement.url:
             left.append(line)
         else:
             marker = str(requirement.marker) if requirement.marker else ""

@@ -24,7 +24,7 @@ _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _PYTHON = re.compile(r"python(?:3(?:\.\d+)?)?")
 _SPACE = re.compile(r"\s")
 _COMMENT = re.compile(r"[ \t]*#[^\n]*")
-_EXPANDED = re.compile(r"\$[('\"]|\$\{[^}]*['\"\\(#]")
+_EXPANDED = re.compile(r"\$[('\"]|\$\{[^}]{0,1000}?['\"\\(#]")
 _OPENED = re.compile(r"""(?:[^\s'"\\;|&()<>]|\\.)*['"]""")
 """A word that begins, and whose quote does not end, since it is no word."""
 _KEYWORDS = frozenset(

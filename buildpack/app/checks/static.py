@@ -17,7 +17,7 @@ _DISABLING = "DISABLE_COLLECTSTATIC"
 _STATICFILES = b"django.contrib.staticfiles"
 _SET = re.compile(
     rb"STATIC_ROOT|STORAGES|STATICFILES_STORAGE|django_heroku|\b(?:exec|locals|globals|vars|import_module|include)\("
-    rb"|^\s*from\s+[^.\s]\S*\s+import\s+\*",
+    rb"|^[ \t]*+from[ \t]++[^.\s]\S*+[ \t]++import[ \t]*+\*",
     re.MULTILINE,
 )
 """What sets where they go, or may: settings that are taken from elsewhere."""

@@ -92,10 +92,13 @@ def test_bodies(fields: bytes, raw: bytes, body: bytes, ended: bool) -> None:
         (b"Content-Length: 9", b"", "the connection was cut"),
         (b"Content-Length: -1", b"", "it promises '-1' bytes"),
         (b"Content-Length: 1e3", b"", "it promises '1e3' bytes"),
+        (b"Content-Length: " + b"9" * 5000, b"", f"it promises '{'9' * 40}' bytes"),
         (b"Transfer-Encoding: gzip, chunked", b"", "it sends what was not asked for: 'gzip, chunked'"),
         (b"Transfer-Encoding: chunked", b"", "the connection was cut"),
         (b"Transfer-Encoding: chunked", b"5\r\n", "the connection was cut"),
         (b"Transfer-Encoding: chunked", b"five\r\n", "a part of unknown length"),
+        (b"Transfer-Encoding: chunked", b"-5\r\n", "a part of unknown length"),
+        (b"Transfer-Encoding: chunked", b"f" * 5000 + b"\r\n", "a part of unknown length"),
     ],
 )
 def test_no_body(fields: bytes, raw: bytes, said: str) -> None:
