@@ -73,7 +73,7 @@ def options() -> list[tuple[str, str]]:
 def test_no_value_of_an_option_is_a_bug_of_ours(
     command: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for value in (HUGE, NUMBERS["infinite"], NUMBERS["arabic"], ADDRESSES["bracket"]):
+    for value in (HUGE, ADDRESSES["bracket"]):
         code = run([*command.split(), f"{option}={value}", str(tmp_path / "nowhere")])
         said = capsys.readouterr().err
         assert code not in {0, 1}, said
@@ -170,9 +170,9 @@ def test_no_answer_of_a_registry_is_a_bug_of_ours(
 LINK = '<a href="tiny-1.0-py3-none-any.whl#sha256={}" data-requires-python="{}">x</a>'
 PAGE = "HTTP/1.1 200 OK\nContent-Type: {}\nContent-Length: {}"
 INDEXES: Mapping[str, str] = {
-    **{f"requires-python, {name}": LINK.format("0" * 64, f"&gt;={text}") for name, text in NUMBERS.items()},
-    **{f"link, {name}": f'<a href="{url}tiny-1.0.whl">x</a>' for name, url in ADDRESSES.items()},
-    **{f"base, {name}": f'<base href="{url}">{LINK.format("0" * 64, "")}' for name, url in ADDRESSES.items()},
+    "requires-python": "".join(LINK.format("0" * 64, f"&gt;={text}") for text in NUMBERS.values()),
+    "links": "".join(f'<a href="{url}tiny-1.0.whl">x</a>' for url in ADDRESSES.values()),
+    "base": f'<base href="{ADDRESSES["digits"]}">{LINK.format("0" * 64, "")}',
     "character of 5,000 digits": LINK.format("0" * 64, f"&#{HUGE};"),
     "version of 5,000 digits": LINK.format("0" * 64, "").replace("1.0", "9" * 240),
 }
