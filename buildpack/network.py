@@ -75,6 +75,7 @@ class Pace:
 
     Bytes earn time, of which at most `patience` seconds are kept: a server that sends a byte now and then ends as soon
     as one that is silent. `steady` is False for a server that may have nothing to say for long, such as an engine.
+    Time between two reads or writes does not count: it is ours (a layer is still being built, a laptop slept).
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Pace:
         self.patience = patience
         self._clock = clock
         self._steady = steady
-        self._began = clock()
+        self._began = self._last = clock()
         self._empty = self._began + patience
         self._end = self._began + (allowance(size) if steady else _LONGEST)
         self._head: int | None = 0
@@ -100,15 +101,19 @@ class Pace:
         """Begin the answer's body, of `size` bytes; None if the answer does not say its size."""
         self._head = None
         if self._steady:
-            self._end = self._clock() + allowance(size)
+            self._end = self._last + allowance(size)
 
     def left(self) -> float:
-        """Return how long the next read or write may wait, in seconds."""
-        return max(min(self.patience, self._end - self._clock()), 0.001)
+        """Begin a read or write; return how long it may wait, in seconds."""
+        now = self._clock()
+        ours, self._last = now - self._last, now
+        self._empty += ours
+        self._end += ours
+        return max(min(self.patience, self._end - now), 0.001)
 
     def took(self, size: int, *, received: bool) -> None:
         """Count bytes that came or went. Raises what `slow` words."""
-        now = self._clock()
+        now = self._last = self._clock()
         self._empty = min(self._empty + size / _RATE, now + self.patience)
         if received and self._head is not None:
             self._head += size

@@ -106,15 +106,25 @@ def test_a_socket_asks_its_pace() -> None:
     with ours, theirs, ours.makefile("rb") as file:
         set_pace(ours, Pace(SlowError, clock=Clock(step=0.3)))
         theirs.sendall(b"x" * 1000)
-        # The bytes are in the kernel already; by the clock of this pace each takes 0.6 seconds.
+        # The bytes are in the kernel already; by the clock of this pace each takes 0.3 seconds.
         with pytest.raises(SlowError):
             list(iter(lambda: ours.recv(1), b""))
-        set_pace(ours, Pace(SlowError, clock=Clock(step=31)))
+        set_pace(ours, Pace(SlowError, clock=Clock(step=61)))
         with pytest.raises(SlowError):
             file.read1(1)
-        set_pace(ours, Pace(SlowError, clock=Clock(step=31)))
+        set_pace(ours, Pace(SlowError, clock=Clock(step=61)))
         with pytest.raises(SlowError):
             ours.sendall(b"x")
+
+
+def test_our_own_time_does_not_count() -> None:
+    clock = Clock()
+    pace = Pace(SlowError, size=1 << 20, clock=clock)
+    for _ in range(20):
+        clock.now += 3600  # a layer is built, or the machine sleeps
+        pace.left()
+        clock.now += 1
+        pace.took(1024, received=False)
 
 
 def test_a_socket_waits_no_longer_than_its_pace() -> None:
