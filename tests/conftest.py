@@ -5,6 +5,7 @@ Without an engine or a registry the tests that need one skip and say why; with `
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import re
@@ -21,6 +22,11 @@ from typing import NoReturn
 import pytest
 from hypothesis import HealthCheck, settings
 
+from buildpack.errors import EngineError
+from buildpack.oci.engine_host import parse_host
+from buildpack.oci.engine_http import Connection
+from tests.support.containers import Host
+
 # How long an example takes says how busy the machine is. Property tests have a profile of their own besides.
 settings.register_profile("patient", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
@@ -32,11 +38,18 @@ for ignored, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGH
 
 CI = os.environ.get("CI", "") not in ("", "0", "false")
 
-DOCKER_SOCKETS = ("/var/run/docker.sock",)
+ENGINES = dict(item.split("=", 1) for item in os.environ.get("DEPLOY_TEST_ENGINES", "").split())
+"""The addresses of engines by kind, `containerd=unix:///x/engine.sock podman=tcp://127.0.0.1:2375`.
+
+`classic` is Docker with its own image store, by default this machine's; `containerd` is Docker with images in
+containerd, and `podman` a newer Podman than this machine's. tests/support/engines/with.sh makes the last two.
+"""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose one seed for everything random, before xdist's workers start and inherit it."""
+    if "classic" in ENGINES:
+        os.environ["DOCKER_HOST"] = ENGINES["classic"]
     seed = os.environ.setdefault("DEPLOY_TEST_SEED", str(random.randrange(1 << 32)))
     if config.getoption("--hypothesis-seed", None) is None:
         config.option.hypothesis_seed = seed
@@ -74,25 +87,58 @@ def missing(what: str) -> NoReturn:
     pytest.skip(what)
 
 
-def answers(path: str) -> bool:
-    """Tell whether an engine answers on this Unix socket."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(5)
-        try:
-            connection.connect(path)
-            connection.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
-            return b" 200 " in connection.recv(64)
-        except OSError:
-            return False
+def answers(address: str) -> bool:
+    """Tell whether an engine answers at this address."""
+    try:
+        connection = Connection(parse_host(address, source="test"), timeout=5)
+    except EngineError:
+        return False
+    try:
+        return connection.ask("GET", "/_ping").status == 200
+    except EngineError:
+        return False
+    finally:
+        connection.close()
 
 
 @pytest.fixture(scope="session")
 def engine() -> str:
-    """The address of a Docker engine."""
-    for path in DOCKER_SOCKETS:
-        if Path(path).exists() and answers(path):
-            return f"unix://{path}"
-    missing("no Docker engine answers; start dockerd to run this test")
+    """The address of a Docker engine with its own image store."""
+    address = ENGINES.get("classic", "unix:///var/run/docker.sock")
+    if not answers(address):
+        missing(f"no Docker engine answers at {address}; start dockerd to run this test")
+    return address
+
+
+@functools.cache
+def await_engine(kind: str) -> str:
+    """Wait for an engine that DEPLOY_TEST_ENGINES names, since it may still be starting; its address."""
+    address = ENGINES.get(kind)
+    if address is None:
+        missing(f"DEPLOY_TEST_ENGINES names no engine {kind!r}; run this test under tests/support/engines/with.sh")
+    state = Path(address.removeprefix("unix://")).parent.parent
+    end = time.monotonic() + 300
+    while not answers(address):
+        if (state / "failed").exists() or time.monotonic() > end:
+            missing(f"{kind} does not answer at {address}: {''.join(log.read_text() for log in state.glob('*log'))}")
+        time.sleep(0.2)
+    return address
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param("classic", marks=pytest.mark.engine),
+        pytest.param("containerd", marks=pytest.mark.engine),
+        pytest.param("podman", marks=pytest.mark.podman),
+    ],
+)
+def host_of_each_kind(request: pytest.FixtureRequest) -> Host:
+    """An engine of each kind."""
+    kind = request.param
+    if kind == "classic":
+        return Host(address=request.getfixturevalue("engine"), product="Docker", kind=kind)
+    return Host(address=await_engine(kind), product="Podman" if kind == "podman" else "Docker", kind=kind)
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes], seconds: float = 20) -> None:
@@ -175,7 +221,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         )
     try:
         end = time.monotonic() + 30
-        while not (path.exists() and answers(str(path))):
+        while not (path.exists() and answers(f"unix://{path}")):
             if process.poll() is not None or time.monotonic() > end:
                 missing(f"podman's service did not start: {(folder / 'log').read_text()[-500:]}")
             time.sleep(0.1)

@@ -1,11 +1,11 @@
-"""What an engine is and has, asked in as few questions as will do, and names put on its images."""
+"""Asks an engine what it is and has, in as few requests as possible, and names its images."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from buildpack.bounded import parse_json
@@ -15,8 +15,12 @@ from buildpack.errors import transfer as errors
 from buildpack.oci.digest import Digest
 from buildpack.oci.engine_host import Endpoint
 from buildpack.oci.engine_http import Answer, Connection
-from buildpack.oci.image import Image, Platform
+from buildpack.oci.image import Image, Layer, Platform
+from buildpack.oci.manifest import MANIFEST_LIMIT
 from buildpack.oci.reference import parse_reference
+
+if TYPE_CHECKING:
+    from buildpack.oci.archive import OpenBlob
 
 __all__ = ["Kind", "Known", "engine_platform", "find_image", "kind_of", "meet", "name_image", "remove_image"]
 
@@ -25,6 +29,8 @@ Kind = Literal["classic", "containerd", "podman"]
 
 _CLASSIC_BEFORE = 23
 """Docker's first version that can keep its images in containerd."""
+_MANIFESTS_SINCE = (1, 48)
+"""Docker's first API version that says whether it has every blob of an image."""
 _SIBLINGS = 3
 _PATIENCE = 2.0
 """Seconds to wait for a list of images: some engines measure every one of them first."""
@@ -32,36 +38,89 @@ _PATIENCE = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """An engine's kind, and the diff_ids of images it has that ours may share layers with, likeliest first."""
+    """An engine's kind, and what its images that may share layers with ours consist of.
+
+    `chains` are their diff_ids, likeliest image first. `blobs` are the digests of blobs that the engine has. `likely`
+    are diff_ids of layers whose blobs it may have: once it has the image it says whether one is missing.
+    """
 
     kind: Kind
-    chains: tuple[tuple[str, ...], ...]
+    chains: tuple[tuple[str, ...], ...] = ()
+    blobs: frozenset[str] = frozenset()
+    likely: frozenset[str] = frozenset()
+
+    def may_have(self, layer: Layer) -> bool:
+        """Tell whether a layer need not be sent at first, wherever in an image it is."""
+        return str(layer.digest) in self.blobs or str(layer.diff_id) in self.likely
 
 
-def meet(connection: Connection, endpoint: Endpoint, reference: str, candidates: Sequence[str]) -> Known:
-    """Find out what the engine is, and what it has.
+def meet(
+    connection: Connection,
+    endpoint: Endpoint,
+    reference: str,
+    candidates: Sequence[str],
+    *,
+    open_blob: OpenBlob,
+    kind: Kind | None = None,
+) -> Known:
+    """Find out what the engine is, unless `kind` says so, and what it has.
 
-    It is asked for `reference` and `candidates` (references or IDs) and, where it has none of them, for other tags
-    of the same repository.
+    It is asked for `reference` and `candidates` (references or IDs) and, if it has none of them, for other tags of the
+    same repository. `open_blob` may have their manifests.
     """
     answer = _inspect(connection, reference)
-    kind = kind_of(connection, answer.headers)
+    kind = kind or kind_of(connection, answer.headers)
     found = [answer.object(), *(_inspect(connection, name).object() for name in candidates)]
     if not any(_diff_ids(image) for image in found):
         found = [_inspect(connection, name).object() for name in _siblings(endpoint, reference)]
-    return Known(kind=kind, chains=tuple(chain for chain in map(_diff_ids, found) if chain))
+    chains = tuple(chain for chain in map(_diff_ids, found) if chain)
+    blobs: set[str] = set()
+    likely: set[str] = set()
+    for image in found:
+        stored = _stored_layers(image, open_blob) if kind == "containerd" else ()
+        if stored:
+            blobs.update(stored)
+        elif kind == "podman" or _checks_blobs(answer.headers):
+            likely.update(_diff_ids(image))
+    return Known(kind=kind, chains=chains, blobs=frozenset(blobs), likely=frozenset(likely))
 
 
-def find_image(connection: Connection, image: Image) -> dict[str, Any] | None:
-    """Return what the engine says of this image, None where it lacks it.
+def find_image(connection: Connection, image: Image, kind: Kind) -> dict[str, Any] | None:
+    """Return what the engine says of this image, None if it lacks the image or some of its blobs.
 
-    Its ID is the config's digest, and with containerd the manifest's.
+    Its ID is the config's digest, and with containerd the manifest's. An image that lacks blobs can run there, and
+    can be neither pushed nor saved.
     """
-    for digest in (image.config_digest, image.digest):
-        found = _inspect(connection, str(digest)).object()
-        if _is(found, (image.config_digest, image.digest)):
-            return found
-    return None
+    digest = image.digest if kind == "containerd" else image.config_digest
+    found = _inspect(connection, str(digest), "?manifests=1" if kind == "containerd" else "").object()
+    if str(found.get("Id", "")).removeprefix("sha256:") != digest.hex:
+        return None
+    return None if _lacks_blobs(found, image.digest) else found
+
+
+def _lacks_blobs(found: dict[str, Any], digest: Digest) -> bool:
+    listed = found.get("Manifests")
+    return isinstance(listed, list) and any(
+        isinstance(item, dict)
+        and (item.get("Descriptor") or {}).get("digest") == str(digest)
+        and item.get("Available") is False
+        for item in listed
+    )
+
+
+def _checks_blobs(headers: Mapping[str, str]) -> bool:
+    version = re.fullmatch(r"(\d{1,4})\.(\d{1,4})", headers.get("api-version", ""), re.ASCII)
+    return version is not None and (int(version[1]), int(version[2])) >= _MANIFESTS_SINCE
+
+
+def _stored_layers(image: dict[str, Any], open_blob: OpenBlob) -> tuple[str, ...]:
+    """Return the digests of an image's layers, if `open_blob` has the manifest that is the image's ID."""
+    try:
+        with open_blob(Digest.parse(str(image.get("Id")))) as file:
+            layers = json.loads(file.read(MANIFEST_LIMIT))["layers"]
+        return tuple(str(layer["digest"]) for layer in layers)
+    except (BuildpackError, OSError, ValueError, LookupError, TypeError):
+        return ()
 
 
 def name_image(connection: Connection, endpoint: Endpoint, found: dict[str, Any], references: Iterable[str]) -> None:
@@ -89,8 +148,8 @@ def remove_image(connection: Connection, identity: Digest) -> None:
     connection.ask("DELETE", f"/images/{identity}")
 
 
-def _inspect(connection: Connection, name: str) -> Answer:
-    return connection.ask("GET", f"/images/{quote(name, safe='/:@')}/json")
+def _inspect(connection: Connection, name: str, query: str = "") -> Answer:
+    return connection.ask("GET", f"/images/{quote(name, safe='/:@')}/json{query}")
 
 
 def kind_of(connection: Connection, headers: Mapping[str, str]) -> Kind:
@@ -125,10 +184,6 @@ def _diff_ids(image: dict[str, Any]) -> tuple[str, ...]:
     rootfs = image.get("RootFS")
     layers = rootfs.get("Layers") if isinstance(rootfs, dict) else None
     return tuple(str(layer) for layer in layers) if isinstance(layers, list) else ()
-
-
-def _is(found: dict[str, Any], digests: Iterable[Digest]) -> bool:
-    return str(found.get("Id", "")).removeprefix("sha256:") in {digest.hex for digest in digests}
 
 
 def _full(name: str) -> str:

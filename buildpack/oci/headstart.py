@@ -1,4 +1,4 @@
-"""Meets an engine while it is still being found out what it will get, and even while the code that finds out is loaded.
+"""Connects to the engine in the background at start-up, so that it is ready when there is something to send.
 
 An engine takes 30 milliseconds to get ready for an upload, and so does a build in which one line changed to get to the
 point where there is something to upload. Both begin at once, then.
@@ -14,7 +14,7 @@ from typing import Self
 from buildpack.errors import BuildpackError
 from buildpack.oci.engine_host import find_engine
 from buildpack.oci.engine_http import Connection, Upload
-from buildpack.oci.engine_images import kind_of
+from buildpack.oci.engine_images import Kind, kind_of
 from buildpack.oci.overlap import end_empty, open_upload
 
 __all__ = ["HeadStart"]
@@ -33,6 +33,7 @@ class HeadStart:
         self._environ = environ
         self._connection: Connection | None = None
         self._upload: Upload | None = None
+        self._kind: Kind | None = None
         self._thread = threading.Thread(target=self._run, name="head start", daemon=True)
         self._thread.start()
 
@@ -43,21 +44,21 @@ class HeadStart:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._thread.join(_FAREWELL)
-        connection, upload = self._let_go()
+        connection, upload, _ = self._let_go()
         if upload is not None:
             end_empty(upload)
         for held in (connection, upload):
             if held is not None:
                 held.close()
 
-    def take(self) -> tuple[Connection | None, Upload | None]:
-        """Wait, and hand over what is open, to be closed by the caller; nothing the second time."""
+    def take(self) -> tuple[Connection | None, Upload | None, Kind | None]:
+        """Wait, and hand over what is open, for the caller to close, and the engine's kind. Nothing the second time."""
         self._thread.join()
         return self._let_go()
 
-    def _let_go(self) -> tuple[Connection | None, Upload | None]:
-        held = self._connection, self._upload
-        self._connection = self._upload = None
+    def _let_go(self) -> tuple[Connection | None, Upload | None, Kind | None]:
+        held = self._connection, self._upload, self._kind
+        self._connection = self._upload = self._kind = None
         return held
 
     def _run(self) -> None:
@@ -66,7 +67,8 @@ class HeadStart:
             if endpoint is None:
                 return
             connection = self._connection = Connection(endpoint)
-            if kind_of(connection, connection.ask("GET", "/_ping").headers) == "classic":
+            self._kind = kind_of(connection, connection.ask("GET", "/_ping").headers)
+            if self._kind == "classic":
                 self._upload = open_upload(endpoint)
         except (BuildpackError, OSError):
             return

@@ -118,7 +118,7 @@ def assemble(
 
     `created` is RFC 3339; `config` is the image config's ``config`` object. Follows the OCI image
     specification 1.1, config.md and manifest.md. History names each layer's kind, so that
-    ``docker history`` reads well.
+    ``docker history`` reads well. It has times because Podman 5 crashes if one is missing.
     """
     stacked = tuple(layers)
     body = {
@@ -128,7 +128,8 @@ def assemble(
         "config": dict(config),
         "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id) for layer in stacked]},
         "history": [
-            {"created_by": f"deploy build: {layer.annotations.get(ANNOTATION + 'kind', 'stack')}"} for layer in stacked
+            {"created": created, "created_by": f"deploy build: {layer.annotations.get(ANNOTATION + 'kind', 'stack')}"}
+            for layer in stacked
         ],
     }
     if platform.variant:

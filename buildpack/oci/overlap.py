@@ -77,7 +77,7 @@ class Overlap:
         self._candidates = candidates
         self._observer = observer
         self._connection: Connection | None = None
-        self._known = Known(kind="classic", chains=())
+        self._known = Known(kind="classic")
         self._layers: list[Layer] = []
         self._names: list[str] = []
         """For each layer taken so far, the file that holds it in the archives."""
@@ -100,11 +100,19 @@ class Overlap:
 
     def meet(self) -> None:
         """Connect, and find out what the engine has; raises EngineError."""
+        kind = None
         if self._head_start is not None:
-            self._connection, self._upload = self._head_start.take()
+            self._connection, self._upload, kind = self._head_start.take()
         if self._connection is None:
             self._connection = Connection(self._endpoint)
-        self._known = meet(self._connection, self._endpoint, self._references[0], self._candidates)
+        self._known = meet(
+            self._connection,
+            self._endpoint,
+            self._references[0],
+            self._candidates,
+            open_blob=self._open_blob,
+            kind=kind,
+        )
 
     def expect(self) -> None:
         """Open an upload, so that the engine starts what it unpacks with."""
@@ -137,13 +145,13 @@ class Overlap:
 
     def complete(self, image: Image) -> Loaded:
         """Bring the rest, the config and the names, and look whether the engine has them; raises EngineError."""
-        if found := find_image(self._link, image):
+        if found := self._find(image):
             return self._named(found, PRESENT)
         failure, reason, partial = self._send_missing(image)
-        found = None if failure else find_image(self._link, image)
+        found = None if failure else self._find(image)
         if found is None and partial and not _is_disk_full(failure):
             failure, reason = self._send_whole(image), "the engine took only the whole image"
-            found = None if failure else find_image(self._link, image)
+            found = None if failure else self._find(image)
         if found is None:
             said = failure or "nothing; but the image is not there"
             wording = errors.engine_disk_full if _is_disk_full(failure) else errors.engine_refused
@@ -174,6 +182,9 @@ class Overlap:
     def _link(self) -> Connection:
         assert self._connection is not None, "meet() comes first"
         return self._connection
+
+    def _find(self, image: Image) -> dict[str, object] | None:
+        return find_image(self._link, image, self._known.kind)
 
     def _add(self, layer: Layer, tar: BinaryIO | None = None) -> None:
         at = len(self._layers)
@@ -271,11 +282,8 @@ class Overlap:
     def _send_missing(self, image: Image) -> tuple[str, str, bool]:
         """Send what the engine lacks; returns what went wrong, why so much was sent, and whether more could be."""
         total = len(image.layers)
-        if self._known.kind == "podman":
-            return self._send_whole(image), "Podman takes whole images only", False
-        if self._known.kind == "containerd":
-            has = {diff_id for chain in self._known.chains for diff_id in chain}
-            absent = [layer for layer in image.layers if str(layer.diff_id) not in has]
+        if self._known.kind != "classic":
+            absent = [layer for layer in image.layers if not self._known.may_have(layer)]
             return self._send_hybrid(image, absent), _share(total - len(absent), total), len(absent) < total
         return (
             self._send_chain(image),
@@ -311,7 +319,8 @@ class Overlap:
         """Send the hybrid archive with the blobs of these layers; returns what went wrong."""
         upload = Upload(self._endpoint, _LOAD)
         try:
-            # Podman reads an OCI archive of one name only; `complete` adds the others.
+            # Podman reads an OCI archive of one name only; `complete` adds the others. It takes one without the layers
+            # that it has from other archives.
             for name, body in archive_documents(image, self._references[:1]):
                 upload.send(archive_member(name, body))
             for layer in _unique(layers):

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,9 @@ from buildpack.oci import overlap
 from buildpack.oci.engine import Loading, load
 from buildpack.oci.engine_host import Endpoint, parse_host
 from buildpack.oci.engine_http import Connection
-from buildpack.oci.image import Image, Layer, Platform
+from buildpack.oci.image import LAYER_TAR, Image, Layer, Platform
+from buildpack.oci.layout import open_layout
+from tests.support.containers import Host
 from tests.support.images import Blobs, image_of
 
 NAME = "docker.io/library/transfer-load"
@@ -37,67 +40,124 @@ def identities(host: str) -> set[str]:
     return {item["Id"] for item in listed}
 
 
+def clean(host: Host) -> None:
+    host.docker("rmi", "-f", FIRST, SECOND, check=False)
+
+
+@pytest.fixture
+def host(host_of_each_kind: Host) -> Iterator[Host]:
+    yield host_of_each_kind
+    clean(host_of_each_kind)
+
+
 @pytest.fixture
 def docker(engine: str) -> Iterator[str]:
+    """Docker with its own image store, the only one that gets layers before the image is whole."""
     yield engine
-    names = subprocess.run(
-        ["docker", "-H", engine, "images", "--format", "{{.Repository}}:{{.Tag}}", "transfer-load"],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    subprocess.run(
-        ["docker", "-H", engine, "rmi", "-f", FIRST, *names.stdout.split()], check=False, capture_output=True
-    )
+    clean(Host(address=engine, product="Docker"))
+
+
+def identity(image: Image, host: Host) -> str:
+    """The image's ID in this kind of engine."""
+    return str(image.digest) if host.kind == "containerd" else str(image.config_digest)
+
+
+def known_as(host: Host, name: str) -> str:
+    """The ID of the image that has this name in the engine."""
+    found = ask(host.address, f"/images/{name}/json")
+    assert isinstance(found, dict)
+    return "sha256:" + str(found["Id"]).removeprefix("sha256:")
 
 
 def stack(blobs: Blobs, *names: str) -> list[Layer]:
     return [blobs.layer({f"{name}/file": os.urandom(200_000)}) for name in names]
 
 
-def exported(host: str, image: str, tmp_path: Path) -> set[str]:
+def exported(host: Host, image: str) -> set[str]:
     """The files of a container made of the image."""
-    import tarfile
-
-    made = subprocess.run(["docker", "-H", host, "create", image], check=True, capture_output=True, text=True)
-    container = made.stdout.strip()
+    container = host.docker("create", image).strip()
     try:
-        content = subprocess.run(["docker", "-H", host, "export", container], check=True, capture_output=True)
+        content = subprocess.run(
+            ["docker", "-H", host.address, "export", container], check=True, capture_output=True
+        ).stdout
     finally:
-        subprocess.run(["docker", "-H", host, "rm", container], check=True, capture_output=True)
-    with tarfile.open(fileobj=io.BytesIO(content.stdout)) as tar:
+        host.docker("rm", container)
+    return files_of(content)
+
+
+def saved(host: Host, image: str, folder: Path) -> list[set[str]]:
+    """The files of each layer that `docker save` gives of the image."""
+    path = folder / "saved.tar"
+    with path.open("wb") as out:
+        subprocess.run(["docker", "-H", host.address, "save", image], check=True, stdout=out)
+    with open_layout(path, scratch=folder) as images:
+        found = []
+        for layer in images.image(Platform()).layers:
+            out = io.BytesIO()
+            images.fetch_blob(layer.digest, layer.size, out)
+            found.append(files_of(out.getvalue()))
+        return found
+
+
+def files_of(content: bytes) -> set[str]:
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
         return {member.name for member in tar if member.isfile()}
 
 
-@pytest.mark.engine
-def test_only_what_changed(docker: str, tmp_path: Path) -> None:
+def test_only_what_changed(host: Host, tmp_path: Path) -> None:
     blobs = Blobs()
     a, b, c, changed = stack(blobs, "a", "b", "c", "b")
     first = image_of(a, b, c)
-    loaded = load(first, blobs.open, [FIRST, SECOND], host=docker)
-    assert (loaded.image_id, loaded.sent_layers) == (str(first.config_digest), 3)
-    assert loaded.reason == "the engine has none of its layers"
-    assert load(first, blobs.open, [FIRST, SECOND], host=docker).reason == "the engine has it already"
+    loaded = load(first, blobs.open, [FIRST, SECOND], host=host.address)
+    assert (loaded.sent_layers, loaded.reason) == (3, "the engine has none of its layers")
+    assert load(first, blobs.open, [FIRST, SECOND], host=host.address).reason == "the engine has it already"
 
-    blobs.opened.clear()
     second = image_of(a, changed, c)
-    loaded = load(second, blobs.open, [FIRST], host=docker)
-    assert (loaded.sent_layers, loaded.reason) == (2, "the engine has 1 of 3 layers")
-    assert blobs.opened == [changed.digest, c.digest]
-    found = ask(docker, f"/images/{FIRST}/json")
-    assert isinstance(found, dict)
-    assert found["Id"] == str(second.config_digest)
-    assert {"a/file", "b/file", "c/file"} <= exported(docker, FIRST, tmp_path)
+    loaded = load(second, blobs.open, [FIRST], host=host.address)
+    # Docker's own store finds a layer by all that is below it, too.
+    sent, reason = (
+        (2, "the engine has 1 of 3 layers") if host.kind == "classic" else (1, "the engine has 2 of 3 layers")
+    )
+    assert (loaded.sent_layers, loaded.reason) == (sent, reason)
+    assert loaded.sent_bytes == sum(layer.size for layer in (changed, c)[:sent])
+    assert (known_as(host, FIRST), known_as(host, SECOND)) == (identity(second, host), identity(first, host))
+    assert {"a/file", "b/file", "c/file"} <= exported(host, FIRST)
+    assert saved(host, FIRST, tmp_path) == [{"a/file"}, {"b/file"}, {"c/file"}]
 
 
-@pytest.mark.engine
-def test_new_tag_shares_with_the_last(docker: str) -> None:
+def test_new_tag_shares_with_the_last(host: Host) -> None:
     blobs = Blobs()
     a, b = stack(blobs, "a", "b")
-    load(image_of(a), blobs.open, [FIRST], host=docker)
-    assert load(image_of(a, b), blobs.open, [SECOND], host=docker).sent_layers == 1
+    load(image_of(a), blobs.open, [FIRST], host=host.address)
+    assert load(image_of(a, b), blobs.open, [SECOND], host=host.address).sent_layers == 1
+
+
+def test_layers_that_the_engine_has_in_other_blobs(host: Host, tmp_path: Path) -> None:
+    """An image that `docker load` took from another engine has our layers, compressed otherwise or not at all."""
+    blobs = Blobs()
+    (a, tar), (b, _) = blobs.layer_and_tar({"a/file": os.urandom(200_000)}), blobs.layer_and_tar({"b/file": b"b"})
+    plain = Layer(digest=a.diff_id, diff_id=a.diff_id, size=len(tar), media_type=LAYER_TAR)
+    blobs.content[plain.digest] = tar
+    load(image_of(plain), blobs.open, [FIRST], host=host.address)
+
+    image = image_of(a, b)
+    loaded = load(image, blobs.open, [FIRST], host=host.address)
+    assert loaded.reason == (
+        "the engine has 1 of 2 layers" if host.kind == "classic" else "the engine took only the whole image"
+    )
+    assert known_as(host, FIRST) == identity(image, host)
+    assert saved(host, FIRST, tmp_path) == [{"a/file"}, {"b/file"}]
+
+
+def test_history_can_be_listed(host: Host) -> None:
+    blobs = Blobs()
+    load(image_of(*stack(blobs, "a", "b")), blobs.open, [FIRST], host=host.address)
+    shown = host.docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", FIRST)
+    assert shown.splitlines() == ["deploy build: test", "deploy build: test"]
 
 
 @pytest.mark.engine
-def test_prefixes_are_unpacked_and_removed(docker: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_prefixes_are_unpacked_and_removed(docker: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overlap, "CUT", 1)
     blobs = Blobs()
     before = identities(docker)
@@ -111,7 +171,7 @@ def test_prefixes_are_unpacked_and_removed(docker: str, monkeypatch: pytest.Monk
         loaded = loading.finish(image)
     assert loaded.sent_layers == 4
     assert identities(docker) - before == {str(image.config_digest)}
-    assert {"a/file", "b/file", "c/file", "d/file"} <= exported(docker, FIRST, tmp_path)
+    assert {"a/file", "b/file", "c/file", "d/file"} <= exported(Host(address=docker, product="Docker"), FIRST)
 
 
 @pytest.mark.engine
@@ -127,7 +187,7 @@ def test_abandoned_prefixes_are_removed(docker: str, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.engine
-def test_uncompressed_layers(docker: str, tmp_path: Path) -> None:
+def test_uncompressed_layers(docker: str) -> None:
     blobs = Blobs()
     layer, tar = blobs.layer_and_tar({"a/file": bytes(300_000)})
     with Loading(docker, [FIRST], blobs.open, platform=Platform()) as loading:
@@ -136,22 +196,22 @@ def test_uncompressed_layers(docker: str, tmp_path: Path) -> None:
         loaded = loading.finish(image_of(layer))
     assert loaded.sent_bytes == len(tar)
     assert blobs.opened == []
-    assert "a/file" in exported(docker, FIRST, tmp_path)
+    assert "a/file" in exported(Host(address=docker, product="Docker"), FIRST)
 
 
-@pytest.mark.engine
-def test_layer_that_was_removed_meanwhile_is_sent_again(docker: str) -> None:
+def test_layer_that_was_removed_meanwhile_is_sent_again(host: Host, tmp_path: Path) -> None:
     """Between the question what the engine has and the load, somebody removes it."""
     blobs = Blobs()
     a, b = stack(blobs, "a", "b")
-    load(image_of(a), blobs.open, [FIRST], host=docker)
+    load(image_of(a), blobs.open, [FIRST], host=host.address)
     image = image_of(a, b)
-    with Loading(docker, [FIRST], blobs.open, platform=Platform()) as loading:
+    with Loading(host.address, [FIRST], blobs.open, platform=Platform()) as loading:
         loading.ready()
-        subprocess.run(["docker", "-H", docker, "rmi", FIRST], check=True, capture_output=True)
+        host.docker("rmi", FIRST)
         loaded = loading.finish(image)
-    assert loaded.image_id == str(image.config_digest)
+    assert known_as(host, FIRST) == identity(image, host)
     assert loaded.reason == "the engine took only the whole image"
+    assert saved(host, FIRST, tmp_path) == [{"a/file"}, {"b/file"}]
 
 
 @pytest.mark.engine
@@ -192,23 +252,17 @@ def test_over_tcp(docker: str) -> None:
 
 
 @pytest.mark.podman
-def test_podman(podman: str) -> None:
+def test_podman_of_this_machine(podman: str) -> None:
+    """An older one than those above."""
+    host = Host(address=podman, product="Podman", kind="podman")
     blobs = Blobs()
     a, b, changed = stack(blobs, "a", "b", "b")
     try:
-        first = image_of(a, b)
-        loaded = load(first, blobs.open, [FIRST, SECOND], host=podman)
-        assert loaded.image_id.removeprefix("sha256:") == first.config_digest.hex
-        assert (loaded.sent_layers, loaded.reason) == (2, "Podman takes whole images only")
-        assert load(first, blobs.open, [SECOND], host=podman).reason == "the engine has it already"
-        second = image_of(a, changed)
-        load(second, blobs.open, [FIRST], host=podman)
-        for name, image in ((FIRST, second), (SECOND, first)):
-            found = ask(podman, f"/images/{name}/json")
-            assert isinstance(found, dict)
-            assert found["Id"].removeprefix("sha256:") == image.config_digest.hex
+        first, second = image_of(a, b), image_of(a, changed)
+        load(first, blobs.open, [FIRST, SECOND], host=podman)
+        loaded = load(second, blobs.open, [FIRST], host=podman)
+        assert (loaded.sent_layers, loaded.reason) == (1, "the engine has 1 of 2 layers")
+        assert (known_as(host, FIRST), known_as(host, SECOND)) == (identity(second, host), identity(first, host))
+        assert {"a/file", "b/file"} <= exported(host, FIRST)
     finally:
-        subprocess.run(
-            ["podman", "--remote", "--url", podman, "rmi", "--force", "--ignore", FIRST, SECOND],
-            check=False, capture_output=True,
-        )  # fmt: skip
+        clean(host)

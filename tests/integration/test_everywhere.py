@@ -160,7 +160,7 @@ def test_in_docker(home, expected, engine, tmp_path):
     load = deploy("build", APP, "-t", TAG, "--to", "docker", "-q", home=home, env={"DOCKER_HOST": engine})
     assert load.code == 0, load.err
     port = free_port()
-    with redis_at(gateway("/usr/bin/docker"), tmp_path) as url:
+    with redis_at(gateway("docker"), tmp_path) as url:
         arguments = ("run", TAG, "--no-build", "--engine", "docker")
         assert release(*arguments, "release", home=home) == (0, ["schema ready, 4 books"])
         running = Running(*arguments, "-p", str(port), "-e", f"REDIS_URL={url}", "-e", "WEB_CONCURRENCY=1", home=home)
@@ -186,9 +186,7 @@ class Container(Running):
 
     def __init__(self, *arguments: str) -> None:
         popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen
-        self.process = popen(
-            ["/usr/bin/docker", "run", "--rm", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        self.process = popen(["docker", "run", "--rm", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._out, self._err = b"", b""
         self.listen()
 
@@ -210,10 +208,8 @@ def test_in_one_container(home, expected, engine):
         container.process.send_signal(signal.SIGTERM)
         assert container.wait() == expected["code"]
     finally:
-        subprocess.run(["/usr/bin/docker", "rm", "-f", name], capture_output=True, check=False)
+        subprocess.run(["docker", "rm", "-f", name], capture_output=True, check=False)
     assert steady(container.said("web.1")) == expected["web"]
     assert steady(container.said("worker.1")) == expected["worker"]
-    done = subprocess.run(
-        ["/usr/bin/docker", "run", "--rm", TAG, "release"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["docker", "run", "--rm", TAG, "release"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "schema ready, 4 books\n")

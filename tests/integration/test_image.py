@@ -32,7 +32,7 @@ def image(engine: str, home: Path) -> Iterator[str]:
 
 
 def docker(*arguments: str, check: bool = True) -> str:
-    done = subprocess.run(["/usr/bin/docker", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, done.stderr
     return done.stdout
 
@@ -78,7 +78,7 @@ def test_docker_run_answers_on_port(image, variant):
     with running("-e", "PORT=9000", "-p", f"127.0.0.1:{port}:9000", *VARIANTS[variant], image) as container:
         page = fetch(port)
         assert "Served by <code>web.1</code>" in page
-        logs = subprocess.run(["/usr/bin/docker", "logs", container], capture_output=True, text=True, check=True).stderr
+        logs = subprocess.run(["docker", "logs", container], capture_output=True, text=True, check=True).stderr
         assert "Listening at: http://0.0.0.0:9000" in logs
         begin = time.monotonic()
         docker("stop", "-t", "20", container)
@@ -113,7 +113,7 @@ def test_the_environment_of_a_command(image):
 
 @pytest.mark.engine
 def test_commands_pass_their_exit_code_and_know_the_app(image):
-    run = ["/usr/bin/docker", "run", "--rm", image]
+    run = ["docker", "run", "--rm", image]
     assert subprocess.run([*run, "sh", "-c", "exit 7"], check=False).returncode == 7
     assert "Routes" not in docker("run", "--rm", image, "flask", "routes", "-s", "rule").splitlines()[0]
     assert "/shells/<name>" in docker("run", "--rm", image, "flask", "routes")

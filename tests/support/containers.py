@@ -50,11 +50,21 @@ class Host:
 
     address: str
     product: str
+    kind: str = "classic"
+
+    @property
+    def network(self) -> tuple[str, ...]:
+        """What to put before a command so that ports that the engine publishes answer it.
+
+        tests/support/engines/start.sh gives an engine a network of its own.
+        """
+        pid = Path(self.address.removeprefix("unix://")).with_name("pid")
+        return ("nsenter", "--net", "--target", pid.read_text().strip()) if pid.exists() else ()
 
     def docker(self, *arguments: str, check: bool = True) -> str:
         """Run the `docker` command; its standard output."""
         done = subprocess.run(
-            ["/usr/bin/docker", *arguments],
+            ["docker", *arguments],
             env={**os.environ, "DOCKER_HOST": self.address},
             capture_output=True,
             text=True,

@@ -1,4 +1,4 @@
-"""An engine on a Unix socket that keeps images as Docker does, in memory, and fails on demand.
+"""An engine on a Unix socket that keeps images as Docker and Podman do, in memory, and fails on demand.
 
 For what no real engine does when asked: run out of disk, refuse a part, answer nonsense. What real engines do is tested
 with real engines.
@@ -29,14 +29,19 @@ class Engine(ThreadingMixIn, UnixStreamServer):
     daemon_threads = True
     request_queue_size = 50
 
-    def __init__(self, path: Path, *, server: str = CLASSIC, containerd: bool = False) -> None:
+    def __init__(self, path: Path, *, server: str = CLASSIC, containerd: bool = False, api: str = "1.51") -> None:
         super().__init__(str(path), _Handler)
         self.host = f"unix://{path}"
         self.server = server
         self.containerd = containerd
-        self.whole_only = server == PODMAN
+        self.api = api
+        self.podman = server == PODMAN
         self.images: dict[str, tuple[str, ...]] = {}
         """The diff_ids of each image, by ID."""
+        self.blobs: set[str] = set()
+        """The hexadecimal digests of all blobs, of manifests as well."""
+        self.lacking: set[str] = set()
+        """The IDs of images some of whose blobs never came."""
         self.tags: dict[str, str] = {}
         self.seen: list[str] = []
         self.loads: list[tuple[str, ...]] = []
@@ -62,12 +67,13 @@ class Engine(ThreadingMixIn, UnixStreamServer):
         """Take an archive; returns what is wrong with it."""
         with tarfile.open(fileobj=io.BytesIO(content)) as tar:
             files = {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
-        self.loads.append(tuple(name.rpartition("/")[2] for name in files if name.startswith("blobs/")))
+        blobs = tuple(name.rpartition("/")[2] for name in files if name.startswith("blobs/"))
+        self.loads.append(blobs)
         for listed in json.loads(files["manifest.json"]):
             config = files[listed["Config"]]
             diff_ids = tuple(json.loads(config)["rootfs"]["diff_ids"])
             for number, (diff_id, name) in enumerate(zip(diff_ids, listed["Layers"], strict=True)):
-                if not self.whole_only and self._has(diff_ids[: number + 1]):
+                if self._has(diff_ids[: number + 1], name):
                     continue
                 if name not in files:
                     return f"open /tmp/import/{name}: no such file or directory"
@@ -75,15 +81,23 @@ class Engine(ThreadingMixIn, UnixStreamServer):
                 tarred = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
                 if str(sha256(tarred)) != diff_id:
                     return f"invalid diffID for layer {number}"
+            self.blobs |= set(blobs)
             identity = str(sha256(config))
+            if self.containerd:
+                identity = json.loads(files["index.json"])["manifests"][0]["digest"]
+                if not self.blobs.issuperset(name.rpartition("/")[2] for name in listed["Layers"]):
+                    self.lacking.add(identity)
+                else:
+                    self.lacking.discard(identity)
             self.images[identity] = diff_ids
             self.tags |= dict.fromkeys(listed["RepoTags"] or [], identity)
         return ""
 
-    def _has(self, chain: tuple[str, ...]) -> bool:
-        if self.containerd:
-            return any(chain[-1] in diff_ids for diff_ids in self.images.values())
-        return any(diff_ids[: len(chain)] == chain for diff_ids in self.images.values())
+    def _has(self, chain: tuple[str, ...], name: str) -> bool:
+        if (self.podman or self.containerd) and name.rpartition("/")[2] in self.blobs:
+            return True
+        # containerd does so, too, and then lacks the blob itself.
+        return not self.podman and any(diff_ids[: len(chain)] == chain for diff_ids in self.images.values())
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -102,6 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
     def reply(self, status: int, body: Any) -> None:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
+        self.send_header("Api-Version", self.server.api)
         if status != 204:
             self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -120,13 +135,18 @@ class _Handler(BaseHTTPRequestHandler):
             wanted = json.loads(parse_qs(urlsplit(path).query)["filters"][0])["reference"][0]
             self.reply(200, [{"Id": i} for tag, i in engine.tags.items() if f"/{wanted}:" in tag])
         else:
+            path, _, query = path.partition("?")
             name = path.removeprefix("/images/").removesuffix("/json")
             identity = name if name.startswith("sha256:") else engine.tags.get(str(parse_reference(name)), "")
             if identity not in engine.images:
                 self.reply(404, {"message": f"No such image: {name}"})
                 return
             tags = [tag.removeprefix("docker.io/library/") for tag, i in engine.tags.items() if i == identity]
-            self.reply(200, {"Id": identity, "RepoTags": tags, "RootFS": {"Layers": list(engine.images[identity])}})
+            told = {"Id": identity, "RepoTags": tags, "RootFS": {"Layers": list(engine.images[identity])}}
+            if engine.containerd and query == "manifests=1" and engine.api == "1.51":
+                manifest = {"Descriptor": {"digest": identity}, "Available": identity not in engine.lacking}
+                told["Manifests"] = [manifest]
+            self.reply(200, told)
 
     def do_DELETE(self) -> None:
         self.server.seen.append(f"DELETE {self.path}")

@@ -97,7 +97,7 @@ def test_it_serves_once(start):
     engine, blobs = start(), Blobs()
     with met(engine) as head_start:
         load(one_image(blobs), blobs, engine, head_start)
-        assert head_start.take() == (None, None)
+        assert head_start.take() == (None, None, None)
         load(one_image(blobs), blobs, engine, head_start)
     assert len(engine.images) == 2
 
@@ -115,4 +115,4 @@ def test_without_an_engine_whoever_needs_it_tells(tmp_path):
 
 def test_a_host_that_cannot_be_read_is_left_to_others_too():
     with HeadStart({"DOCKER_HOST": "nonsense"}) as head_start:
-        assert head_start.take() == (None, None)
+        assert head_start.take() == (None, None, None)

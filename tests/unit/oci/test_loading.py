@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -159,21 +160,65 @@ def test_part_that_is_silently_dropped_is_followed_by_everything(engine: Engine,
     assert sent(image_of(a, b), blobs, engine).reason == "the engine took only the whole image"
 
 
-def test_podman_takes_whole_images(start: Callable[..., Engine], blobs: Blobs) -> None:
-    engine = start(server=PODMAN)
-    a, b = layers(blobs, "a", "b")
-    sent(image_of(a), blobs, engine)
-    loaded = sent(image_of(a, b), blobs, engine, APP, "docker.io/library/app:2")
-    assert (loaded.sent_layers, loaded.reason) == (2, "Podman takes whole images only")
+@pytest.mark.parametrize("settings", [{"server": PODMAN}, {"server": NEWER, "containerd": True}])
+def test_some_engines_find_a_layer_wherever_it_is(start: Callable[..., Engine], blobs: Blobs, settings: Any) -> None:
+    engine = start(**settings)
+    a, b, c, changed = layers(blobs, "a", "b", "c", "b")
+    sent(image_of(a, b, c), blobs, engine)
+    loaded = sent(image_of(a, changed, c), blobs, engine, APP, "docker.io/library/app:2")
+    assert (loaded.sent_layers, loaded.reason) == (1, "the engine has 2 of 3 layers")
     assert set(engine.tags) == {APP, "docker.io/library/app:2"}
 
 
-def test_containerd_takes_any_blobs(start: Callable[..., Engine], blobs: Blobs) -> None:
+def in_other_blobs(*names: str) -> tuple[Blobs, list[Layer], list[Layer]]:
+    """The same layers twice: compressed, and as they are."""
+    blobs = Blobs()
+    made = [blobs.layer_and_tar({name: os.urandom(3000)}) for name in names]
+    blobs.content |= {layer.diff_id: tar for layer, tar in made}
+    plain = [Layer(digest=layer.diff_id, diff_id=layer.diff_id, size=len(tar)) for layer, tar in made]
+    return blobs, [layer for layer, _ in made], plain
+
+
+@pytest.mark.parametrize("settings", [{"server": PODMAN}, {"server": NEWER, "containerd": True}])
+def test_layers_in_other_blobs_are_sent_after_all(start: Callable[..., Engine], settings: Any) -> None:
+    engine = start(**settings)
+    blobs, compressed, plain = in_other_blobs("a", "b")
+    sent(image_of(plain[0]), blobs, engine)
+    loaded = sent(image_of(*compressed), blobs, engine)
+    assert (loaded.sent_layers, loaded.reason) == (3, "the engine took only the whole image")
+    assert engine.lacking == set()
+
+
+def test_containerd_is_sent_what_its_manifest_does_not_name(start: Callable[..., Engine]) -> None:
     engine = start(server=NEWER, containerd=True)
-    a, b, c, changed = layers(blobs, "a", "b", "c", "b")
-    sent(image_of(a, b, c), blobs, engine)
-    loaded = sent(image_of(a, changed, c), blobs, engine)
-    assert (loaded.sent_layers, loaded.reason) == (1, "the engine has 2 of 3 layers")
+    blobs, compressed, plain = in_other_blobs("a", "b")
+    first = image_of(plain[0])
+    blobs.add(first.manifest)
+    sent(first, blobs, engine)
+    loaded = sent(image_of(*compressed), blobs, engine)
+    assert (loaded.sent_layers, loaded.reason) == (2, "the engine has none of its layers")
+
+
+def test_containerd_that_cannot_say_what_it_lacks_is_sent_all(start: Callable[..., Engine]) -> None:
+    """Docker 23 to 27: only a manifest that we know tells which blobs it has."""
+    engine = start(server=NEWER, containerd=True, api="1.47")
+    blobs, compressed, plain = in_other_blobs("a", "b")
+    sent(image_of(plain[0]), blobs, engine)
+    image = image_of(*compressed)
+    assert sent(image, blobs, engine).sent_layers == 2
+    assert engine.lacking == set()
+    blobs.add(image.manifest)
+    changed = blobs.layer({"b": b"changed"})
+    assert sent(image_of(compressed[0], changed), blobs, engine).reason == "the engine has 1 of 2 layers"
+
+
+def test_containerd_image_that_lacks_blobs_is_sent_again(start: Callable[..., Engine], blobs: Blobs) -> None:
+    engine = start(server=NEWER, containerd=True)
+    image = image_of(*layers(blobs, "a", "b"))
+    sent(image, blobs, engine)
+    engine.lacking.add(str(image.digest))
+    assert sent(image, blobs, engine).reason != HAS_IT
+    assert engine.lacking == set()
 
 
 def test_newer_docker_with_the_old_store(start: Callable[..., Engine], blobs: Blobs) -> None:
