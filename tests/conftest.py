@@ -41,8 +41,8 @@ CI = os.environ.get("CI", "") not in ("", "0", "false")
 ENGINES = dict(item.split("=", 1) for item in os.environ.get("DEPLOY_TEST_ENGINES", "").split())
 """The addresses of engines by kind, `containerd=unix:///x/engine.sock podman=tcp://127.0.0.1:2375`.
 
-`classic` is Docker with its own image store, by default this machine's; `containerd` is Docker with images in
-containerd, and `podman` a newer Podman than this machine's. tests/support/engines/with.sh makes the last two.
+`classic` is Docker with its own image store, by default this machine's; tests/support/engines/with.sh makes the others,
+and start.sh there says what they are.
 """
 
 

@@ -27,7 +27,8 @@ from deployer.boot_log import KEPT, relevant_lines
 from deployer.ci.console import Console
 from deployer.ci.layers import Layers
 from deployer.ci.trial import Booted, Health, shell_command
-from deployer.engines.client import Engine
+from deployer.engines import errors
+from deployer.engines.client import Engine, explain
 from deployer.engines.container import Blueprint, Container, Exit, Stream, clear_leftovers, container_name
 from deployer.engines.frames import Demultiplexer
 from deployer.engines.instance import tell_code
@@ -41,6 +42,10 @@ from deployer.health import Answer, Outcome, Tail, compare_listeners, wait_until
 __all__ = ["EngineTrial"]
 
 PORT = 8000
+_REFUSALS = 5
+"""Commands in a row that an engine does not run in a container that runs, before it is clear that it never will."""
+_NOT_RUN = frozenset((125, 126, 127, 128, 255))
+"""Exit codes that engines give for a command that they could not run; its Python runs the container, too."""
 _STOP_SECONDS = 5.0
 """What web gets to end by itself: nobody is waiting for an answer of it any more."""
 
@@ -198,6 +203,8 @@ class EngineTrial:
             # Else a signal that came while the engine creates it would leave it behind.
             with holding_back((*STOPPING, *FORWARDED)):
                 container.create()
+            for text in container.warnings:
+                self._console.say(f"warning: {errors.engine_warned(self._engine.name, text)}")
             stream = container.attach()
             try:
                 yield container, stream
@@ -224,6 +231,8 @@ class _Boot:
         self._engine = engine
         self._python = python
         self._over = threading.Event()
+        self._refused = 0
+        """How often in a row the engine ran no command in the running container."""
 
     def watch(self) -> None:
         """Wait for its end, in a thread."""
@@ -257,11 +266,19 @@ class _Boot:
         except EngineError as error:
             if not isinstance(error.__cause__, APIError):
                 raise
-            # It is not running any more, or not yet; whoever watches it knows which.
-            self._over.wait(0.5)
-            return Answer(problem="nothing accepts connections")
+            return self._on_refusal(explain(error.__cause__))
         text = said.decode("utf-8", "replace").strip()
+        if code in _NOT_RUN:
+            return self._on_refusal(" ".join(text.split()) or f"exit code {code}")
+        self._refused = 0
         return Answer(status=int(text)) if code == 0 and text.isdigit() else Answer(problem=text or "it gave no answer")
+
+    def _on_refusal(self, message: str) -> Answer:
+        """Take it that the container is not running any more, which `_wait` finds out; raise EngineError if it is."""
+        self._refused += 1
+        if not self._over.wait(0.5) and self._refused >= _REFUSALS:
+            raise errors.exec_failed(self._engine.name, message)
+        return Answer(problem="nothing accepts connections")
 
     def stop(self) -> None:
         """Ask it to end, and give it a moment."""

@@ -43,6 +43,11 @@ Examples:
 @click.option("--build/--no-build", "build", default=None, help="Build first (default), or run what is there.")
 @click.option("--memory", metavar="M", help="Limit each process's memory: 512m, 1.5g.")
 @click.option("--cpus", metavar="N", help="Limit each process's processors: 2, 0.5.")
+@click.option(
+    "--privileged-defaults",
+    is_flag=True,
+    help="Keep the engine's default privileges, and no limit of processes.",
+)
 @process_options
 @click.pass_context
 def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) -> int:
@@ -104,6 +109,7 @@ def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
             memory=parse_memory(options["memory"]) if options["memory"] else None,
             nano_cpus=parse_cpus(options["cpus"]) if options["cpus"] else None,
         ),
+        confined=not options["privileged_defaults"],
         build=options["build"] is not False,
         terminal=bool(meant.command) and sys.stdin.isatty() and sys.stdout.isatty(),
         boot_timeout=options["boot_timeout"],
@@ -115,12 +121,12 @@ def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
     root, warning = find_store(os.environ)
     if warning:
         print_warning(warning)
+    say, warn = (_say_nothing, _say_nothing) if request.quiet else (_say, print_warning)
     with Reporter(quiet=request.quiet) as reporter:
-        say, warn = (_say_nothing, _say_nothing) if request.quiet else (_say, print_warning)
         hears = Observing(progress=reporter, say=say, warn=warn)
         image = prepare(engine, request, store=Store(root), environ=os.environ, hears=hears)
     if request.command:
-        return run_one(engine, request, image)
+        return run_one(engine, request, image, warn=warn)
     return run_formation(engine, request, image, out=sys.stdout.buffer, environ=os.environ)
 
 
@@ -143,7 +149,7 @@ def _run_locally(meant: Operands, options: Mapping[str, Any], *, why: str) -> in
     from deployer.engines.errors import local_cannot
 
     asked = [f"the image {meant.reference}"] if meant.reference is not None else []
-    asked += [f"--{name}" for name in ("memory", "cpus") if options[name]]
+    asked += [f"--{name}" for name in ("memory", "cpus", "privileged-defaults") if options[name.replace("-", "_")]]
     if asked:
         raise local_cannot(asked, why)
     run_local: Any = import_module("deployer.cli.local").run_local

@@ -7,7 +7,7 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from buildpack.dataclass import dataclass, field
@@ -21,6 +21,16 @@ APP_LABEL = "dev.deploy.app"
 PROCESS_LABEL = "dev.deploy.process"
 
 _LISTINGS = 10
+_PROCESSES = 4096
+"""Processes and threads that a container may have: more than any app needs, and a fork bomb stays in its container."""
+_NOT_FOUND = re.compile(
+    r'exec: "([^"]+)": (?:executable file not found|(?:stat \S+: )?no such file)'  # runc
+    r"|executable file `([^`]+)` not found"  # crun
+)
+_NOT_EXECUTABLE = re.compile(
+    r'exec: "([^"]+)": (?:permission denied|is a directory)'
+    r"|the path `([^`]+)` (?:exists but it is not executable|is not a regular file)"
+)
 
 _DETACH = "ctrl-^,ctrl-@,ctrl-^,ctrl-@"
 """The keys on which an engine lets go of a terminal; by default it swallows every Ctrl-P, waiting for Ctrl-Q."""
@@ -39,7 +49,9 @@ class Blueprint:
     """What a container is made from.
 
     `image` is an ID or a reference; `command` are the launcher's arguments; `process` is ``web.1``. `published`
-    is the port inside, with the address and port of the engine's machine. `stop_timeout` is in seconds.
+    is the port inside, with the address and port of the engine's machine. `stop_timeout` is in seconds. A `confined`
+    container has no capabilities, cannot gain privileges, and can have `_PROCESSES` processes; else the engine's own
+    defaults hold.
     """
 
     app: str
@@ -50,6 +62,7 @@ class Blueprint:
     limits: Limits = Limits()
     published: tuple[int, str, int] | None = None
     stop_timeout: float = 25.0
+    confined: bool = True
     terminal: bool = False
     interactive: bool = False
 
@@ -113,6 +126,8 @@ class Container:
         self._engine, self._api = engine, engine.api
         self.blueprint, self.name, self._owner = blueprint, name, owner
         self.id = ""
+        self.warnings: tuple[str, ...] = ()
+        """What the engine said when it created the container: for example that it ignores a limit."""
 
     def create(self) -> None:
         """Create it, without starting it."""
@@ -143,37 +158,42 @@ class Container:
                     memswap_limit=limits.memory,
                     nano_cpus=limits.nano_cpus,
                     log_config={"Type": "json-file", "Config": {"max-size": "10m"}},
+                    cap_drop=["ALL"] if blueprint.confined else None,
+                    security_opt=["no-new-privileges"] if blueprint.confined else None,
+                    pids_limit=_PROCESSES if blueprint.confined else None,
                 ),
             )
         self.id = str(created["Id"])
+        # Nobody asked for the limit of processes: an engine without it, often one without root, is no news each time.
+        said = (" ".join(str(text).split()) for text in created.get("Warnings") or ())
+        self.warnings = tuple(text for text in said if "pids limit" not in text.lower())
 
     def attach(self) -> Stream:
-        """Connect to its streams; before the start, so that nothing is missed."""
+        """Connect to its streams; before the start, so that nothing is missed. Raises as `start` does.
+
+        Podman makes the container ready to run here already.
+        """
         asked: dict[str, object] = {"stdout": 1, "stderr": 1, "stream": 1, "stdin": int(self.blueprint.interactive)}
         if self.blueprint.terminal:
             asked["detachKeys"] = _DETACH
-        with self._engine.worded():
+        with self._explained():
             return Stream(self._api.attach_socket(self.id, asked))
 
     def start(self) -> None:
         """Start it; raises also MachineError for a taken port, NotStartedError for a command that cannot be run."""
+        with self._explained():
+            self._api.start(self.id)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
         from docker.errors import APIError
 
         with self._engine.worded():
             try:
-                self._api.start(self.id)
+                yield
             except APIError as error:
-                self._explain_start(explain(error))
+                _explain_start(explain(error))
                 raise
-
-    def _explain_start(self, message: str) -> None:
-        if re.search(r"port is already allocated|address already in use|[Pp]ermission denied.*(bind|port)", message):
-            raise errors.port_refused(message)
-        command = self.blueprint.command[0] if self.blueprint.command else "its command"
-        if re.search(r"executable file .*not found|no such file or directory", message):
-            raise errors.container_not_started(command, message, code=127)
-        if "permission denied" in message:
-            raise errors.container_not_started(command, message, code=126)
 
     def wait(self) -> Exit:
         """Wait until it has ended; one that somebody else removed was killed."""
@@ -209,6 +229,15 @@ class Container:
         if not self.id:
             return True
         return _remove(self._engine, self.id)
+
+
+def _explain_start(message: str) -> None:
+    """Raise the error that tells more than the engine's refusal, if there is one."""
+    if re.search(r"port is already allocated|address already in use|[Pp]ermission denied.*(bind|port)", message):
+        raise errors.port_refused(message)
+    for pattern, code in ((_NOT_FOUND, 127), (_NOT_EXECUTABLE, 126)):
+        if match := pattern.search(message):
+            raise errors.container_not_started(match[1] or match[2], message, code=code)
 
 
 def _remove(engine: Engine, identity: str) -> bool:

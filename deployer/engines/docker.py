@@ -43,6 +43,7 @@ class Request:
     port: int
     host: str
     limits: Limits
+    confined: bool
     build: bool
     terminal: bool
     boot_timeout: float
@@ -147,7 +148,7 @@ def _find(engine: Engine, reference: str, *, store: Store, hears: Observing) -> 
     )
 
 
-def run_one(engine: Engine, request: Request, image: Image) -> int:
+def run_one(engine: Engine, request: Request, image: Image, *, warn: Callable[[str], None]) -> int:
     """Run one command with the terminal itself; returns its exit code."""
     from deployer.engines.oneoff import run_command
 
@@ -158,11 +159,12 @@ def run_one(engine: Engine, request: Request, image: Image) -> int:
         command=list(request.command),
         environment=request.environment,
         limits=request.limits,
+        confined=request.confined,
         stop_timeout=request.stop_timeout,
         terminal=request.terminal,
         interactive=True,
     )
-    return run_command(blueprint, engine=engine, owner=this_owner(), suffix=secrets.token_hex(3))
+    return run_command(blueprint, engine=engine, owner=this_owner(), suffix=secrets.token_hex(3), warn=warn)
 
 
 def run_formation(engine: Engine, request: Request, image: Image, *, out: BinaryIO, environ: Mapping[str, str]) -> int:
@@ -221,6 +223,7 @@ def draw_blueprints(request: Request, image: Image, formation: Mapping[str, int]
                     command=[name],
                     environment={**request.environment, "PORT": str(port), "PS": process, "DYNO": process},
                     limits=request.limits,
+                    confined=request.confined,
                     published=(inside, request.host, request.port + number - 1) if web else None,
                     stop_timeout=request.stop_timeout,
                 )

@@ -13,6 +13,8 @@ __all__ = [
     "bad_port_variable",
     "container_not_started",
     "engine_failed",
+    "engine_warned",
+    "exec_failed",
     "foreign_image",
     "image_not_pulled",
     "image_unknown",
@@ -29,6 +31,20 @@ def engine_failed(host: str, message: str) -> EngineError:
         f"the container engine at {host} refused",
         why=f"It said: {message}",
         hint="see the engine's own log; `--engine local` runs the app without one.",
+    )
+
+
+def engine_warned(name: str, text: str) -> str:
+    """Word what an engine said of a container that it created; `name` is the engine's."""
+    return f"{name} warns: {text}"
+
+
+def exec_failed(name: str, message: str) -> EngineError:
+    """Word an engine that runs no second command in a running container."""
+    return EngineError(
+        f"{name} cannot run a command in a running container",
+        why=f"`deploy ci` asks web from inside its container. The engine said: {message}",
+        hint="make `docker exec` work there, or try the image out without it: `--engine local` or `--no-boot`.",
     )
 
 

@@ -21,6 +21,7 @@ from honcho.colour import get_colours
 from buildpack.errors import BuildpackError
 from deployer.engines.client import Engine
 from deployer.engines.container import Blueprint, Container, Exit, container_name
+from deployer.engines.errors import engine_warned
 from deployer.engines.instance import Boot, Instance, PendingBootFailure, Settings, tell_code, tell_memory
 from deployer.engines.life import Life, Step
 from deployer.engines.owner import Owner
@@ -94,6 +95,7 @@ class Group:
         self._deadline: float | None = None
         self._interrupted_at: float | None = None
         self._polled: set[str] = set()
+        self._warned: set[str] = set()
         self._awaited = {i.name for i in self._instances if i.blueprint.published and boot.address}
         self._over = False
 
@@ -196,6 +198,10 @@ class Group:
         now = self._now()
         if step.kind == "started":
             instance.running, instance.was_started, instance.started_at = True, True, now
+            for text in life.container.warnings:
+                if text not in self._warned:
+                    self._warned.add(text)
+                    self._printer.system(f"warning: {engine_warned(self._engine.name, text)}")
             self._printer.system(f"{instance.name} started (container {life.container.name})")
             if instance.asked_to_stop:
                 instance.term_at = now + _AGAIN

@@ -12,10 +12,11 @@ import termios
 import threading
 import time
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from deployer.engines.client import Engine
 from deployer.engines.container import Blueprint, Container, Exit, Stream, container_name
+from deployer.engines.errors import engine_warned
 from deployer.engines.frames import STDOUT, Demultiplexer
 from deployer.engines.owner import Owner
 from deployer.engines.signals import FORWARDED, STOPPING, Wakeup, catching
@@ -27,17 +28,21 @@ _ENOUGH = 3
 """Interrupts after which a command that takes none of them is killed, as with `docker run`."""
 
 
-def run_command(blueprint: Blueprint, *, engine: Engine, owner: Owner, suffix: str) -> int:
+def run_command(
+    blueprint: Blueprint, *, engine: Engine, owner: Owner, suffix: str, warn: Callable[[str], object]
+) -> int:
     """Run a command in a container until it ends; returns its exit code.
 
     With `blueprint.terminal` this process's terminal is the command's own, else standard output and error stay
-    apart. Raises EngineError, and NotStartedError where there is no such command.
+    apart. Raises EngineError, and NotStartedError if there is no such command.
     """
     container = Container(engine, blueprint, name=container_name(blueprint.app, "run.1", suffix), owner=owner)
     winch = (signal.SIGWINCH,) if blueprint.terminal else ()
     with catching((*STOPPING, *FORWARDED, *winch)) as wakeup:
         try:
             container.create()
+            for text in container.warnings:
+                warn(engine_warned(engine.name, text))
             stream = container.attach()
             try:
                 with _raw(blueprint.terminal):

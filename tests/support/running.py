@@ -30,11 +30,16 @@ class Running:
     """A `deploy` command at work. Every process below it carries a mark in its environment."""
 
     def __init__(
-        self, *arguments: str | Path, home: Path, cwd: Path | None = None, env: Mapping[str, str] | None = None
+        self,
+        *arguments: str | Path,
+        home: Path,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        prefix: tuple[str, ...] = (),
     ) -> None:
         self.mark = uuid.uuid4().hex
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "deployer", *map(str, arguments)],
+            [*prefix, sys.executable, "-m", "deployer", *map(str, arguments)],
             cwd=cwd or ROOT,
             env={**environment(home), **(env or {}), "DEPLOY_TEST": self.mark},
             stdin=subprocess.DEVNULL,

@@ -1,8 +1,8 @@
 #!/bin/bash
 # start.sh KIND ROOT STATE: run an engine from the root file system ROOT (root.sh makes it) until this process is killed.
 #
-# KIND is `containerd` (Docker, images in containerd, cgroup v2 without a memory controller) or `podman`. The engine
-# answers on STATE/KIND/engine.sock, and what it keeps is in STATE/KIND. It has mount, process, network and control
+# KIND is `containerd` (Docker, images in containerd, cgroup v2 without a memory controller), `podman`, or `noexec`
+# (Docker whose runtime, STATE/noexec/runtime, runs no second command in a container). The engine answers on STATE/KIND/engine.sock, and what it keeps is in STATE/KIND. It has mount, process, network and control
 # group namespaces of its own: when this process is killed, all of it is gone. The ports that it publishes answer inside:
 # `nsenter --net --target $(cat STATE/KIND/pid) curl ...`.
 set -euo pipefail
@@ -10,13 +10,26 @@ unset TMPDIR
 kind=$1 root=$(readlink -f "$2") state=$3/$1
 mkdir -p "$state/data" "$state/tmp"
 state=$(readlink -f "$state")
-case $kind in
-containerd)
+docker() { # FEATURES: more settings
     cat >"$state/daemon.json" <<J
-{"features": {"containerd-snapshotter": true}, "data-root": "/ext/data", "exec-root": "/run/docker",
- "pidfile": "/run/docker.pid", "hosts": ["unix:///ext/engine.sock"], "iptables": false, "ip6tables": false}
+{"data-root": "/ext/data", "exec-root": "/run/docker", "pidfile": "/run/docker.pid",
+ "hosts": ["unix:///ext/engine.sock"], "iptables": false, "ip6tables": false, $1}
 J
     command=(dockerd --config-file /ext/daemon.json)
+}
+case $kind in
+containerd)
+    docker '"features": {"containerd-snapshotter": true}'
+    ;;
+noexec)
+    docker '"features": {"containerd-snapshotter": false}, "runtimes": {"noexec": {"path": "/ext/runtime"}},
+ "default-runtime": "noexec"'
+    cat >"$state/runtime" <<'R'
+#!/bin/sh
+for word; do [ "$word" != exec ] || { echo "exec failed: this runtime has none" >&2 && exit 1; }; done
+exec runc "$@"
+R
+    chmod +x "$state/runtime"
     ;;
 podman)
     printf '[containers]\ndefault_ulimits = []\n[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n' \

@@ -1,6 +1,6 @@
 #!/bin/bash
-# with.sh COMMAND...: run a command with today's Docker, which keeps images in containerd, and Podman beside this
-# machine's own. DEPLOY_TEST_ENGINES tells the command where they answer.
+# with.sh COMMAND...: run a command with today's Docker and Podman (start.sh says which) beside this machine's own.
+# DEPLOY_TEST_ENGINES tells the command where they answer.
 #
 # The command begins at once. The root file system that holds the engines is made meanwhile, in 20 seconds, or kept in
 # /var/cache/deploy-tests if that folder is there. Needs root, mmdebstrap and Debian's mirrors.
@@ -11,9 +11,11 @@ root=$state/root
 cache=/var/cache/deploy-tests
 [ ! -d "$cache" ] || root=$cache/$(sha256sum <"$here/root.sh" | cut -c1-12)
 
+kinds="containerd podman noexec"
+
 begin() {
     "$here/root.sh" "$root" || { touch "$state/failed" && return; }
-    for kind in containerd podman; do
+    for kind in $kinds; do
         "$here/start.sh" "$kind" "$root" "$state" >"$state/$kind.log" 2>&1 &
     done
     wait
@@ -39,5 +41,6 @@ begin >"$state/log" 2>&1 </dev/null &
 begun=$!
 set +m
 trap end EXIT
-export DEPLOY_TEST_ENGINES="containerd=unix://$state/containerd/engine.sock podman=unix://$state/podman/engine.sock"
+DEPLOY_TEST_ENGINES=$(for kind in $kinds; do echo "$kind=unix://$state/$kind/engine.sock"; done)
+export DEPLOY_TEST_ENGINES
 "$@"

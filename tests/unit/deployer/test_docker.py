@@ -166,6 +166,7 @@ def request(**changes: object) -> Request:
         port=8000,
         host="127.0.0.1",
         limits=Limits(memory=1 << 29),
+        confined=True,
         build=True,
         terminal=False,
         boot_timeout=60,
