@@ -15,7 +15,7 @@ from deployer.engines import errors
 from deployer.engines.client import Engine, explain
 from deployer.engines.owner import Owner, is_gone, owner_labels, parse_owner
 
-__all__ = ["Blueprint", "Container", "Exit", "Limits", "Stream", "clear_leftovers", "container_name"]
+__all__ = ["Blueprint", "Container", "Exit", "Limits", "Stream", "clear_leftovers", "container_name", "explain_start"]
 
 APP_LABEL = "dev.deploy.app"
 PROCESS_LABEL = "dev.deploy.process"
@@ -192,7 +192,7 @@ class Container:
             try:
                 yield
             except APIError as error:
-                _explain_start(explain(error))
+                explain_start(explain(error))
                 raise
 
     def wait(self) -> Exit:
@@ -231,7 +231,7 @@ class Container:
         return _remove(self._engine, self.id)
 
 
-def _explain_start(message: str) -> None:
+def explain_start(message: str) -> None:
     """Raise the error that tells more than the engine's refusal, if there is one."""
     if re.search(r"port is already allocated|address already in use|[Pp]ermission denied.*(bind|port)", message):
         raise errors.port_refused(message)

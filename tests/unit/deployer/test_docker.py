@@ -16,9 +16,9 @@ from buildpack.errors import EngineError, MachineError, UsageError
 from buildpack.oci.engine_host import Endpoint
 from deployer.engines.choice import choose_engine
 from deployer.engines.client import connect
-from deployer.engines.container import Limits, container_name
+from deployer.engines.container import Limits, container_name, explain_start
 from deployer.engines.docker import Image, Request, draw_blueprints
-from deployer.engines.errors import container_not_started, foreign_image, image_unknown, local_cannot
+from deployer.engines.errors import NotStartedError, container_not_started, foreign_image, image_unknown, local_cannot
 from deployer.engines.frames import STDERR, STDOUT, Demultiplexer
 from deployer.engines.images import Found, Launch
 from deployer.engines.limits import parse_cpus, parse_host, parse_memory
@@ -324,3 +324,43 @@ def test_an_image_that_was_not_built():
 
 def test_a_command_that_cannot_be_run_has_a_shells_exit_code():
     assert container_not_started("nosuch", "not found", code=127).exit_code == 127
+
+
+# Why a container does not start
+
+RUNC = (
+    "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: "
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "name", "code"),
+    [
+        (RUNC + 'exec: "nope": executable file not found in $PATH: unknown', "nope", 127),
+        (RUNC + 'exec: "/nope": stat /nope: no such file or directory', "/nope", 127),
+        (RUNC + 'exec: "/etc/passwd": permission denied: unknown', "/etc/passwd", 126),
+        (
+            "preparing container 1 for attach: crun: executable file `nope` not found in $PATH",
+            "nope",
+            127,
+        ),
+        ("crun: the path `/etc/passwd` exists but it is not executable: Operation not permitted", "/etc/passwd", 126),
+        ("crun: the path `/app` is not a regular file: Operation not permitted", "/app", 126),
+    ],
+)
+def test_a_command_that_the_image_lacks(message, name, code):
+    with pytest.raises(NotStartedError) as caught:
+        explain_start(message)
+    assert (caught.value.what, caught.value.exit_code) == (f"{name!r} cannot be run in this image", code)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        RUNC + 'chdir to cwd ("/app") set in config.json failed: no such file or directory: unknown',
+        "failed to create shim: fork/exec /usr/bin/runc: no such file or directory: unknown",
+        "error mounting /proc: permission denied",
+    ],
+)
+def test_an_engine_that_lacks_something_itself(message):
+    explain_start(message)
