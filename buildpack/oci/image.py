@@ -12,6 +12,7 @@ from buildpack.oci.digest import Digest, sha256
 __all__ = [
     "ANNOTATION",
     "CONFIG",
+    "EPOCH",
     "INDEX",
     "LAYER_GZIP",
     "LAYER_TAR",
@@ -35,6 +36,10 @@ ANNOTATION = "dev.deploy."
 def canonical_json(value: object) -> bytes:
     """Serialise with sorted keys and no spaces, so that equal values have equal digests."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+EPOCH = "1980-01-01T00:00:00Z"
+"""The time of all that has no time of its own: the oldest that zip files can hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +123,8 @@ def assemble(
 
     `created` is RFC 3339; `config` is the image config's ``config`` object. Follows the OCI image
     specification 1.1, config.md and manifest.md. History names each layer's kind, so that
-    ``docker history`` reads well. It has times because Podman 5 crashes if one is missing.
+    ``docker history`` reads well. It has times, those of layers, because Podman 5 crashes
+    if one is missing.
     """
     stacked = tuple(layers)
     body = {
@@ -128,7 +134,7 @@ def assemble(
         "config": dict(config),
         "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id) for layer in stacked]},
         "history": [
-            {"created": created, "created_by": f"deploy build: {layer.annotations.get(ANNOTATION + 'kind', 'stack')}"}
+            {"created": EPOCH, "created_by": f"deploy build: {layer.annotations.get(ANNOTATION + 'kind', 'stack')}"}
             for layer in stacked
         ],
     }

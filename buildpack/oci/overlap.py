@@ -28,7 +28,7 @@ from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.engine_host import Endpoint
 from buildpack.oci.engine_http import Connection, Upload
 from buildpack.oci.engine_images import Known, find_image, meet, name_image, remove_image
-from buildpack.oci.image import Image, Layer, Platform, canonical_json
+from buildpack.oci.image import EPOCH, Image, Layer, Platform, canonical_json
 from buildpack.oci.tar import END, padding
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ class Overlap:
             {
                 "architecture": self._platform.architecture,
                 "os": self._platform.os,
-                "created": "1980-01-01T00:00:00Z",
+                "created": EPOCH,
                 "comment": f"the beginning of an image that is being loaded ({os.urandom(8).hex()})",
                 "config": {},
                 "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id) for layer in self._layers]},
