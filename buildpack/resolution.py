@@ -21,7 +21,7 @@ from buildpack.oci.store import Store
 from buildpack.plan import APP_ROOT, VENV_ROOT, Member, group_members
 from buildpack.progress import Observer, Progress
 from buildpack.stacks.stack import Interpreter, Stack
-from buildpack.summaries import Summary, forgotten, outgrown, overlaps, refuse_clash, summarise
+from buildpack.summaries import Summary, forgotten, outgrown, overlaps, refuse_clash, refuse_other, summarise
 
 if TYPE_CHECKING:
     from buildpack.python.files import LockedFile, WheelFile
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ground", "Resolution", "layout_for", "prefetch", "recall_brought", "resolve", "target_of"]
 
-RESOLUTION_FORMAT = 5
+RESOLUTION_FORMAT = 6
 """Raise it when the same lock and stack would give another answer."""
 
 _LINES = re.compile(r"\b(?:pipfile_)?line=\d+")
@@ -328,9 +328,11 @@ class _Search:
             fields: dict[str, Any] = {
                 key: tuple(value) if isinstance(value, list) else value for key, value in found.items()
             }
-            self._summaries[wheel.sha256] = Summary(**fields)
+            summary = Summary(**fields)
         except (AttributeError, TypeError):
             return False
+        refuse_other(wheel, summary)
+        self._summaries[wheel.sha256] = summary
         return True
 
     def _summary_key(self, wheel: LockedFile) -> str:
@@ -349,6 +351,7 @@ class _Search:
             remember=self._store.remember,
         )
         summary = summarise(contents, path.stat().st_size)
+        refuse_other(wheel, summary)
         self._summaries[wheel.sha256] = summary
         self._store.remember("wheel-summary", self._summary_key(wheel), asdict(summary))
         self._ground.arrived(wheel.sha256, contents)

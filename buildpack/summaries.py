@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from buildpack.bounded import parse_integer
+from buildpack.bounded import parse_integer, parse_version
 from buildpack.dataclass import dataclass
 from buildpack.errors import resolution as errors
 
 if TYPE_CHECKING:
-    from buildpack.python.files import WheelFile
+    from buildpack.python.files import LockedFile, WheelFile
     from buildpack.python.wheel import WheelContents
 
-__all__ = ["Summary", "forgotten", "outgrown", "overlaps", "refuse_clash", "summarise"]
+__all__ = ["Summary", "forgotten", "outgrown", "overlaps", "refuse_clash", "refuse_other", "summarise"]
 
 _WITHOUT_PKG_RESOURCES = 82
 """The first series of setuptools that lacks it."""
@@ -65,6 +65,13 @@ def outgrown(wheels: Sequence[WheelFile], importing: frozenset[str]) -> list[str
         return []
     first = next((wheel for wheel in wheels if wheel.name in importing), None)
     return [errors.setuptools_outgrown(first.name, first.version, locked)] if first else []
+
+
+def refuse_other(wheel: LockedFile, summary: Summary) -> None:
+    """Raise if a wheel's METADATA has another name or version than the lock: pip refuses such a wheel too."""
+    versions = [parse_version(version) or version for version in (summary.version, wheel.version or summary.version)]
+    if summary.name != wheel.name or versions[0] != versions[1]:
+        raise errors.another_package(wheel.filename, (wheel.name, wheel.version), (summary.name, summary.version))
 
 
 def refuse_clash(summaries: Sequence[tuple[WheelFile, Summary]]) -> None:

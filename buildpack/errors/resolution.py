@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from buildpack.errors import DependencyError, LostError
 
 __all__ = [
+    "another_package",
     "cannot_build_here",
     "file_and_folder",
     "setuptools_added",
@@ -36,6 +37,15 @@ def shared_paths(loser: str, winner: str, paths: Sequence[str]) -> str:
     """Word the warning about two wheels that ship the same files; `paths` is not empty."""
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
     return f"{loser} and {winner} both ship /{paths[0]}{more}; {winner}'s counts. Lock only one of them."
+
+
+def another_package(filename: str, locked: tuple[str, str], found: tuple[str, str]) -> DependencyError:
+    """Word a wheel that has a locked hash and is another package, or another version; both are (name, version)."""
+    return DependencyError(
+        f"{filename} is not {' '.join(locked).strip()}",
+        why=f"Pipfile.lock lists its hash for {' '.join(locked).strip()}, and its METADATA says {' '.join(found)}.",
+        hint="find out who changed Pipfile.lock; `deploy lock` writes the hashes that the index has.",
+    )
 
 
 def file_and_folder(names: Sequence[str], path: str) -> DependencyError:

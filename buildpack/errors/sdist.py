@@ -135,7 +135,7 @@ def unexpected_wheel(name: str, version: str | None, filename: str, target: str)
     """The build gave a wheel that is of another package, or does not fit."""
     return DependencyError(
         f"{_pinned(name, version)} became another wheel than expected",
-        why=f"The result is {filename}, which cannot be installed as {name} on {target}.",
+        why=f"The result is {filename}, which cannot be installed as {_pinned(name, version)} on {target}.",
         hint="check the entry in Pipfile, and lock a version that has a wheel.",
     )
 

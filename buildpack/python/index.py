@@ -32,7 +32,16 @@ if TYPE_CHECKING:
     from buildpack.app.lockfile import LockedPackage
     from buildpack.python.credentials import SourceUrl
 
-__all__ = ["Build", "Sdist", "WheelFile", "forget_nothing", "keep_nothing", "locked_hashes", "resolve_wheels"]
+__all__ = [
+    "Build",
+    "Sdist",
+    "WheelFile",
+    "forget_nothing",
+    "is_of_another_version",
+    "keep_nothing",
+    "locked_hashes",
+    "resolve_wheels",
+]
 
 STRONG = frozenset({"sha256", "sha384", "sha512"})
 FORMAT = 1
@@ -232,7 +241,7 @@ class _Resolver:
         locked: Mapping[str, Collection[str]],
     ) -> WheelFile | Sdist | None:
         # As pip does: a lock whose lines were merged may have the hashes of two versions.
-        certain = [file for file in files if _agrees(file, locked) and not _is_of_another_version(file, package)]
+        certain = [file for file in files if _agrees(file, locked) and not is_of_another_version(file, package)]
         if best := best_wheel(certain, self.target):
             return self._described(WheelFile, source, package, best, locked)
         possible = [file for file in files if _agrees(file, locked) is None and _is_of(file, package)]
@@ -320,7 +329,7 @@ class _Resolver:
         if not allowed:
             names = sorted({file.filename for file in of_version})
             return errors.nothing_locked(package.name, package.version, package.place, names)
-        if all(_is_of_another_version(file, package) for file in allowed):
+        if all(is_of_another_version(file, package) for file in allowed):
             names = sorted({file.filename for file in allowed})
             return errors.another_version_locked(package.name, package.version, package.place, names)
         unlocked = [file for file in of_version if not _agrees(file, locked)]
@@ -329,7 +338,7 @@ class _Resolver:
             package.name,
             package.version,
             str(self.target),
-            misfits([file for file in allowed if not _is_of_another_version(file, package)], self.target),
+            misfits([file for file in allowed if not is_of_another_version(file, package)], self.target),
             unlocked=[fitting.filename] if fitting else [],
             place=package.place,
         )
@@ -361,7 +370,7 @@ def _is_of(file: IndexFile, package: LockedPackage) -> bool:
     return version is not None and (not package.version or _same_version(version, package.version))
 
 
-def _is_of_another_version(file: IndexFile, package: LockedPackage) -> bool:
+def is_of_another_version(file: IndexFile, package: LockedPackage) -> bool:
     """Tell whether a file's name says for certain that it is of another version than the locked one.
 
     A version without a local part stands for those with one (PEP 440, "Version matching").

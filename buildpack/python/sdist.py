@@ -25,7 +25,7 @@ from buildpack.python.diagnosis import ALTERNATIVES, missing_parts, telling_line
 from buildpack.python.editable import is_app, link_app
 from buildpack.python.fetch import WheelFile, fetch_file, probe_file, stored_path
 from buildpack.python.http import Client, DeniedError, NotFoundError
-from buildpack.python.index import Recall, Remember, Sdist, forget_nothing, keep_nothing
+from buildpack.python.index import Recall, Remember, Sdist, forget_nothing, is_of_another_version, keep_nothing
 from buildpack.python.isolation import BuildFailedError, Interpreter, build_in_isolation, inspect, own_libc
 from buildpack.python.local_sources import copy_sources, digest_sources
 from buildpack.python.offers import IndexFile
@@ -269,7 +269,10 @@ def _stored(package: LockedPackage, path: Path, folder: Path, sha256: str | None
 def _checked(package: LockedPackage, wheel: WheelFile, bench: Workbench) -> WheelFile:
     name = parse_wheel_name(wheel.filename)
     offered = IndexFile(filename=wheel.filename, link="", hashes={})
-    if name is None or name.name != package.name or best_wheel([offered], bench.target) is None:
+    # A commit or a folder may say another version than the lock: its tags are not always there.
+    released = not (package.git or package.path)
+    other = name is None or name.name != package.name or (released and is_of_another_version(offered, package))
+    if name is None or other or best_wheel([offered], bench.target) is None:
         raise errors.unexpected_wheel(package.name, package.version, wheel.filename, str(bench.target))
     return replace(wheel, version=name.version)
 

@@ -89,6 +89,40 @@ def told(done: Done) -> str:
     return done.err
 
 
+def metadata(name: str, version: str) -> bytes:
+    return f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode()
+
+
+def test_one_that_is_another_package_than_the_lock_says(index, seed, tmp_path):
+    """A changed hash in a lock would install another package under a name that reads well."""
+    renamed = write_wheel(tmp_path, {}, name="evil", version="1.0")
+    newer = write_wheel(tmp_path, {"demo-1.0.dist-info/METADATA": metadata("demo", "2.0")})
+    home, env = with_stack(seed, tmp_path / "home"), {**os.environ, **environ(index)}
+    cases = [(renamed, "evil 1.0", ["build", "-q"], []), (newer, "demo 2.0", ["local"], ["--", "true"])]
+    for wheel, says, command, rest in cases:
+        index.projects.clear()
+        index.add("demo", wheel.name, wheel.read_bytes())
+        app = write_app(tmp_path / command[0], {"demo": entry(wheel.read_bytes())})
+        # `local` says first that it fetches packages, if that takes a while.
+        assert told(deploy(*command, app, *rest, home=home, env=env)).endswith(
+            f"error: {wheel.name} is not demo 1.0\n\n"
+            f"Pipfile.lock lists its hash for demo 1.0, and its METADATA says {says}.\n\n"
+            "hint: find out who changed Pipfile.lock; `deploy lock` writes the hashes that the index has.\n"
+        )
+
+
+def test_one_that_was_looked_into_under_its_own_name(index, seed, tmp_path):
+    """What a store knows of a wheel by its hash is compared with each lock again."""
+    wheel = write_wheel(tmp_path, {}, name="evil", version="1.0")
+    content, home, env = wheel.read_bytes(), with_stack(seed, tmp_path / "home"), {**os.environ, **environ(index)}
+    index.projects.clear()
+    for name in ("evil", "demo"):
+        index.add(name, wheel.name, content)
+    assert deploy("build", write_app(tmp_path / "own", {"evil": entry(content)}), "-q", home=home, env=env).code == 0
+    done = deploy("build", write_app(tmp_path / "app", {"demo": entry(content)}), "-q", home=home, env=env)
+    assert told(done).startswith(f"error: {wheel.name} is not demo 1.0\n")
+
+
 @pytest.mark.parametrize("how", list(SPOILT))
 def test_one_that_is_packed_wrongly(index, seed, tmp_path, how):
     spoil, name = SPOILT[how]

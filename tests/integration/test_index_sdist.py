@@ -137,6 +137,13 @@ def locked_sdist(index: Index, name: str, **options: str) -> LockedPackage:
     return LockedPackage(name=name, version="1.0", hashes=(f"sha256:{sha256(content)}",), line=5)
 
 
+def test_a_build_that_gives_another_version_than_the_locked_one(index: Index, tmp_path: Path) -> None:
+    other = 'path = "pure-2.0-py3-none-any.whl"\nzipfile.ZipFile(os.path.join(folder, path), "w").close()\nreturn path'
+    error = failing(locked_sdist(index, "pure", before=other), tmp_path, index=index)
+    assert error.what == "pure 1.0 became another wheel than expected"
+    assert error.why == f"The result is pure-2.0-py3-none-any.whl, which cannot be installed as pure 1.0 on {HERE}."
+
+
 def opened(wheel: WheelFile, folder: Path) -> zipfile.ZipFile:
     path = stored_path(folder / "wheels", wheel)
     assert path is not None
@@ -291,7 +298,7 @@ def test_a_build_that_makes_something_else(index: Index, tmp_path: Path) -> None
 
     assert str(failing(package, tmp_path, index=index)) == (
         "pure 1.0 became another wheel than expected\n\n"
-        f"The result is other-1.0-py3-none-any.whl, which cannot be installed as pure on {HERE}.\n\n"
+        f"The result is other-1.0-py3-none-any.whl, which cannot be installed as pure 1.0 on {HERE}.\n\n"
         "hint: check the entry in Pipfile, and lock a version that has a wheel."
     )
 
