@@ -18,9 +18,10 @@ __all__ = [
     "must_be_built",
     "no_file_fits",
     "no_such_project",
+    "no_such_version",
     "not_a_page",
+    "not_as_locked",
     "not_served",
-    "nothing_locked",
     "proxy",
     "refused",
     "source_scheme",
@@ -196,17 +197,22 @@ def no_such_project(name: str, place: str, urls: Sequence[str]) -> UnknownProjec
     )
 
 
-def nothing_locked(name: str, version: str | None, place: str, offered: Sequence[str]) -> DependencyError:
-    """The index has files of this version, none with a locked hash."""
-    has = (
-        f"The index has other files of this version, and their hashes are not locked: {_few(offered)}."
-        if offered
-        else "The index has no file of this version at all."
-    )
+def no_such_version(name: str, version: str | None, place: str, nearest: str | None) -> DependencyError:
+    """The index knows the package and has no file of the locked version."""
+    would_do = f" The nearest one with a wheel for the stack is {nearest}." if nearest else ""
     return DependencyError(
-        f"no file of {_pinned(name, version)} has a hash that Pipfile.lock allows",
-        why=f"{place} asks for it. {has}",
-        hint="if the release was removed or uploaded anew, run `deploy lock`, commit Pipfile.lock, and build again.",
+        f"no index has {_pinned(name, version)}",
+        why=f"{place} asks for it, and the index has other versions only.{would_do}",
+        hint=f"ask for {nearest or 'another version'} in Pipfile, run `deploy lock`, and build again.",
+    )
+
+
+def not_as_locked(name: str, version: str | None, place: str, offered: Sequence[str]) -> DependencyError:
+    """The index has files of the locked version, none with a locked hash."""
+    return DependencyError(
+        f"{_pinned(name, version)} on the index is not what was locked",
+        why=f"{place} asks for it, and Pipfile.lock has the hash of none of its files on the index: {_few(offered)}.",
+        hint="if the release was uploaded again, run `deploy lock`, commit Pipfile.lock, and build again.",
     )
 
 
@@ -226,24 +232,25 @@ def no_file_fits(
     misfits: Mapping[str, Sequence[str]],
     *,
     unlocked: Sequence[str] = (),
-    instead: str | None = None,
+    nearest: str | None = None,
     place: str,
 ) -> DependencyError:
-    """Locked files exist and none can be installed on the stack; `misfits` are file names by reason."""
-    lines = [f"The stack is {target}. Locked ({place}) are:"]
+    """No file of a version can be installed on the stack; `misfits` are file names by reason."""
+    lines = [f"The stack is {target}. The files of {_pinned(name, version)} ({place}) are not for it:"]
     lines += [f"  {reason}: {_few(files)}" for reason, files in misfits.items()]
-    if unlocked:
-        lines += [f"The index has what would fit, but its hash is not locked: {_few(unlocked)}."]
     hint = "lock a version that has a wheel for this stack (`deploy lock`), or choose another stack or Python."
     if "for another libc (glibc)" in misfits:
         hint = (
             "choose a stack with glibc, such as `--stack python:3.12-slim` (Alpine's has musl), or lock a version that "
             "has a wheel for musl (musllinux)."
         )
+    if nearest:
+        lines += [f"The nearest version with a wheel for the stack is {nearest}."]
+        another = ", or choose another Python" if any(reason.startswith("needs") for reason in misfits) else ""
+        hint = f"ask for {nearest} in Pipfile, run `deploy lock`, and build again{another}."
     if unlocked:
+        lines += [f"The index has a file that fits, and its hash is not locked: {_few(unlocked)}."]
         hint = "run `deploy lock`, commit Pipfile.lock, and build again."
-    if instead:
-        hint = f"replace {name} by {instead} in Pipfile: it has the wheels. Then run `deploy lock`, and build again."
     return DependencyError(f"no file of {_pinned(name, version)} fits the stack", why="\n".join(lines), hint=hint)
 
 

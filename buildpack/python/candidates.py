@@ -108,16 +108,16 @@ def misfits(files: Sequence[IndexFile], target: Target) -> dict[str, list[str]]:
 
 
 def _telling(reason: str) -> int:
-    order = ("for a newer", "for another libc", "needs Python", "for another Python", "for another machine")
+    order = ("needs Python", "for a newer", "for another libc", "for another Python", "for another machine")
     return next((index for index, start in enumerate(order) if reason.startswith(start)), len(order))
 
 
 def _misfit(file: IndexFile, target: Target) -> str:
-    wheel = parse_wheel_name(file.filename)
-    if wheel is None:
-        return "no wheel, nor an archive of sources"
     if not requires_python_fits(file.requires_python, target):
         return f"needs Python {file.requires_python}"
+    wheel = parse_wheel_name(file.filename)
+    if wheel is None:
+        return "neither a wheel nor an archive of sources"
     if _platforms(target).isdisjoint(wheel.platforms):
         return _platform_misfit(wheel.platforms, target)
     return "for another Python"

@@ -7,7 +7,7 @@ kept, and of these the wheel that fits best is taken; without one, the archive o
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,9 +26,12 @@ from buildpack.python.fetch import LockedFile, WheelFile, probe_file, stored_pat
 from buildpack.python.http import Client, DeniedError, NotFoundError, promised_size
 from buildpack.python.offers import IndexFile, canonical_name
 from buildpack.python.simple import fetch_files
+from buildpack.python.suggest import nearest_version
 from buildpack.python.target import Target
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from buildpack.app.lockfile import LockedPackage
     from buildpack.python.credentials import SourceUrl
 
@@ -53,6 +56,8 @@ class Sdist(LockedFile):
     """The archive of sources from which a locked package has to be built."""
 
 
+A = TypeVar("A")
+B = TypeVar("B")
 F = TypeVar("F", bound=LockedFile)
 
 Build = Callable[["LockedPackage", Sdist | None], WheelFile]
@@ -108,37 +113,71 @@ def resolve_wheels(
 def _resolve_all(
     packages: Sequence[LockedPackage], resolver: _Resolver, resolved: Callable[[WheelFile], None] | None, jobs: int
 ) -> list[WheelFile]:
-    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+    """Find all packages, and only then build what has to be built: a build takes long, and may be for nothing."""
+    from concurrent.futures import ThreadPoolExecutor
 
-    def resolve(package: LockedPackage) -> WheelFile | BuildpackError:
-        try:
-            wheel = resolver.resolve(package)
-        except errors.SourceError:
-            raise  # the others would wait for the same server
-        except BuildpackError as error:
-            return error
+    def find(package: LockedPackage) -> WheelFile | _Unbuilt:
+        found = resolver.find(package)
+        if resolved and isinstance(found, WheelFile):
+            resolved(found)
+        return found
+
+    def make(found: WheelFile | _Unbuilt) -> WheelFile:
+        if isinstance(found, WheelFile):
+            return found
+        wheel = resolver.make(found)
         if resolved:
             resolved(wheel)
         return wheel
 
     pool = ThreadPoolExecutor(min(jobs, len(packages)), thread_name_prefix="resolve")
     try:
-        futures = [pool.submit(resolve, package) for package in packages]
-        wait(futures, return_when=FIRST_EXCEPTION)
-        for future in futures:
-            if future.done() and (error := future.exception()):
-                raise error
-        results = [future.result() for future in futures]
+        found = _at_once(pool, find, packages)
+        problems = [each for each in found if isinstance(each, BuildpackError)]
+        if len(problems) > _CHANCE and all(isinstance(each, errors.UnknownProject) for each in found):
+            raise errors.knows_nothing(
+                sorted(package.name for package in packages), [each.url for each in resolver.client.sources]
+            )
+        todo: list[WheelFile | _Unbuilt] = _sound(found)
+        return _sound(_at_once(pool, make, todo))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _at_once(pool: Executor, work: Callable[[A], B], items: Iterable[A]) -> list[B | BuildpackError]:
+    """Do the work for each item; return results and errors. Raises at once what concerns the others as well."""
+    from concurrent.futures import FIRST_EXCEPTION, wait
+
+    def attempt(item: A) -> B | BuildpackError:
+        try:
+            return work(item)
+        except errors.SourceError:
+            raise  # the others would wait for the same server
+        except BuildpackError as error:
+            return error
+
+    futures = [pool.submit(attempt, item) for item in items]
+    wait(futures, return_when=FIRST_EXCEPTION)
+    for future in futures:
+        if future.done() and (error := future.exception()):
+            raise error
+    return [future.result() for future in futures]
+
+
+def _sound(results: Sequence[B | BuildpackError]) -> list[B]:
+    """Return the results; raises DependencyError, or Problems of several."""
     problems = [result for result in results if isinstance(result, BuildpackError)]
-    if len(problems) > _CHANCE and all(isinstance(problem, errors.UnknownProject) for problem in results):
-        raise errors.knows_nothing(
-            sorted(package.name for package in packages), [each.url for each in resolver.client.sources]
-        )
     if problems:
         raise problems[0] if len(problems) == 1 else Problems(problems)
-    return [result for result in results if isinstance(result, WheelFile)]
+    return [result for result in results if not isinstance(result, BuildpackError)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unbuilt:
+    """A package that has to be built: from an archive of sources, else from what the package itself names."""
+
+    package: LockedPackage
+    sdist: Sdist | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,14 +201,22 @@ class _Resolver:
         # A wheel that was built here has no address to fetch it from again.
         return wheel if wheel and (wheel.url or stored_path(self.folder, wheel)) else None
 
-    def resolve(self, package: LockedPackage) -> WheelFile:
-        """Find a package's wheel on the indexes, or have it built."""
-        if _is_elsewhere(package):
-            return self._build(package, None)
-        locked = locked_hashes(package)
-        found = self._find(package, locked)
-        wheel = found if isinstance(found, WheelFile) else self._build(package, found)
-        self.remember("wheel", self._key(package), asdict(wheel))
+    def find(self, package: LockedPackage) -> WheelFile | _Unbuilt:
+        """Find a package's wheel, or what to build it from, on the indexes."""
+        found = None if _is_elsewhere(package) else self._find(package, locked_hashes(package))
+        if isinstance(found, WheelFile):
+            self.remember("wheel", self._key(package), asdict(found))
+            return found
+        if self.build is None:
+            raise errors.must_be_built(package.name, package.version, found.filename if found else None)
+        return _Unbuilt(package=package, sdist=found)
+
+    def make(self, unbuilt: _Unbuilt) -> WheelFile:
+        """Have a wheel built."""
+        assert self.build is not None
+        wheel = self.build(unbuilt.package, unbuilt.sdist)
+        if unbuilt.sdist is not None:
+            self.remember("wheel", self._key(unbuilt.package), asdict(wheel))
         return wheel
 
     def _key(self, package: LockedPackage) -> str:
@@ -192,11 +239,6 @@ class _Resolver:
         if not named:
             raise errors.unknown_source(package.name, package.index, [source.name for source in sources], package.place)
         return named
-
-    def _build(self, package: LockedPackage, sdist: Sdist | None) -> WheelFile:
-        if self.build is None:
-            raise errors.must_be_built(package.name, package.version, sdist.filename if sdist else None)
-        return self.build(package, sdist)
 
     def _find(self, package: LockedPackage, locked: Mapping[str, Collection[str]]) -> WheelFile | Sdist:
         """Ask the sources in turn; the first wheel wins over any archive of sources."""
@@ -250,8 +292,11 @@ class _Resolver:
                 return wheel
             possible.remove(best)
         for file in sorted((*certain, *possible), key=lambda each: each.filename):
-            buildable = is_sdist(file.filename) and requires_python_fits(file.requires_python, self.target)
-            if buildable and (sdist := self._described(Sdist, source, package, file, locked)):
+            if (
+                is_sdist(file.filename)
+                and self._fits(file)
+                and (sdist := self._described(Sdist, source, package, file, locked))
+            ):
                 return sdist
         return None
 
@@ -326,22 +371,32 @@ class _Resolver:
                 continue
         of_version = [file for file in offered if _is_of(file, package)]
         allowed = [file for file in seen if _agrees(file, locked)]
-        if not allowed:
-            names = sorted({file.filename for file in of_version})
-            return errors.nothing_locked(package.name, package.version, package.place, names)
-        if all(is_of_another_version(file, package) for file in allowed):
+        names = sorted({file.filename for file in of_version})
+        if allowed and all(is_of_another_version(file, package) for file in allowed):
             names = sorted({file.filename for file in allowed})
             return errors.another_version_locked(package.name, package.version, package.place, names)
-        unlocked = [file for file in of_version if not _agrees(file, locked)]
-        fitting = best_wheel(unlocked, self.target)
+        if not of_version and not allowed:
+            nearest = nearest_version(offered, package, self.target)
+            return errors.no_such_version(package.name, package.version, package.place, nearest)
+        fitting = [file for file in of_version if not _agrees(file, locked) and self._fits(file)]
+        if fitting and not allowed:
+            return errors.not_as_locked(package.name, package.version, package.place, names)
+        files = [file for file in allowed if not is_of_another_version(file, package)] or of_version
+        best = best_wheel(fitting, self.target)
         return errors.no_file_fits(
             package.name,
             package.version,
             str(self.target),
-            misfits([file for file in allowed if not is_of_another_version(file, package)], self.target),
-            unlocked=[fitting.filename] if fitting else [],
+            misfits(files, self.target),
+            unlocked=[best.filename] if best else [],
+            nearest=nearest_version(offered, package, self.target),
             place=package.place,
         )
+
+    def _fits(self, file: IndexFile) -> bool:
+        """Tell whether a file could be installed, or built, on the target."""
+        buildable = is_sdist(file.filename) and requires_python_fits(file.requires_python, self.target)
+        return buildable or best_wheel([file], self.target) is not None
 
 
 def locked_hashes(package: LockedPackage) -> dict[str, frozenset[str]]:

@@ -63,18 +63,16 @@ def test_everything_wrong_with_packages_is_told_at_once(index, home, tmp_path):
     packages = {"alpha": entry(b"gone"), "bravo": entry(b"another upload"), "charlie": entry(for_mac)}
     app = write_app(tmp_path / "app", packages, python="3.11")
     said = failing(app, home, index)
-    python = said.partition("The stack is CPython ")[2].partition(".")[2].partition(" Locked")[0]
+    python = said.partition("The stack is CPython ")[2].partition(".")[2].partition(" The files")[0]
     assert said == (
         "error: no index has alpha\n\n"
         f"Pipfile:7 asks for it; not found: http://{host_of(index)}/simple/alpha/.\n\n"
         "hint: if it comes from a private index, add it to Pipfile as a [[source]], run `deploy lock`, build again.\n\n"
-        "error: no file of bravo 1.0 has a hash that Pipfile.lock allows\n\n"
-        "Pipfile:8 asks for it. "
-        f"The index has other files of this version, and their hashes are not locked: {filename}.\n\n"
-        "hint: if the release was removed or uploaded anew, run `deploy lock`, commit Pipfile.lock, "
-        "and build again.\n\n"
+        "error: bravo 1.0 on the index is not what was locked\n\n"
+        f"Pipfile:8 asks for it, and Pipfile.lock has the hash of none of its files on the index: {filename}.\n\n"
+        "hint: if the release was uploaded again, run `deploy lock`, commit Pipfile.lock, and build again.\n\n"
         "error: no file of charlie 1.0 fits the stack\n\n"
-        f"The stack is CPython 3.{python} Locked (Pipfile:9) are:\n"
+        f"The stack is CPython 3.{python} The files of charlie 1.0 (Pipfile:9) are not for it:\n"
         f"  for another machine or system: {mac}\n\n"
         "hint: lock a version that has a wheel for this stack (`deploy lock`), or choose another stack or Python.\n"
     )

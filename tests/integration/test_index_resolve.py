@@ -16,7 +16,7 @@ from buildpack.app.lockfile import LockedPackage, Source
 from buildpack.errors import BuildpackError, DependencyError, Problems
 from buildpack.python.fetch import Downloads, WheelFile, fetch_file
 from buildpack.python.http import Client
-from buildpack.python.index import resolve_wheels
+from buildpack.python.index import Sdist, resolve_wheels
 from buildpack.python.target import target_for
 from tests.support.index import Index, Served, make_wheel, serving, sha256
 
@@ -83,6 +83,10 @@ def failing(*args: Any, **options: Any) -> BuildpackError:
     with pytest.raises(BuildpackError) as error:
         resolve(*args, **options)
     return error.value
+
+
+def never(package: LockedPackage, _sdist: Sdist | None) -> WheelFile:
+    raise AssertionError(f"{package.name} is built")
 
 
 def test_the_best_locked_wheel_is_taken(index: Index, tmp_path: Path) -> None:
@@ -255,7 +259,8 @@ def test_no_file_fits_and_each_reason_is_told(index: Index, tmp_path: Path) -> N
     assert error.exit_code == 20
     assert str(error) == (
         "no file of pandas 1.0 fits the stack\n\n"
-        "The stack is CPython 3.11.7 on x86_64 with glibc 2.36. Locked (Pipfile.lock:9) are:\n"
+        "The stack is CPython 3.11.7 on x86_64 with glibc 2.36. "
+        "The files of pandas 1.0 (Pipfile.lock:9) are not for it:\n"
         "  for another libc (musl): pandas-1.0-cp311-cp311-musllinux_1_2_x86_64.whl\n"
         "  for another Python: pandas-1.0-cp310-cp310-manylinux2014_x86_64.whl, "
         "pandas-1.0-cp312-cp312-manylinux2014_x86_64.whl, pandas-1.0-cp313-cp313-manylinux2014_x86_64.whl, "
@@ -272,9 +277,11 @@ def test_a_fitting_file_that_is_not_locked_is_named(index: Index, tmp_path: Path
 
     assert str(failing(index, [locked("pandas", *files)], tmp_path)) == (
         "no file of pandas 1.0 fits the stack\n\n"
-        "The stack is CPython 3.11.7 on x86_64 with glibc 2.36. Locked (Pipfile.lock:9) are:\n"
+        "The stack is CPython 3.11.7 on x86_64 with glibc 2.36. "
+        "The files of pandas 1.0 (Pipfile.lock:9) are not for it:\n"
         "  for another Python: pandas-1.0-cp312-cp312-manylinux2014_x86_64.whl\n"
-        "The index has what would fit, but its hash is not locked: pandas-1.0-cp311-cp311-manylinux2014_x86_64.whl.\n\n"
+        "The index has a file that fits, and its hash is not locked: "
+        "pandas-1.0-cp311-cp311-manylinux2014_x86_64.whl.\n\n"
         "hint: run `deploy lock`, commit Pipfile.lock, and build again."
     )
 
@@ -285,11 +292,57 @@ def test_none_of_the_hashes_is_known(index: Index, tmp_path: Path) -> None:
     package = locked("flask", hashes=("sha256:" + "0" * 64,))
 
     assert str(failing(index, [package], tmp_path)) == (
-        "no file of flask 1.0 has a hash that Pipfile.lock allows\n\n"
-        "Pipfile.lock:9 asks for it. "
-        "The index has other files of this version, and their hashes are not locked: flask-1.0-py3-none-any.whl.\n\n"
-        "hint: if the release was removed or uploaded anew, run `deploy lock`, commit Pipfile.lock, and build again."
+        "flask 1.0 on the index is not what was locked\n\n"
+        "Pipfile.lock:9 asks for it, and Pipfile.lock has the hash of none of its files on the index: "
+        "flask-1.0-py3-none-any.whl.\n\n"
+        "hint: if the release was uploaded again, run `deploy lock`, commit Pipfile.lock, and build again."
     )
+
+
+def test_the_packages_own_reason_is_told_with_the_nearest_version_that_would_do(index: Index, tmp_path: Path) -> None:
+    old = {"requires_python": ">=3.7,<3.10"}
+    files = [
+        *add(index, "numpy", "cp39-cp39-manylinux2014_x86_64", "cp38-cp38-manylinux2014_x86_64", **old),
+        index.add("numpy", "numpy-1.0.tar.gz", b"sources", **old),
+    ]
+    for version, python in (
+        ("1.1", "cp39"),
+        ("1.10", "cp311"),
+        ("1.2", "cp311"),
+        ("0.9", "cp311"),
+        ("1.2rc1", "cp311"),
+    ):
+        add(index, "numpy", f"{python}-{python}-manylinux2014_x86_64", version=version)
+    for package in (locked("numpy", *files), locked("numpy", hashes=("sha256:" + "0" * 64,))):
+        assert str(failing(index, [package], tmp_path, build=never)) == (
+            "no file of numpy 1.0 fits the stack\n\n"
+            "The stack is CPython 3.11.7 on x86_64 with glibc 2.36. "
+            "The files of numpy 1.0 (Pipfile.lock:9) are not for it:\n"
+            "  needs Python >=3.7,<3.10: numpy-1.0-cp38-cp38-manylinux2014_x86_64.whl, "
+            "numpy-1.0-cp39-cp39-manylinux2014_x86_64.whl, numpy-1.0.tar.gz\n"
+            "The nearest version with a wheel for the stack is numpy 1.2.\n\n"
+            "hint: ask for numpy 1.2 in Pipfile, run `deploy lock`, and build again, or choose another Python."
+        )
+
+
+def test_a_version_that_the_index_does_not_have(index: Index, tmp_path: Path) -> None:
+    add(index, "flask", "py3-none-any", version="0.9")
+    assert str(failing(index, [locked("flask", hashes=("sha256:" + "0" * 64,))], tmp_path)) == (
+        "no index has flask 1.0\n\n"
+        "Pipfile.lock:9 asks for it, and the index has other versions only. "
+        "The nearest one with a wheel for the stack is flask 0.9.\n\n"
+        "hint: ask for flask 0.9 in Pipfile, run `deploy lock`, and build again."
+    )
+
+
+def test_nothing_is_built_for_a_lock_that_cannot_be_installed(index: Index, tmp_path: Path) -> None:
+    sdist = index.add("aaa", "aaa-1.0.tar.gz", b"sources")
+    unfit = add(index, "pandas", "cp312-cp312-manylinux2014_x86_64")
+    folder = LockedPackage(name="local", path="lib", line=3)
+    packages = [folder, locked("aaa", sdist), locked("pandas", *unfit), locked("gone", *unfit)]
+    error = failing(index, packages, tmp_path, build=never)
+    assert isinstance(error, Problems)
+    assert [each.what for each in error.problems] == ["no file of pandas 1.0 fits the stack", "no index has gone"]
 
 
 def test_hashes_of_another_version(index: Index, tmp_path: Path) -> None:

@@ -214,9 +214,9 @@ def test_why_files_do_not_fit() -> None:
     files = [*map(offered, names), offered("p-1-py3-none-any.whl", requires_python=">=3.12")]
 
     assert list(misfits(files, TARGET).items()) == [
+        ("needs Python >=3.12", ["p-1-py3-none-any.whl"]),
         ("for a newer glibc than 2.36", ["p-1-cp311-cp311-manylinux_2_39_x86_64.whl"]),
         ("for another libc (musl)", ["p-1-cp311-cp311-musllinux_1_2_x86_64.whl"]),
-        ("needs Python >=3.12", ["p-1-py3-none-any.whl"]),
         (
             "for another Python",
             ["p-1-cp310-cp310-manylinux_2_28_x86_64.whl", "p-1-cp312-cp312-manylinux_2_28_x86_64.whl"],
@@ -225,7 +225,7 @@ def test_why_files_do_not_fit() -> None:
             "for another machine or system",
             ["p-1-cp311-cp311-manylinux_2_28_aarch64.whl", "p-1-cp311-cp311-win_amd64.whl"],
         ),
-        ("no wheel, nor an archive of sources", ["p-1.exe"]),
+        ("neither a wheel nor an archive of sources", ["p-1.exe"]),
     ]
 
 
