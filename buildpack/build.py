@@ -23,8 +23,8 @@ from buildpack.errors import build as errors
 from buildpack.errors.previous import Refuted
 from buildpack.explanation import explain_layers, explain_stack
 from buildpack.oci.digest import Digest
-from buildpack.oci.image import Image, Layer, Platform, assemble
-from buildpack.oci.reference import Reference, parse_reference
+from buildpack.oci.image import Image, Layer, Platform, assemble, convert
+from buildpack.oci.reference import Reference, format_for, parse_reference
 from buildpack.oci.store import Store
 from buildpack.options import Launcher, Options, OwnPython
 from buildpack.plan import PlannedLayer
@@ -138,12 +138,15 @@ def build(
     except Refuted as refuted:
         # No layer was written yet, and nobody told of one: see `StackCompiler.decide`.
         stack, material, decision, layers, previous = attempt(lookup=partial(Previous, refuted=refuted.what))
-    image = assemble(
-        [*stack.layers, *(made.layer for made in layers)],
-        platform=stack.platform,
-        created=decision.plan.created,
-        config=decision.plan.config,
-        annotations=decision.plan.annotations,
+    image = convert(
+        assemble(
+            [*stack.layers, *(made.layer for made in layers)],
+            platform=stack.platform,
+            created=decision.plan.created,
+            config=decision.plan.config,
+            annotations=decision.plan.annotations,
+        ),
+        options.format or format_for(map(parse_reference, references) if options.pushed else ()),
     )
     stored = store.image(references[0], stack.platform)
     explained = explain_layers(layers, decision, material, previous=previous, stored=stored, store=store)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Literal
 
 from buildpack.dataclass import dataclass, field
 
@@ -27,7 +28,8 @@ class Options:
 
     Layers are taken from the images that `cache_from` names and, with `pushed`, from those that the references mean in
     their registries, where the new one is to go. `whole` tells that all layers are wanted in the store; else those
-    that a registry has stay there. `gone` names blobs that a registry turned out to lack.
+    that a registry has stay there. `gone` names blobs that a registry turned out to lack. `format` is that of the
+    manifest; None means Docker's if a registry that the image goes to is known to take no other, else OCI's.
     """
 
     references: tuple[str, ...] = ()
@@ -44,6 +46,7 @@ class Options:
     pushed: bool = False
     whole: bool = True
     gone: frozenset[str] = frozenset()
+    format: Literal["oci", "docker"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

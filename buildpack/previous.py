@@ -1,7 +1,8 @@
 """The earlier images that a build may take layers from: looked up in their registries while the app is read.
 
-An image that is not there, cannot be read, is for another platform or lost its annotations is a reason to build, told
-as such, and never an error; except where the new one has to be pushed to a registry that does not let us in.
+An image that is not there, cannot be read, is for another platform or lost its annotations is a reason to build, and
+never an error. If a registry that the new image goes to refuses the look-up, the registry is asked whether it takes an
+upload: if it refuses that too, the build ends at once, and not after an hour.
 """
 
 from __future__ import annotations
@@ -138,8 +139,7 @@ NONE = Previous()
 class Lookup:
     """Fetches manifests and configs in threads of its own from the start; `result` waits for them.
 
-    `pushed` are those of the references where the new image goes: there a registry that does not let us in is an error
-    at once, and not after an hour of building.
+    `pushed` are those of the references that the new image is pushed to.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class Lookup:
             thread.start()
 
     def result(self) -> Previous:
-        """Return what was found; raises StackError where a registry that we push to refuses."""
+        """Return what was found; raises StackError if a registry refuses the look-up, and an upload too."""
         for thread in self._threads:
             thread.join()
         images = []
@@ -183,16 +183,17 @@ class Lookup:
         from buildpack.errors.registry import Barred, NotFound
         from buildpack.oci.registry import Registry
 
-        name = str(reference)
-        try:
-            with Registry(reference, transport=self._transport, writes=reference in self._pushed) as registry:
+        name, own = str(reference), reference in self._pushed
+        with Registry(reference, transport=self._transport, writes=own) as registry:
+            try:
                 image = registry.fetch_image(self._platform).image
-        except NotFound:
-            return Earlier(reference=reference, reason=errors.not_there(name, own=reference in self._pushed))
-        except BuildpackError as error:
-            if isinstance(error, Barred) and reference in self._pushed:
-                raise
-            return Earlier(reference=reference, reason=errors.not_readable(name, error))
+            except NotFound:
+                return Earlier(reference=reference, reason=errors.not_there(name, own=own))
+            except BuildpackError as error:
+                if own and isinstance(error, Barred):
+                    # Some registries answer 403 for what is not there: only an upload shows whether we may push.
+                    registry.may_push()
+                return Earlier(reference=reference, reason=errors.not_readable(name, error))
         claims = parse_claims(image)
         told = any(layer.key for layer in image.layers)
         return Earlier(reference=reference, image=image, claims=claims, reason="" if told else errors.no_keys(name))

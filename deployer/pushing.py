@@ -171,7 +171,7 @@ def _push_index(
         tuple(dict.fromkeys(digest for member in members for digest in getattr(member, fate)))
         for fate in ("sent", "mounted", "present")
     )
-    pushed = push_index(index.manifest, references, transport=transport)
+    pushed = push_index(index.manifest, references, transport=transport, media_type=index.media_type)
     # What the first image sent, the next one found there.
     moved = {*sent, *mounted}
     return replace(pushed, sent=sent, mounted=mounted, present=tuple(each for each in present if each not in moved))

@@ -12,9 +12,12 @@ from buildpack.dataclass import dataclass
 from buildpack.errors import MachineError, StackError
 
 __all__ = [
+    "LOGIN_VARIABLES",
+    "AccessDenied",
     "Answer",
     "Barred",
     "BlobVanished",
+    "ManifestRefused",
     "NotFound",
     "authorities_unreadable",
     "blob_cut",
@@ -26,12 +29,15 @@ __all__ = [
     "failed",
     "insecure",
     "login_refused",
+    "manifest_refused",
     "manifest_unknown",
     "not_a_registry",
+    "not_listed",
     "nothing_reachable",
     "pushed_otherwise",
     "refused",
     "source_unreadable",
+    "tag_fixed",
     "too_large",
     "too_slow",
     "unreachable",
@@ -40,7 +46,7 @@ __all__ = [
 ]
 
 _AROUND = " `--stack host` needs no registry; an image saved elsewhere is read with `--stack archive:FILE`."
-_LOG_IN = "log in with `docker login {host}`, or set DEPLOY_REGISTRY_USER and DEPLOY_REGISTRY_PASSWORD"
+LOGIN_VARIABLES = ("DEPLOY_REGISTRY_USER", "DEPLOY_REGISTRY_PASSWORD")
 
 
 class NotFound(StackError):
@@ -49,6 +55,17 @@ class NotFound(StackError):
 
 class Barred(StackError):
     """The registry lets us in for nothing: it is out of reach, not to be trusted, or wants another login."""
+
+
+class AccessDenied(Barred):
+    """The registry answers 401 or 403."""
+
+
+class ManifestRefused(StackError):
+    """The registry takes blobs, and not this manifest; `tag_exists` tells that it may not move the tag."""
+
+    answer: Answer
+    tag_exists: bool = False
 
 
 class BlobVanished(StackError):
@@ -148,30 +165,35 @@ def busy(host: str, answer: Answer, attempts: int, *, around: bool = False) -> B
 
 
 def denied(
-    origin: str, host: str, answer: Answer, *, pushing: bool, login: str, notes: Sequence[str] = (), asked: bool = True
-) -> Barred:
-    """401 or 403, also what Docker Hub says of repositories that do not exist.
+    origin: str,
+    host: str,
+    answer: Answer,
+    *,
+    pushing: bool,
+    login: str,
+    unset: Sequence[str],
+    notes: Sequence[str] = (),
+) -> AccessDenied:
+    """Word 401 or 403, which Docker Hub also answers for repositories that do not exist.
 
-    `login` says where ours came from, `asked` whether the registry asked for one at all.
+    `login` says where our login came from; `unset` are those of LOGIN_VARIABLES that are not set.
     """
     if login:
         what = f"{origin} cannot be {'pushed' if pushing else 'read'} with this login"
         reason = f"The login from {login} is not allowed to, or there is no such repository"
         hint = (
-            f"check the name, give that user the right to {'push to' if pushing else 'read'} the repository, or take "
-            "another login: `docker login`, or DEPLOY_REGISTRY_USER and DEPLOY_REGISTRY_PASSWORD."
+            f"check the name, or give that user the right to {'push to' if pushing else 'read'} the repository; for "
+            f"another login, {_log_in(host, login, unset)}."
         )
     else:
         what = f"{origin} cannot be {'pushed' if pushing else 'read'} anonymously"
         reason = "The repository is private, or there is none of that name"
         if pushing:
             reason = "A push needs a login, and there is none for this registry"
-            if not asked:
-                reason = "It asked for no login, so none was sent"
-        hint = f"check the name; {_LOG_IN.format(host=host)}."
+        hint = f"check the name; {_log_in(host, login, unset)}."
         if not pushing:
             hint += " An image saved with `docker save -o FILE` is read with `--stack archive:FILE`."
-    return Barred(what, why="\n".join((f"{answer}.", f"{reason}.", *notes)), hint=hint)
+    return AccessDenied(what, why="\n".join((f"{answer}.", f"{reason}.", *notes)), hint=hint)
 
 
 def denied_elsewhere(origin: str, host: str, answer: Answer) -> StackError:
@@ -183,13 +205,25 @@ def denied_elsewhere(origin: str, host: str, answer: Answer) -> StackError:
     )
 
 
-def login_refused(host: str, answer: Answer, *, login: str) -> Barred:
+def login_refused(host: str, answer: Answer, *, login: str, unset: Sequence[str]) -> Barred:
     """A user or password that the registry, or its token server, does not know."""
     return Barred(
         f"the registry {host} refuses the login",
         why=f"{answer}.\nThe login came from {login}.",
-        hint=f"{_LOG_IN.format(host=host)} anew; tokens expire, and many registries take only a token as the password.",
+        hint=f"{_log_in(host, login, unset)}; tokens expire, and many registries take only a token as the password.",
     )
+
+
+def _log_in(host: str, login: str, unset: Sequence[str]) -> str:
+    """Say how to log in; asks for no variable that is set."""
+    command = f"log in with `docker login {host}`"
+    if login == LOGIN_VARIABLES[0]:
+        return f"correct {' and '.join(LOGIN_VARIABLES)}, or unset them and {command}"
+    if login:
+        return f"{command} again" + (f", or set {' and '.join(unset)}" if unset else "")
+    if not unset:
+        return f"{command}, or set DEPLOY_REGISTRY={host} if DEPLOY_REGISTRY_USER is a user there"
+    return f"{command}, or set {' and '.join(unset)}"
 
 
 def manifest_unknown(origin: str, answer: Answer) -> NotFound:
@@ -226,6 +260,38 @@ def refused(origin: str, answer: Answer) -> StackError:
             "than localhost or 127.0.0.1."
         )
     return StackError(f"{origin}: the registry refuses a request", why=f"{answer}.", hint=hint)
+
+
+def manifest_refused(origin: str, answer: Answer, media_type: str, *, tag_exists: bool) -> ManifestRefused:
+    """Word an answer that refuses a manifest whose blobs the registry has."""
+    hint = "the registry's words say why; its log may say more." if answer.said else "the registry's log may say why."
+    if media_type.startswith("application/vnd.oci.image.") and answer.status != 413:
+        hint = "if the registry takes only Docker's format, add `--format docker` to the command."
+    error = ManifestRefused(
+        f"{origin} cannot be pushed: the registry refuses the manifest",
+        why=f"{answer}.\nIt has all the blobs; the manifest's media type is {media_type}.",
+        hint=hint,
+    )
+    error.answer, error.tag_exists = answer, tag_exists
+    return error
+
+
+def tag_fixed(origin: str, answer: Answer, kept: str) -> StackError:
+    """Word the refusal to move a tag that names another image."""
+    return StackError(
+        f"{origin} cannot be pushed: the tag names another image, and the registry does not let it move",
+        why=f"{answer}.\nThe tag names {kept}.",
+        hint="push under a new tag: `-t REF`.",
+    )
+
+
+def not_listed(origin: str, digest: str, subject: str) -> StackError:
+    """Word a referrer that the registry took and does not list."""
+    return StackError(
+        f"{origin}: the registry does not list what was attached",
+        why=f"It took {digest}, and neither its list of referrers of {subject} nor the tag that replaces it shows it.",
+        hint="try again: another writer may have replaced the tag.",
+    )
 
 
 def not_a_registry(host: str, found: str) -> Barred:

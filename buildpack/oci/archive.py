@@ -8,7 +8,6 @@ The archive is a hybrid: an OCI layout in a tar with a docker-archive's ``manife
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,7 +18,7 @@ from buildpack.bounded import parse_json
 from buildpack.errors import transfer as errors
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.entry import Entry
-from buildpack.oci.image import INDEX, MANIFEST, Image, canonical_json
+from buildpack.oci.image import INDEX, Image, canonical_json
 from buildpack.oci.tar import END, padding, render_header
 
 if TYPE_CHECKING:
@@ -181,7 +180,7 @@ def _render_index(manifests: Sequence[object]) -> bytes:
 
 def _index_entries(image: Image | ImageIndex, references: Sequence[str]) -> list[dict[str, object]]:
     entry: dict[str, object] = {
-        "mediaType": json.loads(image.manifest).get("mediaType", MANIFEST),
+        "mediaType": image.media_type,
         "digest": str(image.digest),
         "size": len(image.manifest),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from buildpack.dataclass import dataclass, field
 from buildpack.oci.digest import Digest, sha256
@@ -12,16 +12,23 @@ from buildpack.oci.digest import Digest, sha256
 __all__ = [
     "ANNOTATION",
     "CONFIG",
+    "DOCKER_CONFIG",
+    "DOCKER_INDEX",
+    "DOCKER_LAYERS",
+    "DOCKER_MANIFEST",
     "EPOCH",
     "INDEX",
     "LAYER_GZIP",
     "LAYER_TAR",
+    "LAYER_ZSTD",
     "MANIFEST",
+    "Format",
     "Image",
     "Layer",
     "Platform",
     "assemble",
     "canonical_json",
+    "convert",
 ]
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -29,6 +36,17 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 LAYER_TAR = "application/vnd.oci.image.layer.v1.tar"
+LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYERS = {
+    LAYER_GZIP: "application/vnd.docker.image.rootfs.diff.tar.gzip",
+    LAYER_TAR: "application/vnd.docker.image.rootfs.diff.tar",
+    LAYER_ZSTD: "application/vnd.docker.image.rootfs.diff.tar.zstd",
+}
+"""Docker's media types (schema 2) of the layers that have the same bytes in OCI's format."""
+Format = Literal["oci", "docker"]
 ANNOTATION = "dev.deploy."
 """Prefix of our annotations: ``dev.deploy.key``, ``dev.deploy.kind``, ``dev.deploy.members``, ``dev.deploy.size``."""
 
@@ -96,6 +114,16 @@ class Image:
         return sha256(self.config)
 
     @property
+    def media_type(self) -> str:
+        """The manifest's media type: OCI's or Docker's."""
+        return str(json.loads(self.manifest).get("mediaType", MANIFEST))
+
+    @property
+    def format(self) -> Format:
+        """The format of the manifest."""
+        return "docker" if self.media_type == DOCKER_MANIFEST else "oci"
+
+    @property
     def images(self) -> tuple[Image, ...]:
         """The image itself, as an `ImageIndex` has several."""
         return (self,)
@@ -150,3 +178,20 @@ def assemble(
     if annotations:
         manifest["annotations"] = dict(annotations)
     return Image(manifest=canonical_json(manifest), config=raw_config, layers=stacked)
+
+
+def convert(image: Image, format_: Format) -> Image:
+    """Return the image with a manifest in this format; config and layers are the same bytes in both.
+
+    Docker's format is "Image Manifest Version 2, Schema 2". Annotations are kept, since later builds find layers by
+    them: the schema has none, and registries ignore what they do not know.
+    """
+    if image.format == format_:
+        return image
+    manifest = json.loads(image.manifest)
+    docker = format_ == "docker"
+    manifest["mediaType"] = DOCKER_MANIFEST if docker else MANIFEST
+    manifest["config"]["mediaType"] = DOCKER_CONFIG if docker else CONFIG
+    for described, layer in zip(manifest["layers"], image.layers, strict=True):
+        described["mediaType"] = DOCKER_LAYERS[layer.media_type] if docker else layer.media_type
+    return Image(manifest=canonical_json(manifest), config=image.config, layers=image.layers)

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 
 from buildpack.dataclass import dataclass
 from buildpack.oci.digest import Digest, sha256
-from buildpack.oci.image import INDEX, MANIFEST, Image, Layer, Platform, canonical_json
+from buildpack.oci.image import DOCKER_INDEX, INDEX, Format, Image, Layer, Platform, canonical_json, convert
 from buildpack.oci.manifest import parse_config_platform
 
-__all__ = ["ImageIndex", "assemble_index", "platform_of_image"]
+__all__ = ["ImageIndex", "assemble_index", "convert_index", "platform_of_image"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,11 @@ class ImageIndex:
     def digest(self) -> Digest:
         """The index's digest: what registries and `deploy build` call the digest of all its images together."""
         return sha256(self.manifest)
+
+    @property
+    def media_type(self) -> str:
+        """The index's media type: OCI's, or Docker's if all its images are in Docker's format."""
+        return _media_type(self.images)
 
     @property
     def documents(self) -> tuple[bytes, ...]:
@@ -48,20 +53,30 @@ def assemble_index(images: Iterable[Image]) -> ImageIndex:
     listed = sorted(images, key=lambda image: str(platform_of_image(image)))
     manifests = [
         {
-            "mediaType": MANIFEST,
+            "mediaType": image.media_type,
             "digest": str(image.digest),
             "size": len(image.manifest),
             "platform": _rendered(platform_of_image(image)),
         }
         for image in listed
     ]
-    document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}
+    kind = _media_type(listed)
+    document = {"schemaVersion": 2, "mediaType": kind, "manifests": manifests}
     return ImageIndex(manifest=canonical_json(document), images=tuple(listed))
+
+
+def convert_index(index: ImageIndex, format_: Format) -> ImageIndex:
+    """Return the index of the same images with manifests in this format."""
+    return assemble_index(convert(image, format_) for image in index.images)
 
 
 def platform_of_image(image: Image) -> Platform:
     """Return the platform that the image's config names."""
     return parse_config_platform(image.config, origin=str(image.digest))
+
+
+def _media_type(images: Iterable[Image]) -> str:
+    return DOCKER_INDEX if all(image.format == "docker" for image in images) else INDEX
 
 
 def _rendered(platform: Platform) -> dict[str, str]:

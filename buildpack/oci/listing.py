@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from buildpack.oci.digest import Digest
-from buildpack.oci.image import MANIFEST, Image
+from buildpack.oci.image import Image
 
 if TYPE_CHECKING:
     from buildpack.oci.index import ImageIndex
@@ -35,7 +34,7 @@ def digest_of(descriptor: Mapping[str, Any]) -> Digest | None:
 def describe(image: Image | ImageIndex, reference: str) -> dict[str, Any]:
     """Return the descriptor under which the index lists an image by this name."""
     return {
-        "mediaType": json.loads(image.manifest).get("mediaType", MANIFEST),
+        "mediaType": image.media_type,
         "digest": str(image.digest),
         "size": len(image.manifest),
         "annotations": {REF_NAME: reference, CONTAINERD_NAME: reference},

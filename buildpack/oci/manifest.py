@@ -13,7 +13,18 @@ from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import transfer as errors
 from buildpack.oci.digest import Digest
-from buildpack.oci.image import CONFIG, INDEX, LAYER_GZIP, LAYER_TAR, MANIFEST, Image, Layer, Platform
+from buildpack.oci.image import (
+    CONFIG,
+    DOCKER_CONFIG,
+    DOCKER_INDEX,
+    DOCKER_LAYERS,
+    DOCKER_MANIFEST,
+    INDEX,
+    MANIFEST,
+    Image,
+    Layer,
+    Platform,
+)
 
 __all__ = [
     "ACCEPTED",
@@ -35,21 +46,11 @@ CONFIG_LIMIT = 8 << 20
 """Bytes; Docker's own limit for an image config."""
 _LAYERS_LIMIT = 512
 
-_DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-_DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
-_DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 _SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+"
-ACCEPTED = (MANIFEST, INDEX, _DOCKER_MANIFEST, _DOCKER_INDEX)
+ACCEPTED = (MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX)
 """Media types to ask a registry for."""
 
-_LAYER_TYPES = {
-    LAYER_GZIP: LAYER_GZIP,
-    LAYER_TAR: LAYER_TAR,
-    "application/vnd.oci.image.layer.v1.tar+zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
-    "application/vnd.docker.image.rootfs.diff.tar.gzip": LAYER_GZIP,
-    "application/vnd.docker.image.rootfs.diff.tar": LAYER_TAR,
-    "application/vnd.docker.image.rootfs.diff.tar.zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
-}
+_LAYER_TYPES = {name: kind for kind, docker in DOCKER_LAYERS.items() for name in (kind, docker)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +80,9 @@ def is_index(raw: bytes, *, media_type: str, origin: str) -> bool:
     kind = body.get("mediaType") or media_type.partition(";")[0].strip()
     if body.get("schemaVersion") == 1 or str(kind).startswith(_SCHEMA1):
         raise errors.schema1_refused(origin)
-    if kind in {INDEX, _DOCKER_INDEX}:
+    if kind in {INDEX, DOCKER_INDEX}:
         return True
-    if kind in {MANIFEST, _DOCKER_MANIFEST}:
+    if kind in {MANIFEST, DOCKER_MANIFEST}:
         return False
     if "manifests" in body:
         return True
@@ -99,7 +100,7 @@ def parse_index(raw: bytes, *, origin: str) -> tuple[Descriptor, ...]:
 def parse_manifest_config(raw: bytes, *, origin: str) -> Descriptor:
     """Return the descriptor of a manifest's config."""
     found = _descriptor(_parse_object(raw, origin).get("config"), "config", origin)
-    if found.media_type not in {CONFIG, _DOCKER_CONFIG}:
+    if found.media_type not in {CONFIG, DOCKER_CONFIG}:
         raise errors.not_a_container_image(origin, found.media_type)
     if found.size > CONFIG_LIMIT:
         raise errors.damaged_manifest(origin, f"config is {found.size} bytes long; at most {CONFIG_LIMIT} are read")

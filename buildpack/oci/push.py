@@ -23,7 +23,7 @@ from buildpack.oci.transport import Transport
 from buildpack.oci.upload import Outcome
 from buildpack.progress import Observer, Progress, ignore
 
-__all__ = ["Pushed", "push_image", "push_index", "push_referrer"]
+__all__ = ["Pushed", "lists", "push_image", "push_index", "push_referrer"]
 
 _AT_ONCE = 6
 _TRIES = 3
@@ -108,7 +108,10 @@ def _run_at_once(work: Callable[[], None], count: int, *, stop: Callable[[], Non
 
 
 class _Push:
-    """A push to one repository; `places` are other repositories that have a blob."""
+    """A push to one repository; `places` are other repositories that have a blob.
+
+    `moved` tells whether the repository got any blob; `sent_late` are blobs that it turned out to lack.
+    """
 
     def __init__(
         self,
@@ -120,13 +123,19 @@ class _Push:
     ) -> None:
         self.reference = reference
         self.sent_late: list[Digest] = []
+        self.moved = False
         self._transport = transport
         self._open_blob = open_blob
         self._places = places
         self._registry = Registry(reference, transport=transport, writes=True)
 
-    def run(self, blobs: Sequence[_Blob], *, absent: frozenset[Digest], observer: Observer) -> dict[Digest, Outcome]:
-        """Get these blobs there, several at once, the largest first; raises BlobVanished for those that are nowhere."""
+    def run(
+        self, blobs: Sequence[_Blob], *, absent: frozenset[Digest], observer: Observer, mounting: bool = True
+    ) -> dict[Digest, Outcome]:
+        """Get these blobs there, several at once, the largest first; raises BlobVanished for those that are nowhere.
+
+        Mounting is tried first, unless `mounting` is false: then the registry is asked for the blob first.
+        """
         if not blobs:
             return {}
         watch = _Watch(observer, sum(blob.size for blob in blobs))
@@ -139,7 +148,7 @@ class _Push:
             # Threads take turns at an iterator without losing anything.
             for blob in todo:
                 try:
-                    fates[blob.digest] = self._send(blob, absent, watch)
+                    fates[blob.digest] = self._send(blob, absent, watch, mounting=mounting)
                 except BaseException as failure:  # noqa: BLE001  raised where it can be told
                     failures.append(failure)
                     watch.stop()
@@ -153,21 +162,47 @@ class _Push:
         lacking = sorted(str(digest) for digest, fate in fates.items() if fate is None)
         if lacking:
             raise errors.blobs_vanished(str(self.reference), lacking, None)
-        return {digest: fate for digest, fate in fates.items() if fate is not None}
+        found = {digest: fate for digest, fate in fates.items() if fate is not None}
+        self.moved |= any(fate != "present" for fate in found.values())
+        return found
 
-    def put(self, manifest: bytes, selector: str | Digest, blobs: Mapping[Digest, _Blob]) -> None:
-        """Put the manifest; what the registry turns out to have lost is sent again, once."""
+    def put(
+        self,
+        image: Image,
+        selectors: Sequence[str | Digest],
+        blobs: Mapping[Digest, _Blob],
+        *,
+        unasked: Sequence[_Blob],
+    ) -> None:
+        """Have each tag, or the digest, name the image; `unasked` are blobs that only a manifest says are there."""
+        if self.moved:
+            wanting = list(selectors)
+        else:
+            # The manifest may be there too: nothing was new to the registry.
+            wanting = [each for each in selectors if self._registry.find_digest(each) != image.digest]
+            if len(wanting) < len(selectors):
+                # No PUT has the registry check these, so they are asked for.
+                self._add_late(self.run(unasked, absent=frozenset(), observer=ignore, mounting=False))
+        for selector in wanting:
+            self._put(image, selector, blobs)
+
+    def _put(self, image: Image, selector: str | Digest, blobs: Mapping[Digest, _Blob]) -> None:
+        """Put the manifest; send again, once, what the registry turns out to have lost."""
         try:
-            self._registry.push_manifest(manifest, MANIFEST, selector)
+            self._registry.push_manifest(image.manifest, image.media_type, selector, accepted=self.moved)
         except errors.BlobVanished as vanished:
             named = [blob for digest, blob in blobs.items() if str(digest) in vanished.digests]
-            found = self.run(
-                named or list(blobs.values()), absent=frozenset(blob.digest for blob in named), observer=ignore
+            self._add_late(
+                self.run(
+                    named or list(blobs.values()), absent=frozenset(blob.digest for blob in named), observer=ignore
+                )
             )
-            self.sent_late += [digest for digest, fate in found.items() if fate == "sent"]
-            self._registry.push_manifest(manifest, MANIFEST, selector)
+            self._registry.push_manifest(image.manifest, image.media_type, selector)
 
-    def _send(self, blob: _Blob, absent: frozenset[Digest], watch: _Watch) -> Outcome | None:
+    def _add_late(self, found: Mapping[Digest, Outcome]) -> None:
+        self.sent_late += [digest for digest, fate in found.items() if fate == "sent"]
+
+    def _send(self, blob: _Blob, absent: frozenset[Digest], watch: _Watch, *, mounting: bool) -> Outcome | None:
         """Get one blob there; None where it is neither there nor here."""
         place = self._places.get(blob.digest)
         near = place is not None and place.registry == self.reference.registry and place.name != self.reference.name
@@ -176,7 +211,7 @@ class _Push:
                 blob.digest,
                 blob.size,
                 lambda: self._open(blob),
-                mount=place.repository if place is not None and near else None,
+                mount=place.repository if place is not None and near and mounting else None,
                 assume_missing=blob.digest in absent,
                 observe=watch.sees(blob.digest),
             )
@@ -231,7 +266,7 @@ def push_image(
     blobs[config.digest] = config
     repositories = _by_repository(references, image.digest)
     first = next(iter(repositories))
-    pushes = []
+    pushes: list[tuple[_Push, list[_Blob]]] = []
     fates: dict[Digest, Outcome] = {}
     for reference in repositories:
         # What the first repository has by then, the others can take from there.
@@ -243,15 +278,15 @@ def push_image(
             places=places,
         )
         has = present if reference is first else frozenset[Digest]()
+        unasked = [blob for digest, blob in blobs.items() if digest in has]
         found = push.run(
             [blob for digest, blob in blobs.items() if digest not in has], absent=absent, observer=observer
         )
         if reference is first:
             fates = {digest: found.get(digest, "present") for digest in blobs}
-        pushes.append(push)
-    for push in pushes:
-        for selector in repositories[push.reference]:
-            push.put(image.manifest, selector, blobs)
+        pushes.append((push, unasked))
+    for push, named in pushes:
+        push.put(image, repositories[push.reference], blobs, unasked=named)
         fates.update(dict.fromkeys(push.sent_late, "sent"))
     return Pushed(
         digest=image.digest,
@@ -263,20 +298,25 @@ def push_image(
 
 
 def push_index(raw: bytes, references: Sequence[Reference], *, transport: Transport, media_type: str = INDEX) -> Pushed:
-    """Put an index under these references, whose repositories have all that it lists; raises StackError."""
+    """Put an index under these references, whose repositories have all that it lists; raises StackError.
+
+    A tag that names the index already is left alone.
+    """
     digest = sha256(raw)
     for reference, selectors in _by_repository(references, digest).items():
         with Registry(reference, transport=transport, writes=True) as registry:
             for selector in selectors:
-                registry.push_manifest(raw, media_type, selector)
+                if registry.find_digest(selector) != digest:
+                    registry.push_manifest(raw, media_type, selector)
     return Pushed(digest=digest, references=tuple(each.pinned(digest) for each in references))
 
 
 def push_referrer(raw: bytes, blobs: Mapping[Digest, bytes], repository: Reference, *, transport: Transport) -> Digest:
     """Push a manifest with a ``subject``, and its blobs, so that who asks for the subject's referrers finds it.
 
-    Where the registry keeps no referrers the tag ``sha256-<hex>`` of the subject lists them (distribution specification
-    1.1, "Referrers Tag Schema"). Raises StackError.
+    If the registry keeps no list of referrers, or its list does not show this one afterwards, the tag ``sha256-<hex>``
+    of the subject lists it (distribution specification 1.1, "Referrers Tag Schema"). Raises StackError if a look
+    afterwards does not find it.
     """
     digest, manifest = sha256(raw), json.loads(raw)
     subject = Digest.parse(manifest["subject"]["digest"])
@@ -286,9 +326,15 @@ def push_referrer(raw: bytes, blobs: Mapping[Digest, bytes], repository: Referen
     named = [_Blob(digest=each, size=len(content)) for each, content in blobs.items()]
     push.run(named, absent=frozenset(), observer=ignore)
     with Registry(repository, transport=transport, writes=True) as registry:
-        if not registry.push_manifest(raw, MANIFEST, digest):
+        listed = registry.push_manifest(raw, MANIFEST, digest)
+        if not (listed and lists(registry.fetch_referrers(subject), digest)):
             _list_referrer(registry, subject, _referrer(raw, manifest))
     return digest
+
+
+def lists(listed: Sequence[Mapping[str, Any]], digest: Digest) -> bool:
+    """Return True if a list of referrers has the manifest with this digest."""
+    return any(item.get("digest") == str(digest) for item in listed)
 
 
 def _referrer(raw: bytes, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -300,13 +346,17 @@ def _referrer(raw: bytes, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _list_referrer(registry: Registry, subject: Digest, referrer: Mapping[str, Any]) -> None:
-    """Add to the tag that stands in for a list of referrers, until it is there: nothing locks a tag."""
+    """Add to the tag that stands in for a list of referrers until a look finds it there: nothing locks a tag."""
+    digest = Digest.parse(referrer["digest"])
+    listed = registry.fetch_tagged_referrers(subject)
     for _ in range(_TRIES):
-        listed = registry.fetch_tagged_referrers(subject)
-        if any(item.get("digest") == referrer["digest"] for item in listed):
+        if lists(listed, digest):
             return
         index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [*listed, dict(referrer)]}
         registry.push_manifest(canonical_json(index), INDEX, f"sha256-{subject.hex}")
+        listed = registry.fetch_tagged_referrers(subject)
+    if not lists(listed, digest):
+        raise errors.not_listed(str(registry.reference), str(digest), str(subject))
 
 
 def _by_repository(references: Sequence[Reference], digest: Digest) -> dict[Reference, list[str | Digest]]:

@@ -7,12 +7,14 @@ The grammar is that of github.com/distribution/reference, with Docker's defaults
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import transfer as errors
 from buildpack.oci.digest import Digest
+from buildpack.oci.image import Format
 
-__all__ = ["Reference", "parse_reference"]
+__all__ = ["Reference", "format_for", "parse_reference"]
 
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _HOST = re.compile(
@@ -22,6 +24,8 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _IDENTIFIER = re.compile(r"[0-9a-f]{64}")
 _LONGEST = 255
 _HUB = "docker.io"
+_DOCKER_ONLY = frozenset({"registry.heroku.com", "docker.pkg.github.com"})
+"""Registries that refuse OCI manifests (devcenter.heroku.com, "Container Registry & Runtime")."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,11 @@ class Reference:
     def pinned(self, digest: Digest) -> Reference:
         """Return this reference with `digest`, the tag kept."""
         return replace(self, digest=digest)
+
+
+def format_for(references: Iterable[Reference]) -> Format:
+    """Return the manifest format that the registries of these references take."""
+    return "docker" if any(each.registry in _DOCKER_ONLY for each in references) else "oci"
 
 
 def parse_reference(text: str) -> Reference:

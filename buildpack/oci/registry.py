@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Protocol, Self
 
 from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
+from buildpack.errors import StackError, transfer
 from buildpack.errors import registry as errors
-from buildpack.errors import transfer
 from buildpack.network import allowance
 from buildpack.oci import manifest as manifests
 from buildpack.oci.digest import Digest, sha256
@@ -21,7 +21,7 @@ from buildpack.oci.reference import Reference
 from buildpack.oci.registry_http import Connection, finish
 from buildpack.oci.registry_words import ATTEMPTS, codes_in, digests_in, pause
 from buildpack.oci.transport import Traffic, Transport
-from buildpack.oci.upload import Outcome, Source, has_blob, upload
+from buildpack.oci.upload import Outcome, Source, has_blob, may_push, upload
 
 if TYPE_CHECKING:
     from buildpack.oci.connections import Response
@@ -34,6 +34,12 @@ _STREAKS = 50
 
 _PAGES = 100
 """The most that are read of a list of referrers."""
+_LOOKS = 2
+"""How often a list of referrers is asked for: the tag scheme is next."""
+_ABOUT_MANIFESTS = frozenset({400, 404, 405, 406, 409, 412, 413, 415, 422})
+"""Statuses that refuse a manifest, and that the registry's codes explain."""
+_FIXED = ("IMMUTABLE", "ALREADY")
+"""Parts of the codes with which registries refuse to move a tag."""
 _LACKING = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"})
 """Codes with which a registry refuses a manifest that names what it lacks."""
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -87,6 +93,8 @@ class Registry:
         self._transport = transport or self._owned or Transport({})
         self._sleep = self._transport.sleep
         self._connection = Connection(reference, self._transport, writes=writes)
+        self.referrers_trouble = ""
+        """Why the registry's own list of referrers could not be read; empty if it has none."""
 
     def __enter__(self) -> Self:
         return self
@@ -162,17 +170,30 @@ class Registry:
             raise transfer.blob_damaged(self._origin, str(digest), f"its bytes have the digest {found}")
 
     def has_blob(self, digest: Digest) -> bool:
-        """Tell whether the repository has a blob."""
+        """Return True if the registry says clearly that the repository has a blob."""
         return has_blob(self._connection, digest)
 
-    def has_manifest(self, selector: str | Digest) -> Digest | None:
-        """Return the digest of the manifest that a tag or digest names; None where there is none, or it is not told."""
+    def may_push(self) -> None:
+        """Ask the registry to begin an upload, and cancel it; raises StackError if the registry refuses."""
+        may_push(self._connection)
+
+    def find_digest(self, selector: str | Digest) -> Digest | None:
+        """Return the digest of the manifest that a tag or digest names; None unless the registry says it clearly."""
         url, accept = self._connection.url(f"/manifests/{selector}"), {"Accept": ", ".join(manifests.ACCEPTED)}
-        response = self._connection.send("HEAD", url, headers=accept, allowed=frozenset({404}))
+        response = self._connection.look_up("HEAD", url, headers=accept)
+        if response is None:
+            return None
         finish(response, self._transport)
+        if response.status != 200:
+            return None
         try:
             return Digest.parse(response.headers.get("Docker-Content-Digest", ""))
         except ValueError:
+            pass
+        try:
+            # The header is optional in the specification.
+            return self.fetch_manifest(selector).digest
+        except StackError:
             return None
 
     def push_blob(
@@ -192,44 +213,71 @@ class Registry:
         source = Source(digest=digest, size=size, open_blob=open_blob, observe=observe or _observe_nothing)
         return upload(self._connection, source, mount=mount or "", assume_missing=assume_missing)
 
-    def push_manifest(self, raw: bytes, media_type: str, selector: str | Digest) -> bool:
+    def push_manifest(self, raw: bytes, media_type: str, selector: str | Digest, *, accepted: bool = True) -> bool:
         """Put a manifest or index under a tag or its digest; all it names has to be there.
 
-        Returns whether the registry lists it as a referrer of its subject by itself (distribution specification 1.1,
-        "Pushing Manifests with Subject"). Raises BlobVanished where the registry lacks what the manifest names.
+        `accepted` tells that the registry took blobs just now, so that it is not read-only. Returns True if the
+        registry lists it as a referrer of its subject by itself (distribution specification 1.1, "Pushing Manifests
+        with Subject"), or may have done so. Raises BlobVanished if the registry lacks what the manifest names.
         """
-        url = self._connection.url(f"/manifests/{selector}")
+        digest, url = sha256(raw), self._connection.url(f"/manifests/{selector}")
         headers = {"Content-Type": media_type}
-        response = self._connection.send("PUT", url, headers=headers, body=raw, allowed=frozenset({400, 404, 413}))
-        if response.status >= 300:
-            self._explain_manifest(response)
+        try:
+            response = self._connection.send("PUT", url, headers=headers, body=raw, allowed=_ABOUT_MANIFESTS)
+            if response.status >= 300:
+                self._explain_manifest(response, media_type, accepted=accepted)
+        except errors.BlobVanished:
+            raise
+        except StackError as error:
+            # A registry may refuse to write what it has: a tag that must not move.
+            kept_there = self.find_digest(selector)
+            if kept_there == digest:
+                return True
+            if kept_there is not None and isinstance(error, errors.ManifestRefused) and error.tag_exists:
+                raise errors.tag_fixed(self._origin, error.answer, str(kept_there)) from None
+            raise
         finish(response, self._transport)
-        digest, kept = sha256(raw), response.headers.get("Docker-Content-Digest", "")
+        kept = response.headers.get("Docker-Content-Digest", "")
         if kept.startswith("sha256:") and kept != str(digest):
             raise errors.pushed_otherwise(self._origin, str(digest), kept)
         return "OCI-Subject" in response.headers
 
     def fetch_referrers(self, digest: Digest, artifact_type: str | None = None) -> tuple[dict[str, Any], ...]:
-        """Return the descriptors of what refers to a manifest, all or those of one type; from the tag scheme on 404."""
+        """Return the descriptors of what refers to a manifest, all or those of one type.
+
+        They come from the registry's own list and from the tag scheme: from the tag if the list cannot be read, or is
+        empty.
+        """
         query = {"artifactType": artifact_type} if artifact_type else None
-        listed = self._read_listed(self._connection.url(f"/referrers/{digest}", query))
-        if listed is None:
-            listed = [*self.fetch_tagged_referrers(digest)]
+        try:
+            listed = self._read_listed(self._connection.url(f"/referrers/{digest}", query), attempts=_LOOKS)
+        except StackError as error:
+            self.referrers_trouble = error.why.partition("\n")[0]
+            listed = None
         # A registry may leave the choice to us, and the tag scheme always does.
-        return tuple(item for item in listed if artifact_type is None or item.get("artifactType") == artifact_type)
+        return _of_type(listed or (), artifact_type) or _of_type(self.fetch_tagged_referrers(digest), artifact_type)
 
     def fetch_tagged_referrers(self, digest: Digest) -> tuple[dict[str, Any], ...]:
         """Return what the tag lists that stands in for a registry's own list ("Referrers Tag Schema")."""
-        return tuple(self._read_listed(self._connection.url(f"/manifests/sha256-{digest.hex}")) or ())
+        try:
+            return tuple(self._read_listed(self._connection.url(f"/manifests/sha256-{digest.hex}")) or ())
+        except errors.AccessDenied:
+            # Some registries answer 403 for what is not there. The list is only absent if we may read the subject.
+            if self.find_digest(digest) != digest:
+                raise
+            return ()
 
-    def _explain_manifest(self, response: Response) -> NoReturn:
+    def _explain_manifest(self, response: Response, media_type: str, *, accepted: bool) -> NoReturn:
         raw = finish(response, self._transport)
         answer = self._connection.answer(response, raw)
         if codes_in(raw) & _LACKING:
             raise errors.blobs_vanished(self._origin, digests_in(raw), answer)
         if response.status == 404:
             raise errors.nothing_reachable(self._origin, answer)
-        raise errors.refused(self._origin, answer)
+        if response.status == 405 and not accepted:
+            raise errors.refused(self._origin, answer)
+        tag_exists = response.status in {409, 412} or any(word in " ".join(codes_in(raw)) for word in _FIXED)
+        raise errors.manifest_refused(self._origin, answer, media_type, tag_exists=tag_exists)
 
     def _fetch_config(self, manifest: bytes) -> bytes:
         described = manifests.parse_manifest_config(manifest, origin=self._origin)
@@ -254,11 +302,11 @@ class Registry:
                     yield chunk[skip:]
                 skip = max(0, skip - len(chunk))
 
-    def _read_listed(self, url: str) -> list[dict[str, Any]] | None:
+    def _read_listed(self, url: str, *, attempts: int = ATTEMPTS) -> list[dict[str, Any]] | None:
         """Return what an index lists, on all its pages; None where there is none."""
         listed: list[dict[str, Any]] = []
         for _ in range(_PAGES):
-            found = self._read(url, limit=manifests.MANIFEST_LIMIT, accept=[INDEX], optional=True)
+            found = self._read(url, limit=manifests.MANIFEST_LIMIT, accept=[INDEX], optional=True, attempts=attempts)
             if found is None or found[1].get("Content-Type", "").partition(";")[0].strip() != INDEX:
                 # Some servers have a web page for everything.
                 return listed or None
@@ -277,12 +325,13 @@ class Registry:
         limit: int,
         accept: Sequence[str],
         optional: bool = False,
+        attempts: int = ATTEMPTS,
     ) -> tuple[bytes, Mapping[str, str]] | None:
         """Return a whole body of at most `limit` bytes, and the headers; None for a 404 where it is `optional`."""
         headers = {"Accept": ", ".join(accept)}
         allowed = frozenset({404}) if optional else frozenset[int]()
-        for attempt in range(1, ATTEMPTS + 1):
-            with self._connection.send("GET", url, headers=headers, allowed=allowed) as response:
+        for attempt in range(1, attempts + 1):
+            with self._connection.send("GET", url, headers=headers, allowed=allowed, attempts=attempts) as response:
                 if response.status == 404:
                     finish(response, self._transport)
                     return None
@@ -298,6 +347,10 @@ class Registry:
                     return raw, response.headers
             self._sleep(pause(attempt))
         raise errors.unreachable(self.reference.host, "the connection was cut again and again")
+
+
+def _of_type(listed: Iterable[dict[str, Any]], artifact_type: str | None) -> tuple[dict[str, Any], ...]:
+    return tuple(item for item in listed if artifact_type is None or item.get("artifactType") == artifact_type)
 
 
 def _observe_nothing(_sent: int) -> None:

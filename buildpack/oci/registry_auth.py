@@ -76,15 +76,16 @@ class Logins:
 def find_logins(registry: str, environ: Mapping[str, str], *, home: bool) -> Logins:
     """Look for the logins of a registry; `home` registries are those that DEPLOY_REGISTRY_USER is for."""
     notes: list[str] = []
-    user, password = environ.get("DEPLOY_REGISTRY_USER", ""), environ.get("DEPLOY_REGISTRY_PASSWORD", "")
+    # Secrets of pipelines often end with a line end; `docker login --password-stdin` removes it too.
+    user, password = (
+        environ.get("DEPLOY_REGISTRY_USER", "").strip(),
+        environ.get("DEPLOY_REGISTRY_PASSWORD", "").strip("\r\n"),
+    )
     if user and password:
         if home:
             login = Login(source="DEPLOY_REGISTRY_USER", user=Secret(user), password=Secret(password))
             return Logins(found=(("", login),))
-        notes.append(
-            "DEPLOY_REGISTRY_USER is for the registries of `-t` and `--cache-from`; "
-            f"DEPLOY_REGISTRY={registry} would make it this one's."
-        )
+        notes.append("DEPLOY_REGISTRY_USER is for the registries of `-t` and `--cache-from`, and not for this one.")
     elif user or password:
         there, missing = ("USER", "PASSWORD") if user else ("PASSWORD", "USER")
         notes.append(f"DEPLOY_REGISTRY_{there} is set, DEPLOY_REGISTRY_{missing} is not.")
@@ -206,11 +207,12 @@ def _from_entry(entry: object, source: str, notes: list[str]) -> Login | None:
     user, password = text_of(entry, "username"), text_of(entry, "password")
     if coded := text_of(entry, "auth"):
         try:
-            user, _, password = b64decode(coded, validate=True).decode().partition(":")
+            # As docker reads it: base64 may be wrapped, and what is in it padded. `echo` adds a line end.
+            user, _, password = b64decode("".join(coded.split()), validate=True).decode().partition(":")
         except ValueError:
             notes.append(f"{source}: an entry's auth is not USER:PASSWORD in base64.")
             return None
-        password = password.rstrip("\0")
+        password = password.strip("\0").rstrip("\r\n")
     identity, bearer = text_of(entry, "identitytoken"), text_of(entry, "registrytoken")
     if not ((user and password) or identity or bearer):
         return None

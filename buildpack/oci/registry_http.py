@@ -25,6 +25,8 @@ __all__ = ["Connection", "finish"]
 _ANSWER_LIMIT = 1 << 16
 _PULL = frozenset({"pull"})
 _PUSH = frozenset({"pull", "push"})
+_LOOKS = 2
+"""How often a look-up is tried: what it would save must not cost minutes."""
 
 
 class Connection:
@@ -73,20 +75,19 @@ class Connection:
         *,
         headers: Mapping[str, str] | None = None,
         body: Body | bytes | None = None,
-        mounts: str = "",
         allowed: frozenset[int] = frozenset(),
+        attempts: int = ATTEMPTS,
     ) -> Response:
         """Send one request until it is answered for good; the response's body is not read yet.
 
-        `mounts` is the repository that a mount reads from. Statuses of `allowed` are returned as those below 300 are.
-        Raises StackError for others.
+        Statuses of `allowed` are returned as those below 300 are. Raises StackError for others.
         """
         attempt = 0
         while True:
             attempt += 1
-            last = attempt >= ATTEMPTS
+            last = attempt >= attempts
             try:
-                response = self.exchange(method, url, headers=headers, body=body, mounts=mounts)
+                response = self.exchange(method, url, headers=headers, body=body)
             except InterruptedRequest as interrupted:
                 if last:
                     raise interrupted.error from None
@@ -101,6 +102,29 @@ class Connection:
             finish(response, self.transport)
             self.transport.sleep(pause(attempt) if wait is None else wait)
 
+    def look_up(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, mounts: str = ""
+    ) -> Response | None:
+        """Send a request that only saves work; None if no answer came. The response's body is not read yet.
+
+        `mounts` is the repository that a mount reads from. A look-up raises nothing: unless the answer is a clear yes,
+        nothing is known, and the upload decides.
+        """
+        for attempt in range(1, _LOOKS + 1):
+            try:
+                response = self.exchange(method, url, headers=headers, mounts=mounts)
+            except StackError:
+                return None
+            except InterruptedRequest:
+                response = None
+            if response is not None and (attempt == _LOOKS or not is_busy(response.status)):
+                return response
+            if response is not None:
+                finish(response, self.transport)
+            if attempt < _LOOKS:
+                self.transport.sleep(pause(attempt))
+        return None
+
     def exchange(
         self,
         method: str,
@@ -111,9 +135,10 @@ class Connection:
         mounts: str = "",
         patience: float = 60.0,
     ) -> Response:
-        """Send one request, again only where a login or a new token is asked for; return whatever is answered.
+        """Send one request, again only if a login or a new token may help; return whatever is answered.
 
-        Raises InterruptedRequest where the connection failed in a way that may pass, else StackError.
+        A registry that refuses an anonymous write with 403, and does not ask for a login, gets the login that is at
+        hand, once. Raises InterruptedRequest where the connection failed in a way that may pass, else StackError.
         """
         needed = self._needed(method, mounts)
         # An upload may be taken elsewhere, to a store that knows nothing of our login.
@@ -123,10 +148,11 @@ class Connection:
             sent = {**(headers or {}), **({"Authorization": used} if used else {})}
             response = self.transport.exchange(method, url, headers=sent, body=body, patience=patience)
             challenge = response.headers.get("WWW-Authenticate", "")
+            unasked = response.status == 403 and not challenge and not used and method not in {"GET", "HEAD"}
             # A host that we were sent on to may not say where the registry's login is to go.
-            if response.status != 401 or not ours or not again or self._elsewhere(response):
+            if not (response.status == 401 or unasked) or not ours or not again or self._elsewhere(response):
                 break
-            if not self._authorizer.answer(challenge, needed, used):
+            if not (self._authorizer.offer(needed) if unasked else self._authorizer.answer(challenge, needed, used)):
                 break
             finish(response, self.transport)
         return response
@@ -170,18 +196,20 @@ class Connection:
     def _denial(self, answer: errors.Answer, *, pushing: bool) -> StackError:
         authorizer, repository = self._authorizer, self.reference.repository
         login, refusal = authorizer.source(repository), authorizer.refusal(repository)
-        if login and refusal is not None:
-            return errors.login_refused(self.reference.host, refusal, login=login)
+        unset = tuple(name for name in errors.LOGIN_VARIABLES if not self.transport.environ.get(name, "").strip())
+        # A token server that answers 403 knows the login; the login has too few rights.
+        if login and refusal is not None and refusal.status != 403:
+            return errors.login_refused(self.reference.host, refusal, login=login, unset=unset)
         if login and answer.status == 401 and authorizer.basic:
-            return errors.login_refused(self.reference.host, answer, login=login)
+            return errors.login_refused(self.reference.host, answer, login=login, unset=unset)
         return errors.denied(
             self.origin,
             self.reference.registry,
-            answer,
+            refusal if login and refusal is not None else answer,
             pushing=pushing,
             login=login,
             notes=authorizer.notes,
-            asked=authorizer.asked or answer.status == 401,
+            unset=unset,
         )
 
     def _needed(self, method: str, mounts: str) -> tuple[Access, ...]:

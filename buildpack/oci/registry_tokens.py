@@ -93,11 +93,6 @@ class Authorizer:
         return self._refusals.get(self._login(repository))
 
     @property
-    def asked(self) -> bool:
-        """Whether the registry asked for a login in a way that one could be looked for."""
-        return self._found is not None
-
-    @property
     def basic(self) -> bool:
         """Whether the registry took, or refused, the login as it is: it has no token server."""
         return self._challenge is None
@@ -130,6 +125,19 @@ class Authorizer:
                     self._always[login] = Secret(login.basic if login.basic != used else "")
                     return bool(self._always[login])
             return False
+
+    def offer(self, needed: tuple[Access, ...]) -> bool:
+        """Use the login at hand though the registry did not ask for one; False if there is none, or it was refused."""
+        with self._lock:
+            if self._known(needed):
+                # Another thread was faster.
+                return True
+            login = self._find(needed)
+            if login is None or login in self._always:
+                return False
+            bearer = f"Bearer {login.bearer.reveal()}" if login.bearer else ""
+            self._always[login] = Secret(login.basic or bearer)
+            return bool(self._always[login])
 
     def _header(self, needed: tuple[Access, ...]) -> str:
         known = self._known(needed)

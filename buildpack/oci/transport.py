@@ -195,7 +195,9 @@ class Transport:
         for _ in range(_REDIRECTS):
             response = self._ask(method, url, sent, body, patience)
             target = response.headers.get("Location", "")
-            if not target or method not in {"GET", "HEAD"} or response.status not in _REDIRECTING:
+            # 307 and 308 repeat the request as it is (RFC 9110, 15.4.8); the others would turn it into a GET.
+            followed = _REDIRECTING if method in {"GET", "HEAD"} else _REPEATING
+            if not target or response.status not in followed:
                 return response
             with response:
                 following = _followed(url, target)
@@ -278,7 +280,8 @@ def shown(url: str) -> str:
 
 _REDIRECT_LIMIT = 1 << 16
 _REDIRECTS = 30
-_REDIRECTING = frozenset({301, 302, 303, 307, 308})
+_REPEATING = frozenset({307, 308})
+_REDIRECTING = frozenset({301, 302, 303}) | _REPEATING
 _ASTRAY = "check that the host is a registry's, and nothing in between answers for it."
 
 

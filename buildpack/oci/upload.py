@@ -23,7 +23,7 @@ from buildpack.oci.transport import InterruptedRequest
 if TYPE_CHECKING:
     from buildpack.oci.connections import Response
 
-__all__ = ["Outcome", "Source", "has_blob", "upload"]
+__all__ = ["Outcome", "Source", "has_blob", "may_push", "upload"]
 
 Outcome = Literal["present", "mounted", "sent"]
 
@@ -92,11 +92,20 @@ class _Part:
 
 
 def has_blob(connection: Connection, digest: Digest) -> bool:
-    """Tell whether the repository has a blob."""
-    url = connection.url(f"/blobs/{digest}")
-    response = connection.send("HEAD", url, allowed=frozenset({404}))
+    """Return True if the registry says clearly that the repository has a blob; any other answer means unknown."""
+    response = connection.look_up("HEAD", connection.url(f"/blobs/{digest}"))
+    if response is None:
+        return False
     finish(response, connection.transport)
-    return response.status != 404
+    # Some servers have a web page for everything.
+    return response.status == 200 and "html" not in response.headers.get("Content-Type", "")
+
+
+def may_push(connection: Connection) -> None:
+    """Begin an upload and cancel it; raises StackError if the registry refuses it."""
+    response = connection.send("POST", connection.url("/blobs/uploads/"))
+    finish(response, connection.transport)
+    _cancel(connection, _session(connection, response))
 
 
 def upload(connection: Connection, source: Source, *, mount: str = "", assume_missing: bool = False) -> Outcome:
@@ -230,7 +239,7 @@ class _Upload:
             return False
         try:
             response = self._connection.exchange("GET", session.location)
-        except InterruptedRequest:
+        except (InterruptedRequest, StackError):
             return False
         finish(response, self._connection.transport)
         offset = _offset(response, 0)
@@ -256,13 +265,18 @@ class _BusyError(Exception):
 
 
 def _mount(connection: Connection, digest: Digest, source: str) -> _Session | Literal["mounted"] | None:
-    """Ask for a mount; a registry that does none begins an upload, and one that may not even be asked refuses."""
+    """Ask for a mount. A registry that does not mount begins an upload instead; None for every other answer."""
     url = connection.url("/blobs/uploads/", {"mount": str(digest), "from": source})
-    response = connection.send("POST", url, mounts=source, allowed=frozenset({400, 401, 403, 404, 405}))
+    response = connection.look_up("POST", url, mounts=source)
+    if response is None:
+        return None
     finish(response, connection.transport)
     if response.status == 201:
         return "mounted"
-    return _session(connection, response) if response.status == 202 else None
+    try:
+        return _session(connection, response) if response.status == 202 else None
+    except StackError:
+        return None
 
 
 def _session(connection: Connection, response: Response) -> _Session:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from buildpack.build import Built
     from buildpack.oci.headstart import HeadStart
-    from buildpack.oci.image import Image
+    from buildpack.oci.image import Format, Image
     from buildpack.oci.index import ImageIndex
     from buildpack.oci.store import Store
     from buildpack.oci.transport import Traffic, Transport
@@ -46,6 +46,7 @@ Examples:
 @click.option("--cache-from", multiple=True, metavar="REF", help="Take unchanged layers from this image, too.")
 @click.option("--build-env", multiple=True, metavar="K[=V]", help="Set a variable for hooks, or pass ours on.")
 @click.option("--sbom", is_flag=True, help="Attach a bill of materials to what goes to a registry.")
+@click.option("--format", "format_", type=click.Choice(["oci", "docker"]), help="Write the manifest in this format.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="Add a label to the image.")
 @click.option("--category", "categories", multiple=True, metavar="NAME", help="Install develop, or another, as well.")
 @click.option("--strict", is_flag=True, help="Take what `deploy check` warns of for errors.")
@@ -66,6 +67,7 @@ def command(
     cache_from: tuple[str, ...],
     build_env: tuple[str, ...],
     sbom: bool,
+    format_: Format | None,
     labels: tuple[str, ...],
     categories: tuple[str, ...],
     strict: bool,
@@ -112,6 +114,7 @@ def command(
             pushed="registry" in destinations,
             whole=set(destinations) != {"registry"},
             strict=strict,
+            format=format_,
         )
         style = "json" if as_json else "quiet" if quiet else "verbose" if verbose else "plain"
         root, warning = find_store(os.environ)

@@ -52,6 +52,7 @@ Examples:
 @click.option("--stack", metavar="S", help="host, python:X.Y-slim or another reference, oci:DIR, archive:FILE.")
 @click.option("--platform", metavar="OS/ARCH,...", help="Build for this platform, or these: an index of several.")
 @click.option("--build-env", multiple=True, metavar="K[=V]", help="Set a variable for hooks, or pass ours on.")
+@click.option("--format", "format", type=click.Choice(["oci", "docker"]), help="Write the manifest in this format.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="Add a label to the image.")
 @click.option("--commit-time", is_flag=True, help="Date the image with its commit, unless SOURCE_DATE_EPOCH is set.")
 @click.option("--cache-from", multiple=True, metavar="REF", help="Take unchanged layers from this image, too.")
@@ -128,6 +129,7 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
             build_env=parse_build_env(options["build_env"], os.environ),
             epoch=_epoch(app, commit_time=options["commit_time"]),
             strict=options["strict"],
+            format=options["format"],
         ),
         push=options["push"],
         sbom=not options["no_sbom"],

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from deployer.cli.folder import refuse_empty
 from deployer.cli.messages import print_warning
 from deployer.cli.operands import image_name
+
+if TYPE_CHECKING:
+    from buildpack.oci.image import Format
 
 __all__ = ["command"]
 
@@ -27,15 +31,20 @@ Examples:
 @click.argument("operand", default=".", metavar="[APP|REF]", callback=refuse_empty)
 @click.option("-t", "--tag", "targets", multiple=True, metavar="REF", help="Push it there; may be repeated.")
 @click.option("--no-sbom", is_flag=True, help="Attach no bill of materials to it.")
+@click.option("--format", "format_", type=click.Choice(["oci", "docker"]), help="Send the manifest in this format.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the digest and errors only.")
-def command(operand: str, targets: tuple[str, ...], no_sbom: bool, as_json: bool, quiet: bool) -> int:
+def command(
+    operand: str, targets: tuple[str, ...], no_sbom: bool, format_: Format | None, as_json: bool, quiet: bool
+) -> int:
     """Send an image to a registry as it was built; nothing is built.
 
     APP is a folder (default: the current one), whose image has the app's name; REF is the name of an image in the
     store, and where it goes unless -t says otherwise. Only what the registry lacks is sent.
     """
-    from buildpack.oci.reference import parse_reference
+    from buildpack.oci.image import Image, convert
+    from buildpack.oci.index import convert_index
+    from buildpack.oci.reference import format_for, parse_reference
     from buildpack.oci.store import Store, find_store
     from buildpack.oci.transport import Transport
     from buildpack.progress import ignore
@@ -51,6 +60,9 @@ def command(operand: str, targets: tuple[str, ...], no_sbom: bool, as_json: bool
         print_warning(warning)
     store = Store(root)
     image = find_stored(str(name), store)
+    if format_ or format_for(references) == "docker":
+        chosen = format_ or "docker"
+        image = convert(image, chosen) if isinstance(image, Image) else convert_index(image, chosen)
     with (
         ending_promptly(),
         Transport(os.environ, homes=references) as transport,

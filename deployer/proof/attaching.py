@@ -6,10 +6,11 @@ It comes after the image and its tags, so that nothing waits for it, and whateve
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from buildpack.dataclass import dataclass
-from buildpack.errors import BuildpackError
+from buildpack.errors import BuildpackError, StackError
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import MANIFEST, Image, canonical_json
 from buildpack.oci.reference import Reference
@@ -42,13 +43,17 @@ class Referrer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attached:
-    """What became of one bill of materials in one repository: `sent`, or there already; `trouble` tells why neither."""
+    """What became of one bill of materials in one repository: `sent`, or there already; `trouble` tells why neither.
+
+    `note` tells why the registry's own list of referrers could not be read, so that a tag lists it.
+    """
 
     repository: Reference
     subject: Digest
     digest: Digest
     sent: bool
     trouble: str = ""
+    note: str = ""
 
 
 def make_referrer(image: Image) -> Referrer:
@@ -60,7 +65,7 @@ def make_referrer(image: Image) -> Referrer:
         "artifactType": MEDIA_TYPE,
         "config": {"mediaType": _EMPTY_TYPE, "digest": str(sha256(_EMPTY)), "size": len(_EMPTY)},
         "layers": [{"mediaType": MEDIA_TYPE, "digest": str(sha256(sbom)), "size": len(sbom)}],
-        "subject": {"mediaType": MANIFEST, "digest": str(image.digest), "size": len(image.manifest)},
+        "subject": {"mediaType": image.media_type, "digest": str(image.digest), "size": len(image.manifest)},
     }
     return Referrer(
         subject=image.digest,
@@ -98,26 +103,31 @@ def attached_text(image: Image | ImageIndex, references: Sequence[Reference], *,
     troubles = [each.trouble for each in done if each.trouble]
     if troubles:
         return f"no bill of materials: {troubles[0]}"
-    return f"bill of materials {'attached' if any(each.sent for each in done) else 'there already'}"
+    text = f"bill of materials {'attached' if any(each.sent for each in done) else 'there already'}"
+    notes = [each.note for each in done if each.note]
+    return f"{text}, listed by a tag ({notes[0].rstrip('.')})" if notes else text
 
 
 def _attach(referrer: Referrer, repository: Reference, transport: Transport) -> Attached:
-    from buildpack.oci.push import push_referrer
+    from buildpack.oci.push import lists, push_referrer
     from buildpack.oci.registry import Registry
 
     trouble, there = "", False
+    with Registry(repository, transport=transport, writes=True) as registry:
+        # This look only saves work: a list that cannot be read is no reason to attach nothing.
+        with suppress(StackError):
+            there = lists(registry.fetch_referrers(referrer.subject, MEDIA_TYPE), referrer.digest)
+        note = registry.referrers_trouble
     try:
-        with Registry(repository, transport=transport, writes=True) as registry:
-            listed = registry.fetch_referrers(referrer.subject, MEDIA_TYPE)
-        there = any(item.get("digest") == str(referrer.digest) for item in listed)
         if not there:
             push_referrer(referrer.manifest, referrer.blobs, repository, transport=transport)
     except BuildpackError as error:
-        trouble = error.what
+        trouble = f"{error.what} ({error.why.partition(chr(10))[0].rstrip('.')})"
     return Attached(
         repository=repository,
         subject=referrer.subject,
         digest=referrer.digest,
         sent=not there and not trouble,
         trouble=trouble,
+        note=note,
     )

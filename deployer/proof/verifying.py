@@ -140,6 +140,7 @@ def _build_again(
             build_env=source.build_env,
             categories=source.categories,
             epoch=source.epoch,
+            format=found.image.format,
         )
         built, _ = build_and_deliver(
             source.folder, options=options, destinations=(), store=store, environ=environ, observer=observer

@@ -141,10 +141,11 @@ def test_podman_s_logins_for_a_namespace(passwords, tmp_path):
         text = told(lambda: push_image(IMAGE, references, BLOBS.open, transport=transport))
     assert text == (
         f"the registry {passwords} refuses the login\n\n"
-        f"HEAD http://{passwords}/v2/team/spaceship/blobs/... answered 401.\n"
+        f"POST http://{passwords}/v2/team/spaceship/blobs/uploads/ answered 401: "
+        "UNAUTHORIZED: authentication required.\n"
         f"The login came from {tmp_path}/config.json.\n\n"
-        f"hint: log in with `docker login {passwords}`, or set DEPLOY_REGISTRY_USER and DEPLOY_REGISTRY_PASSWORD anew; "
-        "tokens expire, and many registries take only a token as the password."
+        f"hint: log in with `docker login {passwords}` again, or set DEPLOY_REGISTRY_USER and "
+        "DEPLOY_REGISTRY_PASSWORD; tokens expire, and many registries take only a token as the password."
     )
 
 
@@ -191,14 +192,16 @@ def test_order(passwords, tmp_path):
 # Logins that are none
 
 
-def denied(reference: str, notes: str = "") -> str:
+SET = "set DEPLOY_REGISTRY_USER and DEPLOY_REGISTRY_PASSWORD"
+
+
+def denied(reference: str, notes: str = "", missing: str = SET) -> str:
     host, _, repository = reference.rpartition(":")[0].partition("/")
     return (
         f"{reference} cannot be pushed anonymously\n\n"
-        f"HEAD http://{host}/v2/{repository}/blobs/... answered 401.\n"
+        f"POST http://{host}/v2/{repository}/blobs/uploads/ answered 401: UNAUTHORIZED: authentication required.\n"
         f"A push needs a login, and there is none for this registry.\n{notes}\n"
-        f"hint: check the name; log in with `docker login {host}`, or set DEPLOY_REGISTRY_USER and "
-        "DEPLOY_REGISTRY_PASSWORD."
+        f"hint: check the name; log in with `docker login {host}`, or {missing}."
     )
 
 
@@ -207,10 +210,10 @@ def test_wrong_password(passwords, tmp_path):
     text = told(lambda: push(reference, {**PIPELINE, "DEPLOY_REGISTRY_PASSWORD": "battery staple"}))
     assert text == (
         f"the registry {passwords} refuses the login\n\n"
-        f"HEAD http://{passwords}/v2/team/wrong/blobs/... answered 401.\n"
+        f"POST http://{passwords}/v2/team/wrong/blobs/uploads/ answered 401: UNAUTHORIZED: authentication required.\n"
         "The login came from DEPLOY_REGISTRY_USER.\n\n"
-        f"hint: log in with `docker login {passwords}`, or set DEPLOY_REGISTRY_USER and DEPLOY_REGISTRY_PASSWORD anew; "
-        "tokens expire, and many registries take only a token as the password."
+        "hint: correct DEPLOY_REGISTRY_USER and DEPLOY_REGISTRY_PASSWORD, or unset them and log in with `docker login "
+        f"{passwords}`; tokens expire, and many registries take only a token as the password."
     )
     environ = docker_config(tmp_path, auths={passwords: {"auth": coded_login(password="battery staple")}})
     assert f"The login came from {tmp_path}/config.json." in told(lambda: push(reference, environ))
@@ -219,18 +222,18 @@ def test_wrong_password(passwords, tmp_path):
 def test_a_pipeline_s_login_goes_to_its_own_registry_only(passwords):
     """The base image's registry must not see it."""
     reference = f"{passwords}/team/foreign:1"
-    note = (
-        "DEPLOY_REGISTRY_USER is for the registries of `-t` and `--cache-from`; "
-        f"DEPLOY_REGISTRY={passwords} would make it this one's.\n"
-    )
-    assert told(lambda: push(reference, PIPELINE, home=False)) == denied(reference, note)
-    assert told(lambda: push(reference, {**PIPELINE, "DEPLOY_REGISTRY": "ghcr.io"})) == denied(reference, note)
+    note = "DEPLOY_REGISTRY_USER is for the registries of `-t` and `--cache-from`, and not for this one.\n"
+    text = denied(reference, note, f"set DEPLOY_REGISTRY={passwords} if DEPLOY_REGISTRY_USER is a user there")
+    assert told(lambda: push(reference, PIPELINE, home=False)) == text
+    assert told(lambda: push(reference, {**PIPELINE, "DEPLOY_REGISTRY": "ghcr.io"})) == text
 
 
 def test_half_a_login(passwords):
     reference = f"{passwords}/team/half:1"
     note = "DEPLOY_REGISTRY_USER is set, DEPLOY_REGISTRY_PASSWORD is not.\n"
-    assert told(lambda: push(reference, {"DEPLOY_REGISTRY_USER": USER})) == denied(reference, note)
+    assert told(lambda: push(reference, {"DEPLOY_REGISTRY_USER": USER})) == denied(
+        reference, note, "set DEPLOY_REGISTRY_PASSWORD"
+    )
 
 
 def test_what_is_in_the_way_of_a_login(passwords, tmp_path):
@@ -270,7 +273,7 @@ def test_one_token_for_reading_and_pushing(tokens):
     reference = parse_reference(f"{proxy.name}/team/one:1")
     with Transport(PIPELINE, homes=[reference]) as transport:
         with Registry(reference, transport=transport, writes=True) as client:
-            assert client.has_manifest("1") is None
+            assert client.find_digest("1") is None
         push_image(IMAGE, [reference], BLOBS.open, transport=transport)
         assert transport.traffic.requests == proxy.requests + len(server.seen)
     assert server.seen == [("GET", USER, "", ("repository:team/one:pull,push",))]
@@ -308,8 +311,8 @@ def test_wrong_password_at_the_token_server(tokens):
         f"the registry {proxy.name} refuses the login\n\n"
         f"GET {server.url.partition('?')[0]} answered 401: UNAUTHORIZED: bad login Basic [redacted].\n"
         "The login came from DEPLOY_REGISTRY_USER.\n\n"
-        f"hint: log in with `docker login {proxy.name}`, or set DEPLOY_REGISTRY_USER and DEPLOY_REGISTRY_PASSWORD "
-        "anew; tokens expire, and many registries take only a token as the password."
+        "hint: correct DEPLOY_REGISTRY_USER and DEPLOY_REGISTRY_PASSWORD, or unset them and log in with `docker login "
+        f"{proxy.name}`; tokens expire, and many registries take only a token as the password."
     )
 
 
@@ -361,7 +364,7 @@ def test_a_token_that_expires_in_the_middle(tokens, phase):
     wanted = parse_reference(reference)
     with Transport(PIPELINE, homes=[wanted]) as transport:
         with Registry(wanted, transport=transport, writes=True) as client:
-            assert client.has_manifest("1") is None
+            assert client.find_digest("1") is None
         expired = proxy.fault(method, path, proxies.with_login(f"Bearer {old}"))
         push_image(IMAGE, [wanted], BLOBS.open, transport=transport)
     assert expired.met == 1

@@ -144,7 +144,7 @@ def test_what_is_there_is_not_sent_again(proxy, transport, repository, app):
     again = app.push(f"{proxy.name}/{repository}:1", transport)
     assert again.sent == ()
     assert set(again.present) == {app.big.digest, app.small.digest, app.image.config_digest}
-    assert sorted({each.method for each in proxy.log}) == ["HEAD", "PUT"]
+    assert {each.method for each in proxy.log} == {"HEAD"}
     assert proxy.requests == 4
 
 
@@ -306,7 +306,7 @@ def test_a_cut(proxy, transport, repository, app, phase):
 
 @pytest.mark.parametrize("phase", CUTS)
 def test_a_cut_every_time(proxy, transport, repository, app, phase):
-    """The tag names what it named before."""
+    """The tag names what it named before, unless what was cut is only a look."""
     before = image_of(app.small, label="before")
     push_image(before, [parse_reference(f"{proxy.name}/{repository}:1")], app.blobs.open, transport=transport)
     method, path, action = CUTS[phase]
@@ -314,9 +314,13 @@ def test_a_cut_every_time(proxy, transport, repository, app, phase):
     if phase == "after an upload":
         # Else it is found out that only the answer was lost.
         proxy.fault("HEAD", "/blobs/", proxies.cut(), times=-1)
-    assert told(lambda: app.push(f"{proxy.name}/{repository}:1", transport))
+    done = method == "HEAD" or phase == "after the manifest"
+    if done:
+        app.push(f"{proxy.name}/{repository}:1", transport)
+    else:
+        assert told(lambda: app.push(f"{proxy.name}/{repository}:1", transport))
     proxy.clear()
-    assert pulled(f"{proxy.name}/{repository}:1") == (app.image if phase == "after the manifest" else before)
+    assert pulled(f"{proxy.name}/{repository}:1") == (app.image if done else before)
 
 
 def send_big(proxy: Proxy, transport: Transport, repository: str, app: App) -> list[int]:
@@ -380,9 +384,7 @@ def test_nothing_is_small_enough(proxy, transport, repository, app):
 # Answers that are none
 
 
-@pytest.mark.parametrize(
-    ("method", "path"), [("HEAD", "/blobs/"), ("POST", UPLOADS), ("PUT", PUT_BLOB), ("PUT", "/manifests/")]
-)
+@pytest.mark.parametrize(("method", "path"), [("POST", UPLOADS), ("PUT", PUT_BLOB), ("PUT", "/manifests/")])
 def test_a_registry_that_is_busy(proxy, transport, pauses, repository, app, method, path):
     proxy.fault(method, path, proxies.answer(500))
     proxy.fault(method, path, proxies.answer(429, Retry_After="7"))
@@ -446,9 +448,10 @@ def test_a_refusal(proxy, transport, repository, app):
     said = b'{"errors":[{"code":"MANIFEST_INVALID","message":"manifest invalid","detail":"no"}]}'
     proxy.fault("PUT", "/manifests/", proxies.answer(400, said))
     assert told(lambda: app.push(f"{proxy.name}/{repository}:1", transport)) == (
-        f"{proxy.name}/{repository}:1: the registry refuses a request\n\n"
-        f"PUT http://{proxy.name}/v2/{repository}/manifests/1 answered 400: MANIFEST_INVALID: manifest invalid: no.\n\n"
-        "hint: the registry's words say why; its log may say more."
+        f"{proxy.name}/{repository}:1 cannot be pushed: the registry refuses the manifest\n\n"
+        f"PUT http://{proxy.name}/v2/{repository}/manifests/1 answered 400: MANIFEST_INVALID: manifest invalid: no.\n"
+        f"It has all the blobs; the manifest's media type is {MANIFEST}.\n\n"
+        "hint: if the registry takes only Docker's format, add `--format docker` to the command."
     )
 
 
@@ -527,7 +530,7 @@ def test_a_blob_that_vanished_and_is_not_here(registry, proxy, transport, reposi
         "hint: build again with `--no-cache`, so that every layer is made here; no tag was changed."
     )
     with Registry(parse_reference(f"{proxy.name}/{repository}:2"), transport=transport) as client:
-        assert client.has_manifest("2") is None
+        assert client.find_digest("2") is None
 
 
 def test_a_blob_that_a_lost_error_says_is_not_here(proxy, transport, repository, app):

@@ -106,7 +106,7 @@ def push(world: World, home: Path, name: str) -> Built:
         )
         pushed = push_built(built, [reference], store=store, transport=transport, observer=ignore)
         with Registry(reference, transport=transport) as registry:
-            assert registry.has_manifest(reference.selector) == built.image.digest == pushed.digest
+            assert registry.find_digest(reference.selector) == built.image.digest == pushed.digest
     return built
 
 

@@ -14,6 +14,7 @@ whose path and query `path` (a regular expression) is found, after `skip` of the
 registry; one fault at a time, in the order they were set. `met` of the returned fault says how often that happened.
 
     answer(429, retry_after="1")        that status at once, with a body and headers
+    done_but(403)                       let the registry do it, and answer with that status
     cut()                               hang up as soon as the request's head is there
     cut_request(n)                      pass on n bytes of the request's body, then hang up on both sides
     cut_answer()                        let the registry do it, and hang up without a word of its answer
@@ -317,6 +318,15 @@ def answer(status: int, body: bytes = b"", **headers: str) -> Action:
         lines = [f"HTTP/1.1 {status} Told", f"Content-Length: {len(body)}"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         handler.give("\r\n".join([*lines, "", ""]).encode() + (b"" if handler.command == "HEAD" else body))
+        return status
+
+    return act
+
+
+def done_but(status: int) -> Action:
+    def act(handler: Handler) -> int:
+        handler.ask().read()
+        handler.give(f"HTTP/1.1 {status} Told\r\nContent-Length: 0\r\n\r\n".encode())
         return status
 
     return act

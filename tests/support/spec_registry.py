@@ -3,10 +3,20 @@
 It keeps what came of an upload that was cut, may ask for pieces of some size (`least`), refuse pieces (`whole`), lists
 referrers by itself, `page` at a time where that is not 0, and answers with relative Locations whose query is kept.
 With `takes` it keeps only so many bytes of a piece.
+
+It can be as odd as registries in the world are:
+
+    secretive       answers 403 for what is not there
+    login           an Authorization header that writes need: without it they get 403, and no challenge
+    fixed           refuses to write a tag that exists, even to the same digest
+    formats         the media types of manifests that it takes; `refusal` is the status for others
+    forgets         says that it lists referrers (OCI-Subject), and lists none
+    moved_to        sends every request on to another address, with the status `moving`
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import threading
@@ -33,7 +43,17 @@ class SpecRegistry(ThreadingHTTPServer):
         self.referrers = True
         self.page = 0
         self.takes = 0
+        self.secretive = False
+        self.login = ""
+        self.fixed = False
+        self.formats: tuple[str, ...] = ()
+        self.refusal = 415
+        self.forgets = False
+        self.moved_to = ""
+        self.moving = 307
+        self.logins: list[str] = []
         self.lock = threading.Lock()
+        self.numbers = itertools.count()
 
     @property
     def name(self) -> str:
@@ -62,12 +82,19 @@ class _Handler(BaseHTTPRequestHandler):
     server: SpecRegistry
 
     def do(self) -> None:
+        self.server.logins.append(self.headers.get("Authorization", ""))
+        if self.server.moved_to:
+            self.read_into(bytearray())
+            return self.reply(self.server.moving, Location=self.server.moved_to + self.path)
+        if self.server.login not in {"", self.headers.get("Authorization")} and self.command not in {"GET", "HEAD"}:
+            self.read_into(bytearray())
+            return self.fail(403, "DENIED")
         url = urlsplit(self.path)
         found = _PATH.fullmatch(url.path)
         assert found is not None, self.path
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         kind = found["kind"].rpartition("/")[2]
-        getattr(self, f"{kind}_{self.command}")(found["what"], query)
+        return getattr(self, f"{kind}_{self.command}")(found["what"], query)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do
 
@@ -84,6 +111,9 @@ class _Handler(BaseHTTPRequestHandler):
     def fail(self, status: int, code: str) -> None:
         self.reply(status, json.dumps({"errors": [{"code": code}]}).encode(), Content_Type="application/json")
 
+    def missing(self, code: str) -> None:
+        self.fail(403, "DENIED") if self.server.secretive else self.fail(404, code)
+
     def read_into(self, upload: bytearray) -> bool:
         left = int(self.headers.get("Content-Length", "0"))
         while left and (chunk := self.rfile.read1(min(left, 1 << 16))):
@@ -99,13 +129,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def blobs_GET(self, digest: str, query: dict[str, str]) -> None:
         blob = self.server.blobs.get(digest)
-        self.fail(404, "BLOB_UNKNOWN") if blob is None else self.reply(200, blob)
+        self.missing("BLOB_UNKNOWN") if blob is None else self.reply(200, blob)
 
     blobs_HEAD = blobs_GET
 
     def uploads_POST(self, what: str, query: dict[str, str]) -> None:
         with self.server.lock:
-            number = str(len(self.server.uploads))
+            number = str(next(self.server.numbers))
             self.server.uploads[number] = bytearray()
         least = {"OCI_Chunk_Min_Length": str(self.server.least)} if self.server.least else {}
         self.reply(202, **self.at(number), **least)
@@ -145,14 +175,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.read_into(body)
         raw, kind = bytes(body), self.headers["Content-Type"]
         digest = str(sha256(raw))
+        if self.server.formats and kind not in self.server.formats:
+            return self.fail(self.server.refusal, "MANIFEST_INVALID")
+        if self.server.fixed and selector in self.server.manifests:
+            return self.fail(400, "TAG_IMMUTABLE")
         self.server.manifests[digest] = self.server.manifests[selector] = (kind, raw)
         subject = json.loads(raw).get("subject") if self.server.referrers else None
         headers = {"OCI_Subject": subject["digest"]} if subject else {}
-        self.reply(201, Docker_Content_Digest=digest, **headers)
+        return self.reply(201, Docker_Content_Digest=digest, **headers)
 
     def manifests_GET(self, selector: str, query: dict[str, str]) -> None:
         if selector not in self.server.manifests:
-            return self.fail(404, "MANIFEST_UNKNOWN")
+            return self.missing("MANIFEST_UNKNOWN")
         kind, raw = self.server.manifests[selector]
         return self.reply(200, raw, Content_Type=kind, Docker_Content_Digest=str(sha256(raw)))
 
@@ -162,7 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.server.referrers:
             return self.fail(404, "UNSUPPORTED")
         listed = []
-        for selector, (kind, raw) in self.server.manifests.items():
+        for selector, (kind, raw) in () if self.server.forgets else self.server.manifests.items():
             body = json.loads(raw)
             if selector.startswith("sha256:") and body.get("subject", {}).get("digest") == digest:
                 listed.append(
