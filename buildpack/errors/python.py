@@ -38,6 +38,9 @@ __all__ = [
 ]
 
 
+_SYSTEMS = {"win32": "Windows", "darwin": "macOS"}
+
+
 class SourceError(DependencyError):
     """A server is out of reach or refuses: whatever else is asked of it will fail as well."""
 
@@ -233,9 +236,13 @@ def no_file_fits(
     *,
     unlocked: Sequence[str] = (),
     nearest: str | None = None,
+    system: str = "",
     place: str,
 ) -> DependencyError:
-    """No file of a version can be installed on the stack; `misfits` are file names by reason."""
+    """No file of a version can be installed on the stack; `misfits` are file names by reason.
+
+    `system` is the `sys_platform` that all of them are for.
+    """
     lines = [f"The stack is {target}. The files of {_pinned(name, version)} ({place}) are not for it:"]
     lines += [f"  {reason}: {_few(files)}" for reason, files in misfits.items()]
     hint = "lock a version that has a wheel for this stack (`deploy lock`), or choose another stack or Python."
@@ -243,6 +250,12 @@ def no_file_fits(
         hint = (
             "choose a stack with glibc, such as `--stack python:3.12-slim` (Alpine's has musl), or lock a version that "
             "has a wheel for musl (musllinux)."
+        )
+    if system:
+        lines += [f"It is for {_SYSTEMS[system]} only, and the lock asks for it everywhere."]
+        hint = (
+            f'write {name} = {{version = "*", markers = "sys_platform == \'{system}\'"}} into Pipfile, run '
+            "`deploy lock`, and build again."
         )
     if nearest:
         lines += [f"The nearest version with a wheel for the stack is {nearest}."]

@@ -11,9 +11,19 @@ from buildpack.dataclass import dataclass
 from buildpack.python.offers import IndexFile, canonical_name
 from buildpack.python.target import Target
 
-__all__ = ["WheelName", "best_wheel", "file_version", "is_sdist", "misfits", "parse_wheel_name", "requires_python_fits"]
+__all__ = [
+    "WheelName",
+    "best_wheel",
+    "file_version",
+    "is_sdist",
+    "misfits",
+    "only_system",
+    "parse_wheel_name",
+    "requires_python_fits",
+]
 
 _SDIST = re.compile(r"\.(tar\.gz|zip|tar\.bz2|tgz|tar\.xz)$")
+_SYSTEMS = (("win", "win32"), ("macosx_", "darwin"))
 _BUILD = re.compile(r"(\d{1,18})(?!\d)(.*)", re.ASCII)
 
 
@@ -105,6 +115,18 @@ def misfits(files: Sequence[IndexFile], target: Target) -> dict[str, list[str]]:
     for file in sorted(files, key=lambda each: each.filename):
         reasons.setdefault(_misfit(file, target), []).append(file.filename)
     return dict(sorted(reasons.items(), key=lambda item: (_telling(item[0]), item[0])))
+
+
+def only_system(files: Sequence[IndexFile]) -> str:
+    """Return the one `sys_platform` that all files are for, ``win32`` or ``darwin``; empty if there is another."""
+    platforms = {platform for file in files for platform in _platforms_of(file)}
+    systems = {next((name for start, name in _SYSTEMS if platform.startswith(start)), "") for platform in platforms}
+    return systems.pop() if len(systems) == 1 else ""
+
+
+def _platforms_of(file: IndexFile) -> Sequence[str]:
+    wheel = parse_wheel_name(file.filename)
+    return wheel.platforms if wheel else ("any",)
 
 
 def _telling(reason: str) -> int:

@@ -20,6 +20,7 @@ from buildpack.python.candidates import (
     file_version,
     is_sdist,
     misfits,
+    only_system,
     requires_python_fits,
 )
 from buildpack.python.fetch import LockedFile, WheelFile, probe_file, stored_path
@@ -390,6 +391,7 @@ class _Resolver:
             misfits(files, self.target),
             unlocked=[best.filename] if best else [],
             nearest=nearest_version(offered, package, self.target),
+            system=only_system([*files, *of_version]),
             place=package.place,
         )
 

@@ -21,6 +21,8 @@ __all__ = ["InstalledWheel", "Missing", "missing_requirements", "render_missing"
 _USUAL = re.compile(
     r"(python_version|python_full_version)\s*(>=|<=|<|>|==|!=)\s*'(\d{1,9}\.\d{1,9}(?:\.\d{1,9})?)'", re.ASCII
 )
+_EXTRA = re.compile(r"""\bextra\s*==\s*(?:'[^']*'|"[^"]*")|(?:'[^']*'|"[^"]*")\s*==\s*extra\b""")
+_TRUE = "os_name != ''"
 _COMPARED = {">=": ge, "<=": le, "<": lt, ">": gt, "==": eq, "!=": ne}
 
 
@@ -46,8 +48,10 @@ def _applies(package: LockedPackage, environment: Mapping[str, str]) -> bool:
         return told
     from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
 
+    # The lock has the package because its extra was asked for; the tool that locked decided that.
+    marker = _EXTRA.sub(_TRUE, package.markers)
     try:
-        return Marker(package.markers).evaluate(dict(environment))
+        return Marker(marker).evaluate(dict(environment))
     except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName):
         raise errors.unknown_marker(package.name, package.markers, package.place) from None
 

@@ -73,8 +73,10 @@ def test_everything_wrong_with_packages_is_told_at_once(index, home, tmp_path):
         "hint: if the release was uploaded again, run `deploy lock`, commit Pipfile.lock, and build again.\n\n"
         "error: no file of charlie 1.0 fits the stack\n\n"
         f"The stack is CPython 3.{python} The files of charlie 1.0 (Pipfile:9) are not for it:\n"
-        f"  for another machine or system: {mac}\n\n"
-        "hint: lock a version that has a wheel for this stack (`deploy lock`), or choose another stack or Python.\n"
+        f"  for another machine or system: {mac}\n"
+        "It is for macOS only, and the lock asks for it everywhere.\n\n"
+        'hint: write charlie = {version = "*", markers = "sys_platform == \'darwin\'"} into Pipfile, run '
+        "`deploy lock`, and build again.\n"
     )
 
 

@@ -325,6 +325,24 @@ def test_the_packages_own_reason_is_told_with_the_nearest_version_that_would_do(
         )
 
 
+@pytest.mark.parametrize(
+    ("tags", "system", "name"),
+    [(("cp311-cp311-win_amd64", "cp311-cp311-win32"), "win32", "Windows"),
+     (("cp311-cp311-macosx_11_0_arm64",), "darwin", "macOS")],
+)  # fmt: skip
+def test_a_package_of_another_system(
+    index: Index, tmp_path: Path, tags: tuple[str, ...], system: str, name: str
+) -> None:
+    error = failing(index, [locked("pywin32", *add(index, "pywin32", *tags))], tmp_path)
+    assert error.why.endswith(f"\nIt is for {name} only, and the lock asks for it everywhere.")
+    assert error.hint == (
+        f'write pywin32 = {{version = "*", markers = "sys_platform == \'{system}\'"}} into Pipfile, run '
+        "`deploy lock`, and build again."
+    )
+    both = locked("both", *add(index, "both", *tags, "cp312-cp312-manylinux2014_x86_64"))
+    assert "only" not in failing(index, [both], tmp_path).why
+
+
 def test_a_version_that_the_index_does_not_have(index: Index, tmp_path: Path) -> None:
     add(index, "flask", "py3-none-any", version="0.9")
     assert str(failing(index, [locked("flask", hashes=("sha256:" + "0" * 64,))], tmp_path)) == (

@@ -30,6 +30,21 @@ def test_keeps_what_the_stack_needs_in_the_locks_order() -> None:
     assert [each.name for each in select_packages(packages, PY_3_11_2)] == ["zope", "async-timeout", "greenlet", "amqp"]
 
 
+@pytest.mark.parametrize(
+    ("marker", "kept"),
+    [
+        ("extra == 'crypto'", True),
+        ('extra == "crypto" and python_version >= "3.8"', True),
+        ("'crypto' == extra and sys_platform == 'linux'", True),
+        ("python_version < '3.8' and extra == 'crypto'", False),
+        ("extra == 'a' and sys_platform == 'win32' or extra == 'b' and os_name == 'posix'", True),
+        ("(extra=='a' or extra=='b') and platform_system != 'Linux'", False),
+    ],
+)
+def test_the_extras_of_a_locked_entry_were_asked_for(marker: str, kept: bool) -> None:
+    assert select_packages([package("cryptography", marker)], PY_3_11_7) == [package("cryptography", marker)] * kept
+
+
 def test_a_marker_that_cannot_be_read() -> None:
     with pytest.raises(DependencyError) as error:
         select_packages([package("flask", "python_versio > '3'")], PY_3_11_7)
