@@ -29,10 +29,13 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-def read_build_env(folder: Path) -> Mapping[str, str]:
-    """Read both files of the app in `folder`, as far as they are there; raises AppError that names the place."""
+def read_build_env(folder: Path, *, app_json: bool = True) -> Mapping[str, str]:
+    """Read the variables that the app in `folder` gives its build; without `app_json` only those of deploy.toml.
+
+    Raises AppError that names the place.
+    """
     found: dict[str, str] = {}
-    if (text := read_text(folder, "app.json")) is not None:
+    if app_json and (text := read_text(folder, "app.json")) is not None:
         document = parse_json(text, "app.json", hint="mend app.json, or remove it.")
         if isinstance(document, dict):
             found.update(_of_app_json(text, document.get("env", {})))

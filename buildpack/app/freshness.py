@@ -1,8 +1,8 @@
-"""Whether Pipfile.lock still holds what Pipfile asks for.
+"""Compare Pipfile.lock with what Pipfile asks for.
 
-A hash that is right by either of pipenv's algorithms settles it, and then this is not even imported. Where neither is,
-most locks are good all the same (versions of pipenv differ in more than their hash), so what counts is whether each
-entry of Pipfile is satisfied.
+A hash that is right by either of pipenv's algorithms settles the question, and then nobody imports this. Most locks are
+good even if neither is right, since versions of pipenv differ in more than their hash. So what counts is whether the
+lock satisfies each entry of Pipfile.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from buildpack.app.lockfile import Lock, LockedPackage
-from buildpack.app.pipfile import Pipfile, Wanted
+from buildpack.app.pipfile import Pipfile, Wanted, canonical
 from buildpack.app.sources import without_credentials
 from buildpack.bounded import allows_version
 from buildpack.errors.app import show
 
-__all__ = ["compare"]
+__all__ = ["compare", "compare_develop"]
 
 _OWN = ("default", "packages", "develop", "dev-packages")
 """What the two categories that every lock has are called there and in Pipfile."""
@@ -28,16 +28,20 @@ def compare(pipfile: Pipfile, lock: Lock, categories: Sequence[str] = ()) -> lis
     """
     others = [category for category in dict.fromkeys(categories) if category not in _OWN]
     differences: list[str] = []
-    for section, packages in (
-        ("default", lock.packages),
-        *((one, lock.packages) for one in others),
-        ("develop", lock.develop),
-    ):
-        locked = {package.name: package for package in packages}
-        for wanted in pipfile.wanted(section):
-            differences.extend(_compare_entry(wanted, locked))
-    differences.extend(_compare_python(pipfile, lock))
-    return differences
+    for section in ("default", *others):
+        differences.extend(_compare_section(pipfile, section, lock.packages))
+    return [*differences, *compare_develop(pipfile, lock), *_compare_python(pipfile, lock)]
+
+
+def compare_develop(pipfile: Pipfile, lock: Lock) -> list[str]:
+    """List what ``[dev-packages]`` asks for and the lock does not give; no image holds these packages."""
+    return list(_compare_section(pipfile, "develop", lock.develop))
+
+
+def _compare_section(pipfile: Pipfile, section: str, packages: Sequence[LockedPackage]) -> Iterator[str]:
+    locked = {package.name: package for package in packages}
+    for wanted in pipfile.wanted(section):
+        yield from _compare_entry(wanted, locked)
 
 
 def _compare_entry(wanted: Wanted, locked: Mapping[str, LockedPackage]) -> Iterator[str]:
@@ -49,15 +53,22 @@ def _compare_entry(wanted: Wanted, locked: Mapping[str, LockedPackage]) -> Itera
             yield f"Pipfile asks for {_describe(wanted)}; Pipfile.lock does not have it {place}."
     elif not _satisfies(wanted, package):
         yield f"Pipfile asks for {_describe(wanted)}; Pipfile.lock pins {_describe_locked(package, wanted)} {place}."
-    elif missing := sorted(_extras(wanted) - {extra.lower() for extra in package.extras}):
+    elif missing := sorted(_extras(wanted) - set(map(canonical, package.extras))):
         told = f"{wanted.name}[{','.join(missing)}]"
         locked_as = _describe_locked(package, wanted)
         yield f"Pipfile asks for {show(told)}; Pipfile.lock pins {locked_as} without that {place}."
 
 
 def _extras(wanted: Wanted) -> set[str]:
+    """Return the extras by their canonical names (PEP 685)."""
     extras = wanted.table.get("extras", [])
-    return {str(extra).lower() for extra in extras} if isinstance(extras, list) else set()
+    return {canonical(str(extra)) for extra in extras} if isinstance(extras, list) else set()
+
+
+def _specifier(wanted: Wanted) -> str:
+    """Return the version specifier; pipenv takes a bare version (``1.16.0``, ``1.16.*``) for ``==`` of it."""
+    parts = (part.strip() for part in wanted.specifier.split(","))
+    return ",".join(f"=={part}" if part[:1].isdigit() else part for part in parts)
 
 
 def _satisfies(wanted: Wanted, package: LockedPackage) -> bool:
@@ -76,7 +87,7 @@ def _satisfies(wanted: Wanted, package: LockedPackage) -> bool:
     index = table.get("index")
     if index is not None and package.index is not None and index != package.index:
         return False
-    return not wanted.specifier or allows_version(wanted.specifier, package.version) is True
+    return not wanted.specifier or allows_version(_specifier(wanted), package.version) is True
 
 
 def _same_url(one: str, other: str) -> bool:

@@ -1,7 +1,7 @@
-"""Which Python the app asks for, and who says so.
+"""Read the Python version that the app asks for, and the file that asks.
 
-The first that speaks: ``runtime.txt`` (deprecated), ``.python-version``, ``python_full_version`` in the lock,
-``python_version`` in the lock, the default.
+The first of these counts: ``runtime.txt`` (deprecated), ``.python-version``, ``python_full_version`` in the lock,
+``python_version`` in the lock, and then a default that the lock's packages allow.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from pathlib import Path
 from buildpack.app.lockfile import Lock
 from buildpack.app.textfile import read_text
 from buildpack.dataclass import dataclass
+from buildpack.errors import BuildpackError
 from buildpack.errors import python_version as errors
 
 __all__ = [
     "DEFAULT",
     "END_OF_LIFE",
     "PythonRequest",
+    "allowed_python",
     "check_version",
     "parse_python_version_file",
     "parse_runtime_txt",
@@ -93,6 +95,10 @@ def _read_files(folder: Path, warnings: list[str]) -> PythonRequest | None:
     runtime = read_text(folder, "runtime.txt")
     if runtime is not None:
         request = parse_runtime_txt(runtime)
+        other = _other_request(folder)
+        if other is not None and not _agree(request.version, other.version):
+            warnings.append(errors.conflicting_versions(request.version, other.version, other.origin))
+            return request
         warnings.append(
             f"runtime.txt is deprecated: remove it, and write `{request.version}` into .python-version, which pyenv "
             "and uv read too."
@@ -102,9 +108,26 @@ def _read_files(folder: Path, warnings: list[str]) -> PythonRequest | None:
     return None if text is None else parse_python_version_file(text)
 
 
+def _other_request(folder: Path) -> PythonRequest | None:
+    """Read ``.python-version`` where ``runtime.txt`` counts; None if it says nothing that can be read."""
+    try:
+        text = read_text(folder, ".python-version")
+        return None if text is None else parse_python_version_file(text)
+    except BuildpackError:
+        return None
+
+
+def _agree(one: str, other: str) -> bool:
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
+
+
 def parse_runtime_txt(text: str) -> PythonRequest:
-    """Parse ``runtime.txt``: ``python-3.12`` or ``python-3.12.4``. Raises AppError that shows what is there."""
-    found = text.strip()
+    """Parse ``runtime.txt``: ``python-3.12`` or ``python-3.12.4``, and ``#`` comments.
+
+    Raises AppError that shows what is there.
+    """
+    lines = (line.partition("#")[0].strip() for line in text.split("\n"))
+    found = " ".join(line for line in lines if line)
     version = found.removeprefix("python-")
     if version == found or not _VERSION.fullmatch(version):
         _reveal("runtime.txt", 1, found)
@@ -150,6 +173,30 @@ def _from_lock(lock: Lock | None) -> PythonRequest | None:
             raise errors.bad_python_version(origin, version[:80], like=DEFAULT)
         return PythonRequest(version=version, origin=origin)
     return None
+
+
+_BOUND = re.compile(r"python_(?:full_)?version\s{0,9}(>=|<)\s{0,9}['\"]3\.(\d{1,3})")
+
+
+def allowed_python(lock: Lock | None, preferred: str) -> str:
+    """Return `preferred` (``3.13``) if the lock's packages allow it, else the newest version that they allow.
+
+    A locker writes what each package asks of Python as a marker. What a package of Pipfile allows at most counts; of
+    other packages only the least version does, since they may be there for old versions of Python on purpose.
+    """
+    least, below = 0, 1000
+    for package in lock.packages if lock is not None else ():
+        if not package.markers or " or " in package.markers:
+            continue
+        bounds = dict(_BOUND.findall(package.markers))
+        least = max(least, int(bounds.get(">=", 0)))
+        if package.pipfile_line and ">=" in bounds:
+            below = min(below, int(bounds.get("<", below)))
+    minor = int(preferred.split(".")[1])
+    if least <= minor < below:
+        return preferred
+    newest = max(version[1] for version in END_OF_LIFE if version not in _UNRELEASED)
+    return f"3.{min(max(least, minor), below - 1, newest)}"
 
 
 def check_version(request: PythonRequest, *, today: date) -> Iterator[str]:

@@ -144,8 +144,9 @@ def examine_app(
     reading.check_names()
     lock = reading.read_lock(categories)
     python = reading.read_python(lock, settings, today=today, own_python=own_python)
-    formation = reading.read_formation()
-    own_build_env = reading.attempt(lambda: read_build_env(folder)) or {}
+    app_json = reading.check_app_json()
+    formation = reading.read_formation() if app_json else {}
+    own_build_env = reading.attempt(lambda: read_build_env(folder, app_json=app_json)) or {}
     processes, app_object = reading.read_processes(source, settings, lock)
     if source is not None and not source.files and not reading.problems:
         reading.problems.append(errors.empty_folder(str(folder)))

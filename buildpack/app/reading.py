@@ -18,22 +18,24 @@ from buildpack.app.detect import AppObject, Detection, detect_app
 from buildpack.app.lockfile import Lock, read_lock
 from buildpack.app.pipfile import Pipfile, pipfile_hashes, read_pipfile
 from buildpack.app.procfile import Process, read_procfile
-from buildpack.app.python_version import DEFAULT, PythonRequest, read_python_version
+from buildpack.app.python_version import DEFAULT, PythonRequest, allowed_python, read_python_version
 from buildpack.app.settings import Settings, folder_name
 from buildpack.app.source import SourceFile, SourceTree, look_at_source
 from buildpack.app.sources import holds_credential
-from buildpack.app.textfile import LIMIT, open_regular
+from buildpack.app.textfile import LIMIT, open_regular, read_text
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import BuildpackError, MachineError
 from buildpack.errors import app as errors
 from buildpack.errors import checks as check_errors
 from buildpack.errors import lock as lock_errors
+from buildpack.errors import python_version as version_errors
 from buildpack.errors.notice import Notice, parse_notice
 
 __all__ = ["Reading", "serving_command"]
 
 _T = TypeVar("_T")
 
+_DEVELOP = frozenset({"develop", "dev-packages"})
 _OTHER_LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml")
 _OTHER_LISTS = ("requirements.txt", "environment.yml", "pyproject.toml", "setup.py")
 _NAME_INDEXES = ("Pipfile", "Pipfile.lock", "pip.conf", "requirements.txt")
@@ -50,6 +52,9 @@ _MISSPELT = {
     ),
     "deploy.toml": (".deploy.toml", "Deploy.toml", "deploy.tml"),
 }
+
+_ONE_SLIP = ("Procfile", "Pipfile.lock", ".python-version", "requirements.txt")
+_READ = frozenset(("Pipfile", "deploy.toml", "app.json", "runtime.txt", *_OTHER_LOCKS, *_OTHER_LISTS))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +87,13 @@ class Reading:
         for meant, misspelt in _MISSPELT.items():
             if meant not in self.names:
                 self.problems.extend(errors.misspelt_file(name, meant) for name in misspelt if name in self.names)
+        told = {name for misspelt in _MISSPELT.values() for name in misspelt}
+        locked = "Pipfile.lock" in self.names
+        wanted = [name for name in _ONE_SLIP if name not in self.names and not (locked and name == "requirements.txt")]
+        for name in sorted(self.names - told - _READ):
+            near = next((one for one in wanted if is_one_slip(name, one)), None)
+            if near is not None and (self.folder / name).is_file():
+                self.notices.append(check_errors.almost_named(name, near))
 
     def read_lock(self, categories: Sequence[str]) -> Lock | None:
         """Read Pipfile.lock, and compare it with Pipfile."""
@@ -105,9 +117,12 @@ class Reading:
         return lock
 
     def _compare(self, pipfile: Pipfile, lock: Lock, categories: Sequence[str]) -> None:
-        from buildpack.app.freshness import compare
+        from buildpack.app.freshness import compare, compare_develop
 
-        if differences := compare(pipfile, lock, categories):
+        differences = compare(pipfile, lock, categories)
+        if differences and differences == compare_develop(pipfile, lock) and _DEVELOP.isdisjoint(categories):
+            self.notices.append(lock_errors.stale_dev_packages(differences))
+        elif differences:
             self.problems.append(lock_errors.stale_lock(differences))
         else:
             self.warn(
@@ -138,10 +153,17 @@ class Reading:
             self._compare_python(request, lock)
         if request is not None or settings is None:
             return request
+        named = self.notices.append if lock is not None else lambda _: None
         if settings.stack is None:
-            return PythonRequest(version=DEFAULT, origin="the default")
+            version = allowed_python(lock, DEFAULT)
+            named(version_errors.python_not_named(version, host=False))
+            return PythonRequest(version=version, origin="the default")
         if settings.stack.value == "host":
-            return PythonRequest(version=own_python, origin="the default, this machine's Python")
+            version = allowed_python(lock, own_python)
+            # An app whose own file names the stack means this machine's Python.
+            if settings.stack.origin.startswith(("--", "DEPLOY_")) or version != own_python:
+                named(version_errors.python_not_named(version, host=version == own_python))
+            return PythonRequest(version=version, origin="the default, this machine's Python")
         return None
 
     def _compare_python(self, request: PythonRequest, lock: Lock) -> None:
@@ -152,10 +174,22 @@ class Reading:
                     self.notices.append(check_errors.lock_of_another_python(request.version, request.origin, locked))
                 return
 
+    def check_app_json(self) -> bool:
+        """Say whether there is an app.json to read; collects a notice if it is not JSON."""
+        if "app.json" not in self.names:
+            return False
+        from buildpack.app.jsonfile import parse_json
+
+        text = self.attempt(lambda: read_text(self.folder, "app.json"))
+        try:
+            parse_json(text or "{}", "app.json", hint="fix app.json, or remove it.")
+        except BuildpackError as error:
+            self.notices.append(check_errors.app_json_not_read(error))
+            return False
+        return text is not None
+
     def read_formation(self) -> Mapping[str, int]:
         """Read app.json's formation."""
-        if "app.json" not in self.names:
-            return {}
         from buildpack.app.formation import read_formation
 
         return self.attempt(lambda: read_formation(self.folder)) or {}
@@ -276,6 +310,15 @@ class Reading:
         """Return all that is worth a warning: of the files, of the lock, and what was noted on the way."""
         told = (*(source.warnings if source else ()), *(lock.warnings if lock else ()))
         return (*map(parse_notice, told), *self.notices)
+
+
+def is_one_slip(name: str, meant: str) -> bool:
+    """Say whether a name is another one with a letter more, less or changed, or two letters in the wrong order."""
+    if abs(len(name) - len(meant)) > 1 or name == meant:
+        return False
+    begin = next((at for at, (one, other) in enumerate(zip(name, meant, strict=False)) if one != other), len(name))
+    one, other = name[begin:], meant[begin:]
+    return one[1:] in (other, other[1:]) or one == other[1:] or (one[:2] == other[1::-1] and one[2:] == other[2:])
 
 
 def _stack(settings: Settings | None) -> str | None:

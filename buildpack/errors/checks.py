@@ -23,6 +23,26 @@ def strict(notices: Sequence[str]) -> BuildpackError:
     )
 
 
+def app_json_not_read(error: BuildpackError) -> Notice:
+    """app.json is not JSON, and nothing that was asked for needs it."""
+    place = error.place or "app.json"
+    reason = (error.why or "").partition("\n")[0]
+    return Notice(
+        what=f"app.json is not valid JSON, so its formation and variables do not count ({show(reason)})",
+        hint="fix it, or remove it.",
+        place="" if reason.startswith("app.json:") else place,
+    )
+
+
+def almost_named(found: str, meant: str) -> Notice:
+    """A file's name is one slip away from one that is read, and the real one is missing."""
+    return Notice(
+        what=f"nobody reads {show(found)}, and there is no {meant}",
+        hint=f"if it is meant to be one, run `mv {show(found)} {meant}`.",
+        place=found,
+    )
+
+
 # What the Procfile serves
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from buildpack.errors import AppError, BuildpackError, DependencyError, UsageError
 from buildpack.errors.app import bullets, show
+from buildpack.errors.notice import Notice
 
 __all__ = [
     "bad_entries",
@@ -17,6 +18,7 @@ __all__ = [
     "other_locks",
     "other_specification",
     "show",
+    "stale_dev_packages",
     "stale_lock",
     "unknown_category",
 ]
@@ -110,6 +112,17 @@ def bad_pipfile(bad: Sequence[str]) -> BuildpackError:
 def stale_lock(differences: Sequence[str]) -> BuildpackError:
     """Pipfile.lock does not pin what Pipfile asks for."""
     return AppError("Pipfile.lock does not match Pipfile", why="\n".join(differences), hint=_LOCK, place="Pipfile.lock")
+
+
+def stale_dev_packages(differences: Sequence[str]) -> Notice:
+    """Pipfile.lock does not pin what Pipfile's dev-packages ask for, and the image does not hold these."""
+    more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+    return Notice(
+        what="Pipfile.lock does not match the dev-packages of Pipfile",
+        why=show(" ".join(differences[:3])).rstrip(".") + more,
+        hint="run `deploy lock`, and commit Pipfile.lock.",
+        place="Pipfile.lock",
+    )
 
 
 def unknown_category(category: str, known: Sequence[str]) -> BuildpackError:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from buildpack.errors import AppError, BuildpackError
 from buildpack.errors.app import bullets, file_of, show
+from buildpack.errors.notice import Notice
 
 
 def bad_python_version(origin: str, found: str, *, like: str, meant: str = "") -> BuildpackError:
@@ -31,6 +32,22 @@ def no_python_version(name: str) -> BuildpackError:
         why="It is empty, or holds only comments (lines that begin with `#`).",
         hint=f"write a version such as `3.13` into {name}, or remove it.",
         place=name,
+    )
+
+
+def conflicting_versions(runtime: str, other: str, origin: str) -> str:
+    """Say that runtime.txt and `.python-version` ask for different versions."""
+    return (
+        f"runtime.txt asks for Python {runtime} and {origin} for {other}: runtime.txt counts; remove runtime.txt, "
+        f"and write the version that you mean into .python-version."
+    )
+
+
+def python_not_named(version: str, *, host: bool) -> Notice:
+    """Nothing says which Python the app needs."""
+    return Notice(
+        what=f"nothing names a Python version, so the image gets {version}{', as this machine has' if host else ''}",
+        hint=f"write `{version}` into .python-version to keep it.",
     )
 
 

@@ -35,6 +35,11 @@ def pin(version: str, **more: Any) -> dict[str, Any]:
         ('Redis = ""', pin("5")),
         ('redis = ">=4,<6"', pin("5.0.1")),
         ('redis = "==5.*"', pin("5.0.1")),
+        ('redis = "5.0.1"', pin("5.0.1")),
+        ('redis = "5.0.*"', pin("5.0.1")),
+        ('redis = "5"', pin("5.0.0")),
+        ('REDIS = {version = "5.0.1"}', pin("5.0.1")),
+        ('redis = {version = "*", extras = ["Ocsp_Support", "h.i"]}', pin("5", extras=["ocsp-support", "h-i"])),
         ('redis = ">=5"', pin("6.0b1")),
         ('redis = "~=5.0"', pin("5.9+local")),
         ('redis = {extras = ["HiRedis"], version = "*"}', pin("5", extras=["hiredis", "more"])),
@@ -57,6 +62,8 @@ def test_no_false_alarm(wanted: str, locked: dict[str, Any] | None) -> None:
     ("wanted", "locked", "told"),
     [
         ('redis = ">=6"', pin("5.0.1"), "redis >=6; Pipfile.lock pins redis 5.0.1"),
+        ('redis = "5.0.2"', pin("5.0.1"), "redis 5.0.2; Pipfile.lock pins redis 5.0.1"),
+        ('redis = "5.1.*"', pin("5.0.1"), "redis 5.1.*; Pipfile.lock pins redis 5.0.1"),
         ('redis = "^5"', pin("5.0.1"), "redis ^5; Pipfile.lock pins redis 5.0.1"),
         ('redis = "*"', None, "redis; Pipfile.lock does not have it"),
         (

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from buildpack.app.lockfile import Lock
+from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.app.python_version import (
     PythonRequest,
+    allowed_python,
     check_version,
     parse_python_version_file,
     parse_runtime_txt,
@@ -47,8 +48,39 @@ def test_the_first_that_speaks_decides(tmp_path: Path) -> None:
     found, warnings = read_python_version(tmp_path, both, today=TODAY)
     assert found == PythonRequest(version="3.13", origin="runtime.txt")
     assert warnings == [
+        (
+            "runtime.txt asks for Python 3.13 and .python-version:3 for 3.12.1: runtime.txt counts; remove runtime.txt, "
+            "and write the version that you mean into .python-version."
+        )
+    ]
+    (tmp_path / ".python-version").write_text("3.13.1\n")
+    assert read_python_version(tmp_path, both, today=TODAY)[1] == [
         "runtime.txt is deprecated: remove it, and write `3.13` into .python-version, which pyenv and uv read too."
     ]
+
+
+@pytest.mark.parametrize(
+    "text", ["python-3.12.4 # the last one\n", "# Heroku\n\npython-3.12.4\n", "\r\npython-3.12.4\r\n#\r\n"]
+)
+def test_runtime_txt_may_have_comments(text: str) -> None:
+    assert parse_runtime_txt(text) == PythonRequest(version="3.12.4", origin="runtime.txt")
+
+
+@pytest.mark.parametrize(
+    ("markers", "direct", "allowed"),
+    [
+        (None, True, "3.13"),
+        ("python_version >= '3.9'", True, "3.13"),
+        ("python_version >= '3.14'", False, "3.14"),
+        ("python_full_version >= '3.9.1' and python_version < '3.12'", True, "3.11"),
+        ("python_version >= '3.8' and python_version < '3.11'", False, "3.13"),
+        ("python_version < '3.11'", True, "3.13"),
+        ("python_version < '3.11' or python_version >= '3.14'", True, "3.13"),
+    ],
+)
+def test_the_version_that_the_lock_s_packages_allow(markers: str | None, direct: bool, allowed: str) -> None:
+    package = LockedPackage(name="one", version="1", hashes=("sha256:0",), markers=markers, pipfile_line=int(direct))
+    assert allowed_python(Lock(packages=(package,), sources=()), "3.13") == allowed
 
 
 def test_parts_of_a_version() -> None:
@@ -89,7 +121,7 @@ def test_invisible_characters_are_made_visible() -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["3.12", "python-3", "python-three", "pypy-3.9", "python-3.12 # comment"])
+@pytest.mark.parametrize("text", ["3.12", "python-3", "python-three", "pypy-3.9", "python-3.12 python-3.13"])
 def test_runtime_txt_has_its_own_form(text: str) -> None:
     with pytest.raises(AppError) as caught:
         parse_runtime_txt(text + "\n")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -199,7 +201,6 @@ def test_everything_wrong_is_told_at_once(fail: Fail) -> None:
         "Pipfile.lock and poetry.lock say what to install",
         "Pipfile.lock has an entry that cannot be used",
         "the Python version in .python-version:1 cannot be read",
-        "app.json is not valid JSON",
         "Procfile has a line that cannot be read",
     ]
     assert error.exit_code == 10
@@ -297,8 +298,8 @@ def test_an_asgi_app_asks_for_uvicorn(fail: Fail, tmp_path: Path) -> None:
             "runtime_txt",
             (
                 (
-                    "runtime.txt is deprecated: remove it, and write `3.11.9` into .python-version, which pyenv and uv "
-                    "read too."
+                    "runtime.txt asks for Python 3.11.9 and .python-version:1 for 3.12: runtime.txt counts; remove "
+                    "runtime.txt, and write the version that you mean into .python-version."
                 ),
                 (
                     "runtime.txt asks for Python 3.11.9, and Pipfile.lock was made for 3.12: what a lock holds depends "
@@ -311,6 +312,81 @@ def test_an_asgi_app_asks_for_uvicorn(fail: Fail, tmp_path: Path) -> None:
 )
 def test_what_is_worth_a_warning(read: Read, app: str, warnings: tuple[str, ...]) -> None:
     assert read(app).warnings == warnings
+
+
+def test_an_app_json_that_is_not_json(read: Read, tmp_path: Path) -> None:
+    app = copy("conventional", tmp_path)
+    (app / "app.json").write_text('{\n  "name": "shop",\n}\n')
+    assert read(app).warnings == (
+        (
+            "app.json is not valid JSON, so its formation and variables do not count "
+            "(app.json:3:1: expecting property name enclosed in double quotes); fix it, or remove it."
+        ),
+    )
+    assert (read(app).formation, read(app).build_env) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("Procfle", "Procfile"), ("Pipfile.lck", "Pipfile.lock"), (".pyhton-version", ".python-version")],
+)
+def test_a_file_whose_name_is_one_slip_away(read: Read, tmp_path: Path, name: str, meant: str) -> None:
+    app = copy("no_procfile", tmp_path)
+    (app / ".python-version").write_text("3.12\n")
+    (app / meant).rename(app / name) if (app / meant).exists() else (app / name).write_text("web: gunicorn blasto:APP")
+    report = examine_app(app, environ=os.environ, today=date(2025, 11, 20), own_python="3.11")
+    assert (
+        f"{name}: nobody reads {name}, and there is no {meant}; if it is meant to be one, run `mv {name} {meant}`."
+    ) in map(str, report.notices)
+
+
+def test_names_that_are_no_slips(read: Read, tmp_path: Path) -> None:
+    app = copy("conventional", tmp_path)
+    for name in ("requirement.txt", "Procfile2", "Pipfile.lock.orig", "Pipfile.lock~"):
+        (app / name).write_text("")
+    assert read(app).warnings == ()
+
+
+def test_requirements_one_slip_away(tmp_path: Path) -> None:
+    (tmp_path / "requirments.txt").write_text("flask\n")
+    report = examine_app(tmp_path, environ=os.environ, today=date(2025, 11, 20), own_python="3.11")
+    assert [str(notice) for notice in report.notices] == [
+        (
+            "requirments.txt: nobody reads requirments.txt, and there is no requirements.txt; if it is meant to be one, "
+            "run `mv requirments.txt requirements.txt`."
+        )
+    ]
+
+
+def without_python(tmp_path: Path) -> Path:
+    app = copy("conventional", tmp_path)
+    for name in ("Pipfile", "Pipfile.lock"):
+        text = (app / name).read_text()
+        (app / name).write_text(re.sub(r'\[requires\]\s*python_version = "[^"]*"|"python_version": "[^"]*"', "", text))
+    return app
+
+
+def test_no_python_version_anywhere(read: Read, tmp_path: Path) -> None:
+    app = without_python(tmp_path)
+    told = "nothing names a Python version, so the image gets {}; write `{}` into .python-version to keep it."
+    assert [text for text in read(app).warnings if "Python" in text] == [told.format("3.13", "3.13")]
+    [text] = (text for text in read(app, stack="host").warnings if "Python" in text)
+    assert text == told.format("3.11, as this machine has", "3.11")
+    (app / "deploy.toml").write_text('stack = "host"\n')
+    assert [text for text in read(app).warnings if "Python" in text] == []
+    lock = json.loads((app / "Pipfile.lock").read_text())
+    lock["default"]["flask"]["markers"] = "python_version >= '3.12'"
+    (app / "Pipfile.lock").write_text(json.dumps(lock))
+    assert [text for text in read(app).warnings if "Python" in text] == [told.format("3.12", "3.12")]
+
+
+def test_a_difference_in_dev_packages_alone(read: Read, fail: Fail, tmp_path: Path) -> None:
+    app = copy("conventional", tmp_path)
+    (app / "Pipfile").write_text((app / "Pipfile").read_text() + '\n[dev-packages]\npytest = ">=99"\n')
+    [text] = read(app).warnings
+    assert text.startswith("Pipfile.lock does not match the dev-packages of Pipfile: Pipfile asks for pytest >=99; ")
+    assert text.endswith("; run `deploy lock`, and commit Pipfile.lock.")
+    assert fail(app, categories=["develop"]).what == "Pipfile.lock does not match Pipfile"
 
 
 def test_a_private_index_is_read_without_its_variables(read: Read) -> None:
