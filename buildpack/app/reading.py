@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
+from buildpack.app.checks.checkout import check_clone
 from buildpack.app.checks.doubts import Doubt
 from buildpack.app.checks.imports import Start
 from buildpack.app.checks.portable import check_portable
@@ -280,6 +281,7 @@ class Reading:
         shipped = self._withhold(source)
         self.problems.extend(check_hooks(shipped))
         self.notices.extend(check_static(shipped, lock, variables))
+        self.notices.extend(check_clone(shipped))
         self.notices.extend(check_private(shipped))
         self.notices.extend(check_portable(shipped))
         return shipped

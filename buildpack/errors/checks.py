@@ -118,6 +118,76 @@ def factory_not_called(asked: Asked, place: str, name: str) -> BuildpackError:
     )
 
 
+def call_not_read(asked: Asked, target: str, option: str) -> BuildpackError:
+    """The target has parentheses, and the server takes a name alone."""
+    return AppError(
+        f"{asked.server} does not call what it serves",
+        why=f"{asked.says}; {asked.server} takes the name of an object, without parentheses.",
+        hint=f"write `{option} {target}` in the Procfile."
+        if option
+        else f"bind what the call returns to a name, and serve that in place of `{target}()`.",
+        place=asked.place,
+    )
+
+
+def factory_needs_arguments(asked: Asked, place: str, name: str) -> BuildpackError:
+    """The server calls a factory without arguments, and the factory needs some."""
+    return AppError(
+        f"`{name}` needs arguments, and {asked.server} calls it without any",
+        why=f"{asked.says} as a factory. {show(place)} defines it.",
+        hint=f"give each argument of `{name}` a default.",
+        place=place,
+    )
+
+
+def option_not_locked(asked: Asked, package: str) -> BuildpackError:
+    """An option has a server import what no package of the lock brings."""
+    return AppError(
+        f"{package} is not in Pipfile.lock",
+        why=f"{asked.place}: `{asked.process}` has {asked.server} use `{show(asked.target)}`, which needs {package}.",
+        hint=f"run `pipenv install {package}`, and commit Pipfile and Pipfile.lock.",
+        place=asked.place,
+    )
+
+
+def hidden_module(path: str, module: str, package: str | None) -> Notice:
+    """A module of the app has the name of a package's, or of one of Python's own, and wins."""
+    hidden = f"the package {package} of Pipfile.lock" if package else f"Python's own module {module}"
+    return Notice(
+        what=f"{show(path)} hides {hidden} from everything that imports `{module}`",
+        hint="rename it.",
+        place=path,
+    )
+
+
+def submodule_not_fetched(path: str) -> Notice:
+    """A git submodule's folder is empty."""
+    return Notice(
+        what=f"the git submodule {show(path)} is empty, so the image lacks its files",
+        hint="run `git submodule update --init --recursive`.",
+        place=".gitmodules",
+    )
+
+
+def lfs_pointers(paths: Sequence[str]) -> Notice:
+    """Files hold git-lfs's pointers in place of their content."""
+    shown = ", ".join(map(show, paths[:3])) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+    return Notice(
+        what=f"git-lfs did not fetch {shown}, so the image gets a pointer in place of each file",
+        hint="run `git lfs pull`.",
+        place=paths[0],
+    )
+
+
+def debugs(started: Started, told: str) -> Notice:
+    """A web process runs with Flask's debugger."""
+    return Notice(
+        what=f"`{started.process}` runs with the debugger ({show(told)}), which lets visitors run code",
+        hint="leave that out; `deploy local --dev` is for development.",
+        place=started.place,
+    )
+
+
 def no_such_module(asked: Asked, name: str, near: str | None, binder: str | None) -> BuildpackError:
     """There is no module of that name; `near` is one of almost that name, `binder` one that binds the object."""
     _, colon, expression = asked.target.partition(":")

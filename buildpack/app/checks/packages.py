@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cache
 
-__all__ = ["PROGRAMS", "find_owners", "modules_of"]
+__all__ = ["PROGRAMS", "SHARED", "find_owners", "modules_of"]
 
 _SAME = """
 aiobotocore aiocache aiofiles aiohappyeyeballs aiohttp aiohttp-cors aiomysql aioredis aiosignal aiosmtplib aiosqlite
@@ -164,7 +164,7 @@ zope-interface zope
 """
 """Packages whose modules have other names: the package, then its modules."""
 
-_SHARED = frozenset({"azure", "backports", "dogpile", "google", "jaraco", "opentelemetry", "paste", "ruamel", "zope"})
+SHARED = frozenset({"azure", "backports", "dogpile", "google", "jaraco", "opentelemetry", "paste", "ruamel", "zope"})
 """Names that many packages put modules into."""
 
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
@@ -213,7 +213,7 @@ def _tables() -> tuple[Mapping[str, frozenset[str]], Mapping[str, tuple[str, ...
         modules[name] = frozenset(others)
     owners: dict[str, list[str]] = {}
     for name in reversed(modules):
-        for module in modules[name] - _SHARED:
+        for module in modules[name] - SHARED:
             owners.setdefault(module, []).append(name)
     return modules, {module: tuple(names) for module, names in owners.items()}
 

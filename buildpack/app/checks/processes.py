@@ -8,10 +8,10 @@ from buildpack.app.checks.commands import Invocation, find_slip, inside_app, par
 from buildpack.app.checks.doubts import Doubt
 from buildpack.app.checks.imports import Start, find_imports, list_missing
 from buildpack.app.checks.lookup import has_only_python, look_up_program
-from buildpack.app.checks.packages import PROGRAMS, modules_of
-from buildpack.app.checks.ports import check_file, check_http_server, check_runserver, check_serving
+from buildpack.app.checks.packages import PROGRAMS, SHARED, modules_of
+from buildpack.app.checks.ports import check_debug, check_file, check_http_server, check_runserver, check_serving
 from buildpack.app.checks.programs import HOOKS, check_program
-from buildpack.app.checks.served import Files, check_module, check_target, modules_brought
+from buildpack.app.checks.served import Files, check_module, check_needs, check_target, modules_brought
 from buildpack.app.checks.servers import Serving, read_serving
 from buildpack.app.lockfile import Lock
 from buildpack.app.procfile import Process
@@ -24,6 +24,12 @@ from buildpack.errors.notice import Notice
 
 __all__ = ["check_imports", "check_processes", "list_files"]
 
+_EVERYWHERE = (
+    *("abc", "asyncio", "collections", "copy", "datetime", "email", "enum", "functools", "hashlib", "html", "http"),
+    *("inspect", "io", "json", "logging", "operator", "os", "queue", "random", "re", "select", "signal", "socket"),
+    *("ssl", "string", "struct", "subprocess", "tempfile", "threading", "types", "typing", "urllib", "uuid"),
+)
+"""Modules of Python's that web servers import."""
 _ASKING = frozenset({"command", "type", "which", "hash", "test", "["})
 _LARGEST = 256 * 1024
 _LONGEST = 4096
@@ -103,6 +109,8 @@ class _Look:
         starts.extend(_started(invocation, serving))
         if serving is not None:
             yield from check_target(serving, process=name, line=line, files=files)
+            if self.lock is not None:
+                yield from check_needs(serving, process=name, line=line, files=files, lock=self.lock)
         elif invocation.module and plain and invocation.program not in PROGRAMS:
             yield from check_module(invocation, process=name, line=line, files=files)
         if name == "web":
@@ -111,12 +119,15 @@ class _Look:
             yield from check_runserver(invocation, process=name, line=line)
             yield from check_http_server(invocation, process=name, line=line)
             yield from check_file(invocation, files.read, process=name, line=line)
+            yield from check_debug(invocation, files.read, process=name, line=line)
 
 
 def _started(invocation: Invocation, serving: Serving | None) -> Iterator[Start]:
     """Give what a command starts of the app: modules that a server imports, and files and modules that Python runs."""
     if serving is not None:
         module = (serving.target or "").partition(":")[0]
+        if serving.config:
+            yield Start(search=serving.search or ("",), path=serving.config)
         if serving.search is not None and module:
             yield Start(search=serving.search, module=module)
             if serving.server == "celery":
@@ -131,8 +142,20 @@ def _started(invocation: Invocation, serving: Serving | None) -> Iterator[Start]
             yield Start(search=tuple(dict.fromkeys((path.rpartition("/")[0], ""))), path=path)
 
 
+def _check_hidden(starts: Sequence[Start], files: Files, lock: Lock) -> Iterator[Notice]:
+    """Check for modules of the app that stand before those of packages, or of Python, on the path of imports."""
+    brought = {module: one.name for one in lock.packages if one.version for module in modules_of([one.name]) or ()}
+    for folder in dict.fromkeys(folder for start in starts for folder in (*start.search, "")):
+        prefix = f"{folder}/" if folder else ""
+        for module in (*brought, *_EVERYWHERE):
+            for path in (f"{prefix}{module}.py", f"{prefix}{module}/__init__.py"):
+                if path in files.paths and module not in SHARED:
+                    yield errors.hidden_module(path, module, brought.get(module))
+
+
 def check_imports(starts: Sequence[Start], files: Files, lock: Lock) -> Iterator[Notice | Doubt]:
     """Check what the modules that the processes start import."""
+    yield from _check_hidden(starts, files, lock)
     imports = find_imports(starts, files, django=lock.has("django"))
     told: set[str] = set()
     for one in imports:

@@ -13,16 +13,20 @@ from typing import Literal
 from buildpack.app.checks.commands import Invocation
 from buildpack.app.checks.doubts import Doubt
 from buildpack.app.checks.globals import Globals, parse_globals
+from buildpack.app.checks.packages import find_owners
 from buildpack.app.checks.servers import Read, Serving
+from buildpack.app.lockfile import Lock
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
-__all__ = ["Files", "Place", "check_module", "check_target", "find_module", "modules_brought", "nearest"]
+__all__ = ["Files", "Place", "check_module", "check_needs", "check_target", "find_module", "modules_brought", "nearest"]
 
 _MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _OBJECT = re.compile(r"([^\W\d]\w*)(?:(\(.*\))|(\..*))?", re.DOTALL)
+_CALLING = {"uvicorn": "--factory", "waitress-serve": "--call"}
+"""Options with which a server calls what it is to serve, without parentheses."""
 _SERVED_WITHOUT_NAME = {"gunicorn": "application"}
 
 
@@ -94,6 +98,27 @@ def check_target(
         inner = f"{place.path.removesuffix('__init__.py')}{place.name}"
         left_out = next((path for path in (f"{inner}.py", f"{inner}/__init__.py") if files.left_out(path)), None)
         yield errors.module_left_out(asked, left_out) if left_out else errors.no_such_submodule(asked, inner)
+
+
+def check_needs(
+    serving: Serving, *, process: str, line: int, files: Files, lock: Lock
+) -> Iterator[BuildpackError | Notice | Doubt]:
+    """Check the modules that a server's options have it import."""
+    if files.generated or "" in files.brought:
+        return
+    for need in serving.needs:
+        asked = errors.Asked(process=process, line=line, server=serving.server, target=need.told)
+        place = find_module(need.module, serving.search or ("",), files.paths)
+        first = need.module.partition(".")[0]
+        owners = find_owners(first)
+        if place.kind == "lacking" and _lacks(files.read(place.path), place.name, attribute=False):
+            yield errors.no_such_submodule(asked, f"{place.path.removesuffix('__init__.py')}{place.name}")
+        elif place.kind != "absent" or first in files.brought or any(map(lock.has, owners)):
+            continue
+        elif owners and "*" not in files.brought:
+            yield errors.option_not_locked(asked, owners[0])
+        else:
+            yield from _check_absent(asked, first, None, ("",), files)
 
 
 def check_module(
@@ -197,9 +222,13 @@ def _check_object(
     if bound is None:
         return
     name, called = named[1], bool(named[2])
-    if name in bound.names:
+    if called and serving.server in ("uvicorn", "daphne", "waitress-serve"):
+        yield errors.call_not_read(asked, f"{module}:{name}", _CALLING.get(serving.server, ""))
+    elif name in bound.names:
         arity = bound.functions.get(name)
-        if arity and serving.plain and not called and not named[3] and _takes_nothing(*arity):
+        if arity and serving.called and arity[0] > 0:
+            yield errors.factory_needs_arguments(asked, f"{place.path}:{bound.names[name]}", name)
+        elif arity and serving.plain and not called and not named[3] and _takes_nothing(*arity):
             yield errors.factory_not_called(asked, f"{place.path}:{bound.names[name]}", name)
     elif name in bound.script:
         yield errors.bound_in_script(asked, f"{place.path}:{bound.script[name]}", name)

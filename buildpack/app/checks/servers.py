@@ -6,14 +6,14 @@ import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from buildpack.app.checks import options as grammars
 from buildpack.app.checks.commands import Invocation, inside_app, split_words
 from buildpack.app.checks.options import Options, parse_options
 from buildpack.dataclass import dataclass
 
-__all__ = ["Listening", "Serving", "read_serving"]
+__all__ = ["Listening", "Need", "Serving", "read_serving"]
 
 Listening = Literal["port", "fixed", "loopback", "socket", "unknown"]
 """On ``$PORT``; on a port of its own; on this machine alone; on a Unix socket; or that cannot be told."""
@@ -24,6 +24,25 @@ Read = Callable[[str], "bytes | None"]
 _LOOPBACK = re.compile(r"(?:127\.\d+\.\d+\.\d+|localhost|\[::1\]|::1)(?::|$)")
 
 
+class Need(NamedTuple):
+    """A module that an option has the server import, and the words that say so (``-k gevent``)."""
+
+    module: str
+    told: str
+
+
+_WORKERS = {"gevent": "gevent", "gevent_wsgi": "gevent", "gevent_pywsgi": "gevent", "eventlet": "eventlet"} | {
+    "tornado": "tornado",
+    "uvloop": "uvloop",
+    "trio": "trio",
+    "httptools": "httptools",
+    "websockets": "websockets",
+    "websockets-sansio": "websockets",
+    "wsproto": "wsproto",
+}
+"""Short names of classes of workers, loops and protocols, and the modules that they need."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Serving:
     """How a server was started.
@@ -31,7 +50,8 @@ class Serving:
     `target` is the object as it is written (``blasto:APP``), None where a file says it; `search` are the folders it is
     imported from, relative to the app's, None where that cannot be told. `told` is what decides where it listens:
     words of the command, or ``gunicorn.conf.py:3``; `advice` is how to have it listen on ``$PORT``.
-    `called` tells that the object is called to get the app; `plain` that nothing but WSGI is spoken to it.
+    `called` tells that the object is called to get the app; `plain` that nothing but WSGI is spoken to it. `needs` are
+    modules that options have it import, and `config` is the Python file of its settings, empty if there is none.
     """
 
     server: str
@@ -42,6 +62,8 @@ class Serving:
     advice: str = ""
     called: bool = False
     plain: bool = False
+    needs: tuple[Need, ...] = ()
+    config: str = ""
 
 
 def read_serving(invocation: Invocation, read: Read) -> Serving | None:
@@ -67,6 +89,8 @@ def _gunicorn(invocation: Invocation, read: Read) -> Serving | None:
         return found[0] if found else None
 
     told = setting("chdir")
+    target = options.operands[0] if options.operands else setting("wsgi_app")
+    needs = [_need(setting(name), f"--{name}") for name in ("worker-class", "logger-class")]
     folder = _inside(invocation.folder, told) if told else invocation.folder
     search = _search(folder, (setting("pythonpath") or "").split(","), invocation.variables)
     binds = options.values.get("--bind") or environment.values.get("--bind")
@@ -78,13 +102,29 @@ def _gunicorn(invocation: Invocation, read: Read) -> Serving | None:
         listening, words = _listening_at([value], option="bind")[0], f"{path}:{line}"
     return Serving(
         server="gunicorn",
-        target=options.operands[0] if options.operands else None,
+        target=None if target and "$" in target else target,
         search=search,
+        needs=tuple(need for need in needs if need),
+        config=path if config is not None and path else "",
         listening=listening,
         told=words,
         advice="leave it out, and gunicorn listens on $PORT by itself",
         plain=setting("worker-class") is None and config == {},
     )
+
+
+def _need(value: str | None, option: str) -> Need | None:
+    """Return the module that a short name or a dotted one (``uvicorn.workers.UvicornWorker``) needs, if it is known."""
+    if value is None:
+        return None
+    dotted = re.fullmatch(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\.[A-Za-z_]\w*", value)
+    module = dotted[1] if dotted else _WORKERS.get(value)
+    return Need(module, f"{option} {value}") if module else None
+
+
+def _needs(options: Options, *names: str) -> tuple[Need, ...]:
+    found = (_need(options.last(name), name) for name in names)
+    return tuple(need for need in found if need)
 
 
 def _gunicorn_config(
@@ -170,6 +210,7 @@ def _uvicorn(invocation: Invocation, _read: Read) -> Serving | None:
         told=words,
         advice="write `--host 0.0.0.0 --port $PORT`",
         called=options.has("--factory"),
+        needs=_needs(options, "--loop", "--http", "--ws"),
     )
 
 
@@ -184,6 +225,7 @@ def _hypercorn(invocation: Invocation, _read: Read) -> Serving | None:
     return Serving(
         server="hypercorn",
         target=options.operands[0].removeprefix("asgi:") if options.operands else None,
+        needs=_needs(options, "--worker-class"),
         search=_search(invocation.folder, (), invocation.variables),
         listening=listening,
         told=words,
@@ -257,7 +299,10 @@ def _celery(invocation: Invocation, _read: Read) -> Serving | None:
     named = [word.partition("=")[2] for word in words if word.startswith("--app=")]
     named += [after for word, after in pairwise(words) if word in ("-A", "--app")]
     search = _search(invocation.folder, (), invocation.variables)
-    return Serving(server="celery", target=named[0], search=search) if len(named) == 1 else None
+    pools = [after for word, after in pairwise(words) if word in ("-P", "--pool")]
+    pools += [word.partition("=")[2] for word in words if word.startswith("--pool=")]
+    needs = tuple(need for pool in pools if (need := _need(pool, "--pool")))
+    return Serving(server="celery", target=named[0], search=search, needs=needs) if len(named) == 1 else None
 
 
 def _listening_on(host: str, port: str | None, *, standard: str) -> tuple[Listening, str]:

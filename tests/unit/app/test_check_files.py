@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from buildpack.app.checks.checkout import check_clone
 from buildpack.app.checks.portable import check_portable
 from buildpack.app.checks.private import check_private
 from buildpack.app.checks.programs import check_hooks
@@ -220,3 +221,30 @@ def test_settings_that_say_nowhere_to_collect_static_files(write: Write) -> None
 )
 def test_settings_of_which_nothing_is_said(write: Write, files: Mapping[str, str]) -> None:
     assert list(check_static(write(files), DJANGO, {})) == []
+
+
+SUBMODULES = '[submodule "lib"]\n\tpath = vendor/lib\n\turl = https://example.org/lib\n[submodule "x"]\n\tpath = ../x\n'
+
+
+def test_a_submodule_that_is_not_fetched(write: Write) -> None:
+    tree = write({".gitmodules": SUBMODULES})
+    assert [str(notice) for notice in check_clone(tree)] == [
+        (
+            ".gitmodules: the git submodule vendor/lib is empty, so the image lacks its files; "
+            "run `git submodule update --init --recursive`."
+        )
+    ]
+    assert list(check_clone(write({"vendor/lib/__init__.py": ""}))) == []
+    assert list(check_clone(write({".dockerignore": "vendor\n"}))) == [], "it is there, and left out on purpose"
+
+
+def test_pointers_of_git_lfs(write: Write) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 12345\n"
+    tree = write({".gitattributes": "*.bin filter=lfs diff=lfs\n", "model.bin": pointer, "text.txt": "x" * 130})
+    assert [str(notice) for notice in check_clone(tree)] == [
+        (
+            "model.bin: git-lfs did not fetch model.bin, so the image gets a pointer in place of each file; "
+            "run `git lfs pull`."
+        )
+    ]
+    assert list(check_clone(write({".gitattributes": "*.bin binary\n"}))) == []

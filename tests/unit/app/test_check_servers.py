@@ -198,10 +198,13 @@ SOUND = {
     "a module that a hook makes": ("web: gunicorn blasto.made:APP", {"blasto/__init__.py": "", "bin/post_compile": ""}),
     "a compiled module": ("web: gunicorn blasto.fast:APP", {"blasto/__init__.py": "", "blasto/fast.abi3.so": "\x7f"}),
     "settings in a file": (
-        "web: gunicorn -c gunicorn.py blasto:APP",
-        {"blasto/__init__.py": FLASK, "gunicorn.py": "import os\nbind = f\"0.0.0.0:{os.environ['PORT']}\"\n"},
+        "web: gunicorn -c settings.py blasto:APP",
+        {"blasto/__init__.py": FLASK, "settings.py": "import os\nbind = f\"0.0.0.0:{os.environ['PORT']}\"\n"},
     ),
-    "settings that name the app": ("web: gunicorn", {"gunicorn.conf.py": 'wsgi_app = "blasto:APP"\nworkers = 2\n'}),
+    "settings that name the app": (
+        "web: gunicorn",
+        {"gunicorn.conf.py": 'wsgi_app = "blasto:APP"\nworkers = 2\n', "blasto/__init__.py": FLASK},
+    ),
     "settings that change folder": (
         "web: gunicorn blasto:APP",
         {"gunicorn.conf.py": 'chdir = "src"\n', "src/blasto/__init__.py": FLASK, "blasto/notes.py": ""},
@@ -489,7 +492,7 @@ SERVERS = {
     "manage.py": MANAGE,
     "waits.py": "from waitress import serve\nserve(object())\n",
     "m.py": "app = make()\n",
-    "served.py": "from flask import Flask\napp = Flask(__name__)\napp.run(debug=True)\n",
+    "served.py": "from flask import Flask\napp = Flask(__name__)\napp.run(debug=False)\n",
     "fast.py": "import uvicorn\nfrom fastapi import FastAPI\napp = FastAPI()\nuvicorn.run(app, host='0.0.0.0', "
     "port=8080)\n",
 }
@@ -814,3 +817,109 @@ def test_a_module_that_neither_the_app_nor_a_package_has(check: Check, command: 
 @pytest.mark.parametrize("command", ["python -m blasto", "python -m http.server $PORT", "python -m flask --version"])
 def test_modules_that_python_can_run(check: Check, command: str) -> None:
     assert check(f"web: {command}\n", {"blasto/__init__.py": FLASK}, locked=lock("flask")) == ([], [])
+
+
+class TestWhatOptionsImport:
+    LOCK = lock("flask", "gunicorn", "uvicorn", "hypercorn", "celery", "fastapi")
+
+    @pytest.mark.parametrize(
+        ("command", "package", "told"),
+        [
+            ("gunicorn -k gevent app:app", "gevent", "--worker-class gevent"),
+            ("gunicorn --worker-class=eventlet app:app", "eventlet", "--worker-class eventlet"),
+            (
+                "gunicorn -k uvicorn_worker.UvicornWorker app:app",
+                "uvicorn-worker",
+                "--worker-class uvicorn_worker.UvicornWorker",
+            ),
+            ("uvicorn app:app --loop uvloop --host 0.0.0.0 --port $PORT", "uvloop", "--loop uvloop"),
+            ("hypercorn -k trio -b 0.0.0.0:$PORT app:app", "trio", "--worker-class trio"),
+            ("celery -A app worker -P gevent", "gevent", "--pool gevent"),
+        ],
+    )
+    def test_a_package_that_is_not_locked(self, check: Check, command: str, package: str, told: str) -> None:
+        files = {"app.py": "app = 1\n"}
+        server = command.partition(" ")[0]
+        assert check(f"web: {command}", files, locked=self.LOCK) == (
+            [
+                (
+                    f"{package} is not in Pipfile.lock\n\n"
+                    f"Procfile:1: `web` has {server} use `{told}`, which needs {package}.\n\n"
+                    f"hint: run `pipenv install {package}`, and commit Pipfile and Pipfile.lock."
+                )
+            ],
+            [],
+        )
+        assert check(f"web: {command}", files, locked=lock(*PACKAGES, package)) == ([], [])
+
+    def test_a_setting_in_gunicorns_file(self, check: Check) -> None:
+        files = {"app.py": "app = 1\n", "gunicorn.conf.py": 'worker_class = "gevent"\nimport requests\n'}
+        errors, notices = check("web: gunicorn app:app", files, locked=self.LOCK)
+        assert [error.partition("\n")[0] for error in errors] == ["gevent is not in Pipfile.lock"]
+        assert [notice.partition(",")[0] for notice in notices] == ["gunicorn.conf.py:2 imports requests"]
+        files = {"gunicorn.conf.py": 'wsgi_app = "nowhere:app"\n'}
+        errors, _ = check("web: gunicorn", files, locked=self.LOCK)
+        assert [error.partition("\n")[0] for error in errors] == ["there is no module `nowhere`"]
+
+    def test_a_class_of_the_app_s_own(self, check: Check) -> None:
+        files = {"app.py": "app = 1\n", "own/__init__.py": "", "own/workers.py": "class Worker: ...\n"}
+        assert check("web: gunicorn -k own.workers.Worker app:app", files, locked=self.LOCK) == ([], [])
+        [error], [] = check("web: gunicorn -k own.wrokers.Worker app:app", files, locked=self.LOCK)
+        assert error.startswith("there is no module own/wrokers.py\n")
+
+    @pytest.mark.parametrize("worker", ["sync", "gthread", "uvicorn.workers.UvicornWorker", "$WORKER"])
+    def test_classes_that_are_there(self, check: Check, worker: str) -> None:
+        assert check(f"web: gunicorn -k {worker} app:app", {"app.py": "app = 1\n"}, locked=self.LOCK) == ([], [])
+
+    def test_factories_of_servers_that_read_no_call(self, check: Check) -> None:
+        files = {"app.py": "def make(name): ...\ndef make_all(): ...\n"}
+        at = "--host 0.0.0.0 --port $PORT"
+        [error], [] = check(f"web: uvicorn 'app:make_all()' {at}", files, locked=self.LOCK)
+        assert error.startswith("uvicorn does not call what it serves\n")
+        assert error.endswith("hint: write `--factory app:make_all` in the Procfile.")
+        [error], [] = check(f"web: uvicorn --factory app:make {at}", files, locked=self.LOCK)
+        assert error == (
+            "`make` needs arguments, and uvicorn calls it without any\n\n"
+            "Procfile:1: `web` has uvicorn serve `app:make` as a factory. app.py:1 defines it.\n\n"
+            "hint: give each argument of `make` a default."
+        )
+        assert check(f"web: uvicorn --factory app:make_all {at}", files, locked=self.LOCK) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("path", "hidden"),
+    [
+        ("flask.py", "the package flask of Pipfile.lock"),
+        ("celery/__init__.py", "the package celery of Pipfile.lock"),
+        ("logging.py", "Python's own module logging"),
+    ],
+)
+def test_a_module_that_hides_a_package(check: Check, tmp_path: Path, path: str, hidden: str) -> None:
+    module = path.partition("/")[0].removesuffix(".py")
+    _, [notice] = check("web: gunicorn app:app", {"app.py": "app = 1\n", path: ""})
+    assert notice == f"{path} hides {hidden} from everything that imports `{module}`; rename it."
+    inside = {"app.py": "app = 1\n", f"shop/{path}": "", "flask/templates/x.html": "", "calendar.py": ""}
+    (tmp_path / "app" / path).unlink()
+    assert check("web: gunicorn app:app", inside) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("flask --app app:app run --debug --host 0.0.0.0 --port $PORT", "flask run --debug"),
+        ("FLASK_DEBUG=1 flask --app app:app run --host 0.0.0.0 --port $PORT", "FLASK_DEBUG=1"),
+        ("python served.py", "served.py:3: debug=True"),
+    ],
+)
+def test_the_debugger_in_production(check: Check, command: str, told: str) -> None:
+    served = "from flask import Flask\napp = Flask(__name__)\napp.run(debug=True, port=PORT)\n"
+    files = {"app.py": "app = 1\n", "served.py": served}
+    assert check(f"web: {command}", files) == (
+        [],
+        [
+            (
+                f"Procfile:1: `web` runs with the debugger ({told}), which lets visitors run code; "
+                "leave that out; `deploy local --dev` is for development."
+            )
+        ],
+    )

@@ -49,8 +49,8 @@ def test_the_first_that_speaks_decides(tmp_path: Path) -> None:
     assert found == PythonRequest(version="3.13", origin="runtime.txt")
     assert warnings == [
         (
-            "runtime.txt asks for Python 3.13 and .python-version:3 for 3.12.1: runtime.txt counts; remove runtime.txt, "
-            "and write the version that you mean into .python-version."
+            "runtime.txt asks for Python 3.13 and .python-version:3 for 3.12.1: runtime.txt counts; remove "
+            "runtime.txt, and write the version that you mean into .python-version."
         )
     ]
     (tmp_path / ".python-version").write_text("3.13.1\n")

@@ -352,8 +352,8 @@ def test_requirements_one_slip_away(tmp_path: Path) -> None:
     report = examine_app(tmp_path, environ=os.environ, today=date(2025, 11, 20), own_python="3.11")
     assert [str(notice) for notice in report.notices] == [
         (
-            "requirments.txt: nobody reads requirments.txt, and there is no requirements.txt; if it is meant to be one, "
-            "run `mv requirments.txt requirements.txt`."
+            "requirments.txt: nobody reads requirments.txt, and there is no requirements.txt; if it is meant to be "
+            "one, run `mv requirments.txt requirements.txt`."
         )
     ]
 

@@ -1,0 +1,57 @@
+"""Check what a clone may lack: the files of git's submodules, and those that git-lfs keeps elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+from buildpack.app.source import SourceTree
+from buildpack.app.textfile import open_regular
+from buildpack.errors import checks as errors
+from buildpack.errors.notice import Notice
+
+__all__ = ["check_clone"]
+
+_SUBMODULE = re.compile(rb"^[ \t]{0,32}path[ \t]{0,32}=[ \t]{0,32}([^\s\"#;][^\"#;\r\n]{0,400})", re.MULTILINE)
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_POINTER_SIZES = range(100, 400)
+_LARGEST = 64 * 1024
+_MOST = 2000
+
+
+def check_clone(tree: SourceTree) -> Iterator[Notice]:
+    """Check for empty submodules and for pointers in place of files."""
+    sizes = {file.path: file.size for file in tree.files if file.kind == "file"}
+    for name in _SUBMODULE.findall(_begin(tree, ".gitmodules", _LARGEST)) if ".gitmodules" in sizes else ():
+        path = os.path.normpath(name.decode(errors="replace").strip())
+        inside = not path.startswith(("/", ".."))
+        if inside and not any(file.startswith(f"{path}/") for file in sizes) and _is_empty(tree, path):
+            yield errors.submodule_not_fetched(path)
+    if ".gitattributes" in sizes and b"filter=lfs" in _begin(tree, ".gitattributes", _LARGEST):
+        small = [path for path, size in sizes.items() if size in _POINTER_SIZES]
+        pointers = [path for path in small[:_MOST] if _begin(tree, path, len(_POINTER)) == _POINTER]
+        if pointers:
+            yield errors.lfs_pointers(pointers)
+
+
+def _is_empty(tree: SourceTree, path: str) -> bool:
+    """Say whether a folder of the app has nothing in it, or is not there."""
+    place = tree.folder / path
+    if place.is_symlink():
+        return False
+    try:
+        with os.scandir(place) as entries:
+            return next(entries, None) is None
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
+def _begin(tree: SourceTree, path: str, size: int) -> bytes:
+    try:
+        with open_regular(tree.folder / path) as file:
+            return file.read(size)
+    except OSError:
+        return b""
