@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from buildpack.app.lockfile import Lock
+from buildpack.app.read import App
 from buildpack.errors import BuildpackError
 from buildpack.oci.store import Store
 from buildpack.progress import Observer
@@ -35,9 +34,8 @@ class LookAhead:
 
     def __init__(
         self,
-        lock: Lock,
+        app: App,
         *,
-        folder: Path,
         python: str | None,
         own: str,
         store: Store,
@@ -46,8 +44,7 @@ class LookAhead:
         needed: Callable[[], bool] = lambda: True,
     ) -> None:
         self._needed = needed
-        self._lock = lock
-        self._folder = folder
+        self._app = app
         self._python = python
         self._own = own
         self._store = store
@@ -90,6 +87,7 @@ class LookAhead:
         self._prefetch(host)
 
     def _prefetch(self, host: HostPython) -> None:
+        from buildpack.python.build_settings import read_settings
         from buildpack.python.target import target_for
         from buildpack.python.venv import VenvLayout
         from buildpack.stacks.stack import Interpreter
@@ -103,13 +101,14 @@ class LookAhead:
             interpreter=lambda: Interpreter(argv=(str(host.executable),), version=host.version),
             arrived=lambda _wheel, _contents: None,
             lacking=lambda _needed: (),
+            settings=read_settings(self._app, self._environ),
         )
         prefetch(
-            self._lock,
-            self._lock.packages,
+            self._app.lock,
+            self._app.lock.packages,
             ground=ground,
             store=self._store,
             environ=self._environ,
             observer=self._observer,
-            folder=self._folder,
+            folder=self._app.folder,
         )

@@ -287,8 +287,7 @@ def _resolve_stack(
     if asked == "host" and not options.no_cache:
         own = own_python.executable
         ahead = LookAhead(
-            app.lock,
-            folder=app.folder,
+            app,
             python=version,
             own=own,
             store=store,

@@ -185,13 +185,15 @@ def _largest(planned: PlannedLayer) -> int:
     return sum(_PER_MEMBER + _GROWTH * member.size for member in planned.members)
 
 
-def answering(package: LockedPackage, claims: Claims, target: Target) -> WheelFile | None:
+def answering(package: LockedPackage, claims: Claims, target: Target, built_with: str = "") -> WheelFile | None:
     """Return the wheel that the image has for a locked package, if the lock and the target allow that very file.
+
+    `built_with` is the key of the settings for builds: a wheel that was built with others does not answer.
 
     That it is the best of several that are locked is believed: see `Claims.on`.
     """
     member = claims.members.get(package.name)
-    if member is None or package.path or not _is_allowed(member, package):
+    if member is None or package.path or not _is_allowed(member, package, built_with):
         return None
     from buildpack.python.candidates import parse_wheel_name
     from buildpack.python.files import WheelFile
@@ -219,18 +221,21 @@ def answering(package: LockedPackage, claims: Claims, target: Target) -> WheelFi
     )
 
 
-def origin_of(package: LockedPackage, archive: LockedFile | None) -> str:
+def origin_of(package: LockedPackage, archive: LockedFile | None, built_with: str = "") -> str:
     """Return what a package's wheel was built from, as the lock names it; `archive` is the one an index had."""
+    suffix = f"+{built_with}" if built_with else ""
     if package.git:
-        return f"git:{package.ref}#{package.subdirectory or ''}"
-    return f"sha256:{archive.sha256}" if archive else package.hashes[0]
+        return f"git:{package.ref}#{package.subdirectory or ''}{suffix}"
+    return (f"sha256:{archive.sha256}" if archive else package.hashes[0]) + suffix
 
 
-def _is_allowed(member: Member, package: LockedPackage) -> bool:
+def _is_allowed(member: Member, package: LockedPackage, built_with: str) -> bool:
     """Tell whether the lock has this file's hash, or that of what it was built from."""
     if package.git:
-        return member.origin == origin_of(package, None)
-    return f"sha256:{member.sha256}" in package.hashes or member.origin in package.hashes
+        return member.origin == origin_of(package, None, built_with)
+    suffix = f"+{built_with}" if built_with else ""
+    origins = {f"{sha256}{suffix}" for sha256 in package.hashes}
+    return f"sha256:{member.sha256}" in package.hashes or member.origin in origins
 
 
 def _is_of(version: str, package: LockedPackage) -> bool:

@@ -17,6 +17,7 @@ from buildpack.oci.store import Store
 from buildpack.plan import Bytecode
 from buildpack.python.pyc import BYTECODE_FORMAT, unsupported
 from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack
+from buildpack.unprivileged import choose_user
 
 if TYPE_CHECKING:
     from buildpack.oci.transport import Transport
@@ -157,7 +158,10 @@ class StackCompiler:
                 self._builder = find_builder(self._stack, self._environ)
             if self._builder is not None:
                 return self._builder
-        return self.interpreter()
+        from buildpack.stacks.interpret import bring_base
+
+        found = self.interpreter()
+        return found if found is None or not found.own else bring_base(self._stack, found, self._store, choose_user())
 
     def interpreter(self) -> Interpreter | None:
         """Return how to start the stack's own Python here, or one of exactly its version; None where none runs."""

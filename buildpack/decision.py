@@ -28,6 +28,7 @@ from buildpack.options import Launcher, Options
 from buildpack.plan import Bytecode, Plan, PlannedLayer
 from buildpack.previous import Previous, Taken, pull_taken
 from buildpack.progress import Observer
+from buildpack.python.build_settings import BuildSettings, read_settings
 from buildpack.resolution import Ground, Resolution, layout_for, recall_brought, resolve, target_of
 from buildpack.stacks.stack import Stack
 
@@ -109,13 +110,14 @@ def decide(
 ) -> Decision:
     """Decide; raises DependencyError where a wheel cannot be had, and Refuted as `start_interpreter` does."""
     claims = previous.claims(stack)
+    settings = read_settings(app, environ)
     gone = dict.fromkeys(options.gone, "")
     while True:
         bytecode, no_bytecode = compiler.decide(claims.bytecode)
         resolution = resolve(
             app.lock,
             app.lock.packages,
-            ground=_ground(stack, compiler),
+            ground=_ground(stack, compiler, settings),
             store=store,
             environ=environ,
             observer=observer,
@@ -165,7 +167,7 @@ def _settle(app: App, stack: Stack, resolution: Resolution, store: Store, *, str
     return told
 
 
-def _ground(stack: Stack, compiler: StackCompiler) -> Ground:
+def _ground(stack: Stack, compiler: StackCompiler, settings: BuildSettings) -> Ground:
     def lacking(needed: Mapping[str, frozenset[str]]) -> Sequence[str]:
         from buildpack.stacks.libraries import missing_sonames
 
@@ -181,6 +183,7 @@ def _ground(stack: Stack, compiler: StackCompiler) -> Ground:
         interpreter=compiler.builder,
         arrived=compiler.arrived,
         lacking=lacking,
+        settings=settings,
     )
 
 

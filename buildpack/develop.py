@@ -32,6 +32,7 @@ from buildpack.plan import (
     members_of,
 )
 from buildpack.progress import Observer
+from buildpack.python.build_settings import read_settings
 from buildpack.resolution import Ground, Resolution, layout_for, resolve, target_of
 
 __all__ = ["develop_packages", "held_back", "with_develop"]
@@ -89,6 +90,7 @@ def _packages(
             interpreter=compiler.builder,
             arrived=lambda _wheel, _contents: None,
             lacking=lambda _needed: (),
+            settings=read_settings(app, environ),
         )
         found = resolve(
             app.lock, packages, ground=ground, store=store, environ=environ, observer=observer, folder=app.folder

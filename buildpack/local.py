@@ -20,8 +20,11 @@ from buildpack.environments import alone, clear, is_whole, write_environment
 from buildpack.errors import local as errors
 from buildpack.oci.store import Store
 from buildpack.progress import Observer, ignore
+from buildpack.python.build_settings import NO_SETTINGS, BuildSettings
+from buildpack.unprivileged import bring_python, is_complete, mark_complete, reachable_folder
 
 if TYPE_CHECKING:
+    from buildpack.processes import User
     from buildpack.resolution import Ground, Resolution
 
 __all__ = ["LocalEnvironment", "make_environment"]
@@ -57,13 +60,15 @@ def make_environment(
     app: Path,
     python: str | None,
     own: str,
+    settings: BuildSettings = NO_SETTINGS,
     store: Store,
     environ: Mapping[str, str],
     insist: bool = True,
+    user: User | None = None,
     observer: Observer = ignore,
     system: str = sys.platform,
 ) -> LocalEnvironment:
-    """Return the environment for this lock, its develop packages included.
+    """Return the environment for this lock, its develop packages included, where `user` gets to.
 
     `python` is the version that the app asks for (``3.12`` or ``3.12.4``; None for any), which another replaces where
     this machine lacks it and `insist` is false; `own` is the interpreter that runs this. Where the environment is there
@@ -77,32 +82,40 @@ def make_environment(
         host = _find_host(None, own=own, store=store, environ=environ)
     if host is None:
         raise errors.no_interpreter(python or "3", app)
+    executable = bring_python(host.executable, store.folder("pythons"), user)
+    if executable is None:
+        raise errors.unreachable_interpreter("the app has", host.executable)
+    host = replace(host, executable=executable)
     packages = _with_develop(lock)
     # A path's content is not in the lock, so its wheel, made anew where need be, is a part of the key.
     lasting = not any(package.path for package in packages)
-    key = _hash(ENVIRONMENT_FORMAT, host, platform.machine(), packages)
-    folder = store.folder(_FOLDER).absolute() / key
+    key = _hash(ENVIRONMENT_FORMAT, host, platform.machine(), packages, *filter(None, [settings.key]))
+    folder = reachable_folder(store.folder(_FOLDER), user) / key
     store.lease.use(folder)  # which keeps it from being pruned from here on
     told = store.recall("environment", str(folder)) if lasting else None
     made = False
-    if not is_whole(folder, host.executable) or not isinstance(told, list):
-        resolution, ground = _resolve(
-            lock, packages, host, folder, app, store=store, environ=environ, observer=observer
-        )
+    if not _is_there(folder, host, user) or not isinstance(told, list):
+        ground = _ground(host, folder, app, settings)
+        resolution = _resolve(lock, packages, ground, app, store=store, environ=environ, observer=observer)
         if not lasting:
             folder = folder.with_name(_hash(key, [wheel.sha256 for wheel in resolution.wheels]))
             store.lease.use(folder)
-            ground = _ground(host, folder, app)
+            ground = _ground(host, folder, app, settings)
         with alone(folder.parent):
-            made = not is_whole(folder, host.executable)
+            made = not _is_there(folder, host, user)
             if made:
                 clear(folder)
                 _write(resolution, ground, folder, lock, store=store, environ=environ)
+                mark_complete(folder)
         told = list(resolution.warnings)
         store.remember("environment", str(folder), told)
     os.utime(folder)  # the date of its last use
     warnings = [*told, *([errors.another_python(python, host.version)] if _differs(python, host) else [])]
     return LocalEnvironment(folder=folder, python=host.version, made=made, warnings=tuple(warnings))
+
+
+def _is_there(folder: Path, host: _Host, user: User | None) -> bool:
+    return is_whole(folder, host.executable) and (user is None or is_complete(folder))
 
 
 def _find_host(python: str | None, *, own: str, store: Store, environ: Mapping[str, str]) -> _Host | None:
@@ -161,24 +174,21 @@ def _differs(python: str | None, host: _Host) -> bool:
 def _resolve(
     lock: Lock,
     packages: tuple[LockedPackage, ...],
-    host: _Host,
-    folder: Path,
+    ground: Ground,
     app: Path,
     *,
     store: Store,
     environ: Mapping[str, str],
     observer: Observer,
-) -> tuple[Resolution, Ground]:
+) -> Resolution:
     from buildpack.resolution import resolve
 
-    ground = _ground(host, folder, app)
     places = {package.name: package for package in (*lock.develop, *lock.packages)}
     placed = tuple(places[package.name] for package in packages)  # with their lines, for messages
-    found = resolve(lock, placed, ground=ground, store=store, environ=environ, observer=observer, folder=app)
-    return found, ground
+    return resolve(lock, placed, ground=ground, store=store, environ=environ, observer=observer, folder=app)
 
 
-def _ground(host: _Host, folder: Path, app: Path) -> Ground:
+def _ground(host: _Host, folder: Path, app: Path, settings: BuildSettings) -> Ground:
     from buildpack.python.target import target_for
     from buildpack.python.venv import VenvLayout
     from buildpack.resolution import Ground
@@ -192,6 +202,7 @@ def _ground(host: _Host, folder: Path, app: Path) -> Ground:
         arrived=lambda _wheel, _contents: None,
         lacking=lambda _needed: (),
         place=str(app.resolve()),
+        settings=settings,
     )
 
 

@@ -1,7 +1,8 @@
 """Run programs of others, hear their output line by line, and leave nothing of them behind.
 
-That holds where this process is killed, too: a shell waits beside it for its end, since what the kernel offers for that
-(`PR_SET_PDEATHSIG`) reaches the program alone, and not what that started.
+That holds if this process is killed, too: a shell waits beside it for its end, since what the kernel offers for that
+(`PR_SET_PDEATHSIG`) reaches the program alone, and not what that started. Before any of them starts, this process hides
+its environment and memory, which the kernel would else show to every process of the same user.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import re
 import select
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +25,7 @@ from buildpack.dataclass import dataclass
 if TYPE_CHECKING:
     from subprocess import Popen
 
-__all__ = ["Outcome", "ProcessGroup", "User", "outliving_nobody"]
+__all__ = ["Outcome", "ProcessGroup", "User", "hide_process", "outliving_nobody"]
 
 _KEPT = 400
 """Lines of output that are kept; enough for a traceback through two frameworks."""
@@ -31,6 +33,7 @@ _LONGEST = 64 << 10
 """Bytes of a line; what is longer is broken, so that a hook that prints no line end does not fill the memory."""
 _PIPE = 1 << 20
 """Bytes that a pipe holds at most, unless its writer is privileged (pipe(7), F_SETPIPE_SZ)."""
+_PR_SET_DUMPABLE = 4
 _STYLE = re.compile(r"\x1b\[[0-9;:]*[A-Za-z]")
 _TICK = 100
 """Milliseconds after which a silent process is looked at: its output may be held open by one that it left behind."""
@@ -77,10 +80,11 @@ class ProcessGroup:
     ) -> Outcome:
         """Run a program to its end, and end what it started and left in its group; `kept` lines of output are kept.
 
-        Raises OSError where it cannot be started, InterruptedError once `stop` was called.
+        Raises OSError if it cannot be started, InterruptedError once `stop` was called.
         """
         import subprocess
 
+        hide_process()
         with self._lock:
             self.check()
             guard = _Guard()
@@ -133,6 +137,19 @@ class ProcessGroup:
         if self._leader is not None:
             with suppress(ProcessLookupError, PermissionError):
                 (os.killpg if self._in_session else os.kill)(self._leader, number)
+
+
+def hide_process() -> None:
+    """Close the environment, memory and descriptors of this process to other processes of the same user, for good.
+
+    They are in `/proc/PID/`, which then belongs to root (prctl(2), PR_SET_DUMPABLE; proc(5)). A forked process stays
+    hidden; a program that starts is open again, so it must be given no secret while strangers' code may run.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 @contextmanager

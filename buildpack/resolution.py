@@ -20,6 +20,7 @@ from buildpack.errors import resolution as errors
 from buildpack.oci.store import Store
 from buildpack.plan import APP_ROOT, VENV_ROOT, Member, group_members
 from buildpack.progress import Observer, Progress
+from buildpack.python.build_settings import NO_SETTINGS, BuildSettings
 from buildpack.stacks.stack import Interpreter, Stack
 from buildpack.summaries import Summary, forgotten, outgrown, overlaps, refuse_clash, refuse_other, summarise
 
@@ -56,7 +57,7 @@ class Ground:
     `identity` tells it from others, for the key of what is remembered. `interpreter` starts a Python of the target on
     this machine, for wheels that have to be built. `arrived` is called, from several threads, with the SHA-256 of each
     wheel that had to be fetched and its contents; `lacking` words which shared libraries are missing, by wheel. `place`
-    is where the app's code will lie.
+    is where the app's code will be; `settings` are for packages that have to be built.
     """
 
     target: Target
@@ -66,6 +67,7 @@ class Ground:
     arrived: Callable[[str, WheelContents], object]
     lacking: Callable[[Mapping[str, frozenset[str]]], Sequence[str]]
     place: str = f"/{APP_ROOT}"
+    settings: BuildSettings = NO_SETTINGS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +142,8 @@ def resolve(
         return Resolution(wheels=(), warnings=())
     key = _key(packages, ground)
     lasting = not any(package.path for package in packages)
-    if lasting and not fresh and (known := _recalled(store.recall("resolution", key))) is not None:
+    pins = ground.settings.pins_key
+    if lasting and not fresh and (known := _recalled(store.recall("resolution", key), pins)) is not None:
         from buildpack.python.files import stored_path
 
         if all(wheel.url or stored_path(store.folder("wheels"), wheel) for wheel in known.wheels):
@@ -152,21 +155,25 @@ def resolve(
             "wheels": [asdict(wheel) for wheel in found.wheels],
             "warnings": list(found.warnings),
             "importing": sorted(found.importing),
+            "pins": pins if any(not wheel.url for wheel in found.wheels) else "",
         }
         store.remember("resolution", key, value)
     return found
 
 
 def _key(packages: Sequence[LockedPackage], ground: Ground) -> str:
-    parts = (RESOLUTION_FORMAT, ground.identity, ground.target.key, tuple(packages))
+    settings = filter(None, [ground.settings.key])
+    parts = (RESOLUTION_FORMAT, ground.identity, ground.target.key, tuple(packages), *settings)
     # Where a package stands in its file decides nothing.
     return hashlib.sha256(_LINES.sub("", repr(parts)).encode()).hexdigest()
 
 
-def _recalled(value: Any) -> Resolution | None:
+def _recalled(value: Any, pins: str) -> Resolution | None:
     from buildpack.python.files import WheelFile
 
     try:
+        if value["pins"] not in {"", pins}:
+            return None
         return Resolution(
             wheels=tuple(WheelFile(**wheel) for wheel in value["wheels"]),
             warnings=tuple(value["warnings"]),
@@ -246,7 +253,9 @@ class _Search:
     def _look_up(self, packages: Sequence[LockedPackage], claims: Claims) -> tuple[list[WheelFile], frozenset[str]]:
         """Return the wheels by name, and which of them the claims told of; the others are here, looked into."""
         target = self._ground.target
-        answers = ((package.name, answering(package, claims, target)) for package in packages)
+        answers = (
+            (package.name, answering(package, claims, target, self._ground.settings.key)) for package in packages
+        )
         told = {name: wheel for name, wheel in answers if wheel is not None and self._agrees(wheel)}
         others = [package for package in packages if package.name not in told]
         found: list[WheelFile] = []
@@ -302,11 +311,14 @@ class _Search:
                 app=self._folder,
                 environ=self._environ,
                 place=self._ground.place,
+                settings=self._ground.settings,
                 recall=self._store.recall,
                 remember=self._store.remember,
             )
             wheel = build_wheel(package, sdist, bench=bench)
-            return wheel if wheel.url or package.path else replace(wheel, origin=origin_of(package, sdist))
+            if wheel.url or package.path:
+                return wheel
+            return replace(wheel, origin=origin_of(package, sdist, self._ground.settings.key))
 
         return build
 

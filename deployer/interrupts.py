@@ -83,8 +83,14 @@ def _start_helper(grace: float) -> int:
 
 
 def _watch(watched_pid: int, reader: int, writer: int, grace: float) -> None:
-    """Read signals until the pipe ends; kill the process that has outlived the first one by `grace` seconds."""
+    """Read signals until the pipe ends; kill the process that has outlived the first one by `grace` seconds.
+
+    This process has the whole environment of `deploy`, which strangers' code must not read here either.
+    """
+    from buildpack.processes import hide_process
+
     os.setsid()
+    hide_process()
     os.close(writer)
     for stream in range(3):  # a reader of our output waits for every process that has it
         os.close(stream)

@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -229,6 +230,14 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(10)
+
+
+@pytest.fixture
+def anyones() -> Iterator[Path]:
+    """Make a folder that every user may enter and write, as hooks, builds and trials do not run as root."""
+    with tempfile.TemporaryDirectory(prefix="deploy-test-", dir="/tmp") as folder:
+        Path(folder).chmod(0o1777)
+        yield Path(folder)
 
 
 @pytest.fixture

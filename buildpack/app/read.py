@@ -43,7 +43,8 @@ class App:
     to run when none is named, None where that is a choice. `stamps` are of all that was looked at, each from before it
     was read; None where that is not all. `python` is None where the app says nothing and names a
     stack, whose Python it then is. `formation` counts only what app.json names;
-    `build_env` are variables for the hooks of the build. `doubts` are findings that depend on what the wheels bring.
+    `build_env` are variables for hooks and for builds of packages; `given_env`, from the command line, win over them.
+    `doubts` are findings that depend on what the wheels bring.
     """
 
     folder: Path
@@ -56,6 +57,7 @@ class App:
     python: PythonRequest | None
     formation: Mapping[str, int]
     build_env: Mapping[str, str] = field(default_factory=dict)
+    given_env: Mapping[str, str] = field(default_factory=dict, repr=False)
     notices: tuple[Notice, ...] = ()
     doubts: tuple[Doubt, ...] = ()
     stamps: Mapping[str, Stamp | None] | None = field(default=None, compare=False, repr=False)
@@ -171,6 +173,7 @@ def examine_app(
             python=python,
             formation=formation,
             build_env=own_build_env,
+            given_env=build_env or {},
             notices=notices,
             doubts=tuple(reading.doubts),
             stamps=None if source.stamps is None else {**source.stamps, **stamps},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
-from buildpack.errors import AppError, MachineError, UsageError
+from buildpack.errors import AppError, UsageError, local
 from buildpack.errors.app import bullets, show
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "ran_as_root",
     "read_before",
     "undecodable_name",
-    "unreachable_interpreter",
     "unset_build_env",
 ]
 
@@ -125,15 +124,6 @@ def no_interpreter(step: str, stack: str, platform: str, reason: str) -> AppErro
     )
 
 
-def unreachable_interpreter(path: str) -> MachineError:
-    """Word an interpreter that only root can start, while hooks run as somebody else."""
-    return MachineError(
-        "the hooks have no Python that they can run",
-        why=f"They do not run as root, and {path} can be reached by root alone.",
-        hint="build as another user, or put that Python where every user can start it.",
-    )
-
-
 def escaping_links(steps: Sequence[str], links: Sequence[tuple[str, str]]) -> AppError:
     """Word links that hooks made and that lead out of the app; pairs of path and target."""
     return AppError(
@@ -191,8 +181,8 @@ def unset_build_env(name: str) -> UsageError:
 
 
 def ran_as_root(steps: Sequence[str]) -> str:
-    """Word that root could not hand over to somebody else."""
-    return f"{_ran(steps)} ran as root: this process may not become another user. Build as another user where you can."
+    """Warn that root could not become another user."""
+    return local.ran_as_root(_ran(steps))
 
 
 def read_before(steps: Sequence[str], paths: Sequence[str]) -> str:

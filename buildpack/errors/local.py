@@ -6,7 +6,14 @@ from pathlib import Path
 
 from buildpack.errors import DependencyError, MachineError, StackError
 
-__all__ = ["another_python", "damaged_package", "no_interpreter", "only_linux"]
+__all__ = [
+    "another_python",
+    "damaged_package",
+    "no_interpreter",
+    "only_linux",
+    "ran_as_root",
+    "unreachable_interpreter",
+]
 
 
 def only_linux(system: str) -> MachineError:
@@ -40,3 +47,17 @@ def damaged_package(reason: str) -> DependencyError:
 def another_python(asked: str | None, found: str) -> str:
     """Word, as a warning, that the environment stands on another Python than the app's image will."""
     return f"there is no Python {asked} on this machine, so the app runs on {found} here, and on {asked} in an image."
+
+
+def unreachable_interpreter(what: str, path: str) -> MachineError:
+    """Report an interpreter that only root can start; `what` begins the sentence: "the hooks have"."""
+    return MachineError(
+        f"{what} no Python that may run",
+        why=f"The app's and its packages' code does not run as root, and only root can reach {path}.",
+        hint="build as another user, or install that Python where every user can start it, such as /usr/local.",
+    )
+
+
+def ran_as_root(what: str) -> str:
+    """Warn that strangers' code ran as root; `what` begins the sentence."""
+    return f"{what} ran as root: this process may not become another user. Build as another user if you can."

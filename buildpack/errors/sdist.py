@@ -9,11 +9,13 @@ from buildpack.errors import AppError, BuildpackError, DependencyError, MachineE
 
 __all__ = [
     "another_file",
+    "bad_constraints",
     "bad_setup_cfg",
     "build_failed",
     "cannot_unpack",
     "git_failed",
     "interpreter_differs",
+    "leading_out",
     "newer_libc",
     "no_environment",
     "no_git",
@@ -75,6 +77,24 @@ def build_failed(
         hints.append("install what is missing on this machine, and on the stack what the package needs to run")
     hint = "; or ".join(hints) or "lock a version that has a wheel, or ask the package's authors with these lines"
     return DependencyError(f"{_pinned(name, version)} could not be built", why=why, hint=f"{hint}.")
+
+
+def bad_constraints(variable: str, name: str, reason: str) -> DependencyError:
+    """Report a file of constraints that cannot be used."""
+    return DependencyError(
+        f"{variable} names constraints that cannot be used",
+        why=f"{name}: {reason}.",
+        hint=f"correct the file, or unset {variable}.",
+    )
+
+
+def leading_out(name: str, version: str | None, what: str) -> DependencyError:
+    """Refuse sources whose pyproject.toml is a link to something of this machine."""
+    return DependencyError(
+        f"{_pinned(name, version)} cannot be built",
+        why=f"It is built from {what}, whose pyproject.toml is a link that leads out of the sources.",
+        hint="lock a version that has a wheel, or ask the package's authors.",
+    )
 
 
 def no_environment(name: str, version: str | None, interpreter: str, output: str) -> DependencyError:

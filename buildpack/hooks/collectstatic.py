@@ -11,8 +11,8 @@ from pathlib import Path
 
 from buildpack.bounded import parse_json
 from buildpack.errors import hooks as errors
-from buildpack.hooks.user import User
 from buildpack.processes import Outcome
+from buildpack.unprivileged import User
 
 __all__ = ["find_remedies", "is_unknown", "settle_manifests"]
 

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,14 +21,13 @@ from buildpack.errors import hooks as errors
 from buildpack.hooks.python import HookPython, make_python
 from buildpack.hooks.steps import Hooks, Step
 from buildpack.hooks.tree import read_result, write_copy
-from buildpack.hooks.user import User, choose_user, is_reachable
 from buildpack.oci.entry import Entry
 from buildpack.oci.store import Store
-from buildpack.oci.temporary import sweep, temporary_folder
 from buildpack.processes import Outcome, ProcessGroup
 from buildpack.progress import Observer, Progress
 from buildpack.resolution import Resolution
 from buildpack.stacks.stack import Stack
+from buildpack.unprivileged import User, choose_user, reachable_path, workplace
 
 __all__ = ["Preparation"]
 
@@ -91,26 +90,24 @@ class Preparation:
         self._running.check()
         names = [step.name for step in self.hooks.steps]
         user = choose_user()
-        place = self._exits.enter_context(temporary_folder(_room(self.store, user)))
+        place = self._exits.enter_context(workplace(self.store.folder("tmp"), user))
         folders = {name: place / name for name in ("app", "home", "tmp")}
         for folder in folders.values():
             folder.mkdir()
             folder.chmod(0o755)
             if user:
                 os.chown(folder, user.uid, user.gid)
-        if user:
-            place.chmod(0o711)
         python = make_python(
             self.stack,
             self.resolution,
             step=names[0],
             wheel_path=self.wheel_path,
-            private=place if user else None,
+            user=user,
             compiler=self.compiler,
             store=self.store,
         )
         write_copy(self.content, folders["app"], user)
-        environment = self._environment(folders, python)
+        environment = self._environment(folders, python, user)
         for step in self.hooks.steps:
             self.observer(Progress(stage="hooks", done=0, item=step.name))
             self._step(step, folders["app"], environment, python, user)
@@ -123,9 +120,9 @@ class Preparation:
             warnings.append(errors.read_before(names, late))
         return result.content, warnings
 
-    def _environment(self, folders: Mapping[str, Path], python: HookPython) -> dict[str, str]:
+    def _environment(self, folders: Mapping[str, Path], python: HookPython, user: User | None) -> dict[str, str]:
         """Make the environment of the hooks: nothing of this machine's but where its programs are."""
-        path = self.environ.get("PATH") or _USUAL_PATH
+        path = reachable_path(self.environ.get("PATH") or _USUAL_PATH, user)
         app = str(folders["app"])
         return {
             "LANG": "C.UTF-8",
@@ -209,22 +206,3 @@ def _start_of(path: Path, search: str) -> list[str]:
         path.chmod(0o755)
         return [str(path)]
     return [shutil.which("bash", path=search) or "/bin/sh", str(path)]
-
-
-def _room(store: Store, user: User | None) -> Path:
-    """Return where the copy goes: into the store, unless another user is to work on it and does not get there."""
-    own = store.folder("tmp").absolute()
-    if user is None or (is_reachable(own.parent) and own.stat().st_mode & 0o001):
-        return own
-    import stat
-    import tempfile
-
-    place = Path(tempfile.gettempdir()).resolve() / f"deploy-hooks-{os.geteuid()}"
-    with suppress(FileExistsError):
-        place.mkdir()
-    found = place.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        return place.parent  # somebody else was there first
-    place.chmod(0o711)
-    sweep(place)
-    return place

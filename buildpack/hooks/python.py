@@ -1,8 +1,8 @@
 """The Python that hooks run: a virtual environment of the lock's wheels on the stack's own interpreter.
 
 An interpreter that starts by its path is linked to, as in any environment. One from an image's files starts through
-that image's loader, so a small script stands in its place. Root hands over to a user who may see nothing of root's, so
-then everything is put where that user gets to.
+that image's loader, so a small script takes its place. Root hands over to a user who may see nothing of root's, so
+then everything is kept where that user gets to, and never in the store.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from buildpack.compilation import StackCompiler
 from buildpack.dataclass import dataclass, field, replace
 from buildpack.environments import alone, clear, is_whole, write_environment
 from buildpack.errors import hooks as errors
-from buildpack.hooks.user import is_reachable
+from buildpack.errors.local import unreachable_interpreter
 from buildpack.oci.entry import Entry, file
 from buildpack.oci.store import Store
 from buildpack.plan import APP_ROOT
-from buildpack.resolution import Resolution
-from buildpack.stacks.stack import Interpreter, Stack
+from buildpack.resolution import Resolution, layout_for
+from buildpack.stacks.stack import Stack
+from buildpack.unprivileged import User, bring_python, is_complete, mark_complete, reachable_folder
 
 if TYPE_CHECKING:
     from buildpack.python.venv import VenvLayout
@@ -61,43 +62,79 @@ def make_python(
     *,
     step: str,
     wheel_path: Callable[[str], Path],
-    private: Path | None,
+    user: User | None,
     compiler: StackCompiler,
     store: Store,
 ) -> HookPython:
-    """Return an environment for the hooks of a build; `step` is the first of them, for messages.
+    """Return an environment for the hooks of a build, which `user` can start. `step` names the first, for messages.
 
-    It is kept in the store, unless another user needs it: then it is made in `private`, a folder where that one gets
-    to. Raises AppError where the stack's Python does not run on this machine.
+    It is kept under a key of everything that decides it, so the next build with the same packages has it already.
+    Raises AppError if the stack's Python does not run on this machine.
     """
-    ground = _find(stack, step, private, compiler, store)
+    ground = _find(stack, step, user, compiler, store)
     wheels = [wheel.sha256 for wheel in resolution.wheels]
     key = hashlib.sha256(repr((_FORMAT, "hooks", ground, stack.python.version, wheels)).encode()).hexdigest()[:32]
-    folder = private / "venv" if private else store.folder("environments").absolute() / key
+    folder = reachable_folder(store.folder("environments"), user) / key
     layout = _layout(folder, ground, stack)
 
-    def write() -> None:
-        write_environment(
-            resolution,
-            layout=layout,
-            machine=stack.machine,
-            folder=folder,
-            wheel_path=wheel_path,
-            store=store,
-            extra=_starter(layout, ground, stack),
-        )
+    def is_there() -> bool:
+        whole = not store.doubting and is_whole(folder, layout.stack_python)
+        return whole and (user is None or is_complete(folder))
 
     store.lease.use(folder)  # which keeps it from being pruned from here on
-    if private:
-        write()
-        _open(folder)
-    elif store.doubting or not is_whole(folder, layout.stack_python):
+    if not is_there():
         with alone(folder.parent):
-            if store.doubting or not is_whole(folder, layout.stack_python):
+            if not is_there():
                 clear(folder)
-                write()
+                write_environment(
+                    resolution,
+                    layout=layout,
+                    machine=stack.machine,
+                    folder=folder,
+                    wheel_path=wheel_path,
+                    store=store,
+                    extra=[
+                        *_starter(layout, ground, stack),
+                        *_byte_code(
+                            resolution, layout, stack=stack, wheel_path=wheel_path, compiler=compiler, store=store
+                        ),
+                    ],
+                )
+                mark_complete(folder)
     os.utime(folder)  # the date of its last use
     return HookPython(folder=folder, linked=_linked(Path(f"/{layout.site_packages}")), env=ground.env)
+
+
+def _byte_code(
+    resolution: Resolution,
+    layout: VenvLayout,
+    *,
+    stack: Stack,
+    wheel_path: Callable[[str], Path],
+    compiler: StackCompiler,
+    store: Store,
+) -> list[Entry]:
+    """Return the image's own byte code, at its place in this environment: hooks do not write any."""
+    from buildpack.python.wheel import read_wheel
+
+    if not compiler.decide()[0].python:
+        return []
+    image = layout_for(stack)
+    sources = {
+        wheel.sha256: read_wheel(
+            wheel_path(wheel.sha256),
+            layout=image,
+            sha256=wheel.sha256,
+            machine=stack.machine,
+            recall=store.recall,
+            remember=store.remember,
+        ).sources
+        for wheel in resolution.layered
+    }
+    for sha256, modules in sources.items():
+        compiler.submit(sha256, modules)  # all of them, before the first is waited for
+    compiled = [entry for sha256, modules in sources.items() for entry in compiler.entries(sha256, modules)]
+    return [replace(entry, path=f"{layout.root}{entry.path.removeprefix(image.root)}") for entry in compiled]
 
 
 def _linked(packages: Path) -> tuple[str, ...]:
@@ -107,41 +144,26 @@ def _linked(packages: Path) -> tuple[str, ...]:
     return tuple(line.removeprefix(top) for line in lines if line.startswith(top))
 
 
-def _find(stack: Stack, step: str, private: Path | None, compiler: StackCompiler, store: Store) -> _Ground:
+def _find(stack: Stack, step: str, user: User | None, compiler: StackCompiler, store: Store) -> _Ground:
+    from buildpack.stacks.interpret import bring_base
+
     found = compiler.interpreter()
     if found is None:
         raise errors.no_interpreter(step, stack.name, str(stack.platform), compiler.why_none())
     if not found.own and stack.machine != os.uname().machine:
         reason = f"the wheels are for {stack.machine}, and this machine is {os.uname().machine}"
         raise errors.no_interpreter(step, stack.name, str(stack.platform), reason)
-    env = {name: value for name, value in found.env.items() if name != "PYTHONHOME"}  # the environment tells it
-    if private is None or is_reachable(found.argv[-1]):
-        return _Ground(argv=found.argv, env=env)
-    return _bring(stack, found, private, store)
-
-
-def _bring(stack: Stack, found: Interpreter, private: Path, store: Store) -> _Ground:
-    """Put the stack's interpreter and libraries where another user gets to."""
-    import shutil
-
-    from buildpack.stacks.base import unpacked
-    from buildpack.stacks.interpret import interpreter_of
-
-    if not found.own:
-        raise errors.unreachable_interpreter(found.argv[-1])
-    root = unpacked(stack.digest, stack.layers, store, stack=stack.name)
-    place = private / "stack"
-    shutil.copytree(root, place, symlinks=True, copy_function=_link_or_copy)
-    return _Ground(argv=interpreter_of(place, stack).argv, env={})
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    import shutil
-
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except OSError:
-        shutil.copy2(source, target, follow_symlinks=False)
+    if found.own:
+        brought = bring_base(stack, found, store, user)
+    else:
+        executable = bring_python(found.argv[-1], store.folder("pythons"), user)
+        if executable is None:
+            raise unreachable_interpreter("the hooks have", found.argv[-1])
+        brought = replace(found, argv=(*found.argv[:-1], executable))
+    # The environment leads an interpreter home by itself; a copied one finds its libraries.
+    lost = {"PYTHONHOME"} if brought == found else {"PYTHONHOME", "LD_LIBRARY_PATH"}
+    env = {name: value for name, value in brought.env.items() if name not in lost}
+    return _Ground(argv=brought.argv, env=env)
 
 
 def _layout(folder: Path, ground: _Ground, stack: Stack) -> VenvLayout:
@@ -169,9 +191,3 @@ def _starter(layout: VenvLayout, ground: _Ground, stack: Stack) -> Sequence[Entr
 def _script(layout: VenvLayout, command: Sequence[str]) -> Entry:
     text = f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n'
     return file(f"{layout.scripts}/python", text.encode(), executable=True)
-
-
-def _open(folder: Path) -> None:
-    """Let others list the folders, which a strict umask may have closed."""
-    for place, _, _ in os.walk(folder):
-        os.chmod(place, 0o755)  # noqa: PTH101, S103

@@ -14,9 +14,9 @@ from buildpack.assembly import AppContent, read_content
 from buildpack.dataclass import dataclass
 from buildpack.errors import hooks as errors
 from buildpack.errors import oci as oci_errors
-from buildpack.hooks.user import User
 from buildpack.oci.entry import Entry, FileSlice, Inline
 from buildpack.plan import APP_ROOT
+from buildpack.unprivileged import User
 
 __all__ = ["Result", "read_result", "write_copy"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -22,11 +23,18 @@ _PROTOCOLS = "https:ssh"
 """Those of submodules, whose addresses the repository chooses; the address in the lock may be a file's, too."""
 _SILENCE = "60"
 """Seconds without a byte from a server: as for indexes."""
+_FROM_TAGS = (b"scm", b"vcs", b"versioneer", b"versioningit", b"dynamic-versioning", b"dunamai", b"pbr")
+"""What a project's files mention whose version comes from git's tags (setuptools-scm, hatch-vcs, ...)."""
+_DECLARING = ("pyproject.toml", "setup.py", "setup.cfg")
+_INFINITE = 0x7FFFFFFF
+"""What git takes for the whole history (`git fetch --depth`); ``--unshallow`` fails if it is there already."""
+_LARGEST = 1 << 20
 
 
 def fetch_commit(package: LockedPackage, folder: Path, environ: Mapping[str, str]) -> None:
     """Check the locked commit of a package out into an empty folder, with its submodules.
 
+    The commit comes without history, unless the package's version is derived from tags: then with all of it.
     A login in the URL goes to git in its environment: not on its command line, and not into ``.git/config``.
     Raises DependencyError where git is missing or fails.
     """
@@ -63,10 +71,27 @@ def fetch_commit(package: LockedPackage, folder: Path, environ: Mapping[str, str
         # Not every server gives a commit that no branch points at: then everything is fetched.
         output = attempt(["fetch", "-q", "--", url, "+refs/*:refs/fetched/*"], protocols=allowed)
     output = output or attempt(["checkout", "-q", "--detach", ref], protocols="none")
+    if not output and _is_from_tags(folder / (package.subdirectory or "")):
+        everything = ["fetch", "-q", f"--depth={_INFINITE}", "--", url, ref, "+refs/tags/*:refs/tags/*"]
+        output = attempt(everything, protocols=allowed)
     submodules = ["submodule", "-q", "update", "--init", "--recursive", "--depth=1"]
     output = output or attempt(submodules, protocols=_PROTOCOLS)
     if output:
         raise errors.git_failed(package.name, without_secrets(url), ref, redact(output, secrets))
+
+
+def _is_from_tags(project: Path) -> bool:
+    """Tell whether the version of a project comes from tags, by what its files mention."""
+    for name in _DECLARING:
+        path = project / name
+        with suppress(OSError):
+            if path.is_symlink() or not path.is_file():
+                continue
+            with path.open("rb") as file:
+                text = file.read(_LARGEST)
+            if any(word in text for word in _FROM_TAGS):
+                return True
+    return False
 
 
 def _is_loopback(url: str) -> bool:

@@ -110,7 +110,7 @@ def probe_file(
     offered: IndexFile,
     client: Client,
     folder: Path,
-    locked: Mapping[str, Collection[str]],
+    locked: Mapping[str, Collection[str]] | None,
     source: SourceUrl | None = None,
     *,
     largest: int = LARGEST,
@@ -118,6 +118,7 @@ def probe_file(
     """Download a file of at most `largest` bytes whose sha256 or size the index does not say.
 
     Returns its sha256 and size, and keeps the file, if one of the `locked` hashes (by algorithm) is its; else None.
+    None for `locked` takes any file: the index says no hash of it, and no lock names one.
     """
     shown = client.hide(offered.link)
 
@@ -125,10 +126,10 @@ def probe_file(
         with _partial(folder) as out:
             if (promised_size(response) or 0) > largest:
                 raise errors.too_large(offered.filename, shown, largest)
-            digests, size = _copy(response, out, {"sha256", *locked}, most=largest)
+            digests, size = _copy(response, out, {"sha256", *(locked or ())}, most=largest)
             if size > largest:
                 raise errors.too_large(offered.filename, shown, largest)
-            if not any(digests[algorithm] in hashes for algorithm, hashes in locked.items()):
+            if locked is not None and not any(digests[algorithm] in hashes for algorithm, hashes in locked.items()):
                 return None
             _keep(out, folder, digests["sha256"], offered.filename)
             return digests["sha256"], size

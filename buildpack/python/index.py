@@ -23,7 +23,7 @@ from buildpack.python.candidates import (
     only_system,
     requires_python_fits,
 )
-from buildpack.python.fetch import LockedFile, WheelFile, probe_file, stored_path
+from buildpack.python.fetch import LockedFile, WheelFile, probe_file
 from buildpack.python.http import Client, DeniedError, NotFoundError, promised_size
 from buildpack.python.offers import IndexFile, canonical_name
 from buildpack.python.simple import fetch_files
@@ -199,26 +199,34 @@ class _Resolver:
             wheel = WheelFile(**value) if value else None
         except TypeError:
             return None
-        # A wheel that was built here has no address to fetch it from again.
-        return wheel if wheel and (wheel.url or stored_path(self.folder, wheel)) else None
+        return wheel if wheel and wheel.url else None
 
     def find(self, package: LockedPackage) -> WheelFile | _Unbuilt:
         """Find a package's wheel, or what to build it from, on the indexes."""
-        found = None if _is_elsewhere(package) else self._find(package, locked_hashes(package))
-        if isinstance(found, WheelFile):
-            self.remember("wheel", self._key(package), asdict(found))
-            return found
+        found = None if _is_elsewhere(package) else self._recalled_sdist(package)
+        if found is None and not _is_elsewhere(package):
+            chosen = self._find(package, locked_hashes(package))
+            if isinstance(chosen, WheelFile):
+                self.remember("wheel", self._key(package), asdict(chosen))
+                return chosen
+            self.remember("sdist", self._key(package), asdict(chosen))
+            found = chosen
         if self.build is None:
             raise errors.must_be_built(package.name, package.version, found.filename if found else None)
         return _Unbuilt(package=package, sdist=found)
 
     def make(self, unbuilt: _Unbuilt) -> WheelFile:
-        """Have a wheel built."""
+        """Have a wheel built, or recalled by the builder."""
         assert self.build is not None
-        wheel = self.build(unbuilt.package, unbuilt.sdist)
-        if unbuilt.sdist is not None:
-            self.remember("wheel", self._key(unbuilt.package), asdict(wheel))
-        return wheel
+        return self.build(unbuilt.package, unbuilt.sdist)
+
+    def _recalled_sdist(self, package: LockedPackage) -> Sdist | None:
+        """Return the archive of which an earlier look-up learnt; what it became, the builder remembers."""
+        value = self.recall("sdist", self._key(package))
+        try:
+            return Sdist(**value) if value else None
+        except TypeError:
+            return None
 
     def _key(self, package: LockedPackage) -> str:
         sources = [[source.name, source.url] for source in self._sources(package)]

@@ -1,22 +1,27 @@
-"""A package's build in a virtual environment of its own, with nothing of ours in its environment."""
+"""A package's build in a virtual environment of its own, with nothing of ours in its environment or reach."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
 
 from buildpack.dataclass import dataclass
-from buildpack.network import CA_VARIABLES
 from buildpack.processes import ProcessGroup
+from buildpack.python.venv import VenvLayout, add_entries
+from buildpack.python.wheel import read_wheel
+from buildpack.unprivileged import User, give, open_left, reachable_path
 
-if TYPE_CHECKING:
-    from buildpack.python.credentials import SourceUrl
-    from buildpack.python.http import Client
-
-__all__ = ["BuildFailedError", "Interpreter", "build_in_isolation", "inspect", "own_libc"]
+__all__ = [
+    "BuildFailedError",
+    "Interpreter",
+    "Provide",
+    "RequirementsError",
+    "build_in_isolation",
+    "inspect",
+    "own_libc",
+]
 
 EPOCH = "315532800"
 """1980-01-01, the oldest time that a zip can hold."""
@@ -26,7 +31,7 @@ _PASSED_ON = frozenset(
     {"PATH", "TMPDIR", "CC", "CXX", "AR", "LD", "CPPFLAGS", "LDFLAGS", "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH",
      "LIBRARY_PATH", "LD_LIBRARY_PATH", "PKG_CONFIG_PATH", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "JAVA_HOME"}
 )  # fmt: skip
-_FOR_FETCHING = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_LONGEST_ANSWER = 1 << 20
 _ASK = "import platform; print(platform.python_version(), platform.machine(), *platform.libc_ver())"
 
 
@@ -37,6 +42,14 @@ class BuildFailedError(Exception):
         super().__init__(stage)
         self.stage = stage
         self.output = output
+
+
+class RequirementsError(Exception):
+    """Nothing fulfils what a build requires; the text says what was wanted and by whom."""
+
+
+Provide = Callable[[Sequence[str]], Sequence[Path]]
+"""Gives the verified wheels that fulfil a build's requirements, those that they require in turn included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,36 +88,93 @@ def own_libc() -> tuple[str, int, int] | None:
 
 
 def build_in_isolation(
-    project: Path, place: Path, *, argv: Sequence[str], client: Client, environ: Mapping[str, str]
+    project: Path,
+    place: Path,
+    *,
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    variables: Mapping[str, str],
+    user: User | None,
+    provide: Provide,
 ) -> Path:
-    """Build a project's wheel in a new environment under `place`; return its path. Raises BuildFailedError.
+    """Build a project's wheel in new environments under `place`; return its path. Raises BuildFailedError.
 
-    What the build requires comes from the lock's sources. Only pip, which fetches it, sees their logins.
+    `provide` is asked, in this process, for the wheels of what the build requires; they are unpacked here. Code of the
+    project and of those wheels runs as `user`, in the folders of `place` that are given to it, and sees no login.
     """
     from build import BuildBackendException, BuildException, FailedProcessError, ProjectBuilder
 
-    clean = _clean_environment(environ, place)
-    python = _make_environment(argv, place / "venv", clean)
+    clean = _clean_environment(environ, place, user, variables)
+    for name in ("home", "tmp", "out"):
+        (place / name).mkdir()
+        give(place / name, user)
     output: list[str] = []
+    python = _make_environment(argv, place / "venv", clean)
 
     def run(cmd: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None) -> None:
         path = f"{python.parent}:{clean['PATH']}"
-        _run(cmd, {**clean, "PATH": path, **(extra_environ or {})}, output, cwd)
+        environment = {**clean, "PATH": path, **(extra_environ or {})}
+        _call(cmd, environment, output, cwd=cwd or str(project), place=place, user=user)
 
     try:
         builder = ProjectBuilder(project, str(python), runner=run)
-        fetching = {**clean, **_fetching_environment(client.sources, environ)}
-        _install(builder.build_system_requires, python, fetching)
-        _install(builder.get_requires_for_build("wheel"), python, fetching)
-        return Path(builder.build("wheel", str(place / "out")))
+        wanted = builder.build_system_requires
+        wheels = _provided(provide, wanted)
+        _furnish(python.parent.parent, wheels, argv)
+        more = builder.get_requires_for_build("wheel")
+        if more and (added := _provided(provide, {*wanted, *more})) != wheels:
+            python = _make_environment(argv, place / "venv-2", clean)
+            _furnish(python.parent.parent, added, argv)
+            builder = ProjectBuilder(project, str(python), runner=run)
+        return place / "out" / Path(builder.build("wheel", str(place / "out"))).name
     except (BuildBackendException, BuildException, FailedProcessError) as error:
         raise BuildFailedError("build", "".join(output) or str(error)) from None
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str], output: list[str], cwd: str | None = None) -> None:
+def _provided(provide: Provide, wanted: Iterable[str]) -> Sequence[Path]:
+    try:
+        return provide(sorted(wanted))
+    except RequirementsError as error:
+        raise BuildFailedError("requirements", str(error)) from None
+
+
+def _call(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    output: list[str],
+    *,
+    cwd: str,
+    place: Path,
+    user: User | None,
+) -> None:
+    """Run a hook of the build (pyproject_hooks): question and answer are files, in a folder that `user` gets to."""
+    python, script, name, folder = command
+    exchange = place / f"exchange-{len(output)}"
+    exchange.mkdir()
+    shutil.copyfile(Path(folder) / "input.json", exchange / "input.json")
+    give(exchange, user)
+    worker = place / "hook.py"
+    shutil.copyfile(script, worker)
+    worker.chmod(0o644)
+    _run([python, str(worker), name, str(exchange)], environment, output, cwd=cwd, user=user)
+    try:
+        with open_left(exchange / "output.json") as answer:
+            (Path(folder) / "output.json").write_bytes(answer.read(_LONGEST_ANSWER))
+    except OSError as error:
+        raise BuildFailedError("build", f"its answer cannot be read: {error.strerror}") from None
+
+
+def _run(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    output: list[str],
+    *,
+    cwd: str = "/",
+    user: User | None = None,
+) -> None:
     import subprocess
 
-    ran = ProcessGroup().run(command, folder=cwd or os.getcwd(), environment=environment, kept=_KEPT)  # noqa: PTH109
+    ran = ProcessGroup().run(command, folder=cwd, environment=environment, user=user, kept=_KEPT)
     told = "".join(f"{line}\n" for line in ran.lines)
     output.append(told)
     if ran.code:
@@ -112,6 +182,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str], output: list[st
 
 
 def _make_environment(argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Path:
+    """Make a virtual environment that is ours: nothing of the project's runs yet, and `user` only reads it."""
     import subprocess
 
     output: list[str] = []
@@ -122,52 +193,35 @@ def _make_environment(argv: Sequence[str], folder: Path, environment: Mapping[st
     return folder / "bin" / "python"
 
 
-def _install(requirements: Iterable[str], python: Path, environment: Mapping[str, str]) -> None:
-    import subprocess
-
-    wanted = sorted(requirements)
-    if not wanted:
-        return
-    pip = _bundled_pip()
-    commands: list[tuple[str, list[str]]] = []
-    if pip is None and not (python.parent / "pip").exists():
-        commands.append(("environment", ["-m", "ensurepip", "--default-pip"]))
-    run_pip = [str(pip)] if pip else ["-m", "pip"]
-    commands.append(("requirements", [*run_pip, "install", "--no-warn-script-location", *wanted]))
-    output: list[str] = []
-    for stage, arguments in commands:
-        try:
-            _run([str(python), "-I", "-B", *arguments], environment, output)
-        except subprocess.CalledProcessError:
-            raise BuildFailedError(stage, "".join(output)) from None
-
-
-def _bundled_pip() -> Path | None:
-    """Return a pip that runs from its own wheel: virtualenv's, which pipenv needs and so is here.
-
-    Putting one into the environment takes two seconds, and an interpreter may have none to put there.
-    """
+def _furnish(folder: Path, wheels: Sequence[Path], argv: Sequence[str]) -> None:
+    """Unpack wheels into an environment."""
+    layout = VenvLayout(python_version=inspect(argv).version, stack_python=argv[-1], root=str(folder).lstrip("/"))
+    entries = [entry for wheel in wheels for entry in read_wheel(wheel, layout=layout).entries]
     try:
-        from virtualenv.seed.wheels.embed import BUNDLE_FOLDER
-    except ImportError:
-        return None
-    found = sorted(Path(BUNDLE_FOLDER).glob("pip-*.whl"))
-    return found[-1] / "pip" if found else None
+        add_entries(entries, folder)
+    except (ValueError, OSError) as error:
+        raise BuildFailedError("requirements", f"what the build requires cannot be unpacked: {error}") from None
 
 
-def _clean_environment(environ: Mapping[str, str], place: Path) -> dict[str, str]:
-    """Make the environment of a build: what compilers need, and what makes the result the same every time."""
-    home = place / "home"
-    home.mkdir(exist_ok=True)
+def _clean_environment(
+    environ: Mapping[str, str], place: Path, user: User | None, variables: Mapping[str, str]
+) -> dict[str, str]:
+    """Make the environment of a build: what compilers need, what the user named for builds, and nothing else.
+
+    The rest of it makes the result the same every time.
+    """
     flags = f"-g0 -ffile-prefix-map={place}=/build"
     kept = {name: value for name, value in environ.items() if name in _PASSED_ON}
     for name, folder in (("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")):
-        if environ.get("HOME") and (Path(environ["HOME"]) / folder).is_dir():
+        if user is None and environ.get("HOME") and (Path(environ["HOME"]) / folder).is_dir():
             kept.setdefault(name, str(Path(environ["HOME"]) / folder))
+    if user:
+        kept |= {"TMPDIR": str(place / "tmp")}
     return {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
         **kept,
-        "HOME": str(home),
+        **variables,
+        "PATH": reachable_path(kept.get("PATH") or "/usr/local/bin:/usr/bin:/bin", user),
+        "HOME": str(place / "home"),
         "LANG": "C.UTF-8",
         "TZ": "UTC",
         "PYTHONHASHSEED": "0",
@@ -175,39 +229,5 @@ def _clean_environment(environ: Mapping[str, str], place: Path) -> dict[str, str
         # A backend's warnings would be raised again in this process, which prints nothing (pyproject_hooks 1.3).
         "PYTHONWARNINGS": "ignore",
         "SOURCE_DATE_EPOCH": EPOCH,
-        "CFLAGS": f"{environ.get('CFLAGS', '')} {flags}".strip(),
-        "CXXFLAGS": f"{environ.get('CXXFLAGS', '')} {flags}".strip(),
-        "PIP_CONFIG_FILE": "/dev/null",
-        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        "PIP_NO_INPUT": "1",
-        "PIP_NO_CACHE_DIR": "1",
+        **{name: f"{variables.get(name, environ.get(name, ''))} {flags}".strip() for name in ("CFLAGS", "CXXFLAGS")},
     }
-
-
-def _fetching_environment(sources: Sequence[SourceUrl], environ: Mapping[str, str]) -> dict[str, str]:
-    """Add, for pip alone, the indexes with their logins, proxies and certificates."""
-    added = {
-        name: value
-        for name, value in environ.items()
-        if name.lower() in _FOR_FETCHING or name in {*CA_VARIABLES, "NETRC"}
-    }
-    if home := environ.get("HOME"):
-        added.setdefault("NETRC", f"{home}/.netrc")
-    urls = [_with_login(source) for source in sources]
-    added["PIP_INDEX_URL"] = urls[0]
-    if urls[1:]:
-        added["PIP_EXTRA_INDEX_URL"] = " ".join(urls[1:])
-    unverified = [urlsplit(source.url).netloc for source in sources if not source.verify]
-    if unverified:
-        added["PIP_TRUSTED_HOST"] = " ".join(unverified)
-    certificates = next((environ[name] for name in CA_VARIABLES if environ.get(name)), "")
-    if certificates:
-        added.setdefault("PIP_CERT", certificates)
-    return added
-
-
-def _with_login(source: SourceUrl) -> str:
-    if source.login is None:
-        return source.url
-    user, password = (quote(each.reveal(), safe="") for each in (source.login.user, source.login.password))
-    return source.url.replace("://", f"://{user}:{password}@", 1)

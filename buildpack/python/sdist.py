@@ -10,44 +10,61 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote
 
 from buildpack.dataclass import asdict, dataclass, replace
 from buildpack.errors import python as index_errors
 from buildpack.errors import sdist as errors
+from buildpack.errors.local import unreachable_interpreter
 from buildpack.oci.temporary import temporary_folder
 from buildpack.python.archives import unpack
+from buildpack.python.build_settings import NO_SETTINGS, BuildSettings
 from buildpack.python.candidates import best_wheel, is_sdist, parse_wheel_name
 from buildpack.python.checkout import fetch_commit
-from buildpack.python.credentials import open_address, redact, split_login
+from buildpack.python.credentials import Secret, open_address, redact, split_login
 from buildpack.python.diagnosis import ALTERNATIVES, missing_parts, telling_lines
 from buildpack.python.editable import is_app, link_app
 from buildpack.python.fetch import WheelFile, fetch_file, probe_file, stored_path
 from buildpack.python.http import Client, DeniedError, NotFoundError
 from buildpack.python.index import Recall, Remember, Sdist, forget_nothing, is_of_another_version, keep_nothing
-from buildpack.python.isolation import BuildFailedError, Interpreter, build_in_isolation, inspect, own_libc
+from buildpack.python.isolation import (
+    BuildFailedError,
+    Interpreter,
+    RequirementsError,
+    build_in_isolation,
+    inspect,
+    own_libc,
+)
 from buildpack.python.local_sources import copy_sources, digest_sources
 from buildpack.python.offers import IndexFile
 from buildpack.python.simple import is_plain
 from buildpack.python.suggest import nearest_wheel
-from buildpack.python.target import Target
+from buildpack.python.target import Target, target_for
+from buildpack.unprivileged import User, bring_python, choose_user, give, open_left, workplace
 
 if TYPE_CHECKING:
     from buildpack.app.lockfile import LockedPackage
 
 __all__ = ["Workbench", "build_wheel"]
 
-FORMAT = 1
+FORMAT = 2
 """Goes into the keys of what is remembered: raise it when the same sources become another wheel."""
+
+
+_SECRET = 6
+"""Characters from which on the value of a variable is not shown: shorter ones are switches, and part of many a word."""
+_DEEPEST = 8
+"""Builds that may wait for one another: a package whose build requires itself never ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workbench:
     """What builds need: `python` gives the command of an interpreter of the target's version on this machine.
 
-    It raises DependencyError, naming the package, where there is none, and is called only for what has to be built.
-    `folder` is the store's for wheels, `app` the app's, which will lie at `place`.
+    It raises DependencyError, naming the package, if there is none, and is called only for what has to be built.
+    `folder` is the store's for wheels, `app` the app's, which will be at `place`. `depth` counts the builds that wait
+    for this one, because they require its package.
     """
 
     target: Target
@@ -57,8 +74,10 @@ class Workbench:
     app: Path
     environ: Mapping[str, str]
     place: str = "/app"
+    settings: BuildSettings = NO_SETTINGS
     recall: Recall = forget_nothing
     remember: Remember = keep_nothing
+    depth: int = 0
 
 
 def build_wheel(package: LockedPackage, sdist: Sdist | None, *, bench: Workbench) -> WheelFile:
@@ -167,7 +186,8 @@ def _from_local_file(package: LockedPackage, path: Path, bench: Workbench) -> Wh
     if package.hashes and f"sha256:{sha256}" not in package.hashes:
         raise errors.another_file(package.name, path.name, package.path or "", package.place, sha256)
     if path.suffix == ".whl":
-        return _checked(package, _stored(package, path, bench.folder, sha256), bench)
+        with path.open("rb") as wheel:
+            return _checked(package, _stored(package, path.name, wheel, bench.folder), bench)
     return _remembered(
         package, path.name, ["sdist", sha256, package.subdirectory], bench, lambda to: unpack(path, to, package.name)
     )
@@ -176,37 +196,100 @@ def _from_local_file(package: LockedPackage, path: Path, bench: Workbench) -> Wh
 def _remembered(
     package: LockedPackage, what: str, identity: Sequence[Any], bench: Workbench, prepare: Callable[[Path], None]
 ) -> WheelFile:
-    key = json.dumps([FORMAT, package.name, bench.target.key, *identity])
+    """Recall the wheel that was built from the same with the same, else build it.
+
+    A wheel is kept with the projects that its build required, and what the lock said of each: another pin of one of
+    them makes another wheel.
+    """
+    key = json.dumps([FORMAT, package.name, bench.target.key, *identity, *filter(None, [bench.settings.key])])
     value = bench.recall("built", key)
-    if value:
-        wheel = WheelFile(**value)
+    if isinstance(value, dict) and all(bench.settings.pin(name) == pin for name, pin in value["pins"].items()):
+        wheel = WheelFile(**value["wheel"])
         if stored_path(bench.folder, wheel):
             return wheel
-    wheel = _build(package, what, bench, prepare)
-    bench.remember("built", key, asdict(wheel))
+    required: set[str] = set()
+    wheel = _build(package, what, bench, prepare, required)
+    bench.remember(
+        "built", key, {"wheel": asdict(wheel), "pins": {name: bench.settings.pin(name) for name in required}}
+    )
     return wheel
 
 
-def _build(package: LockedPackage, what: str, bench: Workbench, prepare: Callable[[Path], None]) -> WheelFile:
-    argv = bench.python(package)
+def _build(
+    package: LockedPackage, what: str, bench: Workbench, prepare: Callable[[Path], None], required: set[str]
+) -> WheelFile:
+    user = choose_user()
+    argv = _reachable(package, bench.python(package), bench.folder, user)
     here = _interpreter(package, argv, bench.target)
-    with _workplace(bench.folder) as place:
+    bench.folder.mkdir(parents=True, exist_ok=True)
+
+    def provide(wanted: Sequence[str]) -> list[Path]:
+        wheels = _requirements(wanted, here, bench)
+        required.update(wheel.name for wheel in wheels)
+        return [fetch_file(wheel, bench.client, bench.folder) for wheel in wheels]
+
+    with workplace(bench.folder, user) as place:
         sources = place / "sources"
         sources.mkdir()
         prepare(sources)
+        project = _project(sources, package.subdirectory)
+        if not (project / "pyproject.toml").resolve().is_relative_to(sources):
+            raise errors.leading_out(package.name, package.version, what)
+        give(sources, user)
         try:
             built = build_in_isolation(
-                _project(sources, package.subdirectory),
+                project,
                 place,
                 argv=argv,
-                client=bench.client,
                 environ=bench.environ,
+                variables=bench.settings.variables,
+                user=user,
+                provide=provide,
             )
-        except BuildFailedError as failure:
+            with open_left(built) as left:
+                stored = _stored(package, built.name, left, bench.folder)
+        except (BuildFailedError, OSError) as error:
+            failure = error if isinstance(error, BuildFailedError) else BuildFailedError("build", str(error))
             raise _explain(package, what, failure, argv, bench) from None
-        wheel = _checked(package, _stored(package, built, bench.folder), bench)
+        wheel = _checked(package, stored, bench)
     _check_libc(package, wheel, here, bench)
     return wheel
+
+
+def _requirements(wanted: Sequence[str], here: Interpreter, bench: Workbench) -> tuple[WheelFile, ...]:
+    """Find what a build requires, for the interpreter that builds: the stack's may be of another patch level.
+
+    What has no wheel is built in the same way.
+    """
+    if not wanted:
+        return ()
+    from buildpack.app.lockfile import LockedPackage
+    from buildpack.python.requirements import resolve_requirements
+
+    target = target_for(version=here.version, machine=here.machine, libc=here.libc)
+    below = replace(bench, target=target, depth=bench.depth + 1)
+
+    def build(archive: Sdist) -> WheelFile:
+        if below.depth > _DEEPEST:
+            raise RequirementsError(f"{archive.filename} requires itself to be built, or too many others first")
+        required = LockedPackage(name=archive.name, version=archive.version, hashes=(f"sha256:{archive.sha256}",))
+        return build_wheel(required, archive, bench=below)
+
+    return resolve_requirements(
+        wanted, target=target, client=bench.client, folder=bench.folder, settings=bench.settings, build=build
+    )
+
+
+def _reachable(package: LockedPackage, argv: tuple[str, ...], folder: Path, user: User | None) -> tuple[str, ...]:
+    """Return the command of an interpreter as `user` can run it."""
+    if len(argv) > 1:
+        return argv  # from an image's files, which were put where the user gets to
+    pythons = folder.parent / "pythons"
+    pythons.mkdir(parents=True, exist_ok=True)
+    executable = bring_python(argv[0], pythons, user)
+    if executable is None:
+        raise unreachable_interpreter(f"the build of {package.name} has", argv[0])
+    return (executable,)
 
 
 def _interpreter(package: LockedPackage, argv: tuple[str, ...], target: Target) -> Interpreter:
@@ -226,13 +309,6 @@ def _check_libc(package: LockedPackage, wheel: WheelFile, here: Interpreter, ben
         raise errors.newer_libc(package.name, package.version, ours, theirs)
 
 
-@contextmanager
-def _workplace(folder: Path) -> Iterator[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with temporary_folder(folder) as place:
-        yield place.resolve()
-
-
 def _project(sources: Path, subdirectory: str | None) -> Path:
     """Find the project: archives hold one folder, repositories the project itself."""
     inside = list(sources.iterdir())
@@ -242,23 +318,26 @@ def _project(sources: Path, subdirectory: str | None) -> Path:
     return project if project.is_relative_to(sources.resolve()) else sources
 
 
-def _stored(package: LockedPackage, path: Path, folder: Path, sha256: str | None = None) -> WheelFile:
-    """Copy a wheel into the store's folder and describe it."""
+def _stored(package: LockedPackage, filename: str, wheel: BinaryIO, folder: Path) -> WheelFile:
+    """Copy a wheel into the store's folder and describe it. Raises OSError if its name is not one of a wheel."""
     import shutil
     from hashlib import file_digest
 
-    with path.open("rb") as wheel:
-        sha256 = sha256 or file_digest(wheel, "sha256").hexdigest()
-    place = folder / sha256 / path.name
-    place.parent.mkdir(parents=True, exist_ok=True)
+    name = parse_wheel_name(filename)
+    if name is None or not is_plain(filename):
+        raise OSError(f"{filename!r} is not the name of a wheel")
     with temporary_folder(folder) as beside:
-        shutil.copyfile(path, beside / path.name)
-        (beside / path.name).replace(place)
-    name = parse_wheel_name(path.name)
+        with (beside / filename).open("w+b") as out:
+            shutil.copyfileobj(wheel, out, 1 << 20)
+            out.seek(0)
+            sha256 = file_digest(out, "sha256").hexdigest()
+        place = folder / sha256 / filename
+        place.parent.mkdir(parents=True, exist_ok=True)
+        (beside / filename).replace(place)
     return WheelFile(
         name=package.name,
-        version=name.version if name else "",
-        filename=path.name,
+        version=name.version,
+        filename=filename,
         url="",
         sha256=sha256,
         size=place.stat().st_size,
@@ -280,7 +359,8 @@ def _checked(package: LockedPackage, wheel: WheelFile, bench: Workbench) -> Whee
 def _explain(
     package: LockedPackage, what: str, failure: BuildFailedError, argv: tuple[str, ...], bench: Workbench
 ) -> Exception:
-    output = redact(failure.output, bench.client.secrets)
+    given = [Secret(value) for value in bench.settings.secrets if len(value) >= _SECRET]
+    output = redact(failure.output, [*bench.client.secrets, *given])
     if failure.stage == "environment":
         return errors.no_environment(package.name, package.version, " ".join(argv), output)
     instead = ALTERNATIVES.get(package.name) or nearest_wheel(package, bench.client, bench.target)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from buildpack.dataclass import dataclass
 from buildpack.oci.entry import Content, Deflated, Entry, FileSlice, Inline, file, symlink
 
-__all__ = ["VenvLayout", "install_entries", "venv_entries"]
+__all__ = ["VenvLayout", "add_entries", "install_entries", "venv_entries"]
 
 _CHUNK = 1 << 20
 WHOLE = 32 << 20
@@ -107,20 +107,41 @@ def install_entries(entries: Iterable[Entry], folder: Path) -> None:
             raise
 
 
+def add_entries(entries: Iterable[Entry], folder: Path) -> None:
+    """Write entries, whose paths all lie in `folder`, into an environment that is there.
+
+    Raises ValueError as `install_entries` does, FileExistsError for what is there already.
+    """
+    chosen = {entry.path: entry for entry in entries}
+    with _open_once() as sources:
+        _write_all(str(folder), f"{str(folder).lstrip('/')}/", chosen.values(), sources)
+
+
 def _write_all(building: str, prefix: str, entries: Iterable[Entry], sources: _Sources) -> None:
-    made: set[str] = set()
+    made: set[str] = {""}
+    _make(building, made)
     for entry in entries:
         if not entry.path.startswith(prefix) or "/../" in f"/{entry.path}/":
             raise ValueError(f"{entry.path} is outside of /{prefix}")
         target = f"{building}/{entry.path[len(prefix) :]}"
         parent = target if entry.kind == "directory" else target.rpartition("/")[0]
         if parent not in made:
-            os.makedirs(parent, exist_ok=True)  # noqa: PTH103  strings: thousands of Path objects would show
-            made.add(parent)
+            _make(parent, made)
         if entry.kind == "symlink":
             os.symlink(entry.target, target)  # noqa: PTH211
         elif entry.kind == "file":
             _write(target, entry, sources)
+
+
+def _make(folder: str, made: set[str]) -> None:
+    """Make a folder and those above it, with the same mode under any umask: another user may have to get there."""
+    parent = folder.rpartition("/")[0]
+    if parent not in made and not os.path.isdir(parent):  # noqa: PTH112  strings: thousands of Path objects would show
+        _make(parent, made)
+    with suppress(FileExistsError):
+        os.mkdir(folder)  # noqa: PTH102
+    os.chmod(folder, 0o755)  # noqa: PTH101, S103
+    made.add(folder)
 
 
 def _write(target: str, entry: Entry, sources: _Sources) -> None:

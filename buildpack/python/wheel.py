@@ -24,7 +24,7 @@ from buildpack.python.venv import VenvLayout, venv_entries
 if TYPE_CHECKING:
     from email.message import Message
 
-__all__ = ["INSTALLER", "WheelContents", "canonical_name", "read_wheel"]
+__all__ = ["INSTALLER", "WheelContents", "canonical_name", "read_requires", "read_wheel"]
 
 INSTALLER = b"deploy\n"
 
@@ -111,6 +111,14 @@ def read_wheel(
         imports_pkg_resources=scan.imports_pkg_resources,
         warnings=warnings,
     )
+
+
+def read_requires(path: Path) -> tuple[str, ...]:
+    """Read the ``Requires-Dist`` lines of a wheel and nothing else; raises DependencyError as `read_wheel` does."""
+    _import_installer()
+    members = {member.name: member for member in read_members(path)}
+    metadata = _read_metadata(path, members, _dist_info(path, members))
+    return tuple(metadata.get_all("Requires-Dist") or ())
 
 
 def _import_installer() -> None:

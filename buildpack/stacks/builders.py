@@ -43,7 +43,7 @@ def _makes_environments(python: HostPython, environ: Mapping[str, str]) -> bool:
     """Tell whether it has what Debian packs apart, in python3-venv."""
     try:
         ran = subprocess.run(
-            [str(python.executable), "-I", "-B", "-c", "import ensurepip, venv"],
+            [str(python.executable), "-I", "-B", "-c", "import venv"],
             capture_output=True,
             check=False,
             timeout=_SECONDS,

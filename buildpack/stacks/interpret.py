@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildpack.dataclass import replace
 from buildpack.oci.store import Store
+from buildpack.oci.temporary import temporary_folder
 from buildpack.stacks.base import confirm_facts, unpacked
 from buildpack.stacks.elf import read_elf
 from buildpack.stacks.facts import find_library_folders
 from buildpack.stacks.interpreters import choose, find_candidates, library_path
 from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack, fetch_layers
+from buildpack.unprivileged import User, is_complete, is_reachable, mark_complete, reachable_folder
 
 if TYPE_CHECKING:
     from buildpack.oci.transport import Transport
 
-__all__ = ["interpreter_of", "look_into", "start_interpreter"]
+__all__ = ["bring_base", "interpreter_of", "look_into", "start_interpreter"]
 
 _SECONDS = 60
 _VERSION = "import sys; print(sys.version.split()[0].rstrip('+'))"
@@ -95,6 +99,29 @@ def interpreter_of(root: Path, stack: Stack) -> Interpreter:
         argv = [str(root / elf.interpreter.lstrip("/")), "--library-path", libraries, str(place)]
     prefix = str(place.parent.parent)
     return Interpreter(argv=tuple(argv), version=stack.python.version, env={"PYTHONHOME": prefix})
+
+
+def bring_base(stack: Stack, found: Interpreter, store: Store, user: User | None) -> Interpreter:
+    """Return the stack's own interpreter as `user` can start it: from the store, else from a copy that is kept."""
+    if user is None or is_reachable(found.argv[-1]):
+        return found
+    root = unpacked(stack.digest, stack.layers, store, stack=stack.name)
+    place = reachable_folder(root.parent, user) / root.name
+    if not is_complete(place):
+        with temporary_folder(place.parent) as making:
+            shutil.copytree(root, making / "root", symlinks=True, copy_function=_link_or_copy)
+            mark_complete(making / "root")
+            shutil.rmtree(place, ignore_errors=True)
+            with suppress(OSError):  # another build was faster
+                (making / "root").rename(place)
+    return interpreter_of(place, stack)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 def _why_not(interpreter: Interpreter, version: str) -> str | None:

@@ -1,12 +1,13 @@
-"""Tries an image out without an engine: its app layer unpacked, and its wheels in virtual environments.
+"""Try an image out without an engine: its app layer unpacked, and its wheels in virtual environments.
 
 The tests get the lock's develop packages, the boot does not, as in an engine: an app that needs one of them to run
-must not come up here either.
+must not come up here either. Both are the app's code, so root runs them as another user, as hooks.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import select
 import shutil
@@ -26,14 +27,16 @@ from buildpack.app.script import Script
 from buildpack.build import Built
 from buildpack.dataclass import replace
 from buildpack.develop import held_back
+from buildpack.errors.local import ran_as_root
 from buildpack.local import make_environment
 from buildpack.oci.gzip import gunzip
 from buildpack.oci.image import LAYER_TAR
 from buildpack.oci.store import Store
-from buildpack.oci.temporary import temporary_folder
 from buildpack.plan import APP_ROOT
-from buildpack.processes import outliving_nobody
+from buildpack.processes import User, hide_process, outliving_nobody
 from buildpack.progress import Observer
+from buildpack.python.build_settings import read_settings
+from buildpack.unprivileged import choose_user, give, reachable_path, workplace
 from deployer.ci.console import Console
 from deployer.ci.layers import Layers
 from deployer.ci.trial import Booted, Health, clean_environment, shell_command
@@ -42,6 +45,7 @@ from deployer.engines.local_group import LocalGroup, Manner
 from deployer.engines.ports import read_port
 from deployer.environment import local_environment
 from deployer.health import Cause, Outcome
+from deployer.runner.command import CommandError, command_argv, resolve_argv
 from deployer.runner.defaults import app_environment, runtime_folder
 from deployer.runner.defaults import temporary_folder as writable_folder
 from deployer.runner.formation import Process, expand
@@ -50,6 +54,22 @@ __all__ = ["LocalTrial"]
 
 _STOP_SECONDS = 5.0
 _DRAIN_SECONDS = 1.0
+_BECOME = """
+import errno, os, sys
+uid, gid, file, *argv = sys.argv[1:]
+os.setgroups([])
+os.setgid(int(gid))
+os.setuid(int(uid))
+os.umask(0o022)
+try:
+    os.execv(file, argv)
+except OSError as error:
+    if error.errno == errno.ENOEXEC:
+        os.execv("/bin/sh", ["/bin/sh", file, *argv[1:]])
+    print(f"{argv[0]}: {error.strerror}", file=sys.stderr)
+    os._exit(126)
+"""
+"""Becomes a user, and then the program: the runner, which images carry too, starts everything as itself."""
 _PIPE = 1 << 20
 """Bytes that a pipe holds at most, unless its writer is privileged (pipe(7), F_SETPIPE_SZ)."""
 
@@ -72,6 +92,7 @@ class LocalTrial:
         self._exits = ExitStack()
         self._scratch = Path()
         self._python = ""
+        self._user = choose_user()
 
     @property
     def where(self) -> str:
@@ -79,7 +100,10 @@ class LocalTrial:
         return f"a virtual environment on this machine, with Python {self._python}"
 
     def __enter__(self) -> Self:
-        self._scratch = self._exits.enter_context(temporary_folder(self._store.folder("trials").absolute()))
+        hide_process()
+        self._scratch = self._exits.enter_context(workplace(self._store.folder("trials"), self._user))
+        if os.geteuid() == 0 and self._user is None:
+            self._console.say(f"warning: {ran_as_root('the app')}")
         return self
 
     def __exit__(
@@ -92,25 +116,42 @@ class LocalTrial:
         folder = self._unpack("test")
         for file in held_back(self._built.app, self._environ):
             lay_over(self._built.app.source.disk(file), file.path, folder)
+        give(self._scratch / "test", self._user)
         environment = self._environment(folder, script.environment, develop=True)
-        with _runtime(environment) as made:
+        with _runtime(environment, self._user) as made:
             return self._run(shell_command(script), cwd=folder, env={**environment, **made})
 
     def boot(self, health: Health) -> Booted:
         """Start web as a process, and ask it."""
         folder = self._unpack("boot")
+        give(self._scratch / "boot", self._user)
         environment = self._environment(folder, health.environment, develop=False)
         port = read_port(environment["PORT"])
         commands = {process.name: process.command for process in self._built.app.processes}
-        with _runtime(environment) as made:
+        with _runtime(environment, self._user) as made:
             processes = expand(
                 {"web": commands["web"]}, {"web": 1}, port=port, env={**environment, **made}, cwd=str(folder)
             )
+            processes = [self._unprivileged(process) for process in processes]
             group = _BootGroup(processes, health, out=self._console.output, environ=environment)
             code = group.run()
         if group.booted is None:
             raise SystemExit(code)  # a signal came before the answer
         return group.booted
+
+    def _unprivileged(self, process: Process) -> Process:
+        """Have a process become the user first, unless its command is one that the runner has to report."""
+        if self._user is None:
+            return process
+        path = process.env.get("PATH", os.defpath)
+        assert isinstance(process.command, str)
+        argv = command_argv(process.command, path)
+        try:
+            file = resolve_argv(argv, path, process.cwd or "")
+        except CommandError:
+            return process
+        user = [str(self._user.uid), str(self._user.gid)]
+        return dataclasses.replace(process, command=[sys.executable, "-I", "-S", "-c", _BECOME, *user, file, *argv])
 
     def _unpack(self, purpose: str) -> Path:
         """Lay out the app's layer as the image has it; the folder of the app."""
@@ -131,7 +172,9 @@ class LocalTrial:
             python=app.python.version if app.python else None,
             insist=app.python is not None and not app.python.origin.startswith("the default"),
             own=sys.executable,
+            user=self._user,
             store=self._store,
+            settings=read_settings(app, self._environ),
             environ=self._environ,
             observer=self._observer,
         )
@@ -139,17 +182,27 @@ class LocalTrial:
         for text in made.warnings:
             if text not in self._built.warnings:
                 self._console.say(f"warning: {text}")
+        clean = clean_environment(self._environ)
         env = local_environment(
             given={"CI": "true", **given},
-            environ=clean_environment(self._environ),
+            environ={**clean, "PATH": reachable_path(clean["PATH"], self._user)},
             files=[],
             port=None,
             default_port=_free_port(),
             folder=folder,
             venv=made.folder,
         )
-        env |= {"HOME": str(folder), **writable_folder(env)}
+        env |= {"HOME": str(folder), **(self._own_temporary() or writable_folder(env))}
         return app_environment(env, app.app_object.target if app.app_object else None, app=str(folder))
+
+    def _own_temporary(self) -> dict[str, str]:
+        """Make the user's own TMPDIR; nothing if this is an ordinary user, who has one."""
+        if self._user is None:
+            return {}
+        folder = self._scratch / "tmp"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        give(folder, self._user)
+        return {"TMPDIR": str(folder)}
 
     def _run(self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
         """Run a command, hand on what it prints, and end whatever it started with it."""
@@ -162,6 +215,10 @@ class LocalTrial:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                user=self._user.uid if self._user else None,
+                group=self._user.gid if self._user else None,
+                extra_groups=[] if self._user else None,
+                umask=0o022 if self._user else -1,
             )
             watch(process.pid)
             assert process.stdout is not None
@@ -219,9 +276,11 @@ def _end_group(group: int) -> None:
 
 
 @contextlib.contextmanager
-def _runtime(environment: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+def _runtime(environment: Mapping[str, str], user: User | None) -> Iterator[Mapping[str, str]]:
     """Make what only one process may use; it is removed afterwards."""
     made = runtime_folder(environment)
+    for path in made.values():
+        give(Path(path), user)
     try:
         yield made
     finally:

@@ -168,6 +168,7 @@ def _virtual_environment(
             hears.warn(errors.another_python(venv, found, asked.version, asked.origin))
         return venv
     from buildpack.local import make_environment
+    from buildpack.python.build_settings import read_settings
 
     begin = time.monotonic()
     made = make_environment(
@@ -177,6 +178,7 @@ def _virtual_environment(
         insist=asked is not None and not asked.origin.startswith("the default"),
         own=own,
         store=store(),
+        settings=read_settings(app, environ),
         environ=environ,
         observer=hears.progress,
     )

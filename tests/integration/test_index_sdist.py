@@ -19,6 +19,7 @@ import pytest
 
 from buildpack.app.lockfile import LockedPackage, Source
 from buildpack.errors import BuildpackError
+from buildpack.python.build_settings import NO_SETTINGS, BuildSettings, read_constraints
 from buildpack.python.fetch import WheelFile, stored_path
 from buildpack.python.http import Client
 from buildpack.python.index import resolve_wheels
@@ -54,11 +55,13 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
 '''
 
 
-def files_of(name: str, *, before: str = "", tag: str = "py3-none-any", requires: str = "[]") -> dict[str, str]:
+def files_of(
+    name: str, *, before: str = "", tag: str = "py3-none-any", requires: str = "[]", after: str = ""
+) -> dict[str, str]:
     indented = "".join(f"    {line}\n" for line in before.splitlines())
     return {
         "pyproject.toml": PYPROJECT.replace("[]", requires, 1),
-        "backend.py": BACKEND.format(name=name, tag=tag, before=indented),
+        "backend.py": BACKEND.format(name=name, tag=tag, before=indented) + after,
         f"{name}.py": "ANSWER = 42\n",
     }
 
@@ -97,6 +100,7 @@ def make(
     environ: dict[str, str] | None = None,
     source: str = "",
     argv: tuple[str, ...] = PYTHON,
+    settings: BuildSettings = NO_SETTINGS,
 ) -> WheelFile:
     memory = memory if memory is not None else Memory()
     sources = [Source(name="main", url=source or (index.url if index else "http://127.0.0.1:1/simple"))]
@@ -109,6 +113,7 @@ def make(
             folder=folder / "wheels",
             app=folder,
             environ=environ,
+            settings=settings,
             recall=memory.recall,
             remember=memory.remember,
         )
@@ -212,6 +217,160 @@ def test_what_the_build_requires_comes_from_the_locks_index(index: Index, tmp_pa
     assert "/simple/tool/" in index.paths()
 
 
+def test_the_code_of_what_a_build_requires_sees_no_login(index: Index, tmp_path: Path) -> None:
+    """It has no wheel, so it is built as well: all hooks of a build are strangers' code."""
+    index.login = "robot:hunter2"
+    watch = "assert 'hunter2' not in repr(dict(os.environ)), 'the login is here'\n"
+    index.add("helper", *sdist_of("helper", before=watch))
+    index.add("tool", *sdist_of("tool", before=watch + "import helper", requires='["helper"]'))
+    index.add("late", *make_wheel("late", "1.0"))
+    asks = "def get_requires_for_build_wheel(config_settings=None):\n    " + watch + "    return ['late', 'tool']\n"
+    filename, content = sdist_of("pure", before=watch + "import tool, late", requires='["tool"]', after=asks)
+    index.add("pure", filename, content)
+    package = LockedPackage(name="pure", version="1.0", hashes=(f"sha256:{sha256(content)}",), line=5)
+
+    wheel = make(package, tmp_path, source=index.url.replace("http://", "http://robot:hunter2@"))
+
+    assert wheel.filename == "pure-1.0-py3-none-any.whl"
+
+
+def test_a_file_that_is_not_what_the_index_promises_is_not_unpacked_for_a_build(index: Index, tmp_path: Path) -> None:
+    index.add("tool", *make_wheel("tool", "3.0"))
+    index.instead["tool-3.0-py3-none-any.whl"] = make_wheel("tool", "3.0", body=b"X = 2\n")[1]
+
+    error = failing(locked_sdist(index, "pure", requires='["tool"]'), tmp_path, index=index)
+
+    assert "tool-3.0-py3-none-any.whl" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "version"),
+    [
+        ("tool", "2.0"),
+        ("tool>=1,!=2.0", "1.0"),
+        ("tool==3.0", "3.0"),  # yanked, and named exactly
+        ("tool>=3a", "3.5rc1"),
+        ("tool[extra]", "2.0"),
+        ("tool; python_version > '3'", "2.0"),
+        ("user", "1.0"),
+    ],
+)
+def test_which_version_a_build_gets(wanted: str, version: str, index: Index, tmp_path: Path) -> None:
+    """As pip chooses: the newest that fits, with what it requires in turn; nothing yanked, no pre-release."""
+    for each in ("1.0", "2.0", "3.0", "3.5rc1"):
+        filename, content = make_wheel(
+            "tool", each, requires=("more; extra == 'extra'",), body=f"X = {each!r}\n".encode()
+        )
+        index.add("tool", filename, content).yanked = "broken" if each == "3.0" else None
+    index.add("more", *make_wheel("more", "1.0"))
+    index.add("user", *make_wheel("user", "1.0", requires=("tool<2",)))
+    before = f"import tool\nassert tool.X == {version!r}, tool.X" + ("\nimport more" if "[" in wanted else "")
+
+    make(locked_sdist(index, "pure", requires=f'["{wanted}"]', before=before), tmp_path, index=index)
+
+
+def test_versions_that_do_not_agree_are_told(index: Index, tmp_path: Path) -> None:
+    for each in ("1.0", "2.0"):
+        index.add("tool", *make_wheel("tool", each))
+    index.add("user", *make_wheel("user", "1.0", requires=("tool<2",)))
+
+    error = failing(locked_sdist(index, "pure", requires='["tool>=2", "user"]'), tmp_path, index=index)
+
+    assert "  no version on the lock's indexes fits tool<2 (for user) and tool>=2\n" in str(error)
+
+
+def test_a_build_takes_what_the_lock_pins_and_is_made_again_for_another_pin(index: Index, tmp_path: Path) -> None:
+    hashes = {}
+    for each in ("1.0", "2.0", "3.0"):
+        filename, content = make_wheel("tool", each, body=f"X = {each!r}\n".encode())
+        index.add("tool", filename, content)
+        hashes[each] = (f"sha256:{sha256(content)}",)
+    before = "import tool\nopen('pure.py', 'w').write(f'TOOL = {tool.X!r}')"
+    package, memory = locked_sdist(index, "pure", requires='["tool"]', before=before), Memory()
+
+    def built(version: str, **options: Any) -> bytes:
+        pin = LockedPackage(name="tool", version=version, hashes=hashes[options.get("hashes_of", version)])
+        wheel = make(package, tmp_path, index=index, memory=memory, settings=BuildSettings(pins={"tool": pin}))
+        with opened(wheel, tmp_path) as archive:
+            return archive.read("pure.py")
+
+    assert [built("1.0"), built("2.0"), built("1.0")] == [b"TOOL = '1.0'", b"TOOL = '2.0'", b"TOOL = '1.0'"]
+    # A file with another hash is not the one that was locked.
+    assert built("1.0", hashes_of="3.0") == b"TOOL = '3.0'"
+
+
+@pytest.mark.parametrize("variable", ["PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT"])
+def test_constraints_narrow_what_a_build_gets(variable: str, index: Index, tmp_path: Path) -> None:
+    for each in ("1.0", "2.0"):
+        index.add("tool", *make_wheel("tool", each, body=f"X = {each!r}\n".encode()))
+    (tmp_path / "more.txt").write_text("tool<2  # the second one is slow\nother==5\n")
+    (tmp_path / "constraints.txt").write_text("# of this machine\n-c more.txt\ntool!=1.5; python_version > '3'\n")
+    environ = {variable: str(tmp_path / "constraints.txt")}
+    settings = BuildSettings(constraints=read_constraints(environ))
+    package = locked_sdist(index, "pure", requires='["tool"]', before="import tool\nassert tool.X == '1.0'")
+
+    assert make(package, tmp_path, index=index, settings=settings).name == "pure"
+    assert settings.key
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "there is no such file"),
+        ("tool @ https://example.com/tool.whl", "'tool @ https://example.com/tool.whl' names an address"),
+        ("--no-index", "'--no-index' is not a version that one could ask for"),
+        ("-c constraints.txt", "it is larger than 1 MB, or names itself"),
+    ],
+)
+def test_constraints_that_cannot_be_used(text: str | None, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "constraints.txt"
+    if text is not None:
+        path.write_text(text)
+
+    with pytest.raises(BuildpackError) as error:
+        read_constraints({"PIP_CONSTRAINT": str(path)})
+
+    assert str(error.value).startswith("PIP_CONSTRAINT names constraints that cannot be used\n\n")
+    assert reason in str(error.value)
+
+
+def test_variables_for_builds_reach_them_and_make_another_wheel(index: Index, tmp_path: Path) -> None:
+    before = "open('pure.py', 'w').write(f'MODE = {os.environ.get(\"MODE\")!r}')"
+    package, memory = locked_sdist(index, "pure", before=before), Memory()
+
+    def built(**variables: str) -> bytes:
+        settings = BuildSettings(variables=variables, given=frozenset(variables))
+        with opened(make(package, tmp_path, index=index, memory=memory, settings=settings), tmp_path) as archive:
+            return archive.read("pure.py")
+
+    assert [built(), built(MODE="fast"), built(MODE="safe"), built()] == [
+        *(b"MODE = None", b"MODE = 'fast'", b"MODE = 'safe'", b"MODE = None")
+    ]
+    assert "fast" not in json.dumps(list(memory.values()))
+
+
+def test_the_value_of_a_variable_is_not_in_the_message_of_a_failed_build(index: Index, tmp_path: Path) -> None:
+    package = locked_sdist(index, "pure", before="raise SystemExit(os.environ['TOKEN'])")
+    settings = BuildSettings(variables={"TOKEN": "hunter2-token"}, given=frozenset({"TOKEN"}))
+
+    error = failing(package, tmp_path, index=index, settings=settings)
+
+    assert "[redacted]" in str(error)
+    assert "hunter2" not in str(error)
+
+
+def test_a_wheel_that_leads_out_of_the_build_is_not_taken(index: Index, tmp_path: Path) -> None:
+    """As root such a link would be read with root's rights."""
+    (tmp_path / "secret").write_text("secret")
+    leading_out = "pure-1.0-py3-none-any.whl"
+    before = f"os.symlink({str(tmp_path / 'secret')!r}, f'{{folder}}/{leading_out}')\nreturn {leading_out!r}"
+
+    error = failing(locked_sdist(index, "pure", before=before), tmp_path, index=index)
+
+    assert "Too many levels of symbolic links" in str(error)
+    assert not list((tmp_path / "wheels").rglob("*.whl"))
+
+
 def test_a_missing_header_is_named_and_so_is_the_version_that_has_a_wheel(index: Index, tmp_path: Path) -> None:
     compile_it = (
         "import subprocess\nopen('x.c', 'w').write('#include <libpq-fe.h>\\n')\n"
@@ -303,8 +462,8 @@ def test_a_build_that_makes_something_else(index: Index, tmp_path: Path) -> None
     )
 
 
-def test_an_interpreter_without_venv(index: Index, tmp_path: Path) -> None:
-    script = tmp_path / "python"
+def test_an_interpreter_without_venv(index: Index, tmp_path: Path, anyones: Path) -> None:
+    script = anyones / "python"
     script.write_text(
         f'#!/bin/sh\ncase "$*" in *venv*) echo No module named venv; exit 1;; esac\nexec {sys.executable} "$@"\n'
     )
@@ -321,9 +480,9 @@ def test_an_interpreter_without_venv(index: Index, tmp_path: Path) -> None:
 # Commits, folders and files
 
 
-def repository(folder: Path, name: str, under: str = "") -> tuple[str, str]:
-    """Make a git repository; return its URL and the hash of a commit that is not the newest."""
-    for path, content in files_of(name).items():
+def repository(folder: Path, name: str, under: str = "", **options: str) -> tuple[str, str]:
+    """Make a git repository; return its URL and the hash of a commit that is not the newest, one after a tag."""
+    for path, content in files_of(name, **options).items():
         (folder / under / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / under / path).write_text(content)
 
@@ -334,6 +493,8 @@ def repository(folder: Path, name: str, under: str = "") -> tuple[str, str]:
     git("init", "-q")
     git("add", ".")
     git("commit", "-q", "-m", "one")
+    git("tag", "v1.0")
+    git("commit", "-q", "--allow-empty", "-m", "one and a half")
     commit = git("rev-parse", "HEAD")
     (folder / under / f"{name}.py").write_text("ANSWER = 43\n")
     git("commit", "-q", "-a", "-m", "two")
@@ -352,6 +513,20 @@ def test_a_commit_is_built_and_remembered(tmp_path: Path, under: str) -> None:
         assert archive.read("lib.py") == b"ANSWER = 42\n"
     (tmp_path / "upstream").rename(tmp_path / "gone")
     assert make(package, tmp_path, memory=memory) == wheel
+
+
+def test_a_version_that_comes_from_tags_has_them(tmp_path: Path) -> None:
+    """As setuptools-scm asks for them, as the user of the build and in its own copy."""
+    before = (
+        "import subprocess  # setuptools-scm does this\n"
+        "asked = subprocess.run(['git', 'describe', '--tags', '--long'], capture_output=True, text=True)\n"
+        "open('lib.py', 'w').write(asked.stdout.strip() or asked.stderr)"
+    )
+    url, commit = repository(tmp_path / "upstream", "lib", before=before, requires="[]\n# [tool.setuptools_scm]")
+    package = LockedPackage(name="lib", git=url, ref=commit, line=5)
+
+    with opened(make(package, tmp_path), tmp_path) as archive:
+        assert archive.read("lib.py") == f"v1.0-1-g{commit[:7]}".encode()
 
 
 def test_a_commit_that_is_not_there(tmp_path: Path) -> None:

@@ -54,9 +54,9 @@ def app(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Path, 
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_package_s_own_build_ends_with_ours(app, home, tmp_path, number):
+def test_a_package_s_own_build_ends_with_ours(app, home, anyones, number):
     folder, env = app
-    pids = tmp_path / "pids"
+    pids = anyones / "pids"
     (folder / "lib").mkdir()
     (folder / "lib" / "pyproject.toml").write_text(PYPROJECT)
     (folder / "lib" / "backend.py").write_text(BACKEND.format(pids=str(pids)))
@@ -74,9 +74,9 @@ def test_a_package_s_own_build_ends_with_ours(app, home, tmp_path, number):
         running.close()
 
 
-def test_the_app_s_tests_end_with_the_pipeline(app, home, tmp_path):
+def test_the_app_s_tests_end_with_the_pipeline(app, home, anyones):
     folder, env = app
-    pids = tmp_path / "pids"
+    pids = anyones / "pids"
     script = f"sleep 600 & echo $$ $! > {pids}; echo it waits; wait"
     running = Running("ci", folder, "--engine", "local", "--test", script, home=home, env=env)
     try:

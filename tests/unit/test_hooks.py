@@ -14,8 +14,8 @@ from buildpack.app.read import App, read_app
 from buildpack.app.source import SourceFile
 from buildpack.hooks.collectstatic import find_remedies, is_unknown, settle_manifests
 from buildpack.hooks.steps import plan_hooks
-from buildpack.hooks.user import User, choose_user, is_reachable
 from buildpack.processes import Outcome
+from buildpack.unprivileged import User, choose_user, is_reachable
 
 SITE = Path(__file__).parents[1] / "apps" / "django_site"
 

@@ -1,0 +1,144 @@
+"""What a user says about the builds of packages: variables for them, and which versions of their requirements to take.
+
+It decides what a built wheel is, together with the sources, so it is part of the key under which one is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from buildpack.dataclass import dataclass, field
+from buildpack.python.offers import canonical_name
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+    from buildpack.app.lockfile import LockedPackage
+    from buildpack.app.read import App
+
+__all__ = ["CONSTRAINT_VARIABLES", "NO_SETTINGS", "BuildSettings", "Constraint", "read_constraints", "read_settings"]
+
+CONSTRAINT_VARIABLES = ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT")
+_ROUNDS = 100_000
+"""Of the hash that stands for variables from the command line in keys, which are public."""
+_LARGEST = 1 << 20
+_DEEPEST = 8
+_COMMENT = re.compile(r"(?:^|\s)#.*")
+_HASH = re.compile(r"\s--hash[= ]sha256:([0-9a-fA-F]{64})(?=\s|$)")
+_NESTED = re.compile(r"(?:-c|--constraint)[= ]\s*(\S+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraint:
+    """A line of a constraints file: what it allows of a project, and which files if it has hashes."""
+
+    requirement: str
+    hashes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildSettings:
+    """`variables` reach every build of a package; `given` names those whose values must not be shown.
+
+    `constraints` are by canonical name, and so are `pins`: the lock's versions, preferred for what a build requires.
+    """
+
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    given: frozenset[str] = frozenset()
+    constraints: Mapping[str, tuple[Constraint, ...]] = field(default_factory=dict)
+    pins: Mapping[str, LockedPackage] = field(default_factory=dict)
+
+    @cached_property
+    def key(self) -> str:
+        """Stand for the variables and constraints in keys; empty if there are none. The values cannot be guessed."""
+        if not self.variables and not self.constraints:
+            return ""
+        text = json.dumps([sorted(self.variables.items()), sorted(map(repr, self.constraints.items()))])
+        hidden = hashlib.pbkdf2_hmac("sha256", text.encode(), b"deploy builds", _ROUNDS if self.given else 1)
+        return hidden.hex()[:32]
+
+    @cached_property
+    def pins_key(self) -> str:
+        """Stand for all pins, for what is remembered of a lock with a package that was built."""
+        return hashlib.sha256(repr([(name, self.pin(name)) for name in sorted(self.pins)]).encode()).hexdigest()[:32]
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """Return the values that must not be shown."""
+        return [self.variables[name] for name in self.given if name in self.variables]
+
+    def pin(self, name: str) -> list[object] | None:
+        """Return what the lock says of a project, for comparison with what it said when a wheel was built."""
+        package = self.pins.get(name)
+        return None if package is None else [package.version, sorted(package.hashes)]
+
+
+def read_settings(app: App, environ: Mapping[str, str]) -> BuildSettings:
+    """Gather what the app, the command line and pip's variables say. Raises DependencyError, as `read_constraints`."""
+    locked = (*app.lock.develop, *app.lock.packages)
+    return BuildSettings(
+        variables={**app.build_env, **app.given_env},
+        given=frozenset(app.given_env),
+        constraints=read_constraints(environ),
+        pins={package.name: package for package in locked if package.version and package.hashes},
+    )
+
+
+NO_SETTINGS = BuildSettings()
+
+
+def read_constraints(environ: Mapping[str, str]) -> dict[str, tuple[Constraint, ...]]:
+    """Read the files that pip's variables name; raises DependencyError if one cannot be read."""
+    found: dict[str, tuple[Constraint, ...]] = {}
+    for variable in CONSTRAINT_VARIABLES:
+        for name in environ.get(variable, "").split():
+            for project, constraint in _read_file(name, variable, _DEEPEST):
+                found[project] = (*found.get(project, ()), constraint)
+    return found
+
+
+def _refused(variable: str, name: str, reason: str) -> Exception:
+    from buildpack.errors.sdist import bad_constraints
+
+    return bad_constraints(variable, name, reason)
+
+
+def _read_file(name: str, variable: str, depth: int) -> Iterator[tuple[str, Constraint]]:
+    if "://" in name:
+        raise _refused(variable, name, "it is an address, and only a file on this machine is read")
+    path = Path(name)
+    try:
+        if not path.is_file():
+            raise _refused(variable, name, "there is no such file")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_LARGEST + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise _refused(variable, name, str(getattr(error, "strerror", None) or error)) from None
+    if len(text) > _LARGEST or not depth:
+        raise _refused(variable, name, "it is larger than 1 MB, or names itself")
+    for line in text.replace("\\\n", " ").splitlines():
+        wanted = _COMMENT.sub("", line).strip()
+        if nested := _NESTED.fullmatch(wanted):
+            yield from _read_file(str(path.parent / nested[1]), variable, depth - 1)
+        elif wanted:
+            requirement = _parse(_HASH.sub("", wanted), variable, name)
+            hashes = tuple(sha256.lower() for sha256 in _HASH.findall(wanted))
+            yield canonical_name(requirement.name), Constraint(requirement=str(requirement), hashes=hashes)
+
+
+def _parse(text: str, variable: str, name: str) -> Requirement:
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        raise _refused(variable, name, f"{text!r} is not a version that one could ask for") from None
+    if requirement.url:
+        raise _refused(variable, name, f"{text!r} names an address, which is not supported")
+    return requirement

@@ -1,0 +1,166 @@
+"""Code of packages, hooks and tests that goes for what belongs to the user who builds."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import missing
+from tests.support import tiny
+from tests.support.command import deploy
+
+PLANTED = "planted-4711"
+"""A secret in the environment of `deploy`, in its configuration files, and behind the socket."""
+
+SPY = """\
+import json, os, pathlib, socket, sys
+
+def tries(name, places):
+    found, seen = [], 0
+    for process in pathlib.Path("/proc").iterdir():
+        try:
+            command = (process / "cmdline").read_bytes() if process.name.isdigit() else b""
+            if b"\\0deployer\\0" not in command:
+                continue
+            seen += 1
+            for file in ("environ", "mem", "maps", "fd/0"):
+                try:
+                    os.readlink(process / file) if file == "fd/0" else open(process / file).read(1)
+                    found.append(file)
+                except OSError:
+                    pass
+        except OSError:
+            pass
+    if not seen:
+        found.append("no process of deploy, so nothing was tried")
+    for place in places:
+        try:
+            if place.endswith(".sock"):
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.connect(place)
+            elif os.path.isdir(place):
+                os.listdir(place)
+            else:
+                open(place).close()
+            found.append(place)
+        except OSError:
+            pass
+    for place in places:
+        try:
+            with open(place + ".left", "w"):
+                found.append("beside " + place)
+        except OSError:
+            pass
+    if "planted" in repr(dict(os.environ)):
+        found.append("its own environment")
+    pathlib.Path({reports!r}, name).write_text(json.dumps([os.getuid(), found]))
+
+if __name__ == "__main__":
+    tries(sys.argv[1], {places!r})
+"""
+
+BACKEND = """
+import pathlib, sys, zipfile
+sys.path.insert(0, ".")
+import spy
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    spy.tries("build", {places!r})
+    with zipfile.ZipFile(pathlib.Path(folder, "lib-1.0-py3-none-any.whl"), "w") as wheel:
+        wheel.writestr("lib.py", "")
+        wheel.writestr("lib-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: lib\\nVersion: 1.0\\n")
+        wheel.writestr("lib-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("lib-1.0.dist-info/RECORD", "")
+    return "lib-1.0-py3-none-any.whl"
+"""
+PYPROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
+# The tests' own interpreter may be in root's home, which nobody else may enter.
+ENTERING = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+
+
+@pytest.fixture(scope="module")
+def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that has the stack."""
+    folder = tmp_path_factory.mktemp("code")
+    tiny.build_here(tiny.write_app(folder / "app", {}), folder / "home", os.environ)
+    return folder / "home"
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Configuration files and a socket of the user who builds, by the variable that names them."""
+    for name, text in (("config.json", '{"auths": {}}'), ("netrc", f"machine x login y password {PLANTED}")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o600)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "engine.sock"))
+        (tmp_path / "engine.sock").chmod(0o660)
+        listening.listen()
+        yield {"DOCKER_CONFIG": str(tmp_path), "NETRC": str(tmp_path / "netrc"), "PLANTED": PLANTED}
+
+
+def write_spies(folder: Path, reports: Path, places: list[str]) -> Path:
+    """Write an app with a hook, a package of its own and a test that all look around."""
+    app = tiny.write_app(folder, {})
+    spy = SPY.format(reports=str(reports), places=places)
+    (app / "spy.py").write_text(spy)
+    (app / "Procfile").write_text("worker: python spy.py worker\n")
+    (app / "bin").mkdir()
+    (app / "bin" / "post_compile").write_text("python spy.py hook\n")
+    (app / "lib").mkdir()
+    (app / "lib" / "spy.py").write_text(spy)
+    (app / "lib" / "pyproject.toml").write_text(PYPROJECT)
+    (app / "lib" / "backend.py").write_text(BACKEND.format(places=places))
+    (app / "Pipfile").write_text((app / "Pipfile").read_text() + 'lib = {path = "./lib"}\n')
+    tiny.write_lock(app, {"lib": {"path": "./lib"}})
+    return app
+
+
+def reported(reports: Path) -> dict[str, tuple[int, list[str]]]:
+    return {path.name: tuple(json.loads(path.read_text())) for path in sorted(reports.iterdir())}
+
+
+def test_strangers_code_gets_to_nothing_of_root(seed, secrets, tmp_path, anyones):
+    if os.geteuid() != 0:
+        missing("only root hands over to another user")
+    home = tiny.with_stack(seed, tmp_path / "home")
+    places = [str(tmp_path / name) for name in ("config.json", "netrc", "engine.sock")]
+    places += [str(home), str(home / "index.json"), "/root", "/etc/shadow"]
+    app = write_spies(tmp_path / "app", anyones, places)
+    done = deploy(
+        *("ci", app, "--engine", "local", "--test", "python spy.py test"),
+        home=home,
+        env={**secrets, "TINY_INDEX": "127.0.0.1:1"},
+    )
+    assert reported(anyones).keys() == {"build", "hook", "test"}, done.err
+    for user, found in reported(anyones).values():
+        assert user != 0
+        assert found == []
+
+
+def test_strangers_code_cannot_look_into_the_process_of_its_own_user(seed, secrets, anyones):
+    if os.geteuid() != 0:
+        missing("only root may become nobody")
+    home = tiny.with_stack(seed, anyones / "home")
+    reports = anyones / "reports"
+    reports.mkdir()
+    app = write_spies(anyones / "app", reports, [])
+    for path in (reports, *app.rglob("*"), app, home, *home.rglob("*")):
+        shutil.chown(path, "nobody")
+    done = deploy(
+        *("ci", app, "--engine", "local", "--test", "python spy.py test"),
+        home=home,
+        env={**secrets, "DOCKER_CONFIG": "/", "HOME": str(anyones), "TINY_INDEX": "127.0.0.1:1"},
+        prefix=(*NOBODY, *ENTERING),
+    )
+    assert reported(reports).keys() == {"build", "hook", "test"}, done.err
+    for user, found in reported(reports).values():
+        assert user != 0
+        assert found == []
