@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from buildpack.build import Built, Options, OwnPython, build
 from buildpack.dataclass import replace
@@ -15,7 +15,7 @@ from buildpack.errors.registry import BlobVanished
 from buildpack.oci.store import Store
 from buildpack.progress import Observer
 from deployer.destinations import Delivery, Destination, deliver, shipped_next
-from deployer.errors import made_anew
+from deployer.errors import made_anew, others_made_anew
 from deployer.interrupts import ending_promptly
 from deployer.payload import read_launcher
 
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from buildpack.oci.headstart import HeadStart
     from buildpack.oci.transport import Transport
 
-__all__ = ["build_and_deliver", "own_python"]
+__all__ = ["build_and_deliver", "own_python", "until_whole"]
+
+_T = TypeVar("_T")
+_ALONE: Mapping[str, Any] = {"pushed": False, "cache_from": ()}
 
 
 def build_and_deliver(
@@ -56,15 +59,35 @@ def build_and_deliver(
             return (replace(built, warnings=(*built.warnings, *told)) if told else built), said
 
     with ending_promptly():
+        (built, said), told = until_whole(attempt, options, store)
+        return (replace(built, warnings=(*built.warnings, *told)) if told else built), said
+
+
+def until_whole(attempt: Callable[[Options], _T], options: Options, store: Store) -> tuple[_T, tuple[str, ...]]:
+    """Call `attempt` until nothing that it needs is damaged in the store, or gone from a registry.
+
+    Returns what it returns, and warnings. The first damage has every blob of the store verified, so that one more
+    attempt heals all of them. Raises what `attempt` raises, LostError only if the same thing is lost twice.
+    """
+    told: dict[str, str] = {}
+    vanished_once = False
+    while True:
         try:
-            return attempt(options)
+            return attempt(options), tuple(told.values())
         except BlobVanished as vanished:
-            if not vanished.digests:  # the registry does not say which: nothing of it is of use
-                return attempt(replace(options, pushed=False, cache_from=()))
-            return attempt(replace(options, gone=frozenset(vanished.digests)))
+            if vanished_once:
+                raise
+            vanished_once = True
+            # A registry may not say which blobs it lacks: then nothing of it is of use.
+            lacking = {"gone": frozenset(map(str, vanished.digests))} if vanished.digests else _ALONE
+            options = replace(options, **lacking)
         except LostError as lost:
-            built, said = attempt(options)
-            return replace(built, warnings=(*built.warnings, made_anew(lost.what))), said
+            if lost.what in told:
+                raise
+            others = () if told else store.drop_damaged()
+            told[lost.what] = made_anew(lost.what)
+            if others:
+                told |= {"others": others_made_anew(len(others))}
 
 
 def _build(

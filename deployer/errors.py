@@ -40,6 +40,7 @@ __all__ = [
     "nothing_to_prune",
     "nothing_to_start",
     "operand_empty",
+    "others_made_anew",
     "pipenv_missing",
     "push_unnamed",
     "reserved_label",
@@ -109,6 +110,12 @@ def machine_failed(error: OSError | MemoryError) -> MachineError | None:
 def made_anew(what: str) -> str:
     """Word the warning that something kept from earlier was damaged."""
     return f"{what}; it was made anew. If this happens again, check the disk."
+
+
+def others_made_anew(count: int) -> str:
+    """Word the warning that more of the store was damaged than what was just needed."""
+    blobs = "1 more blob in the store was" if count == 1 else f"{count} more blobs in the store were"
+    return f"{blobs} damaged and dropped; what this build needs of them was made again."
 
 
 def destination_in_app(destination: str) -> str:

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 
 from buildpack.build import Options
 from buildpack.dataclass import replace
-from buildpack.errors import LostError
-from buildpack.errors.registry import BlobVanished
 from buildpack.multi import BuiltIndex, build_platforms
 from buildpack.oci.image import Platform
 from buildpack.oci.store import Store
 from buildpack.progress import Observer
-from deployer.building import own_python
+from deployer.building import own_python, until_whole
 from deployer.destinations import Delivery, Destination, deliver, shipped_next, write_to_disk
-from deployer.errors import engine_of_another_platform, made_anew
+from deployer.errors import engine_of_another_platform
 from deployer.interrupts import ending_promptly
 from deployer.payload import read_launcher
 
@@ -73,13 +71,8 @@ def build_and_deliver_several(
             return _warning(built, shipped_next(destinations, app, environ)), said
 
     with ending_promptly():
-        try:
-            return attempt(options)
-        except BlobVanished as vanished:
-            return attempt(replace(options, gone=frozenset(map(str, vanished.digests))))
-        except LostError as lost:
-            built, said = attempt(options)
-            return _warning(built, (made_anew(lost.what),)), said
+        (built, said), told = until_whole(attempt, options, store)
+        return _warning(built, told), said
 
 
 def _warning(built: BuiltIndex, texts: Sequence[str]) -> BuiltIndex:

@@ -129,6 +129,11 @@ class Store:
             return False
         return True
 
+    def drop_damaged(self) -> tuple[Digest, ...]:
+        """Verify every blob, which reads the whole store, and drop those that are damaged; returns these."""
+        found = [Digest(path.name) for path in self._blobs.glob("*") if len(path.name) == 64]
+        return tuple(digest for digest in sorted(found, key=str) if not self.verify(digest))
+
     def blob(self, *, hashed: bool = True) -> BlobWriter:
         """Return a context manager to write a blob with.
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from buildpack.build import Built
 from buildpack.dataclass import replace
-from buildpack.errors.registry import BlobVanished
 from buildpack.multi import BuiltIndex
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Image, Platform
@@ -18,7 +17,7 @@ from buildpack.oci.transport import Transport
 from buildpack.options import Options
 from buildpack.progress import Observer
 from buildpack.stacks.platforms import read_platforms
-from deployer.building import build_and_deliver
+from deployer.building import build_and_deliver, until_whole
 from deployer.cli.messages import plural, size_text
 from deployer.several import build_and_deliver_several
 
@@ -76,18 +75,24 @@ class Maker:
         )[0]
 
     def push(self, made: Made) -> str:
-        """Push it under its references; what was sent, in words. Layers that vanished are made again, once.
+        """Push it under its references; returns what was sent, in words. Raises StackError.
 
-        Raises StackError.
+        Layers that a registry or the store lost are made again.
         """
-        try:
-            return self._push(made, frozenset())
-        except BlobVanished as vanished:
-            gone = frozenset(map(str, vanished.digests))
+        attempts = 0
+
+        def attempt(options: Options) -> str:
+            nonlocal attempts
+            attempts += 1
+            if attempts == 1:
+                return self._push(made, frozenset())
             platforms = tuple(one.stack.platform for one in made.platforms) if isinstance(made, BuiltIndex) else ()
-            again = self._build(replace(self._options, gone=gone), platforms)
+            again = self._build(options, platforms)
             assert digest_of(again) == digest_of(made), "what was tried out is what is pushed"
-            return self._push(again, gone)
+            return self._push(again, options.gone)
+
+        said, told = until_whole(attempt, self._options, self._store)
+        return "; ".join((said, *told))
 
     def _push(self, made: Made, gone: frozenset[str]) -> str:
         from deployer.pushing import parse_targets, push_built, push_several, pushed_text

@@ -21,12 +21,14 @@ import pytest
 
 from buildpack.build import Listener
 from buildpack.errors import MachineError
+from buildpack.oci.digest import Digest
 from buildpack.oci.image import Layer, Platform
 from buildpack.oci.store import Store
 from buildpack.oci.validate import validate
 from tests.support.command import ROOT, deploy
 from tests.support.engines import Engine
 from tests.support.index import Index, serving
+from tests.support.spec_registry import spec_registry
 from tests.support.tiny import add_wheels, build_here, environ, with_stack, write_app
 
 SCALE = float(os.environ.get("DEPLOY_TEST_SCALE", "0.1"))
@@ -269,6 +271,35 @@ def test_a_damaged_blob_is_found_and_made_anew_on_its_way_to_an_archive(app, env
         blob = archive.extractfile(f"blobs/sha256/{path.name}")
         assert blob is not None
         assert hashlib.file_digest(blob, "sha256").hexdigest() == path.name  # type: ignore[arg-type]
+
+
+def test_one_build_heals_all_that_is_damaged(app, env, home, reference, tmp_path):
+    """Every layer, and what no name means any more."""
+    found = blobs(home)
+    for kind in LAYERS:
+        damage(found[kind], "flipped")
+    other = Store(home).path(Store(home).write(b"of another app"))
+    damage(other, "flipped")
+    done = deploy("build", app, "-q", "--to", f"archive:{tmp_path}/image.tar", home=home, env=env)
+    assert (done.code, done.out.strip()) == (0, reference), done.err
+    first, others = done.err.splitlines()
+    assert first.startswith("warning: the blob sha256:")
+    assert others == (
+        "warning: 4 more blobs in the store were damaged and dropped; what this build needs of them was made again."
+    )
+    assert is_whole(home, reference)
+    assert not other.exists()
+
+
+def test_a_pipeline_heals_what_is_damaged_when_it_pushes(app, env, home, reference, tmp_path):
+    found = blobs(home)
+    for kind in LAYERS:
+        damage(found[kind], "flipped")
+    with spec_registry() as server:
+        name = f"{server.name}/team/app:1"
+        done = deploy("ci", app, "-t", name, "--push", "--no-boot", "--no-sbom", home=home, env=env)
+        assert (done.code, done.out.strip()) == (0, reference), done.err
+        assert server.manifests["1"][1] == Store(home).path(Digest.parse(reference)).read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["stack", "dependencies"])
