@@ -102,6 +102,18 @@ def command(app: Path, as_json: bool, **options: Any) -> int:
     return outcome.error.exit_code if outcome.error else 0
 
 
+def _names(texts: Sequence[str]) -> tuple[str, ...]:
+    """Make valid names of what a service's variables gave, and say so."""
+    from deployer.ci.names import normalise_reference
+    from deployer.cli.messages import print_warning
+
+    names = tuple(map(normalise_reference, texts))
+    for text, name in zip(texts, names, strict=True):
+        if text != name:
+            print_warning(f"{text} is not a valid image name; {name} is used instead")
+    return names
+
+
 def _request(app: Path, options: Mapping[str, Any]) -> Request:
     from buildpack.options import Options
     from deployer.ci.errors import bad_health_path
@@ -119,11 +131,11 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
     return Request(
         app=app,
         options=Options(
-            references=options["references"],
+            references=_names(options["references"]),
             stack=options["stack"],
             platform=options["platform"],
             no_cache=options["no_cache"],
-            cache_from=options["cache_from"],
+            cache_from=_names(options["cache_from"]),
             categories=options["categories"],
             labels=parse_labels(options["labels"]),
             build_env=parse_build_env(options["build_env"], os.environ),

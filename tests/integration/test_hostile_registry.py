@@ -236,6 +236,16 @@ def test_a_new_tag_goes_to_a_registry_that_answers_403_for_what_is_not_there(ser
     assert "1" in server.manifests
 
 
+def test_a_pipeline_makes_valid_names_of_a_service_s_variables(server, proxy, app, deploy):
+    """As ${{ github.repository }}:${{ github.ref }} gives them, and GitLab's CI_COMMIT_REF_NAME."""
+    name = f"{proxy.name}/MyOrg/App:refs/heads/feature/login"
+    done = deploy("ci", app[0], "-t", name, "--cache-from", f"{proxy.name}/MyOrg/App:main", *COMMANDS["ci"])
+    assert done.code == 0, done.err
+    used = f"{proxy.name}/myorg/app:feature-login"
+    assert f"warning: {name} is not a valid image name; {used} is used instead\n" in done.err
+    assert puts(proxy) == ["/v2/myorg/app/manifests/feature-login"]
+
+
 def test_a_registry_that_refuses_an_upload_ends_the_build_before_it_begins(server, proxy, app, deploy):
     server.secretive = True
     server.login = LOGIN
