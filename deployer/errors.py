@@ -428,4 +428,4 @@ def _with_log(why: str, log: Sequence[str]) -> str:
     if not log:
         return why
     lines = "\n".join(f"  {line}" for line in log)
-    return f"{why}\n\nThe last lines of its log:\n{lines}".lstrip("\n")
+    return f"{why}\n\nFrom its log:\n{lines}".lstrip("\n")

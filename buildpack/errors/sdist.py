@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
+from pathlib import Path
 
 from buildpack.errors import AppError, BuildpackError, DependencyError, MachineError
 
 __all__ = [
+    "BuildFailed",
     "another_file",
     "bad_constraints",
     "bad_setup_cfg",
@@ -55,6 +57,12 @@ def newer_libc(name: str, version: str | None, here: str, stack: str) -> Depende
     )
 
 
+class BuildFailed(DependencyError):
+    """A package's own build failed; `log` is the file with all of its output, None if it could not be written."""
+
+    log: Path | None = None
+
+
 def build_failed(
     name: str,
     version: str | None,
@@ -63,20 +71,25 @@ def build_failed(
     *,
     missing: Sequence[str] = (),
     instead: str | None = None,
-) -> DependencyError:
+    log: Path | None = None,
+) -> BuildFailed:
     """The package's own build failed; `lines` are of its output, `instead` is another package or version."""
     why = f"It has no wheel for the stack, so it was built from {what}, and that failed."
     if missing:
         why += f" Missing: {'; '.join(missing)}."
     if lines:
         why += " From its output:\n" + "\n".join(f"  {line}" for line in lines)
+    if log:
+        why += f"\nThe whole log: {log}"
     hints = []
     if instead:
         hints.append(f"ask for {instead} in Pipfile, which has a wheel, and run `deploy lock`")
     if missing:
         hints.append("install what is missing on this machine, and on the stack what the package needs to run")
     hint = "; or ".join(hints) or "lock a version that has a wheel, or ask the package's authors with these lines"
-    return DependencyError(f"{_pinned(name, version)} could not be built", why=why, hint=f"{hint}.")
+    error = BuildFailed(f"{_pinned(name, version)} could not be built", why=why, hint=f"{hint}.")
+    error.log = log
+    return error
 
 
 def bad_constraints(variable: str, name: str, reason: str) -> DependencyError:

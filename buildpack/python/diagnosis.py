@@ -65,6 +65,15 @@ _PATTERNS = [
     (re.compile(rf"Package {_NAME},? (?:required by [^,]+, )?(?:was )?not found"), "library"),
 ]
 
+_ERROR = re.compile(
+    r"""^\s*(?:[\w.]+\.)?\w*(?:Error|Exception)(?::|$)    # Python's last line of a traceback
+      |(?:^|[\s:])(?:fatal[ ])?error(?:\[E\d+\])?:       # compilers, configure, rustc
+      |\bCMake[ ]Error\b|\bundefined[ ]reference[ ]to\b""",
+    re.VERBOSE,
+)
+_BEFORE, _AFTER = 3, 6
+"""Lines around the first error that are shown with it, its own included in those after."""
+
 
 def missing_parts(output: str) -> list[str]:
     """Name what a build's output says is missing, in the order of the output, each once."""
@@ -72,12 +81,17 @@ def missing_parts(output: str) -> list[str]:
 
 
 def telling_lines(output: str, limit: int = 15) -> list[str]:
-    """Return a build's last lines, at most so many, with the first that says what is missing among them."""
+    """Return at most so many lines of a build's output: the first error with the lines around it, and the last lines.
+
+    Compilers name the cause first, and everything after it, such as the backend's traceback, follows from it.
+    """
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
-    first = next((number for number, line in enumerate(lines) if _missing(line)), len(lines))
-    if len(lines) <= limit or first >= len(lines) - limit:
+    first = next((number for number, line in enumerate(lines) if _missing(line) or _ERROR.search(line)), None)
+    if len(lines) <= limit or first is None:
         return lines[-limit:]
-    return [*lines[first : first + 3], "...", *lines[4 - limit :]]
+    begin, end = max(first - _BEFORE, 0), min(first + _AFTER, len(lines))
+    rest = max(end, len(lines) - (limit - (end - begin) - 1))
+    return [*lines[begin:end], *(["..."] if rest > end else []), *lines[rest:]]
 
 
 def _missing(line: str) -> str | None:

@@ -25,8 +25,8 @@ __all__ = [
 
 EPOCH = "315532800"
 """1980-01-01, the oldest time that a zip can hold."""
-_KEPT = 2000
-"""Lines of output; compilers say first what they miss, and a backend's traceback comes after."""
+_KEPT = 50_000
+"""Lines of output: compilers name the first error long before the end."""
 _PASSED_ON = frozenset(
     {"PATH", "TMPDIR", "CC", "CXX", "AR", "LD", "CPPFLAGS", "LDFLAGS", "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH",
      "LIBRARY_PATH", "LD_LIBRARY_PATH", "PKG_CONFIG_PATH", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "JAVA_HOME"}

@@ -7,6 +7,7 @@ reproducible as the package's build is: dates, hash seed, umask and paths in deb
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -365,5 +366,25 @@ def _explain(
         return errors.no_environment(package.name, package.version, " ".join(argv), output)
     instead = ALTERNATIVES.get(package.name) or nearest_wheel(package, bench.client, bench.target)
     return errors.build_failed(
-        package.name, package.version, what, telling_lines(output), missing=missing_parts(output), instead=instead
+        package.name,
+        package.version,
+        what,
+        telling_lines(output),
+        missing=missing_parts(output),
+        instead=instead,
+        log=_keep_log(package, output, bench.folder.parent / "logs"),
     )
+
+
+def _keep_log(package: LockedPackage, output: str, folder: Path) -> Path | None:
+    """Write all of a failed build's output to a file, the last one of each release; None if that is impossible."""
+    name = re.sub(r"[^A-Za-z0-9.+-]", "_", f"{package.name}-{package.version or package.ref or 'local'}")[:200]
+    path = folder / f"{name}.log"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with temporary_folder(folder) as beside:
+            (beside / path.name).write_text(output, errors="replace")
+            (beside / path.name).replace(path)
+    except OSError:
+        return None
+    return path

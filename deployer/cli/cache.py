@@ -43,7 +43,7 @@ SCHEMA = 1
 _FACTS = ("address", "app-files", "built", "resolution", "scan", "wheel", "wheel-summary")
 """What was looked up of apps and packages, and grows with each change. What is known of stacks is little, and stays."""
 
-SHELVES = ("wheels", "bytecode", "stacks", "environments", *(f"facts/{kind}" for kind in _FACTS))
+SHELVES = ("wheels", "bytecode", "stacks", "environments", "logs", *(f"facts/{kind}" for kind in _FACTS))
 """Folders of the store whose entries can be made again."""
 
 _TITLES = {

@@ -19,6 +19,7 @@ from typing import BinaryIO
 from honcho.colour import get_colours
 
 from buildpack.errors import BuildpackError
+from deployer.boot_log import relevant_lines
 from deployer.engines.client import Engine
 from deployer.engines.container import Blueprint, Container, Exit, container_name
 from deployer.engines.errors import engine_warned
@@ -410,4 +411,4 @@ class Group:
 
     @staticmethod
     def _log_of(instance: Instance) -> list[str]:
-        return instance.tail.lines() if instance.tail else []
+        return relevant_lines(instance.tail.lines()) if instance.tail else []

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
+from deployer.boot_log import KEPT
 from deployer.engines.container import Blueprint, Exit, Limits
 from deployer.engines.life import Life
 from deployer.errors import boot_failed
@@ -60,7 +61,7 @@ class Instance:
         self.drain_until: float | None = None
         self.delay: float | None = None
         self.killed = self.heard = False
-        self.tail: Tail | None = Tail() if blueprint.published else None
+        self.tail: Tail | None = Tail(KEPT) if blueprint.published else None
 
     @property
     def gone(self) -> bool:

@@ -145,7 +145,7 @@ def test_a_web_process_that_ends_is_50(place: str, blasto: Path, ready: Path) ->
     report = json.loads(done.out)
     assert statuses(report)["boot"] == ("failed", 50)
     assert report["error"]["what"] == "web.1 ended before it answered: it exited with 9"
-    assert "The last lines of its log:\n  ##[add-mask]about to end" in report["error"]["why"]
+    assert "From its log:\n  ##[add-mask]about to end" in report["error"]["why"]
     assert "##[" not in done.out  # a pipeline's log may show it
 
 

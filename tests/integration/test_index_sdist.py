@@ -414,9 +414,35 @@ def test_the_output_of_a_failed_build_holds_no_credential(index: Index, tmp_path
     assert message == (
         "pure 1.0 could not be built\n\n"
         "It has no wheel for the stack, so it was built from pure-1.0.tar.gz, and that failed. From its output:\n"
-        "  http://[redacted]@host/ and [redacted]\n\n"
+        "  http://[redacted]@host/ and [redacted]\n"
+        f"The whole log: {tmp_path}/logs/pure-1.0.log\n\n"
         "hint: lock a version that has a wheel, or ask the package's authors with these lines."
     )
+    assert (tmp_path / "logs" / "pure-1.0.log").read_text() == "http://[redacted]@host/ and [redacted]\n"
+
+
+def test_a_failed_compile_shows_its_first_error_and_keeps_the_whole_log(index: Index, tmp_path: Path) -> None:
+    """As setuptools prints it: the cause is far from the end."""
+    before = (
+        'for number in range(3000): print("copying", number)\n'
+        'print("x.c: In function main:\\nx.c:3:5: error: unknown type name Py_UNICODE\\n    3 |     Py_UNICODE *x;")\n'
+        'for number in range(3000): print("x.c:9:1: note: number", number)\n'
+        'raise SystemExit("error: command gcc failed with exit code 1")'
+    )
+    error = failing(locked_sdist(index, "fast", before=before), tmp_path, index=index)
+    assert error.why.partition("From its output:\n")[2].splitlines() == [
+        "  copying 2998",
+        "  copying 2999",
+        "  x.c: In function main:",
+        "  x.c:3:5: error: unknown type name Py_UNICODE",
+        "      3 |     Py_UNICODE *x;",
+        *(f"  x.c:9:1: note: number {number}" for number in range(4)),
+        "  ...",
+        *(f"  x.c:9:1: note: number {number}" for number in range(2996, 3000)),
+        "  error: command gcc failed with exit code 1",
+        f"The whole log: {tmp_path}/logs/fast-1.0.log",
+    ]
+    assert len((tmp_path / "logs" / "fast-1.0.log").read_text().splitlines()) == 6004
 
 
 def test_another_platform_is_refused_before_anything_is_fetched(index: Index, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_one_that_dies(start, port):
     assert running.wait() == 5
     assert running.err == (
         "error: web.1 ended before it answered: it exited with 5\n\n"
-        "The last lines of its log:\n"
+        "From its log:\n"
         "  no database\n\n"
         "hint: mend what its log says; `deploy local -- CMD` runs any command in the same environment.\n"
     )
@@ -116,7 +116,7 @@ def test_one_that_listens_on_another_port(start, port):
     assert running.err == (
         "error: web.1 did not answer within 4 s\n\n"
         f"It listens on 0.0.0.0:{port + 1}, and not on port {port}, which PORT tells it.\n\n"
-        "The last lines of its log:\n"
+        "From its log:\n"
         "  listening\n\n"
         "hint: let it listen on 0.0.0.0:$PORT; gunicorn does by itself where no --bind is given.\n"
     )
@@ -129,7 +129,7 @@ def test_one_that_listens_on_another_address(start, port):
     assert running.err == (
         "error: web.1 did not answer within 3 s\n\n"
         f"It listens on 127.0.0.2:{port}, but localhost does not lead there.\n\n"
-        "The last lines of its log:\n"
+        "From its log:\n"
         "  listening\n\n"
         "hint: let it listen on 0.0.0.0:$PORT or 127.0.0.1:$PORT.\n"
     )

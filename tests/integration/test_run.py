@@ -357,7 +357,7 @@ def test_what_the_engine_refuses_did_not_start(finished, port):
             9,
             (
                 "error: web.1 ended before it answered: it exited with 9\n\n"
-                "The last lines of its log:\n  hello\n  oops\n\n"
+                "From its log:\n  hello\n  oops\n\n"
                 "hint: run its command by itself to look closer, for example `deploy run -- sh`.\n"
             ),
         ),
@@ -367,7 +367,7 @@ def test_what_the_engine_refuses_did_not_start(finished, port):
             (
                 "error: web.1 did not answer within 4 s\n\n"
                 "It listens on no port at all.\n\n"
-                "The last lines of its log:\n  waiting\n\n"
+                "From its log:\n  waiting\n\n"
                 "hint: see what it waits for in its log; --boot-timeout gives it more time.\n"
             ),
         ),
@@ -377,7 +377,7 @@ def test_what_the_engine_refuses_did_not_start(finished, port):
             (
                 "error: web.1 did not answer within 4 s\n\n"
                 "It listens on 0.0.0.0:5000, and not on port 8000, which PORT tells it.\n\n"
-                "The last lines of its log:\n  there\n  Serving HTTP on 0.0.0.0 port 5000 "
+                "From its log:\n  there\n  Serving HTTP on 0.0.0.0 port 5000 "
                 "(http://0.0.0.0:5000/) ...\n\n"
                 "hint: let it listen on 0.0.0.0:$PORT; gunicorn does by itself where no --bind is given.\n"
             ),
@@ -388,7 +388,7 @@ def test_what_the_engine_refuses_did_not_start(finished, port):
             (
                 "error: web.1 did not answer within 4 s\n\n"
                 "It listens on 127.0.0.1:8000, which can be reached from inside its container only.\n\n"
-                "The last lines of its log:\n"
+                "From its log:\n"
                 "  Serving HTTP on 127.0.0.1 port 8000 (http://127.0.0.1:8000/) ...\n\n"
                 "hint: let it listen on 0.0.0.0:$PORT instead of 127.0.0.1.\n"
             ),
@@ -409,7 +409,7 @@ def test_a_process_that_accepts_and_says_nothing_is_told_apart(finished, port):
     assert done.err.partition("\n")[2] == (
         "error: web.1 did not answer within 4 s\n\n"
         "It listens on 0.0.0.0:8000, but no answer came within 5 s.\n\n"
-        "The last lines of its log:\n  1\n\n"
+        "From its log:\n  1\n\n"
         "hint: see what it waits for in its log; --boot-timeout gives it more time.\n"
     )
 

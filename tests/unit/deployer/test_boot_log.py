@@ -32,3 +32,49 @@ def test_a_long_exception_keeps_its_head_and_its_end():
 
 def test_an_exception_that_is_cut_off_is_shown_to_its_end():
     assert relevant_lines(GUNICORN[:4]) == GUNICORN[1:4]
+
+
+UVICORN = """\
+INFO:     Started server process [7]
+ERROR:    Traceback (most recent call last):
+  File "/opt/venv/lib/python3.12/site-packages/starlette/routing.py", line 694, in lifespan
+    async with self.lifespan_context(app) as maybe_state:
+  File "/app/main.py", line 7, in lifespan
+    raise RuntimeError("no database")
+RuntimeError: no database
+
+ERROR:    Application startup failed. Exiting.
+""".splitlines()
+
+
+def test_of_uvicorn_s_log_the_app_s_exception_is_shown():
+    assert relevant_lines(UVICORN) == UVICORN[1:7]
+
+
+def test_the_same_exception_of_several_workers_is_shown_once():
+    assert relevant_lines(GUNICORN[:6] + GUNICORN) == GUNICORN[1:5]
+
+
+def test_what_led_to_an_exception_is_shown_with_it():
+    chain = [
+        "Traceback (most recent call last):",
+        '  File "/app/settings.py", line 1, in <module>',
+        "KeyError: 'SECRET_KEY'",
+        "",
+        "During handling of the above exception, another exception occurred:",
+        "",
+        "Traceback (most recent call last):",
+        '  File "/opt/venv/lib/python3.12/site-packages/django/conf.py", line 2, in load',
+        "ImproperlyConfigured: set SECRET_KEY",
+    ]
+    assert relevant_lines(["starting", *chain, "worker stopped", "server stopped"]) == chain
+
+
+def test_a_traceback_of_the_server_alone_is_not_preferred_to_its_last_lines():
+    of_server = [
+        "Traceback (most recent call last):",
+        '  File "/usr/lib/python3.12/x.py", line 1',
+        "OSError: no",
+        "bye",
+    ]
+    assert relevant_lines(of_server) == of_server

@@ -204,7 +204,7 @@ def test_the_whole_message_of_a_boot_that_timed_out():
     assert str(error) == (
         "web.1 did not answer within 60 s\n\n"
         "It listens on 127.0.0.1:5000, and not on port 8000, which PORT tells it.\n\n"
-        "The last lines of its log:\n"
+        "From its log:\n"
         "  Running on http://127.0.0.1:5000\n\n"
         "hint: let it listen on 0.0.0.0:$PORT; gunicorn does by itself where no --bind is given."
     )

@@ -59,11 +59,34 @@ def test_what_a_build_lacked(output: str, missing: list[str]) -> None:
 
 def test_the_lines_that_are_shown() -> None:
     few = [f"line {number}" for number in range(15)]
-    many = ["begin", "x.c:1:10: fatal error: jpeglib.h: No such file or directory", " 1 | #include", *few, *few]
-
     assert telling_lines("\n\n".join(few)) == few
     assert telling_lines("\n".join(few * 3)) == few
-    assert telling_lines("\n".join(many)) == [*many[1:4], "...", *few[4:]]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "x.c:1:10: fatal error: jpeglib.h: No such file or directory",
+        "src/x.c:3:5: error: unknown type name 'Py_UNICODE'",
+        "error[E0433]: failed to resolve: use of undeclared crate",
+        "CMake Error at CMakeLists.txt:3 (find_package):",
+        "x.o: undefined reference to `jpeg_start'",
+        "configure: error: no acceptable C compiler found",
+        "RuntimeError: Cannot install on Python version 3.12",
+        "setuptools.errors.PlatformError: no",
+    ],
+)
+def test_the_first_error_is_shown_with_the_lines_around_it(error: str) -> None:
+    before, after = [f"-Werror before {n}" for n in range(50)], [f"after {n}" for n in range(50)]
+    lines = telling_lines("\n".join([*before, error, *after, "error: command 'gcc' failed"]))
+    assert lines == [*before[-3:], error, *after[:5], "...", *after[-4:], "error: command 'gcc' failed"]
+
+
+def test_an_error_near_the_end_is_shown_with_all_that_follows() -> None:
+    before = [f"before {n}" for n in range(50)]
+    assert telling_lines("\n".join([*before, "x.c:1:2: error: no", "end"])) == [
+        *before[-3:], "x.c:1:2: error: no", "end",
+    ]  # fmt: skip
 
 
 def tar(path: Path, members: list[tuple[tarfile.TarInfo, bytes]]) -> Path:
