@@ -146,13 +146,16 @@ def merge_environment(
     files: Iterable[Mapping[str, str]],
     defaults: Mapping[str, str],
 ) -> dict[str, str]:
-    """Merge by precedence: `given` (command line), `environ`, `files` (a later one wins over an earlier), defaults."""
-    merged = dict(defaults)
+    """Merge by precedence: `given` (command line), `environ`, `files` (a later one wins over an earlier), `defaults`.
+
+    A variable that is empty has its default.
+    """
+    merged: dict[str, str] = {}
     for values in files:
         merged.update(values)
     merged.update(environ)
     merged.update(given)
-    return merged
+    return {**merged, **{name: value for name, value in defaults.items() if not merged.get(name)}}
 
 
 def local_environment(

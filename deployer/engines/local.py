@@ -20,7 +20,7 @@ from buildpack.progress import Observer, ignore
 from deployer.engines import local_errors as errors
 from deployer.formation import choose_formation
 from deployer.interrupts import dismiss_helper
-from deployer.runner.command import CommandError, command_argv, exec_error, resolve_argv
+from deployer.runner.command import CommandError, become, command_argv, exec_error, resolve_argv
 from deployer.runner.defaults import app_environment, runtime_folder
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def _become(command: Sequence[str], env: Mapping[str, str], folder: Path) -> NoR
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and exec would hand that on
             signal.signal(number, signal.SIG_DFL)
         try:
-            os.execve(file, argv, env)  # noqa: S606
+            become(file, argv, dict(env))
         except OSError as error:
             raise exec_error(error, argv) from error
     except CommandError as error:

@@ -13,10 +13,11 @@ TYPE_CHECKING = False  # of `typing`, which takes 2 ms to import
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["PORT", "app_environment", "runtime_folder", "temporary_folder"]
+__all__ = ["PORT", "app_environment", "behind_router", "runtime_folder", "temporary_folder"]
 
 PORT = "8000"
 
+_LARGEST = 1 << 18
 _TEMPORARY = ("/tmp", "/dev/shm")  # noqa: S108
 """The second one can be written in a container whose root file system cannot."""
 
@@ -31,17 +32,58 @@ def app_environment(
     which `getpass.getuser` would raise.
     """
     env = dict(environ)
-    env.setdefault("PORT", PORT)
-    env.setdefault("PYTHONPATH", app)
-    if app_object:
-        env.setdefault("FLASK_APP", app_object)
-    if env.get("HOME", "/") == "/":
+    env["PORT"] = env.get("PORT") or PORT
+    env["PYTHONPATH"] = env.get("PYTHONPATH") or app
+    if app_object and not env.get("FLASK_APP") and not _sets_flask_app(f"{app}/.flaskenv"):
+        env["FLASK_APP"] = app_object
+    if (env.get("HOME") or "/") == "/":
         env["HOME"] = app
-    if not env.get("USER"):
-        env["USER"] = env.get("LOGNAME") or _user_name()
-    if "WEB_CONCURRENCY" not in env:
-        env["WEB_CONCURRENCY"] = str(web_concurrency(root))
+    env["USER"] = env.get("USER") or env.get("LOGNAME") or _user_name()
+    env["WEB_CONCURRENCY"] = env.get("WEB_CONCURRENCY") or str(web_concurrency(root))
     return env
+
+
+def _sets_flask_app(flaskenv: str) -> bool:
+    """Tell whether `flask` will read FLASK_APP from its own file, which does not replace a variable that is set."""
+    for line in _read(flaskenv).splitlines():
+        name, equals, value = line.strip().partition("=")
+        if equals and name.removeprefix("export ").strip() == "FLASK_APP" and value.strip():
+            return True
+    return False
+
+
+def behind_router(environ: Mapping[str, str], app: str = "/app") -> dict[str, str]:
+    """Return what gunicorn needs behind a router, as on Heroku: whom it believes, and a log of requests.
+
+    GUNICORN_CMD_ARGS has precedence over gunicorn's file, so a file that sets the log decides alone.
+    """
+    added = {}
+    if not environ.get("FORWARDED_ALLOW_IPS"):
+        added["FORWARDED_ALLOW_IPS"] = "*"
+    if not environ.get("GUNICORN_CMD_ARGS") and not _sets_access_log(app):
+        added["GUNICORN_CMD_ARGS"] = "--access-logfile -"
+    return added
+
+
+def _sets_access_log(app: str) -> bool:
+    for folder in (app, f"{app}/config"):
+        try:
+            names = os.listdir(folder)  # noqa: PTH208 - pathlib costs a container's start 5 ms
+        except OSError:
+            continue
+        for name in names:
+            if "gunicorn" in name and name.endswith(".py") and "accesslog" in _read(f"{folder}/{name}"):
+                return True
+    return False
+
+
+def _read(file: str) -> str:
+    try:
+        # As bytes at first: a container's only process would load a codec for anything else.
+        with open(file, "rb") as opened:  # noqa: PTH123
+            return opened.read(_LARGEST).decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def _user_name() -> str:

@@ -13,6 +13,10 @@ try:
 except ImportError:  # not CPython
     import signal
 
+from deployer.runner.backlog import SHARE, is_waited_for
+from deployer.runner.bounded import parse_port
+from deployer.runner.command import become
+
 TYPE_CHECKING = False  # of `typing`, which takes 2 ms to import
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,22 +38,24 @@ def run_as_init(argv: list[str], file: str, env: dict[str, str], *, interactive:
 
     `interactive` is a command that somebody typed: a terminal on standard input becomes its own
     (``docker run -it IMAGE bash``), and INT stays INT. Any other has a session of its own, and INT
-    becomes TERM: Ctrl-C, sent to all of gunicorn, would turn requests in flight into errors. What
-    the leader leaves behind has `stop_timeout` seconds to end after TERM. Raises OSError where the
-    process cannot be started.
+    becomes TERM: Ctrl-C, sent to all of gunicorn, would turn requests in flight into errors. TERM
+    waits until nobody waits for the process to accept a connection, for a third of `stop_timeout`
+    seconds at most; a second TERM does not. What the leader leaves behind has `stop_timeout` seconds
+    to end after TERM. Raises OSError if the process cannot be started.
     """
     failure, report = os.pipe()
     # Blocked signals wait for sigwait; of others the kernel drops what an init does not handle.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
     leader = os.fork()
     if leader == 0:
-        _become(lambda: os.execve(file, argv, env), mask, report, own_terminal=interactive)  # noqa: S606
+        _become(lambda: become(file, argv, env), mask, report, own_terminal=interactive)
     os.close(report)
     errno = os.read(failure, 16)
     os.close(failure)
     if errno:
         raise OSError(int(errno), "exec")
-    return _watch_over(leader, signal.SIGINT if interactive else signal.SIGTERM, stop_timeout)
+    port = None if interactive else parse_port(env.get("PORT", ""))
+    return _watch_over(leader, signal.SIGINT if interactive else signal.SIGTERM, stop_timeout, port)
 
 
 def _become(exec_: Callable[[], NoReturn], mask: set[int], report: int, *, own_terminal: bool) -> NoReturn:
@@ -76,11 +82,13 @@ def _take_terminal() -> None:
         return  # no terminal, or not this session's
 
 
-def _watch_over(leader: int, interrupt: int, stop_timeout: float) -> int:
+def _watch_over(leader: int, interrupt: int, stop_timeout: float, port: int | None) -> int:
     code: int | None = None
     deadline = 0.0
+    wait_until: float | None = None
+    asked = False
     while True:
-        number = _next_signal(None if code is None else _POLL)
+        number = _next_signal(None if code is None and wait_until is None else _POLL)
         status = _reap(leader)
         if status is not None:
             code = os.waitstatus_to_exitcode(status)
@@ -92,11 +100,20 @@ def _watch_over(leader: int, interrupt: int, stop_timeout: float) -> int:
             if time.monotonic() > deadline:
                 _send(-leader, signal.SIGKILL)
         elif number == signal.SIGINT:
+            wait_until = None
             _send(-leader, interrupt)
-        elif number in _TO_GROUP:
-            _send(-leader, number)
+        elif number == signal.SIGTERM:
+            wait_until = 0.0 if asked else time.monotonic() + stop_timeout * SHARE
+            asked = True
         elif number in _TO_LEADER:
             _send(leader, number)
+        if wait_until is not None and code is None and _is_time(wait_until, port):
+            wait_until = None
+            _send(-leader, signal.SIGTERM)
+
+
+def _is_time(wait_until: float, port: int | None) -> bool:
+    return port is None or time.monotonic() >= wait_until or not is_waited_for({port})
 
 
 def _next_signal(timeout: float | None) -> int:

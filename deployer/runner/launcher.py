@@ -14,8 +14,9 @@ try:
 except ImportError:  # not CPython
     import signal
 
-from deployer.runner.command import CommandError, command_argv, exec_error, resolve_argv
-from deployer.runner.defaults import app_environment, runtime_folder, temporary_folder
+from deployer.runner.bounded import parse_integer, parse_port
+from deployer.runner.command import CommandError, become, command_argv, exec_error, resolve_argv
+from deployer.runner.defaults import app_environment, behind_router, runtime_folder, temporary_folder
 from deployer.runner.init import run_as_init
 
 TYPE_CHECKING = False  # of `typing`, which takes 2 ms to import
@@ -32,6 +33,8 @@ USAGE = 2
 MACHINE = 70
 
 _LONGEST_STOP = 86400
+_MOST = 1000
+"""Processes of a type."""
 
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
@@ -64,6 +67,7 @@ def main(
         launch = _read_launch(f"{folder}/launch.json")
         processes: dict[str, str] = launch["processes"]
         env = app_environment(environ, launch["app_object"], app=app)
+        env.update(behind_router(env, app))
         env.update(temporary_folder(env))
         formation = _parse_formation(arguments, processes)
         if formation is not None and sum(formation.values()) > 1:
@@ -91,7 +95,7 @@ def _start(argv: list[str], env: dict[str, str], *, init: bool, interactive: boo
             timeout = _stop_timeout(env)
             return run_as_init(argv, file, env, interactive=interactive, stop_timeout=timeout)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec would hand that on
-        os.execve(file, argv, env)  # noqa: S606
+        become(file, argv, env)
     except OSError as error:
         raise exec_error(error, argv) from error
 
@@ -105,9 +109,10 @@ def _supervise(processes: dict[str, str], formation: dict[str, int], env: dict[s
     from deployer.runner.restart import POLICIES
     from deployer.runner.supervisor import Supervisor
 
-    if not env["PORT"].isdigit():
-        raise _RefusedError(f"PORT is {env['PORT']!r}, which is no number of a port")
-    started = expand(processes, formation, port=int(env["PORT"]), env=env)
+    port = parse_port(env["PORT"])
+    if port is None:
+        raise _RefusedError(f"PORT is {env['PORT'][:40]!r}, which is not the number of a port")
+    started = expand(processes, formation, port=port, env=env)
     for port in occupied_ports(started):
         raise _RefusedError(f"port {port} is taken", "another PORT= leaves it to whoever has it.", MACHINE)
     if sys.stdout is None:
@@ -135,9 +140,13 @@ def _parse_formation(arguments: list[str], processes: dict[str, str]) -> dict[st
         if name not in processes:
             raise _RefusedError(f"there is no process type {name!r} in this image", f"{_known(processes)}.")
         _, equals, count = argument.partition("=")
-        if equals and not (count.isascii() and count.isdigit()):
-            raise _RefusedError(f"{argument}: {count!r} is no number of processes", f"for example {name}=2.")
-        formation[name] = int(count) if equals else 1
+        number = parse_integer(count, least=0, most=_MOST) if equals else 1
+        if number is None:
+            raise _RefusedError(
+                f"{name}={count[:40]}: {count[:40]!r} is not a number of processes up to {_MOST}",
+                f"for example {name}=2.",
+            )
+        formation[name] = number
     if not any(formation.values()):
         raise _RefusedError(f"{' '.join(arguments)} starts nothing", f"{_known(processes)}.")
     return formation
@@ -170,14 +179,14 @@ def _stop_timeout(env: dict[str, str]) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= _LONGEST_STOP:  # nor is it nan, which compares with nothing
-        raise _RefusedError(f"DEPLOY_STOP_TIMEOUT is {text!r}", "it is a number of seconds, a day's at most.")
+        raise _RefusedError(f"DEPLOY_STOP_TIMEOUT is {text[:40]!r}", "it is a number of seconds, a day's at most.")
     return seconds
 
 
 def _name(process_type: str, environ: Mapping[str, str]) -> str:
     """Return the process's name: ``web.2`` where whoever started this container says so, else ``web.1``."""
     told, _, number = environ.get("DYNO", "").rpartition(".")
-    return f"{process_type}.{number if told == process_type and number.isdecimal() else 1}"
+    return f"{process_type}.{number if told == process_type and parse_integer(number, least=1, most=_MOST) else 1}"
 
 
 def _read_launch(file: str) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import os
 import signal
 import warnings
 from collections.abc import Iterator, Mapping
-from errno import EINVAL, ENOEXEC
+from errno import EINVAL
 
-from deployer.runner.command import CommandError, command_argv, exec_error, resolve_argv
+from deployer.runner.command import CommandError, become, command_argv, exec_error, resolve_argv
 from deployer.runner.formation import Process
 from deployer.runner.kernel import die_with_parent
 
@@ -78,7 +78,7 @@ def _fork_exec(file: str, argv: list[str], env: Mapping[str, str], cwd: str | No
                 with _ending_here(report):
                     _detach(parent, output, cwd)
                     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-                    _exec(file, argv, env)
+                    become(file, argv, env)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             os.close(report)
@@ -123,13 +123,3 @@ def _detach(parent: int, output: int, cwd: str | None) -> None:
     signal.set_wakeup_fd(-1)
     for number in _RESET:
         signal.signal(number, signal.SIG_DFL)
-
-
-def _exec(file: str, argv: list[str], env: dict[str, str]) -> None:
-    try:
-        os.execve(file, argv, env)  # noqa: S606
-    except OSError as error:
-        if error.errno != ENOEXEC:
-            raise
-        # A script without a first line: what every shell does with it.
-        os.execve("/bin/sh", ["/bin/sh", file, *argv[1:]], env)  # noqa: S606

@@ -21,6 +21,8 @@ from typing import Any, BinaryIO
 from honcho.colour import get_colours
 from honcho.manager import Manager
 
+from deployer.runner.backlog import SHARE, is_waited_for
+from deployer.runner.bounded import parse_port
 from deployer.runner.child import Child
 from deployer.runner.command import CommandError
 from deployer.runner.flow import Flow
@@ -115,6 +117,7 @@ class Supervisor(Manager):
         self.returncode: int | None = None
         self._stop_after: float | None = None
         self._deadline: float | None = None
+        self._wait_until: float | None = None
         self._interrupted_at: float | None = None
         self._swept = False
         self._sweep_kill_at: float | None = None
@@ -219,6 +222,8 @@ class Supervisor(Manager):
         due += [self._printer.next_partial(), self._stop_after]
         if self._at_rest():
             due.append(self._deadline if self._swept else now + _POLL)
+        if self._wait_until is not None:
+            due.append(now + _POLL)
         return min((moment for moment in due if moment is not None), default=None)
 
     def _tick(self, now: float) -> None:
@@ -228,7 +233,9 @@ class Supervisor(Manager):
             elif child.active:
                 self._look_after(child, now)
         if self._stop_after is not None and self._stop_after <= now:
-            self._begin_stop(0)
+            self._begin_stop(0 if self._wait_until is None else 128 + signal.SIGTERM)
+        if self._wait_until is not None and (self._wait_until <= now or not self._is_waited_for()):
+            self._begin_stop(128 + signal.SIGTERM)
         self._printer.show_partials(now)
         if self._at_rest():
             self._sweep(now)
@@ -251,7 +258,11 @@ class Supervisor(Manager):
     def _on_signal(self, number: int, now: float) -> None:
         if number in STOPPING:
             self._printer.system(f"{signal.Signals(number).name} received")
-            self._begin_stop(128 + number)
+            if number == signal.SIGTERM and self._wait_until is None and self._is_waited_for():
+                self._wait_until = now + self._timeout * SHARE
+                self._printer.system("waiting until the requests in the queue are taken")
+            else:
+                self._begin_stop(128 + number)
         if number == signal.SIGINT:
             if self._interrupted_at is None:
                 self._interrupted_at = now
@@ -262,6 +273,10 @@ class Supervisor(Manager):
                 child.signal_leader(number)
         elif number == signal.SIGTSTP:
             self._suspend()
+
+    def _is_waited_for(self) -> bool:
+        ports = {parse_port(child.process.env.get("PORT", "")) for child in self._children if child.group_alive}
+        return is_waited_for({port for port in ports if port is not None})
 
     def _suspend(self) -> None:
         """Stop with the terminal's Ctrl-Z. The processes have sessions of their own, where TSTP is ignored: STOP."""
@@ -374,7 +389,8 @@ class Supervisor(Manager):
         now = self._now()
         self._reap(now)
         self.returncode = self.returncode or code
-        self._stop_after, self._deadline = None, now + self._timeout
+        self._stop_after = self._wait_until = None
+        self._deadline = now + self._timeout
         for child in self._children:
             child.start_at = child.delay = None
             if child.active:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
@@ -12,6 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from tests.integration.runner.conftest import GUNICORN, HERE
 
 TYPES = "this image has the process types web, worker"
 SHOW = "echo $PS $PORT $FLASK_APP"
@@ -69,7 +72,7 @@ def test_elsewhere_than_pid_1_it_becomes_the_process(launch, python):
         (["nope"], 127, "nope: command not found", f"{TYPES}; anything else is run as a command."),
         (["/etc/passwd"], 126, "/etc/passwd: permission denied", f"{TYPES}; anything else is run as a command."),
         (["wbe=2"], 2, "there is no process type 'wbe' in this image", f"{TYPES}."),
-        (["web=two"], 2, "web=two: 'two' is no number of processes", "for example web=2."),
+        (["web=two"], 2, "web=two: 'two' is not a number of processes up to 1000", "for example web=2."),
         (["web=0"], 2, "web=0 starts nothing", f"{TYPES}."),
         ([], 2, "this image has no default process type", f"{TYPES}: name one."),
     ],
@@ -89,7 +92,7 @@ def test_a_missing_command_of_a_process_type(launch):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("PORT", "http", "error: PORT is 'http', which is no number of a port\n"),
+        ("PORT", "http", "error: PORT is 'http', which is not the number of a port\n"),
         ("DEPLOY_LOG_FORMAT", "xml", "error: DEPLOY_LOG_FORMAT is 'xml'\n\nhint: it may be text, json.\n"),
         ("DEPLOY_RESTART", "yes", "error: DEPLOY_RESTART is 'yes'\n\nhint: it may be no, on-failure, always.\n"),
         *(
@@ -303,3 +306,90 @@ def _is_init_below(folder: Path, parent: int) -> bool:
         return (folder / "stat").read_text().rpartition(")")[2].split()[1] == str(parent)
     except OSError:
         return False
+
+
+@pytest.mark.parametrize("arguments", [["web"], ["web=1", "worker=1"]], ids=["one", "several"])
+def test_as_pid_1_requests_that_wait_at_term_are_answered(launch, as_pid_1, port, answers, environment, arguments):
+    web = f"{GUNICORN} -w 1 --chdir {HERE} slow_app:app"
+    running = launch({"web": web, "worker": "sleep 100"}, *arguments, prefix=as_pid_1, env={"PORT": str(port)})
+    answers()
+    # Connected and sent: the kernel holds them, whatever the only worker is busy with.
+    requests = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(4)]
+    for request in requests:
+        request.sendall(b"GET /0.5?slow HTTP/1.0\r\n\r\n")
+    record = Path(environment["REQUEST_RECORD"])
+    while "began slow" not in record.read_text():
+        time.sleep(0.01)
+    os.kill(init_of(running), signal.SIGTERM)
+    for request in requests:
+        with request, request.makefile("rb") as answer:
+            assert answer.readline() == b"HTTP/1.0 200 OK\r\n"
+    assert running.wait() in {0, 143}
+    running.leaves_nothing()
+
+
+DEAF = "import os, socket, time; s = socket.create_server(('', int(os.environ['PORT']))); print('up'); time.sleep(9e4)"
+
+
+@pytest.mark.parametrize("arguments", [["web"], ["web=1", "worker=1"]], ids=["one", "several"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM, again"])
+def test_as_pid_1_neither_int_nor_a_second_term_waits(launch, as_pid_1, port, number, arguments):
+    # With this budget, a wait would outlast the test.
+    env = {"PORT": str(port), "DEPLOY_STOP_TIMEOUT": "86400"}
+    running = launch({"web": f'python -c "{DEAF}"', "worker": "sleep 100"}, *arguments, prefix=as_pid_1, env=env)
+    running.wait_for("up")
+    with socket.create_connection(("127.0.0.1", port)):
+        init = init_of(running)
+        os.kill(init, number)
+        while running.process.poll() is None:
+            if number == signal.SIGTERM:  # two that are pending at once are one
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(init, number)
+            time.sleep(0.05)
+    assert running.wait() in {128 + number, 143}
+    running.leaves_nothing()
+
+
+@pytest.mark.parametrize("init", [True, False], ids=["init", "elsewhere"])
+@pytest.mark.parametrize(
+    "arguments", [["web"], ["web=1", "worker=1"], ["./start", "told"]], ids=["one", "several", "run"]
+)
+def test_a_script_without_a_first_line_runs_under_the_shell(launch, as_pid_1, tmp_path, arguments, init):
+    script = tmp_path / "start"
+    script.write_text("echo up $1\nexit 3\n")
+    script.chmod(0o755)
+    prefix = as_pid_1 if init else ()
+    running = launch({"web": "./start told", "worker": "sleep 100"}, *arguments, prefix=prefix, cwd=tmp_path)
+    assert running.wait() == 3
+    assert b"up told" in running.text
+
+
+def test_a_program_of_another_machine_does_not_run_under_the_shell(launch, tmp_path):
+    (tmp_path / "start").write_bytes(b"\x7fELF\0\0\0")
+    (tmp_path / "start").chmod(0o755)
+    running = launch({"web": "./start"}, cwd=tmp_path)
+    assert running.wait() == 126
+    assert running.text == b"error: ./start: exec format error\n"
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "0", "65536", "\u0663", "-1"], ids=range(5))
+def test_numbers_out_of_bounds_are_wrong_usage(launch, value):
+    for arguments, env in (
+        (["web=2"], {"PORT": value}),
+        ([f"web={value if value != '0' else '1001'}"], {}),
+        (["web=2"], {"DEPLOY_STOP_TIMEOUT": value if value == "-1" else "1e400"}),
+    ):
+        running = launch({"web": "true"}, *arguments, env=env)
+        assert running.wait() == 2
+        assert running.text.startswith(b"error: ")
+        assert len(running.text) < 300
+
+
+def test_gunicorn_behind_a_router(launch, environment):
+    shown = 'echo "$FORWARDED_ALLOW_IPS" $GUNICORN_CMD_ARGS'
+    running = launch({"web": shown}, env={"FORWARDED_ALLOW_IPS": "", "GUNICORN_CMD_ARGS": ""})
+    assert running.wait() == 0
+    assert running.text == b"* --access-logfile -\n"
+    running = launch({"web": shown}, env={"FORWARDED_ALLOW_IPS": "10.0.0.1", "GUNICORN_CMD_ARGS": "--threads 2"})
+    assert running.wait() == 0
+    assert running.text == b"10.0.0.1 --threads 2\n"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from deployer.runner.defaults import app_environment, runtime_folder, temporary_folder
+import pytest
+
+from deployer.runner.defaults import app_environment, behind_router, runtime_folder, temporary_folder
 
 NOTHING = "/nonexistent"
 
@@ -38,6 +40,35 @@ def test_what_is_set_stays():
 
 def test_without_an_app_object_there_is_no_flask_app():
     assert "FLASK_APP" not in app_environment({}, None, root=NOTHING)
+
+
+def test_empty_means_unset():
+    empty = dict.fromkeys(("PORT", "PYTHONPATH", "FLASK_APP", "HOME", "USER", "WEB_CONCURRENCY"), "")
+    assert app_environment(empty, "blasto:APP", root=NOTHING) == app_environment({}, "blasto:APP", root=NOTHING)
+
+
+@pytest.mark.parametrize(
+    "line", ["FLASK_APP=other", "export FLASK_APP = 'other'", "FLASK_DEBUG=1\r\nFLASK_APP=other\r\n"]
+)
+def test_flasks_own_file_is_not_overridden(line, tmp_path):
+    (tmp_path / ".flaskenv").write_text(line)
+    assert "FLASK_APP" not in app_environment({}, "blasto:APP", app=str(tmp_path), root=NOTHING)
+
+
+@pytest.mark.parametrize("line", ["# FLASK_APP=other", "FLASK_APP=", "FLASK_APPS=other"])
+def test_flasks_own_file_without_it_counts_for_nothing(line, tmp_path):
+    (tmp_path / ".flaskenv").write_text(line)
+    assert app_environment({}, "blasto:APP", app=str(tmp_path), root=NOTHING)["FLASK_APP"] == "blasto:APP"
+
+
+def test_a_log_that_gunicorns_file_sets_stays(tmp_path):
+    assert behind_router({}, str(tmp_path)) == {
+        "FORWARDED_ALLOW_IPS": "*",
+        "GUNICORN_CMD_ARGS": "--access-logfile -",
+    }
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "gunicorn.py").write_text("accesslog = None\n")
+    assert behind_router({"FORWARDED_ALLOW_IPS": "::1"}, str(tmp_path)) == {}
 
 
 def test_the_root_folder_is_no_home():
