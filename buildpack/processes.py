@@ -25,7 +25,7 @@ from buildpack.dataclass import dataclass
 if TYPE_CHECKING:
     from subprocess import Popen
 
-__all__ = ["Outcome", "ProcessGroup", "User", "hide_process", "outliving_nobody"]
+__all__ = ["Outcome", "ProcessGroup", "User", "hide_process", "leaving_nothing", "outliving_nobody"]
 
 _KEPT = 400
 """Lines of output that are kept; enough for a traceback through two frameworks."""
@@ -165,19 +165,32 @@ def outliving_nobody() -> Iterator[Callable[[int], None]]:
         guard.dismiss()
 
 
+@contextmanager
+def leaving_nothing() -> Iterator[Callable[[Path], None]]:
+    """Yield a function that names a folder, which is removed if this process is killed before the block ends.
+
+    What removes it is a shell, since a process that must end at once has no time to remove thousands of files.
+    """
+    guard = _Guard(then='rm -rf -- "$doomed"')
+    try:
+        yield lambda folder: guard.tell(os.fsencode(folder.absolute()))
+    finally:
+        guard.dismiss()
+
+
 class _Guard:
     """A shell that ends another process where this one is killed: then, and only then, its input ends.
 
     It is in a session of its own, so that whatever ends this one leaves it. It does nothing where there is no shell.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, then: str = 'kill -KILL "$doomed"') -> None:
         import subprocess
 
         self._shell: Popen[bytes] | None = None
         with suppress(OSError):
             self._shell = subprocess.Popen(
-                ["/bin/sh", "-c", 'read -r doomed; read -r _; [ "$doomed" ] && kill -KILL "$doomed"'],
+                ["/bin/sh", "-c", f'IFS= read -r doomed; read -r _; [ "$doomed" ] && {then}'],
                 cwd="/",
                 env={},
                 stdin=subprocess.PIPE,
@@ -188,10 +201,13 @@ class _Guard:
             )
 
     def watch(self, leader: int, *, group: bool) -> None:
-        if self._shell is not None:
+        self.tell(b"%d" % (-leader if group else leader))
+
+    def tell(self, doomed: bytes) -> None:
+        if self._shell is not None and b"\n" not in doomed:
             assert self._shell.stdin is not None
             with suppress(OSError):  # somebody killed it
-                self._shell.stdin.write(b"%d\n" % (-leader if group else leader))
+                self._shell.stdin.write(doomed + b"\n")
 
     def dismiss(self) -> None:
         if self._shell is not None:

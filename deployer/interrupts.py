@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
-__all__ = ["GRACE", "dismiss_helper", "ending_promptly", "watched"]
+__all__ = ["GRACE", "dismiss_helper", "ending_promptly", "say_interrupted", "watched"]
 
 GRACE = 2.0
 """Seconds for a build to end in order: layers being written are short work, an index that is silent is not.
@@ -48,6 +48,18 @@ def watched(grace: float = GRACE + _LAST) -> Iterator[None]:
     finally:
         signal.set_wakeup_fd(before)
         os.close(writer)  # the helper ends by itself
+
+
+def say_interrupted() -> None:
+    """Print one line on standard error, below the ``^C`` of a terminal."""
+    with suppress(OSError):
+        os.write(2, b"\ninterrupted\n" if os.isatty(2) else b"interrupted\n")
+
+
+def _end_now(number: int) -> NoReturn:
+    if number == signal.SIGINT:
+        say_interrupted()
+    os._exit(128 + number)
 
 
 def dismiss_helper() -> None:
@@ -120,7 +132,7 @@ def ending_promptly(grace: float = GRACE) -> Iterator[None]:
 
     def end(number: int, _frame: FrameType | None) -> NoReturn:
         signal.signal(number, signal.SIG_DFL)
-        last = threading.Timer(grace, os._exit, (128 + number,))
+        last = threading.Timer(grace, _end_now, (number,))
         last.daemon = True
         last.start()
         if number == signal.SIGINT:

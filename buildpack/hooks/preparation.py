@@ -23,7 +23,7 @@ from buildpack.hooks.steps import Hooks, Step
 from buildpack.hooks.tree import read_result, write_copy
 from buildpack.oci.entry import Entry
 from buildpack.oci.store import Store
-from buildpack.processes import Outcome, ProcessGroup
+from buildpack.processes import Outcome, ProcessGroup, leaving_nothing
 from buildpack.progress import Observer, Progress
 from buildpack.resolution import Resolution
 from buildpack.stacks.stack import Stack
@@ -90,7 +90,9 @@ class Preparation:
         self._running.check()
         names = [step.name for step in self.hooks.steps]
         user = choose_user()
+        remove_if_killed = self._exits.enter_context(leaving_nothing())
         place = self._exits.enter_context(workplace(self.store.folder("tmp"), user))
+        remove_if_killed(place)
         folders = {name: place / name for name in ("app", "home", "tmp")}
         for folder in folders.values():
             folder.mkdir()

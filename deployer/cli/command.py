@@ -15,6 +15,7 @@ import click
 
 from buildpack.errors import BuildpackError
 from deployer.cli.messages import print_error, report_bug, styled
+from deployer.interrupts import say_interrupted, watched
 
 if TYPE_CHECKING:
     from deployer.record import Asked
@@ -140,8 +141,6 @@ def run(arguments: Sequence[str], asked: Asked | None = None) -> int:
         from deployer.cli.completion import answer
 
         return answer(os.environ["_DEPLOY_COMPLETE"])
-    from deployer.interrupts import watched
-
     with watched():
         return _run(arguments, asked)
 
@@ -164,7 +163,8 @@ def _run(arguments: Sequence[str], asked: Asked | None) -> int:
     except click.ClickException as error:
         return _usage(error)
     except (KeyboardInterrupt, click.Abort):
-        return 130
+        say_interrupted()
+        return 128 + signal.SIGINT
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
     except BrokenPipeError:
@@ -172,6 +172,8 @@ def _run(arguments: Sequence[str], asked: Asked | None) -> int:
     except Exception as error:  # noqa: BLE001  the last resort: whatever is left is a bug of ours
         interrupted = interrupt_code(error)
         if interrupted is not None:
+            if interrupted == 128 + signal.SIGINT:
+                say_interrupted()
             return interrupted
         if isinstance(error, (OSError, MemoryError)):
             return machine_failed(error)

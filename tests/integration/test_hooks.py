@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import tarfile
@@ -422,11 +423,31 @@ def test_an_interrupt_ends_the_hook_and_all_it_started(app, index, home, number)
             assert time.monotonic() < end, running.err
             time.sleep(0.02)
         assert len(marked(mark)) >= 2
+        before = running.err
         assert running.stop(number) == 128 + number
+        assert running.err.removeprefix(before) == ("interrupted\n" if number == signal.SIGINT else "")
         assert marked(mark) == []
     finally:
         running.close()
     assert list((home / "tmp").iterdir()) == []
+
+
+def test_a_build_that_is_killed_leaves_no_copy_of_the_app(app, index, home):
+    write(app, "post_compile", "#!/bin/sh\necho it waits in $PWD\nsleep 600\n")
+    running = Running("build", app, home=home, env=tiny.environ(index))
+    try:
+        end = time.monotonic() + 60
+        while (waits := re.search(r"it waits in (\S+)\n", running.err)) is None:
+            assert running.process.poll() is None, running.err
+            assert time.monotonic() < end, running.err
+            time.sleep(0.02)
+        running.process.kill()
+        running.process.wait()
+        while Path(waits[1]).parent.exists():
+            assert time.monotonic() < end, waits[1]
+            time.sleep(0.02)
+    finally:
+        running.close()
 
 
 def test_a_build_that_is_killed_leaves_no_hook_running(app, index, home):
