@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import cast
 
+from buildpack.app.textfile import read_bytes
 from deployer.errors import (
     bad_assignment,
     env_file_expands,
@@ -24,6 +25,7 @@ __all__ = [
     "parse_env",
     "pass_on",
     "read_env_file",
+    "read_own_env",
 ]
 
 _LARGEST_FILE = 1 << 20
@@ -45,11 +47,27 @@ def read_env_file(path: Path, *, environ: Mapping[str, str]) -> dict[str, str]:
     try:
         with path.open("rb") as file:
             raw = file.read(_LARGEST_FILE + 1)
-        if len(raw) > _LARGEST_FILE:
-            raise env_file_too_large(path, _LARGEST_FILE)
-        text = raw.decode("utf-8-sig")
     except (FileNotFoundError, IsADirectoryError):
         raise env_file_missing(path) from None
+    return _parse_bytes(raw, path, environ=environ)
+
+
+def read_own_env(folder: Path, *, environ: Mapping[str, str]) -> dict[str, str] | None:
+    """Read the app's own `.env`, as `read_env_file` does; None if there is no such file.
+
+    Raises AppError if it is a link that leads out of the app's folder.
+    """
+    path = folder / ".env"
+    if not path.is_file():  # a virtual environment may have that name
+        return None
+    return _parse_bytes(read_bytes(folder, path.name) or b"", path, environ=environ)
+
+
+def _parse_bytes(raw: bytes, path: Path, *, environ: Mapping[str, str]) -> dict[str, str]:
+    if len(raw) > _LARGEST_FILE:
+        raise env_file_too_large(path, _LARGEST_FILE)
+    try:
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise env_file_undecodable(path, error.start) from None
     return parse_env(text, path, environ=environ)

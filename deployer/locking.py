@@ -47,13 +47,14 @@ def run_pipenv(
     import subprocess
 
     from buildpack.app.pipfile import read_pipfile
+    from buildpack.app.textfile import read_bytes
 
     if not folder.is_dir():
         raise no_such_folder(str(folder))
     if read_pipfile(folder) is None:
         raise no_pipfile(folder)
     path = folder / "Pipfile.lock"
-    before = path.read_bytes() if path.exists() else None
+    before = read_bytes(folder, path.name)
     env = {
         **environ,
         "WORKON_HOME": str(scratch),
@@ -87,15 +88,32 @@ def run_pipenv(
         _restore(path, before)
         if "No module named pipenv" in output:
             raise pipenv_missing(pipenv)
-        raise lock_failed(folder, _last_lines(output, _secrets(folder / "Pipfile", environ)))
-    return compare_locks(versions_of(before), versions_of(path.read_bytes()))
+        raise lock_failed(folder, _last_lines(output, _secrets(read_bytes(folder, "Pipfile") or b"", environ)))
+    return compare_locks(versions_of(before), versions_of(read_bytes(folder, path.name)))
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Replace a file of the app as a whole, without writing through a link."""
+    from tempfile import mkstemp
+
+    descriptor, beside = mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(content)
+            os.fchmod(out.fileno(), path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        Path(beside).replace(path)
+    except BaseException:
+        Path(beside).unlink()
+        raise
 
 
 def _restore(path: Path, content: bytes | None) -> None:
+    from buildpack.app.textfile import read_bytes
+
     if content is None:
         path.unlink(missing_ok=True)
-    elif not path.exists() or path.read_bytes() != content:
-        path.write_bytes(content)
+    elif read_bytes(path.parent, path.name) != content:
+        _replace(path, content)
 
 
 _TRACE = re.compile(r"^Traceback \(most recent call last\):\n(?:[ \t].*\n)*", re.MULTILINE)
@@ -110,11 +128,11 @@ def _last_lines(output: str, secrets: Iterable[str]) -> str:
     return re.sub(r"(?<=://)[^/@\s]+@", "", text)
 
 
-def _secrets(pipfile: Path, environ: Mapping[str, str]) -> set[str]:
+def _secrets(pipfile: bytes, environ: Mapping[str, str]) -> set[str]:
     """Return the values of the variables that Pipfile names, in addresses of indexes above all, in every guise."""
     from urllib.parse import quote
 
-    named = re.findall(r"\$\{?(\w+)", pipfile.read_text(encoding="utf-8", errors="replace"))
+    named = re.findall(r"\$\{?(\w+)", pipfile.decode(errors="replace"))
     values = {environ[name] for name in named if environ.get(name)}
     return {guise for value in values for guise in (value, quote(value), quote(value, safe=""))}
 
@@ -154,8 +172,10 @@ def pin_stack(folder: Path, reference: str) -> bool:
 
     Comments and everything else stay as they are. The file is replaced as a whole.
     """
+    from buildpack.app.textfile import read_text
+
     path = folder / "deploy.toml"
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    text = read_text(folder, path.name) or ""
     value = json.dumps(reference)
     if _STACK.search(text):
         changed = _STACK.sub(lambda found: f"{found['key']}{value}", text, count=1)
@@ -164,7 +184,5 @@ def pin_stack(folder: Path, reference: str) -> bool:
         changed = f"stack = {value}\n{text}"
     if changed == text:
         return False
-    beside = path.with_name(f".deploy.toml.{os.getpid()}")
-    beside.write_text(changed, encoding="utf-8")
-    beside.replace(path)
+    _replace(path, changed.encode())
     return True

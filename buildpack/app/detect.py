@@ -12,7 +12,7 @@ from typing import Literal
 
 from buildpack.app.bindings import Binding, find_bindings
 from buildpack.app.source import SourceTree
-from buildpack.app.textfile import open_regular
+from buildpack.app.textfile import open_inside
 from buildpack.dataclass import dataclass
 from buildpack.errors.app import show
 
@@ -110,11 +110,11 @@ def _places(tree: SourceTree) -> Iterator[tuple[str, str, str]]:
 
 def _read(tree: SourceTree, path: str) -> bytes | None:
     try:
-        with open_regular(tree.folder / path) as file:
-            text = file.read()
+        with open_inside(tree.folder, path) as file:
+            text = file.read(_LARGEST + 1)
     except OSError:
         return None
-    return text if any(mark in text for mark in _MARKS) else None
+    return text if len(text) <= _LARGEST and any(mark in text for mark in _MARKS) else None
 
 
 def _package_name(folder: str) -> str:

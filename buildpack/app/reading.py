@@ -16,6 +16,7 @@ from buildpack.app.checks.processes import check_imports, check_processes, list_
 from buildpack.app.checks.programs import check_hooks
 from buildpack.app.checks.static import check_static
 from buildpack.app.detect import AppObject, Detection, detect_app
+from buildpack.app.links import OutsideError, find_inside
 from buildpack.app.lockfile import Lock, read_lock
 from buildpack.app.pipfile import Pipfile, pipfile_hashes, read_pipfile
 from buildpack.app.procfile import Process, read_procfile
@@ -23,7 +24,7 @@ from buildpack.app.python_version import DEFAULT, PythonRequest, allowed_python,
 from buildpack.app.settings import Settings, folder_name
 from buildpack.app.source import SourceFile, SourceTree, look_at_source
 from buildpack.app.sources import holds_credential
-from buildpack.app.textfile import LIMIT, open_regular, read_text
+from buildpack.app.textfile import LIMIT, open_inside, read_text
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import BuildpackError, MachineError
 from buildpack.errors import app as errors
@@ -111,11 +112,22 @@ class Reading:
         lock = self.attempt(lambda: read_lock(self.folder, pipfile, categories))
         if lock is None:
             return None
+        self._check_paths(lock)
         if pipfile is None:
             self.warn("there is no Pipfile, so nothing tells whether Pipfile.lock is current.")
         elif lock.pipfile_hash not in pipfile_hashes(pipfile):
             self._compare(pipfile, lock, categories)
         return lock
+
+    def _check_paths(self, lock: Lock) -> None:
+        """Collect local packages that are not the app's own to ship."""
+        for package in {one.name: one for one in (*lock.packages, *lock.develop) if one.path}.values():
+            try:
+                find_inside(self.folder, package.path or "")
+            except OutsideError as error:
+                from buildpack.errors.sdist import path_outside
+
+                self.problems.append(path_outside(package.name, package.path or "", package.place, error.filename))
 
     def _compare(self, pipfile: Pipfile, lock: Lock, categories: Sequence[str]) -> None:
         from buildpack.app.freshness import compare, compare_develop
@@ -298,7 +310,7 @@ class Reading:
 
     def _holds_credential(self, source: SourceTree, file: SourceFile) -> bool:
         try:
-            with open_regular(source.disk(file)) as content:
+            with open_inside(source.folder, file.path) as content:
                 return holds_credential(content.read(LIMIT).decode(errors="replace"))
         except OSError as error:
             self.problems.append(errors.unreadable(file.path, error.strerror or str(error)))

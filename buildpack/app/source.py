@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from buildpack.app import worktree
 from buildpack.app.git import Question, find_checkout, find_git, git_for
-from buildpack.app.links import leads_out
+from buildpack.app.links import leads_out, never_enters
 from buildpack.app.stamps import Stamp, stamp, stamp_of
 from buildpack.app.textfile import decode, read_bytes
 from buildpack.app.watch import git_inputs
@@ -21,30 +21,9 @@ from buildpack.errors import app as errors
 if TYPE_CHECKING:
     from buildpack.app.ignore import Patterns
 
-__all__ = ["IGNORE_FILES", "SourceFile", "SourceTree", "look_at_source", "never_enters", "read_source"]
+__all__ = ["IGNORE_FILES", "SourceFile", "SourceTree", "look_at_source", "read_source"]
 
 IGNORE_FILES = (".dockerignore", ".slugignore")
-
-_NEVER = frozenset(
-    {
-        ".git",
-        ".hg",
-        ".svn",
-        "__pycache__",
-        ".mypy_cache",
-        ".pytest_cache",
-        ".ruff_cache",
-        ".hypothesis",
-        ".tox",
-        ".nox",
-        ".ds_store",
-        ".env",
-        ".envrc",
-        ".netrc",
-        ".pypirc",
-    }
-)
-_ENV_TEMPLATES = (".example", ".sample", ".template")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -303,11 +282,3 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def never_enters(name: str, path: str) -> bool:
-    """Tell whether a file or folder of this name, at this path in the app, is never shipped."""
-    lower = name.lower()
-    if lower in _NEVER or lower.endswith((".pyc", ".pyo")) or path == "deploy.toml":
-        return True
-    return lower.startswith(".env.") and not lower.endswith(_ENV_TEMPLATES)

@@ -1,4 +1,4 @@
-"""Read the small text files that describe an app: bounded, decoded, with errors that name the file."""
+"""Read files of an app's folder: no link that leaves it, no pipe or device, bounded, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -6,37 +6,44 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING
 
+from buildpack.app.links import OutsideError, find_inside
 from buildpack.errors import app as errors
 
-__all__ = ["LIMIT", "decode", "open_regular", "read_text"]
+if TYPE_CHECKING:
+    from io import BufferedReader
+
+__all__ = ["LIMIT", "decode", "open_inside", "open_regular", "read_bytes", "read_text"]
 
 LIMIT = 16 * 1024 * 1024
 """Bytes. The largest Pipfile.lock seen in the wild has 2 MB; what is beyond this is no text that someone wrote."""
 
 
 def read_text(folder: Path, name: str) -> str | None:
-    """Read `name` in `folder` as UTF-8, without a byte-order mark; None where there is no such file.
+    """Read `name` in `folder` as UTF-8, without a byte-order mark; None if there is no such file.
 
-    Raises AppError where it is no regular file, is larger than `LIMIT` or is not UTF-8, and MachineError
-    where it cannot be read.
+    Raises AppError if it leads out of the folder, is not a regular file, is larger than `LIMIT` or is not UTF-8, and
+    MachineError if it cannot be read.
     """
     raw = read_bytes(folder, name)
     return None if raw is None else decode(raw, name)
 
 
 def read_bytes(folder: Path, name: str) -> bytes | None:
-    """Read `name` in `folder` as bytes; None where there is no such file. Raises as `read_text` does."""
+    """Read `name` in `folder` as bytes; None if there is no such file. Raises as `read_text` does."""
     path = folder / name
     try:
+        find_inside(folder, name)
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise errors.not_a_file(name)
         if status.st_size > LIMIT:
             raise errors.too_large(name, status.st_size, LIMIT)
-        with open_regular(path) as file:
+        with open_inside(folder, name) as file:
             return file.read(LIMIT)
+    except OutsideError as error:
+        raise errors.leads_out(name, error.filename) from None
     except FileNotFoundError:
         # A dangling link is no absent file: the app's author thinks it is there.
         if path.is_symlink():
@@ -46,15 +53,25 @@ def read_bytes(folder: Path, name: str) -> bytes | None:
         raise errors.unreadable(name, error.strerror or str(error)) from error
 
 
-def open_regular(path: Path | str) -> BinaryIO:
-    """Open a regular file for reading; raises OSError for what is none.
+def open_inside(folder: Path, name: str) -> BufferedReader:
+    """Open a regular file of an app's folder; raises OSError, which is OutsideError if it leads out of the folder."""
+    find_inside(folder, name)
+    path = folder / name
+    return open_regular(path, follow=path.is_symlink())
+
+
+def open_regular(path: Path | str, *, follow: bool = True) -> BufferedReader:
+    """Open a regular file for reading; raises OSError if it is something else. Without `follow` a link is.
 
     Somebody may put a pipe in a file's place just after it was listed, and opening that would wait for ever.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(Path(path).stat().st_mode):  # opening a device may already do something
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    followed = 0 if follow else os.O_NOFOLLOW
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | followed)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     return os.fdopen(descriptor, "rb")
 
 

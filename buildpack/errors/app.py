@@ -104,6 +104,17 @@ def dangling(name: str, target: str) -> BuildpackError:
     )
 
 
+def leads_out(name: str, target: str) -> BuildpackError:
+    """A file that describes the app is a link to what is not the app's own."""
+    return AppError(
+        f"{show(name)} is a link that leads out of the app's folder",
+        why=f"It leads to {show(target)}. The app's files are read from its folder only, or from visible folders of "
+        "the same git work tree.",
+        hint=f"put a copy of the file in the place of {show(name)}.",
+        place=name,
+    )
+
+
 def too_large(name: str, size: int, limit: int) -> BuildpackError:
     """A file that describes the app is larger than any real one."""
     return AppError(

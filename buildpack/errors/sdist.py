@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from buildpack.errors import AppError, BuildpackError, DependencyError, MachineError
+from buildpack.errors.app import show
 
 __all__ = [
     "BuildFailed",
@@ -22,7 +23,9 @@ __all__ = [
     "no_environment",
     "no_git",
     "no_such_path",
+    "path_outside",
     "path_unreadable",
+    "project_too_large",
     "unexpected_wheel",
     "unusable_archive",
 ]
@@ -179,6 +182,26 @@ def no_such_path(name: str, path: str, place: str) -> DependencyError:
         f"the sources of {name} are not there",
         why=f"{place} names the path {path!r}, relative to the app's folder, and nothing is there.",
         hint="put the sources there, or mend the path in Pipfile and run `deploy lock`.",
+    )
+
+
+def path_outside(name: str, path: str, place: str, target: str) -> AppError:
+    """A local path in the lock, or a link in the project there, leads to what is not the app's own."""
+    return AppError(
+        f"the sources of {name} are outside the app",
+        why=f"{show(place)} names the path {show(path)}, which leads to {show(target)}. Local packages come from the "
+        "app's folder, or from visible folders of the same git work tree.",
+        hint="put the package into the app's folder or its git repository, or lock a release from an index.",
+        place=place,
+    )
+
+
+def project_too_large(path: str, most: int, files: int) -> DependencyError:
+    """The files of a local project are more, or larger, than any real one's."""
+    return DependencyError(
+        f"{show(path)} is too large for a local package",
+        why=f"At most {most:,} bytes in {files:,} files are read.",
+        hint="check which folder the path in Pipfile names; data belongs outside the package.",
     )
 
 

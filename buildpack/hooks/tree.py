@@ -8,8 +8,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from buildpack.app.links import leads_out
-from buildpack.app.source import never_enters
+from buildpack.app.links import leads_out, never_enters
 from buildpack.assembly import AppContent, read_content
 from buildpack.dataclass import dataclass
 from buildpack.errors import hooks as errors

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote
 
+from buildpack.app.links import OutsideError, find_inside
+from buildpack.app.textfile import open_regular
 from buildpack.dataclass import asdict, dataclass, replace
 from buildpack.errors import python as index_errors
 from buildpack.errors import sdist as errors
@@ -37,7 +39,7 @@ from buildpack.python.isolation import (
     inspect,
     own_libc,
 )
-from buildpack.python.local_sources import copy_sources, digest_sources
+from buildpack.python.local_sources import MOST_BYTES, copy_sources, digest_sources
 from buildpack.python.offers import IndexFile
 from buildpack.python.simple import is_plain
 from buildpack.python.suggest import nearest_wheel
@@ -155,8 +157,9 @@ def _fetch_address(package: LockedPackage, link: str, filename: str, bench: Work
 def _from_path(package: LockedPackage, bench: Workbench) -> WheelFile:
     if is_app(package, bench.app):
         return link_app(package, app=bench.app, place=bench.place, folder=bench.folder)
-    path = bench.app / (package.path or "")
     with _telling_path(package):
+        find_inside(bench.app, package.path or "")
+        path = bench.app / (package.path or "")
         if path.is_file():
             return _from_local_file(package, path, bench)
         if not path.is_dir():
@@ -175,6 +178,8 @@ def _telling_path(package: LockedPackage) -> Iterator[None]:
     """Word what the system says of a local path: it may be unreadable, or vanish while it is read."""
     try:
         yield
+    except OutsideError as error:
+        raise errors.path_outside(package.name, package.path or "", package.place, error.filename) from None
     except OSError as error:
         raise errors.path_unreadable(package.name, package.path or "", package.place, error) from None
 
@@ -182,7 +187,9 @@ def _telling_path(package: LockedPackage) -> Iterator[None]:
 def _from_local_file(package: LockedPackage, path: Path, bench: Workbench) -> WheelFile:
     from hashlib import file_digest
 
-    with path.open("rb") as archive:
+    if path.stat().st_size > MOST_BYTES:
+        raise errors.project_too_large(str(path), MOST_BYTES, 1)
+    with open_regular(path) as archive:
         sha256 = file_digest(archive, "sha256").hexdigest()
     if package.hashes and f"sha256:{sha256}" not in package.hashes:
         raise errors.another_file(package.name, path.name, package.path or "", package.place, sha256)

@@ -156,7 +156,7 @@ def _read(operands: Sequence[str], options: Mapping[str, Any]) -> _Asked:
 
     from deployer.engines.errors import ports_exhausted
     from deployer.engines.limits import parse_cpus, parse_memory
-    from deployer.environment import merge_environment, parse_assignments, read_env_file
+    from deployer.environment import merge_environment, parse_assignments, read_env_file, read_own_env
     from deployer.export.errors import image_operand
     from deployer.export.formation import Formation
     from deployer.formation import choose_formation
@@ -168,9 +168,12 @@ def _read(operands: Sequence[str], options: Mapping[str, Any]) -> _Asked:
     app = _read_app(meant.folder)
     processes = {process.name: process.command for process in app.processes}
     counts = choose_formation(meant.formation, processes=list(processes), formation=app.formation, where=meant.shown)
-    own = meant.folder / ".env"
-    env_files = [*([own] if own.is_file() else []), *map(Path, options["env_files"])]
+    env_files = [Path(path) for path in options["env_files"]]
     read = [read_env_file(path, environ=os.environ) for path in env_files]
+    own = read_own_env(meant.folder, environ=os.environ)
+    if own is not None:
+        env_files.insert(0, meant.folder / ".env")
+        read.insert(0, own)
     variables = merge_environment(given=given, environ={}, files=read, defaults={})
     port = options["port"] or _port(variables)
     if port + counts.get("web", 0) - 1 > 65535:

@@ -132,15 +132,14 @@ def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
 
 def _environment(meant: Operands, options: Mapping[str, Any]) -> dict[str, str]:
     """Return what -e says over --env-file over the app's .env; nothing of this process's own environment."""
-    from deployer.environment import merge_environment, pass_on, read_env_file
+    from deployer.environment import merge_environment, pass_on, read_env_file, read_own_env
 
-    own = meant.folder / ".env"
-    paths = [own] if meant.reference is None and own.is_file() else []
-    paths += [Path(path) for path in options["env_files"]]
+    own = read_own_env(meant.folder, environ=os.environ) if meant.reference is None else None
+    files = [read_env_file(Path(path), environ=os.environ) for path in options["env_files"]]
     return merge_environment(
         given=pass_on(options["assignments"], os.environ, warn=print_warning),
         environ={},
-        files=[read_env_file(path, environ=os.environ) for path in paths],
+        files=files if own is None else [own, *files],
         defaults={},
     )
 

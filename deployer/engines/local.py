@@ -192,15 +192,15 @@ def _virtual_environment(
 
 def _environment(request: LocalRequest, app: App, venv: Path, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment all processes share: as in an image, but for what this machine has in its place."""
-    from deployer.environment import local_environment, read_env_file
+    from deployer.environment import local_environment, read_env_file, read_own_env
 
     folder = request.folder.absolute()
-    own = folder / ".env"
-    files = [own, *request.env_files] if own.is_file() else request.env_files
+    own = read_own_env(folder, environ=environ)
+    files = [read_env_file(path, environ=environ) for path in request.env_files]
     env = local_environment(
         given=request.given,
         environ=environ,
-        files=[read_env_file(path, environ=environ) for path in files],
+        files=files if own is None else [own, *files],
         port=request.port,
         default_port=request.default_port,
         folder=folder,

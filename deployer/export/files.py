@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from buildpack.app.textfile import open_regular
 from deployer.export.errors import foreign_file
 from deployer.export.formation import MARK, ExportedFile
 
@@ -60,7 +61,7 @@ def find_leftovers(files: Sequence[ExportedFile], folder: Path, app: str) -> lis
 
 def _begins_with(path: Path, line: str) -> bool:
     try:
-        with path.open("rb") as lines:
+        with open_regular(path) as lines:
             return lines.readline(1000).rstrip(b"\n") == line.encode()
     except OSError:
         return False

@@ -11,11 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from buildpack.app.source import SourceTree
+from buildpack.app.source import SourceFile, SourceTree
+from buildpack.app.textfile import open_inside, read_text
 from buildpack.bounded import parse_requirement
+from buildpack.errors import BuildpackError
 
 __all__ = ["imported_packages", "listed_packages", "parse_requirements"]
 
+_LARGEST = 256 * 1024
 _LISTS = ("requirements.txt", "pyproject.toml")
 _FRAMEWORKS = {
     "flask": "flask",
@@ -36,8 +39,8 @@ def listed_packages(folder: Path) -> tuple[dict[str, str], list[str], str]:
     Gives Pipfile's entries, the lines that could not be taken over, and the file; nothing where there is no list.
     """
     for name in _LISTS:
-        with suppress(OSError, ValueError):
-            text = (folder / name).read_text(encoding="utf-8-sig")
+        with suppress(BuildpackError, ValueError):
+            text = read_text(folder, name) or ""
             lines = _dependencies(text) if name.endswith(".toml") else text.splitlines()
             entries, left = parse_requirements(lines)
             if entries or left:
@@ -83,16 +86,17 @@ def imported_packages(tree: SourceTree) -> list[str]:
     found = {
         _FRAMEWORKS[module]
         for file in tree.files
-        if file.path.endswith(".py") and file.size < 256 * 1024
-        for module in _imports(tree.disk(file))
+        if file.path.endswith(".py") and file.size <= _LARGEST
+        for module in _imports(tree, file)
         if module in _FRAMEWORKS
     }
     return sorted(found)
 
 
-def _imports(path: Path) -> Iterator[str]:
+def _imports(source: SourceTree, file: SourceFile) -> Iterator[str]:
     try:
-        tree = ast.parse(path.read_bytes())
+        with open_inside(source.folder, file.path) as content:
+            tree = ast.parse(content.read(_LARGEST))
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return
     for node in ast.walk(tree):

@@ -15,8 +15,9 @@ from buildpack.app.source import SourceTree, read_source
 from buildpack.app.worktree import list_uncommitted, read_commit_time
 from buildpack.errors import AppError, DependencyError
 from buildpack.python.checkout import fetch_commit
-from tests.support.command import ROOT
+from tests.support.command import ROOT, deploy
 from tests.support.git_server import git, make_repository
+from tests.support.tiny import write_lock
 
 GIT = "/usr/bin/git"
 
@@ -210,6 +211,61 @@ def test_one_module_starts_git() -> None:
     found = {str(path.relative_to(ROOT)) for path in modules if started.search(path.read_text())}
 
     assert found == {"buildpack/app/git.py"}
+
+
+# What an app's folder leads to
+
+
+@pytest.mark.parametrize("path", ["/root", "../..", "/dev", "../.git", "file:///etc", "linked"])
+def test_a_local_package_outside_the_work_tree_is_refused(path: str, app: Path, tmp_path: Path) -> None:
+    service = app / "service"
+    service.mkdir()
+    (service / "Procfile").write_text("web: python -m lib\n")
+    (service / "Pipfile").write_text("")
+    (service / "linked").symlink_to("/usr")
+    write_lock(service, {"lib": {"file" if ":" in path else "path": path}})
+
+    done = deploy("check", service, home=tmp_path / "home")
+
+    named = path.removeprefix("file://")
+    assert done.code == 10
+    assert (
+        f"the sources of lib are outside the app\n\nPipfile.lock:17 names the path {named}, which leads to "
+        f"{os.path.realpath(service / named)}. Local packages come from the app's folder, or from visible folders of the "
+        "same git work tree.\n\nhint: put the package into the app's folder or its git repository, or lock a release from an index."
+    ) in done.err
+
+
+@pytest.mark.parametrize(
+    "name", ["deploy.toml", "Procfile", "Pipfile.lock", "app.json", ".python-version", ".dockerignore"]
+)
+def test_no_error_quotes_what_a_link_leads_to(name: str, app: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("[hunter2\nhunter2 = \n\\")
+    (app / "Procfile").write_text("web: python app.py\n")
+    (app / name).unlink(missing_ok=True)
+    (app / name).symlink_to("../secret")
+
+    done = deploy("check", app, home=tmp_path / "home")
+
+    assert done.code == 10
+    assert f"{name} is a link that leads out of the app's folder\n\nIt leads to {tmp_path}/secret." in done.err
+    assert "hunter2" not in done.out + done.err
+
+
+@pytest.mark.parametrize(
+    "command", [["lock", "--no-pin"], ["local"], ["export", "systemd"], ["init", "-y", "--no-lock"]]
+)
+def test_no_command_follows_a_link_out(command: list[str], tmp_path: Path, blasto: Path) -> None:
+    (tmp_path / "secret").write_text("hunter2 = \n")
+    for name in ("deploy.toml", "Pipfile.lock", ".env", "requirements.txt"):
+        (blasto / name).unlink(missing_ok=True)
+        (blasto / name).symlink_to("../secret")
+
+    done = deploy(command[0], *command[1:], blasto, home=tmp_path / "home", cwd=tmp_path)
+
+    assert "hunter2" not in done.out + done.err
+    assert (tmp_path / "secret").read_text() == "hunter2 = \n"
+    assert done.code == 10
 
 
 # The commit of a locked package

@@ -618,6 +618,16 @@ def test_local_archives_and_wheels(tmp_path: Path) -> None:
     assert taken.version == "2.0"
 
 
+def test_a_sibling_in_the_work_tree_is_built(tmp_path: Path) -> None:
+    repository(tmp_path, "lib", "shared-lib")
+    (tmp_path / "services/app").mkdir(parents=True)
+
+    wheel = make(LockedPackage(name="lib", path="../../shared-lib", line=5), tmp_path / "services/app")
+
+    with opened(wheel, tmp_path / "services/app") as archive:
+        assert archive.read("lib.py") == b"ANSWER = 43\n"
+
+
 def test_a_path_that_leads_nowhere(tmp_path: Path) -> None:
     package = LockedPackage(name="lib", path="./libs/lib", line=5, pipfile_line=8)
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from buildpack.app.source import SourceTree
-from buildpack.app.textfile import open_regular
+from buildpack.app.textfile import open_inside
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
@@ -51,7 +51,7 @@ def _is_empty(tree: SourceTree, path: str) -> bool:
 
 def _begin(tree: SourceTree, path: str, size: int) -> bytes:
     try:
-        with open_regular(tree.folder / path) as file:
+        with open_inside(tree.folder, path) as file:
             return file.read(size)
     except OSError:
         return b""

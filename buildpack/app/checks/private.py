@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from buildpack.app.source import SourceFile, SourceTree
-from buildpack.app.textfile import open_regular
+from buildpack.app.textfile import open_inside
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
@@ -109,7 +109,7 @@ def _looks_like_variables(name: str) -> bool:
 
 def _begin(tree: SourceTree, file: SourceFile) -> bytes:
     try:
-        with open_regular(tree.folder / file.path) as content:
+        with open_inside(tree.folder, file.path) as content:
             return content.read(_BEGIN)
     except OSError:  # it vanished; whoever ships it will tell
         return b""

@@ -16,7 +16,7 @@ from buildpack.app.checks.servers import Serving, read_serving
 from buildpack.app.lockfile import Lock
 from buildpack.app.procfile import Process
 from buildpack.app.source import SourceTree
-from buildpack.app.textfile import open_regular
+from buildpack.app.textfile import open_inside
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from buildpack.errors import checks as errors
@@ -187,10 +187,11 @@ class _Reader:
         if self.sizes.get(path, _LARGEST + 1) > _LARGEST:
             return None
         try:
-            with open_regular(self.tree.folder / path) as file:
-                return file.read()
+            with open_inside(self.tree.folder, path) as file:
+                content = file.read(_LARGEST + 1)
         except OSError:
             return None
+        return content if len(content) <= _LARGEST else None
 
     def left_out(self, path: str) -> bool:
         """Say whether it is in the folder and not in the image."""

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from buildpack.app.checks.commands import SHELLS, Invocation, inside_app
 from buildpack.app.checks.served import Files
 from buildpack.app.source import SourceTree
-from buildpack.app.textfile import open_regular
+from buildpack.app.textfile import open_inside
 from buildpack.errors import BuildpackError
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
@@ -49,7 +49,7 @@ def check_hooks(tree: SourceTree) -> Iterator[BuildpackError]:
     for file in tree.files:
         if file.path in HOOKS and file.kind == "file":
             try:
-                with open_regular(tree.disk(file)) as content:
+                with open_inside(tree.folder, file.path) as content:
                     begin = content.read(4096)
             except OSError:
                 continue  # it vanished; whoever copies it will tell

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from buildpack.app.lockfile import Lock
 from buildpack.app.source import SourceTree
-from buildpack.app.textfile import open_regular
+from buildpack.app.textfile import open_inside
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
@@ -35,7 +35,7 @@ def check_static(tree: SourceTree, lock: Lock | None, variables: Mapping[str, st
     asking = ""
     for file in settings[:_MOST]:
         try:
-            with open_regular(tree.disk(file)) as opened:
+            with open_inside(tree.folder, file.path) as opened:
                 content = opened.read(_LARGEST)
         except OSError:
             return
