@@ -231,8 +231,9 @@ def test_a_local_package_outside_the_work_tree_is_refused(path: str, app: Path, 
     assert done.code == 10
     assert (
         f"the sources of lib are outside the app\n\nPipfile.lock:17 names the path {named}, which leads to "
-        f"{os.path.realpath(service / named)}. Local packages come from the app's folder, or from visible folders of the "
-        "same git work tree.\n\nhint: put the package into the app's folder or its git repository, or lock a release from an index."
+        f"{os.path.realpath(service / named)}. Local packages come from the app's folder, or from visible folders of "
+        "the same git work tree.\n\nhint: put the package into the app's folder or its git repository, or lock a "
+        "release from an index."
     ) in done.err
 
 
