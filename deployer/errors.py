@@ -7,10 +7,19 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from buildpack.errors import AppError, BuildpackError, DependencyError, EngineError, MachineError, UsageError
+from buildpack.errors import (
+    AppError,
+    BuildpackError,
+    DependencyError,
+    EngineError,
+    MachineError,
+    StackError,
+    UsageError,
+)
 
 __all__ = [
     "BootError",
+    "ProcessEndedError",
     "bad_age",
     "bad_assignment",
     "bad_epoch",
@@ -24,6 +33,7 @@ __all__ = [
     "command_with_types",
     "counted_twice",
     "destination_in_app",
+    "ended_text",
     "env_file_expands",
     "env_file_missing",
     "env_file_too_large",
@@ -42,12 +52,17 @@ __all__ = [
     "operand_empty",
     "others_made_anew",
     "pipenv_missing",
+    "process_ended",
     "push_unnamed",
     "reserved_label",
+    "secrets_made",
+    "stack_not_pinned",
     "store_unwritable",
     "undecodable_label",
     "unknown_destination",
     "unknown_type",
+    "variables_lacking",
+    "variables_required",
 ]
 
 
@@ -168,6 +183,34 @@ def env_file_unreadable(path: Path, lines: Sequence[int]) -> AppError:
     )
 
 
+def variables_required(names: Sequence[str]) -> AppError:
+    """Word variables that app.json requires and that nobody set."""
+    subject, pronoun = ("It has", "it") if len(names) == 1 else ("They have", "them")
+    return AppError(
+        f"app.json requires {_listed(names)}",
+        why=f"{subject} no value; nothing was started.",
+        hint=f"set {pronoun} in .env, with `-e {names[0]}=VALUE`, or with `--env-file FILE`.",
+        place="app.json",
+    )
+
+
+def variables_lacking(names: Sequence[str]) -> str:
+    """Word, as a warning, variables that app.json describes and that nobody set."""
+    return (
+        f"app.json describes {_listed(names)}, which {'has' if len(names) == 1 else 'have'} no value here; set "
+        f'{"it" if len(names) == 1 else "them"} in .env or with -e, or write `"required": false` in app.json.'
+    )
+
+
+def secrets_made(names: Sequence[str], place: Path) -> str:
+    """Say that secrets were made, and where they are kept."""
+    return f"made a secret for {_listed(names)} (app.json asks for it); it is kept in {place}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def bad_assignment(text: str) -> UsageError:
     """Word an operand of `-e` that sets nothing."""
     name = text.partition("=")[0]
@@ -180,7 +223,9 @@ def bad_assignment(text: str) -> UsageError:
 
 def bad_label(text: str) -> UsageError:
     """Word an operand of `--label` that is none."""
-    return UsageError(f"--label {text!r} is not NAME=value", hint="write --label org.opencontainers.image.version=1.0.")
+    return UsageError(
+        f"--label {text!r} is not NAME=value", hint="write `--label org.opencontainers.image.version=1.0`."
+    )
 
 
 def undecodable_label(text: str) -> UsageError:
@@ -230,7 +275,7 @@ def nothing_to_prune() -> UsageError:
     """Word a `cache prune` that says no limit."""
     return UsageError(
         "nothing says what to drop",
-        hint="name a limit: --keep-storage 2GB, or --older-than 7d.",
+        hint="name a limit: `--keep-storage 2GB`, or `--older-than 7d`.",
     )
 
 
@@ -256,7 +301,7 @@ def no_engine() -> EngineError:
     return EngineError(
         "no engine answers",
         why="DOCKER_HOST is not set, and none of the usual sockets of Docker and Podman is there.",
-        hint="start Docker or Podman, set DOCKER_HOST, or use --to oci:DIR or --to archive:FILE.",
+        hint="start Docker or Podman, or set DOCKER_HOST, or use `--to oci:DIR`, or `--to archive:FILE`.",
     )
 
 
@@ -320,25 +365,25 @@ def command_with_types(names: Sequence[str]) -> UsageError:
 
 def unknown_type(name: str, known: Sequence[str], where: str) -> UsageError:
     """Word a process type that the app or image does not have; `where` names which one."""
-    from difflib import get_close_matches
+    from buildpack.app.nearest import find_nearest
 
-    near = get_close_matches(name, known, n=1)
+    near = find_nearest(name, known)
     return UsageError(
         f"{where} has no process type {name!r}",
         why=f"It has {', '.join(known)}.",
-        hint=f"did you mean {near[0]!r}?" if near else "name one of these.",
+        hint=f"did you mean {near!r}?" if near else "name one of these.",
     )
 
 
 def neither_folder_nor_type(name: str, known: Sequence[str]) -> UsageError:
     """Word a first operand that is nothing; `known` are the process types of the current folder."""
-    from difflib import get_close_matches
+    from buildpack.app.nearest import find_nearest
 
-    near = get_close_matches(name, known, n=1)
+    near = find_nearest(name, known)
     return UsageError(
         f"{name!r} is neither a folder nor a process type",
         why=f"This folder's process types are {', '.join(known)}." if known else "This folder holds no Procfile.",
-        hint=f"did you mean {near[0]!r}?" if near else "name a folder that holds an app, or go into one.",
+        hint=f"did you mean {near!r}?" if near else "name a folder that holds an app, or go into one.",
     )
 
 
@@ -378,6 +423,15 @@ def lock_failed(folder: Path, output: str) -> DependencyError:
     )
 
 
+def stack_not_pinned(error: StackError) -> StackError:
+    """Word a stack whose digest cannot be looked up, once Pipfile.lock is refreshed."""
+    return StackError(
+        f"the stack cannot be pinned: {error.what}",
+        why=f"Pipfile.lock is refreshed, and deploy.toml is as it was. {error.why}",
+        hint=f"`deploy lock --no-pin` leaves the stack as it is; {error.hint}",
+    )
+
+
 def store_unwritable(root: Path) -> MachineError:
     """Word a store that is to be pruned and cannot be written."""
     return MachineError(
@@ -407,21 +461,41 @@ def boot_timed_out(
         "silent": f"It listens on {heard}, but {problem}.",
     }.get(cause, f"On port {port} {problem}.")
     hint = {
-        "port": "let it listen on 0.0.0.0:$PORT; gunicorn does by itself where no --bind is given.",
+        "port": "let it listen on 0.0.0.0:$PORT, as gunicorn does by default.",
         "address": "let it listen on 0.0.0.0:$PORT instead of 127.0.0.1.",
-    }.get(cause, "see what it waits for in its log; --boot-timeout gives it more time.")
+    }.get(cause, "see in its log what it waits for; `--boot-timeout` gives it more time.")
     return BootError(f"{process} did not answer within {seconds:.0f} s", why=_with_log(why, log), hint=hint)
 
 
 def boot_failed(process: str, code: int, *, told: str, log: Sequence[str]) -> BootError:
-    """Word a web process that ended before it answered; the exit code is its own, 50 where that is 0."""
+    """Word a web process that ended before it answered; the exit code is its own, 50 if that is 0."""
     error = BootError(
         f"{process} ended before it answered: {told}",
         why=_with_log("" if log else "It wrote nothing.", log),
-        hint="run its command by itself to look closer, for example `deploy run -- sh`.",
+        hint="run its command by itself to look closer: `deploy run -- sh`.",
     )
     error.exit_code = code or BootError.exit_code
     return error
+
+
+class ProcessEndedError(BuildpackError):
+    """A process of the formation failed, and the others were stopped; the exit code is its own."""
+
+
+def process_ended(process: str, code: int, *, told: str, others: bool, log: Sequence[str]) -> ProcessEndedError:
+    """Word the end of a process that failed once everything was up; `told` says how, `others` whether any were left."""
+    error = ProcessEndedError(
+        f"{process} ended{', so the others were stopped' if others else ''}: {told}",
+        why=_with_log("" if log else "It wrote nothing.", log),
+        hint="`--restart on-failure` starts one that fails again, and leaves the others alone.",
+    )
+    error.exit_code = code
+    return error
+
+
+def ended_text(process: str, told: str) -> str:
+    """Say that the end of a process stops the others."""
+    return f"{process} ended ({told}), so the others are stopped"
 
 
 def _with_log(why: str, log: Sequence[str]) -> str:

@@ -19,11 +19,15 @@ __all__ = [
     "ask",
     "compare_listeners",
     "parse_listeners",
+    "ready_text",
     "wait_until_ready",
 ]
 
 BOOT_SECONDS = 60.0
 """How long a web process may take to answer, as on Heroku."""
+
+_KEPT_BYTES = 1 << 17
+"""What a tail holds at least of the end of a log, if so much was written."""
 
 _LISTEN = "0A"
 _DOCKER_DNS = "127.0.0.11"
@@ -169,20 +173,34 @@ def compare_listeners(listeners: Sequence[Listener] | None, port: int, *, contai
 
 
 class Tail:
-    """The last lines of a process's log, for the error that ends it; bounded in lines and in bytes."""
+    """The last lines of a process's log, for the error that ends it; bounded in lines and in bytes.
+
+    Adding costs next to nothing, since a process may write a million lines: they are told apart when they are read.
+    """
 
     def __init__(self, lines: int = 20, width: int = 2000) -> None:
-        self._lines: deque[bytes] = deque(maxlen=lines)
-        self._open = b""
-        self._width = width
+        self._recent: deque[bytes] = deque()
+        self._size = 0
+        self._lines, self._width = lines, width
 
     def add(self, chunk: bytes) -> None:
         """Take what the process wrote."""
-        *ended, rest = (self._open + chunk).split(b"\n")
-        self._lines.extend(line[: self._width] for line in ended)
-        self._open = rest[: self._width]
+        self._recent.append(chunk[-_KEPT_BYTES:])
+        self._size += len(self._recent[-1])
+        while self._size - len(self._recent[0]) >= _KEPT_BYTES:
+            self._size -= len(self._recent.popleft())
 
     def lines(self) -> list[str]:
         """Return the lines as text, the unfinished one too."""
-        found = [*self._lines, self._open] if self._open else list(self._lines)
+        *ended, rest = b"".join(self._recent).split(b"\n")
+        found = [line[: self._width] for line in [*ended[-self._lines :], *([rest] if rest else [])]]
         return [line.decode("utf-8", "backslashreplace").rstrip("\r") for line in found]
+
+
+def ready_text(answers: Sequence[tuple[str, int | None]]) -> str:
+    """Say that web processes answer, each with its address; a status that is neither 2xx nor 3xx is told."""
+    shown = [
+        address if status is None or 200 <= status < 400 else f"{address} (it answers {status})"
+        for address, status in answers
+    ]
+    return f"ready: {' '.join(shown)}"

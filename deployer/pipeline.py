@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
@@ -21,6 +21,7 @@ from buildpack.oci.transport import Transport
 from buildpack.options import Options
 from buildpack.preflight import check_app
 from buildpack.progress import Observer
+from deployer.app_variables import default_variables
 from deployer.building import own_python
 from deployer.ci import errors
 from deployer.ci.console import Console, Place, find_place
@@ -28,24 +29,24 @@ from deployer.ci.layers import Layers
 from deployer.ci.ledger import Counts, Entry, Ledger, Step
 from deployer.ci.making import Made, Maker, describe, digest_of, fitting
 from deployer.ci.trial import Health, Trial
-from deployer.cli.messages import harmless, plural, styled
+from deployer.cli.messages import harmless, operand_text, plural, styled
 from deployer.engines.errors import NotStartedError
 from deployer.errors import BootError
 from deployer.interrupts import ending_promptly
 
 __all__ = ["STEPS", "Outcome", "Request", "run_pipeline"]
 
-STEPS = ("check", "build", "test", "boot", "push")
+STEPS = ("check", "build", "test", "release", "boot", "push")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What to do, as the command line has it.
 
-    `test` is the command that tests the app, None where app.json says it, and empty for no tests. `boot` is whether
-    the image is tried out at all, tests included. `environment` is what tests and web find in theirs; nothing of this
-    process's own environment is among it. `engine` is ``auto``, ``docker`` or ``local``. `sbom` is whether a bill of
-    materials goes with the image.
+    `test` is the command that tests the app, None where app.json says it, and empty for no tests. `release` is whether
+    the release process runs before the boot, `boot` whether the image is tried out at all, tests included.
+    `environment` is what tests and web find in theirs; nothing of this process's own environment is among it. `engine`
+    is ``auto``, ``docker`` or ``local``. `sbom` is whether a bill of materials goes with the image.
     """
 
     app: Path
@@ -53,6 +54,7 @@ class Request:
     push: bool = False
     sbom: bool = True
     test: str | None = None
+    release: bool = False
     boot: bool = True
     engine: str = "auto"
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -70,11 +72,19 @@ class Outcome:
 
 
 def run_pipeline(
-    request: Request, *, store: Store, environ: Mapping[str, str], console: Console, observer: Observer, today: date
+    request: Request,
+    *,
+    store: Store,
+    environ: Mapping[str, str],
+    console: Console,
+    observer: Observer,
+    today: date,
+    fit: Callable[[BuildpackError], object] = lambda _error: None,
 ) -> Outcome:
     """Run the steps; what is wrong with the app, the machine or a registry is in the outcome, and not raised.
 
-    Raises UsageError where the request itself makes no sense.
+    `fit` is called with the error that ends it, before anybody reads that. Raises UsageError if the request itself
+    makes no sense.
     """
     if request.push:
         from deployer.pushing import parse_targets
@@ -98,6 +108,7 @@ def run_pipeline(
         try:
             pipeline.run()
         except BuildpackError as error:
+            fit(error)
             failure = error
             pipeline.give_up(error)
     return Outcome(
@@ -163,7 +174,7 @@ class _Pipeline:
         done = {step.name for step in self.ledger.steps}
         failed = self.ledger.steps[-1].name
         for name in STEPS:
-            if name not in done:
+            if name not in done and (name != "release" or self.request.release):
                 self.ledger.skip(name, f"{failed} failed")
 
     def _count(self) -> Counts:
@@ -192,6 +203,8 @@ class _Pipeline:
             script = self._read_script()
         except BuildpackError as error:
             problems.append(error)
+        if request.release and not problems and all(process.name != "release" for process in report.processes):
+            problems.append(errors.no_release_process())
         warnings = tuple(map(str, report.warnings))
         self._warn(warnings)
         if not problems and request.options.strict and warnings:
@@ -203,10 +216,14 @@ class _Pipeline:
     def _read_script(self) -> Script:
         found, asked = read_script(self.request.app), self.request
         own = asked.test is None
+        told = {**found.environment, **asked.environment}
+        given = {name for name in told if told[name]}
+        defaults = default_variables(asked.app, given=given, environ=self._environ)
+        defaults.tell(say=self._console.say, warn=lambda text: self._warn([text]), insist=False)
         return Script(
             test=found.test if own else asked.test or "",
             setup=found.setup if own else "",
-            environment={**found.environment, **asked.environment},
+            environment={**defaults.values, **told},
         )
 
     def _build(self, entry: Entry) -> Made:
@@ -222,8 +239,8 @@ class _Pipeline:
         built = fitting(made, os.uname().machine) if self.request.boot else None
         if built is None:
             reason = self._why_not(made)
-            self.ledger.skip("test", reason)
-            self.ledger.skip("boot", reason)
+            for step in ("test", *(["release"] if self.request.release else []), "boot"):
+                self.ledger.skip(step, reason)
             return
         with ExitStack() as exits:
             trial: list[Trial] = []
@@ -238,6 +255,7 @@ class _Pipeline:
                     entry.reason = self._test(place(), script)
             else:
                 self.ledger.skip("test", self._why_no_tests())
+            self._release(place, built, script)
             if any(process.name == "web" for process in built.app.processes):
                 with self.ledger.step("boot", "boot") as entry:
                     entry.reason = self._boot(place(), script)
@@ -254,6 +272,19 @@ class _Pipeline:
             command = f"{script.setup} && {script.test}" if script.setup else script.test
             raise errors.tests_failed(command, code, trial.where)
         return f"in {trial.where}"
+
+    def _release(self, place: Callable[[], Trial], built: Built, script: Script) -> None:
+        command = next((each.command for each in built.app.processes if each.name == "release"), "")
+        if self.request.release:
+            with self.ledger.step("release", f"release: {command}") as entry:
+                trial = place()
+                code = trial.release(script.environment)
+                if code:
+                    raise errors.release_failed(command, code, trial.where)
+                entry.reason = f"in {trial.where}"
+        elif command:
+            app = operand_text(str(self.request.app))
+            self._console.say(f"release is not run; `deploy ci{app} --release` runs it before the boot")
 
     def _boot(self, trial: Trial, script: Script) -> str:
         asked = self.request.health

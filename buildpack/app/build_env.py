@@ -10,10 +10,11 @@ from typing import Any
 from buildpack.app.jsonfile import parse_json
 from buildpack.app.textfile import read_text
 from buildpack.app.tomlfile import parse_toml
+from buildpack.dataclass import dataclass, field
 from buildpack.errors import app as app_errors
 from buildpack.errors import hooks as errors
 
-__all__ = ["TABLE", "VARIABLES", "is_name", "read_build_env"]
+__all__ = ["TABLE", "VARIABLES", "Variable", "is_name", "read_build_env", "read_variables"]
 
 TABLE = "build"
 """The table of deploy.toml that is read here, and no setting."""
@@ -22,6 +23,18 @@ VARIABLES = f"[{TABLE}.env]"
 """The only table in that, as messages write it."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Variable:
+    """A variable that app.json's ``env`` describes (Heroku's "app.json Schema").
+
+    `value` is None if there is none, `secret` if one is to be made. `required` is None if app.json does not say.
+    """
+
+    value: str | None = field(default=None, repr=False)
+    secret: bool = False
+    required: bool | None = None
 
 
 def is_name(text: str) -> bool:
@@ -34,18 +47,21 @@ def read_build_env(folder: Path, *, app_json: bool = True) -> Mapping[str, str]:
 
     Raises AppError that names the place.
     """
-    found: dict[str, str] = {}
-    if app_json and (text := read_text(folder, "app.json")) is not None:
-        document = parse_json(text, "app.json", hint="mend app.json, or remove it.")
-        if isinstance(document, dict):
-            found.update(_of_app_json(text, document.get("env", {})))
+    described = read_variables(folder) if app_json else {}
+    found = {name: each.value for name, each in described.items() if each.value is not None}
     if (text := read_text(folder, "deploy.toml")) is not None:
         found.update(_of_settings(text, parse_toml(text, "deploy.toml").get(TABLE, {})))
     return found
 
 
-def _of_app_json(text: str, env: Any) -> Mapping[str, str]:
-    """Return the values that stand there; what is only described, or to be generated, has none (Heroku's app.json)."""
+def read_variables(folder: Path) -> Mapping[str, Variable]:
+    """Read ``env`` of the app.json in `folder`, which may not be there; raises AppError that names the place."""
+    text = read_text(folder, "app.json")
+    document = None if text is None else parse_json(text, "app.json", hint="mend app.json, or remove it.")
+    return _of_app_json(text, document.get("env", {})) if text is not None and isinstance(document, dict) else {}
+
+
+def _of_app_json(text: str, env: Any) -> Mapping[str, Variable]:
     if not isinstance(env, dict):
         raise errors.bad_variable(_place("app.json", text, "env"), "env", "`env` is not an object")
     found = {}
@@ -56,8 +72,13 @@ def _of_app_json(text: str, env: Any) -> Mapping[str, str]:
             raise errors.bad_variable(origin, name, "that is no name of a variable")
         if value is not None and (not isinstance(value, str) or "\0" in value):
             raise errors.bad_variable(origin, name, "its value is not a string")
-        if value is not None:
-            found[name] = value
+        described = entry if isinstance(entry, dict) else {}
+        required = described.get("required")
+        found[name] = Variable(
+            value=value,
+            secret=described.get("generator") == "secret",
+            required=required if isinstance(required, bool) else None,
+        )
     return found
 
 

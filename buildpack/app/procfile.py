@@ -14,7 +14,11 @@ from buildpack.app.textfile import read_text
 from buildpack.dataclass import dataclass
 from buildpack.errors import app as errors
 
-__all__ = ["Process", "Procfile", "parse_procfile", "read_procfile", "select_default"]
+__all__ = ["ONE_OFF", "Process", "Procfile", "parse_procfile", "read_procfile", "select_default"]
+
+ONE_OFF = ("release", "postdeploy")
+"""Process types that run once and end, so no formation has them unless they are named: Heroku's release phase and
+app.json's script after the first deployment."""
 
 _OUTSIDE_NAME = re.compile(r"[^A-Za-z0-9_-]")
 _SPACE = " \t"
@@ -43,8 +47,8 @@ class Procfile:
 
 
 def select_default(processes: Sequence[Process]) -> str | None:
-    """Select ``web``, or the only process type besides ``release``; None where that leaves a choice."""
-    names = [process.name for process in processes if process.name != "release"]
+    """Select ``web``, or the only process type that does not run once and end; None if that leaves a choice."""
+    names = [process.name for process in processes if process.name not in ONE_OFF]
     if "web" in names:
         return "web"
     return names[0] if len(names) == 1 else None

@@ -163,11 +163,11 @@ def _read_file(folder: Path, problems: list[BuildpackError]) -> dict[str, Settin
 
 
 def _nearest(key: str) -> str | None:
-    from difflib import get_close_matches
+    from buildpack.app.nearest import find_nearest
 
     tables = dict.fromkeys((TABLE, "env", "variables"), VARIABLES)
-    near = get_close_matches(key.lower(), sorted({*_KEYS, *tables}), n=1, cutoff=0.5)
-    return tables.get(near[0], near[0]) if near else None
+    near = find_nearest(key, sorted({*_KEYS, *tables}))
+    return tables.get(near, near) if near else None
 
 
 def _line(text: str, key: str) -> int:

@@ -21,7 +21,7 @@ def host_needs_linux(system: str, python: str | None) -> StackError:
     return StackError(
         f"the host stack needs Linux, and this is {_SYSTEMS.get(system, system)}",
         why="It puts this machine's own Python and its shared libraries into the image, and images run on Linux.",
-        hint=f"take a base image from a registry: `--stack {_image(python)}`, or `stack = '{_image(python)}'` "
+        hint=f'take a base image from a registry: `--stack {_image(python)}`, or `stack = "{_image(python)}"` '
         "in deploy.toml.",
     )
 

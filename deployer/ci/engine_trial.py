@@ -31,7 +31,7 @@ from deployer.engines import errors
 from deployer.engines.client import Engine, explain
 from deployer.engines.container import Blueprint, Container, Exit, Stream, clear_leftovers, container_name
 from deployer.engines.frames import Demultiplexer
-from deployer.engines.instance import tell_code
+from deployer.engines.instance import tell_end
 from deployer.engines.listening import container_listeners
 from deployer.engines.owner import this_owner
 from deployer.engines.ports import read_port
@@ -122,7 +122,16 @@ class EngineTrial:
             observer=self._observer,
             transport=self._transport,
         )
-        blueprint = self._blueprint(self._load(image, "test"), "test.1", shell_command(script), script.environment)
+        return self._run(
+            self._blueprint(self._load(image, "test"), "test.1", shell_command(script), script.environment)
+        )
+
+    def release(self, environment: Mapping[str, str]) -> int:
+        """Run the release process in a container of the image."""
+        own = {**environment, "PS": "release.1", "DYNO": "release.1"}
+        return self._run(self._blueprint(self._load(self._built.image, "boot"), "release.1", ["release"], own))
+
+    def _run(self, blueprint: Blueprint) -> int:
         with self._container(blueprint) as (container, stream):
             container.start()
             self._pass_on(stream, self._console.write)
@@ -161,8 +170,7 @@ class EngineTrial:
         log = relevant_lines(tail.lines())
         if booting.exit is not None:
             ended = booting.exit
-            told = "it ran out of memory" if ended.out_of_memory else tell_code(ended.code)
-            raise boot_failed("web.1", ended.code, told=told, log=log)
+            raise boot_failed("web.1", ended.code, told=tell_end(ended), log=log)
         cause, heard = compare_listeners(container_listeners(self._engine, booting.container.id), port, contained=True)
         raise boot_timed_out(
             "web.1", port=port, cause=cause, heard=heard, problem=outcome.problem, seconds=health.seconds, log=log
@@ -172,6 +180,8 @@ class EngineTrial:
         """Bring an image into the engine, under a name that nobody else has; the name."""
         name = self._built.app.settings.name.value.rpartition("/")[2]
         reference = f"docker.io/deploy-ci/{name}-{self._suffix}:{purpose}"
+        if reference in self._loaded:
+            return reference
         self._layers.fetch(image.layers)
         self._loaded.append(reference)
         load(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from buildpack.errors import BuildpackError, MachineError, StackError, UsageError
+from deployer.errors import BootError
 
 __all__ = [
     "TestsFailedError",
@@ -12,7 +13,9 @@ __all__ = [
     "file_unwritable",
     "layer_unfit",
     "layers_out_of_reach",
+    "no_release_process",
     "nothing_to_push_to",
+    "release_failed",
     "tests_failed",
 ]
 
@@ -31,6 +34,25 @@ def tests_failed(command: str, code: int, where: str) -> TestsFailedError:
         "the app's tests failed",
         why=f"`{command}` {ended}, in {where}. What it printed stands above; nothing was pushed.",
         hint="mend what the tests found; `deploy local -- sh -c COMMAND` runs them on your machine.",
+    )
+
+
+def release_failed(command: str, code: int, where: str) -> BootError:
+    """Word a release process that failed; `code` is its own, `where` says what it ran in."""
+    ended = f"was ended by signal {code - 128}" if code > 128 else f"exited with {code}"
+    return BootError(
+        "the release process failed",
+        why=f"`{command}` {ended}, in {where}. What it printed is above; nothing was pushed.",
+        hint="fix what it printed; `deploy local release` runs it on your machine, with the variables of .env.",
+    )
+
+
+def no_release_process() -> UsageError:
+    """Word `--release` for an app without such a process."""
+    return UsageError(
+        "--release has nothing to run",
+        why="The Procfile has no process type `release`.",
+        hint="add a line such as `release: flask db upgrade` to the Procfile, or leave `--release` out.",
     )
 
 

@@ -121,6 +121,15 @@ class LocalTrial:
         with _runtime(environment, self._user) as made:
             return self._run(shell_command(script), cwd=folder, env={**environment, **made})
 
+    def release(self, environment: Mapping[str, str]) -> int:
+        """Run the release process, in the app's files as they are in the image."""
+        folder = self._unpack("release")
+        give(self._scratch / "release", self._user)
+        env = {**self._environment(folder, environment, develop=False), "PS": "release.1", "DYNO": "release.1"}
+        command = next(process.command for process in self._built.app.processes if process.name == "release")
+        with _runtime(env, self._user) as made:
+            return self._run(command_argv(command, env["PATH"]), cwd=folder, env={**env, **made})
+
     def boot(self, health: Health) -> Booted:
         """Start web as a process, and ask it."""
         folder = self._unpack("boot")

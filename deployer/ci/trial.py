@@ -44,6 +44,10 @@ class Trial(Protocol):
         """Run the tests, with the develop packages; returns their exit code. Raises BuildpackError."""
         ...
 
+    def release(self, environment: Mapping[str, str]) -> int:
+        """Run the release process to its end; returns its exit code. Raises BuildpackError."""
+        ...
+
     def boot(self, health: Health) -> Booted:
         """Start web, ask it, stop it; raises BootError where it does not come up."""
         ...

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deployer.cli.folder import Folder
+from deployer.cli import options
 from deployer.cli.messages import print_warning
 from deployer.cli.summary import say, show_answer, unchanged
 
@@ -38,22 +38,22 @@ Examples:
 
 
 @click.command("build", epilog=EXAMPLES)
-@click.argument("app", default=".", type=Folder())
-@click.option("-t", "--tag", "references", multiple=True, metavar="REF", help="Name the image; may be repeated.")
-@click.option("--stack", metavar="S", help="host, python:X.Y-slim or another reference, oci:DIR, archive:FILE.")
-@click.option("--platform", metavar="OS/ARCH,...", help="Build for this platform, or these: an index of several.")
+@options.app
+@options.tag
+@options.stack
+@options.platforms
 @click.option("--to", "destinations", multiple=True, metavar="DEST", help="Send it on: docker, registry, oci:DIR, ...")
-@click.option("--cache-from", multiple=True, metavar="REF", help="Take unchanged layers from this image, too.")
-@click.option("--build-env", multiple=True, metavar="K[=V]", help="Set a variable for hooks, or pass ours on.")
+@options.cache_from
+@options.build_env
 @click.option("--sbom", is_flag=True, help="Attach a bill of materials to what goes to a registry.")
-@click.option("--format", "format_", type=click.Choice(["oci", "docker"]), help="Write the manifest in this format.")
-@click.option("--label", "labels", multiple=True, metavar="K=V", help="Add a label to the image.")
-@click.option("--category", "categories", multiple=True, metavar="NAME", help="Install develop, or another, as well.")
-@click.option("--strict", is_flag=True, help="Take what `deploy check` warns of for errors.")
+@options.image_format
+@options.label
+@options.category
+@options.strict
 @click.option("--pull", is_flag=True, help="Look the stack's tag up again.")
-@click.option("--no-cache", is_flag=True, help="Trust nothing that earlier builds left.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
-@click.option("-q", "--quiet", is_flag=True, help="Print the digest and errors only.")
+@options.no_cache
+@options.as_json
+@options.quiet
 @click.option("-v", "--verbose", is_flag=True, help="List every layer, and show all output of a failed package build.")
 @click.pass_context
 def command(

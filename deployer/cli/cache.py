@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from buildpack.dataclass import dataclass
+from deployer.cli import options
 from deployer.cli.messages import plural, print_warning, size_text
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class _Sum:
 
 
 @command.command("info", epilog=INFO_EXAMPLES)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+@options.as_json
 def info(*, as_json: bool) -> int:
     """Show what takes how much room in the store."""
     from buildpack.oci.prune import measure
@@ -110,7 +111,7 @@ def info(*, as_json: bool) -> int:
 @click.option("--older-than", metavar="AGE", help="Drop what was last used before: 7d, 12h, 30m.")
 @click.option("--all", "everything", is_flag=True, help="Drop images as well, and what they need.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be dropped.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+@options.as_json
 def prune(*, keep_storage: str | None, older_than: str | None, everything: bool, dry_run: bool, as_json: bool) -> int:
     """Drop what was used longest ago, from the store alone.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deployer.cli.folder import Folder
+from deployer.cli import options
 from deployer.cli.messages import operand_text, plural, print_error, print_warning
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ Examples:
 
 
 @click.command("check", epilog=EXAMPLES)
-@click.argument("app", default=".", type=Folder())
-@click.option("--strict", is_flag=True, help="Let a warning fail it too.")
-@click.option("--stack", metavar="S", help="Check for this stack; see `deploy build`.")
-@click.option("--platform", metavar="OS/ARCH", help="Check for this platform.")
-@click.option("--build-env", multiple=True, metavar="K[=V]", help="Set a variable for hooks, as the build will.")
-@click.option("--category", "categories", multiple=True, metavar="NAME", help="Check for develop, or another, as well.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+@options.app
+@options.strict
+@options.stack
+@options.platform
+@options.build_env
+@options.category
+@options.as_json
 def command(
     app: Path,
     strict: bool,

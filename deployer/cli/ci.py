@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deployer.cli.folder import Folder
-from deployer.cli.process_options import Seconds
+from deployer.cli import options as shared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,49 +28,44 @@ Examples:
 
 
 @click.command("ci", epilog=EXAMPLES)
-@click.argument("app", default=".", type=Folder())
-@click.option("-t", "--tag", "references", multiple=True, metavar="REF", help="Name the image; may be repeated.")
+@shared.app
+@shared.tag
 @click.option("--push", is_flag=True, help="Push it under these names, once all else has passed.")
-@click.option("--no-sbom", is_flag=True, help="Attach no bill of materials to what is pushed.")
+@shared.no_sbom
 @click.option("--test", "test", metavar="CMD", help="Test with this shell command, not with app.json's.")
 @click.option("--no-test", is_flag=True, help="Run no tests.")
+@click.option("--release", is_flag=True, help="Run the release process before the boot, as the tests run.")
 @click.option("--no-boot", is_flag=True, help="Neither test nor boot: no layer has to come here.")
-@click.option("-e", "--env", "assignments", multiple=True, metavar="K[=V]", help="Set a variable, or pass ours on.")
+@shared.env
 @click.option("--health", default=None, metavar="PATH", help="Ask web for this; only 2xx and 3xx will do.  [/]")
-@click.option(
-    "--boot-timeout",
-    type=Seconds(),
-    default=60.0,
-    show_default=True,
-    metavar="S",
-    help="Seconds to the first answer.",
-)
-@click.option(
-    "--engine", "engine", type=click.Choice(["auto", "docker", "local"]), default="auto", help="What tries it out."
-)
-@click.option("--stack", metavar="S", help="host, python:X.Y-slim or another reference, oci:DIR, archive:FILE.")
-@click.option("--platform", metavar="OS/ARCH,...", help="Build for this platform, or these: an index of several.")
-@click.option("--build-env", multiple=True, metavar="K[=V]", help="Set a variable for hooks, or pass ours on.")
-@click.option("--format", "format", type=click.Choice(["oci", "docker"]), help="Write the manifest in this format.")
-@click.option("--label", "labels", multiple=True, metavar="K=V", help="Add a label to the image.")
+@shared.boot_timeout
+@shared.engine
+@shared.stack
+@shared.platforms
+@shared.build_env
+@shared.image_format
+@shared.label
 @click.option("--commit-time", is_flag=True, help="Date the image with its commit, unless SOURCE_DATE_EPOCH is set.")
-@click.option("--cache-from", multiple=True, metavar="REF", help="Take unchanged layers from this image, too.")
-@click.option("--category", "categories", multiple=True, metavar="NAME", help="Install develop, or another, as well.")
-@click.option("--no-cache", is_flag=True, help="Trust nothing that earlier builds left.")
-@click.option("--strict", is_flag=True, help="Take warnings for errors.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
-def command(app: Path, as_json: bool, **options: Any) -> int:
+@shared.cache_from
+@shared.category
+@shared.no_cache
+@shared.strict
+@shared.as_json
+@click.pass_context
+def command(ctx: click.Context, /, app: Path, as_json: bool, **options: Any) -> int:
     """Check, build, test, boot and push: the whole step of a pipeline.
 
     The first step that fails ends it with its exit code, and nothing is pushed then. Logs, annotations, summary and
     outputs are as GitHub and GitLab want them, where these run it.
     """
     from datetime import date
+    from functools import partial
     from io import TextIOWrapper
 
     from buildpack.oci.store import Store, find_store
     from deployer.ci.console import choose_console
     from deployer.ci.files import write_outputs, write_summary
+    from deployer.cli.hints import call_of, fit
     from deployer.pipeline import run_pipeline
     from deployer.progress import Reporter
 
@@ -93,6 +87,7 @@ def command(app: Path, as_json: bool, **options: Any) -> int:
                 console=console,
                 observer=reporter,
                 today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
+                fit=partial(fit, call=call_of(ctx)),
             )
         report = _report(outcome)
         _tell(outcome, report, request, console)
@@ -141,11 +136,12 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
             build_env=parse_build_env(options["build_env"], os.environ),
             epoch=_epoch(app, commit_time=options["commit_time"]),
             strict=options["strict"],
-            format=options["format"],
+            format=options["format_"],
         ),
         push=options["push"],
         sbom=not options["no_sbom"],
         test="" if options["no_test"] else options["test"],
+        release=options["release"],
         boot=not options["no_boot"],
         engine=options["engine"],
         environment=pass_on(options["assignments"], os.environ, warn=print_warning),
@@ -229,9 +225,10 @@ def _tell(outcome: Outcome, report: Mapping[str, Any], request: Request, console
 
 def _table(steps: Sequence[Mapping[str, Any]]) -> str:
     rows = []
+    width = max(6, *(len(step["name"]) for step in steps))
     for step in steps:
         seconds = "" if step["status"] == "skipped" else f"{step['seconds']:.2f} s"
-        rows.append(f"{step['name']:<6} {step['status']:<8} {seconds:>8}  {step['reason']}".rstrip())
+        rows.append(f"{step['name']:<{width}} {step['status']:<8} {seconds:>8}  {step['reason']}".rstrip())
     return "\n".join(rows)
 
 

@@ -81,11 +81,10 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in MODULES:
-            from difflib import get_close_matches
+            from deployer.cli.foreign import command_hint
 
-            near = get_close_matches(args[0], MODULES, n=1)
-            meant = f"did you mean `deploy {near[0]}`?" if near else "`deploy --help` lists the commands."
-            raise click.UsageError(f"no such command: {args[0]}\n\nhint: {meant}", ctx)
+            told = command_hint(args[0], tuple(MODULES))
+            raise click.UsageError(f"no such command: {args[0]}\n\nhint: {told}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -158,6 +157,9 @@ def _run(arguments: Sequence[str], asked: Asked | None) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except BuildpackError as error:
+        from deployer.cli.hints import fit, read_call
+
+        fit(error, read_call(deploy, arguments))
         print_error(error)
         return error.exit_code
     except click.ClickException as error:
@@ -215,9 +217,10 @@ def _terminate(number: int, _frame: FrameType | None) -> None:
 def _usage(error: click.ClickException) -> int:
     message = error.format_message()
     message = message[:1].lower() + (message[1:] if "hint:" in message else message[1:].rstrip("."))
-    if isinstance(error, click.NoSuchOption):
-        message = f"no such option: {error.option_name}"
-        message += f"\n\nhint: did you mean {error.possibilities[0]}?" if error.possibilities else ""
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+        from deployer.cli.foreign import option_hint
+
+        message = f"no such option: {error.option_name}\n\nhint: {option_hint(error.option_name, error.ctx)}"
     if "hint:" not in message:
         ctx = getattr(error, "ctx", None)
         message += f"\n\nhint: `{ctx.command_path if ctx else 'deploy'} --help` shows the usage."

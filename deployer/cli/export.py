@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from buildpack.dataclass import dataclass
+from deployer.cli import options as shared
 from deployer.cli.messages import print_warning
 from deployer.cli.operands import split_operands
 
@@ -54,11 +55,11 @@ def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
         [
             click.argument("operands", nargs=-1, metavar="[APP] [TYPE[=N]]..."),
             click.option("-o", "--output", default=".", metavar="DIR", help="Write there; - is standard output.  [.]"),
-            click.option("-p", "--port", type=click.IntRange(1, 65535), metavar="PORT", help="Port for web.1.  [8000]"),
-            click.option("-e", "--env", "assignments", multiple=True, metavar="K=V", help="Set a variable."),
-            click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Read variables from a file."),
-            click.option("--memory", metavar="M", help="Limit each process's memory: 512m, 1.5g."),
-            click.option("--cpus", metavar="N", help="Limit each process's processors: 2, 0.5."),
+            shared.port(f"$PORT, else {PORT}"),
+            shared.env,
+            shared.env_file,
+            shared.memory,
+            shared.cpus,
             click.option("--force", is_flag=True, help="Replace files that deploy did not write."),
         ]
     ):
@@ -156,18 +157,18 @@ def _read(operands: Sequence[str], options: Mapping[str, Any]) -> _Asked:
 
     from deployer.engines.errors import ports_exhausted
     from deployer.engines.limits import parse_cpus, parse_memory
-    from deployer.environment import merge_environment, parse_assignments, read_env_file, read_own_env
+    from deployer.environment import merge_environment, pass_on, read_env_file, read_own_env
     from deployer.export.errors import image_operand
     from deployer.export.formation import Formation
-    from deployer.formation import choose_formation
+    from deployer.formation import export_formation
 
     meant = split_operands(operands, folder_exists=os.path.isdir)
     if meant.reference is not None:
         raise image_operand(meant.reference)
-    given = parse_assignments(options["assignments"])
+    given = pass_on(options["assignments"], os.environ, warn=print_warning)
     app = _read_app(meant.folder)
     processes = {process.name: process.command for process in app.processes}
-    counts = choose_formation(meant.formation, processes=list(processes), formation=app.formation, where=meant.shown)
+    counts = export_formation(meant.formation, processes=list(processes), formation=app.formation, where=meant.shown)
     env_files = [Path(path) for path in options["env_files"]]
     read = [read_env_file(path, environ=os.environ) for path in env_files]
     own = read_own_env(meant.folder, environ=os.environ)

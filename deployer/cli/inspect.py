@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deployer.cli import options
 from deployer.cli.folder import refuse_empty
 from deployer.cli.messages import plural, print_warning, size_text
 from deployer.cli.operands import image_name, is_folder
@@ -34,9 +35,9 @@ _INDENT = 13
 @click.argument("reference", default=".", metavar="[APP|REF]", callback=refuse_empty)
 @click.option("--sbom", is_flag=True, help="Print the bill of materials: CycloneDX 1.6, JSON.")
 @click.option("--layers", is_flag=True, help="List the layers, and what each holds.")
-@click.option("--platform", metavar="OS/ARCH", help="Choose from an image for several platforms.")
-@click.option("--remote", is_flag=True, help="Ask the registry, whatever is in the store.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+@options.platform
+@options.remote
+@options.as_json
 def command(reference: str, sbom: bool, layers: bool, platform: str | None, remote: bool, as_json: bool) -> int:
     """Show what is in an image: stack, process types, packages, layers.
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deployer.cli import options as shared
 from deployer.cli.messages import print_warning
 from deployer.cli.operands import Operands, OperandsCommand, command_of, split_operands
-from deployer.cli.process_options import process_options
 
 if TYPE_CHECKING:
     from buildpack.oci.store import Store
@@ -40,20 +40,20 @@ class LocalCommand(OperandsCommand):
 
 @click.command("local", cls=LocalCommand, epilog=EXAMPLES)
 @click.argument("operands", nargs=-1, metavar="[APP] [TYPE[=N]]...")
-@click.option("-p", "--port", type=click.IntRange(1, 65535), metavar="PORT", help=f"Port for web.1.  [{PORT}]")
-@click.option("-e", "--env", "assignments", multiple=True, metavar="K=V", help="Set a variable.")
-@click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Read variables from a file, after .env.")
-@click.option("--category", "categories", multiple=True, metavar="NAME", help="Install this category of the lock too.")
+@shared.port(f"$PORT, else {PORT}")
+@shared.env
+@shared.env_file
+@shared.category
 @click.option("--dev", is_flag=True, help="Serve web by its framework's development server.")
 @click.option("--reload", is_flag=True, help="Start processes again when a file changes.")
 @click.option("--venv", metavar="[=PATH]", help="Use an existing virtual environment: the active one, APP/.venv, PATH.")
-@process_options
+@shared.process_options
 @click.pass_context
 def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) -> int:
     """Run the Procfile's processes on this machine, with the packages of Pipfile.lock.
 
     APP is a folder (default: the current one). TYPE=N starts N processes of that type; without any, one of each but
-    release, or what app.json says. CMD runs instead of them.
+    release and postdeploy, or what app.json says. CMD runs instead of them.
     """
     meant = split_operands(operands, command=command_of(ctx), folder_exists=os.path.isdir)
     return run_local(meant, default_port=PORT, **options)
@@ -76,10 +76,11 @@ def run_local(
     reload: bool = False,
     quiet: bool = False,
     categories: Sequence[str] = (),
+    name: str = "local",
 ) -> int:
     """Run an app's folder as processes; what `deploy run` does too where there is no engine.
 
-    `host` is what an engine publishes on: here the processes listen where they like.
+    `host` is what an engine publishes on: here the processes listen where they like. `name` is the command's.
     """
     from datetime import date
 
@@ -113,6 +114,7 @@ def run_local(
         log_format=log_format,
         quiet=quiet,
         categories=tuple(categories),
+        again=meant.again(name),
     )
     warn, say = (_say_nothing, _say_nothing) if quiet else (print_warning, _say)
     opened: list[Store] = []  # as long as the processes run, since their environment is in it

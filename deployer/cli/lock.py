@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deployer.cli.folder import Folder
+from buildpack.errors import StackError
+from deployer.cli import options
 from deployer.cli.messages import operand_text, plural, print_warning
+from deployer.errors import stack_not_pinned
 
 if TYPE_CHECKING:
     from buildpack.oci.store import Store
@@ -27,7 +29,7 @@ Examples:
 
 
 @click.command("lock", epilog=EXAMPLES)
-@click.argument("app", default=".", type=Folder())
+@options.app
 @click.option("--no-pin", is_flag=True, help="Leave the stack in deploy.toml as it is.")
 @click.option("-v", "--verbose", is_flag=True, help="Show pipenv's own output.")
 def command(app: Path, no_pin: bool, verbose: bool) -> int:
@@ -37,7 +39,10 @@ def command(app: Path, no_pin: bool, verbose: bool) -> int:
         print(f"  {change}", file=sys.stderr)
     print(f"Pipfile.lock: {plural(len(changes), 'package')} changed", file=sys.stderr)
     if not no_pin:
-        _pin(app)
+        try:
+            _pin(app)
+        except StackError as error:
+            raise stack_not_pinned(error) from error
     print(f"\nNext: commit Pipfile.lock, then deploy build{operand_text(str(app))}", file=sys.stderr)
     return 0
 

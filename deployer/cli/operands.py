@@ -49,6 +49,12 @@ class Operands:
         """The app's folder."""
         return self.app or Path()
 
+    def again(self, command: str) -> str:
+        """Return the command line, so far as it names the app or image, for a command of ours."""
+        from deployer.cli.messages import operand_text
+
+        return f"deploy {command}{operand_text(self.reference or str(self.folder))}"
+
     @property
     def shown(self) -> str:
         """What messages call it."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deployer.cli import options
 from deployer.cli.folder import refuse_empty
 from deployer.cli.messages import print_warning
 from deployer.cli.operands import image_name
@@ -30,10 +31,10 @@ Examples:
 @click.command("push", epilog=EXAMPLES)
 @click.argument("operand", default=".", metavar="[APP|REF]", callback=refuse_empty)
 @click.option("-t", "--tag", "targets", multiple=True, metavar="REF", help="Push it there; may be repeated.")
-@click.option("--no-sbom", is_flag=True, help="Attach no bill of materials to it.")
-@click.option("--format", "format_", type=click.Choice(["oci", "docker"]), help="Send the manifest in this format.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
-@click.option("-q", "--quiet", is_flag=True, help="Print the digest and errors only.")
+@options.no_sbom
+@options.image_format
+@options.as_json
+@options.quiet
 def command(
     operand: str, targets: tuple[str, ...], no_sbom: bool, format_: Format | None, as_json: bool, quiet: bool
 ) -> int:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deployer.cli import options as shared
 from deployer.cli.messages import print_warning
 from deployer.cli.operands import METAVAR, Operands, OperandsCommand, command_of, split_operands
-from deployer.cli.process_options import process_options
 from deployer.errors import neither_folder_nor_type
 
 if TYPE_CHECKING:
@@ -33,37 +33,35 @@ Examples:
 
 @click.command("run", cls=OperandsCommand, epilog=EXAMPLES)
 @click.argument("operands", nargs=-1, metavar=METAVAR)
-@click.option(
-    "-p", "--port", type=click.IntRange(1, 65535), metavar="PORT", help="Port for web.1 on this machine.  [8000]"
-)
+@shared.port("8000")
 @click.option("--host", default="127.0.0.1", metavar="ADDR", help="Publish ports on this address.  [127.0.0.1]")
-@click.option("-e", "--env", "assignments", multiple=True, metavar="K[=V]", help="Set a variable, or pass ours on.")
-@click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Read variables from a file.")
-@click.option("--engine", "asked", type=click.Choice(["auto", "docker", "local"]), default="auto", help="What runs it.")
+@shared.env
+@shared.env_file
+@shared.engine
 @click.option("--build/--no-build", "build", default=None, help="Build first (default), or run what is there.")
-@click.option("--memory", metavar="M", help="Limit each process's memory: 512m, 1.5g.")
-@click.option("--cpus", metavar="N", help="Limit each process's processors: 2, 0.5.")
+@shared.memory
+@shared.cpus
 @click.option(
     "--privileged-defaults",
     is_flag=True,
     help="Keep the engine's default privileges, and no limit of processes.",
 )
-@process_options
+@shared.build_options
+@shared.process_options
 @click.pass_context
 def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) -> int:
     """Build an app and run its image, one container for each process.
 
     APP is a folder (default: the current one), REF an image with its tag. TYPE=N starts N processes of that type;
-    without any, one of each but release, or what app.json says. CMD runs instead of them.
+    without any, one of each but release and postdeploy, or what app.json says. CMD runs instead of them.
     """
     meant = split_operands(operands, command=command_of(ctx), folder_exists=os.path.isdir)
-    if meant.reference is not None and options["build"]:
-        raise click.UsageError(f"--build has nothing to build for the image {meant.reference}", ctx)
+    _check_built(ctx, meant, options)
     _check_types(meant)
     from deployer.engines.choice import choose_engine
 
-    choice = choose_engine(options["asked"], os.environ)
-    if options["asked"] == "auto" and not options["quiet"]:
+    choice = choose_engine(options["engine"], os.environ)
+    if options["engine"] == "auto" and not options["quiet"]:
         print(f"engine: {choice}", file=sys.stderr)
     if choice.engine is None:
         return _run_locally(meant, options, why=choice.why)
@@ -71,6 +69,22 @@ def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) ->
         return _run(choice.engine, meant, options)
     finally:
         choice.engine.close()
+
+
+_BUILT = ("stack", "platform", "build_env", "categories")
+
+
+def _check_built(ctx: click.Context, meant: Operands, options: Mapping[str, Any]) -> None:
+    """Refuse options that say how to build if nothing is built."""
+    names = {parameter.name: parameter.opts[-1] for parameter in ctx.command.params}
+    if meant.reference is not None and options["build"]:
+        raise click.UsageError(f"--build has nothing to build for the image {meant.reference}", ctx)
+    if meant.reference is None and options["build"] is not False:
+        return
+    given = [names[name] for name in _BUILT if options[name]]
+    if given:
+        reason = f"{meant.reference} is an image" if meant.reference is not None else "--no-build is given"
+        raise click.UsageError(f"{' and '.join(given)} cannot be used: {reason}, so nothing is built", ctx)
 
 
 def _check_types(meant: Operands) -> None:
@@ -92,6 +106,8 @@ def _check_types(meant: Operands) -> None:
 
 def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
     from buildpack.oci.store import Store, find_store
+    from buildpack.options import Options
+    from deployer.config import parse_build_env, parse_epoch
     from deployer.engines.container import Limits
     from deployer.engines.docker import Observing, Request, prepare, run_formation, run_one
     from deployer.engines.limits import parse_cpus, parse_host, parse_memory
@@ -111,12 +127,20 @@ def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
         ),
         confined=not options["privileged_defaults"],
         build=options["build"] is not False,
+        options=Options(
+            stack=options["stack"],
+            platform=options["platform"],
+            build_env=parse_build_env(options["build_env"], os.environ),
+            categories=options["categories"],
+            epoch=parse_epoch(os.environ),
+        ),
         terminal=bool(meant.command) and sys.stdin.isatty() and sys.stdout.isatty(),
         boot_timeout=options["boot_timeout"],
         stop_timeout=options["stop_timeout"],
         restart=options["restart"],
         log_format=options["log_format"],
         quiet=options["quiet"],
+        again=meant.again("run"),
     )
     root, warning = find_store(os.environ)
     if warning:
@@ -127,28 +151,36 @@ def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
         image = prepare(engine, request, store=Store(root), environ=os.environ, hears=hears)
     if request.command:
         return run_one(engine, request, image, warn=warn)
-    return run_formation(engine, request, image, out=sys.stdout.buffer, environ=os.environ)
+    return run_formation(engine, request, image, out=sys.stdout.buffer, environ=os.environ, say=_say)
 
 
 def _environment(meant: Operands, options: Mapping[str, Any]) -> dict[str, str]:
-    """Return what -e says over --env-file over the app's .env; nothing of this process's own environment."""
+    """Return what -e says over --env-file over the app's .env over its app.json; nothing of this process's own."""
+    from deployer.app_variables import default_variables
     from deployer.environment import merge_environment, pass_on, read_env_file, read_own_env
 
+    warn, say = (_say_nothing, _say_nothing) if options["quiet"] else (print_warning, _say)
     own = read_own_env(meant.folder, environ=os.environ) if meant.reference is None else None
     files = [read_env_file(Path(path), environ=os.environ) for path in options["env_files"]]
-    return merge_environment(
-        given=pass_on(options["assignments"], os.environ, warn=print_warning),
+    told = merge_environment(
+        given=pass_on(options["assignments"], os.environ, warn=warn),
         environ={},
         files=files if own is None else [own, *files],
         defaults={},
     )
+    if meant.reference is not None:
+        return told
+    defaults = default_variables(meant.folder, given={name for name in told if told[name]}, environ=os.environ)
+    defaults.tell(say=say, warn=warn, insist=not meant.command)
+    return {**defaults.values, **told}
 
 
 def _run_locally(meant: Operands, options: Mapping[str, Any], *, why: str) -> int:
     from deployer.engines.errors import local_cannot
 
     asked = [f"the image {meant.reference}"] if meant.reference is not None else []
-    asked += [f"--{name}" for name in ("memory", "cpus", "privileged-defaults") if options[name.replace("-", "_")]]
+    needing = ("memory", "cpus", "privileged_defaults", "stack", "platform", "build_env")
+    asked += [f"--{name.replace('_', '-')}" for name in needing if options[name]]
     if asked:
         raise local_cannot(asked, why)
     run_local: Any = import_module("deployer.cli.local").run_local
@@ -158,11 +190,13 @@ def _run_locally(meant: Operands, options: Mapping[str, Any], *, why: str) -> in
         host=options["host"],
         assignments=options["assignments"],
         env_files=options["env_files"],
+        categories=options["categories"],
         restart=options["restart"],
         stop_timeout=options["stop_timeout"],
         boot_timeout=options["boot_timeout"],
         log_format=options["log_format"],
         quiet=options["quiet"],
+        name="run",
     )
     return code
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deployer.cli import options
 from deployer.cli.folder import Folder, refuse_empty
 from deployer.cli.messages import plural, print_warning
 from deployer.cli.operands import image_name, is_folder
@@ -34,13 +35,13 @@ _SHOWN = 10
 @click.command("verify", epilog=EXAMPLES)
 @click.argument("reference", default=".", metavar="[APP|REF]", callback=refuse_empty)
 @click.argument("app", required=False, type=Folder())
-@click.option("--stack", metavar="S", help="Build on this stack, not on the image's.")
-@click.option("--platform", metavar="OS/ARCH", help="Verify this one of several platforms.")
-@click.option("--label", "labels", multiple=True, metavar="K=V", help="Add a label, as the image's build did.")
-@click.option("--build-env", multiple=True, metavar="K[=V]", help="Set a variable for hooks, as the build did.")
-@click.option("--category", "categories", multiple=True, metavar="C", help="Install this category as well.")
-@click.option("--remote", is_flag=True, help="Ask the registry, whatever is in the store.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+@options.stack
+@options.platform
+@options.label
+@options.build_env
+@options.category
+@options.remote
+@options.as_json
 def command(
     reference: str,
     app: Path | None,

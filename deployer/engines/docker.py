@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from buildpack.app.procfile import ONE_OFF
 from buildpack.build import Options
 from buildpack.dataclass import dataclass, field
 from buildpack.oci.reference import parse_reference
@@ -17,7 +18,7 @@ from deployer.engines.client import Engine
 from deployer.engines.container import Blueprint, Limits, clear_leftovers
 from deployer.engines.owner import Owner, this_owner
 from deployer.engines.ports import read_port, require_free
-from deployer.formation import choose_formation
+from deployer.formation import choose_formation, find_one_off, one_off_text
 
 __all__ = ["Image", "Observing", "Request", "prepare", "run_formation", "run_one"]
 
@@ -31,8 +32,9 @@ _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  what to poll for the
 class Request:
     """What to run, as the command line has it; `reference` is an image where no app was meant.
 
-    `named` is empty where no process type was named, `environment` holds -e over env files. `port` and `host` are
-    this machine's. Seconds wherever there is time.
+    `named` is empty if no process type was named, `environment` holds -e over env files. `options` say how to build.
+    `port` and `host` are this machine's. Times are in seconds. `again` is the command that runs the same app or image,
+    to which a process type can be added.
     """
 
     folder: Path
@@ -45,12 +47,14 @@ class Request:
     limits: Limits
     confined: bool
     build: bool
+    options: Options = Options()
     terminal: bool
     boot_timeout: float
     stop_timeout: float
     restart: str
     log_format: str
     quiet: bool
+    again: str = "deploy run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,18 +84,17 @@ def prepare(engine: Engine, request: Request, *, store: Store, environ: Mapping[
     if request.reference is not None:
         return _get_image(engine, request.reference, store=store, owner=owner, hears=hears)
     if request.build:
-        return _build(engine, request.folder, store=store, environ=environ, hears=hears)
+        return _build(engine, request, store=store, environ=environ, hears=hears)
     return _get_built(engine, request.folder, store=store, owner=owner, environ=environ, hears=hears)
 
 
-def _build(engine: Engine, folder: Path, *, store: Store, environ: Mapping[str, str], hears: Observing) -> Image:
+def _build(engine: Engine, request: Request, *, store: Store, environ: Mapping[str, str], hears: Observing) -> Image:
     from deployer.building import build_and_deliver
-    from deployer.config import parse_epoch
     from deployer.destinations import Destination
 
     built, _ = build_and_deliver(
-        folder,
-        options=Options(epoch=parse_epoch(environ)),
+        request.folder,
+        options=request.options,
         destinations=[Destination(kind="docker")],
         store=store,
         environ=environ,
@@ -105,7 +108,7 @@ def _build(engine: Engine, folder: Path, *, store: Store, environ: Mapping[str, 
     launch = images.Launch(
         processes=tuple(process.name for process in built.app.processes), formation=built.app.formation
     )
-    return Image(shown=str(folder), app=built.app.settings.name.value, found=found, launch=launch)
+    return Image(shown=str(request.folder), app=built.app.settings.name.value, found=found, launch=launch)
 
 
 def _get_built(
@@ -167,8 +170,19 @@ def run_one(engine: Engine, request: Request, image: Image, *, warn: Callable[[s
     return run_command(blueprint, engine=engine, owner=this_owner(), suffix=secrets.token_hex(3), warn=warn)
 
 
-def run_formation(engine: Engine, request: Request, image: Image, *, out: BinaryIO, environ: Mapping[str, str]) -> int:
-    """Run the image's processes, a container each, until the first ends or a signal comes; returns the exit code."""
+def run_formation(
+    engine: Engine,
+    request: Request,
+    image: Image,
+    *,
+    out: BinaryIO,
+    environ: Mapping[str, str],
+    say: Callable[[str], None],
+) -> int:
+    """Run the image's processes, a container each, until the first ends or a signal comes; returns the exit code.
+
+    `say` is told what is not run.
+    """
     from deployer.engines.group import Group
     from deployer.engines.instance import Boot, Settings
 
@@ -177,6 +191,8 @@ def run_formation(engine: Engine, request: Request, image: Image, *, out: Binary
     formation = choose_formation(
         request.named, processes=image.launch.processes, formation=image.launch.formation, where=image.shown
     )
+    if not (request.named or request.quiet) and (left := find_one_off(image.launch.processes, formation)):
+        say(one_off_text(left, request.again))
     blueprints = draw_blueprints(request, image, formation)
     ports = [one.published[2] for one in blueprints if one.published]
     if engine.remote is None:
@@ -207,7 +223,7 @@ def draw_blueprints(request: Request, image: Image, formation: Mapping[str, int]
     inside = _port_inside(request, image)
     if request.port + formation.get("web", 0) - 1 > 65535:
         raise errors.ports_exhausted(request.port, formation["web"])
-    types = sorted(image.launch.processes, key=lambda name: (name != "web", name == "release"))
+    types = sorted(image.launch.processes, key=lambda name: (name != "web", name in ONE_OFF))
     types = types if "web" in types else ["web", *types]
     blueprints = []
     for place, name in enumerate(types):

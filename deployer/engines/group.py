@@ -19,16 +19,17 @@ from typing import BinaryIO
 from honcho.colour import get_colours
 
 from buildpack.errors import BuildpackError
-from deployer.boot_log import relevant_lines
+from deployer.boot_log import KEPT, relevant_lines
 from deployer.engines.client import Engine
 from deployer.engines.container import Blueprint, Container, Exit, container_name
 from deployer.engines.errors import engine_warned
-from deployer.engines.instance import Boot, Instance, PendingBootFailure, Settings, tell_code, tell_memory
+from deployer.engines.instance import Boot, Instance, PendingBootFailure, Settings, tell_end, tell_memory
 from deployer.engines.life import Life, Step
 from deployer.engines.owner import Owner
 from deployer.engines.readiness import Poll, Verdict, begin_polling
 from deployer.engines.signals import FORWARDED, STOPPING, Wakeup, catching
-from deployer.errors import boot_timed_out
+from deployer.errors import boot_timed_out, ended_text, process_ended
+from deployer.health import Tail, ready_text
 from deployer.runner.flow import Flow
 from deployer.runner.outlet import OutputError
 from deployer.runner.restart import decide
@@ -92,6 +93,8 @@ class Group:
         self._wakeup: Wakeup | None = None
         self._code = 0
         self._failure: Exception | None = None
+        self._ended: tuple[Instance, Exit] | None = None
+        self._statuses: dict[str, int | None] = {}
         self._stop_after: float | None = None
         self._deadline: float | None = None
         self._interrupted_at: float | None = None
@@ -121,6 +124,11 @@ class Group:
             raise self._failure.worded([])
         if self._failure is not None:
             raise self._failure
+        if self._ended is not None and self._ended[1].code and self._code == self._ended[1].code:
+            instance, ended = self._ended
+            others = len(self._instances) > 1
+            log = self._log_of(instance)
+            raise process_ended(instance.name, ended.code, told=tell_end(ended), others=others, log=log)
         return self._code
 
     def _done(self) -> bool:
@@ -188,9 +196,7 @@ class Group:
 
     def _remember(self, name: str, chunk: bytes) -> None:
         self._named[name].heard = True
-        tail = self._named[name].tail
-        if tail is not None:
-            tail.add(chunk)
+        self._named[name].tail.add(chunk)
 
     def _on_step(self, life: Life, step: Step) -> None:
         instance = next((one for one in self._instances if one.life is life), None)
@@ -231,6 +237,7 @@ class Group:
     def _start(self, instance: Instance) -> None:
         instance.start_at = instance.delay = instance.code = None
         instance.asked_to_stop = instance.killed = instance.heard = instance.was_started = False
+        instance.tail = Tail(KEPT)
         blueprint = instance.blueprint
         name = container_name(blueprint.app, blueprint.process, self._suffix())
         life = Life(Container(self._engine, blueprint, name=name, owner=self._owner), self._tell)
@@ -259,9 +266,10 @@ class Group:
             return
         self._code = self._code or ended.code
         if instance.name in self._awaited and self._failure is None and self._deadline is None:
-            told = "it ran out of memory" if ended.out_of_memory else tell_code(ended.code)
-            self._failure = PendingBootFailure(instance.name, ended.code, told)
+            self._failure = PendingBootFailure(instance.name, ended.code, tell_end(ended))
         if self._settings.restart == "no" or ended.code:
+            if self._ended is None or (ended.code and not self._ended[1].code):
+                self._ended = instance, ended
             self._stop_after = min(self._stop_after or now + _SETTLE, now + _SETTLE * (ended.code == 0))
 
     def _on_gone(self, instance: Instance, now: float) -> None:
@@ -290,6 +298,10 @@ class Group:
         if self._deadline is not None:
             return
         now = self._now()
+        if self._ended is not None and self._stop_after is not None:
+            ended = self._ended[0]
+            if any(one.running for one in self._instances if one is not ended):
+                self._printer.system(ended_text(ended.name, tell_end(self._ended[1])))
         self._code = self._code or code
         self._stop_after, self._deadline = None, now + self._settings.stop_timeout
         for instance in self._instances:
@@ -388,7 +400,7 @@ class Group:
                 f"{instance.name} listens on {verdict.heard}; it should listen on 0.0.0.0:{inside}, as PORT tells it"
             )
         elif outcome.ready:
-            self._on_ready(instance)
+            self._on_ready(instance, outcome.status)
         else:
             self._failure = boot_timed_out(
                 instance.name,
@@ -401,14 +413,17 @@ class Group:
             )
             self._begin_stop(self._failure.exit_code)
 
-    def _on_ready(self, instance: Instance) -> None:
-        instance.tail = None
+    def _on_ready(self, instance: Instance, status: int | None) -> None:
+        self._statuses[instance.name] = status
         self._awaited.discard(instance.name)
         if not self._awaited:
-            ports = [one.blueprint.published[2] for one in self._instances if one.blueprint.published]
-            urls = " ".join(f"http://{self._boot.shown}:{port}" for port in ports)
-            self._printer.system(f"ready: {urls}")
+            answers = [
+                (f"http://{self._boot.shown}:{one.blueprint.published[2]}", self._statuses.get(one.name))
+                for one in self._instances
+                if one.blueprint.published
+            ]
+            self._printer.system(ready_text(answers))
 
     @staticmethod
     def _log_of(instance: Instance) -> list[str]:
-        return relevant_lines(instance.tail.lines()) if instance.tail else []
+        return relevant_lines(instance.tail.lines())

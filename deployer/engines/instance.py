@@ -15,7 +15,7 @@ from deployer.errors import boot_failed
 from deployer.health import Tail
 from deployer.runner.restart import History
 
-__all__ = ["Boot", "Instance", "PendingBootFailure", "Settings", "tell_code", "tell_memory"]
+__all__ = ["Boot", "Instance", "PendingBootFailure", "Settings", "tell_code", "tell_end", "tell_memory"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class Instance:
         self.drain_until: float | None = None
         self.delay: float | None = None
         self.killed = self.heard = False
-        self.tail: Tail | None = Tail(KEPT) if blueprint.published else None
+        self.tail = Tail(KEPT)
 
     @property
     def gone(self) -> bool:
@@ -110,6 +110,11 @@ def tell_code(code: int) -> str:
         except ValueError:
             pass
     return f"it exited with {code}"
+
+
+def tell_end(ended: Exit) -> str:
+    """Say how a container ended."""
+    return "it ran out of memory" if ended.out_of_memory else tell_code(ended.code)
 
 
 def tell_memory(ended: Exit, limits: Limits) -> str:

@@ -18,7 +18,7 @@ from buildpack.dataclass import dataclass, field, replace
 from buildpack.errors import Problems
 from buildpack.progress import Observer, ignore
 from deployer.engines import local_errors as errors
-from deployer.formation import choose_formation
+from deployer.formation import choose_formation, find_one_off, one_off_text
 from deployer.interrupts import dismiss_helper
 from deployer.runner.command import CommandError, become, command_argv, exec_error, resolve_argv
 from deployer.runner.defaults import app_environment, runtime_folder
@@ -43,6 +43,7 @@ class LocalRequest:
     `named` holds the process types of the command line; `command` runs instead of them. `given` is what -e says,
     `env_files` are read in their order. `port` is -p's, `default_port` where nobody names one. `venv` is None for an
     environment of our own, empty for whichever is there, else a path. `categories` of the lock are installed too.
+    `again` is the command that runs the same app, to which a process type can be added.
     """
 
     folder: Path
@@ -62,6 +63,7 @@ class LocalRequest:
     log_format: str = "text"
     quiet: bool = False
     categories: tuple[str, ...] = ()
+    again: str = "deploy local"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +101,14 @@ def prepare(
     """
     app = read_app(request.folder, environ=environ, today=today, own_python=_series(), categories=request.categories)
     counts = _choose(request, app)
+    if not (request.named or request.command) and (left := find_one_off([one.name for one in app.processes], counts)):
+        hears.say(one_off_text(left, request.again))
     for text in app.warnings:
         hears.warn(text)
+    files = _env_files(request, environ, hears)
     venv = _virtual_environment(request, app, store=store, environ=environ, own=own, hears=hears)
     _settle(app, venv, hears)
-    env = _environment(request, app, venv, environ)
+    env = _environment(request, app, venv, environ, files)
     processes = [] if request.command else _processes(request, app, counts, env, venv)
     _require_startable(processes)
     _require_free(processes)
@@ -190,17 +195,31 @@ def _virtual_environment(
     return made.folder
 
 
-def _environment(request: LocalRequest, app: App, venv: Path, environ: Mapping[str, str]) -> dict[str, str]:
+def _env_files(request: LocalRequest, environ: Mapping[str, str], hears: Hears) -> list[Mapping[str, str]]:
+    """Read what app.json gives, .env and the files of the command line; raises AppError for what app.json requires."""
+    from deployer.app_variables import default_variables
+    from deployer.environment import read_env_file, read_own_env
+
+    own = read_own_env(request.folder.absolute(), environ=environ)
+    files = [read_env_file(path, environ=environ) for path in request.env_files]
+    files = files if own is None else [own, *files]
+    given = {name for values in (*files, environ, request.given) for name in values if values[name]}
+    defaults = default_variables(request.folder, given=given, environ=environ)
+    defaults.tell(say=hears.say, warn=hears.warn, insist=not request.command)
+    return [defaults.values, *files]
+
+
+def _environment(
+    request: LocalRequest, app: App, venv: Path, environ: Mapping[str, str], files: Sequence[Mapping[str, str]]
+) -> dict[str, str]:
     """Return the environment all processes share: as in an image, but for what this machine has in its place."""
-    from deployer.environment import local_environment, read_env_file, read_own_env
+    from deployer.environment import local_environment
 
     folder = request.folder.absolute()
-    own = read_own_env(folder, environ=environ)
-    files = [read_env_file(path, environ=environ) for path in request.env_files]
     env = local_environment(
         given=request.given,
         environ=environ,
-        files=files if own is None else [own, *files],
+        files=files,
         port=request.port,
         default_port=request.default_port,
         folder=folder,

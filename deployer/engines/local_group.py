@@ -18,8 +18,8 @@ from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from deployer.boot_log import KEPT, relevant_lines
 from deployer.engines.sockets import session_listeners
-from deployer.errors import boot_failed, boot_timed_out
-from deployer.health import Answer, Cause, Outcome, Tail, ask, compare_listeners, wait_until_ready
+from deployer.errors import boot_failed, boot_timed_out, ended_text, process_ended
+from deployer.health import Answer, Cause, Outcome, Tail, ask, compare_listeners, ready_text, wait_until_ready
 from deployer.runner.child import Child
 from deployer.runner.formation import Process
 from deployer.runner.supervisor import Event, Supervisor
@@ -72,9 +72,11 @@ class LocalGroup(Supervisor):
         self._ports = {process.name: int(process.env["PORT"]) for process in processes if process.type == "web"}
         self._awaited = set(self._ports)
         self._polled: set[str] = set()
-        self._tails = {name: Tail(KEPT) for name in self._ports}
+        self._tails = {process.name: Tail(KEPT) for process in processes}
+        self._statuses: dict[str, int | None] = {}
         self._failure: BuildpackError | None = None
         self._died: tuple[str, int] | None = None
+        self._ended: tuple[str, int] | None = None
         self._failed: set[str] = set()
         if manner.quiet:
             # The runner has no switch for its own lines; what it says is one method.
@@ -91,6 +93,11 @@ class LocalGroup(Supervisor):
             failure = boot_failed(name, code, told=f"it {_tell_code(code)}", log=log)
             failure.hint = "mend what its log says; `deploy local -- CMD` runs any command in the same environment."
             raise failure
+        if self._ended is not None and self._ended[1] and code == self._ended[1]:
+            name, code = self._ended
+            log = relevant_lines(self._tails[name].lines())
+            others = len(self._tails) > 1
+            raise process_ended(name, code, told=f"it {_tell_code(code)}", others=others, log=log)
         return code
 
     def reload(self, changed: Collection[str]) -> None:
@@ -102,14 +109,14 @@ class LocalGroup(Supervisor):
     def _on_step(self, event: Event) -> None:
         if event.kind == "started":
             self._failed.discard(event.process)
+            self._tails[event.process] = Tail(KEPT)
             if event.process in self._awaited - self._polled:
                 self._polled.add(event.process)
                 poll = threading.Thread(target=self._poll, args=(event.process, event.pid), daemon=True)
                 poll.start()
 
     def _remember(self, name: str, chunk: bytes) -> None:
-        if name in self._awaited:
-            self._tails[name].add(chunk)
+        self._tails[name].add(chunk)
 
     def _poll(self, name: str, pid: int) -> None:
         """Ask until an answer comes; the loop is told what came of it."""
@@ -143,8 +150,10 @@ class LocalGroup(Supervisor):
             return  # its exit tells more
         if outcome.ready:
             self._awaited.discard(name)
+            self._statuses[name] = outcome.status
             if not self._awaited:
-                self._printer.system("ready: " + " ".join(f"http://localhost:{port}" for port in self._ports.values()))
+                answers = [(f"http://localhost:{port}", self._statuses.get(one)) for one, port in self._ports.items()]
+                self._printer.system(ready_text(answers))
             return
         elsewhere = cause == "silent" and outcome.problem == _NOBODY
         self._failure = boot_timed_out(
@@ -167,8 +176,17 @@ class LocalGroup(Supervisor):
             self._printer.system(f"{child.name} {_tell_code(code)}; it starts again when a file changes")
             return
         super()._judge(child, code, now)
+        if self._stop_after is not None and (self._ended is None or (code and not self._ended[1])):
+            self._ended = child.name, code
         if child.delay is None and child.name in self._awaited and self._deadline is None and self._died is None:
             self._died = child.name, code
+
+    def _begin_stop(self, code: int) -> None:
+        if self._deadline is None and self._ended is not None and self._stop_after is not None:
+            name, ended = self._ended
+            if any(one.active for one in self._children if one.name != name):
+                self._printer.system(ended_text(name, f"it {_tell_code(ended)}"))
+        super()._begin_stop(code)
 
     # Reloading
 

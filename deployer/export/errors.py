@@ -19,7 +19,7 @@ def image_operand(reference: str) -> UsageError:
     """Word an image where an app's folder belongs."""
     return UsageError(
         f"{reference} is an image, and process types are read from an app's folder",
-        hint=f"name the folder, and the image with --image: `deploy export compose . --image {reference}`.",
+        hint=f"name the folder; `deploy export compose . --image {reference}` takes the image.",
     )
 
 

@@ -117,6 +117,55 @@ def test_all_steps_pass_and_leave_nothing(
         assert everything(Host(address=request.getfixturevalue("engine"), product="docker"), name) == set()
 
 
+def with_release(app: Path, command: str) -> None:
+    (app / "Procfile").write_text(f"web: gunicorn blasto:APP\nrelease: {command}\n")
+
+
+def test_the_release_process_runs_before_the_boot_with_the_variables_of_the_tests(
+    place: str, blasto: Path, ready: Path
+) -> None:
+    rename(blasto)
+    write_app_json(blasto, "true")
+    with_release(blasto, 'echo "migrates $FROM_APP_JSON as $PS"')
+    done = deploy("ci", blasto, "--engine", place, "--release", "--json", home=ready)
+    assert done.code == 0, done.err
+    steps = json.loads(done.out)["steps"]
+    assert [(step["name"], step["status"]) for step in steps] == [
+        ("check", "passed"),
+        ("build", "passed"),
+        ("test", "passed"),
+        ("release", "passed"),
+        ("boot", "passed"),
+        ("push", "skipped"),
+    ]
+    assert "migrates told as release.1\n" in done.err
+    assert "is not run" not in done.err
+
+
+def test_a_release_process_that_fails_is_50_and_web_is_not_started(blasto: Path, ready: Path) -> None:
+    rename(blasto)
+    with_release(blasto, "echo no database; exit 4")
+    done = deploy("ci", blasto, "--engine", "local", "--release", "--json", home=ready)
+    assert done.code == 50
+    report = json.loads(done.out)
+    assert statuses(report)["release"] == ("failed", 50)
+    assert statuses(report)["boot"] == ("skipped", None)
+    assert report["error"]["why"].startswith("`echo no database; exit 4` exited with 4, in a virtual environment")
+    assert f"`deploy local {blasto} release`" in report["error"]["hint"]
+
+
+def test_a_release_process_that_is_not_run_is_named_with_what_runs_it(blasto: Path, ready: Path) -> None:
+    rename(blasto)
+    with_release(blasto, "true")
+    done = deploy("ci", blasto, "--engine", "local", home=ready)
+    assert done.code == 0, done.err
+    assert f"release is not run; `deploy ci {blasto} --release` runs it before the boot\n" in done.err
+    (blasto / "Procfile").write_text("web: gunicorn blasto:APP\n")
+    done = deploy("ci", blasto, "--engine", "local", "--release", home=ready)
+    assert done.code == 2
+    assert "error: --release has nothing to run\n" in done.err
+
+
 def test_failing_tests_are_60(place: str, blasto: Path, ready: Path) -> None:
     done = deploy("ci", blasto, "--engine", place, "--test", "echo about to fail; exit 3", "--json", home=ready)
     assert done.code == 60

@@ -104,7 +104,7 @@ USAGE = {
     ),
     "no label": (
         ("build", "examples/blasto", "--label", "team"),
-        "error: --label 'team' is not NAME=value\n\nhint: write --label org.opencontainers.image.version=1.0.",
+        "error: --label 'team' is not NAME=value\n\nhint: write `--label org.opencontainers.image.version=1.0`.",
     ),
     "a label that is no text": (
         ("build", "examples/blasto", "--label", "team=caf\udce9"),
@@ -211,7 +211,11 @@ FOLDERS = {
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_file_to_mend(home, folder):
-    assert told(deploy("build", APPS / folder, home=home)) == (10, "", FOLDERS[folder])
+    assert told(deploy("build", APPS / folder, home=home)) == (
+        10,
+        "",
+        FOLDERS[folder].replace("`deploy lock`", f"`deploy lock {APPS / folder}`"),
+    )
 
 
 def test_a_folder_without_a_pipfile_is_not_locked(home, tmp_path):
@@ -221,7 +225,7 @@ def test_a_folder_without_a_pipfile_is_not_locked(home, tmp_path):
         (
             f"error: there is no Pipfile in {tmp_path}\n\n"
             "pipenv locks what a Pipfile asks for.\n\n"
-            "hint: write one, with `flask` and `gunicorn` under [packages], and run `deploy lock` again."
+            f"hint: write one, with `flask` and `gunicorn` under [packages], and run `deploy lock {tmp_path}` again."
         ),
     )
 
@@ -259,7 +263,7 @@ def test_the_host_stack_elsewhere_than_on_linux_names_the_way_out(home, blasto):
         (
             "error: the host stack needs Linux, and this is macOS\n\n"
             "It puts this machine's own Python and its shared libraries into the image, and images run on Linux.\n\n"
-            "hint: take a base image from a registry: `--stack python:3.12-slim`, or `stack = 'python:3.12-slim'` "
+            'hint: take a base image from a registry: `--stack python:3.12-slim`, or `stack = "python:3.12-slim"` '
             "in deploy.toml.\n"
         ),
     )

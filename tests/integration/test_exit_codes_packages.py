@@ -67,16 +67,17 @@ def test_everything_wrong_with_packages_is_told_at_once(index, home, tmp_path):
     assert said == (
         "error: no index has alpha\n\n"
         f"Pipfile:7 asks for it; not found: http://{host_of(index)}/simple/alpha/.\n\n"
-        "hint: if it comes from a private index, add it to Pipfile as a [[source]], run `deploy lock`, build again.\n\n"
+        "hint: if it comes from a private index, add it to Pipfile as a [[source]], "
+        f"run `deploy lock {app}`, build again.\n\n"
         "error: bravo 1.0 on the index is not what was locked\n\n"
         f"Pipfile:8 asks for it, and Pipfile.lock has the hash of none of its files on the index: {filename}.\n\n"
-        "hint: if the release was uploaded again, run `deploy lock`, commit Pipfile.lock, and build again.\n\n"
+        f"hint: if the release was uploaded again, run `deploy lock {app}`, commit Pipfile.lock, and build again.\n\n"
         "error: no file of charlie 1.0 fits the stack\n\n"
         f"The stack is CPython 3.{python} The files of charlie 1.0 (Pipfile:9) are not for it:\n"
         f"  for another machine or system: {mac}\n"
         "It is for macOS only, and the lock asks for it everywhere.\n\n"
         'hint: write charlie = {version = "*", markers = "sys_platform == \'darwin\'"} into Pipfile, run '
-        "`deploy lock`, and build again.\n"
+        f"`deploy lock {app}`, and build again.\n"
     )
 
 

@@ -45,12 +45,12 @@ def start(warm: Path, tmp_path: Path) -> Iterator[Callable[..., Running]]:
     """Run an app whose web process is this command."""
     started: list[Running] = []
 
-    def begin(web: str, *arguments, **files: str) -> Running:
+    def begin(web: str, *arguments, procfile: str = "", **files: str) -> Running:
         folder = tmp_path / "stub"
         folder.mkdir()
         for name in ("Pipfile", "Pipfile.lock", "deploy.toml"):
             shutil.copy(EXAMPLES / "blasto" / name, folder / name)
-        (folder / "Procfile").write_text(f"web: {web}\n")
+        (folder / "Procfile").write_text(procfile or f"web: {web}\n")
         (folder / "listen.py").write_text(LISTEN)
         for name, text in files.items():
             (folder / f"{name}.py").write_text(text)
@@ -65,7 +65,8 @@ def start(warm: Path, tmp_path: Path) -> Iterator[Callable[..., Running]]:
 @pytest.mark.parametrize("status", ["204", "302", "400", "404", "500"])
 def test_any_answer_is_ready(start, port, status):
     running = start(f"python listen.py 127.0.0.1 $PORT {status}", "-p", port)
-    running.wait_for(f"ready: http://localhost:{port}")
+    told = "" if status < "400" else f" (it answers {status})"
+    running.wait_for(f"ready: http://localhost:{port}{told}\n")
     assert running.stop() == 143
 
 
@@ -75,24 +76,26 @@ def test_localhost_is_the_other_loopback_too(start, port):
     assert running.stop() == 143
 
 
-def test_one_that_dies(start, port):
+def test_one_that_dies(start, port, tmp_path):
     running = start("""python -c 'print("no database"); raise SystemExit(5)'""", "-p", port)
     assert running.wait() == 5
     assert running.err == (
         "error: web.1 ended before it answered: it exited with 5\n\n"
         "From its log:\n"
         "  no database\n\n"
-        "hint: mend what its log says; `deploy local -- CMD` runs any command in the same environment.\n"
+        f"hint: mend what its log says; `deploy local {tmp_path / 'stub'} -- CMD` "
+        "runs any command in the same environment.\n"
     )
 
 
-def test_one_that_is_killed(start, port):
+def test_one_that_is_killed(start, port, tmp_path):
     running = start("kill -9 $$", "-p", port)
     assert running.wait() == 137
     assert running.err == (
         "error: web.1 ended before it answered: it was ended by SIGKILL\n\n"
         "It wrote nothing.\n\n"
-        "hint: mend what its log says; `deploy local -- CMD` runs any command in the same environment.\n"
+        f"hint: mend what its log says; `deploy local {tmp_path / 'stub'} -- CMD` "
+        "runs any command in the same environment.\n"
     )
 
 
@@ -118,7 +121,7 @@ def test_one_that_listens_on_another_port(start, port):
         f"It listens on 0.0.0.0:{port + 1}, and not on port {port}, which PORT tells it.\n\n"
         "From its log:\n"
         "  listening\n\n"
-        "hint: let it listen on 0.0.0.0:$PORT; gunicorn does by itself where no --bind is given.\n"
+        "hint: let it listen on 0.0.0.0:$PORT, as gunicorn does by default.\n"
     )
     assert running.left() == []
 
@@ -141,7 +144,7 @@ def test_one_that_listens_on_nothing(start, port):
     assert running.err == (
         "error: web.1 did not answer within 1 s\n\n"
         "It listens on no port at all.\n\n"
-        "hint: see what it waits for in its log; --boot-timeout gives it more time.\n"
+        "hint: see in its log what it waits for; `--boot-timeout` gives it more time.\n"
     )
 
 
@@ -170,3 +173,70 @@ def test_one_that_comes_up_at_the_second_try(start, port, tmp_path):
     assert "web.1 starts again in 1 s" in running.out
     assert running.stop() == 143
     assert running.err == ""
+
+
+ALL_AT_ONCE = """\
+web: python listen.py 127.0.0.1 $PORT 200
+worker: {worker}
+release: echo released
+postdeploy: echo deployed
+"""
+"""A worker that waits until web answers, and ends."""
+
+WAIT = "python wait.py $((PORT - 100)) && echo no database"
+WAITING = """\
+import socket, sys, time
+while True:
+    try:
+        socket.create_connection(("127.0.0.1", int(sys.argv[1]))).close()
+        break
+    except OSError:
+        time.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def several(start, tmp_path: Path) -> Callable[..., Running]:
+    """Run web with a worker that ends once web answers."""
+
+    def begin(end: str, *arguments) -> Running:
+        worker = f"{WAIT}; {end}"
+        return start("true", *arguments, wait=WAITING, procfile=ALL_AT_ONCE.format(worker=worker))
+
+    return begin
+
+
+def test_a_process_that_fails_and_stops_the_others_is_told_last_with_its_log(several, port, tmp_path):
+    running = several("exit 3", "-p", port, "--log-format", "text")
+    assert running.wait() == 3
+    assert "worker.1 ended (it exited with 3), so the others are stopped" in running.out
+    stub = tmp_path / "stub"
+    assert running.err == (
+        f"release is not run; `deploy local {stub} release` runs it\n"
+        f"postdeploy is not run; `deploy local {stub} postdeploy` runs it\n"
+        "error: worker.1 ended, so the others were stopped: it exited with 3\n\n"
+        "From its log:\n"
+        "  no database\n\n"
+        "hint: `--restart on-failure` starts one that fails again, and leaves the others alone.\n"
+    )
+
+
+def test_a_clean_end_that_stops_the_others_is_said_in_words(several, port):
+    running = several("exit 0", "-p", port)
+    assert running.wait() == 0
+    assert "worker.1 ended (it exited with 0), so the others are stopped" in running.out
+    assert "error:" not in running.err
+
+
+def test_quiet_prints_what_the_processes_print_and_the_error(several, port):
+    running = several("exit 3", "-p", port, "-q")
+    assert running.wait() == 3
+    assert [line for line in running.out.splitlines() if "worker.1" not in line and "web.1" not in line] == []
+    assert running.err.startswith("error: worker.1 ended, so the others were stopped: it exited with 3\n")
+
+
+def test_postdeploy_runs_by_its_name_and_ends(several, port):
+    running = several("exit 0", "postdeploy")
+    assert running.wait() == 0
+    assert running.said("postdeploy.1") == ["deployed"]
+    assert "is not run" not in running.err

@@ -267,7 +267,7 @@ def test_only_what_is_asked_for_is_installed(locked, home, built):
     assert done.err.startswith(
         "error: Pipfile.lock has no category `dosc`\n\n"
         "Beside the packages of `default` it has: `develop`, `docs`.\n\n"
-        "hint: choose one of these, or add the category to Pipfile and run `deploy lock`.\n"
+        f"hint: choose one of these, or add the category to Pipfile and run `deploy lock {locked}`.\n"
     )
 
 

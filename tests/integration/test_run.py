@@ -358,7 +358,7 @@ def test_what_the_engine_refuses_did_not_start(finished, port):
             (
                 "error: web.1 ended before it answered: it exited with 9\n\n"
                 "From its log:\n  hello\n  oops\n\n"
-                "hint: run its command by itself to look closer, for example `deploy run -- sh`.\n"
+                "hint: run its command by itself to look closer: `deploy run -- sh`.\n"
             ),
         ),
         (
@@ -368,7 +368,7 @@ def test_what_the_engine_refuses_did_not_start(finished, port):
                 "error: web.1 did not answer within 4 s\n\n"
                 "It listens on no port at all.\n\n"
                 "From its log:\n  waiting\n\n"
-                "hint: see what it waits for in its log; --boot-timeout gives it more time.\n"
+                "hint: see in its log what it waits for; `--boot-timeout` gives it more time.\n"
             ),
         ),
         (
@@ -379,7 +379,7 @@ def test_what_the_engine_refuses_did_not_start(finished, port):
                 "It listens on 0.0.0.0:5000, and not on port 8000, which PORT tells it.\n\n"
                 "From its log:\n  there\n  Serving HTTP on 0.0.0.0 port 5000 "
                 "(http://0.0.0.0:5000/) ...\n\n"
-                "hint: let it listen on 0.0.0.0:$PORT; gunicorn does by itself where no --bind is given.\n"
+                "hint: let it listen on 0.0.0.0:$PORT, as gunicorn does by default.\n"
             ),
         ),
         (
@@ -410,7 +410,7 @@ def test_a_process_that_accepts_and_says_nothing_is_told_apart(finished, port):
         "error: web.1 did not answer within 4 s\n\n"
         "It listens on 0.0.0.0:8000, but no answer came within 5 s.\n\n"
         "From its log:\n  1\n\n"
-        "hint: see what it waits for in its log; --boot-timeout gives it more time.\n"
+        "hint: see in its log what it waits for; `--boot-timeout` gives it more time.\n"
     )
 
 

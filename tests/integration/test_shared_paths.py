@@ -71,5 +71,5 @@ def test_a_file_and_a_folder_of_one_name(index: Index, home: Path, tmp_path: Pat
     assert done.err.endswith(
         "error: one and two cannot be installed together\n\n"
         f"{place} is a file in one of them and a folder in another.\n\n"
-        "hint: ask for only one of them in Pipfile, run `deploy lock`, and build again.\n"
+        f"hint: ask for only one of them in Pipfile, run `deploy lock {app}`, and build again.\n"
     )

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from deployer.errors import boot_failed, boot_timed_out
+from deployer.errors import boot_failed, boot_timed_out, process_ended
 from deployer.health import (
     Answer,
     Listener,
@@ -18,6 +18,7 @@ from deployer.health import (
     ask,
     compare_listeners,
     parse_listeners,
+    ready_text,
     wait_until_ready,
 )
 
@@ -190,6 +191,36 @@ def test_the_tail_keeps_the_last_lines_whole_and_is_bounded():
     assert tail.lines() == ["two", "three", "\\xff four", "xyyyyyyyyy"]
 
 
+def test_a_tail_of_a_long_log_keeps_the_end_alone():
+    tail = Tail(lines=2, width=100)
+    for number in range(100_000):
+        tail.add(b"line %d\n" % number)
+    assert tail.lines() == ["line 99998", "line 99999"]
+    tail.add(b"x" * 10_000_000)
+    assert tail.lines() == ["x" * 100]
+
+
+def test_ready_says_a_status_that_is_not_success():
+    assert ready_text([("http://localhost:1", 200), ("http://localhost:2", 302)]) == (
+        "ready: http://localhost:1 http://localhost:2"
+    )
+    assert ready_text([("http://localhost:1", 500), ("http://localhost:2", None)]) == (
+        "ready: http://localhost:1 (it answers 500) http://localhost:2"
+    )
+
+
+def test_the_whole_message_of_a_process_that_stopped_the_others():
+    error = process_ended("worker.1", 3, told="it exited with 3", others=True, log=["no database"])
+    assert error.exit_code == 3
+    assert str(error) == (
+        "worker.1 ended, so the others were stopped: it exited with 3\n\n"
+        "From its log:\n  no database\n\n"
+        "hint: `--restart on-failure` starts one that fails again, and leaves the others alone."
+    )
+    alone = process_ended("web.1", 137, told="SIGKILL ended it", others=False, log=[])
+    assert str(alone).startswith("web.1 ended: SIGKILL ended it\n\nIt wrote nothing.")
+
+
 def test_the_whole_message_of_a_boot_that_timed_out():
     error = boot_timed_out(
         "web.1",
@@ -206,7 +237,7 @@ def test_the_whole_message_of_a_boot_that_timed_out():
         "It listens on 127.0.0.1:5000, and not on port 8000, which PORT tells it.\n\n"
         "From its log:\n"
         "  Running on http://127.0.0.1:5000\n\n"
-        "hint: let it listen on 0.0.0.0:$PORT; gunicorn does by itself where no --bind is given."
+        "hint: let it listen on 0.0.0.0:$PORT, as gunicorn does by default."
     )
 
 
@@ -230,6 +261,6 @@ def test_the_whole_message_of_a_boot_that_failed_and_its_exit_code():
     assert str(error) == (
         "web.1 ended before it answered: it exited with 3\n\n"
         "It wrote nothing.\n\n"
-        "hint: run its command by itself to look closer, for example `deploy run -- sh`."
+        "hint: run its command by itself to look closer: `deploy run -- sh`."
     )
     assert boot_failed("web.1", 0, told="it exited with 0", log=["x"]).exit_code == 50

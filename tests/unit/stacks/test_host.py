@@ -131,7 +131,7 @@ def test_another_system_is_told_the_way_out(store: Store, system: str, name: str
         f"the host stack needs Linux, and this is {name}\n\n"
         "It puts this machine's own Python and its shared libraries into the image, and images run on Linux.\n\n"
         "hint: take a base image from a registry: `--stack python:3.12-slim`, "
-        "or `stack = 'python:3.12-slim'` in deploy.toml."
+        'or `stack = "python:3.12-slim"` in deploy.toml.'
     )
     assert caught.value.exit_code == 30
 

@@ -1,0 +1,141 @@
+"""Makes the hint of an error true for the command that failed: its options, and its app.
+
+The error modules word a hint once for all commands. A clause of it ends at ``;``, a full stop or ``, or``. If a clause
+names an option that the command lacks, the clause says the setting instead, or is left out. A command in backquotes,
+such as ``deploy lock``, gets the folder, image and stack that the failed command was called with.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from shlex import quote
+
+import click
+
+from buildpack.dataclass import dataclass
+from buildpack.errors import BuildpackError, Problems
+from deployer.cli.messages import operand_text
+from deployer.cli.operands import is_folder
+
+__all__ = ["Call", "call_of", "fit", "fit_hint", "options_in", "read_call"]
+
+_SPAN = re.compile(r"`[^`]*`")
+_OPTION = re.compile(r"(?<![\w-])(?:--[a-z][a-z-]*|-[a-zA-Z](?![\w-]))")
+_END_OF_CLAUSE = re.compile(r"(; |\. |, or )")
+_SETTINGS = (
+    (re.compile(r"--stack (\S+)"), 'stack = "{}"` in deploy.toml'),
+    (re.compile(r"--platform (\S+)"), 'platform = "{}"` in deploy.toml'),
+    (re.compile(r"--build-env (\w+)=(\S+)"), '{} = "{}"` below `[build.env]` in deploy.toml'),
+    (re.compile(r"(--no-cache|--category \S+)"), "deploy build {}`"),
+)
+"""Options, each with what works without it, up to the backquote that ends it."""
+
+_WITHOUT_IMAGES = frozenset({"info", "prune", "inspect", "push"})
+"""Commands that read no settings of an app."""
+_OF_FOLDERS = frozenset({"add", "build", "check", "init", "local", "lock", "remove"})
+_OF_BOTH = frozenset({"inspect", "push", "run", "verify"})
+_COMMAND = re.compile(r"`deploy (\w+)((?: (?:-[^`]*|release))?)`")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A command line as far as hints depend on it.
+
+    `name` is the command's, as in ``run``. `options` are all that it accepts. `folder` or `image` is what it was given,
+    both empty for the current folder. `repeated` are the options that another build of the same image needs.
+    """
+
+    name: str = ""
+    options: frozenset[str] = frozenset()
+    folder: str = ""
+    image: str = ""
+    repeated: Sequence[tuple[str, str]] = ()
+
+
+def read_call(root: click.Group, arguments: Sequence[str]) -> Call:
+    """Read a command line again, after it failed; what cannot be read is left out."""
+    command: click.Command | None = root
+    words, context = list(arguments), click.Context(root, info_name="deploy", **root.context_settings)
+    while isinstance(command, click.Group) and words:
+        command = command.get_command(context, words.pop(0))
+    if command is None or isinstance(command, click.Group):
+        return Call()
+    try:
+        return call_of(command.make_context(command.name, words, parent=context, resilient_parsing=True))
+    except (click.ClickException, BuildpackError):
+        return Call(name=command.name or "", options=_options(command))
+
+
+def call_of(ctx: click.Context) -> Call:
+    """Return the call of a command, once its command line is parsed."""
+    arguments = [each.name for each in ctx.command.params if isinstance(each, click.Argument) and each.name]
+    first = ctx.params.get(arguments[0]) if arguments else None
+    word = (first[0] if first else "") if isinstance(first, tuple) else str(first or "")
+    folder = isinstance(first, Path) or is_folder(word)
+    return Call(
+        name=ctx.command.name or "",
+        options=_options(ctx.command),
+        folder=word if folder and word != "." else "",
+        image=word if not folder and (":" in word or "@" in word) else "",
+        repeated=[(f"--{name}", str(ctx.params[name])) for name in ("stack", "platform") if ctx.params.get(name)],
+    )
+
+
+def _options(command: click.Command) -> frozenset[str]:
+    return frozenset(option for each in command.params for option in (*each.opts, *each.secondary_opts))
+
+
+def fit(error: BuildpackError, call: Call) -> None:
+    """Make the hints of an error true for the command that failed."""
+    for problem in error.problems if isinstance(error, Problems) else (error,):
+        problem.hint = fit_hint(problem.hint, call)
+
+
+def fit_hint(hint: str, call: Call) -> str:
+    """Return a hint that works in the command that failed."""
+    spans = _SPAN.findall(hint)
+    parts = _END_OF_CLAUSE.split(_SPAN.sub("\0", hint.rstrip(".")))
+    kept: list[str] = []
+    seen: set[str] = set()
+    for at in range(0, len(parts), 2):
+        clause = _fill(parts[at], spans)
+        if options_in(clause) - call.options and call.name not in _WITHOUT_IMAGES:
+            clause = _say_settings(clause, call)
+        told = "".join(_SPAN.findall(clause)).replace("'", '"')
+        if options_in(clause) - call.options or (told and told in seen):
+            continue
+        seen.add(told)
+        kept += [parts[at - 1], clause] if kept else [clause]
+    text = _COMMAND.sub(lambda found: _name_operand(found[1], found[2], call), "".join(kept))
+    return text + ("." if hint.endswith(".") and text else "")
+
+
+def options_in(text: str) -> frozenset[str]:
+    """Return the options of the failed command that a text names: not those of other commands in backquotes."""
+    own = _SPAN.sub(lambda span: span[0] if span[0].startswith("`-") else "", text)
+    return frozenset(_OPTION.findall(own))
+
+
+def _fill(clause: str, spans: list[str]) -> str:
+    return re.sub("\0", lambda _: spans.pop(0), clause)
+
+
+def _say_settings(clause: str, call: Call) -> str:
+    """Write for each option that the command lacks what works in its place."""
+
+    def instead(span: re.Match[str]) -> str:
+        if not options_in(span[0]) - call.options:
+            return span[0]
+        told = [text.format(*found.groups()) for option, text in _SETTINGS if (found := option.search(span[0][:-1]))]
+        return " and ".join(f"`{each}" for each in told) or span[0]
+
+    return _SPAN.sub(instead, clause)
+
+
+def _name_operand(name: str, rest: str, call: Call) -> str:
+    word = call.folder if name in _OF_FOLDERS else (call.folder or call.image) if name in _OF_BOTH else ""
+    operand = operand_text(word) if word else ""
+    repeated = [f" {option} {quote(value)}" for option, value in call.repeated if option not in rest]
+    return f"`deploy {name}{operand}{''.join(repeated) if name == 'build' else ''}{rest}`"

@@ -1,0 +1,124 @@
+"""The options that several commands share. Each is declared here once: its spelling, kind of value and help."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from deployer.cli.folder import Folder
+
+__all__ = ["Seconds", "build_options", "process_options"]
+
+_DAY = 86400
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+
+class Seconds(click.FloatRange):
+    """A time of at most a day. Python takes ``nan`` and ``inf`` for numbers, and no clock takes them for times."""
+
+    def __init__(self) -> None:
+        super().__init__(0, _DAY)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse what is not a number, and what compares with none."""
+        seconds = super().convert(value, param, ctx)
+        return self.fail(f"{value} is not a number.", param, ctx) if math.isnan(seconds) else seconds
+
+
+def _seconds(name: str, default: float, *, help: str) -> Callable[[_Command], _Command]:  # noqa: A002  click's word
+    return click.option(name, type=Seconds(), default=default, show_default=True, metavar="S", help=help)
+
+
+def _repeated(*names: str, metavar: str, help: str) -> Callable[[_Command], _Command]:  # noqa: A002  click's word
+    return click.option(*names, multiple=True, metavar=metavar, help=help)
+
+
+app = click.argument("app", default=".", type=Folder())
+
+# What an image is built from
+
+tag = _repeated("-t", "--tag", "references", metavar="REF", help="Name the image; may be repeated.")
+stack = click.option("--stack", metavar="S", help="host, python:X.Y-slim or another reference, oci:DIR, archive:FILE.")
+platform = click.option("--platform", metavar="OS/ARCH", help="Choose this platform: linux/amd64, linux/arm64.")
+platforms = click.option(
+    "--platform", metavar="OS/ARCH,...", help="Build for this platform, or these: an index of several."
+)
+build_env = _repeated("--build-env", metavar="K[=V]", help="Set a variable for hooks, or pass ours on.")
+image_format = click.option(
+    "--format", "format_", type=click.Choice(["oci", "docker"]), help="Write the manifest in this format."
+)
+label = _repeated("--label", "labels", metavar="K=V", help="Add a label to the image.")
+category = _repeated(
+    "--category", "categories", metavar="NAME", help="Install this category of the lock as well: develop."
+)
+cache_from = _repeated("--cache-from", metavar="REF", help="Take unchanged layers from this image, too.")
+no_cache = click.option("--no-cache", is_flag=True, help="Trust nothing that earlier builds left.")
+strict = click.option("--strict", is_flag=True, help="Treat warnings as errors.")
+no_sbom = click.option("--no-sbom", is_flag=True, help="Attach no bill of materials to what is pushed.")
+remote = click.option("--remote", is_flag=True, help="Ask the registry, whatever is in the store.")
+
+# What a process finds
+
+env = _repeated("-e", "--env", "assignments", metavar="K[=V]", help="Set a variable, or pass ours on.")
+env_file = _repeated("--env-file", "env_files", metavar="FILE", help="Read variables from a file, after .env.")
+memory = click.option("--memory", metavar="M", help="Limit each process's memory: 512m, 1.5g.")
+cpus = click.option("--cpus", metavar="N", help="Limit each process's processors: 2, 0.5.")
+engine = click.option(
+    "--engine", type=click.Choice(["auto", "docker", "local"]), default="auto", help="Choose what runs it."
+)
+boot_timeout = _seconds("--boot-timeout", 60.0, help="Wait this long for the first answer.")
+
+# What is printed
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="Print the digest and errors only.")
+
+
+def port(default: str) -> Callable[[_Command], _Command]:
+    """Return the option for the port of web.1; the help says what `default` says."""
+    return click.option(
+        "-p",
+        "--port",
+        type=click.IntRange(1, 65535),
+        metavar="PORT",
+        help=f"Port for web.1 on this machine.  [{default}]",
+    )
+
+
+def build_options(command: _Command) -> _Command:
+    """Add the options that say what an image is built from, one platform's, at this place of a command's help."""
+    return _apply(command, (stack, platform, build_env, category))
+
+
+def process_options(command: _Command) -> _Command:
+    """Add the options that say how processes start, stop and print, at this place of a command's help."""
+    options = (
+        click.option(
+            "--restart",
+            type=click.Choice(["no", "on-failure", "always"]),
+            default="no",
+            show_default=True,
+            help="Start one that ended again.",
+        ),
+        _seconds("--stop-timeout", 25.0, help="Wait this long between TERM and KILL."),
+        boot_timeout,
+        click.option(
+            "--log-format",
+            type=click.Choice(["text", "json"]),
+            default="text",
+            show_default=True,
+            help="Choose how lines look.",
+        ),
+        click.option("-q", "--quiet", is_flag=True, help="Print what the processes print, and errors."),
+    )
+    return _apply(command, options)
+
+
+def _apply(command: _Command, options: tuple[Callable[[_Command], _Command], ...]) -> _Command:
+    for option in reversed(options):
+        command = option(command)
+    return command

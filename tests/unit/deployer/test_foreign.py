@@ -1,0 +1,54 @@
+"""Words of Heroku, Docker and Foreman: each gets what deploy has for it, and a hint never names what is not there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import click
+import pytest
+
+from deployer.cli import foreign
+from deployer.cli.command import CONTEXT, MODULES, deploy, run
+from deployer.cli.hints import read_call
+
+WORDS = {**foreign._COMMANDS, **foreign._WHOLE}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["config:set", "A=1"], "deploy keeps no variables yet: write them into .env, or"),
+        (["ps"], "`docker ps` lists the containers; `deploy run` removes its own when it ends."),
+        (["logs", "-f"], "`deploy run` and `deploy local` print all logs; `docker logs` shows those of a container."),
+        (["scale", "web=2"], "name how many processes of each type to start: `deploy run web=2 worker=1`."),
+        (["ps:scale", "web=2"], "name how many processes of each type to start: `deploy run web=2 worker=1`."),
+        (["rollback"], "deploy keeps no releases yet: name each image with `-t`, and run an earlier one by that name."),
+        (["run:detached"], "`deploy run` stays in the foreground; there is no detached mode yet."),
+        (["push:origin"], "did you mean `deploy push`?"),
+        (["quux"], "`deploy --help` lists the commands."),
+        (["build", "--file", "x"], "the Procfile is read from the app's folder; name the folder as it is"),
+        (["build", "--quite"], "did you mean --quiet?"),
+        (["build", "--exhaustive"], "`deploy build --help` shows the usage."),
+        (["run", "--detach"], "there is no detached mode yet: deploy stays in the foreground."),
+    ],
+)  # fmt: skip
+def test_a_word_of_another_tool_is_answered_with_what_deploy_has(arguments, told, capsys):
+    assert run(arguments) == 2
+    assert f"\n\nhint: {told}" in capsys.readouterr().err
+
+
+def test_no_word_of_another_tool_is_a_command():
+    assert not set(foreign._COMMANDS) & set(MODULES)
+
+
+def test_a_hint_for_a_word_names_only_commands_and_options_that_there_are():
+    root = click.Context(deploy, info_name="deploy", **CONTEXT)
+    for told in {*WORDS.values(), *foreign._OPTIONS.values()}:
+        for span in re.findall(r"`deploy ([^`]*)`", told):
+            words = shlex.split(span.partition(" -- ")[0])
+            if words[0].startswith("-"):
+                assert words == ["--version"]
+                continue
+            assert deploy.get_command(root, words[0]) is not None, told
+            assert {word for word in words if word.startswith("-")} <= read_call(deploy, words).options, told

@@ -1,0 +1,155 @@
+"""Hints: each names options that the command which failed accepts, and the app that it failed for."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from deployer.cli.command import CONTEXT, MODULES, deploy
+from deployer.cli.hints import Call, call_of, fit_hint, options_in, read_call
+
+ROOT = Path(__file__).parents[3]
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    root = click.Context(deploy, info_name="deploy", **CONTEXT)
+    for name in MODULES:
+        command = deploy.get_command(root, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {each}", sub) for each, sub in command.commands.items())
+        else:
+            yield name, command
+
+
+ALL = dict(commands())
+CALLS = {name: read_call(deploy, shlex.split(name)) for name in ALL}
+
+PIPELINE = ("build", "run", "ci", "check", "verify", "local", "lock")
+"""Commands in which anything that reads, plans or builds an app may fail."""
+
+OWN = {
+    "deployer/ci/errors.py": ("ci",),
+    "deployer/engines/errors.py": ("run", "ci"),
+    "deployer/engines/local_errors.py": ("local", "run"),
+    "deployer/export/errors.py": ("export systemd", "export compose"),
+    "deployer/proof/errors.py": ("verify", "inspect"),
+    "deployer/scaffold/errors.py": ("init",),
+}
+"""Modules that word the errors of some commands alone."""
+
+
+def text_of(node: ast.AST) -> str:
+    """Return the text of an expression; what is filled in later reads ``X``."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    if isinstance(node, ast.JoinedStr):
+        return "".join("X" if isinstance(each, ast.FormattedValue) else text_of(each) for each in node.values)
+    if isinstance(node, ast.IfExp):
+        return f"{text_of(node.body)}; {text_of(node.orelse)}"
+    return "".join(text_of(each) for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr))
+
+
+def hints() -> Iterator[tuple[str, str]]:
+    """Yield each hint in the code, with the module that words it."""
+    for top in ("buildpack", "deployer"):
+        for path in sorted((ROOT / top).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.keyword) and node.arg == "hint" and (text := text_of(node.value)):
+                    yield str(path.relative_to(ROOT)), text
+
+
+HINTS = list(hints())
+
+
+def test_there_are_hints_to_look_at():
+    assert len(HINTS) > 200
+    assert {module for module, _ in HINTS} > set(OWN)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_hint_names_only_options_of_the_command_that_failed(name):
+    wrong = [
+        (text, fitted) for _, text in HINTS if options_in(fitted := fit_hint(text, CALLS[name])) - CALLS[name].options
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", PIPELINE)
+def test_a_hint_of_the_library_says_something_in_each_command_that_uses_it(name):
+    silent = [text for module, text in HINTS if module.startswith("buildpack/") and not fit_hint(text, CALLS[name])]
+    # One is about the operand of an option; and only commands that have -t push.
+    silent = [text for text in silent if not text.startswith("for example `--build-env")]
+    assert [text for text in silent if options_in(text) != {"-t"}] == []
+
+
+@pytest.mark.parametrize("module", OWN)
+def test_a_hint_of_some_commands_is_written_for_one_of_them(module):
+    own = [text for where, text in HINTS if where == module]
+    assert [text for text in own if not any(fit_hint(text, CALLS[name]) == text for name in OWN[module])] == []
+
+
+def test_a_command_in_a_hint_has_the_options_that_the_hint_gives_it():
+    wrong = []
+    for module, text in HINTS:
+        for span in re.findall(r"`deploy ([^`]*)`", text):
+            words = span.partition(" -- ")[0].removesuffix("X").split()  # X is the operand that is filled in
+            name = " ".join(words[:2]) if " ".join(words[:2]) in ALL else words[0]
+            named = {word.partition("=")[0] for word in words if word.startswith("-")}
+            if name not in ALL or not named <= CALLS[name].options:
+                wrong.append((module, span))
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("command", "hint", "shown"),
+    [
+        ("build", "start it, or set X; `--to archive:FILE` needs no engine.", None),
+        ("run", "start it, or set X; `--to archive:FILE` needs no engine.", "start it, or set X."),
+        ("run", "`--stack host` needs no registry.", None),
+        ("local", "`--stack host` needs no registry.", '`stack = "host"` in deploy.toml needs no registry.'),
+        ("inspect", "look again; `--stack host` needs no registry.", "look again."),
+        (
+            "local",
+            'take a base: `--stack python:3.12-slim`, or `stack = "python:3.12-slim"` in deploy.toml.',
+            'take a base: `stack = "python:3.12-slim"` in deploy.toml.',
+        ),
+        ("lock", "build with `--no-cache`, which is slow.", "build with `deploy build --no-cache`, which is slow."),
+        ("local", "write `gunicorn --bind 0.0.0.0:$PORT`.", None),
+        ("build", "did you mean 'web'?", None),
+    ],
+)
+def test_what_a_command_lacks_is_said_in_another_way_or_left_out(command, hint, shown):
+    assert fit_hint(hint, CALLS[command]) == (hint if shown is None else shown)
+
+
+@pytest.mark.parametrize(
+    ("line", "hint", "shown"),
+    [
+        ("build examples/blasto", "run `deploy lock`, then.", "run `deploy lock examples/blasto`, then."),
+        ("build", "run `deploy lock`.", "run `deploy lock`."),
+        ("build .", "run `deploy lock`.", "run `deploy lock`."),
+        ("run ./shop web=2", "see `deploy run -- sh`.", "see `deploy run ./shop -- sh`."),
+        ("run shop:1.0", "`deploy run -- sh`; or `deploy lock`.", "`deploy run shop:1.0 -- sh`; or `deploy lock`."),
+        ("run web=2", "see `deploy run -- sh`.", "see `deploy run -- sh`."),
+        ("check ./shop --stack host", "then `deploy build`.", "then `deploy build shop --stack host`."),
+        ("check ./shop --stack host", "then `deploy build --stack oci:X`.", "then `deploy build shop --stack oci:X`."),
+        ("build ./a\\ b", "run `deploy lock`.", "run `deploy lock 'a b'`."),
+    ],
+)  # fmt: skip
+def test_a_command_in_a_hint_names_the_app_and_the_stack_of_the_one_that_failed(line, hint, shown):
+    assert fit_hint(hint, read_call(deploy, shlex.split(line))) == shown
+
+
+def test_a_call_is_known_without_reading_its_line_again():
+    root = click.Context(deploy, info_name="deploy", **CONTEXT)
+    context = ALL["ci"].make_context("ci", ["./shop", "--stack", "host"], parent=root)
+    assert call_of(context) == read_call(deploy, ["ci", "./shop", "--stack", "host"])
+    assert read_call(deploy, []) == Call()
+    assert read_call(deploy, ["export"]) == Call()
