@@ -396,10 +396,10 @@ def test_what_the_engine_refuses_did_not_start(finished, port):
     ],
     ids=["dies", "listens nowhere", "wrong port", "wrong address"],
 )
-def test_a_web_process_that_never_answers_is_told_why(finished, port, command, code, error):
+def test_a_web_process_that_never_answers_is_told_why(finished, app, port, command, code, error):
     done = finished("web", "-p", str(port), "--boot-timeout", "4", "-e", f"WEB={command}")
     assert done.code == code
-    assert done.err.partition("\n")[2] == error
+    assert done.err.partition("\n")[2] == error.replace("deploy run --", f"deploy run {app} --")
 
 
 def test_a_process_that_accepts_and_says_nothing_is_told_apart(finished, port):
