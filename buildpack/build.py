@@ -223,7 +223,17 @@ def _attempt(
             fetch_layers(stack, store, environ, transport)
         hears.begin(references, stack.platform, stack.layers, unknown=bool(decision.written))
         shelf = assembly.WheelShelf(decision.resolution.wheels, app.lock.sources, store=store, environ=environ)
-        hooks = _prepare(stack, decision, material, shelf, compiler, store=store, environ=environ, observer=observer)
+        hooks = _prepare(
+            str(app.settings.name),
+            stack,
+            decision,
+            material,
+            shelf=shelf,
+            compiler=compiler,
+            store=store,
+            environ=environ,
+            observer=observer,
+        )
         with hooks as preparation:
             layers = assembly.make_layers(
                 decision.plan.layers,
@@ -355,12 +365,13 @@ def _sibling(
 
 
 def _prepare(
+    name: str,
     stack: Stack,
     decision: Decision,
     material: Material,
+    *,
     shelf: assembly.WheelShelf,
     compiler: StackCompiler,
-    *,
     store: Store,
     environ: Mapping[str, str],
     observer: Observer,
@@ -371,6 +382,7 @@ def _prepare(
     from buildpack.hooks.preparation import Preparation
 
     return Preparation(
+        name=name,
         hooks=material.hooks,
         stack=stack,
         resolution=decision.resolution,

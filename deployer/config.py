@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from buildpack.app.build_env import is_name
 from buildpack.bounded import parse_integer
@@ -32,9 +33,19 @@ def parse_labels(texts: Iterable[str]) -> dict[str, str]:
     return labels
 
 
-def parse_build_env(texts: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Read ``K=V`` operands of `--build-env`, and ``K`` for the value that `environ` has; raises UsageError."""
-    variables = {}
+def parse_build_env(texts: Iterable[str], environ: Mapping[str, str], *, files: Iterable[str] = ()) -> dict[str, str]:
+    """Read ``K=V`` operands of `--build-env`, and ``K`` for the value that `environ` has; raises UsageError.
+
+    They win over variables of `files`, of which a later one wins over an earlier. Raises as `read_env_file` for those.
+    """
+    variables: dict[str, str] = {}
+    for path in files:
+        from deployer.environment import read_env_file
+
+        found = read_env_file(Path(path), environ=environ)
+        if bad := next((name for name in found if not is_name(name)), None):
+            raise bad_build_env(bad)
+        variables |= found
     for text in texts:
         name, equals, value = text.partition("=")
         if not is_name(name):

@@ -14,7 +14,7 @@ from buildpack.errors import hooks as errors
 from buildpack.processes import Outcome
 from buildpack.unprivileged import User
 
-__all__ = ["find_remedies", "is_unknown", "settle_manifests"]
+__all__ = ["find_remedies", "is_unknown", "settle_manifests", "why_unknown"]
 
 _VARIABLE = re.compile(
     r"KeyError: '([A-Z][A-Z0-9_]*)'"
@@ -27,8 +27,15 @@ _MANIFEST = {"paths", "version", "hash"}
 
 
 def is_unknown(outcome: Outcome) -> bool:
-    """Tell whether the project has no such command: then ``django.contrib.staticfiles`` is not installed in it."""
+    """Tell whether the project has no such command; `why_unknown` says why."""
     return outcome.code != 0 and any(line.startswith("Unknown command: 'collectstatic'") for line in outcome.lines)
+
+
+def why_unknown(outcome: Outcome) -> str:
+    """Say why the project has no such command: Django finds none without settings."""
+    if "No Django settings specified." in outcome.lines:
+        return "DJANGO_SETTINGS_MODULE is not set; set it in manage.py, or for the build with --build-env"
+    return "django.contrib.staticfiles is not among the installed apps"
 
 
 def find_remedies(lines: Sequence[str]) -> list[str]:

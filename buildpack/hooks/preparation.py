@@ -5,6 +5,7 @@ Nothing runs where that layer is known by its key, since the key follows from ev
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import threading
@@ -27,7 +28,7 @@ from buildpack.processes import Outcome, ProcessGroup, leaving_nothing
 from buildpack.progress import Observer, Progress
 from buildpack.resolution import Resolution
 from buildpack.stacks.stack import Stack
-from buildpack.unprivileged import User, choose_user, reachable_path, workplace
+from buildpack.unprivileged import User, choose_user, give, reachable_folder, reachable_path, workplace
 
 __all__ = ["Preparation"]
 
@@ -43,9 +44,11 @@ _GRACE = 0.5
 class Preparation:
     """The app's hooks, run by `entries`; a context manager that ends them with the build, and removes their copy.
 
-    `wheel_path` gives a verified wheel by its SHA-256; `mtime` is as in `Material`.
+    `name` is the app's, under which the cache of hooks is kept. `wheel_path` gives a verified wheel by its SHA-256;
+    `mtime` is as in `Material`.
     """
 
+    name: str
     hooks: Hooks
     stack: Stack
     resolution: Resolution
@@ -93,12 +96,15 @@ class Preparation:
         remove_if_killed = self._exits.enter_context(leaving_nothing())
         place = self._exits.enter_context(workplace(self.store.folder("tmp"), user))
         remove_if_killed(place)
-        folders = {name: place / name for name in ("app", "home", "tmp")}
+        folders = {name: place / name for name in ("app", "home", "tmp", "env")}
         for folder in folders.values():
             folder.mkdir()
             folder.chmod(0o755)
-            if user:
-                os.chown(folder, user.uid, user.gid)
+        for name, value in self.hooks.variables.items():
+            (folders["env"] / name).write_text(value)
+        for folder in folders.values():
+            give(folder, user)
+        folders["cache"] = self._cache(user)
         python = make_python(
             self.stack,
             self.resolution,
@@ -112,7 +118,7 @@ class Preparation:
         environment = self._environment(folders, python, user)
         for step in self.hooks.steps:
             self.observer(Progress(stage="hooks", done=0, item=step.name))
-            self._step(step, folders["app"], environment, python, user)
+            self._step(step, folders, environment, python, user)
         place.chmod(0o700)
         result = read_result(folders["app"], self.content, steps=names, mtime=self.mtime)
         warnings = list(result.warnings)
@@ -143,15 +149,37 @@ class Preparation:
             **python.env,
         }
 
+    def _cache(self, user: User | None) -> Path:
+        """Return the app's CACHE_DIR, which lasts: what is in it is the hooks' own, and decides no key."""
+        name = hashlib.sha256(self.name.encode()).hexdigest()[:32]
+        folder = reachable_folder(self.store.folder("hook-caches"), user) / name
+        self.store.lease.use(folder)
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:
+            os.utime(folder)  # the date of its last use
+        if user and folder.lstat().st_uid != user.uid:
+            give(folder, user)
+        return folder
+
     def _step(
-        self, step: Step, folder: Path, environment: Mapping[str, str], python: HookPython, user: User | None
+        self,
+        step: Step,
+        folders: Mapping[str, Path],
+        environment: Mapping[str, str],
+        python: HookPython,
+        user: User | None,
     ) -> None:
+        folder = folders["app"]
         if step.kind == "hook" and not (folder / step.path).is_file():
             return  # a link that leads nowhere, or one that an earlier step removed
         if step.kind == "collectstatic":
             argv = [f"{python.folder}/bin/python", step.path, "collectstatic", "--noinput"]
         else:
-            argv = _start_of(folder / step.path, environment["PATH"])
+            given = [
+                str(folders[name]) for name in ("app", "cache", "env")
+            ]  # as on Heroku: BUILD_DIR CACHE_DIR ENV_DIR
+            argv = [*_start_of(folder / step.path, environment["PATH"]), *given]
         secrets = [value for value in self.hooks.given.values() if len(value) >= _SECRET]
 
         def heard(line: str) -> None:
@@ -165,7 +193,7 @@ class Preparation:
             from buildpack.hooks import collectstatic
 
             if collectstatic.is_unknown(outcome):
-                note = "skipped: django.contrib.staticfiles is not among the installed apps"
+                note = f"skipped: {collectstatic.why_unknown(outcome)}"
                 self.observer(Progress(stage="hooks", done=0, item=step.name, line=note))
                 return
             if outcome.code == 0:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HookPython", "make_python"]
 
-_FORMAT = 1
+_FORMAT = 2
 _ARGV0_SINCE = ("glibc", 2, 33)
 """The first loader of glibc that takes ``--argv0``; musl's has long had it."""
 
@@ -95,6 +95,7 @@ def make_python(
                     store=store,
                     extra=[
                         *_starter(layout, ground, stack),
+                        *_pip(layout, resolution),
                         *_byte_code(
                             resolution, layout, stack=stack, wheel_path=wheel_path, compiler=compiler, store=store
                         ),
@@ -103,6 +104,24 @@ def make_python(
                 mark_complete(folder)
     os.utime(folder)  # the date of its last use
     return HookPython(folder=folder, linked=_linked(Path(f"/{layout.site_packages}")), env=ground.env)
+
+
+def _pip(layout: VenvLayout, resolution: Resolution) -> Sequence[Entry]:
+    """Return a pip for hooks, which starts from its own wheel so that nothing can import it; the lock's comes first."""
+    if any(wheel.name == "pip" for wheel in resolution.wheels):
+        return ()
+    from virtualenv.seed.wheels.embed import get_embed_wheel
+
+    found = get_embed_wheel("pip", layout.short_version)
+    if found is None:
+        return ()
+    wheel = f"{layout.root}/{found.path.name}"
+    command = shlex.join([layout.interpreter, f"/{wheel}/pip"])
+    script = f'#!/bin/sh\nPIP_DISABLE_PIP_VERSION_CHECK=1 exec {command} "$@"\n'
+    return (
+        file(wheel, found.path.read_bytes()),
+        *(file(f"{layout.scripts}/{name}", script.encode(), executable=True) for name in ("pip", "pip3")),
+    )
 
 
 def _byte_code(

@@ -14,7 +14,7 @@ from buildpack.dataclass import dataclass, field
 
 __all__ = ["DISABLING", "Hooks", "Step", "plan_hooks"]
 
-HOOKS_FORMAT = 1
+HOOKS_FORMAT = 2
 """Goes into the key of the app's layer: raise it when the same hooks would be run in another way."""
 
 DISABLING = "DISABLE_COLLECTSTATIC"

@@ -45,6 +45,7 @@ Examples:
 @click.option("--to", "destinations", multiple=True, metavar="DEST", help="Send it on: docker, registry, oci:DIR, ...")
 @options.cache_from
 @options.build_env
+@options.build_env_file
 @click.option("--sbom", is_flag=True, help="Attach a bill of materials to what goes to a registry.")
 @options.image_format
 @options.label
@@ -66,6 +67,7 @@ def command(
     destinations: tuple[str, ...],
     cache_from: tuple[str, ...],
     build_env: tuple[str, ...],
+    build_env_files: tuple[str, ...],
     sbom: bool,
     format_: Format | None,
     labels: tuple[str, ...],
@@ -84,7 +86,9 @@ def command(
     if sbom and "registry" not in destinations:
         told = "--sbom attaches to what is pushed\n\nhint: add --to registry, or use `deploy inspect REF --sbom`."
         raise click.UsageError(told)
-    asked: Asked | None = None if no_cache or pull else ctx.obj
+    # A record knows neither these files nor those of pip's constraints.
+    unwatched = build_env_files or any(os.environ.get(name) for name in ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT"))
+    asked: Asked | None = None if no_cache or pull or unwatched else ctx.obj
     changed = asked is None or not asked.unchanged
     with (
         _showing_logs(wanted=verbose),
@@ -108,7 +112,7 @@ def command(
             no_cache=no_cache,
             pull=pull,
             labels=parse_labels(labels),
-            build_env=parse_build_env(build_env, os.environ),
+            build_env=parse_build_env(build_env, os.environ, files=build_env_files),
             epoch=parse_epoch(os.environ),
             categories=categories,
             cache_from=cache_from,
@@ -142,7 +146,9 @@ def command(
             app=str(app),
             style=style,
             loaded=any(target.kind == "docker" for target in targets),
-            special=bool(references or stack or platform or labels or build_env or categories or cache_from),
+            special=bool(
+                references or stack or platform or labels or build_env or build_env_files or categories or cache_from
+            ),
         )
 
         def remember(built: Built) -> None:

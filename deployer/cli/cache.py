@@ -41,10 +41,13 @@ Examples:
 """
 
 SCHEMA = 1
-_FACTS = ("address", "app-files", "built", "resolution", "scan", "wheel", "wheel-summary")
+_FACTS = ("address", "app-files", "built", "resolution", "scan", "sdist", "wheel", "wheel-summary")
 """What was looked up of apps and packages, and grows with each change. What is known of stacks is little, and stays."""
 
-SHELVES = ("wheels", "bytecode", "stacks", "environments", "logs", *(f"facts/{kind}" for kind in _FACTS))
+SHELVES = (
+    *("wheels", "bytecode", "stacks", "pythons", "environments", "hook-caches", "logs"),
+    *(f"facts/{kind}" for kind in _FACTS),
+)
 """Folders of the store whose entries can be made again."""
 
 _TITLES = {
@@ -53,7 +56,9 @@ _TITLES = {
     "wheels": "packages",
     "bytecode": "compiled packages",
     "stacks": "interpreters of bases, unpacked",
-    "environments": "of `deploy local`",
+    "pythons": "copies of interpreters",
+    "environments": "of `deploy local` and hooks",
+    "hook-caches": "CACHE_DIR of hooks",
     "facts": "what was looked up",
     "other": "records, locks, work begun",
 }

@@ -35,6 +35,7 @@ Examples:
 @options.stack
 @options.platform
 @options.build_env
+@options.build_env_file
 @options.category
 @options.as_json
 def command(
@@ -43,6 +44,7 @@ def command(
     stack: str | None,
     platform: str | None,
     build_env: tuple[str, ...],
+    build_env_files: tuple[str, ...],
     categories: tuple[str, ...],
     as_json: bool,
 ) -> int:
@@ -64,7 +66,7 @@ def command(
         stack=stack,
         platform=platform,
         categories=categories,
-        build_env=parse_build_env(build_env, os.environ),
+        build_env=parse_build_env(build_env, os.environ, files=build_env_files),
         recall=_recall,
     )
     if as_json:

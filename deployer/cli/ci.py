@@ -43,6 +43,7 @@ Examples:
 @shared.stack
 @shared.platforms
 @shared.build_env
+@shared.ci_build_env_file
 @shared.image_format
 @shared.label
 @click.option("--commit-time", is_flag=True, help="Date the image with its commit, unless SOURCE_DATE_EPOCH is set.")
@@ -133,7 +134,7 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
             cache_from=_names(options["cache_from"]),
             categories=options["categories"],
             labels=parse_labels(options["labels"]),
-            build_env=parse_build_env(options["build_env"], os.environ),
+            build_env=parse_build_env(options["build_env"], os.environ, files=options["build_env_files"]),
             epoch=_epoch(app, commit_time=options["commit_time"]),
             strict=options["strict"],
             format=options["format_"],

@@ -47,7 +47,17 @@ platform = click.option("--platform", metavar="OS/ARCH", help="Choose this platf
 platforms = click.option(
     "--platform", metavar="OS/ARCH,...", help="Build for this platform, or these: an index of several."
 )
-build_env = _repeated("--build-env", metavar="K[=V]", help="Set a variable for hooks, or pass ours on.")
+build_env = _repeated("--build-env", metavar="K[=V]", help="Set a variable for hooks and package builds.")
+build_env_file = _repeated(
+    "--env-file",
+    "--build-env-file",
+    "build_env_files",
+    metavar="FILE",
+    help="Read variables for the build from a file.",
+)
+ci_build_env_file = _repeated(
+    "--build-env-file", "build_env_files", metavar="FILE", help="Read variables for the build from a file."
+)
 image_format = click.option(
     "--format", "format_", type=click.Choice(["oci", "docker"]), help="Write the manifest in this format."
 )

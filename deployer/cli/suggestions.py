@@ -135,5 +135,6 @@ _BY_NAME: dict[str, Suggest] = {
     "--platform": _platforms,
     "--venv": _folders,
     "--output": _folders,
+    "--build-env-file": _paths,
     "--env-file": _paths,
 }

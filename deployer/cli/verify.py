@@ -39,6 +39,7 @@ _SHOWN = 10
 @options.platform
 @options.label
 @options.build_env
+@options.build_env_file
 @options.category
 @options.remote
 @options.as_json
@@ -49,6 +50,7 @@ def command(
     platform: str | None,
     labels: tuple[str, ...],
     build_env: tuple[str, ...],
+    build_env_files: tuple[str, ...],
     categories: tuple[str, ...],
     remote: bool,
     as_json: bool,
@@ -76,7 +78,7 @@ def command(
         folder=folder,
         stack=stack,
         labels=parse_labels(labels),
-        build_env=parse_build_env(build_env, os.environ),
+        build_env=parse_build_env(build_env, os.environ, files=build_env_files),
         categories=categories,
         epoch=parse_epoch(os.environ),
     )

@@ -155,6 +155,63 @@ umask > mask.txt; id -u > user.txt; echo "$SOURCE_DATE_EPOCH" > epoch.txt
     assert found["user.txt"] != b"0\n"
 
 
+def test_hooks_get_what_heroku_gives_them(app, home, environ):
+    """BUILD_DIR, CACHE_DIR and ENV_DIR; the cache lasts from build to build, and decides nothing."""
+    write(
+        app,
+        "post_compile",
+        """#!/bin/sh -e
+[ $# = 3 ] && [ "$1" = "$PWD" ]
+cat "$3/GREETING" > greeting.txt
+echo run >> "$2/runs"; wc -l < "$2/runs" > runs.txt
+""",
+    )
+    given = {"GREETING": "hello, wörld"}
+    first = shipped(tiny.build_here(app, home, environ, build_env=given), home)
+    (app / "tiny" / "page.html").write_text("<p>changed</p>\n")
+    second = shipped(tiny.build_here(app, home, environ, build_env=given), home)
+    assert first["greeting.txt"] == "hello, wörld".encode()
+    assert [first["runs.txt"].strip(), second["runs.txt"].strip()] == [b"1", b"2"]
+
+
+def test_hooks_have_the_app_s_own_python_and_a_pip_for_it(app, home, environ):
+    write(
+        app,
+        "post_compile",
+        """#!/bin/sh -e
+for name in python python3 pip; do [ "$(command -v $name)" = "$VIRTUAL_ENV/bin/$name" ]; done
+python -c 'import sys; print(sys.prefix == sys.exec_prefix != sys.base_prefix)' > python.txt
+pip list --format=freeze > packages.txt
+! python -c 'import pip' 2> /dev/null
+""",
+    )
+    found = shipped(tiny.build_here(app, home, environ), home)
+    assert found["python.txt"] == b"True\n"
+    assert found["packages.txt"] == b"alpha==1.0\n"
+
+
+def test_an_edit_takes_the_environment_that_the_last_build_made(app, home, environ):
+    write(
+        app,
+        "post_compile",
+        "#!/bin/sh\npython -c 'import alpha; print(alpha.__file__, alpha.__cached__)' > where.txt\n",
+    )
+
+    def where() -> tuple[Path, int]:
+        module, cached = map(Path, shipped(tiny.build_here(app, home, environ), home)["where.txt"].decode().split())
+        assert cached.is_file()  # compiled once, and not at each import
+        return module, module.stat().st_ino
+
+    first = where()
+    (app / "tiny" / "page.html").write_text("<p>changed</p>\n")
+    assert where() == first
+    # What cleans up in a temporary folder may take a part of it.
+    first[0].unlink()
+    (app / "tiny" / "page.html").write_text("<p>changed again</p>\n")
+    if os.geteuid() == 0:
+        assert where()[0] == first[0]
+
+
 def test_nobody_s_files_are_written_nor_root_s_read(app, home, environ, tmp_path):
     tmp_path.chmod(0o755)
     secret = tmp_path / "secret"
@@ -174,6 +231,21 @@ true
     assert found["identity.txt"].startswith(users)
     assert b"(root)" not in found["identity.txt"]
     assert (app / "tiny/__init__.py").read_bytes() == source == found["tiny/__init__.py"]
+
+
+def test_many_variables_for_a_build_come_from_a_file(app, home, environ, tmp_path):
+    write(app, "post_compile", "#!/bin/sh\necho $ONE $TWO $THREE > values.txt\n")
+    (tmp_path / "build.env").write_text("ONE=1\nTWO='two words'\nTHREE=3\n")
+
+    def built() -> list[str]:
+        command = ("build", app, "--env-file", tmp_path / "build.env", "--build-env", "THREE=given", "--json")
+        report = deploy(*command, home=home, env=environ).report
+        return [layer["digest"] for layer in report["layers"]]
+
+    first = built()
+    assert built() == first
+    (tmp_path / "build.env").write_text("ONE=another\n")
+    assert built() != first
 
 
 def test_what_never_ships_does_not_come_from_hooks_either(app, home, environ):
@@ -356,6 +428,18 @@ def test_a_project_without_staticfiles_has_nothing_to_collect(django, index, hom
     done = deploy("build", django, home=home, env=tiny.environ(index))
     assert done.code == 0, done.err
     assert "  | skipped: django.contrib.staticfiles is not among the installed apps\n" in done.err
+
+
+def test_a_project_without_settings_says_which_variable_lacks(django, index, home):
+    (django / "manage.py").write_text(
+        """raise SystemExit("No Django settings specified.\\nUnknown command: 'collectstatic'")\n"""
+    )
+    done = deploy("build", django, home=home, env=tiny.environ(index))
+    assert done.code == 0, done.err
+    assert (
+        "  | skipped: DJANGO_SETTINGS_MODULE is not set; set it in manage.py, or for the build with --build-env\n"
+        in done.err
+    )
 
 
 @pytest.mark.parametrize("how", ["environment", "deploy.toml", "command line"])
