@@ -49,11 +49,7 @@ platforms = click.option(
 )
 build_env = _repeated("--build-env", metavar="K[=V]", help="Set a variable for hooks and package builds.")
 build_env_file = _repeated(
-    "--env-file",
-    "--build-env-file",
-    "build_env_files",
-    metavar="FILE",
-    help="Read variables for the build from a file.",
+    "--env-file", "build_env_files", metavar="FILE", help="Read variables for the build from a file."
 )
 ci_build_env_file = _repeated(
     "--build-env-file", "build_env_files", metavar="FILE", help="Read variables for the build from a file."
