@@ -121,7 +121,7 @@ class Previous:
             return self.refuted
         if not self.images or any(each.image is not None and not each.reason for each in self.images):
             return ""
-        return "; ".join(each.reason for each in self.images)
+        return "; ".join(dict.fromkeys(each.reason for each in self.images))
 
     def named_in(self, repository: str) -> frozenset[Digest]:
         """Return the blobs that manifests name which were read just now from this repository."""

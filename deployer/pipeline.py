@@ -11,7 +11,7 @@ from pathlib import Path
 from buildpack.app.script import Script, read_script
 from buildpack.bounded import parse_integer
 from buildpack.build import Built
-from buildpack.dataclass import dataclass, field
+from buildpack.dataclass import dataclass, field, replace
 from buildpack.errors import BuildpackError, Problems
 from buildpack.errors.checks import strict
 from buildpack.multi import BuiltIndex
@@ -24,13 +24,14 @@ from buildpack.progress import Observer
 from deployer.app_variables import default_variables
 from deployer.building import own_python
 from deployer.ci import errors
+from deployer.ci.collecting import Collect
 from deployer.ci.console import Console, Place, find_place
 from deployer.ci.layers import Layers
 from deployer.ci.ledger import Counts, Entry, Ledger, Step
 from deployer.ci.making import Made, Maker, describe, digest_of, fitting
 from deployer.ci.trial import Health, Trial
 from deployer.cli.messages import harmless, operand_text, plural, styled
-from deployer.engines.errors import NotStartedError
+from deployer.engines.errors import NotStartedError, local_cannot
 from deployer.errors import BootError
 from deployer.interrupts import ending_promptly
 
@@ -58,6 +59,9 @@ class Request:
     boot: bool = True
     engine: str = "auto"
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    services: Mapping[str, str] = field(default_factory=dict, repr=False)
+    network: str | None = None
+    collect: Sequence[Collect] = ()
     health: Health = field(default_factory=Health)
 
 
@@ -215,7 +219,7 @@ class _Pipeline:
 
     def _read_script(self) -> Script:
         found, asked = read_script(self.request.app), self.request
-        own = asked.test is None
+        own = asked.test in {None, "auto"}
         told = {**found.environment, **asked.environment}
         given = {name for name in told if told[name]}
         defaults = default_variables(asked.app, given=given, environ=self._environ)
@@ -250,6 +254,7 @@ class _Pipeline:
                     trial.append(self._choose_trial(built, exits))
                 return trial[0]
 
+            script = self._choose_test(script, built)
             if script.test:
                 with self.ledger.step("test", f"test: {script.test}") as entry:
                     entry.reason = self._test(place(), script)
@@ -262,9 +267,21 @@ class _Pipeline:
             else:
                 self.ledger.skip("boot", "the Procfile has no web")
 
+    def _choose_test(self, script: Script, built: Built) -> Script:
+        """Return the script with the command that tests: of `--test auto` app.json's, else pytest."""
+        lock = built.app.lock
+        has_pytest = any(each.name == "pytest" for each in (*lock.packages, *lock.develop))
+        if self.request.test == "auto" and not script.test:
+            if not has_pytest:
+                raise errors.no_tests_found()
+            return replace(script, test="pytest")
+        if self.request.test is None and not script.test and has_pytest and (self.request.app / "tests").is_dir():
+            self._warn([errors.tests_not_run()])
+        return script
+
     def _test(self, trial: Trial, script: Script) -> str:
         try:
-            code = trial.test(script)
+            code = trial.test(self._with_services(script), self.request.collect)
         except NotStartedError as error:
             error.exit_code = errors.TestsFailedError.exit_code
             raise
@@ -273,12 +290,15 @@ class _Pipeline:
             raise errors.tests_failed(command, code, trial.where)
         return f"in {trial.where}"
 
+    def _with_services(self, script: Script) -> Script:
+        return replace(script, environment={**script.environment, **self.request.services})
+
     def _release(self, place: Callable[[], Trial], built: Built, script: Script) -> None:
         command = next((each.command for each in built.app.processes if each.name == "release"), "")
         if self.request.release:
             with self.ledger.step("release", f"release: {command}") as entry:
                 trial = place()
-                code = trial.release(script.environment)
+                code = trial.release(self._with_services(script).environment)
                 if code:
                     raise errors.release_failed(command, code, trial.where)
                 entry.reason = f"in {trial.where}"
@@ -306,6 +326,8 @@ class _Pipeline:
         if choice.engine is None:
             from deployer.ci.local_trial import LocalTrial
 
+            if self.request.network is not None:
+                raise local_cannot(["--network"], choice.why)
             self._console.say(f"engine: {choice}")
             self._console.say("tried out: the app's layer and the same wheels on this machine's Python, not the image")
             return exits.enter_context(
@@ -332,6 +354,7 @@ class _Pipeline:
                 environ=self._environ,
                 console=self._console,
                 observer=self._observer,
+                network=self.request.network,
             )
         )
 

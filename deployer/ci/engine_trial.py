@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -22,8 +23,10 @@ from buildpack.oci.engine import load
 from buildpack.oci.image import Image
 from buildpack.oci.store import Store
 from buildpack.oci.transport import Transport
+from buildpack.plan import APP_ROOT
 from buildpack.progress import Observer, Progress
 from deployer.boot_log import KEPT, relevant_lines
+from deployer.ci.collecting import Collect, collect_archive
 from deployer.ci.console import Console
 from deployer.ci.layers import Layers
 from deployer.ci.trial import Booted, Health, shell_command
@@ -86,7 +89,9 @@ class EngineTrial:
         environ: Mapping[str, str],
         console: Console,
         observer: Observer,
+        network: str | None = None,
     ) -> None:
+        self._network = network
         self._engine, self._built = engine, built
         self._store, self._layers, self._environ = store, layers, environ
         self._transport = transport
@@ -113,7 +118,7 @@ class EngineTrial:
             with contextlib.suppress(DockerException, RequestException):
                 self._engine.api.remove_image(reference, force=True)
 
-    def test(self, script: Script) -> int:
+    def test(self, script: Script, collect: Sequence[Collect] = ()) -> int:
         """Run the tests in a container of the image, with the develop packages in a layer on top."""
         image = with_develop(
             self._built,
@@ -122,25 +127,29 @@ class EngineTrial:
             observer=self._observer,
             transport=self._transport,
         )
-        return self._run(
-            self._blueprint(self._load(image, "test"), "test.1", shell_command(script), script.environment)
-        )
+        blueprint = self._blueprint(self._load(image, "test"), "test.1", shell_command(script), script.environment)
+        return self._run(blueprint, collect)
 
     def release(self, environment: Mapping[str, str]) -> int:
         """Run the release process in a container of the image."""
         own = {**environment, "PS": "release.1", "DYNO": "release.1"}
         return self._run(self._blueprint(self._load(self._built.image, "boot"), "release.1", ["release"], own))
 
-    def _run(self, blueprint: Blueprint) -> int:
+    def _run(self, blueprint: Blueprint, collect: Sequence[Collect] = ()) -> int:
         with self._container(blueprint) as (container, stream):
             container.start()
             self._pass_on(stream, self._console.write)
-            return container.wait().code
+            code = container.wait().code
+            for each in collect:
+                collect_archive(each, container.read_archive(f"/{APP_ROOT}/{each.path}"), tell=self._console.say)
+            return code
 
     def boot(self, health: Health) -> Booted:
         """Start web in a container, and ask it from inside."""
         reference = self._load(self._built.image, "boot")
-        port = read_port(health.environment.get("PORT") or str(PORT))
+        # In the machine's own network 8000 may be somebody's.
+        usual = _free_port() if self._network == "host" else PORT
+        port = read_port(health.environment.get("PORT") or str(usual))
         environment = {**health.environment, "PORT": str(port), "PS": "web.1", "DYNO": "web.1"}
         blueprint = self._blueprint(reference, "web.1", ["web"], environment)
         with self._container(blueprint) as (container, stream):
@@ -201,6 +210,7 @@ class EngineTrial:
             image=image,
             command=command,
             environment={"CI": "true", **environment},
+            network=self._network,
             stop_timeout=_STOP_SECONDS,
         )
 
@@ -230,6 +240,12 @@ class EngineTrial:
         while received := stream.read():
             for _, piece in frames.feed(received):
                 take(piece)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 class _Boot:

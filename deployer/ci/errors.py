@@ -9,14 +9,17 @@ from deployer.errors import BootError
 
 __all__ = [
     "TestsFailedError",
+    "bad_collect",
     "bad_health_path",
     "file_unwritable",
     "layer_unfit",
     "layers_out_of_reach",
     "no_release_process",
+    "no_tests_found",
     "nothing_to_push_to",
     "release_failed",
     "tests_failed",
+    "tests_not_run",
 ]
 
 
@@ -34,6 +37,32 @@ def tests_failed(command: str, code: int, where: str) -> TestsFailedError:
         "the app's tests failed",
         why=f"`{command}` {ended}, in {where}. What it printed stands above; nothing was pushed.",
         hint="mend what the tests found; `deploy local -- sh -c COMMAND` runs them on your machine.",
+    )
+
+
+def no_tests_found() -> UsageError:
+    """Word `--test auto` for an app without tests that deploy knows how to run."""
+    return UsageError(
+        "--test auto finds nothing to run",
+        why="app.json has no environments.test.scripts.test, and Pipfile.lock does not have pytest.",
+        hint="name the command, as in `--test CMD`, or add pytest to Pipfile's [dev-packages] and run `deploy lock`.",
+    )
+
+
+def tests_not_run() -> str:
+    """Word the warning that the app's tests are there and nothing runs them."""
+    return (
+        "tests/ is there and pytest is locked, but no command tests the app: --test auto runs pytest, and "
+        "environments.test.scripts.test in app.json names another command."
+    )
+
+
+def bad_collect(text: str, reason: str) -> UsageError:
+    """Word an operand of `--collect` that cannot be used."""
+    return UsageError(
+        f"--collect {text!r} cannot be used",
+        why=f"{reason}; it is PATH=DIR: a path in the app's folder, and a folder outside to copy it into.",
+        hint="for example `--collect reports/junit.xml=../reports`.",
     )
 
 

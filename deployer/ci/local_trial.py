@@ -37,6 +37,7 @@ from buildpack.processes import User, hide_process, outliving_nobody
 from buildpack.progress import Observer
 from buildpack.python.build_settings import read_settings
 from buildpack.unprivileged import choose_user, give, reachable_path, workplace
+from deployer.ci.collecting import Collect, collect_local
 from deployer.ci.console import Console
 from deployer.ci.layers import Layers
 from deployer.ci.trial import Booted, Health, clean_environment, shell_command
@@ -111,7 +112,7 @@ class LocalTrial:
     ) -> None:
         self._exits.close()
 
-    def test(self, script: Script) -> int:
+    def test(self, script: Script, collect: Sequence[Collect] = ()) -> int:
         """Run the tests as a process, in the app's files as they are in the image."""
         folder = self._unpack("test")
         for file in held_back(self._built.app, self._environ):
@@ -119,7 +120,10 @@ class LocalTrial:
         give(self._scratch / "test", self._user)
         environment = self._environment(folder, script.environment, develop=True)
         with _runtime(environment, self._user) as made:
-            return self._run(shell_command(script), cwd=folder, env={**environment, **made})
+            code = self._run(shell_command(script), cwd=folder, env={**environment, **made})
+        for each in collect:
+            collect_local(each, folder, tell=self._console.say)
+        return code
 
     def release(self, environment: Mapping[str, str]) -> int:
         """Run the release process, in the app's files as they are in the image."""

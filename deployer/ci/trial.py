@@ -7,6 +7,7 @@ from typing import Protocol
 
 from buildpack.app.script import Script
 from buildpack.dataclass import dataclass, field
+from deployer.ci.collecting import Collect
 
 __all__ = ["Booted", "Health", "Trial", "clean_environment", "shell_command"]
 
@@ -40,8 +41,11 @@ class Trial(Protocol):
         """What it is called."""
         ...
 
-    def test(self, script: Script) -> int:
-        """Run the tests, with the develop packages; returns their exit code. Raises BuildpackError."""
+    def test(self, script: Script, collect: Sequence[Collect] = ()) -> int:
+        """Run the tests, with the develop packages; returns their exit code. Raises BuildpackError.
+
+        What is to be collected is copied out afterwards, whether they passed or not.
+        """
         ...
 
     def release(self, environment: Mapping[str, str]) -> int:

@@ -32,8 +32,13 @@ Examples:
 @shared.tag
 @click.option("--push", is_flag=True, help="Push it under these names, once all else has passed.")
 @shared.no_sbom
-@click.option("--test", "test", metavar="CMD", help="Test with this shell command, not with app.json's.")
+@click.option(
+    "--test", "test", metavar="CMD", help="Test with this shell command, not with app.json's; auto: else with pytest."
+)
 @click.option("--no-test", is_flag=True, help="Run no tests.")
+@click.option("--network", metavar="NAME", help="Join this network of the engine, where services are.")
+@shared.service_env
+@click.option("--collect", multiple=True, metavar="PATH=DIR", help="Copy what the tests wrote out of the app's folder.")
 @click.option("--release", is_flag=True, help="Run the release process before the boot, as the tests run.")
 @click.option("--no-boot", is_flag=True, help="Neither test nor boot: no layer has to come here.")
 @shared.env
@@ -110,8 +115,13 @@ def _names(texts: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
+_OF_TRIALS = ("test", "release", "collect", "network", "service_env")
+"""Options for what runs the image or its packages, which `--no-boot` leaves out."""
+
+
 def _request(app: Path, options: Mapping[str, Any]) -> Request:
     from buildpack.options import Options
+    from deployer.ci.collecting import parse_collect
     from deployer.ci.errors import bad_health_path
     from deployer.ci.trial import Health
     from deployer.cli.messages import print_warning
@@ -124,6 +134,8 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
         raise bad_health_path(path)
     if options["no_test"] and options["test"]:
         raise click.UsageError("--test and --no-test exclude each other")
+    if options["no_boot"] and (given := [name for name in _OF_TRIALS if options[name]]):
+        raise click.UsageError(f"--no-boot tries nothing out, so it excludes --{given[0].replace('_', '-')}")
     return Request(
         app=app,
         options=Options(
@@ -146,6 +158,9 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
         boot=not options["no_boot"],
         engine=options["engine"],
         environment=pass_on(options["assignments"], os.environ, warn=print_warning),
+        services=pass_on(options["service_env"], os.environ, warn=print_warning),
+        network=options["network"],
+        collect=parse_collect(options["collect"]),
         health=Health(path=path or "/", strict=path is not None, seconds=options["boot_timeout"]),
     )
 

@@ -71,6 +71,9 @@ remote = click.option("--remote", is_flag=True, help="Ask the registry, whatever
 
 env = _repeated("-e", "--env", "assignments", metavar="K[=V]", help="Set a variable, or pass ours on.")
 env_file = _repeated("--env-file", "env_files", metavar="FILE", help="Read variables from a file, after .env.")
+service_env = _repeated(
+    "--service-env", metavar="K[=V]", help="Set a variable for tests and release alone: where a service is."
+)
 memory = click.option("--memory", metavar="M", help="Limit each process's memory: 512m, 1.5g.")
 cpus = click.option("--cpus", metavar="N", help="Limit each process's processors: 2, 0.5.")
 engine = click.option(

@@ -7,7 +7,7 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from buildpack.dataclass import dataclass, field
@@ -49,8 +49,8 @@ class Blueprint:
     """What a container is made from.
 
     `image` is an ID or a reference; `command` are the launcher's arguments; `process` is ``web.1``. `published`
-    is the port inside, with the address and port of the engine's machine. `stop_timeout` is in seconds. A `confined`
-    container has no capabilities, cannot gain privileges, and can have `_PROCESSES` processes; else the engine's own
+    is the port inside, with the address and port of the engine's machine. `network` is one of the engine's.
+    `stop_timeout` is in seconds. A `confined` container has no capabilities, cannot gain privileges, and can have `_PROCESSES` processes; else the engine's own
     defaults hold.
     """
 
@@ -65,6 +65,7 @@ class Blueprint:
     confined: bool = True
     terminal: bool = False
     interactive: bool = False
+    network: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +162,7 @@ class Container:
                     cap_drop=["ALL"] if blueprint.confined else None,
                     security_opt=["no-new-privileges"] if blueprint.confined else None,
                     pids_limit=_PROCESSES if blueprint.confined else None,
+                    network_mode=blueprint.network,
                 ),
             )
         self.id = str(created["Id"])
@@ -204,6 +206,17 @@ class Container:
             code = int(self._api.wait(self.id)["StatusCode"])
             state = self._api.inspect_container(self.id)["State"]
         return Exit(code=code, out_of_memory=bool(state.get("OOMKilled")))
+
+    def read_archive(self, path: str) -> Iterable[bytes] | None:
+        """Return a file or folder of it as a tar, piece by piece; None if there is none of that path."""
+        from docker.errors import NotFound
+
+        with self._engine.worded():
+            try:
+                pieces: Iterable[bytes] = self._api.get_archive(self.id, path)[0]
+            except NotFound:
+                return None
+        return pieces
 
     def signal(self, number: int) -> None:
         """Send a signal to its first process; one that has ended is no error, nor an engine that does not answer."""

@@ -1,0 +1,116 @@
+"""Brings reports of the tests out: files and folders that they wrote into the app's folder.
+
+The tests are the app's own code, or what a stranger proposes. So links, devices and names that lead elsewhere are left
+out, and the size is bounded.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from buildpack.dataclass import dataclass
+from deployer.ci import errors
+from deployer.cli.messages import plural, size_text
+
+__all__ = ["Collect", "collect_archive", "collect_local", "parse_collect"]
+
+LIMIT = 1 << 30
+"""Bytes. Reports and coverage of large apps have some 10 MB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collect:
+    """A file or folder to copy: its path in the app's folder, and the folder that it is copied into."""
+
+    path: str
+    folder: Path
+
+
+def parse_collect(texts: Iterable[str]) -> tuple[Collect, ...]:
+    """Read ``PATH=DIR`` operands of `--collect`; raises UsageError."""
+    found = []
+    for text in texts:
+        path, _, folder = text.partition("=")
+        parts = PurePosixPath(path).parts
+        if not path or not folder or "\0" in text:
+            raise errors.bad_collect(text, "PATH or DIR is missing")
+        if path.startswith("/") or ".." in parts or not parts:
+            raise errors.bad_collect(text, "PATH leads out of the app's folder, or names all of it")
+        found.append(Collect(path=str(PurePosixPath(path)), folder=Path(folder)))
+    return tuple(found)
+
+
+def collect_local(asked: Collect, app: Path, *, tell: Callable[[str], object]) -> None:
+    """Copy from the folder in which the tests ran; `tell` is told how much it was, or why it was nothing."""
+    place = app / asked.path
+    if not Path(os.path.realpath(place)).is_relative_to(os.path.realpath(app)) or not os.path.lexists(place):
+        tell(_nothing(asked))
+        return
+    with tempfile.TemporaryFile() as archive:
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            tar.add(place, arcname=place.name, filter=_plain)
+        _unpack(archive, asked, tell)
+
+
+def collect_archive(asked: Collect, pieces: Iterable[bytes] | None, *, tell: Callable[[str], object]) -> None:
+    """Copy from a tar that an engine gives, None if there is none; `tell` is told as by `collect_local`."""
+    if pieces is None:
+        tell(_nothing(asked))
+        return
+    with tempfile.TemporaryFile() as archive:
+        size = 0
+        for piece in pieces:
+            size += len(piece)
+            if size > LIMIT:
+                tell(_too_much(asked))
+                return
+            archive.write(piece)
+        _unpack(archive, asked, tell)
+
+
+def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return member if member.isreg() or member.isdir() else None
+
+
+def _unpack(archive: BinaryIO, asked: Collect, tell: Callable[[str], object]) -> None:
+    archive.seek(0)
+    count = size = 0
+    with tarfile.open(fileobj=archive, mode="r:") as tar:
+        for member, path in _files(tar):
+            size += member.size
+            if size > LIMIT:
+                tell(_too_much(asked))
+                return
+            target = asked.folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            content = tar.extractfile(member)
+            assert content is not None
+            with content, target.open("wb") as file:
+                shutil.copyfileobj(content, file)
+            count += 1
+    if count:
+        tell(f"collected {asked.path} into {asked.folder}: {plural(count, 'file')}, {size_text(size)}")
+    else:
+        tell(_nothing(asked))
+
+
+def _files(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, PurePosixPath]]:
+    """Yield the regular files with where they belong; names that lead elsewhere are left out."""
+    for member in tar:
+        path = PurePosixPath(member.name)
+        if member.isreg() and path.parts and not path.is_absolute() and ".." not in path.parts:
+            yield member, path
+
+
+def _nothing(asked: Collect) -> str:
+    return f"nothing to collect at {asked.path}: the tests wrote no file there"
+
+
+def _too_much(asked: Collect) -> str:
+    return f"{asked.path} is not collected: it has more than {size_text(LIMIT)}"
