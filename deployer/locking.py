@@ -6,17 +6,23 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.errors.app import no_such_folder
 from deployer.errors import lock_failed, no_pipfile, pipenv_missing
 
+if TYPE_CHECKING:
+    import subprocess
+
 __all__ = ["Change", "compare_locks", "pin_stack", "run_pipenv", "versions_of"]
 
+_TELL = 10.0
+"""Seconds of silence after which somebody is told that it is still at work."""
 _SHOWN = 30
 """Lines of pipenv's output that an error quotes."""
 
@@ -36,13 +42,20 @@ class Change:
 
 
 def run_pipenv(
-    folder: Path, *, python: str, scratch: Path, environ: Mapping[str, str], pipenv: str, verbose: bool
+    folder: Path,
+    *,
+    python: str,
+    scratch: Path,
+    environ: Mapping[str, str],
+    pipenv: str,
+    verbose: bool,
+    tell: Callable[[float], object] = lambda _seconds: None,
 ) -> tuple[Change, ...]:
     """Run ``pipenv lock`` in the app's folder and return what changed.
 
     `python` is the interpreter to resolve for, `pipenv` the one that has pipenv. Pipenv's own environment is made
-    in `scratch`, not in the user's home. Where pipenv fails, Pipfile.lock is as it was. Raises AppError without a
-    Pipfile or for one that cannot be read, DependencyError where pipenv fails.
+    in `scratch`, not in the user's home. Where pipenv fails, Pipfile.lock is as it was. `tell` is told now and then for how many seconds it has
+    run. Raises AppError without a Pipfile or for one that cannot be read, DependencyError where pipenv fails.
     """
     import subprocess
 
@@ -71,20 +84,20 @@ def run_pipenv(
     # -P: the app's own modules, `queue.py` say, are none of pipenv's.
     command = [pipenv, "-P", "-m", "pipenv", "lock", "--python", python]
     try:
-        done = subprocess.run(
+        with subprocess.Popen(
             command,
             cwd=folder,
             env=env,
-            check=False,
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr if verbose else subprocess.PIPE,
             stderr=None if verbose else subprocess.STDOUT,
-        )
+        ) as process:
+            said = _await_end(process, tell)
     except BaseException:  # interrupted, perhaps while pipenv wrote
         _restore(path, before)
         raise
-    output = (done.stdout or b"").decode(errors="replace")
-    if done.returncode:
+    output = said.decode(errors="replace")
+    if process.returncode:
         _restore(path, before)
         if "No module named pipenv" in output:
             raise pipenv_missing(pipenv)
@@ -105,6 +118,21 @@ def _replace(path: Path, content: bytes) -> None:
     except BaseException:
         Path(beside).unlink()
         raise
+
+
+def _await_end(process: subprocess.Popen[bytes], tell: Callable[[float], object]) -> bytes:
+    """Return what a process prints until it ends; `tell` is told every few seconds for how many it has run."""
+    import subprocess
+
+    begin = time.monotonic()
+    while True:
+        try:
+            return process.communicate(timeout=_TELL)[0] or b""
+        except subprocess.TimeoutExpired:
+            tell(time.monotonic() - begin)
+        except BaseException:
+            process.kill()
+            raise
 
 
 def _restore(path: Path, content: bytes | None) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deployer.cli import options
+from deployer.cli.hints import repeated_text
 from deployer.cli.messages import operand_text, plural, print_error, print_warning
 
 if TYPE_CHECKING:
@@ -38,7 +39,10 @@ Examples:
 @options.build_env_file
 @options.category
 @options.as_json
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     app: Path,
     strict: bool,
     stack: str | None,
@@ -72,7 +76,7 @@ def command(
     if as_json:
         print(json.dumps(report_of(report, app=str(app)), ensure_ascii=False))
     else:
-        _show(report, app=str(app), strict=strict)
+        _show(report, app=str(app), strict=strict, again=repeated_text(ctx))
     return report.exit_code or (10 if strict and report.warnings else 0)
 
 
@@ -114,8 +118,8 @@ def _text(path: str) -> str:
     return path.encode(errors="surrogateescape").decode(errors="replace")
 
 
-def _show(report: Report, *, app: str, strict: bool) -> None:
-    """Print all errors, then all warnings, then the verdict and what to do next."""
+def _show(report: Report, *, app: str, strict: bool, again: str) -> None:
+    """Print all errors, then all warnings, then the verdict and what to do next; `again` are the options to repeat."""
     for error in report.errors:
         print_error(error)
         print(file=sys.stderr)
@@ -128,10 +132,10 @@ def _show(report: Report, *, app: str, strict: bool) -> None:
     operand = operand_text(app)
     if report.errors:
         print(f"{name} cannot be built as it stands: {counts}", file=sys.stderr)
-        print(f"\nNext: mend the errors, then deploy check{operand}", file=sys.stderr)
+        print(f"\nNext: mend the errors, then deploy check{operand}{again}", file=sys.stderr)
     elif report.warnings and strict:
         print(f"{name} can be built, and --strict does not let it: {counts}", file=sys.stderr)
-        print(f"\nNext: mend what is warned of, then deploy check{operand} --strict", file=sys.stderr)
+        print(f"\nNext: mend what is warned of, then deploy check{operand}{again} --strict", file=sys.stderr)
     else:
         print(f"{name} can be built: {counts}", file=sys.stderr)
-        print(f"\nNext: deploy build{operand}", file=sys.stderr)
+        print(f"\nNext: deploy build{operand}{again}", file=sys.stderr)

@@ -19,7 +19,7 @@ from buildpack.errors import BuildpackError, Problems
 from deployer.cli.messages import operand_text
 from deployer.cli.operands import is_folder
 
-__all__ = ["Call", "call_of", "fit", "fit_hint", "options_in", "read_call"]
+__all__ = ["Call", "call_of", "fit", "fit_hint", "options_in", "read_call", "repeated_text"]
 
 _SPAN = re.compile(r"`[^`]*`")
 _OPTION = re.compile(r"(?<![\w-])(?:--[a-z][a-z-]*|-[a-zA-Z](?![\w-]))")
@@ -81,6 +81,21 @@ def call_of(ctx: click.Context) -> Call:
         image=word if not folder and (":" in word or "@" in word) else "",
         repeated=[(f"--{name}", str(ctx.params[name])) for name in ("stack", "platform") if ctx.params.get(name)],
     )
+
+
+def repeated_text(ctx: click.Context) -> str:
+    """Return the options that another command needs for the same image, a space before each; empty if none were given.
+
+    What `--build-env` sets may be secret, so it is not repeated.
+    """
+    given = [(name, ctx.params.get(name)) for name in ("stack", "platform", "categories")]
+    words = [
+        (f"--{'category' if name == 'categories' else name}", str(value))
+        for name, values in given
+        for value in (values if isinstance(values, tuple) else (values,))
+        if value
+    ]
+    return "".join(f" {option} {quote(value)}" for option, value in words)
 
 
 def _options(command: click.Command) -> frozenset[str]:

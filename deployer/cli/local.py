@@ -54,6 +54,8 @@ def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) ->
 
     APP is a folder (default: the current one). TYPE=N starts N processes of that type; without any, one of each but
     release and postdeploy, or what app.json says. CMD runs instead of them.
+
+    Processes get the variables of -e, over this shell's, over --env-file, over the app's .env, over app.json's env.
     """
     meant = split_operands(operands, command=command_of(ctx), folder_exists=os.path.isdir)
     return run_local(meant, default_port=PORT, **options)

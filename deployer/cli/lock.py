@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,16 +35,20 @@ Examples:
 @click.option("-v", "--verbose", is_flag=True, help="Show pipenv's own output.")
 def command(app: Path, no_pin: bool, verbose: bool) -> int:
     """Refresh Pipfile.lock with pipenv, and pin the stack's digest in deploy.toml."""
+    print("Locking with pipenv ...", file=sys.stderr)
+    begin = time.monotonic()
     changes = lock_app(app, verbose=verbose)
     for change in changes:
         print(f"  {change}", file=sys.stderr)
-    print(f"Pipfile.lock: {plural(len(changes), 'package')} changed", file=sys.stderr)
+    seconds = time.monotonic() - begin
+    print(f"Pipfile.lock: {plural(len(changes), 'package')} changed, in {seconds:.1f} s", file=sys.stderr)
+    written = ["Pipfile.lock"]
     if not no_pin:
         try:
-            _pin(app)
+            written += ["deploy.toml"] if _pin(app) else []
         except StackError as error:
             raise stack_not_pinned(error) from error
-    print(f"\nNext: commit Pipfile.lock, then deploy build{operand_text(str(app))}", file=sys.stderr)
+    print(f"\nNext: commit {' and '.join(written)}, then deploy build{operand_text(str(app))}", file=sys.stderr)
     return 0
 
 
@@ -65,6 +70,7 @@ def lock_app(app: Path, *, verbose: bool = False) -> tuple[Change, ...]:
             environ=os.environ,
             pipenv=sys.executable,
             verbose=verbose,
+            tell=lambda seconds: print(f"  still locking, after {seconds:.0f} s ...", file=sys.stderr),
         )
 
 
@@ -89,7 +95,8 @@ def _interpreter(app: Path) -> str:
     return str(found.executable) if found else sys.executable
 
 
-def _pin(app: Path) -> None:
+def _pin(app: Path) -> bool:
+    """Write the digest of the app's stack into deploy.toml; tell whether that changed it."""
     from buildpack.app.read import examine_app
     from buildpack.oci.transport import Transport
     from buildpack.stacks.stack import resolve_stack
@@ -108,10 +115,10 @@ def _pin(app: Path) -> None:
     asked = read.settings.stack
     name = asked.value if asked else f"python:{read.python.version if read.python else '3.13'}-slim"
     if name == "host" or name.startswith(("oci:", "archive:")):
-        return
+        return False
     if asked and not asked.origin.startswith("deploy.toml"):
         print_warning(f"the stack comes from {asked.origin}; deploy.toml was left alone.")
-        return
+        return False
     tag = name.partition("@")[0]
     with ending_promptly(), Transport(os.environ) as transport:
         stack = resolve_stack(
@@ -124,5 +131,7 @@ def _pin(app: Path) -> None:
             transport=transport,
         )
     pinned = f"{tag}@{stack.reference.rpartition('@')[2]}"
-    if pin_stack(app, pinned):
+    changed = pin_stack(app, pinned)
+    if changed:
         print(f"deploy.toml: stack = {pinned}", file=sys.stderr)
+    return changed

@@ -54,6 +54,9 @@ def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) ->
 
     APP is a folder (default: the current one), REF an image with its tag. TYPE=N starts N processes of that type;
     without any, one of each but release and postdeploy, or what app.json says. CMD runs instead of them.
+
+    Processes get the variables of -e, over --env-file, over the app's .env, over app.json's env, and none of this
+    shell. web listens on PORT (8000) in its container; -p is the port here.
     """
     meant = split_operands(operands, command=command_of(ctx), folder_exists=os.path.isdir)
     _check_built(ctx, meant, options)

@@ -50,8 +50,8 @@ class Blueprint:
 
     `image` is an ID or a reference; `command` are the launcher's arguments; `process` is ``web.1``. `published`
     is the port inside, with the address and port of the engine's machine. `network` is one of the engine's.
-    `stop_timeout` is in seconds. A `confined` container has no capabilities, cannot gain privileges, and can have `_PROCESSES` processes; else the engine's own
-    defaults hold.
+    `stop_timeout` is in seconds. A `confined` container has no capabilities, cannot gain privileges, and can have
+    `_PROCESSES` processes; else the engine's own defaults hold.
     """
 
     app: str

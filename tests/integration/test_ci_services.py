@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import urllib.request
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,6 +17,9 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from tests.support.command import ROOT
 
@@ -52,6 +56,26 @@ def test_the_action_and_the_snippets_are_valid(tmp_path: Path) -> None:
     assert schema_errors("github-workflows", snippet("GitHub workflow"), tmp_path) == ""
     assert schema_errors("gitlab-ci", snippet("GitLab pipeline"), tmp_path) == ""
     assert schema_errors("github-actions", ACTION.read_text().replace("using: composite", "using: x"), tmp_path)
+
+
+def test_what_the_action_installs_is_locked_and_hashed() -> None:
+    lock = (ROOT / "requirements.lock.txt").read_text()
+    entries = re.split(r"\n(?=\S)", lock.strip())
+    locked = {}
+    for entry in entries:
+        found = re.match(r"([a-z0-9-]+)==(\S+)", entry)
+        assert found is not None, entry
+        assert "--hash=sha256:" in entry
+        locked[found[1]] = Version(found[2])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    for requirement in map(Requirement, wanted):
+        assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), requirement
+
+
+def test_the_action_has_what_the_command_has_and_a_face() -> None:
+    assert {"labels", "engine", "category", "sbom", "boot-timeout", "release", "collect"} <= set(action()["inputs"])
+    assert set(action()["branding"]) == {"icon", "color"}
 
 
 def test_the_workflow_uses_inputs_and_outputs_that_there_are() -> None:
@@ -207,7 +231,7 @@ def test_the_action_s_shell(installed: Path, registry: str, home: Path, blasto: 
     assert outputs["digest"] == tag_names(f"{registry}/action/blasto:1") == tag_names(f"{registry}/action/blasto:main")
     assert outputs["reference"] == f"{registry}/action/blasto@{outputs['digest']}"
     assert outputs["pushed"] == "true"
-    assert set(action()["outputs"]) <= set(outputs)
+    assert set(action()["outputs"]) == set(outputs)
     assert "built and pushed" in runner.summary.read_text()
     # The image is as old as the commit, though the checkout is not this user's.
     asked = ["git", "-c", "safe.directory=*", "log", "-1", "--format=%ct"]
@@ -216,7 +240,11 @@ def test_the_action_s_shell(installed: Path, registry: str, home: Path, blasto: 
 
 
 @pytest.mark.parametrize(
-    "name", ["app", "tags", "test", "health", "env", "build-env", "cache-from", "platform", "stack", "push"]
+    "name",
+    [
+        *("app", "tags", "test", "health", "env", "build-env", "cache-from", "platform", "stack", "push"),
+        *("labels", "category", "engine", "boot-timeout", "network", "service-env", "collect", "sbom", "release"),
+    ],
 )
 def test_whatever_an_input_holds_it_is_a_value(name: str, installed: Path, blasto: Path, tmp_path: Path) -> None:
     runner = Runner(tmp_path / "runner", blasto.parent)
@@ -227,15 +255,17 @@ def test_whatever_an_input_holds_it_is_a_value(name: str, installed: Path, blast
     _, step = action()["runs"]["steps"]
     done = runner.run(step, {"tags": "x:1", name: HOSTILE})
     assert [path.name for path in blasto.parent.rglob("injected")] == []
-    if name == "push":
-        assert (done.returncode, done.stderr) == (2, "::error title=deploy::the input 'push' is true or false\n")
+    if name in {"push", "sbom", "release"}:
+        assert (done.returncode, done.stderr) == (2, f"::error title=deploy::the input '{name}' is true or false\n")
         return
     assert done.returncode == 0, done.stderr
     whole = {
         "app": HOSTILE,
         **{each: f"--{each}={HOSTILE}" for each in ("test", "health", "env", "build-env", "platform", "stack")},
+        **{each: f"--{each}={HOSTILE}" for each in ("engine", "boot-timeout", "network", "service-env", "collect")},
+        "labels": f"--label={HOSTILE}",
     }
-    words = {"tags": "--tag=", "cache-from": "--cache-from="}
+    words = {"tags": "--tag=", "cache-from": "--cache-from=", "category": "--category="}
     expected = [whole[name]] if name in whole else [f"{words[name]}{word}" for word in HOSTILE.split()]
     assert [line for line in done.stdout.splitlines() if line in expected] == expected
 
@@ -261,7 +291,7 @@ def test_the_plain_shell(installed: Path, registry: str, home: Path, blasto: Pat
     engine = {"DOCKER_HOST": f"unix://{blasto}/none.sock"}
     done = shell(snippet("shell"), blasto, installed, IMAGE=image, DEPLOY_HOME=str(home), **login, **engine)
     assert done.returncode == 0, done.stderr
-    assert (blasto / "image.digest").read_text().strip() == tag_names(image)
+    assert (blasto.parent / "image.digest").read_text().strip() == tag_names(image)
 
 
 @pytest.mark.registry
