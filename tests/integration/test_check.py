@@ -68,6 +68,13 @@ def test_nothing_is_wrong_with_the_examples(home):
         )
 
 
+def test_what_is_next_repeats_the_options_that_make_it_work(home):
+    options = ("--stack", "host", "--category", "develop")
+    done = deploy("check", "examples/blasto", *options, home=home)
+    assert done.code == 0, done.err
+    assert done.err.endswith("Next: deploy build examples/blasto --stack host --category develop\n")
+
+
 def test_all_errors_come_first_then_warnings_then_the_verdict(faulty, home):
     (faulty / "server.key").write_text("-----BEGIN PRIVATE" + " KEY-----\n")
     done = deploy("check", cwd=faulty, home=home)

@@ -166,6 +166,52 @@ def test_a_release_process_that_is_not_run_is_named_with_what_runs_it(blasto: Pa
     assert "error: --release has nothing to run\n" in done.err
 
 
+def test_tests_that_nothing_runs_are_told_and_auto_runs_them(blasto: Path, ready: Path) -> None:
+    rename(blasto)
+    (blasto / "tests").mkdir(exist_ok=True)
+    done = deploy("ci", blasto, "--engine", "local", "--json", home=ready)
+    assert done.code == 0, done.err
+    told = "tests/ is there and pytest is locked, but no command tests the app: --test auto runs pytest, and "
+    assert [text for text in json.loads(done.out)["warnings"] if text.startswith(told)]
+    done = deploy("ci", blasto, "--engine", "local", "--test", "auto", "--json", home=ready)
+    assert done.code == 0, done.err
+    assert statuses(json.loads(done.out))["test"] == ("passed", 0)
+    assert "--- test: pytest\n" in done.err
+    assert told not in done.err
+
+
+def test_what_the_tests_wrote_is_collected_and_services_are_for_them_alone(
+    place: str, blasto: Path, ready: Path, tmp_path: Path
+) -> None:
+    rename(blasto)
+    write_app_json(blasto, 'mkdir -p out && echo "$DATABASE_URL" > out/url && ln -s /etc/passwd out/link; exit 3')
+    with_release(blasto, "true")
+    (blasto / "Procfile").write_text('web: test -z "$DATABASE_URL" && exec gunicorn blasto:APP\n')
+    reports = tmp_path / "reports"
+    options = ["--engine", place, "--service-env", "DATABASE_URL=here", "--collect", f"out={reports}"]
+    done = deploy("ci", blasto, *options, "--collect", f"nothing={reports}", home=ready)
+    assert done.code == 60, done.err
+    assert (reports / "out" / "url").read_text() == "here\n"
+    assert [path.name for path in (reports / "out").iterdir()] == ["url"]
+    assert f"collected out into {reports}: 1 file, 5 B\n" in done.err
+    assert "nothing to collect at nothing: the tests wrote no file there\n" in done.err
+    write_app_json(blasto, "true")
+    done = deploy("ci", blasto, *options[:4], home=ready)
+    assert done.code == 0, done.err
+
+
+def test_tests_and_web_join_a_network_of_the_engine(engine: str, blasto: Path, ready: Path) -> None:
+    rename(blasto)
+    write_app_json(blasto, 'test "$(ls /sys/class/net)" = lo')
+    done = deploy("ci", blasto, "--engine", "docker", "--network", "none", home=ready)
+    assert done.code == 0, done.err
+    done = deploy("ci", blasto, "--engine", "docker", home=ready)
+    assert done.code == 60
+    done = deploy("ci", blasto, "--engine", "local", "--network", "none", home=ready)
+    assert done.code == 40
+    assert "error: --network needs a container engine\n" in done.err
+
+
 def test_failing_tests_are_60(place: str, blasto: Path, ready: Path) -> None:
     done = deploy("ci", blasto, "--engine", place, "--test", "echo about to fail; exit 3", "--json", home=ready)
     assert done.code == 60
@@ -314,6 +360,9 @@ def test_gitlab_s_log_folds(blasto: Path, ready: Path) -> None:
         (["--push"], "--push needs the name to push to"),
         (["--health", "x"], "--health 'x' is no path"),
         (["--test", "x", "--no-test"], "--test and --no-test exclude each other"),
+        (["--test", "x", "--no-boot"], "--no-boot tries nothing out, so it excludes --test"),
+        (["--service-env", "A=1", "--no-boot"], "--no-boot tries nothing out, so it excludes --service-env"),
+        (["--collect", "/etc=x"], "--collect '/etc=x' cannot be used"),
     ],
 )
 def test_wrong_usage_is_2(options: list[str], message: str, blasto: Path, tmp_path: Path) -> None:
