@@ -84,7 +84,7 @@ boot_timeout = _seconds("--boot-timeout", 60.0, help="Wait this long for the fir
 # What is printed
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
-quiet = click.option("-q", "--quiet", is_flag=True, help="Print the digest and errors only.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="Print the digest, warnings and errors only.")
 
 
 def port(default: str) -> Callable[[_Command], _Command]:

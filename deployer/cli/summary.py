@@ -45,9 +45,9 @@ def show_answer(answer: Answer) -> None:
     if style == "json":
         print(json.dumps(report, ensure_ascii=False))
         return
+    for text in report["warnings"]:
+        print_warning(text)
     if style != "quiet":
-        for text in report["warnings"]:
-            print_warning(text)
         if "platforms" in report:
             from deployer.cli.index_summary import summarise_index
 
