@@ -54,9 +54,9 @@ def run_pipenv(
     """Run ``pipenv lock`` in the app's folder and return what changed.
 
     `python` is the interpreter to resolve for, `pipenv` the one that has pipenv. Pipenv's own environment is made
-    in `scratch`, not in the user's home. `tell` is told now and then for how many seconds pipenv has run. If pipenv
-    fails, Pipfile.lock is as it was. Raises AppError without a Pipfile or for one that cannot be read, DependencyError
-    if pipenv fails.
+    in `scratch`, not in the user's home. `tell` is told at the start, and then now and then, for how many seconds
+    pipenv has run. If pipenv fails, Pipfile.lock is as it was. Raises AppError without a Pipfile or for one that cannot
+    be read, DependencyError if pipenv fails.
     """
     import subprocess
 
@@ -85,6 +85,7 @@ def run_pipenv(
     # -P: the app's own modules, `queue.py` say, are none of pipenv's.
     command = [pipenv, "-P", "-m", "pipenv", "lock", "--python", python]
     try:
+        tell(0.0)
         with subprocess.Popen(
             command,
             cwd=folder,

@@ -113,7 +113,6 @@ def _lock(folder: Path) -> None:
     from deployer.cli.messages import plural
     from deployer.scaffold import errors
 
-    print("Locking with pipenv, which takes some seconds ...", file=sys.stderr)
     try:
         changes = lock_app(folder)
     except DependencyError as error:

@@ -35,7 +35,6 @@ Examples:
 @click.option("-v", "--verbose", is_flag=True, help="Show pipenv's own output.")
 def command(app: Path, no_pin: bool, verbose: bool) -> int:
     """Refresh Pipfile.lock with pipenv, and pin the stack's digest in deploy.toml."""
-    print("Locking with pipenv ...", file=sys.stderr)
     begin = time.monotonic()
     changes = lock_app(app, verbose=verbose)
     for change in changes:
@@ -70,8 +69,13 @@ def lock_app(app: Path, *, verbose: bool = False) -> tuple[Change, ...]:
             environ=os.environ,
             pipenv=sys.executable,
             verbose=verbose,
-            tell=lambda seconds: print(f"  still locking, after {seconds:.0f} s ...", file=sys.stderr),
+            tell=_tell,
         )
+
+
+def _tell(seconds: float) -> None:
+    begun = "Locking with pipenv, which takes some seconds ..."
+    print(f"  still locking, after {seconds:.0f} s ..." if seconds else begun, file=sys.stderr)
 
 
 def _open_store() -> Store:

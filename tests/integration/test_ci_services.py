@@ -60,7 +60,8 @@ def test_the_action_and_the_snippets_are_valid(tmp_path: Path) -> None:
 
 def test_what_the_action_installs_is_locked_and_hashed() -> None:
     lock = (ROOT / "requirements.lock.txt").read_text()
-    entries = re.split(r"\n(?=\S)", lock.strip())
+    lines = [line for line in lock.splitlines() if not line.startswith("#")]
+    entries = re.split(r"\n(?=\S)", "\n".join(lines).strip())
     locked = {}
     for entry in entries:
         found = re.match(r"([a-z0-9-]+)==(\S+)", entry)
