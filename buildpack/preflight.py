@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 
 from buildpack.app.checks.doubts import Brought, settle
+from buildpack.app.checks.heroku import check_heroku
 from buildpack.app.procfile import Process
 from buildpack.app.read import App, examine_app
 from buildpack.dataclass import dataclass
@@ -95,6 +96,16 @@ def check_app(
             problems.append(error)
         else:
             notices += [parse_notice(text) for text in told]
+    try:
+        notices += check_heroku(
+            folder,
+            names={entry.name for entry in folder.iterdir()},
+            stack=settings.stack.value if settings is not None and settings.stack is not None else None,
+            python=found.python.version if found.python else None,
+            packages={package.name for package in found.app.lock.packages} if found.app else {"nltk"},
+        )
+    except BuildpackError as error:
+        problems.append(error)
     return Report(
         errors=tuple(problems),
         warnings=tuple(notices),

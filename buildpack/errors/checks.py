@@ -493,3 +493,46 @@ def unportable_names(paths: Sequence[str]) -> Notice:
     told = ", ".join(show(path) for path in paths[:_SHOWN])
     more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
     return Notice(what=f"Windows cannot check out {told}{more}", hint="rename them.", place=paths[0])
+
+
+# Files of Heroku's
+
+
+def aptfile(base: str, packages: Sequence[str], others: Sequence[str]) -> Notice:
+    """Word an Aptfile, with the lines of a Dockerfile that make a base image from `base` with these packages."""
+    hint = "make a base image with them from these two lines, push it, and name it as `stack` in deploy.toml"
+    if others:
+        hint += f" (add yourself what is no package's name: {_listed([show(each) for each in others])})"
+    install = f"apt-get install -y --no-install-recommends {' '.join(map(show, packages)) or 'PACKAGE...'}"
+    lines = (f"FROM {show(base)}", f"RUN apt-get update && {install} && rm -rf /var/lib/apt/lists/*")
+    return Notice(
+        what="deploy does not obey this file",
+        why="an image holds the system packages of its base, and no others",
+        hint=f"{hint}:\n\n" + "".join(f"  {line}\n" for line in lines),
+        place="Aptfile",
+    )
+
+
+def buildpacks() -> Notice:
+    """Word a list of buildpacks."""
+    return Notice(
+        what="deploy does not obey this file",
+        why="it runs no buildpacks",
+        hint="let bin/post_compile do what another buildpack did.",
+        place=".buildpacks",
+    )
+
+
+def not_read(name: str, why: str) -> Notice:
+    """Word a file that changes nothing."""
+    return Notice(what="deploy does not obey this file", why=why, hint="nothing needs to be done.", place=name)
+
+
+def nltk_not_locked() -> Notice:
+    """Word an nltk.txt without NLTK, which downloads what it names."""
+    return Notice(
+        what="deploy does not obey this file",
+        why="Pipfile.lock has no nltk to download the data with",
+        hint="add nltk to Pipfile and run `deploy lock`, or remove nltk.txt.",
+        place="nltk.txt",
+    )

@@ -18,6 +18,7 @@ __all__ = [
     "hook_failed",
     "names_the_copy",
     "neither_file_nor_link",
+    "nltk_failed",
     "no_interpreter",
     "ran_as_root",
     "read_before",
@@ -86,6 +87,17 @@ def collectstatic_failed(path: str, code: int, lines: Sequence[str], remedies: S
         why=f"`python {path} collectstatic --noinput` {_told(code)}.",
         lines=lines,
         hint="; ".join([*remedies, _SKIP]) + ".",
+        place=path,
+    )
+
+
+def nltk_failed(path: str, code: int, lines: Sequence[str]) -> ProgramError:
+    """Word data of NLTK's that could not be downloaded."""
+    return ProgramError(
+        f"NLTK could not download what {path} names",
+        why=f"`nltk.download` of each word in {path} {_told(code)}.",
+        lines=lines,
+        hint=f"correct {path}; behind a proxy add `--build-env HTTPS_PROXY`.",
         place=path,
     )
 

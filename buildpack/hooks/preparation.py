@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from buildpack.app.textfile import read_text
 from buildpack.assembly import AppContent, app_entries
 from buildpack.compilation import StackCompiler
 from buildpack.dataclass import dataclass, field
@@ -36,6 +37,11 @@ _READ_BEFORE = frozenset({"Procfile", "Pipfile", "Pipfile.lock", ".python-versio
 _USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SECRET = 6
 """Characters from which on such a value is not shown: shorter ones are switches, and part of many a word."""
+_NLTK = """\
+import sys, nltk
+# A list, so that each is tried. HOME in the image is the app's folder, where NLTK looks for its data.
+sys.exit(not all([nltk.download(name, download_dir="nltk_data") for name in sys.argv[1:]]))
+"""
 _GRACE = 0.5
 """Seconds for a hook to end in order when the build does, and as many once it was killed."""
 
@@ -171,10 +177,12 @@ class Preparation:
         user: User | None,
     ) -> None:
         folder = folders["app"]
-        if step.kind == "hook" and not (folder / step.path).is_file():
+        if step.kind != "collectstatic" and not (folder / step.path).is_file():
             return  # a link that leads nowhere, or one that an earlier step removed
         if step.kind == "collectstatic":
             argv = [f"{python.folder}/bin/python", step.path, "collectstatic", "--noinput"]
+        elif step.kind == "nltk":
+            argv = [f"{python.folder}/bin/python", "-c", _NLTK, *_listed(folder, step.path)]
         else:
             given = [
                 str(folders[name]) for name in ("app", "cache", "env")
@@ -204,8 +212,15 @@ class Preparation:
             raise _failed(step, outcome, secrets)
 
 
+def _listed(folder: Path, name: str) -> list[str]:
+    """Return the words of a list in the app's copy, where an earlier step may have changed it."""
+    return (read_text(folder, name) or "").split()
+
+
 def _failed(step: Step, outcome: Outcome, secrets: Sequence[str]) -> Exception:
     lines = [_without(line, secrets) for line in outcome.lines]
+    if step.kind == "nltk":
+        return errors.nltk_failed(step.path, outcome.code, lines)
     if step.kind == "hook":
         return errors.hook_failed(step.path, outcome.code, lines)
     from buildpack.hooks.collectstatic import find_remedies

@@ -1,6 +1,6 @@
 """Which programs an app wants to run before it is shipped, decided from its files and lock alone.
 
-The order is Heroku's: ``bin/pre_compile``, Django's collectstatic, ``bin/post_compile``.
+The order is Heroku's: ``bin/pre_compile``, NLTK's data, Django's collectstatic, ``bin/post_compile``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ DISABLING = "DISABLE_COLLECTSTATIC"
 """Set to anything but ``0``, as on Heroku, it leaves out collectstatic."""
 
 _PRE, _POST = "bin/pre_compile", "bin/post_compile"
+_NLTK = "nltk.txt"
 _ROUNDS = 100_000
 """Of the hash that stands for values from the command line: keys are public, and a short secret is soon guessed."""
 _DEEPEST = 3
@@ -31,13 +32,13 @@ _DEEPEST = 3
 class Step:
     """One program to run; `path` is the app's file that it is."""
 
-    kind: Literal["hook", "collectstatic"]
+    kind: Literal["hook", "nltk", "collectstatic"]
     path: str
 
     @property
     def name(self) -> str:
         """What messages call it."""
-        return self.path if self.kind == "hook" else f"{self.path} collectstatic"
+        return f"{self.path} collectstatic" if self.kind == "collectstatic" else self.path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,8 +84,10 @@ def _select_steps(app: App, variables: Mapping[str, str]) -> tuple[Step, ...]:
     static = []
     if manage and app.lock.has("django") and variables.get(DISABLING, "") in ("", "0"):
         static.append(Step(kind="collectstatic", path=manage))
+    data = [Step(kind="nltk", path=_NLTK)] if _NLTK in paths and app.lock.has("nltk") else []
     return (
         *([hooks[_PRE]] if _PRE in hooks else []),
+        *data,
         *static,
         *([hooks[_POST]] if _POST in hooks else []),
     )

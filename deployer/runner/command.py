@@ -12,13 +12,24 @@ TYPE_CHECKING = False  # of `typing`, which takes 2 ms to import
 if TYPE_CHECKING:
     from typing import NoReturn
 
-__all__ = ["NOT_EXECUTABLE", "NOT_FOUND", "CommandError", "become", "command_argv", "exec_error", "resolve_argv"]
+__all__ = [
+    "NOT_EXECUTABLE",
+    "NOT_FOUND",
+    "CommandError",
+    "become",
+    "command_argv",
+    "exec_error",
+    "resolve_argv",
+    "with_profile",
+]
 
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 
 # Every shell takes a word of these as it stands. Quotes are left to the shell, which knows how to read them.
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,@%+= \t")
+
+_PROFILE = 'for profile in "$0"/.profile.d/*.sh "$0"/.profile; do [ ! -f "$profile" ] || . "$profile"; done; exec "$@"'
 
 # Words that only a shell understands (bash's builtins that no file in PATH stands for, and its keywords).
 _SHELL_WORDS = frozenset(
@@ -49,6 +60,16 @@ def command_argv(command: str, path: str) -> list[str]:
         return command.split()
     path += ":/bin:/usr/bin"
     return [_find("bash", path, os.X_OK) or _find("sh", path, os.X_OK) or "/bin/sh", "-c", command]
+
+
+def with_profile(argv: list[str], app: str, path: str) -> list[str]:
+    """Return arguments that start `argv` with what the app's `.profile.d/*.sh` and `.profile` export, as on Heroku.
+
+    They are `argv` itself if `app` has neither.
+    """
+    if not (os.path.isfile(f"{app}/.profile") or os.path.isdir(f"{app}/.profile.d")):  # noqa: PTH112, PTH113
+        return argv
+    return [*command_argv(_PROFILE, path), app, *argv]
 
 
 def _is_simple(command: str) -> bool:

@@ -15,7 +15,7 @@ except ImportError:  # not CPython
     import signal
 
 from deployer.runner.bounded import parse_integer, parse_port
-from deployer.runner.command import CommandError, become, command_argv, exec_error, resolve_argv
+from deployer.runner.command import CommandError, become, command_argv, exec_error, resolve_argv, with_profile
 from deployer.runner.defaults import app_environment, behind_router, runtime_folder, temporary_folder
 from deployer.runner.init import run_as_init
 
@@ -71,7 +71,7 @@ def main(
         env.update(temporary_folder(env))
         formation = _parse_formation(arguments, processes)
         if formation is not None and sum(formation.values()) > 1:
-            return _supervise(processes, formation, env)
+            return _supervise(processes, formation, env, app=app)
         if formation is not None:
             arguments = [name for name, count in formation.items() if count]
         elif not arguments:
@@ -79,6 +79,7 @@ def main(
         known = len(arguments) == 1 and arguments[0] in processes
         name = _name(arguments[0], env) if known else "run.1"
         argv = command_argv(processes[arguments[0]], env.get("PATH", os.defpath)) if known else arguments
+        argv = with_profile(argv, app, env.get("PATH", os.defpath))
         env = {**env, **runtime_folder(env), "PS": name, "DYNO": name}
         return _start(argv, env, init=init, interactive=not known)
     except _RefusedError as refusal:
@@ -100,7 +101,7 @@ def _start(argv: list[str], env: dict[str, str], *, init: bool, interactive: boo
         raise exec_error(error, argv) from error
 
 
-def _supervise(processes: dict[str, str], formation: dict[str, int], env: dict[str, str]) -> int:
+def _supervise(processes: dict[str, str], formation: dict[str, int], env: dict[str, str], *, app: str) -> int:
     """Run several processes under the supervisor, each with a runtime folder of its own."""
     from dataclasses import replace
 
@@ -117,8 +118,16 @@ def _supervise(processes: dict[str, str], formation: dict[str, int], env: dict[s
         raise _RefusedError(f"port {port} is taken", "another PORT= leaves it to whoever has it.", MACHINE)
     if sys.stdout is None:
         raise _RefusedError("standard output is closed", code=MACHINE)
+    path = env.get("PATH", os.defpath)
     supervisor = Supervisor(
-        [replace(process, env={**process.env, **runtime_folder(process.env)}) for process in started],
+        [
+            replace(
+                process,
+                command=with_profile(command_argv(str(process.command), path), app, path),
+                env={**process.env, **runtime_folder(process.env)},
+            )
+            for process in started
+        ],
         out=sys.stdout.buffer,
         environ=env,
         log_format=_choice(env, "DEPLOY_LOG_FORMAT", FORMATS),

@@ -117,6 +117,47 @@ def test_hooks_run_in_order_on_a_copy_and_what_they_leave_is_shipped(app, home, 
     assert built.warnings == ()
 
 
+NLTK = b"""
+import pathlib, sys
+
+def download(name, download_dir):
+    print("[nltk_data] Downloading", name)
+    if name == "nothing":
+        print("[nltk_data] Error loading nothing: not in index")
+        return False
+    pathlib.Path(download_dir, "corpora").mkdir(parents=True, exist_ok=True)
+    pathlib.Path(download_dir, "corpora", name).write_text("data of " + name)
+    return True
+"""
+
+
+@pytest.fixture
+def reader(index: Index, tmp_path: Path) -> Path:
+    """An app whose lock has NLTK, as far as hooks see it."""
+    return tiny.write_app(tmp_path / "tiny", tiny.add_wheels(index, tmp_path / "wheels", "nltk", body=NLTK))
+
+
+def test_data_that_nltk_txt_names_is_shipped_where_nltk_looks_for_it(reader, home, environ):
+    (reader / "nltk.txt").write_text("stopwords\npunkt wordnet\n")
+    found = shipped(tiny.build_here(reader, home, environ), home)
+    data = {path: content for path, content in found.items() if path.startswith("nltk_data/")}
+    assert data == {
+        f"nltk_data/corpora/{name}": f"data of {name}".encode() for name in ("punkt", "stopwords", "wordnet")
+    }
+
+
+def test_data_that_nltk_does_not_have_is_an_error(reader, home, environ):
+    (reader / "nltk.txt").write_text("nothing stopwords\n")
+    said = fail(reader, home, environ)
+    assert said.startswith("NLTK could not download what nltk.txt names\n\n")
+    assert "[nltk_data] Error loading nothing: not in index\n  [nltk_data] Downloading stopwords\n" in said
+
+
+def test_nltk_txt_without_nltk_changes_nothing(app, home, environ):
+    (app / "nltk.txt").write_text("stopwords\n")
+    assert "nltk_data/corpora/stopwords" not in shipped(tiny.build_here(app, home, environ), home)
+
+
 def test_hooks_see_what_is_documented_and_nothing_else(app, home, environ):
     planted = {
         "AWS_SECRET_ACCESS_KEY": "planted",

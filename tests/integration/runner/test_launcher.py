@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.runner.conftest import GUNICORN, HERE
+from tests.integration.runner.conftest import GUNICORN, HERE, MAIN
 
 TYPES = "this image has the process types web, worker"
 SHOW = "echo $PS $PORT $FLASK_APP"
@@ -55,6 +55,48 @@ def test_several_are_supervised(launch, python):
         "web.2 8001 slow_app:app",
         "worker.1 8100 slow_app:app",
     ]
+
+
+@pytest.fixture
+def profiled(carried, tmp_path):
+    """An app with files of Heroku's that its processes find their environment in."""
+    app = tmp_path / "app"
+    (app / ".profile.d").mkdir(parents=True)
+    (app / ".profile.d" / "a.sh").write_text('export FIRST="set by $DYNO"\n')
+    (app / ".profile").write_text('export SECOND="$FIRST, then .profile" PATH="$PWD/bin:$PATH"\nfalse\n')
+    main = carried / "__main__.py"
+    usual = main.read_text()
+    main.write_text(MAIN.format(app=str(app)))
+    yield app
+    main.write_text(usual)
+
+
+READ = 'echo "$SECOND $profile"; exit 3'
+
+
+@pytest.mark.parametrize(
+    ("processes", "arguments"), [({"web": READ}, []), ({"web": "exit 9"}, ["sh", "-c", READ])], ids=["type", "command"]
+)
+def test_profile_is_sourced_as_on_heroku(launch, profiled, python, processes, arguments):
+    running = launch(processes, *arguments, python=python)
+    assert running.wait() == 3
+    assert running.text.decode() == f"set by {'run' if arguments else 'web'}.1, then .profile \n"
+
+
+def test_profile_is_sourced_for_each_of_several(launch, profiled, python):
+    running = launch({"web": "printenv SECOND"}, "web=2", python=python, env={"DEPLOY_RESTART": "on-failure"})
+    assert running.wait() == 0
+    assert running.said("web.1") == ["set by web.1, then .profile"]
+    assert running.said("web.2") == ["set by web.2, then .profile"]
+
+
+def test_no_shell_stays_after_profile(launch, profiled):
+    running = launch({"web": "sleep 100"})
+    end = time.monotonic() + 10
+    while Path(f"/proc/{running.pid}/cmdline").read_bytes() != b"sleep\x00100\x00":
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert running.stop() == -signal.SIGTERM
 
 
 def test_elsewhere_than_pid_1_it_becomes_the_process(launch, python):
