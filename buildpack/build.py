@@ -75,6 +75,7 @@ class Built:
     stack_layers: tuple[tuple[Layer, Origin, str], ...]
     layers: tuple[tuple[MadeLayer, str], ...]
     warnings: tuple[str, ...]
+    notes: tuple[str, ...]
     seconds: float
     unchanged: bool
     previous: Previous = NONE
@@ -167,6 +168,7 @@ def build(
         stack_layers=explain_stack(stack, store),
         layers=explained,
         warnings=tuple(warnings),
+        notes=decision.resolution.notes,
         seconds=clock() - begin,
         unchanged=not changed,
         previous=previous,

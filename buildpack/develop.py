@@ -116,7 +116,8 @@ def _packages(
 def _beside(resolution: Resolution, built: Built) -> Resolution:
     """Leave out what the image has already: a resolution of its own may add setuptools once more."""
     there = {member.name for layer in built.image.layers for member in members_of(layer)}
-    return Resolution(wheels=tuple(wheel for wheel in resolution.wheels if wheel.name not in there), warnings=())
+    wheels = tuple(wheel for wheel in resolution.wheels if wheel.name not in there)
+    return Resolution(wheels=wheels, warnings=(), shared=resolution.shared)
 
 
 def _planned(built: Built, group: Group) -> PlannedLayer:

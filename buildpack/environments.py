@@ -80,7 +80,7 @@ def write_environment(
     from buildpack.python.wheel import read_wheel
 
     entries: list[Entry] = list(venv_entries(layout))
-    for wheel in resolution.layered:
+    for wheel in resolution.wheels:  # in the order of their names: of two that ship one path the last wins
         contents = read_wheel(
             wheel_path(wheel.sha256),
             layout=layout,

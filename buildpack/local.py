@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalEnvironment", "make_environment"]
 
-ENVIRONMENT_FORMAT = 2
+ENVIRONMENT_FORMAT = 3
 """Raise it when the same wheels and interpreter would give another environment."""
 
 _FOLDER = "environments"

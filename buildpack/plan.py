@@ -64,7 +64,8 @@ class Member:
     """One wheel of a layer: enough to find the file again without asking an index. `size` is in bytes.
 
     `origin` is what a wheel was built from that no index has: an archive's ``sha256:<hex>``, or ``git:<commit>``.
-    `pkg_resources` tells that it imports that module, which setuptools has to bring.
+    `pkg_resources` tells that it imports that module, which setuptools has to bring; `shared` that another wheel has a
+    different file of the same path.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Member:
     size: int
     origin: str = ""
     pkg_resources: bool = False
+    shared: bool = False
 
     @property
     def pure(self) -> bool:
@@ -138,11 +140,14 @@ def group_members(members: Iterable[Member]) -> tuple[Group, ...]:
     Large wheels stand alone, ordered from large to small by power-of-two size class, then by name; the
     smaller ones share `BUCKETS` buckets by a hash of their name, so that one bump rewrites one small
     bucket, `PURE_BUCKETS` of them those for any platform, so that images for several platforms share layers.
-    The threshold doubles until at most `MAX_DEPENDENCY_LAYERS` remain.
+    The threshold doubles until at most `MAX_DEPENDENCY_LAYERS` remain. Wheels with different files of one path are
+    together in the last layer, where the last name wins: which layer comes later says nothing of who should.
     """
-    ordered = sorted(members, key=lambda member: member.name)
+    by_name = sorted(members, key=lambda member: member.name)
+    ordered = [member for member in by_name if not member.shared]
+    together = tuple(member for member in by_name if member.shared)
     threshold = LARGE
-    while sum(member.size >= threshold for member in ordered) > MAX_DEPENDENCY_LAYERS - BUCKETS:
+    while sum(member.size >= threshold for member in ordered) > MAX_DEPENDENCY_LAYERS - BUCKETS - bool(together):
         threshold *= 2
     large = sorted(
         (member for member in ordered if member.size >= threshold),
@@ -154,7 +159,7 @@ def group_members(members: Iterable[Member]) -> tuple[Group, ...]:
             buckets.setdefault(_bucket(member), []).append(member)
     alone = [Group(slot=member.name, members=(member,)) for member in large]
     shared = [Group(slot=f"bucket {number}", members=tuple(buckets[number])) for number in sorted(buckets)]
-    return (*alone, *shared)
+    return (*alone, *shared, *([Group(slot="shared paths", members=together)] if together else []))
 
 
 def _bucket(member: Member) -> int:
@@ -223,6 +228,7 @@ def _row(member: Member) -> list[Any]:
             ("version", member.version, usual[1]),
             ("origin", member.origin, ""),
             ("pkg_resources", member.pkg_resources, False),
+            ("shared", member.shared, False),
         )
         if value != default
     }
@@ -265,6 +271,7 @@ def _member(filename: Any, sha256: Any, size: Any, seldom: Any = None) -> Member
         size=int(size),
         origin=str(told.get("origin", "")),
         pkg_resources=bool(told.get("pkg_resources")),
+        shared=bool(told.get("shared")),
     )
 
 

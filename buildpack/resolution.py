@@ -18,11 +18,11 @@ from buildpack.claims import NOTHING, Claims, answering, origin_of
 from buildpack.dataclass import asdict, dataclass, replace
 from buildpack.errors import resolution as errors
 from buildpack.oci.store import Store
-from buildpack.plan import APP_ROOT, VENV_ROOT, Member, group_members
+from buildpack.plan import APP_ROOT, VENV_ROOT, Member
 from buildpack.progress import Observer, Progress
 from buildpack.python.build_settings import NO_SETTINGS, BuildSettings
 from buildpack.stacks.stack import Interpreter, Stack
-from buildpack.summaries import Summary, forgotten, outgrown, overlaps, refuse_clash, refuse_other, summarise
+from buildpack.summaries import Summary, find_overlaps, forgotten, outgrown, refuse_clash, refuse_other, summarise
 
 if TYPE_CHECKING:
     from buildpack.python.files import LockedFile, WheelFile
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ground", "Resolution", "layout_for", "prefetch", "recall_brought", "resolve", "target_of"]
 
-RESOLUTION_FORMAT = 6
+RESOLUTION_FORMAT = 7
 """Raise it when the same lock and stack would give another answer."""
 
 _LINES = re.compile(r"\b(?:pipfile_)?line=\d+")
@@ -74,14 +74,17 @@ class Ground:
 class Resolution:
     """The wheels of the image, by name, where to fetch each again, and what is to be said about them.
 
-    `importing` names those that import `pkg_resources`; `claimed` those that only an earlier image told of: they can be
-    had from a layer of it, and from nowhere else before they are looked up.
+    `importing` names those that import `pkg_resources`, `shared` those with different files of one path; `claimed`
+    those known from an earlier image only: a layer of it has them, and nothing else does before they are looked up.
+    `notes` are warnings for those who ask for more.
     """
 
     wheels: tuple[WheelFile, ...]
     warnings: tuple[str, ...]
     importing: frozenset[str] = frozenset()
     claimed: frozenset[str] = frozenset()
+    shared: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -95,15 +98,10 @@ class Resolution:
                 size=wheel.size,
                 origin=wheel.origin,
                 pkg_resources=wheel.name in self.importing,
+                shared=wheel.name in self.shared,
             )
             for wheel in self.wheels
         )
-
-    @property
-    def layered(self) -> tuple[WheelFile, ...]:
-        """The wheels in the order of an image's layers: of two that ship one path the later one wins, everywhere."""
-        order = [member.sha256 for group in group_members(self.members) for member in group.members]
-        return tuple(sorted(self.wheels, key=lambda wheel: order.index(wheel.sha256)))
 
 
 def target_of(stack: Stack) -> Target:
@@ -178,6 +176,8 @@ def _recalled(value: Any, pins: str) -> Resolution | None:
             wheels=tuple(WheelFile(**wheel) for wheel in value["wheels"]),
             warnings=tuple(value["warnings"]),
             importing=frozenset(value["importing"]),
+            shared=frozenset(value["shared"]),
+            notes=tuple(value["notes"]),
         )
     except (KeyError, TypeError):
         return None
@@ -242,12 +242,16 @@ class _Search:
             more, more_claimed = self._look_up([SETUPTOOLS], claims)
             wheels = sorted([*wheels, *more], key=lambda wheel: wheel.name)
             claimed |= more_claimed
-        refuse_clash([(wheel, summary) for wheel in wheels if (summary := self._summaries.get(wheel.sha256))])
+        summaries = [(wheel, summary) for wheel in wheels if (summary := self._summaries.get(wheel.sha256))]
+        refuse_clash(summaries)
+        overlaps = find_overlaps(summaries)
         return Resolution(
             wheels=tuple(wheels),
-            warnings=(*added, *outgrown(wheels, importing), *self._warnings(wheels, selected)),
+            warnings=(*added, *outgrown(wheels, importing), *self._warnings(wheels, selected), *overlaps.warnings),
             importing=importing,
             claimed=claimed,
+            shared=overlaps.names | {name for name in claimed if claims.members[name].shared},
+            notes=overlaps.notes,
         )
 
     def _look_up(self, packages: Sequence[LockedPackage], claims: Claims) -> tuple[list[WheelFile], frozenset[str]]:
@@ -257,6 +261,10 @@ class _Search:
             (package.name, answering(package, claims, target, self._ground.settings.key)) for package in packages
         )
         told = {name: wheel for name, wheel in answers if wheel is not None and self._agrees(wheel)}
+        sharing = {name for name, member in claims.members.items() if member.shared}
+        if not sharing <= told.keys():
+            # One of those with different files of one path has changed: whether the others still conflict is unknown.
+            told = {name: wheel for name, wheel in told.items() if name not in sharing}
         others = [package for package in packages if package.name not in told]
         found: list[WheelFile] = []
         if others:
@@ -406,13 +414,6 @@ class _Search:
             *(render_missing(missing, target) for missing in missing_requirements(installed, target)),
             # A wheel that nobody looked into may bring what another one lacks.
             *(self._ground.lacking(needed) if len(summaries) == len(wheels) else ()),
-            *overlaps(
-                [
-                    (wheel, found)
-                    for wheel in Resolution(wheels=tuple(wheels), warnings=()).layered
-                    if (found := self._summaries.get(wheel.sha256))
-                ]
-            ),
         ]
 
 

@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from buildpack.bounded import parse_integer, parse_version
 from buildpack.dataclass import dataclass
 from buildpack.errors import resolution as errors
+from buildpack.oci.entry import Inline
+from buildpack.python.offers import canonical_name
 
 if TYPE_CHECKING:
+    from buildpack.oci.entry import Entry
     from buildpack.python.files import LockedFile, WheelFile
     from buildpack.python.wheel import WheelContents
 
-__all__ = ["Summary", "forgotten", "outgrown", "overlaps", "refuse_clash", "refuse_other", "summarise"]
+__all__ = [
+    "Overlaps",
+    "Summary",
+    "find_overlaps",
+    "forgotten",
+    "outgrown",
+    "refuse_clash",
+    "refuse_other",
+    "summarise",
+]
 
+_REQUIRED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_STRAYS = frozenset({"tests", "test", "testing", "docs", "doc", "examples", "example", "benchmarks", "scripts"})
 _WITHOUT_PKG_RESOURCES = 82
 """The first series of setuptools that lacks it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What one wheel asks of and offers to the others; `size` is that of its file, in bytes, as it was verified."""
+    """What one wheel asks of and offers to the others; `size` is that of its file, in bytes, as it was verified.
+
+    `contents` has a mark for each of `paths`: files with equal marks are equal.
+    """
 
     name: str
     version: str
@@ -30,12 +48,14 @@ class Summary:
     provided: tuple[str, ...]
     requires: tuple[str, ...]
     paths: tuple[str, ...]
+    contents: tuple[str, ...]
     imports_pkg_resources: bool
     warnings: tuple[str, ...]
 
 
 def summarise(contents: WheelContents, size: int) -> Summary:
     """Return what others have to know of a wheel; `size` is in bytes."""
+    entries = sorted(contents.entries, key=lambda entry: entry.path)
     return Summary(
         name=contents.name,
         version=contents.version,
@@ -43,10 +63,21 @@ def summarise(contents: WheelContents, size: int) -> Summary:
         needed=tuple(sorted(contents.needed)),
         provided=tuple(sorted(contents.provided)),
         requires=contents.requires_dist,
-        paths=tuple(sorted(contents.paths)),
+        paths=tuple(entry.path for entry in entries),
+        contents=tuple(_mark(entry) for entry in entries),
         imports_pkg_resources=contents.imports_pkg_resources,
         warnings=contents.warnings,
     )
+
+
+def _mark(entry: Entry) -> str:
+    """Return size, checksum and mode of a file, as the wheel's directory has them: nothing has to be unpacked."""
+    from zlib import crc32
+
+    content = entry.content
+    body = content.body if isinstance(content, Inline) else b""
+    found = crc32(body) if content is None or isinstance(content, Inline) else content.crc32
+    return f"{content.size if content else 0:x} {found:x} {entry.mode:o}"
 
 
 def forgotten(wheels: Sequence[WheelFile], importing: frozenset[str], version: str) -> list[str]:
@@ -89,14 +120,53 @@ def refuse_clash(summaries: Sequence[tuple[WheelFile, Summary]]) -> None:
     raise errors.file_and_folder(names, clash)
 
 
-def overlaps(summaries: Sequence[tuple[WheelFile, Summary]]) -> list[str]:
-    """Say which wheels ship the same path; they come in the order of their layers, and the last one wins."""
-    owners: dict[str, list[str]] = {}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlaps:
+    """What becomes of paths that several wheels ship with different contents; equal files are no conflict.
+
+    `names` are these wheels: they share a layer, in which the last name wins, as in an install in the lock's order.
+    `warnings` and `notes` say so: of what an app may import, and of strays such as a top-level ``tests``.
+    """
+
+    names: frozenset[str]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def find_overlaps(summaries: Sequence[tuple[WheelFile, Summary]]) -> Overlaps:
+    """Compare the wheels' paths and contents; `summaries` are in the order of the wheels' names."""
+    owners: dict[str, list[tuple[str, str]]] = {}
     for wheel, summary in summaries:
-        for path in summary.paths:
-            owners.setdefault(path, []).append(wheel.name)
+        for path, mark in zip(summary.paths, summary.contents, strict=True):
+            owners.setdefault(path, []).append((wheel.name, mark))
     shared: dict[tuple[str, str], list[str]] = {}
-    for path, (*losers, winner) in owners.items():
-        for loser in losers:
-            shared.setdefault((loser, winner), []).append(path)
-    return [errors.shared_paths(loser, winner, sorted(paths)) for (loser, winner), paths in sorted(shared.items())]
+    for path, (*losers, (winner, mark)) in owners.items():
+        for loser, other in losers:
+            if other != mark:
+                shared.setdefault((loser, winner), []).append(path)
+    requirers = _requirers(summaries)
+    warnings: list[str] = []
+    notes: list[str] = []
+    for (loser, winner), paths in sorted(shared.items()):
+        strays, others = ([path for path in sorted(paths) if _is_stray(path) == stray] for stray in (True, False))
+        advice = errors.one_to_drop(loser, winner, requirers.get(loser, ()), requirers.get(winner, ()))
+        warnings += [errors.shared_paths(loser, winner, others, advice)] if others else []
+        notes += [errors.shared_paths(loser, winner, strays, "No app imports them.")] if strays else []
+    names = frozenset(name for pair in shared for name in pair)
+    return Overlaps(names=names, warnings=tuple(warnings), notes=tuple(notes))
+
+
+def _requirers(summaries: Sequence[tuple[WheelFile, Summary]]) -> dict[str, list[str]]:
+    """Return by name which wheels require a package without being asked for an extra."""
+    found: dict[str, list[str]] = {}
+    for wheel, summary in summaries:
+        for line in summary.requires:
+            name = _REQUIRED.match(line)
+            if name and "extra" not in line.partition(";")[2]:
+                found.setdefault(canonical_name(name[0]), []).append(wheel.name)
+    return found
+
+
+def _is_stray(path: str) -> bool:
+    """Tell whether a file is in a folder of site-packages that packages put there by mistake."""
+    return path.partition("/site-packages/")[2].partition("/")[0] in _STRAYS

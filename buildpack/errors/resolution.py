@@ -10,6 +10,7 @@ __all__ = [
     "another_package",
     "cannot_build_here",
     "file_and_folder",
+    "one_to_drop",
     "setuptools_added",
     "setuptools_outgrown",
     "shared_paths",
@@ -33,10 +34,19 @@ def setuptools_outgrown(name: str, version: str, setuptools: str) -> str:
     )
 
 
-def shared_paths(loser: str, winner: str, paths: Sequence[str]) -> str:
-    """Word the warning about two wheels that ship the same files; `paths` is not empty."""
+def shared_paths(loser: str, winner: str, paths: Sequence[str], advice: str) -> str:
+    """Word that two wheels ship different files of one path; `paths` is not empty."""
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-    return f"{loser} and {winner} both ship /{paths[0]}{more}; {winner}'s counts. Lock only one of them."
+    return f"{loser} and {winner} ship different files as /{paths[0]}{more}; {winner}'s counts. {advice}"
+
+
+def one_to_drop(loser: str, winner: str, loser_for: Sequence[str], winner_for: Sequence[str]) -> str:
+    """Advise which of two packages to drop; with those that require each."""
+    if not loser_for:
+        return f"Drop {loser} from Pipfile: its files are replaced, and no other package requires it."
+    if not winner_for:
+        return f"Drop {winner} from Pipfile: {loser_for[0]} requires {loser}, and no other package requires {winner}."
+    return f"{loser_for[0]} requires {loser}, and {winner_for[0]} requires {winner}: lock versions that share one."
 
 
 def another_package(filename: str, locked: tuple[str, str], found: tuple[str, str]) -> DependencyError:

@@ -148,7 +148,7 @@ def _byte_code(
             recall=store.recall,
             remember=store.remember,
         ).sources
-        for wheel in resolution.layered
+        for wheel in resolution.wheels
     }
     for sha256, modules in sources.items():
         compiler.submit(sha256, modules)  # all of them, before the first is waited for

@@ -308,4 +308,5 @@ def report(built: Built) -> dict[str, Any]:
         "seconds": round(built.seconds, 3),
         "layers": [*stack_layers, *own],
         "warnings": list(built.warnings),
+        "notes": list(built.notes),
     }

@@ -90,6 +90,8 @@ def _summarise(answer: Answer, report: Answer, *, verbose: bool) -> None:
     if shared:
         count = reasons.count(shared)
         say(f"  written  {'all' if count == len(own) else count} of ours: {shared}")
+    for text in report.get("notes", ()) if verbose else ():
+        say(f"  note     {text}")
     for text in answer["sent"]:
         say(f"  sent     {text}")
     if not answer.get("kept", True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,22 +44,54 @@ def app_with(index: Index, folder: Path, **wheels: dict[str, bytes | Packed]) ->
     return app
 
 
-def test_the_later_layer_wins_in_the_image_and_here(index: Index, home: Path, tmp_path: Path) -> None:
-    # The large one has a layer of its own, below those of the small ones, whatever their names.
+def test_the_last_name_wins_in_the_image_and_here_whatever_the_layers(index: Index, home: Path, tmp_path: Path) -> None:
+    # By its size the large one would have a layer of its own, below that of the small one.
     app = app_with(
         index,
         tmp_path,
-        alpha={"shared.py": b"WHO = 'alpha'\n"},
-        zeta={"shared.py": b"WHO = 'zeta'\n", "zeta.bin": Packed(bytes(2 << 20), method=zipfile.ZIP_STORED)},
+        alpha={"shared.py": b"WHO = 'alpha'\n", "same.py": b"SAME = 1\n", "tests/conftest.py": b"alpha"},
+        zeta={
+            "shared.py": b"WHO = 'zeta'\n",
+            "same.py": b"SAME = 1\n",
+            "tests/conftest.py": b"zeta",
+            "zeta.bin": Packed(bytes(2 << 20), method=zipfile.ZIP_STORED),
+        },
+    )
+    done = deploy("build", app, "--json", home=home)
+    report = done.report
+    assert [[member["name"] for member in layer["members"]] for layer in report["layers"] if layer["members"]] == [
+        ["alpha", "zeta"]
+    ]
+    (warning,) = report["warnings"][1:]
+    assert warning == (
+        f"alpha and zeta ship different files as {SITE}/shared.py; zeta's counts. "
+        "Drop alpha from Pipfile: its files are replaced, and no other package requires it."
+    )
+    assert report["notes"] == [
+        f"alpha and zeta ship different files as {SITE}/tests/conftest.py; zeta's counts. No app imports them."
+    ]
+    (layer,) = (layer for layer in report["layers"] if layer["members"])
+    with tarfile.open(home / "blobs" / "sha256" / layer["digest"].removeprefix("sha256:")) as tar:
+        file = tar.extractfile(f"{SITE[1:]}/shared.py")
+        assert file is not None
+        assert file.read() == b"WHO = 'zeta'\n"
+    assert f"  note     {report['notes'][0]}\n" in deploy("build", app, "-v", home=home).err
+    here = deploy("local", app, "--", "python", "-c", "import shared; print(shared.WHO)", home=home)
+    assert here.out == "zeta\n", here.err
+
+
+def test_equal_files_are_no_conflict(index: Index, home: Path, tmp_path: Path) -> None:
+    app = app_with(
+        index,
+        tmp_path,
+        alpha={"shared.py": b"WHO = 'both'\n"},
+        zeta={"shared.py": b"WHO = 'both'\n", "zeta.bin": Packed(bytes(2 << 20), method=zipfile.ZIP_STORED)},
     )
     report = deploy("build", app, "--json", home=home).report
-    order = [member["name"] for layer in report["layers"] for member in layer["members"]]
-    assert order == ["zeta", "alpha"]
-    assert report["warnings"][1:] == [
-        f"zeta and alpha both ship {SITE}/shared.py; alpha's counts. Lock only one of them."
-    ]
-    done = deploy("local", app, "--", "python", "-c", "import shared; print(shared.WHO)", home=home)
-    assert done.out == "alpha\n", done.err
+    assert [[member["name"] for member in layer["members"]] for layer in report["layers"] if layer["members"]] == [
+        ["zeta"], ["alpha"],
+    ]  # fmt: skip
+    assert (report["warnings"][1:], report["notes"]) == ([], [])
 
 
 @pytest.mark.parametrize("command", [["build"], ["local"]])

@@ -5,6 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from buildpack.dataclass import replace
 from buildpack.oci.digest import sha256
 from buildpack.oci.image import Layer
 from buildpack.plan import (
@@ -63,6 +64,20 @@ def test_wheels_for_any_platform_share_no_bucket_with_others():
     assert sorted(m.name for group in shared for m in group.members) == sorted(m.name for m in pure)
     assert len(shared) == PURE_BUCKETS
     assert len(on_x86) == len(on_arm) == BUCKETS
+
+
+def test_wheels_with_different_files_of_one_path_are_together_whatever_their_size():
+    shared = [replace(member(name, size), shared=True) for name, size in (("zeta", 9 * LARGE), ("alpha", 100))]
+    found = slots(*shared, member("flask", 100_000), member("numpy", 20 * LARGE))
+    assert (found[0], found[-1]) == (("numpy", ["numpy"]), ("shared paths", ["alpha", "zeta"]))
+    assert len(found) == 3
+
+
+def test_a_layer_s_annotation_tells_which_of_its_wheels_share_paths():
+    members = (replace(member("alpha", 9), shared=True), member("beta", 9))
+    planned = PlannedLayer(kind="dependencies", slot="x", key="k", members=members)
+    layer = Layer(digest=sha256(b"1"), diff_id=sha256(b"2"), size=1, annotations=layer_annotations(planned))
+    assert members_of(layer) == members
 
 
 def test_a_bump_within_a_size_class_changes_one_group_only():

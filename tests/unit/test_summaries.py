@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from buildpack.python.files import WheelFile
-from buildpack.summaries import forgotten, outgrown
+from buildpack.summaries import Overlaps, Summary, find_overlaps, forgotten, outgrown
 
 GUNICORN = frozenset({"gunicorn"})
 
@@ -50,3 +50,47 @@ def test_a_setuptools_that_has_given_it_up_is_told_of():
 @pytest.mark.parametrize(("version", "told"), [("81.0.0", 0), ("82.0.0", 1), ("82.0.0rc1", 1), ("59.8.0", 0), ("x", 0)])
 def test_series(version: str, told: int) -> None:
     assert len(outgrown(wheels(gunicorn="20.0.4", setuptools=version), GUNICORN)) == told
+
+
+def shipping(requires: tuple[str, ...] = (), **paths: str) -> Summary:
+    return Summary(
+        name="x",
+        version="1",
+        size=1,
+        needed=(),
+        provided=(),
+        requires=requires,
+        paths=tuple(f"opt/venv/lib/python3.12/site-packages/{path.replace('__', '/')}" for path in paths),
+        contents=tuple(paths.values()),
+        imports_pkg_resources=False,
+        warnings=(),
+    )
+
+
+def overlaps(**summaries: Summary) -> Overlaps:
+    return find_overlaps([*zip(wheels(**dict.fromkeys(summaries, "1.0")), summaries.values(), strict=True)])
+
+
+def test_of_two_packages_with_one_path_the_one_to_drop_is_named_and_why():
+    one, two = shipping(cv2__a="1"), shipping(cv2__a="2")
+    asks = {"app": shipping(requires=("Alpha>=1; python_version > '3'", "zeta ; extra == 'x'"))}
+    both = {"app": shipping(requires=("alpha", "zeta<3"))}
+    told = [overlaps(**more, alpha=one, zeta=two).warnings[0].partition("counts. ")[2] for more in ({}, asks, both)]
+    assert told == [
+        "Drop alpha from Pipfile: its files are replaced, and no other package requires it.",
+        "Drop zeta from Pipfile: app requires alpha, and no other package requires zeta.",
+        "app requires alpha, and app requires zeta: lock versions that share one.",
+    ]
+
+
+def test_three_packages_with_one_path():
+    found = overlaps(a=shipping(x="1"), b=shipping(x="2"), c=shipping(x="2"))
+    assert found.names == {"a", "c"}
+    assert len(found.warnings) == 1
+
+
+def test_equal_files_and_strays():
+    found = overlaps(a=shipping(same="1", tests__x="1"), b=shipping(same="1", tests__x="2"))
+    assert (found.names, found.warnings) == ({"a", "b"}, ())
+    site = "/opt/venv/lib/python3.12/site-packages"
+    assert found.notes == (f"a and b ship different files as {site}/tests/x; b's counts. No app imports them.",)
