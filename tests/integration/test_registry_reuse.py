@@ -7,10 +7,12 @@ import hashlib
 import http.server
 import io
 import json
+import shutil
 import subprocess
 import tarfile
 import threading
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +28,7 @@ from tests.support.command import Done, deploy
 from tests.support.index import Index, serving
 from tests.support.proxy import Proxy
 from tests.support.stand_in import make_stand_in, push
-from tests.support.wheels import write_wheel
+from tests.support.wheels import Packed, write_wheel
 
 pytestmark = pytest.mark.registry
 
@@ -242,6 +244,37 @@ def sdist() -> bytes:
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content.encode()))
     return out.getvalue()
+
+
+def test_packages_that_share_a_path_are_installed_alike_by_an_empty_machine(world, name, empty, tmp_path):
+    def app(**wheels: dict[str, bytes | Packed]) -> Path:
+        packages = dict(PACKAGES)
+        for package, files in wheels.items():
+            wheel = write_wheel(tmp_path, files, name=package)
+            world.index.projects[package] = []
+            world.index.add(package, wheel.name, wheel.read_bytes())
+            packages[package] = tiny.entry(wheel.read_bytes())
+        folder = world.folder / "sharing"
+        shutil.rmtree(folder, ignore_errors=True)
+        tiny.write_app(folder, packages, stack="host")
+        (folder / ".python-version").write_text("3.11\n")
+        return folder
+
+    large = {"zeta.bin": Packed(bytes(2 << 20), method=zipfile.ZIP_STORED)}
+    alpha = {"shared.py": b"WHO = 'alpha'\n"}
+    folder = app(alpha=alpha, zeta={"shared.py": b"WHO = 'zeta'\n", **large})
+    world.build(folder, world.home, "--to", "registry", "-q", name=name)
+    (folder / "tiny" / "page.html").write_text("<p>changed</p>\n")
+    world.index.asked.clear()
+    report = world.build(folder, empty, "--to", "registry", "--json", name=name).report
+    assert world.index.paths() == []
+    assert report["digest"] == world.cold(folder)
+    assert [[m["name"] for m in layer["members"]] for layer in report["layers"]][-2] == ["alpha", "zeta"]
+    shutil.rmtree(empty)
+    changed = app(alpha=alpha, zeta=large)
+    again = world.build(changed, empty, "--to", "registry", "--json", name=name).report
+    assert again["digest"] == world.cold(changed)
+    assert ["alpha", "zeta"] not in [[m["name"] for m in layer["members"]] for layer in again["layers"]]
 
 
 def test_what_was_built_from_an_archive_of_sources_is_not_built_again(world, app, name, empty):
