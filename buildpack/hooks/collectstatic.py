@@ -12,7 +12,6 @@ from pathlib import Path
 from buildpack.bounded import parse_json
 from buildpack.errors import hooks as errors
 from buildpack.processes import Outcome
-from buildpack.unprivileged import User
 
 __all__ = ["find_remedies", "is_unknown", "settle_manifests", "why_unknown"]
 
@@ -54,7 +53,7 @@ def find_remedies(lines: Sequence[str]) -> list[str]:
     return []
 
 
-def settle_manifests(folder: Path, before: Mapping[str, str], user: User | None) -> None:
+def settle_manifests(folder: Path, before: Mapping[str, str]) -> None:
     """Sort the paths in the manifests that ManifestStaticFilesStorage wrote; `before` maps paths to what they held.
 
     Django writes them in the order in which the file system lists folders, which differs between machines; it reads
@@ -72,16 +71,14 @@ def settle_manifests(folder: Path, before: Mapping[str, str], user: User | None)
             continue
         if isinstance(manifest.get("paths"), dict):
             settled = json.dumps({**manifest, "paths": dict(sorted(manifest["paths"].items()))})
-            _replace(path, settled, user)
+            _replace(path, settled)
 
 
-def _replace(path: Path, text: str, user: User | None) -> None:
-    """Put a new file in the place of this one, which somebody else may own, without writing through a link."""
+def _replace(path: Path, text: str) -> None:
+    """Put a new file in the place of this one, without writing through a link."""
     path.unlink()
     with path.open("x") as out:
         out.write(text)
-        if user:
-            os.fchown(out.fileno(), user.uid, user.gid)
         os.fchmod(out.fileno(), 0o644)
 
 

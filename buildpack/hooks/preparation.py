@@ -29,7 +29,7 @@ from buildpack.processes import Outcome, ProcessGroup, leaving_nothing
 from buildpack.progress import Observer, Progress
 from buildpack.resolution import Resolution
 from buildpack.stacks.stack import Stack
-from buildpack.unprivileged import User, choose_user, give, reachable_folder, reachable_path, workplace
+from buildpack.unprivileged import User, acting_as, choose_user, give, reachable_folder, reachable_path, workplace
 
 __all__ = ["Preparation"]
 
@@ -125,8 +125,9 @@ class Preparation:
         for step in self.hooks.steps:
             self.observer(Progress(stage="hooks", done=0, item=step.name))
             self._step(step, folders, environment, python, user)
+        with acting_as(user):
+            result = read_result(folders["app"], self.content, steps=names, mtime=self.mtime)
         place.chmod(0o700)
-        result = read_result(folders["app"], self.content, steps=names, mtime=self.mtime)
         warnings = list(result.warnings)
         if os.geteuid() == 0 and user is None:
             warnings.append(errors.ran_as_root(names))
@@ -206,7 +207,8 @@ class Preparation:
                 return
             if outcome.code == 0:
                 before = {file.path: file.content for file in self.content.files}
-                collectstatic.settle_manifests(folder, before, user)
+                with acting_as(user):
+                    collectstatic.settle_manifests(folder, before)
                 return
         if outcome.code != 0:
             raise _failed(step, outcome, secrets)

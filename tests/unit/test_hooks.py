@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -15,7 +16,8 @@ from buildpack.app.source import SourceFile
 from buildpack.hooks.collectstatic import find_remedies, is_unknown, settle_manifests
 from buildpack.hooks.steps import plan_hooks
 from buildpack.processes import Outcome
-from buildpack.unprivileged import User, choose_user, is_reachable
+from buildpack.unprivileged import User, acting_as, choose_user, is_reachable
+from tests.conftest import missing
 
 SITE = Path(__file__).parents[1] / "apps" / "django_site"
 
@@ -148,7 +150,7 @@ def test_manifests_are_sorted_and_nothing_else_is_touched(tmp_path):
         (tmp_path / name).write_text(text)
     made.write_text(manifest)
     (tmp_path / "link.json").symlink_to("own.json")
-    settle_manifests(tmp_path, {"own.json": sha256(manifest.encode()).hexdigest()}, None)
+    settle_manifests(tmp_path, {"own.json": sha256(manifest.encode()).hexdigest()})
     assert made.read_text() == ('{"paths": {"a.css": "a.1.css", "b.css": "b.1.css"}, "version": "1.1", "hash": "1"}')
     assert {name: (tmp_path / name).read_text() for name in others} == others
     assert (tmp_path / "link.json").is_symlink()
@@ -194,3 +196,27 @@ def test_what_another_user_gets_to(tmp_path):
     file.chmod(0o600)
     assert not is_reachable(file)
     assert not is_reachable(tmp_path / "nowhere")
+
+
+def test_a_thread_that_acts_as_another_user_reaches_what_that_one_does(tmp_path):
+    """As root reads what a hook left: through a link that leads out it gets nothing."""
+    if os.geteuid() != 0:
+        missing("only root may reach files as another user")
+    private, own = tmp_path / "private", tmp_path / "own"
+    private.mkdir(mode=0o750)  # for root's group as well
+    private.joinpath("secret").write_text("secret")
+    private.joinpath("secret").chmod(0o640)
+    own.mkdir()
+    own.joinpath("link").symlink_to(private)
+    descriptor = os.open(own, os.O_PATH)
+    path = f"/proc/self/fd/{descriptor}/link/secret"
+    groups = os.getgroups()
+    with ThreadPoolExecutor(1) as others:
+        others.submit(int).result()  # its thread is there before
+        with acting_as(User(uid=65534, gid=65534)):
+            with pytest.raises(PermissionError):
+                Path(path).read_text()
+            assert others.submit(Path(path).read_text).result() == "secret"
+    assert Path(path).read_text() == "secret"
+    assert os.getgroups() == groups
+    os.close(descriptor)
