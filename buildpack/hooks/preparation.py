@@ -158,7 +158,7 @@ class Preparation:
 
     def _cache(self, user: User | None) -> Path:
         """Return the app's CACHE_DIR, which lasts: what is in it is the hooks' own, and decides no key."""
-        name = hashlib.sha256(self.name.encode()).hexdigest()[:32]
+        name = hashlib.sha256(f"{self.store.root.absolute()}\0{self.name}".encode()).hexdigest()[:32]
         folder = reachable_folder(self.store.folder("hook-caches"), user) / name
         self.store.lease.use(folder)
         try:

@@ -231,12 +231,11 @@ pip list --format=freeze > packages.txt
     assert found["packages.txt"] == b"alpha==1.0\n"
 
 
-def test_an_edit_takes_the_environment_that_the_last_build_made(app, home, environ):
-    write(
-        app,
-        "post_compile",
-        "#!/bin/sh\npython -c 'import alpha; print(alpha.__file__, alpha.__cached__)' > where.txt\n",
-    )
+def test_an_edit_takes_the_environment_that_the_last_build_made(app, index, home, environ, tmp_path):
+    # A package that no other test has: environments of root are in one place, for all stores.
+    tiny.write_lock(app, tiny.add_wheels(index, tmp_path / "wheels", "omega", body=f"# {os.urandom(8).hex()}".encode()))
+    script = "import omega; print(omega.__file__, omega.__cached__)"
+    write(app, "post_compile", f"#!/bin/sh\npython -c '{script}' > where.txt\n")
 
     def where() -> tuple[Path, int]:
         module, cached = map(Path, shipped(tiny.build_here(app, home, environ), home)["where.txt"].decode().split())
