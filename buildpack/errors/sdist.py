@@ -74,9 +74,13 @@ def build_failed(
     *,
     missing: Sequence[str] = (),
     instead: str | None = None,
+    remedies: Sequence[str] = (),
     log: Path | None = None,
 ) -> BuildFailed:
-    """The package's own build failed; `lines` are of its output, `instead` is another package or version."""
+    """The package's own build failed; `lines` are of its output, `instead` is another package or version.
+
+    `remedies` are settings for the build that its output suggests.
+    """
     why = f"It has no wheel for the stack, so it was built from {what}, and that failed."
     if missing:
         why += f" Missing: {'; '.join(missing)}."
@@ -84,7 +88,7 @@ def build_failed(
         why += " From its output:\n" + "\n".join(f"  {line}" for line in lines)
     if log:
         why += f"\nThe whole log: {log}"
-    hints = []
+    hints = list(remedies)
     if instead:
         hints.append(f"ask for {instead} in Pipfile, which has a wheel, and run `deploy lock`")
     if missing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["ALTERNATIVES", "missing_parts", "telling_lines"]
+__all__ = ["ALTERNATIVES", "missing_parts", "remedies", "telling_lines"]
 
 ALTERNATIVES = {"psycopg2": "psycopg2-binary"}
 """Packages that exist a second time, with wheels, under another name (canonical)."""
@@ -71,8 +71,22 @@ _ERROR = re.compile(
       |\bCMake[ ]Error\b|\bundefined[ ]reference[ ]to\b""",
     re.VERBOSE,
 )
+_OLD_SETUPTOOLS = "write `setuptools<81` to a file, and set PIP_CONSTRAINT to its path"
 _BEFORE, _AFTER = 3, 6
 """Lines around the first error that are shown with it, its own included in those after."""
+
+
+def remedies(output: str, name: str) -> list[str]:
+    """Return what a user can set for the build of this package, by its output, with the command that failed."""
+    found = []
+    variable = name.upper().replace("-", "_").replace(".", "_")
+    if "setuptools-scm was unable to detect version" in output or "setuptools_scm was unable to detect" in output:
+        found.append(f"name its version with `--build-env SETUPTOOLS_SCM_PRETEND_VERSION_FOR_{variable}=VERSION`")
+    if "Versioning for this project requires either an sdist tarball" in output:
+        found.append("name its version with `--build-env PBR_VERSION=VERSION`")
+    if "No module named 'pkg_resources'" in output:
+        found.append(f"build it with an older setuptools: {_OLD_SETUPTOOLS}")
+    return found
 
 
 def missing_parts(output: str) -> list[str]:

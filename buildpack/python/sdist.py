@@ -26,7 +26,7 @@ from buildpack.python.build_settings import NO_SETTINGS, BuildSettings
 from buildpack.python.candidates import best_wheel, is_sdist, parse_wheel_name
 from buildpack.python.checkout import fetch_commit
 from buildpack.python.credentials import Secret, open_address, redact, split_login
-from buildpack.python.diagnosis import ALTERNATIVES, missing_parts, telling_lines
+from buildpack.python.diagnosis import ALTERNATIVES, missing_parts, remedies, telling_lines
 from buildpack.python.editable import is_app, link_app
 from buildpack.python.fetch import WheelFile, fetch_file, probe_file, stored_path
 from buildpack.python.http import Client, DeniedError, NotFoundError
@@ -379,6 +379,7 @@ def _explain(
         telling_lines(output),
         missing=missing_parts(output),
         instead=instead,
+        remedies=remedies(output, package.name),
         log=_keep_log(package, output, bench.folder.parent / "logs"),
     )
 

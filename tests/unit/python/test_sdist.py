@@ -12,7 +12,7 @@ import pytest
 
 from buildpack.errors import DependencyError
 from buildpack.python.archives import unpack
-from buildpack.python.diagnosis import missing_parts, telling_lines
+from buildpack.python.diagnosis import missing_parts, remedies, telling_lines
 from buildpack.python.local_sources import copy_sources, digest_sources
 
 
@@ -204,3 +204,25 @@ def test_local_sources_are_known_by_their_content_alone(tmp_path: Path) -> None:
     assert digest_sources(one) != before
     (other / "pkg/__init__.py").write_text("x = 2")
     assert digest_sources(other) != before
+
+
+@pytest.mark.parametrize(
+    ("output", "remedy"),
+    [
+        (
+            "LookupError: setuptools-scm was unable to detect version for /build.",
+            "name its version with `--build-env SETUPTOOLS_SCM_PRETEND_VERSION_FOR_SOME_THING=VERSION`",
+        ),
+        (
+            "Exception: Versioning for this project requires either an sdist tarball, or access to git.",
+            "name its version with `--build-env PBR_VERSION=VERSION`",
+        ),
+        (
+            "ModuleNotFoundError: No module named 'pkg_resources'",
+            "build it with an older setuptools: write `setuptools<81` to a file, and set PIP_CONSTRAINT to its path",
+        ),
+    ],
+)
+def test_what_can_be_set_for_a_build(output: str, remedy: str) -> None:
+    assert remedies(output, "some-thing") == [remedy]
+    assert remedies("error: failed", "some-thing") == []
