@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
 from contextlib import contextmanager, suppress
 from errno import EPERM
@@ -122,6 +121,8 @@ def bring_python(executable: str, own: Path, user: User | None) -> str | None:
     key = hashlib.sha256(repr((str(real), found.st_size, found.st_mtime_ns)).encode()).hexdigest()[:32]
     place = reachable_folder(own, user) / key
     if not is_complete(place):
+        import shutil
+
         with temporary_folder(place.parent) as making:
             _copy_python(prefix, real.name, making / key)
             shutil.rmtree(place, ignore_errors=True)
@@ -131,6 +132,8 @@ def bring_python(executable: str, own: Path, user: User | None) -> str | None:
 
 
 def _copy_python(prefix: Path, name: str, place: Path) -> None:
+    import shutil
+
     folders = {f"lib/{name}": ("site-packages", "test", "idlelib", "__pycache__"), f"include/{name}": ()}
     for path, left_out in folders.items():
         if (prefix / path).is_dir():

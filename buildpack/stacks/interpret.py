@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -108,6 +107,8 @@ def bring_base(stack: Stack, found: Interpreter, store: Store, user: User | None
     root = unpacked(stack.digest, stack.layers, store, stack=stack.name)
     place = reachable_folder(root.parent, user) / root.name
     if not is_complete(place):
+        import shutil
+
         with temporary_folder(place.parent) as making:
             shutil.copytree(root, making / "root", symlinks=True, copy_function=_link_or_copy)
             mark_complete(making / "root")
@@ -118,6 +119,8 @@ def bring_base(stack: Stack, found: Interpreter, store: Store, user: User | None
 
 
 def _link_or_copy(source: str, target: str) -> None:
+    import shutil
+
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError:
