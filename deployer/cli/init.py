@@ -49,20 +49,41 @@ def command(folder: Path, package: str | None, license_name: str | None, yes: bo
         license_text=_license(folder) if license_name else None,
         environ=os.environ,
     )
-    layout = plan_layout(folder, wishes)
+    offers: dict[str, str] = {}
+    layout = plan_layout(folder, wishes, accept=lambda place, package: bool(offers.setdefault(package, place)))
     wanted = [path for path in layout.paths if not (no_lock and path == "Pipfile.lock")]
+    must_ask = not layout.fresh and not yes and bool(wanted)
+    if must_ask and not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise errors.must_ask(wanted)
+    if not must_ask:
+        _look_for_obstacles(folder, wanted)
+    _announce(folder, layout, wanted)
+    if must_ask and offers:
+        taken = {package for package, place in offers.items() if _ask_for_import(place, package)}
+        layout = plan_layout(folder, wishes, accept=lambda _, package: package in taken)
     for remark in layout.remarks:
         print_warning(remark)
-    if not layout.fresh and not yes and wanted:
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise errors.must_ask(wanted)
+    if must_ask:
         wanted = [path for path in wanted if click.confirm(f"Add {path}?", default=True, err=True)]
-    _look_for_obstacles(folder, wanted)
+        _look_for_obstacles(folder, wanted)
     _write(folder, layout, wanted)
     if "Pipfile.lock" in wanted and (folder / "Pipfile").exists():
         _lock(folder)
     _say_next(folder, layout)
     return 0
+
+
+def _ask_for_import(place: str, package: str) -> bool:
+    return click.confirm(f"{place} needs {package}. Put {package} into Pipfile?", default=True, err=True)
+
+
+def _announce(folder: Path, layout: Layout, wanted: list[str]) -> None:
+    """Say what is about to happen, before anything is asked or written."""
+    if not wanted:
+        return
+    fresh = f"deploy init writes a new app into {folder}, in the conventional layout"
+    lacks = f"deploy init adds the files that the app in {folder} lacks, and changes none that are there"
+    print(fresh if layout.fresh else lacks, file=sys.stderr)
 
 
 def _license(folder: Path) -> str:
@@ -100,9 +121,6 @@ def _write(folder: Path, layout: Layout, wanted: list[str]) -> None:
                 file.write(layout.files[path])
         except OSError as error:
             raise errors.not_written(str(place), error, written[:number]) from error
-        if not number:
-            fresh = f"Made an app in {folder}, in the conventional layout"
-            print(fresh if layout.fresh else f"Added to the app in {folder}", file=sys.stderr)
         print(f"  {path}", file=sys.stderr)
 
 

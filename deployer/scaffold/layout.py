@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from buildpack.app.detect import AppObject, detect_app
+from buildpack.app.lockfile import read_lock
+from buildpack.app.pipfile import read_pipfile
 from buildpack.app.reading import serving_command
 from buildpack.app.settings import folder_name, name_of_folder
 from buildpack.app.source import SourceTree, read_source
@@ -14,9 +16,12 @@ from buildpack.dataclass import dataclass, field
 from buildpack.errors import BuildpackError
 from deployer.scaffold import templates
 from deployer.scaffold.naming import package_name
-from deployer.scaffold.requirements import imported_packages, listed_packages
+from deployer.scaffold.requirements import list_packages, missing_imports
 
 __all__ = ["Layout", "Wishes", "plan_layout"]
+
+Accept = Callable[[str, str], bool]
+"""Decides, by the place of an import and the package that brings it, whether Pipfile gets the package."""
 
 LOCK = "Pipfile.lock"
 _SIGNS = ("Pipfile", "Pipfile.lock", "Procfile", "requirements.txt", "pyproject.toml", "setup.py", "runtime.txt")
@@ -51,12 +56,15 @@ class Wishes:
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
-def plan_layout(folder: Path, wishes: Wishes) -> Layout:
-    """Decide what the app in `folder`, which need not exist, is to get. Raises UsageError for names that cannot be."""
+def plan_layout(folder: Path, wishes: Wishes, *, accept: Accept = lambda _place, _package: True) -> Layout:
+    """Decide what the app in `folder`, which need not exist, is to get. Raises UsageError for names that cannot be.
+
+    `accept` decides whether Pipfile gets a package that a place in the app imports and that no list names.
+    """
     tree = _read(folder, wishes.environ)
     fresh = tree is None or not _is_app(tree)
     remarks: list[str] = []
-    files = _new(folder, wishes) if fresh or tree is None else _lacking(folder, tree, wishes, remarks)
+    files = _new(folder, wishes) if fresh or tree is None else _lacking(folder, tree, wishes, accept, remarks)
     if wishes.license_text is not None:
         files["LICENSE"] = wishes.license_text
     missing = {path: text for path, text in files.items() if not _exists(folder / path)}
@@ -94,12 +102,14 @@ def _new(folder: Path, wishes: Wishes) -> dict[str, str]:
     }
 
 
-def _lacking(folder: Path, tree: SourceTree, wishes: Wishes, remarks: list[str]) -> dict[str, str]:
+def _lacking(folder: Path, tree: SourceTree, wishes: Wishes, accept: Accept, remarks: list[str]) -> dict[str, str]:
     detection = detect_app(tree, name=folder_name(folder))
     found = detection.found
     files: dict[str, str] = {}
     if not _exists(folder / "Pipfile") and not _exists(folder / LOCK):
-        files["Pipfile"] = _pipfile(folder, tree, found, remarks)
+        files["Pipfile"] = _pipfile(folder, tree, found, accept, remarks)
+    else:
+        remarks.extend(_lacking_imports(folder, tree))
     if found is not None:
         files["Procfile"] = templates.procfile(_serving(found))
         if not _has_tests(tree) and not found.search and not found.target.endswith("()"):
@@ -120,17 +130,38 @@ def _serving(found: AppObject) -> str:
     return serving_command(found).partition(" --worker-tmp-dir")[0]
 
 
-def _pipfile(folder: Path, tree: SourceTree, found: AppObject | None, remarks: list[str]) -> str:
-    packages, left, source = listed_packages(folder)
-    if left:
-        remarks.append(
-            f"Pipfile lacks what {source} has beyond plain packages: {without_credentials('; '.join(left))}."
-        )
-    if not source:
-        packages = dict.fromkeys(imported_packages(tree), '"*"')
+def _pipfile(folder: Path, tree: SourceTree, found: AppObject | None, accept: Accept, remarks: list[str]) -> str:
+    listed = list_packages(folder)
+    packages, sources = listed.packages, " and ".join(listed.sources)
+    if listed.left:
+        left = without_credentials("; ".join(listed.left))
+        verb = "have" if len(listed.sources) > 1 else "has"
+        remarks.append(f"Pipfile lacks what {sources or 'pyproject.toml'} {verb} beyond plain packages: {left}.")
+    for one, owners in missing_imports(tree, packages):
+        if not owners:
+            remarks.append(f"{one.place} imports {one.module}: add the package that has it to Pipfile.")
+        elif not packages or not sources:
+            packages[owners[0]] = '"*"'
+        elif accept(one.place, owners[0]):
+            packages[owners[0]] = '"*"'
+            remarks.append(f"Pipfile gets {owners[0]}, which {one.place} imports and {sources} does not name.")
     server = "uvicorn" if found is not None and found.interface == "asgi" else "gunicorn"
     packages.setdefault(server, '"*"')
-    return templates.pipfile(packages, {"pytest": '"*"'})
+    return templates.pipfile(packages, {"pytest": '"*"', **listed.develop})
+
+
+def _lacking_imports(folder: Path, tree: SourceTree) -> Iterator[str]:
+    """Say which imports Pipfile and its lock do not have; Pipfile itself stays as it is."""
+    try:
+        pipfile = read_pipfile(folder)
+        lock = read_lock(folder, pipfile)
+    except BuildpackError:
+        lock = None
+    if lock is None:
+        return
+    for one, owners in missing_imports(tree, [package.name for package in lock.packages]):
+        if owners:
+            yield (f"{one.place} imports {one.module}, which Pipfile does not have: run `pipenv install {owners[0]}`.")
 
 
 def _has_tests(tree: SourceTree) -> bool:
@@ -141,9 +172,6 @@ def _names_python(folder: Path) -> bool:
     """Say whether something tells the Python version already."""
     if any(_exists(folder / name) for name in (".python-version", "runtime.txt")):
         return True
-    from buildpack.app.lockfile import read_lock
-    from buildpack.app.pipfile import read_pipfile
-
     try:
         pipfile = read_pipfile(folder)
         lock = read_lock(folder, pipfile)

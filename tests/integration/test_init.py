@@ -60,7 +60,7 @@ def test_a_new_app_is_sound_builds_serves_and_passes_its_test(tmp_path, home):
     done = deploy("init", "shop", "--license", "MIT", cwd=tmp_path, home=home, env={"GIT_AUTHOR_NAME": "Ada"})
     assert (done.code, done.out) == (0, ""), done.err
     head, _, tail = done.err.partition("  LICENSE\nLocking with pipenv, which takes some seconds ...\n")
-    assert head == f"Made an app in shop, in the conventional layout\n{WRITTEN}"
+    assert head == f"deploy init writes a new app into shop, in the conventional layout\n{WRITTEN}"
     assert tail.startswith("  Pipfile.lock, with ")
     assert tail.endswith("\n\nNext: deploy build shop && deploy run shop\n" + NEXT.format(app=" shop"))
     assert "Copyright (c) 2" in (tmp_path / "shop/LICENSE").read_text()
@@ -92,7 +92,7 @@ def test_without_an_index_all_but_the_lock_is_written(tmp_path, home):
     done = deploy("init", "shop", cwd=tmp_path, home=home, env=OFFLINE)
     assert (done.code, done.out) == (20, "")
     assert done.err.startswith(
-        f"Made an app in shop, in the conventional layout\n{WRITTEN}"
+        f"deploy init writes a new app into shop, in the conventional layout\n{WRITTEN}"
         "Locking with pipenv, which takes some seconds ...\n"
         "error: everything is written but Pipfile.lock, which pipenv could not make\n\n"
         "Pipenv could not lock shop/Pipfile.\n\n"
@@ -106,6 +106,7 @@ def test_a_folder_that_cannot_be_made(tmp_path, home):
     done = deploy("init", "/proc/shop", cwd=tmp_path, home=home)
     assert (done.code, done.out) == (70, "")
     assert done.err == (
+        "deploy init writes a new app into /proc/shop, in the conventional layout\n"
         "error: /proc/shop/shop/__init__.py cannot be written\n\n"
         "The operating system says: No such file or directory. Nothing was written.\n\n"
         "hint: name a folder that you may write to, and that has room; what is there already is kept.\n"
@@ -117,7 +118,8 @@ def test_a_file_that_cannot_be_written(tmp_path, home):
     done = deploy("init", "shop", "--package", package, cwd=tmp_path, home=home)
     assert (done.code, done.out) == (70, "")
     assert done.err == (
-        f"Made an app in shop, in the conventional layout\n  {package}/__init__.py\n  {package}/app.py\n"
+        "deploy init writes a new app into shop, in the conventional layout\n"
+        f"  {package}/__init__.py\n  {package}/app.py\n"
         f"error: shop/tests/test_{package}.py cannot be written\n\n"
         "The operating system says: File name too long. These are written:\n"
         f"  - {package}/__init__.py\n  - {package}/app.py\n\n"
@@ -142,7 +144,8 @@ def test_with_yes_it_gets_what_it_lacks(wsgi, home):
     done = deploy("init", "--yes", "--no-lock", cwd=wsgi, home=home)
     assert done.code == 0
     assert done.err == (
-        "Added to the app in .\n  Pipfile\n  tests/test_app.py\n  .python-version\n  .gitignore\n\n"
+        "deploy init adds the files that the app in . lacks, and changes none that are there\n"
+        "  Pipfile\n  tests/test_app.py\n  .python-version\n  .gitignore\n\n"
         "Next: deploy lock\n      deploy check\n" + NEXT.format(app="")
     )
     after = snapshot(wsgi)
@@ -184,7 +187,8 @@ def test_on_a_terminal_each_file_is_asked_for(wsgi, home):
     text = said.decode().replace("\r\n", "\n")
     for path in ("Pipfile", "tests/test_app.py", ".python-version", ".gitignore"):
         assert f"Add {path}? [Y/n]: " in text
-    assert "Added to the app in .\n  Pipfile\n  .python-version\n" in text
+    assert "deploy init adds the files that the app in . lacks, and changes none that are there\nAdd " in text
+    assert "  Pipfile\n  .python-version\n" in text
     assert sorted(snapshot(wsgi)) == [".python-version", "Pipfile", "Procfile", "wsgi.py"]
 
 

@@ -82,15 +82,16 @@ def list_missing(
 ) -> Iterator[tuple[Import, tuple[str, ...]]]:
     """Give the first import of each module that no package of the lock has, as far as names tell.
 
-    Beside each are the packages that are known to bring it. `brought` are modules that packages may bring by their
-    names. An import that may not run does not count if a package of dev-packages brings it.
+    Beside each are the packages that are known to bring it. `brought` are modules that the lock's packages bring or, by
+    their names, may bring. An import that may not run does not count if a package of dev-packages brings it.
     """
     locked = {package.name for package in lock.packages}
     develop = {package.name for package in lock.develop}
     seen: set[str] = set()
     for one in imports:
         owners = find_owners(one.module)
-        if one.module in seen or one.module.lower() in brought or not locked.isdisjoint(owners):
+        named = not {one.module, one.module.lower()}.isdisjoint(brought)
+        if one.module in seen or named or not locked.isdisjoint(owners):
             continue
         if one.certain or develop.isdisjoint((*owners, one.module.replace("_", "-").lower())):
             seen.add(one.module)

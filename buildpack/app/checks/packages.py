@@ -39,7 +39,7 @@ openpyxl ordered-set orjson outcome packaging pandas pandera paramiko parsedatet
 pendulum pexpect phonenumbers pika pint pip pipenv platformdirs plotly pluggy polars posthog prefect premailer
 prettytable prometheus-client prometheus-flask-exporter promise prompt-toolkit propcache psutil psycogreen psycopg
 psycopg-binary psycopg-c psycopg-pool psycopg2 ptyprocess pudb pwdlib pyaml pyarrow pyasn1 pyasn1-modules pycountry
-pycparser pydantic pydantic-core pydantic-extra-types pydantic-settings pydub pyfcm pygments pyld pymssql pymysql
+pycparser pydantic pydantic-core pydantic-extra-types pydantic-settings pydub pyfcm pygments pyld pymssql
 pyodbc pyotp pyparsing pypdf pyphen pypika pyqrcode pyramid pytesseract pytest-django python-http-client pytz
 pytz-deprecation-shim pywebpush qrcode quart quart-cors raven readchar redis referencing regex reportlab requests
 requests-cache requests-oauthlib requests-toolbelt responses retrying rich rich-toolkit rq rq-dashboard rq-scheduler
@@ -112,6 +112,7 @@ opentelemetry-sdk opentelemetry
 pastedeploy paste
 peewee peewee playhouse pwiz
 phonenumberslite phonenumbers
+pillow-simd PIL
 pillow PIL
 protobuf google
 psycopg2-binary psycopg2
@@ -123,6 +124,8 @@ pyjwt jwt
 pymongo pymongo bson gridfs
 pymupdf fitz pymupdf
 pynacl nacl
+pycrypto Crypto
+pymysql pymysql MySQLdb
 pyopenssl OpenSSL
 pypdf2 PyPDF2
 pysocks socks sockshandler
@@ -135,8 +138,10 @@ python-engineio engineio
 python-jose jose
 python-json-logger pythonjsonlogger
 python-ldap ldap ldapurl ldif slapdtest
+filemagic magic
 python-magic magic
 python-memcached memcache
+python3-memcached memcache
 python-multipart multipart python_multipart
 python-pptx pptx
 python-slugify slugify

@@ -167,7 +167,7 @@ def check_imports(starts: Sequence[Start], files: Files, lock: Lock) -> Iterator
     known = modules_of(package.name for package in lock.packages)
     develop = {package.name for package in lock.develop}
     missing = (one for one in imports if not one.left_out)
-    for one, owners in list_missing(missing, lock, files.brought):
+    for one, owners in list_missing(missing, lock, files.brought | (known or frozenset())):
         held = next((name for name in (*owners, one.module.replace("_", "-").lower()) if name in develop), None)
         finding = errors.missing_import(one.place, one.module, owners, develop=held)
         if "*" not in files.brought and (owners or held or known is not None):

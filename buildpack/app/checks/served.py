@@ -148,7 +148,7 @@ def _names_file(target: str, serving: Serving, files: Files) -> bool:
 
 def _dotted(path: str) -> str:
     """Return the module that a path of a file means."""
-    return path.removeprefix("./").removesuffix(".py").strip("/").replace("/", ".")
+    return path.removeprefix("./").removesuffix(".py").removesuffix("/__init__").strip("/").replace("/", ".")
 
 
 def _check_absent(

@@ -81,9 +81,19 @@ def test_the_package_of_a_module_with_another_name(look: Looking, statement: str
     assert look({"app.py": f"{statement}\n"}, "flask", owner) == ([], [])
 
 
-@pytest.mark.parametrize("package", ["psycopg2-binary", "psycopg2"])
-def test_any_package_that_brings_a_module_will_do(look: Looking, package: str) -> None:
-    assert look({"app.py": "import psycopg2\n"}, package) == ([], [])
+@pytest.mark.parametrize(
+    ("module", "package"),
+    [
+        ("psycopg2", "psycopg2-binary"),
+        ("psycopg2", "psycopg2"),
+        ("PIL", "pillow-simd"),
+        ("Crypto", "pycrypto"),
+        ("google.protobuf", "protobuf"),
+        ("MySQLdb", "pymysql"),
+    ],
+)
+def test_any_package_that_brings_a_module_will_do(look: Looking, module: str, package: str) -> None:
+    assert look({"app.py": f"import {module}\n"}, "flask", package) == ([], [])
 
 
 RIGHT = {

@@ -120,6 +120,75 @@ def test_dependencies_of_a_project(tmp_path):
     assert parse_pipfile(layout.files["Pipfile"]).document["packages"] == {"flask": ">=3", "six": "*", "gunicorn": "*"}
 
 
+POETRY = """\
+[project]
+name = "shop"
+
+[tool.poetry.dependencies]
+python = "^3.11"
+Flask = "^3.0.2"
+six = "1.16.0"
+redis = {version = "~5.0", extras = ["hiredis"]}
+tool = {git = "https://example.org/tool.git"}
+zero = "^0.4"
+
+[tool.poetry.group.dev.dependencies]
+black = "*"
+
+[tool.poetry.group.docs.dependencies]
+sphinx = "*"
+
+[dependency-groups]
+test = ["pytest>=8"]
+lint = ["ruff"]
+"""
+
+
+def test_dependencies_of_poetry_and_dependency_groups(tmp_path):
+    layout = plan(tmp_path / "shop", {"app.py": FLASK, "pyproject.toml": POETRY})
+    document = parse_pipfile(layout.files["Pipfile"]).document
+    assert document["packages"] == {
+        "Flask": ">=3.0.2,<4",
+        "six": "==1.16.0",
+        "redis": {"version": ">=5.0,<5.1", "extras": ["hiredis"]},
+        "zero": ">=0.4,<0.5",
+        "gunicorn": "*",
+    }
+    assert document["dev-packages"] == {"pytest": ">=8", "black": "*"}
+    assert layout.remarks == (
+        (
+            "Pipfile lacks what pyproject.toml has beyond plain packages: the dependency group lint; tool of Poetry's; "
+            "Poetry's group docs."
+        ),
+    )
+
+
+def test_dependencies_of_setup_py_and_of_development(tmp_path):
+    setup = "from setuptools import setup\nsetup(name='x', install_requires=['flask>=3', 'six'], extras_require={})\n"
+    files = {"app.py": FLASK, "setup.py": setup, "requirements-dev.txt": "-r requirements.txt\nblack==24.1.0\n"}
+    layout = plan(tmp_path / "shop", files)
+    document = parse_pipfile(layout.files["Pipfile"]).document
+    assert document["packages"] == {"flask": ">=3", "six": "*", "gunicorn": "*"}
+    assert document["dev-packages"] == {"pytest": "*", "black": "==24.1.0"}
+    assert layout.remarks == (
+        "Pipfile lacks what setup.py and requirements-dev.txt have beyond plain packages: extras_require of setup.py.",
+    )
+
+
+def test_imports_that_no_list_names(tmp_path):
+    files = {"app.py": f"import yaml\nimport odd_thing\n{FLASK}", "requirements.txt": "flask\n"}
+    layout = plan(tmp_path / "one", files)
+    assert parse_pipfile(layout.files["Pipfile"]).document["packages"] == {"flask": "*", "pyyaml": "*", "gunicorn": "*"}
+    assert layout.remarks == (
+        "Pipfile gets pyyaml, which app.py:1 imports and requirements.txt does not name.",
+        "app.py:2 imports odd_thing: add the package that has it to Pipfile.",
+    )
+    plan(tmp_path / "two", files)
+    wishes = Wishes(python="3.12", host=True)
+    layout = plan_layout(tmp_path / "two", wishes, accept=lambda *asked: asked != ("app.py:1", "pyyaml"))
+    assert parse_pipfile(layout.files["Pipfile"]).document["packages"] == {"flask": "*", "gunicorn": "*"}
+
+
 def test_what_cannot_be_decided_is_said(tmp_path):
     layout = plan(tmp_path / "one", {"a/__init__.py": FLASK, "b/__init__.py": FLASK})
     assert layout.remarks == ("there are several app objects (a:app, b:app), so Procfile is yours to write.",)
