@@ -26,7 +26,7 @@ _IMPORT = re.compile(
 )
 _ALIAS = re.compile(r"\s*([\w.]+)(?:\s+as\s+\w+)?\s*")
 _MOST_FILES = 400
-_MOST_BYTES = 4 << 20
+_MOST_BYTES = 2 << 20
 _DJANGO = ("apps", "models", "admin", "urls", "views", "signals", "tasks", "middleware")
 """Modules that Django, or an extension of it, imports from an installed app."""
 _STANDARD = sys.stdlib_module_names | frozenset(
@@ -67,14 +67,18 @@ class Import:
         return f"{self.path}:{self.line}"
 
 
-def find_imports(starts: Sequence[Start], files: Files, *, django: bool = False) -> list[Import]:
+def find_imports(
+    starts: Sequence[Start], files: Files, *, brought: Collection[str] = (), django: bool = False
+) -> list[Import]:
     """List the imports of what neither the app nor Python has, in all modules that the processes reach.
 
-    What `try`, `if` or a function surrounds may be optional, and does not count.
+    `brought` are modules that packages bring: files that import nothing else are not even parsed. What `try`, `if` or a
+    function surrounds may be optional, and does not count.
     """
     if not starts:
         return []
-    return _Walk(files=files, django=django, search=_search(starts)).run(starts)
+    held = frozenset((*brought, *files.brought, *_STANDARD))
+    return _Walk(files=files, held=held, django=django, search=_search(starts)).run(starts)
 
 
 def list_missing(
@@ -107,6 +111,7 @@ class _Walk:
     """A walk through the app's modules, along their imports; `search` are the folders that these start from."""
 
     files: Files
+    held: frozenset[str]
     django: bool
     search: tuple[str, ...]
     certain: list[str] = field(default_factory=list)
@@ -156,7 +161,7 @@ class _Walk:
             if inside or indented:
                 continue
             first = module.partition(".")[0]
-            if first in _STANDARD or first in self.files.brought:
+            if first and not self.held.isdisjoint({first, first.lower()}):
                 continue
             left_out = self._left_out(path, module, names)
             if left_out or (first and first not in own):

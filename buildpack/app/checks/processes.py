@@ -142,9 +142,11 @@ def _started(invocation: Invocation, serving: Serving | None) -> Iterator[Start]
             yield Start(search=tuple(dict.fromkeys((path.rpartition("/")[0], ""))), path=path)
 
 
-def _check_hidden(starts: Sequence[Start], files: Files, lock: Lock) -> Iterator[Notice]:
-    """Check for modules of the app that stand before those of packages, or of Python, on the path of imports."""
-    brought = {module: one.name for one in lock.packages if one.version for module in modules_of([one.name]) or ()}
+def _check_hidden(starts: Sequence[Start], files: Files, brought: Mapping[str, str]) -> Iterator[Notice]:
+    """Check for modules of the app that come before those of packages, or of Python, on the path of imports.
+
+    `brought` names the package of each module that packages bring.
+    """
     for folder in dict.fromkeys(folder for start in starts for folder in (*start.search, "")):
         prefix = f"{folder}/" if folder else ""
         for module in (*brought, *_EVERYWHERE):
@@ -155,8 +157,9 @@ def _check_hidden(starts: Sequence[Start], files: Files, lock: Lock) -> Iterator
 
 def check_imports(starts: Sequence[Start], files: Files, lock: Lock) -> Iterator[Notice | Doubt]:
     """Check what the modules that the processes start import."""
-    yield from _check_hidden(starts, files, lock)
-    imports = find_imports(starts, files, django=lock.has("django"))
+    held = {module: one.name for one in lock.packages if one.version for module in modules_of([one.name]) or ()}
+    yield from _check_hidden(starts, files, held)
+    imports = find_imports(starts, files, brought=held.keys(), django=lock.has("django"))
     told: set[str] = set()
     for one in imports:
         if one.left_out and one.left_out not in told:
@@ -164,13 +167,13 @@ def check_imports(starts: Sequence[Start], files: Files, lock: Lock) -> Iterator
             yield errors.import_left_out(one.place, one.left_out)
     if files.generated or "" in files.brought:
         return
-    known = modules_of(package.name for package in lock.packages)
+    complete = modules_of(package.name for package in lock.packages) is not None
     develop = {package.name for package in lock.develop}
     missing = (one for one in imports if not one.left_out)
-    for one, owners in list_missing(missing, lock, files.brought | (known or frozenset())):
-        held = next((name for name in (*owners, one.module.replace("_", "-").lower()) if name in develop), None)
-        finding = errors.missing_import(one.place, one.module, owners, develop=held)
-        if "*" not in files.brought and (owners or held or known is not None):
+    for one, owners in list_missing(missing, lock, files.brought):
+        only_develop = next((name for name in (*owners, one.module.replace("_", "-").lower()) if name in develop), None)
+        finding = errors.missing_import(one.place, one.module, owners, develop=only_develop)
+        if "*" not in files.brought and (owners or only_develop or complete):
             yield finding
         else:
             yield Doubt(kind="module", name=one.module, finding=finding)

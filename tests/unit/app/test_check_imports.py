@@ -204,6 +204,11 @@ def test_a_module_that_an_ignore_file_leaves_out(look: Looking) -> None:
     ]
 
 
+def test_a_folder_that_is_left_out_and_has_the_name_of_a_package(look: Looking) -> None:
+    files = {".dockerignore": "yaml\nflask\n", "yaml/__init__.py": "", "flask/__init__.py": ""}
+    assert look({**files, "app.py": "import yaml, flask\n"}, "flask", "pyyaml") == ([], [])
+
+
 def test_a_hook_may_make_what_is_imported(look: Looking) -> None:
     assert look({"app.py": "import requests\n", "bin/post_compile": "pip install requests\n"}, "flask") == ([], [])
 

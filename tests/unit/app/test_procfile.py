@@ -134,11 +134,11 @@ def test_what_honcho_makes_of_each_line_is_what_the_warnings_say() -> None:
 
 
 def test_a_hundred_thousand_lines_take_a_second_at_most() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     text = "\n".join(f"p{number}: x" for number in range(100_000))
     assert len(parse_procfile(text).processes) == 100_000
     failure(text.replace(":", ""))
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(
