@@ -16,7 +16,7 @@ from buildpack.ahead import LookAhead
 from buildpack.app.read import App, read_app
 from buildpack.assembly import MadeLayer, Origin
 from buildpack.compilation import StackCompiler
-from buildpack.dataclass import dataclass, field
+from buildpack.dataclass import dataclass, field, replace
 from buildpack.decision import Decision, Material, decide, material_for
 from buildpack.errors import BuildpackError, StackError, UsageError
 from buildpack.errors import build as errors
@@ -160,6 +160,11 @@ def build(
     warnings = [*app.warnings, *decision.told, *stack.warnings, *decision.resolution.warnings, *told]
     if decision.no_bytecode:
         warnings.append(errors.no_bytecode(stack.name, decision.no_bytecode))
+    grafted = [wheel for wheel in decision.resolution.wheels if wheel.libraries]
+    if grafted:
+        from buildpack.grafting import grafted_from
+
+        stack = replace(stack, witnesses=(*stack.witnesses, *grafted_from(grafted, store)))
     return Built(
         app=app,
         stack=stack,

@@ -29,6 +29,7 @@ _FILENAME = re.compile(r"[A-Za-z0-9][\w.!+-]{0,250}\.whl", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _VERSION = re.compile(r"3\.\d{1,2}\.\d{1,3}(?:(?:a|b|rc)\d{1,2})?", re.ASCII)
 _EXECUTABLE = re.compile(r"(?:/(?!\.\.?(?:/|$))[\w.+-]{1,64}){1,16}", re.ASCII)
+_LIBRARIES = re.compile(r"(?:[\w.+-]{1,128}=sha256:[0-9a-f]{64} ?){0,64}", re.ASCII)
 _WORD = re.compile(r"[\w.+-]{1,128}", re.ASCII)
 _ACCOUNTS = re.compile(r"[\x20-\x7e\n]{0,65536}")
 _MOST_SONAMES = 20_000
@@ -205,6 +206,7 @@ def answering(package: LockedPackage, claims: Claims, target: Target, built_with
         or not _FILENAME.fullmatch(member.filename)
         or not _SHA256.fullmatch(member.sha256)
         or member.size <= 0
+        or not _LIBRARIES.fullmatch(member.libraries)
         or frozenset(target.tags).isdisjoint(name.tags())
         or not _is_of(name.version, package)
     ):
@@ -218,6 +220,7 @@ def answering(package: LockedPackage, claims: Claims, target: Target, built_with
         size=member.size,
         source="",
         origin=member.origin,
+        libraries=member.libraries,
     )
 
 

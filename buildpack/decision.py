@@ -7,8 +7,11 @@ all needs its wheels, so these are looked up like any others, and the plan is ma
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildpack import assembly, plan
@@ -34,6 +37,7 @@ from buildpack.stacks.stack import Stack
 
 if TYPE_CHECKING:
     from buildpack.oci.transport import Transport
+    from buildpack.python.files import WheelFile
 
 __all__ = ["Decision", "Material", "decide", "material_for"]
 
@@ -117,7 +121,7 @@ def decide(
         resolution = resolve(
             app.lock,
             app.lock.packages,
-            ground=_ground(stack, compiler, settings),
+            ground=_ground(stack, compiler, settings, store=store, environ=environ),
             store=store,
             environ=environ,
             observer=observer,
@@ -167,13 +171,30 @@ def _settle(app: App, stack: Stack, resolution: Resolution, store: Store, *, str
     return told
 
 
-def _ground(stack: Stack, compiler: StackCompiler, settings: BuildSettings) -> Ground:
+def _ground(
+    stack: Stack, compiler: StackCompiler, settings: BuildSettings, *, store: Store, environ: Mapping[str, str]
+) -> Ground:
     def lacking(needed: Mapping[str, frozenset[str]]) -> Sequence[str]:
         from buildpack.stacks.libraries import missing_sonames
 
         if stack.claimed:
             return ()
         return missing_sonames(needed, stack)
+
+    def complete(wheel: WheelFile, path: Path, needed: frozenset[str]) -> WheelFile | None:
+        if stack.claimed or not (missing := needed - stack.sonames):
+            return None
+        if stack.name != "host":
+            from buildpack.errors.stacks import libraries_not_there
+            from buildpack.python.diagnosis import ALTERNATIVES
+
+            instead = ALTERNATIVES.get(wheel.name, "")
+            raise libraries_not_there(wheel.name, wheel.version, sorted(missing), stack.name, instead=instead)
+        from buildpack.grafting import graft
+        from buildpack.stacks.host import recall_executable
+
+        python = Path(os.path.realpath(recall_executable(stack, store) or sys.executable))
+        return graft(wheel, path, missing, stack=stack.sonames, python=python, store=store, environ=environ)
 
     return Ground(
         target=target_of(stack),
@@ -184,6 +205,7 @@ def _ground(stack: Stack, compiler: StackCompiler, settings: BuildSettings) -> G
         arrived=compiler.arrived,
         lacking=lacking,
         settings=settings,
+        complete=complete,
     )
 
 

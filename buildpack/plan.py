@@ -65,7 +65,8 @@ class Member:
 
     `origin` is what a wheel was built from that no index has: an archive's ``sha256:<hex>``, or ``git:<commit>``.
     `pkg_resources` tells that it imports that module, which setuptools has to bring; `shared` that another wheel has a
-    different file of the same path.
+    different file of the same path. `libraries` are the shared libraries that were copied into it, each as
+    ``SONAME=sha256:<hex>``, with spaces between.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Member:
     origin: str = ""
     pkg_resources: bool = False
     shared: bool = False
+    libraries: str = ""
 
     @property
     def pure(self) -> bool:
@@ -229,6 +231,7 @@ def _row(member: Member) -> list[Any]:
             ("origin", member.origin, ""),
             ("pkg_resources", member.pkg_resources, False),
             ("shared", member.shared, False),
+            ("libraries", member.libraries, ""),
         )
         if value != default
     }
@@ -261,7 +264,7 @@ def _member(filename: Any, sha256: Any, size: Any, seldom: Any = None) -> Member
     told = seldom or {}
     name, version = _named(str(filename))
     name, version = str(told.get("name", name)), str(told.get("version", version))
-    if not f"{name}{version}{filename}".isprintable():
+    if not f"{name}{version}{filename}{told.get('libraries', '')}".isprintable():
         raise ValueError("no wheel is called that, and a terminal would obey it")
     return Member(
         name=name,
@@ -272,6 +275,7 @@ def _member(filename: Any, sha256: Any, size: Any, seldom: Any = None) -> Member
         origin=str(told.get("origin", "")),
         pkg_resources=bool(told.get("pkg_resources")),
         shared=bool(told.get("shared")),
+        libraries=str(told.get("libraries", "")),
     )
 
 

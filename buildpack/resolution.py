@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ground", "Resolution", "layout_for", "prefetch", "recall_brought", "resolve", "target_of"]
 
-RESOLUTION_FORMAT = 7
+RESOLUTION_FORMAT = 8
 """Raise it when the same lock and stack would give another answer."""
 
 _LINES = re.compile(r"\b(?:pipfile_)?line=\d+")
@@ -57,7 +57,9 @@ class Ground:
     `identity` tells it from others, for the key of what is remembered. `interpreter` starts a Python of the target on
     this machine, for wheels that have to be built. `arrived` is called, from several threads, with the SHA-256 of each
     wheel that had to be fetched and its contents; `lacking` words which shared libraries are missing, by wheel. `place`
-    is where the app's code will be; `settings` are for packages that have to be built.
+    is where the app's code will be; `settings` are for packages that have to be built. `complete` gets a wheel that was
+    built here, its file and the sonames that it needs from outside; it returns the wheel with the libraries that the
+    stack lacks, None if it is complete as it is, and raises DependencyError if it cannot work on this stack.
     """
 
     target: Target
@@ -68,6 +70,7 @@ class Ground:
     lacking: Callable[[Mapping[str, frozenset[str]]], Sequence[str]]
     place: str = f"/{APP_ROOT}"
     settings: BuildSettings = NO_SETTINGS
+    complete: Callable[[WheelFile, Path, frozenset[str]], WheelFile | None] = lambda _wheel, _path, _needed: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +102,7 @@ class Resolution:
                 origin=wheel.origin,
                 pkg_resources=wheel.name in self.importing,
                 shared=wheel.name in self.shared,
+                libraries=wheel.libraries,
             )
             for wheel in self.wheels
         )
@@ -144,7 +148,9 @@ def resolve(
     if lasting and not fresh and (known := _recalled(store.recall("resolution", key), pins)) is not None:
         from buildpack.python.files import stored_path
 
-        if all(wheel.url or stored_path(store.folder("wheels"), wheel) for wheel in known.wheels):
+        if all(wheel.url or stored_path(store.folder("wheels"), wheel) for wheel in known.wheels) and all(
+            _is_current(wheel, store) for wheel in known.wheels if wheel.libraries
+        ):
             return known
     search = _Search(lock=lock, ground=ground, store=store, environ=environ, observer=observer, folder=folder)
     found = search.run(packages, claims)
@@ -157,6 +163,12 @@ def resolve(
         }
         store.remember("resolution", key, value)
     return found
+
+
+def _is_current(wheel: WheelFile, store: Store) -> bool:
+    from buildpack.grafting import is_current
+
+    return is_current(wheel, store)
 
 
 def _key(packages: Sequence[LockedPackage], ground: Ground) -> str:
@@ -242,6 +254,7 @@ class _Search:
             more, more_claimed = self._look_up([SETUPTOOLS], claims)
             wheels = sorted([*wheels, *more], key=lambda wheel: wheel.name)
             claimed |= more_claimed
+        wheels = self._completed(wheels)
         summaries = [(wheel, summary) for wheel in wheels if (summary := self._summaries.get(wheel.sha256))]
         refuse_clash(summaries)
         overlaps = find_overlaps(summaries)
@@ -253,6 +266,22 @@ class _Search:
             shared=overlaps.names | {name for name in claimed if claims.members[name].shared},
             notes=overlaps.notes,
         )
+
+    def _completed(self, wheels: Sequence[WheelFile]) -> list[WheelFile]:
+        """Have those wheels that were built here bring the shared libraries that the stack lacks."""
+        from buildpack.python.files import stored_path
+
+        provided = {name for summary in self._summaries.values() for name in summary.provided}
+        completed = []
+        for wheel in wheels:
+            summary = None if wheel.url else self._summaries.get(wheel.sha256)
+            needed = frozenset(summary.needed) - provided if summary else frozenset[str]()
+            path = stored_path(self._wheels, wheel) if needed else None
+            made = self._ground.complete(wheel, path, needed) if path else None
+            if made is not None and not self._known(made):
+                self._arrived(made, self._wheels / made.sha256 / made.filename)
+            completed.append(made or wheel)
+        return completed
 
     def _look_up(self, packages: Sequence[LockedPackage], claims: Claims) -> tuple[list[WheelFile], frozenset[str]]:
         """Return the wheels by name, and which of them the claims told of; the others are here, looked into."""

@@ -92,6 +92,15 @@ def _parts(image: Image, told: Provenance) -> Iterator[Component]:
             purl=purl,
             properties=properties,
         )
+        for library in member.libraries.split():
+            soname, _, digest = library.partition("=sha256:")
+            yield _component(
+                ComponentType.LIBRARY,
+                soname,
+                ref=f"{purl}#{soname}",
+                sha256=digest,
+                properties={"dev.deploy.copied-into": str(purl)},
+            )
     for kind, name in (("runtime", "deploy launcher"), ("app", "app")):
         layer = told.layer_of(kind, image)
         if layer is not None:

@@ -22,7 +22,9 @@ __all__ = [
     "newer_libc",
     "no_environment",
     "no_git",
+    "no_patchelf",
     "no_such_path",
+    "not_grafted",
     "path_outside",
     "path_unreadable",
     "project_too_large",
@@ -64,6 +66,24 @@ class BuildFailed(DependencyError):
     """A package's own build failed; `log` is the file with all of its output, None if it could not be written."""
 
     log: Path | None = None
+
+
+def not_grafted(filename: str, reason: str) -> DependencyError:
+    """Word a wheel into which the libraries that it needs could not be copied."""
+    return DependencyError(
+        f"{filename} cannot be completed with the shared libraries that it needs",
+        why=f"{reason.strip().rstrip('.')}.",
+        hint="lock a version that has a wheel, or build on a stack that has the libraries.",
+    )
+
+
+def no_patchelf() -> MachineError:
+    """Word an installation without the program that changes ELF files."""
+    return MachineError(
+        "patchelf is not installed",
+        why="A package that was built here needs shared libraries that the stack lacks; patchelf adds them.",
+        hint="install deploy again, which brings patchelf with it.",
+    )
 
 
 def build_failed(

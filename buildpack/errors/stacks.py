@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from buildpack.errors import AppError, MachineError, StackError, UsageError
+from buildpack.errors import AppError, DependencyError, MachineError, StackError, UsageError
 
 _SYSTEMS = {"darwin": "macOS", "win32": "Windows", "cygwin": "Cygwin"}
 
@@ -229,6 +229,26 @@ _PACKAGES = {
     "libtk8.6.so": "libtk8.6",
     "libtcl8.6.so": "libtcl8.6",
 }
+
+
+def libraries_not_there(
+    name: str, version: str, sonames: Sequence[str], stack: str, *, instead: str
+) -> DependencyError:
+    """Word a package that was built here against libraries that its stack lacks; `instead` is a package with wheels."""
+    packages = sorted({_PACKAGES[soname] for soname in sonames if soname in _PACKAGES})
+    ways = [f"lock {instead} instead of {name}, or"] if instead else []
+    base = "IMAGE" if stack.startswith(("oci:", "archive:")) else stack
+    install = " ".join(packages) or "PACKAGES"
+    ways.append(
+        "make a base that has the libraries, push it, and name it with `--stack`. Its Dockerfile:\n"
+        f"  FROM {base}\n"
+        f"  RUN apt-get update && apt-get install -y --no-install-recommends {install} && rm -rf /var/lib/apt/lists/*"
+    )
+    return DependencyError(
+        f"{name} {version} does not work on the stack {stack}",
+        why=f"It has no wheel and was built here; it needs {', '.join(sonames)}, which the stack lacks.",
+        hint=" ".join(ways),
+    )
 
 
 def libraries_missing(wheel: str, sonames: Sequence[str], stack: str) -> str:
