@@ -74,8 +74,11 @@ def lock_app(app: Path, *, verbose: bool = False) -> tuple[Change, ...]:
 
 
 def _tell(seconds: float) -> None:
-    begun = "Locking with pipenv, which takes some seconds ..."
-    print(f"  still locking, after {seconds:.0f} s ..." if seconds else begun, file=sys.stderr)
+    """Say that pipenv begins, and on a terminal now and then that it is still at work."""
+    if not seconds:
+        print("Locking with pipenv, which takes some seconds ...", file=sys.stderr)
+    elif sys.stderr.isatty():
+        print(f"  still locking, after {seconds:.0f} s ...", file=sys.stderr)
 
 
 def _open_store() -> Store:

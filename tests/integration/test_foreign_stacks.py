@@ -118,7 +118,7 @@ def test_musl_never_takes_a_wheel_for_glibc(index: Index, tmp_path: Path) -> Non
         build_here(app, tmp_path / "home", environ(index), platform="linux/amd64")
     assert str(caught.value) == (
         "no file of fast 1.0 fits the stack\n\n"
-        "The stack is CPython 3.12.4 on x86_64 with musl 1.2. Locked (Pipfile:7) are:\n"
+        "The stack is CPython 3.12.4 on x86_64 with musl 1.2. The files of fast 1.0 (Pipfile:7) are not for it:\n"
         "  for another libc (glibc): fast-1.0-cp312-cp312-manylinux_2_17_x86_64.whl\n"
         "  for another machine or system: fast-1.0-cp312-cp312-manylinux_2_17_aarch64.whl\n\n"
         "hint: choose a stack with glibc, such as `--stack python:3.12-slim` (Alpine's has musl), or lock a version "
@@ -252,9 +252,10 @@ def test_a_package_that_one_of_two_platforms_lacks_is_told_with_the_platform(ind
     assert (done.code, done.out) == (20, "")
     assert done.err == (
         "error: linux/arm64: no file of fast 1.0 fits the stack\n\n"
-        "The stack is CPython 3.12.99 on aarch64 with glibc 2.36. Locked (Pipfile:7) are:\n"
+        "The stack is CPython 3.12.99 on aarch64 with glibc 2.36. The files of fast 1.0 (Pipfile:7) are not for it:\n"
         "  for another machine or system: fast-1.0-cp312-cp312-manylinux_2_17_x86_64.whl\n\n"
-        "hint: lock a version that has a wheel for this stack (`deploy lock`), or choose another stack or Python.\n"
+        f"hint: lock a version that has a wheel for this stack (`deploy lock {app}`), "
+        "or choose another stack or Python.\n"
     )
 
 
