@@ -50,7 +50,7 @@ __all__ = [
     "runtime_entries",
 ]
 
-ENTRIES_FORMAT = 1
+ENTRIES_FORMAT = 2
 """Goes into the keys of layers: raise it when the same wheels, launcher or app give other entries."""
 
 _HELD = 64 << 10
@@ -111,25 +111,31 @@ def _hash(content: bytes) -> str:
 def read_content(root: Path, listed: Sequence[tuple[str, str, bool, str]], *, mtime: int = EPOCH) -> AppContent:
     """Read and hash the app's files; each is a path, a kind, an executable bit and a link target.
 
-    Everything below ``/app`` belongs to `USER`, so that a process may write beside its code, as on Heroku.
+    Everything below ``/app`` belongs to `USER`, so that a process may write beside its code, as on Heroku. It is also
+    writable for group 0, which every user is in that a cluster makes up (OpenShift).
     """
     files: list[AppFile] = []
-    entries: list[Entry] = [directory(APP_ROOT, uid=USER, gid=USER, mtime=mtime)]
+    entries: list[Entry] = [_own(directory(APP_ROOT), mtime)]
     room = _HELD_TOGETHER
     for path, kind, executable, target in listed:
         place = f"{APP_ROOT}/{path}"
         if kind == "symlink":
             files.append(AppFile(path=path, kind="symlink", executable=False, content=target))
-            entries.append(symlink(place, target, uid=USER, gid=USER, mtime=mtime))
+            entries.append(_own(symlink(place, target), mtime))
         elif kind == "directory":
             files.append(AppFile(path=path, kind="directory", executable=False, content=""))
-            entries.append(directory(place, uid=USER, gid=USER, mtime=mtime))
+            entries.append(_own(directory(place), mtime))
         else:
             digest, content = _read_file(root / path, held=min(_HELD, room))
             room -= content.size if isinstance(content, Inline) else 0
             files.append(AppFile(path=path, kind="file", executable=executable, content=digest))
-            entries.append(file(place, content, executable=executable, uid=USER, gid=USER, mtime=mtime))
+            entries.append(_own(file(place, content, executable=executable), mtime))
     return AppContent(files=tuple(files), entries=tuple(entries))
+
+
+def _own(entry: Entry, mtime: int = EPOCH) -> Entry:
+    """Return the entry as the app's: its group may do what its user may."""
+    return replace(entry, uid=USER, gid=0, mode=entry.mode | (entry.mode & 0o700) >> 3, mtime=mtime)
 
 
 def _read_file(path: Path, *, held: int) -> tuple[str, Inline | FileSlice]:
@@ -161,7 +167,7 @@ def app_entries(content: AppContent, launch: bytes, *, mtime: int) -> Iterator[E
         parent = entry.path.rpartition("/")[0]
         while parent and parent not in seen:
             seen.add(parent)
-            yield directory(parent, uid=USER, gid=USER, mtime=mtime)
+            yield _own(directory(parent), mtime)
             parent = parent.rpartition("/")[0]
         yield entry
     yield file(LAUNCH_FILE, launch)
@@ -177,7 +183,7 @@ def runtime_entries(runtime: Runtime, compiler: StackCompiler, *, compiled: bool
         for path, body in compiler.compile_files(modules).items():
             yield file(path, body)
     yield from runtime.environment
-    yield directory(APP_ROOT, uid=USER, gid=USER)
+    yield _own(directory(APP_ROOT))
     if runtime.passwd is not None:
         yield file("etc/passwd", runtime.passwd)
     if runtime.group is not None:

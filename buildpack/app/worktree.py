@@ -11,11 +11,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from buildpack.app.git import Question, ask, without_filters
+from buildpack.dataclass import dataclass
 from buildpack.errors import app as errors
 
-__all__ = ["ask_ignored", "is_tracked", "list_uncommitted", "read_commit_time", "read_ignored", "select_matched"]
+__all__ = [
+    "Commit",
+    "ask_ignored",
+    "is_tracked",
+    "list_uncommitted",
+    "public_address",
+    "read_commit",
+    "read_ignored",
+    "select_matched",
+]
 
 _IGNORED = ("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
+_SCP = re.compile(r"(?:[\w.-]+@)?([\w.-]+):([\w.~-][\w./~-]*)")
+"""``git@github.com:owner/name``, as gitfetch(1) has it."""
 _COMMITTED = re.compile(rb"^committer [^\n]*> (\d{1,12}) [+-]\d{4}$", re.MULTILINE)
 
 
@@ -74,11 +86,42 @@ def list_uncommitted(git: str, folder: Path, environ: Mapping[str, str]) -> froz
     return frozenset(found)
 
 
-def read_commit_time(git: str, folder: Path, environ: Mapping[str, str]) -> int | None:
-    """Return when the checked-out commit was made, in seconds since 1970; None if there is no commit.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Commit:
+    """The checked-out commit: its hash, its time in seconds since 1970, and the address of ``origin``, "" if unknown.
+
+    The address has no login.
+    """
+
+    revision: str
+    time: int
+    source: str
+
+
+def read_commit(git: str, folder: Path, environ: Mapping[str, str]) -> Commit | None:
+    """Return the checked-out commit; None if there is none.
 
     `cat-file` and not `log`: it prints the bytes of the commit, and obeys no setting of how commits are shown.
     """
     code, printed = ask(git, folder, ["cat-file", "commit", "HEAD"], environ).answer()
     found = _COMMITTED.search(printed.partition(b"\n\n")[0])
-    return int(found[1]) if code == 0 and found else None
+    _, revision = ask(git, folder, ["rev-parse", "HEAD"], environ).answer()
+    _, remote = ask(git, folder, ["config", "remote.origin.url"], environ).answer()
+    if code or not found:
+        return None
+    return Commit(revision=revision.decode().strip(), time=int(found[1]), source=public_address(os.fsdecode(remote)))
+
+
+def public_address(remote: str) -> str:
+    """Return a remote's address without login, query and fragment; "" for a path on this machine."""
+    from urllib.parse import urlsplit, urlunsplit
+
+    remote = remote.strip()
+    try:
+        parts = urlsplit(remote)
+        if parts.scheme in {"https", "http", "ssh", "git"} and parts.hostname and remote.isprintable():
+            return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    except ValueError:
+        return ""
+    found = _SCP.fullmatch(remote)
+    return f"ssh://{found[1]}/{found[2]}" if found else ""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass, field
 from buildpack.oci.digest import Digest, sha256
 
@@ -150,7 +151,7 @@ def assemble(
     """Make the image of these layers.
 
     `created` is RFC 3339; `config` is the image config's ``config`` object. Follows the OCI image
-    specification 1.1, config.md and manifest.md. History names each layer's kind, so that
+    specification 1.1, config.md and manifest.md. History names each layer's kind and packages, so that
     ``docker history`` reads well. It has times, those of layers, because Podman 5 crashes
     if one is missing.
     """
@@ -161,10 +162,7 @@ def assemble(
         "created": created,
         "config": dict(config),
         "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id) for layer in stacked]},
-        "history": [
-            {"created": EPOCH, "created_by": f"deploy build: {layer.annotations.get(ANNOTATION + 'kind', 'stack')}"}
-            for layer in stacked
-        ],
+        "history": [{"created": EPOCH, "created_by": _created_by(layer)} for layer in stacked],
     }
     if platform.variant:
         body["variant"] = platform.variant
@@ -178,6 +176,17 @@ def assemble(
     if annotations:
         manifest["annotations"] = dict(annotations)
     return Image(manifest=canonical_json(manifest), config=raw_config, layers=stacked)
+
+
+def _created_by(layer: Layer) -> str:
+    """Return the layer's kind, and name and version of each wheel in it: ``deploy build: dependencies: six 1.16.0``."""
+    made = f"deploy build: {layer.annotations.get(ANNOTATION + 'kind', 'stack')}"
+    try:
+        rows = parse_json(layer.annotations.get(ANNOTATION + "members", "[]"))
+        wheels = ", ".join(" ".join(row[0].split("-")[:2]) for row in rows)
+    except (AttributeError, LookupError, TypeError, ValueError):  # damaged, as an earlier image may have it
+        return made
+    return f"{made}: {wheels}" if wheels and wheels.isprintable() else made
 
 
 def convert(image: Image, format_: Format) -> Image:

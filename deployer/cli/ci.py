@@ -14,6 +14,7 @@ from deployer.cli import options as shared
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from buildpack.app.worktree import Commit
     from deployer.ci.console import Console
     from deployer.ci.making import Made
     from deployer.pipeline import Outcome, Request
@@ -51,7 +52,7 @@ Examples:
 @shared.ci_build_env_file
 @shared.image_format
 @shared.label
-@click.option("--commit-time", is_flag=True, help="Date the image with its commit, unless SOURCE_DATE_EPOCH is set.")
+@click.option("--commit", is_flag=True, help="Label the image with its commit, and take the commit's time for its own.")
 @shared.cache_from
 @shared.category
 @shared.no_cache
@@ -125,7 +126,7 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
     from deployer.ci.errors import bad_health_path
     from deployer.ci.trial import Health
     from deployer.cli.messages import print_warning
-    from deployer.config import parse_build_env, parse_labels
+    from deployer.config import parse_build_env, parse_epoch, parse_labels
     from deployer.environment import pass_on
     from deployer.pipeline import Request
 
@@ -136,6 +137,8 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
         raise click.UsageError("--test and --no-test exclude each other")
     if options["no_boot"] and (given := [name for name in _OF_TRIALS if options[name]]):
         raise click.UsageError(f"--no-boot tries nothing out, so it excludes --{given[0].replace('_', '-')}")
+    epoch = parse_epoch(os.environ)
+    commit = _commit(app) if options["commit"] else None
     return Request(
         app=app,
         options=Options(
@@ -145,9 +148,9 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
             no_cache=options["no_cache"],
             cache_from=_names(options["cache_from"]),
             categories=options["categories"],
-            labels=parse_labels(options["labels"]),
+            labels={**(_commit_labels(commit) if commit else {}), **parse_labels(options["labels"])},
             build_env=parse_build_env(options["build_env"], os.environ, files=options["build_env_files"]),
-            epoch=_epoch(app, commit_time=options["commit_time"]),
+            epoch=commit.time if epoch is None and commit is not None else epoch,
             strict=options["strict"],
             format=options["format_"],
         ),
@@ -165,24 +168,22 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
     )
 
 
-def _epoch(app: Path, *, commit_time: bool) -> int | None:
-    """Return the image's time in seconds since 1970: SOURCE_DATE_EPOCH, else the commit's if that is asked for."""
-    from deployer.cli.messages import print_warning
-    from deployer.config import parse_epoch
-
-    epoch = parse_epoch(os.environ)
-    if epoch is not None or not commit_time:
-        return epoch
+def _commit(app: Path) -> Commit | None:
+    """Return the checked-out commit; without one, None and a warning."""
     from buildpack.app.git import git_for
-    from buildpack.app.worktree import read_commit_time
+    from buildpack.app.worktree import read_commit
+    from deployer.cli.messages import print_warning
 
     git = git_for(str(app), os.environ)
-    made = read_commit_time(git, app, os.environ) if git is not None else None
-    if made is None:
-        print_warning(
-            "--commit-time: git knows no commit here, or may not be asked, so the image keeps its usual date."
-        )
-    return made
+    commit = read_commit(git, app, os.environ) if git is not None else None
+    if commit is None:
+        print_warning("--commit: git knows no commit here, or may not be asked, so the image does not name one.")
+    return commit
+
+
+def _commit_labels(commit: Commit) -> dict[str, str]:
+    labels = {"org.opencontainers.image.revision": commit.revision, "org.opencontainers.image.source": commit.source}
+    return {name: value for name, value in labels.items() if value}
 
 
 def _locate(app: Path, file: str) -> str:

@@ -194,6 +194,13 @@ def created(reference: str) -> datetime:
     return datetime.fromisoformat(json.loads(inspected.stdout)["Created"])
 
 
+def labels(reference: str) -> dict[str, str]:
+    command = ["skopeo", "inspect", "--tls-verify=false", f"docker://{reference}"]
+    inspected = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, str] = json.loads(inspected.stdout)["Labels"]
+    return found
+
+
 def outputs_of(path: Path) -> dict[str, str]:
     return dict(re.findall(r"^(\w+)<<(?:\w+)\n(.*)\n", path.read_text(), re.MULTILINE))
 
@@ -238,6 +245,8 @@ def test_the_action_s_shell(installed: Path, registry: str, home: Path, blasto: 
     asked = ["git", "-c", "safe.directory=*", "log", "-1", "--format=%ct"]
     committed = subprocess.run(asked, cwd=blasto, capture_output=True, text=True, check=True)
     assert created(f"{registry}/action/blasto:1").timestamp() == int(committed.stdout)
+    revision = subprocess.run([*asked[:3], "rev-parse", "HEAD"], cwd=blasto, capture_output=True, text=True, check=True)
+    assert labels(f"{registry}/action/blasto:1")["org.opencontainers.image.revision"] == revision.stdout.strip()
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def shipped(built: Built, home: Path) -> dict[str, bytes | str | None]:
             if member.name.startswith("app/") and not member.isdir():
                 content = layer.extractfile(member) if member.isreg() else None
                 found[member.name[4:]] = content.read() if content else member.linkname
-                assert (member.uid, member.gid, member.mtime) == (1000, 1000, 315532800)
+                assert (member.uid, member.gid, member.mtime) == (1000, 0, 315532800)
         return found
 
 

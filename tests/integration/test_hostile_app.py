@@ -86,7 +86,7 @@ def test_only_files_folders_and_links_are_shipped(seed, tmp_path):
     assert not {f"app/odd/{name}" for name in left_out} & found.keys()
     assert f"app/{(deep / 'file').relative_to(app)}" in found
     assert {member.type for member in found.values()} == {tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE}
-    assert stat.S_IMODE(found["app/odd/setuid"].mode) == 0o755
+    assert stat.S_IMODE(found["app/odd/setuid"].mode) == 0o775
     told = [warning for warning in built.warnings if "is left out: it is neither" in warning]
     assert sorted(warning.split()[0] for warning in told) == sorted(f"odd/{name}" for name in left_out)
     assert all(warning.isprintable() for warning in built.warnings)

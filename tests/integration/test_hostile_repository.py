@@ -12,7 +12,7 @@ import pytest
 from buildpack.app.git import ask
 from buildpack.app.lockfile import LockedPackage
 from buildpack.app.source import SourceTree, read_source
-from buildpack.app.worktree import list_uncommitted, read_commit_time
+from buildpack.app.worktree import list_uncommitted, public_address, read_commit
 from buildpack.errors import AppError, DependencyError
 from buildpack.python.checkout import fetch_commit
 from tests.support.command import ROOT, deploy
@@ -195,8 +195,30 @@ def test_the_time_of_a_commit_needs_no_check_of_its_signature(app: Path, trap: T
     git(app, "config", "log.showSignature", "true")
     git(app, "config", "gpg.program", str(trap))
 
-    assert read_commit_time(GIT, app, os.environ) == 1700000000
+    git(app, "config", "remote.origin.url", "https://robot:hunter2@example.org/shop.git?token=hunter2#x")
+
+    commit = read_commit(GIT, app, os.environ)
+
+    assert commit is not None
+    assert (commit.revision, commit.time) == (made.strip(), 1700000000)
+    assert commit.source == "https://example.org/shop.git"
     assert not trap.sprung
+
+
+@pytest.mark.parametrize(
+    ("remote", "expected"),
+    [
+        ("git@github.com:owner/name.git", "ssh://github.com/owner/name.git"),
+        ("ssh://git@example.org:2222/name", "ssh://example.org:2222/name"),
+        ("https://token@example.org/name", "https://example.org/name"),
+        *[
+            (each, "")
+            for each in ("/srv/name", "../name", "file:///srv/name", "ext::sh -c x", "https://[", "", "a b:c")
+        ],
+    ],
+)
+def test_an_address_for_a_label_has_no_login_and_no_path_of_this_machine(remote: str, expected: str) -> None:
+    assert public_address(remote) == expected
 
 
 @pytest.mark.parametrize("file", ["action.yml", "docs/pipelines.md"])

@@ -125,6 +125,8 @@ def test_commands_pass_their_exit_code_and_know_the_app(image):
 def test_the_app_may_write_beside_its_code_but_not_elsewhere(image):
     script = "touch /app/blasto/new && id -un && ! touch /opt/venv/x 2>/dev/null && ! touch /opt/deploy/x 2>/dev/null"
     assert docker("run", "--rm", image, "sh", "-c", script) == "app\n"
+    anybody = "cd /app && touch new blasto/new && echo >> Procfile && ! touch /opt/venv/x 2>/dev/null && id -u"
+    assert docker("run", "--rm", "--user", "54321:0", image, "sh", "-c", anybody) == "54321\n"
 
 
 LIST = "import pathlib; print(*sorted(f'./{p}' for p in pathlib.Path().rglob('*') if p.is_file()))"
