@@ -155,6 +155,7 @@ def _replace(store: Store, path: Path, content: bytes, *, now: float) -> None:
     temporary = folder / f"{os.urandom(8).hex()}.part"
     try:
         temporary.write_bytes(content)
+        temporary.chmod(0o644)  # whatever the umask
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

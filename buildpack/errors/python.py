@@ -152,13 +152,15 @@ def proxy(url: str) -> DependencyError:
     )
 
 
-def denied(name: str, url: str, status: int, *, logged_in: bool, source: str) -> DependencyError:
-    """An index wants a login, or another one."""
+def denied(name: str, url: str, status: int, *, logged_in: bool, source: str, unread: str = "") -> DependencyError:
+    """An index wants a login, or another one; `unread` names a file of logins that this user may not read."""
     why = (
         f"{url} answered HTTP {status} to the login that was sent."
         if logged_in
         else f"{url} answered HTTP {status}, and no login is known for it."
     )
+    if unread:
+        why += f" {unread}, so a login in it counts as absent."
     return SourceError(
         f"{_host(url)} does not let us read {name}",
         why=why,

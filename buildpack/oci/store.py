@@ -38,7 +38,7 @@ from buildpack.oci.listing import CONTAINERD_NAME, REF_NAME, describe, digest_of
 from buildpack.oci.location import locate_store, wanted_place
 from buildpack.oci.seal import parse_sealed, seal
 from buildpack.oci.stored import parse_layer, read_image, read_index
-from buildpack.oci.temporary import create_temporary, sweep
+from buildpack.oci.temporary import create_temporary, make_folder, sweep
 
 if TYPE_CHECKING:
     from buildpack.oci.index import ImageIndex
@@ -201,7 +201,7 @@ class Store:
         path = self.root / name
         if name not in self._swept:
             with self._failures():
-                _make_folder(path)
+                make_folder(path)
                 sweep(path)
             self._swept.add(name)
         return path
@@ -312,9 +312,9 @@ class Store:
             return
         with self._failures():
             # An image holds an app's code, so the store is its owner's alone; whoever shares one makes the folder.
-            _make_folder(self.root, 0o700)
+            make_folder(self.root, 0o700)
             for folder in ("tmp", "blobs/sha256", "layers", "facts"):
-                _make_folder(self.root / folder)
+                make_folder(self.root / folder)
             sweep(self._temporary)
             for name, content in ((_LOCK, b""), ("oci-layout", _LAYOUT)):
                 if not (self.root / name).exists():
@@ -345,7 +345,7 @@ class Store:
                 try:
                     temporary.replace(path)
                 except FileNotFoundError:
-                    _make_folder(path.parent)
+                    make_folder(path.parent)
                     temporary.replace(path)
             except BaseException:
                 temporary.unlink(missing_ok=True)
@@ -371,7 +371,7 @@ def _temporary_home(folder: Path) -> Path:
     """Return a folder that is this user's alone: the same each time, so that `run` finds what `build` made."""
     chosen = folder / f"deploy-{os.getuid()}"
     with suppress(OSError):
-        _make_folder(chosen, 0o700)
+        make_folder(chosen, 0o700)
         found = chosen.lstat()
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
             return chosen
@@ -382,20 +382,6 @@ def _temporary_home(folder: Path) -> Path:
         return Path(tempfile.mkdtemp(prefix="deploy-", dir=folder))
     except OSError as error:
         raise errors.store_failed(chosen, error) from error
-
-
-def _make_folder(path: Path, mode: int = 0o755) -> None:
-    """Create a folder and its parents, with this mode whatever the umask."""
-    try:
-        path.mkdir()
-        path.chmod(mode)
-    except FileExistsError:
-        if not path.is_dir():
-            raise
-    except FileNotFoundError:
-        _make_folder(path.parent, mode)
-        path.mkdir(exist_ok=True)  # below /proc it fails for ever, so this does not call itself again
-        path.chmod(mode)
 
 
 def _name_for(key: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["create_temporary", "sweep", "temporary_folder"]
+__all__ = ["create_temporary", "make_folder", "sweep", "temporary_folder"]
 
 _SUFFIX = ".part"
 
@@ -36,6 +36,20 @@ def create_temporary(folder: Path) -> tuple[int, Path]:
         os.close(descriptor)
 
 
+def make_folder(path: Path, mode: int = 0o755) -> None:
+    """Create a folder and its parents, with this mode whatever the umask."""
+    try:
+        path.mkdir()
+        path.chmod(mode)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    except FileNotFoundError:
+        make_folder(path.parent, mode)
+        path.mkdir(exist_ok=True)  # below /proc it fails for ever, so this does not call itself again
+        path.chmod(mode)
+
+
 @contextmanager
 def temporary_folder(folder: Path) -> Iterator[Path]:
     """Make a folder in `folder` that no one else uses; it is removed with all that is in it."""
@@ -53,6 +67,7 @@ def _create_folder(folder: Path) -> tuple[int, Path]:
     while True:
         path = _name(folder)
         path.mkdir(mode=0o700)
+        path.chmod(0o700)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Self
 from buildpack.dataclass import dataclass, field
 from buildpack.oci.entry import Deflated, Entry, FileSlice, Inline, file
 from buildpack.oci.lease import use
-from buildpack.oci.temporary import temporary_folder
+from buildpack.oci.temporary import make_folder, temporary_folder
 from buildpack.python.compile_process import CompileError, CompileProcess
 from buildpack.python.pyc import BYTECODE_FORMAT, pyc_path, unsupported
 
@@ -194,7 +194,7 @@ class Compiler:
     def _enqueue(self, wheel: _Wheel, sources: Sequence[Entry]) -> None:
         with self._condition:
             if self._scratch is None:
-                self._folder.mkdir(parents=True, exist_ok=True)
+                make_folder(self._folder)
                 self._scratch = self._exits.enter_context(temporary_folder(self._temporary))
             scratch = self._scratch
             number = next(self._numbers)
@@ -350,6 +350,7 @@ def _write_pack(pack: Path, outs: Sequence[Path]) -> None:
             with out.open("rb") as piece:
                 shutil.copyfileobj(piece, joined, 1 << 20)
             out.unlink()
+    made.chmod(0o644)  # whatever the umask
     made.replace(pack)
 
 

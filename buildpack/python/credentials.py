@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlunsplit
 
@@ -27,6 +26,7 @@ __all__ = [
     "open_sources",
     "redact",
     "split_login",
+    "unreadable_netrc",
     "without_secrets",
 ]
 
@@ -122,18 +122,34 @@ def redact(text: str, secrets: Iterable[Secret] = ()) -> str:
     return text
 
 
+def unreadable_netrc(environ: Mapping[str, str]) -> str:
+    """Say which file of logins exists and cannot be read; empty if there is none."""
+    for candidate in _netrc_files(environ):
+        try:
+            with open(candidate, "rb"):  # noqa: PTH123
+                break
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            return f"{candidate} cannot be read ({error.strerror})"
+    return ""
+
+
+def _netrc_files(environ: Mapping[str, str]) -> list[str]:
+    home = environ.get("HOME", "")
+    return [environ["NETRC"]] if environ.get("NETRC") else [f"{home}/.netrc", f"{home}/_netrc"] if home else []
+
+
 def netrc_login(host: str, environ: Mapping[str, str]) -> Login | None:
     """Look a host up in the file of NETRC, else in ``~/.netrc``; a damaged file counts as none, as in requests."""
     import netrc
 
-    home = environ.get("HOME", "")
-    candidates = [environ["NETRC"]] if environ.get("NETRC") else [f"{home}/.netrc", f"{home}/_netrc"] if home else []
-    for candidate in candidates:
-        if not Path(candidate).is_file():
-            continue
+    for candidate in _netrc_files(environ):
         try:
             found = netrc.netrc(candidate).authenticators(host)
-        except (netrc.NetrcParseError, OSError):
+        except FileNotFoundError:
+            continue
+        except (netrc.NetrcParseError, OSError, ValueError):
             return None
         if found:
             return Login(user=Secret(found[0] or ""), password=Secret(found[2] or ""))

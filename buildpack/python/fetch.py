@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
 from buildpack.errors import python as errors
-from buildpack.oci.temporary import create_temporary
+from buildpack.oci.temporary import create_temporary, make_folder
 from buildpack.python.files import LockedFile, WheelFile, stored_path, verified_path
 from buildpack.python.http import Client, CutError, DeniedError, NotFoundError, promised_size
 
@@ -86,7 +86,12 @@ def fetch_file(
             raise gone or errors.link_gone(file.name, file.url) from None
         except DeniedError as error:
             raise errors.denied(
-                file.filename, file.url, error.status, logged_in=error.logged_in, source=file.source
+                file.filename,
+                file.url,
+                error.status,
+                logged_in=error.logged_in,
+                unread=error.unread,
+                source=file.source,
             ) from None
 
 
@@ -184,7 +189,7 @@ def _write(out: IO[bytes], chunk: bytes) -> None:
 def _partial(folder: Path) -> Iterator[IO[bytes]]:
     """Open a file of its own for a download; it goes away unless `_keep` renamed it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         descriptor, path = create_temporary(folder)
     except OSError as error:
         raise errors.unwritable(str(folder), error.strerror or "it cannot be written") from None
@@ -199,7 +204,7 @@ def _keep(out: IO[bytes], folder: Path, sha256: str, filename: str) -> Path:
     place = folder / sha256 / filename
     try:
         out.flush()
-        place.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(place.parent)
         Path(out.name).replace(place)
     except OSError as error:
         raise errors.unwritable(str(place), error.strerror or "it cannot be written") from None

@@ -23,6 +23,7 @@ from buildpack.python.credentials import (
     netrc_login,
     open_sources,
     split_login,
+    unreadable_netrc,
     without_secrets,
 )
 
@@ -55,8 +56,9 @@ class NotFoundError(Exception):
 class DeniedError(Exception):
     """The server wants a login, or another one (401 or 403)."""
 
-    def __init__(self, status: int, *, logged_in: bool) -> None:
+    def __init__(self, status: int, *, logged_in: bool, unread: str = "") -> None:
         super().__init__(f"HTTP {status}")
+        self.unread = unread
         self.status = status
         self.logged_in = logged_in
 
@@ -201,7 +203,9 @@ class Client:
         if status in {404, 410}:
             raise NotFoundError(status)
         if status in {401, 403}:
-            raise DeniedError(status, logged_in="Authorization" in response.request.headers)
+            logged_in = "Authorization" in response.request.headers
+            unread = "" if logged_in else unreadable_netrc(self._environ)
+            raise DeniedError(status, logged_in=logged_in, unread=unread)
         if status not in RETRIED:
             raise errors.refused(url, f"HTTP {status} {response.reason or ''}".rstrip())
         return wait_asked(response.headers.get("Retry-After", ""), self._now())

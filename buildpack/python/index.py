@@ -274,7 +274,9 @@ class _Resolver:
         if denied:
             by, refusal = denied
             url = f"{by.url}{canonical_name(package.name)}/"
-            raise errors.denied(package.name, url, refusal.status, logged_in=refusal.logged_in, source=by.name)
+            raise errors.denied(
+                package.name, url, refusal.status, logged_in=refusal.logged_in, unread=refusal.unread, source=by.name
+            )
         raise self._explain(package, locked, seen, missing)
 
     def _files(
@@ -350,7 +352,7 @@ class _Resolver:
         except DeniedError as error:
             url = self.client.hide(file.link)
             raise errors.denied(
-                file.filename, url, error.status, logged_in=error.logged_in, source=source.name
+                file.filename, url, error.status, logged_in=error.logged_in, unread=error.unread, source=source.name
             ) from None
 
     def _size(self, source: SourceUrl, file: IndexFile) -> int | None:

@@ -186,7 +186,9 @@ class _Provider:
         if denied:
             by, refusal = denied
             url = f"{by.url}{name}/"
-            raise index_errors.denied(name, url, refusal.status, logged_in=refusal.logged_in, source=by.name)
+            raise index_errors.denied(
+                name, url, refusal.status, logged_in=refusal.logged_in, unread=refusal.unread, source=by.name
+            )
         return self.client.sources[0], ()
 
     def _describe(self, kind: type[Any], candidate: _Candidate) -> Any:

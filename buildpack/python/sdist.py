@@ -20,7 +20,7 @@ from buildpack.dataclass import asdict, dataclass, replace
 from buildpack.errors import python as index_errors
 from buildpack.errors import sdist as errors
 from buildpack.errors.local import unreachable_interpreter
-from buildpack.oci.temporary import temporary_folder
+from buildpack.oci.temporary import make_folder, temporary_folder
 from buildpack.python.archives import unpack
 from buildpack.python.build_settings import NO_SETTINGS, BuildSettings
 from buildpack.python.candidates import best_wheel, is_sdist, parse_wheel_name
@@ -340,7 +340,7 @@ def _stored(package: LockedPackage, filename: str, wheel: BinaryIO, folder: Path
             out.seek(0)
             sha256 = file_digest(out, "sha256").hexdigest()
         place = folder / sha256 / filename
-        place.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(place.parent)
         (beside / filename).replace(place)
     return WheelFile(
         name=package.name,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from buildpack.dataclass import dataclass
 from buildpack.oci.entry import Content, Deflated, Entry, FileSlice, Inline, file, symlink
+from buildpack.oci.temporary import make_folder
 
 __all__ = ["VenvLayout", "add_entries", "install_entries", "venv_entries"]
 
@@ -95,7 +96,7 @@ def install_entries(entries: Iterable[Entry], folder: Path) -> None:
     folder = folder.absolute()
     prefix = f"{str(folder).lstrip('/')}/"
     chosen = {entry.path: entry for entry in entries}
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     building = tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)
     try:
         with _open_once() as sources:

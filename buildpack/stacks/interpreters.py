@@ -135,9 +135,17 @@ def _places(environ: Mapping[str, str], own: str) -> Iterator[Path]:
         yield Path(own).parent
     yield from (Path(part) for part in environ.get("PATH", "").split(":") if part.startswith("/"))
     if versions := _pyenv_versions(environ):
-        names = [path.name for path in versions.iterdir()] if versions.is_dir() else []
+        names = _listed(versions)
         yield from (versions / name / "bin" for name in sorted(names, key=_newest_first))
     yield from (Path("/usr/local/bin"), Path("/usr/bin"))
+
+
+def _listed(folder: Path) -> list[str]:
+    """Return the names in a folder; none if it is absent or cannot be read."""
+    try:
+        return [path.name for path in folder.iterdir()]
+    except OSError:
+        return []
 
 
 def _newest_first(name: str) -> tuple[list[int], str]:
@@ -147,11 +155,8 @@ def _newest_first(name: str) -> tuple[list[int], str]:
 def _named(place: Path, series: str | None) -> list[Path]:
     if series:
         path = place / f"python{series}"
-        return [path] if path.exists() else []
-    try:
-        names = [path.name for path in place.iterdir() if _NAME.fullmatch(path.name)]
-    except OSError:
-        return []
+        return [path] if os.path.exists(path) else []  # noqa: PTH110  Path raises for a folder of another user
+    names = [name for name in _listed(place) if _NAME.fullmatch(name)]
     return [place / name for name in sorted(names, key=_newest_first)]
 
 

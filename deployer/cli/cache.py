@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -14,7 +13,7 @@ import click
 
 from buildpack.dataclass import dataclass
 from deployer.cli import options
-from deployer.cli.messages import plural, print_warning, size_text
+from deployer.cli.messages import harmless, plural, print_json, print_warning, size_text
 
 if TYPE_CHECKING:
     from buildpack.oci.prune import Item
@@ -100,7 +99,7 @@ def info(*, as_json: bool) -> int:
             "images": [{"reference": name, "digest": str(digest)} for name, digest in images.items()],
             "kinds": {kind: _render(each) for kind, each in sums.items()},
         }
-        print(json.dumps(value, ensure_ascii=False))
+        print_json(value)
         return 0
     print(f"{store.root}: {size_text(total)}, {plural(len(images), 'image')}")
     now = time.time()
@@ -148,7 +147,7 @@ def prune(*, keep_storage: str | None, older_than: str | None, everything: bool,
             "spared": len(done.spared),
             "dropped": {kind: _render(each) for kind, each in dropped.items() if each.count},
         }
-        print(json.dumps(value, ensure_ascii=False))
+        print_json(value)
         return 0
     print(f"{'Would free' if dry_run else 'Freed'} {size_text(done.freed)}; {size_text(done.left)} left")
     for kind, each in dropped.items():
@@ -212,4 +211,4 @@ def _age(now: float, then: float | None) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(harmless(text), file=sys.stderr)

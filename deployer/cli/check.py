@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import click
 
 from deployer.cli import options
 from deployer.cli.hints import repeated_text
-from deployer.cli.messages import operand_text, plural, print_error, print_warning
+from deployer.cli.messages import operand_text, plural, print_error, print_json, print_warning
 
 if TYPE_CHECKING:
     from buildpack.app.checks.doubts import Brought
@@ -74,7 +73,7 @@ def command(
         recall=_recall,
     )
     if as_json:
-        print(json.dumps(report_of(report, app=str(app)), ensure_ascii=False))
+        print_json(report_of(report, app=str(app)))
     else:
         _show(report, app=str(app), strict=strict, again=repeated_text(ctx))
     return report.exit_code or (10 if strict and report.warnings else 0)

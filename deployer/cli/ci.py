@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deployer.cli import options as shared
+from deployer.cli.messages import harmless_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -268,6 +269,6 @@ def _show(report: Mapping[str, Any], *, as_json: bool) -> None:
         import json
 
         # A report quotes what the app printed, and GitHub's runner obeys this wherever it stands in a line of a log.
-        print(json.dumps(report, ensure_ascii=False).replace("##[", "#\\u0023["))
+        print(harmless_json(json.dumps(report, ensure_ascii=False)).replace("##[", "#\\u0023["))
     elif "error" not in report:
         print(report["digest"])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from buildpack.errors import BuildpackError
-from deployer.cli.messages import print_error, report_bug, styled
+from deployer.cli.messages import harmless, print_error, report_bug, styled
 from deployer.interrupts import say_interrupted, watched
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def _usage(error: click.ClickException) -> int:
     if "hint:" not in message:
         ctx = getattr(error, "ctx", None)
         message += f"\n\nhint: `{ctx.command_path if ctx else 'deploy'} --help` shows the usage."
-    print(f"{styled('error:', 'red')} {message}", file=sys.stderr)
+    print(f"{styled('error:', 'red')} {harmless(message)}", file=sys.stderr)
     return 2
 
 

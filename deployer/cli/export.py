@@ -14,7 +14,7 @@ import click
 
 from buildpack.dataclass import dataclass
 from deployer.cli import options as shared
-from deployer.cli.messages import print_warning
+from deployer.cli.messages import harmless, print_warning
 from deployer.cli.operands import split_operands
 
 if TYPE_CHECKING:
@@ -244,4 +244,4 @@ def _write(files: Sequence[ExportedFile], options: Mapping[str, Any]) -> list[Pa
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(harmless(text), file=sys.stderr)

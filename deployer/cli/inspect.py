@@ -13,7 +13,7 @@ import click
 
 from deployer.cli import options
 from deployer.cli.folder import refuse_empty
-from deployer.cli.messages import plural, print_warning, size_text
+from deployer.cli.messages import harmless_json, plural, print_json, print_warning, size_text
 from deployer.cli.operands import image_name, is_folder
 
 if TYPE_CHECKING:
@@ -59,11 +59,11 @@ def command(reference: str, sbom: bool, layers: bool, platform: str | None, remo
         if sbom:
             from buildpack.sbom import make_sbom
 
-            sys.stdout.write(make_sbom(found.image).decode())
+            sys.stdout.write(harmless_json(make_sbom(found.image).decode()))
             return 0
         inspection = inspect_image(found)
     if as_json:
-        print(json.dumps(render(inspection), ensure_ascii=False))
+        print_json(render(inspection))
         return 0
     print("\n".join(_lines(inspection, layers=layers)))
     return 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deployer.cli import options as shared
-from deployer.cli.messages import print_warning
+from deployer.cli.messages import harmless, print_warning
 from deployer.cli.operands import Operands, OperandsCommand, command_of, split_operands
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _open_store(warn: Callable[[str], None]) -> Store:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(harmless(text), file=sys.stderr)
 
 
 def _say_nothing(_text: str) -> None:

@@ -13,7 +13,7 @@ import click
 
 from buildpack.errors import StackError
 from deployer.cli import options
-from deployer.cli.messages import operand_text, plural, print_warning
+from deployer.cli.messages import harmless, operand_text, plural, print_warning
 from deployer.errors import stack_not_pinned
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def command(app: Path, no_pin: bool, verbose: bool) -> int:
     begin = time.monotonic()
     changes = lock_app(app, verbose=verbose)
     for change in changes:
-        print(f"  {change}", file=sys.stderr)
+        print(f"  {harmless(str(change))}", file=sys.stderr)
     seconds = time.monotonic() - begin
     print(f"Pipfile.lock: {plural(len(changes), 'package')} changed, in {seconds:.1f} s", file=sys.stderr)
     written = ["Pipfile.lock"]

@@ -9,7 +9,18 @@ TYPE_CHECKING = False  # as typing's, whose import is slow
 if TYPE_CHECKING:
     from buildpack.errors import BuildpackError
 
-__all__ = ["harmless", "operand_text", "plural", "print_error", "print_warning", "report_bug", "size_text", "styled"]
+__all__ = [
+    "harmless",
+    "harmless_json",
+    "operand_text",
+    "plural",
+    "print_error",
+    "print_json",
+    "print_warning",
+    "report_bug",
+    "size_text",
+    "styled",
+]
 
 _COLOURS = {"red": 31, "yellow": 33, "cyan": 36}
 """ECMA-48's numbers (8.3.117, SGR)."""
@@ -22,16 +33,30 @@ def styled(text: str, colour: str) -> str:
     return f"\x1b[{_COLOURS[colour]};1m{text}\x1b[0m"
 
 
+_BIDI = (0x61C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+"""Characters that turn the direction of writing (UAX 9), so that a line reads as another, and separators of lines."""
+_CONTROLS = (*range(0x20), *range(0x7F, 0xA0))
+"""C0, DEL and C1 (ECMA-48, 5.2 and 5.3)."""
+_ESCAPED = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in (*_CONTROLS, *_BIDI)}
+_ESCAPED_IN_TEXT = {code: text for code, text in _ESCAPED.items() if chr(code) not in "\n\t"}
+_ESCAPED_IN_JSON = {code: f"\\u{code:04x}" for code in (*_CONTROLS, *_BIDI) if chr(code) not in "\n\t\r"}
+
+
 def harmless(text: str) -> str:
     """Escape what a terminal would obey: messages quote servers, compilers and packages, which may say anything."""
-    if text.isprintable():
-        return text
-    return "".join(f"\\x{ord(each):02x}" if _is_control(each) else each for each in text)
+    return text if text.isprintable() else text.translate(_ESCAPED_IN_TEXT)
 
 
-def _is_control(character: str) -> bool:
-    """Tell whether this is of C0 or C1 (ECMA-48, 5.2 and 5.3), line ends and tabs aside."""
-    return character not in "\n\t" and (character < " " or "\x7f" <= character <= "\x9f")
+def harmless_json(document: str) -> str:
+    """Escape the same in a JSON document, which stays the same value: such characters are inside strings only."""
+    return document if document.isprintable() else document.translate(_ESCAPED_IN_JSON)
+
+
+def print_json(value: object) -> None:
+    """Print a value as one line of JSON on standard output."""
+    import json
+
+    print(harmless_json(json.dumps(value, ensure_ascii=False)))
 
 
 def print_error(error: BuildpackError) -> None:

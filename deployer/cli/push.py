@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ import click
 
 from deployer.cli import options
 from deployer.cli.folder import refuse_empty
-from deployer.cli.messages import print_warning
+from deployer.cli.messages import print_json, print_warning
 from deployer.cli.operands import image_name
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def command(
             "bytes_sent": traffic.sent,
             "bytes_received": traffic.received,
         }
-        print(json.dumps(report))
+        print_json(report)
         return 0
     if not quiet:
         print(f"Pushed {pushed_text(pushed, image)}{f'; {bill}' if bill else ''}", file=sys.stderr)

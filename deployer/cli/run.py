@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deployer.cli import options as shared
-from deployer.cli.messages import print_warning
+from deployer.cli.messages import harmless, print_warning
 from deployer.cli.operands import METAVAR, Operands, OperandsCommand, command_of, split_operands
 from deployer.errors import neither_folder_nor_type
 
@@ -205,7 +205,7 @@ def _run_locally(meant: Operands, options: Mapping[str, Any], *, why: str) -> in
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(harmless(text), file=sys.stderr)
 
 
 def _say_nothing(_text: str) -> None:

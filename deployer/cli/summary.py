@@ -7,10 +7,9 @@ went where, in words. Of a build for several platforms, `index_summary` says mor
 
 from __future__ import annotations
 
-import json
 import sys
 
-from deployer.cli.messages import operand_text, plural, print_warning, size_text
+from deployer.cli.messages import operand_text, plural, print_json, print_warning, size_text
 
 TYPE_CHECKING = False  # as typing's, whose import is slow
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def show_answer(answer: Answer) -> None:
     """Print the digest or the object on standard output, warnings and the summary on standard error."""
     report, style = answer["report"], answer["style"]
     if style == "json":
-        print(json.dumps(report, ensure_ascii=False))
+        print_json(report)
         return
     for text in report["warnings"]:
         print_warning(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ import click
 
 from deployer.cli import options
 from deployer.cli.folder import Folder, refuse_empty
-from deployer.cli.messages import plural, print_warning
+from deployer.cli.messages import plural, print_json, print_warning
 from deployer.cli.operands import image_name, is_folder
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ def command(
         )
     equal = all(verdict.equal for verdict in verdicts)
     if as_json:
-        print(json.dumps(render(verdicts), ensure_ascii=False))
+        print_json(render(verdicts))
         return 0 if equal else errors.Differs.exit_code
     name = _short(verdicts[0].name)
     shown = "this folder" if str(folder) == "." else str(folder)

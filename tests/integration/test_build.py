@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from buildpack.oci.digest import Digest
 from buildpack.oci.store import Store
 from buildpack.oci.validate import validate
 from tests.support.command import EXAMPLES, deploy
+from tests.support.tiny import write_app
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +117,18 @@ def test_the_same_bits_from_an_empty_store_in_a_hostile_environment(reference, t
         prefix=("sh", "-c", 'umask 077; exec "$@"', "sh"),
     )
     assert done.out.strip() == reference, done.err
+
+
+@pytest.mark.parametrize("umask", ["000", "777"])
+def test_no_umask_opens_or_closes_the_store(umask, tmp_path):
+    home = tmp_path / "home"
+    app = write_app(tmp_path / "tiny", {})
+    for _ in range(2):  # the second build leaves a record
+        done = deploy("build", app, "-q", home=home, prefix=("sh", "-c", f'umask {umask}; exec "$@"', "sh"))
+        assert done.code == 0, done.err
+    modes = {path: stat.S_IMODE(path.lstat().st_mode) for path in [home, *home.rglob("*")] if not path.is_symlink()}
+    allowed = {True: {0o700, 0o755}, False: {0o600, 0o644}}
+    assert {path: oct(mode) for path, mode in modes.items() if mode not in allowed[path.is_dir()]} == {}
 
 
 NOBODY = (

@@ -15,6 +15,7 @@ import pytest
 
 from buildpack.app.lockfile import Source
 from buildpack.errors import BuildpackError, DependencyError, MachineError
+from buildpack.errors import python as errors
 from buildpack.python.credentials import Secret, open_source, redact, without_secrets
 from buildpack.python.fetch import Downloads, WheelFile, fetch_file
 from buildpack.python.http import ATTEMPTS, Client, DeniedError, NotFoundError
@@ -145,6 +146,16 @@ def test_a_login_goes_to_its_own_host_only(index: Index) -> None:
 
         assert [each.authorization for each in index.asked] == [basic("me:hunter2")] * 3
         assert [each.authorization for each in other.asked] == [""]
+
+
+@pytest.mark.parametrize("kind", ["folder", "name"])
+def test_a_netrc_that_cannot_be_read_counts_as_absent(index: Index, tmp_path: Path, kind: str) -> None:
+    index.login = "user:password"
+    unread = str(tmp_path) if kind == "folder" else f"/{'a' * 5000}"
+    with client_of(index.url, environ={"NETRC": unread}) as client, pytest.raises(DeniedError) as denied:
+        client.get(f"{index.url}tiny/", lambda response: response.content)
+    assert denied.value.unread.startswith(f"{unread} cannot be read (")
+    assert unread in errors.denied("tiny", index.url, 401, logged_in=False, source="x", unread=denied.value.unread).why
 
 
 def test_netrc_and_its_file_by_name(index: Index, tmp_path: Path) -> None:

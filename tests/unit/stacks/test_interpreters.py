@@ -40,6 +40,14 @@ def test_the_active_environment_comes_before_path_and_pyenv(tmp_path: Path) -> N
     assert find_candidates("3.77.9", environ=environ, own=f"{tmp_path}/own/python") == expected
 
 
+def test_what_cannot_be_read_counts_as_absent(tmp_path: Path) -> None:
+    found = elf(tmp_path / "path/python3.77")
+    too_long = f"/{'a' * 5000}"  # which even root cannot look at
+    environ = {"PATH": f"{too_long}:{tmp_path}/path", "PYENV_ROOT": too_long, "VIRTUAL_ENV": too_long}
+    assert find_candidates("3.77", environ=environ, own="") == [found]
+    assert found in find_candidates(None, environ=environ, own="")
+
+
 def test_pyenv_is_found_in_home(tmp_path: Path) -> None:
     found = elf(tmp_path / ".pyenv/versions/3.77.0/bin/python3.77")
     assert find_candidates("3.77", environ={"HOME": str(tmp_path)}, own="") == [found]
