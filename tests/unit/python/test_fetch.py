@@ -152,7 +152,7 @@ def test_a_login_goes_to_its_own_host_only(index: Index) -> None:
 def test_a_netrc_that_cannot_be_read_counts_as_absent(index: Index, tmp_path: Path, kind: str) -> None:
     index.login = "user:password"
     unread = str(tmp_path) if kind == "folder" else f"/{'a' * 5000}"
-    with client_of(index.url, environ={"NETRC": unread}) as client, pytest.raises(DeniedError) as denied:
+    with client_of(index, environ={"NETRC": unread}) as client, pytest.raises(DeniedError) as denied:
         client.get(f"{index.url}tiny/", lambda response: response.content)
     assert denied.value.unread.startswith(f"{unread} cannot be read (")
     assert unread in errors.denied("tiny", index.url, 401, logged_in=False, source="x", unread=denied.value.unread).why
