@@ -259,6 +259,16 @@ LINEAR = {
         from buildpack.app.checks.static import _SET
         _SET.search(b"\\n" * 400_000 + b"from " + b" " * 400_000)
     """,
+    "lines of a Procfile": """
+        from buildpack.app.procfile import parse_procfile
+        from buildpack.errors import AppError
+        text = "\\n".join(f"p{number}: x" for number in range(100_000))
+        assert len(parse_procfile(text).processes) == 100_000
+        try:
+            parse_procfile(text.replace(":", ""))
+        except AppError:
+            pass
+    """,
     "quotes of a command": """
         from buildpack.app.checks.commands import find_slip
         find_slip("${" * 100_000)
