@@ -28,6 +28,7 @@ __all__ = [
     "bad_quantity",
     "bad_size",
     "boot_failed",
+    "boot_refused",
     "boot_timed_out",
     "command_missing",
     "command_with_types",
@@ -465,6 +466,17 @@ def boot_timed_out(
         "address": "let it listen on 0.0.0.0:$PORT instead of 127.0.0.1.",
     }.get(cause, "see in its log what it waits for; `--boot-timeout` gives it more time.")
     return BootError(f"{process} did not answer within {seconds:.0f} s", why=_with_log(why, log), hint=hint)
+
+
+def boot_refused(process: str, status: int, *, path: str, host: str, reason: str, log: Sequence[str]) -> BootError:
+    """Say that a web process answers its health check with a 4xx, and goes on to; `reason` is the app's, if known."""
+    if reason == "DisallowedHost":
+        why = f"It was asked for the host `{host}`, which its ALLOWED_HOSTS does not have ({reason})."
+        hint = "name a host of ALLOWED_HOSTS with --health-host."
+    else:
+        why = f"It was asked for the host `{host}`. Only 2xx and 3xx pass for a path that --health names."
+        hint = "name a path that answers without a login with --health, or the app's host with --health-host."
+    return BootError(f"{process} answers {status} to GET {path}", why=_with_log(why, log), hint=hint)
 
 
 def boot_failed(process: str, code: int, *, told: str, log: Sequence[str]) -> BootError:

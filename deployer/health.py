@@ -11,6 +11,7 @@ from buildpack.dataclass import dataclass
 
 __all__ = [
     "BOOT_SECONDS",
+    "DISALLOWED_HOST",
     "Answer",
     "Cause",
     "Listener",
@@ -20,6 +21,7 @@ __all__ = [
     "compare_listeners",
     "parse_listeners",
     "ready_text",
+    "refusal_of",
     "wait_until_ready",
 ]
 
@@ -29,6 +31,13 @@ BOOT_SECONDS = 60.0
 _KEPT_BYTES = 1 << 17
 """What a tail holds at least of the end of a log, if so much was written."""
 
+_STEADY = 1.0
+"""Seconds for which a refusal stays the same until it counts."""
+_PASSING = frozenset({408, 425, 429})
+DISALLOWED_HOST = "DisallowedHost"
+_DISALLOWED = (b"DisallowedHost", b"<h1>Bad Request (400)</h1>")
+"""What Django's page of errors says with DEBUG, and without."""
+_BODY = 1 << 20
 _LISTEN = "0A"
 _DOCKER_DNS = "127.0.0.11"
 
@@ -43,6 +52,8 @@ class Answer:
 
     status: int | None = None
     problem: str = ""
+    reason: str = ""
+    """Why the app refused, if its answer tells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +81,7 @@ class Outcome:
     status: int | None = None
     died: bool = False
     problem: str = ""
+    reason: str = ""
 
 
 def ask(port: int, *, host: str, name: str, path: str = "/", timeout: float = 5.0) -> Answer:
@@ -89,14 +101,20 @@ def ask(port: int, *, host: str, name: str, path: str = "/", timeout: float = 5.
                 allow_redirects=False,
                 stream=True,
             )
-            response.close()
-            return Answer(status=response.status_code)
+            with response:
+                body = response.raw.read(_BODY) if response.status_code == 400 else b""
+            return Answer(status=response.status_code, reason=refusal_of(response.status_code, body))
     except requests.ReadTimeout:
         return Answer(problem=f"no answer came within {timeout:.0f} s")
     except (requests.ConnectionError, requests.Timeout):
         return Answer(problem="nothing accepts connections")
     except requests.RequestException as error:
         return Answer(problem=f"its answer is no HTTP: {type(error).__name__}")
+
+
+def refusal_of(status: int, body: bytes) -> str:
+    """Return the name of Django's reason for a 400; empty for any other."""
+    return DISALLOWED_HOST if status == 400 and any(sign in body for sign in _DISALLOWED) else ""
 
 
 def wait_until_ready(
@@ -111,19 +129,26 @@ def wait_until_ready(
     """Probe until an answer comes, the process dies or `seconds` have passed.
 
     Any status counts, since a healthy app may well answer 404 at ``/``; with `strict`, for a health path that
-    someone configured, only 2xx and 3xx do.
+    someone configured, only 2xx and 3xx do. A 4xx that stays the same is an answer as well, and more time would not
+    change it: then `status` is set and `ready` is not.
     """
     begin = clock()
+    refused: int | None = None
+    refused_at = 0.0
     pause, problem = 0.02, "nothing accepts connections"
     while True:
         answer = probe()
         elapsed = clock() - begin
         if answer.status is not None:
             if not strict or 200 <= answer.status < 400:
-                return Outcome(ready=True, seconds=elapsed, status=answer.status)
+                return Outcome(ready=True, seconds=elapsed, status=answer.status, reason=answer.reason)
             problem = f"it answers {answer.status}"
+            if answer.status != refused:
+                refused, refused_at = answer.status, elapsed
+            elif 400 <= answer.status < 500 and answer.status not in _PASSING and elapsed - refused_at >= _STEADY:
+                return Outcome(ready=False, seconds=elapsed, status=answer.status, reason=answer.reason)
         else:
-            problem = answer.problem
+            problem, refused = answer.problem, None
         if not alive():
             return Outcome(ready=False, seconds=elapsed, died=True, problem=problem)
         if elapsed >= seconds:

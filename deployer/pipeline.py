@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 
+from buildpack.app.health_host import find_health_host
+from buildpack.app.read import App
 from buildpack.app.script import Script, read_script
 from buildpack.bounded import parse_integer
 from buildpack.build import Built
@@ -33,6 +35,7 @@ from deployer.ci.trial import Health, Trial
 from deployer.cli.messages import harmless, operand_text, plural, styled
 from deployer.engines.errors import NotStartedError, local_cannot
 from deployer.errors import BootError
+from deployer.health import DISALLOWED_HOST
 from deployer.interrupts import ending_promptly
 
 __all__ = ["STEPS", "Outcome", "Request", "run_pipeline"]
@@ -263,7 +266,7 @@ class _Pipeline:
             self._release(place, built, script)
             if any(process.name == "web" for process in built.app.processes):
                 with self.ledger.step("boot", "boot") as entry:
-                    entry.reason = self._boot(place(), script)
+                    entry.reason = self._boot(place(), built.app, script)
             else:
                 self.ledger.skip("boot", "the Procfile has no web")
 
@@ -306,14 +309,19 @@ class _Pipeline:
             app = operand_text(str(self.request.app))
             self._console.say(f"release is not run; `deploy ci{app} --release` runs it before the boot")
 
-    def _boot(self, trial: Trial, script: Script) -> str:
+    def _boot(self, trial: Trial, app: App, script: Script) -> str:
         asked = self.request.health
-        health = Health(path=asked.path, strict=asked.strict, seconds=asked.seconds, environment=script.environment)
+        host = asked.host or find_health_host(app.source, script.environment)
+        health = replace(asked, host=host, environment=script.environment)
         try:
             booted = trial.boot(health)
         except (BootError, NotStartedError) as error:
             error.exit_code = BootError.exit_code  # a process that died gave its own
             raise
+        if booted.reason == DISALLOWED_HOST:
+            shown = health.host or "localhost"
+            told = f"the host `{shown}` is not in ALLOWED_HOSTS; --health-host names another"
+            self._warn([f"web answered 400 to GET {health.path} when it was booted: {told}."])
         if booted.status >= 500:
             self._warn([f"web answered {booted.status} to GET {health.path} when it was booted."])
         return f"web answered {booted.status} after {booted.seconds:.1f} s, in {trial.where}"

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from buildpack.app.script import Script
+from buildpack.bounded import parse_integer
 from buildpack.build import Built
 from buildpack.develop import with_develop
 from buildpack.errors import EngineError
@@ -39,7 +40,7 @@ from deployer.engines.listening import container_listeners
 from deployer.engines.owner import this_owner
 from deployer.engines.ports import read_port
 from deployer.engines.signals import FORWARDED, STOPPING, holding_back
-from deployer.errors import boot_failed, boot_timed_out
+from deployer.errors import boot_failed, boot_refused, boot_timed_out
 from deployer.health import Answer, Outcome, Tail, compare_listeners, wait_until_ready
 
 __all__ = ["EngineTrial"]
@@ -54,7 +55,7 @@ _STOP_SECONDS = 5.0
 
 _ASK = """
 import http.client, socket, sys
-port, path = int(sys.argv[1]), sys.argv[2]
+port, path, name = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 try:
     host = socket.gethostbyname(socket.gethostname())
 except OSError:
@@ -65,8 +66,11 @@ try:
 except OSError:
     sys.exit("nothing accepts connections")
 try:
-    connection.request("GET", path, headers={"Host": "localhost:%d" % port, "User-Agent": "deploy"})
-    print(connection.getresponse().status)
+    connection.request("GET", path, headers={"Host": name, "User-Agent": "deploy"})
+    response = connection.getresponse()
+    body = response.read(1 << 20) if response.status == 400 else b""
+    signs = (b"DisallowedHost", b"<h1>Bad Request (400)</h1>")
+    print(response.status, "DisallowedHost" if any(sign in body for sign in signs) else "")
 except socket.timeout:
     sys.exit("no answer came within 5 s")
 except (OSError, http.client.HTTPException) as error:
@@ -171,7 +175,7 @@ class EngineTrial:
             booting.stop()
             pump.join(_STOP_SECONDS)
         assert outcome.status is not None
-        return Booted(status=outcome.status, seconds=outcome.seconds)
+        return Booted(status=outcome.status, seconds=outcome.seconds, reason=outcome.reason)
 
     def _judge(self, booting: _Boot, outcome: Outcome, port: int, health: Health, tail: Tail) -> None:
         if outcome.ready:
@@ -180,6 +184,9 @@ class EngineTrial:
         if booting.exit is not None:
             ended = booting.exit
             raise boot_failed("web.1", ended.code, told=tell_end(ended), log=log)
+        if outcome.status is not None:
+            host = health.host or f"localhost:{port}"
+            raise boot_refused("web.1", outcome.status, path=health.path, host=host, reason=outcome.reason, log=log)
         cause, heard = compare_listeners(container_listeners(self._engine, booting.container.id), port, contained=True)
         raise boot_timed_out(
             "web.1", port=port, cause=cause, heard=heard, problem=outcome.problem, seconds=health.seconds, log=log
@@ -273,19 +280,19 @@ class _Boot:
     def await_answer(self, port: int, health: Health) -> Outcome:
         """Ask until it answers, has ended, or the time is over."""
         return wait_until_ready(
-            lambda: self._ask(port, health.path),
+            lambda: self._ask(port, health.path, health.host or f"localhost:{port}"),
             alive=lambda: not self._over.is_set(),
             strict=health.strict,
             seconds=health.seconds,
         )
 
-    def _ask(self, port: int, path: str) -> Answer:
+    def _ask(self, port: int, path: str, name: str) -> Answer:
         from docker.errors import APIError
 
         try:
             with self._engine.worded():
                 asked = self._engine.api.exec_create(
-                    self.container.id, [self._python, "-I", "-c", _ASK, str(port), path]
+                    self.container.id, [self._python, "-I", "-c", _ASK, str(port), path, name]
                 )
                 said: bytes = self._engine.api.exec_start(asked["Id"])
                 code = self._engine.api.exec_inspect(asked["Id"])["ExitCode"]
@@ -297,7 +304,9 @@ class _Boot:
         if code in _NOT_RUN:
             return self._on_refusal(" ".join(text.split()) or f"exit code {code}")
         self._refused = 0
-        return Answer(status=int(text)) if code == 0 and text.isdigit() else Answer(problem=text or "it gave no answer")
+        status, _, reason = text.partition(" ")
+        number = parse_integer(status, most=999) if code == 0 else None
+        return Answer(problem=text or "it gave no answer") if number is None else Answer(status=number, reason=reason)
 
     def _on_refusal(self, message: str) -> Answer:
         """Take it that the container is not running any more, which `_wait` finds out; raise EngineError if it is."""

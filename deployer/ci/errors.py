@@ -10,6 +10,7 @@ from deployer.errors import BootError
 __all__ = [
     "TestsFailedError",
     "bad_collect",
+    "bad_health_host",
     "bad_health_path",
     "file_unwritable",
     "layer_unfit",
@@ -91,6 +92,13 @@ def nothing_to_push_to() -> UsageError:
         "--push needs the name to push to",
         why="The app's own name says nothing about a registry.",
         hint="name it with -t, for example `-t registry.example.com/shop:1.0`.",
+    )
+
+
+def bad_health_host(text: str) -> UsageError:
+    """Say that an operand of --health-host is not the name of a host."""
+    return UsageError(
+        f"--health-host {text[:60]!r} is not the name of a host", hint="for example --health-host example.com"
     )
 
 

@@ -272,14 +272,20 @@ class _BootGroup(LocalGroup):
     def __init__(
         self, processes: Sequence[Process], health: Health, *, out: BinaryIO, environ: Mapping[str, str]
     ) -> None:
-        manner = Manner(stop_timeout=_STOP_SECONDS, boot_timeout=health.seconds, path=health.path, strict=health.strict)
+        manner = Manner(
+            stop_timeout=_STOP_SECONDS,
+            boot_timeout=health.seconds,
+            path=health.path,
+            host=health.host,
+            strict=health.strict,
+        )
         super().__init__(processes, manner, out=out, environ=environ)
         self.booted: Booted | None = None
 
     def _on_outcome(self, name: str, outcome: Outcome, cause: Cause, heard: str) -> None:
         super()._on_outcome(name, outcome, cause, heard)
         if outcome.ready and outcome.status is not None:
-            self.booted = Booted(status=outcome.status, seconds=outcome.seconds)
+            self.booted = Booted(status=outcome.status, seconds=outcome.seconds, reason=outcome.reason)
             self._begin_stop(0)
 
 

@@ -17,9 +17,13 @@ _PATH = "/usr/local/bin:/usr/bin:/bin"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """What web is asked for, and for how many seconds; with `strict` only 2xx and 3xx will do."""
+    """What web is asked for, and for how many seconds; with `strict` only 2xx and 3xx will do.
+
+    `host` is the Host header; empty for ``localhost`` and the port.
+    """
 
     path: str = "/"
+    host: str = ""
     strict: bool = False
     seconds: float = 60.0
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -31,6 +35,7 @@ class Booted:
 
     status: int
     seconds: float
+    reason: str = ""
 
 
 class Trial(Protocol):

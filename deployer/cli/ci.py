@@ -44,6 +44,7 @@ Examples:
 @click.option("--release", is_flag=True, help="Run the release process before the boot, as the tests run.")
 @click.option("--no-boot", is_flag=True, help="Neither test nor boot: no layer has to come here.")
 @shared.env
+@click.option("--health-host", metavar="HOST", help="Ask web as this host.  [from app.json, ALLOWED_HOSTS]")
 @click.option("--health", default=None, metavar="PATH", help="Ask web for this; only 2xx and 3xx will do.  [/]")
 @shared.boot_timeout
 @shared.engine
@@ -121,6 +122,15 @@ _OF_TRIALS = ("test", "release", "collect", "network", "service_env")
 """Options for what runs the image or its packages, which `--no-boot` leaves out."""
 
 
+def _health_host(text: str | None) -> str:
+    from buildpack.app.health_host import is_host
+    from deployer.ci.errors import bad_health_host
+
+    if text is not None and not is_host(text):
+        raise bad_health_host(text)
+    return text or ""
+
+
 def _request(app: Path, options: Mapping[str, Any]) -> Request:
     from buildpack.options import Options
     from deployer.ci.collecting import parse_collect
@@ -165,7 +175,12 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
         services=pass_on(options["service_env"], os.environ, warn=print_warning),
         network=options["network"],
         collect=parse_collect(options["collect"]),
-        health=Health(path=path or "/", strict=path is not None, seconds=options["boot_timeout"]),
+        health=Health(
+            path=path or "/",
+            host=_health_host(options["health_host"]),
+            strict=path is not None,
+            seconds=options["boot_timeout"],
+        ),
     )
 
 

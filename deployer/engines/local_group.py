@@ -18,7 +18,7 @@ from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from deployer.boot_log import KEPT, relevant_lines
 from deployer.engines.sockets import session_listeners
-from deployer.errors import boot_failed, boot_timed_out, ended_text, process_ended
+from deployer.errors import boot_failed, boot_refused, boot_timed_out, ended_text, process_ended
 from deployer.health import Answer, Cause, Outcome, Tail, ask, compare_listeners, ready_text, wait_until_ready
 from deployer.runner.child import Child
 from deployer.runner.formation import Process
@@ -49,6 +49,7 @@ class Manner:
     quiet: bool = False
     reloaded: Sequence[str] = ()
     path: str = "/"
+    host: str = ""
     strict: bool = False
 
 
@@ -125,7 +126,7 @@ class LocalGroup(Supervisor):
 
         def probe() -> Answer:
             nonlocal look_at
-            answer = _ask_here(port, self._manner.path)
+            answer = _ask_here(port, self._manner.path, self._manner.host)
             if answer.status is None and time.monotonic() >= look_at:
                 cause, heard = compare_listeners(session_listeners(pid), port, contained=False)
                 # Said once, and only of what is wrong for good: what listens nowhere may still be loading.
@@ -154,6 +155,17 @@ class LocalGroup(Supervisor):
             if not self._awaited:
                 answers = [(f"http://localhost:{port}", self._statuses.get(one)) for one, port in self._ports.items()]
                 self._printer.system(ready_text(answers))
+            return
+        if outcome.status is not None:
+            self._failure = boot_refused(
+                name,
+                outcome.status,
+                path=self._manner.path,
+                host=self._manner.host or f"localhost:{self._ports[name]}",
+                reason=outcome.reason,
+                log=relevant_lines(self._tails[name].lines()),
+            )
+            self._begin_stop(self._failure.exit_code)
             return
         elsewhere = cause == "silent" and outcome.problem == _NOBODY
         self._failure = boot_timed_out(
@@ -206,12 +218,12 @@ class LocalGroup(Supervisor):
         return super()._done() and (self._deadline is not None or not self._failed)
 
 
-def _ask_here(port: int, path: str) -> Answer:
+def _ask_here(port: int, path: str, name: str = "") -> Answer:
     """Ask where something accepts connections; ``[::1]`` counts, since a browser reaches it as localhost."""
     for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         if _accepts(family, host, port):
             # Only now: importing requests takes a processor that the app's own start needs.
-            return ask(port, host=f"[{host}]" if ":" in host else host, name=f"localhost:{port}", path=path)
+            return ask(port, host=f"[{host}]" if ":" in host else host, name=name or f"localhost:{port}", path=path)
     return Answer(problem=_NOBODY)
 
 

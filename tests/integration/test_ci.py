@@ -15,6 +15,7 @@ from tests.support import tiny
 from tests.support.command import EXAMPLES, deploy
 from tests.support.containers import Host
 from tests.support.running import Running
+from tests.support.tiny import write_app
 
 PIPELINE = {
     "GITHUB_TOKEN": "ghs_planted-token",
@@ -269,7 +270,7 @@ def test_a_health_path_wants_success(blasto: Path, ready: Path) -> None:
     options = ["--engine", "local", "--health", "/no-such-page", "--boot-timeout", SOON]
     done = deploy("ci", blasto, *options, home=ready)
     assert done.code == 50
-    assert "it answers 404" in done.err
+    assert "web.1 answers 404 to GET /no-such-page\n" in done.err
 
 
 def test_a_folder_to_mend_is_10_and_nothing_is_built(blasto: Path, tmp_path: Path) -> None:
@@ -448,3 +449,32 @@ def test_what_a_package_s_build_says_is_shown_and_not_obeyed(home, tmp_path):
     assert "error: lib could not be built\n" in done.err
     assert "\n  \\x1b]0;mine\\x07\n" in done.err
     assert "\x1b" not in done.err
+
+
+CHOOSY = """
+import os
+from wsgiref.simple_server import make_server
+
+def app(environ, start_response):
+    known = environ["HTTP_HOST"] == "a.example"
+    start_response("200 OK" if known else "400 Bad Request", [("Content-Type", "text/html")])
+    return [b"welcome" if known else b"<h1>Bad Request (400)</h1>"]
+
+make_server("", int(os.environ["PORT"]), app).serve_forever()
+"""
+
+
+def test_a_host_that_the_app_refuses_is_named_at_once(tmp_path):
+    app = write_app(tmp_path / "tiny", {})
+    (app / "serve.py").write_text(CHOOSY)
+    (app / "Procfile").write_text("web: python serve.py\n")
+    asked = ("ci", app, "--engine", "local", "--no-test", "--health", "/", "--boot-timeout", "3600")
+    done = deploy(*asked, home=tmp_path / "home")
+    assert done.code == 50, done.err
+    assert "web.1 answers 400 to GET /\n\nIt was asked for the host `localhost:" in done.err
+    assert "`, which its ALLOWED_HOSTS does not have (DisallowedHost)." in done.err
+    assert "hint: name a host of ALLOWED_HOSTS with --health-host." in done.err
+    for more in (("--health-host", "a.example"), ("-e", "ALLOWED_HOSTS=a.example")):
+        done = deploy(*asked, *more, home=tmp_path / "home")
+        assert done.code == 0, done.err
+        assert "web answered 200" in done.err

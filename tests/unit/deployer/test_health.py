@@ -19,6 +19,7 @@ from deployer.health import (
     compare_listeners,
     parse_listeners,
     ready_text,
+    refusal_of,
     wait_until_ready,
 )
 
@@ -264,3 +265,42 @@ def test_the_whole_message_of_a_boot_that_failed_and_its_exit_code():
         "hint: run its command by itself to look closer: `deploy run -- sh`."
     )
     assert boot_failed("web.1", 0, told="it exited with 0", log=["x"]).exit_code == 50
+
+
+def steady(answers: list[Answer], *, step: float = 0.5) -> tuple[bool, int | None, str]:
+    """Ask with a clock that goes on by `step` at each pause; the last answer stays."""
+    now = [0.0]
+    given = iter(answers)
+    last = answers[-1]
+    outcome = wait_until_ready(
+        lambda: next(given, last),
+        alive=lambda: True,
+        strict=True,
+        seconds=60,
+        clock=lambda: now[0],
+        sleep=lambda _seconds: now.__setitem__(0, now[0] + step),
+    )
+    assert outcome.ready or outcome.status is None or outcome.seconds < 60
+    return outcome.ready, outcome.status, outcome.reason
+
+
+def test_a_refusal_that_stays_is_an_answer() -> None:
+    nobody, refused = Answer(problem="nothing accepts connections"), Answer(status=400, reason="DisallowedHost")
+    assert steady([nobody, refused]) == (False, 400, "DisallowedHost")
+    assert steady([Answer(status=404), Answer(status=200)]) == (True, 200, "")
+    assert steady([Answer(status=404), nobody, Answer(status=404), nobody, Answer(status=204)]) == (True, 204, "")
+    for passing in (408, 425, 429, 503):
+        assert steady([Answer(status=passing)]) == (False, None, "")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (400, b"<title>DisallowedHost at /</title>", "DisallowedHost"),
+        (400, b"<html><h1>Bad Request (400)</h1></html>", "DisallowedHost"),
+        (400, b"missing parameter", ""),
+        (404, b"DisallowedHost", ""),
+    ],
+)
+def test_the_reason_of_a_refusal(status: int, body: bytes, reason: str) -> None:
+    assert refusal_of(status, body) == reason

@@ -1,0 +1,60 @@
+"""The host that an app answers to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from buildpack.app.health_host import find_health_host, is_host
+from buildpack.app.source import read_source
+
+
+def host_of(folder: Path, environment: dict[str, str] | None = None) -> str:
+    return find_health_host(read_source(folder, environ={}), environment or {})
+
+
+def write_settings(folder: Path, line: str) -> None:
+    (folder / "site").mkdir(exist_ok=True)
+    (folder / "site" / "settings.py").write_text(f"import os\nDEBUG = False\n{line}\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "host"),
+    [
+        ('ALLOWED_HOSTS = ["example.com", "www.example.com"]', "example.com"),
+        ('ALLOWED_HOSTS = (".example.com",)', "example.com"),
+        ('ALLOWED_HOSTS = ["example.com", "localhost"]', ""),
+        ('ALLOWED_HOSTS = ["*"]', ""),
+        ("ALLOWED_HOSTS = []", ""),
+        ('ALLOWED_HOSTS = os.environ["HOSTS"].split()', ""),
+        ('ALLOWED_HOSTS = ["example.com", os.environ["HOST"]]', ""),
+        ("ALLOWED_HOSTS = [", ""),
+    ],
+)
+def test_djangos_settings(tmp_path: Path, line: str, host: str) -> None:
+    write_settings(tmp_path, line)
+    assert host_of(tmp_path) == host
+
+
+def test_the_variable_comes_before_the_settings_and_app_json_before_both(tmp_path: Path) -> None:
+    write_settings(tmp_path, 'ALLOWED_HOSTS = ["c.example"]')
+    assert host_of(tmp_path, {"ALLOWED_HOSTS": ""}) == "c.example"
+    assert host_of(tmp_path, {"DJANGO_ALLOWED_HOSTS": " b.example,c.example"}) == "b.example"
+    checks = {
+        "web": [{"path": "/", "httpHeaders": [{"name": "X-A", "value": "1"}, {"name": "host", "value": "a.example"}]}]
+    }
+    (tmp_path / "app.json").write_text(json.dumps({"healthchecks": checks}))
+    assert host_of(tmp_path, {"ALLOWED_HOSTS": "b.example"}) == "a.example"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"healthchecks": 1}', '{"healthchecks": {"web": [1]}}'])
+def test_an_app_json_that_says_something_else(tmp_path: Path, text: str) -> None:
+    (tmp_path / "app.json").write_text(text)
+    assert host_of(tmp_path) == ""
+
+
+def test_hosts() -> None:
+    assert all(map(is_host, ("example.com", "localhost:8000", "[::1]:80", "a_b.example")))
+    assert not any(map(is_host, ("", "a b", "a\r\nX: y", "http://a/", "a@b", "é.example", "a" * 300)))
