@@ -57,7 +57,7 @@ def broken_promise(layer: str) -> _Found:
             f"The layer {layer} bears the key of what was built here, and holds something else. Layers follow from "
             "their keys, so it was altered after it was built, or taken from an earlier image that was."
         ),
-        "do not run it; build again with --no-cache, and look who may push to the repository.",
+        "do not run it; run `deploy build --no-cache`, and check who may push to the repository.",
     )
 
 
@@ -68,7 +68,7 @@ def only_bytecode(layer: str) -> _Found:
             f"In the layer {layer} byte code alone differs, under the same key. Python runs it in place of the source "
             "beside it, so it was altered, or compiled by another build of the same Python version."
         ),
-        "build again with --no-cache, and compare that.",
+        "run `deploy build --no-cache`, and compare that.",
     )
 
 
@@ -175,7 +175,7 @@ def hooks_at_work() -> _Found:
             "The app's files differ, and programs of its own (bin/pre_compile, bin/post_compile, collectstatic) help "
             "to build it: they may write something else each time."
         ),
-        "compare two builds with --no-cache here; where those differ, a hook is the cause.",
+        "run `deploy build --no-cache` twice, and compare the two; if they differ, a hook is the cause.",
     )
 
 

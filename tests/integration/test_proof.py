@@ -415,7 +415,7 @@ def test_a_layer_that_was_altered_under_its_key_is_found(world, deploy):
     assert done.code == 60
     assert "/__init__.py: size" in done.err
     assert "bears the key of what was built here, and holds something else." in done.err
-    assert "hint: do not run it; build again with --no-cache" in done.err
+    assert "hint: do not run it; run `deploy build " in done.err
 
 
 def altered(image: Image, change: Callable[[dict, dict, list[dict]], object]) -> Image:
