@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from errno import ENAMETOOLONG
 from pathlib import Path
 from typing import cast
 
@@ -48,6 +49,10 @@ def read_env_file(path: Path, *, environ: Mapping[str, str]) -> dict[str, str]:
         with path.open("rb") as file:
             raw = file.read(_LARGEST_FILE + 1)
     except (FileNotFoundError, IsADirectoryError):
+        raise env_file_missing(path) from None
+    except OSError as error:
+        if error.errno != ENAMETOOLONG:
+            raise
         raise env_file_missing(path) from None
     return _parse_bytes(raw, path, environ=environ)
 
