@@ -155,14 +155,20 @@ def resolve(
     search = _Search(lock=lock, ground=ground, store=store, environ=environ, observer=observer, folder=folder)
     found = search.run(packages, claims)
     if lasting and not found.claimed:
-        value = {
-            "wheels": [asdict(wheel) for wheel in found.wheels],
-            "warnings": list(found.warnings),
-            "importing": sorted(found.importing),
-            "pins": pins if any(not wheel.url for wheel in found.wheels) else "",
-        }
-        store.remember("resolution", key, value)
+        store.remember("resolution", key, _remembered(found, pins))
     return found
+
+
+def _remembered(found: Resolution, pins: str) -> dict[str, Any]:
+    """Return what `_recalled` reads."""
+    return {
+        "wheels": [asdict(wheel) for wheel in found.wheels],
+        "warnings": list(found.warnings),
+        "notes": list(found.notes),
+        "importing": sorted(found.importing),
+        "shared": sorted(found.shared),
+        "pins": pins if any(not wheel.url for wheel in found.wheels) else "",
+    }
 
 
 def _is_current(wheel: WheelFile, store: Store) -> bool:

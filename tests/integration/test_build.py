@@ -203,6 +203,19 @@ def test_one_changed_line_writes_one_layer_and_says_why(home, blasto):
     assert written == [("app", "blasto/app.py changed")]
 
 
+def test_one_changed_line_loads_nothing_that_looks_up_packages(home, blasto):
+    deploy("build", blasto, home=home)
+    source = blasto / "blasto" / "__init__.py"
+    source.write_text(source.read_text() + "# changed\n")
+    done = deploy("build", blasto, home=home, env={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert done.code == 0
+    loaded = {line.rpartition("|")[2].strip() for line in done.err.splitlines() if line.startswith("import time:")}
+    assert "buildpack.resolution" in loaded
+    heavy = {"requests", "urllib3", "ssl", "docker", "rich", "asyncio", "installer", "zipfile", "logging", "subprocess",
+             "concurrent.futures", "packaging.requirements", "packaging.tags", "buildpack.python.index"}  # fmt: skip
+    assert heavy.isdisjoint(loaded)
+
+
 def test_a_changed_version_writes_one_bucket_and_says_why(home, blasto):
     deploy("build", blasto, "-t", "bumped:1", home=home)
     lock = json.loads((blasto / "Pipfile.lock").read_text())
