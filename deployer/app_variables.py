@@ -36,6 +36,10 @@ class Defaults:
     required: tuple[str, ...] = ()
     doubtful: tuple[str, ...] = ()
 
+    def below(self, told: Mapping[str, str]) -> dict[str, str]:
+        """Return all variables: those that are `told`, and these for what is not told or empty."""
+        return {**told, **{name: value for name, value in self.values.items() if not told.get(name)}}
+
     def tell(self, *, say: Callable[[str], object], warn: Callable[[str], object], insist: bool) -> None:
         """Say what was made, and warn of what lacks a value; raises AppError for what is required if you `insist`."""
         if self.made:

@@ -230,7 +230,7 @@ class _Pipeline:
         return Script(
             test=found.test if own else asked.test or "",
             setup=found.setup if own else "",
-            environment={**defaults.values, **told},
+            environment=defaults.below(told),
         )
 
     def _build(self, entry: Entry) -> Made:

@@ -175,7 +175,7 @@ def _environment(meant: Operands, options: Mapping[str, Any]) -> dict[str, str]:
         return told
     defaults = default_variables(meant.folder, given={name for name in told if told[name]}, environ=os.environ)
     defaults.tell(say=say, warn=warn, insist=not meant.command)
-    return {**defaults.values, **told}
+    return defaults.below(told)
 
 
 def _run_locally(meant: Operands, options: Mapping[str, Any], *, why: str) -> int:

@@ -150,10 +150,11 @@ def bad_host(text: str) -> UsageError:
 
 def local_cannot(asked: Sequence[str], why: str) -> EngineError:
     """Word what only a container engine can do; `why` says why there is none."""
+    hint = "start Docker or Podman, or set DOCKER_HOST."
     if why == "--engine local":
-        why = "--engine local runs processes of this machine"
+        why, hint = "--engine local runs processes of this machine", "leave `--engine local` out."
     return EngineError(
         f"{' and '.join(asked)} {'needs' if len(asked) == 1 else 'need'} a container engine",
         why=f"{why[:1].upper()}{why[1:]}.",
-        hint="start Docker or Podman, or set DOCKER_HOST.",
+        hint=hint,
     )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from buildpack.oci.store import Store
+    from deployer.app_variables import Defaults
     from deployer.engines.local_group import LocalGroup
     from deployer.runner.formation import Process
     from deployer.watch import Watcher
@@ -105,10 +106,10 @@ def prepare(
         hears.say(one_off_text(left, request.again))
     for text in app.warnings:
         hears.warn(text)
-    files = _env_files(request, environ, hears)
+    defaults, files = _read_variables(request, environ, hears)
     venv = _virtual_environment(request, app, store=store, environ=environ, own=own, hears=hears)
     _settle(app, venv, hears)
-    env = _environment(request, app, venv, environ, files)
+    env = defaults.below(_environment(request, app, venv, environ, [defaults.values, *files]))
     processes = [] if request.command else _processes(request, app, counts, env, venv)
     _require_startable(processes)
     _require_free(processes)
@@ -195,18 +196,20 @@ def _virtual_environment(
     return made.folder
 
 
-def _env_files(request: LocalRequest, environ: Mapping[str, str], hears: Hears) -> list[Mapping[str, str]]:
-    """Read what app.json gives, .env and the files of the command line; raises AppError for what app.json requires."""
+def _read_variables(
+    request: LocalRequest, environ: Mapping[str, str], hears: Hears
+) -> tuple[Defaults, list[Mapping[str, str]]]:
+    """Read app.json's env, and .env with the files of the command line; raises AppError for what app.json requires."""
     from deployer.app_variables import default_variables
     from deployer.environment import read_env_file, read_own_env
 
     own = read_own_env(request.folder.absolute(), environ=environ)
-    files = [read_env_file(path, environ=environ) for path in request.env_files]
+    files: list[Mapping[str, str]] = [read_env_file(path, environ=environ) for path in request.env_files]
     files = files if own is None else [own, *files]
     given = {name for values in (*files, environ, request.given) for name in values if values[name]}
     defaults = default_variables(request.folder, given=given, environ=environ)
     defaults.tell(say=hears.say, warn=hears.warn, insist=not request.command)
-    return [defaults.values, *files]
+    return defaults, files
 
 
 def _environment(

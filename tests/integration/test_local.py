@@ -134,6 +134,15 @@ def test_app_json_counts(local, stub):
     assert (running.said("clock.1"), running.said("clock.2")) == (["clock.1"], ["clock.2"])
 
 
+def test_an_empty_variable_has_the_value_of_app_json(local, stub):
+    folder = stub("clock: echo $MODE $SPEED\n")
+    (folder / "app.json").write_text('{"env": {"MODE": "safe", "SPEED": "slow"}}')
+    (folder / ".env").write_text("MODE=\nSPEED=fast\n")
+    running = local(folder)
+    assert running.wait() == 0
+    assert running.said("clock.1") == ["safe fast"]
+
+
 def test_an_unknown_type_lists_the_known_ones(local, blasto):
     running = local("worker", cwd=blasto)
     assert running.wait() == 2

@@ -98,6 +98,14 @@ def test_a_secret_is_made_once_for_each_app_and_kept_outside_its_folder(app, env
     assert default_variables(other, given=(), environ=environ).values != first.values
 
 
+def test_an_empty_variable_has_its_default(app, environ):
+    describe(app, MODE="safe", SECRET_KEY={"generator": "secret"})
+    defaults = default_variables(app, given=(), environ=environ)
+    told = {"MODE": "", "SECRET_KEY": "", "OTHER": ""}
+    assert defaults.below(told) == {"MODE": "safe", "SECRET_KEY": defaults.values["SECRET_KEY"], "OTHER": ""}
+    assert defaults.below({"MODE": "fast"})["MODE"] == "fast"
+
+
 def test_a_secret_that_is_given_is_not_made(app, environ, tmp_path):
     describe(app, SECRET_KEY={"generator": "secret"})
     assert default_variables(app, given={"SECRET_KEY"}, environ=environ).values == {}

@@ -302,7 +302,7 @@ def test_what_only_an_engine_can_do():
     assert str(local_cannot(["--memory"], "--engine local")) == (
         "--memory needs a container engine\n\n"
         "--engine local runs processes of this machine.\n\n"
-        "hint: start Docker or Podman, or set DOCKER_HOST."
+        "hint: leave `--engine local` out."
     )
 
 
