@@ -238,6 +238,18 @@ LINEAR = {
             except AppError as error:
                 assert "parts" in str(error) + error.why, error
     """,
+    "quotes of a string": r"""
+        from buildpack.app.tomlfile import parse_toml
+        from buildpack.errors import AppError
+        try:
+            parse_toml('a = "' + '\\"' * 200_000, "deploy.toml")
+        except AppError:
+            pass
+    """,
+    "imports of a module": r"""
+        from buildpack.app.checks.imports import _confirm
+        assert len(list(_confirm("a.py", b"import q\n" * 30_000, {"q": ""}, certain=True))) == 30_000
+    """,
     "keys of an object": """
         import json
         from buildpack.app.jsonfile import parse_json

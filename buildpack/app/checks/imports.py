@@ -10,6 +10,7 @@ import ast
 import re
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from buildpack.app.checks.packages import find_owners
@@ -233,12 +234,13 @@ def _confirm(path: str, content: bytes, lacking: dict[str, str], *, certain: boo
             warnings.simplefilter("ignore")  # an invalid escape in the app's code is not our subject
             tree = ast.parse(content)
             top = list(_named(tree.body))
-            every = [name for name, _ in _named(ast.walk(tree))]
+            every = Counter(name for name, _ in _named(ast.walk(tree)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return
+    plain = Counter(name for name, _ in top)
     for module, line in top:
         # The same import in a `try` or an `if` elsewhere says that the module does without it.
-        if module in lacking and every.count(module) == sum(name == module for name, _ in top):
+        if module in lacking and every[module] == plain[module]:
             first = module if lacking[module] else module.partition(".")[0]
             yield Import(module=first, path=path, line=line, certain=certain, left_out=lacking[module])
 
