@@ -106,8 +106,9 @@ class Preparation:
         for folder in folders.values():
             folder.mkdir()
             folder.chmod(0o755)
+        folders["env"].chmod(0o700)  # its path is on the hooks' command lines, which every user can see
         for name, value in self.hooks.variables.items():
-            (folders["env"] / name).write_text(value)
+            (folders["env"] / name).write_bytes(os.fsencode(value))
         for folder in folders.values():
             give(folder, user)
         folders["cache"] = self._cache(user)

@@ -205,13 +205,15 @@ def test_hooks_get_what_heroku_gives_them(app, home, environ):
 [ $# = 3 ] && [ "$1" = "$PWD" ]
 cat "$3/GREETING" > greeting.txt
 echo run >> "$2/runs"; wc -l < "$2/runs" > runs.txt
+stat -c %a "$3" > mode.txt
 """,
     )
-    given = {"GREETING": "hello, wörld"}
+    given = {"GREETING": "hello, wörld", "BYTES": os.fsdecode(b"\xff")}
     first = shipped(tiny.build_here(app, home, environ, build_env=given), home)
     (app / "tiny" / "page.html").write_text("<p>changed</p>\n")
     second = shipped(tiny.build_here(app, home, environ, build_env=given), home)
     assert first["greeting.txt"] == "hello, wörld".encode()
+    assert first["mode.txt"] == b"700\n"  # other users see the path in the list of processes
     assert [first["runs.txt"].strip(), second["runs.txt"].strip()] == [b"1", b"2"]
 
 
