@@ -123,9 +123,9 @@ def build_in_isolation(
         _furnish(python.parent.parent, wheels, argv)
         more = builder.get_requires_for_build("wheel")
         if more and (added := _provided(provide, {*wanted, *more})) != wheels:
-            python = _make_environment(argv, place / "venv-2", clean)
-            _furnish(python.parent.parent, added, argv)
-            builder = ProjectBuilder(project, str(python), runner=run)
+            # At the same place: another builder would read pyproject.toml again, after the project's code ran.
+            shutil.rmtree(python.parent.parent)
+            _furnish(_make_environment(argv, place / "venv", clean).parent.parent, added, argv)
         return place / "out" / Path(builder.build("wheel", str(place / "out"))).name
     except (BuildBackendException, BuildException, FailedProcessError) as error:
         raise BuildFailedError("build", "".join(output) or str(error)) from None

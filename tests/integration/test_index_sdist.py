@@ -234,6 +234,20 @@ def test_the_code_of_what_a_build_requires_sees_no_login(index: Index, tmp_path:
     assert wheel.filename == "pure-1.0-py3-none-any.whl"
 
 
+def test_what_a_build_says_is_read_before_its_code_runs_and_never_again(index: Index, tmp_path: Path) -> None:
+    """Root would read through a link what the project's code may not, or wait at a pipe for ever."""
+    (tmp_path / "private").write_text("not TOML")
+    index.add("late", *make_wheel("late", "1.0"))
+    asks = (
+        "def get_requires_for_build_wheel(config_settings=None):\n"
+        f"    os.unlink('pyproject.toml'); os.symlink({str(tmp_path / 'private')!r}, 'pyproject.toml')\n"
+        "    return ['late']\n"
+    )
+    package = locked_sdist(index, "pure", before="import late", after=asks)
+
+    assert make(package, tmp_path, index=index).filename == "pure-1.0-py3-none-any.whl"
+
+
 def test_a_file_that_is_not_what_the_index_promises_is_not_unpacked_for_a_build(index: Index, tmp_path: Path) -> None:
     index.add("tool", *make_wheel("tool", "3.0"))
     index.instead["tool-3.0-py3-none-any.whl"] = make_wheel("tool", "3.0", body=b"X = 2\n")[1]
