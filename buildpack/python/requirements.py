@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from buildpack.bounded import parse_version
+from buildpack.bounded import parse_requirement, parse_version
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import python as index_errors
 from buildpack.python.build_settings import BuildSettings
@@ -35,6 +36,8 @@ __all__ = ["resolve_requirements"]
 
 _ROUNDS = 2000
 """Steps after which a resolution gives up. What builds require is a handful of projects."""
+_SHOWN = 200
+"""Characters of a requirement that a message shows."""
 
 Build = Callable[[Sdist], WheelFile]
 """Makes the wheel of a required project that has none."""
@@ -238,16 +241,22 @@ def resolve_requirements(
         raise RequirementsError(_explain(impossible.causes)) from None
     except resolvelib.ResolutionTooDeep:
         raise RequirementsError("no versions that agree were found; too many were tried") from None
-    except InvalidRequirement as error:
-        raise RequirementsError(f"a requirement cannot be read: {error}") from None
     return tuple(provider.wheel(result.mapping[name]) for name in sorted(result.mapping))
 
 
 def _applying(texts: Iterable[str], target: Target, extras: frozenset[str]) -> Iterator[Requirement]:
     for text in texts:
-        requirement = Requirement(text)
+        requirement = parse_requirement(text)
+        if requirement is None:
+            raise RequirementsError(f"a requirement cannot be read: {text[:_SHOWN]}")
         marker = requirement.marker
-        if marker is None or any(marker.evaluate({**target.environment, "extra": each}) for each in ("", *extras)):
+        try:
+            applies = marker is None or any(
+                marker.evaluate({**target.environment, "extra": each}) for each in ("", *extras)
+            )
+        except (UndefinedComparison, UndefinedEnvironmentName):
+            raise RequirementsError(f"a requirement's marker cannot be compared: {text[:_SHOWN]}") from None
+        if applies:
             yield requirement
 
 
