@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from buildpack.bounded import parse_json
 from buildpack.oci.digest import Digest
-from buildpack.oci.image import LAYER_GZIP, Image, Layer, Platform
+from buildpack.oci.image import DOCKER_LAYERS, LAYER_GZIP, Image, Layer, Platform
 
 if TYPE_CHECKING:
     from buildpack.oci.index import ImageIndex
 
 __all__ = ["parse_layer", "read_image", "read_index"]
+
+_OCI_LAYERS = {docker: kind for kind, docker in DOCKER_LAYERS.items()}
 
 ReadBlob = Callable[[Digest], bytes]
 """Returns a small blob, verified; raises MachineError where it is absent or damaged."""
@@ -20,11 +22,12 @@ ReadBlob = Callable[[Digest], bytes]
 
 def parse_layer(descriptor: Mapping[str, Any], diff_id: str) -> Layer:
     """Read a layer's descriptor; raises KeyError or ValueError for nonsense."""
+    media_type = descriptor.get("mediaType", LAYER_GZIP)
     return Layer(
         digest=Digest.parse(descriptor["digest"]),
         diff_id=Digest.parse(diff_id),
         size=descriptor["size"],
-        media_type=descriptor.get("mediaType", LAYER_GZIP),
+        media_type=_OCI_LAYERS.get(media_type, media_type),
         annotations=descriptor.get("annotations", {}),
     )
 

@@ -17,7 +17,7 @@ import pytest
 
 from buildpack.errors import MachineError
 from buildpack.oci.digest import Digest, sha256
-from buildpack.oci.image import Image, Layer, Platform, assemble
+from buildpack.oci.image import Image, Layer, Platform, assemble, convert
 from buildpack.oci.store import Store, find_store
 
 ROOT = Path(__file__).parents[3]
@@ -619,3 +619,12 @@ def test_a_temporary_store_that_others_may_write_to_is_not_used(tmp_path: Path) 
     chosen, _ = find_store({"TMPDIR": str(tmp_path)})
     assert chosen != trap
     assert stat.S_IMODE(chosen.stat().st_mode) == 0o700
+
+
+def test_an_image_in_docker_s_format_comes_back_as_it_was(store: Store) -> None:
+    oci = image(layer(store, b"content"))
+    docker = convert(oci, "docker")
+    store.put_image(docker, [LATEST])
+    found = store.image(LATEST, Platform())
+    assert found == docker
+    assert convert(found, "oci") == oci
