@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from buildpack.app.source import SourceTree
-from buildpack.app.textfile import open_regular, read_text
+from buildpack.app.textfile import open_inside, read_text
 from buildpack.bounded import parse_json
 from buildpack.errors import BuildpackError
 
@@ -67,7 +67,7 @@ def _settings(tree: SourceTree) -> Iterator[list[str]]:
     files = [file for file in tree.files if file.path.endswith(".py") and "settings" in file.path]
     for file in files[:_MOST]:
         try:
-            with open_regular(tree.disk(file)) as opened:
+            with open_inside(tree.folder, file.path) as opened:
                 content = opened.read(_LARGEST)
             if b"ALLOWED_HOSTS" not in content:
                 continue

@@ -117,7 +117,7 @@ def _stored_layers(image: dict[str, Any], open_blob: OpenBlob) -> tuple[str, ...
     """Return the digests of an image's layers, if `open_blob` has the manifest that is the image's ID."""
     try:
         with open_blob(Digest.parse(str(image.get("Id")))) as file:
-            layers = json.loads(file.read(MANIFEST_LIMIT))["layers"]
+            layers = parse_json(file.read(MANIFEST_LIMIT))["layers"]
         return tuple(str(layer["digest"]) for layer in layers)
     except (BuildpackError, OSError, ValueError, LookupError, TypeError):
         return ()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from buildpack.app.health_host import find_health_host, is_host
-from buildpack.app.source import read_source
+from buildpack.app.source import SourceFile, SourceTree, read_source
 
 
 def host_of(folder: Path, environment: dict[str, str] | None = None) -> str:
@@ -58,3 +58,12 @@ def test_an_app_json_that_says_something_else(tmp_path: Path, text: str) -> None
 def test_hosts() -> None:
     assert all(map(is_host, ("example.com", "localhost:8000", "[::1]:80", "a_b.example")))
     assert not any(map(is_host, ("", "a b", "a\r\nX: y", "http://a/", "a@b", "é.example", "a" * 300)))
+
+
+def test_settings_that_are_a_link_out_of_the_app_are_not_read(tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    app.mkdir()
+    tmp_path.joinpath("other.py").write_text('ALLOWED_HOSTS = ["secret.example.com"]\n')
+    app.joinpath("settings.py").symlink_to("../other.py")
+    tree = SourceTree(folder=app, files=(SourceFile(path="settings.py", kind="symlink", target="../other.py"),))
+    assert find_health_host(tree, {}) == ""
