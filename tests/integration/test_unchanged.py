@@ -316,6 +316,13 @@ def test_an_app_that_becomes_a_work_tree_is_read_anew(app, home, recorded):
     assert (after.digest, after.recorded) == (before.digest, False)
 
 
+def test_a_build_with_constraints_is_not_recorded(app, home, tmp_path):
+    """They decide what a wheel that is built here is, and their file may name more files."""
+    (tmp_path / "constraints.txt").write_text("setuptools<81\n")
+    given = {"PIP_CONSTRAINT": str(tmp_path / "constraints.txt")}
+    assert [build(app, "-q", home=home, env=given).recorded for _ in range(2)] == [False, False]
+
+
 def test_a_package_from_a_folder_is_built_each_time(app, home):
     lock = json.loads((app / "Pipfile.lock").read_text())
     lock["develop"]["mine"] = {"path": "./mine"}
