@@ -48,6 +48,8 @@ __all__ = [
     "no_engine",
     "no_pipfile",
     "no_such_folder",
+    "not_a_requirement",
+    "not_in_pipfile",
     "nothing_to_prune",
     "nothing_to_start",
     "operand_empty",
@@ -406,6 +408,25 @@ def no_pipfile(folder: Path) -> AppError:
     )
 
 
+def not_a_requirement(text: str) -> UsageError:
+    """Word an operand of `deploy add` that is not a name with a version."""
+    return UsageError(
+        f"{text!r} is not a requirement that `deploy add` can write",
+        why="A requirement is a name, with extras, versions and a marker if need be, as in 'flask[async]>=3'.",
+        hint="write a package from git, a path or a URL into Pipfile by hand, and run `deploy lock`.",
+    )
+
+
+def not_in_pipfile(name: str, *, section: str, other: str) -> AppError:
+    """Word a package to remove that Pipfile does not ask for; `other` is the section that has it, if any."""
+    dev = "with" if other == "dev-packages" else "without"
+    return AppError(
+        f"Pipfile has no {name} under [{section}]",
+        why=f"[{other}] has it." if other else "A package that only others need goes with the last of them.",
+        hint=f"run the command again {dev} `--dev`." if other else f"look at the names under [{section}] in Pipfile.",
+    )
+
+
 def pipenv_missing(python: str) -> DependencyError:
     """Word that pipenv is not installed beside us."""
     return DependencyError(
@@ -420,7 +441,7 @@ def lock_failed(folder: Path, output: str) -> DependencyError:
     return DependencyError(
         f"pipenv could not lock {folder / 'Pipfile'}",
         why=f"Pipfile.lock is as it was. The end of what pipenv said:\n\n{output}",
-        hint="mend the Pipfile where pipenv's message points, and run `deploy lock -v` to see all of it.",
+        hint="fix the Pipfile where pipenv's message points, and run `deploy lock -v` to see all of it.",
     )
 
 

@@ -19,7 +19,7 @@ from deployer.errors import lock_failed, no_pipfile, pipenv_missing
 if TYPE_CHECKING:
     import subprocess
 
-__all__ = ["Change", "compare_locks", "pin_stack", "run_pipenv", "versions_of"]
+__all__ = ["Change", "Order", "compare_locks", "pin_stack", "run_pipenv", "versions_of"]
 
 _TELL = 10.0
 """Seconds of silence after which somebody is told that it is still at work."""
@@ -41,8 +41,35 @@ class Change:
         return f"{self.name} {self.before} -> {self.after}" if self.after else f"{self.name} {self.before} is gone"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What to lock.
+
+    `pipfile` is Pipfile's new text, None if it stays. `move` are the packages to move, None for all.
+    """
+
+    pipfile: str | None = None
+    move: frozenset[str] | None = frozenset()
+
+
+_KEEPING = """\
+import sys
+from dataclasses import replace
+from pipenv.cli import cli
+from pipenv.routines import lock
+whole, pins = lock.do_lock, sys.argv.pop(1)
+def do_lock(project, ctx):
+    options = replace(ctx.execution_options, extra_pip_args=("--constraint", pins))
+    return whole(project, replace(ctx, execution_options=options))
+lock.do_lock = do_lock
+sys.exit(cli())
+"""
+"""`pipenv lock` with a file of constraints: `do_lock` passes arguments to pip, but the command has no option for it."""
+
+
 def run_pipenv(
     folder: Path,
+    order: Order,
     *,
     python: str,
     scratch: Path,
@@ -51,29 +78,64 @@ def run_pipenv(
     verbose: bool,
     tell: Callable[[float], object] = lambda _seconds: None,
 ) -> tuple[Change, ...]:
-    """Run ``pipenv lock`` in the app's folder and return what changed.
+    """Lock the app with ``pipenv lock``, write Pipfile.lock and a changed Pipfile, and return what changed.
 
     `python` is the interpreter to resolve for, `pipenv` the one that has pipenv. Pipenv's own environment is made
-    in `scratch`, not in the user's home. `tell` is told at the start, and then now and then, for how many seconds
-    pipenv has run. If pipenv fails, Pipfile.lock is as it was. Raises AppError without a Pipfile or for one that cannot
-    be read, DependencyError if pipenv fails.
+    in `scratch`, not in the user's home. `tell` is called at the start, and then now and then, with the seconds that
+    pipenv has run. Pipenv works on a copy, so a failure changes neither file. Raises AppError without a Pipfile or
+    for one that cannot be read, DependencyError if pipenv fails.
     """
-    import subprocess
+    from tempfile import mkstemp
 
-    from buildpack.app.pipfile import read_pipfile
+    from buildpack.app.pipfile import parse_pipfile, read_pipfile
     from buildpack.app.textfile import read_bytes
 
     if not folder.is_dir():
         raise no_such_folder(str(folder))
     if read_pipfile(folder) is None:
         raise no_pipfile(folder)
-    path = folder / "Pipfile.lock"
-    before = read_bytes(folder, path.name)
+    pipfile = read_bytes(folder, "Pipfile") or b""
+    if order.pipfile is not None:
+        parse_pipfile(order.pipfile)
+    wanted = pipfile if order.pipfile is None else order.pipfile.encode()
+    before = read_bytes(folder, "Pipfile.lock")
+    # Beside Pipfile, because paths in it are relative to its folder.
+    descriptor, name = mkstemp(prefix=".Pipfile.", dir=folder.resolve())
+    copy, locked = Path(name), Path(f"{name}.lock")
+    try:
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(wanted)
+        if before is not None:
+            locked.write_bytes(before)
+        run = _command(copy, python=python, scratch=scratch, environ=environ, pipenv=pipenv)
+        tell(0.0)
+        pins = {} if order.move is None else _pins(before, order.move)
+        output, ended = _lock_copy(run, pins, scratch=scratch, tell=tell, verbose=verbose)
+        if ended:
+            if "No module named" in output and "pipenv" in output:
+                raise pipenv_missing(pipenv)
+            raise lock_failed(folder, _last_lines(output.replace(copy.name, "Pipfile"), _secrets(wanted, environ)))
+        after = locked.read_bytes()
+    finally:
+        copy.unlink(missing_ok=True)
+        locked.unlink(missing_ok=True)
+    _write_pair(folder, (pipfile, wanted), (before, after))
+    return compare_locks(versions_of(before), versions_of(after))
+
+
+_Run = Callable[[Path | None], "subprocess.Popen[bytes]"]
+
+
+def _command(pipfile: Path, *, python: str, scratch: Path, environ: Mapping[str, str], pipenv: str) -> _Run:
+    """Return a function that starts pipenv, with a file of constraints or without."""
+    import shlex
+    import subprocess
+
     env = {
         **environ,
         "WORKON_HOME": str(scratch),
         "PIPENV_IGNORE_VIRTUALENVS": "1",
-        "PIPENV_PIPFILE": str((folder / "Pipfile").resolve()),
+        "PIPENV_PIPFILE": str(pipfile),
         "PIPENV_DONT_USE_PYENV": "1",
         "PIPENV_NOSPIN": "1",
         "PIPENV_YES": "1",
@@ -82,29 +144,78 @@ def run_pipenv(
     }
     for name in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PIPENV_ACTIVE"):
         env.pop(name, None)
-    # -P: the app's own modules, `queue.py` say, are none of pipenv's.
-    command = [pipenv, "-P", "-m", "pipenv", "lock", "--python", python]
-    try:
-        tell(0.0)
-        with subprocess.Popen(
-            command,
-            cwd=folder,
+
+    def start(constraints: Path | None) -> subprocess.Popen[bytes]:
+        # Pipenv writes the arguments on a line of a requirements file, so the path is quoted.
+        how = ["-m", "pipenv"] if constraints is None else ["-c", _KEEPING, shlex.quote(str(constraints))]
+        return subprocess.Popen(
+            # -P: pipenv must not import the app's own modules, `queue.py` for example.
+            [pipenv, "-P", *how, "lock", "--python", python],
+            cwd=pipfile.parent,
             env=env,
             stdin=subprocess.DEVNULL,
-            stdout=sys.stderr if verbose else subprocess.PIPE,
-            stderr=None if verbose else subprocess.STDOUT,
-        ) as process:
-            said = _await_end(process, tell)
-    except BaseException:  # interrupted, perhaps while pipenv wrote
-        _restore(path, before)
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    return start
+
+
+def _lock_copy(
+    start: _Run, pins: dict[str, str], *, scratch: Path, tell: Callable[[float], object], verbose: bool
+) -> tuple[str, int]:
+    """Run pipenv, again without the pins that pip names in a conflict; return the last output and exit code."""
+    from buildpack.app.pipfile import canonical
+
+    constraints = scratch / "constraints.txt"
+    while True:
+        constraints.write_text("".join(f"{name}{version}\n" for name, version in sorted(pins.items())))
+        with start(constraints if pins else None) as process:
+            output = _await_end(process, tell).decode(errors="replace")
+        if verbose:
+            sys.stderr.write(output)
+        freed = {canonical(name) for name in _CONSTRAINT.findall(output)} & pins.keys()
+        if not process.returncode or not freed:
+            return output, process.returncode
+        for name in freed:
+            del pins[name]
+
+
+_CONSTRAINT = re.compile(r"The user requested \(constraint\) ([A-Za-z0-9._-]+?)={2,3}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_VERSION = re.compile(r"={2,3}[A-Za-z0-9.+!_-]+")
+
+
+def _pins(lock: bytes | None, move: Iterable[str]) -> dict[str, str]:
+    """Return the versions to keep, by canonical name; a package with several, by category, has no pin."""
+    from buildpack.app.pipfile import canonical
+
+    versions: dict[str, set[str]] = {}
+    try:
+        document: Any = parse_json(lock or b"{}")
+        for category, entries in document.items():
+            for name, entry in (entries or {}).items() if category != "_meta" else ():
+                version = str(entry.get("version", ""))
+                if _NAME.fullmatch(name) and _VERSION.fullmatch(version):
+                    versions.setdefault(canonical(name), set()).add(version)
+    except (ValueError, AttributeError):
+        return {}
+    moved = {canonical(name) for name in move}
+    return {name: found.pop() for name, found in versions.items() if len(found) == 1 and name not in moved}
+
+
+def _write_pair(folder: Path, pipfile: tuple[bytes, bytes], lock: tuple[bytes | None, bytes]) -> None:
+    """Write Pipfile and Pipfile.lock if they changed, both or neither; each is given as it was and as it will be."""
+    changed = pipfile[0] != pipfile[1]
+    if changed:
+        _replace(folder / "Pipfile", pipfile[1])
+    try:
+        if lock[0] != lock[1]:
+            _replace(folder / "Pipfile.lock", lock[1])
+    except BaseException:
+        if changed:
+            _replace(folder / "Pipfile", pipfile[0])
         raise
-    output = said.decode(errors="replace")
-    if process.returncode:
-        _restore(path, before)
-        if "No module named pipenv" in output:
-            raise pipenv_missing(pipenv)
-        raise lock_failed(folder, _last_lines(output, _secrets(read_bytes(folder, "Pipfile") or b"", environ)))
-    return compare_locks(versions_of(before), versions_of(read_bytes(folder, path.name)))
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -135,15 +246,6 @@ def _await_end(process: subprocess.Popen[bytes], tell: Callable[[float], object]
         except BaseException:
             process.kill()
             raise
-
-
-def _restore(path: Path, content: bytes | None) -> None:
-    from buildpack.app.textfile import read_bytes
-
-    if content is None:
-        path.unlink(missing_ok=True)
-    elif read_bytes(path.parent, path.name) != content:
-        _replace(path, content)
 
 
 _TRACE = re.compile(r"^Traceback \(most recent call last\):\n(?:[ \t].*\n)*", re.MULTILINE)

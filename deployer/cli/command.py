@@ -35,6 +35,8 @@ OTHERS = {
     "check": "Find all that is wrong with an app, before anything is fetched.",
     "push": "Send an image to a registry as it was built.",
     "lock": "Refresh Pipfile.lock with pipenv.",
+    "add": "Add packages to Pipfile and Pipfile.lock.",
+    "remove": "Remove packages from Pipfile and Pipfile.lock.",
     "verify": "Build an image again from its source, and compare bit for bit.",
     "inspect": "Show what is in an image: stack, process types, packages, layers.",
     "cache": "Show what the store holds, and make room in it.",

@@ -17,30 +17,37 @@ from deployer.cli.messages import harmless, operand_text, plural, print_warning
 from deployer.errors import stack_not_pinned
 
 if TYPE_CHECKING:
-    from buildpack.oci.store import Store
-    from deployer.locking import Change
+    from collections.abc import Callable, Sequence
 
-__all__ = ["command", "lock_app"]
+    from buildpack.oci.store import Store
+    from deployer.locking import Change, Order
+
+__all__ = ["command", "edit_app", "lock_app"]
 
 EXAMPLES = """\b
 Examples:
-  deploy lock              the current folder
-  deploy lock blasto -v    another one, with what pipenv says
+  deploy lock                      the current folder
+  deploy lock blasto -P gunicorn   another one, with the newest gunicorn
 """
 
 
 @click.command("lock", epilog=EXAMPLES)
 @options.app
+@click.option("-U", "--upgrade", is_flag=True, help="Move every package to the newest version that Pipfile allows.")
+@click.option(
+    "-P", "--upgrade-package", "packages", multiple=True, metavar="PKG", help="Move this package; repeatable."
+)
 @click.option("--no-pin", is_flag=True, help="Leave the stack in deploy.toml as it is.")
 @click.option("-v", "--verbose", is_flag=True, help="Show pipenv's own output.")
-def command(app: Path, no_pin: bool, verbose: bool) -> int:
-    """Refresh Pipfile.lock with pipenv, and pin the stack's digest in deploy.toml."""
+def command(app: Path, upgrade: bool, packages: tuple[str, ...], no_pin: bool, verbose: bool) -> int:
+    """Refresh Pipfile.lock with pipenv, and pin the stack's digest in deploy.toml.
+
+    Packages keep their locked versions, unless Pipfile or another package asks for something else.
+    """
+    from deployer.locking import Order
+
     begin = time.monotonic()
-    changes = lock_app(app, verbose=verbose)
-    for change in changes:
-        print(f"  {harmless(str(change))}", file=sys.stderr)
-    seconds = time.monotonic() - begin
-    print(f"Pipfile.lock: {plural(len(changes), 'package')} changed, in {seconds:.1f} s", file=sys.stderr)
+    show_changes(lock_app(app, Order(move=None if upgrade else frozenset(packages)), verbose=verbose), begin)
     written = ["Pipfile.lock"]
     if not no_pin:
         try:
@@ -51,12 +58,35 @@ def command(app: Path, no_pin: bool, verbose: bool) -> int:
     return 0
 
 
-def lock_app(app: Path, *, verbose: bool = False) -> tuple[Change, ...]:
-    """Make or refresh the app's Pipfile.lock for its Python; returns what changed, raises as `run_pipenv` does."""
+def show_changes(changes: Sequence[Change], begin: float) -> None:
+    """Print what changed in Pipfile.lock; `begin` is when the work began, as `time.monotonic` has it."""
+    for change in changes:
+        print(f"  {harmless(str(change))}", file=sys.stderr)
+    seconds = time.monotonic() - begin
+    print(f"Pipfile.lock: {plural(len(changes), 'package')} changed, in {seconds:.1f} s", file=sys.stderr)
+
+
+def edit_app(app: Path, edit: Callable[[str], str], *, verbose: bool) -> int:
+    """Change the text of the app's Pipfile with `edit`, lock the result, and write both files or neither."""
+    from buildpack.app.textfile import read_text
+    from deployer.errors import no_pipfile
+    from deployer.locking import Order
+
+    begin = time.monotonic()
+    text = read_text(app, "Pipfile")
+    if text is None:
+        raise no_pipfile(app)
+    show_changes(lock_app(app, Order(pipfile=edit(text)), verbose=verbose), begin)
+    print(f"\nNext: commit Pipfile and Pipfile.lock, then deploy build{operand_text(str(app))}", file=sys.stderr)
+    return 0
+
+
+def lock_app(app: Path, order: Order | None = None, *, verbose: bool = False) -> tuple[Change, ...]:
+    """Lock the app for its Python, keeping what is locked without an order; raises as `run_pipenv` does."""
     import tempfile
 
     from buildpack.errors.app import not_a_folder
-    from deployer.locking import run_pipenv
+    from deployer.locking import Order, run_pipenv
 
     if app.exists() and not app.is_dir():
         raise not_a_folder(str(app))
@@ -64,6 +94,7 @@ def lock_app(app: Path, *, verbose: bool = False) -> tuple[Change, ...]:
     with tempfile.TemporaryDirectory(prefix="lock-", dir=store.folder("locking")) as scratch:
         return run_pipenv(
             app,
+            order or Order(),
             python=_interpreter(app),
             scratch=Path(scratch),
             environ=os.environ,

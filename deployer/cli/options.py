@@ -38,6 +38,7 @@ def _repeated(*names: str, metavar: str, help: str) -> Callable[[_Command], _Com
 
 
 app = click.argument("app", default=".", type=Folder())
+app_option = click.option("--app", metavar="APP", default=".", type=Folder(), help="Choose another folder than this.")
 
 # What an image is built from
 

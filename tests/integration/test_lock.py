@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from tests.support.command import deploy
+from tests.support.index import Index, make_wheel, serving
 
 
 @pytest.mark.slow
@@ -77,3 +79,103 @@ def test_the_stack_s_digest_is_pinned(home, blasto, registry):
     assert second.startswith(f'stack = "{reference}@sha256:')
     assert deploy("lock", blasto, home=home).code == 0
     assert (blasto / "deploy.toml").read_text().splitlines() == [first, second]
+
+
+@pytest.fixture
+def index():
+    with serving() as server:
+        offer(server, "1.0")
+        yield server
+
+
+def offer(index: Index, version: str) -> None:
+    """Offer three packages: alpha needs beta of its own version or a newer one."""
+    for name, requires in (("alpha", (f"beta>={version}",)), ("beta", ()), ("gamma", ())):
+        index.add(name, *make_wheel(name, version, requires=requires))
+
+
+@pytest.fixture
+def app(index, tmp_path) -> Path:
+    folder = tmp_path / "an app"
+    folder.mkdir()
+    (folder / "Pipfile").write_text(
+        f'[[source]]\nname = "here"\nurl = "{index.url}"\nverify_ssl = true\n\n'
+        '[packages]\n# why alpha\nalpha = "*"  # kept\ngamma = "*"\n\n[dev-packages]\n'
+    )
+    return folder
+
+
+def locked(app: Path, category: str = "default") -> dict[str, str]:
+    entries = json.loads((app / "Pipfile.lock").read_text())[category]
+    return {name: entry["version"].removeprefix("==") for name, entry in entries.items()}
+
+
+def files(app: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in app.iterdir()}
+
+
+@pytest.mark.slow
+def test_locked_versions_stay_until_they_have_to_move(home, index, app):
+    def lock(*options: str) -> dict[str, str]:
+        done = deploy("lock", app, "--no-pin", *options, home=home)
+        assert done.code == 0, done.err
+        assert {path.name for path in app.iterdir()} == {"Pipfile", "Pipfile.lock"}
+        return locked(app)
+
+    assert lock() == {"alpha": "1.0", "beta": "1.0", "gamma": "1.0"}
+    before = (app / "Pipfile.lock").read_bytes()
+    offer(index, "2.0")
+    assert lock() == {"alpha": "1.0", "beta": "1.0", "gamma": "1.0"}
+    assert (app / "Pipfile.lock").read_bytes() == before
+    assert lock("-P", "Gamma") == {"alpha": "1.0", "beta": "1.0", "gamma": "2.0"}
+    offer(index, "3.0")
+    pipfile = app / "Pipfile"
+    pipfile.write_text(pipfile.read_text().replace('alpha = "*"', 'alpha = "==2.0"'))
+    moved = lock()
+    assert moved["alpha"] == "2.0", "Pipfile asks for it"
+    assert moved["beta"] in ("2.0", "3.0"), "alpha needs it"
+    assert moved["gamma"] == "2.0", "nothing asks for another one"
+    assert lock("--upgrade") == {"alpha": "2.0", "beta": "3.0", "gamma": "3.0"}
+
+
+@pytest.mark.slow
+def test_add_and_remove_change_both_files_or_neither(home, index, app):
+    assert deploy("add", "gamma", "--app", app, home=home).code == 0
+    original = (app / "Pipfile").read_text()
+    index.add("delta", *make_wheel("delta", "1.0"))
+    offer(index, "2.0")
+    done = deploy("add", "--dev", "delta>=1", "--app", app, home=home)
+    assert done.code == 0, done.err
+    assert done.err.endswith(f"\nNext: commit Pipfile and Pipfile.lock, then deploy build '{app}'\n")
+    assert "  delta (develop) 1.0 is new" in done.err.splitlines()
+    assert (app / "Pipfile").read_text() == original + 'delta = ">=1"\n'
+    assert (locked(app), locked(app, "develop")) == ({"alpha": "1.0", "beta": "1.0", "gamma": "1.0"}, {"delta": "1.0"})
+
+    before = files(app)
+    index.statuses["/simple/gamma/"] = 404
+    for command in (["add", "epsilon"], ["remove", "alpha"]):
+        done = deploy(*command, "--app", app, home=home)
+        assert (done.code, done.out) == (20, ""), done.err
+        assert files(app) == before
+    index.statuses.clear()
+
+    done = deploy("remove", "alpha", "--app", app, home=home)
+    assert done.code == 0, done.err
+    assert "alpha" not in (app / "Pipfile").read_text().replace("# why alpha", "")
+    assert locked(app) == {"gamma": "1.0"}, "beta goes with alpha"
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "message"),
+    [
+        (["remove", "delta"], 10, "Pipfile has no delta under [packages]"),
+        (["remove", "gamma", "--dev"], 10, "Pipfile has no gamma under [dev-packages]"),
+        (["add", "git+https://example.com/x"], 2, "'git+https://example.com/x' is not a requirement"),
+    ],
+)
+def test_what_cannot_be_added_or_removed(home, app, command, code, message):
+    before = files(app)
+    done = deploy(*command, "--app", app, home=home)
+    assert (done.code, done.out) == (code, "")
+    assert done.err.startswith(f"error: {message}")
+    assert files(app) == before

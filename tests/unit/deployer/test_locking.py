@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from buildpack.errors import AppError
-from deployer.locking import compare_locks, pin_stack, run_pipenv, versions_of
+from deployer.locking import Order, compare_locks, pin_stack, run_pipenv, versions_of
 
 PINNED = "python:3.13-slim@sha256:" + "0" * 64
 
@@ -49,7 +49,7 @@ def test_what_is_no_lock_has_no_versions(lock):
 
 def test_without_a_pipfile_there_is_nothing_to_lock(tmp_path: Path):
     with pytest.raises(AppError) as caught:
-        run_pipenv(tmp_path, python="python3", scratch=tmp_path, environ={}, pipenv="python3", verbose=False)
+        run_pipenv(tmp_path, Order(), python="python3", scratch=tmp_path, environ={}, pipenv="python3", verbose=False)
     assert str(caught.value) == (
         f"there is no Pipfile in {tmp_path}\n\npipenv locks what a Pipfile asks for.\n\n"
         "hint: write one, with `flask` and `gunicorn` under [packages], and run `deploy lock` again."

@@ -1,0 +1,34 @@
+"""`deploy add`: change Pipfile and Pipfile.lock together."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from deployer.cli import options
+
+__all__ = ["command"]
+
+EXAMPLES = """\b
+Examples:
+  deploy add flask 'gunicorn>=22'    two packages of the current folder
+  deploy add --dev pytest --app blasto
+"""
+
+
+@click.command("add", epilog=EXAMPLES)
+@click.argument("packages", nargs=-1, required=True, metavar="PKG...")
+@click.option("--dev", is_flag=True, help="Add to [dev-packages], not [packages].")
+@options.app_option
+@click.option("-v", "--verbose", is_flag=True, help="Show pipenv's own output.")
+def command(packages: tuple[str, ...], dev: bool, app: Path, verbose: bool) -> int:
+    """Add packages: change Pipfile and Pipfile.lock together, or neither.
+
+    PKG is a requirement, as in 'flask[async]>=3'. Other packages keep their locked versions.
+    """
+    from deployer.cli.lock import edit_app
+    from deployer.pipfile import add_packages
+
+    return edit_app(app, partial(add_packages, packages=packages, dev=dev), verbose=verbose)

@@ -1,0 +1,34 @@
+"""`deploy remove`: change Pipfile and Pipfile.lock together."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from deployer.cli import options
+
+__all__ = ["command"]
+
+EXAMPLES = """\b
+Examples:
+  deploy remove six                  one of the current folder
+  deploy remove --dev pytest --app blasto
+"""
+
+
+@click.command("remove", epilog=EXAMPLES)
+@click.argument("packages", nargs=-1, required=True, metavar="PKG...")
+@click.option("--dev", is_flag=True, help="Remove from [dev-packages], not [packages].")
+@options.app_option
+@click.option("-v", "--verbose", is_flag=True, help="Show pipenv's own output.")
+def command(packages: tuple[str, ...], dev: bool, app: Path, verbose: bool) -> int:
+    """Remove packages: change Pipfile and Pipfile.lock together, or neither.
+
+    Other packages keep their locked versions.
+    """
+    from deployer.cli.lock import edit_app
+    from deployer.pipfile import remove_packages
+
+    return edit_app(app, partial(remove_packages, packages=packages, dev=dev), verbose=verbose)
