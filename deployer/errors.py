@@ -436,8 +436,14 @@ def pipenv_missing(python: str) -> DependencyError:
     )
 
 
-def lock_failed(folder: Path, output: str) -> DependencyError:
-    """Word that pipenv could not lock; `output` is the end of what it said."""
+def lock_failed(folder: Path, output: str, *, edited: bool) -> DependencyError:
+    """Word that pipenv could not lock; `output` is the end of what it said. `edited` is true for an add or remove."""
+    if edited:
+        return DependencyError(
+            f"pipenv could not lock {folder / 'Pipfile'} with the change",
+            why=f"Pipfile and Pipfile.lock are as they were. The end of what pipenv said:\n\n{output}",
+            hint="ask for other packages or versions, where pipenv's message points.",
+        )
     return DependencyError(
         f"pipenv could not lock {folder / 'Pipfile'}",
         why=f"Pipfile.lock is as it was. The end of what pipenv said:\n\n{output}",

@@ -19,6 +19,8 @@ from deployer.errors import lock_failed, no_pipfile, pipenv_missing
 if TYPE_CHECKING:
     import subprocess
 
+    from buildpack.app.pipfile import Pipfile
+
 __all__ = ["Change", "Order", "compare_locks", "pin_stack", "run_pipenv", "versions_of"]
 
 _TELL = 10.0
@@ -92,11 +94,10 @@ def run_pipenv(
 
     if not folder.is_dir():
         raise no_such_folder(str(folder))
-    if read_pipfile(folder) is None:
+    asked = read_pipfile(folder) if order.pipfile is None else parse_pipfile(order.pipfile)
+    if asked is None:
         raise no_pipfile(folder)
     pipfile = read_bytes(folder, "Pipfile") or b""
-    if order.pipfile is not None:
-        parse_pipfile(order.pipfile)
     wanted = pipfile if order.pipfile is None else order.pipfile.encode()
     before = read_bytes(folder, "Pipfile.lock")
     # Beside Pipfile, because paths in it are relative to its folder.
@@ -109,12 +110,13 @@ def run_pipenv(
             locked.write_bytes(before)
         run = _command(copy, python=python, scratch=scratch, environ=environ, pipenv=pipenv)
         tell(0.0)
-        pins = {} if order.move is None else _pins(before, order.move)
+        pins = {} if order.move is None else _pins(before, asked, order.move)
         output, ended = _lock_copy(run, pins, scratch=scratch, tell=tell, verbose=verbose)
         if ended:
             if "No module named" in output and "pipenv" in output:
                 raise pipenv_missing(pipenv)
-            raise lock_failed(folder, _last_lines(output.replace(copy.name, "Pipfile"), _secrets(wanted, environ)))
+            end = _last_lines(output.replace(copy.name, "Pipfile"), _secrets(wanted, environ))
+            raise lock_failed(folder, end, edited=order.pipfile is not None)
         after = locked.read_bytes()
     finally:
         copy.unlink(missing_ok=True)
@@ -186,8 +188,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VERSION = re.compile(r"={2,3}[A-Za-z0-9.+!_-]+")
 
 
-def _pins(lock: bytes | None, move: Iterable[str]) -> dict[str, str]:
-    """Return the versions to keep, by canonical name; a package with several, by category, has no pin."""
+def _pins(lock: bytes | None, pipfile: Pipfile, move: Iterable[str]) -> dict[str, str]:
+    """Return the versions to keep, by canonical name, as in ``==1.0``.
+
+    A package of which two categories lock different versions has none, and one of which Pipfile asks for another.
+    """
     from buildpack.app.pipfile import canonical
 
     versions: dict[str, set[str]] = {}
@@ -201,7 +206,19 @@ def _pins(lock: bytes | None, move: Iterable[str]) -> dict[str, str]:
     except (ValueError, AttributeError):
         return {}
     moved = {canonical(name) for name in move}
+    for wanted in (each for section in ("default", *pipfile.categories) for each in pipfile.wanted(section)):
+        if not all(_allows(wanted.specifier, version) for version in versions.get(wanted.name, ())):
+            moved.add(wanted.name)
     return {name: found.pop() for name, found in versions.items() if len(found) == 1 and name not in moved}
+
+
+def _allows(specifier: str, version: str) -> bool:
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        return SpecifierSet(specifier).contains(version.lstrip("="), prereleases=True)
+    except InvalidSpecifier:
+        return True
 
 
 def _write_pair(folder: Path, pipfile: tuple[bytes, bytes], lock: tuple[bytes | None, bytes]) -> None:

@@ -71,7 +71,7 @@ def read_call(root: click.Group, arguments: Sequence[str]) -> Call:
 def call_of(ctx: click.Context) -> Call:
     """Return the call of a command, once its command line is parsed."""
     arguments = [each.name for each in ctx.command.params if isinstance(each, click.Argument) and each.name]
-    first = ctx.params.get(arguments[0]) if arguments else None
+    first = ctx.params.get("app") or (ctx.params.get(arguments[0]) if arguments else None)
     word = (first[0] if first else "") if isinstance(first, tuple) else str(first or "")
     folder = isinstance(first, Path) or is_folder(word)
     return Call(

@@ -147,6 +147,13 @@ def test_a_command_in_a_hint_names_the_app_and_the_stack_of_the_one_that_failed(
     assert fit_hint(hint, read_call(deploy, shlex.split(line))) == shown
 
 
+def test_the_app_of_a_command_for_packages_is_its_option(tmp_path, monkeypatch):
+    (tmp_path / "flask").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for words, folder in ((["add", "flask"], ""), (["remove", "flask", "--app", "flask"], "flask")):
+        assert read_call(deploy, words).folder == folder
+
+
 def test_a_call_is_known_without_reading_its_line_again():
     root = click.Context(deploy, info_name="deploy", **CONTEXT)
     context = ALL["ci"].make_context("ci", ["./shop", "--stack", "host"], parent=root)
