@@ -176,14 +176,16 @@ def _lock_copy(
             output = _await_end(process, tell).decode(errors="replace")
         if verbose:
             sys.stderr.write(output)
-        freed = {canonical(name) for name in _CONSTRAINT.findall(output)} & pins.keys()
+        named = (_NEEDED.findall(output), _NEEDING.findall(output)) if "ResolutionImpossible" in output else ()
+        freed = next((found for each in named if (found := pins.keys() & set(map(canonical, each)))), set())
         if not process.returncode or not freed:
             return output, process.returncode
         for name in freed:
             del pins[name]
 
 
-_CONSTRAINT = re.compile(r"The user requested \(constraint\) ([A-Za-z0-9._-]+?)={2,3}")
+_NEEDED = re.compile(r"(?:depends on|The user requested(?: \(constraint\))?) ([A-Za-z0-9][A-Za-z0-9._-]*)")
+_NEEDING = re.compile(r"^\s+([A-Za-z0-9][A-Za-z0-9._-]*) \S+ depends on ", re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VERSION = re.compile(r"={2,3}[A-Za-z0-9.+!_-]+")
 
