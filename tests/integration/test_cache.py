@@ -151,7 +151,7 @@ def test_limits_have_to_be_named(tmp_path: Path) -> None:
     done = deploy("cache", "prune", home=tmp_path)
     assert (done.code, done.err) == (
         2,
-        "error: nothing says what to drop\n\nhint: name a limit: --keep-storage 2GB, or --older-than 7d.\n",
+        "error: nothing says what to drop\n\nhint: name a limit: `--keep-storage 2GB`, or `--older-than 7d`.\n",
     )
 
 
