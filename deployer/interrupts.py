@@ -22,6 +22,7 @@ What is left behind then is what a killed build leaves, and the next one sweeps 
 """
 
 _helpers: list[int] = []
+_said = threading.Lock()
 _LAST = 0.5
 """Further seconds for Python to end the process, which gives the better exit code."""
 _ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
@@ -51,7 +52,9 @@ def watched(grace: float = GRACE + _LAST) -> Iterator[None]:
 
 
 def say_interrupted() -> None:
-    """Print one line on standard error, below the ``^C`` of a terminal."""
+    """Print one line on standard error, below the ``^C`` of a terminal; nothing if it was printed before."""
+    if not _said.acquire(blocking=False):
+        return
     with suppress(OSError):
         os.write(2, b"\ninterrupted\n" if os.isatty(2) else b"interrupted\n")
 
