@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import sdist as errors
-from buildpack.oci.temporary import temporary_folder
+from buildpack.oci.temporary import make_folder, temporary_folder
 from buildpack.processes import ProcessGroup
 from buildpack.python.record import record_row, render_record
 from buildpack.stacks.closure import close, read_libraries
@@ -181,9 +181,10 @@ def _stored(wheel: WheelFile, made: Path, folder: Path) -> WheelFile:
     body = made.read_bytes()
     digest = sha256(body).hexdigest()
     place = folder / digest / wheel.filename
-    place.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(place.parent)
     with temporary_folder(folder) as beside:
         (beside / wheel.filename).write_bytes(body)
+        (beside / wheel.filename).chmod(0o644)  # whatever the umask
         (beside / wheel.filename).replace(place)
     return replace(wheel, sha256=digest, size=len(body))
 

@@ -341,6 +341,7 @@ def _stored(package: LockedPackage, filename: str, wheel: BinaryIO, folder: Path
             sha256 = file_digest(out, "sha256").hexdigest()
         place = folder / sha256 / filename
         make_folder(place.parent)
+        (beside / filename).chmod(0o644)  # whatever the umask
         (beside / filename).replace(place)
     return WheelFile(
         name=package.name,

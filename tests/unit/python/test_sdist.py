@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from buildpack import grafting
+from buildpack.app.lockfile import LockedPackage
 from buildpack.errors import DependencyError
+from buildpack.python import sdist
 from buildpack.python.archives import unpack
 from buildpack.python.diagnosis import missing_parts, remedies, telling_lines
 from buildpack.python.local_sources import copy_sources, digest_sources
@@ -226,3 +230,21 @@ def test_local_sources_are_known_by_their_content_alone(tmp_path: Path) -> None:
 def test_what_can_be_set_for_a_build(output: str, remedy: str) -> None:
     assert remedies(output, "some-thing") == [remedy]
     assert remedies("error: failed", "some-thing") == []
+
+
+@pytest.mark.parametrize("umask", [0, 0o777])
+def test_modes_of_wheels_that_are_built_here_do_not_depend_on_the_umask(umask: int, tmp_path: Path) -> None:
+    (tmp_path / "new.whl").write_bytes(b"grafted")
+    for name in ("wheels", "grafted"):
+        (tmp_path / name).mkdir()
+    previous = os.umask(umask)
+    try:
+        with (tmp_path / "new.whl").open("rb") as built:
+            package = LockedPackage(name="alpha", version="1.0")
+            wheel = sdist._stored(package, "alpha-1.0-py3-none-any.whl", built, tmp_path / "wheels")
+        grafting._stored(wheel, tmp_path / "new.whl", tmp_path / "grafted")
+    finally:
+        os.umask(previous)
+    found = [path for name in ("wheels", "grafted") for path in (tmp_path / name).glob("*/*")]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in found] == [0o644] * 2
+    assert [stat.S_IMODE(path.parent.stat().st_mode) for path in found] == [0o755] * 2
