@@ -45,7 +45,6 @@ __all__ = [
     "made_anew",
     "neither_folder_nor_type",
     "no_current_folder",
-    "no_engine",
     "no_pipfile",
     "no_such_folder",
     "not_a_requirement",
@@ -146,7 +145,7 @@ def destination_in_app(destination: str) -> str:
 
 def env_file_missing(path: Path) -> UsageError:
     """Word an `--env-file` that is not there."""
-    return UsageError(f"no such file: {path}", hint="name an existing file of NAME=value lines with --env-file.")
+    return UsageError(f"no such file: {path}", hint="name an existing file of NAME=value lines.")
 
 
 def env_file_undecodable(path: Path, offset: int) -> AppError:
@@ -296,15 +295,6 @@ def engine_of_another_platform(engine: str, platforms: Sequence[str]) -> EngineE
         f"the engine runs {engine}, and the image is for {', '.join(platforms)}",
         why="An engine takes the image of its own platform.",
         hint=f"add {engine} to the platforms, or send the image elsewhere: `--to oci:DIR`, `--to archive:FILE`.",
-    )
-
-
-def no_engine() -> EngineError:
-    """Word that there is no engine to load the image into."""
-    return EngineError(
-        "no engine answers",
-        why="DOCKER_HOST is not set, and none of the usual sockets of Docker and Podman is there.",
-        hint="start Docker or Podman, or set DOCKER_HOST, or use `--to oci:DIR`, or `--to archive:FILE`.",
     )
 
 

@@ -73,9 +73,7 @@ def test_a_file_that_is_no_text(tmp_path):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(UsageError) as caught:
         read_env_file(tmp_path / "none", environ={})
-    assert str(caught.value) == (
-        f"no such file: {tmp_path}/none\n\nhint: name an existing file of NAME=value lines with --env-file."
-    )
+    assert str(caught.value) == (f"no such file: {tmp_path}/none\n\nhint: name an existing file of NAME=value lines.")
 
 
 def test_assignments():
