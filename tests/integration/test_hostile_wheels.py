@@ -107,7 +107,7 @@ def test_one_that_is_another_package_than_the_lock_says(index, seed, tmp_path):
         assert told(deploy(*command, app, *rest, home=home, env=env)).endswith(
             f"error: {wheel.name} is not demo 1.0\n\n"
             f"Pipfile.lock lists its hash for demo 1.0, and its METADATA says {says}.\n\n"
-            "hint: find out who changed Pipfile.lock; `deploy lock` writes the hashes that the index has.\n"
+            f"hint: find out who changed Pipfile.lock; `deploy lock {app}` writes the hashes that the index has.\n"
         )
 
 

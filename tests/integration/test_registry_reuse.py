@@ -459,7 +459,7 @@ def test_verify_names_what_a_writer_of_the_repository_put_under_a_right_key(worl
     assert done.code == 60, done.err
     assert "/__init__.py: size" in done.err
     assert "bears the key of what was built here, and holds something else." in done.err
-    assert "hint: do not run it; build again with --no-cache" in done.err
+    assert "hint: do not run it; run `deploy build " in done.err
 
 
 def with_another_line(tar: bytes) -> bytes:
@@ -599,7 +599,7 @@ def test_push_says_what_the_store_lacks(world, app, name, empty):
         30,
         (
             f"error: {world.named(name)} is not in the store\n\nNothing in {empty} has that name.\n\n"
-            f"hint: build it first: `deploy build -t {world.named(name)}`; or build and push in one: `--to registry`.\n"
+            f"hint: build it first: `deploy build -t {world.named(name)}`.\n"
         ),
     )
     home = world.home
