@@ -15,6 +15,8 @@ from deployer.engines import errors
 __all__ = ["Engine", "connect"]
 
 _CONNECT_SECONDS = 5
+_VERSION_SECONDS = 30
+"""For an engine that took the connection: on a busy machine it may need longer than `_CONNECT_SECONDS` to answer."""
 _ANSWER_SECONDS = 120
 _CONNECTIONS = 256
 
@@ -71,7 +73,7 @@ def connect(endpoint: Endpoint) -> Engine:
             base_url=str(endpoint),
             version="auto",
             tls=_tls(endpoint),
-            timeout=_CONNECT_SECONDS,
+            timeout=_VERSION_SECONDS if isinstance(endpoint.address, str) else _CONNECT_SECONDS,
             max_pool_size=_CONNECTIONS,
         )
         version = api.version()
