@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildpack.dataclass import dataclass, field
+from buildpack.errors import DependencyError
 from buildpack.python.offers import canonical_name
 
 if TYPE_CHECKING:
@@ -47,19 +48,22 @@ class BuildSettings:
     """`variables` reach every build of a package; `given` names those whose values must not be shown.
 
     `constraints` are by canonical name, and so are `pins`: the lock's versions, preferred for what a build requires.
+    `problem` is why the constraints cannot be used: an error if a package has to be built, and only then.
     """
 
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     given: frozenset[str] = frozenset()
     constraints: Mapping[str, tuple[Constraint, ...]] = field(default_factory=dict)
     pins: Mapping[str, LockedPackage] = field(default_factory=dict)
+    problem: DependencyError | None = None
 
     @cached_property
     def key(self) -> str:
         """Stand for the variables and constraints in keys; empty if there are none. The values cannot be guessed."""
-        if not self.variables and not self.constraints:
+        if not self.variables and not self.constraints and self.problem is None:
             return ""
-        text = json.dumps([sorted(self.variables.items()), sorted(map(repr, self.constraints.items()))])
+        constraints = [*sorted(map(repr, self.constraints.items())), *([str(self.problem)] if self.problem else [])]
+        text = json.dumps([sorted(self.variables.items()), constraints])
         hidden = hashlib.pbkdf2_hmac("sha256", text.encode(), b"deploy builds", _ROUNDS if self.given else 1)
         return hidden.hex()[:32]
 
@@ -80,12 +84,18 @@ class BuildSettings:
 
 
 def read_settings(app: App, environ: Mapping[str, str]) -> BuildSettings:
-    """Gather what the app, the command line and pip's variables say. Raises DependencyError, as `read_constraints`."""
+    """Gather what the app, the command line and pip's variables say."""
     locked = (*app.lock.develop, *app.lock.packages)
+    constraints, problem = {}, None
+    try:
+        constraints = read_constraints(environ)
+    except DependencyError as error:
+        problem = error
     return BuildSettings(
         variables={**app.build_env, **app.given_env},
         given=frozenset(app.given_env),
-        constraints=read_constraints(environ),
+        constraints=constraints,
+        problem=problem,
         pins={package.name: package for package in locked if package.version and package.hashes},
     )
 

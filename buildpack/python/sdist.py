@@ -226,6 +226,8 @@ def _remembered(
 def _build(
     package: LockedPackage, what: str, bench: Workbench, prepare: Callable[[Path], None], required: set[str]
 ) -> WheelFile:
+    if bench.settings.problem is not None:
+        raise bench.settings.problem
     user = choose_user()
     argv = _reachable(package, bench.python(package), bench.folder, user)
     here = _interpreter(package, argv, bench.target)

@@ -11,6 +11,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from typing import Any
 import pytest
 
 from buildpack.app.lockfile import LockedPackage, Source
+from buildpack.app.read import read_app
 from buildpack.errors import BuildpackError
-from buildpack.python.build_settings import NO_SETTINGS, BuildSettings, read_constraints
+from buildpack.python.build_settings import NO_SETTINGS, BuildSettings, read_constraints, read_settings
 from buildpack.python.fetch import WheelFile, stored_path
 from buildpack.python.http import Client
 from buildpack.python.index import resolve_wheels
@@ -27,6 +29,7 @@ from buildpack.python.isolation import inspect
 from buildpack.python.sdist import Workbench, build_wheel
 from buildpack.python.target import Target, target_for
 from tests.support.index import Index, make_wheel, serving, sha256
+from tests.support.tiny import write_app
 
 PYTHON = (sys.executable,)
 HERE = target_for(version=platform.python_version(), machine=platform.machine(), libc=inspect(PYTHON).libc)
@@ -311,6 +314,15 @@ def test_a_build_takes_what_the_lock_pins_and_is_made_again_for_another_pin(inde
     assert [built("1.0"), built("2.0"), built("1.0")] == [b"TOOL = '1.0'", b"TOOL = '2.0'", b"TOOL = '1.0'"]
     # A file with another hash is not the one that was locked.
     assert built("1.0", hashes_of="3.0") == b"TOOL = '3.0'"
+
+
+def test_constraints_that_cannot_be_used_matter_to_builds_of_packages_alone(index: Index, tmp_path: Path) -> None:
+    app = read_app(write_app(tmp_path / "app", {}), environ={}, today=date(2026, 1, 1))
+
+    settings = read_settings(app, {"PIP_CONSTRAINT": "https://example.com/constraints.txt"})
+
+    assert settings.key
+    assert str(failing(locked_sdist(index, "pure"), tmp_path, index=index, settings=settings)) == str(settings.problem)
 
 
 @pytest.mark.parametrize("variable", ["PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT"])
