@@ -107,7 +107,7 @@ def machine_failed(error: OSError | MemoryError) -> MachineError | None:
         return MachineError(
             "too many open files",
             why=said,
-            hint="raise the limit with `ulimit -n 4096` and run the command again.",
+            hint="raise the limit with `ulimit -n 4096`, and run the command again.",
         )
     if number in {errno.ENOMEM, errno.EAGAIN}:
         return MachineError(

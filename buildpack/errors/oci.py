@@ -61,7 +61,7 @@ def content_unreadable(path: Path, error: OSError) -> MachineError:
         return MachineError(
             "too many open files",
             why=f"{path} could not be opened as well.",
-            hint="raise the limit with `ulimit -n 4096`, and build again.",
+            hint="raise the limit with `ulimit -n 4096`, and run the command again.",
         )
     return MachineError(
         f"{path} cannot be read",

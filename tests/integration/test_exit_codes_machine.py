@@ -131,7 +131,7 @@ def test_too_many_open_files(tmp_path):
     assert (done.code, done.out) == (70, "")
     what, _why, hint = done.err.split("\n\n")
     assert what == "error: too many open files"
-    assert hint == "hint: raise the limit with `ulimit -n 4096`, and build again.\n"
+    assert hint == "hint: raise the limit with `ulimit -n 4096`, and run the command again.\n"
     assert left_behind(tmp_path / "home") == []
 
 
