@@ -53,13 +53,11 @@ def make_folder(path: Path, mode: int = 0o755) -> None:
 @contextmanager
 def temporary_folder(folder: Path) -> Iterator[Path]:
     """Make a folder in `folder` that no one else uses; it is removed with all that is in it."""
-    import shutil
-
     descriptor, path = _create_folder(folder)
     try:
         yield path
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
         os.close(descriptor)
 
 
@@ -72,6 +70,9 @@ def _create_folder(folder: Path) -> tuple[int, Path]:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
             continue
+        except OSError:  # no more open files, say
+            path.rmdir()
+            raise
         if _hold(descriptor):
             return descriptor, path
         os.close(descriptor)
@@ -108,10 +109,12 @@ def sweep(folder: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder, into which a process that outlives its owner for a moment may still be writing."""
+    """Remove a folder; again if something still writes into it, or if other threads have all descriptors."""
     import shutil
+    import time
 
-    for _ in range(3):
+    for pause in (0, 0.01, 0.05, 0.2, 0.5):
+        time.sleep(pause)
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
             return

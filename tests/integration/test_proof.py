@@ -562,4 +562,4 @@ def test_a_base_s_tag_that_moved_since_makes_no_difference(deploy, copy, registr
     done = deploy("verify", "tiny:based", copy, "--stack", tag)
     assert done.code == 60
     assert f"It stands on another stack: on {first['digest']}, and this build on sha256:" in done.err
-    assert "hint: pin the base's digest with `deploy lock`, or name it with --stack REF@DIGEST." in done.err
+    assert f"hint: pin the base's digest with `deploy lock {copy}`, or name it with --stack REF@DIGEST." in done.err
