@@ -21,7 +21,7 @@ GRACE = 2.0
 What is left behind then is what a killed build leaves, and the next one sweeps it up.
 """
 
-_helpers: list[int] = []
+_helpers: list[tuple[int, int]] = []
 _said = threading.Lock()
 _LAST = 0.5
 """Further seconds for Python to end the process, which gives the better exit code."""
@@ -35,7 +35,7 @@ def watched(grace: float = GRACE + _LAST) -> Iterator[None]:
     Python runs its handlers and threads between two instructions of its own. While a regular expression or a
     compression runs in C there are none, so no handler and no timer of this process could end it. The kernel's signal
     does reach the C handler, which writes to the pipe of `signal.set_wakeup_fd`, and the helper reads that. Code that
-    takes longer to stop on purpose sets a wake-up pipe of its own, and the helper hears nothing. Call this before any
+    takes longer to stop on purpose ends the helper. Call this before any
     thread starts, since it forks.
     """
     try:
@@ -43,12 +43,11 @@ def watched(grace: float = GRACE + _LAST) -> Iterator[None]:
     except OSError:  # no more processes: go on without
         yield
         return
-    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
         yield
     finally:
-        signal.set_wakeup_fd(before)
-        os.close(writer)  # the helper ends by itself
+        dismiss_helper()
 
 
 def say_interrupted() -> None:
@@ -66,12 +65,13 @@ def _end_now(number: int) -> NoReturn:
 
 
 def dismiss_helper() -> None:
-    """End the helper of `watched`, for a process that is about to become another program."""
-    writer = signal.set_wakeup_fd(-1)
-    if writer >= 0 and _helpers:
+    """End the helper of `watched`: this process is about to become another program, or stops slowly on purpose."""
+    while _helpers:
+        helper, writer = _helpers.pop()
+        signal.set_wakeup_fd(-1)
         os.close(writer)
         with suppress(ChildProcessError):
-            os.waitpid(_helpers.pop(), 0)
+            os.waitpid(helper, 0)
 
 
 def _start_helper(grace: float) -> int:
@@ -93,7 +93,7 @@ def _start_helper(grace: float) -> int:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(reader)
-    _helpers.append(helper)
+    _helpers.append((helper, writer))
     return writer
 
 

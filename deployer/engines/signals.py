@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from types import FrameType
 
+from deployer.interrupts import dismiss_helper
+
 __all__ = ["FORWARDED", "STOPPING", "Wakeup", "catching", "holding_back"]
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
@@ -50,6 +52,7 @@ class Wakeup:
 @contextlib.contextmanager
 def catching(numbers: Iterable[int]) -> Iterator[Wakeup]:
     """Catch these signals until the block ends; HUP only where nobody asked for it to be ignored (nohup)."""
+    dismiss_helper()
     wakeup = Wakeup()
     caught = [n for n in numbers if n != signal.SIGHUP or signal.getsignal(n) is not signal.SIG_IGN]
     before = signal.set_wakeup_fd(wakeup.writer, warn_on_full_buffer=False)
@@ -66,6 +69,7 @@ def catching(numbers: Iterable[int]) -> Iterator[Wakeup]:
 @contextlib.contextmanager
 def holding_back(numbers: Iterable[int]) -> Iterator[None]:
     """Hold these signals back until the block ends, then let them have their effect; ignored ones stay ignored."""
+    dismiss_helper()
     came: list[int] = []
     before = signal.set_wakeup_fd(-1)
     caught = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
