@@ -31,6 +31,7 @@ from deployer.ci.console import Console, Place, find_place
 from deployer.ci.layers import Layers
 from deployer.ci.ledger import Counts, Entry, Ledger, Step
 from deployer.ci.making import Made, Maker, describe, digest_of, fitting
+from deployer.ci.services import Service, choose_services
 from deployer.ci.trial import Health, Trial
 from deployer.cli.messages import harmless, operand_text, plural, styled
 from deployer.engines.errors import NotStartedError, local_cannot
@@ -51,6 +52,8 @@ class Request:
     the release process runs before the boot, `boot` whether the image is tried out at all, tests included.
     `environment` is what tests and web find in theirs; nothing of this process's own environment is among it. `engine`
     is ``auto``, ``docker`` or ``local``. `sbom` is whether a bill of materials goes with the image.
+    `services` are variables for the tests and the release process, and `service_images` replace, by add-on, the images
+    that app.json's add-ons are started from.
     """
 
     app: Path
@@ -63,6 +66,7 @@ class Request:
     engine: str = "auto"
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     services: Mapping[str, str] = field(default_factory=dict, repr=False)
+    service_images: Mapping[str, str] = field(default_factory=dict)
     network: str | None = None
     collect: Sequence[Collect] = ()
     health: Health = field(default_factory=Health)
@@ -144,6 +148,9 @@ class _Pipeline:
         self._transport = transport
         self.built: Made | None = None
         self.warnings: list[str] = []
+        self._services: tuple[Service, ...] = ()
+        self._provided: Mapping[str, str] = {}
+        """The variables of services that were started."""
         self._store, self._environ, self._observer = store, environ, observer
         self._console, self._today = console, today
         self._maker = Maker(
@@ -224,7 +231,12 @@ class _Pipeline:
         found, asked = read_script(self.request.app), self.request
         own = asked.test in {None, "auto"}
         told = {**found.environment, **asked.environment}
-        given = {name for name in told if told[name]}
+        if asked.boot:
+            own_variables = {**asked.environment, **asked.services}
+            self._services = choose_services(
+                found.addons, asked.service_images, given=own_variables, warn=lambda text: self._warn([text])
+            )
+        given = {name for name in told if told[name]} | {service.variable for service in self._services}
         defaults = default_variables(asked.app, given=given, environ=self._environ)
         defaults.tell(say=self._console.say, warn=lambda text: self._warn([text]), insist=False)
         return Script(
@@ -294,7 +306,7 @@ class _Pipeline:
         return f"in {trial.where}"
 
     def _with_services(self, script: Script) -> Script:
-        return replace(script, environment={**script.environment, **self.request.services})
+        return replace(script, environment={**script.environment, **self._provided, **self.request.services})
 
     def _release(self, place: Callable[[], Trial], built: Built, script: Script) -> None:
         command = next((each.command for each in built.app.processes if each.name == "release"), "")
@@ -312,7 +324,7 @@ class _Pipeline:
     def _boot(self, trial: Trial, app: App, script: Script) -> str:
         asked = self.request.health
         host = asked.host or find_health_host(app.source, script.environment)
-        health = replace(asked, host=host, environment=script.environment)
+        health = replace(asked, host=host, environment={**script.environment, **self._provided})
         try:
             booted = trial.boot(health)
         except (BootError, NotStartedError) as error:
@@ -337,6 +349,8 @@ class _Pipeline:
             if self.request.network is not None:
                 raise local_cannot(["--network"], choice.why)
             self._console.say(f"engine: {choice}")
+            if self._services:
+                self._warn([errors.services_not_started([each.addon for each in self._services], choice.why)])
             self._console.say("tried out: the app's layer and the same wheels on this machine's Python, not the image")
             return exits.enter_context(
                 LocalTrial(
@@ -352,7 +366,7 @@ class _Pipeline:
 
         exits.callback(choice.engine.close)
         self._console.say(f"engine: {choice}")
-        return exits.enter_context(
+        trial = exits.enter_context(
             EngineTrial(
                 choice.engine,
                 built,
@@ -365,6 +379,8 @@ class _Pipeline:
                 network=self.request.network,
             )
         )
+        self._provided = trial.start(self._services, seconds=self.request.health.seconds)
+        return trial
 
     def _why_not(self, made: Made) -> str:
         if not self.request.boot:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,24 @@ from buildpack.dataclass import dataclass, field
 from buildpack.errors import script as errors
 from buildpack.errors.app import show
 
-__all__ = ["Script", "parse_script", "read_script"]
+__all__ = ["Addon", "Script", "parse_script", "read_script"]
 
 NAME = "app.json"
+_VERSION = re.compile(r"[0-9]+(?:\.[0-9]+){0,2}")
+_VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Addon:
+    """A service that the tests need: ``heroku-redis``, without its plan.
+
+    `attached_as` is the first part of its variable's name, and `version` the server's; both are empty if app.json says
+    nothing.
+    """
+
+    name: str
+    attached_as: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +43,7 @@ class Script:
     test: str = ""
     setup: str = ""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    addons: tuple[Addon, ...] = ()
 
 
 def read_script(folder: Path) -> Script:
@@ -46,7 +63,29 @@ def parse_script(text: str) -> Script:
         test=_command(text, scripts, "test"),
         setup=_command(text, scripts, "test-setup"),
         environment=_variables(text, _table(text, environment, "env")),
+        addons=_addons(text, environment.get("addons", [])),
     )
+
+
+def _addons(text: str, listed: object) -> tuple[Addon, ...]:
+    if not isinstance(listed, list):
+        raise errors.bad_addons(_line(text, "addons"), "`addons` is not a list")
+    return tuple(_addon(text, entry) for entry in listed)
+
+
+def _addon(text: str, entry: object) -> Addon:
+    described: Mapping[str, Any] = entry if isinstance(entry, dict) else {"plan": entry}
+    plan, attached_as = described.get("plan"), described.get("as") or ""
+    name = plan.partition(":")[0].strip() if isinstance(plan, str) else ""
+    if not name:
+        raise errors.bad_addons(_line(text, "addons"), "an add-on has no `plan`")
+    if not isinstance(attached_as, str) or (attached_as and not _VARIABLE.fullmatch(attached_as)):
+        raise errors.bad_addons(_line(text, "addons"), f"`as` of {show(name)} is not the name of a variable")
+    options = described.get("options") or {}
+    version = str(options.get("version") or "") if isinstance(options, dict) else ""
+    if version and not _VERSION.fullmatch(version):
+        raise errors.bad_addons(_line(text, "addons"), f"`version` of {show(name)} is not a version such as 16")
+    return Addon(name=name, attached_as=attached_as, version=version)
 
 
 def _table(text: str, document: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -19,9 +20,9 @@ from buildpack.app.script import Script
 from buildpack.bounded import parse_integer
 from buildpack.build import Built
 from buildpack.develop import with_develop
-from buildpack.errors import EngineError
 from buildpack.oci.engine import load
 from buildpack.oci.image import Image
+from buildpack.oci.reference import parse_reference
 from buildpack.oci.store import Store
 from buildpack.oci.transport import Transport
 from buildpack.plan import APP_ROOT
@@ -29,14 +30,19 @@ from buildpack.progress import Observer, Progress
 from deployer.boot_log import KEPT, relevant_lines
 from deployer.ci.collecting import Collect, collect_archive
 from deployer.ci.console import Console
+from deployer.ci.errors import service_not_pulled, service_not_ready, service_without_address
 from deployer.ci.layers import Layers
+from deployer.ci.running import Running
+from deployer.ci.services import Service
 from deployer.ci.trial import Booted, Health, shell_command
 from deployer.engines import errors
-from deployer.engines.client import Engine, explain
-from deployer.engines.container import Blueprint, Container, Exit, Stream, clear_leftovers, container_name
+from deployer.engines.client import Engine
+from deployer.engines.container import Blueprint, Container, Stream, clear_leftovers, container_name
 from deployer.engines.frames import Demultiplexer
+from deployer.engines.images import find_image, pull_image
 from deployer.engines.instance import tell_end
 from deployer.engines.listening import container_listeners
+from deployer.engines.network import clear_networks, own_network
 from deployer.engines.owner import this_owner
 from deployer.engines.ports import read_port
 from deployer.engines.signals import FORWARDED, STOPPING, holding_back
@@ -46,10 +52,6 @@ from deployer.health import Answer, Outcome, Tail, compare_listeners, wait_until
 __all__ = ["EngineTrial"]
 
 PORT = 8000
-_REFUSALS = 5
-"""Commands in a row that an engine does not run in a container that runs, before it is clear that it never will."""
-_NOT_RUN = frozenset((125, 126, 127, 128, 255))
-"""Exit codes that engines give for a command that they could not run; its Python runs the container, too."""
 _STOP_SECONDS = 5.0
 """What web gets to end by itself: nobody is waiting for an answer of it any more."""
 
@@ -102,6 +104,7 @@ class EngineTrial:
         self._console, self._observer = console, observer
         self._suffix = secrets.token_hex(6)
         self._loaded: list[str] = []
+        self._services = contextlib.ExitStack()
 
     @property
     def where(self) -> str:
@@ -110,6 +113,7 @@ class EngineTrial:
 
     def __enter__(self) -> Self:
         clear_leftovers(self._engine, this_owner())
+        clear_networks(self._engine, this_owner())
         return self
 
     def __exit__(
@@ -118,9 +122,76 @@ class EngineTrial:
         from docker.errors import DockerException
         from requests import RequestException
 
+        self._services.close()
         for reference in reversed(self._loaded):
             with contextlib.suppress(DockerException, RequestException):
                 self._engine.api.remove_image(reference, force=True)
+
+    def start(self, services: Sequence[Service], *, seconds: float) -> Mapping[str, str]:
+        """Start services that stay until the end, and wait until each answers; returns the variables of their URLs.
+
+        What is started later joins their network. Raises EngineError.
+        """
+        if not services:
+            return {}
+        app = self._built.app.settings.name.value
+        network = self._network
+        if network in {None, "host"}:
+            # In the machine's own network a service could meet one that runs there. Linux reaches them from it.
+            own = own_network(self._engine, f"deploy-ci-{self._suffix}", app=app, owner=this_owner())
+            network = self._services.enter_context(own)
+        begun = [(service, self._start(service, network)) for service in services]
+        variables = {}
+        for service, running in begun:
+            self._await_service(service, running, seconds)
+            variables[service.variable] = service.url(self._address(service, running.container))
+            self._console.say(f"{service.addon} is ready; {service.variable} is set")
+        self._network = self._network or network
+        return variables
+
+    def _start(self, service: Service, network: str | None) -> Running:
+        reference = str(parse_reference(service.image))
+        if find_image(self._engine, reference) is None:
+            self._console.say(f"pulling {service.image} for {service.addon}")
+            pull_image(self._engine, reference, failed=partial(service_not_pulled, service))
+        self._console.say(f"starting {service.image} for {service.addon}")
+        blueprint = Blueprint(
+            app=self._built.app.settings.name.value,
+            process=service.variable,
+            image=reference,
+            command=service.command,
+            environment=service.environment,
+            network=network,
+            # Official images begin as root, take possession of their data, and become another user.
+            confined=False,
+        )
+        container = self._services.enter_context(self._made(blueprint))
+        try:
+            container.start()
+        except errors.NotStartedError as error:
+            raise service_not_ready(service, f"does not have its program ({error.what})", "") from error
+        running = Running(self._engine, container)
+        running.watch()
+        return running
+
+    def _await_service(self, service: Service, running: Running, seconds: float) -> None:
+        def ask() -> Answer:
+            code, text = running.run(service.probe) or (1, "")
+            return Answer(status=200) if code == 0 and service.ready in text else Answer(problem=text)
+
+        outcome = wait_until_ready(ask, alive=lambda: running.alive, seconds=seconds)
+        if not outcome.ready:
+            log = running.container.read_log().replace(service.password, "[redacted]")
+            ended = f"exited with {running.exit.code}" if running.exit else f"did not answer within {seconds:g} s"
+            raise service_not_ready(service, ended, log)
+
+    def _address(self, service: Service, container: Container) -> str:
+        if (self._network or "").startswith("container:"):
+            return "127.0.0.1"
+        address = container.address()
+        if not address:
+            raise service_without_address(service, self._network or "")
+        return address
 
     def test(self, script: Script, collect: Sequence[Collect] = ()) -> int:
         """Run the tests in a container of the image, with the develop packages in a layer on top."""
@@ -224,6 +295,17 @@ class EngineTrial:
     @contextlib.contextmanager
     def _container(self, blueprint: Blueprint) -> Iterator[tuple[Container, Stream]]:
         """Make a container, connected to and not yet started; it is removed in any case."""
+        with self._made(blueprint) as container:
+            stream = container.attach()
+            try:
+                yield container, stream
+            finally:
+                stream.cut()
+                stream.close()
+
+    @contextlib.contextmanager
+    def _made(self, blueprint: Blueprint) -> Iterator[Container]:
+        """Make a container, not yet started; it is removed in any case."""
         name = container_name(f"deploy-ci-{blueprint.app}", blueprint.process, self._suffix)
         container = Container(self._engine, blueprint, name=name, owner=this_owner())
         try:
@@ -232,12 +314,7 @@ class EngineTrial:
                 container.create()
             for text in container.warnings:
                 self._console.say(f"warning: {errors.engine_warned(self._engine.name, text)}")
-            stream = container.attach()
-            try:
-                yield container, stream
-            finally:
-                stream.cut()
-                stream.close()
+            yield container
         finally:
             container.remove()
 
@@ -255,67 +332,32 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class _Boot:
-    """A container that is coming up; `exit` is set once it has ended."""
+class _Boot(Running):
+    """Web's container, as it comes up."""
 
     def __init__(self, engine: Engine, container: Container, *, python: str) -> None:
-        self.container = container
-        self.exit: Exit | None = None
-        self._engine = engine
+        super().__init__(engine, container)
         self._python = python
-        self._over = threading.Event()
-        self._refused = 0
-        """How often in a row the engine ran no command in the running container."""
-
-    def watch(self) -> None:
-        """Wait for its end, in a thread."""
-        threading.Thread(target=self._wait, name="boot", daemon=True).start()
-
-    def _wait(self) -> None:
-        try:
-            self.exit = self.container.wait()
-        finally:
-            self._over.set()
 
     def await_answer(self, port: int, health: Health) -> Outcome:
         """Ask until it answers, has ended, or the time is over."""
         return wait_until_ready(
             lambda: self._ask(port, health.path, health.host or f"localhost:{port}"),
-            alive=lambda: not self._over.is_set(),
+            alive=lambda: self.alive,
             strict=health.strict,
             seconds=health.seconds,
         )
 
     def _ask(self, port: int, path: str, name: str) -> Answer:
-        from docker.errors import APIError
-
-        try:
-            with self._engine.worded():
-                asked = self._engine.api.exec_create(
-                    self.container.id, [self._python, "-I", "-c", _ASK, str(port), path, name]
-                )
-                said: bytes = self._engine.api.exec_start(asked["Id"])
-                code = self._engine.api.exec_inspect(asked["Id"])["ExitCode"]
-        except EngineError as error:
-            if not isinstance(error.__cause__, APIError):
-                raise
-            return self._on_refusal(explain(error.__cause__))
-        text = said.decode("utf-8", "replace").strip()
-        if code in _NOT_RUN:
-            return self._on_refusal(" ".join(text.split()) or f"exit code {code}")
-        self._refused = 0
+        said = self.run([self._python, "-I", "-c", _ASK, str(port), path, name])
+        if said is None:
+            return Answer(problem="nothing accepts connections")
+        code, text = said
         status, _, reason = text.partition(" ")
         number = parse_integer(status, most=999) if code == 0 else None
         return Answer(problem=text or "it gave no answer") if number is None else Answer(status=number, reason=reason)
 
-    def _on_refusal(self, message: str) -> Answer:
-        """Take it that the container is not running any more, which `_wait` finds out; raise EngineError if it is."""
-        self._refused += 1
-        if not self._over.wait(0.5) and self._refused >= _REFUSALS:
-            raise errors.exec_failed(self._engine.name, message)
-        return Answer(problem="nothing accepts connections")
-
     def stop(self) -> None:
         """Ask it to end, and give it a moment."""
         self.container.signal(signal.SIGTERM)
-        self._over.wait(_STOP_SECONDS)
+        self.over.wait(_STOP_SECONDS)

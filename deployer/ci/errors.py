@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from buildpack.errors import BuildpackError, MachineError, StackError, UsageError
+from buildpack.errors import AppError, BuildpackError, EngineError, MachineError, StackError, UsageError
 from deployer.errors import BootError
+
+if TYPE_CHECKING:
+    from deployer.ci.services import Service
 
 __all__ = [
     "TestsFailedError",
+    "addon_unknown",
     "bad_collect",
     "bad_health_host",
     "bad_health_path",
+    "bad_service",
     "file_unwritable",
     "layer_unfit",
     "layers_out_of_reach",
@@ -19,8 +25,14 @@ __all__ = [
     "no_tests_found",
     "nothing_to_push_to",
     "release_failed",
+    "service_not_asked_for",
+    "service_not_pulled",
+    "service_not_ready",
+    "service_without_address",
+    "services_not_started",
     "tests_failed",
     "tests_not_run",
+    "variable_twice",
 ]
 
 
@@ -134,4 +146,80 @@ def file_unwritable(variable: str, path: str, reason: str) -> MachineError:
         f"{variable} cannot be written",
         why=f"{path}: {reason}.",
         hint="it is the CI service that sets it; unset it to do without.",
+    )
+
+
+def addon_unknown(name: str) -> str:
+    """Warn of one of the tests' add-ons that deploy cannot start."""
+    return (
+        f"app.json's add-on {name} is not started: deploy does not know it. Start it in the pipeline, and name its "
+        "network with --network and its address with --service-env."
+    )
+
+
+def services_not_started(names: Sequence[str], why: str) -> str:
+    """Warn of the tests' add-ons that need a container engine; `why` says why there is none."""
+    return (
+        f"app.json's {' and '.join(names)} {'is' if len(names) == 1 else 'are'} not started: {why}. "
+        "--service-env names servers that run already."
+    )
+
+
+def bad_service(text: str, reason: str) -> UsageError:
+    """Say that an operand of `--service` cannot be used."""
+    return UsageError(
+        f"--service {text!r} cannot be used",
+        why=f"{reason[:1].upper()}{reason[1:]}; it is ADDON=IMAGE.",
+        hint="for example `--service heroku-redis=mirror.example.com/redis:7`.",
+    )
+
+
+def service_not_asked_for(addon: str) -> UsageError:
+    """Say that `--service` names an add-on that the tests do not have."""
+    return UsageError(
+        f"--service {addon} has nothing to start",
+        why=f"environments.test.addons in app.json does not have {addon}.",
+        hint="add it there, or leave `--service` out.",
+    )
+
+
+def variable_twice(variable: str) -> AppError:
+    """Say that two of the tests' add-ons would set one variable."""
+    return AppError(
+        f"two add-ons of the test environment in app.json set {variable}",
+        hint='give one of them a name, as in `{"plan": "heroku-redis:in-dyno", "as": "CACHE"}`, which sets CACHE_URL.',
+        place="app.json",
+    )
+
+
+def _service_hint(service: Service) -> str:
+    other = f"`--service {service.addon}=IMAGE` names another image"
+    return f"{other}, `--service-env {service.variable}=URL` a server that runs already."
+
+
+def service_not_pulled(service: Service, message: str) -> EngineError:
+    """Say that an engine has no image for a service, and cannot pull it."""
+    return EngineError(
+        f"the image {service.image} of {service.addon} cannot be pulled",
+        why=f"The engine said: {message}",
+        hint=_service_hint(service),
+    )
+
+
+def service_not_ready(service: Service, ended: str, log: str) -> EngineError:
+    """Say that a service did not come up; `log` is what it printed last."""
+    printed = f" It printed last:\n\n{log}" if log else ""
+    return EngineError(
+        f"{service.addon} did not start",
+        why=f"Its container of {service.image} {ended}.{printed}",
+        hint=f"--boot-timeout gives it more time; {_service_hint(service)}",
+    )
+
+
+def service_without_address(service: Service, network: str) -> EngineError:
+    """Say that a network gives its containers no addresses."""
+    return EngineError(
+        f"{service.addon} cannot be reached",
+        why=f"Containers have no address in the network {network}.",
+        hint="name another one with `--network`, or leave that out.",
     )

@@ -40,6 +40,7 @@ Examples:
 @click.option("--no-test", is_flag=True, help="Run no tests.")
 @click.option("--network", metavar="NAME", help="Join this network of the engine, where services are.")
 @shared.service_env
+@shared.service
 @click.option("--collect", multiple=True, metavar="PATH=DIR", help="Copy what the tests wrote out of the app's folder.")
 @click.option("--release", is_flag=True, help="Run the release process before the boot, as the tests run.")
 @click.option("--no-boot", is_flag=True, help="Neither test nor boot: no layer has to come here.")
@@ -118,8 +119,9 @@ def _names(texts: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-_OF_TRIALS = ("test", "release", "collect", "network", "service_env")
+_OF_TRIALS = ("test", "release", "collect", "network", "service_env", "service_images")
 """Options for what runs the image or its packages, which `--no-boot` leaves out."""
+_SPELLED = {"service_env": "service-env", "service_images": "service"}
 
 
 def _health_host(text: str | None) -> str:
@@ -135,6 +137,7 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
     from buildpack.options import Options
     from deployer.ci.collecting import parse_collect
     from deployer.ci.errors import bad_health_path
+    from deployer.ci.services import parse_service_images
     from deployer.ci.trial import Health
     from deployer.cli.messages import print_warning
     from deployer.config import parse_build_env, parse_epoch, parse_labels
@@ -147,7 +150,7 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
     if options["no_test"] and options["test"]:
         raise click.UsageError("--test and --no-test exclude each other")
     if options["no_boot"] and (given := [name for name in _OF_TRIALS if options[name]]):
-        raise click.UsageError(f"--no-boot tries nothing out, so it excludes --{given[0].replace('_', '-')}")
+        raise click.UsageError(f"--no-boot tries nothing out, so it excludes --{_SPELLED.get(given[0], given[0])}")
     epoch = parse_epoch(os.environ)
     commit = _commit(app) if options["commit"] else None
     return Request(
@@ -173,6 +176,7 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
         engine=options["engine"],
         environment=pass_on(options["assignments"], os.environ, warn=print_warning),
         services=pass_on(options["service_env"], os.environ, warn=print_warning),
+        service_images=parse_service_images(options["service_images"]),
         network=options["network"],
         collect=parse_collect(options["collect"]),
         health=Health(

@@ -75,6 +75,9 @@ env_file = _repeated("--env-file", "env_files", metavar="FILE", help="Read varia
 service_env = _repeated(
     "--service-env", metavar="K[=V]", help="Set a variable for tests and release alone: where a service is."
 )
+service = _repeated(
+    "--service", "service_images", metavar="ADDON=IMAGE", help="Start this add-on of app.json's tests from this image."
+)
 memory = click.option("--memory", metavar="M", help="Limit each process's memory: 512m, 1.5g.")
 cpus = click.option("--cpus", metavar="N", help="Limit each process's processors: 2, 0.5.")
 engine = click.option(

@@ -218,6 +218,18 @@ class Container:
                 return None
         return pieces
 
+    def address(self) -> str:
+        """Return its IP address in the network that it joined; empty if it has none."""
+        with self._engine.worded():
+            networks = self._api.inspect_container(self.id)["NetworkSettings"].get("Networks") or {}
+        return next((str(each["IPAddress"]) for each in networks.values() if each.get("IPAddress")), "")
+
+    def read_log(self, lines: int = 20) -> str:
+        """Return the last lines that it printed."""
+        with self._engine.worded():
+            printed: bytes = self._api.logs(self.id, tail=lines)
+        return printed.decode("utf-8", "replace").strip()
+
     def signal(self, number: int) -> None:
         """Send a signal to its first process; one that has ended is no error, nor an engine that does not answer."""
         from docker.errors import DockerException

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -130,7 +131,7 @@ def _get_image(engine: Engine, text: str, *, store: Store, owner: Owner, hears: 
     found = _find(engine, str(reference), store=store, hears=hears)
     if found is None:
         hears.say(f"pulling {text}")
-        images.pull_image(engine, str(reference), shown=text)
+        images.pull_image(engine, str(reference), failed=partial(errors.image_not_pulled, text))
         found = images.find_image(engine, str(reference))
     if found is None:
         raise errors.image_not_pulled(text, "the engine does not have it after all.")

@@ -43,7 +43,7 @@ def exec_failed(name: str, message: str) -> EngineError:
     """Word an engine that runs no second command in a running container."""
     return EngineError(
         f"{name} cannot run a command in a running container",
-        why=f"`deploy ci` asks web from inside its container. The engine said: {message}",
+        why=f"`deploy ci` asks web and services from inside their containers. The engine said: {message}",
         hint="make `docker exec` work there, or try the image out without it: `--engine local` or `--no-boot`.",
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from buildpack.dataclass import dataclass
-from deployer.engines import errors
+from buildpack.errors import EngineError
 from deployer.engines.client import Engine, explain
 from deployer.engines.container import Blueprint, Container, container_name
 from deployer.engines.launch import LAUNCH_FILE, Launch, take_launch
@@ -57,10 +57,10 @@ def load_stored(
     return True
 
 
-def pull_image(engine: Engine, reference: str, *, shown: str) -> None:
+def pull_image(engine: Engine, reference: str, *, failed: Callable[[str], EngineError]) -> None:
     """Have the engine pull an image, with the credentials that the `docker` command has.
 
-    `shown` is what messages call it. Raises EngineError.
+    Raises what `failed` makes of the engine's message.
     """
     from docker.errors import APIError
 
@@ -70,9 +70,9 @@ def pull_image(engine: Engine, reference: str, *, shown: str) -> None:
         try:
             for line in engine.api.pull(repository, tag=tag, stream=True, decode=True):
                 if "error" in line:
-                    raise errors.image_not_pulled(shown, str(line["error"]))
+                    raise failed(str(line["error"]))
         except APIError as error:
-            raise errors.image_not_pulled(shown, explain(error)) from error
+            raise failed(explain(error)) from error
 
 
 def _split_tag(name: str) -> tuple[str, str]:

@@ -15,12 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from deployer.cli.ci import command
 from tests.support.command import ROOT
 
 ACTION = ROOT / "action.yml"
@@ -74,8 +76,30 @@ def test_what_the_action_installs_is_locked_and_hashed() -> None:
         assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), requirement
 
 
+RENAMED = {"tag": "tags", "label": "labels", "no-boot": "boot", "no-sbom": "sbom"}
+"""Options whose inputs have another name: they take several, or are on by default."""
+WITHOUT_AN_INPUT = {
+    "json": "the step's outputs and its summary tell what it does",
+    "commit": "the action always gives it: a workflow has a checkout",
+}
+WITHOUT_AN_OPTION = {
+    "app": "an argument",
+    "user": "a variable of deploy's, since arguments are shown to all users of a machine",
+    "password": "as user",
+    "python": "what runs deploy",
+}
+
+
 def test_the_action_has_what_the_command_has_and_a_face() -> None:
-    assert {"labels", "engine", "category", "sbom", "boot-timeout", "release", "collect"} <= set(action()["inputs"])
+    options = {
+        option.removeprefix("--")
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+        for option in parameter.opts
+        if option.startswith("--")
+    }
+    expected = {RENAMED.get(option, option) for option in options - set(WITHOUT_AN_INPUT)}
+    assert set(action()["inputs"]) == expected | set(WITHOUT_AN_OPTION)
     assert set(action()["branding"]) == {"icon", "color"}
 
 
@@ -254,6 +278,7 @@ def test_the_action_s_shell(installed: Path, registry: str, home: Path, blasto: 
     [
         *("app", "tags", "test", "health", "env", "build-env", "cache-from", "platform", "stack", "push"),
         *("labels", "category", "engine", "boot-timeout", "network", "service-env", "collect", "sbom", "release"),
+        *("service", "health-host", "build-env-file", "format", "no-test", "no-cache"),
     ],
 )
 def test_whatever_an_input_holds_it_is_a_value(name: str, installed: Path, blasto: Path, tmp_path: Path) -> None:
@@ -265,7 +290,7 @@ def test_whatever_an_input_holds_it_is_a_value(name: str, installed: Path, blast
     _, step = action()["runs"]["steps"]
     done = runner.run(step, {"tags": "x:1", name: HOSTILE})
     assert [path.name for path in blasto.parent.rglob("injected")] == []
-    if name in {"push", "sbom", "release"}:
+    if name in {"push", "sbom", "release", "no-test", "no-cache"}:
         assert (done.returncode, done.stderr) == (2, f"::error title=deploy::the input '{name}' is true or false\n")
         return
     assert done.returncode == 0, done.stderr
@@ -273,6 +298,7 @@ def test_whatever_an_input_holds_it_is_a_value(name: str, installed: Path, blast
         "app": HOSTILE,
         **{each: f"--{each}={HOSTILE}" for each in ("test", "health", "env", "build-env", "platform", "stack")},
         **{each: f"--{each}={HOSTILE}" for each in ("engine", "boot-timeout", "network", "service-env", "collect")},
+        **{each: f"--{each}={HOSTILE}" for each in ("service", "health-host", "build-env-file", "format")},
         "labels": f"--label={HOSTILE}",
     }
     words = {"tags": "--tag=", "cache-from": "--cache-from=", "category": "--category="}

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from buildpack.app.script import Script, parse_script, read_script
+from buildpack.app.script import Addon, Script, parse_script, read_script
 from buildpack.errors import AppError
 
 
@@ -22,6 +22,15 @@ def test_a_script_with_all_there_is(tmp_path):
         test="pytest -q", setup="flask init-db", environment={"DATABASE_URL": "sqlite://", "KEY": "x"}
     )
     assert "sqlite" not in repr(script)
+
+
+def test_add_ons_have_a_plan_and_may_have_a_name_and_a_version():
+    listed = ["heroku-redis:in-dyno", {"plan": "heroku-postgresql:in-dyno", "as": "MAIN", "options": {"version": 16}}]
+    text = json.dumps({"addons": ["logs"], "environments": {"test": {"addons": listed}}})
+    assert parse_script(text).addons == (
+        Addon(name="heroku-redis"),
+        Addon(name="heroku-postgresql", attached_as="MAIN", version="16"),
+    )
 
 
 @pytest.mark.parametrize("text", ["{}", '{"environments": {}}', '{"environments": {"review": {"env": {"A": "1"}}}}'])
@@ -41,6 +50,10 @@ def test_no_app_json(tmp_path):
         ('{"environments": {\n\n"test": []}}', 3, "`test` is not an object"),
         ('{"environments": {"test": {"scripts":\n{"test": 1}}}}', 1, "the script `test` is not a string"),
         ('{"environments": {"test": {"env":\n\n{"A": 1}}}}', 3, "the variable `A` is no string"),
+        ('{"environments": {"test": {\n"addons": {}}}}', 2, "`addons` is not a list"),
+        ('{"environments": {"test": {"addons": [{}]}}}', 1, "an add-on has no `plan`"),
+        ('{"environments": {"test": {"addons": [{"plan": "x", "as": "A B"}]}}}', 1, "`as` of x is not the name of"),
+        ('{"environments": {"test": {"addons": [{"plan": "x", "options": {"version": "9-$"}}]}}}', 1, "`version` of x"),
         ('{"environments": {"test": {"env": {"A=B": "1"}}}}', 1, "the variable `A=B` is no string"),
     ],
 )
