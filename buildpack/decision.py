@@ -253,7 +253,13 @@ def _plan(
         hooks=material.hooks.key(stack=str(stack.digest), wheels=[wheel.sha256 for wheel in resolution.wheels]),
     )
     layers.append(PlannedLayer(kind="app", slot="app", key=app_key))
+    stated = {
+        "org.opencontainers.image.title": app.settings.title,
+        "org.opencontainers.image.version": app.version,
+        "org.opencontainers.image.base.name": stack.base_name,
+    }
     told = {
+        **{name: value for name, value in stated.items() if value},
         "org.opencontainers.image.base.digest": str(stack.digest),
         "dev.deploy.python": stack.python.version,
         "dev.deploy.bytecode": bytecode.python or "none",

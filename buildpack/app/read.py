@@ -44,7 +44,8 @@ class App:
     was read; None where that is not all. `python` is None where the app says nothing and names a
     stack, whose Python it then is. `formation` counts only what app.json names;
     `build_env` are variables for hooks and for builds of packages; `given_env`, from the command line, win over them.
-    `doubts` are findings that depend on what the wheels bring.
+    `doubts` are findings that depend on what the wheels bring. `version` is the one that the shipped pyproject.toml
+    states, empty without one.
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class App:
     given_env: Mapping[str, str] = field(default_factory=dict, repr=False)
     notices: tuple[Notice, ...] = ()
     doubts: tuple[Doubt, ...] = ()
+    version: str = ""
     stamps: Mapping[str, Stamp | None] | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -176,6 +178,7 @@ def examine_app(
             given_env=build_env or {},
             notices=notices,
             doubts=tuple(reading.doubts),
+            version=reading.read_version(shipped),
             stamps=None if source.stamps is None else {**source.stamps, **stamps},
         )
     return Examination(

@@ -25,6 +25,7 @@ from buildpack.app.settings import Settings, folder_name
 from buildpack.app.source import SourceFile, SourceTree, look_at_source
 from buildpack.app.sources import holds_credential
 from buildpack.app.textfile import LIMIT, open_inside, read_text
+from buildpack.app.tomlfile import parse_toml
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import BuildpackError, MachineError
 from buildpack.errors import app as errors
@@ -40,6 +41,7 @@ _T = TypeVar("_T")
 _DEVELOP = frozenset({"develop", "dev-packages"})
 _OTHER_LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml")
 _OTHER_LISTS = ("requirements.txt", "environment.yml", "pyproject.toml", "setup.py")
+_LONGEST_VERSION = 128
 _NAME_INDEXES = ("Pipfile", "Pipfile.lock", "pip.conf", "requirements.txt")
 _MISSPELT = {
     "Procfile": ("procfile", "PROCFILE", "ProcFile", "Procfile.txt", "Procfile.web"),
@@ -297,6 +299,18 @@ class Reading:
         self.notices.extend(check_private(shipped))
         self.notices.extend(check_portable(shipped))
         return shipped
+
+    def read_version(self, shipped: SourceTree) -> str:
+        """Return the version that the shipped pyproject.toml states; empty if there is none, or it is not static."""
+        if not any(file.path == "pyproject.toml" and file.kind == "file" for file in shipped.files):
+            return ""
+        try:
+            project = parse_toml(read_text(self.folder, "pyproject.toml") or "", "pyproject.toml").get("project")
+        except BuildpackError:
+            return ""  # The build does not need this file, so a fault in it must not stop the build.
+        version = project.get("version") if isinstance(project, dict) else None
+        usable = isinstance(version, str) and version.isprintable() and len(version) <= _LONGEST_VERSION
+        return version if isinstance(version, str) and usable else ""
 
     def _withhold(self, source: SourceTree) -> SourceTree:
         """Leave out files with an index's credential: an image goes to more people than a repository."""

@@ -35,12 +35,14 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """What can be set about an app. `stack` and `platform` are None where nothing was said.
+    """What can be set about an app. `stack` and `platform` are None if nothing sets them.
 
-    Several platforms are separated by commas, whether the file has them so or as a list.
+    Several platforms are separated by commas, whether the file has them so or as a list. `title` is the name in
+    deploy.toml, empty without one: unlike `name` it is the same in every folder and environment.
     """
 
     name: Setting
+    title: str = ""
     stack: Setting | None = None
     platform: Setting | None = None
 
@@ -113,7 +115,8 @@ def read_settings(folder: Path, *, environ: Mapping[str, str], flags: Mapping[st
         found["name"] = Setting(value=name or "", origin="the folder's name")
     if problems:
         raise problems[0] if len(problems) == 1 else Problems(problems)
-    return Settings(**found)
+    title = from_file.get("name")
+    return Settings(**found, title=title.value if title and _KEYS["name"].accepts(title.value) else "")
 
 
 def _is_almost_host(stack: str) -> bool:

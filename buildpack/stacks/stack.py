@@ -127,6 +127,16 @@ class Stack:
     identity: str = field(default="", compare=False, repr=False)
 
     @property
+    def base_name(self) -> str:
+        """The full name of the base image with its tag, ``docker.io/library/python:3.12-slim``; empty without a tag."""
+        if self.name == "host" or self.name.startswith(("oci:", "archive:")):
+            return ""
+        from buildpack.oci.reference import parse_reference
+
+        reference = parse_reference(self.name)
+        return f"{reference.name}:{reference.tag}" if reference.tag else ""
+
+    @property
     def python(self) -> StackPython:
         """The interpreter that apps run on."""
         return self.facts.python

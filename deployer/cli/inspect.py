@@ -89,7 +89,7 @@ def _lines(inspection: Inspection, *, layers: bool) -> Iterator[str]:
     if told.packages:
         yield from _row("packages", ", ".join(f"{each.name} {each.version}" for each in told.packages))
     for name, value in told.labels.items():
-        if not (told.ours and (name.startswith("dev.deploy.") or name == "org.opencontainers.image.base.digest")):
+        if not (told.ours and name.startswith(("dev.deploy.", "org.opencontainers.image.base."))):
             yield from _row("label", f"{name}={value}")
     if layers:
         yield ""

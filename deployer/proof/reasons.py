@@ -16,7 +16,7 @@ from deployer.proof import words
 
 __all__ = ["Reason", "explain", "only_times"]
 
-_OWN_LABELS = ("dev.deploy.", "org.opencontainers.image.base.digest")
+_OWN_LABELS = ("dev.deploy.", "org.opencontainers.image.base.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import subprocess
 import time
 import urllib.request
@@ -245,8 +246,13 @@ def test_an_archive_loads_into_docker(engine, home, tmp_path):
         docker("rmi", "-f", "deploy-test-image:3")
 
 
-def test_labels_follow_from_the_inputs(home):
-    done = deploy("build", EXAMPLES / "blasto", "-t", "labels:1", "-q", "--label", "team=web", home=home)
+def test_labels_follow_from_the_inputs(home, tmp_path):
+    app = tmp_path / "any"
+    shutil.copytree(EXAMPLES / "blasto", app)
+    with (app / "deploy.toml").open("a") as settings:
+        settings.write('\nname = "blasto-web"\n')
+    (app / "pyproject.toml").write_text('[project]\nname = "blasto"\nversion = "2.1"\n')
+    done = deploy("build", app, "-t", "labels:1", "-q", "--label", "team=web", home=home)
     assert done.code == 0, done.err
     image = Store(home).image("docker.io/library/labels:1")
     assert image is not None
@@ -259,4 +265,14 @@ def test_labels_follow_from_the_inputs(home):
         "dev.deploy.lock",
         "dev.deploy.python",
         "org.opencontainers.image.base.digest",
+        "org.opencontainers.image.title",
+        "org.opencontainers.image.version",
     }
+    assert labels["org.opencontainers.image.title"] == "blasto-web"
+    assert labels["org.opencontainers.image.version"] == "2.1"
+    stated = ("--label", "org.opencontainers.image.title=mine", "--label", "org.opencontainers.image.version=3")
+    done = deploy("build", app, "-t", "labels:2", "-q", *stated, home=home)
+    assert done.code == 0, done.err
+    given = json.loads(Store(home).image("docker.io/library/labels:2").config)["config"]["Labels"]
+    assert given["org.opencontainers.image.title"] == "mine"
+    assert given["org.opencontainers.image.version"] == "3"

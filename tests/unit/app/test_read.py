@@ -32,6 +32,17 @@ PROCFILE_HINT = (
 )
 ENTRIES = "Each entry needs a pinned version and its sha256 hashes, or a commit, or a local path."
 
+VERSIONS = {
+    '[project]\nversion = "2.1"\n': "2.1",
+    '[project]\ndynamic = ["version"]\n': "",
+    "[project]\nversion = 2\n": "",
+    '[project]\nversion = "\\u001b[2J"\n': "",
+    f'[project]\nversion = "{"1" * 200}"\n': "",
+    "[tool.black]\n": "",
+    "project = 1\n": "",
+    "[": "",
+}
+
 MESSAGES = {
     "stale_lock": f"""\
 Pipfile.lock does not match Pipfile
@@ -562,3 +573,13 @@ def test_what_is_wrong_with_the_files_hides_nothing_else(tmp_path: Path) -> None
         "blasto/__init__.py does not bind `nothing`",
     ]
     assert [notice.place for notice in found.notices] == ["server.key"]
+
+
+@pytest.mark.parametrize(("toml", "version"), VERSIONS.items())
+def test_the_version_is_what_pyproject_states(toml: str, version: str, tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    shutil.copytree(APPS / "conventional", app)
+    (app / "pyproject.toml").write_text(toml)
+    assert read_app(app, environ={}, today=date(2026, 1, 1)).version == version
+    (app / ".dockerignore").write_text("pyproject.toml\n")
+    assert read_app(app, environ={}, today=date(2026, 1, 1)).version == ""

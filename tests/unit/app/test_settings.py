@@ -29,11 +29,18 @@ def test_flag_then_environment_then_file_then_default(tmp_path: Path) -> None:
         name=Setting(value="from-file", origin="deploy.toml:2"),
         stack=Setting(value="python:3.12", origin="--stack"),
         platform=Setting(value="linux/amd64", origin="DEPLOY_PLATFORM"),
+        title="from-file",
     )
     assert str(found.name) == "from-file"
     assert read(tmp_path / "blasto", DEPLOY_STACK="") == Settings(
         name=Setting(value="blasto", origin="the folder's name")
     )
+
+
+def test_the_title_is_the_files_name_whatever_else_sets_the_name(tmp_path: Path) -> None:
+    found = read(tmp_path / "blasto", 'name = "shop"\n', {"name": "flag"}, DEPLOY_NAME="variable")
+    assert (str(found.name), found.title) == ("flag", "shop")
+    assert read(tmp_path / "blasto", DEPLOY_NAME="variable").title == ""
 
 
 @pytest.mark.parametrize(

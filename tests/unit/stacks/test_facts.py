@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from buildpack.errors import StackError
+from buildpack.oci.digest import sha256
+from buildpack.oci.image import Platform
 from buildpack.stacks.facts import find_library_folders, glibc_version, musl_version, python_version, read_facts
-from buildpack.stacks.stack import Facts
+from buildpack.stacks.stack import Facts, Stack
 from tests.unit.stacks.conftest import make_elf
 
 GLIBC = b"\0GNU C Library (Debian GLIBC 2.36-9+deb12u10) stable release version 2.36.\nCopyright"
@@ -30,6 +32,26 @@ def debian(root: Path) -> Path:
     put(root, "etc/ld.so.conf.d/mine.conf", b"# mine\n/opt/here\n")
     put(root, "etc/passwd", b"root:x:0:0:root:/root:/bin/bash\n")
     return root
+
+
+@pytest.mark.parametrize(
+    ("stack", "name"),
+    [
+        ("python:3.12-slim", "docker.io/library/python:3.12-slim"),
+        ("python", "docker.io/library/python:latest"),
+        (f"ghcr.io/me/base:1@sha256:{'a' * 64}", "ghcr.io/me/base:1"),
+        (f"ghcr.io/me/base@sha256:{'a' * 64}", ""),
+        ("host", ""),
+        ("oci:/home/me/base", ""),
+        ("archive:/home/me/base.tar", ""),
+    ],
+)
+def test_the_name_of_a_base(stack: str, name: str, tmp_path: Path) -> None:
+    facts = read_facts(debian(tmp_path), CONFIG, stack="base")
+    found = Stack(
+        name=stack, reference=stack, digest=sha256(b""), platform=Platform(), layers=(), config={}, facts=facts
+    )
+    assert found.base_name == name
 
 
 def test_the_facts_of_a_base(tmp_path: Path) -> None:
