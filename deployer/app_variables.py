@@ -17,7 +17,7 @@ from buildpack.dataclass import dataclass, field
 from buildpack.errors import AppError
 from deployer.errors import secrets_made, variables_lacking, variables_required
 
-__all__ = ["Defaults", "default_variables", "keep_secret", "place_of_secrets"]
+__all__ = ["Defaults", "default_variables", "keep_secret", "place_of_secrets", "written_variables"]
 
 _FOLDER = "secrets"
 
@@ -83,6 +83,20 @@ def default_variables(
         required=tuple(name for name, each in lacking.items() if each.required),
         doubtful=tuple(name for name, each in lacking.items() if each.required is None),
     )
+
+
+def written_variables(folder: Path, told: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return the values that app.json has for what is not `told` or empty, and the names that lack a value.
+
+    Secrets are among those that lack one: none is made, since files are no place to keep it. An app.json that cannot
+    be read gives nothing.
+    """
+    try:
+        variables = read_variables(folder)
+    except AppError:
+        return {}, []
+    values = {name: each.value for name, each in variables.items() if each.value is not None and not told.get(name)}
+    return values, [name for name, each in variables.items() if _lacks_value(name, each, values, told)]
 
 
 def _lacks_value(name: str, variable: Variable, values: Mapping[str, str], given: Collection[str]) -> bool:

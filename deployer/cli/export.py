@@ -74,8 +74,8 @@ def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
 def systemd(operands: tuple[str, ...], venv: str | None, user: str | None, **options: Any) -> int:
     """Write systemd units that run the app from its folder.
 
-    A target, and a service for each process. Without --user they are for `systemctl --user`. The variables of .env,
-    --env-file and -e go to NAME.env, which only its owner can read.
+    A target, and a service for each process. Without --user they are for `systemctl --user`. The variables of app.json,
+    .env, --env-file and -e go to NAME.env, which only its owner can read.
     """
     from deployer.export.systemd import render_systemd, render_variables, unit_name
 
@@ -116,7 +116,8 @@ def _start(name: str, place: Path, *, user: str | None) -> str:
 def compose(operands: tuple[str, ...], image: str | None, **options: Any) -> int:
     """Write a compose file that runs the app's image.
 
-    A service for each process type. Files of variables (.env, --env-file) are named in it; -e is written into it.
+    A service for each process type. Files of variables (.env, --env-file) are named in it. Those of -e,
+    and those that only app.json has, are written into it.
     """
     from buildpack.oci.reference import parse_reference
     from deployer.export.compose import render_compose
@@ -144,7 +145,7 @@ def compose(operands: tuple[str, ...], image: str | None, **options: Any) -> int
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """What both exports begin with; `given` is the formation with the variables of the command line alone."""
+    """What both exports begin with; `given` has only the variables of app.json and the command line."""
 
     app: Path | None
     formation: Formation
@@ -155,9 +156,11 @@ class _Asked:
 def _read(operands: Sequence[str], options: Mapping[str, Any]) -> _Asked:
     from dataclasses import replace
 
+    from deployer.app_variables import written_variables
     from deployer.engines.errors import ports_exhausted
     from deployer.engines.limits import parse_cpus, parse_memory
     from deployer.environment import merge_environment, pass_on, read_env_file, read_own_env
+    from deployer.errors import variables_lacking
     from deployer.export.errors import image_operand
     from deployer.export.formation import Formation
     from deployer.formation import export_formation
@@ -176,6 +179,12 @@ def _read(operands: Sequence[str], options: Mapping[str, Any]) -> _Asked:
         env_files.insert(0, meant.folder / ".env")
         read.insert(0, own)
     variables = merge_environment(given=given, environ={}, files=read, defaults={})
+    defaults, lacking = written_variables(meant.folder, variables)
+    if lacking:
+        print_warning(variables_lacking(lacking))
+    # Compose lets what is written into the file win over files of variables.
+    given = {**defaults, **given}
+    variables = {**variables, **defaults}
     port = options["port"] or _port(variables)
     if port + counts.get("web", 0) - 1 > 65535:
         raise ports_exhausted(port, counts["web"])

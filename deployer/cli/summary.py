@@ -13,15 +13,17 @@ from deployer.cli.messages import operand_text, plural, print_json, print_warnin
 
 TYPE_CHECKING = False  # as typing's, whose import is slow
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     Answer = Mapping[str, Any]
 
-__all__ = ["say", "short_name", "show_answer", "unchanged"]
+__all__ = ["row_printer", "say", "short_name", "show_answer", "unchanged"]
 
 _MANY = 3
 """One reason for more layers than that is told once."""
+_NARROWEST, _WIDEST = 8, 20
+"""The width of the summary's first column, in characters."""
 
 
 def unchanged(answer: Answer) -> dict[str, Any]:
@@ -63,18 +65,26 @@ def say(text: str) -> None:
     print("\n".join(map(_shown, text.split("\n"))), file=sys.stderr)
 
 
+def row_printer(processes: Iterable[str]) -> Callable[[str, str], None]:
+    """Return a function that prints a row of the summary: a name and a text, in columns as wide as the types need."""
+    width = min(_WIDEST, max([_NARROWEST, *map(len, processes)]))
+    return lambda name, text: say(f"  {name:<{width}} {text}")
+
+
 def _summarise(answer: Answer, report: Answer, *, verbose: bool) -> None:
+    row = row_printer(report["processes"])
     stack = [layer for layer in report["layers"] if layer["kind"] == "stack"]
     own = [layer for layer in report["layers"] if layer["kind"] != "stack"]
     written = [layer for layer in own if layer["source"] == "built"]
     verb = "Unchanged:" if answer["unchanged"] and not written else "Built"
     say(f"{verb} {short_name(report['references'][0])} from {answer['app']} in {report['seconds']:.2f} s")
-    say(f"  python   {report['python']} on {report['stack']['name']} ({report['platform']})")
+    row("python", f"{report['python']} on {report['stack']['name']} ({report['platform']})")
     for name, command in report["processes"].items():
-        say(f"  {name:<8} {command}")
-    say(
-        f"  size     {size_text(report['size'])} in {plural(len(report['layers']), 'layer')}: {len(stack)} of the "
-        f"stack, {len(own) - len(written)} reused, {len(written)} written"
+        row(name, command)
+    row(
+        "size",
+        f"{size_text(report['size'])} in {plural(len(report['layers']), 'layer')}: {len(stack)} of the "
+        f"stack, {len(own) - len(written)} reused, {len(written)} written",
     )
     reasons = [layer["reason"] for layer in written]
     common = (reason for reason in reasons if reasons.count(reason) > _MANY or reasons.count(reason) == len(own))
@@ -82,19 +92,19 @@ def _summarise(answer: Answer, report: Answer, *, verbose: bool) -> None:
     for slot, layer in zip(answer["slots"], own, strict=True):
         said = f"{slot:<14} {size_text(layer['size']):>7}"
         if layer["source"] == "built" and layer["reason"] != shared:
-            say(f"  written  {said}  {layer['reason']}")
+            row("written", f"{said}  {layer['reason']}")
         elif verbose:
             members = ", ".join(f"{member['name']} {member['version']}" for member in layer["members"])
-            say(f"  reused   {said}  {members}".rstrip())
+            row("reused", f"{said}  {members}".rstrip())
     if shared:
         count = reasons.count(shared)
-        say(f"  written  {'all' if count == len(own) else count} of ours: {shared}")
+        row("written", f"{'all' if count == len(own) else count} of ours: {shared}")
     for text in report.get("notes", ()) if verbose else ():
-        say(f"  note     {text}")
+        row("note", text)
     for text in answer["sent"]:
-        say(f"  sent     {text}")
+        row("sent", text)
     if not answer.get("kept", True):
-        say("  kept     not in the store: what was reused is in the registry only")
+        row("kept", "not in the store: what was reused is in the registry only")
 
 
 def _shown(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -110,6 +111,29 @@ def test_files_of_variables_are_copied_for_systemd_and_named_for_compose(tmp_pat
         "A": "from .env",
         "B": "2",
         "C": "4",
+        "PORT": "8000",
+    }
+
+
+def test_variables_of_app_json_are_below_all_others(tmp_path, home, blasto):
+    described = {
+        "A": {"value": "a"},
+        "B": "b",
+        "C": "c",
+        "KEY": {"generator": "secret"},
+        "OPTIONAL": {"required": False},
+    }
+    (blasto / "app.json").write_text(json.dumps({"env": described}))
+    (blasto / ".env").write_text("B=2\n")
+    for program in ("systemd", "compose"):
+        done = deploy("export", program, blasto, "-e", "C=3", "-o", "out", home=home, cwd=tmp_path)
+        assert done.code == 0, done.err
+        assert "warning: app.json describes KEY, which has no value here; set it in .env or with -e" in done.err
+    assert (tmp_path / "out/blasto.env").read_text().endswith('A="a"\nB="2"\nC="3"\n')
+    assert read_compose(tmp_path / "out/compose.yaml")["web"]["environment"] == {
+        "A": "a",
+        "B": "2",
+        "C": "3",
         "PORT": "8000",
     }
 
