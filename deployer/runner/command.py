@@ -29,7 +29,12 @@ NOT_FOUND = 127
 # Every shell takes a word of these as it stands. Quotes are left to the shell, which knows how to read them.
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,@%+= \t")
 
-_PROFILE = 'for profile in "$0"/.profile.d/*.sh "$0"/.profile; do [ ! -f "$profile" ] || . "$profile"; done; exec "$@"'
+_PROFILE = (
+    'for profile in "$0"/.profile.d/*.sh "$0"/.profile; do [ ! -f "$profile" ] || . "$profile"; done; '
+    'case "$1" in */*) ;; *) command -v "$1" >/dev/null || '
+    '{ printf "error: %s: command not found\\n" "$1" >&2; exit 127; } ;; esac; exec "$@"'
+)
+"""Only the shell can look for the program, since `.profile` may set PATH."""
 
 # Words that only a shell understands (bash's builtins that no file in PATH stands for, and its keywords).
 _SHELL_WORDS = frozenset(

@@ -90,6 +90,13 @@ def test_profile_is_sourced_for_each_of_several(launch, profiled, python):
     assert running.said("web.2") == ["set by web.2, then .profile"]
 
 
+@pytest.mark.parametrize(("processes", "arguments"), [({"web": "nope --now"}, []), ({}, ["nope", "--now"])])
+def test_an_unknown_command_after_profile(launch, profiled, processes, arguments):
+    running = launch(processes, *arguments)
+    assert running.wait() == 127
+    assert running.text == b"error: nope: command not found\n"
+
+
 def test_no_shell_stays_after_profile(launch, profiled):
     running = launch({"web": "sleep 100"})
     end = time.monotonic() + 10
