@@ -1,7 +1,7 @@
 """Read the Python version that the app asks for, and the file that asks.
 
 The first of these counts: ``runtime.txt`` (deprecated), ``.python-version``, ``python_full_version`` in the lock,
-``python_version`` in the lock, and then a default that the lock's packages allow.
+``python_version`` in the lock, and then a default that the lock's packages and ``requires-python`` allow.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 
 from buildpack.app.lockfile import Lock
 from buildpack.app.textfile import read_text
+from buildpack.app.tomlfile import parse_toml
+from buildpack.bounded import allows_version
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from buildpack.errors import python_version as errors
@@ -23,9 +25,11 @@ __all__ = [
     "PythonRequest",
     "allowed_python",
     "check_version",
+    "fits_requires_python",
     "parse_python_version_file",
     "parse_runtime_txt",
     "read_python_version",
+    "read_requires_python",
 ]
 
 DEFAULT = "3.13"
@@ -178,8 +182,43 @@ def _from_lock(lock: Lock | None) -> PythonRequest | None:
 _BOUND = re.compile(r"python_(?:full_)?version\s{0,9}(>=|<)\s{0,9}['\"]3\.(\d{1,3})")
 
 
-def allowed_python(lock: Lock | None, preferred: str) -> str:
-    """Return `preferred` (``3.13``) if the lock's packages allow it, else the newest version that they allow.
+def read_requires_python(folder: Path) -> str:
+    """Return ``requires-python`` of pyproject.toml; empty if the file does not say it, or cannot be read."""
+    try:
+        project = parse_toml(read_text(folder, "pyproject.toml") or "", "pyproject.toml").get("project")
+    except BuildpackError:
+        return ""  # the file belongs to other tools, which report their own faults
+    value = project.get("requires-python") if isinstance(project, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def fits_requires_python(requires: str, version: str) -> bool:
+    """Return whether `requires` (``>=3.12.4``) allows this version, or any patch level of it (``3.12``)."""
+    if not requires:
+        return True
+    patches = {"0", "99", *re.findall(r"\.(\d{1,3})(?!\d|\.)", requires)}
+    versions = [version] if version.count(".") == 2 else [f"{version}.{patch}" for patch in sorted(patches)]
+    # A specifier that cannot be read gives None, and forbids nothing.
+    return any(allows_version(requires, one) is not False for one in versions)
+
+
+def allowed_python(lock: Lock | None, preferred: str, requires: str = "") -> str:
+    """Return the version nearest to `preferred` (``3.13``) that the lock's packages and `requires` allow."""
+    least, below = _bounds(lock)
+    minor = int(preferred.split(".")[1])
+    newest = max(version[1] for version in END_OF_LIFE if version not in _UNRELEASED)
+    others = sorted(range(OLDEST[1], newest + 1), key=lambda each: abs(each - minor))
+    allowed = (f"3.{other}" for other in others if _allows(lock, requires, f"3.{other}"))
+    return next(allowed, f"3.{min(max(least, minor), below - 1, newest)}")
+
+
+def _allows(lock: Lock | None, requires: str, version: str) -> bool:
+    least, below = _bounds(lock)
+    return least <= int(version.split(".")[1]) < below and fits_requires_python(requires, version)
+
+
+def _bounds(lock: Lock | None) -> tuple[int, int]:
+    """Return the least minor version that the lock's packages allow, and the least one that they do not.
 
     A locker writes what each package asks of Python as a marker. What a package of Pipfile allows at most counts; of
     other packages only the least version does, since they may be there for old versions of Python on purpose.
@@ -192,11 +231,7 @@ def allowed_python(lock: Lock | None, preferred: str) -> str:
         least = max(least, int(bounds.get(">=", 0)))
         if package.pipfile_line and ">=" in bounds:
             below = min(below, int(bounds.get("<", below)))
-    minor = int(preferred.split(".")[1])
-    if least <= minor < below:
-        return preferred
-    newest = max(version[1] for version in END_OF_LIFE if version not in _UNRELEASED)
-    return f"3.{min(max(least, minor), below - 1, newest)}"
+    return least, below
 
 
 def check_version(request: PythonRequest, *, today: date) -> Iterator[str]:

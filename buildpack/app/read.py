@@ -30,6 +30,7 @@ __all__ = ["App", "Examination", "examine_app", "read_app"]
 
 _CONTROL = (
     *("deploy.toml", "Procfile", "Pipfile", "Pipfile.lock", ".python-version", "runtime.txt", "app.json"),
+    "pyproject.toml",
     *IGNORE_FILES,
 )
 """Files that are read, wherever a link of that name leads, whether they are shipped or not."""

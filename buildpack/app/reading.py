@@ -20,7 +20,14 @@ from buildpack.app.links import OutsideError, find_inside
 from buildpack.app.lockfile import Lock, read_lock
 from buildpack.app.pipfile import Pipfile, pipfile_hashes, read_pipfile
 from buildpack.app.procfile import Process, read_procfile
-from buildpack.app.python_version import DEFAULT, PythonRequest, allowed_python, read_python_version
+from buildpack.app.python_version import (
+    DEFAULT,
+    PythonRequest,
+    allowed_python,
+    fits_requires_python,
+    read_python_version,
+    read_requires_python,
+)
 from buildpack.app.settings import Settings, folder_name
 from buildpack.app.source import SourceFile, SourceTree, look_at_source
 from buildpack.app.sources import holds_credential
@@ -154,9 +161,14 @@ class Reading:
             self.problems.append(lock_errors.no_dependencies(found))
 
     def read_python(
-        self, lock: Lock | None, settings: Settings | None, *, today: date, own_python: str
+        self,
+        lock: Lock | None,
+        settings: Settings | None,
+        *,
+        today: date,
+        own_python: str,
     ) -> PythonRequest | None:
-        """Read which Python the app asks for; where nothing speaks, decide on a default."""
+        """Read which Python the app asks for; if no file says it, choose a default."""
         before = len(self.problems)
         read = self.attempt(lambda: read_python_version(self.folder, lock, today=today))
         if len(self.problems) > before or read is None:
@@ -164,17 +176,20 @@ class Reading:
         request, warnings = read
         for text in warnings:
             self.warn(text)
+        requires = read_requires_python(self.folder) if "pyproject.toml" in self.names else ""
+        if request is not None and not fits_requires_python(requires, request.version):
+            self.notices.append(version_errors.requires_another_python(requires, request.version, request.origin))
         if request is not None and lock is not None:
             self._compare_python(request, lock)
         if request is not None or settings is None:
             return request
         named = self.notices.append if lock is not None else lambda _: None
         if settings.stack is None:
-            version = allowed_python(lock, DEFAULT)
+            version = allowed_python(lock, DEFAULT, requires)
             named(version_errors.python_not_named(version, host=False))
             return PythonRequest(version=version, origin="the default")
         if settings.stack.value == "host":
-            version = allowed_python(lock, own_python)
+            version = allowed_python(lock, own_python, requires)
             # An app whose own file names the stack means this machine's Python.
             if settings.stack.origin.startswith(("--", "DEPLOY_")) or version != own_python:
                 named(version_errors.python_not_named(version, host=version == own_python))

@@ -44,10 +44,21 @@ def conflicting_versions(runtime: str, other: str, origin: str) -> str:
 
 
 def python_not_named(version: str, *, host: bool) -> Notice:
-    """Nothing says which Python the app needs."""
+    """No file says which Python the app needs."""
+    running = ", as `deploy` itself runs on it" if host else ""
     return Notice(
-        what=f"nothing names a Python version, so the image gets {version}{', as this machine has' if host else ''}",
+        what=f"no file names a Python version, so the image gets {version}{running}",
         hint=f"write `{version}` into .python-version to keep it.",
+    )
+
+
+def requires_another_python(requires: str, version: str, origin: str) -> Notice:
+    """pyproject.toml does not allow the Python version that counts."""
+    return Notice(
+        what=f"requires-python is `{show(requires)}`, and {origin} asks for Python {version}, which counts",
+        why="a deployed app has one Python version, and pyproject.toml does not allow this one",
+        hint="change one of them so that they agree.",
+        place="pyproject.toml",
     )
 
 

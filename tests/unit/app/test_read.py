@@ -379,16 +379,54 @@ def without_python(tmp_path: Path) -> Path:
 
 def test_no_python_version_anywhere(read: Read, tmp_path: Path) -> None:
     app = without_python(tmp_path)
-    told = "nothing names a Python version, so the image gets {}; write `{}` into .python-version to keep it."
+    told = "no file names a Python version, so the image gets {}; write `{}` into .python-version to keep it."
     assert [text for text in read(app).warnings if "Python" in text] == [told.format("3.13", "3.13")]
     [text] = (text for text in read(app, stack="host").warnings if "Python" in text)
-    assert text == told.format("3.11, as this machine has", "3.11")
+    assert text == told.format("3.11, as `deploy` itself runs on it", "3.11")
     (app / "deploy.toml").write_text('stack = "host"\n')
     assert [text for text in read(app).warnings if "Python" in text] == []
     lock = json.loads((app / "Pipfile.lock").read_text())
     lock["default"]["flask"]["markers"] = "python_version >= '3.12'"
     (app / "Pipfile.lock").write_text(json.dumps(lock))
     assert [text for text in read(app).warnings if "Python" in text] == [told.format("3.12", "3.12")]
+
+
+def test_the_default_python_is_one_that_pyproject_allows(read: Read, tmp_path: Path) -> None:
+    app = without_python(tmp_path)
+
+    def chosen(**flags: str) -> str:
+        python = read(app, **flags).python
+        assert python is not None
+        return python.version
+
+    assert (chosen(), chosen(stack="host")) == ("3.13", "3.11")
+    (app / "pyproject.toml").write_text('[project]\nname = "x"\nrequires-python = ">=3.10,<3.13"\n')
+    assert (chosen(), chosen(stack="host")) == ("3.12", "3.11")
+    (app / "pyproject.toml").write_text('[project]\nname = "x"\nrequires-python = "== 3.12.4"\n')
+    assert (chosen(), chosen(stack="host")) == ("3.12", "3.12")
+    (app / "pyproject.toml").write_text("[project\n")
+    assert (chosen(), chosen(stack="host")) == ("3.13", "3.11")
+
+
+@pytest.mark.parametrize("requires", [">=3.12,<3.13", ">=3.12.4", "==3.12.*", "~=3.12.1", "!=3.12.0", "nonsense"])
+def test_requires_python_that_allows_the_version(read: Read, tmp_path: Path, requires: str) -> None:
+    app = copy("conventional", tmp_path)
+    (app / ".python-version").write_text("3.12\n")
+    (app / "pyproject.toml").write_text(f'[project]\nname = "x"\nrequires-python = "{requires}"\n')
+    assert [text for text in read(app).warnings if "requires-python" in text] == []
+
+
+def test_requires_python_that_does_not_allow_the_version(read: Read, tmp_path: Path) -> None:
+    app = copy("conventional", tmp_path)
+    (app / ".python-version").write_text("3.12\n")
+    (app / "pyproject.toml").write_text('[project]\nname = "x"\nrequires-python = ">=3.13"\n')
+    assert [text for text in read(app).warnings if "requires-python" in text] == [
+        (
+            "pyproject.toml: requires-python is `>=3.13`, and .python-version:1 asks for Python 3.12, which counts: a "
+            "deployed app has one Python version, and pyproject.toml does not allow this one; change one of them so "
+            "that they agree."
+        )
+    ]
 
 
 def test_a_difference_in_dev_packages_alone(read: Read, fail: Fail, tmp_path: Path) -> None:
