@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.errors.app import no_such_folder
+from buildpack.network import CA_VARIABLES
+from buildpack.processes import hide_process
+from buildpack.python.build_settings import COMPILER_VARIABLES
 from deployer.errors import lock_failed, no_pipfile, pipenv_missing
 
 if TYPE_CHECKING:
@@ -27,6 +30,14 @@ _TELL = 10.0
 """Seconds of silence after which somebody is told that it is still at work."""
 _SHOWN = 30
 """Lines of pipenv's output that an error quotes."""
+_VARIABLE = re.compile(r"\$\{?(\w+)")
+_PREFIXES = ("PIP_", "PIPENV_", "LC_", "GIT_SSH", "GIT_SSL_", "GIT_PROXY_", "GIT_HTTP_")
+_PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
+_PASSED_ON = COMPILER_VARIABLES | {
+    *("HOME", "USER", "LOGNAME", "LANG", "TZ", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "CFLAGS", "CXXFLAGS"),
+    *("GIT_ASKPASS", "GIT_CONFIG_GLOBAL", "SSH_AUTH_SOCK", "NETRC", *CA_VARIABLES),
+}
+"""What pipenv, pip, git and compilers obey (docs/decisions/0025)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,12 +140,15 @@ _Run = Callable[[Path | None], "subprocess.Popen[bytes]"]
 
 
 def _command(pipfile: Path, *, python: str, scratch: Path, environ: Mapping[str, str], pipenv: str) -> _Run:
-    """Return a function that starts pipenv, with a file of constraints or without."""
+    """Return a function that starts pipenv, with a file of constraints or without.
+
+    Pipenv runs the `setup.py` of a package to learn what it requires, so both get named variables only.
+    """
     import shlex
     import subprocess
 
     env = {
-        **environ,
+        **_named(environ, pipfile.read_text(encoding="utf-8", errors="replace")),
         "WORKON_HOME": str(scratch),
         "PIPENV_IGNORE_VIRTUALENVS": "1",
         "PIPENV_PIPFILE": str(pipfile),
@@ -148,6 +162,7 @@ def _command(pipfile: Path, *, python: str, scratch: Path, environ: Mapping[str,
         env.pop(name, None)
 
     def start(constraints: Path | None) -> subprocess.Popen[bytes]:
+        hide_process()
         # Pipenv writes the arguments on a line of a requirements file, so the path is quoted.
         how = ["-m", "pipenv"] if constraints is None else ["-c", _KEEPING, shlex.quote(str(constraints))]
         return subprocess.Popen(
@@ -161,6 +176,16 @@ def _command(pipfile: Path, *, python: str, scratch: Path, environ: Mapping[str,
         )
 
     return start
+
+
+def _named(environ: Mapping[str, str], pipfile: str) -> dict[str, str]:
+    """Return the variables that pipenv, pip, git and compilers obey, and those that Pipfile names."""
+    named = set(_VARIABLE.findall(pipfile))
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in named or name in _PASSED_ON or name.lower() in _PROXIES or name.startswith(_PREFIXES)
+    }
 
 
 def _lock_copy(
@@ -283,7 +308,7 @@ def _secrets(pipfile: bytes, environ: Mapping[str, str]) -> set[str]:
     """Return the values of the variables that Pipfile names, in addresses of indexes above all, in every guise."""
     from urllib.parse import quote
 
-    named = re.findall(r"\$\{?(\w+)", pipfile.decode(errors="replace"))
+    named = _VARIABLE.findall(pipfile.decode(errors="replace"))
     values = {environ[name] for name in named if environ.get(name)}
     return {guise for value in values for guise in (value, quote(value), quote(value, safe=""))}
 

@@ -23,8 +23,21 @@ if TYPE_CHECKING:
     from buildpack.app.lockfile import LockedPackage
     from buildpack.app.read import App
 
-__all__ = ["CONSTRAINT_VARIABLES", "NO_SETTINGS", "BuildSettings", "Constraint", "read_constraints", "read_settings"]
+__all__ = [
+    "COMPILER_VARIABLES",
+    "CONSTRAINT_VARIABLES",
+    "NO_SETTINGS",
+    "BuildSettings",
+    "Constraint",
+    "read_constraints",
+    "read_settings",
+]
 
+COMPILER_VARIABLES = frozenset(
+    {"PATH", "TMPDIR", "CC", "CXX", "AR", "LD", "CPPFLAGS", "LDFLAGS", "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH",
+     "LIBRARY_PATH", "LD_LIBRARY_PATH", "PKG_CONFIG_PATH", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "JAVA_HOME"}
+)  # fmt: skip
+"""Variables of the user that every build of a package gets: compilers and their kin obey them."""
 CONSTRAINT_VARIABLES = ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT")
 _ROUNDS = 100_000
 """Of the hash that stands for variables from the command line in keys, which are public."""

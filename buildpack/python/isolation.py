@@ -9,6 +9,7 @@ from pathlib import Path
 
 from buildpack.dataclass import dataclass
 from buildpack.processes import ProcessGroup
+from buildpack.python.build_settings import COMPILER_VARIABLES
 from buildpack.python.venv import VenvLayout, add_entries
 from buildpack.python.wheel import read_wheel
 from buildpack.unprivileged import User, give, open_left, reachable_path
@@ -27,10 +28,6 @@ EPOCH = "315532800"
 """1980-01-01, the oldest time that a zip can hold."""
 _KEPT = 50_000
 """Lines of output: compilers name the first error long before the end."""
-_PASSED_ON = frozenset(
-    {"PATH", "TMPDIR", "CC", "CXX", "AR", "LD", "CPPFLAGS", "LDFLAGS", "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH",
-     "LIBRARY_PATH", "LD_LIBRARY_PATH", "PKG_CONFIG_PATH", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "JAVA_HOME"}
-)  # fmt: skip
 _LONGEST_ANSWER = 1 << 20
 _ASK = "import platform; print(platform.python_version(), platform.machine(), *platform.libc_ver())"
 
@@ -65,11 +62,15 @@ class Interpreter:
         return f"CPython {self.version} on {self.machine} with {name} {major}.{minor}"
 
 
-def inspect(argv: Sequence[str]) -> Interpreter:
-    """Ask an interpreter for its version and platform. Raises OSError or CalledProcessError where it does not run."""
+def inspect(argv: Sequence[str], environ: Mapping[str, str]) -> Interpreter:
+    """Ask an interpreter for its version and platform. Raises OSError or CalledProcessError if it does not run.
+
+    It may be a base image's, so it gets the one variable without which it may not start.
+    """
     import subprocess
 
-    ran = subprocess.run([*argv, "-I", "-B", "-c", _ASK], capture_output=True, text=True, check=True)
+    env = {name: environ[name] for name in ("LD_LIBRARY_PATH",) if name in environ}
+    ran = subprocess.run([*argv, "-I", "-B", "-c", _ASK], capture_output=True, text=True, check=True, env=env)
     version, machine, *libc = ran.stdout.split()
     name, number = libc if len(libc) == 2 else ("musl", "1.2")
     major, minor = [*number.split("."), "0"][:2]
@@ -120,12 +121,12 @@ def build_in_isolation(
         builder = ProjectBuilder(project, str(python), runner=run)
         wanted = builder.build_system_requires
         wheels = _provided(provide, wanted)
-        _furnish(python.parent.parent, wheels, argv)
+        _furnish(python.parent.parent, wheels, argv, clean)
         more = builder.get_requires_for_build("wheel")
         if more and (added := _provided(provide, {*wanted, *more})) != wheels:
             # At the same place: another builder would read pyproject.toml again, after the project's code ran.
             shutil.rmtree(python.parent.parent)
-            _furnish(_make_environment(argv, place / "venv", clean).parent.parent, added, argv)
+            _furnish(_make_environment(argv, place / "venv", clean).parent.parent, added, argv, clean)
         return place / "out" / Path(builder.build("wheel", str(place / "out"))).name
     except (BuildBackendException, BuildException, FailedProcessError) as error:
         raise BuildFailedError("build", "".join(output) or str(error)) from None
@@ -193,9 +194,10 @@ def _make_environment(argv: Sequence[str], folder: Path, environment: Mapping[st
     return folder / "bin" / "python"
 
 
-def _furnish(folder: Path, wheels: Sequence[Path], argv: Sequence[str]) -> None:
+def _furnish(folder: Path, wheels: Sequence[Path], argv: Sequence[str], environ: Mapping[str, str]) -> None:
     """Unpack wheels into an environment."""
-    layout = VenvLayout(python_version=inspect(argv).version, stack_python=argv[-1], root=str(folder).lstrip("/"))
+    version = inspect(argv, environ).version
+    layout = VenvLayout(python_version=version, stack_python=argv[-1], root=str(folder).lstrip("/"))
     entries = [entry for wheel in wheels for entry in read_wheel(wheel, layout=layout).entries]
     try:
         add_entries(entries, folder)
@@ -211,7 +213,7 @@ def _clean_environment(
     The rest of it makes the result the same every time.
     """
     flags = f"-g0 -ffile-prefix-map={place}=/build"
-    kept = {name: value for name, value in environ.items() if name in _PASSED_ON}
+    kept = {name: value for name, value in environ.items() if name in COMPILER_VARIABLES}
     for name, folder in (("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")):
         if user is None and environ.get("HOME") and (Path(environ["HOME"]) / folder).is_dir():
             kept.setdefault(name, str(Path(environ["HOME"]) / folder))

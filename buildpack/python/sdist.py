@@ -230,7 +230,7 @@ def _build(
         raise bench.settings.problem
     user = choose_user()
     argv = _reachable(package, bench.python(package), bench.folder, user)
-    here = _interpreter(package, argv, bench.target)
+    here = _interpreter(package, argv, bench)
     bench.folder.mkdir(parents=True, exist_ok=True)
 
     def provide(wanted: Sequence[str]) -> list[Path]:
@@ -302,8 +302,8 @@ def _reachable(package: LockedPackage, argv: tuple[str, ...], folder: Path, user
     return (executable,)
 
 
-def _interpreter(package: LockedPackage, argv: tuple[str, ...], target: Target) -> Interpreter:
-    here = inspect(argv)
+def _interpreter(package: LockedPackage, argv: tuple[str, ...], bench: Workbench) -> Interpreter:
+    here, target = inspect(argv, bench.environ), bench.target
     fits = here.machine == target.machine and here.libc[0] == target.libc[0]
     if not fits or here.version.split(".")[:2] != target.version.split(".")[:2]:
         raise errors.interpreter_differs(package.name, package.version, str(target), str(here))

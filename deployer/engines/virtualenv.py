@@ -19,7 +19,7 @@ def find_virtual_environment(asked: str, *, folder: Path, environ: Mapping[str, 
     path, origin = _choose(asked, folder, environ)
     if not (path / "pyvenv.cfg").is_file():
         raise errors.not_a_virtual_environment(path, origin)
-    _check(path)
+    _check(path, environ)
     return path
 
 
@@ -34,9 +34,11 @@ def _choose(asked: str, folder: Path, environ: Mapping[str, str]) -> tuple[Path,
     return own, "--venv"
 
 
-def _check(path: Path) -> None:
+def _check(path: Path, environ: Mapping[str, str]) -> None:
     """Start its interpreter: a link that leads nowhere is the least of what a changed system leaves."""
     import subprocess
+
+    from buildpack.stacks.interpreters import library_path
 
     python = path / "bin" / "python"
     if not python.exists():
@@ -44,7 +46,12 @@ def _check(path: Path) -> None:
         raise errors.virtual_environment_broken(path, target or f"{python} is missing.")
     try:
         subprocess.run(
-            [python, "-I", "-S", "-c", ""], check=True, capture_output=True, timeout=20, stdin=subprocess.DEVNULL
+            [python, "-I", "-S", "-c", ""],
+            check=True,
+            capture_output=True,
+            timeout=20,
+            stdin=subprocess.DEVNULL,
+            env=library_path(environ),
         )
     except (OSError, subprocess.SubprocessError):
         raise errors.virtual_environment_broken(path, f"{python} does not start.") from None

@@ -26,7 +26,7 @@ def tries(name, places):
     for process in pathlib.Path("/proc").iterdir():
         try:
             command = (process / "cmdline").read_bytes() if process.name.isdigit() else b""
-            if b"\\0deployer\\0" not in command:
+            if b"\\0deployer\\0" not in command or {app!r} not in command:
                 continue
             seen += 1
             for file in ("environ", "mem", "maps", "fd/0"):
@@ -109,7 +109,7 @@ def secrets(tmp_path: Path) -> Iterator[dict[str, str]]:
 def write_spies(folder: Path, reports: Path, places: list[str]) -> Path:
     """Write an app with a hook, a package of its own and a test that all look around."""
     app = tiny.write_app(folder, {})
-    spy = SPY.format(reports=str(reports), places=places)
+    spy = SPY.format(app=bytes(folder), reports=str(reports), places=places)
     (app / "spy.py").write_text(spy)
     (app / "Procfile").write_text("worker: python spy.py worker\n")
     (app / "bin").mkdir()
@@ -121,6 +121,25 @@ def write_spies(folder: Path, reports: Path, places: list[str]) -> Path:
     (app / "Pipfile").write_text((app / "Pipfile").read_text() + 'lib = {path = "./lib"}\n')
     tiny.write_lock(app, {"lib": {"path": "./lib"}})
     return app
+
+
+def test_a_package_that_pipenv_builds_cannot_look_into_deploy(secrets, anyones):
+    if os.geteuid() != 0:
+        missing("only root may give up a capability")
+    reports, home = anyones / "reports", anyones / "home"
+    app = write_spies(anyones / "app", reports, [])
+    (app / "Pipfile").write_text('[packages]\nlib = {path = "./lib"}\n')
+    reports.mkdir()
+    done = deploy(
+        *("lock", app, "--no-pin"),
+        home=home,
+        env={**secrets, "PIPENV_CACHE_DIR": str(anyones / "cache")},
+        prefix=("setpriv", "--bounding-set=-sys_ptrace"),
+    )
+    assert reported(reports).keys() == {"build"}, done.err
+    # Root owns its files in /proc whatever is hidden, so some kernels let it read `environ` and `maps`.
+    assert set(reported(reports)["build"][1]) <= {"environ", "maps"}
+    assert done.code == 0, done.err
 
 
 def reported(reports: Path) -> dict[str, tuple[int, list[str]]]:

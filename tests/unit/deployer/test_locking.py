@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from buildpack.errors import AppError
+from buildpack.errors import AppError, DependencyError
 from deployer.locking import Order, compare_locks, pin_stack, run_pipenv, versions_of
 
 PINNED = "python:3.13-slim@sha256:" + "0" * 64
@@ -45,6 +45,37 @@ def test_changes_are_told_by_name():
 @pytest.mark.parametrize("lock", [None, b"", b"[", b"[]", b'{"default": 3}'])
 def test_what_is_no_lock_has_no_versions(lock):
     assert versions_of(lock) == {}
+
+
+def test_pipenv_gets_named_variables_only(tmp_path: Path):
+    (tmp_path / "Pipfile").write_text('[[source]]\nname = "i"\nurl = "https://u:${INDEX_PASSWORD}@h/"\n[packages]\n')
+    program, seen = tmp_path / "program", tmp_path / "seen"
+    program.write_text(f"#!/bin/sh\nenv > {seen}\nexit 1\n")
+    program.chmod(0o755)
+    kept = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": "/home/me",
+        "CC": "cc",
+        "LC_TIME": "C",
+        "https_proxy": "http://p",
+        "NO_PROXY": "h",
+        "PIP_INDEX_URL": "https://i",
+        "SSL_CERT_FILE": "/ca",
+        "INDEX_PASSWORD": "x",
+    }
+    secret = {"AWS_SECRET_ACCESS_KEY": "x", "DEPLOY_TOKEN": "x", "DATABASE_URL": "x", "PYTHONPATH": "/x", "PIPENV": "x"}
+    with pytest.raises(DependencyError):
+        run_pipenv(
+            *(tmp_path, Order()),
+            python="python3",
+            scratch=tmp_path,
+            environ={**kept, **secret},
+            pipenv=str(program),
+            verbose=False,
+        )
+    got = dict(line.partition("=")[::2] for line in seen.read_text().splitlines())
+    assert kept.items() <= got.items()
+    assert not secret.keys() & got.keys()
 
 
 def test_without_a_pipfile_there_is_nothing_to_lock(tmp_path: Path):
