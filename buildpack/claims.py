@@ -196,7 +196,7 @@ def answering(package: LockedPackage, claims: Claims, target: Target, built_with
     member = claims.members.get(package.name)
     if member is None or package.path or not _is_allowed(member, package, built_with):
         return None
-    from buildpack.python.candidates import parse_wheel_name
+    from buildpack.python.candidates import parse_wheel_name, rank_wheel
     from buildpack.python.files import WheelFile
 
     name = parse_wheel_name(member.filename)
@@ -207,7 +207,7 @@ def answering(package: LockedPackage, claims: Claims, target: Target, built_with
         or not _SHA256.fullmatch(member.sha256)
         or member.size <= 0
         or not _LIBRARIES.fullmatch(member.libraries)
-        or frozenset(target.tags).isdisjoint(name.tags())
+        or rank_wheel(name, target) is None
         or not _is_of(name.version, package)
     ):
         return None

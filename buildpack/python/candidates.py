@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import product
 
 from buildpack.bounded import allows_version
 from buildpack.dataclass import dataclass
@@ -19,6 +20,7 @@ __all__ = [
     "misfits",
     "only_system",
     "parse_wheel_name",
+    "rank_wheel",
     "requires_python_fits",
 ]
 
@@ -37,10 +39,6 @@ class WheelName:
     pythons: tuple[str, ...]
     abis: tuple[str, ...]
     platforms: tuple[str, ...]
-
-    def tags(self) -> Iterable[str]:
-        """Return the tags that the compressed ones stand for."""
-        return (f"{p}-{a}-{o}" for p in self.pythons for a in self.abis for o in self.platforms)
 
 
 def parse_wheel_name(filename: str) -> WheelName | None:
@@ -87,7 +85,7 @@ def best_wheel(files: Iterable[IndexFile], target: Target) -> IndexFile | None:
     ranked = []
     for file in files:
         wheel = parse_wheel_name(file.filename)
-        rank = _rank(wheel, target) if wheel else None
+        rank = rank_wheel(wheel, target) if wheel else None
         if wheel is not None and rank is not None and requires_python_fits(file.requires_python, target):
             ranked.append((-rank, wheel.build, file.filename, file))
     return max(ranked, key=lambda each: each[:3])[3] if ranked else None
@@ -98,9 +96,20 @@ def _order(target: Target) -> Mapping[str, int]:
     return {tag: index for index, tag in enumerate(target.tags)}
 
 
-def _rank(wheel: WheelName, target: Target) -> int | None:
+@lru_cache(maxsize=4)
+def _parts(target: Target) -> tuple[frozenset[str], ...]:
+    return tuple(map(frozenset, zip(*(tag.split("-") for tag in target.tags), strict=True)))
+
+
+def rank_wheel(wheel: WheelName, target: Target) -> int | None:
+    """Return the place of the wheel's best tag among the target's, 0 for the best; None if the wheel does not fit.
+
+    A hostile file name can stand for thousands of tags, so only those parts that the target has are combined.
+    """
     order = _order(target)
-    return min((order[tag] for tag in wheel.tags() if tag in order), default=None)
+    given = (wheel.pythons, wheel.abis, wheel.platforms)
+    parts = [known.intersection(names) for known, names in zip(_parts(target), given, strict=True)]
+    return min((order[tag] for tag in map("-".join, product(*parts)) if tag in order), default=None)
 
 
 @lru_cache(maxsize=1024)

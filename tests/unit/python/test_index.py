@@ -162,12 +162,8 @@ def test_wheel_names() -> None:
 
     assert wheel is not None
     assert (wheel.name, wheel.version, wheel.build) == ("foo-bar", "1.0-local", (2, "b"))
-    assert sorted(wheel.tags()) == [
-        "py2-none-manylinux1_x86_64",
-        "py2-none-manylinux2014_x86_64",
-        "py3-none-manylinux1_x86_64",
-        "py3-none-manylinux2014_x86_64",
-    ]
+    assert (wheel.pythons, wheel.abis) == (("py2", "py3"), ("none",))
+    assert wheel.platforms == ("manylinux1_x86_64", "manylinux2014_x86_64")
     assert [parse_wheel_name(name) for name in ("a-1-py3-none.whl", "a-1-x-py3-none-any.whl", "a-1.tar.gz")] == [
         None
     ] * 3
@@ -193,6 +189,14 @@ def test_the_best_wheel_by_tag_then_build_number_whatever_the_order() -> None:
         assert best is not None
         assert best.filename == RANKED[first]
     assert best_wheel([offered(name) for name in useless], TARGET) is None
+
+
+def test_a_name_that_stands_for_a_million_million_tags_is_ranked_by_those_that_fit() -> None:
+    python, abi, platform = (".".join([*(f"{kind}{number}" for number in range(10_000)), fits, fits])
+                             for kind, fits in (("x", "py3"), ("y", "none"), ("z", "any")))  # fmt: skip
+    hostile = f"p-1-{python}-{abi}-{platform}.whl"
+    assert best_wheel([offered(hostile)], TARGET) == offered(hostile)
+    assert best_wheel([offered(hostile.replace("-py3", "-py2").replace(".py3", ".py2"))], TARGET) is None
 
 
 def test_requires_python_rules_a_wheel_out_and_nonsense_does_not() -> None:
