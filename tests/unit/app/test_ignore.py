@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from buildpack.app.ignore import parse_ignore
@@ -137,9 +135,7 @@ def test_ignored_folders_are_entered_only_where_something_may_come_back(
     ],
 )
 def test_no_pattern_takes_for_ever(pattern: str, path: str) -> None:
-    began = time.perf_counter()
-    assert not matches(pattern, path)
-    assert time.perf_counter() - began < 5
+    assert not matches(pattern, path)  # a backtracking matcher would not end within years
 
 
 def test_wildcards_without_end_are_refused_where_they_would_take_for_ever() -> None:

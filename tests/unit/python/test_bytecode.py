@@ -253,9 +253,7 @@ def test_nothing_is_compiled_for_the_dead(tmp_path: Path) -> None:
         time.sleep(0.01)
     assert process._process.stdin is not None
     process._process.stdin.close()  # as a death of this process would
-    begin = time.monotonic()
     thread.join()
-    assert time.monotonic() - begin < 5
     process.close()
     assert len(failed) == 1
 
