@@ -27,6 +27,7 @@ from buildpack.errors import EngineError
 from buildpack.oci.engine_host import parse_host
 from buildpack.oci.engine_http import Connection
 from tests.support.containers import Host
+from tests.support.endurance import SCALE
 
 # How long an example takes says how busy the machine is. Property tests have a profile of their own besides.
 settings.register_profile("patient", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
@@ -38,6 +39,8 @@ for ignored, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGH
         signal.signal(ignored, usual)
 
 CI = os.environ.get("CI", "") not in ("", "0", "false")
+
+PROPERTY = Path(__file__).parent / "property"
 
 ENGINES = dict(item.split("=", 1) for item in os.environ.get("DEPLOY_TEST_ENGINES", "").split())
 """The addresses of engines by kind, `containerd=unix:///x/engine.sock podman=tcp://127.0.0.1:2375`.
@@ -60,15 +63,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put files with slow tests first: a long file that starts last leaves the other worker idle until it ends."""
+    """Mark the property tests, and put files with slow tests first.
+
+    A long file that starts last leaves the other workers idle until it ends.
+    """
+    for item in items:
+        if PROPERTY in item.path.parents:
+            item.add_marker("endurance")
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Print the seed: every run says how to repeat it."""
-    scale = os.environ.get("DEPLOY_TEST_SCALE", "0.1")
-    return f"seed: {config.option.hypothesis_seed}, repeat with DEPLOY_TEST_SEED=...; scale: {scale} of the long tests"
+    return f"seed: {config.option.hypothesis_seed}, repeat with DEPLOY_TEST_SEED=...; scale: {SCALE} of the long tests"
 
 
 @pytest.hookimpl(wrapper=True)

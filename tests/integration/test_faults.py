@@ -26,12 +26,12 @@ from buildpack.oci.image import Layer, Platform
 from buildpack.oci.store import Store
 from buildpack.oci.validate import validate
 from tests.support.command import ROOT, deploy
+from tests.support.endurance import SCALE, chosen_seed
 from tests.support.engines import Engine
 from tests.support.index import Index, serving
 from tests.support.spec_registry import spec_registry
 from tests.support.tiny import add_wheels, build_here, environ, with_stack, write_app
 
-SCALE = float(os.environ.get("DEPLOY_TEST_SCALE", "0.1"))
 REFERENCE = "docker.io/library/tiny:latest"
 
 
@@ -69,15 +69,6 @@ def reference(seed: Path) -> str:
 def home(seed: Path, tmp_path: Path) -> Path:
     """A copy of that store, to be damaged."""
     return Path(shutil.copytree(seed, tmp_path / "home"))
-
-
-@pytest.fixture
-def number(capsys: pytest.CaptureFixture[str]) -> int:
-    """What chance begins with; ``DEPLOY_TEST_SEED`` repeats it."""
-    number = int(os.environ.get("DEPLOY_TEST_SEED") or random.randrange(1 << 32))
-    with capsys.disabled():
-        sys.stdout.write(f"[DEPLOY_TEST_SEED={number}]")
-    return number
 
 
 def left_behind(home: Path) -> list[str]:
@@ -375,7 +366,9 @@ def changed(document: Any, path: tuple[str, ...], value: object) -> Any:
     return {**document, first: changed(document[first], tuple(rest), value) if rest else value}
 
 
-def test_damaged_facts_are_none(app, env, home, reference, number):
+@pytest.mark.endurance
+def test_damaged_facts_are_none(app, env, home, reference):
+    number = chosen_seed()
     files = {path.parent: path for path in sorted(home.rglob("*.json"))}.values()
     assert {path.parent.name for path in files} >= {"home", "layers", "host", "host-python", "wheel", "resolution"}
     choice = random.Random(number)

@@ -8,7 +8,6 @@ import random
 import shutil
 import socket
 import stat
-import sys
 import tarfile
 import threading
 from contextlib import suppress
@@ -21,9 +20,8 @@ from buildpack.build import Built
 from buildpack.errors import BuildpackError
 from buildpack.oci.gzip import gunzip
 from buildpack.oci.store import Store
+from tests.support.endurance import SCALE, chosen_seed
 from tests.support.tiny import build_here, with_stack, write_app
-
-SCALE = float(os.environ.get("DEPLOY_TEST_SCALE", "0.1"))
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +30,6 @@ def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hostile")
     build_here(write_app(folder / "app", {}), folder / "home", os.environ)
     return folder / "home"
-
-
-@pytest.fixture
-def number(capsys: pytest.CaptureFixture[str]) -> int:
-    """What chance begins with; ``DEPLOY_TEST_SEED`` repeats it."""
-    number = int(os.environ.get("DEPLOY_TEST_SEED") or random.randrange(1 << 32))
-    with capsys.disabled():
-        sys.stdout.write(f"[DEPLOY_TEST_SEED={number}]")
-    return number
 
 
 def shipped(home: Path, built: Built) -> dict[str, tarfile.TarInfo]:
@@ -134,8 +123,10 @@ class Churn:
                 os.mkfifo(path)
 
 
-def test_a_folder_that_changes_all_the_time(seed, tmp_path, number):
+@pytest.mark.endurance
+def test_a_folder_that_changes_all_the_time(seed, tmp_path):
     """Each build is of something that was there, or says that it was not; no build waits for what never comes."""
+    number = chosen_seed()
     app, home = write_app(tmp_path / "app", {}), with_stack(seed, tmp_path / "home")
     outcomes = []
     with Churn(app, number):

@@ -1,6 +1,6 @@
 """Builds that are killed, starved of disk, lied to by an index: each ends right or in words, and the next one is right.
 
-`DEPLOY_TEST_SCALE=1` kills 200 builds, which takes some six minutes.
+`DEPLOY_TEST_SCALE=1` kills 200 builds instead of 10, which takes some six minutes.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from buildpack.python.fetch import LockedFile, fetch_file
 from buildpack.python.http import Client
 from tests.conftest import missing
 from tests.support.command import ROOT, deploy
+from tests.support.endurance import SCALE, chosen_seed
 from tests.support.engines import Engine
 from tests.support.index import Index, serving
 from tests.support.stand_in import make_stand_in, push
 from tests.support.tiny import add_wheels, build_here, environ, with_stack, write_app
 
-SCALE = float(os.environ.get("DEPLOY_TEST_SCALE", "0.1"))
 KILLS = max(4, int(200 * SCALE))
 REFERENCE = "docker.io/library/tiny:latest"
 BODY = "".join(f"def f{number}(x):\n    return [x + {number}, {{'a': x}}]\n\n\n" for number in range(400)).encode()
@@ -71,15 +71,6 @@ def seed(app: Path, env: Mapping[str, str], tmp_path_factory: pytest.TempPathFac
 def right(seed: Path) -> str:
     """The digest that every build has to end in."""
     return str(Store(seed).images()[REFERENCE])
-
-
-@pytest.fixture
-def number(capsys: pytest.CaptureFixture[str]) -> int:
-    """What chance begins with; ``DEPLOY_TEST_SEED`` repeats it."""
-    number = int(os.environ.get("DEPLOY_TEST_SEED") or random.randrange(1 << 32))
-    with capsys.disabled():
-        sys.stdout.write(f"[DEPLOY_TEST_SEED={number}]")
-    return number
 
 
 def check(home: Path, right: str, told: object) -> None:
@@ -136,11 +127,13 @@ def measured(app: Path, env: Mapping[str, str], home: Path, prepare: Callable[[P
 
 
 @pytest.mark.registry
+@pytest.mark.endurance
 @pytest.mark.slow
-def test_a_build_killed_at_any_moment_leaves_the_store_usable(app, env, seed, registry, tmp_path, number):
+def test_a_build_killed_at_any_moment_leaves_the_store_usable(app, env, seed, registry, tmp_path):
     """While the stack is gathered or its base fetched and unpacked, wheels come, modules compile, layers are written,
     the image is named, and sent to an engine.
     """
+    number = chosen_seed()
     reference = pinned(push(make_stand_in(), registry, "survival/python:3.11-slim"))
     with closing_engine(tmp_path) as engine:
         env = {**env, "DOCKER_HOST": engine.host}
@@ -232,9 +225,11 @@ cp -a "$DEPLOY_HOME" "$AFTER"
 """
 
 
+@pytest.mark.endurance
 @pytest.mark.slow
-def test_a_disk_that_is_full_at_any_moment(app, env, right, tmp_path, number):
+def test_a_disk_that_is_full_at_any_moment(app, env, right, tmp_path):
     """Whatever did not fit is told, and once there is room the next build on what was left is right."""
+    number = chosen_seed()
     if os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode:
         missing("only root may mount a small disk in a namespace of its own")
     sizes = random.Random(number)

@@ -1,15 +1,14 @@
-"""How many examples the property tests run: a tenth by default and in CI, all with ``DEPLOY_TEST_SCALE=1``.
+"""How many examples the property tests run: a twentieth by default and in CI, all with ``DEPLOY_TEST_SCALE=1``.
 
 The seed is printed by pytest's header; ``--hypothesis-seed=N`` repeats a run.
 """
 
 from __future__ import annotations
 
-import os
-
 from hypothesis import HealthCheck, settings
 
-SCALE = float(os.environ.get("DEPLOY_TEST_SCALE", "0.1"))
+from tests.support.endurance import SCALE
+
 FULL_COUNT = 500
 
 settings.register_profile(

@@ -1,13 +1,12 @@
 """No request is lost by a stop.
 
-A tenth of the stops by default. All 200, with another seed if wanted:
+A twentieth of the 200 stops by default. All of them, with another seed if wanted:
 
     DEPLOY_TEST_SCALE=1 DEPLOY_TEST_SEED=1 pytest tests/integration/runner/test_stops.py
 """
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import sys
@@ -16,11 +15,13 @@ from pathlib import Path
 
 import pytest
 
-SCALE = float(os.environ.get("DEPLOY_TEST_SCALE", "0.1"))
-SEED = int(os.environ.get("DEPLOY_TEST_SEED", time.time()))
+from tests.support.endurance import SCALE, chosen_seed
+
+SEED = chosen_seed()
 STOPS = max(1, int(200 * SCALE))
 
 
+@pytest.mark.endurance
 @pytest.mark.slow
 def test_no_request_that_began_is_cut_by_a_stop(supervise, web, port, answers, get, environment, capsys):
     """Stop gunicorn at any moment of a load of slow requests: each that reached the app has its whole answer."""
