@@ -222,10 +222,18 @@ class Tail:
         return [line.decode("utf-8", "backslashreplace").rstrip("\r") for line in found]
 
 
-def ready_text(answers: Sequence[tuple[str, int | None]]) -> str:
-    """Say that web processes answer, each with its address; a status that is neither 2xx nor 3xx is told."""
-    shown = [
-        address if status is None or 200 <= status < 400 else f"{address} (it answers {status})"
-        for address, status in answers
-    ]
+def ready_text(answers: Sequence[tuple[str, Outcome | None]], *, host: str = "") -> str:
+    """Say that web processes answer, each with its address, and a status that is neither 2xx nor 3xx, with its reason.
+
+    `host` is the Host header if it is not that of the addresses, which may answer otherwise then.
+    """
+    as_host = f" to the host {host}" if host else ""
+    shown = []
+    for address, outcome in answers:
+        status = outcome.status if outcome else None
+        if outcome is None or status is None or 200 <= status < 400:
+            shown.append(f"{address} (it answers{as_host})" if host else address)
+        else:
+            reason = f": {outcome.reason}" if outcome.reason else ""
+            shown.append(f"{address} (it answers {status}{as_host}{reason})")
     return f"ready: {' '.join(shown)}"

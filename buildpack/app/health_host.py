@@ -22,18 +22,18 @@ _LARGEST = 256 * 1024
 _MOST = 50
 
 
-def find_health_host(tree: SourceTree, environment: Mapping[str, str]) -> str:
+def find_health_host(tree: SourceTree | None, environment: Mapping[str, str]) -> str:
     """Return the host to ask an app for; empty if it answers to ``localhost``, or does not say.
 
-    `environment` is the app's. In this order: ``httpHeaders`` of the web process's ``healthchecks`` in app.json, the
-    variable ALLOWED_HOSTS, and a list ALLOWED_HOSTS that stands in Django's settings.
+    `environment` is the app's; `tree` is None if its files are unknown. In this order: ``httpHeaders`` of the web
+    process's ``healthchecks`` in app.json, the variable ALLOWED_HOSTS, and a list ALLOWED_HOSTS in Django's settings.
     """
-    for host in _headers(tree):
+    for host in _headers(tree) if tree else ():
         return host
     for name in _VARIABLES:
         if environment.get(name, "").strip():
             return _first(environment[name].replace(",", " ").split())
-    for hosts in _settings(tree):
+    for hosts in _settings(tree) if tree else ():
         return _first(hosts)
     return ""
 

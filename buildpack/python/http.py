@@ -141,10 +141,6 @@ class Client:
             self._links[shown] = Secret(url)
         return shown
 
-    def knows(self, shown: str) -> bool:
-        """Tell whether `hide` kept a signed form of this link."""
-        return shown in self._links
-
     def get(
         self,
         url: str,

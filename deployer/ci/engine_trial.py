@@ -47,7 +47,7 @@ from deployer.engines.owner import this_owner
 from deployer.engines.ports import read_port
 from deployer.engines.signals import FORWARDED, STOPPING, holding_back
 from deployer.errors import boot_failed, boot_refused, boot_timed_out
-from deployer.health import Answer, Outcome, Tail, compare_listeners, wait_until_ready
+from deployer.health import Answer, Outcome, Tail, compare_listeners, refusal_of, wait_until_ready
 
 __all__ = ["EngineTrial"]
 
@@ -70,9 +70,9 @@ except OSError:
 try:
     connection.request("GET", path, headers={"Host": name, "User-Agent": "deploy"})
     response = connection.getresponse()
-    body = response.read(1 << 20) if response.status == 400 else b""
-    signs = (b"DisallowedHost", b"<h1>Bad Request (400)</h1>")
-    print(response.status, "DisallowedHost" if any(sign in body for sign in signs) else "")
+    print(response.status, flush=True)
+    if response.status == 400:
+        sys.stdout.buffer.write(response.read(1 << 20))
 except socket.timeout:
     sys.exit("no answer came within 5 s")
 except (OSError, http.client.HTTPException) as error:
@@ -353,9 +353,11 @@ class _Boot(Running):
         if said is None:
             return Answer(problem="nothing accepts connections")
         code, text = said
-        status, _, reason = text.partition(" ")
+        status, _, body = text.partition("\n")
         number = parse_integer(status, most=999) if code == 0 else None
-        return Answer(problem=text or "it gave no answer") if number is None else Answer(status=number, reason=reason)
+        if number is None:
+            return Answer(problem=text or "it gave no answer")
+        return Answer(status=number, reason=refusal_of(number, body.encode()))
 
     def stop(self) -> None:
         """Ask it to end, and give it a moment."""

@@ -9,9 +9,7 @@ from buildpack.errors import EngineError
 from buildpack.oci.engine_host import find_engine, require_engine
 from deployer.engines.client import Engine, connect
 
-__all__ = ["ENGINES", "Choice", "choose_engine"]
-
-ENGINES = ("auto", "docker", "local")
+__all__ = ["Choice", "choose_engine"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

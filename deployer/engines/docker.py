@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from buildpack.app.procfile import ONE_OFF
+from buildpack.app.source import SourceTree
 from buildpack.build import Options
 from buildpack.dataclass import dataclass, field
 from buildpack.oci.reference import parse_reference
@@ -60,12 +61,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """The image to run: its name for people, the app's name, and its process types, None where it is not ours."""
+    """The image to run: its name for people, the app's name, and its process types, None where it is not ours.
+
+    `source` holds the app's files if the image was built from them just now.
+    """
 
     shown: str
     app: str
     found: images.Found
     launch: images.Launch | None
+    source: SourceTree | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +114,13 @@ def _build(engine: Engine, request: Request, *, store: Store, environ: Mapping[s
     launch = images.Launch(
         processes=tuple(process.name for process in built.app.processes), formation=built.app.formation
     )
-    return Image(shown=str(request.folder), app=built.app.settings.name.value, found=found, launch=launch)
+    return Image(
+        shown=str(request.folder),
+        app=built.app.settings.name.value,
+        found=found,
+        launch=launch,
+        source=built.app.source,
+    )
 
 
 def _get_built(
@@ -184,6 +195,7 @@ def run_formation(
 
     `say` is told what is not run.
     """
+    from buildpack.app.health_host import find_health_host
     from deployer.engines.group import Group
     from deployer.engines.instance import Boot, Settings
 
@@ -205,7 +217,10 @@ def run_formation(
         quiet=request.quiet,
     )
     boot = Boot(
-        address=_reachable(engine, request.host), shown=_shown(engine, request.host), seconds=request.boot_timeout
+        address=_reachable(engine, request.host),
+        shown=_shown(engine, request.host),
+        seconds=request.boot_timeout,
+        host=find_health_host(image.source, {**image.found.environment, **request.environment}),
     )
     return Group(
         blueprints,

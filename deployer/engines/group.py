@@ -29,7 +29,7 @@ from deployer.engines.owner import Owner
 from deployer.engines.readiness import Poll, Verdict, begin_polling
 from deployer.engines.signals import FORWARDED, STOPPING, Wakeup, catching
 from deployer.errors import boot_timed_out, ended_text, process_ended
-from deployer.health import Tail, ready_text
+from deployer.health import Outcome, Tail, ready_text
 from deployer.runner.flow import Flow
 from deployer.runner.outlet import OutputError
 from deployer.runner.restart import decide
@@ -94,7 +94,7 @@ class Group:
         self._code = 0
         self._failure: Exception | None = None
         self._ended: tuple[Instance, Exit] | None = None
-        self._statuses: dict[str, int | None] = {}
+        self._answers: dict[str, Outcome] = {}
         self._stop_after: float | None = None
         self._deadline: float | None = None
         self._interrupted_at: float | None = None
@@ -384,6 +384,7 @@ class Group:
             address=address,
             outside=outside,
             seconds=self._boot.seconds,
+            host=self._boot.host,
             container=lambda: instance.life.container.id if instance.life else "",
             alive=lambda: not (self._over or instance.asked_to_stop or instance.settled),
         )
@@ -400,7 +401,7 @@ class Group:
                 f"{instance.name} listens on {verdict.heard}; it should listen on 0.0.0.0:{inside}, as PORT tells it"
             )
         elif outcome.ready:
-            self._on_ready(instance, outcome.status)
+            self._on_ready(instance, outcome)
         else:
             self._failure = boot_timed_out(
                 instance.name,
@@ -413,16 +414,16 @@ class Group:
             )
             self._begin_stop(self._failure.exit_code)
 
-    def _on_ready(self, instance: Instance, status: int | None) -> None:
-        self._statuses[instance.name] = status
+    def _on_ready(self, instance: Instance, outcome: Outcome) -> None:
+        self._answers[instance.name] = outcome
         self._awaited.discard(instance.name)
         if not self._awaited:
             answers = [
-                (f"http://{self._boot.shown}:{one.blueprint.published[2]}", self._statuses.get(one.name))
+                (f"http://{self._boot.shown}:{one.blueprint.published[2]}", self._answers.get(one.name))
                 for one in self._instances
                 if one.blueprint.published
             ]
-            self._printer.system(ready_text(answers))
+            self._printer.system(ready_text(answers, host=self._boot.host))
 
     @staticmethod
     def _log_of(instance: Instance) -> list[str]:

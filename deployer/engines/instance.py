@@ -20,11 +20,15 @@ __all__ = ["Boot", "Instance", "PendingBootFailure", "Settings", "tell_code", "t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boot:
-    """How readiness is found out: the address at which published ports answer, None where they cannot be reached."""
+    """How readiness is found out: the address at which published ports answer, None where they cannot be reached.
+
+    `host` is the Host header; empty for ``localhost`` and the port.
+    """
 
     address: str | None
     shown: str
     seconds: float
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

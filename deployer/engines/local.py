@@ -315,6 +315,7 @@ def _require_free(processes: Sequence[Process]) -> None:
 
 
 def _supervise(prepared: Prepared, out: BinaryIO) -> int:
+    from buildpack.app.health_host import find_health_host
     from deployer.engines.local_group import LocalGroup, Manner
 
     request, processes = prepared.request, prepared.processes
@@ -326,6 +327,7 @@ def _supervise(prepared: Prepared, out: BinaryIO) -> int:
         log_format=request.log_format,
         quiet=request.quiet,
         reloaded=reloaded,
+        host=find_health_host(prepared.app.source, prepared.environment),
     )
     folders = {process.name: runtime_folder(process.env) for process in processes}
     apart = [replace(process, env={**process.env, **folders[process.name]}) for process in processes]

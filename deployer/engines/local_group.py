@@ -74,7 +74,7 @@ class LocalGroup(Supervisor):
         self._awaited = set(self._ports)
         self._polled: set[str] = set()
         self._tails = {process.name: Tail(KEPT) for process in processes}
-        self._statuses: dict[str, int | None] = {}
+        self._answers: dict[str, Outcome] = {}
         self._failure: BuildpackError | None = None
         self._died: tuple[str, int] | None = None
         self._ended: tuple[str, int] | None = None
@@ -151,10 +151,10 @@ class LocalGroup(Supervisor):
             return  # its exit tells more
         if outcome.ready:
             self._awaited.discard(name)
-            self._statuses[name] = outcome.status
+            self._answers[name] = outcome
             if not self._awaited:
-                answers = [(f"http://localhost:{port}", self._statuses.get(one)) for one, port in self._ports.items()]
-                self._printer.system(ready_text(answers))
+                answers = [(f"http://localhost:{port}", self._answers.get(one)) for one, port in self._ports.items()]
+                self._printer.system(ready_text(answers, host=self._manner.host))
             return
         if outcome.status is not None:
             self._failure = boot_refused(

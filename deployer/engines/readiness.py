@@ -19,13 +19,14 @@ _LOOK_AFTER = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poll:
-    """What to poll: a process's port inside, and where that is published; `container` and `alive` may change."""
+    """What to poll: a process's port inside, and where that is published; `host` is the Host header."""
 
     process: str
     inside: int
     address: str
     outside: int
     seconds: float
+    host: str
     container: Callable[[], str]
     alive: Callable[[], bool]
 
@@ -50,7 +51,7 @@ def _poll(engine: Engine, poll: Poll, tell: Callable[[Verdict], None]) -> None:
 
     def probe() -> Answer:
         nonlocal look_at
-        answer = ask(poll.outside, host=poll.address, name=f"localhost:{poll.outside}")
+        answer = ask(poll.outside, host=poll.address, name=poll.host or f"localhost:{poll.outside}")
         if answer.status is None and time.monotonic() >= look_at:
             cause, heard = _compare(engine, poll)
             # Said once, and only of what is wrong for good: what listens nowhere may still be loading.

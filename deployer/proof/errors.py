@@ -15,7 +15,6 @@ __all__ = [
     "empty_index",
     "nested_index",
     "not_built",
-    "not_ours",
     "nowhere",
     "other_platform",
 ]
@@ -68,13 +67,4 @@ def not_built(app: str, name: str, root: Path) -> StackError:
         f"the app in {'this folder' if app == '.' else app} has no image yet",
         why=f"The store at {root} has none of the name {name}.",
         hint=f"build it with `deploy build{operand_text(app)}`, or name the image that was built.",
-    )
-
-
-def not_ours(name: str) -> StackError:
-    """Word an image of another tool, where one of ours is needed."""
-    return StackError(
-        f"{name} was not built by deploy",
-        why="None of its layers bears a key, which tells what it was made of. Some tools drop them when they copy.",
-        hint="name the image where `deploy push` or `deploy build` put it.",
     )

@@ -14,6 +14,7 @@ import pytest
 from tests.support import tiny
 from tests.support.command import EXAMPLES, deploy
 from tests.support.containers import Host
+from tests.support.ports import free_port
 from tests.support.running import Running
 from tests.support.tiny import write_app
 
@@ -478,3 +479,23 @@ def test_a_host_that_the_app_refuses_is_named_at_once(tmp_path):
         done = deploy(*asked, *more, home=tmp_path / "home")
         assert done.code == 0, done.err
         assert "web answered 200" in done.err
+
+
+@pytest.mark.engine
+def test_an_engine_tells_a_refused_host_too(engine, tmp_path):
+    app, home, port = write_app(tmp_path / "tiny", {}), tmp_path / "home", str(free_port())
+    (app / "serve.py").write_text(CHOOSY)
+    (app / "Procfile").write_text("web: python serve.py\n")
+    done = deploy("ci", app, "--engine", "docker", "--no-test", "--health", "/", "--boot-timeout", "3600", home=home)
+    assert done.code == 50, done.err
+    assert "web.1 answers 400 to GET /\n\nIt was asked for the host `localhost:8000`, which its ALLOWED" in done.err
+    for given, told in (
+        ([], "(it answers 400: DisallowedHost)"),
+        (["-e", "ALLOWED_HOSTS=a.example"], "(it answers to the host a.example)"),
+    ):
+        running = Running("run", app, "--engine", "docker", "-p", port, *given, home=home)
+        try:
+            running.wait_for(f"ready: http://localhost:{port} {told}\n")
+            running.stop()
+        finally:
+            running.close()

@@ -70,6 +70,33 @@ def test_any_answer_is_ready(start, port, status):
     assert running.stop() == 143
 
 
+HOSTS = """\
+import os
+from wsgiref.simple_server import make_server
+
+def app(environ, start_response):
+    known = environ["HTTP_HOST"] == "a.example"
+    start_response("200 OK" if known else "400 Bad Request", [("Content-Type", "text/html")])
+    return [b"welcome" if known else b"<h1>Bad Request (400)</h1>"]
+
+make_server("", int(os.environ["PORT"]), app).serve_forever()
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ([], "(it answers 400: DisallowedHost)"),
+        (["-e", "ALLOWED_HOSTS=a.example"], "(it answers to the host a.example)"),
+        (["-e", "ALLOWED_HOSTS=b.example"], "(it answers 400 to the host b.example: DisallowedHost)"),
+    ],
+)
+def test_the_host_of_the_app_is_asked_for_and_a_refusal_is_told_with_its_reason(start, port, given, told):
+    running = start("python serve.py", "-p", port, *given, serve=HOSTS)
+    running.wait_for(f"ready: http://localhost:{port} {told}\n")
+    assert running.stop() == 143
+
+
 def test_localhost_is_the_other_loopback_too(start, port):
     running = start("python listen.py ::1 $PORT 200", "-p", port)
     running.wait_for(f"ready: http://localhost:{port}")

@@ -9,8 +9,9 @@ from typing import Literal
 from buildpack.app.checks.commands import Invocation
 from buildpack.app.checks.doubts import Doubt
 from buildpack.app.checks.packages import PROGRAMS
-from buildpack.app.checks.served import Files, nearest
+from buildpack.app.checks.served import Files
 from buildpack.app.lockfile import Lock
+from buildpack.app.nearest import find_nearest
 from buildpack.errors import BuildpackError
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
@@ -103,7 +104,7 @@ def _check_other(
     if kind == "other" or program in held or _PYTHON.fullmatch(program) or program.endswith((".sh", ".py")):
         return
     known = [name for name, packages in PROGRAMS.items() if any(map(lock.has, packages))]
-    near = nearest(program, known)
+    near = find_nearest(program, known)
     finding = errors.no_program(started, program, near=near)
     lacking = program in _NOWHERE or (program in _NOT_SLIM and kind != "full")
     if _may_bring(program, lock, files):

@@ -16,12 +16,13 @@ from buildpack.app.checks.globals import Globals, parse_globals
 from buildpack.app.checks.packages import find_owners
 from buildpack.app.checks.servers import Read, Serving
 from buildpack.app.lockfile import Lock
+from buildpack.app.nearest import find_nearest
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
-__all__ = ["Files", "Place", "check_module", "check_needs", "check_target", "find_module", "modules_brought", "nearest"]
+__all__ = ["Files", "Place", "check_module", "check_needs", "check_target", "find_module", "modules_brought"]
 
 _MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _OBJECT = re.compile(r"([^\W\d]\w*)(?:(\(.*\))|(\..*))?", re.DOTALL)
@@ -158,7 +159,7 @@ def _check_absent(
     if not files.brought.isdisjoint({name, ""}) or name in sys.stdlib_module_names:
         return
     modules = sorted(filter(str.isidentifier, _top_modules(search, files.paths)))
-    near = nearest(name, modules)
+    near = find_nearest(name, modules)
     error = errors.no_such_module(asked, name, near, _who_binds(named, modules, search, files))
     if "*" in files.brought:
         yield Doubt(kind="module", name=name, finding=error)
@@ -237,7 +238,7 @@ def _check_object(
             near = next((one for one in bound.names if one.lower() == name.lower()), None)
             yield errors.names_a_module(asked, place.path, f"{module}.{name}", _binds(bound), near)
     else:
-        yield errors.not_bound(asked, place.path, name, _binds(bound), nearest(name, list(bound.names)))
+        yield errors.not_bound(asked, place.path, name, _binds(bound), find_nearest(name, list(bound.names)))
 
 
 def _takes_nothing(least: int, most: int | None) -> bool:
@@ -288,15 +289,6 @@ def _who_binds(
         if named and bound is not None and named[1] in bound.names:
             found.append(module)
     return found[0] if len(found) == 1 else None
-
-
-def nearest(name: str, known: Collection[str]) -> str | None:
-    """Return the one of `known` that is almost `name`; None if there is none."""
-    from difflib import get_close_matches
-
-    same = next((one for one in known if one.lower() == name.lower()), None)
-    near = get_close_matches(name, known, n=1, cutoff=0.75)
-    return same or (near[0] if near else None)
 
 
 def modules_brought(packages: Mapping[str, bool]) -> frozenset[str]:

@@ -401,7 +401,7 @@ WRONG = {
         (
             "main.py does not bind `api`\n\n"
             "Procfile:1: `web` has uvicorn serve `main:api`. main.py binds `FastAPI`, `app`.\n\n"
-            "hint: bind `api` in main.py."
+            "hint: write `main:app` in the Procfile, if that is what is meant, or bind `api` in main.py."
         ),
     ),
 }

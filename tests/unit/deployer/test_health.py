@@ -14,6 +14,7 @@ from deployer.errors import boot_failed, boot_timed_out, process_ended
 from deployer.health import (
     Answer,
     Listener,
+    Outcome,
     Tail,
     ask,
     compare_listeners,
@@ -202,11 +203,17 @@ def test_a_tail_of_a_long_log_keeps_the_end_alone():
 
 
 def test_ready_says_a_status_that_is_not_success():
-    assert ready_text([("http://localhost:1", 200), ("http://localhost:2", 302)]) == (
-        "ready: http://localhost:1 http://localhost:2"
+    good, moved, broken, refused = (
+        Outcome(ready=True, seconds=0, status=status, reason=reason)
+        for status, reason in ((200, ""), (302, ""), (500, ""), (400, "DisallowedHost"))
     )
-    assert ready_text([("http://localhost:1", 500), ("http://localhost:2", None)]) == (
-        "ready: http://localhost:1 (it answers 500) http://localhost:2"
+    one, two = "http://localhost:1", "http://localhost:2"
+    assert ready_text([(one, good), (two, moved)]) == f"ready: {one} {two}"
+    assert ready_text([(one, broken), (two, None)]) == f"ready: {one} (it answers 500) {two}"
+    assert ready_text([(one, refused)]) == f"ready: {one} (it answers 400: DisallowedHost)"
+    assert ready_text([(one, good)], host="a.example") == f"ready: {one} (it answers to the host a.example)"
+    assert ready_text([(one, refused)], host="a.example") == (
+        f"ready: {one} (it answers 400 to the host a.example: DisallowedHost)"
     )
 
 
