@@ -16,6 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from errno import EBUSY
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,16 @@ from buildpack.dataclass import dataclass
 if TYPE_CHECKING:
     from subprocess import Popen
 
-__all__ = ["Outcome", "ProcessGroup", "User", "hide_process", "leaving_nothing", "outliving_nobody"]
+__all__ = [
+    "Outcome",
+    "ProcessGroup",
+    "User",
+    "adopt_orphans",
+    "end_strays",
+    "hide_process",
+    "leaving_nothing",
+    "outliving_nobody",
+]
 
 _KEPT = 400
 """Lines of output that are kept; enough for a traceback through two frameworks."""
@@ -34,6 +44,12 @@ _LONGEST = 64 << 10
 _PIPE = 1 << 20
 """Bytes that a pipe holds at most, unless its writer is privileged (pipe(7), F_SETPIPE_SZ)."""
 _PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
+_MOST_ROUNDS = 1000
+"""Searches for processes that are left; what starts others faster than that cannot be ended."""
+_starting = threading.Lock()
+"""Held while a program of another user starts, and while `end_strays` searches, so that it never ends that program."""
+_leaders: set[int] = set()
 _STYLE = re.compile(r"\x1b\[[0-9;:]*[A-Za-z]")
 _TICK = 100
 """Milliseconds after which a silent process is looked at: its output may be held open by one that it left behind."""
@@ -80,12 +96,14 @@ class ProcessGroup:
     ) -> Outcome:
         """Run a program to its end, and end what it started and left in its group; `kept` lines of output are kept.
 
-        Raises OSError if it cannot be started, InterruptedError once `stop` was called.
+        What left the group is ended too if the program ran as another user. Raises OSError if the program cannot be
+        started, or if what it left cannot be ended; InterruptedError once `stop` was called.
         """
         import subprocess
 
         hide_process()
-        with self._lock:
+        adopt_orphans(user)
+        with self._lock, _starting:
             self.check()
             guard = _Guard()
             try:
@@ -107,6 +125,7 @@ class ProcessGroup:
                 guard.dismiss()
                 raise
             self._leader = process.pid
+            _leaders.add(process.pid)
             guard.watch(process.pid, group=self._in_session)
         try:
             lines = _listen(process, heard, kept)
@@ -119,6 +138,8 @@ class ProcessGroup:
                 process.wait()
                 assert process.stdout is not None
                 process.stdout.close()
+                _leaders.discard(process.pid)
+            end_strays(user)
         self.check()
         return Outcome(code=process.returncode, lines=tuple(lines))
 
@@ -150,6 +171,51 @@ def hide_process() -> None:
     import ctypes
 
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def adopt_orphans(user: User | None) -> None:
+    """Make this process the parent of what programs of `user` leave running, so that `end_strays` finds it.
+
+    Without it, a process in a session of its own would wait for the next build, whose code runs as the same user.
+    """
+    if user is not None and sys.platform.startswith("linux"):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_strays(user: User | None) -> None:
+    """End the processes of `user` that came to this one when their parents ended. Raises OSError if some remain."""
+    if user is None:
+        return
+    with _starting:
+        for _ in range(_MOST_ROUNDS):
+            strays = [pid for pid in _children_of(user) if pid not in _leaders]
+            if not strays:
+                return
+            for pid in strays:
+                with suppress(OSError):
+                    group = os.getpgid(pid)
+                    if group != os.getpgid(0) and group not in _leaders:
+                        os.killpg(group, signal.SIGKILL)  # no fork in the group escapes this
+                with suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+            for pid in strays:
+                with suppress(OSError):
+                    os.waitpid(pid, 0)
+    raise OSError(EBUSY, "it left processes that start others, which cannot be ended")
+
+
+def _children_of(user: User) -> list[int]:
+    """Return the children of this process that run as `user`."""
+    found = []
+    for name in filter(str.isdecimal, os.listdir("/proc")):  # noqa: PTH208
+        with suppress(OSError):
+            status = Path("/proc", name, "status").read_bytes()
+            rows = dict(line.split(b":\t", 1) for line in status.splitlines() if b":\t" in line)
+            if int(rows[b"PPid"]) == os.getpid() and b"%d" % user.uid in rows[b"Uid"].split():
+                found.append(int(name))
+    return found
 
 
 @contextmanager

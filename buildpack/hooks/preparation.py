@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from buildpack.app.textfile import read_text
+from buildpack.app.textfile import open_regular, read_text
 from buildpack.assembly import AppContent, app_entries
 from buildpack.compilation import StackCompiler
 from buildpack.dataclass import dataclass, field
@@ -179,17 +179,13 @@ class Preparation:
         user: User | None,
     ) -> None:
         folder = folders["app"]
-        if step.kind != "collectstatic" and not (folder / step.path).is_file():
+        try:
+            with acting_as(user):  # an earlier step may have put something else there
+                argv = _command(step, folders, environment, python)
+        except OSError as error:
+            raise errors.cannot_start(step.path, step.path, error.strerror or str(error)) from error
+        if not argv:
             return  # a link that leads nowhere, or one that an earlier step removed
-        if step.kind == "collectstatic":
-            argv = [f"{python.folder}/bin/python", step.path, "collectstatic", "--noinput"]
-        elif step.kind == "nltk":
-            argv = [f"{python.folder}/bin/python", "-c", _NLTK, *_listed(folder, step.path)]
-        else:
-            given = [
-                str(folders[name]) for name in ("app", "cache", "env")
-            ]  # as on Heroku: BUILD_DIR CACHE_DIR ENV_DIR
-            argv = [*_start_of(folder / step.path, environment["PATH"]), *given]
         secrets = [value for value in self.hooks.given.values() if len(value) >= _SECRET]
 
         def heard(line: str) -> None:
@@ -213,6 +209,19 @@ class Preparation:
                 return
         if outcome.code != 0:
             raise _failed(step, outcome, secrets)
+
+
+def _command(step: Step, folders: Mapping[str, Path], environment: Mapping[str, str], python: HookPython) -> list[str]:
+    """Return the command of a step; an empty list if its file is missing."""
+    folder = folders["app"]
+    if step.kind == "collectstatic":
+        return [f"{python.folder}/bin/python", step.path, "collectstatic", "--noinput"]
+    if not (folder / step.path).is_file():
+        return []
+    if step.kind == "nltk":
+        return [f"{python.folder}/bin/python", "-c", _NLTK, *_listed(folder, step.path)]
+    given = [str(folders[name]) for name in ("app", "cache", "env")]  # as on Heroku: BUILD_DIR CACHE_DIR ENV_DIR
+    return [*_start_of(folder / step.path, environment["PATH"]), *given]
 
 
 def _listed(folder: Path, name: str) -> list[str]:
@@ -244,13 +253,13 @@ def _start_of(path: Path, search: str) -> list[str]:
     """
     import shutil
 
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(256)
+        if head.startswith(b"\x7fELF"):
+            os.fchmod(file.fileno(), 0o755)
+            return [str(path)]
     if head.startswith(b"#!"):
         words = head[2:].split(b"\n", 1)[0].split(None, 1)
         if words:
             return [*(os.fsdecode(word.strip()) for word in words), str(path)]
-    if head.startswith(b"\x7fELF"):
-        path.chmod(0o755)
-        return [str(path)]
     return [shutil.which("bash", path=search) or "/bin/sh", str(path)]

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from buildpack.dataclass import dataclass
+from buildpack.unprivileged import User, acting_as
 from deployer.ci import errors
 from deployer.cli.messages import plural, size_text
 
@@ -42,20 +43,48 @@ def parse_collect(texts: Iterable[str]) -> tuple[Collect, ...]:
             raise errors.bad_collect(text, "PATH or DIR is missing")
         if path.startswith("/") or ".." in parts or not parts:
             raise errors.bad_collect(text, "PATH leads out of the app's folder, or names all of it")
+        if _is_led_away(Path(folder)):
+            raise errors.bad_collect(text, "DIR leads out of the current folder through a link")
         found.append(Collect(path=str(PurePosixPath(path)), folder=Path(folder)))
     return tuple(found)
 
 
-def collect_local(asked: Collect, app: Path, *, tell: Callable[[str], object]) -> None:
-    """Copy from the folder in which the tests ran; `tell` is told how much it was, or why it was nothing."""
+def _is_led_away(folder: Path) -> bool:
+    """Tell whether a folder that seems to be in the current one is not: a checkout's links are its author's."""
+    inside = not folder.is_absolute() and ".." not in folder.parts
+    return inside and not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(Path.cwd()))
+
+
+def collect_local(asked: Collect, app: Path, *, user: User | None, tell: Callable[[str], object]) -> None:
+    """Copy from the folder in which the tests ran as `user`; `tell` is told how much it was, or why it was nothing."""
     place = app / asked.path
-    if not Path(os.path.realpath(place)).is_relative_to(os.path.realpath(app)) or not os.path.lexists(place):
-        tell(_nothing(asked))
-        return
+    size = 0
+
+    def plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        nonlocal size
+        if not (member.isreg() or member.isdir()):
+            return None
+        size += member.size
+        if size > LIMIT:
+            raise _TooMuchError
+        return member
+
     with tempfile.TemporaryFile() as archive:
-        with tarfile.open(fileobj=archive, mode="w") as tar:
-            tar.add(place, arcname=place.name, filter=_plain)
-        _unpack(archive, asked, tell)
+        try:
+            with acting_as(user), tarfile.open(fileobj=archive, mode="w") as tar:
+                if not Path(os.path.realpath(place)).is_relative_to(os.path.realpath(app)):
+                    raise FileNotFoundError
+                tar.add(place, arcname=place.name, filter=plain)
+        except _TooMuchError:
+            tell(_too_much(asked))
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            tell(_nothing(asked))
+        else:
+            _unpack(archive, asked, tell)
+
+
+class _TooMuchError(Exception):
+    """What the tests left has more than `LIMIT` bytes."""
 
 
 def collect_archive(asked: Collect, pieces: Iterable[bytes] | None, *, tell: Callable[[str], object]) -> None:
@@ -74,10 +103,6 @@ def collect_archive(asked: Collect, pieces: Iterable[bytes] | None, *, tell: Cal
         _unpack(archive, asked, tell)
 
 
-def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    return member if member.isreg() or member.isdir() else None
-
-
 def _unpack(archive: BinaryIO, asked: Collect, tell: Callable[[str], object]) -> None:
     archive.seek(0)
     count = size = 0
@@ -87,17 +112,29 @@ def _unpack(archive: BinaryIO, asked: Collect, tell: Callable[[str], object]) ->
             if size > LIMIT:
                 tell(_too_much(asked))
                 return
-            target = asked.folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
             content = tar.extractfile(member)
             assert content is not None
-            with content, target.open("wb") as file:
+            with content, _open_new(asked.folder, path) as file:
                 shutil.copyfileobj(content, file)
             count += 1
     if count:
         tell(f"collected {asked.path} into {asked.folder}: {plural(count, 'file')}, {size_text(size)}")
     else:
         tell(_nothing(asked))
+
+
+def _open_new(folder: Path, path: PurePosixPath) -> BinaryIO:
+    """Open a new file in `folder`, in place of what is there: links of a checkout may lead anywhere."""
+    place = folder
+    place.mkdir(parents=True, exist_ok=True)
+    for part in path.parent.parts:
+        place /= part
+        if place.is_symlink():
+            place.unlink()
+        place.mkdir(exist_ok=True)
+    target = place / path.name
+    target.unlink(missing_ok=True)
+    return target.open("xb")
 
 
 def _files(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, PurePosixPath]]:

@@ -33,7 +33,7 @@ from buildpack.oci.gzip import gunzip
 from buildpack.oci.image import LAYER_TAR
 from buildpack.oci.store import Store
 from buildpack.plan import APP_ROOT
-from buildpack.processes import User, hide_process, outliving_nobody
+from buildpack.processes import User, adopt_orphans, end_strays, hide_process, outliving_nobody
 from buildpack.progress import Observer
 from buildpack.python.build_settings import read_settings
 from buildpack.unprivileged import choose_user, give, reachable_path, workplace
@@ -122,7 +122,7 @@ class LocalTrial:
         with _runtime(environment, self._user) as made:
             code = self._run(shell_command(script), cwd=folder, env={**environment, **made})
         for each in collect:
-            collect_local(each, folder, tell=self._console.say)
+            collect_local(each, folder, user=self._user, tell=self._console.say)
         return code
 
     def release(self, environment: Mapping[str, str]) -> int:
@@ -219,6 +219,7 @@ class LocalTrial:
 
     def _run(self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
         """Run a command, hand on what it prints, and end whatever it started with it."""
+        adopt_orphans(self._user)
         with outliving_nobody() as watch:
             process = subprocess.Popen(
                 command,
@@ -242,6 +243,7 @@ class LocalTrial:
             finally:
                 _end_group(process.pid)
                 process.wait()
+                end_strays(self._user)
         return code if code >= 0 else 128 - code
 
     def _pass_on(self, output: int, process: subprocess.Popen[bytes]) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from buildpack.errors import AppError
+from buildpack.processes import ProcessGroup, User
 from tests.conftest import missing
 from tests.support import tiny
 from tests.support.command import deploy
@@ -183,3 +185,40 @@ def test_strangers_code_cannot_look_into_the_process_of_its_own_user(seed, secre
     for user, found in reported(reports).values():
         assert user != 0
         assert found == []
+
+
+def test_root_neither_opens_nor_changes_what_a_hook_puts_in_the_place_of_the_next(seed, tmp_path, anyones):
+    if os.geteuid() != 0:
+        missing("only root hands over to another user")
+    home = tiny.with_stack(seed, tmp_path / "home")
+    private = anyones / "private"
+    private.write_bytes(b"\x7fELF core dump of root")
+    private.chmod(0o600)
+    app = tiny.write_app(tmp_path / "app", {})
+    (app / "bin").mkdir()
+    (app / "bin" / "pre_compile").write_text(f"ln -sf {private} bin/post_compile\n")
+    (app / "bin" / "post_compile").write_text("true\n")
+    with pytest.raises(AppError, match="bin/post_compile"):
+        tiny.build_here(app, home, os.environ)
+    assert private.stat().st_mode & 0o777 == 0o600
+
+
+def test_nothing_that_leaves_its_session_outlives_a_build(tmp_path):
+    """The next build's code has the same user: what waits for it could read its variables and change its files."""
+    if os.geteuid() != 0:
+        missing("only root hands over to another user")
+    stays = "import os, sys, time; os.fork() and os._exit(0); os.setsid(); os.fork() and os._exit(0)\n"
+    stays += "os.write(1, b'%d' % os.getpid()); os.close(1); os.close(2); time.sleep(600)"
+    shell = f"/usr/bin/env python3 -c '{stays.replace(chr(39), chr(34))}'"
+    lines = (
+        ProcessGroup()
+        .run(
+            ["/bin/sh", "-c", f"{shell}; sleep 0.2"],
+            folder="/",
+            environment={"PATH": "/usr/bin:/bin"},
+            user=User(uid=65534, gid=65534),
+        )
+        .lines
+    )
+    assert lines[0].isdecimal()
+    assert not Path("/proc", lines[0]).exists()

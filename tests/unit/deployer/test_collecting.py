@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from buildpack.errors import UsageError
+from buildpack.unprivileged import User
 from deployer.ci.collecting import Collect, collect_archive, collect_local, parse_collect
+from tests.conftest import missing
 
 
 @pytest.fixture
@@ -33,9 +35,9 @@ def copied(out: Path) -> set[str]:
 
 def test_a_file_or_a_whole_folder_is_copied(app, out):
     said: list[str] = []
-    collect_local(Collect(path="reports/junit.xml", folder=out), app, tell=said.append)
+    collect_local(Collect(path="reports/junit.xml", folder=out), app, user=None, tell=said.append)
     assert copied(out) == {"junit.xml"}
-    collect_local(Collect(path="reports", folder=out), app, tell=said.append)
+    collect_local(Collect(path="reports", folder=out), app, user=None, tell=said.append)
     assert copied(out) == {"junit.xml", "reports/junit.xml", "reports/html/index.html"}
     assert said == [
         f"collected reports/junit.xml into {out}: 1 file, 5 B",
@@ -52,12 +54,56 @@ def test_links_and_devices_of_the_tests_are_left_out(app, out, tmp_path):
     os.mkfifo(app / "reports" / "pipe")
     said: list[str] = []
     for path in ("reports", "link", "away", "away/secret", "nowhere"):
-        collect_local(Collect(path=path, folder=out), app, tell=said.append)
+        collect_local(Collect(path=path, folder=out), app, user=None, tell=said.append)
     assert copied(out) == {"reports/junit.xml", "reports/html/index.html"}
     assert said[1:] == [
         f"nothing to collect at {path}: the tests wrote no file there"
         for path in ("link", "away", "away/secret", "nowhere")
     ]
+
+
+def test_links_of_a_checkout_are_replaced_and_not_written_through(app, out, tmp_path):
+    above = tmp_path / "above"
+    (above / "html").mkdir(parents=True)
+    (above / "junit.xml").write_text("mine")
+    (out / "reports").mkdir(parents=True)
+    (out / "reports" / "junit.xml").symlink_to(above / "junit.xml")
+    (out / "reports" / "html").symlink_to(above / "html")
+    collect_local(Collect(path="reports", folder=out), app, user=None, tell=print)
+    assert (above / "junit.xml").read_text() == "mine"
+    assert copied(above) == {"junit.xml"}
+    assert (out / "reports" / "html" / "index.html").read_text() == "<p>"
+
+
+def test_a_folder_that_a_checkout_leads_elsewhere_is_wrong_usage(tmp_path, monkeypatch):
+    (tmp_path / "checkout").mkdir()
+    (tmp_path / "checkout" / "reports").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path / "checkout")
+    with pytest.raises(UsageError, match="--collect"):
+        parse_collect(["junit.xml=reports/new"])
+
+
+def test_what_is_too_large_is_refused_before_it_is_copied(app, out):
+    with (app / "reports" / "sparse").open("wb") as file:
+        file.truncate(2 << 30)
+    said: list[str] = []
+    collect_local(Collect(path="reports", folder=out), app, user=None, tell=said.append)
+    assert said == ["reports is not collected: it has more than 1.1 GB"]
+    assert not out.exists()
+
+
+def test_root_copies_only_what_the_tests_could_read(app, out, anyones):
+    if os.geteuid() != 0:
+        missing("only root may reach files as another user")
+    tests = anyones / "app"
+    tests.mkdir()
+    (tests / "secret").write_text("secret")
+    (tests / "secret").chmod(0o600)
+    (tests / "report").write_text("report")
+    said: list[str] = []
+    for name in ("secret", "report"):
+        collect_local(Collect(path=name, folder=out), tests, user=User(uid=65534, gid=65534), tell=said.append)
+    assert copied(out) == {"report"}
 
 
 def test_names_and_links_in_an_engine_s_archive_lead_nowhere_else(out, tmp_path):
