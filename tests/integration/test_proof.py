@@ -119,6 +119,7 @@ def test_it_shows_what_is_in_an_image(world, deploy):
         "  app object tiny:app",
         f"  size       {size[1]} in 7 layers: 2 of the stack, 5 on top",
         "  packages   alpha 1.0, bravo 1.0, charlie 1.0",
+        "  label      org.opencontainers.image.title=tiny",
     ]
     rows = [re.split(r"\s{2,}", line.strip()) for line in layers.splitlines()]
     assert [row[0] for row in rows[:3]] == ["stack", "stack", "runtime"]
