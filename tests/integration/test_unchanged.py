@@ -142,9 +142,17 @@ def test_a_changed_file_is_built(app, home, recorded, change):
 
 
 def test_a_changed_setting_that_leaves_the_image_is_built(app, home, recorded):
-    (app / "deploy.toml").write_text('stack = "host"\nname = "other"\n')
+    with (app / "deploy.toml").open("a") as settings:
+        settings.write("# a comment\n")
     done = build(app, "-q", home=home)
     assert (done.digest, done.recorded) == (recorded.digest, False)
+
+
+def test_a_changed_name_is_built_and_is_the_title(app, home, recorded):
+    (app / "deploy.toml").write_text('stack = "host"\nname = "other"\n')
+    done = build(app, "-q", home=home)
+    assert not done.recorded
+    assert done.digest != recorded.digest
     assert "docker.io/library/other:latest" in Store(home).images()
 
 
