@@ -20,7 +20,12 @@ from buildpack.stacks.stack import Facts
 __all__ = ["Provenance", "read_provenance"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_DEB = re.compile(
+    r"pkg:deb/[a-z0-9]{1,40}/[a-z0-9.%B+-]{1,120}@[\w.%~+-]{1,200}\?arch=[a-z0-9-]{1,40}(?:&distro=[\w.-]{1,80})?",
+    re.ASCII,
+)
 _LONGEST = 1000
+_MOST = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +34,9 @@ class Provenance:
 
     `ours` tells that this tool built it: a layer bears a key. `host` tells that the stack was gathered from a machine:
     its digest follows from its layers then. `facts` are the stack's, `python` its version, `bytecode` the version of
-    the interpreter that compiled, `lock` the lock's digest. `packages` are in the order of their names. `created` is
-    as the config has it; `config` is the config's ``config`` object.
+    the interpreter that compiled, `lock` the lock's digest. `packages` are in the order of their names. `system` are
+    the package URLs of the operating system's packages in a host stack. `created` is as the config has it; `config` is
+    the config's ``config`` object.
     """
 
     ours: bool
@@ -41,6 +47,7 @@ class Provenance:
     bytecode: str
     lock: str
     packages: tuple[Member, ...]
+    system: tuple[str, ...]
     stack_layers: tuple[Layer, ...]
     created: str
     config: Mapping[str, Any]
@@ -70,11 +77,19 @@ def read_provenance(image: Image) -> Provenance:
         bytecode=labels.get("dev.deploy.bytecode", ""),
         lock=labels.get("dev.deploy.lock", ""),
         packages=tuple(members[name] for name in sorted(members)),
+        system=_system_packages(image.manifest) if ours else (),
         stack_layers=stack_layers,
         created=_short(body.get("created", "")),
         config=config,
         labels=dict(sorted(labels.items())),
     )
+
+
+def _system_packages(manifest: bytes) -> tuple[str, ...]:
+    told = _object(_object(_parsed(manifest)).get("annotations")).get(ANNOTATION + "stack")
+    listed = _object(_parsed(told.encode())).get("packages") if isinstance(told, str) else None
+    rows = listed[:_MOST] if isinstance(listed, list) else []
+    return tuple(sorted({row for row in rows if isinstance(row, str) and _DEB.fullmatch(row)}))
 
 
 def _kind(layer: Layer) -> str:

@@ -1,7 +1,7 @@
 """The bill of materials of an image, in CycloneDX 1.6 (ECMA-424): its packages, its Python, its stack, its app.
 
-It follows from the image's manifest and config alone, so it can be made of any image that this tool built, on any
-machine, and of one image it is always the same: times are the image's, the serial number follows from its digest.
+It follows from the image's manifest and config alone, so any machine can make it of any image that this tool built.
+One version of deploy makes the same of one image every time: the time and the serial number follow from the image.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ def make_sbom(image: Image) -> bytes:
     """
     from cyclonedx.model.bom import Bom, BomMetaData
     from cyclonedx.model.component import ComponentType
+    from cyclonedx.model.tool import ToolRepository
     from cyclonedx.output.json import JsonV1Dot6
 
     told = read_provenance(image)
@@ -50,12 +51,24 @@ def make_sbom(image: Image) -> bytes:
     parts = list({str(part.bom_ref): part for part in _parts(image, told)}.values())
     bom = Bom(
         serial_number=uuid.uuid5(_SPACE, str(image.digest)),
-        metadata=BomMetaData(timestamp=_time(told.created), component=root),
+        metadata=BomMetaData(timestamp=_time(told.created), component=root, tools=ToolRepository(components=[_tool()])),
         components=parts,
     )
     bom.register_dependency(root, parts)
     # The library's order of keys is its own affair, and may change with its version.
     return canonical_json(json.loads(JsonV1Dot6(bom).output_as_string())) + b"\n"
+
+
+def _tool() -> Component:
+    from importlib.metadata import PackageNotFoundError, version
+
+    from cyclonedx.model.component import ComponentType
+
+    try:
+        own = version("deploy")
+    except PackageNotFoundError:  # a source tree that nobody installed
+        own = None
+    return _component(ComponentType.APPLICATION, "deploy", version=own, ref="tool")
 
 
 def _parts(image: Image, told: Provenance) -> Iterator[Component]:
@@ -80,6 +93,9 @@ def _parts(image: Image, told: Provenance) -> Iterator[Component]:
             cpe=f"cpe:2.3:a:python:python:{told.python}:*:*:*:*:*:*:*" if _RELEASE.fullmatch(told.python) else None,
             purl=PackageURL("generic", None, "python", told.python),
         )
+    for text in told.system:
+        package = PackageURL.from_string(text)
+        yield _component(ComponentType.LIBRARY, package.name, version=package.version, ref=str(package), purl=package)
     for member in told.packages:
         purl = PackageURL("pypi", None, member.name, member.version)
         properties = {"dev.deploy.wheel": member.filename, "dev.deploy.built-from": member.origin}

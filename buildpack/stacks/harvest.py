@@ -60,6 +60,11 @@ class Harvest:
         assert isinstance(content, Inline)
         return content.body.decode()
 
+    def sources(self) -> set[str]:
+        """Return the files of this machine that the entries are copies of."""
+        copied = (entry.content.path for entry in self.entries.values() if isinstance(entry.content, FileSlice))
+        return {str(path) for path in (*copied, *self.programs)}
+
     def take_file(self, path: str, source: Path, *, executable: bool = False) -> None:
         """Add a copy of this file."""
         self.witnesses.add(str(source))

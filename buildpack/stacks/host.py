@@ -33,11 +33,12 @@ from buildpack.stacks.stack import Facts, Stack, StackPython
 
 __all__ = ["HOST_FORMAT", "resolve_host"]
 
-HOST_FORMAT = "3"
+HOST_FORMAT = "4"
 """Changes whenever the same machine would give other layers; part of what is remembered."""
 
 _KIND = "host"
 _CHOICE = "host-choice"
+_DPKG = Path("/var/lib/dpkg")
 
 
 def resolve_host(
@@ -138,6 +139,7 @@ def _recall(store: Store, key: str) -> Stack | None:
         warnings=found["warnings"],
         witnesses=[path for path, *_ in found["witnesses"]],
         identity=found["identity"],
+        packages=found["packages"],
     )
 
 
@@ -152,6 +154,7 @@ def _remember(store: Store, key: str, stack: Stack, python: HostPython) -> None:
         "env": stack.config["Env"],
         "warnings": list(stack.warnings),
         "identity": stack.identity,
+        "packages": list(stack.packages),
     }
     store.remember(_KIND, key, value)
     store.remember(_KIND + "-python", str(stack.digest), str(python.executable))
@@ -175,6 +178,7 @@ def _stack(
     warnings: Sequence[str],
     witnesses: Iterable[str],
     identity: str,
+    packages: Iterable[str],
 ) -> Stack:
     return Stack(
         name="host",
@@ -187,6 +191,7 @@ def _stack(
         facts=facts,
         warnings=tuple(warnings),
         witnesses=tuple(witnesses),
+        packages=tuple(packages),
     )
 
 
@@ -232,6 +237,7 @@ def _gather(
         system.gather_libraries(lower, folder, base.found.items())
         above = [(soname, path) for soname, path in own.found.items() if soname not in base.found]
         system.gather_libraries(upper, folder, above)
+        packages = _gather_packages(lower, upper)
         entries = (*lower.entries.values(), *upper.entries.values())
         identity = identify(entries, HOST_FORMAT, LAYER_FORMAT, python.version)
         layers = known_layers(identity) if known_layers is not None else ()
@@ -260,8 +266,30 @@ def _gather(
         warnings.append(errors.host_library_missing({**base.missing, **own.missing}))
     witnesses = sorted(lower.witnesses | upper.witnesses)
     return _stack(
-        layers, facts=facts, platform=platform, env=env, warnings=warnings, witnesses=witnesses, identity=identity
+        layers,
+        facts=facts,
+        platform=platform,
+        env=env,
+        warnings=warnings,
+        witnesses=witnesses,
+        identity=identity,
+        packages=packages,
     )
+
+
+def _gather_packages(lower: Any, upper: Any) -> list[str]:
+    """Put dpkg's status of the packages that own the files into the upper layer; return the package URLs."""
+    from buildpack.oci.entry import file
+    from buildpack.stacks.packages import read_packages, render_status
+
+    upper.witnesses.add(str(_DPKG / "status"))
+    packages = read_packages(lower.sources() | upper.sources(), database=_DPKG)
+    if not packages:
+        return []
+    upper.put([file("var/lib/dpkg/status", render_status(packages))])
+    release = lower.entries.get("usr/lib/os-release")
+    text = release.content.path.read_text("utf-8", "replace") if release is not None else ""
+    return [package.purl(text) for package in packages]
 
 
 def _write_both(store: Store, lower: list[Entry], upper: Any, byte_code: Any) -> tuple[Layer, ...]:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,11 @@ def layer(name: str, planned: PlannedLayer | None = None) -> Layer:
 
 
 def make_image(
-    *, host: bool = False, members: tuple[Member, ...] = MEMBERS, labels: dict[str, str] | None = None
+    *,
+    host: bool = False,
+    members: tuple[Member, ...] = MEMBERS,
+    labels: dict[str, str] | None = None,
+    system: object = (),
 ) -> Image:
     stack = [layer("stack 1"), layer("stack 2")]
     digest = sha256(canonical_json([str(each.diff_id) for each in stack])) if host else sha256(b"base")
@@ -65,7 +70,7 @@ def make_image(
         platform=Platform(),
         created="2024-05-06T07:08:09Z",
         config={"Labels": {**own, **(labels or {})}},
-        annotations={"dev.deploy.stack": json.dumps({"digest": str(digest), **FACTS.render()})},
+        annotations={"dev.deploy.stack": json.dumps({"digest": str(digest), "packages": system, **FACTS.render()})},
     )
 
 
@@ -104,6 +109,21 @@ def test_it_holds_packages_python_stack_launcher_and_app(host):
     assert parts["app"]["hashes"] == [{"alg": "SHA-256", "content": sha256(b"app").hex}]
     needs = {row["ref"]: row.get("dependsOn") for row in found["dependencies"]}
     assert sorted(needs["image"]) == sorted(parts)
+
+
+def test_it_holds_the_operating_systems_packages_and_the_tool():
+    urls = [
+        "pkg:deb/debian/libc6@2.36-9%2Bdeb12u8?arch=amd64&distro=debian-12",
+        "pkg:deb/debian/libstdc%2B%2B6@12.2.0-14?arch=amd64&distro=debian-12",
+        "pkg:deb/debian/libgmp10@2%3A6.2.1?arch=amd64",
+    ]
+    hostile = ["pkg:deb/debian/x@1?arch=\x1b[2J", "pkg:pypi/flask@1", 7, None, {}, "pkg:deb/debian/" + "x" * 9000]
+    found = check(make_sbom(make_image(host=True, system=[*urls, *hostile, urls[0]])))
+    debs = {part["name"]: part["version"] for part in found["components"] if "pkg:deb/" in part.get("purl", "")}
+    assert debs == {"libc6": "2.36-9+deb12u8", "libstdc++6": "12.2.0-14", "libgmp10": "2:6.2.1"}
+    [tool] = found["metadata"]["tools"]["components"]
+    assert (tool["name"], tool["version"]) == ("deploy", version("deploy"))
+    assert check(make_sbom(make_image(system="nonsense")))["components"]
 
 
 SCRIPT = """

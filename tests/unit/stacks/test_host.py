@@ -5,9 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
+from packageurl import PackageURL
 
 from buildpack.errors import StackError, UsageError
 from buildpack.oci.image import assemble
@@ -69,6 +71,21 @@ def test_every_layer_is_sound(gathered: Store) -> None:
     )
     gathered.put_image(image, ["docker.io/library/bare:latest"])
     assert validate(image, gathered.open) == []
+
+
+def test_the_image_names_the_packages_of_its_files(gathered: Store, tmp_path: Path) -> None:
+    stack = resolve(gathered)
+    with tarfile.open(gathered.path(stack.layers[1].digest)) as layer:
+        body = layer.extractfile("var/lib/dpkg/status")
+        assert body is not None
+        (tmp_path / "status").write_bytes(body.read())
+    command = ["dpkg-query", f"--admindir={tmp_path}", "--showformat=${Package}=${Version}\\n", "-W"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert {"libc6", "dash", "tzdata"} <= {line.partition("=")[0] for line in listed}
+    found = [PackageURL.from_string(url) for url in stack.packages]
+    assert [f"{package.name}={package.version}" for package in found] == sorted(listed)
+    installed = subprocess.run(["dpkg-query", command[2], "-W"], capture_output=True, text=True, check=True).stdout
+    assert set(listed) <= set(installed.split())
 
 
 def test_an_upgraded_interpreter_is_noticed(store: Store, tmp_path: Path) -> None:
