@@ -32,7 +32,7 @@ from tests.support.index import Index, make_wheel, serving, sha256
 from tests.support.tiny import write_app
 
 PYTHON = (sys.executable,)
-HERE = target_for(version=platform.python_version(), machine=platform.machine(), libc=inspect(PYTHON).libc)
+HERE = target_for(version=platform.python_version(), machine=platform.machine(), libc=inspect(PYTHON, os.environ).libc)
 
 PYPROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
 BACKEND = '''
