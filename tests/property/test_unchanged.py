@@ -70,6 +70,8 @@ class Edit:
     def _write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         before = path.stat() if path.exists() else None
+        if before is None:
+            path.unlink(missing_ok=True)  # a link that leads nowhere, or in a circle
         path.write_text(self.text)
         if self.sly and before is not None:
             os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
