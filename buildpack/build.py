@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from buildpack import assembly
 from buildpack.ahead import LookAhead
+from buildpack.app.python_version import HOST_DEFAULT, newer
 from buildpack.app.read import App, read_app
 from buildpack.assembly import MadeLayer, Origin
 from buildpack.compilation import StackCompiler
@@ -31,6 +32,7 @@ from buildpack.plan import PlannedLayer
 from buildpack.previous import NONE, Lookup, Previous
 from buildpack.progress import Observer, Progress, ignore
 from buildpack.resolution import layout_for, target_of
+from buildpack.stacks.interpreters import candidate_witnesses, usable_versions
 from buildpack.stacks.platforms import choose_platform, native_platform, parse_platform, parse_platforms
 from buildpack.stacks.stack import Stack, fetch_layers, resolve_stack
 
@@ -113,6 +115,7 @@ def build(
         environ=environ,
         today=today,
         own_python=own_python.version,
+        installed=partial(usable_versions, environ=environ, own=own_python.executable, store=store),
         stack=options.stack,
         platform=options.platform,
         categories=options.categories,
@@ -336,6 +339,10 @@ def _resolve_stack(
         raise
     if ahead is not None:
         ahead.join(target_of(stack))
+    if app.python is not None and app.python.origin == HOST_DEFAULT:
+        # A newer interpreter that is installed later would be chosen then.
+        places = (candidate_witnesses(one, environ=environ, own=own_python.executable) for one in newer(version or ""))
+        stack = replace(stack, witnesses=(*stack.witnesses, *(path for each in places for path in each)))
     return stack
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from buildpack.app.checks.doubts import Brought, settle
@@ -19,6 +20,7 @@ from buildpack.dataclass import dataclass
 from buildpack.errors import AppError, BuildpackError
 from buildpack.errors import stacks as errors
 from buildpack.errors.notice import Notice, parse_notice
+from buildpack.stacks.interpreters import usable_versions
 
 __all__ = ["Report", "check_app"]
 
@@ -71,6 +73,7 @@ def check_app(
         environ=environ,
         today=today,
         own_python=own_python,
+        installed=partial(usable_versions, environ=environ, own=own_executable),
         stack=stack,
         platform=platform,
         categories=categories,

@@ -7,7 +7,7 @@ The first of these counts: ``runtime.txt`` (deprecated), ``.python-version``, ``
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 from pathlib import Path
 
@@ -22,10 +22,13 @@ from buildpack.errors import python_version as errors
 __all__ = [
     "DEFAULT",
     "END_OF_LIFE",
+    "HOST_DEFAULT",
     "PythonRequest",
     "allowed_python",
     "check_version",
+    "first_allowed",
     "fits_requires_python",
+    "newer",
     "parse_python_version_file",
     "parse_runtime_txt",
     "read_python_version",
@@ -33,6 +36,9 @@ __all__ = [
 ]
 
 DEFAULT = "3.13"
+HOST_DEFAULT = "the default, the newest on this machine"
+"""The origin of a version that no file names, on the stack ``host``."""
+
 OLDEST = (3, 10)
 """What the launcher in every image runs on."""
 
@@ -202,6 +208,13 @@ def fits_requires_python(requires: str, version: str) -> bool:
     return any(allows_version(requires, one) is not False for one in versions)
 
 
+def first_allowed(installed: Iterable[str], lock: Lock | None, requires: str) -> str | None:
+    """Return the first of these versions that the lock's packages and `requires` (requires-python) allow."""
+    # A version that this tool does not know is an error in `.python-version` too.
+    known = (version for version in installed if (3, int(version.split(".")[1])) in END_OF_LIFE)
+    return next((version for version in known if _allows(lock, requires, version)), None)
+
+
 def allowed_python(lock: Lock | None, preferred: str, requires: str = "") -> str:
     """Return the version nearest to `preferred` (``3.13``) that the lock's packages and `requires` allow."""
     least, below = _bounds(lock)
@@ -232,6 +245,12 @@ def _bounds(lock: Lock | None) -> tuple[int, int]:
         if package.pipfile_line and ">=" in bounds:
             below = min(below, int(bounds.get("<", below)))
     return least, below
+
+
+def newer(version: str) -> Iterator[str]:
+    """Yield the known versions (``3.14``) that are newer than this one."""
+    minor = int(version.split(".")[1])
+    yield from (f"3.{known}" for _, known in END_OF_LIFE if known > minor)
 
 
 def check_version(request: PythonRequest, *, today: date) -> Iterator[str]:

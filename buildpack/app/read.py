@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -94,6 +94,7 @@ def read_app(
     environ: Mapping[str, str],
     today: date,
     own_python: str = DEFAULT,
+    installed: Callable[[], Iterable[str]] = tuple,
     name: str | None = None,
     stack: str | None = None,
     platform: str | None = None,
@@ -110,6 +111,7 @@ def read_app(
         environ=environ,
         today=today,
         own_python=own_python,
+        installed=installed,
         name=name,
         stack=stack,
         platform=platform,
@@ -129,6 +131,7 @@ def examine_app(
     environ: Mapping[str, str],
     today: date,
     own_python: str = DEFAULT,
+    installed: Callable[[], Iterable[str]] = tuple,
     name: str | None = None,
     stack: str | None = None,
     platform: str | None = None,
@@ -138,8 +141,9 @@ def examine_app(
     """Find out what the folder says, and all that is wrong with it; nothing is fetched, and none of its code is run.
 
     `name`, `stack`, `platform`, `categories` and `build_env` are what the command line says; the app's own variables
-    are beneath these, and not among them. `own_python` (``3.12``) is the default
-    on the stack ``host``. Raises only where `folder` is none.
+    are beneath these, and not among them. On the stack ``host`` the default is the
+    first version of `installed` (usable interpreters of this machine, the newest first) that the app allows, else
+    `own_python` (``3.12``). Raises only if `folder` is not a folder.
     """
     stamps = {path: stamp(path) for path in (str(folder), *(f"{folder}/{name}" for name in _CONTROL))}
     reading = Reading(folder=folder, names=_list_folder(folder), problems=[], notices=[], doubts=[])
@@ -148,7 +152,7 @@ def examine_app(
     source = reading.attempt(lambda: reading.look_at_source(environ))
     reading.check_names()
     lock = reading.read_lock(categories)
-    python = reading.read_python(lock, settings, today=today, own_python=own_python)
+    python = reading.read_python(lock, settings, today=today, own_python=own_python, installed=installed)
     app_json = reading.check_app_json()
     formation = reading.read_formation() if app_json else {}
     own_build_env = reading.attempt(lambda: read_build_env(folder, app_json=app_json)) or {}

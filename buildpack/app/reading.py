@@ -22,8 +22,10 @@ from buildpack.app.pipfile import Pipfile, pipfile_hashes, read_pipfile
 from buildpack.app.procfile import Process, read_procfile
 from buildpack.app.python_version import (
     DEFAULT,
+    HOST_DEFAULT,
     PythonRequest,
     allowed_python,
+    first_allowed,
     fits_requires_python,
     read_python_version,
     read_requires_python,
@@ -167,6 +169,7 @@ class Reading:
         *,
         today: date,
         own_python: str,
+        installed: Callable[[], Iterable[str]],
     ) -> PythonRequest | None:
         """Read which Python the app asks for; if no file says it, choose a default."""
         before = len(self.problems)
@@ -189,11 +192,12 @@ class Reading:
             named(version_errors.python_not_named(version, host=False))
             return PythonRequest(version=version, origin="the default")
         if settings.stack.value == "host":
-            version = allowed_python(lock, own_python, requires)
-            # An app whose own file names the stack means this machine's Python.
-            if settings.stack.origin.startswith(("--", "DEPLOY_")) or version != own_python:
-                named(version_errors.python_not_named(version, host=version == own_python))
-            return PythonRequest(version=version, origin="the default, this machine's Python")
+            newest = first_allowed(installed(), lock, requires)
+            version = newest or allowed_python(lock, own_python, requires)
+            # An app whose own file names the stack means the Python of whichever machine builds.
+            if settings.stack.origin.startswith(("--", "DEPLOY_")) or version not in (newest, own_python):
+                named(version_errors.python_not_named(version, host=newest is not None))
+            return PythonRequest(version=version, origin=HOST_DEFAULT)
         return None
 
     def _compare_python(self, request: PythonRequest, lock: Lock) -> None:

@@ -45,9 +45,9 @@ def conflicting_versions(runtime: str, other: str, origin: str) -> str:
 
 def python_not_named(version: str, *, host: bool) -> Notice:
     """No file says which Python the app needs."""
-    running = ", as `deploy` itself runs on it" if host else ""
+    newest = ", the newest on this machine that the app allows; another machine may choose another" if host else ""
     return Notice(
-        what=f"no file names a Python version, so the image gets {version}{running}",
+        what=f"no file names a Python version, so the image gets {version}{newest}",
         hint=f"write `{version}` into .python-version to keep it.",
     )
 

@@ -11,9 +11,12 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildpack.dataclass import dataclass
+
+if TYPE_CHECKING:
+    from buildpack.oci.store import Store
 
 __all__ = [
     "HostPython",
@@ -24,11 +27,14 @@ __all__ = [
     "library_path",
     "probe",
     "series_of",
+    "usable_versions",
 ]
 
 _OLDEST = (3, 10)
 _NAME = re.compile(r"python(3\.\d+)")
+_FINAL = re.compile(r"[0-9.]+")
 _PROBE_SECONDS = 20
+_USABLE = "host-usable"
 
 _PROBE = """
 import json, os, sys
@@ -217,6 +223,51 @@ def choose(python: str | None, candidates: Iterable[Path], environ: Mapping[str,
             return found
         second = second or found
     return second
+
+
+def usable_versions(*, environ: Mapping[str, str], own: str, store: Store | None = None) -> Iterator[str]:
+    """Yield the versions (``3.13``) of this machine's interpreters that can run a server, the newest first.
+
+    `choose` takes the same file for each of them. An interpreter can run a server if it is a final release, is linked
+    dynamically, and has every module that `probe` looks for (``ssl`` among them). The store remembers what each file
+    answered by its size and time, so that an interpreter starts once.
+    """
+    decided: set[str] = set()
+    candidates = find_candidates(None, environ=environ, own=own)
+    for path in sorted(candidates, key=lambda path: _newest_first(path.name)):
+        series = path.name.removeprefix("python")
+        if series in decided:
+            continue
+        usable = _recall_usable(path, series, environ, store)
+        if usable is not None:
+            decided.add(series)
+        if usable:
+            yield series
+
+
+def _recall_usable(path: Path, series: str, environ: Mapping[str, str], store: Store | None) -> bool | None:
+    """Return whether it can run a server; None if it does not run at all, or is of another version."""
+    if store is None:
+        return _is_usable(path, series, environ)
+    real = os.path.realpath(path)
+    stat = os.stat(real)  # noqa: PTH116
+    key = json.dumps([str(path), real, stat.st_size, stat.st_mtime_ns, environ.get("LD_LIBRARY_PATH")])
+    known = store.recall(_USABLE, key)
+    if not isinstance(known, list):
+        known = [_is_usable(path, series, environ)]
+        store.remember(_USABLE, key, known)
+    usable: bool | None = known[0]
+    return usable
+
+
+def _is_usable(path: Path, series: str, environ: Mapping[str, str]) -> bool | None:
+    from buildpack.stacks.elf import read_elf
+
+    found = probe(path, environ)
+    if found is None or found.series != series:
+        return None
+    like = read_elf(found.executable)
+    return bool(like and like.interpreter) and not found.lacking and _FINAL.fullmatch(found.version) is not None
 
 
 def describe(candidates: Sequence[Path], environ: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -205,12 +205,14 @@ def _read(operands: Sequence[str], options: Mapping[str, Any]) -> _Asked:
 
 def _read_app(folder: Path) -> App:
     from buildpack.app.read import read_app
+    from buildpack.stacks.interpreters import usable_versions
 
     read = read_app(
         folder,
         environ=os.environ,
         today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
         own_python=f"{sys.version_info[0]}.{sys.version_info[1]}",
+        installed=lambda: usable_versions(environ=os.environ, own=sys.executable),
     )
     for text in read.warnings:
         print_warning(text)

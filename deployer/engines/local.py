@@ -17,6 +17,7 @@ from buildpack.app.read import App, read_app
 from buildpack.dataclass import dataclass, field, replace
 from buildpack.errors import Problems
 from buildpack.progress import Observer, ignore
+from buildpack.stacks.interpreters import usable_versions
 from deployer.engines import local_errors as errors
 from deployer.formation import choose_formation, find_one_off, one_off_text
 from deployer.interrupts import dismiss_helper
@@ -100,7 +101,14 @@ def prepare(
     `store` is asked for only where an environment has to come from it; `own` is the interpreter that runs this.
     Raises BuildpackError.
     """
-    app = read_app(request.folder, environ=environ, today=today, own_python=_series(), categories=request.categories)
+    app = read_app(
+        request.folder,
+        environ=environ,
+        today=today,
+        own_python=_series(),
+        installed=lambda: usable_versions(environ=environ, own=own, store=store()),
+        categories=request.categories,
+    )
     counts = _choose(request, app)
     if not (request.named or request.command) and (left := find_one_off([one.name for one in app.processes], counts)):
         hears.say(one_off_text(left, request.again))

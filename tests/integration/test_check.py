@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from buildpack.preflight import check_app
+from buildpack.stacks.interpreters import usable_versions
 from tests.support.command import EXAMPLES, ROOT, deploy
 from tests.support.index import serving
 from tests.support.tiny import APP, add_wheels, environ, write_app
@@ -166,7 +167,7 @@ def test_the_json_of_a_sound_app(home):
         "app": "examples/blasto",
         "errors": [],
         "warnings": [],
-        "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
+        "python": next(usable_versions(environ=os.environ, own=sys.executable)),
         "processes": {"web": "gunicorn blasto:APP"},
     }
 

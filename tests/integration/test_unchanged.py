@@ -19,6 +19,7 @@ import pytest
 
 from buildpack.oci.prune import Limits, prune_store
 from buildpack.oci.store import Store
+from buildpack.stacks.interpreters import usable_versions
 from tests.support.command import deploy
 from tests.support.engines import Engine
 from tests.support.unchanged import Answer, build, copy_tool, environment, make_app, own_tool
@@ -532,10 +533,12 @@ def test_an_interpreter_that_comes_before_the_stack_s_is_found(app, home, tmp_pa
     env = {"PATH": f"{folder}:{os.environ['PATH']}"}
     before = build(app, "-q", home=home, env=env)
     assert build(app, "-q", home=home, env=env).recorded
-    name = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    (folder / name).symlink_to(shutil.which("true") or "/bin/true")  # an ELF file, so it has to be tried
-    done = build(app, "-q", home=home, env=env)
-    assert (done.digest, done.recorded) == (before.digest, False)
+    chosen = next(usable_versions(environ=env, own=sys.executable))
+    for name in (f"python{chosen}", "python3.15"):  # the one that was chosen, and one that is newer
+        (folder / name).symlink_to(shutil.which("true") or "/bin/true")  # an ELF file, so it has to be tried
+        done = build(app, "-q", home=home, env=env)
+        assert (done.digest, done.recorded) == (before.digest, False)
+        assert build(app, "-q", home=home, env=env).recorded
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,6 @@ def with_stack(seed: Path, home: Path) -> Path:
     """Make a store that knows what `seed` knows of stacks, and nothing else; the blobs are the same files."""
     home.mkdir(parents=True)
     shutil.copytree(seed / "blobs", home / "blobs", copy_function=os.link)
-    for kind in ("host", "host-choice", "host-python", "bytecode"):
+    for kind in ("host", "host-choice", "host-python", "host-usable", "bytecode"):
         shutil.copytree(seed / "facts" / kind, home / "facts" / kind)
     return home

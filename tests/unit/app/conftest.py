@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def _hostile(hostile: None) -> None:
 def read() -> Callable[..., App]:
     """Read an app of tests/apps by its name, or the one at a path."""
 
-    def run(app: str | Path, **flags: str) -> App:
+    def run(app: str | Path, **flags: Any) -> App:
         return read_app(APPS / app, environ=dict(os.environ), today=TODAY, own_python="3.11", **flags)
 
     return run

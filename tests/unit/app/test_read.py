@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from buildpack.app.procfile import Process
-from buildpack.app.python_version import PythonRequest
+from buildpack.app.python_version import HOST_DEFAULT, PythonRequest
 from buildpack.app.read import App, examine_app, read_app
 from buildpack.app.settings import Setting
 from buildpack.errors import BuildpackError, Problems
@@ -380,9 +380,13 @@ def without_python(tmp_path: Path) -> Path:
 def test_no_python_version_anywhere(read: Read, tmp_path: Path) -> None:
     app = without_python(tmp_path)
     told = "no file names a Python version, so the image gets {}; write `{}` into .python-version to keep it."
+    newest = "3.13, the newest on this machine that the app allows; another machine may choose another"
     assert [text for text in read(app).warnings if "Python" in text] == [told.format("3.13", "3.13")]
     [text] = (text for text in read(app, stack="host").warnings if "Python" in text)
-    assert text == told.format("3.11, as `deploy` itself runs on it", "3.11")
+    assert text == told.format("3.11", "3.11")
+    versions = ("3.99", "3.13", "3.12", "3.11")
+    [text] = (text for text in read(app, stack="host", installed=lambda: versions).warnings if "Python" in text)
+    assert text == told.format(newest, "3.13")
     (app / "deploy.toml").write_text('stack = "host"\n')
     assert [text for text in read(app).warnings if "Python" in text] == []
     lock = json.loads((app / "Pipfile.lock").read_text())
@@ -391,21 +395,28 @@ def test_no_python_version_anywhere(read: Read, tmp_path: Path) -> None:
     assert [text for text in read(app).warnings if "Python" in text] == [told.format("3.12", "3.12")]
 
 
-def test_the_default_python_is_one_that_pyproject_allows(read: Read, tmp_path: Path) -> None:
+def test_the_newest_python_of_this_machine_that_lock_and_pyproject_allow(read: Read, tmp_path: Path) -> None:
     app = without_python(tmp_path)
 
-    def chosen(**flags: str) -> str:
-        python = read(app, **flags).python
+    def chosen() -> tuple[str, str]:
+        python = read(app, stack="host", installed=lambda: ("3.13", "3.12", "3.11", "3.10")).python
         assert python is not None
-        return python.version
+        return python.version, python.origin
 
-    assert (chosen(), chosen(stack="host")) == ("3.13", "3.11")
+    assert chosen() == ("3.13", HOST_DEFAULT)
     (app / "pyproject.toml").write_text('[project]\nname = "x"\nrequires-python = ">=3.10,<3.13"\n')
-    assert (chosen(), chosen(stack="host")) == ("3.12", "3.11")
-    (app / "pyproject.toml").write_text('[project]\nname = "x"\nrequires-python = "== 3.12.4"\n')
-    assert (chosen(), chosen(stack="host")) == ("3.12", "3.12")
+    assert chosen() == ("3.12", HOST_DEFAULT)
+    assert [text for text in read(app).warnings if "gets 3.12;" in text] != []
+    (app / "pyproject.toml").write_text('[project]\nname = "x"\nrequires-python = "== 3.11.4"\n')
+    assert chosen() == ("3.11", HOST_DEFAULT)
     (app / "pyproject.toml").write_text("[project\n")
-    assert (chosen(), chosen(stack="host")) == ("3.13", "3.11")
+    assert chosen() == ("3.13", HOST_DEFAULT)
+    lock = json.loads((app / "Pipfile.lock").read_text())
+    lock["default"]["flask"]["markers"] = "python_version >= '3.8' and python_version < '3.12'"
+    (app / "Pipfile.lock").write_text(json.dumps(lock))
+    assert chosen() == ("3.11", HOST_DEFAULT)
+    (app / ".python-version").write_text("3.10\n")
+    assert chosen() == ("3.10", ".python-version:1")
 
 
 @pytest.mark.parametrize("requires", [">=3.12,<3.13", ">=3.12.4", "==3.12.*", "~=3.12.1", "!=3.12.0", "nonsense"])
@@ -485,9 +496,7 @@ class TestPython:
         assert read(silent).python == PythonRequest(version="3.13", origin="the default")
 
     def test_on_host_this_machines(self, read: Read, silent: Path) -> None:
-        assert read(silent, stack="host").python == PythonRequest(
-            version="3.11", origin="the default, this machine's Python"
-        )
+        assert read(silent, stack="host").python == PythonRequest(version="3.11", origin=HOST_DEFAULT)
 
     def test_on_another_stack_the_stacks(self, read: Read, silent: Path) -> None:
         assert read(silent, stack="python:3.12-slim").python is None

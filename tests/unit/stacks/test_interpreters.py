@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import sys
 from pathlib import Path
 
-from buildpack.stacks.interpreters import choose, describe, find_candidates, probe
+from buildpack.oci.store import Store
+from buildpack.stacks.interpreters import choose, describe, find_candidates, probe, usable_versions
 
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 VERSION = ".".join(map(str, sys.version_info[:3]))
@@ -109,3 +111,54 @@ def test_the_environment_of_the_caller_does_not_reach_it() -> None:
     assert describe([Path(sys.executable)], {"PYTHONHOME": "/nowhere", "PYTHONPATH": "/nowhere"}) == [
         (VERSION, os.path.realpath(getattr(sys, "_base_executable", REAL)))
     ]
+
+
+def without_ssl(prefix: Path) -> Path:
+    """Make a copy of the running interpreter whose standard library lacks `ssl`."""
+    stdlib = prefix / "lib" / f"python{HERE}"
+    (stdlib / "lib-dynload").mkdir(parents=True)
+    for each in Path(os.__file__).parent.iterdir():
+        if each.name != "lib-dynload":
+            (stdlib / each.name).symlink_to(each)
+    found = probe(Path(sys.executable), {})
+    assert found is not None
+    assert found.dynload is not None
+    for each in found.dynload.iterdir():
+        if not each.name.startswith("_ssl."):
+            (stdlib / "lib-dynload" / each.name).symlink_to(each)
+    (prefix / "bin").mkdir()
+    return Path(shutil.copy(found.executable, prefix / "bin" / f"python{HERE}"))
+
+
+def test_the_newest_that_can_run_a_server(tmp_path: Path) -> None:
+    elf(tmp_path / "python3.77")
+    (tmp_path / f"python{HERE}").symlink_to(REAL)
+    (tmp_path / "python3.78").symlink_to(REAL)  # its name is not its version
+    environ = {"PATH": str(tmp_path)}
+    found = list(usable_versions(environ=environ, own=""))
+    assert HERE in found
+    assert not {"3.77", "3.78"} & set(found)
+    assert found == sorted(found, key=lambda version: -int(version.split(".")[1]))
+
+
+def test_an_interpreter_without_ssl_cannot_run_a_server(tmp_path: Path) -> None:
+    lacking = without_ssl(tmp_path / "lacking")
+    found = probe(lacking, {})
+    assert found is not None
+    assert found.lacking == ("ssl",)
+    assert HERE not in usable_versions(environ={}, own=str(lacking))
+
+
+def test_an_interpreter_is_asked_once(tmp_path: Path) -> None:
+    elf(tmp_path / "python3.77")
+
+    def ask() -> tuple[list[str], int]:
+        """Return the versions, and how much was used by processes that were started for them."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
+        found = list(usable_versions(environ={"PATH": str(tmp_path)}, own=sys.executable, store=Store(tmp_path / "s")))
+        return found, resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before
+
+    first, used = ask()
+    assert HERE in first
+    assert used > 0
+    assert ask() == (first, 0)
