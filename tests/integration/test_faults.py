@@ -103,6 +103,8 @@ def test_a_compiling_process_that_is_killed_fails_the_build_and_not_the_image(in
     large = "".join(f"def f{number}(x):\n    return [x + {number}, {{'a': x}}]\n\n" for number in range(40_000))
     packages = add_wheels(index, tmp_path / "wheels", "delta", body=large.encode())
     app = write_app(tmp_path / "app", packages)
+    series = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    (app / ".python-version").write_text(f"{series}\n")
     home = with_stack(seed, tmp_path / "home")
     build = start(app, home, env)
     killed = 0
@@ -116,7 +118,7 @@ def test_a_compiling_process_that_is_killed_fails_the_build_and_not_the_image(in
     out, err = build.communicate()
     assert killed
     assert (build.returncode, out) == (70, "")
-    module = f"/opt/venv/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages/delta/__init__.py"
+    module = f"/opt/venv/lib/python{series}/site-packages/delta/__init__.py"
     assert err == (
         "error: byte code could not be compiled\n\n"
         f"Signal SIGKILL while the interpreter compiled {module}.\n\n"

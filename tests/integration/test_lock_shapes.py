@@ -132,6 +132,7 @@ def locked(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     (app / "libs" / filename).write_bytes(content)
     (app / "Procfile").write_text("web: python -m http.server $PORT\n")
     (app / "deploy.toml").write_text('stack = "host"\n')
+    (app / ".python-version").write_text(f"{SERIES}\n")
     [byfile] = index.projects["byfile"]
     address = f"{index.url.replace('/simple/', '/files/')}{byfile.filename}#sha256={sha256(byfile.content)}"
     with serving_git(root) as git:

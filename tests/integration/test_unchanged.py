@@ -533,7 +533,7 @@ def test_an_interpreter_that_comes_before_the_stack_s_is_found(app, home, tmp_pa
     env = {"PATH": f"{folder}:{os.environ['PATH']}"}
     before = build(app, "-q", home=home, env=env)
     assert build(app, "-q", home=home, env=env).recorded
-    chosen = next(usable_versions(environ=env, own=sys.executable))
+    chosen = next(usable_versions(environ={**os.environ, **env}, own=sys.executable))
     for name in (f"python{chosen}", "python3.15"):  # the one that was chosen, and one that is newer
         (folder / name).symlink_to(shutil.which("true") or "/bin/true")  # an ELF file, so it has to be tried
         done = build(app, "-q", home=home, env=env)

@@ -126,5 +126,6 @@ def with_stack(seed: Path, home: Path) -> Path:
     home.mkdir(parents=True)
     shutil.copytree(seed / "blobs", home / "blobs", copy_function=os.link)
     for kind in ("host", "host-choice", "host-python", "host-usable", "bytecode"):
-        shutil.copytree(seed / "facts" / kind, home / "facts" / kind)
+        if (seed / "facts" / kind).exists():  # an app that names its Python asks for no other
+            shutil.copytree(seed / "facts" / kind, home / "facts" / kind)
     return home
