@@ -37,7 +37,7 @@ __all__ = [
     "pushed_otherwise",
     "refused",
     "source_unreadable",
-    "tag_fixed",
+    "tag_kept",
     "too_large",
     "too_slow",
     "unreachable",
@@ -62,10 +62,10 @@ class AccessDenied(Barred):
 
 
 class ManifestRefused(StackError):
-    """The registry takes blobs, and not this manifest; `tag_exists` tells that it may not move the tag."""
+    """The registry takes blobs, and not this manifest; `fixed` tells that it says so of a tag that must not move."""
 
     answer: Answer
-    tag_exists: bool = False
+    fixed: bool = False
 
 
 class BlobVanished(StackError):
@@ -262,27 +262,39 @@ def refused(origin: str, answer: Answer) -> StackError:
     return StackError(f"{origin}: the registry refuses a request", why=f"{answer}.", hint=hint)
 
 
-def manifest_refused(origin: str, answer: Answer, media_type: str, *, tag_exists: bool) -> ManifestRefused:
-    """Word an answer that refuses a manifest whose blobs the registry has."""
+def manifest_refused(origin: str, answer: Answer, media_type: str, *, fixed: bool) -> ManifestRefused:
+    """Return the error for a manifest that the registry refuses though it has the blobs."""
     hint = "the registry's words say why; its log may say more." if answer.said else "the registry's log may say why."
-    if media_type.startswith("application/vnd.oci.image.") and answer.status != 413:
+    if answer.status == 403:
+        hint = "check the registry's quota, its rules for tags, and the rights of the login."
+    elif not fixed and media_type.startswith("application/vnd.oci.image.") and answer.status != 413:
         hint = "if the registry takes only Docker's format, add `--format docker` to the command."
     error = ManifestRefused(
         f"{origin} cannot be pushed: the registry refuses the manifest",
         why=f"{answer}.\nIt has all the blobs; the manifest's media type is {media_type}.",
         hint=hint,
     )
-    error.answer, error.tag_exists = answer, tag_exists
+    error.answer, error.fixed = answer, fixed
     return error
 
 
-def tag_fixed(origin: str, answer: Answer, kept: str) -> StackError:
-    """Word the refusal to move a tag that names another image."""
-    return StackError(
-        f"{origin} cannot be pushed: the tag names another image, and the registry does not let it move",
-        why=f"{answer}.\nThe tag names {kept}.",
-        hint="push under a new tag: `-t REF`.",
-    )
+def tag_kept(refused: ManifestRefused, origin: str, kept: str, *, same_format: bool) -> StackError:
+    """Return the error for a refused manifest whose tag names the other image `kept`.
+
+    `same_format` tells that the registry took a manifest of this format before, so the format is not the reason.
+    """
+    if refused.fixed:
+        return StackError(
+            f"{origin} cannot be pushed: the tag names another image, and the registry does not let it move",
+            why=f"{refused.answer}.\nThe tag names {kept}.",
+            hint="push under a new tag: `-t REF`.",
+        )
+    hint = "if tags must not move there, push under a new tag: `-t REF`."
+    if refused.answer.status == 403:
+        hint = f"{hint[:-1]}; else {refused.hint}"
+    elif not same_format:
+        hint = f"{hint[:-1]}; {refused.hint}"
+    return StackError(refused.what, why=f"{refused.why}\nThe tag names another image: {kept}.", hint=hint)
 
 
 def not_listed(origin: str, digest: str, subject: str) -> StackError:

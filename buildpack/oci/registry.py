@@ -36,10 +36,10 @@ _PAGES = 100
 """The most that are read of a list of referrers."""
 _LOOKS = 2
 """How often a list of referrers is asked for: the tag scheme is next."""
-_ABOUT_MANIFESTS = frozenset({400, 404, 405, 406, 409, 412, 413, 415, 422})
+_ABOUT_MANIFESTS = frozenset({400, 403, 404, 405, 406, 409, 412, 413, 415, 422})
 """Statuses that refuse a manifest, and that the registry's codes explain."""
-_FIXED = ("IMMUTABLE", "ALREADY")
-"""Parts of the codes with which registries refuse to move a tag."""
+_FIXED = ("immutab", "already exist", "overwrit", "updating assets")
+"""Parts of the words with which registries refuse to move a tag; the last are Nexus's."""
 _LACKING = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"})
 """Codes with which a registry refuses a manifest that names what it lacks."""
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -109,11 +109,14 @@ class Registry:
         if self._owned is not None:
             self._owned.close()
 
-    def fetch_manifest(self, selector: str | Digest | None = None) -> Fetched:
+    def fetch_manifest(self, selector: str | Digest | None = None, *, attempts: int = ATTEMPTS) -> Fetched:
         """Fetch a manifest or index by tag or digest (default: the reference's own), verified against the digest."""
         wanted = str(selector) if selector is not None else self.reference.selector
         found = self._read(
-            self._connection.url(f"/manifests/{wanted}"), limit=manifests.MANIFEST_LIMIT, accept=manifests.ACCEPTED
+            self._connection.url(f"/manifests/{wanted}"),
+            limit=manifests.MANIFEST_LIMIT,
+            accept=manifests.ACCEPTED,
+            attempts=attempts,
         )
         assert found is not None
         raw, headers = found
@@ -229,12 +232,13 @@ class Registry:
         except errors.BlobVanished:
             raise
         except StackError as error:
-            # A registry may refuse to write what it has: a tag that must not move.
-            kept_there = self.find_digest(selector)
-            if kept_there == digest:
+            # A registry may refuse to write what it has: a tag that must not move. Some know no HEAD of a manifest.
+            kept_there = self._find_manifest(selector)
+            if kept_there is not None and kept_there.digest == digest:
                 return True
-            if kept_there is not None and isinstance(error, errors.ManifestRefused) and error.tag_exists:
-                raise errors.tag_fixed(self._origin, error.answer, str(kept_there)) from None
+            if kept_there is not None and isinstance(error, errors.ManifestRefused):
+                same = kept_there.media_type.partition(";")[0].strip() == media_type
+                raise errors.tag_kept(error, self._origin, str(kept_there.digest), same_format=same) from None
             raise
         finish(response, self._transport)
         kept = response.headers.get("Docker-Content-Digest", "")
@@ -272,12 +276,17 @@ class Registry:
         answer = self._connection.answer(response, raw)
         if codes_in(raw) & _LACKING:
             raise errors.blobs_vanished(self._origin, digests_in(raw), answer)
-        if response.status == 404:
-            raise errors.nothing_reachable(self._origin, answer)
-        if response.status == 405 and not accepted:
-            raise errors.refused(self._origin, answer)
-        tag_exists = response.status in {409, 412} or any(word in " ".join(codes_in(raw)) for word in _FIXED)
-        raise errors.manifest_refused(self._origin, answer, media_type, tag_exists=tag_exists)
+        if response.status in {403, 404, 405} and not accepted:
+            raise self._connection.refusal(response, raw=raw)
+        said = answer.said.lower().replace("_", " ")
+        fixed = response.status in {409, 412} or any(words in said for words in _FIXED)
+        raise errors.manifest_refused(self._origin, answer, media_type, fixed=fixed)
+
+    def _find_manifest(self, selector: str | Digest) -> Fetched | None:
+        try:
+            return self.fetch_manifest(selector, attempts=_LOOKS)
+        except StackError:
+            return None
 
     def _fetch_config(self, manifest: bytes) -> bytes:
         described = manifests.parse_manifest_config(manifest, origin=self._origin)

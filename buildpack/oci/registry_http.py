@@ -137,8 +137,9 @@ class Connection:
     ) -> Response:
         """Send one request, again only if a login or a new token may help; return whatever is answered.
 
-        A registry that refuses an anonymous write with 403, and does not ask for a login, gets the login that is at
-        hand, once. Raises InterruptedRequest where the connection failed in a way that may pass, else StackError.
+        A registry that refuses an anonymous request, and does not ask for a login, gets what its root asks for. If the
+        root asks for nothing either, the registry gets the login that is at hand, once. Raises InterruptedRequest if
+        the connection failed in a way that may pass, else StackError.
         """
         needed = self._needed(method, mounts)
         # An upload may be taken elsewhere, to a store that knows nothing of our login.
@@ -148,7 +149,7 @@ class Connection:
             sent = {**(headers or {}), **({"Authorization": used} if used else {})}
             response = self.transport.exchange(method, url, headers=sent, body=body, patience=patience)
             challenge = response.headers.get("WWW-Authenticate", "")
-            unasked = response.status == 403 and not challenge and not used and method not in {"GET", "HEAD"}
+            unasked = not challenge and not used and _refuses(response.status, method)
             # A host that we were sent on to may not say where the registry's login is to go.
             if not (response.status == 401 or unasked) or not ours or not again or self._elsewhere(response):
                 break
@@ -157,9 +158,9 @@ class Connection:
             finish(response, self.transport)
         return response
 
-    def refusal(self, response: Response, *, attempts: int = 1) -> StackError:
-        """Say what an answer means that is no success; closes the response."""
-        raw = finish(response, self.transport)
+    def refusal(self, response: Response, *, attempts: int = 1, raw: bytes | None = None) -> StackError:
+        """Return the error for an answer that is not a success; `raw` is its body if it was read. Closes it."""
+        raw = finish(response, self.transport) if raw is None else raw
         answer = self.answer(response, raw)
         host, status = self.reference.host, response.status
         pushing = self._writes or answer.method not in {"GET", "HEAD"}
@@ -216,6 +217,11 @@ class Connection:
         writes = self._writes or method not in {"GET", "HEAD"}
         needed = Access(repository=self.reference.repository, actions=_PUSH if writes else _PULL)
         return (needed, Access(repository=mounts, actions=_PULL)) if mounts else (needed,)
+
+
+def _refuses(status: int, method: str) -> bool:
+    """Tell whether an answer to an anonymous request may mean that it needs a login; Nexus answers 400 to reads."""
+    return status in {401, 403} or (status == 400 and method in {"GET", "HEAD"})
 
 
 def finish(response: Response, transport: Transport) -> bytes:

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-from buildpack.bounded import parse_json, parse_seconds, parse_url
+from buildpack.bounded import origin_of, parse_json, parse_seconds, parse_url
 from buildpack.dataclass import dataclass
+from buildpack.errors import StackError
 from buildpack.errors import registry as errors
 from buildpack.oci.reference import Reference
 from buildpack.oci.registry_words import pause, retry_after, said_by
@@ -72,7 +73,8 @@ class Authorizer:
         self._tokens: list[_Token] = []
         self._always: dict[Login, Secret] = {}
         self._challenge: Mapping[str, str] | None = None
-        self._refusals: dict[Login | None, errors.Answer] = {}
+        self._refusals: dict[tuple[Login | None, str], errors.Answer] = {}
+        self._at_root: str | None = None
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
@@ -89,8 +91,8 @@ class Authorizer:
         return login.source if login else ""
 
     def refusal(self, repository: str) -> errors.Answer | None:
-        """Return what the token server said of that login."""
-        return self._refusals.get(self._login(repository))
+        """Return what the token server said of that login, asked for this repository alone."""
+        return self._refusals.get((self._login(repository), repository))
 
     @property
     def basic(self) -> bool:
@@ -110,24 +112,13 @@ class Authorizer:
     def answer(self, challenge: str, needed: tuple[Access, ...], used: str) -> bool:
         """Get what a WWW-Authenticate header asks for, after `used` was refused; False where that cannot be had."""
         with self._lock:
-            self._tokens = [token for token in self._tokens if token.header.reveal() != used]
-            if self._known(needed) not in {used, ""}:
-                # Another thread was faster.
-                return True
-            for scheme, parameters in sorted(parse_challenges(challenge), key=lambda each: each[0] != "bearer"):
-                if scheme == "bearer" and self._allowed(parameters.get("realm", "")):
-                    self._challenge = parameters
-                    return bool(self._fetch_header((*needed, *_parse_scope(parameters.get("scope", "")))))
-                if scheme == "basic":
-                    login = self._find(needed)
-                    if login is None:
-                        return False
-                    self._always[login] = Secret(login.basic if login.basic != used else "")
-                    return bool(self._always[login])
-            return False
+            return self._answer(challenge, needed, used)
 
     def offer(self, needed: tuple[Access, ...]) -> bool:
-        """Use the login at hand though the registry did not ask for one; False if there is none, or it was refused."""
+        """Use the login at hand though no login was asked for; False if there is none, or it was refused.
+
+        The registry's root may ask for it: that is where Docker's clients ask first.
+        """
         with self._lock:
             if self._known(needed):
                 # Another thread was faster.
@@ -135,9 +126,40 @@ class Authorizer:
             login = self._find(needed)
             if login is None or login in self._always:
                 return False
+            if self._at_root is None:
+                self._at_root = self._ask_root()
+            if self._at_root:
+                return self._answer(self._at_root, needed, "")
             bearer = f"Bearer {login.bearer.reveal()}" if login.bearer else ""
             self._always[login] = Secret(login.basic or bearer)
             return bool(self._always[login])
+
+    def _ask_root(self) -> str:
+        """Return the WWW-Authenticate header of the registry's root; empty if there is none."""
+        base = self._transport.base(self._reference)
+        try:
+            with self._transport.exchange("GET", f"{base}/v2/", headers={}) as response:
+                ours = origin_of(response.url) == origin_of(base)
+                return response.headers.get("WWW-Authenticate", "") if ours else ""
+        except (InterruptedRequest, StackError):
+            return ""
+
+    def _answer(self, challenge: str, needed: tuple[Access, ...], used: str) -> bool:
+        self._tokens = [token for token in self._tokens if token.header.reveal() != used]
+        if self._known(needed) not in {used, ""}:
+            # Another thread was faster.
+            return True
+        for scheme, parameters in sorted(parse_challenges(challenge), key=lambda each: each[0] != "bearer"):
+            if scheme == "bearer" and self._allowed(parameters.get("realm", "")):
+                self._challenge = parameters
+                return bool(self._fetch_header(needed, asked=_parse_scope(parameters.get("scope", ""))))
+            if scheme == "basic":
+                login = self._find(needed)
+                if login is None:
+                    return False
+                self._always[login] = Secret(login.basic if login.basic != used else "")
+                return bool(self._always[login])
+        return False
 
     def _header(self, needed: tuple[Access, ...]) -> str:
         known = self._known(needed)
@@ -170,14 +192,19 @@ class Authorizer:
             return False
         return realm.startswith("https://") or (realm.startswith("http://") and self._transport.plain(realm))
 
-    def _fetch_header(self, needed: tuple[Access, ...]) -> str:
-        """Fetch a token for what is needed, with the login for the first of it; empty where there is none."""
+    def _fetch_header(self, needed: tuple[Access, ...], *, asked: tuple[Access, ...] = ()) -> str:
+        """Fetch a token for what is needed and `asked` for, with the login for the first of it; empty without one."""
         challenge = self._challenge or {}
         login = self._find(needed)
         if login is not None and login.bearer:
             return f"Bearer {login.bearer.reveal()}"
-        wanted = _merge(needed)
+        wanted = _merge((*needed, *asked))
         answer = self._ask(login, challenge["realm"], challenge.get("service", ""), wanted)
+        if isinstance(answer, errors.Answer):
+            # A mount that is refused is no matter: the blob is uploaded.
+            if len(needed) == 1:
+                self._refusals[login, needed[0].repository] = answer
+            return ""
         if answer is None:
             return ""
         text, lasts = answer
@@ -192,7 +219,7 @@ class Authorizer:
 
     def _ask(
         self, login: Login | None, realm: str, service: str, wanted: tuple[Access, ...]
-    ) -> tuple[str, float] | None:
+    ) -> tuple[str, float] | errors.Answer | None:
         named = {"service": service} if service else {}
         headers, body, method = {"Accept": "application/json"}, None, "GET"
         if login is not None and login.identity:
@@ -215,8 +242,7 @@ class Authorizer:
             if response.status == 200:
                 return _parse_token(raw)
             said = said_by(raw, self._transport.redact)
-            self._refusals[login] = errors.Answer(method=method, url=shown(url), status=response.status, said=said)
-        return None
+            return errors.Answer(method=method, url=shown(url), status=response.status, said=said)
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Response:
         for attempt in range(1, _ATTEMPTS + 1):

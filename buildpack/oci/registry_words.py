@@ -51,7 +51,7 @@ def said_by(raw: bytes, hide: Callable[[str], str]) -> str:
         told = (entry.get("code"), entry.get("message"), None if known else detail)
         parts.append(": ".join(dict.fromkeys(filter(None, (_plain(each, hide) for each in told)))))
     text = "; ".join(filter(None, parts))
-    line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    line = " ".join("".join(each if each.isprintable() else " " for each in text).split()).rstrip(".")
     return line if len(line) <= _LONGEST_WORDS else line[: _LONGEST_WORDS - 1] + "…"
 
 

@@ -212,10 +212,13 @@ class _Upload:
             wait = retry_after(response.headers)
             raw = finish(response, self._connection.transport)
             raise _BusyError(str(self._connection.answer(response, raw)), wait)
-        if status in {401, 403}:
-            raise self._connection.refusal(response)
         raw = finish(response, self._connection.transport)
         answer = self._connection.answer(response, raw)
+        if status == 403 and answer.said:
+            # The upload could begin, so the login may push. A full quota is told this late.
+            raise errors.refused(self._connection.origin, answer)
+        if status in {401, 403}:
+            raise self._connection.refusal(response, raw=raw)
         self._reason = str(answer)
         if status == 416 and self._session is not None:
             offset = self._session.offset

@@ -275,13 +275,76 @@ def test_a_login_at_hand_is_tried_once_where_a_write_gets_403_and_no_challenge(s
     assert "Authorization" not in next(each for each in proxy.log if each.method == "HEAD").headers
 
 
+def only_with(header: str, status: int, root: str = "", body: bytes = b"") -> proxies.Action:
+    """Refuse what comes without this Authorization header; `root` is what /v2/ asks for."""
+
+    def act(handler: proxies.Handler) -> int:
+        if handler.headers.get("Authorization") == header:
+            return handler.forward()
+        asks = {"WWW-Authenticate": root} if root and handler.path == "/v2/" else {}
+        return proxies.answer(status, body, **asks)(handler)
+
+    return act
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_a_read_that_is_refused_without_a_challenge_gets_the_login_at_hand(server, proxy, tmp_path, status):
+    """Nexus answers 400 to an anonymous read, and proxies 403."""
+    push(server.name)
+    proxy.fault("", "", only_with(LOGIN, status), times=-1)
+    env = config(tmp_path, proxy.name, LOGIN.removeprefix("Basic "))
+    with Registry(parse_reference(f"{proxy.name}/team/app:1"), environ=env) as client:
+        assert client.fetch_manifest().digest == IMAGE.digest
+    assert [each.path for each in proxy.log] == ["/v2/team/app/manifests/1", "/v2/", "/v2/team/app/manifests/1"]
+
+
+def test_a_write_that_is_refused_without_a_challenge_gets_the_login_at_hand(server, proxy, tmp_path):
+    proxy.fault("", "", only_with(LOGIN, 401), times=-1)
+    push(proxy.name, env=config(tmp_path, proxy.name, LOGIN.removeprefix("Basic ")))
+    assert tag(server) == IMAGE.manifest
+
+
+def test_a_registry_whose_root_alone_says_where_tokens_come_from(server, proxy, tmp_path):
+    """Docker's clients ask the root first, so some registries say it nowhere else."""
+    challenge = f'Bearer realm="http://{proxy.name}/token",service="reg"'
+    proxy.fault("GET", "/token", proxies.answer(200, b'{"token": "good"}'), times=-1)
+    proxy.fault("", "", only_with("Bearer good", 401, challenge), times=-1)
+    push(proxy.name, env=config(tmp_path, proxy.name, LOGIN.removeprefix("Basic ")))
+    assert tag(server) == IMAGE.manifest
+    # The root's own answer is asked for once, and the login goes to the token server alone.
+    assert [each.path for each in proxy.log].count("/v2/") == 1
+    assert {each.path.partition("?")[0] for each in proxy.log if each.headers.get("Authorization") == LOGIN} == {
+        "/token"
+    }
+
+
+def test_a_mount_that_the_token_server_refuses_is_not_told_of_the_push(server, proxy, tmp_path):
+    """Harbor answers 401 for a mount from a project that does not exist."""
+    challenge = f'Bearer realm="http://{proxy.name}/token",service="reg"'
+    proxy.fault("PUT", "/manifests/", proxies.answer(403), times=-1)
+    proxy.fault("GET", "/token.*base", proxies.answer(401, said("UNAUTHORIZED", "project base not found")), times=-1)
+    proxy.fault("GET", "/token", proxies.answer(200, b'{"token": "good"}'), times=-1)
+    proxy.fault("POST", "mount=", proxies.answer(401, WWW_Authenticate=challenge), times=-1)
+    env = config(tmp_path, proxy.name, LOGIN.removeprefix("Basic "))
+    push(server.name)
+    server.manifests.clear()
+    places = {IMAGE.layers[0].digest: parse_reference(f"{proxy.name}/team/base:1")}
+    text = told(lambda: push(proxy.name, env=env, mounts=places))
+    assert "refuses the login" not in text
+    assert "project base" not in text
+
+
 def test_a_login_that_is_refused_is_not_tried_again(server, proxy, tmp_path):
     server.login = LOGIN
     wrong = b64encode(b"me:wrong").decode()
     with Transport(config(tmp_path, proxy.name, wrong), sleep=lambda _seconds: None) as transport:
         client = Registry(parse_reference(f"{proxy.name}/team/app:1"), transport=transport, writes=True)
         text = told(client.may_push)
-    assert [each.status for each in proxy.log] == [403, 403]
+    assert [str(each) for each in proxy.log] == [
+        "POST /v2/team/app/blobs/uploads/ 403",
+        "GET /v2/ 200",
+        "POST /v2/team/app/blobs/uploads/ 403",
+    ]
     assert text == (
         f"{proxy.name}/team/app:1 cannot be pushed with this login\n\n"
         f"POST http://{proxy.name}/v2/team/app/blobs/uploads/ answered 403: DENIED.\n"
@@ -400,6 +463,66 @@ def test_a_fixed_tag_of_another_image(server, proxy):
         "hint: push under a new tag: `-t REF`."
     )
     assert tag(server) == OTHER.manifest
+
+
+def said(code: str, message: str, detail: object = None) -> bytes:
+    return json.dumps({"errors": [{"code": code, "message": message, "detail": detail}]}).encode()
+
+
+MOVED = "the tag names another image, and the registry does not let it move"
+REFUSED = "the registry refuses the manifest"
+NEW_TAG = "push under a new tag: `-t REF`."
+IF_FIXED = "if tags must not move there, push under a new tag: `-t REF`"
+RIGHTS = "check the registry's quota, its rules for tags, and the rights of the login."
+FORMAT = "if the registry takes only Docker's format, add `--format docker` to the command."
+LOCKED = said("TAG_INVALID", "The image tag '1' already exists and cannot be overwritten: the repository is immutable.")
+FORBIDDEN = said("MANIFEST_INVALID", "manifest invalid", {"description": "HTTP 403 Forbidden"})
+DISALLOWED = said("REGISTRY_DISALLOWED_OPERATION", "The operation is disallowed on this registry, repository or image.")
+UPDATES = said("BLOB_UPLOAD_INVALID", "blob upload invalid", "Repository does not allow updating assets: team")
+QUOTA = said("DENIED", "adding 151.7 MiB of storage resource will exceed the configured upper limit of 100.0 GiB.")
+
+
+@pytest.mark.parametrize(
+    ("before", "status", "body", "what", "hint"),
+    [
+        pytest.param(OTHER, 400, LOCKED, MOVED, NEW_TAG, id="ECR"),
+        pytest.param(OTHER, 403, said("DENIED", "tag is immutable"), MOVED, NEW_TAG, id="Docker Hub"),
+        pytest.param(OTHER, 400, UPDATES, MOVED, NEW_TAG, id="Nexus"),
+        pytest.param(OTHER, 412, said("PRECONDITION", "1 is configured as immutable"), MOVED, NEW_TAG, id="Harbor"),
+        pytest.param(OTHER, 405, DISALLOWED, REFUSED, f"{IF_FIXED}.", id="ACR"),
+        pytest.param(OTHER, 400, FORBIDDEN, REFUSED, f"{IF_FIXED}.", id="Artifactory"),
+        pytest.param(OTHER, 403, FORBIDDEN, REFUSED, f"{IF_FIXED}; else {RIGHTS}", id="Artifactory's 403"),
+        pytest.param(
+            convert(OTHER, "docker"), 400, said("MANIFEST_INVALID", ""), REFUSED, f"{IF_FIXED}; {FORMAT}", id="schema 2"
+        ),
+        pytest.param(None, 403, QUOTA, REFUSED, RIGHTS, id="a quota"),
+        pytest.param(None, 404, b"", REFUSED, FORMAT, id="not found"),
+    ],
+)
+def test_a_refused_manifest_gets_a_hint_that_fits(server, proxy, before, status, body, what, hint):
+    """The answers are those of public bug reports. The registry took the blobs, so no login is missing."""
+    if before is not None:
+        push(server.name, before)
+    proxy.fault("PUT", "/manifests/", proxies.answer(status, body, Content_Type="application/json"), times=-1)
+    text = told(lambda: push(proxy.name))
+    assert text.startswith(f"{proxy.name}/team/app:1 cannot be pushed: {what}\n")
+    assert text.endswith(f"\n\nhint: {hint}")
+    if before is not None:
+        assert str(before.digest) in text
+
+
+def test_a_full_quota_is_not_called_a_missing_right(server, proxy):
+    proxy.fault("PUT", "/uploads/", proxies.answer(403, QUOTA, Content_Type="application/json"), times=-1)
+    text = told(lambda: push(proxy.name))
+    assert text.startswith(f"{proxy.name}/team/app:1: the registry refuses a request\n")
+    assert "will exceed the configured upper limit of 100.0 GiB.\n\nhint: the registry's words say why" in text
+
+
+def test_a_fixed_tag_of_a_registry_that_knows_no_head(server, proxy):
+    push(server.name)
+    server.fixed = True
+    proxy.fault("HEAD", "/manifests/", proxies.answer(404), times=-1)
+    assert push(proxy.name).digest == IMAGE.digest
 
 
 def test_a_fixed_tag_of_an_index(server, proxy):

@@ -90,6 +90,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.read_into(bytearray())
             return self.fail(403, "DENIED")
         url = urlsplit(self.path)
+        if url.path == "/v2/":
+            return self.reply(200, b"{}")
         found = _PATH.fullmatch(url.path)
         assert found is not None, self.path
         query = {name: values[0] for name, values in parse_qs(url.query).items()}

@@ -705,7 +705,7 @@ def test_a_login_that_was_not_asked_for_is_tried_and_not_said_to_be_missing(serv
     server.script["/manifests/2"] = [gives(b"", 403)]
     reference = parse_reference(f"{server.name}/team/app:1")
     with Registry(reference, environ={"DOCKER_CONFIG": str(tmp_path)}) as registry:
-        told = message(lambda: registry.push_manifest(b"{}", MANIFEST, "2"))
+        told = message(lambda: registry.push_manifest(b"{}", MANIFEST, "2", accepted=False))
     assert f"\nThe login from {tmp_path}/config.json is not allowed to, or there is no such repository.\n" in told
     assert "there is none for this registry" not in told
 
