@@ -11,6 +11,7 @@ __all__ = ["normalise_reference"]
 
 _REF = re.compile(r"refs/(?:heads|tags|pull)/")
 """What GitHub's `github.ref` begins with; `github.ref_name` and GitLab's `CI_COMMIT_REF_NAME` have none of it."""
+_DIGEST = re.compile(r"@sha256:.*")
 _PORT = re.compile(r"[^/:]+:\d+")
 _LONGEST_TAG = 128
 
@@ -24,6 +25,9 @@ def normalise_reference(text: str) -> str:
         if _names_a_registry(parse_reference(text)):
             return text
     except UsageError:
+        if "://" in text:
+            # A registry's address: its scheme would be taken for the name, and the rest for the tag.
+            raise
         made = _normalise(text)
         try:
             parse_reference(made)
@@ -42,13 +46,15 @@ def _names_a_registry(reference: Reference) -> bool:
 
 
 def _normalise(text: str) -> str:
-    name, at, digest = text.partition("@")
+    # Branches may have an @ in their names: `dependabot/npm_and_yarn/@types/node`.
+    found = _DIGEST.search(text)
+    name, digest = (text[: found.start()], found[0]) if found else (text, "")
     first, slash, rest = name.partition("/")
     is_host = bool(slash) and (("." in first and ":" not in first) or _PORT.fullmatch(first) or first == "localhost")
     host, path = (f"{first}/", rest) if is_host else ("", name)
     repository, colon, tag = path.partition(":")
     components = [_component(part) for part in repository.split("/")]
-    return f"{host.lower()}{'/'.join(components)}{colon}{_tag(tag)}{at}{digest}"
+    return f"{host.lower()}{'/'.join(components)}{colon}{_tag(tag)}{digest}"
 
 
 def _component(text: str) -> str:

@@ -34,6 +34,7 @@ from deployer.ci.names import normalise_reference
         ("registry.gitlab.com/Group/Sub-Group/app:Fix/#12_ä", "registry.gitlab.com/group/sub-group/app:Fix-12_-"),
         ("127.0.0.1:5000/Me/app:a/b", "127.0.0.1:5000/me/app:a-b"),
         ("app:feature/login", "app:feature-login"),
+        ("ghcr.io/me/app:dependabot/npm/@types/node", "ghcr.io/me/app:dependabot-npm-types-node"),
         ("ghcr.io/me/app:" + "x" * 200, "ghcr.io/me/app:" + "x" * 128),
     ],
 )
@@ -43,7 +44,16 @@ def test_names(text, expected):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "ghcr.io/", "ghcr.io/me/app:", "ghcr.io/me/app@sha256:1", "a" * 64, "ghcr.io//:1"]
+    "text",
+    [
+        "",
+        "https://ghcr.io/Me/App:main",
+        "ghcr.io/",
+        "ghcr.io/me/app:",
+        "ghcr.io/me/app@sha256:1",
+        "a" * 64,
+        "ghcr.io//:1",
+    ],
 )
 def test_what_names_nothing_is_still_an_error(text):
     with pytest.raises(UsageError) as caught:
