@@ -210,6 +210,7 @@ _PACKAGES = {
     "libmysqlclient.so.21": "libmysqlclient21",
     "libxml2.so.2": "libxml2",
     "libxslt.so.1": "libxslt1.1",
+    "libexslt.so.0": "libxslt1.1",
     "libGL.so.1": "libgl1",
     "libglib-2.0.so.0": "libglib2.0-0",
     "libgthread-2.0.so.0": "libglib2.0-0",
@@ -240,7 +241,7 @@ def libraries_not_there(
     base = "IMAGE" if stack.startswith(("oci:", "archive:")) else stack
     install = " ".join(packages) or "PACKAGES"
     ways.append(
-        "make a base that has the libraries, push it, and name it with `--stack`. Its Dockerfile:\n"
+        "make a base that has the libraries, push it, and name it with `--stack REF`. Its Dockerfile:\n"
         f"  FROM {base}\n"
         f"  RUN apt-get update && apt-get install -y --no-install-recommends {install} && rm -rf /var/lib/apt/lists/*"
     )

@@ -163,7 +163,7 @@ def test_on_a_base_that_lacks_them_the_build_stops(built, app, home, env, tmp_pa
     assert str(caught.value) == (
         f"greeter 1.0 does not work on the stack oci:{layout}\n\n"
         "It has no wheel and was built here; it needs libgreet.so.1, which the stack lacks.\n\n"
-        "hint: make a base that has the libraries, push it, and name it with `--stack`. Its Dockerfile:\n"
+        "hint: make a base that has the libraries, push it, and name it with `--stack REF`. Its Dockerfile:\n"
         "  FROM IMAGE\n"
         "  RUN apt-get update && apt-get install -y --no-install-recommends PACKAGES && rm -rf /var/lib/apt/lists/*"
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
+from buildpack.errors.stacks import libraries_not_there
 from deployer.cli.command import CONTEXT, MODULES, deploy
 from deployer.cli.hints import Call, call_of, fit_hint, options_in, read_call
 
@@ -127,6 +128,17 @@ def test_a_command_in_a_hint_has_the_options_that_the_hint_gives_it():
 )
 def test_what_a_command_lacks_is_said_in_another_way_or_left_out(command, hint, shown):
     assert fit_hint(hint, CALLS[command]) == (hint if shown is None else shown)
+
+
+@pytest.mark.parametrize("name", PIPELINE)
+def test_the_lines_of_a_dockerfile_are_shown_as_they_are(name):
+    """apt-get's options are not those of the command that failed."""
+    hint = libraries_not_there("psycopg2", "2.9", ["libpq.so.5"], "python:3.12-slim", instead="psycopg2-binary").hint
+    lines = hint.partition("\n")[2]
+    assert lines.startswith("  FROM python:3.12-slim\n  RUN apt-get update && apt-get install -y")
+    fitted = fit_hint(hint, CALLS[name])
+    assert fitted.startswith("lock psycopg2-binary instead of psycopg2, or make a base that has the libraries")
+    assert fitted.endswith(f"Its Dockerfile:\n{lines}")
 
 
 @pytest.mark.parametrize(
