@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,8 +24,10 @@ _PROTOCOLS = "https:ssh"
 """Those of submodules, whose addresses the repository chooses; the address in the lock may be a file's, too."""
 _SILENCE = "60"
 """Seconds without a byte from a server: as for indexes."""
-_FROM_TAGS = (b"scm", b"vcs", b"versioneer", b"versioningit", b"dynamic-versioning", b"dunamai", b"pbr")
-"""What a project's files mention whose version comes from git's tags (setuptools-scm, hatch-vcs, ...)."""
+_FROM_TAGS = re.compile(
+    rb"scm|vcs|versioneer|versioningit|dynamic-versioning|dunamai|pbr|\bgit\W{1,9}(?:describe|rev-list|log|tag)\b"
+)
+"""What a project's files mention whose version comes from git's tags (setuptools-scm, hatch-vcs, ...), or history."""
 _DECLARING = ("pyproject.toml", "setup.py", "setup.cfg")
 _INFINITE = 0x7FFFFFFF
 """What git takes for the whole history (`git fetch --depth`); ``--unshallow`` fails if it is there already."""
@@ -89,7 +92,7 @@ def _is_from_tags(project: Path) -> bool:
                 continue
             with path.open("rb") as file:
                 text = file.read(_LARGEST)
-            if any(word in text for word in _FROM_TAGS):
+            if _FROM_TAGS.search(text):
                 return True
     return False
 

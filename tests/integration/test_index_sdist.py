@@ -567,14 +567,15 @@ def test_a_commit_is_built_and_remembered(tmp_path: Path, under: str) -> None:
     assert make(package, tmp_path, memory=memory) == wheel
 
 
-def test_a_version_that_comes_from_tags_has_them(tmp_path: Path) -> None:
-    """As setuptools-scm asks for them, as the user of the build and in its own copy."""
+@pytest.mark.parametrize("mention", ["[tool.setuptools_scm]", 'check_output(["git", "describe", "--tags"])'])
+def test_a_version_that_comes_from_tags_has_them(tmp_path: Path, mention: str) -> None:
+    """As setuptools-scm, or a setup.py of its own, asks for them, as the user of the build and in its own copy."""
     before = (
-        "import subprocess  # setuptools-scm does this\n"
+        "import subprocess\n"
         "asked = subprocess.run(['git', 'describe', '--tags', '--long'], capture_output=True, text=True)\n"
         "open('lib.py', 'w').write(asked.stdout.strip() or asked.stderr)"
     )
-    url, commit = repository(tmp_path / "upstream", "lib", before=before, requires="[]\n# [tool.setuptools_scm]")
+    url, commit = repository(tmp_path / "upstream", "lib", before=before, requires=f"[]\n# {mention}")
     package = LockedPackage(name="lib", git=url, ref=commit, line=5)
 
     with opened(make(package, tmp_path), tmp_path) as archive:
