@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from buildpack.oci.transport import Transport
     from buildpack.python.files import WheelFile
 
-__all__ = ["Decision", "Material", "decide", "material_for"]
+__all__ = ["Decision", "Material", "complete_wheel", "decide", "material_for"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,21 +182,6 @@ def _ground(
             return ()
         return missing_sonames(needed, stack)
 
-    def complete(wheel: WheelFile, path: Path, needed: frozenset[str]) -> WheelFile | None:
-        if stack.claimed or not (missing := needed - stack.sonames):
-            return None
-        if stack.name != "host":
-            from buildpack.errors.stacks import libraries_not_there
-            from buildpack.python.diagnosis import ALTERNATIVES
-
-            instead = ALTERNATIVES.get(wheel.name, "")
-            raise libraries_not_there(wheel.name, wheel.version, sorted(missing), stack.name, instead=instead)
-        from buildpack.grafting import graft
-        from buildpack.stacks.host import recall_executable
-
-        python = Path(os.path.realpath(recall_executable(stack, store) or sys.executable))
-        return graft(wheel, path, missing, stack=stack.sonames, python=python, store=store, environ=environ)
-
     return Ground(
         target=target_of(stack),
         layout=layout_for(stack),
@@ -205,8 +191,30 @@ def _ground(
         arrived=compiler.arrived,
         lacking=lacking,
         settings=settings,
-        complete=complete,
+        complete=partial(complete_wheel, stack=stack, store=store, environ=environ),
     )
+
+
+def complete_wheel(
+    wheel: WheelFile, path: Path, needed: frozenset[str], *, stack: Stack, store: Store, environ: Mapping[str, str]
+) -> WheelFile | None:
+    """Return a wheel built here with copies of the shared libraries that the stack lacks; None if it lacks none.
+
+    `needed` are sonames. Raises DependencyError on a base, which gets no copies of this machine's libraries.
+    """
+    if stack.claimed or not (missing := needed - stack.sonames):
+        return None
+    if stack.name != "host":
+        from buildpack.errors.stacks import libraries_not_there
+        from buildpack.python.diagnosis import ALTERNATIVES
+
+        instead = ALTERNATIVES.get(wheel.name, "")
+        raise libraries_not_there(wheel.name, wheel.version, sorted(missing), stack.name, instead=instead)
+    from buildpack.grafting import graft
+    from buildpack.stacks.host import recall_executable
+
+    python = Path(os.path.realpath(recall_executable(stack, store) or sys.executable))
+    return graft(wheel, path, missing, stack=stack.sonames, python=python, store=store, environ=environ)
 
 
 def _runtime(launcher: Launcher, stack: Stack) -> assembly.Runtime:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from buildpack import assembly
@@ -16,6 +17,7 @@ from buildpack.app.read import App
 from buildpack.app.source import IGNORE_FILES, SourceFile, read_source
 from buildpack.build import Built
 from buildpack.compilation import StackCompiler
+from buildpack.decision import complete_wheel
 from buildpack.oci.entry import EPOCH, Entry
 from buildpack.oci.image import Image, Layer, assemble
 from buildpack.oci.layer import LAYER_FORMAT
@@ -91,6 +93,7 @@ def _packages(
             arrived=lambda _wheel, _contents: None,
             lacking=lambda _needed: (),
             settings=read_settings(app, environ),
+            complete=partial(complete_wheel, stack=stack, store=store, environ=environ),
         )
         found = resolve(
             app.lock, packages, ground=ground, store=store, environ=environ, observer=observer, folder=app.folder

@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 
 from buildpack.build import Built
+from buildpack.develop import with_develop
 from buildpack.errors import DependencyError
 from buildpack.errors.stacks import libraries_not_there
 from buildpack.oci.archive import write_oci_dir
-from buildpack.oci.image import assemble
+from buildpack.oci.image import Image, assemble
 from buildpack.oci.store import Store
+from buildpack.progress import ignore
 from buildpack.sbom import make_sbom
 from buildpack.stacks.elf import read_elf
 from tests.support.index import Index, serving, sha256
@@ -96,9 +98,9 @@ def built(app: Path, home: Path, env: dict[str, str]) -> Built:
     return build_here(app, home, env)
 
 
-def unpack(built: Built, home: Path, folder: Path) -> Path:
+def unpack(image: Image, home: Path, folder: Path) -> Path:
     """Unpack the dependencies, and return where the packages are."""
-    for layer in built.image.layers:
+    for layer in image.layers:
         if layer.annotations.get("dev.deploy.kind") == "dependencies":
             with Store(home).open(layer.digest) as blob, tarfile.open(fileobj=blob, mode="r:gz") as archive:
                 archive.extractall(folder, filter="fully_trusted")
@@ -106,7 +108,7 @@ def unpack(built: Built, home: Path, folder: Path) -> Path:
 
 
 def test_the_libraries_are_in_the_layer_of_the_wheel_and_are_found_there(built, home, tmp_path):
-    packages = unpack(built, home, tmp_path)
+    packages = unpack(built.image, home, tmp_path)
     copies = sorted(path.name for path in (packages / "greeter.libs").iterdir())
     assert [name.partition("-")[0] for name in copies] == ["libdeep", "libgreet"]
     module = read_elf(packages / "greeter" / "_greeter.so")
@@ -120,6 +122,17 @@ def test_the_libraries_are_in_the_layer_of_the_wheel_and_are_found_there(built, 
     record = (packages / "greeter-1.0.dist-info" / "RECORD").read_text()
     assert all(f"greeter.libs/{name},sha256=" in record for name in copies)
     assert built.warnings == ()
+
+
+def test_packages_that_only_tests_need_bring_theirs_as_well(index, home, env, tmp_path):
+    app = write_app(tmp_path / "tiny", {})
+    lock = json.loads((app / "Pipfile.lock").read_text())
+    lock["develop"] = {"greeter": {**entry(index.projects["greeter"][0].content), "index": "tiny"}}
+    (app / "Pipfile.lock").write_text(json.dumps(lock))
+    image = with_develop(build_here(app, home, env), store=Store(home), environ=env, observer=ignore)
+    packages = unpack(image, home, tmp_path / "unpacked")
+    copies = sorted(path.name.partition("-")[0] for path in (packages / "greeter.libs").iterdir())
+    assert copies == ["libdeep", "libgreet"]
 
 
 def test_the_bill_of_materials_names_them(built, machine):
