@@ -228,8 +228,9 @@ class _Pipeline:
         return script
 
     def _read_script(self) -> Script:
-        found, asked = read_script(self.request.app), self.request
+        asked = self.request
         own = asked.test in {None, "auto"}
+        found = read_script(asked.app, needed=own and asked.boot)
         told = {**found.environment, **asked.environment}
         if asked.boot:
             own_variables = {**asked.environment, **asked.services}

@@ -10,6 +10,7 @@ from typing import Any
 from buildpack.app.jsonfile import parse_json
 from buildpack.app.textfile import read_text
 from buildpack.dataclass import dataclass, field
+from buildpack.errors import AppError
 from buildpack.errors import script as errors
 from buildpack.errors.app import show
 
@@ -46,15 +47,33 @@ class Script:
     addons: tuple[Addon, ...] = ()
 
 
-def read_script(folder: Path) -> Script:
-    """Read the test environment of the app's app.json; raises AppError as `parse_script` does."""
+def read_script(folder: Path, *, needed: bool = True) -> Script:
+    """Read the test environment of the app's app.json; raises AppError as `parse_script` does.
+
+    If it is not `needed`, an app.json that is not valid JSON has none: the check warns of that file.
+    """
     text = read_text(folder, NAME)
-    return Script() if text is None else parse_script(text)
+    if text is None:
+        return Script()
+    try:
+        document = _parse(text)
+    except AppError:
+        if needed:
+            raise
+        return Script()
+    return _script(text, document)
 
 
 def parse_script(text: str) -> Script:
     """Parse ``environments.test``; raises AppError that names the line."""
-    document = parse_json(text, NAME, hint="mend app.json, or remove it.")
+    return _script(text, _parse(text))
+
+
+def _parse(text: str) -> Any:
+    return parse_json(text, NAME, hint="fix app.json, or remove it.")
+
+
+def _script(text: str, document: object) -> Script:
     if not isinstance(document, dict):
         raise errors.bad_script(1, "the file does not hold an object")
     environment = _table(text, _table(text, document, "environments"), "test")

@@ -215,8 +215,10 @@ def test_tests_and_web_join_a_network_of_the_engine(engine: str, blasto: Path, r
 
 
 def test_failing_tests_are_60(place: str, blasto: Path, ready: Path) -> None:
+    (blasto / "app.json").write_text("{")  # no more than a warning, since --test takes the place of its script
     done = deploy("ci", blasto, "--engine", place, "--test", "echo about to fail; exit 3", "--json", home=ready)
     assert done.code == 60
+    assert "warning: app.json is not valid JSON" in done.err
     assert statuses(json.loads(done.out)) == {
         "check": ("passed", 0),
         "build": ("passed", 0),

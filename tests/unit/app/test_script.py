@@ -42,6 +42,13 @@ def test_no_app_json(tmp_path):
     assert read_script(tmp_path) == Script()
 
 
+def test_an_app_json_that_is_not_json_matters_only_if_its_script_is_needed(tmp_path):
+    (tmp_path / "app.json").write_text('{"environments": ')
+    assert read_script(tmp_path, needed=False) == Script()
+    with pytest.raises(AppError, match=r"^app\.json is not valid JSON"):
+        read_script(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "line", "reason"),
     [
