@@ -15,7 +15,8 @@ from tests.support.command import deploy
 from tests.support.index import Index, serving, sha256
 from tests.support.wheels import Packed, write_wheel
 
-SITE = f"/opt/venv/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+SERIES = f"{sys.version_info[0]}.{sys.version_info[1]}"
+SITE = f"/opt/venv/lib/python{SERIES}/site-packages"
 
 
 @pytest.fixture
@@ -33,6 +34,7 @@ def app_with(index: Index, folder: Path, **wheels: dict[str, bytes | Packed]) ->
         locked[name] = {"hashes": [f"sha256:{sha256(content)}"], "version": "==1.0"}
     app = folder / "app"
     app.mkdir()
+    (app / ".python-version").write_text(f"{SERIES}\n")
     meta = {
         "hash": {"sha256": ""},
         "pipfile-spec": 6,
