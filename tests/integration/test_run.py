@@ -89,6 +89,12 @@ def narrated(text: str) -> list[str]:
     return [re.sub(r"-[0-9a-f]{6}\)", "-*)", line) for line in said(text, "system")]
 
 
+def await_start(running: Running, name: str, words: str) -> None:
+    """Wait until a process spoke and counts as started: an engine may let it run before it says so."""
+    running.wait_for(words)
+    running.wait_for(f"{name} started")
+
+
 # Serving
 
 
@@ -145,7 +151,7 @@ def test_a_formation_has_a_container_for_each_process(built, run, port):
 def test_without_a_type_release_is_not_started(run, port):
     running = run("-p", port, "-e", "ANY=exec sleep 1000")
     running.wait_for("ready:")
-    running.wait_for("deaf")
+    await_start(running, "stubborn.1", "deaf")
     assert "released" not in running.out
     assert "release.1" not in running.out
     running.process.send_signal(signal.SIGINT)
@@ -212,7 +218,7 @@ def test_the_first_end_stops_the_rest_and_names_the_exit_code(finished):
 @pytest.mark.each_engine
 def test_at_the_deadline_it_is_killed(built, run):
     running = run("stubborn", "--stop-timeout", "1")
-    running.wait_for("deaf")
+    await_start(running, "stubborn.1", "deaf")
     assert running.stop(signal.SIGTERM) == 143
     assert narrated(running.out)[-3:] == [
         "sending SIGTERM to stubborn.1",
@@ -223,7 +229,7 @@ def test_at_the_deadline_it_is_killed(built, run):
 
 def test_a_second_interrupt_a_second_later_kills(run):
     running = run("stubborn")
-    running.wait_for("deaf")
+    await_start(running, "stubborn.1", "deaf")
     running.process.send_signal(signal.SIGINT)
     running.process.send_signal(signal.SIGINT)  # the same key press, sent twice
     running.wait_for("SIGINT received")
