@@ -69,12 +69,17 @@ def inspect(argv: Sequence[str], environ: Mapping[str, str]) -> Interpreter:
     """
     import subprocess
 
-    env = {name: environ[name] for name in ("LD_LIBRARY_PATH",) if name in environ}
-    ran = subprocess.run([*argv, "-I", "-B", "-c", _ASK], capture_output=True, text=True, check=True, env=env)
+    command = [*argv, "-I", "-B", "-c", _ASK]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, env=_for_loader(environ))
     version, machine, *libc = ran.stdout.split()
     name, number = libc if len(libc) == 2 else ("musl", "1.2")
     major, minor = [*number.split("."), "0"][:2]
     return Interpreter(version=version, machine=machine, libc=(name, int(major), int(minor)))
+
+
+def _for_loader(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the one variable without which an interpreter may not start."""
+    return {name: environ[name] for name in ("LD_LIBRARY_PATH",) if name in environ}
 
 
 def own_libc() -> tuple[str, int, int] | None:
@@ -110,7 +115,9 @@ def build_in_isolation(
         (place / name).mkdir()
         give(place / name, user)
     output: list[str] = []
-    python = _make_environment(argv, place / "venv", clean)
+    # What the app names for builds would count here too, and this still runs as root: LD_PRELOAD, say.
+    ours = _for_loader(environ)
+    python = _make_environment(argv, place / "venv", ours)
 
     def run(cmd: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None) -> None:
         path = f"{python.parent}:{clean['PATH']}"
@@ -121,12 +128,12 @@ def build_in_isolation(
         builder = ProjectBuilder(project, str(python), runner=run)
         wanted = builder.build_system_requires
         wheels = _provided(provide, wanted)
-        _furnish(python.parent.parent, wheels, argv, clean)
+        _furnish(python.parent.parent, wheels, argv, ours)
         more = builder.get_requires_for_build("wheel")
         if more and (added := _provided(provide, {*wanted, *more})) != wheels:
             # At the same place: another builder would read pyproject.toml again, after the project's code ran.
             shutil.rmtree(python.parent.parent)
-            _furnish(_make_environment(argv, place / "venv", clean).parent.parent, added, argv, clean)
+            _furnish(_make_environment(argv, place / "venv", ours).parent.parent, added, argv, ours)
         return place / "out" / Path(builder.build("wheel", str(place / "out"))).name
     except (BuildBackendException, BuildException, FailedProcessError) as error:
         raise BuildFailedError("build", "".join(output) or str(error)) from None

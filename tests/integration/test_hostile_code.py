@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,6 +126,23 @@ def write_spies(folder: Path, reports: Path, places: list[str]) -> Path:
     return app
 
 
+def compile_loaded(folder: Path) -> Path:
+    """Make a shared library that writes the user of each process that loads it into `folder`/users."""
+    users = folder / "users"
+    users.touch()
+    users.chmod(0o666)
+    (folder / "loaded.c").write_text(
+        "#include <stdio.h>\n#include <unistd.h>\n"
+        "__attribute__((constructor)) static void tell(void) {\n"
+        f'    FILE *file = fopen("{users}", "a");\n'
+        '    if (file) { fprintf(file, "%d\\n", (int)getuid()); fclose(file); }\n}\n'
+    )
+    made = folder / "loaded.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(made), str(folder / "loaded.c")], check=True)
+    made.chmod(0o755)
+    return made
+
+
 def test_a_package_that_pipenv_builds_cannot_look_into_deploy(secrets, anyones):
     if os.geteuid() != 0:
         missing("only root may give up a capability")
@@ -154,16 +172,26 @@ def test_strangers_code_gets_to_nothing_of_root(seed, secrets, tmp_path, anyones
     home = tiny.with_stack(seed, tmp_path / "home")
     places = [str(tmp_path / name) for name in ("config.json", "netrc", "engine.sock")]
     places += [str(home), str(home / "index.json"), "/root", "/etc/shadow"]
-    app = write_spies(tmp_path / "app", anyones, places)
+    reports = anyones / "reports"
+    reports.mkdir()
+    reports.chmod(0o1777)
+    app = write_spies(tmp_path / "app", reports, places)
+    (app / "Procfile").write_text("web: python spy.py web\nrelease: python spy.py release\n")
+    # The loader obeys this variable, so no program of root's may get it, not even one that becomes another user.
+    library = compile_loaded(anyones)
+    (app / "app.json").write_text(json.dumps({"env": {"LD_PRELOAD": {"value": str(library)}}}))
     done = deploy(
-        *("ci", app, "--engine", "local", "--test", "python spy.py test"),
+        *("ci", app, "--engine", "local", "--test", "python spy.py test", "--release"),
         home=home,
         env={**secrets, "TINY_INDEX": "127.0.0.1:1"},
     )
-    assert reported(anyones).keys() == {"build", "hook", "test"}, done.err
-    for user, found in reported(anyones).values():
+    assert reported(reports).keys() == {"build", "hook", "test", "release", "web"}, done.err
+    for user, found in reported(reports).values():
         assert user != 0
         assert found == []
+    loaded = set((anyones / "users").read_text().split())
+    assert loaded
+    assert "0" not in loaded
 
 
 def test_strangers_code_cannot_look_into_the_process_of_its_own_user(seed, secrets, anyones):
