@@ -55,22 +55,28 @@ __all__ = ["LocalTrial"]
 
 _STOP_SECONDS = 5.0
 _DRAIN_SECONDS = 1.0
-_BECOME = """
-import errno, os, sys
-uid, gid, file, *argv = sys.argv[1:]
-os.setgroups([])
-os.setgid(int(gid))
-os.setuid(int(uid))
-os.umask(0o022)
+_START = """
+import os, sys
+root, uid, gid, file, *argv = sys.argv[1:]
+sys.path.insert(0, root)
+from deployer.runner.command import become, exec_error
+if uid:
+    os.setgroups([])
+    os.setgid(int(gid))
+    os.setuid(int(uid))
+    os.umask(0o022)
+env = {name: value for name, value in os.environ.items() if name[0] != "_" and name != "LC_CTYPE"}
 try:
-    os.execv(file, argv)
-except OSError as error:
-    if error.errno == errno.ENOEXEC:
-        os.execv("/bin/sh", ["/bin/sh", file, *argv[1:]])
-    print(f"{argv[0]}: {error.strerror}", file=sys.stderr)
-    os._exit(126)
+    become(file, argv, env | {name[1:]: value for name, value in os.environ.items() if name[0] == "_"})
+except OSError as failure:
+    error = exec_error(failure, argv)
+    print(f"error: {error}", file=sys.stderr)
+    os._exit(error.code)
 """
-"""Becomes a user, and then the program: the runner, which images carry too, starts everything as itself."""
+"""Becomes a user, and then the program as the image starts it. The app's variables have ``_`` before their names: the
+loader obeys some of them (LD_PRELOAD), and until here it loads for root. LC_CTYPE is Python's own (PEP 538)."""
+_ROOT = Path(__file__).parents[2]
+"""Where `deployer` is imported from."""
 _PIPE = 1 << 20
 """Bytes that a pipe holds at most, unless its writer is privileged (pipe(7), F_SETPIPE_SZ)."""
 
@@ -163,8 +169,15 @@ class LocalTrial:
             file = resolve_argv(argv, path, process.cwd or "")
         except CommandError:
             return process
-        user = [str(self._user.uid), str(self._user.gid)]
-        return dataclasses.replace(process, command=[sys.executable, "-I", "-S", "-c", _BECOME, *user, file, *argv])
+        command, env = self._start(file, argv, process.env)
+        # The runner reads the port.
+        return dataclasses.replace(process, command=command, env={**env, "PORT": process.env["PORT"]})
+
+    def _start(self, file: str, argv: Sequence[str], env: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+        """Return a command that becomes the user and then a program, and its environment."""
+        user = [str(self._user.uid), str(self._user.gid)] if self._user else ["", ""]
+        python = [sys.executable, "-I", "-S", "-B", "-c", _START, str(_ROOT)]
+        return [*python, *user, file, *argv], {f"_{name}": value for name, value in env.items()}
 
     def _unpack(self, purpose: str) -> Path:
         """Lay out the app's layer as the image has it; the folder of the app."""
@@ -219,20 +232,22 @@ class LocalTrial:
 
     def _run(self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
         """Run a command, hand on what it prints, and end whatever it started with it."""
+        try:
+            file = resolve_argv(list(command), env["PATH"], str(cwd))
+        except CommandError as error:
+            self._console.say(f"error: {error}")
+            return error.code
+        started, environment = self._start(file, command, env)
         adopt_orphans(self._user)
         with outliving_nobody() as watch:
             process = subprocess.Popen(
-                command,
+                started,
                 cwd=cwd,
-                env=env,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                user=self._user.uid if self._user else None,
-                group=self._user.gid if self._user else None,
-                extra_groups=[] if self._user else None,
-                umask=0o022 if self._user else -1,
             )
             watch(process.pid)
             assert process.stdout is not None

@@ -156,6 +156,30 @@ def test_a_release_process_that_fails_is_50_and_web_is_not_started(blasto: Path,
     assert f"`deploy local {blasto} release`" in report["error"]["hint"]
 
 
+@pytest.mark.parametrize(
+    ("content", "code", "text"),
+    [
+        (b"[[ $PS == release.* ]] && echo no first line, exit 4\n", 4, "no first line, exit 4\n"),
+        (b"#!/no/such/shell\n", 127, "error: ./migrate: its interpreter is missing\n"),
+        (b"\x7fELF\0", 126, "error: ./migrate: exec format error\n"),
+        (None, 127, "error: ./migrate: no such file or directory\n"),
+    ],
+)
+def test_a_release_process_starts_as_in_the_image_without_an_engine(
+    blasto: Path, ready: Path, content: bytes | None, code: int, text: str
+) -> None:
+    """A script without ``#!`` runs under bash, and what cannot start ends the step in words."""
+    rename(blasto)
+    with_release(blasto, "./migrate")
+    if content is not None:
+        (blasto / "migrate").write_bytes(content + (b"exit 4\n" if code == 4 else b""))
+        (blasto / "migrate").chmod(0o755)
+    done = deploy("ci", blasto, "--engine", "local", "--no-test", "--release", "--json", home=ready)
+    assert done.code == 50, done.err
+    assert text in done.err
+    assert json.loads(done.out)["error"]["why"].startswith(f"`./migrate` exited with {code}, in a virtual environment")
+
+
 def test_a_release_process_that_is_not_run_is_named_with_what_runs_it(blasto: Path, ready: Path) -> None:
     rename(blasto)
     with_release(blasto, "true")
