@@ -11,6 +11,7 @@ from typing import Any
 from honcho.export.base import BaseExport, File
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from buildpack.app.procfile import ONE_OFF
 from deployer.export.errors import unportable_value
 from deployer.export.formation import STOP_SECONDS, ExportedFile, Formation
 
@@ -56,6 +57,7 @@ def render_compose(formation: Formation, *, image: str, env_files: Sequence[str]
             "ports": _published(formation.port, count) if name == "web" else None,
             "environment": _environment(formation, name),
             "release": name == "release",
+            "once": name in ONE_OFF,
         }
         for name, count in formation.counts.items()
     ]

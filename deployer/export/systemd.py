@@ -14,6 +14,7 @@ from honcho.export.base import File, dashrepl
 from honcho.export.systemd import Export
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from buildpack.app.procfile import ONE_OFF
 from buildpack.dataclass import dataclass
 from deployer.export.errors import bad_user, unportable_path, unportable_value, unportable_variable
 from deployer.export.formation import STOP_SECONDS, ExportedFile, Formation
@@ -57,6 +58,7 @@ class Service:
     env: Mapping[str, str]
     shell: bool
     release: bool
+    once: bool
 
 
 def render_systemd(
@@ -134,6 +136,7 @@ def _service(process: Process, unit: str) -> Service:
         env=process.env,
         shell=shell,
         release=process.type == "release",
+        once=process.type in ONE_OFF,
     )
 
 

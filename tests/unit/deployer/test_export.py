@@ -161,6 +161,24 @@ def test_release_runs_once_and_before_the_others():
     text = only_compose(app)
     assert text.count("      release:\n        condition: service_completed_successfully\n") == 1
     assert text.count('restart: "no"') == 1
+    # A migration that TERM ended is not done, and the others must not start.
+    assert "SuccessExitStatus" not in found["blasto-release-1.service"]
+    assert "SuccessExitStatus=143\n" in found["blasto-web-1.service"]
+
+
+def test_postdeploy_runs_once_after_the_release_if_it_is_named():
+    app = replace(
+        BLASTO,
+        processes={"release": "true", "postdeploy": "python seed.py", **BLASTO.processes},
+        counts={"web": 1, "release": 1, "postdeploy": 1},
+    )
+    unit = units(app)["blasto-postdeploy-1.service"]
+    assert "Type=oneshot\nRemainAfterExit=yes\n" in unit
+    assert "Restart=" not in unit
+    assert "Requires=blasto-release-1.service\n" in unit
+    text = only_compose(app)
+    assert text.count("condition: service_completed_successfully\n") == 2
+    assert text.count('restart: "no"') == 2
 
 
 def test_limits_are_both_programs_limits():
