@@ -30,6 +30,7 @@ __all__ = [
 
 _REQUIRED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _STRAYS = frozenset({"tests", "test", "testing", "docs", "doc", "examples", "example", "benchmarks", "scripts"})
+NAMESPACE = " namespace"
 _WITHOUT_PKG_RESOURCES = 82
 """The first series of setuptools that lacks it."""
 
@@ -38,7 +39,8 @@ _WITHOUT_PKG_RESOURCES = 82
 class Summary:
     """What one wheel asks of and offers to the others; `size` is that of its file, in bytes, as it was verified.
 
-    `contents` has a mark for each of `paths`: files with equal marks are equal.
+    `contents` has a mark for each of `paths`: files with equal marks are equal. The mark of a module that only declares
+    a namespace ends with `NAMESPACE`.
     """
 
     name: str
@@ -64,7 +66,7 @@ def summarise(contents: WheelContents, size: int) -> Summary:
         provided=tuple(sorted(contents.provided)),
         requires=contents.requires_dist,
         paths=tuple(entry.path for entry in entries),
-        contents=tuple(_mark(entry) for entry in entries),
+        contents=tuple(_mark(entry) + NAMESPACE * (entry.path in contents.namespaces) for entry in entries),
         imports_pkg_resources=contents.imports_pkg_resources,
         warnings=contents.warnings,
     )
@@ -125,7 +127,8 @@ class Overlaps:
     """What becomes of paths that several wheels ship with different contents; equal files are no conflict.
 
     `names` are these wheels: they share a layer, in which the last name wins, as in an install in the lock's order.
-    `warnings` and `notes` say so: of what an app may import, and of strays such as a top-level ``tests``.
+    `warnings` and `notes` say so: of what an app may import, and of what makes no difference. That is strays such as a
+    top-level ``tests``, and modules that only declare a namespace.
     """
 
     names: frozenset[str]
@@ -139,19 +142,20 @@ def find_overlaps(summaries: Sequence[tuple[WheelFile, Summary]]) -> Overlaps:
     for wheel, summary in summaries:
         for path, mark in zip(summary.paths, summary.contents, strict=True):
             owners.setdefault(path, []).append((wheel.name, mark))
-    shared: dict[tuple[str, str], list[str]] = {}
+    shared: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for path, (*losers, (winner, mark)) in owners.items():
         for loser, other in losers:
             if other != mark:
-                shared.setdefault((loser, winner), []).append(path)
+                shared.setdefault((loser, winner), []).append((path, _why_harmless(path, mark, other)))
     requirers = _requirers(summaries)
     warnings: list[str] = []
     notes: list[str] = []
     for (loser, winner), paths in sorted(shared.items()):
-        strays, others = ([path for path in sorted(paths) if _is_stray(path) == stray] for stray in (True, False))
         advice = errors.one_to_drop(loser, winner, requirers.get(loser, ()), requirers.get(winner, ()))
-        warnings += [errors.shared_paths(loser, winner, others, advice)] if others else []
-        notes += [errors.shared_paths(loser, winner, strays, "No app imports them.")] if strays else []
+        for reason in ("", *_HARMLESS):
+            told = [path for path, why in sorted(paths) if why == reason]
+            if told:
+                (notes if reason else warnings).append(errors.shared_paths(loser, winner, told, reason or advice))
     names = frozenset(name for pair in shared for name in pair)
     return Overlaps(names=names, warnings=tuple(warnings), notes=tuple(notes))
 
@@ -167,6 +171,16 @@ def _requirers(summaries: Sequence[tuple[WheelFile, Summary]]) -> dict[str, list
     return found
 
 
-def _is_stray(path: str) -> bool:
-    """Tell whether a file is in a folder of site-packages that packages put there by mistake."""
-    return path.partition("/site-packages/")[2].partition("/")[0] in _STRAYS
+_HARMLESS = ("No app imports them.", "Each only declares the namespace.")
+
+
+def _why_harmless(path: str, *marks: str) -> str:
+    """Say why it does not matter whose file is there; empty if it may matter.
+
+    It does not in a folder of site-packages that packages put there by mistake, nor if each file declares a namespace:
+    there all of its parts are in one folder, so an empty ``__init__.py`` does as well.
+    """
+    if path.partition("/site-packages/")[2].partition("/")[0] in _STRAYS:
+        return _HARMLESS[0]
+    declares = path.endswith("/__init__.py") and all(mark.endswith(NAMESPACE) or mark[:2] == "0 " for mark in marks)
+    return _HARMLESS[1] if declares else ""

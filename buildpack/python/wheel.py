@@ -48,7 +48,8 @@ class WheelContents:
 
     `entries` are sorted by path; `sources` are those of them to byte-compile. `needed` are the sonames that
     the wheel's libraries need from outside of it, `provided` those that its files offer, which another
-    wheel may count on. `requires_dist` is as METADATA has it.
+    wheel may count on. `requires_dist` is as METADATA has it. `namespaces` are the paths of modules that only declare
+    a package to which other wheels add.
     """
 
     name: str
@@ -60,6 +61,7 @@ class WheelContents:
     needed: frozenset[str]
     provided: frozenset[str]
     imports_pkg_resources: bool
+    namespaces: frozenset[str]
     warnings: tuple[str, ...]
 
     @property
@@ -109,6 +111,7 @@ def read_wheel(
         needed=frozenset(scan.needed),
         provided=frozenset(scan.provided),
         imports_pkg_resources=scan.imports_pkg_resources,
+        namespaces=frozenset(f"{root}{name}" for name in scan.namespaces),
         warnings=warnings,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from buildpack.python.files import WheelFile
@@ -94,3 +96,18 @@ def test_equal_files_and_strays():
     assert (found.names, found.warnings) == ({"a", "b"}, ())
     site = "/opt/venv/lib/python3.12/site-packages"
     assert found.notes == (f"a and b ship different files as {site}/tests/x; b's counts. No app imports them.",)
+
+
+def test_modules_that_only_declare_a_namespace_make_no_difference():
+    """As of backports.csv and backports.tarfile, of which neither is to be dropped."""
+    path = "opt/venv/lib/python3.12/site-packages/acme/__init__.py"
+    declared, other = (
+        dataclasses.replace(shipping(x=mark), paths=(path,)) for mark in ("41 aa 1a4 namespace", "50 bb 1a4 namespace")
+    )
+    empty, real = (dataclasses.replace(shipping(x=mark), paths=(path,)) for mark in ("0 0 1a4", "9 cc 1a4"))
+    told = f"a and b ship different files as /{path}; b's counts. Each only declares the namespace."
+    for pair in ((declared, other), (empty, declared)):
+        found = overlaps(a=pair[0], b=pair[1])
+        assert (found.names, found.warnings, found.notes) == ({"a", "b"}, (), (told,))
+    assert overlaps(a=declared, b=real).warnings
+    assert overlaps(a=shipping(acme="0 0 1a4"), b=shipping(acme="9 cc 1a4")).warnings

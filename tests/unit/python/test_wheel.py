@@ -430,6 +430,27 @@ class TestScan:
         assert not found(a__tests__b=b"import pkg_resources\n")
         assert not found(a=b"import pkg_resources\n", pkg_resources__x=b"")
 
+    def test_modules_that_only_declare_a_namespace(self, tmp_path: Path) -> None:
+        def declares(body: bytes) -> bool:
+            found = read_wheel(write_wheel(tmp_path, {"acme/__init__.py": body}), layout=LAYOUT).namespaces
+            return found == {f"{LAYOUT.site_packages}/acme/__init__.py"}
+
+        assert declares(b"__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n")
+        assert declares(
+            b'# Copyright\n"""Words."""\nfrom pkgutil import extend_path\n__path__ = extend_path(__path__, __name__)\n'
+        )
+        assert declares(
+            b"try:\n    import pkg_resources\n    pkg_resources.declare_namespace(__name__)\n"
+            b"except ImportError:\n    import pkgutil\n\n    __path__ = pkgutil.extend_path(__path__, __name__)\n"
+        )
+        assert declares(b"__import__('pkg_resources').declare_namespace(__name__)\n")
+        assert declares(b"__path__ = __import__('pkgutil').extend_path(__path__, __name__)  # type: ignore\n")
+        assert not declares(b"# Copyright\nfrom .api import encode\n")
+        assert not declares(b'"""Words."""\nfrom .api import encode\n"""More."""\n')
+        assert not declares(b"")
+        assert not declares(b"__path__ = __import__('pkgutil').extend_path(__path__, __name__)\nVERSION = 1\n")
+        assert not declares(b"__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n" * 100)
+
     def test_is_remembered_by_the_wheels_hash(self, tmp_path: Path) -> None:
         remembered: dict[tuple[str, str], object] = {}
         path = write_wheel(tmp_path, {"a.py": b"import pkg_resources\n"})
@@ -445,9 +466,11 @@ class TestScan:
 
         assert read("ab").imports_pkg_resources
         assert remembered == {
-            ("scan", "1+ab+"): {"needed": [], "provided": [], "imports_pkg_resources": True},
+            ("scan", "1+ab+"): {"needed": [], "provided": [], "imports_pkg_resources": True, "namespaces": []},
         }
-        remembered["scan", "1+ab+"] = {"needed": ["libx.so"], "provided": [], "imports_pkg_resources": False}
+        remembered["scan", "1+ab+"] = {
+            "needed": ["libx.so"], "provided": [], "imports_pkg_resources": False, "namespaces": []
+        }  # fmt: skip
         assert read("ab").needed == {"libx.so"}
         remembered["scan", "1+ab+"] = {"written by": "another version"}
         assert read("ab").imports_pkg_resources
