@@ -6,27 +6,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import EXAMPLES
-from tests.support.containers import Host
-
-DOCKER, PODMAN = (
-    pytest.param("docker", marks=pytest.mark.engine),
-    pytest.param("podman", marks=pytest.mark.podman),
-)
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run tests of `docker_or_podman` on Docker, and those marked `each_engine` on Podman too."""
-    if "docker_or_podman" in metafunc.fixturenames:
-        both = metafunc.definition.get_closest_marker("each_engine") is not None
-        engines = [DOCKER, PODMAN] if both else [DOCKER]
-        metafunc.parametrize("docker_or_podman", engines, indirect=True, scope="session")
-
-
-@pytest.fixture(scope="session")
-def docker_or_podman(request: pytest.FixtureRequest) -> Host:
-    """This machine's Docker or Podman."""
-    address = request.getfixturevalue("engine" if request.param == "docker" else "podman")
-    return Host(address=address, product=request.param.capitalize())
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,4 @@
-"""`deploy run` on Docker and on Podman: real containers, real gunicorn, real signals.
-
-Podman runs the tests that depend on the engine (marked `each_engine`): how it starts, publishes ports, streams, stops,
-reports an end, and loads images. What `deploy` itself does with these answers is shown on Docker alone.
-"""
+"""`deploy run` on Docker and on Podman: real containers, real gunicorn, real signals."""
 
 from __future__ import annotations
 
@@ -28,6 +24,17 @@ from tests.support.running import Running, environment, get
 
 pytestmark = pytest.mark.slow
 
+HOSTS = [
+    pytest.param("docker", marks=pytest.mark.engine),
+    pytest.param("podman", marks=pytest.mark.podman),
+]
+
+
+@pytest.fixture(scope="session", params=HOSTS)
+def host(request: pytest.FixtureRequest) -> Host:
+    address = request.getfixturevalue("engine" if request.param == "docker" else "podman")
+    return Host(address=address, product=request.param.capitalize())
+
 
 @pytest.fixture(scope="session")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -35,12 +42,12 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def built(docker_or_podman: Host, app: Path, home: Path) -> Iterator[Host]:
+def built(host: Host, app: Path, home: Path) -> Iterator[Host]:
     """The engine, with the app's image in it."""
-    done = deploy("build", app, "--to", "docker", "-q", home=home, env={"DOCKER_HOST": docker_or_podman.address})
+    done = deploy("build", app, "--to", "docker", "-q", home=home, env={"DOCKER_HOST": host.address})
     assert done.code == 0, done.err
-    yield docker_or_podman
-    docker_or_podman.docker("rmi", "-f", f"docker.io/library/{APP}:latest", check=False)
+    yield host
+    host.docker("rmi", "-f", f"docker.io/library/{APP}:latest", check=False)
 
 
 @pytest.fixture
@@ -98,7 +105,6 @@ def await_start(running: Running, name: str, words: str) -> None:
 # Serving
 
 
-@pytest.mark.each_engine
 def test_blasto_serves_says_so_once_and_stops(built, run, port):
     running = run("web", "-p", port)
     running.wait_for("ready:")
@@ -121,7 +127,6 @@ def test_blasto_serves_says_so_once_and_stops(built, run, port):
     assert built.containers() == []
 
 
-@pytest.mark.each_engine
 def test_a_formation_has_a_container_for_each_process(built, run, port):
     running = run("web=2", "worker", "-p", port)
     running.wait_for("ready:")
@@ -186,7 +191,6 @@ def test_quiet_leaves_the_processes_lines(finished):
     assert re.fullmatch(r"\d\d:\d\d:\d\d any\.1  \| one\n", done.out)
 
 
-@pytest.mark.each_engine
 def test_every_line_comes_whole_and_once(finished):
     count = 200_000
     script = f"import sys; [sys.stdout.write(f'{{i:079d}}\\n') for i in range({count})]"
@@ -207,7 +211,6 @@ def test_the_exit_code_is_the_processs(finished, command, code):
     assert narrated(done.out)[-1] == f"any.1 stopped (rc={code})"
 
 
-@pytest.mark.each_engine
 def test_the_first_end_stops_the_rest_and_names_the_exit_code(finished):
     done = finished("any", "worker", "-e", "ANY=sleep 1; exit 4")
     assert done.code == 4
@@ -215,7 +218,6 @@ def test_the_first_end_stops_the_rest_and_names_the_exit_code(finished):
     assert "worker.1 stopped (rc=143)" in narrated(done.out)
 
 
-@pytest.mark.each_engine
 def test_at_the_deadline_it_is_killed(built, run):
     running = run("stubborn", "--stop-timeout", "1")
     await_start(running, "stubborn.1", "deaf")
@@ -245,7 +247,6 @@ def test_a_closed_terminal_stops_it(run, port):
     assert running.stop(signal.SIGHUP) == 129
 
 
-@pytest.mark.each_engine
 def test_a_reader_that_leaves_stops_it(built, app, home):
     process = subprocess.Popen(
         [sys.executable, "-m", "deployer", "run", str(app), "any", "-q", "-e", "ANY=yes"],
@@ -261,17 +262,8 @@ def test_a_reader_that_leaves_stops_it(built, app, home):
     assert built.containers() == []
 
 
-@pytest.mark.each_engine
-def test_a_signal_just_after_its_start_leaves_nothing(built, run):
-    end_while_it_starts(built, run, 0.3)
-
-
-@pytest.mark.parametrize("delay", [0.0, 0.15, 0.5, 0.8])
+@pytest.mark.parametrize("delay", [0.0, 0.15, 0.3, 0.5, 0.8])
 def test_a_signal_while_it_starts_leaves_nothing(built, run, delay):
-    end_while_it_starts(built, run, delay)
-
-
-def end_while_it_starts(built, run, delay):
     running = run("worker", "web", "-p", free_port())
     end = time.monotonic() + 30
     while not running.err and time.monotonic() < end:
@@ -305,7 +297,6 @@ def test_signals_for_the_app_are_passed_on(run, port):
 # Limits
 
 
-@pytest.mark.each_engine
 def test_memory_that_runs_out_is_said(built, finished):
     done = finished("any", "--memory", "64m", "-e", 'ANY=exec python -c "bytearray(300 << 20)"')
     assert done.code == 137
@@ -355,7 +346,6 @@ def test_an_occupied_port_is_an_error_before_anything_is_started(built, finished
     )
 
 
-@pytest.mark.each_engine
 def test_what_the_engine_refuses_did_not_start(finished, port):
     done = finished("web", "-p", str(port), "--host", "192.0.2.1")  # an address that no machine has
     assert done.code == 40
@@ -388,6 +378,17 @@ def test_what_the_engine_refuses_did_not_start(finished, port):
             ),
         ),
         (
+            "echo there; exec python -m http.server 5000 2>&1",
+            50,
+            (
+                "error: web.1 did not answer within 4 s\n\n"
+                "It listens on 0.0.0.0:5000, and not on port 8000, which PORT tells it.\n\n"
+                "From its log:\n  there\n  Serving HTTP on 0.0.0.0 port 5000 "
+                "(http://0.0.0.0:5000/) ...\n\n"
+                "hint: let it listen on 0.0.0.0:$PORT, as gunicorn does by default.\n"
+            ),
+        ),
+        (
             "exec python -m http.server $PORT --bind 127.0.0.1 2>&1",
             50,
             (
@@ -399,25 +400,12 @@ def test_what_the_engine_refuses_did_not_start(finished, port):
             ),
         ),
     ],
-    ids=["dies", "listens nowhere", "wrong address"],
+    ids=["dies", "listens nowhere", "wrong port", "wrong address"],
 )
 def test_a_web_process_that_never_answers_is_told_why(finished, app, port, command, code, error):
     done = finished("web", "-p", str(port), "--boot-timeout", "4", "-e", f"WEB={command}")
     assert done.code == code
     assert done.err.partition("\n")[2] == error.replace("deploy run --", f"deploy run {app} --")
-
-
-@pytest.mark.each_engine
-def test_a_process_on_another_port_is_told_so(finished, port):
-    command = "echo there; exec python -m http.server 5000 2>&1"
-    done = finished("web", "-p", str(port), "--boot-timeout", "4", "-e", f"WEB={command}")
-    assert done.code == 50
-    assert done.err.partition("\n")[2] == (
-        "error: web.1 did not answer within 4 s\n\n"
-        "It listens on 0.0.0.0:5000, and not on port 8000, which PORT tells it.\n\n"
-        "From its log:\n  there\n  Serving HTTP on 0.0.0.0 port 5000 (http://0.0.0.0:5000/) ...\n\n"
-        "hint: let it listen on 0.0.0.0:$PORT, as gunicorn does by default.\n"
-    )
 
 
 def test_a_process_that_accepts_and_says_nothing_is_told_apart(finished, port):
@@ -435,7 +423,6 @@ def test_a_process_that_accepts_and_says_nothing_is_told_apart(finished, port):
 # Leftovers
 
 
-@pytest.mark.each_engine
 def test_what_a_killed_deploy_left_is_cleared_by_the_next_and_the_living_are_not_touched(built, run, finished, port):
     killed = run("worker")
     living = run("worker")
@@ -477,7 +464,6 @@ def test_containers_of_other_machines_are_left_alone(built, finished):
 # Images
 
 
-@pytest.mark.each_engine
 def test_an_image_is_run_by_its_reference(built, home):
     done = deploy(
         *("run", f"{APP}:latest", "any", "-e", "ANY=echo here"), home=home, env={"DOCKER_HOST": built.address}
@@ -495,8 +481,7 @@ def test_an_unknown_process_type_of_an_image(built, home):
     )
 
 
-@pytest.mark.each_engine
-def test_an_image_that_is_made_to_be_read_for_ever(docker_or_podman, home, tmp_path):
+def test_an_image_that_is_made_to_be_read_for_ever(host, home, tmp_path):
     """Neither is it read, nor does the engine wait for whoever reads it before it lets go of the container."""
     name = f"deploy-made-to-harm-{free_port()}:1"
     layer = tmp_path / "layer.tar"
@@ -505,16 +490,15 @@ def test_an_image_that_is_made_to_be_read_for_ever(docker_or_podman, home, tmp_p
         member.size = 64 << 20
         with Path("/dev/zero").open("rb") as zeros:
             tar.addfile(member, zeros)
-    docker_or_podman.docker("import", "-c", 'CMD ["true"]', str(layer), name)
+    host.docker("import", "-c", 'CMD ["true"]', str(layer), name)
     try:
-        done = deploy("run", name, "-q", home=home, env={"DOCKER_HOST": docker_or_podman.address})
+        done = deploy("run", name, "-q", home=home, env={"DOCKER_HOST": host.address})
         assert (done.code, done.err.partition("\n")[0]) == (2, f"error: {name} has no process types")
-        assert docker_or_podman.containers("launch") == []
+        assert host.containers("launch") == []
     finally:
-        docker_or_podman.docker("rmi", "-f", name)
+        host.docker("rmi", "-f", name)
 
 
-@pytest.mark.each_engine
 def test_an_image_that_only_the_store_has_is_loaded(built, app, home):
     name = f"docker.io/library/{APP}:stored"
     assert deploy("build", app, "-t", name, home=home).code == 0

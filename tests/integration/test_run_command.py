@@ -25,14 +25,19 @@ from tests.support.running import environment
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="session")
-def built(docker_or_podman: Host, tmp_path_factory: pytest.TempPathFactory, home: Path) -> Iterator[Host]:
-    """The engine, with the app's image in it."""
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("docker", marks=pytest.mark.engine), pytest.param("podman", marks=pytest.mark.podman)],
+)
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, home: Path) -> Iterator[Host]:
+    """An engine, with the app's image in it."""
+    address = request.getfixturevalue("engine" if request.param == "docker" else "podman")
+    host = Host(address=address, product=request.param.capitalize())
     app = make_app(tmp_path_factory.mktemp("apps"))
-    done = deploy("build", app, "--to", "docker", "-q", home=home, env={"DOCKER_HOST": docker_or_podman.address})
+    done = deploy("build", app, "--to", "docker", "-q", home=home, env={"DOCKER_HOST": host.address})
     assert done.code == 0, done.err
-    yield docker_or_podman
-    docker_or_podman.docker("rmi", "-f", f"docker.io/library/{APP}:latest", check=False)
+    yield host
+    host.docker("rmi", "-f", f"docker.io/library/{APP}:latest", check=False)
 
 
 @pytest.fixture
@@ -126,7 +131,6 @@ def terminal(built: Host, home: Path) -> Iterator[Callable[..., Terminal]]:
 # Without a terminal
 
 
-@pytest.mark.each_engine
 def test_streams_stay_apart_and_the_exit_code_is_the_commands(command):
     done = command("sh", "-c", "echo out; echo err >&2; exit 7")
     assert (done.code, done.out, done.err) == (7, "out\n", "err\n")
@@ -138,21 +142,18 @@ def test_options_of_the_command_are_not_ours(command):
     )
 
 
-@pytest.mark.each_engine
 def test_input_is_passed_on_and_ends(command):
     assert command("python", "-", stdin=b"print(6 * 7)\n").out == "42\n"
     text = os.urandom(300_000).hex().encode()
     assert command("cat", stdin=text).out.encode() == text
 
 
-@pytest.mark.each_engine
 def test_output_comes_as_the_bytes_that_were_written(command):
     count = 3_000_000
     done = command("python", "-c", f"import sys; sys.stdout.write('x' * {count})")
     assert (done.code, len(done.out)) == (0, count)
 
 
-@pytest.mark.each_engine
 def test_a_command_that_reads_nothing_ends_by_itself(command):
     assert command("true", stdin=b"x" * 1_000_000).code == 0
 
@@ -166,7 +167,6 @@ def test_the_apps_environment(command):
     assert done.out == "run.1 1 /app\n/opt/venv/bin/python\n"
 
 
-@pytest.mark.each_engine
 def test_a_missing_command(command):
     done = command("nosuch")
     assert done.code == 127
@@ -208,7 +208,6 @@ def test_signals_are_passed_on(built, home, number, code):
 # With one
 
 
-@pytest.mark.each_engine
 def test_a_shell_has_the_terminal_its_size_and_its_keys(terminal):
     shell = terminal("sh")
     shell.expect("$ ")
@@ -256,7 +255,6 @@ def test_ctrl_p_is_the_commands_own(terminal):
     assert reader.wait() == 0
 
 
-@pytest.mark.each_engine
 def test_a_shell_that_ignores_term_is_killed_at_the_deadline(terminal):
     shell = terminal("sh", "-i", options=("--stop-timeout", "1"))
     shell.expect("$ ")
@@ -265,7 +263,6 @@ def test_a_shell_that_ignores_term_is_killed_at_the_deadline(terminal):
     assert termios.tcgetattr(shell.slave) == shell.before
 
 
-@pytest.mark.each_engine
 def test_a_terminal_that_goes_away_ends_it(built, terminal):
     shell = terminal("sh", options=("--stop-timeout", "2"))
     shell.expect("$ ")
