@@ -288,5 +288,5 @@ def _told(stack: Stack) -> dict[str, Any]:
     """Return the facts that the next build has to know; what is sent with every push is kept small."""
     facts = {name: value for name, value in stack.facts.render().items() if name != "sonames" and value is not None}
     if stack.packages:
-        facts["packages"] = list(stack.packages)
+        facts["packages"] = stack.packages
     return {**facts, "host": stack.identity} if stack.identity else facts

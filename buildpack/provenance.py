@@ -15,17 +15,13 @@ from buildpack.dataclass import dataclass
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import ANNOTATION, Image, Layer, canonical_json
 from buildpack.plan import Member, members_of
+from buildpack.stacks.packages import package_urls
 from buildpack.stacks.stack import Facts
 
 __all__ = ["Provenance", "read_provenance"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_DEB = re.compile(
-    r"pkg:deb/[a-z0-9]{1,40}/[a-z0-9.%B+-]{1,120}@[\w.%~+-]{1,200}\?arch=[a-z0-9-]{1,40}(?:&distro=[\w.-]{1,80})?",
-    re.ASCII,
-)
 _LONGEST = 1000
-_MOST = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +84,7 @@ def read_provenance(image: Image) -> Provenance:
 def _system_packages(manifest: bytes) -> tuple[str, ...]:
     told = _object(_object(_parsed(manifest)).get("annotations")).get(ANNOTATION + "stack")
     listed = _object(_parsed(told.encode())).get("packages") if isinstance(told, str) else None
-    rows = listed[:_MOST] if isinstance(listed, list) else []
-    return tuple(sorted({row for row in rows if isinstance(row, str) and _DEB.fullmatch(row)}))
+    return package_urls(listed) if isinstance(listed, str) else ()
 
 
 def _kind(layer: Layer) -> str:

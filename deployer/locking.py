@@ -37,7 +37,7 @@ _PASSED_ON = COMPILER_VARIABLES | {
     *("HOME", "USER", "LOGNAME", "LANG", "TZ", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "CFLAGS", "CXXFLAGS"),
     *("GIT_ASKPASS", "GIT_CONFIG_GLOBAL", "SSH_AUTH_SOCK", "NETRC", *CA_VARIABLES),
 }
-"""What pipenv, pip, git and compilers obey (docs/decisions/0025)."""
+"""Variables that pipenv, pip, git and compilers obey (docs/decisions/0025)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

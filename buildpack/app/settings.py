@@ -35,7 +35,7 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """What can be set about an app. `stack` and `platform` are None if nothing sets them.
+    """The settings of an app. `stack` and `platform` are None if nothing sets them.
 
     Several platforms are separated by commas, whether the file has them so or as a list. `title` is the name in
     deploy.toml, empty without one: unlike `name` it is the same in every folder and environment.

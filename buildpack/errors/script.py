@@ -8,20 +8,18 @@ __all__ = ["bad_addons", "bad_script"]
 
 
 def bad_script(line: int, told: str) -> AppError:
-    """app.json has a test environment that cannot be."""
-    return AppError(
-        "the test environment in app.json cannot be read",
-        why=f"app.json:{line}: {told}.",
-        hint='it looks like `"environments": {"test": {"scripts": {"test": "pytest"}, "env": {"NAME": "value"}}}`.',
-        place=f"app.json:{line}",
-    )
+    """Return the error for a test environment in app.json that cannot be read."""
+    example = '`"environments": {"test": {"scripts": {"test": "pytest"}, "env": {"NAME": "value"}}}`'
+    return _unreadable("the test environment in app.json cannot be read", line, told, hint=f"it looks like {example}.")
 
 
 def bad_addons(line: int, told: str) -> AppError:
-    """Say which of the tests' add-ons in app.json cannot be read."""
-    return AppError(
-        "the add-ons of the test environment in app.json cannot be read",
-        why=f"app.json:{line}: {told}.",
-        hint='they look like `"addons": ["heroku-redis:in-dyno", {"plan": "heroku-postgresql", "as": "DATABASE"}]`.',
-        place=f"app.json:{line}",
-    )
+    """Return the error for an add-on of the test environment in app.json that cannot be read."""
+    example = '`"addons": ["heroku-redis:in-dyno", {"plan": "heroku-postgresql", "as": "DATABASE"}]`'
+    what = "the add-ons of the test environment in app.json cannot be read"
+    return _unreadable(what, line, told, hint=f"they look like {example}.")
+
+
+def _unreadable(what: str, line: int, told: str, *, hint: str) -> AppError:
+    place = f"app.json:{line}"
+    return AppError(what, why=f"{place}: {told}.", hint=hint, place=place)

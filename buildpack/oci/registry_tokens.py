@@ -201,7 +201,7 @@ class Authorizer:
         wanted = _merge((*needed, *asked))
         answer = self._ask(login, challenge["realm"], challenge.get("service", ""), wanted)
         if isinstance(answer, errors.Answer):
-            # A mount that is refused is no matter: the blob is uploaded.
+            # If a mount is refused, the blob is uploaded instead.
             if len(needed) == 1:
                 self._refusals[login, needed[0].repository] = answer
             return ""

@@ -27,7 +27,7 @@ _SILENCE = "60"
 _FROM_TAGS = re.compile(
     rb"scm|vcs|versioneer|versioningit|dynamic-versioning|dunamai|pbr|\bgit\W{1,9}(?:describe|rev-list|log|tag)\b"
 )
-"""What a project's files mention whose version comes from git's tags (setuptools-scm, hatch-vcs, ...), or history."""
+"""Words in the files of a project whose version comes from git's tags or history (setuptools-scm, hatch-vcs, ...)."""
 _DECLARING = ("pyproject.toml", "setup.py", "setup.cfg")
 _INFINITE = 0x7FFFFFFF
 """What git takes for the whole history (`git fetch --depth`); ``--unshallow`` fails if it is there already."""

@@ -154,7 +154,7 @@ def _remember(store: Store, key: str, stack: Stack, python: HostPython) -> None:
         "env": stack.config["Env"],
         "warnings": list(stack.warnings),
         "identity": stack.identity,
-        "packages": list(stack.packages),
+        "packages": stack.packages,
     }
     store.remember(_KIND, key, value)
     store.remember(_KIND + "-python", str(stack.digest), str(python.executable))
@@ -178,7 +178,7 @@ def _stack(
     warnings: Sequence[str],
     witnesses: Iterable[str],
     identity: str,
-    packages: Iterable[str],
+    packages: str,
 ) -> Stack:
     return Stack(
         name="host",
@@ -191,7 +191,7 @@ def _stack(
         facts=facts,
         warnings=tuple(warnings),
         witnesses=tuple(witnesses),
-        packages=tuple(packages),
+        packages=packages,
     )
 
 
@@ -277,19 +277,19 @@ def _gather(
     )
 
 
-def _gather_packages(lower: Any, upper: Any) -> list[str]:
-    """Put dpkg's status of the packages that own the files into the upper layer; return the package URLs."""
+def _gather_packages(lower: Any, upper: Any) -> str:
+    """Put dpkg's status of the packages that own the files into the upper layer; return their list."""
     from buildpack.oci.entry import file
-    from buildpack.stacks.packages import read_packages, render_status
+    from buildpack.stacks.packages import list_packages, read_packages, render_status
 
     upper.witnesses.add(str(_DPKG / "status"))
     packages = read_packages(lower.sources() | upper.sources(), database=_DPKG)
     if not packages:
-        return []
+        return ""
     upper.put([file("var/lib/dpkg/status", render_status(packages))])
     release = lower.entries.get("usr/lib/os-release")
     text = release.content.path.read_text("utf-8", "replace") if release is not None else ""
-    return [package.purl(text) for package in packages]
+    return list_packages(packages, text)
 
 
 def _write_both(store: Store, lower: list[Entry], upper: Any, byte_code: Any) -> tuple[Layer, ...]:

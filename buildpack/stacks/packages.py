@@ -11,7 +11,7 @@ from pathlib import Path
 
 from buildpack.dataclass import dataclass
 
-__all__ = ["SystemPackage", "read_packages", "render_status"]
+__all__ = ["SystemPackage", "list_packages", "package_urls", "read_packages", "render_status"]
 
 _FIELDS = (
     *("Package", "Status", "Priority", "Section", "Maintainer", "Architecture", "Multi-Arch", "Source", "Version"),
@@ -21,6 +21,9 @@ _FIELDS = (
 _FIELD = re.compile(r"^([A-Za-z-]+):[ \t]*(.*)$", re.MULTILINE)
 _RELEASE = re.compile(r"""^(ID|VERSION_ID)=["']?([A-Za-z0-9._-]+)["']?$""", re.MULTILINE)
 _INSTALLED = " ok installed"
+_SYSTEM = re.compile(r"[a-z0-9._-]{1,40}(?:/[\w.-]{1,40})?", re.ASCII)
+_LISTED = re.compile(r"([a-z0-9.+-]{1,120}):([a-z0-9-]{1,40})=([\w.+~:-]{1,200})", re.ASCII)
+_MOST = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,21 +37,36 @@ class SystemPackage:
         """Name and architecture, of which one machine has a package once."""
         return self.fields["Package"], self.fields["Architecture"]
 
-    def purl(self, release: str) -> str:
-        """Return the package URL (purl-spec, "deb"); `release` is the content of os-release."""
-        from urllib.parse import quote
 
-        told = dict(_RELEASE.findall(release))
-        name, version, arch = (quote(self.fields[field], safe="") for field in ("Package", "Version", "Architecture"))
-        system = told.get("ID", "debian")
-        distro = f"&distro={system}-{told['VERSION_ID']}" if "VERSION_ID" in told else ""
-        return f"pkg:deb/{system}/{name}@{version}?arch={arch}{distro}"
+def list_packages(packages: Iterable[SystemPackage], release: str) -> str:
+    """Return the packages in few bytes, ``debian/12 libc6:amd64=2.36-9``; `release` is the content of os-release.
+
+    Every push sends this. `package_urls` reads it.
+    """
+    told = dict(_RELEASE.findall(release))
+    system = "/".join(filter(None, (told.get("ID", "debian"), told.get("VERSION_ID"))))
+    rows = (f"{one.fields['Package']}:{one.fields['Architecture']}={one.fields['Version']}" for one in packages)
+    return " ".join((system, *rows))
+
+
+def package_urls(listed: str) -> tuple[str, ...]:
+    """Return the sorted package URLs (purl-spec, "deb") of such a list; malformed rows are left out."""
+    from urllib.parse import quote
+
+    system, *rows = listed.split(" ")[: _MOST + 1]
+    if not _SYSTEM.fullmatch(system):
+        return ()
+    name, _, number = system.partition("/")
+    distro = f"&distro={name}-{number}" if number else ""
+    found = [row.groups() for row in map(_LISTED.fullmatch, rows) if row]
+    urls = {f"pkg:deb/{name}/{quote(one)}@{quote(version)}?arch={arch}{distro}" for one, arch, version in found}
+    return tuple(sorted(urls))
 
 
 def read_packages(files: Iterable[str], *, database: Path) -> tuple[SystemPackage, ...]:
-    """Return the packages that own one of `files`, real absolute paths, by name; none if there is no database.
+    """Return the packages that own one of `files`, sorted by name; an empty tuple if there is no database.
 
-    `database` is dpkg's folder, ``/var/lib/dpkg``.
+    `files` are absolute paths without links. `database` is dpkg's folder, ``/var/lib/dpkg``.
     """
     try:
         status = (database / "status").read_text("utf-8", "replace")

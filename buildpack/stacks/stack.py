@@ -104,8 +104,8 @@ class Stack:
     identifies it: that of the base's manifest, for the host that of its layers' diff_ids. `config` is the
     ``config`` object of the base's image config.
 
-    `identity` tells what the host's layers are made of, before they are written; empty for other stacks. `packages` are
-    the package URLs of the operating system's packages whose files the host's layers hold.
+    `identity` tells what the host's layers are made of, before they are written; empty for other stacks. `packages`
+    lists the operating system's packages whose files the host's layers hold (`packages.list_packages`).
 
     While all `witnesses`, paths that need not exist, stay as they are, and until `expires` (seconds since 1970),
     resolving it again gives the same.
@@ -126,7 +126,7 @@ class Stack:
     expires: float | None = field(default=None, compare=False, repr=False)
     claimed: bool = field(default=False, compare=False, repr=False)
     identity: str = field(default="", compare=False, repr=False)
-    packages: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    packages: str = field(default="", compare=False, repr=False)
 
     @property
     def base_name(self) -> str:

@@ -84,7 +84,7 @@ def collect_local(asked: Collect, app: Path, *, user: User | None, tell: Callabl
 
 
 class _TooMuchError(Exception):
-    """What the tests left has more than `LIMIT` bytes."""
+    """Raised if the files to collect have more than `LIMIT` bytes together."""
 
 
 def collect_archive(asked: Collect, pieces: Iterable[bytes] | None, *, tell: Callable[[str], object]) -> None:

@@ -145,7 +145,7 @@ def compose(operands: tuple[str, ...], image: str | None, **options: Any) -> int
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """What both exports begin with; `given` has only the variables of app.json and the command line."""
+    """The operands and options of both exports; `given` has only the variables of app.json and the command line."""
 
     app: Path | None
     formation: Formation

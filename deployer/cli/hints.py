@@ -22,7 +22,7 @@ from deployer.cli.operands import is_folder
 __all__ = ["Call", "call_of", "fit", "fit_hint", "options_in", "read_call", "repeated_text"]
 
 _SPAN = re.compile(r"`[^`]*`|\n  [^\n]*")
-"""What is kept as it is: what is in backquotes, and indented lines, such as those of a Dockerfile."""
+"""Parts of a hint that stay as they are: words in backquotes, and indented lines, such as those of a Dockerfile."""
 _OPTION = re.compile(r"(?<![\w-])(?:--[a-z][a-z-]*|-[a-zA-Z](?![\w-]))")
 _END_OF_CLAUSE = re.compile(r"(; |\. |, or )")
 _SETTINGS = (

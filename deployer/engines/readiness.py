@@ -19,7 +19,7 @@ _LOOK_AFTER = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poll:
-    """What to poll: a process's port inside, and where that is published; `host` is the Host header."""
+    """A port to poll: the process's own, and where the engine publishes it; `host` is the Host header."""
 
     process: str
     inside: int

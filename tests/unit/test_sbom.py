@@ -112,18 +112,16 @@ def test_it_holds_packages_python_stack_launcher_and_app(host):
 
 
 def test_it_holds_the_operating_systems_packages_and_the_tool():
-    urls = [
-        "pkg:deb/debian/libc6@2.36-9%2Bdeb12u8?arch=amd64&distro=debian-12",
-        "pkg:deb/debian/libstdc%2B%2B6@12.2.0-14?arch=amd64&distro=debian-12",
-        "pkg:deb/debian/libgmp10@2%3A6.2.1?arch=amd64",
-    ]
-    hostile = ["pkg:deb/debian/x@1?arch=\x1b[2J", "pkg:pypi/flask@1", 7, None, {}, "pkg:deb/debian/" + "x" * 9000]
-    found = check(make_sbom(make_image(host=True, system=[*urls, *hostile, urls[0]])))
+    rows = ["libc6:amd64=2.36-9+deb12u8", "libstdc++6:amd64=12.2.0-14", "libgmp10:amd64=2:6.2.1"]
+    hostile = ["x:\x1b[2J=1", "flask=1", "", "y:amd64=1?arch=z&w", "x" * 9000, "z:amd64=\u0661"]
+    found = check(make_sbom(make_image(host=True, system=" ".join(["debian/12", *rows, *hostile, rows[0]]))))
     debs = {part["name"]: part["version"] for part in found["components"] if "pkg:deb/" in part.get("purl", "")}
     assert debs == {"libc6": "2.36-9+deb12u8", "libstdc++6": "12.2.0-14", "libgmp10": "2:6.2.1"}
     [tool] = found["metadata"]["tools"]["components"]
     assert (tool["name"], tool["version"]) == ("deploy", version("deploy"))
-    assert check(make_sbom(make_image(system="nonsense")))["components"]
+    for system in ("nonsense", "\x1b libc6:amd64=1", 7, None, ["libc6:amd64=1"], {}):
+        parts = check(make_sbom(make_image(system=system)))["components"]
+        assert [part for part in parts if "pkg:deb/" in part.get("purl", "")] == []
 
 
 SCRIPT = """

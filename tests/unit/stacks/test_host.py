@@ -16,6 +16,7 @@ from buildpack.oci.image import assemble
 from buildpack.oci.store import Store
 from buildpack.oci.validate import validate
 from buildpack.stacks.interpreters import choose, find_candidates
+from buildpack.stacks.packages import package_urls
 from buildpack.stacks.stack import Interpreter, Stack, fetch_layers, interpreter, resolve_stack
 from tests.unit.stacks.test_interpreters import HERE, VERSION
 
@@ -82,7 +83,7 @@ def test_the_image_names_the_packages_of_its_files(gathered: Store, tmp_path: Pa
     command = ["dpkg-query", f"--admindir={tmp_path}", "--showformat=${Package}=${Version}\\n", "-W"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert {"libc6", "dash", "tzdata"} <= {line.partition("=")[0] for line in listed}
-    found = [PackageURL.from_string(url) for url in stack.packages]
+    found = [PackageURL.from_string(url) for url in package_urls(stack.packages)]
     assert [f"{package.name}={package.version}" for package in found] == sorted(listed)
     installed = subprocess.run(["dpkg-query", command[2], "-W"], capture_output=True, text=True, check=True).stdout
     assert set(listed) <= set(installed.split())

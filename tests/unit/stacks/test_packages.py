@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from buildpack.stacks.packages import read_packages, render_status
+from buildpack.stacks.packages import list_packages, package_urls, read_packages, render_status
 
 STATUS = """\
 Package: libc6
@@ -83,10 +83,11 @@ def test_a_real_path_finds_its_package(path: str, names: list[str], database: Pa
 def test_dpkg_reads_the_status(database: Path, tmp_path: Path) -> None:
     files = ["/usr/bin/dash", "/usr/lib/x86_64-linux-gnu/libc.so.6"]
     packages = read_packages(files, database=database)
-    assert [package.purl(RELEASE) for package in packages] == [
+    assert list_packages(packages, RELEASE) == "debian/12 dash:amd64=0.5.12-2 libc6:amd64=2.36-9+deb12u8"
+    assert package_urls(list_packages(packages, RELEASE)) == (
         "pkg:deb/debian/dash@0.5.12-2?arch=amd64&distro=debian-12",
         "pkg:deb/debian/libc6@2.36-9%2Bdeb12u8?arch=amd64&distro=debian-12",
-    ]
+    )
     root = tmp_path / "image"
     root.mkdir()
     (root / "status").write_bytes(render_status(packages))
