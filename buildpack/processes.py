@@ -34,6 +34,7 @@ __all__ = [
     "end_strays",
     "hide_process",
     "leaving_nothing",
+    "library_path",
     "outliving_nobody",
 ]
 
@@ -158,6 +159,11 @@ class ProcessGroup:
         if self._leader is not None:
             with suppress(ProcessLookupError, PermissionError):
                 (os.killpg if self._in_session else os.kill)(self._leader, number)
+
+
+def library_path(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the one variable without which an interpreter may not start; all others are ours to leave out."""
+    return {name: environ[name] for name in ("LD_LIBRARY_PATH",) if name in environ}
 
 
 def hide_process() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from buildpack.dataclass import dataclass
-from buildpack.processes import ProcessGroup
+from buildpack.processes import ProcessGroup, library_path
 from buildpack.python.build_settings import COMPILER_VARIABLES
 from buildpack.python.venv import VenvLayout, add_entries
 from buildpack.python.wheel import read_wheel
@@ -70,16 +70,11 @@ def inspect(argv: Sequence[str], environ: Mapping[str, str]) -> Interpreter:
     import subprocess
 
     command = [*argv, "-I", "-B", "-c", _ASK]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True, env=_for_loader(environ))
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, env=library_path(environ))
     version, machine, *libc = ran.stdout.split()
     name, number = libc if len(libc) == 2 else ("musl", "1.2")
     major, minor = [*number.split("."), "0"][:2]
     return Interpreter(version=version, machine=machine, libc=(name, int(major), int(minor)))
-
-
-def _for_loader(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the one variable without which an interpreter may not start."""
-    return {name: environ[name] for name in ("LD_LIBRARY_PATH",) if name in environ}
 
 
 def own_libc() -> tuple[str, int, int] | None:
@@ -116,7 +111,7 @@ def build_in_isolation(
         give(place / name, user)
     output: list[str] = []
     # What the app names for builds would count here too, and this still runs as root: LD_PRELOAD, say.
-    ours = _for_loader(environ)
+    ours = library_path(environ)
     python = _make_environment(argv, place / "venv", ours)
 
     def run(cmd: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None) -> None:

@@ -11,7 +11,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from buildpack.stacks.interpreters import HostPython, find_candidates, library_path, probe
+from buildpack.processes import library_path
+from buildpack.stacks.interpreters import HostPython, find_candidates, probe
 from buildpack.stacks.stack import Interpreter, Stack
 
 __all__ = ["find_builder"]

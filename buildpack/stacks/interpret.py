@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from buildpack.dataclass import replace
 from buildpack.oci.store import Store
 from buildpack.oci.temporary import temporary_folder
+from buildpack.processes import library_path
 from buildpack.stacks.base import confirm_facts, unpacked
 from buildpack.stacks.elf import read_elf
 from buildpack.stacks.facts import find_library_folders
-from buildpack.stacks.interpreters import choose, find_candidates, library_path
+from buildpack.stacks.interpreters import choose, find_candidates
 from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack, fetch_layers
 from buildpack.unprivileged import User, is_complete, is_reachable, mark_complete, reachable_folder
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildpack.dataclass import dataclass
+from buildpack.processes import library_path
 
 if TYPE_CHECKING:
     from buildpack.oci.store import Store
@@ -24,7 +25,6 @@ __all__ = [
     "choose",
     "describe",
     "find_candidates",
-    "library_path",
     "probe",
     "series_of",
     "usable_versions",
@@ -205,11 +205,6 @@ def probe(path: Path, environ: Mapping[str, str]) -> HostPython | None:
         cafile=told["cafile"],
         lacking=tuple(told["lacking"]),
     )
-
-
-def library_path(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the one variable without which an interpreter may not start; all others are ours to leave out."""
-    return {name: environ[name] for name in ("LD_LIBRARY_PATH",) if name in environ}
 
 
 def choose(python: str | None, candidates: Iterable[Path], environ: Mapping[str, str]) -> HostPython | None:

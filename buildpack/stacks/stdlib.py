@@ -13,8 +13,9 @@ from pathlib import Path
 
 from buildpack.errors import build as errors
 from buildpack.oci.entry import Entry, FileSlice, file, symlink
+from buildpack.processes import library_path
 from buildpack.stacks.harvest import Harvest
-from buildpack.stacks.interpreters import HostPython, library_path
+from buildpack.stacks.interpreters import HostPython
 
 __all__ = ["ByteCode", "build_folders", "gather_python"]
 

@@ -38,7 +38,7 @@ def _check(path: Path, environ: Mapping[str, str]) -> None:
     """Start its interpreter: a link that leads nowhere is the least of what a changed system leaves."""
     import subprocess
 
-    from buildpack.stacks.interpreters import library_path
+    from buildpack.processes import library_path
 
     python = path / "bin" / "python"
     if not python.exists():
