@@ -13,7 +13,15 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
-__all__ = ["GRACE", "dismiss_helper", "ending_promptly", "say_interrupted", "watched"]
+__all__ = [
+    "GRACE",
+    "dismiss_helper",
+    "ending_promptly",
+    "interrupt",
+    "raise_dropped",
+    "say_interrupted",
+    "watched",
+]
 
 GRACE = 2.0
 """Seconds for a build to end in order: layers being written are short work, an index that is silent is not.
@@ -23,6 +31,8 @@ What is left behind then is what a killed build leaves, and the next one sweeps 
 
 _helpers: list[tuple[int, int]] = []
 _said = threading.Lock()
+_came: list[int] = []
+"""Signals that `interrupt` was called for."""
 _LAST = 0.5
 """Further seconds for Python to end the process, which gives the better exit code."""
 _ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
@@ -56,6 +66,24 @@ def say_interrupted() -> None:
         return
     with suppress(OSError):
         os.write(2, b"\ninterrupted\n" if os.isatty(2) else b"interrupted\n")
+
+
+def interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    """Raise KeyboardInterrupt for INT, SystemExit for other signals; the handler of `deploy` while it may just end."""
+    _came.append(number)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(128 + number)
+
+
+def raise_dropped() -> None:
+    """Raise again what `interrupt` raised, for Python drops exceptions in destructors and the collector's callbacks.
+
+    Call this before anything starts that would have to be stopped in order. While an exception is on its way, which
+    is where such things are stopped, this does nothing.
+    """
+    if _came and sys.exc_info()[1] is None:
+        interrupt(_came.pop(), None)
 
 
 def _end_now(number: int) -> NoReturn:
@@ -133,14 +161,12 @@ def ending_promptly(grace: float = GRACE) -> Iterator[None]:
         yield
         return
 
-    def end(number: int, _frame: FrameType | None) -> NoReturn:
+    def end(number: int, frame: FrameType | None) -> NoReturn:
         signal.signal(number, signal.SIG_DFL)
         last = threading.Timer(grace, _end_now, (number,))
         last.daemon = True
         last.start()
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt
-        sys.exit(128 + number)
+        interrupt(number, frame)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
@@ -148,6 +174,7 @@ def ending_promptly(grace: float = GRACE) -> Iterator[None]:
         signal.signal(number, end)
     try:
         yield
+        raise_dropped()
     finally:
         for number in heard:
             if signal.getsignal(number) is end:

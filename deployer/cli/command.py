@@ -8,14 +8,13 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from buildpack.errors import BuildpackError
 from deployer.cli.messages import harmless, print_error, report_bug, styled
-from deployer.interrupts import say_interrupted, watched
+from deployer.interrupts import interrupt, say_interrupted, watched
 
 if TYPE_CHECKING:
     from deployer.record import Asked
@@ -147,9 +146,7 @@ def run(arguments: Sequence[str], asked: Asked | None = None) -> int:
 
 
 def _run(arguments: Sequence[str], asked: Asked | None) -> int:
-    signal.signal(signal.SIGTERM, _terminate)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` asks for that
-        signal.signal(signal.SIGHUP, _terminate)
+    _hear_signals()
     try:
         _stand_somewhere()
         # Not `deploy.main`, which turns a reader that went away into exit code 1.
@@ -202,6 +199,13 @@ def interrupt_code(error: BaseException) -> int | None:
     return None
 
 
+def _hear_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # `nohup` asks for HUP to be ignored, and a shell that starts a program in the background for INT.
+        if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
+
+
 def _stand_somewhere() -> None:
     """Raise MachineError where the current folder was removed: all relative paths would be wrong."""
     try:
@@ -210,10 +214,6 @@ def _stand_somewhere() -> None:
         from deployer.errors import no_current_folder
 
         raise no_current_folder() from None
-
-
-def _terminate(number: int, _frame: FrameType | None) -> None:
-    sys.exit(128 + number)
 
 
 def _usage(error: click.ClickException) -> int:

@@ -20,6 +20,7 @@ from deployer.boot_log import KEPT, relevant_lines
 from deployer.engines.sockets import session_listeners
 from deployer.errors import boot_failed, boot_refused, boot_timed_out, ended_text, process_ended
 from deployer.health import Answer, Cause, Outcome, Tail, ask, compare_listeners, ready_text, wait_until_ready
+from deployer.interrupts import raise_dropped
 from deployer.runner.child import Child
 from deployer.runner.formation import Process
 from deployer.runner.supervisor import Event, Supervisor
@@ -85,6 +86,7 @@ class LocalGroup(Supervisor):
 
     def run(self) -> int:
         """Do as the runner's `run` does; raises BootError."""
+        raise_dropped()
         code = super().run()
         if self._failure is not None:
             raise self._failure

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from types import FrameType
 
-from deployer.interrupts import dismiss_helper
+from deployer.interrupts import dismiss_helper, raise_dropped
 
 __all__ = ["FORWARDED", "STOPPING", "Wakeup", "catching", "holding_back"]
 
@@ -58,6 +58,7 @@ def catching(numbers: Iterable[int]) -> Iterator[Wakeup]:
     before = signal.set_wakeup_fd(wakeup.writer, warn_on_full_buffer=False)
     handlers = {number: signal.signal(number, _leave_to_the_loop) for number in caught}
     try:
+        raise_dropped()
         yield wakeup
     finally:
         for number, handler in handlers.items():
@@ -75,6 +76,7 @@ def holding_back(numbers: Iterable[int]) -> Iterator[None]:
     caught = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
     handlers = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in caught}
     try:
+        raise_dropped()
         yield
     finally:
         for number, handler in handlers.items():
