@@ -17,6 +17,7 @@ __all__ = [
     "GRACE",
     "dismiss_helper",
     "ending_promptly",
+    "hear_signals",
     "interrupt",
     "raise_dropped",
     "say_interrupted",
@@ -74,6 +75,14 @@ def interrupt(number: int, _frame: FrameType | None) -> NoReturn:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     sys.exit(128 + number)
+
+
+def hear_signals() -> None:
+    """Have INT, TERM and HUP call `interrupt`."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # `nohup` asks for HUP to be ignored, and a shell that starts a program in the background for INT.
+        if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
 
 
 def raise_dropped() -> None:

@@ -64,7 +64,9 @@ def _run(asked: Asked | None) -> int:
     # Modules are no garbage, and looking for it among them takes a twentieth of a small build's time.
     gc.set_threshold(10_000)
     from deployer.cli.command import run
+    from deployer.interrupts import hear_signals
 
+    hear_signals()
     return run(sys.argv[1:], asked)
 
 

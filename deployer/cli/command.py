@@ -14,7 +14,7 @@ import click
 
 from buildpack.errors import BuildpackError
 from deployer.cli.messages import harmless, print_error, report_bug, styled
-from deployer.interrupts import interrupt, say_interrupted, watched
+from deployer.interrupts import say_interrupted, watched
 
 if TYPE_CHECKING:
     from deployer.record import Asked
@@ -146,7 +146,6 @@ def run(arguments: Sequence[str], asked: Asked | None = None) -> int:
 
 
 def _run(arguments: Sequence[str], asked: Asked | None) -> int:
-    _hear_signals()
     try:
         _stand_somewhere()
         # Not `deploy.main`, which turns a reader that went away into exit code 1.
@@ -197,13 +196,6 @@ def interrupt_code(error: BaseException) -> int | None:
             return cause.code
         cause = cause.__cause__ or cause.__context__
     return None
-
-
-def _hear_signals() -> None:
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        # `nohup` asks for HUP to be ignored, and a shell that starts a program in the background for INT.
-        if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, interrupt)
 
 
 def _stand_somewhere() -> None:
