@@ -20,7 +20,7 @@ from buildpack.app.watch import watch_passed_over
 from buildpack.errors import BuildpackError
 from buildpack.oci.digest import sha256
 from buildpack.oci.store import Store
-from buildpack.python.build_settings import CONSTRAINT_VARIABLES
+from buildpack.python.build_settings import read_constraints
 from deployer.record import FOLDER, Asked, day_of, fold, seal
 
 if TYPE_CHECKING:
@@ -106,12 +106,11 @@ def _inputs(built: Built, environ: Mapping[str, str]) -> tuple[_Stamps, _Stamps]
     # What is installed from a folder of its own is no file of the app's, and is built anew each time.
     if app.stamps is None or any(package.path for package in app.lock.packages):
         return None
-    if any(environ.get(variable) for variable in CONSTRAINT_VARIABLES):
-        return None  # they name files, which name more files
+    _, constraints = read_constraints(environ)
     passed_over = watch_passed_over(app.folder, app.source.passed_over, environ)
     if passed_over is None:
         return None
-    others = {path: stamp(path) for path in (*built.stack.witnesses, *_tool())}
+    others = {path: stamp(path) for path in (*built.stack.witnesses, *constraints, *_tool())}
     return {**passed_over, **app.stamps}, others
 
 

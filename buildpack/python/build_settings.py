@@ -99,9 +99,10 @@ class BuildSettings:
 def read_settings(app: App, environ: Mapping[str, str]) -> BuildSettings:
     """Gather what the app, the command line and pip's variables say."""
     locked = (*app.lock.develop, *app.lock.packages)
-    constraints, problem = {}, None
+    constraints: Mapping[str, tuple[Constraint, ...]] = {}
+    problem = None
     try:
-        constraints = read_constraints(environ)
+        constraints, _ = read_constraints(environ)
     except DependencyError as error:
         problem = error
     return BuildSettings(
@@ -116,14 +117,18 @@ def read_settings(app: App, environ: Mapping[str, str]) -> BuildSettings:
 NO_SETTINGS = BuildSettings()
 
 
-def read_constraints(environ: Mapping[str, str]) -> dict[str, tuple[Constraint, ...]]:
-    """Read the files that pip's variables name; raises DependencyError if one cannot be read."""
+def read_constraints(environ: Mapping[str, str]) -> tuple[dict[str, tuple[Constraint, ...]], tuple[str, ...]]:
+    """Read the files that pip's variables name, and return the constraints and the paths of all files read.
+
+    Raises DependencyError if a file cannot be used.
+    """
     found: dict[str, tuple[Constraint, ...]] = {}
+    files: list[str] = []
     for variable in CONSTRAINT_VARIABLES:
         for name in environ.get(variable, "").split():
-            for project, constraint in _read_file(name, variable, _DEEPEST):
+            for project, constraint in _read_file(name, variable, _DEEPEST, files):
                 found[project] = (*found.get(project, ()), constraint)
-    return found
+    return found, tuple(files)
 
 
 def _refused(variable: str, name: str, reason: str) -> Exception:
@@ -132,7 +137,8 @@ def _refused(variable: str, name: str, reason: str) -> Exception:
     return bad_constraints(variable, name, reason)
 
 
-def _read_file(name: str, variable: str, depth: int) -> Iterator[tuple[str, Constraint]]:
+def _read_file(name: str, variable: str, depth: int, files: list[str]) -> Iterator[tuple[str, Constraint]]:
+    """Yield the constraints of a file and of those that it names, and add the paths of all to `files`."""
     if "://" in name:
         raise _refused(variable, name, "it is an address, and only a file on this machine is read")
     path = Path(name)
@@ -145,10 +151,11 @@ def _read_file(name: str, variable: str, depth: int) -> Iterator[tuple[str, Cons
         raise _refused(variable, name, str(getattr(error, "strerror", None) or error)) from None
     if len(text) > _LARGEST or not depth:
         raise _refused(variable, name, "it is larger than 1 MB, or names itself")
+    files.append(str(path))
     for line in text.replace("\\\n", " ").splitlines():
         wanted = _COMMENT.sub("", line).strip()
         if nested := _NESTED.fullmatch(wanted):
-            yield from _read_file(str(path.parent / nested[1]), variable, depth - 1)
+            yield from _read_file(str(path.parent / nested[1]), variable, depth - 1, files)
         elif wanted:
             requirement = _parse(_HASH.sub("", wanted), variable, name)
             hashes = tuple(sha256.lower() for sha256 in _HASH.findall(wanted))

@@ -86,9 +86,8 @@ def command(
     if sbom and "registry" not in destinations:
         told = "--sbom attaches to what is pushed\n\nhint: add --to registry, or use `deploy inspect REF --sbom`."
         raise click.UsageError(told)
-    # A record knows neither these files nor those of pip's constraints.
-    unwatched = build_env_files or any(os.environ.get(name) for name in ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT"))
-    asked: Asked | None = None if no_cache or pull or unwatched else ctx.obj
+    # A record does not know the files of `--build-env-file`.
+    asked: Asked | None = None if no_cache or pull or build_env_files else ctx.obj
     changed = asked is None or not asked.unchanged
     with (
         _showing_logs(wanted=verbose),

@@ -332,11 +332,13 @@ def test_constraints_narrow_what_a_build_gets(variable: str, index: Index, tmp_p
     (tmp_path / "more.txt").write_text("tool<2  # the second one is slow\nother==5\n")
     (tmp_path / "constraints.txt").write_text("# of this machine\n-c more.txt\ntool!=1.5; python_version > '3'\n")
     environ = {variable: str(tmp_path / "constraints.txt")}
-    settings = BuildSettings(constraints=read_constraints(environ))
+    constraints, files = read_constraints(environ)
+    settings = BuildSettings(constraints=constraints)
     package = locked_sdist(index, "pure", requires='["tool"]', before="import tool\nassert tool.X == '1.0'")
 
     assert make(package, tmp_path, index=index, settings=settings).name == "pure"
     assert settings.key
+    assert files == (str(tmp_path / "constraints.txt"), str(tmp_path / "more.txt"))
 
 
 @pytest.mark.parametrize(

@@ -325,10 +325,26 @@ def test_an_app_that_becomes_a_work_tree_is_read_anew(app, home, recorded):
     assert (after.digest, after.recorded) == (before.digest, False)
 
 
-def test_a_build_with_constraints_is_not_recorded(app, home, tmp_path):
-    """They decide what a wheel that is built here is, and their file may name more files."""
-    (tmp_path / "constraints.txt").write_text("setuptools<81\n")
-    given = {"PIP_CONSTRAINT": str(tmp_path / "constraints.txt")}
+def test_an_edited_constraints_file_voids_the_record(app, home, tmp_path):
+    """Constraints decide what a wheel that is built here holds."""
+    write(tmp_path / "pip.txt", "-c more.txt\nsetuptools<81\n")
+    write(tmp_path / "more.txt", "wheel<1\n")
+    write(tmp_path / "build.txt", "six<2\n")
+    given = {"PIP_CONSTRAINT": f"{tmp_path}/pip.txt", "PIP_BUILD_CONSTRAINT": f"{tmp_path}/build.txt"}
+
+    def recorded() -> list[bool]:
+        return [build(app, "-q", home=home, env=given).recorded for _ in range(2)]
+
+    assert recorded() == [False, True]
+    for name, text in [("pip.txt", "-c more.txt\n"), ("more.txt", "wheel<2\n"), ("build.txt", "six<3\n")]:
+        write(tmp_path / name, text)
+        assert recorded() == [False, True], name
+    (tmp_path / "more.txt").unlink()
+    assert recorded() == [False, False]
+
+
+def test_constraints_from_an_address_are_not_recorded(app, home):
+    given = {"PIP_CONSTRAINT": "https://example.com/constraints.txt"}
     assert [build(app, "-q", home=home, env=given).recorded for _ in range(2)] == [False, False]
 
 
