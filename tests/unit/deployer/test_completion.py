@@ -16,8 +16,9 @@ from deployer.cli.suggestions import suggest_paths
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, an app; beside its files another app."""
+def here(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, an app; beside its files another app. The store is empty."""
+    monkeypatch.setenv("DEPLOY_HOME", str(tmp_path_factory.mktemp("store")))
     (tmp_path / "Procfile").write_text("web: gunicorn blasto:APP\nworker: python work.py\nrelease: python r.py\n")
     (tmp_path / "Pipfile").write_text("[packages]\n[docs]\n[scripts]\n")
     (tmp_path / "prod.env").touch()
