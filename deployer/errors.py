@@ -471,25 +471,38 @@ class BootError(BuildpackError):
 def boot_timed_out(
     process: str, *, port: int, cause: str, heard: str, problem: str, seconds: float, log: Sequence[str]
 ) -> BootError:
-    """Word a web process that lives and does not answer; `cause` is one of `deployer.health.Cause`."""
+    """Return the error of a web process that lives and does not answer; `cause` is one of `deployer.health.Cause`."""
     why = {
         "nothing": "It listens on no port at all.",
         "port": f"It listens on {heard}, and not on port {port}, which PORT tells it.",
         "address": f"It listens on {heard}, which can be reached from inside its container only.",
+        "apart": f"It listens on {heard}, but localhost does not lead there.",
         "silent": f"It listens on {heard}, but {problem}.",
     }.get(cause, f"On port {port} {problem}.")
     hint = {
         "port": "let it listen on 0.0.0.0:$PORT, as gunicorn does by default.",
         "address": "let it listen on 0.0.0.0:$PORT instead of 127.0.0.1.",
+        "apart": "let it listen on 0.0.0.0:$PORT or 127.0.0.1:$PORT.",
     }.get(cause, "see in its log what it waits for; `--boot-timeout` gives it more time.")
     return BootError(f"{process} did not answer within {seconds:.0f} s", why=_with_log(why, log), hint=hint)
 
 
+def listens_elsewhere(process: str, *, heard: str, port: int) -> str:
+    """Return the line for a web process that listens on something else than `port`."""
+    return f"{process} listens on {heard}; it should listen on 0.0.0.0:{port}, because PORT is {port}"
+
+
 def boot_refused(process: str, status: int, *, path: str, host: str, reason: str, log: Sequence[str]) -> BootError:
-    """Say that a web process answers its health check with a 4xx, and goes on to; `reason` is the app's, if known."""
+    """Return the error of a web process whose last answer to its health check is no success.
+
+    `reason` is the app's, if known.
+    """
     if reason == "DisallowedHost":
         why = f"It was asked for the host `{host}`, which its ALLOWED_HOSTS does not have ({reason})."
         hint = "name a host of ALLOWED_HOSTS with --health-host."
+    elif status >= 500:
+        why = f"It was asked for the host `{host}` until its time was over, and only 2xx and 3xx pass."
+        hint = "fix what its log says; `--boot-timeout` helps only an app that needs longer to start."
     else:
         why = f"It was asked for the host `{host}`. Only 2xx and 3xx pass for a path that --health names."
         hint = "name a path that answers without a login with --health, or the app's host with --health-host."

@@ -12,6 +12,7 @@ from buildpack.dataclass import dataclass
 __all__ = [
     "BOOT_SECONDS",
     "DISALLOWED_HOST",
+    "NOBODY",
     "Answer",
     "Cause",
     "Listener",
@@ -24,6 +25,8 @@ __all__ = [
     "refusal_of",
     "wait_until_ready",
 ]
+
+NOBODY = "nothing accepts connections"
 
 BOOT_SECONDS = 60.0
 """How long a web process may take to answer, as on Heroku."""
@@ -41,9 +44,9 @@ _BODY = 1 << 20
 _LISTEN = "0A"
 _DOCKER_DNS = "127.0.0.11"
 
-Cause = Literal["unknown", "nothing", "port", "address", "silent"]
-"""Why a web process is not heard: it listens on nothing, on another port, on an address that only itself
-reaches, or where it should, and then says nothing."""
+Cause = Literal["unknown", "nothing", "port", "address", "apart", "silent"]
+"""Why a web process does not answer: it listens on nothing, on another port, on an address that only its own container
+reaches, on an address that localhost does not reach, or on the right one and sends nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +77,7 @@ class Listener:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How the wait ended: ready with a status, or not, and then why."""
+    """How the wait ended. `status` is the last answer's; `problem` says why there was none."""
 
     ready: bool
     seconds: float
@@ -107,7 +110,7 @@ def ask(port: int, *, host: str, name: str, path: str = "/", timeout: float = 5.
     except requests.ReadTimeout:
         return Answer(problem=f"no answer came within {timeout:.0f} s")
     except (requests.ConnectionError, requests.Timeout):
-        return Answer(problem="nothing accepts connections")
+        return Answer(problem=NOBODY)
     except requests.RequestException as error:
         return Answer(problem=f"its answer is no HTTP: {type(error).__name__}")
 
@@ -129,30 +132,32 @@ def wait_until_ready(
     """Probe until an answer comes, the process dies or `seconds` have passed.
 
     Any status counts, since a healthy app may well answer 404 at ``/``; with `strict`, for a health path that
-    someone configured, only 2xx and 3xx do. A 4xx that stays the same is an answer as well, and more time would not
-    change it: then `status` is set and `ready` is not.
+    someone configured, only 2xx and 3xx do. A 4xx that stays the same ends the wait early, since more time would not
+    change it. The outcome has the status of the last answer in any case.
     """
     begin = clock()
     refused: int | None = None
     refused_at = 0.0
-    pause, problem = 0.02, "nothing accepts connections"
+    pause = 0.02
     while True:
         answer = probe()
         elapsed = clock() - begin
-        if answer.status is not None:
-            if not strict or 200 <= answer.status < 400:
-                return Outcome(ready=True, seconds=elapsed, status=answer.status, reason=answer.reason)
-            problem = f"it answers {answer.status}"
-            if answer.status != refused:
-                refused, refused_at = answer.status, elapsed
-            elif 400 <= answer.status < 500 and answer.status not in _PASSING and elapsed - refused_at >= _STEADY:
-                return Outcome(ready=False, seconds=elapsed, status=answer.status, reason=answer.reason)
-        else:
-            problem, refused = answer.problem, None
-        if not alive():
-            return Outcome(ready=False, seconds=elapsed, died=True, problem=problem)
-        if elapsed >= seconds:
-            return Outcome(ready=False, seconds=elapsed, problem=problem)
+        status = answer.status
+        ready = status is not None and (not strict or 200 <= status < 400)
+        if status != refused:
+            refused, refused_at = status, elapsed
+        lasting = status is not None and 400 <= status < 500 and status not in _PASSING
+        answered = ready or (lasting and elapsed - refused_at >= _STEADY)
+        died = not answered and not alive()
+        if answered or died or elapsed >= seconds:
+            return Outcome(
+                ready=ready,
+                seconds=elapsed,
+                status=status,
+                died=died,
+                problem=answer.problem,
+                reason=answer.reason,
+            )
         sleep(pause)
         pause = min(pause * 1.5, 0.25)
 

@@ -45,9 +45,10 @@ from deployer.engines.listening import container_listeners
 from deployer.engines.network import clear_networks, own_network
 from deployer.engines.owner import this_owner
 from deployer.engines.ports import read_port
+from deployer.engines.readiness import Poll, boot_error, poll_until_ready
 from deployer.engines.signals import FORWARDED, STOPPING, holding_back
-from deployer.errors import boot_failed, boot_refused, boot_timed_out
-from deployer.health import Answer, Outcome, Tail, compare_listeners, refusal_of, wait_until_ready
+from deployer.errors import boot_failed
+from deployer.health import NOBODY, Answer, Tail, refusal_of, wait_until_ready
 
 __all__ = ["EngineTrial"]
 
@@ -229,6 +230,16 @@ class EngineTrial:
         blueprint = self._blueprint(reference, "web.1", ["web"], environment)
         with self._container(blueprint) as (container, stream):
             booting = _Boot(self._engine, container, python=self._built.stack.python.executable)
+            poll = Poll(
+                process="web.1",
+                port=port,
+                seconds=health.seconds,
+                ask=lambda: booting.ask(port, health.path, health.host or f"localhost:{port}"),
+                alive=lambda: booting.alive,
+                listeners=lambda: container_listeners(self._engine, container.id),
+                contained=True,
+                strict=health.strict,
+            )
             tail = Tail(KEPT)
 
             def hear(chunk: bytes) -> None:
@@ -239,29 +250,19 @@ class EngineTrial:
             pump = threading.Thread(target=self._pass_on, args=(stream, hear), name="boot output", daemon=True)
             pump.start()
             booting.watch()
-            outcome = booting.await_answer(port, health)
+            verdict = poll_until_ready(poll, say=self._console.say)
+            outcome = verdict.outcome
             if booting.exit is not None:
                 pump.join(_STOP_SECONDS)
-            self._judge(booting, outcome, port, health, tail)
+            if not outcome.ready:
+                log = relevant_lines(tail.lines())
+                if booting.exit is not None:
+                    raise boot_failed("web.1", booting.exit.code, told=tell_end(booting.exit), log=log)
+                raise boot_error(poll, verdict, path=health.path, host=health.host, log=log)
             booting.stop()
             pump.join(_STOP_SECONDS)
         assert outcome.status is not None
         return Booted(status=outcome.status, seconds=outcome.seconds, reason=outcome.reason)
-
-    def _judge(self, booting: _Boot, outcome: Outcome, port: int, health: Health, tail: Tail) -> None:
-        if outcome.ready:
-            return
-        log = relevant_lines(tail.lines())
-        if booting.exit is not None:
-            ended = booting.exit
-            raise boot_failed("web.1", ended.code, told=tell_end(ended), log=log)
-        if outcome.status is not None:
-            host = health.host or f"localhost:{port}"
-            raise boot_refused("web.1", outcome.status, path=health.path, host=host, reason=outcome.reason, log=log)
-        cause, heard = compare_listeners(container_listeners(self._engine, booting.container.id), port, contained=True)
-        raise boot_timed_out(
-            "web.1", port=port, cause=cause, heard=heard, problem=outcome.problem, seconds=health.seconds, log=log
-        )
 
     def _load(self, image: Image, purpose: str) -> str:
         """Bring an image into the engine, under a name that nobody else has; the name."""
@@ -339,19 +340,11 @@ class _Boot(Running):
         super().__init__(engine, container)
         self._python = python
 
-    def await_answer(self, port: int, health: Health) -> Outcome:
-        """Ask until it answers, has ended, or the time is over."""
-        return wait_until_ready(
-            lambda: self._ask(port, health.path, health.host or f"localhost:{port}"),
-            alive=lambda: self.alive,
-            strict=health.strict,
-            seconds=health.seconds,
-        )
-
-    def _ask(self, port: int, path: str, name: str) -> Answer:
+    def ask(self, port: int, path: str, name: str) -> Answer:
+        """Send one GET from inside; `name` is the Host header."""
         said = self.run([self._python, "-I", "-c", _ASK, str(port), path, name])
         if said is None:
-            return Answer(problem="nothing accepts connections")
+            return Answer(problem=NOBODY)
         code, text = said
         status, _, body = text.partition("\n")
         number = parse_integer(status, most=999) if code == 0 else None

@@ -44,8 +44,8 @@ from deployer.ci.trial import Booted, Health, clean_environment, shell_command
 from deployer.ci.unpacking import lay_over, limit_of, unpack_app
 from deployer.engines.local_group import LocalGroup, Manner
 from deployer.engines.ports import read_port
+from deployer.engines.readiness import Poll, Verdict
 from deployer.environment import local_environment
-from deployer.health import Cause, Outcome
 from deployer.runner.command import CommandError, command_argv, resolve_argv
 from deployer.runner.defaults import app_environment, runtime_folder
 from deployer.runner.defaults import temporary_folder as writable_folder
@@ -299,8 +299,9 @@ class _BootGroup(LocalGroup):
         super().__init__(processes, manner, out=out, environ=environ)
         self.booted: Booted | None = None
 
-    def _on_outcome(self, name: str, outcome: Outcome, cause: Cause, heard: str) -> None:
-        super()._on_outcome(name, outcome, cause, heard)
+    def _on_verdict(self, poll: Poll, verdict: Verdict) -> None:
+        super()._on_verdict(poll, verdict)
+        outcome = verdict.outcome
         if outcome.ready and outcome.status is not None:
             self.booted = Booted(status=outcome.status, seconds=outcome.seconds, reason=outcome.reason)
             self._begin_stop(0)

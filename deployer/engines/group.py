@@ -10,6 +10,7 @@ import random
 import secrets
 import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -25,11 +26,12 @@ from deployer.engines.container import Blueprint, Container, Exit, container_nam
 from deployer.engines.errors import engine_warned
 from deployer.engines.instance import Boot, Instance, PendingBootFailure, Settings, tell_end, tell_memory
 from deployer.engines.life import Life, Step
+from deployer.engines.listening import container_listeners
 from deployer.engines.owner import Owner
-from deployer.engines.readiness import Poll, Verdict, begin_polling
+from deployer.engines.readiness import Poll, Verdict, boot_error, poll_until_ready
 from deployer.engines.signals import FORWARDED, STOPPING, Wakeup, catching
-from deployer.errors import boot_timed_out, ended_text, process_ended
-from deployer.health import Outcome, Tail, ready_text
+from deployer.errors import ended_text, process_ended
+from deployer.health import Outcome, Tail, ask, ready_text
 from deployer.runner.flow import Flow
 from deployer.runner.outlet import OutputError
 from deployer.runner.restart import decide
@@ -89,7 +91,7 @@ class Group:
         colours = get_colours()  # type: ignore[no-untyped-call]
         for instance in self._instances:
             self._printer.add_source(instance.name, next(colours))
-        self._events: deque[tuple[Life, Step] | Verdict] = deque()
+        self._events: deque[Callable[[], None]] = deque()
         self._wakeup: Wakeup | None = None
         self._code = 0
         self._failure: Exception | None = None
@@ -150,11 +152,7 @@ class Group:
 
     def _tick(self, now: float) -> None:
         while self._events:
-            event = self._events.popleft()
-            if isinstance(event, Verdict):
-                self._on_verdict(event)
-            else:
-                self._on_step(*event)
+            self._events.popleft()()
         for instance in self._instances:
             self._look_after(instance, now)
         if self._stop_after is not None and self._stop_after <= now:
@@ -185,12 +183,11 @@ class Group:
     # What threads tell
 
     def _tell(self, life: Life, step: Step) -> None:
-        self._events.append((life, step))
-        if self._wakeup is not None:
-            self._wakeup.wake()
+        self._ask(lambda: self._on_step(life, step))
 
-    def _tell_verdict(self, verdict: Verdict) -> None:
-        self._events.append(verdict)
+    def _ask(self, action: Callable[[], None]) -> None:
+        """Let the loop call `action`; for threads."""
+        self._events.append(action)
         if self._wakeup is not None:
             self._wakeup.wake()
 
@@ -378,40 +375,33 @@ class Group:
             return
         self._polled.add(instance.name)
         inside, _, outside = published
+        name = self._boot.host or f"localhost:{outside}"
         poll = Poll(
             process=instance.name,
-            inside=inside,
-            address=address,
-            outside=outside,
+            port=inside,
             seconds=self._boot.seconds,
-            host=self._boot.host,
-            container=lambda: instance.life.container.id if instance.life else "",
+            ask=lambda: ask(outside, host=address, name=name),
+            listeners=lambda: container_listeners(self._engine, instance.life.container.id if instance.life else ""),
+            contained=True,
             alive=lambda: not (self._over or instance.asked_to_stop or instance.settled),
         )
-        begin_polling(self._engine, poll, self._tell_verdict)
+        threading.Thread(target=self._wait_for, args=(instance, poll), name=f"poll {poll.process}", daemon=True).start()
 
-    def _on_verdict(self, verdict: Verdict) -> None:
-        instance, outcome = self._named[verdict.process], verdict.outcome
-        assert instance.blueprint.published is not None
-        inside = instance.blueprint.published[0]
-        if self._deadline is not None or (outcome is not None and outcome.died):
+    def _wait_for(self, instance: Instance, poll: Poll) -> None:
+        verdict = poll_until_ready(poll, say=lambda text: self._ask(lambda: self._on_news(text)))
+        self._ask(lambda: self._on_verdict(instance, poll, verdict))
+
+    def _on_news(self, text: str) -> None:
+        if self._deadline is None:
+            self._printer.system(text)
+
+    def _on_verdict(self, instance: Instance, poll: Poll, verdict: Verdict) -> None:
+        if self._deadline is not None or verdict.outcome.died:
             return  # its exit tells more
-        if outcome is None:
-            self._printer.system(
-                f"{instance.name} listens on {verdict.heard}; it should listen on 0.0.0.0:{inside}, as PORT tells it"
-            )
-        elif outcome.ready:
-            self._on_ready(instance, outcome)
+        if verdict.outcome.ready:
+            self._on_ready(instance, verdict.outcome)
         else:
-            self._failure = boot_timed_out(
-                instance.name,
-                port=inside,
-                cause=verdict.cause,
-                heard=verdict.heard,
-                problem=outcome.problem,
-                seconds=self._boot.seconds,
-                log=self._log_of(instance),
-            )
+            self._failure = boot_error(poll, verdict, path="/", host=self._boot.host, log=self._log_of(instance))
             self._begin_stop(self._failure.exit_code)
 
     def _on_ready(self, instance: Instance, outcome: Outcome) -> None:

@@ -10,27 +10,22 @@ import contextlib
 import signal
 import socket
 import threading
-import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import BinaryIO
 
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from deployer.boot_log import KEPT, relevant_lines
+from deployer.engines.readiness import Poll, Verdict, boot_error, poll_until_ready
 from deployer.engines.sockets import session_listeners
-from deployer.errors import boot_failed, boot_refused, boot_timed_out, ended_text, process_ended
-from deployer.health import Answer, Cause, Outcome, Tail, ask, compare_listeners, ready_text, wait_until_ready
+from deployer.errors import boot_failed, ended_text, process_ended
+from deployer.health import NOBODY, Answer, Outcome, Tail, ask, ready_text
 from deployer.interrupts import raise_dropped
 from deployer.runner.child import Child
 from deployer.runner.formation import Process
 from deployer.runner.supervisor import Event, Supervisor
 
 __all__ = ["LocalGroup", "Manner"]
-
-_LOOK_AFTER = 5.0
-"""Seconds without an answer after which somebody is told what the process listens on instead."""
-
-_NOBODY = "nothing accepts connections"
 
 _READ_AT_START = frozenset({"Procfile", "Pipfile.lock", ".env"})
 
@@ -122,32 +117,26 @@ class LocalGroup(Supervisor):
         self._tails[name].add(chunk)
 
     def _poll(self, name: str, pid: int) -> None:
-        """Ask until an answer comes; the loop is told what came of it."""
-        port, seconds = self._ports[name], self._manner.boot_timeout
-        look_at = time.monotonic() + min(_LOOK_AFTER, seconds / 2)
-
-        def probe() -> Answer:
-            nonlocal look_at
-            answer = _ask_here(port, self._manner.path, self._manner.host)
-            if answer.status is None and time.monotonic() >= look_at:
-                cause, heard = compare_listeners(session_listeners(pid), port, contained=False)
-                # Said once, and only of what is wrong for good: what listens nowhere may still be loading.
-                look_at = float("inf") if cause == "port" else time.monotonic() + _LOOK_AFTER
-                if cause == "port":
-                    text = f"{name} listens on {heard}, and not on port {port}, which PORT tells it"
-                    self._ask(lambda: self._printer.system(text))
-            return answer
-
-        outcome = wait_until_ready(
-            probe, alive=lambda: self._is_expected(name), strict=self._manner.strict, seconds=seconds
+        """Ask until an answer comes, and pass the verdict to the loop."""
+        port, manner = self._ports[name], self._manner
+        poll = Poll(
+            process=name,
+            port=port,
+            seconds=manner.boot_timeout,
+            ask=lambda: _ask_here(port, manner.path, manner.host),
+            alive=lambda: self._is_expected(name),
+            listeners=lambda: session_listeners(pid),
+            contained=False,
+            strict=manner.strict,
         )
-        cause, heard = compare_listeners(session_listeners(pid), port, contained=False)
-        self._ask(lambda: self._on_outcome(name, outcome, cause, heard))
+        verdict = poll_until_ready(poll, say=lambda text: self._ask(lambda: self._printer.system(text)))
+        self._ask(lambda: self._on_verdict(poll, verdict))
 
     def _is_expected(self, name: str) -> bool:
         return self._deadline is None and name not in self._failed
 
-    def _on_outcome(self, name: str, outcome: Outcome, cause: Cause, heard: str) -> None:
+    def _on_verdict(self, poll: Poll, verdict: Verdict) -> None:
+        name, outcome = poll.process, verdict.outcome
         self._polled.discard(name)
         if self._deadline is not None or outcome.died:
             return  # its exit tells more
@@ -158,29 +147,8 @@ class LocalGroup(Supervisor):
                 answers = [(f"http://localhost:{port}", self._answers.get(one)) for one, port in self._ports.items()]
                 self._printer.system(ready_text(answers, host=self._manner.host))
             return
-        if outcome.status is not None:
-            self._failure = boot_refused(
-                name,
-                outcome.status,
-                path=self._manner.path,
-                host=self._manner.host or f"localhost:{self._ports[name]}",
-                reason=outcome.reason,
-                log=relevant_lines(self._tails[name].lines()),
-            )
-            self._begin_stop(self._failure.exit_code)
-            return
-        elsewhere = cause == "silent" and outcome.problem == _NOBODY
-        self._failure = boot_timed_out(
-            name,
-            port=self._ports[name],
-            cause=cause,
-            heard=heard,
-            problem="localhost does not lead there" if elsewhere else outcome.problem,
-            seconds=self._manner.boot_timeout,
-            log=relevant_lines(self._tails[name].lines()),
-        )
-        if elsewhere:
-            self._failure.hint = "let it listen on 0.0.0.0:$PORT or 127.0.0.1:$PORT."
+        log = relevant_lines(self._tails[name].lines())
+        self._failure = boot_error(poll, verdict, path=self._manner.path, host=self._manner.host, log=log)
         self._begin_stop(self._failure.exit_code)
 
     def _judge(self, child: Child, code: int, now: float) -> None:
@@ -226,7 +194,7 @@ def _ask_here(port: int, path: str, name: str = "") -> Answer:
         if _accepts(family, host, port):
             # Only now: importing requests takes a processor that the app's own start needs.
             return ask(port, host=f"[{host}]" if ":" in host else host, name=name or f"localhost:{port}", path=path)
-    return Answer(problem=_NOBODY)
+    return Answer(problem=NOBODY)
 
 
 def _accepts(family: int, host: str, port: int) -> bool:

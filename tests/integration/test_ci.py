@@ -300,6 +300,28 @@ def test_a_health_path_wants_success(blasto: Path, ready: Path) -> None:
     assert "web.1 answers 404 to GET /no-such-page\n" in done.err
 
 
+BROKEN = """\
+import os
+from wsgiref.simple_server import make_server
+
+def app(environ, start_response):
+    raise LookupError("no database")
+
+make_server("", int(os.environ["PORT"]), app).serve_forever()
+"""
+
+
+def test_a_health_path_that_answers_500_until_the_end_is_50(place: str, blasto: Path, ready: Path) -> None:
+    (blasto / "Procfile").write_text("web: exec python broken.py\n")
+    (blasto / "broken.py").write_text(BROKEN)
+    options = ["--engine", place, "--health", "/up", "--boot-timeout", SOON, "--json"]
+    done = deploy("ci", blasto, *options, home=ready)
+    assert done.code == 50, done.err
+    error = json.loads(done.out)["error"]
+    assert error["what"] == "web.1 answers 500 to GET /up"
+    assert "\n  LookupError: no database" in error["why"]
+
+
 def test_a_folder_to_mend_is_10_and_nothing_is_built(blasto: Path, tmp_path: Path) -> None:
     (blasto / "Pipfile.lock").unlink()
     done = deploy("ci", blasto, "--json", home=tmp_path / "home", env={"GITHUB_ACTIONS": "true"})

@@ -141,7 +141,7 @@ def test_what_gunicorn_could_not_load_is_shown_and_not_gunicorn_s_own_end(start,
 
 def test_one_that_listens_on_another_port(start, port):
     running = start(f"python listen.py 0.0.0.0 {port + 1} 200", "-p", port, "--boot-timeout", "4")
-    running.wait_for(f"web.1 listens on 0.0.0.0:{port + 1}, and not on port {port}, which PORT tells it")
+    running.wait_for(f"web.1 listens on 0.0.0.0:{port + 1}; it should listen on 0.0.0.0:{port}, because PORT is {port}")
     assert running.wait() == 50
     assert running.err == (
         "error: web.1 did not answer within 4 s\n\n"

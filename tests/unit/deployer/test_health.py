@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from deployer.errors import boot_failed, boot_timed_out, process_ended
+from deployer.errors import boot_failed, boot_refused, boot_timed_out, process_ended
 from deployer.health import (
     Answer,
     Listener,
@@ -137,7 +137,7 @@ def test_a_configured_health_path_must_be_content():
     outcome = clocked([Answer(status=500), Answer(status=302)], strict=True)
     assert (outcome.ready, outcome.status) == (True, 302)
     failed = clocked([Answer(status=503)], strict=True)
-    assert (failed.ready, failed.died, failed.problem) == (False, False, "it answers 503")
+    assert (failed.ready, failed.died, failed.status) == (False, False, 503)
 
 
 def test_a_process_that_died_is_not_waited_for():
@@ -255,12 +255,24 @@ def test_the_whole_message_of_a_boot_that_timed_out():
         ("nothing", "It listens on no port at all."),
         ("address", "It listens on X, which can be reached from inside its container only."),
         ("silent", "It listens on X, but no answer came."),
+        ("apart", "It listens on X, but localhost does not lead there."),
         ("unknown", "On port 8000 no answer came."),
     ],
 )
 def test_each_cause_of_silence_is_told(cause, why):
     error = boot_timed_out("web.1", port=8000, cause=cause, heard="X", problem="no answer came", seconds=5, log=[])
     assert error.why == why
+
+
+def test_the_whole_message_of_a_boot_that_answers_500_until_the_end():
+    error = boot_refused("web.1", 500, path="/up", host="a.example", reason="", log=["KeyError: 'X'"])
+    assert error.exit_code == 50
+    assert str(error) == (
+        "web.1 answers 500 to GET /up\n\n"
+        "It was asked for the host `a.example` until its time was over, and only 2xx and 3xx pass.\n\n"
+        "From its log:\n  KeyError: 'X'\n\n"
+        "hint: fix what its log says; `--boot-timeout` helps only an app that needs longer to start."
+    )
 
 
 def test_the_whole_message_of_a_boot_that_failed_and_its_exit_code():
@@ -287,7 +299,7 @@ def steady(answers: list[Answer], *, step: float = 0.5) -> tuple[bool, int | Non
         clock=lambda: now[0],
         sleep=lambda _seconds: now.__setitem__(0, now[0] + step),
     )
-    assert outcome.ready or outcome.status is None or outcome.seconds < 60
+    assert outcome.ready or (outcome.seconds < 60) == (outcome.status in {400, 404})
     return outcome.ready, outcome.status, outcome.reason
 
 
@@ -296,8 +308,9 @@ def test_a_refusal_that_stays_is_an_answer() -> None:
     assert steady([nobody, refused]) == (False, 400, "DisallowedHost")
     assert steady([Answer(status=404), Answer(status=200)]) == (True, 200, "")
     assert steady([Answer(status=404), nobody, Answer(status=404), nobody, Answer(status=204)]) == (True, 204, "")
-    for passing in (408, 425, 429, 503):
-        assert steady([Answer(status=passing)]) == (False, None, "")
+    for passing in (408, 425, 429, 500, 503):
+        assert steady([Answer(status=passing)]) == (False, passing, "")
+    assert steady([Answer(status=503), nobody]) == (False, None, "")
 
 
 @pytest.mark.parametrize(
