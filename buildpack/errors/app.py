@@ -317,7 +317,7 @@ def server_not_locked(target: str, server: str) -> BuildpackError:
     return AppError(
         f"{server} is not in Pipfile.lock",
         why=f"There is no Procfile, so {target} would be served by {server}, which Pipfile.lock does not have.",
-        hint=f"run `pipenv install {server}` and commit Pipfile and Pipfile.lock, or add a Procfile "
+        hint=f"run `deploy add {server}` and commit Pipfile and Pipfile.lock, or add a Procfile "
         "that starts another server.",
         place="Pipfile.lock",
     )

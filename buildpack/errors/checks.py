@@ -145,7 +145,7 @@ def option_not_locked(asked: Asked, package: str) -> BuildpackError:
     return AppError(
         f"{package} is not in Pipfile.lock",
         why=f"{asked.place}: `{asked.process}` has {asked.server} use `{show(asked.target)}`, which needs {package}.",
-        hint=f"run `pipenv install {package}`, and commit Pipfile and Pipfile.lock.",
+        hint=f"run `deploy add {package}`, and commit Pipfile and Pipfile.lock.",
         place=asked.place,
     )
 
@@ -223,7 +223,7 @@ def missing_import(place: str, module: str, owners: Sequence[str], *, develop: s
             hint=f"move {develop} to [packages] in Pipfile, and run `deploy lock`.",
             place=place,
         )
-    add = f"run `pipenv install {owners[0]}`" if owners else "add the package that has it to Pipfile, run `deploy lock`"
+    add = f"run `deploy add {owners[0]}`" if owners else "add the package that has it to Pipfile, run `deploy lock`"
     return Notice(
         what=f"{show(place)} imports {show(module)}, which Pipfile.lock does not have",
         hint=f"{add}, and commit Pipfile and Pipfile.lock.",
@@ -284,7 +284,7 @@ def program_not_locked(
     if category is not None:
         hint = f"build with `--category {show(category)}`, or move {package} to [packages] in Pipfile and lock again."
     else:
-        hint = f"run `pipenv install {package}`, and commit Pipfile and Pipfile.lock."
+        hint = f"run `deploy add {package}`, and commit Pipfile and Pipfile.lock."
     found = f" Its category `{show(category)}` does, and is not installed." if category is not None else ""
     return AppError(
         f"{package} is not in Pipfile.lock",

@@ -2,7 +2,8 @@
 
 The error modules word a hint once for all commands. A clause of it ends at ``;``, a full stop or ``, or``. If a clause
 names an option that the command lacks, the clause says the setting instead, or is left out. A command in backquotes,
-such as ``deploy lock``, gets the folder, image and stack that the failed command was called with.
+such as ``deploy lock``, gets the folder, image and stack that the failed command was called with. ``deploy add``
+needs a Pipfile: for an app without one the hint says to write it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from buildpack.errors import BuildpackError, Problems
 from deployer.cli.messages import operand_text
 from deployer.cli.operands import is_folder
 
-__all__ = ["Call", "call_of", "fit", "fit_hint", "options_in", "read_call", "repeated_text"]
+__all__ = ["Call", "call_of", "fit", "fit_hint", "fit_warning", "options_in", "read_call", "repeated_text"]
 
 _SPAN = re.compile(r"`[^`]*`|\n  [^\n]*")
 """Parts of a hint that stay as they are: words in backquotes, and indented lines, such as those of a Dockerfile."""
@@ -37,6 +38,8 @@ _WITHOUT_IMAGES = frozenset({"info", "prune", "inspect", "push"})
 """Commands that read no settings of an app."""
 _OF_FOLDERS = frozenset({"add", "build", "check", "init", "local", "lock", "remove"})
 _OF_BOTH = frozenset({"inspect", "push", "run", "verify"})
+_ADD = re.compile(r"`deploy add ([^`]+)`")
+_RUN_ADD = re.compile(rf"run {_ADD.pattern}")
 _COMMAND = re.compile(r"`deploy (\w+)((?: (?:-[^`]*|release))?)`")
 
 
@@ -46,6 +49,7 @@ class Call:
 
     `name` is the command's, as in ``run``. `options` are all that it accepts. `folder` or `image` is what it was given,
     both empty for the current folder. `repeated` are the options that another build of the same image needs.
+    `editable` is true if the folder has a Pipfile for ``deploy add`` to change.
     """
 
     name: str = ""
@@ -53,6 +57,7 @@ class Call:
     folder: str = ""
     image: str = ""
     repeated: Sequence[tuple[str, str]] = ()
+    editable: bool = True
 
 
 def read_call(root: click.Group, arguments: Sequence[str]) -> Call:
@@ -79,6 +84,7 @@ def call_of(ctx: click.Context) -> Call:
         name=ctx.command.name or "",
         options=_options(ctx.command),
         folder=word if folder and word != "." else "",
+        editable=not folder or Path(word, "Pipfile").is_file(),
         image=word if not folder and (":" in word or "@" in word) else "",
         repeated=[(f"--{name}", str(ctx.params[name])) for name in ("stack", "platform") if ctx.params.get(name)],
     )
@@ -124,8 +130,14 @@ def fit_hint(hint: str, call: Call) -> str:
             continue
         seen.add(told)
         kept += [parts[at - 1], clause] if kept else [clause]
-    text = _COMMAND.sub(lambda found: _name_operand(found[1], found[2], call), "".join(kept))
+    text = _name_operands("".join(kept), call)
     return text + ("." if hint.endswith(".") and text else "")
+
+
+def fit_warning(text: str) -> str:
+    """Return a warning whose commands name the app of the command that prints it."""
+    context = click.get_current_context(silent=True)
+    return _name_operands(text, call_of(context)) if context else text
 
 
 def options_in(text: str) -> frozenset[str]:
@@ -148,6 +160,14 @@ def _say_settings(clause: str, call: Call) -> str:
         return " and ".join(f"`{each}" for each in told) or span[0]
 
     return _SPAN.sub(instead, clause)
+
+
+def _name_operands(text: str, call: Call) -> str:
+    if not call.editable:
+        text = _RUN_ADD.sub(r"list what the app needs in a Pipfile, with \1, run `deploy lock`", text)
+    if call.folder:
+        text = _ADD.sub(lambda found: f"`deploy add {found[1]} --app {quote(call.folder)}`", text)
+    return _COMMAND.sub(lambda found: _name_operand(found[1], found[2], call), text)
 
 
 def _name_operand(name: str, rest: str, call: Call) -> str:

@@ -77,6 +77,10 @@ def print_error(error: BuildpackError) -> None:
 
 def print_warning(text: str) -> None:
     """Print a warning on standard error."""
+    if "`deploy " in text:
+        from deployer.cli.hints import fit_warning
+
+        text = fit_warning(text)
     print(f"{styled('warning:', 'yellow')} {harmless(text)}", file=sys.stderr)
 
 

@@ -161,7 +161,7 @@ def _lacking_imports(folder: Path, tree: SourceTree) -> Iterator[str]:
         return
     for one, owners in missing_imports(tree, [package.name for package in lock.packages]):
         if owners:
-            yield (f"{one.place} imports {one.module}, which Pipfile does not have: run `pipenv install {owners[0]}`.")
+            yield (f"{one.place} imports {one.module}, which Pipfile does not have: run `deploy add {owners[0]}`.")
 
 
 def _has_tests(tree: SourceTree) -> bool:

@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from buildpack.app.checks.served import modules_brought
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.app.pipfile import canonical
 from buildpack.app.source import SourceTree
-from buildpack.app.textfile import read_text
+from buildpack.app.textfile import read_bytes, read_text
 from buildpack.bounded import parse_requirement
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import BuildpackError
@@ -25,6 +26,9 @@ from buildpack.errors import BuildpackError
 __all__ = ["Listed", "list_packages", "missing_imports", "parse_requirements"]
 
 _DEVELOP = ("requirements-dev.txt", "dev-requirements.txt", "requirements_dev.txt", "requirements/dev.txt")
+_COMMENT = re.compile(r"(?:^|\s)#.*")
+_INCLUDE = re.compile(r"(?:-r|-c|--requirement|--constraint)[\s=]?\s*([\w.][\w./-]{0,200})")
+"""A line of requirements.txt that names another file, relative to its own folder."""
 _DEVELOP_GROUPS = ("dev", "develop", "test", "tests")
 _NO_APP = re.compile(r"(?:^|/)(?:tests?|docs?|examples?)/|(?:^|/)(?:test_[^/]*|conftest|setup|noxfile|fabfile)\.py$")
 
@@ -57,7 +61,7 @@ def list_packages(folder: Path) -> Listed:
     """Read what the lists of other tools ask for: the first that names packages, and those for development."""
     listed = Listed()
     for name, read in (
-        ("requirements.txt", _read_requirements),
+        ("requirements.txt", partial(_read_requirements, folder)),
         ("pyproject.toml", _read_project),
         ("setup.py", _read_setup),
     ):
@@ -66,14 +70,28 @@ def list_packages(folder: Path) -> Listed:
                 read(listed, name, read_text(folder, name) or "")
     for name in _DEVELOP:
         with suppress(BuildpackError):
-            lines = (read_text(folder, name) or "").splitlines()
-            own = (line for line in lines if not re.fullmatch(r"-r\s{1,9}[\w./-]{0,200}\.txt", line.strip()))
-            listed.add(name, own, develop=True)
+            lines = _name_missing(folder, name, read_text(folder, name) or "")
+            listed.add(name, (line for line in lines if not _INCLUDE.fullmatch(line)), develop=True)
     return listed
 
 
-def _read_requirements(listed: Listed, name: str, text: str) -> None:
-    listed.add(name, text.splitlines())
+def _read_requirements(folder: Path, listed: Listed, name: str, text: str) -> None:
+    listed.add(name, _name_missing(folder, name, text))
+
+
+def _name_missing(folder: Path, name: str, text: str) -> Iterator[str]:
+    """Give the lines of a list for pip without comments; a line that includes a missing file says so."""
+    for written in text.splitlines():
+        line = _COMMENT.sub("", written).strip()
+        found = _INCLUDE.fullmatch(line)
+        yield f"{line}, which is missing" if found and not _is_there(folder, Path(name).parent / found[1]) else line
+
+
+def _is_there(folder: Path, path: Path) -> bool:
+    try:
+        return read_bytes(folder, str(path)) is not None
+    except BuildpackError:
+        return True  # the file exists, but cannot be read or is outside the app
 
 
 def _read_project(listed: Listed, name: str, text: str) -> None:
@@ -177,7 +195,7 @@ def parse_requirements(lines: Iterable[str]) -> tuple[dict[str, str], list[str]]
     entries: dict[str, str] = {}
     left = []
     for written in lines:
-        line = re.sub(r"(?:^|\s)#.*", "", written).strip().removesuffix("\\").strip()
+        line = _COMMENT.sub("", written).strip().removesuffix("\\").strip()
         line = re.sub(r"(?<!\s)\s+--hash=\S+", "", line)
         if not line or line.startswith("--hash"):
             continue

@@ -50,7 +50,7 @@ def look(tmp_path: Path) -> Looking:
 
 REQUESTS = (
     "app.py:1 imports requests, which Pipfile.lock does not have; "
-    "run `pipenv install requests`, and commit Pipfile and Pipfile.lock."
+    "run `deploy add requests`, and commit Pipfile and Pipfile.lock."
 )
 
 
@@ -76,7 +76,7 @@ def test_a_package_that_nobody_knows_does_not_hide_a_well_known_import(look: Loo
 )
 def test_the_package_of_a_module_with_another_name(look: Looking, statement: str, owner: str) -> None:
     [notice], [] = look({"app.py": f"{statement}\n"}, "flask")
-    assert f"run `pipenv install {owner}`" in notice
+    assert f"run `deploy add {owner}`" in notice
     look.folder.joinpath("app.py").unlink()
     assert look({"app.py": f"{statement}\n"}, "flask", owner) == ([], [])
 

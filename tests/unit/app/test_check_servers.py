@@ -521,7 +521,7 @@ class TestPackages:
         assert errors == [
             f"{name} is not in Pipfile.lock\n\nProcfile:{line}: `{process}` runs {name}, which Pipfile.lock does "
             f"not have."
-            f"\n\nhint: run `pipenv install {name}`, and commit Pipfile and Pipfile.lock."
+            f"\n\nhint: run `deploy add {name}`, and commit Pipfile and Pipfile.lock."
             for line, process, name in ((1, "web", "gunicorn"), (2, "worker", "celery"))
         ]
         assert warnings == []
@@ -845,7 +845,7 @@ class TestWhatOptionsImport:
                 (
                     f"{package} is not in Pipfile.lock\n\n"
                     f"Procfile:1: `web` has {server} use `{told}`, which needs {package}.\n\n"
-                    f"hint: run `pipenv install {package}`, and commit Pipfile and Pipfile.lock."
+                    f"hint: run `deploy add {package}`, and commit Pipfile and Pipfile.lock."
                 )
             ],
             [],

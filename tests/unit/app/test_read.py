@@ -158,14 +158,14 @@ gunicorn is not in Pipfile.lock
 
 There is no Procfile, so blasto:APP would be served by gunicorn, which Pipfile.lock does not have.
 
-hint: run `pipenv install gunicorn` and commit Pipfile and Pipfile.lock, \
+hint: run `deploy add gunicorn` and commit Pipfile and Pipfile.lock, \
 or add a Procfile that starts another server.""",
     "procfile_runs_what_is_not_locked": """\
 celery is not in Pipfile.lock
 
 Procfile:2: `worker` runs celery, which Pipfile.lock does not have.
 
-hint: run `pipenv install celery`, and commit Pipfile and Pipfile.lock.""",
+hint: run `deploy add celery`, and commit Pipfile and Pipfile.lock.""",
     "python_version_twice": """\
 .python-version holds 2 Python versions
 

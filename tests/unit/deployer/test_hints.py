@@ -14,6 +14,7 @@ import pytest
 from buildpack.errors.stacks import libraries_not_there
 from deployer.cli.command import CONTEXT, MODULES, deploy
 from deployer.cli.hints import Call, call_of, fit_hint, options_in, read_call
+from deployer.cli.messages import print_warning
 
 ROOT = Path(__file__).parents[3]
 
@@ -153,10 +154,22 @@ def test_the_lines_of_a_dockerfile_are_shown_as_they_are(name):
         ("check ./shop --stack host", "then `deploy build`.", "then `deploy build shop --stack host`."),
         ("check ./shop --stack host", "then `deploy build --stack oci:X`.", "then `deploy build shop --stack oci:X`."),
         ("build ./a\\ b", "run `deploy lock`.", "run `deploy lock 'a b'`."),
+        ("ci ./x", "run `deploy add six`.", "list what the app needs in a Pipfile, with six, run `deploy lock x`."),
     ],
 )  # fmt: skip
 def test_a_command_in_a_hint_names_the_app_and_the_stack_of_the_one_that_failed(line, hint, shown):
     assert fit_hint(hint, read_call(deploy, shlex.split(line))) == shown
+
+
+def test_packages_are_added_to_the_app_of_the_command_if_it_has_a_pipfile(tmp_path, capsys):
+    (tmp_path / "Pipfile").touch()
+    app, hint = shlex.quote(str(tmp_path)), "run `deploy add six`."
+    call = read_call(deploy, ["build", str(tmp_path)])
+    assert fit_hint(hint, call) == f"run `deploy add six --app {app}`."
+    root = click.Context(deploy, info_name="deploy", **CONTEXT)
+    with ALL["check"].make_context("check", [str(tmp_path)], parent=root):
+        print_warning(f"app.py:1 imports six; {hint}")
+    assert capsys.readouterr().err == f"warning: app.py:1 imports six; run `deploy add six --app {app}`.\n"
 
 
 def test_the_app_of_a_command_for_packages_is_its_option(tmp_path, monkeypatch):

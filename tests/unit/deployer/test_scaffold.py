@@ -99,7 +99,9 @@ def test_an_app_without_a_pipfile(tmp_path):
 def test_an_asgi_app_with_requirements(tmp_path):
     files = {
         "src/shop/__init__.py": FASTAPI,
-        "requirements.txt": "fastapi>=0.100  # web\n-r more.txt\nuvicorn[standard]==0.30 \\\n    --hash=sha256:00\n",
+        "requirements.txt": "fastapi>=0.100  # web\n-r lists/more.txt  # all\n-c pins.txt\n"
+        "uvicorn[standard]==0.30 \\\n    --hash=sha256:00\n",
+        "pins.txt": "",
         "tests/test_shop.py": "",
         "runtime.txt": "python-3.12",
     }
@@ -110,7 +112,12 @@ def test_an_asgi_app_with_requirements(tmp_path):
         "uvicorn": {"version": "==0.30", "extras": ["standard"]},
     }
     assert layout.files["Procfile"] == "web: uvicorn shop:APP --app-dir src --host 0.0.0.0 --port $PORT\n"
-    assert layout.remarks == ("Pipfile lacks what requirements.txt has beyond plain packages: -r more.txt.",)
+    assert layout.remarks == (
+        (
+            "Pipfile lacks what requirements.txt has beyond plain packages: "
+            "-r lists/more.txt, which is missing; -c pins.txt."
+        ),
+    )
 
 
 def test_dependencies_of_a_project(tmp_path):
@@ -165,13 +172,20 @@ def test_dependencies_of_poetry_and_dependency_groups(tmp_path):
 
 def test_dependencies_of_setup_py_and_of_development(tmp_path):
     setup = "from setuptools import setup\nsetup(name='x', install_requires=['flask>=3', 'six'], extras_require={})\n"
-    files = {"app.py": FLASK, "setup.py": setup, "requirements-dev.txt": "-r requirements.txt\nblack==24.1.0\n"}
+    files = {
+        "app.py": FLASK,
+        "setup.py": setup,
+        "requirements-dev.txt": "-r requirements.txt\n-r setup.py\nblack==24.1.0\n",
+    }
     layout = plan(tmp_path / "shop", files)
     document = parse_pipfile(layout.files["Pipfile"]).document
     assert document["packages"] == {"flask": ">=3", "six": "*", "gunicorn": "*"}
     assert document["dev-packages"] == {"pytest": "*", "black": "==24.1.0"}
     assert layout.remarks == (
-        "Pipfile lacks what setup.py and requirements-dev.txt have beyond plain packages: extras_require of setup.py.",
+        (
+            "Pipfile lacks what setup.py and requirements-dev.txt have beyond plain packages: "
+            "extras_require of setup.py; -r requirements.txt, which is missing."
+        ),
     )
 
 
