@@ -17,6 +17,7 @@ from buildpack.dataclass import dataclass, field, replace
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import ANNOTATION, LAYER_GZIP, Image, Layer, canonical_json
 from buildpack.plan import Member, PlannedLayer, layer_annotations, members_of
+from buildpack.python.build_settings import NO_SETTINGS, BuildSettings
 from buildpack.stacks.stack import Facts, Stack
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _MOST_SONAMES = 20_000
 
 _MOST = {"host": 1 << 30, "runtime": 32 << 20, "app": 16 << 30}
 """Bytes of a layer whose size follows from no wheel."""
-_OTHER_WORDS = "what else it says of it does not fit: another version of deploy wrote it, or somebody changed it"
+_OTHER_WORDS = "its annotations differ (another version of deploy, other pins for a build, or a change by hand)"
 _PER_MEMBER = 1 << 20
 _GROWTH = 16
 """A layer has its wheels' compressed streams and their byte code: many times their size it is not."""
@@ -186,15 +187,17 @@ def _largest(planned: PlannedLayer) -> int:
     return sum(_PER_MEMBER + _GROWTH * member.size for member in planned.members)
 
 
-def answering(package: LockedPackage, claims: Claims, target: Target, built_with: str = "") -> WheelFile | None:
+def answering(
+    package: LockedPackage, claims: Claims, target: Target, settings: BuildSettings = NO_SETTINGS
+) -> WheelFile | None:
     """Return the wheel that the image has for a locked package, if the lock and the target allow that very file.
 
-    `built_with` is the key of the settings for builds: a wheel that was built with others does not answer.
+    A wheel that was built with other settings, or with other pins of what its build required, does not answer.
 
     That it is the best of several that are locked is believed: see `Claims.on`.
     """
     member = claims.members.get(package.name)
-    if member is None or package.path or not _is_allowed(member, package, built_with):
+    if member is None or package.path or not _is_allowed(member, package, settings):
         return None
     from buildpack.python.candidates import parse_wheel_name, rank_wheel
     from buildpack.python.files import WheelFile
@@ -220,6 +223,7 @@ def answering(package: LockedPackage, claims: Claims, target: Target, built_with
         size=member.size,
         source="",
         origin=member.origin,
+        required=member.required,
         libraries=member.libraries,
     )
 
@@ -232,13 +236,15 @@ def origin_of(package: LockedPackage, archive: LockedFile | None, built_with: st
     return (f"sha256:{archive.sha256}" if archive else package.hashes[0]) + suffix
 
 
-def _is_allowed(member: Member, package: LockedPackage, built_with: str) -> bool:
-    """Tell whether the lock has this file's hash, or that of what it was built from."""
-    if package.git:
-        return member.origin == origin_of(package, None, built_with)
-    suffix = f"+{built_with}" if built_with else ""
+def _is_allowed(member: Member, package: LockedPackage, settings: BuildSettings) -> bool:
+    """Tell whether the lock has this file's hash, or that of what it was built from with the pins of today."""
+    if not package.git and f"sha256:{member.sha256}" in package.hashes:
+        return True
+    suffix = f"+{settings.key}" if settings.key else ""
     origins = {f"{sha256}{suffix}" for sha256 in package.hashes}
-    return f"sha256:{member.sha256}" in package.hashes or member.origin in origins
+    if package.git:
+        origins = {origin_of(package, None, settings.key)}
+    return member.origin in origins and settings.agrees(member.required)
 
 
 def _is_of(version: str, package: LockedPackage) -> bool:

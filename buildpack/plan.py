@@ -64,6 +64,7 @@ class Member:
     """One wheel of a layer: enough to find the file again without asking an index. `size` is in bytes.
 
     `origin` is what a wheel was built from that no index has: an archive's ``sha256:<hex>``, or ``git:<commit>``.
+    `required` names what that build required and hashes the lock's pins of it (`BuildSettings.pinned`).
     `pkg_resources` tells that it imports that module, which setuptools has to bring; `shared` that another wheel has a
     different file of the same path. `libraries` are the shared libraries that were copied into it, each as
     ``SONAME=sha256:<hex>``, with spaces between.
@@ -75,6 +76,7 @@ class Member:
     sha256: str
     size: int
     origin: str = ""
+    required: str = ""
     pkg_resources: bool = False
     shared: bool = False
     libraries: str = ""
@@ -229,6 +231,7 @@ def _row(member: Member) -> list[Any]:
             ("name", member.name, usual[0]),
             ("version", member.version, usual[1]),
             ("origin", member.origin, ""),
+            ("required", member.required, ""),
             ("pkg_resources", member.pkg_resources, False),
             ("shared", member.shared, False),
             ("libraries", member.libraries, ""),
@@ -273,6 +276,7 @@ def _member(filename: Any, sha256: Any, size: Any, seldom: Any = None) -> Member
         sha256=str(sha256),
         size=int(size),
         origin=str(told.get("origin", "")),
+        required=str(told.get("required", "")),
         pkg_resources=bool(told.get("pkg_resources")),
         shared=bool(told.get("shared")),
         libraries=str(told.get("libraries", "")),

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ground", "Resolution", "layout_for", "prefetch", "recall_brought", "resolve", "target_of"]
 
-RESOLUTION_FORMAT = 9
+RESOLUTION_FORMAT = 10
 """Raise it when the same lock and stack would give another answer."""
 
 _LINES = re.compile(r"\b(?:pipfile_)?line=\d+")
@@ -100,6 +100,7 @@ class Resolution:
                 sha256=wheel.sha256,
                 size=wheel.size,
                 origin=wheel.origin,
+                required=wheel.required,
                 pkg_resources=wheel.name in self.importing,
                 shared=wheel.name in self.shared,
                 libraries=wheel.libraries,
@@ -292,9 +293,7 @@ class _Search:
     def _look_up(self, packages: Sequence[LockedPackage], claims: Claims) -> tuple[list[WheelFile], frozenset[str]]:
         """Return the wheels by name, and which of them the claims told of; the others are here, looked into."""
         target = self._ground.target
-        answers = (
-            (package.name, answering(package, claims, target, self._ground.settings.key)) for package in packages
-        )
+        answers = ((package.name, answering(package, claims, target, self._ground.settings)) for package in packages)
         told = {name: wheel for name, wheel in answers if wheel is not None and self._agrees(wheel)}
         sharing = {name for name, member in claims.members.items() if member.shared}
         if not sharing <= told.keys():
@@ -359,8 +358,10 @@ class _Search:
                 remember=self._store.remember,
             )
             wheel = build_wheel(package, sdist, bench=bench)
-            if wheel.url or package.path:
+            if wheel.url:
                 return wheel
+            if package.path:
+                return replace(wheel, required="")  # no earlier image answers for it
             return replace(wheel, origin=origin_of(package, sdist, self._ground.settings.key))
 
         return build

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ __all__ = [
     "NO_SETTINGS",
     "BuildSettings",
     "Constraint",
+    "names_in",
     "read_constraints",
     "read_settings",
 ]
@@ -83,17 +84,34 @@ class BuildSettings:
     @cached_property
     def pins_key(self) -> str:
         """Stand for all pins, for what is remembered of a lock with a package that was built."""
-        return hashlib.sha256(repr([(name, self.pin(name)) for name in sorted(self.pins)]).encode()).hexdigest()[:32]
+        return self._hash_pins(self.pins)
 
     @property
     def secrets(self) -> Sequence[str]:
         """Return the values that must not be shown."""
         return [self.variables[name] for name in self.given if name in self.variables]
 
-    def pin(self, name: str) -> list[object] | None:
-        """Return what the lock says of a project, for comparison with what it said when a wheel was built."""
+    def pinned(self, required: Iterable[str]) -> str:
+        """Return the names of projects, and a hash of what the lock says of each: ``NAME NAME pins:<hex>``."""
+        names = sorted(required)
+        return " ".join([*names, f"pins:{self._hash_pins(names)}"])
+
+    def agrees(self, pinned: str) -> bool:
+        """Return True if the lock says of these projects what it said when `pinned` rendered them."""
+        return pinned == self.pinned(names_in(pinned))
+
+    def _hash_pins(self, names: Iterable[str]) -> str:
+        pins = [(name, self._pin(name)) for name in sorted(names)]
+        return hashlib.sha256(repr(pins).encode()).hexdigest()[:32]
+
+    def _pin(self, name: str) -> list[object] | None:
         package = self.pins.get(name)
         return None if package is None else [package.version, sorted(package.hashes)]
+
+
+def names_in(pinned: str) -> list[str]:
+    """Return the names of the projects in what `BuildSettings.pinned` rendered."""
+    return pinned.split(" ")[:-1]
 
 
 def read_settings(app: App, environ: Mapping[str, str]) -> BuildSettings:

@@ -37,10 +37,12 @@ class WheelFile(LockedFile):
     """The wheel that serves a locked package on a target. A wheel built here has no `url`.
 
     `origin` tells what it was built from, where that is locked: an archive's ``sha256:<hex>``, or ``git:<commit>``.
-    `libraries` are the shared libraries that were copied into it, each as ``SONAME=sha256:<hex>``, with spaces between.
+    `required` is what the build required, as `BuildSettings.pinned` renders it. `libraries` are the shared libraries
+    that were copied into it, each as ``SONAME=sha256:<hex>``, with spaces between.
     """
 
     origin: str = ""
+    required: str = ""
     libraries: str = ""
 
 

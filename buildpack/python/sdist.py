@@ -22,7 +22,7 @@ from buildpack.errors import sdist as errors
 from buildpack.errors.local import unreachable_interpreter
 from buildpack.oci.temporary import make_folder, temporary_folder
 from buildpack.python.archives import unpack
-from buildpack.python.build_settings import NO_SETTINGS, BuildSettings
+from buildpack.python.build_settings import NO_SETTINGS, BuildSettings, names_in
 from buildpack.python.candidates import best_wheel, is_sdist, parse_wheel_name
 from buildpack.python.checkout import fetch_commit
 from buildpack.python.credentials import Secret, open_address, redact, split_login
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Workbench", "build_wheel"]
 
-FORMAT = 2
+FORMAT = 3
 """Goes into the keys of what is remembered: raise it when the same sources become another wheel."""
 
 
@@ -211,15 +211,14 @@ def _remembered(
     """
     key = json.dumps([FORMAT, package.name, bench.target.key, *identity, *filter(None, [bench.settings.key])])
     value = bench.recall("built", key)
-    if isinstance(value, dict) and all(bench.settings.pin(name) == pin for name, pin in value["pins"].items()):
-        wheel = WheelFile(**value["wheel"])
-        if stored_path(bench.folder, wheel):
+    if isinstance(value, dict):
+        wheel = WheelFile(**value)
+        if bench.settings.agrees(wheel.required) and stored_path(bench.folder, wheel):
             return wheel
     required: set[str] = set()
     wheel = _build(package, what, bench, prepare, required)
-    bench.remember(
-        "built", key, {"wheel": asdict(wheel), "pins": {name: bench.settings.pin(name) for name in required}}
-    )
+    wheel = replace(wheel, required=bench.settings.pinned(required))
+    bench.remember("built", key, asdict(wheel))
     return wheel
 
 
@@ -235,7 +234,7 @@ def _build(
 
     def provide(wanted: Sequence[str]) -> list[Path]:
         wheels = _requirements(wanted, here, bench)
-        required.update(wheel.name for wheel in wheels)
+        required.update(name for wheel in wheels for name in (wheel.name, *names_in(wheel.required)))
         return [fetch_file(wheel, bench.client, bench.folder) for wheel in wheels]
 
     with workplace(bench.folder, user) as place:

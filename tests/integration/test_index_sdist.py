@@ -316,6 +316,23 @@ def test_a_build_takes_what_the_lock_pins_and_is_made_again_for_another_pin(inde
     assert built("1.0", hashes_of="3.0") == b"TOOL = '3.0'"
 
 
+def test_a_pin_matters_to_what_is_built_with_what_it_built(index: Index, tmp_path: Path) -> None:
+    hashes = {}
+    for each in ("1.0", "2.0"):
+        filename, content = make_wheel("deep", each, body=f"X = {each!r}\n".encode())
+        index.add("deep", filename, content)
+        hashes[each] = (f"sha256:{sha256(content)}",)
+    locked_sdist(index, "tool", requires='["deep"]', before="import deep\nopen('tool.py', 'w').write(f'X = {deep.X}')")
+    before = "import tool\nopen('pure.py', 'w').write(f'TOOL = {tool.X}')"
+    package, memory = locked_sdist(index, "pure", requires='["tool"]', before=before), Memory()
+    for version in ("1.0", "2.0"):
+        pins = {"deep": LockedPackage(name="deep", version=version, hashes=hashes[version])}
+        wheel = make(package, tmp_path, index=index, memory=memory, settings=BuildSettings(pins=pins))
+        assert wheel.required.startswith("deep tool pins:")
+        with opened(wheel, tmp_path) as archive:
+            assert archive.read("pure.py") == f"TOOL = {version}".encode()
+
+
 def test_constraints_that_cannot_be_used_matter_to_builds_of_packages_alone(index: Index, tmp_path: Path) -> None:
     app = read_app(write_app(tmp_path / "app", {}), environ={}, today=date(2026, 1, 1))
 

@@ -216,13 +216,13 @@ def test_one_changed_dependency_moves_its_bucket_and_the_lock(world, app, name, 
 
 
 BACKEND = """\
-import os, time, zipfile
+import maker, os, time, zipfile
 
 def build_wheel(folder, config_settings=None, metadata_directory=None):
     moment = time.gmtime(int(os.environ["SOURCE_DATE_EPOCH"]))[:6]
     info = "aged-1.0.dist-info"
     files = {
-        "aged.py": "ANSWER = 42\\n",
+        "aged.py": f"MAKER = {maker.VERSION}\\n",
         info + "/METADATA": "Metadata-Version: 2.1\\nName: aged\\nVersion: 1.0\\n",
         info + "/WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
         info + "/RECORD": "",
@@ -237,7 +237,7 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
 def sdist() -> bytes:
     """An archive of sources that brings what builds it."""
     out = io.BytesIO()
-    project = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    project = '[build-system]\nrequires = ["maker"]\nbuild-backend = "backend"\nbackend-path = ["."]\n'
     with tarfile.open(fileobj=out, mode="w:gz") as archive:
         for path, content in (("pyproject.toml", project), ("backend.py", BACKEND)):
             member = tarfile.TarInfo(f"aged-1.0/{path}")
@@ -277,10 +277,10 @@ def test_packages_that_share_a_path_are_installed_alike_by_an_empty_machine(worl
     assert ["alpha", "zeta"] not in [[m["name"] for m in layer["members"]] for layer in again["layers"]]
 
 
-def test_what_was_built_from_an_archive_of_sources_is_not_built_again(world, app, name, empty):
-    archive = sdist()
+def test_what_was_built_from_an_archive_of_sources_is_not_built_again(world, app, name, empty, tmp_path):
+    archive, (first, second) = sdist(), make_makers(world, tmp_path)
     world.index.add("aged", "aged-1.0.tar.gz", archive)
-    tiny.write_lock(app, {**PACKAGES, "aged": tiny.entry(archive)})
+    tiny.write_lock(app, {**PACKAGES, "aged": tiny.entry(archive), "maker": first})
     world.build(app, world.home, "--to", "registry", "-q", name=name)
     world.index.asked.clear()
     change_line(app)
@@ -289,6 +289,30 @@ def test_what_was_built_from_an_archive_of_sources_is_not_built_again(world, app
     assert "aged" in [member["name"] for layer in report["layers"] for member in layer["members"]]
     assert world.index.asked == []
     assert report["digest"] == world.cold(app)
+
+    # Another pin of what its build requires makes another wheel of it.
+    tiny.write_lock(app, {**PACKAGES, "aged": tiny.entry(archive), "maker": second})
+    shutil.rmtree(empty)
+    changed = world.build(app, empty, "--to", "registry", "--json", name=name).report
+    written = {
+        each["name"]: layer["reason"]
+        for layer in changed["layers"]
+        for each in layer["members"]
+        if layer["source"] == "built"
+    }
+    assert written["aged"] == "aged 1.0 is another file"
+    assert written["maker"] == "maker 1.0 -> 2.0"
+    assert changed["digest"] == world.cold(app)
+
+
+def make_makers(world: World, folder: Path) -> list[tiny.Entry]:
+    """Put two versions of what builds `aged` on the index; their entries for a lock."""
+    entries = []
+    for version in ("1.0", "2.0"):
+        wheel = write_wheel(folder, {"maker.py": f"VERSION = {version}\n".encode()}, name="maker", version=version)
+        world.index.add("maker", wheel.name, wheel.read_bytes())
+        entries.append(tiny.entry(wheel.read_bytes(), version=version))
+    return entries
 
 
 def test_several_names_and_repositories_get_the_image(world, app, name, pushed, empty):
@@ -389,9 +413,7 @@ def claim_another_machine(manifest: dict[str, Any], config: dict[str, Any]) -> N
 
 
 NOT_BELIEVED = "{} has a layer with this key that is not believed: "
-OTHER = (
-    NOT_BELIEVED + "what else it says of it does not fit: another version of deploy wrote it, or somebody changed it"
-)
+OTHER = NOT_BELIEVED + "its annotations differ (another version of deploy, other pins for a build, or a change by hand)"
 TWICE = NOT_BELIEVED + "it has the same layer twice, under two keys or one"
 
 

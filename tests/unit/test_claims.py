@@ -13,6 +13,7 @@ from buildpack.claims import NOTHING, Claims, answering, find_host_layers, find_
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import LAYER_TAR, Image, Layer, Platform, assemble, canonical_json
 from buildpack.plan import Member, PlannedLayer, layer_annotations
+from buildpack.python.build_settings import NO_SETTINGS, BuildSettings
 from buildpack.python.target import target_for
 
 TARGET = target_for(version="3.11.7", machine="x86_64", libc=("glibc", 2, 36))
@@ -46,8 +47,8 @@ def package(**changed: Any) -> LockedPackage:
     return LockedPackage(**{**fields, **changed})
 
 
-def answer(told: Member, locked: LockedPackage) -> str:
-    wheel = answering(locked, Claims(members={told.name: told}), TARGET)
+def answer(told: Member, locked: LockedPackage, settings: BuildSettings = NO_SETTINGS) -> str:
+    wheel = answering(locked, Claims(members={told.name: told}), TARGET, settings)
     return wheel.filename if wheel else ""
 
 
@@ -77,12 +78,31 @@ def test_nothing_else_does(told):
 
 
 def test_a_wheel_that_was_built_answers_for_what_it_was_built_from():
-    archive = f"sha256:{'c' * 64}"
-    assert answer(member(sha256="b" * 64, origin=archive), package(hashes=(archive,)))
+    archive, nothing = f"sha256:{'c' * 64}", NO_SETTINGS.pinned([])
+    assert answer(member(sha256="b" * 64, origin=archive, required=nothing), package(hashes=(archive,)))
     commit = package(version=None, hashes=(), git="https://example.org/flask", ref="d" * 40)
-    assert answer(member(sha256="b" * 64, origin=f"git:{'d' * 40}#"), commit)
-    assert answer(member(sha256="b" * 64, origin=f"git:{'e' * 40}#"), commit) == ""
+    assert answer(member(sha256="b" * 64, origin=f"git:{'d' * 40}#", required=nothing), commit)
+    assert answer(member(sha256="b" * 64, origin=f"git:{'e' * 40}#", required=nothing), commit) == ""
     assert answer(member(origin="./here"), package(path="./here")) == ""
+
+
+def test_a_wheel_that_was_built_answers_only_if_its_build_would_get_the_same_pins():
+    archive = f"sha256:{'c' * 64}"
+    locked = package(hashes=(archive,))
+    settings = [
+        BuildSettings(pins={"setuptools": package(name="setuptools", version=version)}) for version in ("80.0", "81.0")
+    ]
+    told = member(sha256="b" * 64, origin=archive, required=settings[0].pinned(["wheel", "setuptools"]))
+    assert told.required.startswith("setuptools wheel pins:")
+    assert answer(told, locked, settings[0])
+    assert answer(told, locked, settings[1]) == ""
+    assert answer(told, locked) == ""
+    other = {"werkzeug": package(name="werkzeug")}
+    assert answer(told, locked, BuildSettings(pins={**settings[0].pins, **other}))
+    # An image of an earlier version of deploy does not say what the build required.
+    assert answer(member(sha256="b" * 64, origin=archive), locked, settings[0]) == ""
+    # The index's own wheels need no build.
+    assert answer(member(), package(), settings[0])
 
 
 # Facts

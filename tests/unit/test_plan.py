@@ -73,8 +73,9 @@ def test_wheels_with_different_files_of_one_path_are_together_whatever_their_siz
     assert len(found) == 3
 
 
-def test_a_layer_s_annotation_tells_which_of_its_wheels_share_paths():
-    members = (replace(member("alpha", 9), shared=True), member("beta", 9))
+def test_a_layer_s_annotation_tells_which_of_its_wheels_share_paths_and_what_built_them():
+    built = replace(member("beta", 9), origin="git:abc#", required="setuptools pins:0")
+    members = (replace(member("alpha", 9), shared=True), built)
     planned = PlannedLayer(kind="dependencies", slot="x", key="k", members=members)
     layer = Layer(digest=sha256(b"1"), diff_id=sha256(b"2"), size=1, annotations=layer_annotations(planned))
     assert members_of(layer) == members
