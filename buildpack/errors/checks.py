@@ -174,7 +174,7 @@ def lfs_pointers(paths: Sequence[str]) -> Notice:
     shown = ", ".join(map(show, paths[:3])) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
     return Notice(
         what=f"git-lfs did not fetch {shown}, so the image gets a pointer in place of each file",
-        hint="run `git lfs pull`.",
+        hint="run `git lfs pull` in the clone, or put the files themselves there.",
         place=paths[0],
     )
 

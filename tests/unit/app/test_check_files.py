@@ -244,7 +244,14 @@ def test_pointers_of_git_lfs(write: Write) -> None:
     assert [str(notice) for notice in check_clone(tree)] == [
         (
             "model.bin: git-lfs did not fetch model.bin, so the image gets a pointer in place of each file; "
-            "run `git lfs pull`."
+            "run `git lfs pull` in the clone, or put the files themselves there."
         )
     ]
-    assert list(check_clone(write({".gitattributes": "*.bin binary\n"}))) == []
+    extended = pointer.replace("oid", "ext-0-x sha256:" + "1" * 64 + "\noid")
+    assert [notice.place for notice in check_clone(write({"data/ext.bin": extended}))] == ["data/ext.bin"]
+    (tree.folder / ".gitattributes").write_text("*.bin binary\n")
+    (tree.folder / "data/.gitattributes").write_text("*.bin filter=lfs\n")
+    (notice,) = check_clone(read_source(tree.folder, environ={}))
+    assert notice.place == "model.bin", "a clone without git-lfs has the pointer, whatever .gitattributes says"
+    (tree.folder / "model.bin").write_text(pointer.replace("git-lfs", "git_lfs"))
+    assert list(check_clone(read_source(tree.folder, environ={}))) == []
