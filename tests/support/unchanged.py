@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import compileall
 import json
 import os
 import shutil
@@ -50,9 +51,10 @@ class Answer:
 
 
 def copy_tool(folder: Path) -> Path:
-    """Copy the tool, so that one can edit it."""
+    """Copy the tool, so that one can edit it, and compile it, since its processes write no byte code."""
     for name in ("buildpack", "deployer"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    compileall.compile_dir(folder, quiet=1)
     return folder
 
 
