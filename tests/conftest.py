@@ -111,6 +111,16 @@ def answers(address: str) -> bool:
 
 
 @pytest.fixture(scope="session")
+def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that has the stack `host`, whose gathering takes a second; `with_stack` makes others of it."""
+    from tests.support.tiny import build_here, write_app
+
+    folder = tmp_path_factory.mktemp("seed")
+    build_here(write_app(folder / "app", {}), folder / "home", os.environ)
+    return folder / "home"
+
+
+@pytest.fixture(scope="session")
 def engine() -> str:
     """The address of a Docker engine with its own image store."""
     address = ENGINES.get("classic", "unix:///var/run/docker.sock")

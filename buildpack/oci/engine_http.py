@@ -232,7 +232,7 @@ def _read_answer(file: BufferedReader, pace: Pace) -> Answer:
     try:
         head = read_head(file)
     except MalformedError:
-        raise ValueError("what answers is no engine") from None
+        raise ValueError("what answers is not an engine") from None
     framed = Framed(file, head)
     pace.answered(framed.size)
     body = framed.read(_BODY_LIMIT)

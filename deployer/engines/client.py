@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Iterator
 from typing import Any
 
 from buildpack.dataclass import dataclass
 from buildpack.errors import transfer
 from buildpack.oci.engine_host import Endpoint
+from buildpack.oci.engine_http import Connection
 from deployer.engines import errors
 
 __all__ = ["Engine", "connect"]
 
-_CONNECT_SECONDS = 5
-_VERSION_SECONDS = 30
-"""For an engine that took the connection: on a busy machine it may need longer than `_CONNECT_SECONDS` to answer."""
+_PING_SECONDS = 30
+"""On a busy machine an engine needs a while to answer."""
 _ANSWER_SECONDS = 120
 _CONNECTIONS = 256
 
@@ -61,42 +60,38 @@ def explain(error: Any) -> str:
 
 
 def connect(endpoint: Endpoint) -> Engine:
-    """Connect to an engine; raises EngineError where it does not answer."""
-    _knock(endpoint)
+    """Connect to an engine; raises EngineError if it does not answer."""
+    # Not the SDK's `version="auto"`: Podman starts dozens of programs before it answers `/version`.
+    connection = Connection(endpoint, timeout=_PING_SECONDS)
+    try:
+        answer = connection.ask("GET", "/_ping")
+    finally:
+        connection.close()
+    if answer.failure:
+        raise errors.engine_failed(str(endpoint), answer.failure)
+    if "api-version" not in answer.headers:
+        raise transfer.engine_unreachable(str(endpoint), "what answers is not an engine")
     from docker.api.client import APIClient
     from docker.errors import DockerException
-    from requests import RequestException
 
     client: Any = APIClient
     try:
         api = client(
             base_url=str(endpoint),
-            version="auto",
+            version=answer.headers["api-version"],
             tls=_tls(endpoint),
-            timeout=_VERSION_SECONDS if isinstance(endpoint.address, str) else _CONNECT_SECONDS,
+            timeout=_ANSWER_SECONDS,
             max_pool_size=_CONNECTIONS,
         )
-        version = api.version()
-    except (DockerException, RequestException) as error:
+    except DockerException as error:
         raise transfer.engine_unreachable(str(endpoint), _reason(error)) from error
-    api.timeout = _ANSWER_SECONDS
-    components = version.get("Components") or [{}]
-    product = "Podman" if "podman" in str(components[0].get("Name", "")).lower() else "Docker"
-    return Engine(endpoint=endpoint, name=f"{product} {str(version.get('Version', '')).partition('+')[0]}", api=api)
+    return Engine(endpoint=endpoint, name=name_of(answer.headers.get("server", "")), api=api)
 
 
-def _knock(endpoint: Endpoint) -> None:
-    """See whether anybody opens, before the SDK is imported for it; raises EngineError."""
-    if not isinstance(endpoint.address, str):
-        return
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(_CONNECT_SECONDS)
-        try:
-            probe.connect(endpoint.address)
-        except PermissionError as error:
-            raise transfer.engine_denied(str(endpoint)) from error
-        except OSError as error:
-            raise transfer.engine_unreachable(str(endpoint), error.strerror or str(error)) from error
+def name_of(server: str) -> str:
+    """Return the product and version that a `Server` header names, as in `Docker/20.10.24+dfsg1 (linux)`."""
+    product, _, version = server.partition(" ")[0].partition("/")
+    return " ".join(("Podman" if product == "Libpod" else product or "the engine", version.partition("+")[0])).strip()
 
 
 def _tls(endpoint: Endpoint) -> Any:

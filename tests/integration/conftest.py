@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import EXAMPLES
+from tests.support.tiny import with_stack
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(seed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One store for the session's builds: wheels are fetched once."""
-    return tmp_path_factory.mktemp("home")
+    return with_stack(seed, tmp_path_factory.mktemp("home") / "home")
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ import pytest
 
 from deployer.cli.command import MODULES, run
 from tests.support.command import ROOT, deploy
-from tests.support.tiny import write_app
+from tests.support.tiny import with_stack, write_app
 
 HUGE = "9" * 5000
 NUMBERS = {"digits": HUGE, "minus": "-1", "infinite": "1e400", "nan": "nan", "arabic": "٣", "hex": "0x10"}
@@ -47,9 +47,9 @@ def _signals() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _machine(seed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a store of one's own and no engine."""
-    monkeypatch.setenv("DEPLOY_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DEPLOY_HOME", str(with_stack(seed, tmp_path / "home")))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
 
 

@@ -21,7 +21,7 @@ import pytest
 from tests.conftest import missing
 from tests.support.command import EXAMPLES, ROOT, deploy
 from tests.support.index import Index, serving
-from tests.support.tiny import add_wheels, environ, write_app
+from tests.support.tiny import add_wheels, environ, with_stack, write_app
 
 
 def left_behind(home: Path) -> list[str]:
@@ -220,12 +220,13 @@ def index() -> Iterator[Index]:
 
 
 @pytest.fixture
-def building(index: Index, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def building(index: Index, seed: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A build that waits for its wheels, from a silent index, and would for a minute."""
     app = write_app(tmp_path / "app", add_wheels(index, tmp_path / "wheels", "alpha", "bravo"))
+    home = with_stack(seed, tmp_path / "home")
     process = subprocess.Popen(
         [sys.executable, "-m", "deployer", "build", app, "-q"],
-        env={**os.environ, **environ(index), "DEPLOY_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **environ(index), "DEPLOY_HOME": str(home), "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -265,10 +266,10 @@ def test_a_second_interrupt_ends_it_at_once(building):
     assert time.monotonic() - begin < 1
 
 
-def test_an_ignored_interrupt_stays_ignored(index, tmp_path):
+def test_an_ignored_interrupt_stays_ignored(index, home, tmp_path):
     """As with `nohup`, and in the background of a script."""
     index.gate.set()
     app = write_app(tmp_path / "app", add_wheels(index, tmp_path / "wheels", "alpha"))
     script = 'trap "" INT; "$@" & child=$!; sleep 0.4; kill -INT $child; wait $child'
-    done = deploy("build", app, "-q", home=tmp_path / "home", env=environ(index), prefix=("sh", "-c", script, "sh"))
+    done = deploy("build", app, "-q", home=home, env=environ(index), prefix=("sh", "-c", script, "sh"))
     assert done.code == 0, done.err

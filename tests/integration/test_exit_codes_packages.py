@@ -18,7 +18,7 @@ import pytest
 from tests.support.command import Done, deploy
 from tests.support.index import Index, make_wheel, serving, sha256
 from tests.support.ports import free_port
-from tests.support.tiny import add_wheels, entry, environ, write_app
+from tests.support.tiny import add_wheels, entry, environ, with_stack, write_app
 
 
 @pytest.fixture
@@ -165,10 +165,10 @@ def private(index: Index) -> Index:
     return index
 
 
-def test_a_login_is_used_and_leaves_no_trace(private, tmp_path):
+def test_a_login_is_used_and_leaves_no_trace(private, seed, tmp_path):
     packages = add_wheels(private, tmp_path / "wheels", "alpha", "bravo")
     app = write_app(tmp_path / "app", packages, source=LOGIN)
-    home, out = tmp_path / "home", tmp_path / "image.tar"
+    home, out = with_stack(seed, tmp_path / "home"), tmp_path / "image.tar"
     env = {**environ(private), "INDEX_USER": USER, "INDEX_PASSWORD": PASSWORD}
     done = deploy("build", app, "-v", "--to", f"archive:{out}", home=home, env=env)
     assert done.code == 0, done.err
@@ -179,11 +179,12 @@ def test_a_login_is_used_and_leaves_no_trace(private, tmp_path):
     assert traces(done, tmp_path / "unpacked") == []
 
 
-def test_a_wrong_login_leaves_no_trace(private, tmp_path, home):
+def test_a_wrong_login_leaves_no_trace(private, seed, tmp_path):
+    home = with_stack(seed, tmp_path / "home")
     app = write_app(tmp_path / "app", {"inhouse": entry(b"")}, source=LOGIN)
     private.login = "somebody:else"
     env = {"INDEX_USER": USER, "INDEX_PASSWORD": PASSWORD}
-    done = deploy("build", app, "-v", home=tmp_path / "home", env={**environ(private), **env, "DEPLOY_DEBUG": "1"})
+    done = deploy("build", app, "-v", home=home, env={**environ(private), **env, "DEPLOY_DEBUG": "1"})
     assert (done.code, done.out) == (20, "")
     host = host_of(private)
     assert done.err.partition("error: ")[2] == (
@@ -192,7 +193,7 @@ def test_a_wrong_login_leaves_no_trace(private, tmp_path, home):
         "hint: put ${USER}:${PASSWORD}@ into the URL of the source 'tiny' in Pipfile and set both variables, "
         f"or add {host} to ~/.netrc.\n"
     )
-    assert traces(done, tmp_path / "home", app) == []
+    assert traces(done, home, app) == []
 
 
 @pytest.mark.slow
@@ -223,12 +224,12 @@ def test_no_login(private, home, tmp_path):
     )
 
 
-def test_a_server_that_repeats_the_login_is_not_quoted(private, home, tmp_path):
+def test_a_server_that_repeats_the_login_is_not_quoted(private, seed, tmp_path):
     """Some servers put the whole request into their error pages, and the address into redirects."""
-    app = write_app(tmp_path / "app", {"inhouse": entry(b"")}, source=LOGIN)
+    app, home = write_app(tmp_path / "app", {"inhouse": entry(b"")}, source=LOGIN), with_stack(seed, tmp_path / "home")
     host = host_of(private)
     private.redirects["/simple/inhouse/"] = f"http://{USER}:{quote(PASSWORD, safe='')}@{host}/simple/elsewhere/"
     env = {**environ(private), "INDEX_USER": USER, "INDEX_PASSWORD": PASSWORD}
-    done = deploy("build", app, "-v", home=tmp_path / "home", env=env)
+    done = deploy("build", app, "-v", home=home, env=env)
     assert done.code == 20
-    assert traces(done, tmp_path / "home") == []
+    assert traces(done, home) == []

@@ -53,9 +53,9 @@ def app(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def seed(app: Path, env: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def seed(seed: Path, app: Path, env: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store after one build."""
-    home = tmp_path_factory.mktemp("seed") / "home"
+    home = with_stack(seed, tmp_path_factory.mktemp("seed") / "home")
     build_here(app, home, env)
     return home
 
@@ -193,16 +193,6 @@ def test_a_file_that_grows_is_taken_as_it_was(app, env, seed, tmp_path):
 
 
 # Side by side
-
-
-@pytest.mark.parametrize("count", [2])
-def test_builds_at_once_share_an_empty_store(app, env, reference, tmp_path, count):
-    home = tmp_path / "home"
-    builds = [start(app, home, env) for _ in range(count)]
-    done = [(*build.communicate(), build.returncode) for build in builds]
-    assert done == [(f"{reference}\n", "", 0)] * count
-    assert is_whole(home, reference)
-    assert left_behind(home) == []
 
 
 def test_builds_at_once_lose_no_reference(app, env, seed, reference, tmp_path):

@@ -33,20 +33,20 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
 
 
 @pytest.fixture(scope="module")
-def seed(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def origin(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An app whose lock has the package ``alpha``."""
-    folder = tmp_path_factory.mktemp("seed")
+    folder = tmp_path_factory.mktemp("origin")
     return tiny.write_app(folder / "app", tiny.add_wheels(index, folder / "wheels", "alpha"))
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
+def home(seed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.with_stack(seed, tmp_path_factory.mktemp("home") / "home")
 
 
 @pytest.fixture
-def app(seed: Path, tmp_path: Path) -> Path:
-    copied = Path(shutil.copytree(seed, tmp_path / "tiny"))
+def app(origin: Path, tmp_path: Path) -> Path:
+    copied = Path(shutil.copytree(origin, tmp_path / "tiny"))
     (copied / "bin").mkdir()
     return copied
 

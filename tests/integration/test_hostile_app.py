@@ -24,14 +24,6 @@ from tests.support.endurance import SCALE, chosen_seed
 from tests.support.tiny import build_here, with_stack, write_app
 
 
-@pytest.fixture(scope="module")
-def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that has the stack."""
-    folder = tmp_path_factory.mktemp("hostile")
-    build_here(write_app(folder / "app", {}), folder / "home", os.environ)
-    return folder / "home"
-
-
 def shipped(home: Path, built: Built) -> dict[str, tarfile.TarInfo]:
     """What is in the app's layer."""
     made = next(made for made, _ in built.layers if made.planned.kind == "app")

@@ -88,14 +88,6 @@ NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
 ENTERING = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
 
 
-@pytest.fixture(scope="module")
-def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that has the stack."""
-    folder = tmp_path_factory.mktemp("code")
-    tiny.build_here(tiny.write_app(folder / "app", {}), folder / "home", os.environ)
-    return folder / "home"
-
-
 @pytest.fixture
 def secrets(tmp_path: Path) -> Iterator[dict[str, str]]:
     """Configuration files and a socket of the user who builds, by the variable that names them."""

@@ -27,14 +27,6 @@ def index() -> Iterator[Index]:
         yield served
 
 
-@pytest.fixture(scope="module")
-def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that has the stack."""
-    folder = tmp_path_factory.mktemp("wheels")
-    build_here(write_app(folder / "app", {}), folder / "home", os.environ)
-    return folder / "home"
-
-
 def demo(folder: Path) -> bytearray:
     """A good wheel, with files of every kind: compiled, spliced, in pieces, stored."""
     files = {

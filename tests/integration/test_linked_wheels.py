@@ -25,7 +25,7 @@ from buildpack.progress import ignore
 from buildpack.sbom import make_sbom
 from buildpack.stacks.elf import read_elf
 from tests.support.index import Index, serving, sha256
-from tests.support.tiny import build_here, entry, environ, write_app
+from tests.support.tiny import build_here, entry, environ, with_stack, write_app
 
 BACKEND = '''
 import os, zipfile
@@ -89,8 +89,8 @@ def env(machine: Path, index: Index) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
+def home(seed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return with_stack(seed, tmp_path_factory.mktemp("home") / "home")
 
 
 @pytest.fixture(scope="module")

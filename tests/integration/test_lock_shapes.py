@@ -183,8 +183,8 @@ def pipenv(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("shapes-home")
+def home(seed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return with_stack(seed, tmp_path_factory.mktemp("shapes-home") / "home")
 
 
 @pytest.fixture(scope="module")

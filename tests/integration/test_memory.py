@@ -97,14 +97,6 @@ def test_an_app_with_a_file_larger_than_the_limit(place):
     assert image.layers[-1].size > 400 << 20
 
 
-@pytest.fixture(scope="module")
-def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that has the stack."""
-    folder = tmp_path_factory.mktemp("seed")
-    build_here(write_app(folder / "app", {}), folder / "home", os.environ)
-    return folder / "home"
-
-
 # `benchmarks/large.py` builds what is ten times as large, and measures how long that takes.
 
 

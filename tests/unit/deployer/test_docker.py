@@ -24,6 +24,7 @@ from deployer.engines.images import Found, Launch
 from deployer.engines.limits import parse_cpus, parse_host, parse_memory
 from deployer.engines.owner import is_gone, owner_labels, parse_owner, this_owner
 from deployer.engines.ports import require_free
+from tests.support.raw_server import raw_server
 
 # Frames
 
@@ -270,9 +271,56 @@ def test_an_engine_that_does_not_answer():
         connect(Endpoint(address="/nonexistent/docker.sock"))
     assert str(caught.value) == (
         "the container engine at unix:///nonexistent/docker.sock is not running\n\n"
-        "No such file or directory.\n\n"
+        "There is no socket at this path.\n\n"
         "hint: start it, or set DOCKER_HOST to another one; `--to archive:FILE` needs no engine."
     )
+
+
+def at(host: str) -> Endpoint:
+    name, _, port = host.partition(":")
+    return Endpoint(address=(name, int(port)))
+
+
+def answering(*lines: str) -> str:
+    return "\r\n".join(("HTTP/1.1 200 OK", "Content-Length: 2", *lines, "", "OK"))
+
+
+@pytest.mark.parametrize(
+    ("server", "name"),
+    [
+        ("Docker/20.10.24+dfsg1 (linux)", "Docker 20.10.24"),
+        ("Docker/28.5.1 (linux)", "Docker 28.5.1"),
+        ("Libpod/4.3.1 (linux)", "Podman 4.3.1"),
+        ("Libpod/5.8.0-dev (linux)", "Podman 5.8.0-dev"),
+    ],
+)
+def test_an_engine_s_name_comes_with_its_first_answer(server, name):
+    said = answering("Api-Version: 1.41", f"Server: {server}")
+    asked = []
+
+    def reply(method: str, path: str) -> list[bytes]:
+        asked.append(f"{method} {path}")
+        return [said.encode()]
+
+    with raw_server(reply) as host:
+        engine = connect(at(host))
+        engine.close()
+    assert engine.name == name
+    assert engine.api.api_version == "1.41"
+    assert asked == ["GET /_ping"]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (answering("Server: nginx"), "is not running\n\nWhat answers is not an engine."),
+        ('HTTP/1.1 403 Forbidden\r\nContent-Length: 27\r\n\r\n{"message": "not for you."}', "not for you."),
+    ],
+)
+def test_what_answers_may_be_no_engine_or_refuse(said, told):
+    with raw_server(lambda *_: [said.encode()]) as host, pytest.raises(EngineError) as caught:
+        connect(at(host))
+    assert told in str(caught.value)
 
 
 def test_auto_falls_back_to_this_machine_and_says_why():

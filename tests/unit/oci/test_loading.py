@@ -417,7 +417,7 @@ def test_loaded_and_yet_not_there(engine: Engine, blobs: Blobs) -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "What answers is no engine"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "What answers is not an engine"),
         (b"", "The connection was closed"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "The connection was cut"),
         (
