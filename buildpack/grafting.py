@@ -19,6 +19,7 @@ from buildpack.dataclass import dataclass, replace
 from buildpack.errors import sdist as errors
 from buildpack.oci.temporary import make_folder, temporary_folder
 from buildpack.processes import ProcessGroup
+from buildpack.python.files import stored_path
 from buildpack.python.record import record_row, render_record
 from buildpack.stacks.closure import close, read_libraries
 from buildpack.stacks.elf import Elf, read_elf
@@ -30,7 +31,14 @@ if TYPE_CHECKING:
 
 __all__ = ["graft", "grafted_from", "is_current"]
 
+FORMAT = 1
+"""Raise it when the same wheel and libraries become another wheel."""
+
 _KIND = "grafted"
+_CACHE = Path("/etc/ld.so.cache")
+"""The loader's list of libraries: installing a library makes it anew."""
+_CHANGED = ("sha256", "size", "libraries")
+"""What copies change in the description of a wheel."""
 _LARGEST = 256 << 20
 """Bytes of a library."""
 _TIME = (1980, 1, 1, 0, 0, 0)
@@ -59,9 +67,15 @@ def graft(
     """Return the wheel with copies of the libraries that it misses, and of those that they need; None for no copies.
 
     `missing` and `stack` are sonames, those that the wheel misses and those that the stack has. `python` is the
-    interpreter whose loader will look for them. The new wheel is in the store, beside the old one. Raises
-    DependencyError if a file cannot be changed.
+    interpreter whose loader will look for them. The new wheel is in the store, beside the old one, and the store
+    remembers it for the next build. Raises DependencyError if a file cannot be changed.
     """
+    missing = sorted(missing)
+    first = environ.get("LD_LIBRARY_PATH", "")
+    parts = (FORMAT, wheel.filename, wheel.sha256, missing, sorted(stack), str(python), first)
+    key = sha256(repr(parts).encode()).hexdigest()
+    if (known := _recalled(wheel, key, store)) is not None:
+        return known
     like = read_elf(python)
     if like is None:
         return None
@@ -73,18 +87,29 @@ def graft(
         changed = _change(archive, copies, place, wheel, user)
         made = _write(archive, changed, place / wheel.filename)
         grafted = replace(_stored(wheel, made, store.folder("wheels")), libraries=_told(copies))
-    store.remember(_KIND, grafted.sha256, [_stamp(copy.source) for copy in copies])
+    sources = [*(copy.source for copy in copies), _CACHE, *map(Path, filter(None, first.split(":")))]
+    store.remember(_KIND, grafted.sha256, [_stamp(source) for source in sources])
+    store.remember("grafting", key, {name: getattr(grafted, name) for name in _CHANGED})
     return grafted
 
 
+def _recalled(wheel: WheelFile, key: str, store: Store) -> WheelFile | None:
+    """Return the wheel that an earlier build made of this one, if this machine still has the same libraries."""
+    found = store.recall("grafting", key)
+    if not isinstance(found, dict) or found.keys() != set(_CHANGED):
+        return None
+    grafted = replace(wheel, **found)
+    return grafted if stored_path(store.folder("wheels"), grafted) and is_current(grafted, store) else None
+
+
 def grafted_from(wheels: Iterable[WheelFile], store: Store) -> tuple[str, ...]:
-    """Return the files of this machine that were copied into these wheels."""
+    """Return the files of this machine that were copied into these wheels, and what tells where to look for them."""
     told: list[Any] = [store.recall(_KIND, wheel.sha256) for wheel in wheels if wheel.libraries]
     return tuple(stamp[0] for stamps in told for stamp in stamps or ())
 
 
 def is_current(wheel: LockedFile, store: Store) -> bool:
-    """Return True if this machine still has the libraries that were copied into the wheel."""
+    """Return True if this machine still has the libraries that were copied into the wheel, and got no others."""
     told: Any = store.recall(_KIND, wheel.sha256)
     return bool(told) and all(_stamp(Path(stamp[0])) == stamp for stamp in told)
 

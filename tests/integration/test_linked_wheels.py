@@ -6,6 +6,7 @@ import io
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -18,14 +19,17 @@ from buildpack.build import Built
 from buildpack.develop import with_develop
 from buildpack.errors import DependencyError
 from buildpack.errors.stacks import libraries_not_there
+from buildpack.grafting import graft
 from buildpack.oci.archive import write_oci_dir
 from buildpack.oci.image import Image, assemble
 from buildpack.oci.store import Store
 from buildpack.progress import ignore
+from buildpack.python.files import WheelFile
 from buildpack.sbom import make_sbom
 from buildpack.stacks.elf import read_elf
 from tests.support.index import Index, serving, sha256
 from tests.support.tiny import build_here, entry, environ, with_stack, write_app
+from tests.support.wheels import write_wheel
 
 BACKEND = '''
 import os, zipfile
@@ -159,6 +163,41 @@ def test_a_library_that_changes_makes_another_layer(built, app, home, env, machi
         (machine / "libdeep.so.2").write_bytes(before)
     assert again.layers[1][0].planned.key != key
     assert again.layers[1][0].source == "built"
+
+
+def test_libraries_are_searched_again_only_if_something_about_them_changed(machine, tmp_path):
+    """A build with a path package looks up all packages again, but the search for libraries is slow."""
+    first, second, home = tmp_path / "first", shutil.copytree(machine, tmp_path / "second"), tmp_path / "home"
+    first.mkdir()
+    wheel = write_wheel(tmp_path, {"greeter/_greeter.so": (machine / "_greeter.so").read_bytes()}, name="greeter")
+    size, sum_ = wheel.stat().st_size, sha256(wheel.read_bytes())
+    file = WheelFile(name="greeter", version="1.0", filename=wheel.name, url="", sha256=sum_, size=size, source="")
+
+    def grafted(path: Path, *, stack: tuple[str, ...] = (), no_cache: bool = False) -> WheelFile | None:
+        return graft(
+            file,
+            path,
+            {"libgreet.so.1"},
+            stack=frozenset({"libc.so.6", *stack}),
+            python=Path(sys.executable).resolve(),
+            store=Store(home, doubting=no_cache),
+            environ={"LD_LIBRARY_PATH": f"{first}:{second}"},
+        )
+
+    gone = tmp_path / "gone"
+    made = grafted(wheel)
+    assert made is not None
+    assert made.sha256 != sum_
+    assert grafted(gone) == made
+    for again in ({"no_cache": True}, {"stack": ("libdeep.so.2",)}):
+        with pytest.raises(FileNotFoundError):
+            grafted(gone, **again)
+    # Another library of that name is found first now.
+    compile_library(first / "libdeep.so.2", "int deep(void) { return 44; }")
+    other = grafted(wheel)
+    assert other is not None
+    assert other.libraries != made.libraries
+    assert grafted(gone) == other
 
 
 def test_on_a_base_that_lacks_them_the_build_stops(built, app, home, env, tmp_path):
