@@ -197,7 +197,8 @@ def answering(
     That it is the best of several that are locked is believed: see `Claims.on`.
     """
     member = claims.members.get(package.name)
-    if member is None or package.path or not _is_allowed(member, package, settings):
+    # An image of an older version does not have the facts that this one puts into the manifest.
+    if member is None or member.about is None or package.path or not _is_allowed(member, package, settings):
         return None
     from buildpack.python.candidates import parse_wheel_name, rank_wheel
     from buildpack.python.files import WheelFile

@@ -32,6 +32,7 @@ from buildpack.options import Launcher, Options
 from buildpack.plan import Bytecode, Plan, PlannedLayer
 from buildpack.previous import Previous, Taken, pull_taken
 from buildpack.progress import Observer
+from buildpack.python.about import need
 from buildpack.python.build_settings import BuildSettings, read_settings
 from buildpack.resolution import Ground, Resolution, layout_for, recall_brought, resolve, target_of
 from buildpack.stacks.stack import Stack
@@ -280,8 +281,16 @@ def _plan(
         platform=stack.platform,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(material.mtime)),
         config=plan.image_config(stack.config, stack_python=stack.python.executable, labels=told),
-        annotations={ANNOTATION + "stack": plan.compact({"digest": str(stack.digest), **_told(stack)})},
+        annotations={
+            ANNOTATION + "stack": plan.compact({"digest": str(stack.digest), **_told(stack)}),
+            **({ANNOTATION + "direct": direct} if (direct := _direct(app)) else {}),
+        },
     )
+
+
+def _direct(app: App) -> str:
+    """Return the packages that Pipfile names, as `NEED` has them; empty if there is no Pipfile."""
+    return " ".join(need(package.name, package.extras) for package in app.lock.packages if package.pipfile_line)
 
 
 def _told(stack: Stack) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.oci.image import ANNOTATION, Layer, Platform, canonical_json
+from buildpack.python.about import About
 
 __all__ = [
     "APP_ROOT",
@@ -67,7 +68,7 @@ class Member:
     `required` names what that build required and hashes the lock's pins of it (`BuildSettings.pinned`).
     `pkg_resources` tells that it imports that module, which setuptools has to bring; `shared` that another wheel has a
     different file of the same path. `libraries` are the shared libraries that were copied into it, each as
-    ``SONAME=sha256:<hex>``, with spaces between.
+    ``SONAME=sha256:<hex>``, with spaces between. `about` is None if nobody read it; an `About` may be empty, too.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Member:
     pkg_resources: bool = False
     shared: bool = False
     libraries: str = ""
+    about: About | None = None
 
     @property
     def pure(self) -> bool:
@@ -235,6 +237,7 @@ def _row(member: Member) -> list[Any]:
             ("pkg_resources", member.pkg_resources, False),
             ("shared", member.shared, False),
             ("libraries", member.libraries, ""),
+            ("about", member.about and member.about.render(), None),
         )
         if value != default
     }
@@ -280,6 +283,7 @@ def _member(filename: Any, sha256: Any, size: Any, seldom: Any = None) -> Member
         pkg_resources=bool(told.get("pkg_resources")),
         shared=bool(told.get("shared")),
         libraries=str(told.get("libraries", "")),
+        about=About.parse(told.get("about")),
     )
 
 

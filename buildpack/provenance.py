@@ -15,6 +15,7 @@ from buildpack.dataclass import dataclass
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import ANNOTATION, Image, Layer, canonical_json
 from buildpack.plan import Member, members_of
+from buildpack.python.about import NEED
 from buildpack.stacks.packages import package_urls
 from buildpack.stacks.stack import Facts
 
@@ -31,7 +32,8 @@ class Provenance:
     `ours` tells that this tool built it: a layer bears a key. `host` tells that the stack was gathered from a machine:
     its digest follows from its layers then. `facts` are the stack's, `python` its version, `bytecode` the version of
     the interpreter that compiled, `lock` the lock's digest. `packages` are in the order of their names. `system` are
-    the package URLs of the operating system's packages in a host stack. `created` is as the config has it; `config` is
+    the package URLs of the operating system's packages in a host stack. `direct` are the packages that the app itself
+    asks for, as `NEED` has them. `created` is as the config has it; `config` is
     the config's ``config`` object.
     """
 
@@ -44,6 +46,7 @@ class Provenance:
     lock: str
     packages: tuple[Member, ...]
     system: tuple[str, ...]
+    direct: tuple[str, ...]
     stack_layers: tuple[Layer, ...]
     created: str
     config: Mapping[str, Any]
@@ -63,6 +66,7 @@ def read_provenance(image: Image) -> Provenance:
     ours = any(layer.key for layer in image.layers)
     stack_layers = tuple(layer for layer in image.layers if not layer.key) if ours else ()
     members = {member.name: member for layer in image.layers for member in members_of(layer) if _whole(member)}
+    annotations = _object(_object(_parsed(image.manifest)).get("annotations")) if ours else {}
     gathered = sha256(canonical_json([str(layer.diff_id) for layer in stack_layers]))
     return Provenance(
         ours=ours,
@@ -73,18 +77,13 @@ def read_provenance(image: Image) -> Provenance:
         bytecode=labels.get("dev.deploy.bytecode", ""),
         lock=labels.get("dev.deploy.lock", ""),
         packages=tuple(members[name] for name in sorted(members)),
-        system=_system_packages(image.manifest) if ours else (),
+        system=package_urls(_text(_object(_parsed(_text(annotations.get(ANNOTATION + "stack")))).get("packages"))),
+        direct=tuple(filter(NEED.fullmatch, _text(annotations.get(ANNOTATION + "direct")).split())),
         stack_layers=stack_layers,
         created=_short(body.get("created", "")),
         config=config,
         labels=dict(sorted(labels.items())),
     )
-
-
-def _system_packages(manifest: bytes) -> tuple[str, ...]:
-    told = _object(_object(_parsed(manifest)).get("annotations")).get(ANNOTATION + "stack")
-    listed = _object(_parsed(told.encode())).get("packages") if isinstance(told, str) else None
-    return package_urls(listed) if isinstance(listed, str) else ()
 
 
 def _kind(layer: Layer) -> str:
@@ -96,7 +95,7 @@ def _whole(member: Member) -> bool:
     return named and _SHA256.fullmatch(member.sha256) is not None
 
 
-def _parsed(raw: bytes) -> Any:
+def _parsed(raw: bytes | str) -> Any:
     try:
         return parse_json(raw)
     except ValueError:
@@ -105,6 +104,10 @@ def _parsed(raw: bytes) -> Any:
 
 def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _short(value: Any) -> str:

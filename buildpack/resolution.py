@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from buildpack.app.checks.doubts import Brought, brought_by
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.claims import NOTHING, Claims, answering, origin_of
-from buildpack.dataclass import asdict, dataclass, replace
+from buildpack.dataclass import asdict, dataclass, field, replace
 from buildpack.errors import resolution as errors
 from buildpack.oci.store import Store
 from buildpack.plan import APP_ROOT, VENV_ROOT, Member
 from buildpack.progress import Observer, Progress
+from buildpack.python.about import About
 from buildpack.python.build_settings import NO_SETTINGS, BuildSettings
 from buildpack.stacks.stack import Interpreter, Stack
 from buildpack.summaries import Summary, find_overlaps, forgotten, outgrown, refuse_clash, refuse_other, summarise
@@ -79,7 +80,7 @@ class Resolution:
 
     `importing` names those that import `pkg_resources`, `shared` those with different files of one path; `claimed`
     those known from an earlier image only: a layer of it has them, and nothing else does before they are looked up.
-    `notes` are warnings for those who ask for more.
+    `about` has what each wheel states, by name. `notes` are warnings for those who ask for more.
     """
 
     wheels: tuple[WheelFile, ...]
@@ -87,6 +88,7 @@ class Resolution:
     importing: frozenset[str] = frozenset()
     claimed: frozenset[str] = frozenset()
     shared: frozenset[str] = frozenset()
+    about: Mapping[str, About] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -104,6 +106,7 @@ class Resolution:
                 pkg_resources=wheel.name in self.importing,
                 shared=wheel.name in self.shared,
                 libraries=wheel.libraries,
+                about=self.about.get(wheel.name),
             )
             for wheel in self.wheels
         )
@@ -168,6 +171,7 @@ def _remembered(found: Resolution, pins: str) -> dict[str, Any]:
         "notes": list(found.notes),
         "importing": sorted(found.importing),
         "shared": sorted(found.shared),
+        "about": {name: about.render() for name, about in found.about.items()},
         "pins": pins if any(not wheel.url for wheel in found.wheels) else "",
     }
 
@@ -196,10 +200,19 @@ def _recalled(value: Any, pins: str) -> Resolution | None:
             warnings=tuple(value["warnings"]),
             importing=frozenset(value["importing"]),
             shared=frozenset(value["shared"]),
+            about={name: _about(about) for name, about in value["about"].items()},
             notes=tuple(value["notes"]),
         )
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         return None
+
+
+def _about(value: Any) -> About:
+    """Read what the store remembers of a wheel; raises TypeError if it is damaged."""
+    found = About.parse(value)
+    if found is None:
+        raise TypeError
+    return found
 
 
 def prefetch(
@@ -271,6 +284,7 @@ class _Search:
             importing=importing,
             claimed=claimed,
             shared=overlaps.names | {name for name in claimed if claims.members[name].shared},
+            about={wheel.name: about for wheel in wheels if (about := self._about(wheel, claims))},
             notes=overlaps.notes,
         )
 
@@ -384,8 +398,8 @@ class _Search:
             fields: dict[str, Any] = {
                 key: tuple(value) if isinstance(value, list) else value for key, value in found.items()
             }
-            summary = Summary(**fields)
-        except (AttributeError, TypeError):
+            summary = Summary(**{**fields, "about": _about(fields["about"])})
+        except (AttributeError, KeyError, TypeError):
             return False
         refuse_other(wheel, summary)
         self._summaries[wheel.sha256] = summary
@@ -409,7 +423,8 @@ class _Search:
         summary = summarise(contents, path.stat().st_size)
         refuse_other(wheel, summary)
         self._summaries[wheel.sha256] = summary
-        self._store.remember("wheel-summary", self._summary_key(wheel), asdict(summary))
+        kept = {**asdict(summary), "about": summary.about.render()}
+        self._store.remember("wheel-summary", self._summary_key(wheel), kept)
         self._ground.arrived(wheel.sha256, contents)
 
     def _importing(self, wheels: Sequence[WheelFile], claims: Claims) -> frozenset[str]:
@@ -423,6 +438,15 @@ class _Search:
                 else claims.members[wheel.name].pkg_resources
             )
         )
+
+    def _about(self, wheel: WheelFile, claims: Claims) -> About | None:
+        """Return what the wheel states: as it was looked into, else as the claims have it."""
+        from buildpack.python.select import required_names
+
+        summary = self._summaries.get(wheel.sha256)
+        if summary is None:
+            return claims.members[wheel.name].about
+        return replace(summary.about, requires=required_names(summary.requires, self._ground.target))
 
     def _warnings(self, wheels: Sequence[WheelFile], packages: Sequence[LockedPackage]) -> list[str]:
         """Return what is to be said of those wheels that were looked into."""

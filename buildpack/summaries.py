@@ -10,6 +10,7 @@ from buildpack.bounded import parse_integer, parse_version
 from buildpack.dataclass import dataclass
 from buildpack.errors import resolution as errors
 from buildpack.oci.entry import Inline
+from buildpack.python.about import About
 from buildpack.python.offers import canonical_name
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Summary:
     """What one wheel asks of and offers to the others; `size` is that of its file, in bytes, as it was verified.
 
     `contents` has a mark for each of `paths`: files with equal marks are equal. The mark of a module that only declares
-    a namespace ends with `NAMESPACE`.
+    a namespace ends with `NAMESPACE`. `about` lacks the required packages, which depend on the target.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Summary:
     paths: tuple[str, ...]
     contents: tuple[str, ...]
     imports_pkg_resources: bool
+    about: About
     warnings: tuple[str, ...]
 
 
@@ -68,6 +70,7 @@ def summarise(contents: WheelContents, size: int) -> Summary:
         paths=tuple(entry.path for entry in entries),
         contents=tuple(_mark(entry) + NAMESPACE * (entry.path in contents.namespaces) for entry in entries),
         imports_pkg_resources=contents.imports_pkg_resources,
+        about=contents.about,
         warnings=contents.warnings,
     )
 

@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING
 from buildpack.bounded import parse_requirement
 from buildpack.dataclass import dataclass
 from buildpack.errors import python as errors
+from buildpack.python.about import NEED, need, within
 from buildpack.python.offers import canonical_name
 from buildpack.python.target import Target
 
 if TYPE_CHECKING:
+    from packaging.markers import Marker
+
     from buildpack.app.lockfile import LockedPackage
 
-__all__ = ["InstalledWheel", "Missing", "missing_requirements", "render_missing", "select_packages"]
+__all__ = ["InstalledWheel", "Missing", "missing_requirements", "render_missing", "required_names", "select_packages"]
 
 _USUAL = re.compile(
     r"(python_version|python_full_version)\s*(>=|<=|<|>|==|!=)\s*'(\d{1,9}\.\d{1,9}(?:\.\d{1,9})?)'", re.ASCII
 )
 _EXTRA = re.compile(r"""\bextra\s*==\s*(?:'[^']*'|"[^"]*")|(?:'[^']*'|"[^"]*")\s*==\s*extra\b""")
+_EXTRA_NAME = re.compile(r"""\bextra\s*==\s*(?:'([^']*)'|"([^"]*)")""")
 _TRUE = "os_name != ''"
 _COMPARED = {">=": ge, "<=": le, "<": lt, ">": gt, "==": eq, "!=": ne}
 
@@ -126,9 +130,7 @@ def _needs(
         if requirement is None:
             continue  # old wheels hold some that no tool can read
         marker = requirement.marker
-        if marker is not None and not any(
-            marker.evaluate({**target.environment, "extra": extra}) for extra in ("", *extras)
-        ):
+        if not any(_holds(marker, target, extra) for extra in ("", *extras)):
             continue
         name = canonical_name(requirement.name)
         version = versions.get(name, "")
@@ -143,6 +145,31 @@ def _needs(
                 wheel=wheel.name, version=wheel.version, requirement=wanted, marker=str(marker or ""), found=version
             ),
         )
+
+
+def required_names(lines: Iterable[str], target: Target) -> tuple[str, ...]:
+    """Return the packages that ``Requires-Dist`` lines name for the target, as `About.requires` has them."""
+    found: set[str] = set()
+    for requirement in filter(None, map(parse_requirement, lines)):
+        marker = requirement.marker
+        if _holds(marker, target, ""):
+            found.add(need(requirement.name, requirement.extras))
+        else:
+            asking = {one or other for one, other in _EXTRA_NAME.findall(str(marker))}
+            found |= {
+                need(requirement.name, requirement.extras, extra) for extra in asking if _holds(marker, target, extra)
+            }
+    return within(filter(NEED.fullmatch, found))
+
+
+def _holds(marker: Marker | None, target: Target, extra: str) -> bool:
+    """Evaluate a marker for an extra, empty for none; a marker that cannot be evaluated does not hold."""
+    from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
+
+    try:
+        return marker is None or marker.evaluate({**target.environment, "extra": extra})
+    except (UndefinedComparison, UndefinedEnvironmentName):
+        return False
 
 
 def render_missing(missing: Missing, target: Target) -> str:

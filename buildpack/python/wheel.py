@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from buildpack.dataclass import dataclass
 from buildpack.errors.wheel import member_refused, wheel_refused
 from buildpack.oci.entry import Entry, Inline, file
+from buildpack.python.about import About, read_about
 from buildpack.python.members import ZipMember, file_and_folder, inflate, read_members, read_text, unsafe
 from buildpack.python.record import Row, parse_record, record_row, render_record
 from buildpack.python.scan import SCAN_FORMAT, Scan, in_tests, scan_members
@@ -49,7 +50,7 @@ class WheelContents:
     `entries` are sorted by path; `sources` are those of them to byte-compile. `needed` are the sonames that
     the wheel's libraries need from outside of it, `provided` those that its files offer, which another
     wheel may count on. `requires_dist` is as METADATA has it. `namespaces` are the paths of modules that only declare
-    a package to which other wheels add.
+    a package to which other wheels add. `about` lacks the required packages, which depend on the target.
     """
 
     name: str
@@ -62,6 +63,7 @@ class WheelContents:
     provided: frozenset[str]
     imports_pkg_resources: bool
     namespaces: frozenset[str]
+    about: About
     warnings: tuple[str, ...]
 
     @property
@@ -112,6 +114,7 @@ def read_wheel(
         provided=frozenset(scan.provided),
         imports_pkg_resources=scan.imports_pkg_resources,
         namespaces=frozenset(f"{root}{name}" for name in scan.namespaces),
+        about=read_about(metadata),
         warnings=warnings,
     )
 
