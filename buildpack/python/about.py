@@ -25,7 +25,7 @@ NEED = re.compile(
 
 _EXPRESSION = re.compile(r"[A-Za-z0-9.+:() -]{1,500}", re.ASCII)
 """The characters of an SPDX expression."""
-_ADDRESS = re.compile(r'(?:"([^"]*)"|([^",<>]*))<([^@<>\s]+@[^@<>\s]+)>|([^@<>",\s]+@[^@<>",\s]+)')
+_ADDRESS = re.compile(r'(?:"([^"]*)" ?|([^",<>]*))<([^@<>\s]+@[^@<>\s]+)>|([^@<>",\s]+@[^@<>",\s]+)')
 _MAIL = re.compile(r"[^@<>\s]+@[^@<>\s]+")
 _LONGEST = 100
 """Characters of a licence's or a supplier's name. A longer ``License`` is the licence itself."""

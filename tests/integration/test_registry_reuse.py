@@ -69,6 +69,9 @@ class World:
 
 
 PACKAGES: dict[str, Any] = {}
+STATED = (
+    "License: MIT\nAuthor-email: Ann <ann@example.org>\nRequires-Dist: click ; extra == 'cli'\nRequires-Dist: blinker\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +84,7 @@ def world(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
     push(layout, registry, "reuse/python:3.11-slim")
     digest = json.loads((layout / "index.json").read_text())["manifests"][0]["digest"]
     with serving() as index, Proxy(registry) as proxy:
-        PACKAGES.update(tiny.add_wheels(index, folder / "wheels", *NAMES))
+        PACKAGES.update(tiny.add_wheels(index, folder / "wheels", *NAMES, stated=STATED))
         base = f"{proxy.name}/reuse/python:3.11-slim@{digest}"
         yield World(
             proxy=proxy, registry=registry, index=index, base=base, home=folder / "home", folder=folder / "apps"
@@ -199,7 +202,9 @@ def test_the_same_once_more_sends_nothing(world, app, name, pushed, empty):
 
 
 def test_one_changed_dependency_moves_its_bucket_and_the_lock(world, app, name, pushed, empty, tmp_path):
-    newer = write_wheel(tmp_path, {"click/__init__.py": b"NEWER = True\n"}, name="click", version="2.0")
+    metadata = b"Name: click\nVersion: 2.0\nLicense-Expression: BSD-3-Clause\nRequires-Dist: jinja2[cli]\n"
+    files = {"click/__init__.py": b"NEWER = True\n", "click-2.0.dist-info/METADATA": metadata}
+    newer = write_wheel(tmp_path, files, name="click", version="2.0")
     world.index.add("click", newer.name, newer.read_bytes())
     tiny.write_lock(app, {**PACKAGES, "click": tiny.entry(newer.read_bytes(), version="2.0")})
     report = world.build(app, empty, "--to", "registry", "--json", name=name).report
@@ -213,6 +218,18 @@ def test_one_changed_dependency_moves_its_bucket_and_the_lock(world, app, name, 
     uploads = [each for each in world.proxy.log if each.method == "PUT" and "/blobs/" in each.path]
     assert len(uploads) == 3  # the two and the config
     assert report["digest"] == world.cold(app)
+    # So the bill of materials is the one of a cold build, too, though most wheels were never here.
+    found = json.loads(deploy("inspect", world.named(name), "--remote", "--sbom", home=empty).out)
+    parts = {part["name"]: part for part in found["components"]}
+    licences = {each: parts[each]["licenses"][0] for each in ("click", "jinja2")}
+    assert licences["click"] == {"expression": "BSD-3-Clause", "acknowledgement": "declared"}
+    assert licences["jinja2"] == {"license": {"id": "MIT", "acknowledgement": "declared"}}
+    assert parts["jinja2"]["supplier"]["name"] == "Ann"
+    needs = {row["ref"]: row.get("dependsOn") for row in found["dependencies"]}
+    assert needs["pkg:pypi/click@2.0"] == ["pkg:pypi/jinja2@1.0"]
+    assert needs["pkg:pypi/jinja2@1.0"] == ["pkg:pypi/blinker@1.0", "pkg:pypi/click@2.0"]
+    assert needs["pkg:pypi/flask@1.0"] == ["pkg:pypi/blinker@1.0"]
+    assert len(needs["app"]) == len(NAMES)
 
 
 BACKEND = """\
@@ -392,6 +409,14 @@ def claim_other_members(manifest: dict[str, Any], config: dict[str, Any]) -> Non
     layer["annotations"]["dev.deploy.members"] = json.dumps([[rows[0][0], "0" * 64, rows[0][2]], *rows[1:]])
 
 
+def forget_facts(manifest: dict[str, Any], config: dict[str, Any]) -> None:
+    """Leave out what older versions of deploy did not write."""
+    manifest["annotations"].pop("dev.deploy.direct")
+    for layer in manifest["layers"]:
+        if rows := layer.get("annotations", {}).get("dev.deploy.members"):
+            layer["annotations"]["dev.deploy.members"] = json.dumps([row[:3] for row in json.loads(rows)])
+
+
 def drop_a_diff_id(manifest: dict[str, Any], config: dict[str, Any]) -> None:
     config["rootfs"]["diff_ids"].pop()
 
@@ -422,6 +447,7 @@ TWICE = NOT_BELIEVED + "it has the same layer twice, under two keys or one"
     [
         (claim_another_s_blob, TWICE),
         (claim_other_members, OTHER),
+        (forget_facts, OTHER),
         (drop_a_diff_id, "{} is of no use: {} is no image that can be read"),
         (claim_accounts, "an earlier image tells of {base} what is not so"),
         (claim_another_base, ""),

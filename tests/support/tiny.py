@@ -45,8 +45,8 @@ def environ(index: Index) -> dict[str, str]:
     return {"TINY_INDEX": index.url.partition("://")[2].partition("/")[0]}
 
 
-def add_wheels(index: Index, folder: Path, *names: str, body: bytes = b"") -> dict[str, Entry]:
-    """Put a tiny wheel of each name on the index; their entries for a lock."""
+def add_wheels(index: Index, folder: Path, *names: str, body: bytes = b"", stated: str = "") -> dict[str, Entry]:
+    """Put a tiny wheel of each name on the index, with `stated` in METADATA; return their entries for a lock."""
     folder.mkdir(parents=True, exist_ok=True)
     packages = {}
     for number, name in enumerate(names):
@@ -55,6 +55,8 @@ def add_wheels(index: Index, folder: Path, *names: str, body: bytes = b"") -> di
             f"{name}/rows.csv": "".join(f"{row},{name}\n" for row in range(50 * (number + 1))).encode(),
             f"{name}-1.0.dist-info/entry_points.txt": f"[console_scripts]\nrun-{name} = {name}:main\n".encode(),
         }
+        if stated:
+            files[f"{name}-1.0.dist-info/METADATA"] = f"Name: {name}\nVersion: 1.0\n{stated}".encode()
         wheel = write_wheel(folder, files, name=name)
         index.add(name, wheel.name, wheel.read_bytes())
         packages[name] = entry(wheel.read_bytes())

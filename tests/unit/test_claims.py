@@ -13,6 +13,7 @@ from buildpack.claims import NOTHING, Claims, answering, find_host_layers, find_
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import LAYER_TAR, Image, Layer, Platform, assemble, canonical_json
 from buildpack.plan import Member, PlannedLayer, layer_annotations
+from buildpack.python.about import About
 from buildpack.python.build_settings import NO_SETTINGS, BuildSettings
 from buildpack.python.target import target_for
 
@@ -38,6 +39,7 @@ def member(**changed: Any) -> Member:
         "filename": "flask-3.1.3-py3-none-any.whl",
         "sha256": "a" * 64,
         "size": 100_000,
+        "about": About(),
     }
     return Member(**{**fields, **changed})
 
@@ -69,6 +71,7 @@ def test_a_wheel_that_is_locked_and_fits_answers():
         member(filename="../../flask-3.1.3-py3-none-any.whl"),
         member(filename="flask-3.1.3.tar.gz"),
         member(size=0),
+        member(about=None),
         member(origin=f"sha256:{'c' * 64}", sha256="b" * 64),
     ],
     ids=str,

@@ -26,6 +26,7 @@ from buildpack.plan import (
     layer_annotations,
     members_of,
 )
+from buildpack.python.about import About
 
 
 def member(name: str, size: int, version: str = "1.0", tag: str = "py3-none-any") -> Member:
@@ -147,7 +148,12 @@ def test_the_app_key_sees_content_mode_name_and_time():
 
 
 def test_members_are_read_back_from_a_layer_s_annotations():
-    members = (member("flask", 100_000), member("jinja2", 130_000))
+    about = About(expression="MIT", suppliers=(("Ann", "ann@example.org"),), requires=("click", "x:y[z]"))
+    members = (
+        member("flask", 100_000),
+        replace(member("jinja2", 130_000), about=about),
+        replace(member("click", 1), about=About()),
+    )
     planned = PlannedLayer(kind="dependencies", slot="bucket 1", key="k", members=members)
     annotations = layer_annotations(planned)
     layer = Layer(digest=sha256(b"x"), diff_id=sha256(b"y"), size=1, annotations=annotations)
@@ -165,6 +171,13 @@ def test_damaged_annotations_are_no_error():
     for text in damaged + unfit_for_terminals:
         layer = Layer(digest=sha256(b""), diff_id=sha256(b""), size=0, annotations={"dev.deploy.members": text})
         assert members_of(layer) == ()
+
+
+def test_facts_that_no_wheel_states_are_unknown_and_the_wheel_is_kept():
+    for about in ('{"licences":["\\u001b[31m"]}', '{"requires":7}', '["MIT"]', "null"):
+        text = f'[["a-1-py3-none-any.whl","s",1,{{"about":{about}}}]]'
+        layer = Layer(digest=sha256(b""), diff_id=sha256(b""), size=0, annotations={"dev.deploy.members": text})
+        assert [(each.name, each.about) for each in members_of(layer)] == [("a", None)]
 
 
 def test_the_config_keeps_the_stack_s_variables_and_puts_the_environment_first():

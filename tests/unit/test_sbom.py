@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cyclonedx.schema import SchemaVersion
@@ -18,6 +19,7 @@ from buildpack.oci.digest import sha256
 from buildpack.oci.image import Image, Layer, Platform, assemble, canonical_json
 from buildpack.plan import Member, PlannedLayer, layer_annotations
 from buildpack.provenance import read_provenance
+from buildpack.python.about import About, within
 from buildpack.sbom import make_sbom
 from buildpack.stacks.stack import Facts, StackPython
 
@@ -55,6 +57,7 @@ def make_image(
     members: tuple[Member, ...] = MEMBERS,
     labels: dict[str, str] | None = None,
     system: object = (),
+    direct: str = "",
 ) -> Image:
     stack = [layer("stack 1"), layer("stack 2")]
     digest = sha256(canonical_json([str(each.diff_id) for each in stack])) if host else sha256(b"base")
@@ -70,14 +73,38 @@ def make_image(
         platform=Platform(),
         created="2024-05-06T07:08:09Z",
         config={"Labels": {**own, **(labels or {})}},
-        annotations={"dev.deploy.stack": json.dumps({"digest": str(digest), "packages": system, **FACTS.render()})},
+        annotations={
+            "dev.deploy.stack": json.dumps({"digest": str(digest), "packages": system, **FACTS.render()}),
+            "dev.deploy.direct": direct,
+        },
     )
 
 
 def check(raw: bytes) -> dict:
     problem = JsonStrictValidator(SchemaVersion.V1_6).validate_str(raw.decode())
     assert problem is None, problem
-    return json.loads(raw)
+    found = json.loads(raw)
+    # The schema knows nothing of these rules.
+    refs = [part["bom-ref"] for part in (found["metadata"]["component"], *found["components"])]
+    rows = [row["ref"] for row in found["dependencies"]]
+    assert len(set(refs)) == len(refs)
+    assert len(set(rows)) == len(rows)
+    assert {*rows, *(ref for row in found["dependencies"] for ref in row.get("dependsOn", ()))} <= set(refs)
+    assert reached("image", graph(found)) == set(refs)
+    return found
+
+
+def graph(found: dict) -> dict[str, list[str]]:
+    return {row["ref"]: row.get("dependsOn", []) for row in found["dependencies"]}
+
+
+def reached(start: str, needs: dict[str, list[str]]) -> set[str]:
+    found, waiting = {start}, [start]
+    while waiting:
+        more = set(needs.get(waiting.pop(), ())) - found
+        found |= more
+        waiting += more
+    return found
 
 
 @pytest.mark.parametrize("host", [True, False])
@@ -107,8 +134,11 @@ def test_it_holds_packages_python_stack_launcher_and_app(host):
     assert {"name": "dev.deploy.libc", "value": "glibc 2.36"} in stack["properties"]
     assert {"name": "dev.deploy.layer.2", "value": str(sha256(b"stack 2"))} in stack["properties"]
     assert parts["app"]["hashes"] == [{"alg": "SHA-256", "content": sha256(b"app").hex}]
-    needs = {row["ref"]: row.get("dependsOn") for row in found["dependencies"]}
-    assert sorted(needs["image"]) == sorted(parts)
+    assert graph(found) == {
+        "image": ["app", "runtime", "stack"],
+        "stack": ["python@3.12.4"],
+        "app": ["pkg:pypi/flask@3.0.3", "pkg:pypi/own@1.0", "pkg:pypi/ruamel-yaml@0.18.6"],
+    }
 
 
 def test_it_holds_the_operating_systems_packages_and_the_tool():
@@ -122,6 +152,83 @@ def test_it_holds_the_operating_systems_packages_and_the_tool():
     for system in ("nonsense", "\x1b libc6:amd64=1", 7, None, ["libc6:amd64=1"], {}):
         parts = check(make_sbom(make_image(system=system)))["components"]
         assert [part for part in parts if "pkg:deb/" in part.get("purl", "")] == []
+
+
+def package(name: str, *requires: str, libraries: str = "", **stated: Any) -> Member:
+    about = About(requires=within(requires), **stated)
+    filename = f"{name}-1-py3-none-any.whl"
+    return Member(name=name, version="1", filename=filename, sha256="a" * 64, size=9, libraries=libraries, about=about)
+
+
+def packages(found: dict) -> dict[str, list[str]]:
+    """Return the graph of the packages and the app, by their names."""
+
+    def name(ref: str) -> str:
+        return ref.removeprefix("pkg:pypi/").removesuffix("@1")
+
+    return {name(ref): [*map(name, needs)] for ref, needs in graph(found).items() if ref not in {"image", "stack"}}
+
+
+def test_licences_and_suppliers_are_what_the_wheels_state():
+    members = (
+        package("one", expression="MIT OR Apache-2.0", suppliers=(("Ann", "ann@example.org"), ("Bob", ""))),
+        package("two", licences=("MIT",), suppliers=(("", "ann@example.org"),)),
+        package("three", licences=("MIT License", "Public Domain")),
+        package("none"),
+    )
+    parts = {part["name"]: part for part in check(make_sbom(make_image(members=members)))["components"]}
+    declared = {"acknowledgement": "declared"}
+    assert parts["one"]["licenses"] == [{"expression": "MIT OR Apache-2.0", **declared}]
+    assert parts["one"]["supplier"] == {
+        "name": "Ann, Bob",
+        "contact": [{"name": "Ann", "email": "ann@example.org"}],
+    }
+    assert parts["two"]["licenses"] == [{"license": {"id": "MIT", **declared}}]
+    assert parts["two"]["supplier"] == {"name": "ann@example.org", "contact": [{"email": "ann@example.org"}]}
+    assert parts["three"]["licenses"] == [
+        {"license": {"name": name, **declared}} for name in ("MIT License", "Public Domain")
+    ]
+    assert "supplier" not in parts["three"]
+    assert not {"licenses", "supplier"} & parts["none"].keys()
+
+
+def test_packages_depend_on_the_installed_ones_that_they_require():
+    members = (
+        package("celery", "redis[fast]", "kombu", "not-installed", "x:never"),
+        package("redis", "fast:hiredis", "slow:never", "redis"),
+        package("hiredis", libraries=f"libx.so.1=sha256:{'b' * 64}"),
+        package("kombu"),
+        package("never"),
+        package("web", "cli:click"),
+        package("click"),
+    )
+    found = check(make_sbom(make_image(members=members, direct="celery web[cli] gone[x]")))
+    assert packages(found) == {
+        # Nothing requires `never`, and it is installed.
+        "app": ["celery", "never", "web"],
+        "celery": ["kombu", "redis"],
+        "redis": ["hiredis"],
+        "hiredis": ["hiredis@1#libx.so.1"],
+        "kombu": [],
+        "never": [],
+        "web": ["click"],
+        "click": [],
+    }
+
+
+def test_packages_in_a_circle_belong_to_the_app_too():
+    members = (package("a", "b"), package("b", "a"), package("web"))
+    assert packages(check(make_sbom(make_image(members=members, direct="web")))) == {
+        "app": ["a", "web"],
+        "a": ["b"],
+        "b": ["a"],
+        "web": [],
+    }
+
+
+def test_without_a_pipfile_the_app_depends_on_all_packages():
+    members = (package("web", "click"), package("click"))
+    assert packages(check(make_sbom(make_image(members=members))))["app"] == ["click", "web"]
 
 
 SCRIPT = """
@@ -170,12 +277,15 @@ def test_an_image_of_others_has_its_layers():
         {"name": "..", "version": "\x1b[2J"},
         {"sha256": "no hash"},
         {"version": "1:*:*", "filename": "é" * 300},
+        {"about": About(requires=("flask", "flask[x]", "own", "x:own[x]"))},
+        {"name": "Flask", "about": About(requires=("own",)), "libraries": f"x=sha256:{'e' * 64} " * 2},
     ],
 )
 def test_whatever_an_image_claims_it_stays_valid(change):
     hostile = replace(MEMBERS[0], **change)
-    image = make_image(members=(MEMBERS[0], hostile, hostile), labels={"dev.deploy.python": "*:*"})
-    check(make_sbom(image))
+    for direct in ("", "flask[x] flask \x1b[2J [ :"):
+        image = make_image(members=(*MEMBERS, hostile, hostile), labels={"dev.deploy.python": "*:*"}, direct=direct)
+        check(make_sbom(image))
 
 
 def test_documents_that_are_nonsense_tell_nothing():

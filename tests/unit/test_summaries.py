@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from buildpack.python.about import About
 from buildpack.python.files import WheelFile
 from buildpack.summaries import Overlaps, Summary, find_overlaps, forgotten, outgrown
 
@@ -65,6 +66,7 @@ def shipping(requires: tuple[str, ...] = (), **paths: str) -> Summary:
         paths=tuple(f"opt/venv/lib/python3.12/site-packages/{path.replace('__', '/')}" for path in paths),
         contents=tuple(paths.values()),
         imports_pkg_resources=False,
+        about=About(),
         warnings=(),
     )
 

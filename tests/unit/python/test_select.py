@@ -5,7 +5,14 @@ from packaging.markers import Marker
 
 from buildpack.app.lockfile import LockedPackage
 from buildpack.errors import AppError, DependencyError
-from buildpack.python.select import InstalledWheel, Missing, missing_requirements, render_missing, select_packages
+from buildpack.python.select import (
+    InstalledWheel,
+    Missing,
+    missing_requirements,
+    render_missing,
+    required_names,
+    select_packages,
+)
 from buildpack.python.target import target_for
 
 PY_3_11_2 = target_for(version="3.11.2", machine="x86_64", libc=("glibc", 2, 36))
@@ -115,6 +122,33 @@ def test_a_version_that_does_not_satisfy_and_one_that_does() -> None:
     assert [render_missing(each, PY_3_11_7) for each in missing] == [
         "flask 3.0 needs Werkzeug>=3.0.0, and Pipfile.lock pins 2.3.1."
     ]
+
+
+def test_required_names_are_those_whose_markers_hold_on_the_target() -> None:
+    lines = (
+        "Click >=8",
+        "Typing.Extensions ; python_version < '3.12'",
+        "colorama ; sys_platform == 'win32'",
+        "redis[Hiredis,a_b] ; extra == 'Cache' or extra == \"all\"",
+        "uvloop ; extra == 'fast' and sys_platform == 'win32'",
+        "x ; python_version ~= 'nonsense'",
+        "not a requirement!",
+        "y @ https://example.org/y.whl",
+    )
+    assert required_names(lines, PY_3_11_7) == (
+        "click",
+        "typing-extensions",
+        "y",
+        "all:redis[a-b,hiredis]",
+        "cache:redis[a-b,hiredis]",
+    )
+    assert required_names(REDIS.requires, PY_3_11_2) == ("async-timeout", "hiredis:hiredis")
+    assert required_names(REDIS.requires, PY_3_11_7) == ("hiredis:hiredis",)
+
+
+def test_a_marker_that_cannot_be_compared_asks_for_nothing() -> None:
+    odd = InstalledWheel(name="odd", version="1", requires=("x ; python_version ~= 'nonsense'",))
+    assert missing_requirements([odd], PY_3_11_7) == []
 
 
 def test_a_plain_gap() -> None:

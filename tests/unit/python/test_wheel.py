@@ -12,6 +12,7 @@ import pytest
 from buildpack.errors import DependencyError
 from buildpack.oci.entry import Deflated, FileSlice, Inline
 from buildpack.python import members
+from buildpack.python.about import About
 from buildpack.python.venv import VenvLayout
 from buildpack.python.wheel import WheelContents, read_wheel
 from tests.support.wheels import LAYOUT, SITE, Packed, by_path, content_bytes, write_wheel
@@ -102,12 +103,14 @@ class TestPlaces:
     def test_metadata(self, tmp_path: Path) -> None:
         metadata = (
             b"Metadata-Version: 2.1\nName: De.Mo\nVersion: 1.0\n"
+            b"License-Expression: MIT\nAuthor: Ann\n"
             b"Requires-Dist: click (>=8)\nRequires-Dist: rich ; extra == 'x'\n\nRequires-Dist: no\n"
         )
         path = write_wheel(tmp_path, {"de_mo-1.0.dist-info/METADATA": metadata}, name="de_mo")
         contents = read_wheel(path, layout=LAYOUT)
         assert (contents.name, contents.version) == ("de-mo", "1.0")
         assert contents.requires_dist == ("click (>=8)", "rich ; extra == 'x'")
+        assert contents.about == About(expression="MIT", suppliers=(("Ann", ""),))
 
     def test_of_two_files_for_one_place_that_of_data_counts(self, tmp_path: Path) -> None:
         path = write_wheel(tmp_path, {"demo-1.0.data/purelib/demo.py": b"data", "demo.py": b"root"})
