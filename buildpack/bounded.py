@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -21,6 +22,7 @@ __all__ = [
     "LARGEST",
     "PORTS",
     "allows_version",
+    "has_unusable_text",
     "join_url",
     "origin_of",
     "parse_integer",
@@ -39,6 +41,9 @@ _DIGITS = 40
 _REQUIREMENT_LENGTH = 20_000
 _VERSION_LENGTH = 1000
 """Characters. The longest specifiers on PyPI have about 200."""
+_UNUSABLE = re.compile("[\0\ud800-\udfff]")
+_ESCAPED = re.compile(r"\\[uU](?:0{4}|[dD][89a-fA-F])")
+"""Raw, JSON and TOML accept neither of these characters; escaped they do."""
 
 
 def parse_integer(text: str, *, least: int = 0, most: int = LARGEST, base: int = 10) -> int | None:
@@ -100,12 +105,36 @@ def origin_of(url: str) -> tuple[str, str, int]:
 
 
 def parse_json(raw: bytes | str) -> Any:
-    """Parse JSON (RFC 8259); raises ValueError for anything else, for deep nesting and for numbers out of bounds."""
+    """Parse JSON (RFC 8259); raises ValueError for anything else.
+
+    It also refuses deep nesting, numbers out of bounds and text that `has_unusable_text` finds.
+    """
     try:
-        text = raw if isinstance(raw, str) else raw.decode(json.detect_encoding(raw), "surrogatepass")
-        return _decoder().decode(text)
+        text = raw if isinstance(raw, str) else raw.decode(json.detect_encoding(raw))
+        value = _decoder().decode(text)
     except RecursionError:
         raise ValueError("it nests too deep") from None
+    if has_unusable_text(text, value):
+        raise ValueError("a text has a character that no text can have")
+    return value
+
+
+def has_unusable_text(text: str, value: object) -> bool:
+    """Return True if `value`, parsed from the JSON or TOML `text`, has a text with NUL or half a surrogate pair.
+
+    No path, variable or URL can have them: the functions that take one raise ValueError.
+    """
+    waiting = [value] if _ESCAPED.search(text) else []
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            if _UNUSABLE.search(one):
+                return True
+        elif isinstance(one, dict):
+            waiting += [*one, *one.values()]
+        elif isinstance(one, list):
+            waiting += one
+    return False
 
 
 def _decoder() -> json.JSONDecoder:

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from typing import Any
 
+from buildpack.bounded import has_unusable_text
 from buildpack.errors import app as errors
 
 __all__ = ["parse_json"]
@@ -35,6 +36,8 @@ def parse_json(text: str, name: str, *, hint: str) -> Any:
         raise errors.bad_json(name, 0, 0, "", f"{name} nests deeper than any real one", hint=hint) from None
     except ValueError:  # int() refuses more than 4300 digits
         raise errors.bad_json(name, 0, 0, "", f"{name}: a number has thousands of digits", hint=hint) from None
+    if has_unusable_text(text, value):
+        raise errors.bad_json(name, 0, 0, "", f"{name}: {errors.UNUSABLE_TEXT}", hint=hint)
     if twice:
         told = ", ".join(f"`{errors.show(key)}`" for key in twice[:10])
         raise errors.bad_json(name, 0, 0, "", f"{name}: in one object, a key stands twice: {told}", hint=hint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from buildpack.bounded import has_unusable_text
 from buildpack.errors import app as errors
 
 __all__ = ["parse_toml"]
@@ -43,6 +44,8 @@ def parse_toml(text: str, name: str) -> dict[str, Any]:
     # In hexadecimal digits they are read, and are refused only where somebody wants to show them.
     if _holds_huge(document):
         raise errors.bad_toml(name, 0, 0, "", f"{name}: a number has thousands of digits")
+    if has_unusable_text(text, document):
+        raise errors.bad_toml(name, 0, 0, "", f"{name}: {errors.UNUSABLE_TEXT}")
     return document
 
 

@@ -9,6 +9,7 @@ from buildpack.errors import AppError, BuildpackError, MachineError, UsageError
 
 _SHOWN = 10
 _WIDTH = 96
+UNUSABLE_TEXT = "a text has NUL or half a surrogate pair in it, which no path and no variable can have"
 
 
 def show(text: str) -> str:

@@ -238,6 +238,17 @@ def test_a_head_that_cannot_be_used(meta: dict[str, Any], told: str) -> None:
                 "hint: run `deploy lock` to make it anew, and commit it."
             ),
         ),
+        *(
+            (
+                f'{{"path": "a{escape}b"}}',
+                (
+                    "Pipfile.lock is not valid JSON\n\nPipfile.lock: a text has NUL or half a surrogate pair in it, "
+                    "which no path and no variable can have\n\n"
+                    "hint: run `deploy lock` to make it anew, and commit it."
+                ),
+            )
+            for escape in (r"\u0000", r"\uD800")
+        ),
     ],
 )
 def test_what_is_no_lock_is_told(content: str, told: str) -> None:

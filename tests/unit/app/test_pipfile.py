@@ -121,6 +121,14 @@ def test_names_are_made_canonical() -> None:
             ),
         ),
         (
+            r'"a" = "\u0000"',
+            (
+                "Pipfile is not valid TOML\n\n"
+                "Pipfile: a text has NUL or half a surrogate pair in it, which no path and no variable can have\n\n"
+                "hint: mend Pipfile; the format is described at https://toml.io."
+            ),
+        ),
+        (
             "x = " + "1" * 5000,
             (
                 "Pipfile is not valid TOML\n\nPipfile: a number has thousands of digits\n\n"
