@@ -77,8 +77,8 @@ def is_index(raw: bytes, *, media_type: str, origin: str) -> bool:
     The body's own ``mediaType`` decides, then `media_type` (a header or a descriptor), then the shape.
     """
     body = _parse_object(raw, origin)
-    kind = body.get("mediaType") or media_type.partition(";")[0].strip()
-    if body.get("schemaVersion") == 1 or str(kind).startswith(_SCHEMA1):
+    kind = str(body.get("mediaType") or media_type.partition(";")[0].strip())
+    if body.get("schemaVersion") == 1 or kind.startswith(_SCHEMA1):
         raise errors.schema1_refused(origin)
     if kind in {INDEX, DOCKER_INDEX}:
         return True
@@ -88,7 +88,7 @@ def is_index(raw: bytes, *, media_type: str, origin: str) -> bool:
         return True
     if "config" in body and "layers" in body:
         return False
-    raise errors.unknown_manifest(origin, str(kind))
+    raise errors.unknown_manifest(origin, kind)
 
 
 def parse_index(raw: bytes, *, origin: str) -> tuple[Descriptor, ...]:

@@ -149,6 +149,8 @@ REGISTRIES: Mapping[str, tuple[str, bytes]] = {
     **{f"realm, {name}": (REALM.format(url), b"") for name, url in ADDRESSES.items()},
     "manifest's size of 5,000 digits": (JSON, b'{"config": {"size": %s}}' % HUGE.encode()),
     "manifest's size without end": (JSON, b'{"config": {"size": 1e400}, "layers": [{"size": NaN}]}'),
+    "manifest whose type is a list": (JSON, b'{"mediaType": [[]]}'),
+    "manifest with half a surrogate pair": (JSON, rb'{"mediaType": "\ud800"}'),
     "manifest that nests": (JSON, b'{"layers": ' + b"[" * 100_000),
     "no status": ("HTTP/1.1 " + HUGE, b""),
 }
