@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import BinaryIO, Literal, TextIO, cast
 
 from buildpack.dataclass import dataclass
+from deployer.cli.messages import harmless
 
 __all__ = ["Console", "GitHubConsole", "GitLabConsole", "Place", "choose_console", "find_place"]
 
@@ -59,7 +60,7 @@ class Console:
     @contextmanager
     def group(self, name: str, title: str) -> Iterator[None]:
         """Show what is written meanwhile together, under a title; `name` is a word for machines."""
-        self._open(name, title)
+        self._open(name, harmless(title))
         try:
             yield
         finally:

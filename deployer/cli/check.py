@@ -11,7 +11,7 @@ import click
 
 from deployer.cli import options
 from deployer.cli.hints import repeated_text
-from deployer.cli.messages import operand_text, plural, print_error, print_json, print_warning
+from deployer.cli.messages import harmless, operand_text, plural, print_error, print_json, print_warning
 
 if TYPE_CHECKING:
     from buildpack.app.checks.doubts import Brought
@@ -126,7 +126,7 @@ def _show(report: Report, *, app: str, strict: bool, again: str) -> None:
         print_warning(str(notice))
     if report.warnings:
         print(file=sys.stderr)
-    name = "this folder" if app == "." else app
+    name = "this folder" if app == "." else harmless(app)
     counts = f"{plural(len(report.errors), 'error')}, {plural(len(report.warnings), 'warning')}"
     operand = operand_text(app)
     if report.errors:

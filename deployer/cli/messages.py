@@ -109,7 +109,7 @@ def operand_text(app: str) -> str:
         return ""
     from shlex import quote
 
-    return f" {quote(f'./{app}' if app.startswith('-') else app)}"
+    return harmless(f" {quote(f'./{app}' if app.startswith('-') else app)}")
 
 
 def plural(count: int, noun: str) -> str:

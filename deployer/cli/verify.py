@@ -12,7 +12,7 @@ import click
 
 from deployer.cli import options
 from deployer.cli.folder import Folder, refuse_empty
-from deployer.cli.messages import plural, print_json, print_warning
+from deployer.cli.messages import harmless, plural, print_json, print_warning
 from deployer.cli.operands import image_name, is_folder
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def command(
         print_json(render(verdicts))
         return 0 if equal else errors.Differs.exit_code
     name = _short(verdicts[0].name)
-    shown = "this folder" if str(folder) == "." else str(folder)
+    shown = "this folder" if str(folder) == "." else harmless(str(folder))
     if not equal:
         different = [verdict for verdict in verdicts if not verdict.equal]
         raise errors.differs(

@@ -181,6 +181,17 @@ def test_an_app_of_the_tests_is_never_a_bug(app):
     assert (report.app is None) is bool(report.errors)
 
 
+@pytest.mark.parametrize("command", [["check"], ["ci", "--engine", "local", "--strict", "--json"]])
+def test_a_folder_whose_name_no_terminal_should_see_raw(command, blasto, home):
+    app = blasto.rename(blasto.parent / "d\u202ex\x1b[31m")
+    (app / "Procfile").write_text("web\n")
+    done = deploy(*command, app, home=home)
+    assert done.code == 10
+    assert r"/d\u202ex\x1b[31m" in done.err
+    assert "\x1b" not in done.err
+    assert "\u202e" not in done.err
+
+
 def test_names_that_no_terminal_should_see_raw(blasto, home):
     (blasto / "a\x1b[31m.key").write_text("-----BEGIN PRIVATE" + " KEY-----\n")
     done = deploy("check", blasto, home=home)

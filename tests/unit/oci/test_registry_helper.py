@@ -81,6 +81,7 @@ def test_our_own_login_is_none_of_its_business(folder: Path) -> None:
         "cat /bin/sh",  # anything but text
         "printf '[]'",
         "printf '{'",
+        r"""printf '%s' '{"Secret":"\ud800"}'""",
         "head -c 100000 /dev/zero | tr '\\0' '['",  # deeper than anything can be read
         ":",
     ],
@@ -89,7 +90,7 @@ def test_garbage(folder: Path, script: str) -> None:
     assert refused(folder, script) == "docker-credential-test did not answer with JSON."
 
 
-@pytest.mark.parametrize("answer", ["{}", '{"Username":"me","Secret":["a"]}', '{"Secret":"\\ud800"}'])
+@pytest.mark.parametrize("answer", ["{}", '{"Username":"me","Secret":["a"]}'])
 def test_an_answer_without_a_secret_that_can_be_sent(folder: Path, answer: str) -> None:
     (folder / "answer").write_text(answer)
     assert ask(folder, "cat answer") is None
