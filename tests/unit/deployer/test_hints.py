@@ -6,6 +6,7 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import click
@@ -58,34 +59,34 @@ def text_of(node: ast.AST) -> str:
     return "".join(text_of(each) for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr))
 
 
-def hints() -> Iterator[tuple[str, str]]:
-    """Yield each hint in the code, with the module that words it."""
-    for top in ("buildpack", "deployer"):
-        for path in sorted((ROOT / top).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.keyword) and node.arg == "hint" and (text := text_of(node.value)):
-                    yield str(path.relative_to(ROOT)), text
-
-
-HINTS = list(hints())
+@cache
+def hints() -> list[tuple[str, str]]:
+    """Return each hint in the code, with the module that words it."""
+    return [
+        (str(path.relative_to(ROOT)), text)
+        for top in ("buildpack", "deployer")
+        for path in sorted((ROOT / top).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.keyword) and node.arg == "hint" and (text := text_of(node.value))
+    ]
 
 
 def test_there_are_hints_to_look_at():
-    assert len(HINTS) > 200
-    assert {module for module, _ in HINTS} > set(OWN)
+    assert len(hints()) > 200
+    assert {module for module, _ in hints()} > set(OWN)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_hint_names_only_options_of_the_command_that_failed(name):
     wrong = [
-        (text, fitted) for _, text in HINTS if options_in(fitted := fit_hint(text, CALLS[name])) - CALLS[name].options
+        (text, fitted) for _, text in hints() if options_in(fitted := fit_hint(text, CALLS[name])) - CALLS[name].options
     ]
     assert wrong == []
 
 
 @pytest.mark.parametrize("name", PIPELINE)
 def test_a_hint_of_the_library_says_something_in_each_command_that_uses_it(name):
-    silent = [text for module, text in HINTS if module.startswith("buildpack/") and not fit_hint(text, CALLS[name])]
+    silent = [text for module, text in hints() if module.startswith("buildpack/") and not fit_hint(text, CALLS[name])]
     # One is about the operand of an option; and only commands that have -t push.
     silent = [text for text in silent if not text.startswith("for example `--build-env")]
     assert [text for text in silent if options_in(text) != {"-t"}] == []
@@ -93,13 +94,13 @@ def test_a_hint_of_the_library_says_something_in_each_command_that_uses_it(name)
 
 @pytest.mark.parametrize("module", OWN)
 def test_a_hint_of_some_commands_is_written_for_one_of_them(module):
-    own = [text for where, text in HINTS if where == module]
+    own = [text for where, text in hints() if where == module]
     assert [text for text in own if not any(fit_hint(text, CALLS[name]) == text for name in OWN[module])] == []
 
 
 def test_a_command_in_a_hint_has_the_options_that_the_hint_gives_it():
     wrong = []
-    for module, text in HINTS:
+    for module, text in hints():
         for span in re.findall(r"`deploy ([^`]*)`", text):
             words = span.partition(" -- ")[0].removesuffix("X").split()  # X is the operand that is filled in
             name = " ".join(words[:2]) if " ".join(words[:2]) in ALL else words[0]
