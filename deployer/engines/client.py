@@ -27,6 +27,8 @@ class Engine:
     endpoint: Endpoint
     name: str
     api: Any  # docker.APIClient, which ships no types
+    libpod: str | None
+    """The version of Podman's own API; None if the engine is Docker."""
 
     @property
     def remote(self) -> str | None:
@@ -85,7 +87,8 @@ def connect(endpoint: Endpoint) -> Engine:
         )
     except DockerException as error:
         raise transfer.engine_unreachable(str(endpoint), _reason(error)) from error
-    return Engine(endpoint=endpoint, name=name_of(answer.headers.get("server", "")), api=api)
+    name = name_of(answer.headers.get("server", ""))
+    return Engine(endpoint=endpoint, name=name, api=api, libpod=answer.headers.get("libpod-api-version"))
 
 
 def name_of(server: str) -> str:

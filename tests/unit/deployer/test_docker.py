@@ -16,7 +16,7 @@ from buildpack.errors import EngineError, MachineError, UsageError
 from buildpack.oci.engine_host import Endpoint
 from deployer.engines.choice import choose_engine
 from deployer.engines.client import connect
-from deployer.engines.container import Limits, container_name, explain_start
+from deployer.engines.container import Blueprint, Container, Exit, Limits, container_name, explain_start
 from deployer.engines.docker import Image, Request, draw_blueprints
 from deployer.engines.errors import NotStartedError, container_not_started, foreign_image, image_unknown, local_cannot
 from deployer.engines.frames import STDERR, STDOUT, Demultiplexer
@@ -308,6 +308,28 @@ def test_an_engine_s_name_comes_with_its_first_answer(server, name):
     assert engine.name == name
     assert engine.api.api_version == "1.41"
     assert asked == ["GET /_ping"]
+
+
+def test_podman_is_asked_for_an_exit_with_a_pause_between_two_looks():
+    """Its answer to Docker's question takes half a processor for as long as the container runs."""
+    asked = []
+
+    def reply(method: str, path: str) -> list[bytes]:
+        asked.append(f"{method} {path}")
+        inspected = '{"State": {"OOMKilled": true}}'
+        body = {"_ping": "OK", "wait": "7"}.get(path.partition("?")[0].rpartition("/")[2], inspected)
+        head = "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nLibpod-Api-Version: 4.3.1\r\n"
+        return [f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()]
+
+    with raw_server(reply) as host:
+        engine = connect(at(host))
+        blueprint = Blueprint(app="a", process="web.1", image="i", command=["true"], environment={})
+        container = Container(engine, blueprint, name="a-web-1", owner=this_owner())
+        container.id = "c0"
+        assert container.wait() == Exit(code=7, out_of_memory=True)
+        engine.close()
+    wait = "/v4.3.1/libpod/containers/c0/wait?condition=stopped&condition=exited&interval=100ms"
+    assert asked == ["GET /_ping", f"POST {wait}", "GET /v1.41/containers/c0/json"]
 
 
 @pytest.mark.parametrize(
