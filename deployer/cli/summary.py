@@ -27,8 +27,12 @@ _NARROWEST, _WIDEST = 8, 20
 
 
 def unchanged(answer: Answer) -> dict[str, Any]:
-    """Return what the same call answers when everything is as it was left."""
+    """Return what the same call answers when everything is as it was left. Its warnings name the app of this call."""
     report = answer["report"]
+    if report["warnings"] and answer["style"] != "json":
+        from deployer.cli.hints import fit_warning
+
+        report = {**report, "warnings": list(map(fit_warning, report["warnings"]))}
     if "platforms" in report:
         again: dict[str, Any] = {"platforms": [_unchanged(each) for each in report["platforms"]]}
     else:
