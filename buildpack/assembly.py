@@ -275,12 +275,14 @@ def make_layers(
     observer: Observer,
     ready: Ready,
     spool: bool = False,
+    give_up: Callable[[], None] = lambda: None,
 ) -> tuple[MadeLayer, ...]:
     """Return the layers in the plan's order; what is not `known`, by key, is written, several at a time.
 
     What is `taken`, by key as well, is a registry's, and need not be in the store. `ready` is called with each layer's
     position as soon as it is there, from several threads, and, with `spool`, for one that was written with its tar in a
-    file that is the callee's to close.
+    file that is the callee's to close. If a layer fails, or the build is stopped, `give_up` ends what other threads
+    wait for: all of them end before this does.
     """
     made: dict[int, MadeLayer] = {}
     missing: list[int] = []
@@ -294,7 +296,9 @@ def make_layers(
         else:
             missing.append(position)
     if missing:
-        written = _write_missing(planned, missing, entries, store=store, observer=observer, ready=ready, spool=spool)
+        written = _write_missing(
+            planned, missing, entries, store=store, observer=observer, ready=ready, spool=spool, give_up=give_up
+        )
         made.update(written)
     return tuple(made[position] for position in range(len(planned)))
 
@@ -308,6 +312,7 @@ def _write_missing(
     observer: Observer,
     ready: Ready,
     spool: bool,
+    give_up: Callable[[], None],
 ) -> dict[int, MadeLayer]:
     def write(position: int) -> tuple[int, MadeLayer]:
         tar = store.scratch() if spool else None
@@ -334,6 +339,7 @@ def _write_missing(
                 observer(Progress(stage="layers", done=len(made), total=len(missing), item=layer.planned.slot))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            give_up()
             raise
     return made
 

@@ -254,6 +254,7 @@ def _attempt(
                 observer=observer,
                 ready=hears.layer,
                 spool=hears.wants_tars,
+                give_up=preparation.stop if preparation else lambda: None,
             )
     return stack, material, decision, layers, previous
 

@@ -77,13 +77,16 @@ class Preparation:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            # A layer's thread may be in `entries`, and is let out by the end of its process.
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                self._running.stop(number)
-                if self._busy.acquire(timeout=_GRACE):
-                    self._busy.release()
-                    break
+            self.stop()
         self._exits.close()
+
+    def stop(self) -> None:
+        """End the hook that runs, so that the thread in `entries` ends too."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            self._running.stop(number)
+            if self._busy.acquire(timeout=_GRACE):
+                self._busy.release()
+                break
 
     def entries(self, layer_key: str) -> Iterator[Entry]:
         """Run the hooks; return what the app's layer holds.
