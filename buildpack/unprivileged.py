@@ -14,7 +14,7 @@ from errno import EPERM
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from buildpack.oci.temporary import sweep, temporary_folder
+from buildpack.oci.temporary import hold, sweep, temporary_folder
 from buildpack.processes import User
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ __all__ = [
     "open_left",
     "reachable_folder",
     "reachable_path",
+    "shared_folder",
     "workplace",
 ]
 
@@ -43,6 +44,8 @@ _NEEDED = (0, 6, 7)
 _COUNT = ".count"
 _SETGROUPS = {"x86_64": 116, "aarch64": 159, "riscv64": 159, "loongarch64": 159}
 """The system call's number, by machine."""
+_held: dict[Path, int] = {}
+"""Descriptors whose lock keeps `deploy cache prune` away from what this process uses, until it ends."""
 _TEMPORARY = ("/var/tmp", "/tmp")  # noqa: S108
 
 
@@ -76,28 +79,47 @@ def reachable_folder(own: Path, user: User | None) -> Path:
     own = own.absolute()
     if user is None or (is_reachable(own.parent) and own.stat().st_mode & 0o001):
         return own
-    import tempfile
-
-    temporary = next(filter(is_reachable, (tempfile.gettempdir(), *_TEMPORARY)), tempfile.gettempdir())
-    names = (f"deploy-work-{os.geteuid()}{suffix}" for suffix in ("", *(f"-{number}" for number in range(1, 100))))
-    place = next(filter(_is_ours, (Path(temporary).resolve() / name for name in names)), None)
+    places = list(_shared_places())
+    place = next(filter(_make_ours, places), None)
     if place is None:
-        raise PermissionError(EPERM, "other users have taken every name for a folder there", temporary)
+        raise PermissionError(EPERM, "other users have taken every name for a folder there", str(places[0].parent))
+    if place not in _held:
+        _held[place] = hold(place)
     folder = place / own.name
-    _is_ours(folder)
+    _make_ours(folder)
     sweep(folder)
     return folder
 
 
-def _is_ours(folder: Path) -> bool:
-    """Make a folder, and tell whether it is this user's: in the temporary folder another one may have been first."""
+def shared_folder() -> Path | None:
+    """Return the folder in the temporary one that all stores of this user share; None if there is none."""
+    return next(filter(_is_ours, _shared_places()), None)
+
+
+def _shared_places() -> Iterator[Path]:
+    import tempfile
+
+    temporary = next(filter(is_reachable, (tempfile.gettempdir(), *_TEMPORARY)), tempfile.gettempdir())
+    for suffix in ("", *(f"-{number}" for number in range(1, 100))):
+        yield Path(temporary).resolve() / f"deploy-work-{os.geteuid()}{suffix}"
+
+
+def _make_ours(folder: Path) -> bool:
+    """Make a folder; False if it is another user's, who may have been first in the temporary folder."""
     with suppress(FileExistsError):
         folder.mkdir()
-    found = folder.lstat()
-    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+    ours = _is_ours(folder)
     if ours:
         folder.chmod(0o711)
     return ours
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
 
 
 def reachable_path(path: str, user: User | None) -> str:
@@ -128,6 +150,8 @@ def bring_python(executable: str, own: Path, user: User | None) -> str | None:
             shutil.rmtree(place, ignore_errors=True)
             with suppress(OSError):  # another process was faster
                 (making / key).rename(place)
+    with suppress(OSError):
+        os.utime(place)  # the date of its last use
     return str(place / "bin" / real.name)
 
 

@@ -1,4 +1,4 @@
-"""Makes room in the store: drops what was used longest ago and is needed by nothing, beside builds at work.
+"""Makes room in the store and in the folder beside it: drops what was used longest ago and is needed by nothing.
 
 An image that `index.json` names needs its manifest, its config and its layers. What else lies in the store is there to
 save time: blobs of earlier builds, and what others keep in folders of their own (`shelves`, as ``wheels`` or
@@ -21,9 +21,9 @@ from buildpack.errors import oci as errors
 from buildpack.oci.lease import GRACE, excluding_uses, oldest_lease
 from buildpack.oci.listing import digest_of, reference_of
 from buildpack.oci.store import Store
-from buildpack.oci.temporary import sweep
+from buildpack.oci.temporary import sweep, unused
 
-__all__ = ["BLOBS", "IMAGES", "Item", "Limits", "Pruned", "measure", "prune_store"]
+__all__ = ["BLOBS", "IMAGES", "Item", "Limits", "Pruned", "measure", "measure_folder", "prune_folder", "prune_store"]
 
 IMAGES = "images"
 BLOBS = "blobs"
@@ -54,6 +54,10 @@ class Limits:
     keep: int | None = None
     cutoff: float | None = None
     images: bool = False
+
+    def reach(self, item: Item, total: int) -> bool:
+        """Say whether an item goes while `total` bytes are left."""
+        return (self.keep is not None and total > self.keep) or (self.cutoff is not None and item.used < self.cutoff)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +95,40 @@ def prune_store(store: Store, limits: Limits, *, shelves: Sequence[str], now: fl
     return Pruned(dropped=tuple(pruning.dropped), spared=tuple(pruning.spared), left=pruning.total)
 
 
+def prune_folder(folder: Path, limits: Limits, *, shelves: Sequence[str], dry_run: bool = False) -> Pruned:
+    """Drop what `limits` say of a folder that several stores share; nothing goes while a process holds the folder.
+
+    Raises MachineError where the system refuses.
+    """
+    doomed: list[Path] = []
+    try:
+        with unused(folder) as free:
+            items = sorted(measure_folder(folder, shelves), key=lambda item: item.used)
+            total = left = sum(item.size for item in items)
+            due = []
+            for item in items:
+                if limits.reach(item, left):
+                    due.append(item)
+                    left -= item.size
+            if not free:
+                return Pruned(dropped=(), spared=tuple(due), left=total)
+            for item in () if dry_run else due:
+                # What is half removed must not be taken for whole.
+                place = folder / item.name
+                doomed.append(place.rename(place.with_name(f"{os.urandom(8).hex()}{_PART}")))
+        for place in doomed:
+            _remove(place)
+    except OSError as error:
+        raise errors.store_failed(folder, error) from error
+    return Pruned(dropped=tuple(due), spared=(), left=left)
+
+
+def measure_folder(folder: Path, shelves: Sequence[str]) -> Iterator[Item]:
+    """Yield what takes room in a folder that several stores share."""
+    for shelf in shelves:
+        yield from _shelf(folder, shelf)
+
+
 class _Pruning:
     """One run: items by their age, and how many images need each blob."""
 
@@ -113,7 +151,7 @@ class _Pruning:
     def run(self) -> None:
         while self._heap:
             *_, item = heapq.heappop(self._heap)
-            if not self._is_due(item):
+            if not self._limits.reach(item, self.total):
                 return
             if self._drop(item):
                 self.dropped.append(item)
@@ -121,10 +159,6 @@ class _Pruning:
                 self._release(item)
             else:
                 self.spared.append(item)
-
-    def _is_due(self, item: Item) -> bool:
-        keep, cutoff = self._limits.keep, self._limits.cutoff
-        return (keep is not None and self.total > keep) or (cutoff is not None and item.used < cutoff)
 
     def _release(self, item: Item) -> None:
         """Count the blobs among what can be dropped that an image alone needed."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["create_temporary", "make_folder", "sweep", "temporary_folder"]
+__all__ = ["create_temporary", "hold", "make_folder", "sweep", "temporary_folder", "unused"]
 
 _SUFFIX = ".part"
 
@@ -105,6 +105,27 @@ def sweep(folder: Path) -> None:
                 _remove(path)
             else:
                 path.unlink()
+        os.close(descriptor)
+
+
+def hold(folder: Path) -> int:
+    """Say that this process uses a folder, until the descriptor is closed; waits for one that makes room in it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+@contextmanager
+def unused(folder: Path) -> Iterator[bool]:
+    """Keep others from using a folder meanwhile; False if a process uses it already."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
         os.close(descriptor)
 
 

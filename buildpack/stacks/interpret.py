@@ -116,6 +116,8 @@ def bring_base(stack: Stack, found: Interpreter, store: Store, user: User | None
             shutil.rmtree(place, ignore_errors=True)
             with suppress(OSError):  # another build was faster
                 (making / "root").rename(place)
+    with suppress(OSError):
+        os.utime(place)  # the date of its last use
     return interpreter_of(place, stack)
 
 

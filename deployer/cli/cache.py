@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from deployer.cli import options
 from deployer.cli.messages import harmless, plural, print_json, print_warning, size_text
 
 if TYPE_CHECKING:
-    from buildpack.oci.prune import Item
+    from buildpack.oci.prune import Item, Pruned
     from buildpack.oci.store import Store
 
 __all__ = ["command"]
@@ -48,6 +48,9 @@ SHELVES = (
     *(f"facts/{kind}" for kind in _FACTS),
 )
 """Folders of the store whose entries can be made again."""
+
+SHARED = ("stacks", "pythons", "environments", "hook-caches")
+"""Folders of the same kind in the temporary folder, where root keeps what strangers' code needs."""
 
 _TITLES = {
     "images": "what named images need",
@@ -84,13 +87,17 @@ class _Sum:
 @command.command("info", epilog=INFO_EXAMPLES)
 @options.as_json
 def info(*, as_json: bool) -> int:
-    """Show what takes how much room in the store."""
-    from buildpack.oci.prune import measure
+    """Show what takes how much room in the store, and in root's folder for strangers' code."""
+    from buildpack.oci.prune import measure, measure_folder
+    from buildpack.unprivileged import shared_folder
 
     store = _open_store()
     sums = _add_up(measure(store, SHELVES))
     total = sum(each.size for each in sums.values())
     images = store.images()
+    shared = shared_folder()
+    sums_beside = _add_up(measure_folder(shared, SHARED)) if shared else {}
+    beside = sum(each.size for each in sums_beside.values())
     if as_json:
         value = {
             "schema": SCHEMA,
@@ -99,15 +106,25 @@ def info(*, as_json: bool) -> int:
             "images": [{"reference": name, "digest": str(digest)} for name, digest in images.items()],
             "kinds": {kind: _render(each) for kind, each in sums.items()},
         }
+        if shared:
+            kinds = {kind: _render(each) for kind, each in sums_beside.items() if kind in SHARED}
+            value["shared"] = {"folder": str(shared), "size": beside, "kinds": kinds}
         print_json(value)
         return 0
     print(f"{store.root}: {size_text(total)}, {plural(len(images), 'image')}")
+    _print_sums(sums)
+    if beside:
+        print(f"{shared}: {size_text(beside)}, for all stores of this user")
+        _print_sums(sums_beside)
+    return 0
+
+
+def _print_sums(sums: Mapping[str, _Sum]) -> None:
     now = time.time()
     for kind, each in sums.items():
         if each.count:
             ages = f"{_age(now, each.oldest)} to {_age(now, each.newest)}"
             print(f"  {kind:<12} {size_text(each.size):>7}  {each.count:>6}  {ages:<16} {_TITLES[kind]}".rstrip())
-    return 0
 
 
 @command.command("prune", epilog=PRUNE_EXAMPLES)
@@ -117,12 +134,14 @@ def info(*, as_json: bool) -> int:
 @click.option("--dry-run", is_flag=True, help="Only say what would be dropped.")
 @options.as_json
 def prune(*, keep_storage: str | None, older_than: str | None, everything: bool, dry_run: bool, as_json: bool) -> int:
-    """Drop what was used longest ago, from the store alone.
+    """Drop what was used longest ago.
 
-    What is dropped is fetched or made again when it is needed. Named images stay, unless --all is given. It is safe
-    beside running builds: what they rely on stays too.
+    It is fetched or made again when it is needed. Named images stay, unless --all is given. This is safe
+    beside running builds: what they rely on stays too. Root's builds also keep copies of Pythons and environments in
+    the temporary folder; SIZE applies to that folder separately.
     """
-    from buildpack.oci.prune import Limits, prune_store
+    from buildpack.oci.prune import Limits, prune_folder, prune_store
+    from buildpack.unprivileged import shared_folder
     from deployer.errors import nothing_to_prune
     from deployer.quantities import parse_age, parse_size
 
@@ -136,28 +155,44 @@ def prune(*, keep_storage: str | None, older_than: str | None, everything: bool,
     )
     store = _open_store(to_prune=True)
     done = prune_store(store, limits, shelves=SHELVES, now=now, dry_run=dry_run)
-    dropped = _add_up(done.dropped)
+    shared = shared_folder()
+    beside = prune_folder(shared, limits, shelves=SHARED, dry_run=dry_run) if shared else None
     if as_json:
         value = {
             "schema": SCHEMA,
             "store": str(store.root),
             "dry_run": dry_run,
-            "freed": done.freed,
-            "left": done.left,
-            "spared": len(done.spared),
-            "dropped": {kind: _render(each) for kind, each in dropped.items() if each.count},
+            **_render_pruned(done),
         }
+        if beside:
+            value["shared"] = {"folder": str(shared), **_render_pruned(beside)}
         print_json(value)
         return 0
-    print(f"{'Would free' if dry_run else 'Freed'} {size_text(done.freed)}; {size_text(done.left)} left")
-    for kind, each in dropped.items():
-        if each.count:
-            print(f"  {kind:<12} {size_text(each.size):>7}  {each.count:>6}")
-    if done.spared:
-        _say(f"{plural(len(done.spared), 'thing')} stayed: running builds may rely on them.")
+    _print_pruned(done, "", dry_run=dry_run)
+    if beside and (beside.dropped or beside.left):
+        _print_pruned(beside, f" in {shared}", dry_run=dry_run)
+    spared = [*done.spared, *(beside.spared if beside else ())]
+    if spared:
+        _say(f"{plural(len(spared), 'thing')} stayed: running builds may rely on them.")
     if limits.keep is not None and done.left > limits.keep and not everything:
         _say(f"More than {size_text(limits.keep)} are left: images need them. --all drops images as well.")
     return 0
+
+
+def _render_pruned(done: Pruned) -> dict[str, Any]:
+    return {
+        "freed": done.freed,
+        "left": done.left,
+        "spared": len(done.spared),
+        "dropped": {kind: _render(each) for kind, each in _add_up(done.dropped).items() if each.count},
+    }
+
+
+def _print_pruned(done: Pruned, where: str, *, dry_run: bool) -> None:
+    print(f"{'Would free' if dry_run else 'Freed'} {size_text(done.freed)}{where}; {size_text(done.left)} left")
+    for kind, each in _add_up(done.dropped).items():
+        if each.count:
+            print(f"  {kind:<12} {size_text(each.size):>7}  {each.count:>6}")
 
 
 def _open_store(*, to_prune: bool = False) -> Store:

@@ -60,6 +60,12 @@ def home(seed: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(seed, tmp_path / "home", ignore=shutil.ignore_patterns("leases")))
 
 
+@pytest.fixture(autouse=True)
+def temporary(monkeypatch: pytest.MonkeyPatch, anyones: Path) -> None:
+    """Keep away from the folder that all of root's stores share, which other tests use."""
+    monkeypatch.setenv("TMPDIR", str(anyones))
+
+
 def age(home: Path, days: float) -> None:
     """Let everything in the store be this old."""
     then = time.time() - days * 86400

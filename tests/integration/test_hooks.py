@@ -7,19 +7,23 @@ import re
 import shutil
 import signal
 import tarfile
+import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from buildpack.build import Built
 from buildpack.errors import BuildpackError
 from buildpack.oci.store import Store
+from tests.conftest import missing
 from tests.support import tiny
 from tests.support.bases import make_base
-from tests.support.command import deploy
+from tests.support.command import ENTERING, NOBODY, deploy
 from tests.support.index import Index, serving
 from tests.support.running import Running
 
@@ -537,62 +541,115 @@ def marked(mark: str) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_an_interrupt_ends_the_hook_and_all_it_started(app, index, home, number):
-    write(app, "post_compile", "#!/bin/sh\ntrap '' TERM\nsleep 600 &\necho it waits\nsleep 600\n")
-    mark = uuid.uuid4().hex
-    running = Running("build", app, "--build-env", f"MARK={mark}", home=home, env=tiny.environ(index))
+WAITING = "#!/bin/sh\n{}\nsleep 600 &\necho it waits in $PWD\nsleep 600\n"
+
+
+@contextmanager
+def waiting(app: Path, *arguments: str, **options: Any) -> Iterator[Running]:
+    """Run a build until its hook has said that it waits."""
+    running = Running("build", app, *arguments, **options)
     try:
         end = time.monotonic() + 60
-        while "it waits" not in running.err:
+        while not re.search(r"it waits in \S+\n", running.err):
             assert running.process.poll() is None, running.err
             assert time.monotonic() < end, running.err
             time.sleep(0.02)
+        yield running
+    finally:
+        running.close()
+
+
+def await_gone(there: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while there():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def stacked(seed: Path, index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that has the stack."""
+    home = tmp_path_factory.mktemp("stacked") / "home"
+    tiny.build_here(seed, home, {**os.environ, **tiny.environ(index)})
+    return home
+
+
+@pytest.fixture(scope="module")
+def temporary() -> Iterator[Path]:
+    """A temporary folder that the user of hooks gets to."""
+    with tempfile.TemporaryDirectory(prefix="deploy-test-", dir="/tmp") as folder:
+        Path(folder).chmod(0o1777)
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("user", [None, "nobody"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_an_interrupt_ends_the_hook_and_all_it_started_and_leaves_no_file(
+    app, index, stacked, anyones, temporary, number, user
+):
+    """The store has no layer of the app's packages yet, so several threads are at work beside the hook."""
+    write(app, "post_compile", WAITING.format("trap '' TERM; mktemp"))
+    copied = Path(shutil.copytree(app, anyones / "app"))
+    home = tiny.with_stack(stacked, anyones / "home")
+    prefix = ()
+    if user:
+        if os.geteuid() != 0:
+            missing("only root may become nobody")
+        prefix = (*NOBODY, *ENTERING)
+        for path in (copied, *copied.rglob("*"), home, *home.rglob("*")):
+            shutil.chown(path, user)
+    mark = uuid.uuid4().hex
+    environ = {**tiny.environ(index), "TMPDIR": str(temporary), "HOME": str(anyones)}
+    with waiting(copied, "--build-env", f"MARK={mark}", home=home, env=environ, prefix=prefix) as running:
         assert len(marked(mark)) >= 2
         before = running.err
         assert running.stop(number) == 128 + number
         assert running.err.removeprefix(before) == ("interrupted\n" if number == signal.SIGINT else "")
         assert marked(mark) == []
-    finally:
-        running.close()
-    assert list((home / "tmp").iterdir()) == []
+    assert [path.name for path in temporary.iterdir() if not path.name.startswith("deploy-work-")] == []
+    assert [path for folder in (home, temporary) for path in folder.rglob("*.part")] == []
+
+
+def test_what_root_keeps_for_hooks_is_shown_and_pruned_unless_a_build_uses_it(app, index, stacked, temporary, tmp_path):
+    if os.geteuid() != 0:
+        missing("only root hands over to another user")
+    shared = temporary / "deploy-work-0"
+    environ = {**tiny.environ(index), "TMPDIR": str(temporary)}
+    home = tiny.with_stack(stacked, tmp_path / "home")  # which the user of hooks does not reach
+    other, prune = tmp_path / "another", ("cache", "prune", "--keep-storage", "0")
+    write(app, "post_compile", WAITING.format("true"))
+    with waiting(app, home=home, env=environ) as running:
+        told = deploy("cache", "info", "--json", home=other, env=environ).report["shared"]
+        assert told["folder"] == str(shared)
+        assert {kind for kind, each in told["kinds"].items() if each["count"]} >= {"environments", "hook-caches"}
+        done = deploy(*prune, "--json", home=other, env=environ).report["shared"]
+        assert (done["freed"], done["left"], done["dropped"]) == (0, told["size"], {})
+        assert done["spared"] == sum(each["count"] for each in told["kinds"].values())
+        assert running.process.poll() is None
+    done = deploy(*prune, "--dry-run", "--json", home=other, env=environ).report["shared"]
+    assert (done["freed"], done["left"], done["spared"]) == (told["size"], 0, 0)
+    text = deploy(*prune, home=other, env=environ).out
+    assert re.match(rf"Freed 0 B; 0 B left\nFreed [\d.]+ [KM]B in {shared}; 0 B left\n", text)
+    assert [path for path in shared.rglob("*") if not path.is_dir()] == []
 
 
 def test_a_build_that_is_killed_leaves_no_copy_of_the_app(app, index, home):
-    write(app, "post_compile", "#!/bin/sh\necho it waits in $PWD\nsleep 600\n")
-    running = Running("build", app, home=home, env=tiny.environ(index))
-    try:
-        end = time.monotonic() + 60
-        while (waits := re.search(r"it waits in (\S+)\n", running.err)) is None:
-            assert running.process.poll() is None, running.err
-            assert time.monotonic() < end, running.err
-            time.sleep(0.02)
+    write(app, "post_compile", WAITING.format("true"))
+    with waiting(app, home=home, env=tiny.environ(index)) as running:
+        waits = re.search(r"it waits in (\S+)\n", running.err)
+        assert waits
         running.process.kill()
         running.process.wait()
-        while Path(waits[1]).parent.exists():
-            assert time.monotonic() < end, waits[1]
-            time.sleep(0.02)
-    finally:
-        running.close()
+        await_gone(Path(waits[1]).parent.exists)
 
 
 def test_a_build_that_is_killed_leaves_no_hook_running(app, index, home):
-    write(app, "post_compile", "#!/bin/sh\nsleep 600 &\necho it waits\nsleep 600\n")
     mark = uuid.uuid4().hex
-    running = Running("build", app, "--build-env", f"MARK={mark}", home=home, env=tiny.environ(index))
-    end = time.monotonic() + 60
-    try:
-        while "it waits" not in running.err:
-            assert running.process.poll() is None, running.err
-            assert time.monotonic() < end, running.err
-            time.sleep(0.02)
+    write(app, "post_compile", WAITING.format("true"))
+    with waiting(app, "--build-env", f"MARK={mark}", home=home, env=tiny.environ(index)) as running:
         running.process.kill()
         running.process.wait()
-        while marked(mark):
-            assert time.monotonic() < end, marked(mark)
-            time.sleep(0.02)
-    finally:
-        running.close()
+        await_gone(lambda: marked(mark))
 
 
 def test_what_a_hook_leaves_running_is_ended(app, home, environ):

@@ -16,7 +16,7 @@ from buildpack.errors import AppError
 from buildpack.processes import ProcessGroup, User
 from tests.conftest import missing
 from tests.support import tiny
-from tests.support.command import deploy
+from tests.support.command import ENTERING, NOBODY, deploy
 
 PLANTED = "planted-4711"
 """A secret in the environment of `deploy`, in its configuration files, and behind the socket."""
@@ -83,9 +83,6 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
     return "lib-1.0-py3-none-any.whl"
 """
 PYPROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
-# The tests' own interpreter may be in root's home, which nobody else may enter.
-ENTERING = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
 
 
 @pytest.fixture

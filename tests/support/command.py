@@ -14,6 +14,10 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 
+NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
+ENTERING = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+"""The tests' own interpreter may be in root's home, which nobody else may enter."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Done:

@@ -14,8 +14,9 @@ from buildpack.oci.digest import Digest
 from buildpack.oci.image import INDEX, Image, Layer, Platform, assemble, canonical_json
 from buildpack.oci.lease import oldest_lease
 from buildpack.oci.listing import reference_of
-from buildpack.oci.prune import Limits, Pruned, measure, prune_store
+from buildpack.oci.prune import Limits, Pruned, measure, measure_folder, prune_folder, prune_store
 from buildpack.oci.store import Store
+from buildpack.oci.temporary import hold
 
 NOW = time.time()
 LATEST = "docker.io/library/blasto:latest"
@@ -312,3 +313,27 @@ def test_a_lease_goes_on_in_the_program_that_a_process_becomes(store: Store) -> 
         assert oldest_lease(store.root, own=store.lease.path) is not None
         process.communicate(b"\n")
     assert oldest_lease(store.root, own=store.lease.path) is None
+
+
+def test_a_folder_that_stores_share_is_pruned_by_age_and_not_while_it_is_held(tmp_path: Path) -> None:
+    for name, hours in (("old", 9), ("new", 1)):
+        place = tmp_path / "pythons" / name
+        place.mkdir(parents=True)
+        (place / "python").write_bytes(b"12345")
+        age(place / "python", hours)
+        age(place, hours)
+    (tmp_path / "pythons" / "begun.part").mkdir()
+    (tmp_path / "tmp").mkdir()
+    assert {item.name for item in measure_folder(tmp_path, ("pythons",))} == {"pythons/old", "pythons/new"}
+
+    def pruned(*, dry_run: bool = False, **limits: float) -> tuple[list[str], list[str], int]:
+        done = prune_folder(tmp_path, Limits(**limits), shelves=("pythons", "stacks"), dry_run=dry_run)
+        return [item.name for item in done.dropped], [item.name for item in done.spared], done.left
+
+    descriptor = hold(tmp_path)
+    assert pruned(keep=5) == ([], ["pythons/old"], 10)
+    os.close(descriptor)
+    assert pruned(keep=5, dry_run=True) == (["pythons/old"], [], 5)
+    assert pruned(cutoff=time.time() - 5 * 3600) == (["pythons/old"], [], 5)
+    assert sorted(path.name for path in (tmp_path / "pythons").iterdir()) == ["begun.part", "new"]
+    assert pruned(keep=0) == (["pythons/new"], [], 0)
