@@ -69,6 +69,7 @@ class Member:
     `pkg_resources` tells that it imports that module, which setuptools has to bring; `shared` that another wheel has a
     different file of the same path. `libraries` are the shared libraries that were copied into it, each as
     ``SONAME=sha256:<hex>``, with spaces between. `about` is None if nobody read it; an `About` may be empty, too.
+    `roots` tell where its files are (`find_roots`).
     """
 
     name: str
@@ -82,6 +83,7 @@ class Member:
     shared: bool = False
     libraries: str = ""
     about: About | None = None
+    roots: tuple[str, ...] = ()
 
     @property
     def pure(self) -> bool:
@@ -238,6 +240,7 @@ def _row(member: Member) -> list[Any]:
             ("shared", member.shared, False),
             ("libraries", member.libraries, ""),
             ("about", member.about and member.about.render(), None),
+            ("roots", list(member.roots), _usual_roots(usual[0])),
         )
         if value != default
     }
@@ -250,6 +253,11 @@ def _named(filename: str) -> tuple[str, str]:
 
     wheel = parse_wheel_name(filename)
     return (wheel.name, wheel.version) if wheel else ("", "")
+
+
+def _usual_roots(name: str) -> list[str]:
+    """Return the roots of most wheels: a package of the wheel's name."""
+    return [name.replace("-", "_")]
 
 
 def compact(value: object) -> str:
@@ -269,6 +277,7 @@ def members_of(layer: Layer) -> tuple[Member, ...]:
 def _member(filename: Any, sha256: Any, size: Any, seldom: Any = None) -> Member:
     told = seldom or {}
     name, version = _named(str(filename))
+    roots = told.get("roots", _usual_roots(name))
     name, version = str(told.get("name", name)), str(told.get("version", version))
     if not f"{name}{version}{filename}{told.get('libraries', '')}".isprintable():
         raise ValueError("no wheel is called that, and a terminal would obey it")
@@ -284,6 +293,7 @@ def _member(filename: Any, sha256: Any, size: Any, seldom: Any = None) -> Member
         shared=bool(told.get("shared")),
         libraries=str(told.get("libraries", "")),
         about=About.parse(told.get("about")),
+        roots=tuple(map(str, roots)),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from buildpack.progress import Observer, Progress
 from buildpack.python.about import About
 from buildpack.python.build_settings import NO_SETTINGS, BuildSettings
 from buildpack.stacks.stack import Interpreter, Stack
-from buildpack.summaries import Summary, find_overlaps, forgotten, outgrown, refuse_clash, refuse_other, summarise
+from buildpack.summaries import Summary, find_overlaps, forgotten, meet, outgrown, refuse_clash, refuse_other, summarise
 
 if TYPE_CHECKING:
     from buildpack.python.files import LockedFile, WheelFile
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ground", "Resolution", "layout_for", "prefetch", "recall_brought", "resolve", "target_of"]
 
-RESOLUTION_FORMAT = 11
+RESOLUTION_FORMAT = 12
 """Raise it when the same lock and stack would give another answer."""
 
 _LINES = re.compile(r"\b(?:pipfile_)?line=\d+")
@@ -80,7 +80,8 @@ class Resolution:
 
     `importing` names those that import `pkg_resources`, `shared` those with different files of one path; `claimed`
     those known from an earlier image only: a layer of it has them, and nothing else does before they are looked up.
-    `about` has what each wheel states, by name. `notes` are warnings for those who ask for more.
+    `about` has what each wheel states, and `roots` where its files are, by name. `notes` are warnings for those who
+    ask for more.
     """
 
     wheels: tuple[WheelFile, ...]
@@ -89,6 +90,7 @@ class Resolution:
     claimed: frozenset[str] = frozenset()
     shared: frozenset[str] = frozenset()
     about: Mapping[str, About] = field(default_factory=dict)
+    roots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -107,6 +109,7 @@ class Resolution:
                 shared=wheel.name in self.shared,
                 libraries=wheel.libraries,
                 about=self.about.get(wheel.name),
+                roots=self.roots.get(wheel.name, ()),
             )
             for wheel in self.wheels
         )
@@ -172,6 +175,7 @@ def _remembered(found: Resolution, pins: str) -> dict[str, Any]:
         "importing": sorted(found.importing),
         "shared": sorted(found.shared),
         "about": {name: about.render() for name, about in found.about.items()},
+        "roots": {name: list(roots) for name, roots in found.roots.items()},
         "pins": pins if any(not wheel.url for wheel in found.wheels) else "",
     }
 
@@ -201,6 +205,7 @@ def _recalled(value: Any, pins: str) -> Resolution | None:
             importing=frozenset(value["importing"]),
             shared=frozenset(value["shared"]),
             about={name: _about(about) for name, about in value["about"].items()},
+            roots={name: tuple(roots) for name, roots in value["roots"].items()},
             notes=tuple(value["notes"]),
         )
     except (AttributeError, KeyError, TypeError):
@@ -285,6 +290,7 @@ class _Search:
             claimed=claimed,
             shared=overlaps.names | {name for name in claimed if claims.members[name].shared},
             about={wheel.name: about for wheel in wheels if (about := self._about(wheel, claims))},
+            roots={wheel.name: self._roots(wheel, claims) for wheel in wheels},
             notes=overlaps.notes,
         )
 
@@ -313,14 +319,22 @@ class _Search:
         if not sharing <= told.keys():
             # One of those with different files of one path has changed: whether the others still conflict is unknown.
             told = {name: wheel for name, wheel in told.items() if name not in sharing}
-        others = [package for package in packages if package.name not in told]
         found: list[WheelFile] = []
-        if others:
+        while len(told) + len(found) < len(packages):
             from buildpack.python.http import Client
 
+            here = told.keys() | {wheel.name for wheel in found}
             with Client(self._lock.sources, self._environ) as client:
-                found = self._find(others, target, client)
+                found += self._find([package for package in packages if package.name not in here], target, client)
+            near = self._near(found, told.values(), claims)
+            gone = near | sharing if near & sharing else near
+            told = {name: wheel for name, wheel in told.items() if name not in gone}
         return sorted([*told.values(), *found], key=lambda wheel: wheel.name), frozenset(told)
+
+    def _near(self, found: Sequence[WheelFile], told: Iterable[WheelFile], claims: Claims) -> set[str]:
+        """Name those told of that may ship a file of the same path as one that was found; nobody has compared them."""
+        roots = [root for wheel in found for root in self._summaries[wheel.sha256].roots]
+        return {wheel.name for wheel in told if meet(self._roots(wheel, claims), roots)}
 
     def _find(self, packages: Sequence[LockedPackage], target: Target, client: Client) -> list[WheelFile]:
         from buildpack.python.fetch import Downloads
@@ -420,7 +434,7 @@ class _Search:
             recall=self._store.recall,
             remember=self._store.remember,
         )
-        summary = summarise(contents, path.stat().st_size)
+        summary = summarise(contents, path.stat().st_size, self._ground.layout.root)
         refuse_other(wheel, summary)
         self._summaries[wheel.sha256] = summary
         kept = {**asdict(summary), "about": summary.about.render()}
@@ -447,6 +461,11 @@ class _Search:
         if summary is None:
             return claims.members[wheel.name].about
         return replace(summary.about, requires=required_names(summary.requires, self._ground.target))
+
+    def _roots(self, wheel: WheelFile, claims: Claims) -> tuple[str, ...]:
+        """Return where the wheel's files are: as it was looked into, else as the claims have it."""
+        summary = self._summaries.get(wheel.sha256)
+        return claims.members[wheel.name].roots if summary is None else summary.roots
 
     def _warnings(self, wheels: Sequence[WheelFile], packages: Sequence[LockedPackage]) -> list[str]:
         """Return what is to be said of those wheels that were looked into."""

@@ -22,7 +22,9 @@ __all__ = [
     "Overlaps",
     "Summary",
     "find_overlaps",
+    "find_roots",
     "forgotten",
+    "meet",
     "outgrown",
     "refuse_clash",
     "refuse_other",
@@ -32,6 +34,8 @@ __all__ = [
 _REQUIRED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _STRAYS = frozenset({"tests", "test", "testing", "docs", "doc", "examples", "example", "benchmarks", "scripts"})
 NAMESPACE = " namespace"
+_DIST_INFO = re.compile(r"[^/]+\.dist-info/")
+_MOST_ROOTS = 50
 _WITHOUT_PKG_RESOURCES = 82
 """The first series of setuptools that lacks it."""
 
@@ -52,13 +56,14 @@ class Summary:
     requires: tuple[str, ...]
     paths: tuple[str, ...]
     contents: tuple[str, ...]
+    roots: tuple[str, ...]
     imports_pkg_resources: bool
     about: About
     warnings: tuple[str, ...]
 
 
-def summarise(contents: WheelContents, size: int) -> Summary:
-    """Return what others have to know of a wheel; `size` is in bytes."""
+def summarise(contents: WheelContents, size: int, environment: str) -> Summary:
+    """Return what others have to know of a wheel; `size` is in bytes, `environment` the folder it is installed in."""
     entries = sorted(contents.entries, key=lambda entry: entry.path)
     return Summary(
         name=contents.name,
@@ -68,6 +73,7 @@ def summarise(contents: WheelContents, size: int) -> Summary:
         provided=tuple(sorted(contents.provided)),
         requires=contents.requires_dist,
         paths=tuple(entry.path for entry in entries),
+        roots=find_roots([entry.path for entry in entries], environment),
         contents=tuple(_mark(entry) + NAMESPACE * (entry.path in contents.namespaces) for entry in entries),
         imports_pkg_resources=contents.imports_pkg_resources,
         about=contents.about,
@@ -172,6 +178,41 @@ def _requirers(summaries: Sequence[tuple[WheelFile, Summary]]) -> dict[str, list
             if name and "extra" not in line.partition(";")[2]:
                 found.setdefault(canonical_name(name[0]), []).append(wheel.name)
     return found
+
+
+def find_roots(paths: Sequence[str], environment: str) -> tuple[str, ...]:
+    """Return the files and folders in which a wheel has all that it ships, but for its ``.dist-info``; sorted.
+
+    A folder that only holds folders, such as that of a namespace, may be shared: those in it count. Paths
+    in site-packages are told from there, others begin with a slash for the `environment`. ``""`` stands for too many.
+    """
+    places = [place for path in paths if not _DIST_INFO.match(place := _place(path, environment))]
+    holding = {place.rpartition("/")[0] for place in places} - {"", "/bin"}
+    roots = sorted({_root(place, holding) for place in places})
+    return tuple(roots) if len(roots) <= _MOST_ROOTS else ("",)
+
+
+def _place(path: str, environment: str) -> str:
+    _, installed, module = path.partition("/site-packages/")
+    return module if installed else path.removeprefix(environment)
+
+
+def _root(place: str, holding: set[str]) -> str:
+    end = place.find("/", 1)
+    while end > 0:
+        if place[:end] in holding:
+            return place[:end]
+        end = place.find("/", end + 1)
+    return place
+
+
+def meet(some: Sequence[str], others: Sequence[str]) -> bool:
+    """Tell whether two wheels with these roots may ship files of the same path."""
+    return any(
+        not one or not other or f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
+        for one in some
+        for other in others
+    )
 
 
 _HARMLESS = ("No app imports them.", "Each only declares the namespace.")

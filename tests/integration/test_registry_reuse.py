@@ -292,6 +292,15 @@ def test_packages_that_share_a_path_are_installed_alike_by_an_empty_machine(worl
     again = world.build(changed, empty, "--to", "registry", "--json", name=name).report
     assert again["digest"] == world.cold(changed)
     assert ["alpha", "zeta"] not in [[m["name"] for m in layer["members"]] for layer in again["layers"]]
+    # Neither wheel of this image has a file of the other's. Then one gets such a file, and the other was never here.
+    shutil.rmtree(empty)
+    world.index.asked.clear()
+    conflicting = app(alpha=alpha, zeta={"shared.py": b"WHO = 'zeta'\n", **large})
+    last = world.build(conflicting, empty, "--to", "registry", "--json", name=name).report
+    assert last["digest"] == world.cold(conflicting)
+    assert [[m["name"] for m in layer["members"]] for layer in last["layers"]][-2] == ["alpha", "zeta"]
+    fetched = {path.rpartition("/")[2].partition("-")[0] for path in world.index.paths() if path.endswith(".whl")}
+    assert {"alpha", "zeta"} <= fetched < {"alpha", "zeta", *NAMES}, "no more than the layers that change"
 
 
 def test_what_was_built_from_an_archive_of_sources_is_not_built_again(world, app, name, empty, tmp_path):

@@ -36,6 +36,7 @@ def member(name: str, size: int, version: str = "1.0", tag: str = "py3-none-any"
         filename=f"{name}-{version}-{tag}.whl",
         sha256=sha256(f"{name} {version}".encode()).hex,
         size=size,
+        roots=(name.replace("-", "_"),),
     )
 
 
@@ -153,6 +154,8 @@ def test_members_are_read_back_from_a_layer_s_annotations():
         member("flask", 100_000),
         replace(member("jinja2", 130_000), about=about),
         replace(member("click", 1), about=About()),
+        replace(member("empty", 1), roots=()),
+        replace(member("google-cloud", 1), roots=("/bin/gcp", "google/cloud")),
     )
     planned = PlannedLayer(kind="dependencies", slot="bucket 1", key="k", members=members)
     annotations = layer_annotations(planned)

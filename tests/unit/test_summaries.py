@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import posixpath
 
 import pytest
 
 from buildpack.python.about import About
 from buildpack.python.files import WheelFile
-from buildpack.summaries import Overlaps, Summary, find_overlaps, forgotten, outgrown
+from buildpack.summaries import Overlaps, Summary, find_overlaps, find_roots, forgotten, meet, outgrown
 
 GUNICORN = frozenset({"gunicorn"})
 
@@ -65,6 +66,7 @@ def shipping(requires: tuple[str, ...] = (), **paths: str) -> Summary:
         requires=requires,
         paths=tuple(f"opt/venv/lib/python3.12/site-packages/{path.replace('__', '/')}" for path in paths),
         contents=tuple(paths.values()),
+        roots=(),
         imports_pkg_resources=False,
         about=About(),
         warnings=(),
@@ -113,3 +115,41 @@ def test_modules_that_only_declare_a_namespace_make_no_difference():
         assert (found.names, found.warnings, found.notes) == ({"a", "b"}, (), (told,))
     assert overlaps(a=declared, b=real).warnings
     assert overlaps(a=shipping(acme="0 0 1a4"), b=shipping(acme="9 cc 1a4")).warnings
+
+
+SITE = "opt/venv/lib/python3.12/site-packages"
+
+
+@pytest.mark.parametrize(
+    ("paths", "roots"),
+    [
+        (["flask/__init__.py", "flask/json/tag.py", "flask-3.1.dist-info/METADATA"], ("flask",)),
+        (["six.py"], ("six.py",)),
+        (["google/cloud/storage/__init__.py", "google/cloud/storage/_http/x.py"], ("google/cloud/storage",)),
+        (["google/__init__.py", "google/cloud/storage/__init__.py"], ("google",)),
+        (["a/b/one.py", "a/c/two.py", "tests/x.py"], ("a/b", "a/c", "tests")),
+        (["../../../bin/flask", "../../../share/man/man1/flask.1"], ("/bin/flask", "/share/man/man1")),
+        (["only-1.dist-info/METADATA"], ()),
+        ([f"module{number}.py" for number in range(51)], ("",)),
+    ],
+)
+def test_where_a_wheel_has_its_files(paths: list[str], roots: tuple[str, ...]) -> None:
+    installed = [posixpath.normpath(f"{SITE}/{path}") for path in paths]
+    assert find_roots(installed, "opt/venv") == roots
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        ("flask", "flask", True),
+        ("flask", "flask_login", False),
+        ("google", "google/cloud/storage", True),
+        ("google/cloud/storage", "google/cloud/pubsub", False),
+        ("", "anything", True),
+        ("six.py", "six", False),
+    ],
+)
+def test_wheels_meet_where_one_s_files_may_be_among_the_other_s(one: str, other: str, *, told: bool) -> None:
+    assert meet(["x", one], [other, "y"]) is told
+    assert meet([other], [one]) is told
+    assert not meet([one], [])
