@@ -17,6 +17,7 @@ _TRACEBACK = "Traceback (most recent call last):"
 _CHAINS = ("During handling of the above exception", "The above exception was the direct cause")
 _FRAME = re.compile(r'\s+File "(?P<path>[^"]*)", line \d+')
 _OF_OTHERS = re.compile(r"site-packages/|/lib/python3|^<")
+_LIBRARY = re.compile(r"(?P<prefix>.*)/lib/python3")
 
 
 def relevant_lines(lines: Sequence[str], most: int = _SHOWN) -> list[str]:
@@ -63,5 +64,7 @@ def _chained(lines: Sequence[str], at: int) -> int | None:
 
 
 def _is_of_app(traceback: Sequence[str]) -> bool:
-    frames = (_FRAME.match(line) for line in traceback)
-    return any(frame is not None and not _OF_OTHERS.search(frame["path"]) for frame in frames)
+    paths = [frame["path"] for line in traceback if (frame := _FRAME.match(line))]
+    # Of an environment whose library is in a traceback, the script that started the server is not the app's either.
+    scripts = tuple({f"{found['prefix']}/bin/" for path in paths if (found := _LIBRARY.match(path))})
+    return any(not _OF_OTHERS.search(path) and not path.startswith(scripts) for path in paths)

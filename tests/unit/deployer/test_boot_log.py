@@ -51,6 +51,18 @@ def test_of_uvicorn_s_log_the_app_s_exception_is_shown():
     assert relevant_lines(UVICORN) == UVICORN[1:7]
 
 
+def test_the_script_that_starts_a_server_is_not_the_app_s_own_code():
+    of_server = [
+        "Traceback (most recent call last):",
+        '  File "/env/bin/gunicorn", line 8, in <module>',
+        '  File "/env/lib/python3.13/site-packages/gunicorn/app/wsgiapp.py", line 66, in run',
+        "gunicorn.errors.HaltServer: <HaltServer 'Worker failed to boot.' 3>",
+    ]
+    of_script = ["Traceback (most recent call last):", '  File "/app/bin/serve", line 8, in <module>', "KeyError: 'A'"]
+    assert relevant_lines(GUNICORN[:6] + of_server) == GUNICORN[1:5]
+    assert relevant_lines([*of_script, *of_server]) == of_script
+
+
 def test_the_same_exception_of_several_workers_is_shown_once():
     assert relevant_lines(GUNICORN[:6] + GUNICORN) == GUNICORN[1:5]
 
