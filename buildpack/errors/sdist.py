@@ -28,11 +28,13 @@ __all__ = [
     "path_outside",
     "path_unreadable",
     "project_too_large",
+    "requirement_failed",
     "unexpected_wheel",
     "unusable_archive",
 ]
 
 _TAIL = 15
+_ASK_AUTHORS = "lock a version that has a wheel, or ask the package's authors with these lines"
 
 
 def _pinned(name: str, version: str | None) -> str:
@@ -113,9 +115,27 @@ def build_failed(
         hints.append(f"ask for {instead} in Pipfile, which has a wheel, and run `deploy lock`")
     if missing:
         hints.append("install what is missing on this machine, and on the stack what the package needs to run")
-    hint = "; or ".join(hints) or "lock a version that has a wheel, or ask the package's authors with these lines"
+    hint = "; or ".join(hints) or _ASK_AUTHORS
     error = BuildFailed(f"{_pinned(name, version)} could not be built", why=why, hint=f"{hint}.")
     error.log = log
+    return error
+
+
+def requirement_failed(
+    name: str, version: str | None, what: str, failure: BuildFailed, *, instead: str | None
+) -> BuildFailed:
+    """Report that what the build of a package requires could not be built; `instead` is another version with a wheel.
+
+    Pipfile names the package, and not what its build requires.
+    """
+    hint = f"ask for {instead} in Pipfile, which has a wheel, and run `deploy lock`" if instead else _ASK_AUTHORS
+    error = BuildFailed(
+        f"{_pinned(name, version)} could not be built",
+        why=f"It has no wheel for the stack, so it is built from {what}. That build requires another package, and "
+        f"{failure.what}:\n{failure.why}",
+        hint=f"{hint}.",
+    )
+    error.log = failure.log
     return error
 
 

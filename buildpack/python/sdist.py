@@ -257,6 +257,9 @@ def _build(
             )
             with open_left(built) as left:
                 stored = _stored(package, built.name, left, bench.folder)
+        except errors.BuildFailed as failed:
+            instead = _alternative(package, bench)
+            raise errors.requirement_failed(package.name, package.version, what, failed, instead=instead) from None
         except (BuildFailedError, OSError) as error:
             failure = error if isinstance(error, BuildFailedError) else BuildFailedError("build", str(error))
             raise _explain(package, what, failure, argv, bench) from None
@@ -373,17 +376,20 @@ def _explain(
     output = redact(failure.output, [*bench.client.secrets, *given])
     if failure.stage == "environment":
         return errors.no_environment(package.name, package.version, " ".join(argv), output)
-    instead = ALTERNATIVES.get(package.name) or nearest_wheel(package, bench.client, bench.target)
     return errors.build_failed(
         package.name,
         package.version,
         what,
         telling_lines(output),
         missing=missing_parts(output),
-        instead=instead,
+        instead=_alternative(package, bench),
         remedies=remedies(output, package.name),
         log=_keep_log(package, output, bench.folder.parent / "logs"),
     )
+
+
+def _alternative(package: LockedPackage, bench: Workbench) -> str | None:
+    return ALTERNATIVES.get(package.name) or nearest_wheel(package, bench.client, bench.target)
 
 
 def _keep_log(package: LockedPackage, output: str, folder: Path) -> Path | None:

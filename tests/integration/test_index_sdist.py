@@ -441,6 +441,22 @@ def test_a_missing_header_is_named_and_so_is_the_version_that_has_a_wheel(index:
     assert not list((tmp_path / "wheels").glob(".build-*"))
 
 
+def test_what_a_build_requires_is_not_called_a_package_of_pipfile(index: Index, tmp_path: Path) -> None:
+    index.add("tool", *sdist_of("tool", before="raise SystemExit('no luck')"))
+    index.add("pure", *make_wheel("pure", "1.1"))
+
+    error = failing(locked_sdist(index, "pure", requires='["tool==1.0"]'), tmp_path, index=index)
+
+    assert str(error) == (
+        "pure 1.0 could not be built\n\n"
+        "It has no wheel for the stack, so it is built from pure-1.0.tar.gz. "
+        "That build requires another package, and tool 1.0 could not be built:\n"
+        "It has no wheel for the stack, so it was built from tool-1.0.tar.gz, and that failed. From its output:\n"
+        f"  no luck\nThe whole log: {tmp_path}/logs/tool-1.0.log\n\n"
+        "hint: ask for pure 1.1 in Pipfile, which has a wheel, and run `deploy lock`."
+    )
+
+
 def test_psycopg2_has_a_twin_with_wheels(index: Index, tmp_path: Path) -> None:
     package = locked_sdist(index, "psycopg2", before="raise SystemExit('Error: pg_config executable not found.')")
 
