@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from buildpack.app.jsonfile import parse_json
+from buildpack.app.jsonfile import APP_JSON, AppJson, read_app_json
 from buildpack.app.textfile import read_text
 from buildpack.app.tomlfile import parse_toml
 from buildpack.dataclass import dataclass, field
@@ -42,12 +42,12 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-def read_build_env(folder: Path, *, app_json: bool = True) -> Mapping[str, str]:
-    """Read the variables that the app in `folder` gives its build; without `app_json` only those of deploy.toml.
+def read_build_env(folder: Path, app_json: AppJson | None) -> Mapping[str, str]:
+    """Read the variables that the app in `folder` gives its build: those of app.json, and those of deploy.toml.
 
     Raises AppError that names the place.
     """
-    described = read_variables(folder) if app_json else {}
+    described = _of_app_json(app_json)
     found = {name: each.value for name, each in described.items() if each.value is not None}
     if (text := read_text(folder, "deploy.toml")) is not None:
         found.update(_of_settings(text, parse_toml(text, "deploy.toml").get(TABLE, {})))
@@ -56,18 +56,19 @@ def read_build_env(folder: Path, *, app_json: bool = True) -> Mapping[str, str]:
 
 def read_variables(folder: Path) -> Mapping[str, Variable]:
     """Read ``env`` of the app.json in `folder`, which may not be there; raises AppError that names the place."""
-    text = read_text(folder, "app.json")
-    document = None if text is None else parse_json(text, "app.json", hint="mend app.json, or remove it.")
-    return _of_app_json(text, document.get("env", {})) if text is not None and isinstance(document, dict) else {}
+    return _of_app_json(read_app_json(folder))
 
 
-def _of_app_json(text: str, env: Any) -> Mapping[str, Variable]:
+def _of_app_json(app_json: AppJson | None) -> Mapping[str, Variable]:
+    if app_json is None or not isinstance(app_json.document, dict):
+        return {}
+    text, env = app_json.text, app_json.document.get("env", {})
     if not isinstance(env, dict):
-        raise errors.bad_variable(_place("app.json", text, "env"), "env", "`env` is not an object")
+        raise errors.bad_variable(_place(APP_JSON, text, "env"), "env", "`env` is not an object")
     found = {}
     for name, entry in env.items():
         value = entry.get("value") if isinstance(entry, dict) else entry
-        origin = _place("app.json", text, name, "env")
+        origin = _place(APP_JSON, text, name, "env")
         if not is_name(name):
             raise errors.bad_variable(origin, name, "that is no name of a variable")
         if value is not None and (not isinstance(value, str) or "\0" in value):

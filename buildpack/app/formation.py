@@ -1,29 +1,20 @@
-"""``app.json``: how many of each process type. Of that file, nothing else is read."""
+"""``formation`` of app.json: how many of each process type."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
-from buildpack.app.jsonfile import parse_json
-from buildpack.app.textfile import read_text
+from buildpack.app.jsonfile import AppJson
 from buildpack.errors import app as errors
 
-__all__ = ["parse_app_json", "read_formation"]
+__all__ = ["select_formation"]
 
-NAME = "app.json"
 _MOST = 1000
 
 
-def read_formation(folder: Path) -> Mapping[str, int]:
-    """Read the formation of the app's app.json; empty where it has none. Raises AppError as `parse_app_json` does."""
-    text = read_text(folder, NAME)
-    return {} if text is None else parse_app_json(text)
-
-
-def parse_app_json(text: str) -> Mapping[str, int]:
-    """Parse ``formation``, as ``{"web": {"quantity": 2}}``; raises AppError that names the line."""
-    document = parse_json(text, NAME, hint="mend app.json, or remove it.")
+def select_formation(app_json: AppJson) -> Mapping[str, int]:
+    """Return ``formation``, as ``{"web": {"quantity": 2}}``, by name; raises AppError that names the line."""
+    text, document = app_json.text, app_json.document
     if not isinstance(document, dict):
         raise errors.bad_app_json(1, "the file does not hold an object")
     formation = document.get("formation", {})

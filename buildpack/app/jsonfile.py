@@ -1,15 +1,39 @@
-"""Parse JSON that people edit, with errors that show the place."""
+"""Parse JSON that people edit, app.json above all, with errors that show the place."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
+from buildpack.app.textfile import read_text
 from buildpack.bounded import has_unusable_text
+from buildpack.dataclass import dataclass
 from buildpack.errors import app as errors
 
-__all__ = ["parse_json"]
+__all__ = ["APP_JSON", "AppJson", "parse_app_json", "parse_json", "read_app_json"]
+
+APP_JSON = "app.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AppJson:
+    """app.json, parsed; `text` is for the lines in messages."""
+
+    text: str
+    document: Any
+
+
+def read_app_json(folder: Path) -> AppJson | None:
+    """Read app.json in `folder`; None if there is none. Raises as `read_text` and `parse_json` do."""
+    text = read_text(folder, APP_JSON)
+    return None if text is None else parse_app_json(text)
+
+
+def parse_app_json(text: str) -> AppJson:
+    """Parse app.json; raises as `parse_json` does."""
+    return AppJson(text=text, document=parse_json(text, APP_JSON, hint="fix app.json, or remove it."))
 
 
 def parse_json(text: str, name: str, *, hint: str) -> Any:

@@ -153,9 +153,9 @@ def examine_app(
     reading.check_names()
     lock = reading.read_lock(categories)
     python = reading.read_python(lock, settings, today=today, own_python=own_python, installed=installed)
-    app_json = reading.check_app_json()
-    formation = reading.read_formation() if app_json else {}
-    own_build_env = reading.attempt(lambda: read_build_env(folder, app_json=app_json)) or {}
+    app_json = reading.read_app_json()
+    formation = reading.read_formation(app_json)
+    own_build_env = reading.attempt(lambda: read_build_env(folder, app_json)) or {}
     processes, app_object = reading.read_processes(source, settings, lock)
     if source is not None and not source.files and not reading.problems:
         reading.problems.append(errors.empty_folder(str(folder)))

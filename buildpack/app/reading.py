@@ -16,6 +16,8 @@ from buildpack.app.checks.processes import check_imports, check_processes, list_
 from buildpack.app.checks.programs import check_hooks
 from buildpack.app.checks.static import check_static
 from buildpack.app.detect import AppObject, Detection, detect_app
+from buildpack.app.formation import select_formation
+from buildpack.app.jsonfile import APP_JSON, AppJson, parse_app_json
 from buildpack.app.links import OutsideError, find_inside
 from buildpack.app.lockfile import Lock, read_lock
 from buildpack.app.pipfile import Pipfile, pipfile_hashes, read_pipfile
@@ -208,25 +210,20 @@ class Reading:
                     self.notices.append(check_errors.lock_of_another_python(request.version, request.origin, locked))
                 return
 
-    def check_app_json(self) -> bool:
-        """Say whether there is an app.json to read; collects a notice if it is not JSON."""
-        if "app.json" not in self.names:
-            return False
-        from buildpack.app.jsonfile import parse_json
-
-        text = self.attempt(lambda: read_text(self.folder, "app.json"))
+    def read_app_json(self) -> AppJson | None:
+        """Read app.json, if there is one; collects a notice if it is not JSON."""
+        text = self.attempt(lambda: read_text(self.folder, APP_JSON)) if APP_JSON in self.names else None
+        if text is None:
+            return None
         try:
-            parse_json(text or "{}", "app.json", hint="fix app.json, or remove it.")
+            return parse_app_json(text)
         except BuildpackError as error:
             self.notices.append(check_errors.app_json_not_read(error))
-            return False
-        return text is not None
+            return None
 
-    def read_formation(self) -> Mapping[str, int]:
+    def read_formation(self, app_json: AppJson | None) -> Mapping[str, int]:
         """Read app.json's formation."""
-        from buildpack.app.formation import read_formation
-
-        return self.attempt(lambda: read_formation(self.folder)) or {}
+        return {} if app_json is None else self.attempt(lambda: select_formation(app_json)) or {}
 
     def read_processes(
         self, source: SourceTree | None, settings: Settings | None, lock: Lock | None

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from buildpack.app.jsonfile import parse_json
-from buildpack.app.textfile import read_text
+from buildpack.app.jsonfile import AppJson, parse_app_json, read_app_json
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import AppError
 from buildpack.errors import script as errors
@@ -16,7 +15,6 @@ from buildpack.errors.app import show
 
 __all__ = ["Addon", "Script", "parse_script", "read_script"]
 
-NAME = "app.json"
 _VERSION = re.compile(r"[0-9]+(?:\.[0-9]+){0,2}")
 _VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
@@ -52,28 +50,22 @@ def read_script(folder: Path, *, needed: bool = True) -> Script:
 
     If it is not `needed`, an app.json that is not valid JSON has none: the check warns of that file.
     """
-    text = read_text(folder, NAME)
-    if text is None:
-        return Script()
     try:
-        document = _parse(text)
+        app_json = read_app_json(folder)
     except AppError:
         if needed:
             raise
         return Script()
-    return _script(text, document)
+    return Script() if app_json is None else _script(app_json)
 
 
 def parse_script(text: str) -> Script:
     """Parse ``environments.test``; raises AppError that names the line."""
-    return _script(text, _parse(text))
+    return _script(parse_app_json(text))
 
 
-def _parse(text: str) -> Any:
-    return parse_json(text, NAME, hint="fix app.json, or remove it.")
-
-
-def _script(text: str, document: object) -> Script:
+def _script(app_json: AppJson) -> Script:
+    text, document = app_json.text, app_json.document
     if not isinstance(document, dict):
         raise errors.bad_script(1, "the file does not hold an object")
     environment = _table(text, _table(text, document, "environments"), "test")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from buildpack.app.build_env import read_build_env
+from buildpack.app.jsonfile import read_app_json
 from buildpack.errors import AppError
 
 SETTINGS = 'name = "env"\nstack = "host"\n'
@@ -15,7 +16,7 @@ SETTINGS = 'name = "env"\nstack = "host"\n'
 def failure(folder: Path, name: str, text: str) -> AppError:
     (folder / name).write_text(text)
     with pytest.raises(AppError) as caught:
-        read_build_env(folder)
+        read_build_env(folder, read_app_json(folder))
     return caught.value
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from buildpack.app.formation import parse_app_json
+from buildpack.app.formation import select_formation
+from buildpack.app.jsonfile import parse_app_json
 from buildpack.errors import AppError
 
 
 def test_quantities_are_read_and_the_rest_is_not() -> None:
     text = '{"formation": {"web": {"quantity": 2, "size": "x"}, "clock": {}, "w": {"quantity": 0}}, "env": {"A": 1}}'
-    assert parse_app_json(text) == {"web": 2, "clock": 1, "w": 0}
-    assert parse_app_json("{}") == {}
+    assert select_formation(parse_app_json(text)) == {"web": 2, "clock": 1, "w": 0}
+    assert select_formation(parse_app_json("{}")) == {}
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_quantities_are_read_and_the_rest_is_not() -> None:
 )
 def test_what_is_no_formation(text: str, told: str) -> None:
     with pytest.raises(AppError) as caught:
-        parse_app_json(text)
+        select_formation(parse_app_json(text))
     assert str(caught.value) == (
         f"the formation in app.json cannot be read\n\n{told}.\n\n"
         'hint: it looks like `"formation": {"web": {"quantity": 1}}`.'

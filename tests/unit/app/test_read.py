@@ -12,9 +12,11 @@ import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
+from buildpack.app.jsonfile import parse_json
 from buildpack.app.procfile import Process
 from buildpack.app.python_version import HOST_DEFAULT, PythonRequest
 from buildpack.app.read import App, examine_app, read_app
@@ -473,7 +475,19 @@ def test_files_with_a_credential_are_left_out(read: Read, tmp_path: Path) -> Non
 
 
 def test_a_formation_is_read(read: Read) -> None:
-    assert read("app_json").formation == {"web": 2, "worker": 0}
+    parsed: list[str] = []
+
+    def note(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_code is parse_json.__code__:
+            parsed.append(frame.f_locals["name"])
+
+    sys.setprofile(note)
+    try:
+        app = read("app_json")
+    finally:
+        sys.setprofile(None)
+    assert app.formation == {"web": 2, "worker": 0}
+    assert parsed.count("app.json") == 1
 
 
 def test_every_line_that_is_wrong_is_shown(fail: Fail) -> None:
