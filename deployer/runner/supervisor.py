@@ -400,10 +400,6 @@ class Supervisor(Manager):
         if child.ask_to_stop(deadline):
             self._printer.system(f"sending SIGTERM to {child.name} (pid {child.pid})")
 
-    def terminate(self) -> None:
-        """Stop everything, as at the first exit. In the loop's own thread; `stop` is for others."""
-        self._begin_stop(0)
-
     def kill(self) -> None:
         """Stop everything at once, with KILL."""
         self._begin_stop(0)
