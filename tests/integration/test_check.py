@@ -217,7 +217,7 @@ def test_what_the_wheels_bring_decides_what_no_name_tells(tmp_path, home):
             "warning: Procfile:3: `clock` runs run-charlie, which neither Pipfile.lock nor the stack provides; "
             "use another program, or make a base image that has run-charlie and name it with `stack`.\n"
             "warning: tiny/__init__.py:2 imports tempered, which Pipfile.lock does not have; add the package that has "
-            "it to Pipfile, run `deploy lock`, and commit Pipfile and Pipfile.lock.\n"
+            f"it to Pipfile, run `deploy lock {app}`, and commit Pipfile and Pipfile.lock.\n"
         )
         done = deploy("build", app, "-q", home=home, env=environ(index))
         assert (done.code, done.err) == (0, told)
