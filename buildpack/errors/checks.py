@@ -528,6 +528,16 @@ def not_read(name: str, why: str) -> Notice:
     return Notice(what="deploy does not obey this file", why=why, hint="nothing needs to be done.", place=name)
 
 
+def dotenv_not_locked() -> Notice:
+    """Report a .flaskenv that Flask does not read."""
+    return Notice(
+        what="Flask does not read this file",
+        why="Pipfile.lock has no python-dotenv to read it with",
+        hint="run `deploy add python-dotenv`, or remove .flaskenv.",
+        place=".flaskenv",
+    )
+
+
 def nltk_not_locked() -> Notice:
     """Word an nltk.txt without NLTK, which downloads what it names."""
     return Notice(

@@ -1,4 +1,4 @@
-"""Files that Heroku obeys and deploy does not, each with what to do instead: for those who bring an app from there."""
+"""Files that Heroku obeys and deploy does not, and files that nothing locked reads, each with what to do instead."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DEBIAN = re.compile(r"[a-z0-9][a-z0-9+.-]{1,100}(?::[a-z0-9]{1,20})?(?:=[A-Za-z
 def check_heroku(
     folder: Path, *, names: Collection[str], stack: str | None, python: str | None, packages: Collection[str]
 ) -> Iterator[Notice]:
-    """Yield a notice for each file in `folder` that deploy does not obey.
+    """Yield a notice for each file in `folder` that deploy, or what is locked, does not obey.
 
     `names` are the folder's files, `stack` and `python` (``3.12`` or ``3.12.4``) what the app asks for, and `packages`
     the locked ones. Raises as `read_text` does.
@@ -37,6 +37,8 @@ def check_heroku(
         yield errors.not_read("Procfile.windows", "processes are those of Procfile")
     if "nltk.txt" in names and "nltk" not in packages:
         yield errors.nltk_not_locked()
+    if ".flaskenv" in names and "flask" in packages and "python-dotenv" not in packages:
+        yield errors.dotenv_not_locked()
 
 
 def _parse_aptfile(text: str) -> tuple[list[str], list[str]]:

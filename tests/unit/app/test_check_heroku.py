@@ -59,3 +59,20 @@ def test_each_file_is_named_once(tmp_path: Path) -> None:
         "Pipfile and run `deploy lock`, or remove nltk.txt."
     )
     assert "nltk" not in told(tmp_path, packages=("nltk",))
+
+
+@pytest.mark.parametrize(
+    ("packages", "expected"),
+    [
+        (("flask",), True),
+        (("flask", "python-dotenv"), False),
+        (("django",), False),
+    ],
+)
+def test_a_flaskenv_that_flask_cannot_read(tmp_path: Path, packages: tuple[str, ...], expected: bool) -> None:
+    (tmp_path / ".flaskenv").write_text("FLASK_APP=app\n")
+    notice = (
+        ".flaskenv: Flask does not read this file: Pipfile.lock has no python-dotenv to read it with; "
+        "run `deploy add python-dotenv`, or remove .flaskenv."
+    )
+    assert told(tmp_path, packages=packages) == (notice if expected else "")
