@@ -50,6 +50,11 @@ class Engine:
             raise errors.engine_failed(str(self.endpoint), explain(error)) from error
         except (DockerException, RequestException) as error:
             raise transfer.engine_unreachable(str(self.endpoint), _reason(error)) from error
+        except (KeyError, TypeError) as error:
+            # The SDK's own exception: it looks for `message` in the body of every error.
+            if not isinstance(error.__context__, RequestException):
+                raise
+            raise errors.engine_failed(str(self.endpoint), str(error.__context__)) from error
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -310,6 +310,21 @@ def test_an_engine_s_name_comes_with_its_first_answer(server, name):
     assert asked == ["GET /_ping"]
 
 
+@pytest.mark.parametrize("body", ["{}", "[1]"])
+def test_an_error_without_a_message_is_the_engine_s(body):
+    def reply(_method: str, path: str) -> list[bytes]:
+        status = "200 OK" if path.endswith("_ping") else "500 Internal Server Error"
+        head = f"HTTP/1.1 {status}\r\nApi-Version: 1.41\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        return [f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()]
+
+    with raw_server(reply) as host:
+        engine = connect(at(host))
+        with pytest.raises(EngineError) as caught, engine.worded():
+            engine.api.containers()
+        engine.close()
+    assert "500 Server Error" in caught.value.why
+
+
 def test_podman_is_asked_for_an_exit_with_a_pause_between_two_looks():
     """Its answer to Docker's question takes half a processor for as long as the container runs."""
     asked = []
