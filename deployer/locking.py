@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.errors.app import no_such_folder
 from buildpack.network import CA_VARIABLES
-from buildpack.processes import hide_process
+from buildpack.processes import hide_process, outliving_nobody
 from buildpack.python.build_settings import COMPILER_VARIABLES
 from deployer.errors import lock_failed, no_pipfile, pipenv_missing
 
@@ -173,6 +175,8 @@ def _command(pipfile: Path, *, python: str, scratch: Path, environ: Mapping[str,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            # At a terminal git may ask for a passphrase, and Ctrl-C reaches all that pipenv started.
+            start_new_session=not sys.stdin.isatty(),
         )
 
     return start
@@ -197,7 +201,8 @@ def _lock_copy(
     constraints = scratch / "constraints.txt"
     while True:
         constraints.write_text("".join(f"{name}{version}\n" for name, version in sorted(pins.items())))
-        with start(constraints if pins else None) as process:
+        with outliving_nobody() as doomed, start(constraints if pins else None) as process:
+            doomed(process.pid)
             output = _await_end(process, tell).decode(errors="replace")
         if verbose:
             sys.stderr.write(output)
@@ -288,6 +293,8 @@ def _await_end(process: subprocess.Popen[bytes], tell: Callable[[float], object]
         except subprocess.TimeoutExpired:
             tell(time.monotonic() - begin)
         except BaseException:
+            with suppress(OSError):  # at a terminal it leads no group
+                os.killpg(process.pid, signal.SIGKILL)
             process.kill()
             raise
 

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from buildpack.errors import AppError, DependencyError
 from deployer.locking import Order, compare_locks, pin_stack, run_pipenv, versions_of
+from tests.support.command import ROOT
 
 PINNED = "python:3.13-slim@sha256:" + "0" * 64
 
@@ -76,6 +82,39 @@ def test_pipenv_gets_named_variables_only(tmp_path: Path):
     got = dict(line.partition("=")[::2] for line in seen.read_text().splitlines())
     assert kept.items() <= got.items()
     assert not secret.keys() & got.keys()
+
+
+LOCK = """
+import sys
+from pathlib import Path
+from deployer.interrupts import hear_signals
+from deployer.locking import Order, run_pipenv
+hear_signals()
+folder = Path(sys.argv[1])
+run_pipenv(folder, Order(), python="python3", scratch=folder, environ={}, pipenv=f"{folder}/program", verbose=False)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_nothing_that_pipenv_started_outlives_a_signal(tmp_path: Path, number: int):
+    (tmp_path / "Pipfile").write_text("[packages]\n")
+    program, started = tmp_path / "program", tmp_path / "started"
+    program.write_text(f'#!/bin/sh\nsleep 600 &\necho "$$ $!" > {started}.part\nmv {started}.part {started}\nwait\n')
+    program.chmod(0o755)
+    with subprocess.Popen(
+        [sys.executable, "-c", LOCK, str(tmp_path)], cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        await_true(started.exists)
+        pids = started.read_text().split()
+        process.send_signal(number)
+    await_true(lambda: not any(Path("/proc", pid).exists() for pid in pids))
+
+
+def await_true(found: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not found():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_without_a_pipfile_there_is_nothing_to_lock(tmp_path: Path):
