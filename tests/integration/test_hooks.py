@@ -567,10 +567,10 @@ def await_gone(there: Callable[[], object]) -> None:
 
 
 @pytest.fixture(scope="module")
-def stacked(seed: Path, index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that has the stack."""
+def stacked(origin: Path, index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that has the stack, in files of its own, since tests hand copies of it over to another user."""
     home = tmp_path_factory.mktemp("stacked") / "home"
-    tiny.build_here(seed, home, {**os.environ, **tiny.environ(index)})
+    tiny.build_here(origin, home, {**os.environ, **tiny.environ(index)})
     return home
 
 
