@@ -82,6 +82,7 @@ def hired(mark: str, *, seconds: float) -> Iterator[Warden]:
 
 def _hire(mark: str, seconds: float) -> Warden:
     reader, writer = os.pipe()
+    withdrawn, withdrawing = os.pipe()
     # Signals are blocked before it is there: none of what a terminal or a service manager sends is meant for it.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
@@ -94,6 +95,9 @@ def _hire(mark: str, seconds: float) -> Warden:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(reader)
+        os.close(withdrawing)
+        os.read(withdrawn, 1)  # ends once nobody has the other end: what kills our group then does not reach the warden
+        os.close(withdrawn)
     return Warden(pid, writer)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from deployer.runner.warden import NAME
+from tests.support.command import ROOT
 
 PLAIN = "RUNNER_TEST=$RUNNER_TEST PATH=$PATH"
 
@@ -65,6 +66,17 @@ def test_a_shell_that_kills_its_whole_job_does_not_reach_the_warden(supervise, p
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     running.leaves_nothing()
+
+
+def test_the_warden_is_out_of_the_runner_s_session_before_anything_starts():
+    program = (
+        "import os\nfrom deployer.runner.warden import hired\n"
+        "for _ in range(20):\n with hired('x', seconds=1):\n"
+        "  (warden,) = open(f'/proc/self/task/{os.getpid()}/children').read().split()\n"
+        "  assert os.getsid(int(warden)) == int(warden)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_warden_shows_and_holds_nothing_of_the_runner_and_goes_with_it(supervise):
