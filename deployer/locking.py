@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from buildpack.network import CA_VARIABLES
 from buildpack.processes import hide_process, outliving_nobody
 from buildpack.python.build_settings import COMPILER_VARIABLES
 from deployer.errors import lock_failed, no_pipfile, pipenv_missing
+from deployer.interrupts import postponing
 
 if TYPE_CHECKING:
     import subprocess
@@ -201,15 +203,14 @@ def _lock_copy(
     constraints = scratch / "constraints.txt"
     while True:
         constraints.write_text("".join(f"{name}{version}\n" for name, version in sorted(pins.items())))
-        with outliving_nobody() as doomed, start(constraints if pins else None) as process:
-            doomed(process.pid)
-            output = _await_end(process, tell).decode(errors="replace")
+        code, said = _run(partial(start, constraints if pins else None), tell)
+        output = said.decode(errors="replace")
         if verbose:
             sys.stderr.write(output)
         named = (_NEEDED.findall(output), _NEEDING.findall(output)) if "ResolutionImpossible" in output else ()
         freed = next((found for each in named if (found := pins.keys() & set(map(canonical, each)))), set())
-        if not process.returncode or not freed:
-            return output, process.returncode
+        if not code or not freed:
+            return output, code
         for name in freed:
             del pins[name]
 
@@ -282,20 +283,34 @@ def _replace(path: Path, content: bytes) -> None:
         raise
 
 
-def _await_end(process: subprocess.Popen[bytes], tell: Callable[[float], object]) -> bytes:
-    """Return what a process prints until it ends; `tell` is told every few seconds for how many it has run."""
+def _run(start: Callable[[], subprocess.Popen[bytes]], tell: Callable[[float], object]) -> tuple[int, bytes]:
+    """Run a process to its end; its exit code and output. `tell` is told every few seconds for how many it has run.
+
+    If this process is interrupted or killed, all that the other started ends, but at a terminal only that one itself.
+    """
     import subprocess
 
     begin = time.monotonic()
-    while True:
+    process: subprocess.Popen[bytes] | None = None
+    with outliving_nobody() as doomed:
         try:
-            return process.communicate(timeout=_TELL)[0] or b""
-        except subprocess.TimeoutExpired:
-            tell(time.monotonic() - begin)
+            with postponing():  # else one that came between the two would leave it behind
+                process = start()
+                doomed(process.pid)
+            while True:
+                try:
+                    output = process.communicate(timeout=_TELL)[0]
+                except subprocess.TimeoutExpired:
+                    tell(time.monotonic() - begin)
+                else:
+                    return process.returncode, output or b""
         except BaseException:
-            with suppress(OSError):  # at a terminal it leads no group
-                os.killpg(process.pid, signal.SIGKILL)
-            process.kill()
+            if process is not None:
+                with suppress(OSError):  # at a terminal it leads no group
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.kill()
+                with process:  # closes its pipe, and waits
+                    pass
             raise
 
 
