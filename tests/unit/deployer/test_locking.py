@@ -95,7 +95,7 @@ run_pipenv(folder, Order(), python="python3", scratch=folder, environ={}, pipenv
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_nothing_that_pipenv_started_outlives_a_signal(tmp_path: Path, number: int):
     (tmp_path / "Pipfile").write_text("[packages]\n")
     program, started = tmp_path / "program", tmp_path / "started"
