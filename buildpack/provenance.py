@@ -16,7 +16,7 @@ from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import ANNOTATION, Image, Layer, canonical_json
 from buildpack.plan import Member, members_of
 from buildpack.python.about import NEED
-from buildpack.stacks.packages import package_urls
+from buildpack.stacks.packages import parse_packages
 from buildpack.stacks.stack import Facts
 
 __all__ = ["Provenance", "read_provenance"]
@@ -45,7 +45,7 @@ class Provenance:
     bytecode: str
     lock: str
     packages: tuple[Member, ...]
-    system: tuple[str, ...]
+    system: Mapping[str, tuple[str, ...]]
     direct: tuple[str, ...]
     stack_layers: tuple[Layer, ...]
     created: str
@@ -77,7 +77,7 @@ def read_provenance(image: Image) -> Provenance:
         bytecode=labels.get("dev.deploy.bytecode", ""),
         lock=labels.get("dev.deploy.lock", ""),
         packages=tuple(members[name] for name in sorted(members)),
-        system=package_urls(_text(_object(_parsed(_text(annotations.get(ANNOTATION + "stack")))).get("packages"))),
+        system=parse_packages(_text(_object(_parsed(_text(annotations.get(ANNOTATION + "stack")))).get("packages"))),
         direct=tuple(filter(NEED.fullmatch, _text(annotations.get(ANNOTATION + "direct")).split())),
         stack_layers=stack_layers,
         created=_short(body.get("created", "")),

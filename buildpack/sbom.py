@@ -174,9 +174,11 @@ def _parts(image: Image, told: Provenance) -> Iterator[Component]:
             cpe=f"cpe:2.3:a:python:python:{told.python}:*:*:*:*:*:*:*" if _RELEASE.fullmatch(told.python) else None,
             purl=PackageURL("generic", None, "python", told.python),
         )
-    for text in told.system:
+    for text, licences in told.system.items():
         package = PackageURL.from_string(text)
-        yield _component(ComponentType.LIBRARY, package.name, version=package.version, ref=str(package), purl=package)
+        made = _component(ComponentType.LIBRARY, package.name, version=package.version, ref=str(package), purl=package)
+        made.licenses = _licences(About(licences=licences))
+        yield made
     for member in told.packages:
         yield _package(member)
         for ref, soname, digest in _libraries(member):

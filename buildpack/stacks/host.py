@@ -33,12 +33,13 @@ from buildpack.stacks.stack import Facts, Stack, StackPython
 
 __all__ = ["HOST_FORMAT", "resolve_host"]
 
-HOST_FORMAT = "4"
+HOST_FORMAT = "5"
 """Changes whenever the same machine would give other layers; part of what is remembered."""
 
 _KIND = "host"
 _CHOICE = "host-choice"
 _DPKG = Path("/var/lib/dpkg")
+_DOCUMENTS = Path("/usr/share/doc")
 
 
 def resolve_host(
@@ -278,15 +279,17 @@ def _gather(
 
 
 def _gather_packages(lower: Any, upper: Any) -> str:
-    """Put dpkg's status of the packages that own the files into the upper layer; return their list."""
+    """Put dpkg's status and copyright files of the files' packages into the upper layer; return the packages' list."""
     from buildpack.oci.entry import file
     from buildpack.stacks.packages import list_packages, read_packages, render_status
 
     upper.witnesses.add(str(_DPKG / "status"))
-    packages = read_packages(lower.sources() | upper.sources(), database=_DPKG)
+    packages = read_packages(lower.sources() | upper.sources(), database=_DPKG, documents=_DOCUMENTS)
     if not packages:
         return ""
     upper.put([file("var/lib/dpkg/status", render_status(packages))])
+    named = {package.fields["Package"]: package.copyright for package in packages if package.copyright}
+    upper.put(file(f"{_DOCUMENTS}/{name}/copyright".lstrip("/"), text) for name, text in named.items())
     release = lower.entries.get("usr/lib/os-release")
     text = release.content.path.read_text("utf-8", "replace") if release is not None else ""
     return list_packages(packages, text)

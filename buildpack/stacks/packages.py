@@ -11,7 +11,7 @@ from pathlib import Path
 
 from buildpack.dataclass import dataclass
 
-__all__ = ["SystemPackage", "list_packages", "package_urls", "read_packages", "render_status"]
+__all__ = ["SystemPackage", "list_packages", "parse_packages", "read_packages", "render_status"]
 
 _FIELDS = (
     *("Package", "Status", "Priority", "Section", "Maintainer", "Architecture", "Multi-Arch", "Source", "Version"),
@@ -22,51 +22,83 @@ _FIELD = re.compile(r"^([A-Za-z-]+):[ \t]*(.*)$", re.MULTILINE)
 _RELEASE = re.compile(r"""^(ID|VERSION_ID)=["']?([A-Za-z0-9._-]+)["']?$""", re.MULTILINE)
 _INSTALLED = " ok installed"
 _SYSTEM = re.compile(r"[a-z0-9._-]{1,40}(?:/[\w.-]{1,40})?", re.ASCII)
-_LISTED = re.compile(r"([a-z0-9.+-]{1,120}):([a-z0-9-]{1,40})=([\w.+~:-]{1,200})", re.ASCII)
+_LISTED = re.compile(
+    r"([a-z0-9.+-]{1,120}):([a-z0-9-]{1,40})=([\w.+~:-]{1,200})(?:;([\w.+-]+(?:,[\w.+-]+){0,29}))?", re.ASCII
+)
 _MOST = 2000
+_MACHINE_READABLE = b"Format:"
+_LICENCE = re.compile(rb"^License:[ \t]*(\S.*)$", re.MULTILINE)
+_COMMON = re.compile(rb"/usr/share/common-licenses/([A-Za-z0-9.+-]*[A-Za-z0-9+])")
+_NAME = re.compile(rb"(?:^|, *| or | and )([A-Za-z0-9][A-Za-z0-9.+-]{0,39})(?![^ ,])")
+"""A name at the beginning or after a separator: ``GPL-2+ with OpenSSL exception`` has one."""
+_MOST_NAMES = 30
+_LARGEST = 1 << 20
+"""Bytes of a copyright file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemPackage:
-    """One installed package; `fields` are those of its status, by name."""
+    """One installed package; `fields` are those of its status, by name, `copyright` is its copyright file."""
 
     fields: Mapping[str, str]
+    copyright: bytes = b""
 
     @property
     def sort_key(self) -> tuple[str, str]:
         """Name and architecture, of which one machine has a package once."""
         return self.fields["Package"], self.fields["Architecture"]
 
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """The sorted names of the licences in the copyright file.
+
+        They are those of ``License`` fields (Debian's machine-readable format 1.0), else of the common licences that
+        the text refers to.
+        """
+        if self.copyright.startswith(_MACHINE_READABLE):
+            found = {name for line in _LICENCE.findall(self.copyright) for name in _NAME.findall(line)}
+        else:
+            found = set(_COMMON.findall(self.copyright))
+        return tuple(sorted(name.decode() for name in found))[:_MOST_NAMES]
+
 
 def list_packages(packages: Iterable[SystemPackage], release: str) -> str:
-    """Return the packages in few bytes, ``debian/12 libc6:amd64=2.36-9``; `release` is the content of os-release.
+    """Return packages and licences in few bytes, ``debian/12 libc6:amd64=2.36-9;GPL-2,LGPL-2.1``.
 
-    Every push sends this. `package_urls` reads it.
+    `release` is the content of os-release. Every push sends this. `parse_packages` reads it.
     """
     told = dict(_RELEASE.findall(release))
     system = "/".join(filter(None, (told.get("ID", "debian"), told.get("VERSION_ID"))))
-    rows = (f"{one.fields['Package']}:{one.fields['Architecture']}={one.fields['Version']}" for one in packages)
-    return " ".join((system, *rows))
+    return " ".join((system, *map(_row, packages)))
 
 
-def package_urls(listed: str) -> tuple[str, ...]:
-    """Return the sorted package URLs (purl-spec, "deb") of such a list; malformed rows are left out."""
+def _row(package: SystemPackage) -> str:
+    fields, licences = package.fields, ",".join(package.licences)
+    return f"{fields['Package']}:{fields['Architecture']}={fields['Version']}{f';{licences}' if licences else ''}"
+
+
+def parse_packages(listed: str) -> dict[str, tuple[str, ...]]:
+    """Return package URLs (purl-spec, "deb"), sorted, each with its licences; malformed rows are left out."""
     from urllib.parse import quote
 
     system, *rows = listed.split(" ")[: _MOST + 1]
     if not _SYSTEM.fullmatch(system):
-        return ()
+        return {}
     name, _, number = system.partition("/")
     distro = f"&distro={name}-{number}" if number else ""
-    found = [row.groups() for row in map(_LISTED.fullmatch, rows) if row]
-    urls = {f"pkg:deb/{name}/{quote(one)}@{quote(version)}?arch={arch}{distro}" for one, arch, version in found}
-    return tuple(sorted(urls))
+    found = {}
+    for row in filter(None, map(_LISTED.fullmatch, rows)):
+        package, arch, version, licences = row.groups()
+        url = f"pkg:deb/{name}/{quote(package)}@{quote(version)}?arch={arch}{distro}"
+        found[url] = tuple(licences.split(",")) if licences else ()
+    return dict(sorted(found.items()))
 
 
-def read_packages(files: Iterable[str], *, database: Path) -> tuple[SystemPackage, ...]:
+def read_packages(files: Iterable[str], *, database: Path, documents: Path) -> tuple[SystemPackage, ...]:
     """Return the packages that own one of `files`, sorted by name; an empty tuple if there is no database.
 
-    `files` are absolute paths without links. `database` is dpkg's folder, ``/var/lib/dpkg``.
+    `files` are absolute paths without links. `database` is dpkg's folder, ``/var/lib/dpkg``; `documents` has a folder
+    for each package, ``/usr/share/doc``.
     """
     try:
         status = (database / "status").read_text("utf-8", "replace")
@@ -88,7 +120,10 @@ def read_packages(files: Iterable[str], *, database: Path) -> tuple[SystemPackag
             owners.add(owner)
     stanzas = (dict(_FIELD.findall(stanza)) for stanza in status.split("\n\n"))
     found = [
-        SystemPackage(fields={**fields, "Status": "install ok installed"})
+        SystemPackage(
+            fields={**fields, "Status": "install ok installed"},
+            copyright=_read_copyright(documents / fields["Package"] / "copyright"),
+        )
         for fields in stanzas
         if {"Package", "Version", "Architecture"} <= fields.keys()
         and fields.get("Status", "").endswith(_INSTALLED)
@@ -104,6 +139,16 @@ def render_status(packages: Iterable[SystemPackage]) -> bytes:
         for package in packages
     )
     return "\n".join(stanzas).encode()
+
+
+def _read_copyright(path: Path) -> bytes:
+    """Return the file; empty if it is not there, or larger than such a file is."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)
+    except OSError:
+        return b""
+    return content if len(content) <= _LARGEST else b""
 
 
 def _spellings(path: str) -> tuple[str, ...]:

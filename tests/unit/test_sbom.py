@@ -144,10 +144,21 @@ def test_it_holds_packages_python_stack_launcher_and_app(host):
 
 
 def test_it_holds_the_operating_systems_packages_and_the_tool():
-    rows = ["libc6:amd64=2.36-9+deb12u8", "libstdc++6:amd64=12.2.0-14", "libgmp10:amd64=2:6.2.1"]
-    hostile = ["x:\x1b[2J=1", "flask=1", "", "y:amd64=1?arch=z&w", "x" * 9000, "z:amd64=\u0661"]
+    rows = ["libc6:amd64=2.36-9+deb12u8;GPL-2,LGPL-2.1", "libstdc++6:amd64=12.2.0-14", "libgmp10:amd64=2:6.2.1"]
+    hostile = [
+        "x:\x1b[2J=1",
+        "flask=1",
+        "",
+        "y:amd64=1?arch=z&w",
+        "x" * 9000,
+        "z:amd64=\u0661",
+        "z:amd64=1;\x1b",
+        "z:amd64=1;" + "x," * 99,
+    ]
     found = check(make_sbom(make_image(host=True, system=" ".join(["debian/12", *rows, *hostile, rows[0]]))))
     debs = {part["name"]: part["version"] for part in found["components"] if "pkg:deb/" in part.get("purl", "")}
+    [libc] = [part for part in found["components"] if part["name"] == "libc6"]
+    assert [each["license"]["name"] for each in libc["licenses"]] == ["GPL-2", "LGPL-2.1"]
     assert debs == {"libc6": "2.36-9+deb12u8", "libstdc++6": "12.2.0-14", "libgmp10": "2:6.2.1"}
     [tool] = found["metadata"]["tools"]["components"]
     assert (tool["name"], tool["version"]) == ("deploy", version("deploy"))

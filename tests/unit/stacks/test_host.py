@@ -16,7 +16,7 @@ from buildpack.oci.image import assemble
 from buildpack.oci.store import Store
 from buildpack.oci.validate import validate
 from buildpack.stacks.interpreters import choose, find_candidates
-from buildpack.stacks.packages import package_urls
+from buildpack.stacks.packages import parse_packages
 from buildpack.stacks.stack import Interpreter, Stack, fetch_layers, interpreter, resolve_stack
 from tests.unit.stacks.test_interpreters import HERE, VERSION
 
@@ -80,10 +80,14 @@ def test_the_image_names_the_packages_of_its_files(gathered: Store, tmp_path: Pa
         body = layer.extractfile("var/lib/dpkg/status")
         assert body is not None
         (tmp_path / "status").write_bytes(body.read())
+        named = {path.split("/")[3] for path in layer.getnames() if path.endswith("/copyright")}
     command = ["dpkg-query", f"--admindir={tmp_path}", "--showformat=${Package}=${Version}\\n", "-W"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert {"libc6", "dash", "tzdata"} <= {line.partition("=")[0] for line in listed}
-    found = [PackageURL.from_string(url) for url in package_urls(stack.packages)]
+    listing = parse_packages(stack.packages)
+    found = [PackageURL.from_string(url) for url in listing]
+    assert {"libc6", "dash", "tzdata"} <= named <= {package.name for package in found}
+    assert [names for url, names in listing.items() if "/zlib1g@" in url] == [("Zlib",)]
     assert [f"{package.name}={package.version}" for package in found] == sorted(listed)
     installed = subprocess.run(["dpkg-query", command[2], "-W"], capture_output=True, text=True, check=True).stdout
     assert set(listed) <= set(installed.split())
