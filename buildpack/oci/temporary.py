@@ -65,10 +65,10 @@ def _create_folder(folder: Path) -> tuple[int, Path]:
     while True:
         path = _name(folder)
         path.mkdir(mode=0o700)
-        path.chmod(0o700)
         try:
+            path.chmod(0o700)
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except FileNotFoundError:  # a sweep was faster
             continue
         except OSError:  # no more open files, say
             path.rmdir()
