@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from buildpack.app.lockfile import LockedPackage
 from buildpack.bounded import parse_json, parse_version
 from buildpack.dataclass import dataclass, field, replace
+from buildpack.oci.annotation import unpack
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import ANNOTATION, LAYER_GZIP, Image, Layer, canonical_json
 from buildpack.plan import Member, PlannedLayer, layer_annotations, members_of
@@ -110,7 +111,7 @@ def parse_claims(image: Image) -> Claims:
 
 def _parse_stack(manifest: bytes) -> tuple[Digest | None, str, Facts | None]:
     try:
-        told = parse_json(parse_json(manifest)["annotations"][ANNOTATION + "stack"])
+        told = unpack(parse_json(manifest)["annotations"][ANNOTATION + "stack"])
         digest, host = Digest.parse(told["digest"]), str(told.get("host", ""))
     except (AttributeError, KeyError, TypeError, ValueError):
         return None, "", None

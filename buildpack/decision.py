@@ -24,8 +24,9 @@ from buildpack.dataclass import dataclass, field, replace
 from buildpack.errors import Problems
 from buildpack.errors import checks as check_errors
 from buildpack.hooks.steps import Hooks, plan_hooks
+from buildpack.oci.annotation import pack
 from buildpack.oci.entry import EPOCH
-from buildpack.oci.image import ANNOTATION, Layer
+from buildpack.oci.image import ANNOTATION, Layer, canonical_json
 from buildpack.oci.layer import LAYER_FORMAT
 from buildpack.oci.store import Store
 from buildpack.options import Launcher, Options
@@ -282,7 +283,7 @@ def _plan(
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(material.mtime)),
         config=plan.image_config(stack.config, stack_python=stack.python.executable, labels=told),
         annotations={
-            ANNOTATION + "stack": plan.compact({"digest": str(stack.digest), **_told(stack)}),
+            ANNOTATION + "stack": pack(canonical_json({"digest": str(stack.digest), **_told(stack)})),
             **({ANNOTATION + "direct": direct} if (direct := _direct(app)) else {}),
         },
     )

@@ -36,9 +36,9 @@ FORMAT = 1
 
 _KIND = "grafted"
 _CACHE = Path("/etc/ld.so.cache")
-"""The loader's list of libraries: installing a library makes it anew."""
+"""The loader's list of libraries: whoever installs a library writes the list again."""
 _CHANGED = ("sha256", "size", "libraries")
-"""What copies change in the description of a wheel."""
+"""The fields of a wheel that change if libraries are copied into it."""
 _LARGEST = 256 << 20
 """Bytes of a library."""
 _TIME = (1980, 1, 1, 0, 0, 0)

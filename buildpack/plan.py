@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
+from buildpack.oci.annotation import pack, unpack
 from buildpack.oci.image import ANNOTATION, Layer, Platform, canonical_json
 from buildpack.python.about import About
 
@@ -33,7 +33,6 @@ __all__ = [
     "Plan",
     "PlannedLayer",
     "app_key",
-    "compact",
     "dependency_key",
     "group_members",
     "image_config",
@@ -221,7 +220,7 @@ def layer_annotations(layer: PlannedLayer) -> dict[str, str]:
     """Return what the descriptor of a layer of ours says, so that another machine can know it without building it."""
     made = {ANNOTATION + "key": layer.key, ANNOTATION + "kind": layer.kind, ANNOTATION + "slot": layer.slot}
     if layer.members:
-        made[ANNOTATION + "members"] = compact([_row(member) for member in layer.members])
+        made[ANNOTATION + "members"] = pack(canonical_json([_row(member) for member in layer.members]))
     return made
 
 
@@ -260,15 +259,10 @@ def _usual_roots(name: str) -> list[str]:
     return [name.replace("-", "_")]
 
 
-def compact(value: object) -> str:
-    """Render a value for an annotation: sorted keys, no spaces."""
-    return canonical_json(value).decode()
-
-
 def members_of(layer: Layer) -> tuple[Member, ...]:
     """Read the wheels of a layer back from its annotations; nothing where they are absent or damaged."""
     try:
-        rows = parse_json(layer.annotations.get(ANNOTATION + "members", "[]"))
+        rows = unpack(layer.annotations.get(ANNOTATION + "members", "[]"))
         return tuple(_member(*row) for row in rows)
     except (AttributeError, OverflowError, TypeError, ValueError):
         return ()

@@ -6,12 +6,13 @@ Pure. Whoever made the image wrote all of this; it is shown and compared, and no
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from buildpack.bounded import parse_json
 from buildpack.claims import parse_claims
 from buildpack.dataclass import dataclass
+from buildpack.oci.annotation import unpack
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import ANNOTATION, Image, Layer, canonical_json
 from buildpack.plan import Member, members_of
@@ -67,6 +68,7 @@ def read_provenance(image: Image) -> Provenance:
     stack_layers = tuple(layer for layer in image.layers if not layer.key) if ours else ()
     members = {member.name: member for layer in image.layers for member in members_of(layer) if _whole(member)}
     annotations = _object(_object(_parsed(image.manifest)).get("annotations")) if ours else {}
+    stack = _object(_parsed(_text(annotations.get(ANNOTATION + "stack")), unpack))
     gathered = sha256(canonical_json([str(layer.diff_id) for layer in stack_layers]))
     return Provenance(
         ours=ours,
@@ -77,7 +79,7 @@ def read_provenance(image: Image) -> Provenance:
         bytecode=labels.get("dev.deploy.bytecode", ""),
         lock=labels.get("dev.deploy.lock", ""),
         packages=tuple(members[name] for name in sorted(members)),
-        system=parse_packages(_text(_object(_parsed(_text(annotations.get(ANNOTATION + "stack")))).get("packages"))),
+        system=parse_packages(_text(stack.get("packages"))),
         direct=tuple(filter(NEED.fullmatch, _text(annotations.get(ANNOTATION + "direct")).split())),
         stack_layers=stack_layers,
         created=_short(body.get("created", "")),
@@ -95,9 +97,9 @@ def _whole(member: Member) -> bool:
     return named and _SHA256.fullmatch(member.sha256) is not None
 
 
-def _parsed(raw: bytes | str) -> Any:
+def _parsed(raw: bytes | str, parse: Callable[[Any], Any] = parse_json) -> Any:
     try:
-        return parse_json(raw)
+        return parse(raw)
     except ValueError:
         return None
 

@@ -493,7 +493,7 @@ def listens_elsewhere(process: str, *, heard: str, port: int) -> str:
 
 
 def boot_refused(process: str, status: int, *, path: str, host: str, reason: str, log: Sequence[str]) -> BootError:
-    """Return the error of a web process whose last answer to its health check is no success.
+    """Return the error of a web process whose last answer to its health check has a status of 4xx or 5xx.
 
     `reason` is the app's, if known.
     """

@@ -528,21 +528,11 @@ def not_read(name: str, why: str) -> Notice:
     return Notice(what="deploy does not obey this file", why=why, hint="nothing needs to be done.", place=name)
 
 
-def dotenv_not_locked() -> Notice:
-    """Report a .flaskenv that Flask does not read."""
+def reader_not_locked(name: str, package: str, *, what: str, purpose: str) -> Notice:
+    """Report a file that only a package reads, and Pipfile.lock has no such package."""
     return Notice(
-        what="Flask does not read this file",
-        why="Pipfile.lock has no python-dotenv to read it with",
-        hint="run `deploy add python-dotenv`, or remove .flaskenv.",
-        place=".flaskenv",
-    )
-
-
-def nltk_not_locked() -> Notice:
-    """Word an nltk.txt without NLTK, which downloads what it names."""
-    return Notice(
-        what="deploy does not obey this file",
-        why="Pipfile.lock has no nltk to download the data with",
-        hint="add nltk to Pipfile and run `deploy lock`, or remove nltk.txt.",
-        place="nltk.txt",
+        what=what,
+        why=f"Pipfile.lock has no {package} to {purpose} with",
+        hint=f"run `deploy add {package}`, or remove {name}.",
+        place=name,
     )

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass, field
+from buildpack.oci.annotation import unpack
 from buildpack.oci.digest import Digest, sha256
 
 __all__ = [
@@ -182,7 +182,7 @@ def _created_by(layer: Layer) -> str:
     """Return the layer's kind, and name and version of each wheel in it: ``deploy build: dependencies: six 1.16.0``."""
     made = f"deploy build: {layer.annotations.get(ANNOTATION + 'kind', 'stack')}"
     try:
-        rows = parse_json(layer.annotations.get(ANNOTATION + "members", "[]"))
+        rows = unpack(layer.annotations.get(ANNOTATION + "members", "[]"))
         wheels = ", ".join(" ".join(row[0].split("-")[:2]) for row in rows)
     except (AttributeError, LookupError, TypeError, ValueError):  # damaged, as an earlier image may have it
         return made

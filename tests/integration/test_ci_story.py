@@ -122,7 +122,7 @@ def test_from_a_commit_to_an_answer_elsewhere(
     assert [layer["kind"] for layer in second["layers"] if layer["digest"] not in digests_of(first)] == ["app"]
     assert app["kind"] == "app"
     assert (proxy.requests - 1) == second["requests"]  # the other one is `tagged`'s
-    assert second["bytes_sent"] <= app["size"] + 14_000
+    assert second["bytes_sent"] <= app["size"] + 10_000
     assert second["bytes_received"] <= 20_000
     assert [step["requests"] > 0 for step in second["steps"]] == [False, True, False, False, True]
 
@@ -185,7 +185,7 @@ def test_tests_and_boot_on_an_empty_machine_fetch_what_they_need(
     received = {step["name"]: step["bytes_received"] for step in without["steps"]}
     assert received["test"] == received["boot"] == 0
     assert [step["status"] for step in without["steps"]] == ["passed"] * 5
-    assert without["bytes_sent"] <= without["layers"][-1]["size"] + 14_000
+    assert without["bytes_sent"] <= without["layers"][-1]["size"] + 10_000
 
 
 def test_a_layer_that_vanishes_before_the_push_is_made_again(

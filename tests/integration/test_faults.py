@@ -195,6 +195,16 @@ def test_a_file_that_grows_is_taken_as_it_was(app, env, seed, tmp_path):
 # Side by side
 
 
+@pytest.mark.parametrize("count", [2])
+def test_builds_at_once_share_an_empty_store(app, env, reference, tmp_path, count):
+    home = tmp_path / "home"
+    builds = [start(app, home, env) for _ in range(count)]
+    done = [(*build.communicate(), build.returncode) for build in builds]
+    assert done == [(f"{reference}\n", "", 0)] * count
+    assert is_whole(home, reference)
+    assert left_behind(home) == []
+
+
 def test_builds_at_once_lose_no_reference(app, env, seed, reference, tmp_path):
     home = with_stack(seed, tmp_path / "home")
     names = [f"docker.io/library/side-{number}:1" for number in range(4)]

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import pytest
 
+from buildpack.oci.annotation import unpack
 from buildpack.oci.compare import compare_images
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.entry import file
@@ -436,7 +437,7 @@ def of_kind(layers: list[dict], kind: str) -> dict:
 
 def other_wheel(_annotations: dict, _config: dict, layers: list[dict]) -> None:
     of_kind(layers, "dependencies")["dev.deploy.key"] = "0" * 64
-    members = json.loads(of_kind(layers, "dependencies")["dev.deploy.members"])
+    members = unpack(of_kind(layers, "dependencies")["dev.deploy.members"])
     members[0][1] = "0" * 64  # its hash
     of_kind(layers, "dependencies")["dev.deploy.members"] = json.dumps(members)
     layers[3]["digest"] = layers[4]["digest"]  # another content
@@ -492,7 +493,7 @@ def speak_to_the_terminal(_annotations: dict, config: dict, layers: list[dict]) 
     config["created"] = EVIL
     config["config"]["Labels"] |= {EVIL: EVIL, "dev.deploy.bytecode": EVIL, "dev.deploy.python": EVIL}
     notes = of_kind(layers, "dependencies")
-    members = json.loads(notes["dev.deploy.members"])
+    members = unpack(notes["dev.deploy.members"])
     notes["dev.deploy.members"] = json.dumps([*members, ["evil-1.whl", "0" * 64, 1, {"name": EVIL, "version": EVIL}]])
     notes["dev.deploy.slot"] = notes["dev.deploy.kind"] = EVIL
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from buildpack.oci.annotation import unpack
 from buildpack.oci.store import Store
 from tests.conftest import missing
 from tests.support import proxy as proxies
@@ -414,7 +415,7 @@ def claim_another_s_blob(manifest: dict[str, Any], config: dict[str, Any]) -> No
 
 def claim_other_members(manifest: dict[str, Any], config: dict[str, Any]) -> None:
     layer = bucket(manifest)
-    rows = json.loads(layer["annotations"]["dev.deploy.members"])
+    rows = unpack(layer["annotations"]["dev.deploy.members"])
     layer["annotations"]["dev.deploy.members"] = json.dumps([[rows[0][0], "0" * 64, rows[0][2]], *rows[1:]])
 
 
@@ -423,7 +424,7 @@ def forget_facts(manifest: dict[str, Any], config: dict[str, Any]) -> None:
     manifest["annotations"].pop("dev.deploy.direct")
     for layer in manifest["layers"]:
         if rows := layer.get("annotations", {}).get("dev.deploy.members"):
-            layer["annotations"]["dev.deploy.members"] = json.dumps([row[:3] for row in json.loads(rows)])
+            layer["annotations"]["dev.deploy.members"] = json.dumps([row[:3] for row in unpack(rows)])
 
 
 def drop_a_diff_id(manifest: dict[str, Any], config: dict[str, Any]) -> None:
@@ -431,13 +432,13 @@ def drop_a_diff_id(manifest: dict[str, Any], config: dict[str, Any]) -> None:
 
 
 def claim_accounts(manifest: dict[str, Any], config: dict[str, Any]) -> None:
-    facts = json.loads(manifest["annotations"]["dev.deploy.stack"])
+    facts = unpack(manifest["annotations"]["dev.deploy.stack"])
     facts["passwd"] = "root::0:0:root:/root:/bin/sh\n"
     manifest["annotations"]["dev.deploy.stack"] = json.dumps(facts)
 
 
 def claim_another_base(manifest: dict[str, Any], config: dict[str, Any]) -> None:
-    facts = json.loads(manifest["annotations"]["dev.deploy.stack"])
+    facts = unpack(manifest["annotations"]["dev.deploy.stack"])
     facts["digest"] = f"sha256:{'0' * 64}"
     manifest["annotations"]["dev.deploy.stack"] = json.dumps(facts)
 

@@ -198,16 +198,16 @@ def kill(command: list[str], env: Mapping[str, str], seconds: float) -> str:
 # Side by side
 
 
-def test_builds_at_once_on_an_empty_store(app, env, right, tmp_path):
+def test_ten_builds_at_once_on_an_empty_store(app, env, right, tmp_path):
     home = tmp_path / "home"
     builds = [
         subprocess.Popen(
             command(app), env=variables(env, home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        for _ in range(4)
+        for _ in range(10)
     ]
     done = [(*build.communicate(), build.returncode) for build in builds]
-    assert done == [(f"{right}\n", "", 0)] * 4
+    assert done == [(f"{right}\n", "", 0)] * 10
     check(home, right, done)
 
 

@@ -36,9 +36,13 @@ def check_heroku(
     if "Procfile.windows" in names:
         yield errors.not_read("Procfile.windows", "processes are those of Procfile")
     if "nltk.txt" in names and "nltk" not in packages:
-        yield errors.nltk_not_locked()
+        yield errors.reader_not_locked(
+            "nltk.txt", "nltk", what="deploy does not obey this file", purpose="download the data"
+        )
     if ".flaskenv" in names and "flask" in packages and "python-dotenv" not in packages:
-        yield errors.dotenv_not_locked()
+        yield errors.reader_not_locked(
+            ".flaskenv", "python-dotenv", what="Flask does not read this file", purpose="read it"
+        )
 
 
 def _parse_aptfile(text: str) -> tuple[list[str], list[str]]:

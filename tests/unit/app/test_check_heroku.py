@@ -55,8 +55,8 @@ def test_each_file_is_named_once(tmp_path: Path) -> None:
         "heroku.yml: deploy does not obey this file: the image follows from Procfile and Pipfile.lock; nothing needs "
         "to be done.\n"
         "Procfile.windows: deploy does not obey this file: processes are those of Procfile; nothing needs to be done.\n"
-        "nltk.txt: deploy does not obey this file: Pipfile.lock has no nltk to download the data with; add nltk to "
-        "Pipfile and run `deploy lock`, or remove nltk.txt."
+        "nltk.txt: deploy does not obey this file: Pipfile.lock has no nltk to download the data with; run "
+        "`deploy add nltk`, or remove nltk.txt."
     )
     assert "nltk" not in told(tmp_path, packages=("nltk",))
 
