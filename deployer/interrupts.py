@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
@@ -19,7 +19,6 @@ __all__ = [
     "ending_promptly",
     "hear_signals",
     "interrupt",
-    "postponing",
     "raise_dropped",
     "say_interrupted",
     "watched",
@@ -94,26 +93,6 @@ def raise_dropped() -> None:
     """
     if _came and sys.exc_info()[1] is None:
         interrupt(_came.pop(), None)
-
-
-@contextmanager
-def postponing(numbers: Iterable[int] = _ENDING, *, then: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Hold these signals back until the block ends, then let them have their effect; ignored ones stay ignored.
-
-    `then` is called between the two.
-    """
-    came: list[int] = []
-    caught = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    handlers = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in caught}
-    try:
-        raise_dropped()
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        then()
-        for number in came:
-            signal.raise_signal(number)
 
 
 def _end_now(number: int) -> NoReturn:

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +18,11 @@ from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.errors.app import no_such_folder
 from buildpack.network import CA_VARIABLES
-from buildpack.processes import hide_process, outliving_nobody
+from buildpack.processes import Outcome, ProcessGroup
 from buildpack.python.build_settings import COMPILER_VARIABLES
 from deployer.errors import lock_failed, no_pipfile, pipenv_missing
-from deployer.interrupts import postponing
 
 if TYPE_CHECKING:
-    import subprocess
-
     from buildpack.app.pipfile import Pipfile
 
 __all__ = ["Change", "Order", "compare_locks", "pin_stack", "run_pipenv", "versions_of"]
@@ -34,6 +31,8 @@ _TELL = 10.0
 """Seconds of silence after which somebody is told that it is still at work."""
 _SHOWN = 30
 """Lines of pipenv's output that an error quotes."""
+_MOST_LINES = 10_000
+"""Lines of pipenv's output that are searched for a conflict."""
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 _PREFIXES = ("PIP_", "PIPENV_", "LC_", "GIT_SSH", "GIT_SSL_", "GIT_PROXY_", "GIT_HTTP_")
 _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
@@ -123,10 +122,10 @@ def run_pipenv(
             out.write(wanted)
         if before is not None:
             locked.write_bytes(before)
-        run = _command(copy, python=python, scratch=scratch, environ=environ, pipenv=pipenv)
+        run = _command(copy, python=python, scratch=scratch, environ=environ, pipenv=pipenv, tell=tell, verbose=verbose)
         tell(0.0)
         pins = {} if order.move is None else _pins(before, asked, order.move)
-        output, ended = _lock_copy(run, pins, scratch=scratch, tell=tell, verbose=verbose)
+        output, ended = _lock_copy(run, pins, scratch=scratch)
         if ended:
             if "No module named" in output and "pipenv" in output:
                 raise pipenv_missing(pipenv)
@@ -140,16 +139,25 @@ def run_pipenv(
     return compare_locks(versions_of(before), versions_of(after))
 
 
-_Run = Callable[[Path | None], "subprocess.Popen[bytes]"]
+_Run = Callable[[Path | None], Outcome]
 
 
-def _command(pipfile: Path, *, python: str, scratch: Path, environ: Mapping[str, str], pipenv: str) -> _Run:
-    """Return a function that starts pipenv, with a file of constraints or without.
+def _command(
+    pipfile: Path,
+    *,
+    python: str,
+    scratch: Path,
+    environ: Mapping[str, str],
+    pipenv: str,
+    tell: Callable[[float], object],
+    verbose: bool,
+) -> _Run:
+    """Return a function that runs pipenv, with a file of constraints or without.
 
-    Pipenv runs the `setup.py` of a package to learn what it requires, so both get named variables only.
+    Pipenv runs the `setup.py` of a package to learn what it requires, so both get named variables only. `tell` is told
+    every few seconds for how many it has run.
     """
     import shlex
-    import subprocess
 
     env = {
         **_named(environ, pipfile.read_text(encoding="utf-8", errors="replace")),
@@ -165,23 +173,28 @@ def _command(pipfile: Path, *, python: str, scratch: Path, environ: Mapping[str,
     for name in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PIPENV_ACTIVE"):
         env.pop(name, None)
 
-    def start(constraints: Path | None) -> subprocess.Popen[bytes]:
-        hide_process()
+    def run(constraints: Path | None) -> Outcome:
         # Pipenv writes the arguments on a line of a requirements file, so the path is quoted.
         how = ["-m", "pipenv"] if constraints is None else ["-c", _KEEPING, shlex.quote(str(constraints))]
-        return subprocess.Popen(
-            # -P: pipenv must not import the app's own modules, `queue.py` for example.
-            [pipenv, "-P", *how, "lock", "--python", python],
-            cwd=pipfile.parent,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            # At a terminal git may ask for a passphrase, and Ctrl-C reaches all that pipenv started.
-            start_new_session=not sys.stdin.isatty(),
-        )
+        # -P: pipenv must not import the app's own modules, `queue.py` for example.
+        argv = [pipenv, "-P", *how, "lock", "--python", python]
+        # At a terminal git may ask for a passphrase, and Ctrl-C reaches all that pipenv started.
+        group = ProcessGroup(in_session=not sys.stdin.isatty())
+        heard = partial(print, file=sys.stderr) if verbose else None
+        begin = time.monotonic()
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            try:
+                running = pool.submit(
+                    group.run, argv, folder=pipfile.parent, environment=env, heard=heard, kept=_MOST_LINES
+                )
+                while not wait((running,), timeout=_TELL).done:
+                    tell(time.monotonic() - begin)
+                return running.result()
+            except BaseException:
+                group.stop(signal.SIGKILL)
+                raise
 
-    return start
+    return run
 
 
 def _named(environ: Mapping[str, str], pipfile: str) -> dict[str, str]:
@@ -194,23 +207,19 @@ def _named(environ: Mapping[str, str], pipfile: str) -> dict[str, str]:
     }
 
 
-def _lock_copy(
-    start: _Run, pins: dict[str, str], *, scratch: Path, tell: Callable[[float], object], verbose: bool
-) -> tuple[str, int]:
+def _lock_copy(run: _Run, pins: dict[str, str], *, scratch: Path) -> tuple[str, int]:
     """Run pipenv, again without the pins that pip names in a conflict; return the last output and exit code."""
     from buildpack.app.pipfile import canonical
 
     constraints = scratch / "constraints.txt"
     while True:
         constraints.write_text("".join(f"{name}{version}\n" for name, version in sorted(pins.items())))
-        code, said = _run(partial(start, constraints if pins else None), tell)
-        output = said.decode(errors="replace")
-        if verbose:
-            sys.stderr.write(output)
+        done = run(constraints if pins else None)
+        output = "\n".join(done.lines)
         named = (_NEEDED.findall(output), _NEEDING.findall(output)) if "ResolutionImpossible" in output else ()
         freed = next((found for each in named if (found := pins.keys() & set(map(canonical, each)))), set())
-        if not code or not freed:
-            return output, code
+        if not done.code or not freed:
+            return output, done.code
         for name in freed:
             del pins[name]
 
@@ -281,37 +290,6 @@ def _replace(path: Path, content: bytes) -> None:
     except BaseException:
         Path(beside).unlink()
         raise
-
-
-def _run(start: Callable[[], subprocess.Popen[bytes]], tell: Callable[[float], object]) -> tuple[int, bytes]:
-    """Run a process to its end; its exit code and output. `tell` is told every few seconds for how many it has run.
-
-    If this process is interrupted or killed, all that the other started ends, but at a terminal only that one itself.
-    """
-    import subprocess
-
-    begin = time.monotonic()
-    process: subprocess.Popen[bytes] | None = None
-    with outliving_nobody() as doomed:
-        try:
-            with postponing():  # else one that came between the two would leave it behind
-                process = start()
-                doomed(process.pid)
-            while True:
-                try:
-                    output = process.communicate(timeout=_TELL)[0]
-                except subprocess.TimeoutExpired:
-                    tell(time.monotonic() - begin)
-                else:
-                    return process.returncode, output or b""
-        except BaseException:
-            if process is not None:
-                with suppress(OSError):  # at a terminal it leads no group
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.kill()
-                with process:  # closes its pipe, and waits
-                    pass
-            raise
 
 
 _TRACE = re.compile(r"^Traceback \(most recent call last\):\n(?:[ \t].*\n)*", re.MULTILINE)

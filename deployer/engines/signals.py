@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from types import FrameType
 
-from deployer.interrupts import dismiss_helper, postponing, raise_dropped
+from deployer.interrupts import dismiss_helper, raise_dropped
 
 __all__ = ["FORWARDED", "STOPPING", "Wakeup", "catching", "holding_back"]
 
@@ -71,9 +71,19 @@ def catching(numbers: Iterable[int]) -> Iterator[Wakeup]:
 def holding_back(numbers: Iterable[int]) -> Iterator[None]:
     """Hold these signals back until the block ends, then let them have their effect; ignored ones stay ignored."""
     dismiss_helper()
+    came: list[int] = []
     before = signal.set_wakeup_fd(-1)
-    with postponing(numbers, then=lambda: signal.set_wakeup_fd(before, warn_on_full_buffer=False)):
+    caught = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    handlers = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in caught}
+    try:
+        raise_dropped()
         yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(before, warn_on_full_buffer=False)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def _leave_to_the_loop(_number: int, _frame: FrameType | None) -> None:
