@@ -18,6 +18,7 @@ import pytest
 
 from tests.support.command import EXAMPLES, ROOT, Done, deploy
 from tests.support.containers import Host
+from tests.support.images import unpacked
 from tests.support.ports import free_port
 from tests.support.proxy import Handler, Proxy, answer, lose
 from tests.support.running import get
@@ -248,7 +249,7 @@ def test_a_login_is_seen_nowhere(through: str, proxy: Proxy, blasto: Path, home:
     assert found == []
     for path in home.rglob("*"):
         if path.is_file() and path.stat().st_size < 1 << 20:
-            content = path.read_bytes()
+            content = unpacked(path.read_bytes())
             assert not any(secret.encode() in content for secret in SECRETS), path
 
 

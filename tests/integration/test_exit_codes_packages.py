@@ -16,6 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.support.command import Done, deploy
+from tests.support.images import unpacked
 from tests.support.index import Index, make_wheel, serving, sha256
 from tests.support.ports import free_port
 from tests.support.tiny import add_wheels, entry, environ, with_stack, write_app
@@ -154,7 +155,7 @@ def traces(done: Done, *folders: Path) -> list[str]:
     places = {"stdout": done.out.encode(), "stderr": done.err.encode()}
     for path in (path for folder in folders for path in folder.rglob("*") if path.is_file()):
         body = path.read_bytes()
-        places[str(path)] = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
+        places[str(path)] = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else unpacked(body)
         places[f"the name of {path}"] = str(path).encode()
     return [place for place, body in places.items() if any(secret in body for secret in secrets)]
 

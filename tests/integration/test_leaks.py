@@ -24,11 +24,13 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from buildpack.oci.annotation import pack
 from buildpack.oci.gzip import gunzip
 from buildpack.oci.store import Store
 from tests.integration.test_lock_shapes import sdist, sources
 from tests.support.command import Done, deploy
 from tests.support.git_server import make_repository, serving_git
+from tests.support.images import unpacked
 from tests.support.index import Index, serving, sha256
 from tests.support.tiny import add_wheels, entry, write_app
 from tests.support.wheels import write_wheel
@@ -63,13 +65,15 @@ def test_the_scan_finds_what_it_looks_for():
             assert leaks(b"x" + pair + b"y") == [kind], (kind, user)
         assert leaks(quote(secret, safe="").encode()) == leaks(secret.encode()) == [kind]
         assert leaks(json.dumps({"a": secret}).encode()) == [kind]
+        manifest = json.dumps({"annotations": {"a": pack(json.dumps(["x" * 50, secret]).encode())}})
+        assert leaks(unpacked(manifest.encode())) == leaks(unpacked(json.dumps([manifest]).encode())) == [kind]
     assert leaks(b"nothing") == []
 
 
 def texts(path: Path) -> Iterator[tuple[str, bytes]]:
-    """A file as it is, and what it holds where it is a layer or a wheel."""
+    """A file as it is, and what it holds if it is a manifest, a layer or a wheel."""
     raw = path.read_bytes()
-    yield str(path), raw
+    yield str(path), unpacked(raw)
     if raw[:2] == b"\x1f\x8b":
         yield f"{path}, inflated", b"".join(gunzip(io.BytesIO(raw)))
     elif zipfile.is_zipfile(io.BytesIO(raw)):
@@ -227,7 +231,7 @@ def test_a_build_that_succeeds(world, tmp_path):
     assert "Pipfile.lock holds a credential, so it is left out of the image." in done.err
     image = Store(world.home).image("docker.io/library/leaky:1")
     assert image is not None
-    members = json.dumps([layer.annotations for layer in image.layers])
+    members = unpacked(image.manifest).decode()
     for name in ("alpha", "bravo", "charlie", "pure", "gitlib", "signed"):
         assert name in members
     assert scan(world.home, tmp_path) == []

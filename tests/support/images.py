@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from buildpack.oci.annotation import unpack
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.entry import file
 from buildpack.oci.image import Image, Layer, Platform, assemble
 from buildpack.oci.layer import write_layer
+
+_PACKED = re.compile(rb'"(z[0-9A-Za-z!#$%&()*+;<=>?@^_`{|}~-]{5,})\\*"')
+
+
+def unpacked(content: bytes) -> bytes:
+    """Return a file's content, and after it what a manifest in it has in packed annotations."""
+    values = [content]
+    for text in _PACKED.findall(content):
+        with suppress(ValueError):  # it only looks like one
+            values.append(json.dumps(unpack(text.decode()), ensure_ascii=False).encode())
+    return b"\n".join(values)
+
 
 CREATED = "1980-01-01T00:00:00Z"
 
