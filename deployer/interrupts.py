@@ -19,6 +19,7 @@ __all__ = [
     "ending_promptly",
     "hear_signals",
     "interrupt",
+    "keep_for_later",
     "raise_dropped",
     "say_interrupted",
     "watched",
@@ -33,7 +34,7 @@ What is left behind then is what a killed build leaves, and the next one sweeps 
 _helpers: list[tuple[int, int]] = []
 _said = threading.Lock()
 _came: list[int] = []
-"""Signals that `interrupt` was called for."""
+"""Signals that `interrupt` or `keep_for_later` was called for."""
 _LAST = 0.5
 """Further seconds for Python to end the process, which gives the better exit code."""
 _ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
@@ -77,6 +78,11 @@ def interrupt(number: int, _frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
+def keep_for_later(number: int, _frame: FrameType | None) -> None:
+    """Have `raise_dropped` raise what `interrupt` would raise now; the handler while a loop stops in its own order."""
+    _came.append(number)
+
+
 def hear_signals() -> None:
     """Have INT, TERM and HUP call `interrupt`."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -86,7 +92,7 @@ def hear_signals() -> None:
 
 
 def raise_dropped() -> None:
-    """Raise again what `interrupt` raised, for Python drops exceptions in destructors and the collector's callbacks.
+    """Raise what `keep_for_later` kept, or what Python dropped: it ignores exceptions of destructors and the like.
 
     Call this before anything starts that would have to be stopped in order. While an exception is on its way, which
     is where such things are stopped, this does nothing.

@@ -11,6 +11,7 @@ from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from deployer.ci.console import Console
 from deployer.errors import machine_failed
+from deployer.interrupts import raise_dropped
 
 __all__ = ["Counts", "Entry", "Ledger", "Step"]
 
@@ -62,7 +63,8 @@ class Ledger:
 
     @contextmanager
     def step(self, name: str, title: str) -> Iterator[Entry]:
-        """Do a step; what it raises is noted and goes on."""
+        """Do a step; what it raises is noted and goes on. A step in which a signal came has not passed."""
+        raise_dropped()
         entry = Entry()
         begin, before = self._clock(), self._count()
         with self._console.group(name, title):
@@ -77,6 +79,7 @@ class Ledger:
                     self._end(name, entry, begin, before, failed=known)
                     raise known from error
                 raise
+        raise_dropped()
         self._end(name, entry, begin, before)
 
     def skip(self, name: str, reason: str) -> None:

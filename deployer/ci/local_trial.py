@@ -46,10 +46,12 @@ from deployer.engines.local_group import LocalGroup, Manner
 from deployer.engines.ports import read_port
 from deployer.engines.readiness import Poll, Verdict
 from deployer.environment import local_environment
+from deployer.interrupts import keep_for_later, raise_dropped
 from deployer.runner.command import CommandError, command_argv, resolve_argv
 from deployer.runner.defaults import app_environment, runtime_folder
 from deployer.runner.defaults import temporary_folder as writable_folder
 from deployer.runner.formation import Process, expand
+from deployer.runner.signals import STOPPING
 
 __all__ = ["LocalTrial"]
 
@@ -154,8 +156,9 @@ class LocalTrial:
             processes = [self._unprivileged(process) for process in processes]
             group = _BootGroup(processes, health, out=self._console.output, environ=environment)
             code = group.run()
+        raise_dropped()
         if group.booted is None:
-            raise SystemExit(code)  # a signal came before the answer
+            raise SystemExit(code)  # its output was lost
         return group.booted
 
     def _unprivileged(self, process: Process) -> Process:
@@ -299,10 +302,18 @@ class _BootGroup(LocalGroup):
         super().__init__(processes, manner, out=out, environ=environ)
         self.booted: Booted | None = None
 
+    def _start(self) -> None:
+        # The loop stops web, but a signal after its last look at them must count, too. The caller raises it.
+        for number in STOPPING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, keep_for_later)
+        super()._start()
+
     def _on_verdict(self, poll: Poll, verdict: Verdict) -> None:
+        stopping = self._stopping
         super()._on_verdict(poll, verdict)
         outcome = verdict.outcome
-        if outcome.ready and outcome.status is not None:
+        if not stopping and outcome.ready and outcome.status is not None:
             self.booted = Booted(status=outcome.status, seconds=outcome.seconds, reason=outcome.reason)
             self._begin_stop(0)
 

@@ -129,16 +129,25 @@ class LocalGroup(Supervisor):
             contained=False,
             strict=manner.strict,
         )
-        verdict = poll_until_ready(poll, say=lambda text: self._ask(lambda: self._printer.system(text)))
+        verdict = poll_until_ready(poll, say=lambda text: self._ask(lambda: self._on_news(text)))
         self._ask(lambda: self._on_verdict(poll, verdict))
 
+    @property
+    def _stopping(self) -> bool:
+        """True after a signal, even if requests in the queue are still waited for: no verdict counts then."""
+        return self._deadline is not None or self._wait_until is not None
+
     def _is_expected(self, name: str) -> bool:
-        return self._deadline is None and name not in self._failed
+        return not self._stopping and name not in self._failed
+
+    def _on_news(self, text: str) -> None:
+        if not self._stopping:
+            self._printer.system(text)
 
     def _on_verdict(self, poll: Poll, verdict: Verdict) -> None:
         name, outcome = poll.process, verdict.outcome
         self._polled.discard(name)
-        if self._deadline is not None or outcome.died:
+        if self._stopping or outcome.died:
             return  # its exit tells more
         if outcome.ready:
             self._awaited.discard(name)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import time
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +19,7 @@ from tests.support.command import EXAMPLES, deploy
 from tests.support.containers import Host
 from tests.support.ports import free_port
 from tests.support.running import Running
-from tests.support.tiny import write_app
+from tests.support.tiny import with_stack, write_app
 
 PIPELINE = {
     "GITHUB_TOKEN": "ghs_planted-token",
@@ -445,6 +448,68 @@ def test_an_interrupted_test_leaves_no_process(number: int, code: int, blasto: P
         assert list((ready / "trials").iterdir()) == []
     finally:
         running.close()
+
+
+GATED = """\
+import os
+import signal
+import socket
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+in_request = os.environ["WAITS"] == "in a request"
+
+def open_gate():
+    return socket.create_connection(("127.0.0.1", int(os.environ["GATE"])))
+
+def end(*_):
+    open_gate().recv(1)
+    os._exit(0)
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        if in_request:
+            gate = open_gate()
+            signal.sigwait([signal.SIGTERM])
+        self.send_response(204)
+        self.end_headers()
+        if in_request:
+            self.rfile.read()
+            os._exit(0)
+
+if in_request:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+signal.signal(signal.SIGTERM, end)
+HTTPServer(("", int(os.environ["PORT"])), Handler).serve_forever()
+"""
+"""An app that opens its gate and waits: in a request until it is stopped, or at its end until the gate is closed."""
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "waits"), [(signal.SIGINT, 130, "in a request"), (signal.SIGTERM, 143, "at its end")]
+)
+def test_nothing_is_pushed_if_a_signal_comes_while_the_image_boots(
+    number: int, code: int, waits: str, seed: Path, registry: str, tmp_path: Path
+) -> None:
+    app, home = write_app(tmp_path / "tiny", {}), with_stack(seed, tmp_path / "home")
+    (app / "serve.py").write_text(GATED)
+    (app / "Procfile").write_text("web: python serve.py\n")
+    name = f"team/{uuid.uuid4().hex}"
+    asked = ["ci", app, "-t", f"{registry}/{name}:1", "--push", "--no-test", "--engine", "local"]
+    with socket.create_server(("127.0.0.1", 0)) as gate:
+        given = ["-e", f"GATE={gate.getsockname()[1]}", "-e", f"WAITS={waits}"]
+        running = Running(*asked, *given, home=home)
+        try:
+            gate.settimeout(60)
+            with gate.accept()[0]:
+                running.process.send_signal(number)
+            assert running.wait() == code, running.err
+            assert "boot   passed" not in running.err
+            assert "push " not in running.err
+            assert running.left() == []
+        finally:
+            running.close()
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"http://{registry}/v2/{name}/manifests/1", timeout=30)
 
 
 def test_what_a_test_leaves_running_is_ended(blasto: Path, ready: Path) -> None:

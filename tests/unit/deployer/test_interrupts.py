@@ -10,7 +10,9 @@ import pytest
 from tests.support.command import ROOT
 
 PROGRAM = """
-import os, signal
+import os, signal, sys
+from deployer.ci.console import Console
+from deployer.ci.ledger import Ledger
 from deployer.engines.signals import STOPPING, catching, holding_back
 from deployer.interrupts import ending_promptly, interrupt
 
@@ -29,6 +31,8 @@ print("started", flush=True)
 PLACES = {
     "after a build": "with ending_promptly(): drop()",
     "before a formation": "drop()\nwith catching(STOPPING): print('started')",
+    "before a pipeline's step": "drop()\nwith Ledger(Console(sys.stderr)).step('push', 'push'): print('started')",
+    "in a pipeline's step": "with Ledger(Console(sys.stderr)).step('boot', 'boot'): drop()",
     "before a container": "drop()\nwith holding_back(STOPPING): print('started')",
 }
 TIDYING = """
