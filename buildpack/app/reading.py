@@ -241,7 +241,7 @@ class Reading:
         if procfile is not None:
             for text in procfile.warnings:
                 self.warn(text)
-            self._check_processes(processes, source, settings, lock)
+            self._check_processes(processes, source, settings, lock, detection.found)
             return processes, detection.found
         if len(self.problems) > before or source is None or not self.names.isdisjoint(_MISSPELT["Procfile"]):
             return (), None
@@ -268,11 +268,19 @@ class Reading:
         return (Process(name="web", command=serving_command(served)),)
 
     def _check_processes(
-        self, processes: Sequence[Process], source: SourceTree | None, settings: Settings | None, lock: Lock | None
+        self,
+        processes: Sequence[Process],
+        source: SourceTree | None,
+        settings: Settings | None,
+        lock: Lock | None,
+        served: AppObject | None,
     ) -> None:
         stack = _stack(settings)
         files = list_files(source, lock, stack=stack) if source is not None else None
-        self._collect(check_processes(processes, files=files, lock=lock, stack=stack, scripts=self._scripts))
+        named = served.target if served is not None else ""
+        self._collect(
+            check_processes(processes, files=files, lock=lock, stack=stack, scripts=self._scripts, app_object=named)
+        )
 
     def _collect(self, findings: Iterable[BuildpackError | Notice | Doubt]) -> None:
         for found in findings:

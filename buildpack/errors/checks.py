@@ -47,12 +47,17 @@ def almost_named(found: str, meant: str) -> Notice:
 
 
 class Asked(NamedTuple):
-    """What a process type serves, and where the Procfile says so; `line` is 0 where there is no Procfile."""
+    """What a process type has a server do with what, and where the Procfile says so.
+
+    `line` is 0 if there is no Procfile; `joint` is what the server has between module and object.
+    """
 
     process: str
     line: int
     server: str
     target: str
+    verb: str = "serve"
+    joint: str = ":"
 
     @property
     def place(self) -> str:
@@ -62,20 +67,29 @@ class Asked(NamedTuple):
     @property
     def says(self) -> str:
         """Who asks for what, as the beginning of a reason."""
-        verb = "run" if self.server in ("celery", "python") else "serve"
-        return f"{self.place}: `{self.process}` has {self.server} {verb} `{show(self.target)}`"
+        return f"{self.place}: `{self.process}` has {self.server} {self.verb} `{show(self.target)}`"
+
+    @property
+    def module(self) -> str:
+        """The module that the target names, as it is written."""
+        before, _, _ = self.target.partition(self.joint) if self.joint == ":" else self.target.rpartition(self.joint)
+        return before
+
+    def spell(self, module: str, name: str) -> str:
+        """Return the target that names an object of a module, as the server reads it."""
+        return f"{module}{self.joint}{name}" if name else module
 
 
 def not_bound(asked: Asked, path: str, name: str, binds: Sequence[str], near: str | None) -> BuildpackError:
     """The module is there, and does not bind the object."""
-    module = asked.target.partition(":")[0]
     if near:
-        hint = f"write `{module}:{near}` in the Procfile, if that is what is meant, or bind `{name}` in {show(path)}."
+        meant = asked.spell(asked.module, near)
+        hint = f"write `{meant}` in the Procfile, if that is what is meant, or bind `{name}` in {show(path)}."
     else:
         factory = next((one for one in ("create_app", "make_app") if one in binds), None)
         hint = f"bind `{name}` in {show(path)}"
-        if factory:
-            hint += f", for example `{name} = {factory}()`, or write `'{module}:{factory}()'` in the Procfile"
+        if factory and asked.verb != "run":
+            hint += f", for example `{name} = {factory}()`, or write `'{asked.module}:{factory}()'` in the Procfile"
         hint += "."
     return AppError(
         f"{show(path)} does not bind `{name}`",
@@ -101,9 +115,9 @@ def names_a_module(asked: Asked, path: str, module: str, binds: Sequence[str], n
     return AppError(
         f"`{show(asked.target)}` is a module, not an app object",
         why=f"{asked.says}. That is the module {module}; {show(path)} binds {_listed(binds)}.",
-        hint=f"did you mean `{package}:{near}`?"
+        hint=f"did you mean `{asked.spell(package, near)}`?"
         if near
-        else f"name an object in it, for example `{module}:app`, or bind one in {show(path)}.",
+        else f"name an object in it, for example `{asked.spell(module, 'app')}`, or bind one in {show(path)}.",
         place=asked.place,
     )
 
@@ -144,7 +158,7 @@ def option_not_locked(asked: Asked, package: str) -> BuildpackError:
     """An option has a server import what no package of the lock brings."""
     return AppError(
         f"{package} is not in Pipfile.lock",
-        why=f"{asked.place}: `{asked.process}` has {asked.server} use `{show(asked.target)}`, which needs {package}.",
+        why=f"{asked.says}, which needs {package}.",
         hint=f"run `deploy add {package}`, and commit Pipfile and Pipfile.lock.",
         place=asked.place,
     )
@@ -190,11 +204,13 @@ def debugs(started: Started, told: str) -> Notice:
 
 def no_such_module(asked: Asked, name: str, near: str | None, binder: str | None) -> BuildpackError:
     """There is no module of that name; `near` is one of almost that name, `binder` one that binds the object."""
-    _, colon, expression = asked.target.partition(":")
-    if near:
+    bound = asked.target.removeprefix(asked.module).removeprefix(asked.joint)
+    if near and asked.target.startswith(name):
         hint = f"did you mean `{near}{asked.target.removeprefix(name)}`?"
+    elif binder:
+        hint = f"did you mean `{asked.spell(binder, bound)}`?"
     else:
-        hint = f"did you mean `{binder}{colon}{expression}`?" if binder else "name a module that is there, or add it."
+        hint = "name a module that is there, or add it."
     return AppError(
         f"there is no module `{show(name)}`",
         why=f"{asked.says}. Neither the app nor a package of Pipfile.lock has it.",
@@ -203,12 +219,10 @@ def no_such_module(asked: Asked, name: str, near: str | None, binder: str | None
     )
 
 
-def unknown_module(asked: Asked, error: BuildpackError) -> Notice:
+def unknown_module(asked: Asked, name: str, error: BuildpackError) -> Notice:
     """Nobody looked into the packages yet, one of which may have the module."""
-    name = asked.target.partition(":")[0].partition(".")[0]
     return Notice(
-        what=f"the app has no module `{show(name)}`, which `{asked.process}` has {asked.server} "
-        f"{'run' if asked.server in ('celery', 'python') else 'serve'}",
+        what=f"the app has no module `{show(name)}`, which `{asked.process}` has {asked.server} {asked.verb}",
         why="no package of Pipfile.lock has that name either",
         hint=error.hint,
         place=asked.place,
@@ -254,9 +268,10 @@ def no_such_submodule(asked: Asked, path: str) -> BuildpackError:
 def module_left_out(asked: Asked, path: str) -> Notice:
     """The module is in the folder and not in the image."""
     return Notice(
-        what=f"`{asked.process}` serves `{show(asked.target)}`, and {show(path)} is left out of the image",
+        what=f"`{asked.process}` has {asked.server} {asked.verb} `{show(asked.target)}`, and the image leaves out "
+        f"{show(path)}",
         why="git ignores it, or .dockerignore or .slugignore names it",
-        hint="see to it that it is shipped.",
+        hint=f"write `!{show(path)}` at the end of .dockerignore, or of the file that names it.",
         place=asked.place,
     )
 
@@ -376,7 +391,27 @@ def no_such_program(started: Started, path: str) -> Notice:
     """The file is nowhere in the app; something that is mounted there may bring it."""
     return Notice(
         what=f"`{started.process}` starts {show(path)}, which is not there",
-        hint="add it, or mend the Procfile.",
+        hint="add it, or fix the Procfile.",
+        place=started.place,
+    )
+
+
+def no_such_config(started: Started, server: str, told: str, path: str) -> BuildpackError:
+    """The file is nowhere in the app."""
+    return AppError(
+        f"there is no file {show(path)}",
+        why=f"{started.place}: `{started.process}` has {server} read it (`{show(told)}`).",
+        hint=f"add {show(path)}, or fix that option in the Procfile.",
+        place=started.place,
+    )
+
+
+def config_left_out(started: Started, server: str, told: str, path: str) -> Notice:
+    """The file is in the folder and not in the image."""
+    return Notice(
+        what=f"`{started.process}` has {server} read {show(path)} (`{show(told)}`), which the image leaves out",
+        why="git ignores it, or .dockerignore or .slugignore names it",
+        hint=f"write `!{show(path)}` at the end of .dockerignore, or of the file that names it.",
         place=started.place,
     )
 
@@ -384,9 +419,9 @@ def no_such_program(started: Started, path: str) -> Notice:
 def program_left_out(started: Started, path: str) -> Notice:
     """The file is in the folder and not in the image."""
     return Notice(
-        what=f"`{started.process}` starts {show(path)}, which is left out of the image",
+        what=f"`{started.process}` starts {show(path)}, which the image leaves out",
         why="git ignores it, or .dockerignore or .slugignore names it",
-        hint="see to it that it is shipped.",
+        hint=f"write `!{show(path)}` at the end of .dockerignore, or of the file that names it.",
         place=started.place,
     )
 

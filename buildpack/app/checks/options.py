@@ -9,7 +9,21 @@ from collections.abc import Mapping, Sequence
 
 from buildpack.dataclass import dataclass
 
-__all__ = ["DAPHNE", "FLASK", "GUNICORN", "HYPERCORN", "UVICORN", "WAITRESS", "Grammar", "Options", "parse_options"]
+__all__ = [
+    "ARQ",
+    "DAPHNE",
+    "DRAMATIQ",
+    "FLASK",
+    "GRANIAN",
+    "GUNICORN",
+    "HUEY",
+    "HYPERCORN",
+    "UVICORN",
+    "WAITRESS",
+    "Grammar",
+    "Options",
+    "parse_options",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,8 +51,11 @@ class Options:
         return name in self.values
 
 
-def parse_options(arguments: Sequence[str], grammar: Grammar) -> Options | None:
-    """Read a command line; None where an option is not known, or lacks its value."""
+def parse_options(arguments: Sequence[str], grammar: Grammar, *, until_operand: bool = False) -> Options | None:
+    """Read a command line; None if an option is not known, or lacks its value.
+
+    With `until_operand` the first operand and all that follows it are the operands: a command with options of its own.
+    """
     values: dict[str, list[str]] = {}
     operands: list[str] = []
     rest = list(arguments)
@@ -49,6 +66,9 @@ def parse_options(arguments: Sequence[str], grammar: Grammar) -> Options | None:
             break
         if not word.startswith("-") or word == "-":
             operands.append(word)
+            if until_operand:
+                operands += rest
+                break
             continue
         name, value = _name(word, grammar)
         if name in grammar.flags and value is None:
@@ -155,4 +175,43 @@ FLASK = _grammar(
     "app env-file host port cert key extra-files exclude-patterns",
     "debug no-debug reload no-reload debugger no-debugger with-threads without-threads",
     A="app", e="env-file", h="host", p="port",
+)  # fmt: skip
+
+GRANIAN = _grammar(
+    # granian/cli.py, versions 1 to 2.5
+    """
+    host port uds uds-permissions interface http workers threads blocking-threads blocking-threads-idle-timeout
+    threading-mode runtime-threads runtime-blocking-threads runtime-mode loop task-impl backlog backpressure
+    http1-buffer-size http1-header-read-timeout http2-initial-connection-window-size
+    http2-initial-stream-window-size http2-keep-alive-interval http2-keep-alive-timeout
+    http2-max-concurrent-streams http2-max-frame-size http2-max-headers-size http2-max-send-buffer-size log-level
+    log-config access-log-fmt ssl-certificate ssl-keyfile ssl-keyfile-password ssl-protocol-min ssl-ca ssl-crl
+    url-path-prefix respawn-interval workers-lifetime workers-kill-timeout workers-graceful-timeout workers-max-rss
+    rss-sample-interval rss-samples static-path-route static-path-mount static-path-expires process-name pid-file
+    working-dir env-files metrics-address metrics-port metrics-scrape-interval
+    """,
+    """
+    ws no-ws opt no-opt http1-keep-alive no-http1-keep-alive http1-pipeline-flush no-http1-pipeline-flush
+    http2-adaptive-window no-http2-adaptive-window log no-log access-log no-access-log ssl-client-verify
+    no-ssl-client-verify respawn-failed-workers no-respawn-failed-workers factory no-factory metrics no-metrics
+    """,
+)
+
+DRAMATIQ = _grammar(
+    "processes threads pid-file log-file watch include exclude worker-shutdown-timeout fork-function",
+    "verbose skip-logging use-spawn watch-use-polling",
+    p="processes", t="threads", f="fork-function", i="include", x="exclude", v="verbose",
+)  # fmt: skip
+
+ARQ = _grammar("watch custom-log-dict", "burst no-burst check verbose", v="verbose")
+
+HUEY = _grammar(
+    """
+    workers worker-type delay max-delay backoff health-check-interval max-tasks max-tasks-jitter scheduler-interval
+    logfile extra-locks health_check_interval max_tasks max_tasks_jitter extra_locks
+    """,
+    "disable_health_check flush_locks disable-health-check no-periodic utc localtime verbose quiet simple flush-locks",
+    w="workers", k="worker-type", d="delay", m="max-delay", b="backoff", c="health-check-interval",
+    C="disable-health-check", t="max-tasks", j="max-tasks-jitter", s="scheduler-interval", n="no-periodic", u="utc",
+    o="localtime", l="logfile", v="verbose", q="quiet", S="simple", f="flush-locks", L="extra-locks",
 )  # fmt: skip

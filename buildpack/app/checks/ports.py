@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from buildpack.app.checks.commands import Invocation, inside_app
-from buildpack.app.checks.servers import Read, Serving
+from buildpack.app.checks.serving import Read, Serving
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 

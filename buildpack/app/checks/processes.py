@@ -10,9 +10,10 @@ from buildpack.app.checks.imports import Start, find_imports, list_missing
 from buildpack.app.checks.lookup import has_only_python, look_up_program
 from buildpack.app.checks.packages import PROGRAMS, SHARED, modules_of
 from buildpack.app.checks.ports import check_debug, check_file, check_http_server, check_runserver, check_serving
-from buildpack.app.checks.programs import HOOKS, check_program
+from buildpack.app.checks.programs import HOOKS, check_config_files, check_program
 from buildpack.app.checks.served import Files, check_module, check_needs, check_target, modules_brought
-from buildpack.app.checks.servers import Serving, read_serving
+from buildpack.app.checks.servers import read_serving
+from buildpack.app.checks.serving import Serving
 from buildpack.app.lockfile import Lock
 from buildpack.app.procfile import Process
 from buildpack.app.source import SourceTree
@@ -44,11 +45,13 @@ def check_processes(
     lock: Lock | None,
     stack: str | None,
     scripts: Callable[[], Mapping[str, str]] = dict,
+    app_object: str = "",
 ) -> Iterator[BuildpackError | Notice | Doubt]:
     """Check what each command starts; commands that only a shell can read are passed over.
 
     `stack` is the one that was asked for, None for the default; without `files` or `lock`, which could not be read,
-    only what does not need them is checked. `scripts` reads those of Pipfile.
+    only what does not need them is checked. `scripts` reads those of Pipfile. `app_object` is the one that the image
+    names to Flask.
     """
     told: set[str] = set()
     starts: list[Start] = []
@@ -58,7 +61,7 @@ def check_processes(
         if slip := find_slip(process.command):
             yield errors.no_shell_reads(process.name, process.line, slip)
             continue
-        look = _Look(process=process, files=files, lock=lock, stack=stack)
+        look = _Look(process=process, files=files, lock=lock, stack=stack, app_object=app_object)
         for found in look.run(scripts, starts):
             text = str(found.finding if isinstance(found, Doubt) else found)
             if text not in told:
@@ -76,6 +79,7 @@ class _Look:
     files: Files | None
     lock: Lock | None
     stack: str | None
+    app_object: str
 
     def run(
         self, scripts: Callable[[], Mapping[str, str]], starts: list[Start]
@@ -105,10 +109,12 @@ class _Look:
             return
         if alone:
             yield from check_program(invocation, process=name, line=line, files=files)
-        serving = read_serving(invocation, files.read)
+        serving = read_serving(invocation, files.read, app_object=self.app_object)
         starts.extend(_started(invocation, serving))
         if serving is not None:
             yield from check_target(serving, process=name, line=line, files=files)
+            if alone:
+                yield from check_config_files(serving, process=name, line=line, files=files)
             if self.lock is not None:
                 yield from check_needs(serving, process=name, line=line, files=files, lock=self.lock)
         elif invocation.module and plain and invocation.program not in PROGRAMS:
@@ -125,13 +131,15 @@ class _Look:
 def _started(invocation: Invocation, serving: Serving | None) -> Iterator[Start]:
     """Give what a command starts of the app: modules that a server imports, and files and modules that Python runs."""
     if serving is not None:
-        module = (serving.target or "").partition(":")[0]
+        module = serving.module
         if serving.config:
             yield Start(search=serving.search or ("",), path=serving.config)
         if serving.search is not None and module:
             yield Start(search=serving.search, module=module)
             if serving.server == "celery":
                 yield Start(search=serving.search, module=f"{module}.celery")
+        for need in serving.needs:
+            yield Start(search=need.search or serving.search or ("",), module=need.module)
     elif invocation.folder is not None:
         search = tuple(dict.fromkeys((invocation.folder, "")))
         if invocation.module:

@@ -10,13 +10,14 @@ from pathlib import PurePosixPath
 
 from buildpack.app.checks.commands import SHELLS, Invocation, inside_app
 from buildpack.app.checks.served import Files
+from buildpack.app.checks.serving import Serving
 from buildpack.app.source import SourceTree
 from buildpack.app.textfile import open_inside
 from buildpack.errors import BuildpackError
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
-__all__ = ["check_hooks", "check_program"]
+__all__ = ["check_config_files", "check_hooks", "check_program"]
 
 HOOKS = ("bin/pre_compile", "bin/post_compile")
 
@@ -42,6 +43,18 @@ def check_program(
         yield errors.program_not_executable(started, path)
     elif read_by != "python" and _has_windows_line_ends(path, files, shell=read_by == "shell"):
         yield errors.program_of_windows(started, path)
+
+
+def check_config_files(serving: Serving, *, process: str, line: int, files: Files) -> Iterator[BuildpackError | Notice]:
+    """Check the files that a server's options have it read."""
+    started = errors.Started(process=process, line=line)
+    for path, told in serving.files:
+        if path in files.paths or files.generated or _may_be_there(path, files):
+            continue
+        if files.left_out(path):
+            yield errors.config_left_out(started, serving.server, told, path)
+        else:
+            yield errors.no_such_config(started, serving.server, told, path)
 
 
 def check_hooks(tree: SourceTree) -> Iterator[BuildpackError]:

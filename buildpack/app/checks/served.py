@@ -14,7 +14,7 @@ from buildpack.app.checks.commands import Invocation
 from buildpack.app.checks.doubts import Doubt
 from buildpack.app.checks.globals import Globals, parse_globals
 from buildpack.app.checks.packages import find_owners
-from buildpack.app.checks.servers import Read, Serving
+from buildpack.app.checks.serving import Read, Serving
 from buildpack.app.lockfile import Lock
 from buildpack.app.nearest import find_nearest
 from buildpack.dataclass import dataclass
@@ -26,9 +26,11 @@ __all__ = ["Files", "Place", "check_module", "check_needs", "check_target", "fin
 
 _MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _OBJECT = re.compile(r"([^\W\d]\w*)(?:(\(.*\))|(\..*))?", re.DOTALL)
-_CALLING = {"uvicorn": "--factory", "waitress-serve": "--call"}
+_CALLING = {"uvicorn": "--factory", "granian": "--factory", "waitress-serve": "--call"}
 """Options with which a server calls what it is to serve, without parentheses."""
 _SERVED_WITHOUT_NAME = {"gunicorn": "application"}
+_FINDS_OBJECT = frozenset({"celery", "flask", "dramatiq"})
+"""Servers that look for an object in a module by themselves if the target names none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,51 +77,48 @@ def check_target(
     module, colon, expression = (serving.target or "").partition(":")
     if serving.search is None:
         return
-    asked = errors.Asked(process=process, line=line, server=serving.server, target=serving.target or "")
-    if _names_file(module, serving, files):
+    asked = errors.Asked(
+        process=process,
+        line=line,
+        server=serving.server,
+        target=serving.written or serving.target or "",
+        verb=serving.verb,
+        joint=serving.joint,
+    )
+    if not serving.written and _names_file(module, files):
         yield errors.target_is_path(asked, _dotted(module))
         return
     if not colon:
         expression = _SERVED_WITHOUT_NAME.get(serving.server, "")
     named = _OBJECT.fullmatch(expression)
-    if not _MODULE.fullmatch(module) or (not named and serving.server != "celery"):
+    if not _MODULE.fullmatch(module) or (not named and (colon or serving.server not in _FINDS_OBJECT)):
         return
     place = find_module(module, serving.search, files.paths)
     if place.kind == "found":
         if named:
             yield from _check_object(asked, place, module, named, serving, files=files)
-    elif files.generated:
-        return
-    elif place.kind == "absent":
-        if left_out := _left_out(module, serving.search, files):
-            yield errors.module_left_out(asked, left_out)
-        else:
-            yield from _check_absent(asked, place.name, named, serving.search, files)
-    elif place.kind == "lacking" and _lacks(files.read(place.path), place.name, attribute=serving.server == "celery"):
-        inner = f"{place.path.removesuffix('__init__.py')}{place.name}"
-        left_out = next((path for path in (f"{inner}.py", f"{inner}/__init__.py") if files.left_out(path)), None)
-        yield errors.module_left_out(asked, left_out) if left_out else errors.no_such_submodule(asked, inner)
+    else:
+        yield from _check_place(asked, place, module, search=serving.search, files=files, named=named)
 
 
 def check_needs(
     serving: Serving, *, process: str, line: int, files: Files, lock: Lock
 ) -> Iterator[BuildpackError | Notice | Doubt]:
     """Check the modules that a server's options have it import."""
-    if files.generated or "" in files.brought:
+    if "" in files.brought:
         return
     for need in serving.needs:
-        asked = errors.Asked(process=process, line=line, server=serving.server, target=need.told)
-        place = find_module(need.module, serving.search or ("",), files.paths)
-        first = need.module.partition(".")[0]
-        owners = find_owners(first)
-        if place.kind == "lacking" and _lacks(files.read(place.path), place.name, attribute=False):
-            yield errors.no_such_submodule(asked, f"{place.path.removesuffix('__init__.py')}{place.name}")
-        elif place.kind != "absent" or first in files.brought or any(map(lock.has, owners)):
+        search = need.search or serving.search or ("",)
+        asked = errors.Asked(process=process, line=line, server=serving.server, target=need.told, verb="use")
+        place = find_module(need.module, search, files.paths)
+        owners = find_owners(need.module.partition(".")[0])
+        if place.kind == "absent" and any(map(lock.has, owners)):
             continue
-        elif owners and "*" not in files.brought:
-            yield errors.option_not_locked(asked, owners[0])
+        if place.kind == "absent" and owners and "*" not in files.brought and not files.generated:
+            if place.name not in files.brought:
+                yield errors.option_not_locked(asked, owners[0])
         else:
-            yield from _check_absent(asked, first, None, ("",), files)
+            yield from _check_place(asked, place, need.module, search=search, files=files)
 
 
 def check_module(
@@ -127,22 +126,40 @@ def check_module(
 ) -> Iterator[BuildpackError | Notice | Doubt]:
     """Check the module that ``python -m`` runs."""
     module = invocation.program
-    if invocation.folder is None or not _MODULE.fullmatch(module) or files.generated:
+    if invocation.folder is None or not _MODULE.fullmatch(module):
         return
     search = tuple(dict.fromkeys((invocation.folder, "")))
-    asked = errors.Asked(process=process, line=line, server="python", target=module)
+    asked = errors.Asked(process=process, line=line, server="python", target=module, verb="run")
     place = find_module(module, search, files.paths)
-    if place.kind in ("absent", "lacking") and (left_out := _left_out(module, search, files)):
+    if place.kind != "absent" or "PYTHONPATH" not in invocation.variables:
+        yield from _check_place(asked, place, module, search=search, files=files)
+
+
+def _check_place(
+    asked: errors.Asked,
+    place: Place,
+    module: str,
+    *,
+    search: Collection[str],
+    files: Files,
+    named: re.Match[str] | None = None,
+) -> Iterator[BuildpackError | Notice | Doubt]:
+    """Check a module that is not among the app's files, unless the app's hooks may make it."""
+    if files.generated or place.kind not in ("absent", "lacking"):
+        return
+    if left_out := _left_out(module, search, files):
         yield errors.module_left_out(asked, left_out)
-    elif place.kind == "absent" and "PYTHONPATH" not in invocation.variables:
-        yield from _check_absent(asked, place.name, None, search, files)
-    elif place.kind == "lacking" and _lacks(files.read(place.path), place.name, attribute=False):
-        yield errors.no_such_submodule(asked, f"{place.path.removesuffix('__init__.py')}{place.name}")
+    elif place.kind == "absent":
+        yield from _check_absent(asked, place.name, named, search, files)
+    elif _lacks(files.read(place.path), place.name, attribute=asked.server == "celery"):
+        inner = f"{place.path.removesuffix('__init__.py')}{place.name}"
+        left_out = next((path for path in (f"{inner}.py", f"{inner}/__init__.py") if files.left_out(path)), None)
+        yield errors.module_left_out(asked, left_out) if left_out else errors.no_such_submodule(asked, inner)
 
 
-def _names_file(target: str, serving: Serving, files: Files) -> bool:
-    """Say whether a target such as ``site1/wsgi.py`` or ``main.py`` is a path; Flask takes one."""
-    if serving.server == "flask" or not re.fullmatch(r"[\w./-]+\.py", target):
+def _names_file(target: str, files: Files) -> bool:
+    """Say whether a target such as ``site1/wsgi.py`` or ``main.py`` is a path, where a server wants a module."""
+    if not re.fullmatch(r"[\w./-]+\.py", target):
         return False
     return "/" in target or f"{target[:-3].replace('.', '/')}/py.py" not in files.paths
 
@@ -166,7 +183,7 @@ def _check_absent(
     elif near or files.complete:
         yield error
     else:
-        yield Doubt(kind="module", name=name, finding=error, otherwise=errors.unknown_module(asked, error))
+        yield Doubt(kind="module", name=name, finding=error, otherwise=errors.unknown_module(asked, name, error))
 
 
 def _left_out(module: str, search: Collection[str], files: Files) -> str | None:
@@ -223,7 +240,7 @@ def _check_object(
     if bound is None:
         return
     name, called = named[1], bool(named[2])
-    if called and serving.server in ("uvicorn", "daphne", "waitress-serve"):
+    if called and serving.server in ("uvicorn", "daphne", "granian", "waitress-serve"):
         yield errors.call_not_read(asked, f"{module}:{name}", _CALLING.get(serving.server, ""))
     elif name in bound.names:
         arity = bound.functions.get(name)

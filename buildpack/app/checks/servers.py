@@ -3,71 +3,38 @@
 from __future__ import annotations
 
 import ast
+import posixpath
 import re
-from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping
 
 from buildpack.app.checks import options as grammars
-from buildpack.app.checks.commands import Invocation, inside_app, split_words
+from buildpack.app.checks import workers
+from buildpack.app.checks.commands import Invocation, split_words
 from buildpack.app.checks.options import Options, parse_options
-from buildpack.dataclass import dataclass
+from buildpack.app.checks.serving import (
+    Need,
+    Read,
+    Serving,
+    list_search_folders,
+    listening_at,
+    listening_on,
+    path_inside,
+    read_config_files,
+    read_need,
+    read_needs,
+)
+from buildpack.dataclass import replace
 
-__all__ = ["Listening", "Need", "Serving", "read_serving"]
-
-Listening = Literal["port", "fixed", "loopback", "socket", "unknown"]
-"""On ``$PORT``; on a port of its own; on this machine alone; on a Unix socket; or that cannot be told."""
-
-Read = Callable[[str], "bytes | None"]
-"""Gives the content of a file of the app by its path; None where the image has none there."""
-
-_LOOPBACK = re.compile(r"(?:127\.\d+\.\d+\.\d+|localhost|\[::1\]|::1)(?::|$)")
-
-
-class Need(NamedTuple):
-    """A module that an option has the server import, and the words that say so (``-k gevent``)."""
-
-    module: str
-    told: str
+__all__ = ["find_flaskenv", "read_serving"]
 
 
-_WORKERS = {"gevent": "gevent", "gevent_wsgi": "gevent", "gevent_pywsgi": "gevent", "eventlet": "eventlet"} | {
-    "tornado": "tornado",
-    "uvloop": "uvloop",
-    "trio": "trio",
-    "httptools": "httptools",
-    "websockets": "websockets",
-    "websockets-sansio": "websockets",
-    "wsproto": "wsproto",
-}
-"""Short names of classes of workers, loops and protocols, and the modules that they need."""
+def read_serving(invocation: Invocation, read: Read, *, app_object: str = "") -> Serving | None:
+    """Read how this program serves; None if it is not a known server, or if its command line is not understood.
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Serving:
-    """How a server was started.
-
-    `target` is the object as it is written (``blasto:APP``), None where a file says it; `search` are the folders it is
-    imported from, relative to the app's, None where that cannot be told. `told` is what decides where it listens:
-    words of the command, or ``gunicorn.conf.py:3``; `advice` is how to have it listen on ``$PORT``.
-    `called` tells that the object is called to get the app; `plain` that nothing but WSGI is spoken to it. `needs` are
-    modules that options have it import, and `config` is the Python file of its settings, empty if there is none.
+    `app_object` is what the launcher sets as ``FLASK_APP``.
     """
-
-    server: str
-    target: str | None = None
-    search: tuple[str, ...] | None = ("",)
-    listening: Listening = "unknown"
-    told: str = ""
-    advice: str = ""
-    called: bool = False
-    plain: bool = False
-    needs: tuple[Need, ...] = ()
-    config: str = ""
-
-
-def read_serving(invocation: Invocation, read: Read) -> Serving | None:
-    """Read how this program serves; None where it is no server that is known here, or is started in an unknown way."""
+    if invocation.program == "flask":
+        return _flask(invocation, read, app_object)
     reader = _READERS.get(invocation.program)
     return reader(invocation, read) if reader else None
 
@@ -78,7 +45,8 @@ def _gunicorn(invocation: Invocation, read: Read) -> Serving | None:
     options = parse_options(invocation.arguments, grammars.GUNICORN)
     if options is None or environment is None or options.has("--paste") or options.has("--paster"):
         return None
-    path, config = _gunicorn_config(invocation, options, read)
+    named = options.last("--config") or environment.last("--config") or ""
+    path, config = _gunicorn_config(invocation.folder, named, read)
 
     def setting(name: str) -> str | None:
         """Return a setting's value, ``$`` where it cannot be told."""
@@ -90,21 +58,31 @@ def _gunicorn(invocation: Invocation, read: Read) -> Serving | None:
 
     told = setting("chdir")
     target = options.operands[0] if options.operands else setting("wsgi_app")
-    needs = [_need(setting(name), f"--{name}") for name in ("worker-class", "logger-class")]
-    folder = _inside(invocation.folder, told) if told else invocation.folder
-    search = _search(folder, (setting("pythonpath") or "").split(","), invocation.variables)
+    needs = [read_need(setting(name), f"--{name}") for name in ("worker-class", "logger-class")]
+    folder = path_inside(invocation.folder, told) if told else invocation.folder
+    search = list_search_folders(folder, (setting("pythonpath") or "").split(","), invocation.variables)
+    start = list_search_folders(invocation.folder, (), invocation.variables)
+    if search is not None and start is not None:
+        search = tuple(dict.fromkeys((*search, *start)))  # gunicorn imports from where it starts as well
+    if named.startswith("python:") and start is not None:
+        needs.append(Need(named.removeprefix("python:"), f"-c {named}", start))
     binds = options.values.get("--bind") or environment.values.get("--bind")
-    listening, words = _listening_at(binds, option="-b") if binds else ("port", "")
+    listening, words = listening_at(binds, option="-b") if binds else ("port", "")
     if not binds and config is None:
         listening = "unknown"
     elif not binds and config is not None and "bind" in config:
         value, line = config["bind"]
-        listening, words = _listening_at([value], option="bind")[0], f"{path}:{line}"
+        listening, words = listening_at([value], option="bind")[0], f"{path}:{line}"
     return Serving(
         server="gunicorn",
         target=None if target and "$" in target else target,
         search=search,
         needs=tuple(need for need in needs if need),
+        files=tuple(
+            one
+            for given in (options, environment)
+            for one in read_config_files(invocation.folder, given, "--config", "--log-config")
+        ),
         config=path if config is not None and path else "",
         listening=listening,
         told=words,
@@ -113,27 +91,12 @@ def _gunicorn(invocation: Invocation, read: Read) -> Serving | None:
     )
 
 
-def _need(value: str | None, option: str) -> Need | None:
-    """Return the module that a short name or a dotted one (``uvicorn.workers.UvicornWorker``) needs, if it is known."""
-    if value is None:
-        return None
-    dotted = re.fullmatch(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\.[A-Za-z_]\w*", value)
-    module = dotted[1] if dotted else _WORKERS.get(value)
-    return Need(module, f"{option} {value}") if module else None
-
-
-def _needs(options: Options, *names: str) -> tuple[Need, ...]:
-    found = (_need(options.last(name), name) for name in names)
-    return tuple(need for need in found if need)
-
-
-def _gunicorn_config(
-    invocation: Invocation, options: Options, read: Read
-) -> tuple[str, Mapping[str, tuple[str, int]] | None]:
-    """Return the path of gunicorn's own settings and what they set; None for what cannot be told."""
-    named = options.last("--config")
-    path = _inside(invocation.folder, (named or "./gunicorn.conf.py").removeprefix("file:"))
-    if path is None or (named or "").startswith("python:"):
+def _gunicorn_config(folder: str | None, named: str, read: Read) -> tuple[str, Mapping[str, tuple[str, int]] | None]:
+    """Return the path of gunicorn's own settings and what they set; None for what is not known."""
+    if named.startswith("python:"):
+        named = f"{named.removeprefix('python:').replace('.', '/')}.py"
+    path = path_inside(folder, (named or "./gunicorn.conf.py").removeprefix("file:"))
+    if path is None:
         return "", None
     content = read(path)
     if content is None:
@@ -177,40 +140,28 @@ def _literal(value: ast.expr) -> str:
     return ",".join(map(str, literal)) if isinstance(literal, list | tuple) else str(literal)
 
 
-def _listening_at(binds: Sequence[str], *, option: str) -> tuple[Listening, str]:
-    """Tell where addresses such as ``0.0.0.0:8000`` and ``unix:/tmp/socket`` listen, and by which words."""
-    told = " ".join(f"{option} {one}" for one in binds)
-    addresses = [one for bind in binds for one in bind.split(",")]
-    ours = [one for one in addresses if "$" in one]
-    if ours:
-        inside = all(_LOOPBACK.match(one) for one in ours)
-        return ("loopback" if inside else "port"), told
-    if any(one.startswith("fd://") for one in addresses):
-        return "unknown", told
-    return ("socket" if all(one.startswith("unix:") for one in addresses) else "fixed"), told
-
-
 def _uvicorn(invocation: Invocation, _read: Read) -> Serving | None:
     options = parse_options(invocation.arguments, grammars.UVICORN)
     if options is None:
         return None
     variables = invocation.variables
     told = options.last("--app-dir")
-    folder = _inside(invocation.folder, told) if told else invocation.folder
+    folder = path_inside(invocation.folder, told) if told else invocation.folder
     host = options.last("--host") or variables.get("UVICORN_HOST") or "127.0.0.1"
     port = options.last("--port") or variables.get("UVICORN_PORT")
-    listening, words = _listening_on(host, port, standard="8000")
+    listening, words = listening_on(host, port, standard="8000")
     if options.has("--uds") or options.has("--fd") or options.has("--env-file"):
         listening = "unknown"
     return Serving(
         server="uvicorn",
         target=options.operands[0] if options.operands else variables.get("UVICORN_APP"),
-        search=_search(folder, (), variables),
+        search=list_search_folders(folder, (), variables),
         listening=listening,
         told=words,
         advice="write `--host 0.0.0.0 --port $PORT`",
         called=options.has("--factory"),
-        needs=_needs(options, "--loop", "--http", "--ws"),
+        needs=read_needs(options, "--loop", "--http", "--ws"),
+        files=read_config_files(invocation.folder, options, "--log-config"),
     )
 
 
@@ -219,31 +170,39 @@ def _hypercorn(invocation: Invocation, _read: Read) -> Serving | None:
     if options is None:
         return None
     binds = [*options.values.get("--bind", ()), *options.values.get("--insecure-bind", ())]
-    listening, words = _listening_at(binds, option="--bind") if binds else ("fixed", "without --bind: port 8000")
+    listening, words = listening_at(binds, option="--bind") if binds else ("fixed", "without --bind: port 8000")
     if not binds and options.has("--config"):
         listening = "unknown"
     return Serving(
         server="hypercorn",
         target=options.operands[0].removeprefix("asgi:") if options.operands else None,
-        needs=_needs(options, "--worker-class"),
-        search=_search(invocation.folder, (), invocation.variables),
+        needs=(*read_needs(options, "--worker-class"), *_hypercorn_config(options)),
+        files=read_config_files(invocation.folder, options, "--config", "--log-config"),
+        search=list_search_folders(invocation.folder, (), invocation.variables),
         listening=listening,
         told=words,
         advice="write `--bind 0.0.0.0:$PORT`",
     )
 
 
+def _hypercorn_config(options: Options) -> tuple[Need, ...]:
+    """Return the module of ``-c python:blasto.settings.Config``: all but the last name, if there are several."""
+    value = options.last("--config") or ""
+    module = value.removeprefix("python:")
+    return (Need(module.rpartition(".")[0] or module, f"-c {value}"),) if value.startswith("python:") else ()
+
+
 def _daphne(invocation: Invocation, _read: Read) -> Serving | None:
     options = parse_options(invocation.arguments, grammars.DAPHNE)
     if options is None:
         return None
-    listening, words = _listening_on(options.last("--bind") or "127.0.0.1", options.last("--port"), standard="8000")
+    listening, words = listening_on(options.last("--bind") or "127.0.0.1", options.last("--port"), standard="8000")
     if any(options.has(name) for name in ("--endpoint", "--fd", "--unix-socket")):
         listening = "unknown"
     return Serving(
         server="daphne",
         target=options.operands[0] if options.operands else None,
-        search=_search(invocation.folder, (), invocation.variables),
+        search=list_search_folders(invocation.folder, (), invocation.variables),
         listening=listening,
         told=words,
         advice="write `-b 0.0.0.0 -p $PORT`",
@@ -256,13 +215,13 @@ def _waitress(invocation: Invocation, _read: Read) -> Serving | None:
         return None
     listens = options.values.get("--listen")
     if listens:
-        listening, words = _listening_at(listens, option="--listen")
+        listening, words = listening_at(listens, option="--listen")
     else:
-        listening, words = _listening_on(options.last("--host") or "0.0.0.0", options.last("--port"), standard="8080")  # noqa: S104
+        listening, words = listening_on(options.last("--host") or "0.0.0.0", options.last("--port"), standard="8080")  # noqa: S104
     return Serving(
         server="waitress-serve",
         target=options.last("--app") or (options.operands[0] if options.operands else None),
-        search=_search(invocation.folder, (), invocation.variables),
+        search=list_search_folders(invocation.folder, (), invocation.variables),
         listening="unknown" if options.has("--unix-socket") else listening,
         told=words,
         advice="write `--port=$PORT`",
@@ -270,64 +229,102 @@ def _waitress(invocation: Invocation, _read: Read) -> Serving | None:
     )
 
 
-def _flask(invocation: Invocation, _read: Read) -> Serving | None:
-    options = parse_options(invocation.arguments, grammars.FLASK)
-    if options is None or options.operands != ("run",):
+def _granian(invocation: Invocation, read: Read) -> Serving | None:
+    options = parse_options(invocation.arguments, grammars.GRANIAN)
+    if options is None or not options.operands:
         return None
+    moved = options.last("--working-dir")
+    folder = path_inside(invocation.folder, moved) if moved else invocation.folder
+    target, search = _by_path(options.operands[0], folder, invocation.variables, read)
     variables = invocation.variables
+    host = options.last("--host") or variables.get("GRANIAN_HOST") or "127.0.0.1"
+    listening, words = listening_on(host, options.last("--port") or variables.get("GRANIAN_PORT"), standard="8000")
+    return Serving(
+        server="granian",
+        target=target if ":" in target or not target else f"{target}:app",
+        written=options.operands[0],
+        search=search,
+        listening="unknown" if options.has("--uds") else listening,
+        told=words,
+        advice="write `--host 0.0.0.0 --port $PORT`",
+        called=options.has("--factory"),
+        needs=read_needs(options, "--loop"),
+        files=read_config_files(invocation.folder, options, "--log-config"),
+    )
+
+
+def _flask(invocation: Invocation, read: Read, app_object: str) -> Serving | None:
+    """Read which app Flask's command loads; only ``flask run`` serves it."""
+    variables = invocation.variables
+    group = parse_options(invocation.arguments, grammars.FLASK, until_operand=True)
+    if group is None or not group.operands:
+        return None
+    shipped = find_flaskenv(invocation.folder, read)
+    named = group.last("--app") or variables.get("FLASK_APP") or shipped.get("FLASK_APP", ("", ""))[0]
+    # Without a name Flask loads the first of these files that has an app.
+    found = (one for one in ("wsgi.py", "app.py") if read(path_inside(invocation.folder, one) or one) is not None)
+    written = named or app_object or next(found, "")
+    target, search = _by_path(written, invocation.folder, variables, read)
+    loaded = Serving(
+        server="flask",
+        verb="load",
+        target=target or None,
+        written=written,
+        search=search,
+        files=read_config_files(invocation.folder, group, "--env-file"),
+    )
+    if group.operands[0] != "run":
+        return loaded
+    options = parse_options(group.operands[1:], grammars.FLASK)
+    if options is None:
+        return loaded
     host = options.last("--host") or variables.get("FLASK_RUN_HOST") or "127.0.0.1"
     port = options.last("--port") or variables.get("FLASK_RUN_PORT")
-    listening, words = _listening_on(host, port, standard="5000")
-    # `.flaskenv` is read too, and is shipped.
-    if _read(".flaskenv") is not None or options.has("--env-file"):
-        listening = "unknown"
-    target = options.last("--app") or variables.get("FLASK_APP") or ""
-    return Serving(
-        server="flask",
-        # Without a name Flask looks for one, in ways of its own.
-        target=target if ":" in target else None,
-        search=_search(invocation.folder, (), variables),
-        listening=listening,
+    listening, words = listening_on(host, port, standard="5000")
+    return replace(
+        loaded,
+        verb="serve",
+        # Both files may set the port.
+        listening="unknown" if shipped or group.has("--env-file") else listening,
         told=words,
         advice="write `flask run --host 0.0.0.0 --port $PORT`",
     )
 
 
-def _celery(invocation: Invocation, _read: Read) -> Serving | None:
-    """Read which app Celery's workers serve: that listens nowhere, and is found in the same folders."""
-    words = invocation.arguments
-    named = [word.partition("=")[2] for word in words if word.startswith("--app=")]
-    named += [after for word, after in pairwise(words) if word in ("-A", "--app")]
-    search = _search(invocation.folder, (), invocation.variables)
-    pools = [after for word, after in pairwise(words) if word in ("-P", "--pool")]
-    pools += [word.partition("=")[2] for word in words if word.startswith("--pool=")]
-    needs = tuple(need for pool in pools if (need := _need(pool, "--pool")))
-    return Serving(server="celery", target=named[0], search=search, needs=needs) if len(named) == 1 else None
+def _by_path(
+    written: str, folder: str | None, variables: Mapping[str, str], read: Read
+) -> tuple[str, tuple[str, ...] | None]:
+    """Return the target of a server that takes a path (``src/blasto:APP``, ``app.py``), and where it searches it.
+
+    Such a server goes up from the path while a folder is a package, and imports from the folder above.
+    """
+    place, colon, name = written.partition(":")
+    path = path_inside(folder, place) if place else None
+    if not path:
+        return "", None
+    path = path.removesuffix(".py").removesuffix("/__init__")
+    parent, _, module = path.rpartition("/")
+    while parent and read(f"{parent}/__init__.py") is not None:
+        parent, _, package = parent.rpartition("/")
+        module = f"{package}.{module}"
+    search = list_search_folders(folder, (), variables)
+    return f"{module}{colon}{name}", None if search is None else tuple(dict.fromkeys((parent, *search)))
 
 
-def _listening_on(host: str, port: str | None, *, standard: str) -> tuple[Listening, str]:
-    """Tell where a server listens that is given host and port apart; by which words."""
-    if port is None:
-        return "fixed", f"without --port: port {standard}"
-    if "$" not in port:
-        return "fixed", f"port {port}"
-    return ("loopback", f"host {host}") if _LOOPBACK.match(host) else ("port", "")
+def find_flaskenv(folder: str | None, read: Read) -> Mapping[str, tuple[str, str]]:
+    """Return the variables of the ``.flaskenv`` that Flask finds from `folder` upwards, each with its file and line."""
+    while folder is not None:
+        path = posixpath.join(folder, ".flaskenv")
+        content = read(path)
+        if content is not None:
+            lines = enumerate(content.decode(errors="replace").splitlines(), 1)
+            found = ((number, _ASSIGNMENT.fullmatch(line)) for number, line in lines)
+            return {match[1]: (match[2].strip("'\""), f"{path}:{number}") for number, match in found if match}
+        folder = posixpath.dirname(folder) if folder else None
+    return {}
 
 
-def _inside(folder: str | None, path: str) -> str | None:
-    return None if folder is None else inside_app(folder, path)
-
-
-def _search(folder: str | None, more: Sequence[str], variables: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Return the folders that modules are imported from, the app's own last; None where one cannot be told."""
-    paths = [path for path in more if path]
-    # The launcher sets PYTHONPATH to the app's folder; of what a command adds to it, only itself is not known.
-    paths += [path for path in variables.get("PYTHONPATH", "").split(":") if path and path != "$PYTHONPATH"]
-    found = [_inside(folder, path) for path in paths]
-    if folder is None or None in found:
-        return None
-    return tuple(dict.fromkeys([folder, *(path for path in found if path is not None), ""]))
-
+_ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*('[^']*'|\"[^\"]*\"|[^\s#'\"]*)\s*(?:#.*)?")
 
 _READERS: Mapping[str, Callable[[Invocation, Read], Serving | None]] = {
     "gunicorn": _gunicorn,
@@ -337,6 +334,14 @@ _READERS: Mapping[str, Callable[[Invocation, Read], Serving | None]] = {
     "daphne": _daphne,
     "waitress-serve": _waitress,
     "waitress": _waitress,
-    "flask": _flask,
-    "celery": _celery,
+    "granian": _granian,
+    "celery": workers.read_celery,
+    "dramatiq": workers.read_dramatiq,
+    "dramatiq-gevent": workers.read_dramatiq,
+    "arq": workers.read_arq,
+    "huey_consumer": workers.read_huey,
+    "huey_consumer.py": workers.read_huey,
+    "huey.bin.huey_consumer": workers.read_huey,
+    "rq": workers.read_rq,
+    "rqworker": workers.read_rq,
 }

@@ -61,6 +61,7 @@ def check(tmp_path: Path) -> Check:
         stack: str | None = None,
         brought: Brought | None = None,
         scripts: Mapping[str, str] | None = None,
+        app_object: str = "",
     ):
         folder = tmp_path / "app"
         for path, content in {"Procfile": procfile, **files}.items():
@@ -75,6 +76,7 @@ def check(tmp_path: Path) -> Check:
                 lock=held,
                 stack=stack,
                 scripts=lambda: scripts or {},
+                app_object=app_object,
             )
         )
         doubts = [one for one in found if isinstance(one, Doubt)]
@@ -565,9 +567,9 @@ def test_a_module_that_is_left_out_of_the_image(check: Check) -> None:
         [],
         [
             (
-                "Procfile:1: `web` serves `blasto.wsgi:APP`, and blasto/wsgi.py is left out of the image: git ignores "
-                "it, or "
-                ".dockerignore or .slugignore names it; see to it that it is shipped."
+                "Procfile:1: `web` has gunicorn serve `blasto.wsgi:APP`, and the image leaves out blasto/wsgi.py: git "
+                "ignores it, or .dockerignore or .slugignore names it; write `!blasto/wsgi.py` at the end of "
+                ".dockerignore, or of the file that names it."
             )
         ],
     )
@@ -594,21 +596,22 @@ def test_options_take_values_where_gunicorn_says_so() -> None:
 
 
 STARTED = {
-    "web: ./start.sh": ([], ["Procfile:1: `web` starts start.sh, which is not there; add it, or mend the Procfile."]),
+    "web: ./start.sh": ([], ["Procfile:1: `web` starts start.sh, which is not there; add it, or fix the Procfile."]),
     "release: python manage.py migrate": (
         [],
-        ["Procfile:1: `release` starts manage.py, which is not there; add it, or mend the Procfile."],
+        ["Procfile:1: `release` starts manage.py, which is not there; add it, or fix the Procfile."],
     ),
     "web: cd src && sh ../bin/start.sh": (
         [],
-        ["Procfile:1: `web` starts bin/start.sh, which is not there; add it, or mend the Procfile."],
+        ["Procfile:1: `web` starts bin/start.sh, which is not there; add it, or fix the Procfile."],
     ),
     "web: ./ignored.sh": (
         [],
         [
             (
-                "Procfile:1: `web` starts ignored.sh, which is left out of the image: git ignores it, or .dockerignore "
-                "or .slugignore names it; see to it that it is shipped."
+                "Procfile:1: `web` starts ignored.sh, which the image leaves out: git ignores it, or .dockerignore "
+                "or .slugignore names it; write `!ignored.sh` at the end of .dockerignore, or of the file that names "
+                "it."
             )
         ],
     ),
@@ -819,6 +822,135 @@ def test_modules_that_python_can_run(check: Check, command: str) -> None:
     assert check(f"web: {command}\n", {"blasto/__init__.py": FLASK}, locked=lock("flask")) == ([], [])
 
 
+IMPORTED = {
+    "flask --app nowhere run -h 0.0.0.0 -p $PORT": "there is no module `nowhere`",
+    "FLASK_APP=nowhere flask run -h 0.0.0.0 -p $PORT": "there is no module `nowhere`",
+    "python -m flask --app shop/wsgi run -h 0.0.0.0 -p $PORT": "there is no module shop/wsgi.py",
+    "flask --app ./shop/wsgi.py:app run -h 0.0.0.0 -p $PORT": "there is no module shop/wsgi.py",
+    "flask --app nowhere db upgrade": "there is no module `nowhere`",
+    "cd shop && flask run -h 0.0.0.0 -p $PORT": "there is no module shop/named.py",
+    "granian --interface wsgi nowhere:app --host 0.0.0.0 --port $PORT": "there is no module `nowhere`",
+    "granian --interface wsgi shop.jobs:app --host 0.0.0.0 --port $PORT": "shop/jobs.py does not bind `app`",
+    "dramatiq nowhere": "there is no module `nowhere`",
+    "dramatiq -p 2 shop.jobs:broken -Q fast slow": "shop/jobs.py does not bind `broken`",
+    "dramatiq shop.jobs shop.more --threads 2": "there is no module shop/more.py",
+    "arq nowhere.WorkerSettings": "there is no module `nowhere`",
+    "arq shop.jobs.Setings --burst": "shop/jobs.py does not bind `Setings`",
+    "huey_consumer.py nowhere.huey -w 4": "there is no module `nowhere`",
+    "python -m huey.bin.huey_consumer shop.jobs.hueyy": "shop/jobs.py does not bind `hueyy`",
+    "rq worker -c nowhere high low": "there is no module `nowhere`",
+    "rq worker --url $REDIS_URL --worker-class shop.none.Worker high": "there is no module shop/none.py",
+    "gunicorn -c nowhere.py shop:app": "there is no file nowhere.py",
+    "gunicorn -c python:nowhere shop:app": "there is no module `nowhere`",
+    "GUNICORN_CMD_ARGS='-c conf/none.py' gunicorn shop:app": "there is no file conf/none.py",
+    "cd shop && gunicorn --config none.py --chdir .. shop:app": "there is no file shop/none.py",
+    "gunicorn --log-config log.ini shop:app": "there is no file log.ini",
+    "uvicorn shop:app --log-config log.yml --host 0.0.0.0 --port $PORT": "there is no file log.yml",
+    "hypercorn -c python:shop.settings.Production shop:app -b 0.0.0.0:$PORT": "there is no module shop/settings.py",
+    "hypercorn -c none.toml shop:app -b 0.0.0.0:$PORT": "there is no file none.toml",
+}
+SHOP = {
+    "shop/__init__.py": "app = make()\n",
+    "shop/.flaskenv": "# the app\nexport FLASK_APP='named.py'  # in this folder\n",
+    "shop/jobs.py": "broker = huey = make()\n\n\nclass Settings:\n    pass\n",
+}
+HELD = lock("flask", "gunicorn", "uvicorn", "hypercorn", "granian", "dramatiq", "arq", "huey", "rq", "flask-migrate")
+
+
+@pytest.mark.parametrize("command", IMPORTED)
+def test_what_a_server_is_told_to_import_and_to_read_has_to_be_there(check: Check, command: str) -> None:
+    [error], notices = check(f"web: {command}", SHOP, locked=HELD)
+    assert (error.partition("\n")[0], notices) == (IMPORTED[command], [])
+    assert check(f"web: {command}", {**SHOP, "bin/post_compile": ""}, locked=HELD)[0] == (
+        [] if "there is no" in IMPORTED[command] else [error]
+    ), "a hook may make a module or a file"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "flask --app shop run -h 0.0.0.0 -p $PORT",
+        "flask --app shop/jobs.py:broker run -h 0.0.0.0 -p $PORT",
+        "cd other && flask --app ../shop/__init__.py:app run -h 0.0.0.0 -p $PORT",
+        "FLASK_APP=$MODULE flask run -h 0.0.0.0 -p $PORT",
+        "flask db upgrade",
+        "granian --interface wsgi shop --host 0.0.0.0 --port $PORT",
+        "granian --interface wsgi shop/jobs.py:huey --host 0.0.0.0 --port $PORT",
+        "dramatiq shop.jobs:broker shop -Q nowhere nothing",
+        "dramatiq nowhere -P other",
+        "arq shop.jobs.Settings",
+        "huey_consumer shop.jobs.huey -k process",
+        "rq worker -c shop.jobs -w shop.jobs.Settings high",
+        "rq info -c nowhere",
+        "gunicorn -c python:shop.jobs shop:app",
+        "gunicorn -c conf/gunicorn.py shop:app",
+        "gunicorn -c /etc/gunicorn.py shop:app",
+        "python render.py && gunicorn -c made.py shop:app",
+        "hypercorn -c file:conf/gunicorn.py shop:app -b 0.0.0.0:$PORT",
+    ],
+)
+def test_what_a_server_finds(check: Check, command: str) -> None:
+    files = {**SHOP, "conf/gunicorn.py": "workers = 2\n", "render.py": "", "other/x.txt": ""}
+    assert check(f"web: {command}", files, locked=HELD) == ([], [])
+
+
+def test_a_configuration_that_the_image_leaves_out(check: Check) -> None:
+    files = {**SHOP, "conf/g.py": "workers = 2\n", ".dockerignore": "conf\n"}
+    assert check("web: gunicorn -c conf/g.py shop:app", files) == (
+        [],
+        [
+            (
+                "Procfile:1: `web` has gunicorn read conf/g.py (`--config conf/g.py`), which the image leaves out: git "
+                "ignores it, or .dockerignore or .slugignore names it; write `!conf/g.py` at the end of "
+                ".dockerignore, or of the file that names it."
+            )
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "path"),
+    [
+        ("flask --app shop run -h 0.0.0.0 -p $PORT", "shop.py"),
+        ("flask run -h 0.0.0.0 -p $PORT", "app.py"),
+        ("flask db upgrade", "served.py"),
+        ("granian shop:app --host 0.0.0.0 --port $PORT", "shop.py"),
+        ("dramatiq app shop", "shop.py"),
+        ("arq shop.app", "shop.py"),
+        ("gunicorn -c python:shop app:app", "shop.py"),
+    ],
+)
+def test_the_imports_of_what_a_server_loads(check: Check, command: str, path: str) -> None:
+    files = {"app.py": "app = 1\n", path: "import requests\napp = 1\n"}
+    served = "served:app" if path == "served.py" else ""
+    assert check(f"web: {command}", files, locked=HELD, app_object=served) == (
+        [],
+        [
+            (
+                f"{path}:1 imports requests, which Pipfile.lock does not have; run `deploy add requests`, and commit "
+                "Pipfile and Pipfile.lock."
+            )
+        ],
+    )
+
+
+def test_the_message_shows_the_target_as_the_procfile_writes_it(check: Check) -> None:
+    [error], [] = check("web: arq shop.jobs.Setings", SHOP, locked=HELD)
+    assert error == (
+        "shop/jobs.py does not bind `Setings`\n\n"
+        "Procfile:1: `web` has arq run `shop.jobs.Setings`. shop/jobs.py binds `broker`, `huey`, `Settings`.\n\n"
+        "hint: write `shop.jobs.Settings` in the Procfile, if that is what is meant, or bind `Setings` in "
+        "shop/jobs.py."
+    )
+    [error], [] = check("web: gunicorn -c python:shop.conf shop:app", SHOP, locked=HELD)
+    assert error == (
+        "there is no module shop/conf.py\n\n"
+        "Procfile:1: `web` has gunicorn use `-c python:shop.conf`. There is neither shop/conf.py nor a package "
+        "shop/conf/.\n\n"
+        "hint: name a module that is there, or add it."
+    )
+
+
 class TestWhatOptionsImport:
     LOCK = lock("flask", "gunicorn", "uvicorn", "hypercorn", "celery", "fastapi")
 
@@ -827,6 +959,7 @@ class TestWhatOptionsImport:
         [
             ("gunicorn -k gevent app:app", "gevent", "--worker-class gevent"),
             ("gunicorn --worker-class=eventlet app:app", "eventlet", "--worker-class eventlet"),
+            ("gunicorn --chdir /srv -k eventlet app:app", "eventlet", "--worker-class eventlet"),
             (
                 "gunicorn -k uvicorn_worker.UvicornWorker app:app",
                 "uvicorn-worker",

@@ -1,0 +1,167 @@
+"""How a server is started, as its command line says: a value that every reader of command lines makes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from buildpack.app.checks.commands import inside_app
+from buildpack.app.checks.options import Options
+from buildpack.dataclass import dataclass
+
+__all__ = [
+    "ConfigFile",
+    "Listening",
+    "Need",
+    "Read",
+    "Serving",
+    "list_search_folders",
+    "listening_at",
+    "listening_on",
+    "path_inside",
+    "read_config_files",
+    "read_need",
+    "read_needs",
+]
+
+Listening = Literal["port", "fixed", "loopback", "socket", "unknown"]
+"""On ``$PORT``; on a port of its own; on the loopback address; on a Unix socket; or the command does not say it."""
+
+Read = Callable[[str], "bytes | None"]
+"""Return the content of a file of the app by its path; None if the image has no such file."""
+
+_LOOPBACK = re.compile(r"(?:127\.\d+\.\d+\.\d+|localhost|\[::1\]|::1)(?::|$)")
+
+
+class Need(NamedTuple):
+    """A module that an option has the server import, and the words that say so (``-k gevent``).
+
+    `search` are the folders that it is imported from, None for those of the target.
+    """
+
+    module: str
+    told: str
+    search: tuple[str, ...] | None = None
+
+
+class ConfigFile(NamedTuple):
+    """A file that an option has the server read, relative to the app's folder, and the words that say so."""
+
+    path: str
+    told: str
+
+
+_WORKERS = {"gevent": "gevent", "gevent_wsgi": "gevent", "gevent_pywsgi": "gevent", "eventlet": "eventlet"} | {
+    "tornado": "tornado",
+    "uvloop": "uvloop",
+    "trio": "trio",
+    "httptools": "httptools",
+    "websockets": "websockets",
+    "websockets-sansio": "websockets",
+    "wsproto": "wsproto",
+    "rloop": "rloop",
+    "winloop": "winloop",
+}
+"""Short names of classes of workers, loops and protocols, and the modules that they need."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Serving:
+    """How a server is started.
+
+    `target` is the object as ``module:object`` (``blasto:APP``), None if a file says it; `written` is how the command
+    writes it, empty if it writes just that. `joint` is what the server has between module and object. `search` are the
+    folders that it imports from, relative to the app's folder; None if the command does not tell them. `verb` is what
+    the server does with the object.
+    `told` is what decides where the server listens: words of the command, or ``gunicorn.conf.py:3``; `advice` is how
+    to make it listen on ``$PORT``. `called` is true if the server calls the object to get the app; `plain` if it
+    speaks nothing but WSGI. `needs` are modules that options have it import, `files` are files that options have it
+    read, and `config` is the Python file of its settings, empty if there is none.
+    """
+
+    server: str
+    target: str | None = None
+    written: str = ""
+    joint: Literal[":", "."] = ":"
+    verb: Literal["serve", "run", "load"] = "serve"
+    search: tuple[str, ...] | None = ("",)
+    listening: Listening = "unknown"
+    told: str = ""
+    advice: str = ""
+    called: bool = False
+    plain: bool = False
+    needs: tuple[Need, ...] = ()
+    files: tuple[ConfigFile, ...] = ()
+    config: str = ""
+
+    @property
+    def module(self) -> str:
+        """The target's module; empty if a file names the target."""
+        return (self.target or "").partition(":")[0]
+
+
+def read_need(value: str | None, option: str) -> Need | None:
+    """Return the module that a short name or a dotted one (``uvicorn.workers.UvicornWorker``) needs, if it is known."""
+    if value is None:
+        return None
+    dotted = re.fullmatch(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\.[A-Za-z_]\w*", value)
+    module = dotted[1] if dotted else _WORKERS.get(value)
+    return Need(module, f"{option} {value}") if module else None
+
+
+def read_needs(options: Options, *names: str) -> tuple[Need, ...]:
+    """Return the modules that these options need."""
+    found = (read_need(options.last(name), name) for name in names)
+    return tuple(need for need in found if need)
+
+
+def read_config_files(folder: str | None, options: Options, *names: str) -> tuple[ConfigFile, ...]:
+    """Return the files that these options name, if they are in the app's folder; `folder` is where the server runs."""
+    found = []
+    for name in names:
+        value = options.last(name) or ""
+        path = path_inside(folder, re.sub(r"^(?:file|json|toml):", "", value))
+        if path and not value.startswith("python:"):
+            found.append(ConfigFile(path, f"{name} {value}"))
+    return tuple(found)
+
+
+def listening_at(binds: Sequence[str], *, option: str) -> tuple[Listening, str]:
+    """Return where addresses such as ``0.0.0.0:8000`` and ``unix:/tmp/socket`` listen, and the words that say so."""
+    told = " ".join(f"{option} {one}" for one in binds)
+    addresses = [one for bind in binds for one in bind.split(",")]
+    ours = [one for one in addresses if "$" in one]
+    if ours:
+        inside = all(_LOOPBACK.match(one) for one in ours)
+        return ("loopback" if inside else "port"), told
+    if any(one.startswith("fd://") for one in addresses):
+        return "unknown", told
+    return ("socket" if all(one.startswith("unix:") for one in addresses) else "fixed"), told
+
+
+def listening_on(host: str, port: str | None, *, standard: str) -> tuple[Listening, str]:
+    """Return where a server listens that takes host and port apart, and the words that say so."""
+    if port is None:
+        return "fixed", f"without --port: port {standard}"
+    if "$" not in port:
+        return "fixed", f"port {port}"
+    return ("loopback", f"host {host}") if _LOOPBACK.match(host) else ("port", "")
+
+
+def path_inside(folder: str | None, path: str) -> str | None:
+    """Return `path`, as a process in `folder` means it, relative to the app's folder; None if it is not in there."""
+    return None if folder is None else inside_app(folder, path)
+
+
+def list_search_folders(
+    folder: str | None, more: Sequence[str], variables: Mapping[str, str]
+) -> tuple[str, ...] | None:
+    """Return the folders that modules are imported from, the app's own last; None if the command does not tell one."""
+    paths = [path for path in more if path]
+    # The launcher sets PYTHONPATH to the app's folder; of what a command adds to it, only itself is not known.
+    paths += [path for path in variables.get("PYTHONPATH", "").split(":") if path and path != "$PYTHONPATH"]
+    found = [path_inside(folder, path) for path in paths]
+    if folder is None or None in found:
+        return None
+    return tuple(dict.fromkeys([folder, *(path for path in found if path is not None), ""]))
