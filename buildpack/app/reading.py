@@ -277,7 +277,7 @@ class Reading:
     ) -> None:
         stack = _stack(settings)
         files = list_files(source, lock, stack=stack) if source is not None else None
-        named = served.target if served is not None else ""
+        named = served.target if served is not None and not served.search else ""
         self._collect(
             check_processes(processes, files=files, lock=lock, stack=stack, scripts=self._scripts, app_object=named)
         )
