@@ -12,8 +12,9 @@ import sys
 import zipfile
 from collections.abc import Iterable, Mapping
 from hashlib import file_digest, sha256
+from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import sdist as errors
@@ -40,7 +41,7 @@ _CACHE = Path("/etc/ld.so.cache")
 _CHANGED = ("sha256", "size", "libraries")
 """The fields of a wheel that change if libraries are copied into it."""
 _LARGEST = 256 << 20
-"""Bytes of a library."""
+"""Bytes of a library: it is in memory while the new wheel is written."""
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 
@@ -79,7 +80,7 @@ def graft(
     like = read_elf(python)
     if like is None:
         return None
-    copies = _find_copies(missing, stack, like=like, environ=environ)
+    copies = _find_copies(wheel.filename, missing, stack, like=like, environ=environ)
     if not copies:
         return None
     user = choose_user()
@@ -115,13 +116,15 @@ def is_current(wheel: LockedFile, store: Store) -> bool:
 
 
 def _find_copies(
-    missing: Iterable[str], stack: frozenset[str], *, like: Elf, environ: Mapping[str, str]
+    filename: str, missing: Iterable[str], stack: frozenset[str], *, like: Elf, environ: Mapping[str, str]
 ) -> tuple[_Copy, ...]:
     found = close((), sorted(missing), read_libraries(environ), like=like).found
     copies = []
     for soname, source in sorted(found.items()):
-        if soname in stack or source.stat().st_size > _LARGEST:
+        if soname in stack:
             continue
+        if (size := source.stat().st_size) > _LARGEST:
+            raise errors.library_too_large(filename, source, size, _LARGEST)
         with source.open("rb") as stream:
             digest = file_digest(stream, "sha256").hexdigest()
         stem, dot, version = soname.partition(".so")
@@ -132,11 +135,15 @@ def _find_copies(
 def _change(
     archive: zipfile.ZipFile, copies: tuple[_Copy, ...], place: Path, wheel: WheelFile, user: User | None
 ) -> dict[str, Path]:
-    """Write the changed files into `place`; returns them by their path in the wheel."""
+    """Write the changed files into `place`; return them by their path in the wheel.
+
+    Their names there are numbers, so that no name that a package chose is a path of this machine.
+    """
     folder = f"{wheel.filename.partition('-')[0]}.libs"
     names = {copy.soname: copy.name for copy in copies}
     work = place / "files"
     work.mkdir()
+    numbers = count()
     changed: dict[str, Path] = {}
     commands: list[list[str]] = []
 
@@ -145,20 +152,23 @@ def _change(
         commands.append([*options, *renamed, "--force-rpath", "--set-rpath", rpath, str(file)])
         changed[member] = file
 
-    for number, info in enumerate(archive.infolist()):
-        file = work / str(number)
+    def write(source: IO[bytes]) -> Path:
+        file = work / str(next(numbers))
+        with source, file.open("xb") as out:
+            shutil.copyfileobj(source, out, 1 << 20)
+        return file
+
+    for info in archive.infolist():
         if info.is_dir() or ".data/scripts/" in info.filename or not _is_elf(archive, info):
             continue
-        with archive.open(info) as source, file.open("wb") as out:
-            shutil.copyfileobj(source, out, 1 << 20)
+        file = write(archive.open(info))
         elf = read_elf(file)
         if elf is not None and not names.keys().isdisjoint(elf.needed):
             beside = os.path.relpath(folder, _installed(info.filename).parent)
             own = [part for part in elf.runpath or elf.rpath if part.startswith("$ORIGIN")]
             change(info.filename, file, elf, ":".join([f"$ORIGIN/{beside}", *own]))
     for copy in copies:
-        file = work / copy.name
-        shutil.copyfile(copy.source, file)
+        file = write(copy.source.open("rb"))
         elf = read_elf(file)
         if elf is not None:
             change(f"{folder}/{copy.name}", file, elf, "$ORIGIN", "--set-soname", copy.name)

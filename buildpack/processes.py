@@ -16,7 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from errno import EBUSY
+from errno import EBUSY, EPERM
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ __all__ = [
     "Outcome",
     "ProcessGroup",
     "User",
+    "acting_as",
     "adopt_orphans",
     "end_strays",
     "hide_process",
@@ -48,6 +49,8 @@ _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _MOST_ROUNDS = 1000
 """Searches for processes that are left; what starts others faster than that cannot be ended."""
+_SETGROUPS = {"x86_64": 116, "aarch64": 159, "riscv64": 159, "loongarch64": 159}
+"""The system call's number, by machine."""
 _starting = threading.Lock()
 """Held while a program of another user starts, and while `end_strays` searches, so that it never ends that program."""
 _leaders: set[int] = set()
@@ -108,20 +111,21 @@ class ProcessGroup:
             self.check()
             guard = _Guard()
             try:
-                process = subprocess.Popen(
-                    argv,
-                    cwd=folder,
-                    env=dict(environment),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=self._in_session,
-                    user=user.uid if user else None,
-                    group=user.gid if user else None,
-                    extra_groups=[] if user else None,
-                    umask=0o022,
-                    bufsize=0,
-                )
+                with acting_as(user):  # Popen enters the folder before it becomes the user
+                    process = subprocess.Popen(
+                        argv,
+                        cwd=folder,
+                        env=dict(environment),
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=self._in_session,
+                        user=user.uid if user else None,
+                        group=user.gid if user else None,
+                        extra_groups=[] if user else None,
+                        umask=0o022,
+                        bufsize=0,
+                    )
             except BaseException:
                 guard.dismiss()
                 raise
@@ -177,6 +181,35 @@ def hide_process() -> None:
     import ctypes
 
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+@contextmanager
+def acting_as(user: User | None) -> Iterator[None]:
+    """Have this thread, and no other, reach files as `user` does (setfsuid(2)).
+
+    Strangers' code may have put a link in the place of a folder that root reads, or starts its next program in.
+    """
+    if user is None:
+        yield
+        return
+    import ctypes
+
+    library = ctypes.CDLL(None, use_errno=True)
+    number, groups = _SETGROUPS.get(os.uname().machine), os.getgroups()
+
+    def become(uid: int, gid: int, others: list[int]) -> None:
+        if number is not None:  # the function of the C library is for all threads
+            library.syscall(number, len(others), (ctypes.c_uint32 * len(others))(*others))
+        library.setfsgid(gid)
+        library.setfsuid(uid)
+        if library.setfsuid(-1) != uid:
+            raise PermissionError(EPERM, "this process may not reach files as another user")
+
+    try:
+        become(user.uid, user.gid, [])
+        yield
+    finally:
+        become(os.geteuid(), os.getegid(), groups)
 
 
 def adopt_orphans(user: User | None) -> None:

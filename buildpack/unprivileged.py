@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "User",
-    "acting_as",
     "bring_python",
     "choose_user",
     "give",
@@ -42,22 +41,35 @@ _NOBODY = 65534
 _NEEDED = (0, 6, 7)
 """CAP_CHOWN, CAP_SETGID, CAP_SETUID (capabilities(7))."""
 _COUNT = ".count"
-_SETGROUPS = {"x86_64": 116, "aarch64": 159, "riscv64": 159, "loongarch64": 159}
-"""The system call's number, by machine."""
 _held: dict[Path, int] = {}
 """Descriptors whose lock keeps `deploy cache prune` away from what this process uses, until it ends."""
 _TEMPORARY = ("/var/tmp", "/tmp")  # noqa: S108
 
 
-def choose_user(*, accounts: Path = Path("/etc/passwd"), process: Path = Path("/proc/self")) -> User | None:
-    """Return the user that root hands over to; None if this is not root, or may not become anybody else."""
+def choose_user(
+    *, accounts: Path = Path("/etc/passwd"), process: Path = Path("/proc/self"), folder: Path = Path()
+) -> User | None:
+    """Return the user that root hands over to; None if this is not root, or may not become anybody else.
+
+    It is not one that has an account, or that owns `folder` or a folder above it: a checkout that is mounted into a
+    container may belong to a user of the machine around it, who could put links there for root to follow.
+    """
     if os.geteuid() != 0 or not _may_change(process):
         return None
     known = {line.split(":")[2] for line in _lines(accounts) if line.count(":") >= 3}
-    for number in (_NOBODY,) if str(_APP) in known else (_APP, _NOBODY):
+    for number in (_NOBODY,) if str(_APP) in known | _owners(folder) else (_APP, _NOBODY):
         if all(_is_mapped(number, process / name) for name in ("uid_map", "gid_map")):
             return User(uid=number, gid=number)
     return None
+
+
+def _owners(folder: Path) -> set[str]:
+    place = Path(os.path.realpath(folder))
+    found = set()
+    for each in (place, *place.parents):
+        with suppress(OSError):
+            found.add(str(each.stat().st_uid))
+    return found
 
 
 def is_reachable(path: str | Path) -> bool:
@@ -215,35 +227,6 @@ def give(folder: Path, user: User | None) -> None:
         os.chown(place, user.uid, user.gid)
         for name in (*folders, *files):
             os.chown(f"{place}/{name}", user.uid, user.gid, follow_symlinks=False)
-
-
-@contextmanager
-def acting_as(user: User | None) -> Iterator[None]:
-    """Have this thread, and no other, reach files as `user` does (setfsuid(2)).
-
-    A process that strangers' code left behind may put a link in a folder's place while root reads what it made.
-    """
-    if user is None:
-        yield
-        return
-    import ctypes
-
-    library = ctypes.CDLL(None, use_errno=True)
-    number, groups = _SETGROUPS.get(os.uname().machine), os.getgroups()
-
-    def become(uid: int, gid: int, others: list[int]) -> None:
-        if number is not None:  # the function of the C library is for all threads
-            library.syscall(number, len(others), (ctypes.c_uint32 * len(others))(*others))
-        library.setfsgid(gid)
-        library.setfsuid(uid)
-        if library.setfsuid(-1) != uid:
-            raise PermissionError(EPERM, "this process may not reach files as another user")
-
-    try:
-        become(user.uid, user.gid, [])
-        yield
-    finally:
-        become(os.geteuid(), os.getegid(), groups)
 
 
 def open_left(path: Path) -> BinaryIO:

@@ -19,6 +19,7 @@ __all__ = [
     "git_failed",
     "interpreter_differs",
     "leading_out",
+    "library_too_large",
     "newer_libc",
     "no_environment",
     "no_git",
@@ -76,6 +77,15 @@ def not_grafted(filename: str, reason: str) -> DependencyError:
         f"{filename} cannot be completed with the shared libraries that it needs",
         why=f"{reason.strip().rstrip('.')}.",
         hint="lock a version that has a wheel, or build on a stack that has the libraries.",
+    )
+
+
+def library_too_large(filename: str, library: Path, size: int, limit: int) -> DependencyError:
+    """Word a wheel that needs a library of this machine which is too large to be copied into it."""
+    return DependencyError(
+        f"{filename} needs {library}, which is too large to copy into it",
+        why=f"The library has {size >> 20} MiB. A library that is copied may have {limit >> 20} MiB.",
+        hint="lock a version that has a wheel, or build on a stack that has the library.",
     )
 
 

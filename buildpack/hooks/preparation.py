@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,11 +26,11 @@ from buildpack.hooks.steps import Hooks, Step
 from buildpack.hooks.tree import read_result, write_copy
 from buildpack.oci.entry import Entry
 from buildpack.oci.store import Store
-from buildpack.processes import Outcome, ProcessGroup, leaving_nothing
+from buildpack.processes import Outcome, ProcessGroup, acting_as, leaving_nothing
 from buildpack.progress import Observer, Progress
 from buildpack.resolution import Resolution
 from buildpack.stacks.stack import Stack
-from buildpack.unprivileged import User, acting_as, choose_user, give, reachable_folder, reachable_path, workplace
+from buildpack.unprivileged import User, choose_user, give, reachable_folder, reachable_path, workplace
 
 __all__ = ["Preparation"]
 
@@ -165,11 +166,14 @@ class Preparation:
         name = hashlib.sha256(f"{self.store.root.absolute()}\0{self.name}".encode()).hexdigest()[:32]
         folder = reachable_folder(self.store.folder("hook-caches"), user) / name
         self.store.lease.use(folder)
+        if user and folder.exists() and folder.stat().st_uid != user.uid:
+            # Hooks of another user wrote it. To give its files away could give away a file that one of them links to.
+            shutil.rmtree(folder)
         try:
             folder.mkdir(mode=0o700)
         except FileExistsError:
             os.utime(folder)  # the date of its last use
-        if user and folder.lstat().st_uid != user.uid:
+        else:
             give(folder, user)
         return folder
 
@@ -254,8 +258,6 @@ def _start_of(path: Path, search: str) -> list[str]:
 
     Without a first line that names an interpreter it is the shell's.
     """
-    import shutil
-
     with open_regular(path) as file:
         head = file.read(256)
         if head.startswith(b"\x7fELF"):

@@ -94,14 +94,18 @@ def _own_folders(path: Path, elf: Elf) -> tuple[str, ...]:
 
 
 def _search(soname: str, own: tuple[str, ...], libraries: Libraries, like: Elf) -> tuple[Path, Elf] | None:
+    """Find a library; None for a name with a slash.
+
+    The loader takes that for a path, but a package must not choose a file for root to read.
+    """
     if "/" in soname:
-        places: list[str] = [soname]
-    else:
-        folders = [f"{folder}/{soname}" for folder in (*libraries.first, *own)]
-        usual = [f"{folder}/{soname}" for folder in libraries.folders]
-        places = [*folders, *libraries.cached.get(soname, ()), *usual]
-    for place in places:
-        path = Path(place)
-        if path.is_file() and (elf := read_elf(path)) and (elf.machine, elf.bits) == (like.machine, like.bits):
-            return path, elf
+        return None
+    folders = [f"{folder}/{soname}" for folder in (*libraries.first, *own)]
+    usual = [f"{folder}/{soname}" for folder in libraries.folders]
+    for place in (*folders, *libraries.cached.get(soname, ()), *usual):
+        # `Path.is_file` raises for a name that is too long.
+        if os.path.isfile(place) and os.access(place, os.R_OK):  # noqa: PTH113
+            path = Path(place)
+            if (elf := read_elf(path)) and (elf.machine, elf.bits) == (like.machine, like.bits):
+                return path, elf
     return None

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from buildpack.dataclass import dataclass
-from buildpack.unprivileged import User, acting_as
+from buildpack.processes import User, acting_as
 from deployer.ci import errors
 from deployer.cli.messages import plural, size_text
 
@@ -27,10 +27,14 @@ LIMIT = 1 << 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collect:
-    """A file or folder to copy: its path in the app's folder, and the folder that it is copied into."""
+    """A file or folder to copy: its path in the app's folder, and the folder that it is copied into.
+
+    `real` is where that folder was, links followed, before any code of the app ran.
+    """
 
     path: str
     folder: Path
+    real: Path
 
 
 def parse_collect(texts: Iterable[str]) -> tuple[Collect, ...]:
@@ -45,14 +49,18 @@ def parse_collect(texts: Iterable[str]) -> tuple[Collect, ...]:
             raise errors.bad_collect(text, "PATH leads out of the app's folder, or names all of it")
         if _is_led_away(Path(folder)):
             raise errors.bad_collect(text, "DIR leads out of the current folder through a link")
-        found.append(Collect(path=str(PurePosixPath(path)), folder=Path(folder)))
+        found.append(Collect(path=str(PurePosixPath(path)), folder=Path(folder), real=_real(Path(folder))))
     return tuple(found)
 
 
 def _is_led_away(folder: Path) -> bool:
     """Tell whether a folder that seems to be in the current one is not: a checkout's links are its author's."""
     inside = not folder.is_absolute() and ".." not in folder.parts
-    return inside and not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(Path.cwd()))
+    return inside and not _real(folder).is_relative_to(_real(Path.cwd()))
+
+
+def _real(folder: Path) -> Path:
+    return Path(os.path.realpath(folder))
 
 
 def collect_local(asked: Collect, app: Path, *, user: User | None, tell: Callable[[str], object]) -> None:
@@ -72,7 +80,7 @@ def collect_local(asked: Collect, app: Path, *, user: User | None, tell: Callabl
     with tempfile.TemporaryFile() as archive:
         try:
             with acting_as(user), tarfile.open(fileobj=archive, mode="w") as tar:
-                if not Path(os.path.realpath(place)).is_relative_to(os.path.realpath(app)):
+                if not _real(place).is_relative_to(_real(app)):
                     raise FileNotFoundError
                 tar.add(place, arcname=place.name, filter=plain)
         except _TooMuchError:
@@ -104,6 +112,9 @@ def collect_archive(asked: Collect, pieces: Iterable[bytes] | None, *, tell: Cal
 
 
 def _unpack(archive: BinaryIO, asked: Collect, tell: Callable[[str], object]) -> None:
+    if _real(asked.folder) != asked.real:  # the checkout may belong to the user that ran the tests
+        tell(f"{asked.path} is not collected: {asked.folder} led to {asked.real} until the tests ran")
+        return
     archive.seek(0)
     count = size = 0
     with tarfile.open(fileobj=archive, mode="r:") as tar:
@@ -114,7 +125,7 @@ def _unpack(archive: BinaryIO, asked: Collect, tell: Callable[[str], object]) ->
                 return
             content = tar.extractfile(member)
             assert content is not None
-            with content, _open_new(asked.folder, path) as file:
+            with content, _open_new(asked.real, path) as file:
                 shutil.copyfileobj(content, file)
             count += 1
     if count:

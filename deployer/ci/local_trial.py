@@ -229,8 +229,9 @@ class LocalTrial:
         if self._user is None:
             return {}
         folder = self._scratch / "tmp"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        give(folder, self._user)
+        if not folder.exists():  # else the app's code ran already, and may have put there a link to a file of root
+            folder.mkdir(mode=0o700)
+            give(folder, self._user)
         return {"TMPDIR": str(folder)}
 
     def _run(self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:

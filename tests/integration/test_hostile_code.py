@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from buildpack.errors import AppError
 from buildpack.processes import ProcessGroup, User
+from buildpack.unprivileged import choose_user, reachable_folder
 from tests.conftest import missing
 from tests.support import tiny
 from tests.support.command import ENTERING, NOBODY, deploy
@@ -24,7 +26,7 @@ PLANTED = "planted-4711"
 SPY = """\
 import json, os, pathlib, socket, sys
 
-def tries(name, places):
+def tries(name, places, linked=()):
     found, seen = [], 0
     for process in pathlib.Path("/proc").iterdir():
         try:
@@ -62,10 +64,15 @@ def tries(name, places):
             pass
     if "planted" in repr(dict(os.environ)):
         found.append("its own environment")
+    for place in linked:
+        try:
+            os.link(place, os.path.join(os.environ["TMPDIR"], name))
+        except OSError as error:
+            found.append("no link to " + place + ": " + str(error))
     pathlib.Path({reports!r}, name).write_text(json.dumps([os.getuid(), found]))
 
 if __name__ == "__main__":
-    tries(sys.argv[1], {places!r})
+    tries(sys.argv[1], {places!r}, {linked!r})
 """
 
 BACKEND = """
@@ -98,10 +105,10 @@ def secrets(tmp_path: Path) -> Iterator[dict[str, str]]:
         yield {"DOCKER_CONFIG": str(tmp_path), "NETRC": str(tmp_path / "netrc"), "PLANTED": PLANTED}
 
 
-def write_spies(folder: Path, reports: Path, places: list[str]) -> Path:
+def write_spies(folder: Path, reports: Path, places: list[str], linked: Sequence[str] = ()) -> Path:
     """Write an app with a hook, a package of its own and a test that all look around."""
     app = tiny.write_app(folder, {})
-    spy = SPY.format(app=bytes(folder), reports=str(reports), places=places)
+    spy = SPY.format(app=bytes(folder), reports=str(reports), places=places, linked=tuple(linked))
     (app / "spy.py").write_text(spy)
     (app / "Procfile").write_text("worker: python spy.py worker\n")
     (app / "bin").mkdir()
@@ -151,6 +158,80 @@ def test_a_package_that_pipenv_builds_cannot_look_into_deploy(secrets, anyones):
     assert done.code == 0, done.err
 
 
+PLANTER = """
+import hashlib, os, pathlib, sys, zipfile
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    # Root would find the module's library behind the link, and write its copy through the folder.
+    pathlib.Path({deep!r}, "d/a/b").mkdir(parents=True)
+    library = pathlib.Path("planted.so").read_bytes()
+    for place in ("d/victim", "plain.so"):
+        pathlib.Path({deep!r}, place).write_bytes(library)
+    os.symlink({deep!r} + "/d/a/b", {deep!r} + "/a.so")
+    pathlib.Path({deep!r}, "a-" + hashlib.sha256(library).hexdigest()[:8] + ".so").mkdir()
+    name = "lib-1.0-py3-none-linux_" + os.uname().machine + ".whl"
+    with zipfile.ZipFile(pathlib.Path(folder, name), "w") as wheel:
+        wheel.write("module.so", "lib/module.so")
+        wheel.writestr("lib-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: lib\\nVersion: 1.0\\n")
+        wheel.writestr("lib-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: false\\nTag: " + name[8:-4])
+        wheel.writestr("lib-1.0.dist-info/RECORD", "")
+    return name
+"""
+
+
+def compile_module(folder: Path, *sonames: str) -> None:
+    """Make a module in `folder` that needs libraries of these names, and planted.so, a library."""
+    (folder / "empty.c").write_text("")
+    for number, soname in enumerate(sonames):
+        argv = ["cc", "-shared", "-o", f"{number}.so", "empty.c", f"-Wl,-soname,{soname}"]
+        subprocess.run(argv, cwd=folder, check=True)
+    needed = [f"./{number}.so" for number in range(len(sonames))]
+    subprocess.run(
+        ["cc", "-shared", "-Wl,--no-as-needed", "-o", "module.so", "empty.c", *needed], cwd=folder, check=True
+    )
+    (folder / "0.so").rename(folder / "planted.so")
+
+
+def test_root_writes_nothing_where_the_name_of_a_library_leads(seed, tmp_path, anyones):
+    if os.geteuid() != 0:
+        missing("only root hands over to another user")
+    home = tiny.with_stack(seed, tmp_path / "home")
+    victim, deep = anyones / "victim", anyones / "deep"
+    victim.write_text("root's own")
+    victim.chmod(0o600)
+    deep.mkdir()
+    deep.chmod(0o777)
+    app = tiny.write_app(tmp_path / "app", {})
+    (app / "lib").mkdir()
+    compile_module(app / "lib", f"{deep}/a.so/../../victim", f"{deep}/plain.so")
+    (app / "lib" / "pyproject.toml").write_text(PYPROJECT)
+    (app / "lib" / "backend.py").write_text(PLANTER.format(deep=str(deep)))
+    (app / "Pipfile").write_text((app / "Pipfile").read_text() + 'lib = {path = "./lib"}\n')
+    tiny.write_lock(app, {"lib": {"path": "./lib"}})
+    done = deploy("build", app, "--stack", "host", home=home, env={"TINY_INDEX": "127.0.0.1:1"})
+    assert (deep / "d" / "victim").exists(), done.err
+    assert victim.read_bytes() == b"root's own"
+    assert [path for path in deep.rglob("*") if path.lstat().st_uid == 0] == []
+    assert done.code == 0, done.err
+    assert f"{deep}/plain.so" in done.err
+
+
+def test_root_enters_no_folder_that_a_link_takes_the_place_of(tmp_path, anyones):
+    """A build's first hook can put a link in its project's place. The second one would start behind root's doors."""
+    if os.geteuid() != 0:
+        missing("only root hands over to another user")
+    inside = tmp_path / "private" / "inside"
+    inside.mkdir(parents=True)
+    (tmp_path / "private").chmod(0o700)
+    (inside / "secret").write_text(PLANTED)
+    (inside / "secret").chmod(0o644)
+    (anyones / "project").symlink_to(inside)
+    arguments = {"folder": anyones / "project", "environment": {"PATH": "/usr/bin:/bin"}}
+    assert ProcessGroup().run(["cat", "secret"], **arguments).lines == (PLANTED,)
+    with pytest.raises(PermissionError):
+        ProcessGroup().run(["cat", "secret"], **arguments, user=User(uid=65534, gid=65534))
+
+
 def reported(reports: Path) -> dict[str, tuple[int, list[str]]]:
     return {path.name: tuple(json.loads(path.read_text())) for path in sorted(reports.iterdir())}
 
@@ -164,7 +245,11 @@ def test_strangers_code_gets_to_nothing_of_root(seed, secrets, tmp_path, anyones
     reports = anyones / "reports"
     reports.mkdir()
     reports.chmod(0o1777)
-    app = write_spies(tmp_path / "app", reports, places)
+    # Root would give away what the tests link to, if it gave the folder of a trial away once more.
+    everyones = anyones / "everyones"
+    everyones.touch()
+    everyones.chmod(0o666)
+    app = write_spies(tmp_path / "app", reports, places, [str(everyones)])
     (app / "Procfile").write_text("web: python spy.py web\nrelease: python spy.py release\n")
     # The loader obeys this variable, so no program of root's may get it, not even one that becomes another user.
     library = compile_loaded(anyones)
@@ -178,6 +263,7 @@ def test_strangers_code_gets_to_nothing_of_root(seed, secrets, tmp_path, anyones
     for user, found in reported(reports).values():
         assert user != 0
         assert found == []
+    assert everyones.stat().st_uid == 0
     loaded = set((anyones / "users").read_text().split())
     assert loaded
     assert "0" not in loaded
@@ -212,12 +298,20 @@ def test_root_neither_opens_nor_changes_what_a_hook_puts_in_the_place_of_the_nex
     private.write_bytes(b"\x7fELF core dump of root")
     private.chmod(0o600)
     app = tiny.write_app(tmp_path / "app", {})
+    # The app's cache is one that hooks of another user left.
+    name = hashlib.sha256(f"{home.absolute()}\0tiny".encode()).hexdigest()[:32]
+    cache = reachable_folder(home / "hook-caches", choose_user()) / name
+    cache.mkdir(parents=True)
+    (cache / "linked").hardlink_to(private)
+    os.chown(cache, 12345, 12345)
     (app / "bin").mkdir()
     (app / "bin" / "pre_compile").write_text(f"ln -sf {private} bin/post_compile\n")
     (app / "bin" / "post_compile").write_text("true\n")
     with pytest.raises(AppError, match="bin/post_compile"):
         tiny.build_here(app, home, os.environ)
     assert private.stat().st_mode & 0o777 == 0o600
+    assert private.stat().st_uid == 0
+    assert not (cache / "linked").exists()
 
 
 def test_nothing_that_leaves_its_session_outlives_a_build(tmp_path):

@@ -200,6 +200,25 @@ def test_libraries_are_searched_again_only_if_something_about_them_changed(machi
     assert grafted(gone) == other
 
 
+def test_a_library_that_is_too_large_to_copy_ends_the_build(machine, tmp_path):
+    large = shutil.copytree(machine, tmp_path / "large") / "libgreet.so.1"
+    os.truncate(large, 257 << 20)
+    wheel = write_wheel(tmp_path, {"greeter/_greeter.so": (machine / "_greeter.so").read_bytes()}, name="greeter")
+    size, sum_ = wheel.stat().st_size, sha256(wheel.read_bytes())
+    with pytest.raises(DependencyError) as caught:
+        graft(
+            WheelFile(name="greeter", version="1.0", filename=wheel.name, url="", sha256=sum_, size=size, source=""),
+            wheel,
+            {"libgreet.so.1"},
+            stack=frozenset({"libc.so.6"}),
+            python=Path(sys.executable).resolve(),
+            store=Store(tmp_path / "home"),
+            environ={"LD_LIBRARY_PATH": str(large.parent)},
+        )
+    assert caught.value.what == f"{wheel.name} needs {large}, which is too large to copy into it"
+    assert caught.value.why == "The library has 257 MiB. A library that is copied may have 256 MiB."
+
+
 def test_on_a_base_that_lacks_them_the_build_stops(built, app, home, env, tmp_path):
     """The stand-in for a registry's image is the host stack without what it was gathered from."""
     layout = tmp_path / "layout"

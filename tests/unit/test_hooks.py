@@ -15,8 +15,8 @@ from buildpack.app.read import App, read_app
 from buildpack.app.source import SourceFile
 from buildpack.hooks.collectstatic import find_remedies, is_unknown, settle_manifests
 from buildpack.hooks.steps import plan_hooks
-from buildpack.processes import Outcome
-from buildpack.unprivileged import User, acting_as, choose_user, is_reachable
+from buildpack.processes import Outcome, User, acting_as
+from buildpack.unprivileged import choose_user, is_reachable
 from tests.conftest import missing
 
 SITE = Path(__file__).parents[1] / "apps" / "django_site"
@@ -177,6 +177,17 @@ def test_whom_root_hands_over_to(tmp_path, capabilities, mapped, accounts, chose
     found = choose_user(accounts=tmp_path / "passwd", process=tmp_path)
     expected = User(uid=chosen, gid=chosen) if chosen and os.geteuid() == 0 else None
     assert found == expected
+
+
+def test_root_does_not_hand_over_to_the_owner_of_a_mounted_checkout(tmp_path):
+    if os.geteuid() != 0:
+        missing("only root hands over to another user")
+    (tmp_path / "passwd").touch()
+    checkout = tmp_path / "checkout"
+    (checkout / "app").mkdir(parents=True)
+    for owner, chosen in ((0, 1000), (1000, 65534), (1001, 1000)):
+        os.chown(checkout, owner, owner)
+        assert choose_user(accounts=tmp_path / "passwd", folder=checkout / "app") == User(uid=chosen, gid=chosen)
 
 
 def test_what_another_user_gets_to(tmp_path):

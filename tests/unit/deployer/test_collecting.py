@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from buildpack.errors import UsageError
-from buildpack.unprivileged import User
+from buildpack.processes import User
 from deployer.ci.collecting import Collect, collect_archive, collect_local, parse_collect
 from tests.conftest import missing
 
@@ -29,15 +29,19 @@ def app(tmp_path: Path) -> Path:
     return folder
 
 
+def asked(path: str, folder: Path) -> Collect:
+    return parse_collect([f"{path}={folder}"])[0]
+
+
 def copied(out: Path) -> set[str]:
     return {str(path.relative_to(out)) for path in out.rglob("*") if not path.is_dir()}
 
 
 def test_a_file_or_a_whole_folder_is_copied(app, out):
     said: list[str] = []
-    collect_local(Collect(path="reports/junit.xml", folder=out), app, user=None, tell=said.append)
+    collect_local(asked("reports/junit.xml", out), app, user=None, tell=said.append)
     assert copied(out) == {"junit.xml"}
-    collect_local(Collect(path="reports", folder=out), app, user=None, tell=said.append)
+    collect_local(asked("reports", out), app, user=None, tell=said.append)
     assert copied(out) == {"junit.xml", "reports/junit.xml", "reports/html/index.html"}
     assert said == [
         f"collected reports/junit.xml into {out}: 1 file, 5 B",
@@ -54,7 +58,7 @@ def test_links_and_devices_of_the_tests_are_left_out(app, out, tmp_path):
     os.mkfifo(app / "reports" / "pipe")
     said: list[str] = []
     for path in ("reports", "link", "away", "away/secret", "nowhere"):
-        collect_local(Collect(path=path, folder=out), app, user=None, tell=said.append)
+        collect_local(asked(path, out), app, user=None, tell=said.append)
     assert copied(out) == {"reports/junit.xml", "reports/html/index.html"}
     assert said[1:] == [
         f"nothing to collect at {path}: the tests wrote no file there"
@@ -69,7 +73,7 @@ def test_links_of_a_checkout_are_replaced_and_not_written_through(app, out, tmp_
     (out / "reports").mkdir(parents=True)
     (out / "reports" / "junit.xml").symlink_to(above / "junit.xml")
     (out / "reports" / "html").symlink_to(above / "html")
-    collect_local(Collect(path="reports", folder=out), app, user=None, tell=print)
+    collect_local(asked("reports", out), app, user=None, tell=print)
     assert (above / "junit.xml").read_text() == "mine"
     assert copied(above) == {"junit.xml"}
     assert (out / "reports" / "html" / "index.html").read_text() == "<p>"
@@ -83,11 +87,21 @@ def test_a_folder_that_a_checkout_leads_elsewhere_is_wrong_usage(tmp_path, monke
         parse_collect(["junit.xml=reports/new"])
 
 
+def test_a_folder_that_the_tests_lead_elsewhere_gets_nothing(app, out, tmp_path):
+    wanted = asked("reports", out)
+    (tmp_path / "mine").mkdir()
+    out.symlink_to(tmp_path / "mine")
+    said: list[str] = []
+    collect_local(wanted, app, user=None, tell=said.append)
+    assert copied(tmp_path / "mine") == set()
+    assert said == [f"reports is not collected: {out} led to {out} until the tests ran"]
+
+
 def test_what_is_too_large_is_refused_before_it_is_copied(app, out):
     with (app / "reports" / "sparse").open("wb") as file:
         file.truncate(2 << 30)
     said: list[str] = []
-    collect_local(Collect(path="reports", folder=out), app, user=None, tell=said.append)
+    collect_local(asked("reports", out), app, user=None, tell=said.append)
     assert said == ["reports is not collected: it has more than 1.1 GB"]
     assert not out.exists()
 
@@ -102,7 +116,7 @@ def test_root_copies_only_what_the_tests_could_read(app, out, anyones):
     (tests / "report").write_text("report")
     said: list[str] = []
     for name in ("secret", "report"):
-        collect_local(Collect(path=name, folder=out), tests, user=User(uid=65534, gid=65534), tell=said.append)
+        collect_local(asked(name, out), tests, user=User(uid=65534, gid=65534), tell=said.append)
     assert copied(out) == {"report"}
 
 
@@ -120,16 +134,17 @@ def test_names_and_links_in_an_engine_s_archive_lead_nowhere_else(out, tmp_path)
         through.size = 4
         tar.addfile(through, io.BytesIO(b"text"))
     said: list[str] = []
-    collect_archive(Collect(path="reports", folder=out), [made.getvalue()], tell=said.append)
+    collect_archive(asked("reports", out), [made.getvalue()], tell=said.append)
     assert copied(out) == {"reports/good", "reports/link/through"}
     assert not (out / "reports" / "link").is_symlink()
     assert copied(tmp_path) == {"out/reports/good", "out/reports/link/through"}
-    collect_archive(Collect(path="reports", folder=out), None, tell=said.append)
+    collect_archive(asked("reports", out), None, tell=said.append)
     assert said[-1] == "nothing to collect at reports: the tests wrote no file there"
 
 
 def test_operands():
-    assert parse_collect(["a/b.xml=../out"]) == (Collect(path="a/b.xml", folder=Path("../out")),)
+    real = Path("../out").resolve()
+    assert parse_collect(["a/b.xml=../out"]) == (Collect(path="a/b.xml", folder=Path("../out"), real=real),)
 
 
 @pytest.mark.parametrize("text", ["", "a", "a=", "=out", "/etc/passwd=out", "../a=out", "a/../../b=out", ".=out"])

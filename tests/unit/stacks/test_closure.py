@@ -50,6 +50,15 @@ def test_a_library_that_is_only_wanted_is_not_missing() -> None:
     assert (closure.found, closure.missing) == ({}, {})
 
 
+def test_a_name_that_is_a_path_is_not_looked_up(tmp_path: Path) -> None:
+    planted = library(tmp_path / "planted/liba.so")
+    for soname in (str(planted), "planted/liba.so", f"{tmp_path}/link/../planted/liba.so", "a" * 4000):
+        program = library(tmp_path / "program", soname, runpath=str(tmp_path))
+        libraries = Libraries(cached={soname: (str(planted),)}, first=(str(tmp_path),))
+        closure = close([program], [soname], libraries, like=LIKE)
+        assert (closure.found, closure.missing) == ({}, {soname: program})
+
+
 def test_another_architecture_does_not_count(tmp_path: Path) -> None:
     program = library(tmp_path / "program", "liba.so")
     wrong = library(tmp_path / "wrong/liba.so", machine=183)
