@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
 __all__ = [
+    "Guard",
     "Outcome",
     "ProcessGroup",
     "User",
@@ -78,15 +79,16 @@ class Outcome:
 class ProcessGroup:
     """Runs programs one after another; `stop`, from another thread, ends the one that runs, and lets none follow.
 
-    Each is in a session of its own, unless `in_session` is false: then it may ask the user at the terminal, and what it
-    starts is its own to end.
+    Each is in a session of its own, unless `in_session` is false: then it may ask the user at the terminal. `guard`
+    ends it if this process is killed; by default each program has a guard of its own.
     """
 
-    def __init__(self, *, in_session: bool = True) -> None:
+    def __init__(self, *, in_session: bool = True, guard: Guard | None = None) -> None:
         self._lock = threading.Lock()
         self._leader: int | None = None
         self._stopped = False
         self._in_session = in_session
+        self._guard = guard
 
     def run(
         self,
@@ -109,7 +111,7 @@ class ProcessGroup:
         adopt_orphans(user)
         with self._lock, _starting:
             self.check()
-            guard = _Guard()
+            guard = self._guard or Guard()
             try:
                 with acting_as(user):  # Popen enters the folder before it becomes the user
                     process = subprocess.Popen(
@@ -127,7 +129,7 @@ class ProcessGroup:
                         bufsize=0,
                     )
             except BaseException:
-                guard.dismiss()
+                self._release(guard)
                 raise
             self._leader = process.pid
             _leaders.add(process.pid)
@@ -139,7 +141,7 @@ class ProcessGroup:
                 # Before the leader is reaped: until then nobody else can have its number.
                 self._signal(signal.SIGKILL)
                 self._leader = None
-                guard.dismiss()
+                self._release(guard)
                 process.wait()
                 assert process.stdout is not None
                 process.stdout.close()
@@ -159,10 +161,43 @@ class ProcessGroup:
             self._stopped = True
             self._signal(number)
 
+    def _release(self, guard: Guard) -> None:
+        if guard is self._guard:
+            guard.forget()
+        else:
+            guard.dismiss()
+
     def _signal(self, number: signal.Signals) -> None:
-        if self._leader is not None:
-            with suppress(ProcessLookupError, PermissionError):
-                (os.killpg if self._in_session else os.kill)(self._leader, number)
+        if self._leader is None:
+            return
+        if not self._in_session:
+            _signal_tree(self._leader, number)
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._leader, number)
+
+
+def _signal_tree(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process and its descendants: they share this process's group, so the group does not do.
+
+    A process that is to be killed is stopped first, so that it starts no other one in between.
+    """
+    with suppress(ProcessLookupError, PermissionError):
+        if number == signal.SIGKILL:
+            os.kill(pid, signal.SIGSTOP)
+        children = _children(pid)
+        os.kill(pid, number)
+        for child in children:
+            _signal_tree(child, number)
+
+
+def _children(pid: int) -> list[int]:
+    """Return the children of a process; nothing if the kernel does not list them (proc(5), CONFIG_PROC_CHILDREN)."""
+    found: list[int] = []
+    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            found += map(int, listed.read_text().split())
+    return found
 
 
 def library_path(environ: Mapping[str, str]) -> dict[str, str]:
@@ -263,7 +298,7 @@ def outliving_nobody() -> Iterator[Callable[[int], None]]:
 
     It is to be told at once: whoever kills this process before leaves that group behind.
     """
-    guard = _Guard()
+    guard = Guard()
     try:
         yield partial(guard.watch, group=True)
     finally:
@@ -271,33 +306,54 @@ def outliving_nobody() -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def leaving_nothing() -> Iterator[Callable[[Path], None]]:
-    """Yield a function that names a folder, which is removed if this process is killed before the block ends.
+def leaving_nothing() -> Iterator[Guard]:
+    """Yield a guard, whose files and folders are removed at the end of the block or of this process.
 
-    What removes it is a shell, since a process that must end at once has no time to remove thousands of files.
+    A shell removes them, since a process that must end at once has no time to remove thousands of files. This holds
+    if the process is killed, and if a second Ctrl-C ends the block's own cleaning.
     """
-    guard = _Guard(then='rm -rf -- "$doomed"')
+    guard = Guard()
     try:
-        yield lambda folder: guard.tell(os.fsencode(folder.absolute()))
+        yield guard
     finally:
         guard.dismiss()
 
 
-class _Guard:
-    """A shell that ends another process where this one is killed: then, and only then, its input ends.
+_GUARD = """\
+end() {
+  kill -STOP "$1"
+  set -- "$1" $(cat /proc/"$1"/task/*/children)
+  kill -KILL "$1"
+  shift
+  for each; do end "$each"; done
+}
+while IFS= read -r line; do
+  case $line in
+    /*) set -- "$@" "$line" ;;
+    *) doomed=$line ;;
+  esac
+done
+[ -z "$doomed" ] || end "$doomed"
+[ $# -eq 0 ] || rm -rf -- "$@"
+"""
+"""A line of its input is a path, or the process to end with its descendants (with its group if negative)."""
+
+
+class Guard:
+    """A shell that ends another process and removes files if this process is killed: then its input ends.
 
     It is in a session of its own, so that whatever ends this one leaves it. It does nothing where there is no shell.
     """
 
-    def __init__(self, then: str = 'kill -KILL "$doomed"') -> None:
+    def __init__(self) -> None:
         import subprocess
 
         self._shell: Popen[bytes] | None = None
         with suppress(OSError):
             self._shell = subprocess.Popen(
-                ["/bin/sh", "-c", f'IFS= read -r doomed; read -r _; [ "$doomed" ] && {then}'],
+                ["/bin/sh", "-c", _GUARD],
                 cwd="/",
-                env={},
+                env={"PATH": "/usr/local/bin:/usr/bin:/bin"},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -306,20 +362,30 @@ class _Guard:
             )
 
     def watch(self, leader: int, *, group: bool) -> None:
-        self.tell(b"%d" % (-leader if group else leader))
+        """End this process and its descendants, or its group, if this process is killed."""
+        self._tell(b"%d" % (-leader if group else leader))
 
-    def tell(self, doomed: bytes) -> None:
-        if self._shell is not None and b"\n" not in doomed:
-            assert self._shell.stdin is not None
-            with suppress(OSError):  # somebody killed it
-                self._shell.stdin.write(doomed + b"\n")
+    def forget(self) -> None:
+        """End no process. Its number may be another one's as soon as it is waited for."""
+        self._tell(b"")
+
+    def remove(self, path: Path) -> None:
+        """Remove a file or folder when `dismiss` is called or this process has ended."""
+        self._tell(os.fsencode(path.absolute()))
 
     def dismiss(self) -> None:
+        """Remove the files now, and end no process."""
         if self._shell is not None:
-            self._shell.kill()
-            self._shell.wait()
+            self.forget()
             assert self._shell.stdin is not None
             self._shell.stdin.close()
+            self._shell.wait()
+
+    def _tell(self, line: bytes) -> None:
+        if self._shell is not None and b"\n" not in line:
+            assert self._shell.stdin is not None
+            with suppress(OSError):  # somebody killed it
+                self._shell.stdin.write(line + b"\n")
 
 
 def _listen(process: Popen[bytes], heard: Callable[[str], object] | None, kept: int) -> deque[str]:

@@ -8,8 +8,9 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.errors.app import no_such_folder
 from buildpack.network import CA_VARIABLES
-from buildpack.processes import Outcome, ProcessGroup
+from buildpack.oci.temporary import create_temporary, sweep, temporary_folder
+from buildpack.processes import Guard, Outcome, ProcessGroup, leaving_nothing
 from buildpack.python.build_settings import COMPILER_VARIABLES
 from deployer.errors import lock_failed, no_pipfile, pipenv_missing
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Change", "Order", "compare_locks", "pin_stack", "run_pipenv", "versions_of"]
 
+_PREFIX = ".deploy-"
+"""Begins the names of temporary files in the app's folder; no image holds them (`never_enters`)."""
 _TELL = 10.0
 """Seconds of silence after which somebody is told that it is still at work."""
 _SHOWN = 30
@@ -88,7 +92,7 @@ def run_pipenv(
     order: Order,
     *,
     python: str,
-    scratch: Path,
+    place: Path,
     environ: Mapping[str, str],
     pipenv: str,
     verbose: bool,
@@ -96,13 +100,12 @@ def run_pipenv(
 ) -> tuple[Change, ...]:
     """Lock the app with ``pipenv lock``, write Pipfile.lock and a changed Pipfile, and return what changed.
 
-    `python` is the interpreter to resolve for, `pipenv` the one that has pipenv. Pipenv's own environment is made
-    in `scratch`, not in the user's home. `tell` is called at the start, and then now and then, with the seconds that
-    pipenv has run. Pipenv works on a copy, so a failure changes neither file. Raises AppError without a Pipfile or
-    for one that cannot be read, DependencyError if pipenv fails.
+    `python` is the interpreter to resolve for, `pipenv` the one that has pipenv. Pipenv's own environment and its
+    temporary files, in which it writes logins of indexes, are made in a folder in `place`, which is removed. `tell` is
+    called at the start, and then now and then, with the seconds that pipenv has run. Pipenv works on a copy, so a
+    failure changes neither file. Raises AppError without a Pipfile or for one that cannot be read, DependencyError if
+    pipenv fails.
     """
-    from tempfile import mkstemp
-
     from buildpack.app.pipfile import parse_pipfile, read_pipfile
     from buildpack.app.textfile import read_bytes
 
@@ -114,15 +117,22 @@ def run_pipenv(
     pipfile = read_bytes(folder, "Pipfile") or b""
     wanted = pipfile if order.pipfile is None else order.pipfile.encode()
     before = read_bytes(folder, "Pipfile.lock")
-    # Beside Pipfile, because paths in it are relative to its folder.
-    descriptor, name = mkstemp(prefix=".Pipfile.", dir=folder.resolve())
-    copy, locked = Path(name), Path(f"{name}.lock")
-    try:
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(wanted)
+    with leaving_nothing() as guard, temporary_folder(place) as scratch, _copied(folder.resolve(), guard) as copy:
+        guard.remove(scratch)
+        copy.write_bytes(wanted)
+        locked = _lock_of(copy)
         if before is not None:
             locked.write_bytes(before)
-        run = _command(copy, python=python, scratch=scratch, environ=environ, pipenv=pipenv, tell=tell, verbose=verbose)
+        run = _command(
+            copy,
+            python=python,
+            scratch=scratch,
+            environ=environ,
+            pipenv=pipenv,
+            tell=tell,
+            verbose=verbose,
+            guard=guard,
+        )
         tell(0.0)
         pins = {} if order.move is None else _pins(before, asked, order.move)
         output, ended = _lock_copy(run, pins, scratch=scratch)
@@ -132,11 +142,34 @@ def run_pipenv(
             end = _last_lines(output.replace(copy.name, "Pipfile"), _secrets(wanted, environ))
             raise lock_failed(folder, end, edited=order.pipfile is not None)
         after = locked.read_bytes()
-    finally:
-        copy.unlink(missing_ok=True)
-        locked.unlink(missing_ok=True)
     _write_pair(folder, (pipfile, wanted), (before, after))
     return compare_locks(versions_of(before), versions_of(after))
+
+
+@contextmanager
+def _copied(folder: Path, guard: Guard) -> Iterator[Path]:
+    """Make an empty file for a copy of Pipfile, and remove it with its lock; also what killed processes left.
+
+    It is beside Pipfile, because paths in Pipfile are relative to its folder.
+    """
+    sweep(folder, prefix=_PREFIX)
+    for left in folder.glob(f"{_PREFIX}*.part.lock"):
+        if not left.with_suffix("").exists():
+            left.unlink(missing_ok=True)
+    descriptor, copy = create_temporary(folder, prefix=_PREFIX)
+    try:
+        os.fchmod(descriptor, 0o600)
+        guard.remove(_lock_of(copy))
+        guard.remove(copy)
+        yield copy
+    finally:
+        _lock_of(copy).unlink(missing_ok=True)
+        copy.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _lock_of(pipfile: Path) -> Path:
+    return pipfile.with_name(f"{pipfile.name}.lock")
 
 
 _Run = Callable[[Path | None], Outcome]
@@ -151,6 +184,7 @@ def _command(
     pipenv: str,
     tell: Callable[[float], object],
     verbose: bool,
+    guard: Guard,
 ) -> _Run:
     """Return a function that runs pipenv, with a file of constraints or without.
 
@@ -159,9 +193,13 @@ def _command(
     """
     import shlex
 
+    temporary = scratch / "tmp"
+    temporary.mkdir()
     env = {
         **_named(environ, pipfile.read_text(encoding="utf-8", errors="replace")),
+        "TMPDIR": str(temporary),
         "WORKON_HOME": str(scratch),
+        "PIPENV_VENV_IN_PROJECT": "0",
         "PIPENV_IGNORE_VIRTUALENVS": "1",
         "PIPENV_PIPFILE": str(pipfile),
         "PIPENV_DONT_USE_PYENV": "1",
@@ -179,7 +217,7 @@ def _command(
         # -P: pipenv must not import the app's own modules, `queue.py` for example.
         argv = [pipenv, "-P", *how, "lock", "--python", python]
         # At a terminal git may ask for a passphrase, and Ctrl-C reaches all that pipenv started.
-        group = ProcessGroup(in_session=not sys.stdin.isatty())
+        group = ProcessGroup(in_session=not sys.stdin.isatty(), guard=guard)
         heard = partial(print, file=sys.stderr) if verbose else None
         begin = time.monotonic()
         with ThreadPoolExecutor(max_workers=1) as pool:
@@ -279,16 +317,15 @@ def _write_pair(folder: Path, pipfile: tuple[bytes, bytes], lock: tuple[bytes | 
 
 def _replace(path: Path, content: bytes) -> None:
     """Replace a file of the app as a whole, without writing through a link."""
-    from tempfile import mkstemp
-
-    descriptor, beside = mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    descriptor, beside = create_temporary(path.parent, prefix=_PREFIX)
     try:
         with os.fdopen(descriptor, "wb") as out:
+            os.fchmod(descriptor, path.stat().st_mode & 0o777 if path.exists() else 0o644)
             out.write(content)
-            os.fchmod(out.fileno(), path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        Path(beside).replace(path)
+            out.flush()
+            beside.replace(path)
     except BaseException:
-        Path(beside).unlink()
+        beside.unlink(missing_ok=True)
         raise
 
 

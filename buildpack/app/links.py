@@ -76,6 +76,8 @@ def never_enters(name: str, path: str) -> bool:
     lower = name.lower()
     if lower in _NEVER or lower.endswith((".pyc", ".pyo")) or path == "deploy.toml":
         return True
+    if lower.startswith(".deploy-") and lower.endswith((".part", ".part.lock")):
+        return True  # what `deploy lock` works on, in the app's folder
     return lower.startswith(".env.") and not lower.endswith(_ENV_TEMPLATES)
 
 

@@ -103,9 +103,9 @@ class Preparation:
         self._running.check()
         names = [step.name for step in self.hooks.steps]
         user = choose_user()
-        remove_if_killed = self._exits.enter_context(leaving_nothing())
+        guard = self._exits.enter_context(leaving_nothing())
         place = self._exits.enter_context(workplace(self.store.folder("tmp"), user))
-        remove_if_killed(place)
+        guard.remove(place)
         folders = {name: place / name for name in ("app", "home", "tmp", "env")}
         for folder in folders.values():
             folder.mkdir()

@@ -16,13 +16,13 @@ __all__ = ["create_temporary", "hold", "make_folder", "sweep", "temporary_folder
 _SUFFIX = ".part"
 
 
-def create_temporary(folder: Path) -> tuple[int, Path]:
+def create_temporary(folder: Path, *, prefix: str = "") -> tuple[int, Path]:
     """Create a file that no one else uses in `folder`; its descriptor, which holds the lock, and its path.
 
     The mode does not depend on the umask.
     """
     while True:
-        path = _name(folder)
+        path = _name(folder, prefix)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             held = _hold(descriptor)
@@ -78,8 +78,8 @@ def _create_folder(folder: Path) -> tuple[int, Path]:
         os.close(descriptor)
 
 
-def _name(folder: Path) -> Path:
-    return folder / f"{os.urandom(8).hex()}{_SUFFIX}"
+def _name(folder: Path, prefix: str = "") -> Path:
+    return folder / f"{prefix}{os.urandom(8).hex()}{_SUFFIX}"
 
 
 def _hold(descriptor: int) -> bool:
@@ -91,9 +91,9 @@ def _hold(descriptor: int) -> bool:
     return os.fstat(descriptor).st_nlink > 0
 
 
-def sweep(folder: Path) -> None:
-    """Remove what processes that died have left in `folder`."""
-    for path in folder.glob(f"*{_SUFFIX}"):
+def sweep(folder: Path, *, prefix: str = "") -> None:
+    """Remove what processes that died have left in `folder`, under names that begin with `prefix`."""
+    for path in folder.glob(f"{prefix}*{_SUFFIX}"):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:

@@ -219,10 +219,9 @@ def _clean_environment(
     for name, folder in (("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")):
         if user is None and environ.get("HOME") and (Path(environ["HOME"]) / folder).is_dir():
             kept.setdefault(name, str(Path(environ["HOME"]) / folder))
-    if user:
-        kept |= {"TMPDIR": str(place / "tmp")}
     return {
         **kept,
+        "TMPDIR": str(place / "tmp"),
         **variables,
         "PATH": reachable_path(kept.get("PATH") or "/usr/local/bin:/usr/bin:/bin", user),
         "HOME": str(place / "home"),

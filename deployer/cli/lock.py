@@ -83,25 +83,21 @@ def edit_app(app: Path, edit: Callable[[str], str], *, verbose: bool) -> int:
 
 def lock_app(app: Path, order: Order | None = None, *, verbose: bool = False) -> tuple[Change, ...]:
     """Lock the app for its Python, keeping what is locked without an order; raises as `run_pipenv` does."""
-    import tempfile
-
     from buildpack.errors.app import not_a_folder
     from deployer.locking import Order, run_pipenv
 
     if app.exists() and not app.is_dir():
         raise not_a_folder(str(app))
-    store = _open_store()
-    with tempfile.TemporaryDirectory(prefix="lock-", dir=store.folder("locking")) as scratch:
-        return run_pipenv(
-            app,
-            order or Order(),
-            python=_interpreter(app),
-            scratch=Path(scratch),
-            environ=os.environ,
-            pipenv=sys.executable,
-            verbose=verbose,
-            tell=_tell,
-        )
+    return run_pipenv(
+        app,
+        order or Order(),
+        python=_interpreter(app),
+        place=_open_store().folder("locking"),
+        environ=os.environ,
+        pipenv=sys.executable,
+        verbose=verbose,
+        tell=_tell,
+    )
 
 
 def _tell(seconds: float) -> None:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.support.command import deploy
+from tests.support.command import ROOT, deploy
 from tests.support.index import Index, make_wheel, serving
 
 
@@ -179,3 +188,92 @@ def test_what_cannot_be_added_or_removed(home, app, command, code, message):
     assert (done.code, done.out) == (code, "")
     assert done.err.startswith(f"error: {message}")
     assert files(app) == before
+
+
+PASSWORD = "p4ss-w0rd-of-the-index"
+
+
+def files_with_login(folder: Path) -> list[Path]:
+    """Return the files that hold the password; a file that disappears meanwhile holds nothing."""
+    paths = [Path(place, name) for place, _, names in os.walk(folder) for name in names]
+    return [path for path in paths if PASSWORD.encode() in content(path)]
+
+
+def processes_with_login() -> list[int]:
+    """Return the processes that have the password in their environment, without `deploy` itself."""
+    places = [place for place in Path("/proc").glob("[0-9]*") if PASSWORD.encode() in content(place / "environ")]
+    return [int(place.name) for place in places if b"deployer" not in content(place / "cmdline")]
+
+
+def content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+@contextmanager
+def silent_index() -> Iterator[str]:
+    """Listen on loopback and never answer; the index's address with a login."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://me:${{INDEX_PASSWORD}}@127.0.0.1:{server.getsockname()[1]}/simple"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "ending"),
+    [
+        (["add", "gamma", "--app"], "Ctrl-C"),
+        (["remove", "beta", "--app"], "TERM"),
+        (["lock", "--no-pin"], "KILL"),
+        (["lock", "--no-pin"], "power failure"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_no_login_stays_on_the_disk(tmp_path, command, ending):
+    app, home, temporary = (tmp_path / name for name in ("app", "home", "tmp"))
+    app.mkdir()
+    temporary.mkdir()
+    terminal, theirs = pty.openpty()
+    with silent_index() as url:
+        packages = '\n[packages]\nalpha = "*"\nbeta = "*"\n'
+        (app / "Pipfile").write_text(f'[[source]]\nname = "here"\nurl = "{url}"\nverify_ssl = true\n{packages}')
+        environ = {"DEPLOY_HOME": str(home), "TMPDIR": str(temporary), "INDEX_PASSWORD": PASSWORD}
+        process = subprocess.Popen(
+            ["setsid", "--ctty", sys.executable, "-m", "deployer", *command, str(app)],
+            cwd=ROOT,
+            env={**os.environ, **environ},
+            stdin=theirs,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        await_true(lambda: files_with_login(tmp_path))
+        if ending == "Ctrl-C":
+            os.write(terminal, b"\x03")
+        elif ending == "power failure":
+            guards = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            for pid in [process.pid, *map(int, guards), *processes_with_login()]:
+                os.kill(pid, signal.SIGKILL)
+        else:
+            process.send_signal(signal.Signals[f"SIG{ending}"])
+        process.wait(60)
+        await_true(lambda: not processes_with_login())
+    os.close(terminal)
+    os.close(theirs)
+    if ending == "power failure":
+        assert files_with_login(tmp_path)
+        (app / "Pipfile").write_text("[packages]\n")
+        done = deploy(*command, app, home=home)
+        assert done.code == 0, done.err
+        (app / "Pipfile.lock").unlink()
+    await_true(lambda: not files_with_login(tmp_path))
+    await_true(lambda: [path.name for path in app.iterdir()] == ["Pipfile"])
+    await_true(lambda: not any((home / "locking").iterdir()))
+    assert not any(temporary.iterdir())
+
+
+def await_true(found) -> None:
+    end = time.monotonic() + 120
+    while not found():
+        assert time.monotonic() < end
+        time.sleep(0.02)

@@ -68,6 +68,7 @@ def test_what_never_enters_an_image(tmp_path: Path) -> None:
     make(
         tmp_path,
         *(".hg/x", ".svn/x", "__pycache__/a.pyc", "b.pyc", "c.pyo", ".env", ".env.local", ".ENV", ".envrc", "sub/.env"),
+        *(".deploy-0f.part", ".deploy-0f.part.lock"),
         *("deploy.toml", ".DS_Store", ".mypy_cache/x", ".pytest_cache/x", ".ruff_cache/x", ".venv/pyvenv.cfg"),
         *(".venv/bin/python", "deep/er/env/pyvenv.cfg", ".tox/x", ".nox/x", ".netrc", ".pypirc"),
     )

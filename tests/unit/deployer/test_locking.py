@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from buildpack.errors import AppError, DependencyError
+from buildpack.oci.temporary import create_temporary
 from deployer.locking import Order, compare_locks, pin_stack, run_pipenv, versions_of
 from tests.support.command import ROOT
 
@@ -74,7 +76,7 @@ def test_pipenv_gets_named_variables_only(tmp_path: Path):
         run_pipenv(
             *(tmp_path, Order()),
             python="python3",
-            scratch=tmp_path,
+            place=tmp_path,
             environ={**kept, **secret},
             pipenv=str(program),
             verbose=False,
@@ -91,7 +93,7 @@ from deployer.interrupts import hear_signals
 from deployer.locking import Order, run_pipenv
 hear_signals()
 folder = Path(sys.argv[1])
-run_pipenv(folder, Order(), python="python3", scratch=folder, environ={}, pipenv=f"{folder}/program", verbose=False)
+run_pipenv(folder, Order(), python="python3", place=folder, environ={}, pipenv=f"{folder}/program", verbose=False)
 """
 
 
@@ -99,7 +101,10 @@ run_pipenv(folder, Order(), python="python3", scratch=folder, environ={}, pipenv
 def test_nothing_that_pipenv_started_outlives_a_signal(tmp_path: Path, number: int):
     (tmp_path / "Pipfile").write_text("[packages]\n")
     program, started = tmp_path / "program", tmp_path / "started"
-    program.write_text(f'#!/bin/sh\nsleep 600 &\necho "$$ $!" > {started}.part\nmv {started}.part {started}\nwait\n')
+    program.write_text(
+        '#!/bin/sh\nsleep 600 &\necho login > "$TMPDIR/netrc"\n'
+        f'echo "$$ $!" > {started}.new\nmv {started}.new {started}\nwait\n'
+    )
     program.chmod(0o755)
     with subprocess.Popen(
         [sys.executable, "-c", LOCK, str(tmp_path)], cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -108,6 +113,28 @@ def test_nothing_that_pipenv_started_outlives_a_signal(tmp_path: Path, number: i
         pids = started.read_text().split()
         process.send_signal(number)
     await_true(lambda: not any(map(runs, pids)))
+    assert {path.name for path in tmp_path.iterdir()} == {"Pipfile", "program", "started"}
+
+
+def test_a_dead_process_s_copy_of_pipfile_is_removed_and_a_living_one_s_is_not(tmp_path: Path):
+    (tmp_path / "Pipfile").write_text("[packages]\n")
+    (tmp_path / "place").mkdir()
+    for name in (".deploy-dead.part", ".deploy-dead.part.lock", ".deploy-gone.part.lock", "mine.part"):
+        (tmp_path / name).touch()
+    descriptor, living = create_temporary(tmp_path, prefix=".deploy-")
+    (tmp_path / f"{living.name}.lock").touch()
+    with pytest.raises(DependencyError):
+        run_pipenv(
+            *(tmp_path, Order()),
+            python="python3",
+            place=tmp_path / "place",
+            environ={},
+            pipenv="/bin/false",
+            verbose=False,
+        )
+    os.close(descriptor)
+    kept = {"Pipfile", "place", "mine.part", living.name, f"{living.name}.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == kept
 
 
 def runs(pid: str) -> bool:
@@ -127,7 +154,7 @@ def await_true(found: Callable[[], bool]) -> None:
 
 def test_without_a_pipfile_there_is_nothing_to_lock(tmp_path: Path):
     with pytest.raises(AppError) as caught:
-        run_pipenv(tmp_path, Order(), python="python3", scratch=tmp_path, environ={}, pipenv="python3", verbose=False)
+        run_pipenv(tmp_path, Order(), python="python3", place=tmp_path, environ={}, pipenv="python3", verbose=False)
     assert str(caught.value) == (
         f"there is no Pipfile in {tmp_path}\n\npipenv locks what a Pipfile asks for.\n\n"
         "hint: write one, with `flask` and `gunicorn` under [packages], and run `deploy lock` again."
