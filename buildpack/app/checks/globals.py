@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from buildpack.dataclass import dataclass
 
-__all__ = ["Globals", "parse_globals"]
+__all__ = ["Globals", "is_script_part", "parse_globals"]
 
 _DYNAMIC = re.compile(
     rb"\b(?:globals|locals|vars|exec|eval|setattr|__getattr__|__dict__|__path__|sys\.modules|modules\[|"
@@ -46,7 +46,7 @@ def parse_globals(source: bytes) -> Globals | None:
         script: dict[str, int] = {}
         functions: dict[str, tuple[int, int | None]] = {}
         for statement in tree.body:
-            into = script if _is_script_part(statement) else names
+            into = script if is_script_part(statement) else names
             for name, line in _bound(statement):
                 if name == "*":
                     return None
@@ -59,7 +59,7 @@ def parse_globals(source: bytes) -> Globals | None:
     return Globals(names=names, script=script, functions=functions)
 
 
-def _is_script_part(statement: ast.stmt) -> bool:
+def is_script_part(statement: ast.stmt) -> bool:
     """Say whether this is ``if __name__ == "__main__":`` without an ``else``."""
     if not isinstance(statement, ast.If) or statement.orelse or not isinstance(statement.test, ast.Compare):
         return False

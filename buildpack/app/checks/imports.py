@@ -18,7 +18,7 @@ from buildpack.app.checks.served import Files
 from buildpack.app.lockfile import Lock
 from buildpack.dataclass import dataclass, field
 
-__all__ = ["Import", "Start", "find_imports", "list_missing"]
+__all__ = ["Import", "Start", "find_imports", "list_imports", "list_missing"]
 
 _IMPORT = re.compile(
     rb"^([ \t]{0,32})(?:import[ \t]+([A-Za-z_][^#;\n]{0,400})"
@@ -154,7 +154,7 @@ class _Walk:
     def _visit(self, path: str, content: bytes, own: Collection[str], *, sure: bool) -> None:
         """Follow the imports of one module, and keep those that lead nowhere."""
         lacking: dict[str, str] = {}
-        for indented, module, names in _list_imports(content):
+        for indented, module, names in list_imports(content):
             inside = [
                 one for folder, inner in self._places(path, module) for one in self._modules(folder, inner, names)
             ]
@@ -214,7 +214,7 @@ class _Walk:
                 self.probable.extend(one for name in _DJANGO if (one := f"{package}/{name}.py") in self.files.paths)
 
 
-def _list_imports(content: bytes) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
+def list_imports(content: bytes) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
     """Give what looks like an import: whether it is indented, the module, and the names that are taken from it."""
     for found in _IMPORT.findall(content):
         indent, modules, origin, inside, plain = (part.decode(errors="replace") for part in found)

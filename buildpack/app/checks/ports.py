@@ -11,7 +11,7 @@ from buildpack.app.checks.serving import Read, Serving
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
-__all__ = ["check_debug", "check_file", "check_http_server", "check_runserver", "check_serving"]
+__all__ = ["check_file", "check_http_server", "check_runserver", "check_serving"]
 
 _FRAMEWORKS = {"Flask": "5000", "Quart": "5000", "Bottle": "8080", "Sanic": "8000"}
 _CALLS = {("uvicorn", "run"): "8000", ("waitress", "serve"): "8080"}
@@ -75,36 +75,6 @@ def check_file(invocation: Invocation, read: Read, *, process: str, line: int) -
             process, line, told, 'write `port=int(os.environ["PORT"])` and `host="0.0.0.0"` there'
         )
         return
-
-
-def check_debug(invocation: Invocation, read: Read, *, process: str, line: int) -> Iterator[Notice]:
-    """Check that a web process does not start Flask's debugger."""
-    words, started = invocation.arguments, errors.Started(process=process, line=line)
-    if invocation.program == "flask" and "run" in words:
-        if "--debug" in words and "--no-debugger" not in words:
-            yield errors.debugs(started, "flask run --debug")
-        elif invocation.variables.get("FLASK_DEBUG", "0").lower() in ("1", "true", "yes"):
-            yield errors.debugs(started, f"FLASK_DEBUG={invocation.variables['FLASK_DEBUG']}")
-    if invocation.program != "python" or len(words) != 1 or not words[0].endswith(".py") or invocation.folder is None:
-        return
-    path = inside_app(invocation.folder, words[0])
-    content = read(path) if path else None
-    if content is None or b"debug" not in content:
-        return
-    try:
-        tree = ast.parse(content)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return
-    apps = _apps(tree)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and _standard_port(node.func, apps, {}) and _passes(node, "debug", value=True):
-            yield errors.debugs(started, f"{path}:{node.lineno}: debug=True")
-            return
-
-
-def _passes(call: ast.Call, name: str, *, value: bool) -> bool:
-    given = (keyword.value for keyword in call.keywords if keyword.arg == name)
-    return any(isinstance(one, ast.Constant) and one.value is value for one in given)
 
 
 def _apps(tree: ast.Module) -> dict[str, str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from buildpack.app.checks.commands import Invocation, find_slip, inside_app, parse_command, without_runner
+from buildpack.app.checks.debugger import check_debugger
 from buildpack.app.checks.doubts import Doubt
 from buildpack.app.checks.imports import Start, find_imports, list_missing
 from buildpack.app.checks.lookup import has_only_python, look_up_program
 from buildpack.app.checks.packages import PROGRAMS, SHARED, modules_of
-from buildpack.app.checks.ports import check_debug, check_file, check_http_server, check_runserver, check_serving
+from buildpack.app.checks.ports import check_file, check_http_server, check_runserver, check_serving
 from buildpack.app.checks.programs import HOOKS, check_config_files, check_program
 from buildpack.app.checks.served import Files, check_module, check_needs, check_target, modules_brought
 from buildpack.app.checks.servers import read_serving
@@ -125,7 +126,8 @@ class _Look:
             yield from check_runserver(invocation, process=name, line=line)
             yield from check_http_server(invocation, process=name, line=line)
             yield from check_file(invocation, files.read, process=name, line=line)
-            yield from check_debug(invocation, files.read, process=name, line=line)
+            dotenv = self.lock is not None and self.lock.has("python-dotenv")
+            yield from check_debugger(invocation, serving, process=name, line=line, files=files, reads_flaskenv=dotenv)
 
 
 def _started(invocation: Invocation, serving: Serving | None) -> Iterator[Start]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from buildpack.app.checks import options as grammars
@@ -123,11 +124,11 @@ def parse_config(content: bytes) -> Mapping[str, tuple[str, int]] | None:
             found[statement.asname or statement.name] = ("$", 0)
         elif isinstance(statement, ast.Name) and statement.id in ("globals", "exec", "locals"):
             return None
-    counts = [one.id for one in ast.walk(tree) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)]
+    counts = Counter(one.id for one in ast.walk(tree) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store))
     for statement in tree.body:
         if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant | ast.List | ast.Tuple):
             for target in statement.targets:
-                if isinstance(target, ast.Name) and counts.count(target.id) == 1:
+                if isinstance(target, ast.Name) and counts[target.id] == 1:
                     found[target.id] = (_literal(statement.value), statement.lineno)
     return found
 

@@ -1036,23 +1036,93 @@ def test_a_module_that_hides_a_package(check: Check, tmp_path: Path, path: str, 
     assert check("web: gunicorn app:app", inside) == ([], [])
 
 
+AT = "--host 0.0.0.0 --port $PORT"
+DEBUGS = {
+    f"flask --app app:app run --debug {AT}": "flask run --debug",
+    f"flask --app app:app run --debugger {AT}": "flask run --debugger",
+    f"FLASK_DEBUG=1 flask --app app:app run {AT}": "FLASK_DEBUG=1",
+    f"cd sub && flask --app app:app run {AT}": "sub/.flaskenv:2: FLASK_DEBUG=on",
+    "python served.py": "served.py:3: debug=True",
+    "python served.py prod": "served.py:3: debug=True",
+    "python -m served": "served.py:3: debug=True",
+    "python run.py": "run.py:2: debug=True",
+    "python made.py": "made.py:6: debug=True",
+    "python -m shop": "shop/__main__.py:3: debug=True",
+    "python started.py": "shop/start.py:4: use_debugger=True",
+    "FLASK_DEBUG=true python plain.py": "FLASK_DEBUG=true",
+    "cd sub && python plain.py": "sub/.flaskenv:2: FLASK_DEBUG=on",
+    "python switched.py": "switched.py:3: app.debug = True",
+    "python imports.py": 'shop/settings.py:3: config["DEBUG"] = True',
+    "gunicorn wrapped:app": "wrapped.py:3: DebuggedApplication",
+}
+DEBUGGED = {
+    "app.py": "app = 1\n",
+    "served.py": "from flask import Flask\napp = Flask(__name__)\napp.run(debug=True, port=PORT)\n",
+    "run.py": "from shop import app\napp.run('0.0.0.0', PORT, debug=True)\n",
+    "made.py": "from shop import create_app\nDEBUG = True\n\nif __name__ == '__main__':\n    app = create_app()\n"
+    "    app.run(port=PORT, debug=DEBUG)\n",
+    "started.py": "from shop.start import main\nmain()\n",
+    "plain.py": "from flask import Flask\napp = Flask(__name__)\napp.run(port=PORT)\n",
+    "switched.py": "from flask import Flask\napp = Flask(__name__)\napp.debug = True\napp.run(port=PORT)\n",
+    "imports.py": "from shop.settings import app\n\n\ndef main():\n    app.run(port=PORT)\n\n\nmain()\n",
+    "wrapped.py": "from werkzeug.debug import DebuggedApplication\nfrom app import app\n"
+    "app = DebuggedApplication(app, evalex=True)\n",
+    "shop/__init__.py": "app = create_app = make()\n",
+    "shop/__main__.py": "from . import app\nif __name__ == '__main__':\n    app.run(debug=True, port=PORT)\n",
+    "shop/start.py": "from werkzeug.serving import run_simple\nfrom . import app\ndef main():\n"
+    "    run_simple('0.0.0.0', PORT, app, use_debugger=True)\n",
+    "shop/settings.py": "from . import app\n\napp.config['DEBUG'] = True\n",
+    "sub/.flaskenv": "# in this folder\nFLASK_DEBUG=on\n",
+    "sub/plain.py": "from flask import Flask\napp = Flask(__name__)\napp.run(port=PORT)\n",
+}
+
+
+@pytest.mark.parametrize("command", DEBUGS)
+def test_the_debugger_in_production(check: Check, command: str) -> None:
+    held = lock(*PACKAGES, "python-dotenv")
+    warning = (
+        f"Procfile:1: `web` runs with the debugger ({DEBUGS[command]}), which lets visitors run code; "
+        "leave that out; `deploy local --dev` is for development."
+    )
+    errors, warnings = check(f"web: {command}", DEBUGGED, locked=held)
+    assert (errors, [one for one in warnings if "debugger" in one]) == ([], [warning])
+    assert "debugger" not in str(check(f"other: {command}", DEBUGGED, locked=held)), "only web has visitors"
+
+
 @pytest.mark.parametrize(
-    ("command", "told"),
+    "command",
     [
-        ("flask --app app:app run --debug --host 0.0.0.0 --port $PORT", "flask run --debug"),
-        ("FLASK_DEBUG=1 flask --app app:app run --host 0.0.0.0 --port $PORT", "FLASK_DEBUG=1"),
-        ("python served.py", "served.py:3: debug=True"),
+        f"flask --app app:app run --debug --no-debugger {AT}",
+        f"FLASK_DEBUG=0 flask --app app:app run {AT}",
+        f"FLASK_DEBUG=1 flask --app app:app run --no-debug {AT}",
+        f"cd sub && FLASK_DEBUG=no flask --app app:app run {AT}",
+        "FLASK_DEBUG=1 python explicit.py",
+        "python plain.py",
+        "python asked.py prod",
+        "python imports_dev.py",
+        "python bot.py",
+        "python broken.py",
+        "gunicorn served:app",
+        "gunicorn switched:app",
+        "gunicorn guarded:app",
     ],
 )
-def test_the_debugger_in_production(check: Check, command: str, told: str) -> None:
-    served = "from flask import Flask\napp = Flask(__name__)\napp.run(debug=True, port=PORT)\n"
-    files = {"app.py": "app = 1\n", "served.py": served}
-    assert check(f"web: {command}", files) == (
-        [],
-        [
-            (
-                f"Procfile:1: `web` runs with the debugger ({told}), which lets visitors run code; "
-                "leave that out; `deploy local --dev` is for development."
-            )
-        ],
-    )
+def test_no_debugger(check: Check, command: str) -> None:
+    files = {
+        **DEBUGGED,
+        "explicit.py": "from shop import app\napp.run(port=PORT, debug=False)\n",
+        "asked.py": "import sys\nfrom shop import app\nif sys.argv[1] == 'prod':\n    app.run(port=PORT)\nelse:\n"
+        "    app.run(debug=True)\n",
+        "imports_dev.py": "from shop.dev import app\napp.run(port=PORT)\n",
+        "shop/dev.py": "from . import app\ndef dev():\n    app.run(debug=True)\nif __name__ == '__main__':\n"
+        "    app.debug = True\n    dev()\n",
+        "bot.py": "import asyncio\nasyncio.run(main(), debug=True)\n",
+        "broken.py": "app.run(debug=True\n",
+        "served.py": DEBUGGED["served.py"].replace("app.run", "if __name__ == '__main__':\n    app.run"),
+        "guarded.py": "from app import app\nif app.debug:\n    app = DebuggedApplication(app, evalex=True)\n",
+    }
+    assert "debugger" not in str(check(f"web: {command}", files, locked=lock(*PACKAGES, "python-dotenv")))
+
+
+def test_a_flaskenv_that_no_package_reads_starts_no_debugger(check: Check) -> None:
+    assert "debugger" not in str(check(f"web: cd sub && flask --app app:app run {AT}", DEBUGGED))
