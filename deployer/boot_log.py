@@ -11,11 +11,20 @@ KEPT = 400
 """Lines worth keeping of a process that has not answered yet: gunicorn writes 150 about one mistake of the app."""
 
 _SHOWN = 20
+_SHOWN_AFTER = 5
+"""Of these lines, for what the process wrote after the exception: it may have handled that, and ended otherwise."""
 _BEGIN = "[ERROR] Exception in worker process"
 _END = "[INFO] Worker exiting"
 _TRACEBACK = "Traceback (most recent call last):"
 _CHAINS = ("During handling of the above exception", "The above exception was the direct cause")
-_FRAME = re.compile(r'\s+File "(?P<path>[^"]*)", line \d+')
+_FRAME = re.compile(r'[\s|]+File "(?P<path>[^"]*)", line \d+')
+_GROUP = re.compile(r"\s+[|+]")
+"""Lines of an exception group (PEP 654) are drawn as a tree."""
+_LOGGED = re.compile(r"\[?\d{4}-\d\d-\d\d|(?:TRACE|DEBUG|INFO|WARNING|ERROR|CRITICAL)\b")
+_BY_SERVER = re.compile(
+    r"\[[^\]]*\] \[\d+\] \[(?:DEBUG|INFO)\] |(?:TRACE|DEBUG|INFO): |ERROR: +Application startup failed|"
+    r"\[[^\]]*\] \[\d+\] \[[A-Z]+\] (?:Worker \(pid:\s*\d+\) exited|Shutting down|Reason: Worker failed|Exception in)"
+)
 _OF_OTHERS = re.compile(r"site-packages/|/lib/python3|^<")
 _LIBRARY = re.compile(r"(?P<prefix>.*)/lib/python3")
 
@@ -23,11 +32,25 @@ _LIBRARY = re.compile(r"(?P<prefix>.*)/lib/python3")
 def relevant_lines(lines: Sequence[str], most: int = _SHOWN) -> list[str]:
     """Return the last exception that passed through the app's own code, else a gunicorn worker's, else the last lines.
 
-    Each of a server's workers logs the same exception, and the server then logs one of its own.
+    Each of a server's workers logs the same exception, and the server then logs one of its own. What the process itself
+    wrote after the exception follows it.
     """
-    of_app = [each for each in _tracebacks(lines) if _is_of_app(each)]
-    told = of_app[-1] if of_app else _worker_lines(lines) or lines[-most:]
-    return [*told] if len(told) <= most else [told[0], *told[1 - most :]]
+    tracebacks = list(_tracebacks(lines))
+    of_app = [(begin, end) for begin, end in tracebacks if _is_of_app(lines[begin:end])]
+    if not of_app:
+        return _shorten(_worker_lines(lines) or lines[-most:], most)
+    begin, end = of_app[-1]
+    of_server = {at for first, last in tracebacks if first >= end for at in range(first, last)}
+    after = [
+        line
+        for at, line in enumerate(lines[end:], end)
+        if line.strip() and at not in of_server and not _BY_SERVER.match(line)
+    ][-_SHOWN_AFTER:]
+    return [*_shorten(lines[begin:end], most - len(after)), *after]
+
+
+def _shorten(lines: Sequence[str], most: int) -> list[str]:
+    return [*lines] if len(lines) <= most else [lines[0], *lines[1 - most :]]
 
 
 def _worker_lines(lines: Sequence[str]) -> Sequence[str]:
@@ -36,8 +59,8 @@ def _worker_lines(lines: Sequence[str]) -> Sequence[str]:
     return told[: next((at for at, line in enumerate(told) if _END in line), len(told))]
 
 
-def _tracebacks(lines: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield each traceback with those that led to it, and gunicorn's line before it."""
+def _tracebacks(lines: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield the begin and end of each traceback with those that led to it, and gunicorn's line before it."""
     at = 0
     while at < len(lines):
         if not lines[at].endswith(_TRACEBACK):
@@ -47,13 +70,22 @@ def _tracebacks(lines: Sequence[str]) -> Iterator[Sequence[str]]:
         at = _end(lines, at)
         while (chained := _chained(lines, at)) is not None:
             at = _end(lines, chained)
-        yield lines[begin:at]
+        yield begin, at
 
 
 def _end(lines: Sequence[str], at: int) -> int:
-    """Return the place after the line that names the exception: the first one that is not indented."""
-    last = next((n for n in range(at + 1, len(lines)) if not lines[n].startswith((" ", "\t"))), len(lines))
-    return min(last + 1, len(lines))
+    """Return the place after the exception's message, which may have several lines.
+
+    The message begins at the first line that is not indented, and ends before an empty line or one that was logged.
+    """
+    if _GROUP.match(lines[at]):
+        return next((n for n in range(at + 1, len(lines)) if not _GROUP.match(lines[n])), len(lines))
+    named = next((n for n in range(at + 1, len(lines)) if not lines[n].startswith((" ", "\t"))), len(lines))
+    return next((n for n in range(named + 1, len(lines)) if _ends_message(lines[n])), len(lines))
+
+
+def _ends_message(line: str) -> bool:
+    return not line.strip() or line.endswith(_TRACEBACK) or line.startswith(_CHAINS) or bool(_LOGGED.match(line))
 
 
 def _chained(lines: Sequence[str], at: int) -> int | None:

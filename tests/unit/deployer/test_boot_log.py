@@ -79,7 +79,7 @@ def test_what_led_to_an_exception_is_shown_with_it():
         '  File "/opt/venv/lib/python3.12/site-packages/django/conf.py", line 2, in load',
         "ImproperlyConfigured: set SECRET_KEY",
     ]
-    assert relevant_lines(["starting", *chain, "worker stopped", "server stopped"]) == chain
+    assert relevant_lines(["starting", *chain, GUNICORN[5]]) == chain
 
 
 def test_a_traceback_of_the_server_alone_is_not_preferred_to_its_last_lines():
@@ -90,3 +90,56 @@ def test_a_traceback_of_the_server_alone_is_not_preferred_to_its_last_lines():
         "bye",
     ]
     assert relevant_lines(of_server) == of_server
+
+
+PYDANTIC = """\
+Traceback (most recent call last):
+  File "/app/settings.py", line 9, in <module>
+    settings = Settings()
+  File "/opt/venv/lib/python3.12/site-packages/pydantic_settings/main.py", line 1, in __init__
+    super().__init__()
+pydantic_core._pydantic_core.ValidationError: 2 validation errors for Settings
+database_url
+  Field required [type=missing, input_value={}, input_type=dict]
+secret_key
+  Field required [type=missing, input_value={}, input_type=dict]
+""".splitlines()
+
+
+def test_a_message_of_several_lines_is_shown_to_its_end():
+    assert relevant_lines(PYDANTIC) == PYDANTIC
+    assert relevant_lines([GUNICORN[1], *PYDANTIC, *GUNICORN[5:]]) == [GUNICORN[1], *PYDANTIC]
+    assert relevant_lines([*PYDANTIC, "", UVICORN[-1]]) == PYDANTIC
+
+
+def test_what_the_process_wrote_after_an_exception_is_shown_too():
+    handled = [
+        "ERROR:root:no ujson, going on without",
+        "Traceback (most recent call last):",
+        '  File "/app/serve.py", line 3, in <module>',
+        "ModuleNotFoundError: No module named 'ujson'",
+    ]
+    fatal = "fatal: DATABASE_URL is not set"
+    assert relevant_lines([*handled, "", fatal]) == [*handled[1:], fatal]
+    assert relevant_lines([*handled, *GUNICORN[:1], fatal]) == [*handled[1:], fatal]
+    many = [f"INFO:root:step {number}" for number in range(50)]
+    assert relevant_lines([*handled, *many, fatal]) == [*handled[1:], *many[-4:], fatal]
+    long = [*handled[1:3], *["    frame"] * 50, handled[3]]
+    assert relevant_lines([*long, "", fatal]) == [long[0], *long[-18:], fatal]
+
+
+def test_an_exception_group_is_shown_as_a_whole():
+    group = """\
+  + Exception Group Traceback (most recent call last):
+  |   File "/app/serve.py", line 5, in <module>
+  |     raise ExceptionGroup("two", errors)
+  | ExceptionGroup: two (2 sub-exceptions)
+  +-+---------------- 1 ----------------
+    | Traceback (most recent call last):
+    |   File "/app/serve.py", line 3, in <module>
+    | KeyError: 'DATABASE_URL'
+    +---------------- 2 ----------------
+    | ValueError: no
+    +------------------------------------
+""".splitlines()
+    assert relevant_lines(["starting", *group, GUNICORN[5]]) == group
