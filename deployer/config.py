@@ -8,9 +8,9 @@ from pathlib import Path
 from buildpack.app.build_env import is_name
 from buildpack.bounded import parse_integer
 from buildpack.errors.hooks import bad_build_env, unset_build_env
-from deployer.errors import bad_epoch, bad_label, reserved_label, undecodable_label
+from deployer.errors import bad_epoch, bad_health_host, bad_label, reserved_label, undecodable_label
 
-__all__ = ["parse_build_env", "parse_epoch", "parse_labels"]
+__all__ = ["parse_build_env", "parse_epoch", "parse_health_host", "parse_labels"]
 
 _OURS = "dev.deploy."
 """Labels that say what an image was built from: whoever reads them relies on that."""
@@ -54,6 +54,15 @@ def parse_build_env(texts: Iterable[str], environ: Mapping[str, str], *, files: 
             raise unset_build_env(name)
         variables[name] = value if equals else environ[name]
     return variables
+
+
+def parse_health_host(text: str | None) -> str:
+    """Read the operand of `--health-host`; empty if it is not given. Raises UsageError."""
+    from buildpack.app.health_host import is_host
+
+    if text is not None and not is_host(text):
+        raise bad_health_host(text)
+    return text or ""
 
 
 def parse_epoch(environ: Mapping[str, str]) -> int | None:

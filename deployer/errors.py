@@ -23,6 +23,7 @@ __all__ = [
     "bad_age",
     "bad_assignment",
     "bad_epoch",
+    "bad_health_host",
     "bad_label",
     "bad_operand",
     "bad_quantity",
@@ -211,6 +212,13 @@ def secrets_made(names: Sequence[str], place: Path) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def bad_health_host(text: str) -> UsageError:
+    """Say that an operand of --health-host is not the name of a host."""
+    return UsageError(
+        f"--health-host {text[:60]!r} is not the name of a host", hint="for example --health-host example.com"
+    )
 
 
 def bad_assignment(text: str) -> UsageError:

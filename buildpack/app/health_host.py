@@ -6,6 +6,7 @@ Django refuses any other with 400 (DisallowedHost), and an app that runs well wo
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -20,35 +21,45 @@ _VARIABLES = ("ALLOWED_HOSTS", "DJANGO_ALLOWED_HOSTS")
 _LOCAL = frozenset({"*", "localhost", ".localhost"})
 _LARGEST = 256 * 1024
 _MOST = 50
+_NAMED = re.compile(rb"""DJANGO_SETTINGS_MODULE["'][\s,\]=]+["']([\w.]+)["']""", re.ASCII)
+_QUOTED = re.compile(r"""["']([^"']*)["']""")
+_BETWEEN = re.compile(r"[\s,;]+")
 
 
 def find_health_host(tree: SourceTree | None, environment: Mapping[str, str]) -> str:
     """Return the host to ask an app for; empty if it answers to ``localhost``, or does not say.
 
     `environment` is the app's; `tree` is None if its files are unknown. In this order: ``httpHeaders`` of the web
-    process's ``healthchecks`` in app.json, the variable ALLOWED_HOSTS, and a list ALLOWED_HOSTS in Django's settings.
+    process's ``healthchecks`` in app.json, the variable ALLOWED_HOSTS, and a list ALLOWED_HOSTS in the settings that
+    DJANGO_SETTINGS_MODULE names.
     """
     for host in _headers(tree) if tree else ():
         return host
     for name in _VARIABLES:
         if environment.get(name, "").strip():
-            return _first(environment[name].replace(",", " ").split())
-    for hosts in _settings(tree) if tree else ():
-        return _first(hosts)
-    return ""
+            return _first(_split(environment[name]))
+    return _first(_settings(tree, environment)) if tree else ""
 
 
 def is_host(text: str) -> bool:
     """Tell whether this can be sent as a Host header: a name or an address, and a port."""
-    return 0 < len(text) <= 255 and text.isascii() and text.isprintable() and not set(text) & set(" /,@")
+    return 0 < len(text) <= 255 and text.isascii() and text.isprintable() and not set(text) & set(" /,@*")
 
 
 def _first(hosts: Iterable[str]) -> str:
     known = [host for host in hosts if host]
     if not _LOCAL.isdisjoint(known):
         return ""
-    # ".example.com" stands for the domain and all below it.
-    return next((host.removeprefix(".") for host in known if is_host(host.removeprefix("."))), "")
+    # ".example.com" stands for the domain and all below it, "*.example.com" for what is below it.
+    named = [f"www{host[1:]}" if host.startswith("*.") else host.removeprefix(".") for host in known]
+    return next((host for host in named if is_host(host)), "")
+
+
+def _split(value: str) -> list[str]:
+    """Return the hosts of a variable: a list as JSON or Python writes it, or names between commas or blanks."""
+    if value.strip() == "[]":
+        return []
+    return _QUOTED.findall(value) if _QUOTED.search(value) else _BETWEEN.split(value)
 
 
 def _headers(tree: SourceTree) -> Iterator[str]:
@@ -62,24 +73,99 @@ def _headers(tree: SourceTree) -> Iterator[str]:
         return
 
 
-def _settings(tree: SourceTree) -> Iterator[list[str]]:
-    """Find lists that are written out; what is computed is for the app alone to know."""
-    files = [file for file in tree.files if file.path.endswith(".py") and "settings" in file.path]
-    for file in files[:_MOST]:
+def _settings(tree: SourceTree, environment: Mapping[str, str]) -> list[str]:
+    """Return the hosts of the settings that Django loads; none if they are computed, or if nothing names the module."""
+    module = environment.get("DJANGO_SETTINGS_MODULE") or _named_module(tree)
+    if module:
+        return _Settings(tree).hosts(module) or []
+    found = [_Settings(tree).hosts(_module(path)) for path in _python_files(tree, "settings")]
+    answers = {tuple(hosts) for hosts in found if hosts}
+    return [*answers.pop()] if len(answers) == 1 else []
+
+
+def _named_module(tree: SourceTree) -> str:
+    """Return the module that a server's entry point names, else the one that manage.py names."""
+    for file in ("wsgi.py", "asgi.py", "manage.py"):
+        for path in _python_files(tree, file):
+            if found := _NAMED.search(_read(tree, path)):
+                return found[1].decode("ascii")
+    return ""
+
+
+def _python_files(tree: SourceTree, part: str) -> list[str]:
+    return [file.path for file in tree.files if file.path.endswith(".py") and part in file.path][:_MOST]
+
+
+def _module(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def _read(tree: SourceTree, path: str) -> bytes:
+    try:
+        with open_inside(tree.folder, path) as opened:
+            return opened.read(_LARGEST)
+    except (OSError, BuildpackError):
+        return b""
+
+
+class _Settings:
+    """Follows ALLOWED_HOSTS through Django's settings, as far as it is written out."""
+
+    def __init__(self, tree: SourceTree) -> None:
+        self._tree = tree
+        self._paths = {file.path for file in tree.files}
+        self._left = _MOST
+
+    def hosts(self, module: str) -> list[str] | None:
+        """Return what a module's ALLOWED_HOSTS is at its end; None if it has none, or computes it."""
+        path = self._find(module)
+        self._left -= 1
+        if not path or self._left < 0:
+            return None
         try:
-            with open_inside(tree.folder, file.path) as opened:
-                content = opened.read(_LARGEST)
-            if b"ALLOWED_HOSTS" not in content:
-                continue
-            body = ast.parse(content).body
-        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
+            body = ast.parse(_read(self._tree, path)).body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
+        package = module if path.endswith("/__init__.py") else module.rpartition(".")[0]
+        hosts: list[str] | None = None
         for statement in body:
-            if (
-                isinstance(statement, ast.Assign)
-                and any(isinstance(target, ast.Name) and target.id == "ALLOWED_HOSTS" for target in statement.targets)
-                and isinstance(statement.value, ast.List | ast.Tuple)
-            ):
-                hosts = [each.value for each in statement.value.elts if isinstance(each, ast.Constant)]
-                if hosts and len(hosts) == len(statement.value.elts):
-                    yield [str(host) for host in hosts]
+            match statement:
+                case ast.ImportFrom(names=[ast.alias(name="*")], module=name, level=level):
+                    inherited = self.hosts(_absolute(name or "", level, package))
+                    hosts = hosts if inherited is None else inherited
+                case ast.Assign(targets=targets, value=value) if any(map(_is_hosts, targets)):
+                    hosts = _written_out(value)
+                case ast.AnnAssign(target=target, value=value) if _is_hosts(target) and value is not None:
+                    hosts = _written_out(value)
+                case ast.AugAssign(target=target, op=ast.Add(), value=value) if _is_hosts(target):
+                    more = _written_out(value)
+                    hosts = None if hosts is None or more is None else [*hosts, *more]
+        return hosts
+
+    def _find(self, module: str) -> str:
+        """Return a module's file; the app's packages may be in a folder of it."""
+        path = module.replace(".", "/")
+        for file in (f"{path}.py", f"{path}/__init__.py"):
+            found = [each for each in self._paths if each == file or each.endswith(f"/{file}")]
+            if found:
+                return min(found, key=len)
+        return ""
+
+
+def _absolute(name: str, level: int, package: str) -> str:
+    if not level:
+        return name
+    for _ in range(level - 1):
+        package = package.rpartition(".")[0]
+    return f"{package}.{name}".strip(".")
+
+
+def _is_hosts(target: ast.expr) -> bool:
+    return isinstance(target, ast.Name) and target.id == "ALLOWED_HOSTS"
+
+
+def _written_out(value: ast.expr) -> list[str] | None:
+    if not isinstance(value, ast.List | ast.Tuple):
+        return None
+    hosts = [str(each.value) for each in value.elts if isinstance(each, ast.Constant)]
+    return hosts if len(hosts) == len(value.elts) else None

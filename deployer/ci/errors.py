@@ -15,7 +15,6 @@ __all__ = [
     "TestsFailedError",
     "addon_unknown",
     "bad_collect",
-    "bad_health_host",
     "bad_health_path",
     "bad_service",
     "file_unwritable",
@@ -104,13 +103,6 @@ def nothing_to_push_to() -> UsageError:
         "--push needs the name to push to",
         why="The app's own name says nothing about a registry.",
         hint="name it with -t, for example `-t registry.example.com/shop:1.0`.",
-    )
-
-
-def bad_health_host(text: str) -> UsageError:
-    """Say that an operand of --health-host is not the name of a host."""
-    return UsageError(
-        f"--health-host {text[:60]!r} is not the name of a host", hint="for example --health-host example.com"
     )
 
 

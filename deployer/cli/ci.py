@@ -45,7 +45,7 @@ Examples:
 @click.option("--release", is_flag=True, help="Run the release process before the boot, as the tests run.")
 @click.option("--no-boot", is_flag=True, help="Neither test nor boot: no layer has to come here.")
 @shared.env
-@click.option("--health-host", metavar="HOST", help="Ask web as this host.  [from app.json, ALLOWED_HOSTS]")
+@shared.health_host
 @click.option("--health", default=None, metavar="PATH", help="Ask web for this; only 2xx and 3xx will do.  [/]")
 @shared.boot_timeout
 @shared.engine
@@ -124,15 +124,6 @@ _OF_TRIALS = ("test", "release", "collect", "network", "service_env", "service_i
 _SPELLED = {"service_env": "service-env", "service_images": "service"}
 
 
-def _health_host(text: str | None) -> str:
-    from buildpack.app.health_host import is_host
-    from deployer.ci.errors import bad_health_host
-
-    if text is not None and not is_host(text):
-        raise bad_health_host(text)
-    return text or ""
-
-
 def _request(app: Path, options: Mapping[str, Any]) -> Request:
     from buildpack.options import Options
     from deployer.ci.collecting import parse_collect
@@ -140,7 +131,7 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
     from deployer.ci.services import parse_service_images
     from deployer.ci.trial import Health
     from deployer.cli.messages import print_warning
-    from deployer.config import parse_build_env, parse_epoch, parse_labels
+    from deployer.config import parse_build_env, parse_epoch, parse_health_host, parse_labels
     from deployer.environment import pass_on
     from deployer.pipeline import Request
 
@@ -181,7 +172,7 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
         collect=parse_collect(options["collect"]),
         health=Health(
             path=path or "/",
-            host=_health_host(options["health_host"]),
+            host=parse_health_host(options["health_host"]),
             strict=path is not None,
             seconds=options["boot_timeout"],
         ),

@@ -70,6 +70,7 @@ def run_local(
     restart: str,
     stop_timeout: float,
     boot_timeout: float,
+    health_host: str | None,
     log_format: str,
     default_port: int = 8000,
     host: str = "127.0.0.1",  # noqa: ARG001 - `deploy run` hands all its options on
@@ -86,6 +87,7 @@ def run_local(
     """
     from datetime import date
 
+    from deployer.config import parse_health_host
     from deployer.engines.local import Hears, LocalRequest, prepare
     from deployer.engines.local import run_local as run
     from deployer.engines.local_errors import reference_given
@@ -113,6 +115,7 @@ def run_local(
         restart=restart,
         stop_timeout=stop_timeout,
         boot_timeout=boot_timeout,
+        health_host=parse_health_host(health_host),
         log_format=log_format,
         quiet=quiet,
         categories=tuple(categories),

@@ -83,6 +83,7 @@ cpus = click.option("--cpus", metavar="N", help="Limit each process's processors
 engine = click.option(
     "--engine", type=click.Choice(["auto", "docker", "local"]), default="auto", help="Choose what runs it."
 )
+health_host = click.option("--health-host", metavar="HOST", help="Ask web as this host.  [app.json, ALLOWED_HOSTS]")
 boot_timeout = _seconds("--boot-timeout", 60.0, help="Wait this long for the first answer.")
 
 # What is printed
@@ -119,6 +120,7 @@ def process_options(command: _Command) -> _Command:
         ),
         _seconds("--stop-timeout", 25.0, help="Wait this long between TERM and KILL."),
         boot_timeout,
+        health_host,
         click.option(
             "--log-format",
             type=click.Choice(["text", "json"]),

@@ -110,7 +110,7 @@ def _check_types(meant: Operands) -> None:
 def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
     from buildpack.oci.store import Store, find_store
     from buildpack.options import Options
-    from deployer.config import parse_build_env, parse_epoch
+    from deployer.config import parse_build_env, parse_epoch, parse_health_host
     from deployer.engines.container import Limits
     from deployer.engines.docker import Observing, Request, prepare, run_formation, run_one
     from deployer.engines.limits import parse_cpus, parse_host, parse_memory
@@ -139,6 +139,7 @@ def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
         ),
         terminal=bool(meant.command) and sys.stdin.isatty() and sys.stdout.isatty(),
         boot_timeout=options["boot_timeout"],
+        health_host=parse_health_host(options["health_host"]),
         stop_timeout=options["stop_timeout"],
         restart=options["restart"],
         log_format=options["log_format"],
@@ -197,6 +198,7 @@ def _run_locally(meant: Operands, options: Mapping[str, Any], *, why: str) -> in
         restart=options["restart"],
         stop_timeout=options["stop_timeout"],
         boot_timeout=options["boot_timeout"],
+        health_host=options["health_host"],
         log_format=options["log_format"],
         quiet=options["quiet"],
         name="run",

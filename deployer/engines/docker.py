@@ -52,6 +52,7 @@ class Request:
     options: Options = Options()
     terminal: bool
     boot_timeout: float
+    health_host: str = ""
     stop_timeout: float
     restart: str
     log_format: str
@@ -220,7 +221,7 @@ def run_formation(
         address=_reachable(engine, request.host),
         shown=_shown(engine, request.host),
         seconds=request.boot_timeout,
-        host=find_health_host(image.source, {**image.found.environment, **request.environment}),
+        host=request.health_host or find_health_host(image.source, {**image.found.environment, **request.environment}),
     )
     return Group(
         blueprints,

@@ -62,6 +62,7 @@ class LocalRequest:
     restart: str = "no"
     stop_timeout: float = 25.0
     boot_timeout: float = 60.0
+    health_host: str = ""
     log_format: str = "text"
     quiet: bool = False
     categories: tuple[str, ...] = ()
@@ -335,7 +336,7 @@ def _supervise(prepared: Prepared, out: BinaryIO) -> int:
         log_format=request.log_format,
         quiet=request.quiet,
         reloaded=reloaded,
-        host=find_health_host(prepared.app.source, prepared.environment),
+        host=request.health_host or find_health_host(prepared.app.source, prepared.environment),
     )
     folders = {process.name: runtime_folder(process.env) for process in processes}
     apart = [replace(process, env={**process.env, **folders[process.name]}) for process in processes]

@@ -605,6 +605,7 @@ def test_an_engine_tells_a_refused_host_too(engine, tmp_path):
     for given, told in (
         ([], "(it answers 400: DisallowedHost)"),
         (["-e", "ALLOWED_HOSTS=a.example"], "(it answers to the host a.example)"),
+        (["--health-host", "a.example"], "(it answers to the host a.example)"),
     ):
         running = Running("run", app, "--engine", "docker", "-p", port, *given, home=home)
         try:

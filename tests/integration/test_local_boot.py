@@ -88,6 +88,7 @@ make_server("", int(os.environ["PORT"]), app).serve_forever()
     [
         ([], "(it answers 400: DisallowedHost)"),
         (["-e", "ALLOWED_HOSTS=a.example"], "(it answers to the host a.example)"),
+        (["-e", "ALLOWED_HOSTS=b.example", "--health-host", "a.example"], "(it answers to the host a.example)"),
         (["-e", "ALLOWED_HOSTS=b.example"], "(it answers 400 to the host b.example: DisallowedHost)"),
     ],
 )
