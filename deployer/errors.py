@@ -12,6 +12,7 @@ from buildpack.errors import (
     BuildpackError,
     DependencyError,
     EngineError,
+    LostError,
     MachineError,
     StackError,
     UsageError,
@@ -44,6 +45,7 @@ __all__ = [
     "lock_failed",
     "machine_failed",
     "made_anew",
+    "more_lost",
     "neither_folder_nor_type",
     "no_current_folder",
     "no_pipfile",
@@ -134,6 +136,13 @@ def others_made_anew(count: int) -> str:
     """Word the warning that more of the store was damaged than what was just needed."""
     blobs = "1 more blob in the store was" if count == 1 else f"{count} more blobs in the store were"
     return f"{blobs} damaged and dropped; what this build needs of them was made again."
+
+
+def more_lost(lost: LostError, count: int) -> LostError:
+    """Add to an error that nothing can heal here how many blobs of the image turned out damaged."""
+    if count > 1:
+        lost.why = f"{lost.why} So were others that are damaged: {count} blobs of the image are missing now."
+    return lost
 
 
 def destination_in_app(destination: str) -> str:

@@ -343,7 +343,7 @@ class _Pipeline:
         from deployer.engines.choice import choose_engine
 
         choice = choose_engine(self.request.engine, self._environ)
-        layers = Layers(built, self._store, self._transport)
+        layers = Layers(built, self._store, self._transport, heal=self._heal)
         if choice.engine is None:
             from deployer.ci.local_trial import LocalTrial
 
@@ -382,6 +382,12 @@ class _Pipeline:
         )
         self._provided = trial.start(self._services, seconds=self.request.health.seconds)
         return trial
+
+    def _heal(self, attempt: Callable[[], object]) -> None:
+        """Call `attempt`; again after what it found damaged in the store was made again."""
+        assert self.built is not None
+        _, told = self._maker.whole(self.built, lambda _made, _gone: attempt())
+        self._warn(told)
 
     def _why_not(self, made: Made) -> str:
         if not self.request.boot:

@@ -7,13 +7,18 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import NoReturn, Self
 
+from buildpack.errors import LostError
 from buildpack.errors import oci as errors
 from buildpack.oci.digest import Digest
 from buildpack.oci.temporary import create_temporary
 
-__all__ = ["BlobWriter", "VerifiedFile", "write_all"]
+__all__ = ["BlobReader", "BlobWriter", "VerifiedFile", "write_all"]
+
+
+_PIECE = 1 << 20
 
 
 def write_all(descriptor: int, piece: bytes | bytearray | memoryview) -> None:
@@ -82,6 +87,25 @@ class BlobWriter:
         self._path = None
         os.close(self._descriptor)
         return digest
+
+
+class BlobReader(io.BufferedReader):
+    """A blob that is read. If its reader fails, it reads the rest: damage is then the reason, and raises LostError.
+
+    A damaged layer fails its checksums of gzip or tar long before its last byte. To whoever reads it, it then looks
+    like somebody's bad image. OSError is left out: the fault of a network says nothing of the blob.
+    """
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if isinstance(error, Exception) and not isinstance(error, (LostError, OSError)):
+                self.seek(0)
+                while self.read(_PIECE):
+                    pass
+        finally:
+            super().__exit__(kind, error, trace)
 
 
 class VerifiedFile(io.RawIOBase):

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import io
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +29,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
 
 from buildpack.bounded import parse_json
 from buildpack.errors import oci as errors
-from buildpack.oci.blobs import BlobWriter, VerifiedFile, write_all
+from buildpack.oci.blobs import BlobReader, BlobWriter, VerifiedFile, write_all
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import INDEX, Image, Layer, Platform, canonical_json
 from buildpack.oci.lease import Lease
@@ -90,9 +89,10 @@ class Store:
         return found is not None and size in {None, found}
 
     def open(self, digest: Digest) -> BinaryIO:
-        """Open a blob for reading; it is hashed on the way, and a damaged one raises MachineError at its end.
+        """Open a blob for reading. It is hashed on the way.
 
-        A damaged blob is dropped, so that the next build makes it again. Raises MachineError where it is absent.
+        A damaged one raises LostError at its end, or at the end of the `with` block if that fails before. It is
+        dropped, so that the next build makes it again. Raises LostError if the blob is absent.
         """
 
         def damaged(inode: int) -> NoReturn:
@@ -105,7 +105,7 @@ class Store:
             raise errors.blob_missing(digest, self.root) from None
         except OSError as error:
             raise errors.content_unreadable(self.path(digest), error) from error
-        return io.BufferedReader(VerifiedFile(descriptor, digest, damaged), 1 << 18)
+        return BlobReader(VerifiedFile(descriptor, digest, damaged), 1 << 18)
 
     def read(self, digest: Digest) -> bytes:
         """Return a small blob's bytes, verified; raises as `open` does."""

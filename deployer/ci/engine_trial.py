@@ -196,20 +196,22 @@ class EngineTrial:
 
     def test(self, script: Script, collect: Sequence[Collect] = ()) -> int:
         """Run the tests in a container of the image, with the develop packages in a layer on top."""
-        image = with_develop(
+        reference = self._load("test", self._with_develop)
+        return self._run(self._blueprint(reference, "test.1", shell_command(script), script.environment), collect)
+
+    def _with_develop(self) -> Image:
+        return with_develop(
             self._built,
             store=self._store,
             environ=self._environ,
             observer=self._observer,
             transport=self._transport,
         )
-        blueprint = self._blueprint(self._load(image, "test"), "test.1", shell_command(script), script.environment)
-        return self._run(blueprint, collect)
 
     def release(self, environment: Mapping[str, str]) -> int:
         """Run the release process in a container of the image."""
         own = {**environment, "PS": "release.1", "DYNO": "release.1"}
-        return self._run(self._blueprint(self._load(self._built.image, "boot"), "release.1", ["release"], own))
+        return self._run(self._blueprint(self._load("boot"), "release.1", ["release"], own))
 
     def _run(self, blueprint: Blueprint, collect: Sequence[Collect] = ()) -> int:
         with self._container(blueprint) as (container, stream):
@@ -222,7 +224,7 @@ class EngineTrial:
 
     def boot(self, health: Health) -> Booted:
         """Start web in a container, and ask it from inside."""
-        reference = self._load(self._built.image, "boot")
+        reference = self._load("boot")
         # In the machine's own network 8000 may be somebody's.
         usual = _free_port() if self._network == "host" else PORT
         port = read_port(health.environment.get("PORT") or str(usual))
@@ -264,22 +266,28 @@ class EngineTrial:
         assert outcome.status is not None
         return Booted(status=outcome.status, seconds=outcome.seconds, reason=outcome.reason)
 
-    def _load(self, image: Image, purpose: str) -> str:
-        """Bring an image into the engine, under a name that nobody else has; the name."""
+    def _load(self, purpose: str, make: Callable[[], Image] | None = None) -> str:
+        """Bring what `make` makes, else the built image, into the engine; return its name, which nobody else has."""
         name = self._built.app.settings.name.value.rpartition("/")[2]
         reference = f"docker.io/deploy-ci/{name}-{self._suffix}:{purpose}"
         if reference in self._loaded:
             return reference
-        self._layers.fetch(image.layers)
+        candidates = (*self._loaded, *self._built.references)
         self._loaded.append(reference)
-        load(
-            image,
-            self._layers.open,
-            [reference],
-            host=self._engine.endpoint,
-            candidates=[*self._loaded[:-1], *self._built.references],
-            observer=lambda sent: self._observer(Progress(stage="load", done=sent, unit="bytes")),
-        )
+
+        def bring() -> None:
+            image = make() if make else self._built.image
+            self._layers.fetch(image.layers)
+            load(
+                image,
+                self._layers.open,
+                [reference],
+                host=self._engine.endpoint,
+                candidates=candidates,
+                observer=lambda sent: self._observer(Progress(stage="load", done=sent, unit="bytes")),
+            )
+
+        self._layers.whole(bring)
         return reference
 
     def _blueprint(self, image: str, process: str, command: Sequence[str], environment: Mapping[str, str]) -> Blueprint:

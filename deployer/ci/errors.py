@@ -20,6 +20,7 @@ __all__ = [
     "file_unwritable",
     "layer_unfit",
     "layers_out_of_reach",
+    "made_otherwise",
     "no_release_process",
     "no_tests_found",
     "nothing_to_push_to",
@@ -119,6 +120,16 @@ def layer_unfit(problem: str) -> StackError:
         "the app's layer cannot be unpacked to try it out",
         why=f"{problem[:1].upper()}{problem[1:]}.",
         hint="whoever pushed the image it is from made it so: build with --no-cache, which takes nothing from there.",
+    )
+
+
+def made_otherwise(before: str, after: str) -> MachineError:
+    """Word an image that had to be built again, because layers of it were lost, and became another one."""
+    return MachineError(
+        "the image that was built again is another one",
+        why=f"Layers of {before} were damaged or gone, so it was built again, and is {after} now. The app's folder "
+        "changed meanwhile, or a hook or a package's build does not make the same each time.",
+        hint="run it again.",
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import BinaryIO
+from collections.abc import Callable, Sequence
+from typing import BinaryIO, TypeVar
 
 from buildpack.build import Built
 from buildpack.oci.digest import Digest
@@ -15,12 +15,31 @@ from deployer.ci import errors
 
 __all__ = ["Layers"]
 
+_T = TypeVar("_T")
+
 
 class Layers:
-    """Brings a built image's layers here, each verified to the last byte."""
+    """Brings a built image's layers here, each verified to the last byte.
 
-    def __init__(self, built: Built, store: Store, transport: Transport) -> None:
+    `heal` calls what it is given, once more after what turned out damaged was made again.
+    """
+
+    def __init__(
+        self,
+        built: Built,
+        store: Store,
+        transport: Transport,
+        *,
+        heal: Callable[[Callable[[], object]], object],
+    ) -> None:
         self._built, self._store, self._transport = built, store, transport
+        self._heal = heal
+
+    def whole(self, attempt: Callable[[], _T]) -> _T:
+        """Return what `attempt` returns, which reads layers; it is called again if the store had damaged ones."""
+        made: list[_T] = []
+        self._heal(lambda: made.append(attempt()))
+        return made[-1]
 
     def fetch(self, layers: Sequence[Layer]) -> None:
         """Fetch those that the store lacks, several at a time; raises StackError."""

@@ -186,11 +186,16 @@ class LocalTrial:
         """Lay out the app's layer as the image has it; the folder of the app."""
         layer = next(made.layer for made, _ in self._built.layers if made.planned.kind == "app")
         root = self._scratch / purpose
-        root.mkdir()
-        self._layers.fetch([layer])
-        with self._layers.open(layer.digest) as blob:
-            pieces = iter(partial(blob.read, 1 << 20), b"") if layer.media_type == LAYER_TAR else gunzip(blob)
-            unpack_app(pieces, root, limit=limit_of(layer.size))
+
+        def unpack() -> None:
+            shutil.rmtree(root, ignore_errors=True)
+            root.mkdir()
+            self._layers.fetch([layer])
+            with self._layers.open(layer.digest) as blob:
+                pieces = iter(partial(blob.read, 1 << 20), b"") if layer.media_type == LAYER_TAR else gunzip(blob)
+                unpack_app(pieces, root, limit=limit_of(layer.size))
+
+        self._layers.whole(unpack)
         return root / APP_ROOT
 
     def _environment(self, folder: Path, given: Mapping[str, str], *, develop: bool) -> dict[str, str]:

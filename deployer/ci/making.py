@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from buildpack.build import Built
 from buildpack.dataclass import replace
@@ -18,12 +19,14 @@ from buildpack.options import Options
 from buildpack.progress import Observer
 from buildpack.stacks.platforms import read_platforms
 from deployer.building import build_and_deliver, until_whole
+from deployer.ci import errors
 from deployer.cli.messages import plural, size_text
 from deployer.several import build_and_deliver_several
 
 __all__ = ["Made", "Maker", "describe", "digest_of", "fitting", "size_of"]
 
 Made = Built | BuiltIndex
+_T = TypeVar("_T")
 
 
 class Maker:
@@ -75,24 +78,30 @@ class Maker:
         )[0]
 
     def push(self, made: Made) -> str:
-        """Push it under its references; returns what was sent, in words. Raises StackError.
+        """Push it under its references; returns what was sent, in words. Raises StackError."""
+        said, told = self.whole(made, self._push)
+        return "; ".join((said, *told))
 
-        Layers that a registry or the store lost are made again.
+    def whole(self, made: Made, use: Callable[[Made, frozenset[str]], _T]) -> tuple[_T, tuple[str, ...]]:
+        """Call `use` with what was built, and with the blobs that a registry turned out to lack.
+
+        Layers that a registry or the store lost are made again, and `use` is called once more. Return what it returns,
+        and warnings. Raises MachineError if the image that is made then is another one.
         """
         attempts = 0
 
-        def attempt(options: Options) -> str:
+        def attempt(options: Options) -> _T:
             nonlocal attempts
             attempts += 1
             if attempts == 1:
-                return self._push(made, frozenset())
+                return use(made, frozenset())
             platforms = tuple(one.stack.platform for one in made.platforms) if isinstance(made, BuiltIndex) else ()
             again = self._build(options, platforms)
-            assert digest_of(again) == digest_of(made), "what was tried out is what is pushed"
-            return self._push(again, options.gone)
+            if digest_of(again) != digest_of(made):
+                raise errors.made_otherwise(str(digest_of(made)), str(digest_of(again)))
+            return use(again, options.gone)
 
-        said, told = until_whole(attempt, self._options, self._store)
-        return "; ".join((said, *told))
+        return until_whole(attempt, self._options, self._store)
 
     def _push(self, made: Made, gone: frozenset[str]) -> str:
         from deployer.pushing import parse_targets, push_built, push_several, pushed_text

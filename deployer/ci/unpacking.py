@@ -57,6 +57,8 @@ def unpack_app(pieces: Iterator[bytes], root: Path, *, limit: int) -> None:
                 _write(path, content, executable=bool(member.mode & 0o100), root=root)
             else:
                 raise errors.layer_unfit(f"{member.path!r} is neither a file nor a folder nor a symbolic link")
+        for _ in pieces:
+            pass  # the last checksums come after the last file
     except (zlib.error, EOFError) as error:
         raise errors.layer_unfit(f"it cannot be decompressed: {error}") from error
     _make(root / APP_ROOT)

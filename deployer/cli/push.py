@@ -42,12 +42,14 @@ def command(
     APP is a folder (default: the current one), whose image has the app's name; REF is the name of an image in the
     store, and where it goes unless -t says otherwise. Only what the registry lacks is sent.
     """
+    from buildpack.errors import LostError
     from buildpack.oci.image import Image, convert
     from buildpack.oci.index import convert_index
     from buildpack.oci.reference import format_for, parse_reference
     from buildpack.oci.store import Store, find_store
     from buildpack.oci.transport import Transport
     from buildpack.progress import ignore
+    from deployer.errors import more_lost
     from deployer.interrupts import ending_promptly
     from deployer.progress import Reporter
     from deployer.proof.attaching import attached_text
@@ -69,7 +71,13 @@ def command(
         Reporter(quiet=quiet or as_json) as reporter,
     ):
         observer = ignore if quiet or as_json else reporter
-        pushed = push_stored(image, references, store=store, transport=transport, observer=observer)
+        try:
+            pushed = push_stored(image, references, store=store, transport=transport, observer=observer)
+        except LostError as lost:
+            # So that one build makes all of it again.
+            store.drop_damaged()
+            lacking = {layer.digest for layer in image.layers if not store.has(layer.digest, layer.size)}
+            raise more_lost(lost, len(lacking)) from None
         bill = "" if no_sbom else attached_text(image, references, transport=transport)
         traffic = transport.traffic
     if as_json:

@@ -110,8 +110,16 @@ def command(
         where = "in the store" if verdict.origin == "store" else "in the registry"
         print(f"Verified: {name}, {where}, is what {shown} builds, bit for bit", file=sys.stderr)
         print(f"  built again in {verdict.seconds:.2f} s on {verdict.stack} ({verdict.platform})", file=sys.stderr)
+        print(f"  {_compared(verdict)}", file=sys.stderr)
         print(verdict.digest)
     return 0
+
+
+def _compared(verdict: Verdict) -> str:
+    """Say how much of an image that has the right digest was read."""
+    if verdict.origin == "registry":
+        return "compared by digest; no layer was fetched"
+    return f"read {plural(verdict.read, 'blob')} in the store"
 
 
 def _short(reference: str) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from buildpack.errors import BuildpackError, StackError, UsageError
+from buildpack.errors import BuildpackError, LostError, StackError, UsageError
 from deployer.cli.messages import operand_text
 
 __all__ = [
     "Differs",
+    "blobs_damaged",
     "differs",
     "digest_not_stored",
     "empty_index",
@@ -29,6 +30,16 @@ class Differs(BuildpackError):
 def differs(name: str, source: str, *, details: str, hints: Sequence[str]) -> Differs:
     """Word an image that is not what `source` builds; `details` are lines that say where and why."""
     return Differs(f"{name} is not what {source} builds", why=details, hint="\nhint: ".join(dict.fromkeys(hints)))
+
+
+def blobs_damaged(name: str, damaged: Sequence[str], count: int, root: Path) -> LostError:
+    """Word an image with the right digest, of which blobs in the store do not have theirs; they are dropped by now."""
+    return LostError(
+        f"{len(damaged)} of {count} blobs of {name} in the store at {root} are damaged",
+        why="The image has the digest that its source builds, but these blobs do not have theirs any more. They were "
+        f"dropped: {', '.join(damaged)}.",
+        hint="build again, which makes them anew. If it happens again, check the disk.",
+    )
 
 
 def digest_not_stored(digest: str, root: Path) -> UsageError:

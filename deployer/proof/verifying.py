@@ -20,6 +20,7 @@ from buildpack.oci.temporary import temporary_folder
 from buildpack.progress import Observer
 from buildpack.provenance import Provenance, read_provenance
 from deployer.building import build_and_deliver, own_python
+from deployer.proof import errors
 from deployer.proof.found import Found, Origin, find_image
 from deployer.proof.reasons import Reason, explain
 
@@ -44,7 +45,8 @@ class Source:
 class Verdict:
     """One image, and what sets it apart from the one built again; `reasons` say why that may be.
 
-    `stack` is what the second one was built on, exactly; `seconds` is how long building took.
+    `stack` is what the second one was built on, exactly; `seconds` is how long building took. `read` counts the blobs
+    in the store that were read and have their digest, if both are the same; others are in a registry only.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Verdict:
     comparison: Comparison
     reasons: tuple[Reason, ...]
     seconds: float
+    read: int
 
     @property
     def equal(self) -> bool:
@@ -77,8 +80,8 @@ def verify(
 ) -> tuple[Verdict, ...]:
     """Build the source again and compare it with the image of this name; a verdict for each of its platforms.
 
-    With `platform` it is for that one alone. `app` is as `find_image` takes it. Raises BuildpackError where the image
-    cannot be had, or not built.
+    With `platform` it is for that one alone. `app` is as `find_image` takes it. Raises BuildpackError if the image
+    cannot be had, or not built, and LostError if blobs in the store are damaged.
     """
     verdicts = []
     waiting: list[Platform | None] = [platform]
@@ -89,6 +92,18 @@ def verify(
                 waiting += [each for each in found.platforms if each != found.platform]
             verdicts.append(_judge(found, source, environ=environ, observer=observer, clock=clock))
     return tuple(verdicts)
+
+
+def _read_blobs(found: Found) -> int:
+    """Read each blob that the store has of an image, and return how many these are; raises LostError for damage.
+
+    A digest says what a blob should be. That it is so is known only of one that was read.
+    """
+    digests = {found.image.config_digest, *(layer.digest for layer in found.image.layers)}
+    here = [digest for digest in sorted(digests, key=str) if found.origin == "store" and found.store.has(digest)]
+    if damaged := [str(digest) for digest in here if not found.store.verify(digest)]:
+        raise errors.blobs_damaged(found.name, damaged, len(here), found.store.root)
+    return len(here)
 
 
 def _judge(
@@ -114,6 +129,7 @@ def _judge(
         digest=str(found.image.digest),
         rebuilt=str(built.image.digest),
         stack=built.stack.reference,
+        read=_read_blobs(found) if found.image.digest == built.image.digest else 0,
         comparison=comparison,
         reasons=explain(found.image, built, comparison, environ=environ),
         seconds=seconds,
@@ -198,6 +214,7 @@ def _render_verdict(verdict: Verdict) -> dict[str, Any]:
         "reordered": comparison.reordered,
         "stack": verdict.stack,
         "seconds": round(verdict.seconds, 3),
+        "blobs_read": verdict.read,
         "layers": [_render_layer(layer) for layer in comparison.layers],
         "config": [_render_value(value) for value in comparison.config],
         "manifest": [_render_value(value) for value in comparison.manifest],

@@ -20,11 +20,12 @@ from typing import Any
 import pytest
 
 from buildpack.build import Listener
-from buildpack.errors import MachineError
+from buildpack.errors import LostError, MachineError
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Layer, Platform
 from buildpack.oci.store import Store
 from buildpack.oci.validate import validate
+from buildpack.stacks.base import unpacked
 from tests.support.command import ROOT, deploy
 from tests.support.endurance import SCALE, chosen_seed
 from tests.support.engines import Engine
@@ -284,7 +285,7 @@ def test_one_build_heals_all_that_is_damaged(app, env, home, reference, tmp_path
     assert not other.exists()
 
 
-def test_a_pipeline_heals_what_is_damaged_when_it_pushes(app, env, home, reference, tmp_path):
+def test_a_pipeline_heals_what_is_damaged_when_it_pushes(app, env, home, reference):
     found = blobs(home)
     for kind in LAYERS:
         damage(found[kind], "flipped")
@@ -293,6 +294,44 @@ def test_a_pipeline_heals_what_is_damaged_when_it_pushes(app, env, home, referen
         done = deploy("ci", app, "-t", name, "--push", "--no-boot", "--no-sbom", home=home, env=env)
         assert (done.code, done.out.strip()) == (0, reference), done.err
         assert server.manifests["1"][1] == Store(home).path(Digest.parse(reference)).read_bytes()
+
+
+def test_a_pipeline_heals_a_layer_that_is_damaged_when_the_tests_need_it(app, env, home, tmp_path):
+    copy = Path(shutil.copytree(app, tmp_path / "tiny"))
+    (copy / "Procfile").write_text("worker: python -m tiny\n")
+    build_here(copy, home, env)
+    path = blobs(home)["app"]
+    damage(path, "flipped")
+    done = deploy("ci", copy, "--engine", "local", "--test", "true", home=home, env=env)
+    assert done.code == 0, done.err
+    assert f"warning: the blob sha256:{path.name} in the store at {home} is damaged; it was made anew." in done.err
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
+
+
+def test_a_push_that_meets_damage_leaves_it_all_to_the_next_build(app, env, home, reference):
+    found = blobs(home)
+    for kind in LAYERS:
+        damage(found[kind], "flipped")
+    with spec_registry() as server:
+        push = ("push", "tiny", "-t", f"{server.name}/team/app:1", "--no-sbom")
+        failed = deploy(*push, home=home, env=env)
+        assert failed.code == 70, failed.err
+        assert "it was dropped. So were others that are damaged: 4 blobs of the image are missing now." in failed.err
+        built = deploy("build", app, "-q", home=home, env=env)
+        assert (built.code, built.out.strip()) == (0, reference), built.err
+        pushed = deploy(*push, home=home, env=env)
+        assert (pushed.code, pushed.out.strip()) == (0, reference), pushed.err
+
+
+def test_a_damaged_base_is_lost_and_not_somebody_s_bad_image(home):
+    """Its gzip stream fails before the last byte, where its digest is checked."""
+    damage(blobs(home)["stack"], "flipped")
+    store = Store(home)
+    image = store.image(REFERENCE)
+    assert image is not None
+    with pytest.raises(LostError, match="is damaged"):
+        unpacked(image.digest, image.layers, store, stack="host")
+    assert not blobs(home)["stack"].exists()
 
 
 @pytest.mark.parametrize("kind", ["stack", "dependencies"])

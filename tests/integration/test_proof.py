@@ -303,11 +303,27 @@ def test_a_registry_whose_list_of_referrers_fails_lists_them_by_a_tag(world, dep
 def test_an_image_is_what_its_source_builds(world, deploy):
     done = deploy("verify", "tiny", world.app)
     assert (done.code, done.out) == (0, f"{world.digest}\n")
-    assert plain(done.err).splitlines()[-2:] == [
+    assert plain(done.err).splitlines()[-3:] == [
         f"Verified: tiny:latest, in the store, is what {world.app} builds, bit for bit",
         f"  built again in N s on host ({world.built.stack.platform})",
+        f"  read {len(world.built.image.layers) + 1} blobs in the store",
     ]
     assert list((world.home / "tmp").iterdir()) == []
+
+
+def test_blobs_that_are_damaged_in_the_store_are_found_although_the_digest_is_right(world, deploy, tmp_path):
+    home = Path(shutil.copytree(world.home, tmp_path / "home"))
+    damaged = sorted((world.built.layers[0][0].layer.digest, world.built.layers[-1][0].layer.digest), key=str)
+    for digest in damaged:
+        path = Store(home).path(digest)
+        path.write_bytes(b"\0" * path.stat().st_size)
+    done = deploy("verify", "tiny", world.app, env={"DEPLOY_HOME": str(home)})
+    assert (done.code, done.out) == (70, "")
+    count = len(world.built.image.layers) + 1
+    assert f"error: 2 of {count} blobs of {TINY} in the store at {home} are damaged\n" in done.err
+    assert f"They were dropped: {damaged[0]}, {damaged[1]}." in done.err
+    assert deploy("build", world.app, "-q", env={"DEPLOY_HOME": str(home)}).code == 0
+    assert deploy("verify", "tiny", world.app, env={"DEPLOY_HOME": str(home)}).code == 0
 
 
 def test_a_changed_line_is_found_and_named(world, deploy, copy):
