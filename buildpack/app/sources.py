@@ -11,7 +11,8 @@ from buildpack.errors import lock as errors
 __all__ = ["PYPI", "Source", "expand_url", "holds_credential", "parse_sources", "without_credentials"]
 
 _GONE = re.compile(r"https?://pypi\.python\.org/simple/?")
-_USERINFO = re.compile(r"(?<=://)[^/]*@")
+_USERINFO = re.compile(r"(?<=://)(?:[^/]*|[^/@:\s]{0,200}:(?!\d{1,5}/)[^@\s]{0,200})@")
+"""A login; what follows a colon and is not a port is a password, which may hold a slash."""
 _LOGIN = re.compile(r"https?://(?!git@)([^/@\s\"']+)@")
 """What stands before the host; `git` alone is everybody's name where repositories are served."""
 _VARIABLE = re.compile(r"\$(?:\{([^}$]*)\}|([A-Za-z_][A-Za-z0-9_]*))")

@@ -113,15 +113,25 @@ def read_commit(git: str, folder: Path, environ: Mapping[str, str]) -> Commit | 
 
 
 def public_address(remote: str) -> str:
-    """Return a remote's address without login, query and fragment; "" for a path on this machine."""
-    from urllib.parse import urlsplit, urlunsplit
+    """Return a remote's address without login, query and fragment.
+
+    It is "" for a path on this machine, and for an address in which a login may end elsewhere: passwords with `/`, `#`
+    or `?` are written into addresses, and tokens as parameters of the path (RFC 3986, 3.3).
+    """
+    from urllib.parse import unquote, urlsplit
 
     remote = remote.strip()
+    found = _SCP.fullmatch(remote)
+    if found:
+        return f"ssh://{found[1]}/{found[2]}"
     try:
         parts = urlsplit(remote)
-        if parts.scheme in {"https", "http", "ssh", "git"} and parts.hostname and remote.isprintable():
-            return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+        _ = parts.port  # raises ValueError for what is not a number
     except ValueError:
         return ""
-    found = _SCP.fullmatch(remote)
-    return f"ssh://{found[1]}/{found[2]}" if found else ""
+    rest = unquote(parts.path + parts.query + parts.fragment)
+    if parts.scheme not in {"https", "http", "ssh", "git"} or not parts.hostname or not remote.isprintable():
+        return ""
+    if "@" in rest or set(unquote(parts.path)) & set(":;"):
+        return ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -211,6 +211,22 @@ def test_the_time_of_a_commit_needs_no_check_of_its_signature(app: Path, trap: T
         ("git@github.com:owner/name.git", "ssh://github.com/owner/name.git"),
         ("ssh://git@example.org:2222/name", "ssh://example.org:2222/name"),
         ("https://token@example.org/name", "https://example.org/name"),
+        ("https://me:p@ss@example.org:8443/a%20b/name", "https://example.org:8443/a%20b/name"),
+        *[
+            (each, "")
+            for each in (
+                "https://example.org/me:t0ken@x/name",
+                "https://me:t0/ken@example.org/name",
+                "https://me:80/t0ken@example.org/name",
+                "https://me:t0#ken@example.org/name",
+                "https://me:80#t0ken@example.org/name",
+                "https://me:80?t0ken@example.org/name",
+                "https://example.org/name;token=t0ken",
+                "https://example.org/name%3Btoken=t0ken",
+                "https://example.org/t0ken%40x/name",
+                "git@example.org:me:t0ken@x/name",
+            )
+        ],
         *[
             (each, "")
             for each in ("/srv/name", "../name", "file:///srv/name", "ext::sh -c x", "https://[", "", "a b:c")

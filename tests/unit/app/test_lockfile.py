@@ -289,6 +289,8 @@ class TestUrls:
             ("https://u:p@w@x/y@z", "https://x/y@z"),
             ("git+ssh://git@x/y", "git+ssh://x/y"),
             ("https://x/y@z", "https://x/y@z"),
+            ("https://x:8443/y@z", "https://x:8443/y@z"),
+            ("https://u:p/w@x/y", "https://x/y"),
         ],
     )
     def test_credentials_are_left_out_of_what_is_shown(self, url: str, shown: str) -> None:
