@@ -15,6 +15,7 @@ from buildpack.app.sources import without_credentials
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import BuildpackError
 from deployer.scaffold import templates
+from deployer.scaffold.indexes import order_indexes
 from deployer.scaffold.naming import package_name
 from deployer.scaffold.requirements import list_packages, missing_imports
 
@@ -107,7 +108,7 @@ def _lacking(folder: Path, tree: SourceTree, wishes: Wishes, accept: Accept, rem
     found = detection.found
     files: dict[str, str] = {}
     if not _exists(folder / "Pipfile") and not _exists(folder / LOCK):
-        files["Pipfile"] = _pipfile(folder, tree, found, accept, remarks)
+        files["Pipfile"] = _pipfile(tree, found, accept, remarks)
     else:
         remarks.extend(_lacking_imports(folder, tree))
     if found is not None:
@@ -130,24 +131,26 @@ def _serving(found: AppObject) -> str:
     return serving_command(found).partition(" --worker-tmp-dir")[0]
 
 
-def _pipfile(folder: Path, tree: SourceTree, found: AppObject | None, accept: Accept, remarks: list[str]) -> str:
-    listed = list_packages(folder)
-    packages, sources = listed.packages, " and ".join(listed.sources)
-    if listed.left:
-        left = without_credentials("; ".join(listed.left))
-        verb = "have" if len(listed.sources) > 1 else "has"
-        remarks.append(f"Pipfile lacks what {sources or 'pyproject.toml'} {verb} beyond plain packages: {left}.")
+def _pipfile(tree: SourceTree, found: AppObject | None, accept: Accept, remarks: list[str]) -> str:
+    listed = list_packages(tree)
+    packages, files = listed.packages, " and ".join(listed.sources)
+    remarks += [f"Pipfile leaves out {what}." for what in listed.unread]
+    for file, left in listed.left.items():
+        remarks.append(f"Pipfile leaves out of {file}: {without_credentials('; '.join(left))}.")
+    named = any('index = "pypi"' in entry for entry in (*packages.values(), *listed.develop.values()))
+    sources, more = order_indexes(listed.indexes, named=named)
+    remarks += more
     for one, owners in missing_imports(tree, packages):
         if not owners:
             remarks.append(f"{one.place} imports {one.module}: add the package that has it to Pipfile.")
-        elif not packages or not sources:
+        elif not packages or not files:
             packages[owners[0]] = '"*"'
         elif accept(one.place, owners[0]):
             packages[owners[0]] = '"*"'
-            remarks.append(f"Pipfile gets {owners[0]}, which {one.place} imports and {sources} does not name.")
+            remarks.append(f"Pipfile gets {owners[0]}, which {one.place} imports and {files} does not name.")
     server = "uvicorn" if found is not None and found.interface == "asgi" else "gunicorn"
     packages.setdefault(server, '"*"')
-    return templates.pipfile(packages, {"pytest": '"*"', **listed.develop})
+    return templates.pipfile(packages, {"pytest": '"*"', **listed.develop}, sources)
 
 
 def _lacking_imports(folder: Path, tree: SourceTree) -> Iterator[str]:
@@ -156,12 +159,14 @@ def _lacking_imports(folder: Path, tree: SourceTree) -> Iterator[str]:
         pipfile = read_pipfile(folder)
         lock = read_lock(folder, pipfile)
     except BuildpackError:
-        lock = None
-    if lock is None:
         return
-    for one, owners in missing_imports(tree, [package.name for package in lock.packages]):
+    if lock is not None:
+        names = [package.name for package in lock.packages]
+    else:
+        names = [wanted.name for wanted in pipfile.wanted("default")] if pipfile is not None else []
+    for one, owners in missing_imports(tree, names):
         if owners:
-            yield (f"{one.place} imports {one.module}, which Pipfile does not have: run `deploy add {owners[0]}`.")
+            yield f"{one.place} imports {one.module}, which Pipfile does not have: run `deploy add {owners[0]}`."
 
 
 def _has_tests(tree: SourceTree) -> bool:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ast
-import json
+import configparser
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from functools import partial
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 from buildpack.app.checks.imports import Import, Start, find_imports, list_missing
@@ -18,102 +16,219 @@ from buildpack.app.checks.served import modules_brought
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.app.pipfile import canonical
 from buildpack.app.source import SourceTree
-from buildpack.app.textfile import read_bytes, read_text
-from buildpack.bounded import parse_requirement
+from buildpack.app.textfile import read_text
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import BuildpackError
+from deployer.scaffold.entries import Origin, parse_requirements, without_comment
+from deployer.scaffold.indexes import Index, find_origin, parse_option, parse_pip_conf, project_indexes
+from deployer.scaffold.poetry import origin_of, poetry_entry
 
-__all__ = ["Listed", "list_packages", "missing_imports", "parse_requirements"]
+__all__ = ["Listed", "list_packages", "missing_imports"]
 
-_DEVELOP = ("requirements-dev.txt", "dev-requirements.txt", "requirements_dev.txt", "requirements/dev.txt")
-_COMMENT = re.compile(r"(?:^|\s)#.*")
-_INCLUDE = re.compile(r"(?:-r|-c|--requirement|--constraint)[\s=]?\s*([\w.][\w./-]{0,200})")
+_DEVELOP_GROUPS = ("dev", "develop", "development", "test", "tests", "testing")
+_DEVELOP = re.compile(rf"(?:requirements[/_-])?(?:{'|'.join(_DEVELOP_GROUPS)})(?:[_-]requirements)?\.(?:txt|in)")
+_MAIN = (
+    "requirements.txt",
+    "requirements.in",
+    *(
+        f"requirements/{name}"
+        for name in (
+            "prod.txt",
+            "production.txt",
+            "base.txt",
+            "common.txt",
+            "main.txt",
+            "requirements.txt",
+            "base.in",
+            "main.in",
+        )
+    ),
+)
+"""Lists of what the app needs to run; the first one that is there is read, with those that it includes."""
+_LIST = re.compile(r"(?:requirements/[\w.-]+|[\w.-]*requirements[\w.-]*)\.(?:txt|in)|environment\.ya?ml")
+_INCLUDE = re.compile(r"(-r|-c|--requirement|--constraint)[\s=]?\s*([\w.][\w./-]{0,200})")
 """A line of requirements.txt that names another file, relative to its own folder."""
-_DEVELOP_GROUPS = ("dev", "develop", "test", "tests")
 _NO_APP = re.compile(r"(?:^|/)(?:tests?|docs?|examples?)/|(?:^|/)(?:test_[^/]*|conftest|setup|noxfile|fabfile)\.py$")
+_MOST_FILES = 50
 
 
 @dataclass(kw_only=True, slots=True)
 class Listed:
     """What lists of other tools ask for, as entries of a Pipfile.
 
-    `left` are requirements that a Pipfile cannot take over as they are, and groups that nobody asked for. `sources` are
-    the files that were read.
+    `left` are, by file, requirements that a Pipfile cannot take over as they are, and groups that nobody asked for;
+    `unread` are whole files.
+    `sources` are the files that name packages, and `indexes` where those come from.
     """
 
     packages: dict[str, str] = field(default_factory=dict)
     develop: dict[str, str] = field(default_factory=dict)
-    left: list[str] = field(default_factory=list)
+    left: dict[str, list[str]] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
+    indexes: list[Index] = field(default_factory=list)
 
-    def add(self, source: str, lines: Iterable[str], *, develop: bool = False) -> None:
+    def add(
+        self, source: str, lines: Iterable[str], *, develop: bool = False, origins: Mapping[str, Origin] = {}
+    ) -> None:
         """Add the requirements of a file."""
-        entries, left = parse_requirements(lines)
-        into = self.develop if develop else self.packages
+        plain = []
+        for line in lines:
+            index = parse_option(without_comment(line), source)
+            if index is None:
+                plain.append(line)
+            else:
+                self.indexes.append(index)
+        entries, left = parse_requirements(plain, origins)
         for name, entry in entries.items():
-            into.setdefault(name, entry)
-        self.left += left
-        if (entries or left) and source not in self.sources:
+            self.put(source, name, entry, develop=develop)
+        for line in left:
+            self.leave(source, line)
+
+    def put(self, source: str, name: str, entry: str, *, develop: bool) -> None:
+        """Add a package, unless an earlier file names it."""
+        known = {canonical(each) for each in (*self.packages, *(self.develop if develop else ()))}
+        if canonical(name) not in known:
+            (self.develop if develop else self.packages)[name] = entry
+        if source not in self.sources:
             self.sources.append(source)
 
+    def leave(self, source: str, what: str) -> None:
+        """Note what a Pipfile cannot have."""
+        if what not in self.left.setdefault(source, []):
+            self.left[source].append(what)
 
-def list_packages(folder: Path) -> Listed:
-    """Read what the lists of other tools ask for: the first that names packages, and those for development."""
+
+@dataclass(kw_only=True, slots=True)
+class _Reader:
+    """Reads the lists of one app; `seen` are the lists for pip that were read or included."""
+
+    tree: SourceTree
+    listed: Listed
+    paths: frozenset[str]
+    seen: set[str] = field(default_factory=set)
+
+    def text(self, name: str) -> str | None:
+        """Return a file's text; None if it is missing or cannot be read, which is noted."""
+        try:
+            return read_text(self.tree.folder, name) if name in self.paths else None
+        except BuildpackError:
+            self.listed.unread.append(f"{name}, which cannot be read")
+            return None
+
+    def lists(self, names: Iterable[str], *, develop: bool = False) -> None:
+        """Read lists for pip, with those that they include."""
+        todo = list(names)
+        while todo and len(self.seen) < _MOST_FILES:
+            name = todo.pop(0)
+            if name in self.seen:
+                continue
+            self.seen.add(name)
+            lines = []
+            for written in (self.text(name) or "").splitlines():
+                found = _INCLUDE.fullmatch(without_comment(written))
+                if found is None:
+                    lines.append(written)
+                    continue
+                path = _join(PurePosixPath(name).parent / found[2])
+                if path not in self.paths:
+                    self.listed.leave(name, f"{found[0]}, which is missing")
+                elif found[1] in {"-c", "--constraint"} or path.endswith(".py"):
+                    self.listed.leave(name, found[0])
+                    self.seen.add(path)
+                else:
+                    todo.append(path)
+            self.listed.add(name, lines, develop=develop)
+
+
+def _join(path: PurePosixPath) -> str:
+    parts: list[str] = []
+    for part in path.parts:
+        if part == ".." and parts:
+            parts.pop()
+        else:
+            parts.append(part)
+    return "/".join(parts)
+
+
+def list_packages(tree: SourceTree) -> Listed:
+    """Read what the lists of other tools ask for, those for development included.
+
+    If several files name a package, the first one decides.
+    """
     listed = Listed()
+    reader = _Reader(tree=tree, listed=listed, paths=frozenset(file.path for file in tree.files))
+    reader.lists([name for name in _MAIN if name in reader.paths][:1])
     for name, read in (
-        ("requirements.txt", partial(_read_requirements, folder)),
+        ("pip.conf", _read_pip_conf),
         ("pyproject.toml", _read_project),
+        ("setup.cfg", _read_setup_cfg),
         ("setup.py", _read_setup),
     ):
-        with suppress(BuildpackError, ValueError, SyntaxError, RecursionError, MemoryError):
-            if not listed.packages:
-                read(listed, name, read_text(folder, name) or "")
-    for name in _DEVELOP:
-        with suppress(BuildpackError):
-            lines = _name_missing(folder, name, read_text(folder, name) or "")
-            listed.add(name, (line for line in lines if not _INCLUDE.fullmatch(line)), develop=True)
+        text = reader.text(name)
+        try:
+            if text is not None:
+                read(reader, name, text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            listed.unread.append(f"{name}, which cannot be read")
+    reader.lists(sorted(filter(_DEVELOP.fullmatch, reader.paths)), develop=True)
+    compiled = {name.removesuffix(".txt") for name in reader.paths if name.endswith(".txt")}
+    for name in sorted(filter(_LIST.fullmatch, reader.paths - reader.seen)):
+        if not (name.endswith(".in") and name.removesuffix(".in") in compiled):
+            listed.unread.append(name)
     return listed
 
 
-def _read_requirements(folder: Path, listed: Listed, name: str, text: str) -> None:
-    listed.add(name, _name_missing(folder, name, text))
+def _read_pip_conf(reader: _Reader, name: str, text: str) -> None:
+    reader.listed.indexes += parse_pip_conf(text, name)
 
 
-def _name_missing(folder: Path, name: str, text: str) -> Iterator[str]:
-    """Give the lines of a list for pip without comments; a line that includes a missing file says so."""
-    for written in text.splitlines():
-        line = _COMMENT.sub("", written).strip()
-        found = _INCLUDE.fullmatch(line)
-        yield f"{line}, which is missing" if found and not _is_there(folder, Path(name).parent / found[1]) else line
-
-
-def _is_there(folder: Path, path: Path) -> bool:
-    try:
-        return read_bytes(folder, str(path)) is not None
-    except BuildpackError:
-        return True  # the file exists, but cannot be read or is outside the app
-
-
-def _read_project(listed: Listed, name: str, text: str) -> None:
-    """Read PEP 621's dependencies, PEP 735's groups, and Poetry's own tables."""
-    document = tomllib.loads(text)
-    project = _table(document, "project")
-    listed.add(name, _texts(project.get("dependencies")))
-    for group, entries in _table(document, "dependency-groups").items():
+def _read_project(reader: _Reader, name: str, text: str) -> None:
+    """Read PEP 621's dependencies, PEP 735's groups, and the tables of Poetry, uv and PDM."""
+    document, listed = tomllib.loads(text), reader.listed
+    project, tool = _table(document, "project"), _table(document, "tool")
+    poetry, uv, pdm = (_table(tool, each) for each in ("poetry", "uv", "pdm"))
+    listed.indexes += project_indexes(tool, name)
+    groups = {group: _table(table, "dependencies") for group, table in _tables(poetry, "group")}
+    origins: dict[str, Origin] = {}
+    for table in (_table(poetry, "dependencies"), _table(poetry, "dev-dependencies"), *groups.values()):
+        origins |= {canonical(each): origin_of(written, listed.indexes) for each, written in table.items()}
+    for each, written in _table(uv, "sources").items():
+        origins[canonical(each)] = find_origin(written, listed.indexes) if isinstance(written, dict) else None
+    listed.add(name, _texts(project.get("dependencies")), origins=origins)
+    _read_dynamic(reader, name, project, _table(_table(tool, "setuptools"), "dynamic"))
+    listed.add(name, _texts(uv.get("dev-dependencies")), develop=True, origins=origins)
+    for title, found in (
+        ("the dependency group", _table(document, "dependency-groups")),
+        ("PDM's group", _table(pdm, "dev-dependencies")),
+    ):
+        for group, entries in found.items():
+            if group in _DEVELOP_GROUPS:
+                listed.add(name, _texts(entries), develop=True, origins=origins)
+            else:
+                listed.leave(name, f"{title} {group}")
+    for extra in _table(project, "optional-dependencies"):
+        listed.leave(name, f"the extra {extra}")
+    _add_poetry(listed, name, _table(poetry, "dependencies"), origins, develop=False)
+    _add_poetry(listed, name, _table(poetry, "dev-dependencies"), origins, develop=True)
+    for group, table in groups.items():
         if group in _DEVELOP_GROUPS:
-            listed.add(name, _texts(entries), develop=True)
+            _add_poetry(listed, name, table, origins, develop=True)
         else:
-            listed.left.append(f"the dependency group {group}")
-    listed.left += [f"the extra {extra}" for extra in _table(project, "optional-dependencies")]
-    poetry = _table(_table(document, "tool"), "poetry")
-    _add_poetry(listed, name, _table(poetry, "dependencies"), develop=False)
-    _add_poetry(listed, name, _table(poetry, "dev-dependencies"), develop=True)
-    for group, table in _table(poetry, "group").items():
-        entries = table.get("dependencies") if isinstance(table, dict) else None
-        if group in _DEVELOP_GROUPS:
-            _add_poetry(listed, name, entries if isinstance(entries, dict) else {}, develop=True)
-        else:
-            listed.left.append(f"Poetry's group {group}")
+            listed.leave(name, f"Poetry's group {group}")
+
+
+def _read_dynamic(reader: _Reader, name: str, project: Mapping[str, Any], dynamic: Mapping[str, Any]) -> None:
+    """Read the dependencies that setuptools takes from files."""
+    declared = _texts(project.get("dynamic"))
+    if "dependencies" in declared:
+        written = _table(dynamic, "dependencies").get("file")
+        files = [written] if isinstance(written, str) else _texts(written)
+        reader.lists(files)
+        if not files:
+            reader.listed.leave(name, "the dependencies, which its build computes")
+    if "optional-dependencies" in declared:
+        reader.listed.leave(name, "the extras, which its build computes")
 
 
 def _table(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -121,56 +236,49 @@ def _table(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _tables(document: Mapping[str, Any], name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield from ((key, value) for key, value in _table(document, name).items() if isinstance(value, dict))
+
+
 def _texts(value: object) -> list[str]:
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
-def _add_poetry(listed: Listed, source: str, entries: Mapping[str, Any], *, develop: bool) -> None:
+def _add_poetry(
+    listed: Listed, source: str, entries: Mapping[str, Any], origins: Mapping[str, Origin], *, develop: bool
+) -> None:
     for name, written in entries.items():
         if name.lower() == "python":
             continue
-        entry = _poetry_entry(written)
-        if entry is None:
-            listed.left.append(f"{name} of Poetry's")
+        origin = origins[canonical(name)]
+        entry = None if origin is None else poetry_entry(written, origin)
+        if entry is not None:
+            listed.put(source, name, entry, develop=develop)
+        elif canonical(name) not in map(canonical, (*listed.packages, *listed.develop)):
+            listed.leave(source, name)
+
+
+def _read_setup_cfg(reader: _Reader, name: str, text: str) -> None:
+    """Read what setuptools takes from ``[options]``."""
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read_string(text)
+    except configparser.Error as error:
+        raise ValueError(str(error)) from error
+    for key, develop in (("install_requires", False), ("tests_require", True)):
+        value = parser.get("options", key, fallback="")
+        if value.startswith("file:"):
+            reader.lists([each.strip() for each in value[5:].replace("\n", ",").split(",") if each.strip()])
         else:
-            (listed.develop if develop else listed.packages).setdefault(name, entry)
-        if source not in listed.sources:
-            listed.sources.append(source)
+            reader.listed.add(name, value.splitlines(), develop=develop)
+    if parser.has_section("options.extras_require"):
+        for extra in parser["options.extras_require"]:
+            reader.listed.leave(name, f"the extra {extra}")
 
 
-def _poetry_entry(written: object) -> str | None:
-    """Return Pipfile's entry for one of Poetry's; None if it is more than a version, extras and markers."""
-    table: dict[str, Any] = written if isinstance(written, dict) else {"version": written}
-    version = table.get("version")
-    if table.keys() - {"version", "extras", "markers"} or not isinstance(version, str):
-        return None
-    parts = [_poetry_version(part.strip()) for part in version.split(",")]
-    if None in parts:
-        return None
-    extras = _texts(table.get("extras"))
-    return _entry(",".join(map(str, parts)), sorted(extras), str(table.get("markers", "")))
-
-
-def _poetry_version(part: str) -> str | None:
-    """Return a PEP 440 specifier for one of Poetry's (``^1.2``, ``~1.2``, ``1.2.*``, ``1.2``)."""
-    if part == "*" or re.fullmatch(r"(?:==|!=|<=|>=|<|>|~=)\s*[\w.*+!]+", part):
-        return part
-    found = re.fullmatch(r"([\^~]?)(\d{1,9}(?:\.\d{1,9}){0,3})(\.\*)?", part)
-    if not found:
-        return None
-    sign, version, wild = found.groups()
-    if not sign:
-        return f"=={version}{wild or ''}"
-    numbers = [int(number) for number in version.split(".")]
-    if sign == "^":
-        at = next((place for place, number in enumerate(numbers) if number), len(numbers) - 1)
-    else:
-        at = min(1, len(numbers) - 1)
-    return f">={version},<{'.'.join(map(str, [*numbers[:at], numbers[at] + 1]))}"
-
-
-def _read_setup(listed: Listed, name: str, text: str) -> None:
+def _read_setup(reader: _Reader, name: str, text: str) -> None:
     """Read what ``setup()`` is given as plain lists; what is computed is only named."""
+    listed = reader.listed
     for node in ast.walk(ast.parse(text)):
         if not isinstance(node, ast.Call) or "setup" not in (
             getattr(node.func, "id", ""),
@@ -184,37 +292,9 @@ def _read_setup(listed: Listed, name: str, text: str) -> None:
             try:
                 listed.add(name, _texts(list(ast.literal_eval(given[key]))), develop=develop)
             except (ValueError, TypeError, SyntaxError):
-                listed.left.append(f"{key} of setup.py, which is computed")
-                listed.sources.append(name)
+                listed.leave(name, f"{key}, which is computed")
         if "extras_require" in given:
-            listed.left.append("extras_require of setup.py")
-
-
-def parse_requirements(lines: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """Turn requirements into entries of a Pipfile; gives also those lines that are no plain requirement."""
-    entries: dict[str, str] = {}
-    left = []
-    for written in lines:
-        line = _COMMENT.sub("", written).strip().removesuffix("\\").strip()
-        line = re.sub(r"(?<!\s)\s+--hash=\S+", "", line)
-        if not line or line.startswith("--hash"):
-            continue
-        requirement = parse_requirement(line)
-        if requirement is None or requirement.url:
-            left.append(line)
-        else:
-            marker = str(requirement.marker) if requirement.marker else ""
-            entries[requirement.name] = _entry(str(requirement.specifier) or "*", sorted(requirement.extras), marker)
-    return entries, left
-
-
-def _entry(version: str, extras: list[str], marker: str) -> str:
-    if not extras and not marker:
-        return json.dumps(version)
-    parts = [f"version = {json.dumps(version)}"]
-    parts += [f"extras = {json.dumps(extras)}"] if extras else []
-    parts += [f"markers = {json.dumps(marker)}"] if marker else []
-    return f"{{{', '.join(parts)}}}"
+            listed.leave(name, "extras_require")
 
 
 _WITH = {

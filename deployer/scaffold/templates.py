@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+
+from buildpack.app.sources import PYPI, Source
 
 __all__ = ["deploy_toml", "gitignore", "license_text", "package", "pipfile", "procfile", "simple_test"]
 
 _SOURCE = """\
 [[source]]
-name = "pypi"
-url = "https://pypi.org/simple"
-verify_ssl = true
+name = {name}
+url = {url}
+verify_ssl = {verify_ssl}
 """
 
 _INIT = '''\
@@ -119,13 +122,19 @@ def simple_test(target: str) -> str:
     return _SIMPLE_TEST.format(module=module, name=name)
 
 
-def pipfile(packages: Mapping[str, str], develop: Mapping[str, str]) -> str:
+def pipfile(packages: Mapping[str, str], develop: Mapping[str, str], sources: Sequence[Source] = (PYPI,)) -> str:
     """Return a Pipfile; the values are TOML already: ``"*"``, ``{version = "*", extras = [...]}``."""
 
     def table(title: str, entries: Mapping[str, str]) -> str:
         return f"\n[{title}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
 
-    return _SOURCE + table("packages", packages) + table("dev-packages", develop)
+    told = "\n".join(
+        _SOURCE.format(
+            name=json.dumps(source.name), url=json.dumps(source.url), verify_ssl=json.dumps(source.verify_ssl)
+        )
+        for source in sources
+    )
+    return told + table("packages", packages) + table("dev-packages", develop)
 
 
 def procfile(command: str) -> str:

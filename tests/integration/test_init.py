@@ -161,7 +161,9 @@ def test_with_yes_it_gets_what_it_lacks(wsgi, home):
     assert b'flask = "*"\ngunicorn = "*"\n' in after["Pipfile"]
 
 
-def test_on_a_terminal_each_file_is_asked_for(wsgi, home):
+def test_on_a_terminal_each_file_and_package_is_asked_for(wsgi, home):
+    (wsgi / "requirements.txt").write_text("flask\n")
+    (wsgi / "jobs.py").write_text("import yaml\nimport requests\n")
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "deployer", "init", "--no-lock"],
@@ -184,7 +186,7 @@ def test_on_a_terminal_each_file_is_asked_for(wsgi, home):
 
     reader = threading.Thread(target=read)
     reader.start()
-    os.write(ours, b"\nn\ny\nno\n")
+    os.write(ours, b"\nn\n\nn\ny\nno\n")
     try:
         assert process.wait(60) == 0
     finally:
@@ -195,9 +197,13 @@ def test_on_a_terminal_each_file_is_asked_for(wsgi, home):
     text = said.decode().replace("\r\n", "\n")
     for path in ("Pipfile", "tests/test_app.py", ".python-version", ".gitignore"):
         assert f"Add {path}? [Y/n]: " in text
-    assert "deploy init adds the files that the app in . lacks, and changes none that are there\nAdd " in text
+    assert "deploy init adds the files that the app in . lacks, and changes none that are there\n" in text
+    assert "jobs.py:1 needs pyyaml. Put pyyaml into Pipfile? [Y/n]: " in text
+    assert "jobs.py:2 needs requests. Put requests into Pipfile? [Y/n]: " in text
+    assert (wsgi / "Pipfile").read_text().partition("[packages]\n")[2].startswith('flask = "*"\npyyaml = "*"\ngunicorn')
     assert "  Pipfile\n  .python-version\n" in text
-    assert sorted(snapshot(wsgi)) == [".python-version", "Pipfile", "Procfile", "wsgi.py"]
+    given = {"Procfile", "jobs.py", "requirements.txt", "wsgi.py"}
+    assert snapshot(wsgi).keys() == {".python-version", "Pipfile", *given}
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import pytest
 from buildpack.app.pipfile import parse_pipfile
 from buildpack.errors import UsageError
 from deployer.scaffold.author import author_name
+from deployer.scaffold.entries import parse_requirements
 from deployer.scaffold.layout import Layout, Wishes, plan_layout
 from deployer.scaffold.naming import package_name
-from deployer.scaffold.requirements import parse_requirements
 
 FLASK = "from flask import Flask\n\napp = Flask(__name__)\n"
 FASTAPI = "from fastapi import FastAPI\n\nAPP = FastAPI()\n"
@@ -113,10 +113,7 @@ def test_an_asgi_app_with_requirements(tmp_path):
     }
     assert layout.files["Procfile"] == "web: uvicorn shop:APP --app-dir src --host 0.0.0.0 --port $PORT\n"
     assert layout.remarks == (
-        (
-            "Pipfile lacks what requirements.txt has beyond plain packages: "
-            "-r lists/more.txt, which is missing; -c pins.txt."
-        ),
+        "Pipfile leaves out of requirements.txt: -r lists/more.txt, which is missing; -c pins.txt.",
     )
 
 
@@ -158,16 +155,12 @@ def test_dependencies_of_poetry_and_dependency_groups(tmp_path):
         "Flask": ">=3.0.2,<4",
         "six": "==1.16.0",
         "redis": {"version": ">=5.0,<5.1", "extras": ["hiredis"]},
+        "tool": {"git": "https://example.org/tool.git"},
         "zero": ">=0.4,<0.5",
         "gunicorn": "*",
     }
     assert document["dev-packages"] == {"pytest": ">=8", "black": "*"}
-    assert layout.remarks == (
-        (
-            "Pipfile lacks what pyproject.toml has beyond plain packages: the dependency group lint; tool of Poetry's; "
-            "Poetry's group docs."
-        ),
-    )
+    assert layout.remarks == ("Pipfile leaves out of pyproject.toml: the dependency group lint; Poetry's group docs.",)
 
 
 def test_dependencies_of_setup_py_and_of_development(tmp_path):
@@ -182,10 +175,50 @@ def test_dependencies_of_setup_py_and_of_development(tmp_path):
     assert document["packages"] == {"flask": ">=3", "six": "*", "gunicorn": "*"}
     assert document["dev-packages"] == {"pytest": "*", "black": "==24.1.0"}
     assert layout.remarks == (
-        (
-            "Pipfile lacks what setup.py and requirements-dev.txt have beyond plain packages: "
-            "extras_require of setup.py; -r requirements.txt, which is missing."
-        ),
+        "Pipfile leaves out of setup.py: extras_require.",
+        "Pipfile leaves out of requirements-dev.txt: -r requirements.txt, which is missing; -r setup.py.",
+    )
+
+
+def test_lists_of_all_kinds_are_taken_over_or_named(tmp_path):
+    files = {
+        "app.py": FLASK,
+        "requirements.txt": "flask==3.0\n",
+        "pyproject.toml": '[project]\ndynamic = ["dependencies", "optional-dependencies"]\n'
+        '[tool.setuptools.dynamic]\ndependencies = {file = ["lists/run.txt"]}\n'
+        '[tool.uv]\ndev-dependencies = ["ruff"]\n[tool.pdm.dev-dependencies]\ntest = ["tox"]\nlint = ["mypy"]\n',
+        "lists/run.txt": "Flask>=2\nredis\n",
+        "setup.cfg": "[options]\ninstall_requires =\n    celery>=5\n    six\n[options.extras_require]\naws = boto3\n",
+        "setup.py": "setup(",
+        "requirements/test.txt": "-r ../requirements.txt\nhypothesis\n",
+        "requirements/docs.txt": "sphinx\n",
+        "requirements.in": "flask\n",
+        "environment.yml": "dependencies: [numpy]\n",
+    }
+    layout = plan(tmp_path / "shop", files)
+    document = parse_pipfile(layout.files["Pipfile"]).document
+    assert document["packages"] == {"flask": "==3.0", "redis": "*", "celery": ">=5", "six": "*", "gunicorn": "*"}
+    assert document["dev-packages"] == {"pytest": "*", "ruff": "*", "tox": "*", "hypothesis": "*"}
+    assert layout.remarks == (
+        "Pipfile leaves out setup.py, which cannot be read.",
+        "Pipfile leaves out environment.yml.",
+        "Pipfile leaves out requirements/docs.txt.",
+        "Pipfile leaves out of pyproject.toml: the extras, which its build computes; PDM's group lint.",
+        "Pipfile leaves out of setup.cfg: the extra aws.",
+    )
+
+
+@pytest.mark.parametrize("name", ["requirements.in", "requirements/base.txt", "requirements/prod.txt"])
+def test_a_list_under_another_usual_name_is_taken_over(tmp_path, name):
+    layout = plan(tmp_path / "shop", {"app.py": FLASK, name: "flask==3.0\n"})
+    assert parse_pipfile(layout.files["Pipfile"]).document["packages"] == {"flask": "==3.0", "gunicorn": "*"}
+    assert layout.remarks == ()
+
+
+def test_imports_that_a_pipfile_without_a_lock_does_not_have(tmp_path):
+    files = {"app.py": f"import yaml\nimport jinja2\n{FLASK}", "Pipfile": '[packages]\nflask = "*"\n'}
+    assert plan(tmp_path / "shop", files).remarks == (
+        "app.py:1 imports yaml, which Pipfile does not have: run `deploy add pyyaml`.",
     )
 
 
@@ -235,10 +268,103 @@ def test_requirements_that_are_no_plain_packages():
 
 def test_a_credential_of_a_requirement_is_not_repeated(tmp_path):
     files = {"app.py": FLASK, "requirements.txt": "--index-url https://me:hunter2@example.org/simple\nflask\n"}
-    [remark] = plan(tmp_path / "shop", files).remarks
-    assert remark == (
-        "Pipfile lacks what requirements.txt has beyond plain packages: --index-url https://example.org/simple."
-    )
+    layout = plan(tmp_path / "shop", files)
+    assert layout.remarks == (LOGIN.format("https://example.org/simple", "requirements.txt"),)
+    assert "hunter2" not in layout.files["Pipfile"]
+
+
+PYPI = "https://pypi.org/simple"
+LOGIN = (
+    "Pipfile has {} without the login that {} has: write `${{INDEX_USER}}:${{INDEX_PASSWORD}}@` before its host, "
+    "and set both variables."
+)
+SEARCH = (
+    "pipenv takes each package from {0}, the first [[source]] of Pipfile. "
+    'Write `index = "{1}"` at the packages that {0} does not have.'
+)
+
+
+@pytest.mark.parametrize(
+    ("files", "sources", "entries", "remarks"),
+    [
+        (
+            {
+                "pyproject.toml": '[tool.poetry.dependencies]\ncorplib = "^1"\n[[tool.poetry.source]]\nname = "corp"\n'
+                'url = "https://pip.corp/simple/"\npriority = "primary"\n'
+            },
+            [("corp", "https://pip.corp/simple/")],
+            {"corplib": ">=1,<2"},
+            (),
+        ),
+        (
+            {
+                "pyproject.toml": '[project]\ndependencies = ["corplib>=1"]\n[tool.poetry.dependencies]\n'
+                'corplib = {source = "Corp"}\nsix = {version = "*", source = "PyPI"}\n'
+                '[[tool.poetry.source]]\nname = "corp"\nurl = "https://${U}:${P}@pip.corp/simple"\n'
+                'priority = "explicit"\n'
+            },
+            [("pypi", PYPI), ("corp", "https://${U}:${P}@pip.corp/simple")],
+            {"corplib": {"version": ">=1", "index": "corp"}, "six": {"version": "*", "index": "pypi"}},
+            (),
+        ),
+        (
+            {
+                "pyproject.toml": '[project]\ndependencies = ["corplib", "mylib[x]>=1", "other", "gone"]\n'
+                '[[tool.uv.index]]\nurl = "https://pip.corp/simple"\ndefault = true\n[tool.uv.sources]\n'
+                'mylib = {git = "https://git.corp/mylib", tag = "v1"}\nother = {path = "../other", editable = true}\n'
+                'gone = {git = "https://me:hunter2@git.corp/gone"}\n'
+            },
+            [("pip.corp", "https://pip.corp/simple")],
+            {
+                "corplib": "*",
+                "mylib": {"extras": ["x"], "git": "https://git.corp/mylib", "ref": "v1"},
+                "other": {"path": "../other", "editable": True},
+            },
+            ("Pipfile leaves out of pyproject.toml: gone.",),
+        ),
+        (
+            {
+                "pyproject.toml": '[project]\ndependencies = ["corplib"]\n[[tool.uv.index]]\nname = "corp"\n'
+                'url = "https://pip.corp/simple"\n'
+            },
+            [("corp", "https://pip.corp/simple"), ("pypi", PYPI)],
+            {"corplib": "*"},
+            (SEARCH.format("corp", "pypi"),),
+        ),
+        (
+            {
+                "pyproject.toml": '[project]\ndependencies = ["corplib"]\n[[tool.pdm.source]]\nname = "pypi"\n'
+                'url = "https://mirror.corp/simple"\nverify_ssl = false\n'
+            },
+            [("pypi", "https://mirror.corp/simple")],
+            {"corplib": "*"},
+            (),
+        ),
+        (
+            {
+                "requirements.txt": "-r lists/base.txt\n",
+                "lists/base.txt": "--extra-index-url https://pip.corp/a\ncorplib\n",
+            },
+            [("pip.corp", "https://pip.corp/a"), ("pypi", PYPI)],
+            {"corplib": "*"},
+            (SEARCH.format("pip.corp", "pypi"),),
+        ),
+        (
+            {"requirements.txt": "corplib\n", "pip.conf": "[global]\nindex-url = https://me:hunter2@pip.corp/simple\n"},
+            [("pip.corp", "https://pip.corp/simple")],
+            {"corplib": "*"},
+            (LOGIN.format("https://pip.corp/simple", "pip.conf"),),
+        ),
+    ],
+    ids=["poetry", "poetry-named", "uv", "uv-searched", "pdm", "pip", "pip.conf"],
+)
+def test_packages_come_from_where_the_other_tool_takes_them(tmp_path, files, sources, entries, remarks):
+    layout = plan(tmp_path / "shop", {"app.py": FLASK.replace("flask", "corplib"), **files})
+    document = parse_pipfile(layout.files["Pipfile"]).document
+    assert [(source["name"], source["url"]) for source in document["source"]] == sources
+    assert {name: entry for name, entry in document["packages"].items() if name != "gunicorn"} == entries
+    assert tuple(remark for remark in layout.remarks if "no app object" not in remark) == remarks
+    assert "hunter2" not in layout.files["Pipfile"]
 
 
 def test_who_a_licence_names(tmp_path):
