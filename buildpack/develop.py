@@ -6,6 +6,7 @@ tested is thus bit for bit what is shipped, and never an image with other layers
 
 from __future__ import annotations
 
+import os
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -50,7 +51,7 @@ def develop_packages(lock: Lock) -> tuple[LockedPackage, ...]:
 
 def held_back(app: App, environ: Mapping[str, str]) -> tuple[SourceFile, ...]:
     """Return the files that only ``.dockerignore`` and ``.slugignore`` keep out of the image: often the tests."""
-    if not any((app.folder / name).is_file() for name in IGNORE_FILES):
+    if not any(os.path.isfile(app.folder / name) for name in IGNORE_FILES):
         return ()
     # Not compared with `app.source`, from which files with a credential are withheld as well.
     kept = {file.path for file in read_source(app.folder, environ=environ).files}

@@ -6,6 +6,7 @@ socket that talks to a server is a paced one (docs/decisions/0026).
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -341,7 +342,7 @@ class Contexts:
             if not path:
                 continue
             try:
-                if Path(path).is_dir():
+                if os.path.isdir(path):
                     return ssl.create_default_context(capath=path)
                 return ssl.create_default_context(cafile=path)
             except (OSError, ssl.SSLError):

@@ -6,6 +6,7 @@ Nothing is fetched, and none of the app's code is run. `build` and all that need
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
@@ -129,7 +130,7 @@ def _check_stack(
         from buildpack.oci.layout import split_name
 
         path, _ = split_name(stack.partition(":")[2])
-        if not path.exists():
+        if not os.path.exists(path):
             raise transfer.image_unreadable(stack, "there is no such file or folder")
         return []
     from buildpack.oci.reference import parse_reference

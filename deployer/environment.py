@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
@@ -63,7 +64,7 @@ def read_own_env(folder: Path, *, environ: Mapping[str, str]) -> dict[str, str] 
     Raises AppError if it is a link that leads out of the app's folder.
     """
     path = folder / ".env"
-    if not path.is_file():  # a virtual environment may have that name
+    if not os.path.isfile(path):  # a virtual environment may have that name
         return None
     return _parse_bytes(read_bytes(folder, path.name) or b"", path, environ=environ)
 

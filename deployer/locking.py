@@ -109,7 +109,7 @@ def run_pipenv(
     from buildpack.app.pipfile import parse_pipfile, read_pipfile
     from buildpack.app.textfile import read_bytes
 
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise no_such_folder(str(folder))
     asked = read_pipfile(folder) if order.pipfile is None else parse_pipfile(order.pipfile)
     if asked is None:
@@ -320,7 +320,7 @@ def _replace(path: Path, content: bytes) -> None:
     descriptor, beside = create_temporary(path.parent, prefix=_PREFIX)
     try:
         with os.fdopen(descriptor, "wb") as out:
-            os.fchmod(descriptor, path.stat().st_mode & 0o777 if path.exists() else 0o644)
+            os.fchmod(descriptor, path.stat().st_mode & 0o777 if os.path.exists(path) else 0o644)
             out.write(content)
             out.flush()
             beside.replace(path)

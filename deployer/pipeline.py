@@ -291,7 +291,7 @@ class _Pipeline:
             if not has_pytest:
                 raise errors.no_tests_found()
             return replace(script, test="pytest")
-        if self.request.test is None and not script.test and has_pytest and (self.request.app / "tests").is_dir():
+        if self.request.test is None and not script.test and has_pytest and os.path.isdir(self.request.app / "tests"):
             self._warn([errors.tests_not_run()])
         return script
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -107,7 +108,7 @@ class Reading:
         wanted = [name for name in _ONE_SLIP if name not in self.names and not (locked and name == "requirements.txt")]
         for name in sorted(self.names - told - _READ):
             near = next((one for one in wanted if is_one_slip(name, one)), None)
-            if near is not None and (self.folder / name).is_file():
+            if near is not None and os.path.isfile(self.folder / name):
                 self.notices.append(check_errors.almost_named(name, near))
 
     def read_lock(self, categories: Sequence[str]) -> Lock | None:

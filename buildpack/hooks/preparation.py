@@ -223,7 +223,7 @@ def _command(step: Step, folders: Mapping[str, Path], environment: Mapping[str, 
     folder = folders["app"]
     if step.kind == "collectstatic":
         return [f"{python.folder}/bin/python", step.path, "collectstatic", "--noinput"]
-    if not (folder / step.path).is_file():
+    if not os.path.isfile(folder / step.path):
         return []
     if step.kind == "nltk":
         return [f"{python.folder}/bin/python", "-c", _NLTK, *_listed(folder, step.path)]

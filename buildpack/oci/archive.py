@@ -56,9 +56,9 @@ def write_archive_file(image: Image | ImageIndex, open_blob: OpenBlob, path: Pat
     def write(out: BinaryIO) -> None:
         write_archive(image, open_blob, out, references)
 
-    if path.is_dir():
+    if os.path.isdir(path):
         raise errors.cannot_write(str(path), "it is a folder")
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         return _write_into(path, write)
     _write_whole(path, write)
     return path.stat().st_size
@@ -94,7 +94,7 @@ def write_oci_dir(image: Image | ImageIndex, open_blob: OpenBlob, folder: Path, 
     Writers take turns at both, so that none loses another's names. Raises UsageError where `folder` holds something
     else, MachineError where it cannot be written.
     """
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not os.path.isdir(folder):
         _read_listed(folder)
     _make_folder(folder)
     with _alone(folder):
@@ -103,7 +103,7 @@ def write_oci_dir(image: Image | ImageIndex, open_blob: OpenBlob, folder: Path, 
     _make_folder(folder / "blobs" / "sha256")
     for layer in image.layers:
         target = folder / blob_path(layer.digest)
-        if target.exists() and target.stat().st_size == layer.size:
+        if os.path.exists(target) and target.stat().st_size == layer.size:
             continue
 
         def write(out: BinaryIO, digest: Digest = layer.digest, size: int = layer.size) -> None:
@@ -205,7 +205,7 @@ def _read_listed(folder: Path) -> list[dict[str, object]]:
     try:
         if not any(folder.iterdir()):
             return []
-        if (folder / "oci-layout").read_bytes() == _LAYOUT and not (folder / "index.json").exists():
+        if (folder / "oci-layout").read_bytes() == _LAYOUT and not os.path.exists(folder / "index.json"):
             return []
         listed = parse_json((folder / "index.json").read_bytes())["manifests"]
     except NotADirectoryError:

@@ -6,6 +6,7 @@ sockets, the first that lets us in.
 
 from __future__ import annotations
 
+import os
 import hashlib
 import re
 from collections.abc import Mapping
@@ -132,7 +133,7 @@ def _read_context(name: str, source: str, environ: Mapping[str, str]) -> Endpoin
     return parse_host(
         endpoint["Host"],
         source=f"the Docker context {name!r}",
-        certificates=certificates if certificates.is_dir() else None,
+        certificates=certificates if os.path.isdir(certificates) else None,
         verify=not endpoint.get("SkipTLSVerify"),
     )
 

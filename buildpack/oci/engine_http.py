@@ -6,6 +6,7 @@ upload that stays open.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -199,12 +200,12 @@ def _wrap(plain: socket.socket, endpoint: Endpoint) -> socket.socket:
     assert endpoint.certificates is not None
     folder = endpoint.certificates
     try:
-        context = ssl.create_default_context(cafile=str(folder / "ca.pem") if (folder / "ca.pem").exists() else None)
+        context = ssl.create_default_context(cafile=str(folder / "ca.pem") if os.path.exists(folder / "ca.pem") else None)
         context.sslsocket_class = paced_tls()
         if not endpoint.verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        if (folder / "cert.pem").exists():
+        if os.path.exists(folder / "cert.pem"):
             context.load_cert_chain(str(folder / "cert.pem"), str(folder / "key.pem"))
         return context.wrap_socket(plain, server_hostname=endpoint.address[0])
     except (ssl.SSLError, OSError) as error:

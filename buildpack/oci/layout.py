@@ -5,6 +5,7 @@ Whoever wrote them is not trusted: documents are bounded, digests recomputed as 
 
 from __future__ import annotations
 
+import os
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -252,7 +253,7 @@ class _Folder:
 
     def size(self, name: str) -> int | None:
         path = self._root / name
-        return path.stat().st_size if path.is_file() else None
+        return path.stat().st_size if os.path.isfile(path) else None
 
     def open(self, name: str) -> BinaryIO:
         return (self._root / name).open("rb")
@@ -266,10 +267,10 @@ def open_layout(path: Path, *, scratch: Path, origin: str = "") -> DiskImages:
 
     `scratch` is a folder for what a compressed archive unpacks to; it is gone when the result is closed.
     """
-    origin = origin or f"{'oci' if path.is_dir() else 'archive'}:{path}"
-    if not path.exists():
+    origin = origin or f"{'oci' if os.path.isdir(path) else 'archive'}:{path}"
+    if not os.path.exists(path):
         raise errors.image_unreadable(origin, "there is no such file or folder")
-    files: _Folder | TarIndex = _Folder(path) if path.is_dir() else open_tar(path, scratch=scratch, origin=origin)
+    files: _Folder | TarIndex = _Folder(path) if os.path.isdir(path) else open_tar(path, scratch=scratch, origin=origin)
     try:
         return DiskImages(files, origin=origin)
     except OSError as error:
@@ -283,7 +284,7 @@ def open_layout(path: Path, *, scratch: Path, origin: str = "") -> DiskImages:
 def split_name(value: str) -> tuple[Path, str | None]:
     """Split ``DIR:NAME`` or ``FILE:NAME``; what exists as a whole is a path, colons and all."""
     path, colon, name = value, "", ""
-    while not Path(path).exists():
+    while not os.path.exists(path):
         shorter, colon, last = path.rpartition(":")
         if not colon or not shorter:
             return Path(value), None

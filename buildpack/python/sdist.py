@@ -6,6 +6,7 @@ reproducible as the package's build is: dates, hash seed, umask and paths in deb
 
 from __future__ import annotations
 
+import os
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -131,7 +132,7 @@ def _recalled_address(package: LockedPackage, shown: str, filename: str, bench: 
         return None
     sha256, size = value
     path = bench.folder / sha256 / filename
-    return (sha256, size) if path.is_file() and path.stat().st_size == size else None
+    return (sha256, size) if os.path.isfile(path) and path.stat().st_size == size else None
 
 
 def _address_key(package: LockedPackage, shown: str) -> str:
@@ -160,9 +161,9 @@ def _from_path(package: LockedPackage, bench: Workbench) -> WheelFile:
     with _telling_path(package):
         find_inside(bench.app, package.path or "")
         path = bench.app / (package.path or "")
-        if path.is_file():
+        if os.path.isfile(path):
             return _from_local_file(package, path, bench)
-        if not path.is_dir():
+        if not os.path.isdir(path):
             raise errors.no_such_path(package.name, package.path or "", package.place)
         identity = ["path", digest_sources(path), package.subdirectory]
 
@@ -324,7 +325,7 @@ def _check_libc(package: LockedPackage, wheel: WheelFile, here: Interpreter, ben
 def _project(sources: Path, subdirectory: str | None) -> Path:
     """Find the project: archives hold one folder, repositories the project itself."""
     inside = list(sources.iterdir())
-    if len(inside) == 1 and inside[0].is_dir() and not (sources / "pyproject.toml").exists():
+    if len(inside) == 1 and os.path.isdir(inside[0]) and not os.path.exists(sources / "pyproject.toml"):
         sources = inside[0]
     project = (sources / (subdirectory or "")).resolve()
     return project if project.is_relative_to(sources.resolve()) else sources

@@ -5,6 +5,7 @@ Either may end in ``:NAME`` where it holds several images.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,13 +66,13 @@ def _witnesses(value: str) -> list[str]:
     """List the paths that decide what is read: the archive, or the layout's files, whomever their blobs are for."""
     found = [value.partition(":")[2]]
     # The longest path that exists counts, and what is behind it is an image's name.
-    while not Path(found[-1]).exists() and ":" in found[-1]:
+    while not os.path.exists(found[-1]) and ":" in found[-1]:
         found.append(found[-1].rpartition(":")[0])
     path = Path(found[-1])
-    if path.is_dir():
+    if os.path.isdir(path):
         blobs = path / "blobs" / "sha256"
         found += [str(path / name) for name in ("index.json", "oci-layout", "manifest.json")]
-        found += [str(blobs), *(str(blob) for blob in sorted(blobs.iterdir()))] if blobs.is_dir() else []
+        found += [str(blobs), *(str(blob) for blob in sorted(blobs.iterdir()))] if os.path.isdir(blobs) else []
     return found
 
 

@@ -208,7 +208,7 @@ def _open_store(*, to_prune: bool = False) -> Store:
     if wanted is not None and locate_store(os.environ) is None:
         if to_prune:
             raise store_unwritable(Path(wanted))
-        if Path(wanted).is_dir():
+        if os.path.isdir(wanted):
             return Store(Path(wanted))
     root, warning = find_store(os.environ)
     if warning:

@@ -88,7 +88,7 @@ def _recall(app: App) -> Brought | None:
     from buildpack.resolution import recall_brought
 
     place = locate_store(os.environ)
-    if place is None or not Path(place).is_dir():
+    if place is None or not os.path.isdir(place):
         return None
     sums = [[entry.removeprefix("sha256:") for entry in package.hashes] for package in app.lock.packages]
     return recall_brought(sums, Store(Path(place)), machine=platform.machine())

@@ -94,7 +94,7 @@ def systemd(operands: tuple[str, ...], venv: str | None, user: str | None, **opt
 
     for path in find_leftovers(units, place, name):
         print_warning(f"{path} is of an earlier export, and no longer part of the formation; remove it.")
-    if not (environment / "bin").is_dir():
+    if not os.path.isdir(environment / "bin"):
         made = "the units need it" if venv else f"in {app.folder} make it with `PIPENV_VENV_IN_PROJECT=1 pipenv sync`"
         print_warning(f"{environment} is not there yet; {made}.")
     _say(f"\nNext: {_start(name, place, user=user)}")

@@ -40,7 +40,7 @@ def command(folder: Path, package: str | None, license_name: str | None, yes: bo
     from deployer.scaffold import errors
     from deployer.scaffold.layout import Wishes, plan_layout
 
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not os.path.isdir(folder):
         raise not_a_folder(str(folder))
     wishes = Wishes(
         python=f"{sys.version_info[0]}.{sys.version_info[1]}",
@@ -67,7 +67,7 @@ def command(folder: Path, package: str | None, license_name: str | None, yes: bo
         wanted = [path for path in wanted if click.confirm(f"Add {path}?", default=True, err=True)]
         _look_for_obstacles(folder, wanted)
     _write(folder, layout, wanted)
-    if "Pipfile.lock" in wanted and (folder / "Pipfile").exists():
+    if "Pipfile.lock" in wanted and os.path.exists(folder / "Pipfile"):
         _lock(folder)
     _say_next(folder, layout)
     return 0
@@ -93,7 +93,7 @@ def _license(folder: Path) -> str:
     from deployer.scaffold.templates import license_text
 
     today = date.today()  # noqa: DTZ011  a year has no time zone worth minding
-    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    there = next(place for place in (folder, *folder.absolute().parents) if os.path.isdir(place))
     return license_text(year=today.year, holder=author_name(there, os.environ))
 
 
@@ -102,8 +102,8 @@ def _look_for_obstacles(folder: Path, wanted: list[str]) -> None:
     from deployer.scaffold import errors
 
     for path in wanted:
-        there = next(place for place in (folder / path).parents if place.exists() or place.is_symlink())
-        if not there.is_dir():
+        there = next(place for place in (folder / path).parents if os.path.exists(place) or os.path.islink(place))
+        if not os.path.isdir(there):
             raise errors.in_the_way(str(there), path)
 
 
@@ -141,7 +141,7 @@ def _lock(folder: Path) -> None:
 def _say_next(folder: Path, layout: Layout) -> None:
     app = operand_text(str(folder))
     lines = [f"deploy build{app} && deploy run{app}" if layout.fresh else f"deploy check{app}"]
-    if (folder / "Pipfile").exists() and not (folder / "Pipfile.lock").exists():
+    if os.path.exists(folder / "Pipfile") and not os.path.exists(folder / "Pipfile.lock"):
         lines.insert(0, f"deploy lock{app}")
     lines.append(f"deploy local{app} --dev --reload   while writing")
     lines.append(f"deploy local{app} -- pytest        its tests")

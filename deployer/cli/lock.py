@@ -86,7 +86,7 @@ def lock_app(app: Path, order: Order | None = None, *, verbose: bool = False) ->
     from buildpack.errors.app import not_a_folder
     from deployer.locking import Order, run_pipenv
 
-    if app.exists() and not app.is_dir():
+    if os.path.exists(app) and not os.path.isdir(app):
         raise not_a_folder(str(app))
     return run_pipenv(
         app,

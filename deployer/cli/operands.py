@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ def split_operands(
 
 def is_folder(operand: str) -> bool:
     """Tell an app's folder from an image's name: it is there, or looks like a path."""
-    return operand[:1] in {".", "/"} or Path(operand).is_dir()
+    return operand[:1] in {".", "/"} or os.path.isdir(operand)
 
 
 def image_name(operand: str, environ: Mapping[str, str]) -> str:
@@ -124,8 +125,8 @@ def image_name(operand: str, environ: Mapping[str, str]) -> str:
     from buildpack.errors import app as errors
 
     folder = Path(operand)
-    if not folder.is_dir():
-        raise errors.not_a_folder(operand) if folder.exists() else errors.no_such_folder(operand)
+    if not os.path.isdir(folder):
+        raise errors.not_a_folder(operand) if os.path.exists(folder) else errors.no_such_folder(operand)
 
     return f"{read_settings(folder, environ=environ, flags={}).name}:latest"
 

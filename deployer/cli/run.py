@@ -97,8 +97,8 @@ def _check_types(meant: Operands) -> None:
     from buildpack.app.procfile import read_procfile
     from deployer.formation import choose_formation
 
-    procfile = read_procfile(meant.folder) if meant.folder.is_dir() else None
-    if procfile is None and (meant.app is not None or (meant.folder / "Pipfile.lock").exists()):
+    procfile = read_procfile(meant.folder) if os.path.isdir(meant.folder) else None
+    if procfile is None and (meant.app is not None or os.path.exists(meant.folder / "Pipfile.lock")):
         return
     names = [process.name for process in procfile.processes] if procfile else []
     first = next(iter(meant.formation))

@@ -52,7 +52,7 @@ def _operands(ctx: click.Context, incomplete: str) -> Items:
     if not typed:
         return _process_types(Path(), incomplete, leave_out=()) + suggest_paths(incomplete, files=False)
     folder = Path(typed[0])
-    return _process_types(folder if folder.is_dir() else Path(), incomplete, leave_out=typed)
+    return _process_types(folder if os.path.isdir(folder) else Path(), incomplete, leave_out=typed)
 
 
 def _images(_ctx: click.Context, incomplete: str) -> Items:

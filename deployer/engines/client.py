@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import contextlib
 from collections.abc import Iterator
 from typing import Any
@@ -109,11 +110,11 @@ def _tls(endpoint: Endpoint) -> Any:
     from docker.errors import DockerException
     from docker.tls import TLSConfig
 
-    own = (str(folder / "cert.pem"), str(folder / "key.pem")) if (folder / "cert.pem").exists() else None
+    own = (str(folder / "cert.pem"), str(folder / "key.pem")) if os.path.exists(folder / "cert.pem") else None
     authority = folder / "ca.pem"
     config: Any = TLSConfig
     try:
-        return config(client_cert=own, ca_cert=str(authority) if authority.exists() else None, verify=endpoint.verify)
+        return config(client_cert=own, ca_cert=str(authority) if os.path.exists(authority) else None, verify=endpoint.verify)
     except DockerException as error:
         raise transfer.engine_tls(str(endpoint), _reason(error)) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from buildpack.app.read import App
 from deployer.engines import local_errors as errors
 
@@ -14,7 +15,7 @@ def development_command(app: App, *, python: str, port: str) -> list[str]:
     Raises AppError where no app object was found, or no server for it is locked.
     """
     locked = {package.name for package in (*app.lock.packages, *app.lock.develop)}
-    if "django" in locked and (app.folder / "manage.py").is_file():
+    if "django" in locked and os.path.isfile(app.folder / "manage.py"):
         return [python, "manage.py", "runserver", f"127.0.0.1:{port}"]
     served = app.app_object
     if served is None:

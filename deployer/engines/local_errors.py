@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from buildpack.errors import AppError, BuildpackError, MachineError, UsageError
@@ -71,7 +72,7 @@ def no_virtual_environment(folder: Path) -> UsageError:
 
 def not_a_virtual_environment(path: Path, origin: str) -> UsageError:
     """Word a `--venv` that names something else; `origin` says who named it."""
-    state = "has no pyvenv.cfg" if path.is_dir() else "is no folder"
+    state = "has no pyvenv.cfg" if os.path.isdir(path) else "is no folder"
     return UsageError(
         f"{path} is no virtual environment",
         why=f"{origin} names it, and it {state}.",

@@ -17,7 +17,7 @@ def find_virtual_environment(asked: str, *, folder: Path, environ: Mapping[str, 
     Raises UsageError where there is none, MachineError where its interpreter does not start.
     """
     path, origin = _choose(asked, folder, environ)
-    if not (path / "pyvenv.cfg").is_file():
+    if not os.path.isfile(path / "pyvenv.cfg"):
         raise errors.not_a_virtual_environment(path, origin)
     _check(path, environ)
     return path
@@ -41,8 +41,8 @@ def _check(path: Path, environ: Mapping[str, str]) -> None:
     from buildpack.processes import library_path
 
     python = path / "bin" / "python"
-    if not python.exists():
-        target = f"{python} points at {os.readlink(python)}, which is gone." if python.is_symlink() else ""  # noqa: PTH115
+    if not os.path.exists(python):
+        target = f"{python} points at {os.readlink(python)}, which is gone." if os.path.islink(python) else ""  # noqa: PTH115
         raise errors.virtual_environment_broken(path, target or f"{python} is missing.")
     try:
         subprocess.run(

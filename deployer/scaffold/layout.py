@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def plan_layout(folder: Path, wishes: Wishes, *, accept: Accept = lambda _place,
 
 
 def _read(folder: Path, environ: Mapping[str, str]) -> SourceTree | None:
-    if not folder.exists():
+    if not os.path.exists(folder):
         return None
     return read_source(folder, environ=environ)
 
@@ -86,7 +87,7 @@ def _is_app(tree: SourceTree) -> bool:
 
 
 def _exists(path: Path) -> bool:
-    return path.exists() or path.is_symlink()
+    return os.path.exists(path) or os.path.islink(path)
 
 
 def _new(folder: Path, wishes: Wishes) -> dict[str, str]:

@@ -40,7 +40,7 @@ def check_clone(tree: SourceTree) -> Iterator[Notice]:
 def _is_empty(tree: SourceTree, path: str) -> bool:
     """Say whether a folder of the app has nothing in it, or is not there."""
     place = tree.folder / path
-    if place.is_symlink():
+    if os.path.islink(place):
         return False
     try:
         with os.scandir(place) as entries:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from buildpack.app.checks.commands import Invocation, find_slip, inside_app, parse_command, without_runner
@@ -208,7 +209,7 @@ class _Reader:
 
     def left_out(self, path: str) -> bool:
         """Say whether it is in the folder and not in the image."""
-        return path not in self.sizes and (self.tree.folder / path).is_file()
+        return path not in self.sizes and os.path.isfile(self.tree.folder / path)
 
 
 def list_files(tree: SourceTree, lock: Lock | None, *, stack: str | None = None) -> Files:
