@@ -1,4 +1,4 @@
-"""Read numbers, ports, waits, URLs, versions and JSON that others wrote.
+"""Read numbers, ports, waits, URLs, versions, JSON and files that others wrote.
 
 Each reader has a bound and returns None for text that it does not accept, so that no caller meets an exception of
 `int`, `float`, `urlsplit` or `Version`: `int` refuses 4,301 digits, `SplitResult.port` refuses 65536, and JSON's 1e400
@@ -8,13 +8,19 @@ of its own.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import re
+import stat
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 if TYPE_CHECKING:
+    from io import BufferedReader
+    from pathlib import Path
+
     from packaging.requirements import Requirement
     from packaging.version import Version
 
@@ -24,6 +30,7 @@ __all__ = [
     "allows_version",
     "has_unusable_text",
     "join_url",
+    "open_regular",
     "origin_of",
     "parse_integer",
     "parse_json",
@@ -198,3 +205,19 @@ def allows_version(specifier: str, version: str) -> bool | None:
         return SpecifierSet(specifier).contains(version, prereleases=True)
     except ValueError:
         return None
+
+
+def open_regular(path: Path | str, *, follow: bool = True) -> BufferedReader:
+    """Open a regular file for reading, without waiting.
+
+    Raises OSError if it is something else, such as a pipe, whose opening may wait for ever, or a device, whose opening
+    may do something. Without `follow` a link is something else, too.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  pathlib takes long to import
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    followed = 0 if follow else os.O_NOFOLLOW
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | followed)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # somebody put it in the file's place just now
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")

@@ -6,8 +6,8 @@ tested is thus bit for bit what is shipped, and never an image with other layers
 
 from __future__ import annotations
 
-import os
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any

@@ -6,7 +6,6 @@ Nothing is fetched, and none of the app's code is run. `build` and all that need
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
@@ -126,12 +125,10 @@ def _check_stack(
     if stack == "host":
         return _check_host(python, platform=platform, environ=environ, own=own, system=system)
     if stack.startswith(("oci:", "archive:")):
-        from buildpack.errors import transfer
-        from buildpack.oci.layout import split_name
+        from buildpack.oci.layout import check_image, split_name
 
         path, _ = split_name(stack.partition(":")[2])
-        if not os.path.exists(path):
-            raise transfer.image_unreadable(stack, "there is no such file or folder")
+        check_image(path, stack)
         return []
     from buildpack.oci.reference import parse_reference
 

@@ -49,7 +49,7 @@ def read_env_file(path: Path, *, environ: Mapping[str, str]) -> dict[str, str]:
     try:
         with path.open("rb") as file:
             raw = file.read(_LARGEST_FILE + 1)
-    except (FileNotFoundError, IsADirectoryError):
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise env_file_missing(path) from None
     except OSError as error:
         if error.errno != ENAMETOOLONG:

@@ -106,6 +106,12 @@ def machine_failed(error: OSError | MemoryError) -> MachineError | None:
             why=said,
             hint="check the owner and mode of that path, or set DEPLOY_HOME to a folder you may write to.",
         )
+    if number == errno.ENAMETOOLONG:
+        return MachineError(
+            f"a path is too long{':' if where else ''}{where}",
+            why="A name may have 255 bytes on most file systems, and a path 4096.",
+            hint="use a shorter one.",
+        )
     if number in {errno.EMFILE, errno.ENFILE}:
         return MachineError(
             "too many open files",

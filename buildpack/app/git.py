@@ -17,7 +17,7 @@ from pathlib import Path
 from buildpack.dataclass import dataclass
 
 # pathlib is ten times slower in this hot path.
-# ruff: noqa: PTH113, PTH116, PTH118, PTH120
+# ruff: noqa: PTH116, PTH118, PTH120
 
 __all__ = ["Question", "ask", "call", "find_checkout", "find_git", "git_for", "without_filters"]
 

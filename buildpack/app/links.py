@@ -10,7 +10,7 @@ from pathlib import Path
 from buildpack.app.git import find_checkout
 
 # pathlib is ten times slower in this hot path.
-# ruff: noqa: PTH112, PTH118, PTH119
+# ruff: noqa: PTH118, PTH119
 
 __all__ = ["OutsideError", "find_inside", "leads_out", "never_enters"]
 

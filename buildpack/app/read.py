@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
@@ -206,6 +207,8 @@ def _list_folder(folder: Path) -> frozenset[str]:
     except NotADirectoryError:
         raise errors.not_a_folder(str(folder)) from None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise errors.no_such_folder(str(folder)) from None
         raise errors.unreadable(str(folder), error.strerror or str(error)) from error
     if not names:
         raise errors.empty_folder(str(folder))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from buildpack.app.build_env import TABLE, VARIABLES
+from buildpack.app.links import OutsideError, find_inside
 from buildpack.app.textfile import read_text
 from buildpack.app.tomlfile import parse_toml
 from buildpack.dataclass import dataclass
@@ -162,7 +163,27 @@ def _read_file(folder: Path, problems: list[BuildpackError]) -> dict[str, Settin
             problems.append(errors.bad_setting(key, place, _toml(value), f"It must be {kind}. {_KEYS[key].wanted}"))
         else:
             found[key] = Setting(value=value, origin=place)
+    if "stack" in found:
+        _place_stack(folder, found, problems)
     return found
+
+
+def _place_stack(folder: Path, found: dict[str, Setting], problems: list[BuildpackError]) -> None:
+    """Make a relative path that deploy.toml names as the stack one in the app's folder, and refuse one that leaves it.
+
+    A path may end in ``:NAME``, and itself contain colons, so every part up to a colon has to be inside.
+    """
+    setting = found["stack"]
+    kind, _, path = setting.value.partition(":")
+    if kind not in {"oci", "archive"} or not path or path.startswith("/"):
+        return
+    try:
+        parts = path.split(":")
+        for count in range(1, len(parts) + 1):
+            find_inside(folder, ":".join(parts[:count]))
+    except (OutsideError, ValueError) as error:
+        problems.append(errors.stack_leads_out(setting.origin, setting.value, str(getattr(error, "filename", ""))))
+    found["stack"] = Setting(value=f"{kind}:{folder / path}", origin=setting.origin)
 
 
 def _nearest(key: str) -> str | None:

@@ -255,7 +255,7 @@ class _Walk:
             if stat.S_ISLNK(status.st_mode):
                 self.stamps[entry.path] = stamp(entry.path)
                 inside = f"{entry.path}/pyvenv.cfg"
-                if os.path.exists(inside):  # noqa: PTH110
+                if os.path.exists(inside):
                     self.stamps[inside] = stamp(inside)  # an environment elsewhere, linked to
                     return
                 target = os.readlink(entry.path)  # noqa: PTH115

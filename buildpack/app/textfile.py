@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildpack.app.links import OutsideError, find_inside
+from buildpack.bounded import open_regular
 from buildpack.errors import app as errors
 
 if TYPE_CHECKING:
     from io import BufferedReader
 
-__all__ = ["LIMIT", "decode", "open_inside", "open_regular", "read_bytes", "read_text"]
+__all__ = ["LIMIT", "decode", "open_inside", "read_bytes", "read_text"]
 
 LIMIT = 16 * 1024 * 1024
 """Bytes. The largest Pipfile.lock seen in the wild has 2 MB; what is beyond this is no text that someone wrote."""
@@ -44,12 +45,12 @@ def read_bytes(folder: Path, name: str) -> bytes | None:
             return file.read(LIMIT)
     except OutsideError as error:
         raise errors.leads_out(name, error.filename) from None
-    except FileNotFoundError:
-        # A dangling link is no absent file: the app's author thinks it is there.
-        if path.is_symlink():
-            raise errors.dangling(name, str(path.readlink())) from None
-        return None
     except OSError as error:
+        if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}:
+            # A dangling link is not an absent file: the app's author thinks that it is there.
+            if os.path.islink(path):
+                raise errors.dangling(name, str(path.readlink())) from None
+            return None
         raise errors.unreadable(name, error.strerror or str(error)) from error
 
 
@@ -58,21 +59,6 @@ def open_inside(folder: Path, name: str) -> BufferedReader:
     find_inside(folder, name)
     path = folder / name
     return open_regular(path, follow=path.is_symlink())
-
-
-def open_regular(path: Path | str, *, follow: bool = True) -> BufferedReader:
-    """Open a regular file for reading; raises OSError if it is something else. Without `follow` a link is.
-
-    Somebody may put a pipe in a file's place just after it was listed, and opening that would wait for ever.
-    """
-    if not stat.S_ISREG(Path(path).stat().st_mode):  # opening a device may already do something
-        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-    followed = 0 if follow else os.O_NOFOLLOW
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | followed)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-    return os.fdopen(descriptor, "rb")
 
 
 def decode(raw: bytes, name: str) -> str:

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from buildpack.app.git import find_git, git_for
 from buildpack.app.stamps import Stamp, stamp
-from buildpack.app.textfile import LIMIT, open_regular
+from buildpack.app.textfile import LIMIT
 from buildpack.app.worktree import select_matched
+from buildpack.bounded import open_regular
 
 # pathlib is ten times slower in this hot path.
-# ruff: noqa: PTH110, PTH112, PTH113, PTH118, PTH120
+# ruff: noqa: PTH118, PTH120
 
 __all__ = ["git_inputs", "watch_passed_over"]
 

@@ -391,6 +391,17 @@ def almost_host(origin: str, found: str) -> BuildpackError:
     )
 
 
+def stack_leads_out(origin: str, stack: str, target: str) -> BuildpackError:
+    """A relative path of deploy.toml leads to what is not the app's own."""
+    return AppError(
+        f"the stack `{show(stack)}` is not in the app's folder",
+        why=f"{origin} names it{f', and it leads to {show(target)}' if target else ''}. A relative path in deploy.toml "
+        "starts at the app's folder and stays in it, or in visible folders of the same git work tree.",
+        hint=f"name the image on the command line: `--stack {show(stack)}`, or by its full path.",
+        place=file_of(origin),
+    )
+
+
 def no_name(folder: str) -> BuildpackError:
     """The folder's name gives no image name."""
     return AppError(

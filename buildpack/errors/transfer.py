@@ -217,7 +217,9 @@ def cannot_write(path: str, reason: str) -> MachineError:
     return MachineError(
         f"{path} cannot be written",
         why=f"{_sentence(reason)}.",
-        hint="make the folder first, or name another place."
+        hint="use a shorter name."
+        if reason == os.strerror(errno.ENAMETOOLONG)
+        else "make the folder first, or name another place."
         if reason == os.strerror(errno.ENOENT)
         else "check the folder's permissions and the space that is left, or name another place.",
     )

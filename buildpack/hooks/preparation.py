@@ -16,8 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from buildpack.app.textfile import open_regular, read_text
+from buildpack.app.textfile import read_text
 from buildpack.assembly import AppContent, app_entries
+from buildpack.bounded import open_regular
 from buildpack.compilation import StackCompiler
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import hooks as errors

@@ -249,7 +249,7 @@ def _write_into(path: Path, write: Callable[[BinaryIO], None]) -> int:
 
 def _write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """Write a file beside `path`, then move it there: a reader sees all of it or nothing."""
-    beside = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
+    beside = path.with_name(f".{path.name[:100]}.{os.urandom(6).hex()}")
     try:
         with beside.open("wb") as out:
             write(out)
@@ -260,7 +260,8 @@ def _write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
     except OSError as error:
         raise errors.cannot_write(str(path), error.strerror or str(error)) from None
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
 
 
 def _copy_exactly(source: BinaryIO, out: BinaryIO, size: int, digest: Digest) -> None:

@@ -6,8 +6,8 @@ sockets, the first that lets us in.
 
 from __future__ import annotations
 
-import os
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path

@@ -200,7 +200,9 @@ def _wrap(plain: socket.socket, endpoint: Endpoint) -> socket.socket:
     assert endpoint.certificates is not None
     folder = endpoint.certificates
     try:
-        context = ssl.create_default_context(cafile=str(folder / "ca.pem") if os.path.exists(folder / "ca.pem") else None)
+        context = ssl.create_default_context(
+            cafile=str(folder / "ca.pem") if os.path.exists(folder / "ca.pem") else None
+        )
         context.sslsocket_class = paced_tls()
         if not endpoint.verify:
             context.check_hostname = False

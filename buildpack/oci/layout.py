@@ -5,14 +5,14 @@ Whoever wrote them is not trusted: documents are bounded, digests recomputed as 
 
 from __future__ import annotations
 
-import os
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Protocol, Self
 
-from buildpack.bounded import parse_json
+from buildpack.bounded import open_regular, parse_json
 from buildpack.dataclass import dataclass
 from buildpack.errors import StackError, UsageError
 from buildpack.errors import transfer as errors
@@ -23,7 +23,7 @@ from buildpack.oci.manifest import Descriptor
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.tarindex import TarIndex, open_tar
 
-__all__ = ["DiskImages", "open_layout", "split_name"]
+__all__ = ["DiskImages", "check_image", "open_layout", "split_name"]
 
 _DOCUMENT_LIMIT = manifests.MANIFEST_LIMIT
 _CHUNK = 1 << 20
@@ -36,6 +36,7 @@ class _Files(Protocol):
 
     def size(self, name: str) -> int | None: ...
     def open(self, name: str) -> BinaryIO: ...
+    def leads_out(self, name: str) -> bool: ...
     def close(self) -> None: ...
 
 
@@ -205,7 +206,7 @@ class DiskImages:
 
     def _adopt(self, config_name: str, layer_names: list[str], tags: Sequence[Any]) -> _Listed:
         for name in (config_name, *layer_names):
-            if self._files.size(name) is None:
+            if self._files.leads_out(name) or self._files.size(name) is None:
                 raise errors.blob_missing(self._origin, name)
         config = self._read(config_name, manifests.CONFIG_LIMIT)
         self._aliases[sha256(config)] = config_name
@@ -256,7 +257,10 @@ class _Folder:
         return path.stat().st_size if os.path.isfile(path) else None
 
     def open(self, name: str) -> BinaryIO:
-        return (self._root / name).open("rb")
+        return open_regular(self._root / name)
+
+    def leads_out(self, name: str) -> bool:
+        return not os.path.realpath(self._root / name).startswith(os.path.realpath(self._root).rstrip("/") + "/")
 
     def close(self) -> None:
         """Nothing is open."""
@@ -268,8 +272,7 @@ def open_layout(path: Path, *, scratch: Path, origin: str = "") -> DiskImages:
     `scratch` is a folder for what a compressed archive unpacks to; it is gone when the result is closed.
     """
     origin = origin or f"{'oci' if os.path.isdir(path) else 'archive'}:{path}"
-    if not os.path.exists(path):
-        raise errors.image_unreadable(origin, "there is no such file or folder")
+    check_image(path, origin)
     files: _Folder | TarIndex = _Folder(path) if os.path.isdir(path) else open_tar(path, scratch=scratch, origin=origin)
     try:
         return DiskImages(files, origin=origin)
@@ -279,6 +282,15 @@ def open_layout(path: Path, *, scratch: Path, origin: str = "") -> DiskImages:
     except BaseException:
         files.close()
         raise
+
+
+def check_image(path: Path, origin: str) -> None:
+    """Raise StackError unless this is a folder or a regular file."""
+    if not (os.path.isdir(path) or os.path.isfile(path)):
+        missing = not os.path.exists(path)
+        raise errors.image_unreadable(
+            origin, "there is no such file or folder" if missing else "it is neither a regular file nor a folder"
+        )
 
 
 def split_name(value: str) -> tuple[Path, str | None]:

@@ -3,7 +3,7 @@
 Imports `os` alone, since the question comes before it is clear that there is anything to build.
 """
 # pathlib takes longer to import than the answer takes.
-# ruff: noqa: PTH109, PTH112, PTH118, PTH120
+# ruff: noqa: PTH109, PTH118, PTH120
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from buildpack.bounded import parse_integer
+from buildpack.bounded import open_regular, parse_integer
 from buildpack.dataclass import dataclass
 from buildpack.errors import transfer as errors
 
@@ -59,6 +59,10 @@ class TarIndex:
     def close(self) -> None:
         """Close the archive; what was opened from it can no longer be read."""
         self._file.close()
+
+    def leads_out(self, name: str) -> bool:
+        """Return False: nothing outside of the archive is read."""
+        return False
 
     def size(self, name: str) -> int | None:
         """Return a file's size in bytes, None where there is no such file."""
@@ -146,7 +150,7 @@ def open_tar(path: Path, *, scratch: Path, origin: str) -> TarIndex:
     Raises StackError for what is no archive, MachineError where `scratch` cannot take it.
     """
     try:
-        file: BinaryIO = path.open("rb")
+        file: BinaryIO = open_regular(path)
     except OSError as error:
         raise errors.image_unreadable(origin, error.strerror or str(error)) from None
     try:

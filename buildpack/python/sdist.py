@@ -6,8 +6,8 @@ reproducible as the package's build is: dates, hash seed, umask and paths in deb
 
 from __future__ import annotations
 
-import os
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote
 
 from buildpack.app.links import OutsideError, find_inside
-from buildpack.app.textfile import open_regular
+from buildpack.bounded import open_regular
 from buildpack.dataclass import asdict, dataclass, replace
 from buildpack.errors import python as index_errors
 from buildpack.errors import sdist as errors

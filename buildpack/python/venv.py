@@ -137,7 +137,7 @@ def _write_all(building: str, prefix: str, entries: Iterable[Entry], sources: _S
 def _make(folder: str, made: set[str]) -> None:
     """Make a folder and those above it, with the same mode under any umask: another user may have to get there."""
     parent = folder.rpartition("/")[0]
-    if parent not in made and not os.path.isdir(parent):  # noqa: PTH112  strings: thousands of Path objects would show
+    if parent not in made and not os.path.isdir(parent):
         _make(parent, made)
     with suppress(FileExistsError):
         os.mkdir(folder)  # noqa: PTH102

@@ -68,7 +68,7 @@ def resolve_host(
     choice = canonical_json([python, [[str(path), *_stamp(os.path.realpath(path))] for path in candidates]]).decode()
     chosen: HostPython | None = None
     executable = store.recall(_CHOICE, choice)
-    if not isinstance(executable, str) or not os.path.exists(executable):  # noqa: PTH110  Path raises for what is another user's
+    if not isinstance(executable, str) or not os.path.exists(executable):
         chosen = choose(python, candidates, environ)
         if chosen is None:
             everything = candidates if python is None else find_candidates(None, environ=environ, own=_own(own))
@@ -99,7 +99,7 @@ def resolve_host(
 def recall_executable(stack: Stack, store: Store) -> str | None:
     """Return this machine's own interpreter, from which the stack was made."""
     found = store.recall(_KIND + "-python", str(stack.digest))
-    return found if isinstance(found, str) and os.path.exists(found) else None  # noqa: PTH110  Path raises for what is another user's
+    return found if isinstance(found, str) and os.path.exists(found) else None
 
 
 def _own(own: str | None) -> str:

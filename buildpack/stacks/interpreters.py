@@ -161,7 +161,7 @@ def _newest_first(name: str) -> tuple[list[int], str]:
 def _named(place: Path, series: str | None) -> list[Path]:
     if series:
         path = place / f"python{series}"
-        return [path] if os.path.exists(path) else []  # noqa: PTH110  Path raises for a folder of another user
+        return [path] if os.path.exists(path) else []
     names = [name for name in _listed(place) if _NAME.fullmatch(name)]
     return [place / name for name in sorted(names, key=_newest_first)]
 

@@ -82,10 +82,10 @@ def gather_system(harvest: Harvest, *, loader: str, certificates: Path, cafile: 
         if found := _first(f"{folder}/{terminal}" for folder in _TERMINAL_FOLDERS):
             harvest.take_file(merged(found), Path(os.path.realpath(found)))
     for locale in _LOCALES:
-        if os.path.isdir(locale):  # noqa: PTH112
+        if os.path.isdir(locale):
             harvest.take_tree(Path(locale), merged(locale))
     harvest.witnesses.add(str(_ZONES))
-    if os.path.isdir(_ZONES):  # noqa: PTH112
+    if os.path.isdir(_ZONES):
         harvest.take_tree(_ZONES, merged(str(_ZONES)), skip=_NO_ZONES)
         harvest.put([symlink("etc/localtime", "../usr/share/zoneinfo/Etc/UTC")])
     if release := _first(("/usr/lib/os-release", "/etc/os-release")):
@@ -125,4 +125,4 @@ def _gather_skeleton(harvest: Harvest) -> None:
 
 
 def _first(paths: Iterable[str]) -> str | None:
-    return next((path for path in paths if os.path.exists(path)), None)  # noqa: PTH110  Path raises for what is another user's
+    return next((path for path in paths if os.path.exists(path)), None)

@@ -85,7 +85,7 @@ def call_of(ctx: click.Context) -> Call:
         name=ctx.command.name or "",
         options=_options(ctx.command),
         folder=word if folder and word != "." else "",
-        editable=not folder or os.path.isfile(f"{word}/Pipfile"),  # noqa: PTH113  which raises for a name that is too long
+        editable=not folder or os.path.isfile(f"{word}/Pipfile"),
         image=word if not folder and (":" in word or "@" in word) else "",
         repeated=[(f"--{name}", str(ctx.params[name])) for name in ("stack", "platform") if ctx.params.get(name)],
     )

@@ -83,11 +83,11 @@ def edit_app(app: Path, edit: Callable[[str], str], *, verbose: bool) -> int:
 
 def lock_app(app: Path, order: Order | None = None, *, verbose: bool = False) -> tuple[Change, ...]:
     """Lock the app for its Python, keeping what is locked without an order; raises as `run_pipenv` does."""
-    from buildpack.errors.app import not_a_folder
+    from buildpack.errors.app import no_such_folder, not_a_folder
     from deployer.locking import Order, run_pipenv
 
-    if os.path.exists(app) and not os.path.isdir(app):
-        raise not_a_folder(str(app))
+    if not os.path.isdir(app):
+        raise not_a_folder(str(app)) if os.path.exists(app) else no_such_folder(str(app))
     return run_pipenv(
         app,
         order or Order(),

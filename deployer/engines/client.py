@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -114,7 +114,9 @@ def _tls(endpoint: Endpoint) -> Any:
     authority = folder / "ca.pem"
     config: Any = TLSConfig
     try:
-        return config(client_cert=own, ca_cert=str(authority) if os.path.exists(authority) else None, verify=endpoint.verify)
+        return config(
+            client_cert=own, ca_cert=str(authority) if os.path.exists(authority) else None, verify=endpoint.verify
+        )
     except DockerException as error:
         raise transfer.engine_tls(str(endpoint), _reason(error)) from error
 

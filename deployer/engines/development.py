@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+
 from buildpack.app.read import App
 from deployer.engines import local_errors as errors
 

@@ -268,7 +268,7 @@ def _processes(
     from deployer.runner.formation import expand
 
     commands = {process.name: process.command for process in app.processes}
-    if not os.path.isdir("/dev/shm"):  # noqa: PTH112, S108 - macOS has none; only our own default asks for it
+    if not os.path.isdir("/dev/shm"):  # noqa: S108 - macOS has none; only our own default asks for it
         commands = {name: command.removesuffix(_SHARED_MEMORY) for name, command in commands.items()}
     port = _parse_port(env["PORT"], counts.get("web", 0))
     processes = expand(commands, counts, port=port, env=env, cwd=str(request.folder.absolute()))

@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from buildpack.app.textfile import open_regular
+from buildpack.bounded import open_regular
+from buildpack.errors.transfer import cannot_write
 from deployer.export.errors import foreign_file
 from deployer.export.formation import MARK, ExportedFile
 
@@ -27,7 +28,10 @@ def write_files(files: Sequence[ExportedFile], folder: Path, *, force: bool = Fa
     ]
     if foreign and not force:
         raise foreign_file(foreign)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(str(folder), error.strerror or str(error)) from None
     for file, path in zip(files, targets, strict=True):
         _write(file, path)
     return targets

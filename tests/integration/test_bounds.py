@@ -27,6 +27,8 @@ from tests.support.command import ROOT, deploy
 from tests.support.tiny import with_stack, write_app
 
 HUGE = "9" * 5000
+LONG = "l" * 300
+"""Longer than any file's name may be."""
 NUMBERS = {"digits": HUGE, "minus": "-1", "infinite": "1e400", "nan": "nan", "arabic": "٣", "hex": "0x10"}
 ADDRESSES = {
     "bracket": "http://[::1",
@@ -35,6 +37,9 @@ ADDRESSES = {
     "empty": "//[",
     "zero": "http://127.0.0.1:0/",
 }
+
+LISTING = {"init", "add", "remove", "export", "completion", "cache"}
+"""Commands whose first operand is no app or image that has to be there."""
 
 
 @pytest.fixture(autouse=True)
@@ -73,11 +78,56 @@ def options() -> list[tuple[str, str]]:
 def test_no_value_of_an_option_is_a_bug_of_ours(
     command: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for value in (HUGE, ADDRESSES["bracket"]):
+    for value in (HUGE, ADDRESSES["bracket"], LONG):
         code = run([*command.split(), f"{option}={value}", str(tmp_path / "nowhere")])
         said = capsys.readouterr().err
         assert code not in {0, 1}, said
         assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        *((f"{command} APP --stack={kind}:LONG", 30) for command in ("check", "build") for kind in ("oci", "archive")),
+        *((f"build APP --to={kind}:LONG", 70) for kind in ("oci", "archive")),
+        ("local APP --venv=LONG", 2),
+        ("build APP --env-file=LONG", 2),
+        *((f"export {kind} APP -o LONG", 70) for kind in ("systemd", "compose")),
+        ("init -y --no-lock LONG", 70),
+        *((f"{command} ./LONG", 2) for command in MODULES if command not in LISTING),
+        *((f"{command} LONG", 2) for command in MODULES if command not in LISTING),
+        ("add flask --app LONG", 10),
+    ],
+)
+def test_a_name_that_is_too_long_is_an_error(
+    arguments: str, expected: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    app = write_app(tmp_path / "tiny", {})
+    words = [word.replace("APP", str(app)).replace("LONG", LONG) for word in arguments.split()]
+    code = run(words)
+    said = capsys.readouterr().err
+    assert code == expected, said
+    assert "Traceback" not in said
+
+
+def test_an_app_that_names_what_cannot_exist_lacks_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    app = write_app(tmp_path / "tiny", {})
+    commands = ("./LONG", "./LONG/x", "python LONG.py", "python -m LONG", "gunicorn LONG:app", "celery -A LONG worker",
+                "gunicorn --chdir LONG tiny:app", "gunicorn -c LONG.py tiny:app", "cd LONG && python x.py")  # fmt: skip
+    procfile = "".join(f"p{number}: {command}\n" for number, command in enumerate(commands))
+    (app / "Procfile").write_text(procfile.replace("LONG", LONG))
+    (app / ".gitmodules").write_text(f'[submodule "x"]\n\tpath = {LONG}\n')
+
+    code = run(["check", str(app)])
+
+    said = capsys.readouterr().err
+    assert code == 10, said
+    for number in (0, 1, 2, 8):
+        assert f"Procfile:{number + 1}: `p{number}` starts {LONG}" in said
+    for number in (3, 4, 5):
+        assert f"there is no module `{LONG}`" in said
+        assert f"Procfile:{number + 1}: `p{number}` has" in said
 
 
 @pytest.mark.parametrize("value", NUMBERS.values(), ids=NUMBERS)

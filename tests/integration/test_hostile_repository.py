@@ -307,6 +307,36 @@ def test_no_command_follows_a_link_out(command: list[str], tmp_path: Path, blast
     assert done.code == 10
 
 
+@pytest.mark.parametrize("command", ["check", "build"])
+@pytest.mark.parametrize("name", ["pipe", "../secret", "/dev/zero", "link"])
+def test_the_stack_of_an_app_is_a_file_of_its_own(command: str, name: str, app: Path, tmp_path: Path) -> None:
+    """An absolute path may lead anywhere, and still to regular files only."""
+    (app / "Procfile").write_text("web: python app.py\n")
+    (app / "Pipfile").write_text("")
+    write_lock(app, {})
+    (tmp_path / "secret").write_text("hunter2")
+    os.mkfifo(app / "pipe")
+    (app / "link").symlink_to("../secret")
+    (app / ".dockerignore").write_text("link\npipe\n")
+    (app / "deploy.toml").write_text(f'name = "app"\nstack = "archive:{name}"\n')
+
+    done = deploy(command, app, home=tmp_path / "home", cwd=tmp_path, timeout=60)
+
+    assert "hunter2" not in done.out + done.err
+    if name in {"../secret", "link"}:
+        assert done.code == 10
+        assert (
+            f"the stack `archive:{name}` is not in the app's folder\n\ndeploy.toml:2 names it, and it leads to "
+            f"{tmp_path}/secret. A relative path in deploy.toml starts at the app's folder and stays in it, or in "
+            f"visible folders of the same git work tree.\n\nhint: name the image on the command line: "
+            f"`--stack archive:{name}`, or by its full path."
+        ) in done.err
+    else:
+        path = name if name.startswith("/") else app / name
+        assert done.code == 30
+        assert f"archive:{path} cannot be read\n\nIt is neither a regular file nor a folder." in done.err
+
+
 # The commit of a locked package
 
 

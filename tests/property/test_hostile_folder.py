@@ -76,7 +76,7 @@ class Repeated(str):
 
 ODD = st.sampled_from(
     ["", " ", "\0", "\x1b[2J", "\r", "\n", "..", "/", "-", "é", "\u202e", "\ud800", "${", "$X", "%", "=", ":", "'", '"',
-     "[", "]", "{", "}", "#", "*", Repeated("9" * 5000), Repeated("x" * 70_000),
+     "[", "]", "{", "}", "#", "*", Repeated("9" * 5000), Repeated("l" * 300), Repeated("x" * 70_000),
      "web:", "!", "\\", "\ufeff", "1e999", "NaN", "null"]
 )  # fmt: skip
 VALUES = (

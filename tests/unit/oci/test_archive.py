@@ -473,3 +473,21 @@ def test_split_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert split_name("with:colon:1") == (Path("with:colon"), "1")
     assert split_name("none:1") == (Path("none:1"), None)
     assert split_name(":1") == (Path(":1"), None)
+
+
+@pytest.mark.parametrize("name", ["../layer.tar", "{outside}", "link.tar", "pipe"])
+def test_a_folder_of_docker_save_names_files_of_its_own(name: str, tmp_path: Path) -> None:
+    """A layer's bytes would become a part of the image."""
+    name = name.format(outside=tmp_path / "layer.tar")
+    folder = tmp_path / "image"
+    folder.mkdir()
+    (tmp_path / "layer.tar").write_bytes(tar_of({"secret": b"hunter2"}))
+    (folder / "link.tar").symlink_to("../layer.tar")
+    os.mkfifo(folder / "pipe")
+    diff_id = sha256((tmp_path / "layer.tar").read_bytes())
+    (folder / "c.json").write_text(json.dumps({"rootfs": {"diff_ids": [str(diff_id)]}}))
+    (folder / "manifest.json").write_text(json.dumps([{"Config": "c.json", "RepoTags": None, "Layers": [name]}]))
+
+    said = message(lambda: open_layout(folder, scratch=tmp_path))
+
+    assert said.startswith(f"oci:{folder} is incomplete\n\nIts manifest names the blob {name}, which is missing."), said
