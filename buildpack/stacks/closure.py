@@ -104,7 +104,7 @@ def _search(soname: str, own: tuple[str, ...], libraries: Libraries, like: Elf) 
     usual = [f"{folder}/{soname}" for folder in libraries.folders]
     for place in (*folders, *libraries.cached.get(soname, ()), *usual):
         # `Path.is_file` raises for a name that is too long.
-        if os.path.isfile(place) and os.access(place, os.R_OK):  # noqa: PTH113
+        if os.path.isfile(place) and os.access(place, os.R_OK):
             path = Path(place)
             if (elf := read_elf(path)) and (elf.machine, elf.bits) == (like.machine, like.bits):
                 return path, elf
