@@ -186,7 +186,7 @@ class Lookup:
         name, own = str(reference), reference in self._pushed
         with Registry(reference, transport=self._transport, writes=own) as registry:
             try:
-                image = registry.fetch_image(self._platform).image
+                image = registry.fetch_image(self._platform, look=True).image
             except NotFound:
                 return Earlier(reference=reference, reason=errors.not_there(name, own=own))
             except BuildpackError as error:

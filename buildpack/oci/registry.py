@@ -19,7 +19,7 @@ from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import INDEX, Image, Platform
 from buildpack.oci.reference import Reference
 from buildpack.oci.registry_http import Connection, finish
-from buildpack.oci.registry_words import ATTEMPTS, codes_in, digests_in, pause
+from buildpack.oci.registry_words import ATTEMPTS, LOOKS, codes_in, digests_in, pause
 from buildpack.oci.transport import Traffic, Transport
 from buildpack.oci.upload import Outcome, Source, has_blob, may_push, upload
 
@@ -34,8 +34,6 @@ _STREAKS = 50
 
 _PAGES = 100
 """The most that are read of a list of referrers."""
-_LOOKS = 2
-"""How often a list of referrers is asked for: the tag scheme is next."""
 _ABOUT_MANIFESTS = frozenset({400, 403, 404, 405, 406, 409, 412, 413, 415, 422})
 """Statuses that refuse a manifest, and that the registry's codes explain."""
 _FIXED = ("immutab", "already exist", "overwrit", "updating assets")
@@ -109,14 +107,17 @@ class Registry:
         if self._owned is not None:
             self._owned.close()
 
-    def fetch_manifest(self, selector: str | Digest | None = None, *, attempts: int = ATTEMPTS) -> Fetched:
-        """Fetch a manifest or index by tag or digest (default: the reference's own), verified against the digest."""
+    def fetch_manifest(self, selector: str | Digest | None = None, *, look: bool = False) -> Fetched:
+        """Fetch a manifest or index by tag or digest (default: the reference's own), verified against the digest.
+
+        A `look` only saves work, so it waits for no busy registry.
+        """
         wanted = str(selector) if selector is not None else self.reference.selector
         found = self._read(
             self._connection.url(f"/manifests/{wanted}"),
             limit=manifests.MANIFEST_LIMIT,
             accept=manifests.ACCEPTED,
-            attempts=attempts,
+            look=look,
         )
         assert found is not None
         raw, headers = found
@@ -129,32 +130,32 @@ class Registry:
             raise errors.digest_mismatch(self._origin, promised, str(digest))
         return Fetched(raw=raw, media_type=media_type, digest=digest)
 
-    def fetch_image(self, platform: Platform) -> Pulled:
-        """Fetch manifest and config of the image for `platform`; no layer is fetched."""
-        top = found = self.fetch_manifest()
+    def fetch_image(self, platform: Platform, *, look: bool = False) -> Pulled:
+        """Fetch manifest and config of the image for `platform`, and no layer. See `fetch_manifest` for `look`."""
+        top = found = self.fetch_manifest(look=look)
         if manifests.is_index(top.raw, media_type=top.media_type, origin=self._origin):
             listed = manifests.parse_index(top.raw, origin=self._origin)
             chosen = manifests.select_platform(listed, platform, origin=self._origin)
-            found = self.fetch_manifest(chosen.digest)
+            found = self.fetch_manifest(chosen.digest, look=look)
             if manifests.is_index(found.raw, media_type=chosen.media_type, origin=self._origin):
                 raise transfer.damaged_manifest(self._origin, "it lists another index for a platform")
-        config = self._fetch_config(found.raw)
+        config = self._fetch_config(found.raw, look=look)
         offered = manifests.parse_config_platform(config, origin=self._origin)
         if not manifests.serves(offered, platform):
             raise transfer.no_such_platform(self._origin, str(platform), [str(offered)])
         image = manifests.parse_image(found.raw, config, origin=self._origin)
         return Pulled(reference=self.reference.pinned(top.digest), image=image)
 
-    def fetch_blob(self, digest: Digest, size: int, out: Sink) -> None:
+    def fetch_blob(self, digest: Digest, size: int, out: Sink, *, look: bool = False) -> None:
         """Stream one blob of `size` bytes into `out`, verified as it passes; a cut transfer goes on where it ended.
 
-        Where this raises, `out` holds bytes that are not the blob.
+        If this raises, `out` holds bytes that are not the blob. See `fetch_manifest` for `look`.
         """
         hashed, received, failures = hashlib.sha256(), 0, 0
         end = self._transport.clock() + allowance(size)
         for _ in range(_STREAKS):
             before = received
-            for chunk in self._stream(digest, received):
+            for chunk in self._stream(digest, received, look=look):
                 received += len(chunk)
                 if received > size:
                     raise transfer.blob_damaged(self._origin, str(digest), f"more than its {size} bytes came")
@@ -163,7 +164,7 @@ class Registry:
             if received == size:
                 break
             failures = 1 if received > before else failures + 1
-            if failures >= ATTEMPTS or self._transport.clock() > end:
+            if failures >= (LOOKS if look else ATTEMPTS) or self._transport.clock() > end:
                 break
             self._sleep(pause(failures))
         if received < size:
@@ -195,7 +196,7 @@ class Registry:
             pass
         try:
             # The header is optional in the specification.
-            return self.fetch_manifest(selector).digest
+            return self.fetch_manifest(selector, look=True).digest
         except StackError:
             return None
 
@@ -250,21 +251,26 @@ class Registry:
         """Return the descriptors of what refers to a manifest, all or those of one type.
 
         They come from the registry's own list and from the tag scheme: from the tag if the list cannot be read, or is
-        empty.
+        empty. This is a look, so it raises nothing: none are known if neither can be read.
         """
         query = {"artifactType": artifact_type} if artifact_type else None
         try:
-            listed = self._read_listed(self._connection.url(f"/referrers/{digest}", query), attempts=_LOOKS)
+            listed = self._read_listed(self._connection.url(f"/referrers/{digest}", query), look=True)
         except StackError as error:
             self.referrers_trouble = error.why.partition("\n")[0]
             listed = None
         # A registry may leave the choice to us, and the tag scheme always does.
-        return _of_type(listed or (), artifact_type) or _of_type(self.fetch_tagged_referrers(digest), artifact_type)
-
-    def fetch_tagged_referrers(self, digest: Digest) -> tuple[dict[str, Any], ...]:
-        """Return what the tag lists that stands in for a registry's own list ("Referrers Tag Schema")."""
+        if found := _of_type(listed or (), artifact_type):
+            return found
         try:
-            return tuple(self._read_listed(self._connection.url(f"/manifests/sha256-{digest.hex}")) or ())
+            return _of_type(self.fetch_tagged_referrers(digest, look=True), artifact_type)
+        except StackError:
+            return ()
+
+    def fetch_tagged_referrers(self, digest: Digest, *, look: bool = False) -> tuple[dict[str, Any], ...]:
+        """Return what the tag lists that replaces a registry's own list ("Referrers Tag Schema")."""
+        try:
+            return tuple(self._read_listed(self._connection.url(f"/manifests/sha256-{digest.hex}"), look=look) or ())
         except errors.AccessDenied:
             # Some registries answer 403 for what is not there. The list is only absent if we may read the subject.
             if self.find_digest(digest) != digest:
@@ -284,20 +290,21 @@ class Registry:
 
     def _find_manifest(self, selector: str | Digest) -> Fetched | None:
         try:
-            return self.fetch_manifest(selector, attempts=_LOOKS)
+            return self.fetch_manifest(selector, look=True)
         except StackError:
             return None
 
-    def _fetch_config(self, manifest: bytes) -> bytes:
+    def _fetch_config(self, manifest: bytes, *, look: bool) -> bytes:
         described = manifests.parse_manifest_config(manifest, origin=self._origin)
         out = BytesIO()
-        self.fetch_blob(described.digest, described.size, out)
+        self.fetch_blob(described.digest, described.size, out, look=look)
         return out.getvalue()
 
-    def _stream(self, digest: Digest, start: int) -> Iterator[bytes]:
+    def _stream(self, digest: Digest, start: int, *, look: bool) -> Iterator[bytes]:
         """Yield a blob's bytes from `start` on, whether or not the server knows ranges; end where it is cut."""
         headers = {"Range": f"bytes={start}-"} if start else {}
-        with self._connection.send("GET", self._connection.url(f"/blobs/{digest}"), headers=headers) as response:
+        url = self._connection.url(f"/blobs/{digest}")
+        with self._connection.send("GET", url, headers=headers, look=look) as response:
             skip = start if response.status != 206 else 0
             while True:
                 try:
@@ -311,11 +318,11 @@ class Registry:
                     yield chunk[skip:]
                 skip = max(0, skip - len(chunk))
 
-    def _read_listed(self, url: str, *, attempts: int = ATTEMPTS) -> list[dict[str, Any]] | None:
+    def _read_listed(self, url: str, *, look: bool) -> list[dict[str, Any]] | None:
         """Return what an index lists, on all its pages; None where there is none."""
         listed: list[dict[str, Any]] = []
         for _ in range(_PAGES):
-            found = self._read(url, limit=manifests.MANIFEST_LIMIT, accept=[INDEX], optional=True, attempts=attempts)
+            found = self._read(url, limit=manifests.MANIFEST_LIMIT, accept=[INDEX], optional=True, look=look)
             if found is None or found[1].get("Content-Type", "").partition(";")[0].strip() != INDEX:
                 # Some servers have a web page for everything.
                 return listed or None
@@ -334,13 +341,13 @@ class Registry:
         limit: int,
         accept: Sequence[str],
         optional: bool = False,
-        attempts: int = ATTEMPTS,
+        look: bool = False,
     ) -> tuple[bytes, Mapping[str, str]] | None:
         """Return a whole body of at most `limit` bytes, and the headers; None for a 404 where it is `optional`."""
         headers = {"Accept": ", ".join(accept)}
         allowed = frozenset({404}) if optional else frozenset[int]()
-        for attempt in range(1, attempts + 1):
-            with self._connection.send("GET", url, headers=headers, allowed=allowed, attempts=attempts) as response:
+        for attempt in range(1, (LOOKS if look else ATTEMPTS) + 1):
+            with self._connection.send("GET", url, headers=headers, allowed=allowed, look=look) as response:
                 if response.status == 404:
                     finish(response, self._transport)
                     return None

@@ -14,7 +14,7 @@ from buildpack.errors import StackError
 from buildpack.errors import registry as errors
 from buildpack.oci.reference import Reference
 from buildpack.oci.registry_tokens import Access
-from buildpack.oci.registry_words import ATTEMPTS, is_busy, pause, retry_after, said_by
+from buildpack.oci.registry_words import ATTEMPTS, LOOKS, is_busy, pause, retry_after, said_by
 from buildpack.oci.transport import Body, InterruptedRequest, Transport, shown
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ __all__ = ["Connection", "finish"]
 _ANSWER_LIMIT = 1 << 16
 _PULL = frozenset({"pull"})
 _PUSH = frozenset({"pull", "push"})
-_LOOKS = 2
-"""How often a look-up is tried: what it would save must not cost minutes."""
 
 
 class Connection:
@@ -76,18 +74,19 @@ class Connection:
         headers: Mapping[str, str] | None = None,
         body: Body | bytes | None = None,
         allowed: frozenset[int] = frozenset(),
-        attempts: int = ATTEMPTS,
+        look: bool = False,
     ) -> Response:
         """Send one request until it is answered for good; the response's body is not read yet.
 
-        Statuses of `allowed` are returned as those below 300 are. Raises StackError for others.
+        Statuses of `allowed` are returned as those below 300 are. Raises StackError for others. A `look` only saves
+        work, so it is tried twice, and does not wait as long as the registry may ask for.
         """
         attempt = 0
         while True:
             attempt += 1
-            last = attempt >= attempts
+            last = attempt >= (LOOKS if look else ATTEMPTS)
             try:
-                response = self.exchange(method, url, headers=headers, body=body)
+                response = self.exchange(method, url, headers=headers, body=body, look=look)
             except InterruptedRequest as interrupted:
                 if last:
                     raise interrupted.error from None
@@ -98,7 +97,7 @@ class Connection:
                 return response
             if last or not is_busy(status):
                 raise self.refusal(response, attempts=attempt)
-            wait = retry_after(response.headers)
+            wait = None if look else retry_after(response.headers)
             finish(response, self.transport)
             self.transport.sleep(pause(attempt) if wait is None else wait)
 
@@ -110,18 +109,18 @@ class Connection:
         `mounts` is the repository that a mount reads from. A look-up raises nothing: unless the answer is a clear yes,
         nothing is known, and the upload decides.
         """
-        for attempt in range(1, _LOOKS + 1):
+        for attempt in range(1, LOOKS + 1):
             try:
-                response = self.exchange(method, url, headers=headers, mounts=mounts)
+                response = self.exchange(method, url, headers=headers, mounts=mounts, look=True)
             except StackError:
                 return None
             except InterruptedRequest:
                 response = None
-            if response is not None and (attempt == _LOOKS or not is_busy(response.status)):
+            if response is not None and (attempt == LOOKS or not is_busy(response.status)):
                 return response
             if response is not None:
                 finish(response, self.transport)
-            if attempt < _LOOKS:
+            if attempt < LOOKS:
                 self.transport.sleep(pause(attempt))
         return None
 
@@ -134,18 +133,19 @@ class Connection:
         body: Body | bytes | None = None,
         mounts: str = "",
         patience: float = 60.0,
+        look: bool = False,
     ) -> Response:
         """Send one request, again only if a login or a new token may help; return whatever is answered.
 
         A registry that refuses an anonymous request, and does not ask for a login, gets what its root asks for. If the
         root asks for nothing either, the registry gets the login that is at hand, once. Raises InterruptedRequest if
-        the connection failed in a way that may pass, else StackError.
+        the connection failed in a way that may pass, else StackError. A `look` does not wait for a busy token server.
         """
         needed = self._needed(method, mounts)
         # An upload may be taken elsewhere, to a store that knows nothing of our login.
         ours = origin_of(url) == origin_of(self._root)
         for again in (True, False):
-            used = self._authorizer.header(needed) if ours else ""
+            used = self._authorizer.header(needed, look=look) if ours else ""
             sent = {**(headers or {}), **({"Authorization": used} if used else {})}
             response = self.transport.exchange(method, url, headers=sent, body=body, patience=patience)
             challenge = response.headers.get("WWW-Authenticate", "")
@@ -153,7 +153,11 @@ class Connection:
             # A host that we were sent on to may not say where the registry's login is to go.
             if not (response.status == 401 or unasked) or not ours or not again or self._elsewhere(response):
                 break
-            if not (self._authorizer.offer(needed) if unasked else self._authorizer.answer(challenge, needed, used)):
+            if unasked:
+                helped = self._authorizer.offer(needed)
+            else:
+                helped = self._authorizer.answer(challenge, needed, used, look=look)
+            if not helped:
                 break
             finish(response, self.transport)
         return response

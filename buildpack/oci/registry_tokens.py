@@ -17,7 +17,7 @@ from buildpack.dataclass import dataclass
 from buildpack.errors import StackError
 from buildpack.errors import registry as errors
 from buildpack.oci.reference import Reference
-from buildpack.oci.registry_words import pause, retry_after, said_by
+from buildpack.oci.registry_words import LOOKS, pause, retry_after, said_by
 from buildpack.oci.transport import InterruptedRequest, Transport, shown
 from buildpack.secret import Secret
 
@@ -104,15 +104,18 @@ class Authorizer:
         """What was in the way of finding a login."""
         return self._found.notes if self._found else ()
 
-    def header(self, needed: tuple[Access, ...]) -> str:
-        """Return the Authorization header for what is needed; empty where the registry did not ask for one yet."""
-        with self._lock:
-            return self._header(needed)
+    def header(self, needed: tuple[Access, ...], *, look: bool = False) -> str:
+        """Return the Authorization header for what is needed; empty if the registry did not ask for one yet.
 
-    def answer(self, challenge: str, needed: tuple[Access, ...], used: str) -> bool:
-        """Get what a WWW-Authenticate header asks for, after `used` was refused; False where that cannot be had."""
+        A `look` does not wait for a busy token server.
+        """
         with self._lock:
-            return self._answer(challenge, needed, used)
+            return self._header(needed, look=look)
+
+    def answer(self, challenge: str, needed: tuple[Access, ...], used: str, *, look: bool = False) -> bool:
+        """Get what a WWW-Authenticate header asks for, after `used` was refused; False if that fails."""
+        with self._lock:
+            return self._answer(challenge, needed, used, look=look)
 
     def offer(self, needed: tuple[Access, ...]) -> bool:
         """Use the login at hand though no login was asked for; False if there is none, or it was refused.
@@ -129,7 +132,7 @@ class Authorizer:
             if self._at_root is None:
                 self._at_root = self._ask_root()
             if self._at_root:
-                return self._answer(self._at_root, needed, "")
+                return self._answer(self._at_root, needed, "", look=False)
             bearer = f"Bearer {login.bearer.reveal()}" if login.bearer else ""
             self._always[login] = Secret(login.basic or bearer)
             return bool(self._always[login])
@@ -144,7 +147,7 @@ class Authorizer:
         except (InterruptedRequest, StackError):
             return ""
 
-    def _answer(self, challenge: str, needed: tuple[Access, ...], used: str) -> bool:
+    def _answer(self, challenge: str, needed: tuple[Access, ...], used: str, *, look: bool) -> bool:
         self._tokens = [token for token in self._tokens if token.header.reveal() != used]
         if self._known(needed) not in {used, ""}:
             # Another thread was faster.
@@ -152,7 +155,7 @@ class Authorizer:
         for scheme, parameters in sorted(parse_challenges(challenge), key=lambda each: each[0] != "bearer"):
             if scheme == "bearer" and self._allowed(parameters.get("realm", "")):
                 self._challenge = parameters
-                return bool(self._fetch_header(needed, asked=_parse_scope(parameters.get("scope", ""))))
+                return bool(self._fetch_header(needed, asked=_parse_scope(parameters.get("scope", "")), look=look))
             if scheme == "basic":
                 login = self._find(needed)
                 if login is None:
@@ -161,10 +164,10 @@ class Authorizer:
                 return bool(self._always[login])
         return False
 
-    def _header(self, needed: tuple[Access, ...]) -> str:
+    def _header(self, needed: tuple[Access, ...], *, look: bool) -> str:
         known = self._known(needed)
         # Once a registry has said where its tokens come from, no request is spent on hearing it again.
-        return known or (self._fetch_header(needed) if self._challenge is not None else "")
+        return known or (self._fetch_header(needed, look=look) if self._challenge is not None else "")
 
     def _known(self, needed: tuple[Access, ...]) -> str:
         login = self._login(needed[0].repository)
@@ -192,14 +195,14 @@ class Authorizer:
             return False
         return realm.startswith("https://") or (realm.startswith("http://") and self._transport.plain(realm))
 
-    def _fetch_header(self, needed: tuple[Access, ...], *, asked: tuple[Access, ...] = ()) -> str:
+    def _fetch_header(self, needed: tuple[Access, ...], *, asked: tuple[Access, ...] = (), look: bool) -> str:
         """Fetch a token for what is needed and `asked` for, with the login for the first of it; empty without one."""
         challenge = self._challenge or {}
         login = self._find(needed)
         if login is not None and login.bearer:
             return f"Bearer {login.bearer.reveal()}"
         wanted = _merge((*needed, *asked))
-        answer = self._ask(login, challenge["realm"], challenge.get("service", ""), wanted)
+        answer = self._ask(login, challenge["realm"], challenge.get("service", ""), wanted, look=look)
         if isinstance(answer, errors.Answer):
             # If a mount is refused, the blob is uploaded instead.
             if len(needed) == 1:
@@ -218,7 +221,7 @@ class Authorizer:
         return token.header.reveal()
 
     def _ask(
-        self, login: Login | None, realm: str, service: str, wanted: tuple[Access, ...]
+        self, login: Login | None, realm: str, service: str, wanted: tuple[Access, ...], *, look: bool
     ) -> tuple[str, float] | errors.Answer | None:
         named = {"service": service} if service else {}
         headers, body, method = {"Accept": "application/json"}, None, "GET"
@@ -233,7 +236,7 @@ class Authorizer:
             url = f"{realm}{'&' if urlsplit(realm).query else '?'}{query}" if query else realm
             if login is not None and login.basic:
                 headers["Authorization"] = login.basic
-        with self._send(method, url, headers, body) as response:
+        with self._send(method, url, headers, body, look=look) as response:
             try:
                 raw = response.read_decoded(_TOKEN_LIMIT)
             except OSError:
@@ -244,9 +247,10 @@ class Authorizer:
             said = said_by(raw, self._transport.redact)
             return errors.Answer(method=method, url=shown(url), status=response.status, said=said)
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Response:
-        for attempt in range(1, _ATTEMPTS + 1):
-            last = attempt == _ATTEMPTS
+    def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, look: bool) -> Response:
+        attempts = LOOKS if look else _ATTEMPTS
+        for attempt in range(1, attempts + 1):
+            last = attempt == attempts
             try:
                 response = self._transport.exchange(method, url, headers=headers, body=body)
             except InterruptedRequest as interrupted:
@@ -261,7 +265,7 @@ class Authorizer:
                     answer = errors.Answer(method=method, url=shown(url), status=response.status)
                     raise errors.failed(urlsplit(url).netloc, answer, attempt)
             response.close()
-            self._transport.sleep(retry_after(response.headers) or pause(attempt))
+            self._transport.sleep((None if look else retry_after(response.headers)) or pause(attempt))
         raise AssertionError("unreachable")
 
 

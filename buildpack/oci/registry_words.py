@@ -11,9 +11,11 @@ from typing import Any
 from buildpack.bounded import parse_json
 from buildpack.network import wait_asked
 
-__all__ = ["ATTEMPTS", "codes_in", "digests_in", "is_busy", "pause", "retry_after", "said_by"]
+__all__ = ["ATTEMPTS", "LOOKS", "codes_in", "digests_in", "is_busy", "pause", "retry_after", "said_by"]
 
 ATTEMPTS = 5
+LOOKS = 2
+"""How often a look-up is tried: what it would save must not cost minutes."""
 _LONGEST_PAUSE = 60.0
 _LONGEST_WORDS = 300
 _ASKED = frozenset({"UNAUTHORIZED", "DENIED", "NAME_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"})

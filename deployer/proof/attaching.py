@@ -6,11 +6,10 @@ It comes after the image and its tags, so that nothing waits for it, and whateve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from buildpack.dataclass import dataclass
-from buildpack.errors import BuildpackError, StackError
+from buildpack.errors import BuildpackError
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import MANIFEST, Image, canonical_json
 from buildpack.oci.reference import Reference
@@ -112,11 +111,9 @@ def _attach(referrer: Referrer, repository: Reference, transport: Transport) -> 
     from buildpack.oci.push import lists, push_referrer
     from buildpack.oci.registry import Registry
 
-    trouble, there = "", False
+    trouble = ""
     with Registry(repository, transport=transport, writes=True) as registry:
-        # This look only saves work: a list that cannot be read is no reason to attach nothing.
-        with suppress(StackError):
-            there = lists(registry.fetch_referrers(referrer.subject, MEDIA_TYPE), referrer.digest)
+        there = lists(registry.fetch_referrers(referrer.subject, MEDIA_TYPE), referrer.digest)
         note = registry.referrers_trouble
     try:
         if not there:

@@ -20,6 +20,7 @@ from buildpack.oci.reference import format_for, parse_reference
 from buildpack.oci.registry import Registry
 from buildpack.oci.registry_auth import find_logins
 from buildpack.oci.transport import Transport
+from buildpack.previous import Lookup
 from deployer.cli.command import run
 from deployer.proof.attaching import attached_text, make_referrer
 from tests.support import proxy as proxies
@@ -235,6 +236,51 @@ def test_a_new_tag_goes_to_a_registry_that_answers_403_for_what_is_not_there(ser
     done = deploy(command, app[0], "-t", f"{proxy.name}/team/app:1", *COMMANDS[command])
     assert done.code == 0, done.err
     assert "1" in server.manifests
+
+
+BUSY = {
+    f"{status}, later": proxies.answer(status, Retry_After=later)
+    for status, later in ((429, "3600"), (503, "60"), (503, "Fri, 31 Dec 2100 23:59:59 GMT"))
+}
+
+
+@pytest.mark.parametrize("place", ["/manifests/1", "/blobs/"])
+@pytest.mark.parametrize("action", [*ODD.values(), *BUSY.values()], ids=[*ODD, *BUSY])
+def test_an_earlier_image_that_cannot_be_read_does_not_matter_and_is_not_waited_for(server, proxy, place, action):
+    push(server.name)
+    proxy.fault("GET", place, action, times=-1)
+    waits: list[float] = []
+    reference = parse_reference(f"{proxy.name}/team/app:1")
+    with Transport({}, homes=[reference], sleep=waits.append) as transport:
+        found = Lookup([reference], platform=Platform(os="linux", architecture="amd64"), transport=transport).result()
+    assert found.layers == ()
+    assert str(reference) in found.reason
+    assert sum(waits) < 3, "seconds; no wait that a registry asks for"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("action", BUSY.values(), ids=BUSY)
+def test_a_look_at_a_tag_or_at_referrers_waits_for_no_busy_registry(server, proxy, method, action):
+    proxy.fault(method, "/manifests/", action, times=-1)
+    proxy.fault("GET", "/referrers/", action, times=-1)
+    waits: list[float] = []
+    with Transport({}, sleep=waits.append) as transport:
+        registry = Registry(parse_reference(f"{proxy.name}/team/app:1"), transport=transport)
+        assert registry.find_digest("1") is None
+        assert registry.fetch_referrers(IMAGE.digest) == ()
+    assert sum(waits) < 5, "seconds; no wait that a registry asks for"
+
+
+def test_a_look_waits_for_no_busy_token_server(server, proxy):
+    waits: list[float] = []
+    challenge = f'Bearer realm="http://{proxy.name}/token"'
+    proxy.fault("GET", "/manifests/", proxies.answer(401, WWW_Authenticate=challenge), times=-1)
+    proxy.fault("GET", "/token", BUSY["503, later"], times=-1)
+    reference = parse_reference(f"{proxy.name}/team/app:1")
+    with Transport({}, homes=[reference], sleep=waits.append) as transport:
+        found = Lookup([reference], platform=Platform(os="linux", architecture="amd64"), transport=transport).result()
+    assert found.layers == ()
+    assert sum(waits) < 3, "seconds; no wait that the server asks for"
 
 
 def test_a_pipeline_makes_valid_names_of_a_service_s_variables(server, proxy, app, deploy):
