@@ -8,7 +8,9 @@ from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 
+from buildpack.app.checks.processes import check_test_command
 from buildpack.app.health_host import find_health_host
+from buildpack.app.pipfile import read_scripts
 from buildpack.app.read import App
 from buildpack.app.script import Script, read_script
 from buildpack.bounded import parse_integer
@@ -217,6 +219,8 @@ class _Pipeline:
             script = self._read_script()
         except BuildpackError as error:
             problems.append(error)
+        if report.app is not None and request.boot:
+            problems += _check_test_commands(request, script, report.app)
         if request.release and not problems and all(process.name != "release" for process in report.processes):
             problems.append(errors.no_release_process())
         warnings = tuple(map(str, report.warnings))
@@ -410,6 +414,19 @@ class _Pipeline:
                 self.warnings.append(text)
                 self._console.say(f"{styled('warning:', 'yellow')} {harmless(text)}")
                 self._console.annotate("warning", text, find_place(text))
+
+
+def _check_test_commands(request: Request, script: Script, app: App) -> list[BuildpackError]:
+    own = "environments.test.scripts."
+    named = "--test" if request.test not in {None, "auto"} else f"{own}test"
+    stack = app.settings.stack.value if app.settings.stack is not None else None
+    found = (
+        check_test_command(
+            command, setting=setting, lock=app.lock, stack=stack, scripts=lambda: read_scripts(request.app)
+        )
+        for setting, command in ((f"{own}test-setup", script.setup), (named, script.test))
+    )
+    return [problem for problem in found if problem is not None]
 
 
 def _together(problems: Sequence[BuildpackError], exit_code: int) -> BuildpackError:

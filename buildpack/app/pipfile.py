@@ -10,9 +10,10 @@ from typing import Any
 from buildpack.app.textfile import read_text
 from buildpack.app.tomlfile import parse_toml
 from buildpack.dataclass import dataclass
+from buildpack.errors import BuildpackError
 from buildpack.errors import lock as errors
 
-__all__ = ["Pipfile", "Wanted", "canonical", "parse_pipfile", "pipfile_hashes", "read_pipfile"]
+__all__ = ["Pipfile", "Wanted", "canonical", "parse_pipfile", "pipfile_hashes", "read_pipfile", "read_scripts"]
 
 NAME = "Pipfile"
 _SECTIONS = {"default": "packages", "develop": "dev-packages"}
@@ -163,3 +164,14 @@ def _lines(text: str) -> dict[tuple[str, str], int]:
         elif found := _KEY.match(line):
             lines.setdefault((section, found[1] or found[2] or found[3] or ""), number)
     return lines
+
+
+def read_scripts(folder: Path) -> Mapping[str, str]:
+    """Read Pipfile's ``[scripts]``; empty if it cannot be read, which another reader reports."""
+    try:
+        pipfile = read_pipfile(folder)
+    except BuildpackError:
+        return {}
+    table = pipfile.document.get("scripts") if pipfile is not None else None
+    scripts = table.items() if isinstance(table, dict) else ()
+    return {name: script for name, script in scripts if isinstance(script, str)}

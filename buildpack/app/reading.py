@@ -21,7 +21,7 @@ from buildpack.app.formation import select_formation
 from buildpack.app.jsonfile import APP_JSON, AppJson, parse_app_json
 from buildpack.app.links import OutsideError, find_inside
 from buildpack.app.lockfile import Lock, read_lock
-from buildpack.app.pipfile import Pipfile, pipfile_hashes, read_pipfile
+from buildpack.app.pipfile import Pipfile, pipfile_hashes, read_pipfile, read_scripts
 from buildpack.app.procfile import Process, read_procfile
 from buildpack.app.python_version import (
     DEFAULT,
@@ -280,7 +280,14 @@ class Reading:
         files = list_files(source, lock, stack=stack) if source is not None else None
         named = served.target if served is not None and not served.search else ""
         self._collect(
-            check_processes(processes, files=files, lock=lock, stack=stack, scripts=self._scripts, app_object=named)
+            check_processes(
+                processes,
+                files=files,
+                lock=lock,
+                stack=stack,
+                scripts=lambda: read_scripts(self.folder),
+                app_object=named,
+            )
         )
 
     def _collect(self, findings: Iterable[BuildpackError | Notice | Doubt]) -> None:
@@ -291,16 +298,6 @@ class Reading:
                 self.doubts.append(found)
             else:
                 self.problems.append(found)
-
-    def _scripts(self) -> Mapping[str, str]:
-        """Read Pipfile's ``[scripts]``; empty if it cannot be read, which another reader tells."""
-        try:
-            pipfile = read_pipfile(self.folder)
-        except BuildpackError:
-            return {}
-        table = pipfile.document.get("scripts") if pipfile is not None else None
-        scripts = table.items() if isinstance(table, dict) else ()
-        return {name: script for name, script in scripts if isinstance(script, str)}
 
     def warn_formation(self, formation: Mapping[str, int], processes: Sequence[Process]) -> None:
         """Warn of process types that app.json counts and nothing defines."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from shlex import quote
 from typing import NamedTuple
 
 from buildpack.errors import AppError, BuildpackError
@@ -320,14 +321,36 @@ def no_program(started: Started, program: str, *, near: str | None) -> Notice:
     )
 
 
-def runner_in_image(started: Started, tool: str, command: str) -> BuildpackError:
-    """A command goes through a tool that makes environments, which the image does not have."""
+def runner_in_image(started: Started, named: str, command: str) -> BuildpackError:
+    """A command goes through a tool that makes environments, which the image does not have; `named` are its words."""
+    tool = named.partition(" ")[0]
     return AppError(
-        f"`{tool} run` does not work in the image",
+        f"`{named}` does not work in the image",
         why=f"{started.place}: `{started.process}` starts {tool}, which Pipfile.lock does not have. The image needs no "
         f"{tool}: its environment is active already.",
-        hint=f"write `{started.process}: {show(command)}` in the Procfile.",
+        hint=f"write `{started.process}: {show(command)}` in the Procfile."
+        if command
+        else f"write a command without {tool} in the Procfile, for example `{started.process}: python app.py`.",
         place=started.place,
+    )
+
+
+def runner_in_tests(named: str, command: str, setting: str) -> BuildpackError:
+    """A command that tests the app goes through such a tool; `setting` is the option, or app.json's script."""
+    tool = named.partition(" ")[0]
+    option = setting.startswith("--")
+    if not command:
+        hint = f"leave {setting} out." if not option else f"name a command without {tool}, for example `--test pytest`."
+    elif option:
+        hint = f"write `{setting} {quote(command)}`."
+    else:
+        hint = f"write `{show(command)}` as {setting} in app.json."
+    return AppError(
+        f"`{named}` does not work in the image",
+        why=f"{setting} starts {tool}, which Pipfile.lock does not have. The image needs no {tool}: its environment is "
+        "active already.",
+        hint=hint,
+        place="" if option else "app.json",
     )
 
 

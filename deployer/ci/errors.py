@@ -45,12 +45,27 @@ class TestsFailedError(BuildpackError):
 
 def tests_failed(command: str, code: int, where: str) -> TestsFailedError:
     """Word tests that failed; `code` is their own, `where` says what they ran in."""
-    ended = f"was ended by signal {code - 128}" if code > 128 else f"exited with {code}"
+    if code in _NOT_RUN:
+        return TestsFailedError(
+            f"a command of the tests {_NOT_RUN[code]}",
+            why=_how_it_ended(command, code, where),
+            hint="name a program that a package of Pipfile.lock or the base image has: `deploy add --dev PACKAGE` adds "
+            "a package for tests.",
+        )
     return TestsFailedError(
         "the app's tests failed",
-        why=f"`{command}` {ended}, in {where}. What it printed stands above; nothing was pushed.",
-        hint="mend what the tests found; `deploy local -- sh -c COMMAND` runs them on your machine.",
+        why=_how_it_ended(command, code, where),
+        hint="fix what the tests found; `deploy local -- sh -c COMMAND` runs them on your machine.",
     )
+
+
+_NOT_RUN = {126: "cannot be executed", 127: "was not found"}
+"""Exit codes of a shell for a command that it could not run."""
+
+
+def _how_it_ended(command: str, code: int, where: str) -> str:
+    ended = f"was ended by signal {code - 128}" if code > 128 else f"exited with {code}"
+    return f"`{command}` {ended}, in {where}. What it printed is above; nothing was pushed."
 
 
 def no_tests_found() -> UsageError:
@@ -81,10 +96,9 @@ def bad_collect(text: str, reason: str) -> UsageError:
 
 def release_failed(command: str, code: int, where: str) -> BootError:
     """Word a release process that failed; `code` is its own, `where` says what it ran in."""
-    ended = f"was ended by signal {code - 128}" if code > 128 else f"exited with {code}"
     return BootError(
-        "the release process failed",
-        why=f"`{command}` {ended}, in {where}. What it printed is above; nothing was pushed.",
+        f"a command of the release process {_NOT_RUN[code]}" if code in _NOT_RUN else "the release process failed",
+        why=_how_it_ended(command, code, where),
         hint="fix what it printed; `deploy local release` runs it on your machine, with the variables of .env.",
     )
 

@@ -256,6 +256,18 @@ def test_failing_tests_are_60(place: str, blasto: Path, ready: Path) -> None:
     assert "about to fail\nerror: the app's tests failed\n\n`echo about to fail; exit 3` exited with 3, in " in done.err
 
 
+def test_a_test_command_that_is_not_there(blasto: Path, ready: Path) -> None:
+    done = deploy("ci", blasto, "--engine", "local", "--test", "pytset -q", home=ready)
+    assert done.code == 60
+    assert "error: a command of the tests was not found\n\n`pytset -q` exited with 127, in " in done.err
+    write_app_json(blasto, "pipenv run pytest")
+    done = deploy("ci", blasto, "--engine", "local", home=ready)
+    assert done.code == 10
+    assert "error: `pipenv run` does not work in the image\n\n" in done.err
+    assert "hint: write `pytest` as environments.test.scripts.test in app.json.\n" in done.err
+    assert "build    skipped" in done.err, "before anything is built"
+
+
 def test_a_set_up_that_fails_is_told_with_the_tests(place: str, blasto: Path, ready: Path) -> None:
     write_app_json(blasto, "echo never", **{"test-setup": "exit 4"})
     done = deploy("ci", blasto, "--engine", place, home=ready)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+from buildpack.app.checks.options import Grammar, parse_options
 from buildpack.dataclass import dataclass, field
 
 __all__ = ["SHELLS", "Invocation", "find_slip", "inside_app", "parse_command", "split_words", "without_runner"]
@@ -30,23 +32,44 @@ _OPENED = re.compile(r"""(?:[^\s'"\\;|&()<>]|\\.)*['"]""")
 _KEYWORDS = frozenset(
     ("if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "function", "select")
 ) | frozenset(("{", "}", "!", "[[", ".", "source", "trap", "set", "eval"))
-_WRAPPERS = (
-    ("newrelic-admin", "run-program"),
-    ("ddtrace-run",),
-    ("opentelemetry-instrument",),
-    ("nohup",),
-    ("time",),
-    ("command",),
-    ("pipenv", "run"),
-    ("poetry", "run"),
-    ("uv", "run"),
-    ("tini", "--"),
-    ("dumb-init", "--"),
-    ("dumb-init",),
-    ("env",),
-    ("exec",),
-)
-"""What starts the program that follows."""
+
+
+class _Wrapper(NamedTuple):
+    """A program that starts the program that follows: its options, and how many operands come before that program."""
+
+    options: Grammar = Grammar(values=frozenset(), flags=frozenset(), short={})
+    operands: int = 0
+
+
+def _wrapper(values: str = "", flags: str = "", *, operands: int = 0) -> _Wrapper:
+    grammar = Grammar(values=frozenset(values.split()), flags=frozenset(flags.split()), short={})
+    return _Wrapper(grammar, operands)
+
+
+_WRAPPERS = {
+    ("newrelic-admin", "run-program"): _wrapper(),
+    ("ddtrace-run",): _wrapper(flags="-d --debug -p --profiling"),
+    ("opentelemetry-instrument",): _wrapper(),
+    ("nohup",): _wrapper(),
+    ("time",): _wrapper(flags="-p"),
+    ("command",): _wrapper(),
+    ("pipenv", "run"): _wrapper(),
+    ("poetry", "run"): _wrapper(),
+    ("uv", "run"): _wrapper(),
+    ("tini",): _wrapper("-p -e", "-s -g -v -w"),
+    ("dumb-init",): _wrapper("-r --rewrite", "-c --single-child -v --verbose"),
+    ("env",): _wrapper("-u --unset", "-i --ignore-environment"),
+    ("exec",): _wrapper("-a", "-c -l"),
+    ("timeout",): _wrapper("-k --kill-after -s --signal", "-v --verbose --foreground --preserve-status", operands=1),
+    ("nice",): _wrapper("-n --adjustment"),
+    ("ionice",): _wrapper("-c --class -n --classdata", "-t --ignore"),
+    ("chrt",): _wrapper(flags="-b -f -i -o -r", operands=1),
+    ("stdbuf",): _wrapper("-i --input -o --output -e --error"),
+    ("setsid",): _wrapper(flags="-c --ctty -f --fork -w --wait"),
+    ("flock",): _wrapper("-w --timeout -E", "-n --nonblock -x -s -o -u -v", operands=1),
+    ("gosu",): _wrapper(operands=1),
+    ("su-exec",): _wrapper(operands=1),
+}
 SHELLS = frozenset({"sh", "bash", "dash"})
 _DEEPEST = 3
 
@@ -76,21 +99,41 @@ def parse_command(command: str) -> tuple[Invocation, ...]:
     return tuple(_parse(command, folder="", variables={}, depth=0) or ())
 
 
-_RUNNER = re.compile(r"(?<![\w./-])(pipenv|poetry|uv)[ \t]+run[ \t]+(?=([^\s;&|()<>'\"]*))")
+_TOOL = r"(?<![\w./-])(?:python[\d.]*[ \t]+-m[ \t]+)?(?P<tool>pipenv|poetry|uv)[ \t]+"
+_RUNNER = re.compile(
+    _TOOL
+    + r"(?P<verb>run)[ \t]+(?:--(?:frozen|locked|no-sync|no-dev|isolated|offline|quiet|exact|verbose|no-root)[ \t]+)*"
+    r"(?=(?P<word>[^\s;&|()<>'\"]*))"
+)
+_LONGEST_SCRIPT = 4096
+_STEP = re.compile(
+    r"(?:^|(?<=[;&|\n]))(?P<lead>[ \t]*)(?:\w+=\S*[ \t]+)*"
+    + _TOOL
+    + r"(?P<verb>[a-z]+)(?![\w-])(?<!run)[^;&|()<>\n]*(?:&&|;|\n|$)[ \t]*"
+)
 
 
 def without_runner(command: str, scripts: Mapping[str, str]) -> tuple[str, str]:
-    """Return a command without ``pipenv run`` and the like, and the tool that it named; empty if it named none.
+    """Return a command without ``pipenv run`` and the like, and the words that named the tool; empty if none did.
 
-    `scripts` are Pipfile's: the words that ``pipenv run`` stands before may be the name of one.
+    Steps such as ``pipenv install`` are left out. `scripts` are Pipfile's: the word after ``pipenv run`` may be the
+    name of one.
     """
-    found = _RUNNER.search(command)
-    if not found:
-        return command, ""
-    at, word = found.end(), found[2]
-    script = scripts.get(word) if found[1] == "pipenv" else None
-    rest = script + command[at + len(word) :] if script else command[at:]
-    return command[: found.start()] + without_runner(rest, {})[0], found[1]
+    kept, rest, tool = "", command, ""
+    while found := _first(_STEP.search(rest), _RUNNER.search(rest)):
+        tool = tool or f"{found['tool']} {found['verb']}"
+        if found.re is _STEP:
+            kept, rest = kept + rest[: found.end("lead")], rest[found.end() :]
+            continue
+        word = found["word"]
+        script = scripts.get(word, "") if found["tool"] == "pipenv" else ""
+        started = without_runner(script, {})[0] if script and len(script) <= _LONGEST_SCRIPT else word
+        kept, rest = kept + rest[: found.start()] + started, rest[found.end() + len(word) :]
+    return kept + rest, tool
+
+
+def _first(*found: re.Match[str] | None) -> re.Match[str] | None:
+    return min((one for one in found if one), key=lambda one: one.start(), default=None)
 
 
 def split_words(text: str) -> tuple[str, ...] | None:
@@ -220,17 +263,25 @@ def _start(
     words: Sequence[str], *, folder: str | None, variables: Mapping[str, str], depth: int
 ) -> list[Invocation] | None:
     rest, own, wrappers = list(words), dict(variables), []
-    while wrapper := next((one for one in _WRAPPERS if tuple(rest[: len(one)]) == one), None):
-        more, rest = _assignments(rest[len(wrapper) :])
-        own |= more
-        wrappers.append(wrapper[0])
-        if wrapper[0] == "opentelemetry-instrument":
+    while name := next((one for one in _WRAPPERS if tuple(rest[: len(one)]) == one), None):
+        wrapper, rest = _WRAPPERS[name], rest[len(name) :]
+        wrappers.append(name[0])
+        if name[0] == "opentelemetry-instrument":
             rest = _without_options(rest)
+        if name[0] == "env" and rest[:1] == ["-"]:
+            rest = rest[1:]
+        options = parse_options(rest, wrapper.options, until_operand=True)
+        if options is None:
+            return None  # an option that is not known may take a value
+        more, rest = _assignments(options.operands)
+        own |= more
+        rest = rest[wrapper.operands :]
         if not rest or rest[0].startswith("-"):
-            return None  # options of the wrapper, some of which take a value
+            return None
     program, arguments = rest[0].removeprefix("/opt/venv/bin/"), rest[1:]
-    if program in SHELLS and len(arguments) == 2 and arguments[0] in ("-c", "-lc", "-ec"):
-        return _parse(arguments[1], folder=folder, variables=own, depth=depth + 1)
+    inner = _shell_command(arguments) if program in SHELLS else None
+    if inner is not None:
+        return _parse(inner, folder=folder, variables=own, depth=depth + 1)
     module = False
     if _PYTHON.fullmatch(program):
         python = program
@@ -247,6 +298,18 @@ def _start(
             module=module,
         )
     ]
+
+
+def _shell_command(arguments: Sequence[str]) -> str | None:
+    """Return the command of ``bash -exc COMMAND``; None if a shell runs something else."""
+    rest = list(arguments)
+    while rest and re.fullmatch(r"-[a-zA-Z]+|--login", rest[0]):
+        option = rest.pop(0)
+        if option.endswith("o") and rest:
+            rest.pop(0)
+        if "c" in option and not option.startswith("--"):
+            return rest[0] if rest else None
+    return None
 
 
 def _without_options(words: Sequence[str]) -> list[str]:

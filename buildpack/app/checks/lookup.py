@@ -16,7 +16,7 @@ from buildpack.errors import BuildpackError
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
-__all__ = ["has_only_python", "look_up_program"]
+__all__ = ["RUNNERS", "has_only_python", "look_up_program"]
 
 _PYTHON = re.compile(r"(?:python|pip|idle|pydoc|2to3-?)(?:3(?:\.\d+)?)?")
 _BUILTINS = frozenset(
@@ -60,7 +60,8 @@ _NOWHERE = frozenset(
 _NOT_SLIM = frozenset(
     {"git", "curl", "wget", "make", "gcc", "g++", "ssh", "unzip", "zip", "file", "rsync", "vim", "jq"}
 )
-_RUNNERS = frozenset({"pipenv", "poetry", "uv"})
+RUNNERS = frozenset({"pipenv", "poetry", "uv"})
+"""Tools that make environments, and run commands in them."""
 
 
 def look_up_program(
@@ -70,7 +71,7 @@ def look_up_program(
 
     `stack` is the one that was asked for, None for the default.
     """
-    wrappers = [name for name in invocation.wrappers if name not in _RUNNERS or lock.has(name)]
+    wrappers = [name for name in invocation.wrappers if name not in RUNNERS or lock.has(name)]
     for name in (*wrappers, *([] if invocation.module else [invocation.program])):
         if name in PROGRAMS:
             yield from _check_package(name, process, line, lock, stack)

@@ -9,7 +9,7 @@ from buildpack.app.checks.commands import Invocation, find_slip, inside_app, par
 from buildpack.app.checks.debugger import check_debugger
 from buildpack.app.checks.doubts import Doubt
 from buildpack.app.checks.imports import Start, find_imports, list_missing
-from buildpack.app.checks.lookup import has_only_python, look_up_program
+from buildpack.app.checks.lookup import RUNNERS, has_only_python, look_up_program
 from buildpack.app.checks.packages import PROGRAMS, SHARED, modules_of
 from buildpack.app.checks.ports import check_file, check_http_server, check_runserver, check_serving
 from buildpack.app.checks.programs import HOOKS, check_config_files, check_program
@@ -20,12 +20,12 @@ from buildpack.app.lockfile import Lock
 from buildpack.app.procfile import Process
 from buildpack.app.source import SourceTree
 from buildpack.app.textfile import open_inside
-from buildpack.dataclass import dataclass
+from buildpack.dataclass import dataclass, replace
 from buildpack.errors import BuildpackError
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
-__all__ = ["check_imports", "check_processes", "list_files"]
+__all__ = ["check_imports", "check_processes", "check_test_command", "list_files"]
 
 _EVERYWHERE = (
     *("abc", "asyncio", "collections", "copy", "datetime", "email", "enum", "functools", "hashlib", "html", "http"),
@@ -87,12 +87,10 @@ class _Look:
         self, scripts: Callable[[], Mapping[str, str]], starts: list[Start]
     ) -> Iterator[BuildpackError | Notice | Doubt]:
         """Check the command; adds to `starts` what it starts of the app."""
-        command = self.process.command
-        if " run " in command:
-            command, tool = without_runner(command, scripts() if "pipenv" in command else {})
-            if tool and self.lock is not None and not self.lock.has(tool) and has_only_python(self.stack):
-                started = errors.Started(process=self.process.name, line=self.process.line)
-                yield errors.runner_in_image(started, tool, command)
+        command, tool = _strip_runner(self.process.command, scripts, lock=self.lock, stack=self.stack)
+        if tool:
+            started = errors.Started(process=self.process.name, line=self.process.line)
+            yield errors.runner_in_image(started, tool, command)
         invocations = parse_command(command)
         # Another command before it may ask whether the program is there.
         plain = not any(one.program in _ASKING for one in invocations) and "||" not in command
@@ -129,6 +127,26 @@ class _Look:
             yield from check_file(invocation, files.read, process=name, line=line)
             dotenv = self.lock is not None and self.lock.has("python-dotenv")
             yield from check_debugger(invocation, serving, process=name, line=line, files=files, reads_flaskenv=dotenv)
+
+
+def check_test_command(
+    command: str, *, setting: str, lock: Lock, stack: str | None, scripts: Callable[[], Mapping[str, str]]
+) -> BuildpackError | None:
+    """Check a command that tests the image, with the packages of dev-packages; `setting` is what names the command."""
+    held = replace(lock, packages=(*lock.packages, *lock.develop))
+    stripped, named = _strip_runner(command, scripts, lock=held, stack=stack)
+    return errors.runner_in_tests(named, stripped, setting) if named else None
+
+
+def _strip_runner(
+    command: str, scripts: Callable[[], Mapping[str, str]], *, lock: Lock | None, stack: str | None
+) -> tuple[str, str]:
+    """Return a command without what starts ``pipenv run`` and the like, and those words if the image lacks the tool."""
+    if not any(tool in command for tool in RUNNERS):
+        return command, ""
+    stripped, named = without_runner(command, scripts() if "pipenv" in command else {})
+    lacks = named and lock is not None and not lock.has(named.partition(" ")[0]) and has_only_python(stack)
+    return stripped, named if lacks else ""
 
 
 def _started(invocation: Invocation, serving: Serving | None) -> Iterator[Start]:

@@ -9,7 +9,7 @@ import pytest
 
 from buildpack.app.checks.doubts import Brought, Doubt, settle
 from buildpack.app.checks.options import GUNICORN
-from buildpack.app.checks.processes import check_processes, list_files
+from buildpack.app.checks.processes import check_processes, check_test_command, list_files
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.app.procfile import parse_procfile
 from buildpack.app.source import read_source
@@ -682,6 +682,9 @@ def test_a_stack_may_bring_modules(check: Check) -> None:
     assert check("web: gunicorn main:app", {"server.py": "app = 1\n"}, stack="ghcr.io/me/base:1") == ([], [])
 
 
+SERVE = "gunicorn blasto:APP -k gthread"
+
+
 class TestPrograms:
     """The first word of a command, and what it wraps, is a script of a package or a program of the stack."""
 
@@ -692,6 +695,10 @@ class TestPrograms:
         [
             ("gunicron blasto:APP", "gunicron", "did you mean `gunicorn`?"),
             ("env A=1 gunicron blasto:APP", "gunicron", "did you mean `gunicorn`?"),
+            ("env -i gunicron blasto:APP", "gunicron", "did you mean `gunicorn`?"),
+            ("timeout 5 gunicron blasto:APP", "gunicron", "did you mean `gunicorn`?"),
+            ("nice -n 5 gunicron blasto:APP", "gunicron", "did you mean `gunicorn`?"),
+            ("bash -exc 'gunicron blasto:APP'", "gunicron", "did you mean `gunicorn`?"),
             ("cd web && npm start", "npm", None),
             ("exec nginx -g 'daemon off;'", "nginx", None),
             ("git pull && python app.py", "git", None),
@@ -761,6 +768,10 @@ class TestPrograms:
         ("command", "written"),
         [
             ("pipenv run gunicorn blasto:APP", "gunicorn blasto:APP"),
+            ("pipenv install && pipenv run gunicorn blasto:APP", "gunicorn blasto:APP"),
+            ("python -m pipenv run gunicorn blasto:APP", "gunicorn blasto:APP"),
+            ("PIPENV_QUIET=1 pipenv sync; pipenv run serve && pipenv run serve", SERVE + " && " + SERVE),
+            ("cd src && uv sync --frozen && uv run --no-sync gunicorn blasto:APP", "cd src && gunicorn blasto:APP"),
             ("cd src && pipenv run serve --workers 2", "cd src && gunicorn blasto:APP -k gthread --workers 2"),
             ("exec poetry run gunicorn blasto:APP", "exec gunicorn blasto:APP"),
             ("A=1 uv run gunicorn blasto:APP", "A=1 gunicorn blasto:APP"),
@@ -768,12 +779,29 @@ class TestPrograms:
     )
     def test_the_line_to_write_instead_of_pipenv_run(self, check: Check, command: str, written: str) -> None:
         files = {"blasto/__init__.py": FLASK, "src/blasto/__init__.py": FLASK}
-        scripts = {"serve": "gunicorn blasto:APP -k gthread"}
+        scripts = {"serve": SERVE}
         [error], [] = check(f"web: {command}\n", files, locked=self.LOCK, scripts=scripts)
-        assert error.startswith(f"`{command.partition(' run')[0].split()[-1]} run` does not work in the image\n\n")
+        [tool] = {"pipenv", "poetry", "uv"} & {*command.split()}
+        named = f"{tool} {command.partition(f'{tool} ')[2].split()[0].rstrip(';')}"
+        assert error.startswith(f"`{named}` does not work in the image\n\n")
         assert error.endswith(f"hint: write `web: {written}` in the Procfile.")
         with_pipenv = lock("flask", "gunicorn", "pipenv", "poetry", "uv")
         assert check(f"web: {command}\n", files, locked=with_pipenv, scripts=scripts) == ([], [])
+
+    @pytest.mark.parametrize("command", ["pipenv shell", "poetry shell", "uv sync"])
+    def test_a_tool_that_runs_no_program_of_the_app(self, check: Check, command: str) -> None:
+        [error], [] = check(f"web: {command}\n", {}, locked=self.LOCK)
+        tool = command.partition(" ")[0]
+        assert error == (
+            f"`{command}` does not work in the image\n\n"
+            f"Procfile:1: `web` starts {tool}, which Pipfile.lock does not have. The image needs no {tool}: its "
+            "environment is active already.\n\n"
+            f"hint: write a command without {tool} in the Procfile, for example `web: python app.py`."
+        )
+
+    @pytest.mark.parametrize("command", ["echo uv sync is not needed", "mypipenv run x", "pipenv-run x"])
+    def test_words_that_start_no_tool(self, check: Check, command: str) -> None:
+        assert check(f"web: {command}\n", {}, locked=self.LOCK)[0] == []
 
     def test_what_pipenv_s_script_starts_is_checked_too(self, check: Check) -> None:
         errors, _ = check("web: pipenv run serve\n", {}, locked=self.LOCK, scripts={"serve": "gunicorn nowhere:APP"})
@@ -1126,3 +1154,30 @@ def test_no_debugger(check: Check, command: str) -> None:
 
 def test_a_flaskenv_that_no_package_reads_starts_no_debugger(check: Check) -> None:
     assert "debugger" not in str(check(f"web: cd sub && flask --app app:app run {AT}", DEBUGGED))
+
+
+@pytest.mark.parametrize(
+    ("setting", "command", "hint"),
+    [
+        ("--test", "pipenv run test -x", "write `--test 'pytest -q -x'`."),
+        ("--test", "pipenv shell", "name a command without pipenv, for example `--test pytest`."),
+        ("environments.test.scripts.test", "poetry run pytest", "write `pytest` as {setting} in app.json."),
+        ("environments.test.scripts.test-setup", "uv sync", "leave {setting} out."),
+    ],
+)
+def test_a_tool_that_the_tests_would_not_find(setting: str, command: str, hint: str) -> None:
+    def checked(held: Lock, stack: str | None = None):
+        scripts = {"test": "pytest -q"}
+        return check_test_command(command, setting=setting, lock=held, stack=stack, scripts=lambda: scripts)
+
+    tool = command.partition(" ")[0]
+    error = checked(lock("flask"))
+    assert error is not None
+    assert error.exit_code == 10
+    assert str(error) == (
+        f"`{' '.join(command.split()[:2])}` does not work in the image\n\n"
+        f"{setting} starts {tool}, which Pipfile.lock does not have. The image needs no {tool}: its environment is "
+        f"active already.\n\nhint: {hint.format(setting=setting)}"
+    )
+    assert checked(Lock(packages=(), develop=lock(tool).packages, sources=())) is None
+    assert checked(lock("flask"), stack="ghcr.io/me/base:1") is None
