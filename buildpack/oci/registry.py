@@ -300,7 +300,7 @@ class Registry:
         self.fetch_blob(described.digest, described.size, out, look=look)
         return out.getvalue()
 
-    def _stream(self, digest: Digest, start: int, *, look: bool) -> Iterator[bytes]:
+    def _stream(self, digest: Digest, start: int, *, look: bool = False) -> Iterator[bytes]:
         """Yield a blob's bytes from `start` on, whether or not the server knows ranges; end where it is cut."""
         headers = {"Range": f"bytes={start}-"} if start else {}
         url = self._connection.url(f"/blobs/{digest}")
