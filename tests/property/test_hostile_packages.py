@@ -132,7 +132,10 @@ def test_no_name_on_a_page_leads_out_of_its_folder(filename):
 
     page = dumps({"files": [{"filename": filename, "url": "x", "hashes": {}}]}).encode()
     html = f'<a href="{quote(filename, safe="")}">x</a>'.encode()
-    for offered in (*parse_json(page, "http://x/"), *parse_html(html, "http://x/")):
+    files = list(parse_html(html, "http://x/"))
+    with suppress(ValueError):  # a name with NUL is refused, and with it the page
+        files += parse_json(page, "http://x/")
+    for offered in files:
         assert is_plain(offered.filename)
         assert Path("/folder", offered.filename).parent == Path("/folder")
         assert not offered.filename.startswith(".")

@@ -110,7 +110,8 @@ def settles(condition, seconds: float = 60) -> bool:
 def test_nothing_is_left(names, policy, early, steps, stop):
     mark = uuid.uuid4().hex
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(HOUSE), "RUNNER_TEST": mark}
-    argv = [sys.executable, "-c", PROGRAM, policy, *(COMMANDS[name] for name in names)]
+    # A job that a shell started in the background ignores INT and QUIT, and so would what it starts.
+    argv = ["env", "--default-signal", sys.executable, "-c", PROGRAM, policy, *(COMMANDS[name] for name in names)]
     runner = subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         if early:  # else the first signals come while Python is starting
