@@ -119,7 +119,7 @@ def build_failed(
     if lines:
         why += " From its output:\n" + "\n".join(f"  {line}" for line in lines)
     if log:
-        why += f"\nThe whole log: {log}"
+        why += f"\nThe whole log, which -v prints: {log}"
     hints = list(remedies)
     if instead:
         hints.append(f"ask for {instead} in Pipfile, which has a wheel, and run `deploy lock`")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,10 @@ import click
 
 from deployer.cli import options
 from deployer.cli.messages import print_warning
-from deployer.cli.summary import say, show_answer, unchanged
+from deployer.cli.summary import show_answer, unchanged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from buildpack.build import Built
     from buildpack.oci.headstart import HeadStart
@@ -90,7 +90,6 @@ def command(
     asked: Asked | None = None if no_cache or pull or build_env_files else ctx.obj
     changed = asked is None or not asked.unchanged
     with (
-        _showing_logs(wanted=verbose),
         _head_start(wanted="docker" in destinations and changed) as head_start,
         _registries(references, cache_from, pushed="registry" in destinations) as transport,
     ):
@@ -184,18 +183,6 @@ def attach_sbom(image: Image | ImageIndex, references: Sequence[str], transport:
     from deployer.pushing import parse_targets
 
     return attached_text(image, parse_targets(references), transport=transport)
-
-
-@contextmanager
-def _showing_logs(*, wanted: bool) -> Iterator[None]:
-    """Print all output of package builds that fail, if it is wanted, before the error that ends the command."""
-    try:
-        yield
-    except Exception as error:
-        failures = getattr(error, "problems", (error,)) if wanted else ()
-        for log in filter(None, (getattr(each, "log", None) for each in failures)):
-            say(f"{log}:\n{log.read_text(errors='replace')}".rstrip())
-        raise
 
 
 def _head_start(*, wanted: bool) -> AbstractContextManager[HeadStart | None]:

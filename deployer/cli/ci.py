@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from buildpack.app.worktree import Commit
+    from buildpack.errors import BuildpackError
     from deployer.ci.console import Console
     from deployer.ci.making import Made
     from deployer.pipeline import Outcome, Request
@@ -61,6 +62,7 @@ Examples:
 @shared.no_cache
 @shared.strict
 @shared.as_json
+@shared.verbose
 @click.pass_context
 def command(ctx: click.Context, /, app: Path, as_json: bool, **options: Any) -> int:
     """Check, build, test, boot and push: the whole step of a pipeline.
@@ -69,13 +71,12 @@ def command(ctx: click.Context, /, app: Path, as_json: bool, **options: Any) -> 
     outputs are as GitHub and GitLab want them, where these run it.
     """
     from datetime import date
-    from functools import partial
     from io import TextIOWrapper
 
     from buildpack.oci.store import Store, find_store
     from deployer.ci.console import choose_console
     from deployer.ci.files import write_outputs, write_summary
-    from deployer.cli.hints import call_of, fit
+    from deployer.cli.hints import call_of, fit, logs_of
     from deployer.pipeline import run_pipeline
     from deployer.progress import Reporter
 
@@ -85,6 +86,13 @@ def command(ctx: click.Context, /, app: Path, as_json: bool, **options: Any) -> 
     write_outputs({}, os.environ)
     root, warning = find_store(os.environ)
     console = choose_console(os.environ, sys.stderr, locate=lambda file: _locate(app, file))
+    call = call_of(ctx)
+
+    def prepare(error: BuildpackError) -> None:
+        fit(error, call)
+        for log in logs_of(error, call):
+            console.say(log)
+
     try:
         if warning:
             console.say(f"warning: {warning}")
@@ -97,7 +105,7 @@ def command(ctx: click.Context, /, app: Path, as_json: bool, **options: Any) -> 
                 console=console,
                 observer=reporter,
                 today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
-                fit=partial(fit, call=call_of(ctx)),
+                fit=prepare,
             )
         report = _report(outcome)
         _tell(outcome, report, request, console)

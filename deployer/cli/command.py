@@ -155,9 +155,12 @@ def _run(arguments: Sequence[str], asked: Asked | None) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except BuildpackError as error:
-        from deployer.cli.hints import fit, read_call
+        from deployer.cli.hints import fit, logs_of, read_call
 
-        fit(error, read_call(deploy, arguments))
+        call = read_call(deploy, arguments)
+        fit(error, call)
+        for log in logs_of(error, call):
+            print(log, file=sys.stderr)
         print_error(error)
         return error.exit_code
     except click.ClickException as error:

@@ -18,10 +18,11 @@ import click
 
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError, Problems
-from deployer.cli.messages import operand_text
+from buildpack.errors.sdist import BuildFailed
+from deployer.cli.messages import harmless, operand_text
 from deployer.cli.operands import is_folder
 
-__all__ = ["Call", "call_of", "fit", "fit_hint", "fit_warning", "options_in", "read_call", "repeated_text"]
+__all__ = ["Call", "call_of", "fit", "fit_hint", "fit_warning", "logs_of", "options_in", "read_call", "repeated_text"]
 
 _SPAN = re.compile(r"`[^`]*`|\n  [^\n]*")
 """Parts of a hint that stay as they are: words in backquotes, and indented lines, such as those of a Dockerfile."""
@@ -50,7 +51,7 @@ class Call:
 
     `name` is the command's, as in ``run``. `options` are all that it accepts. `folder` or `image` is what it was given,
     both empty for the current folder. `repeated` are the options that another build of the same image needs.
-    `editable` is true if the folder has a Pipfile for ``deploy add`` to change.
+    `editable` is true if the folder has a Pipfile for ``deploy add`` to change. `verbose` is true if -v was given.
     """
 
     name: str = ""
@@ -59,6 +60,7 @@ class Call:
     image: str = ""
     repeated: Sequence[tuple[str, str]] = ()
     editable: bool = True
+    verbose: bool = False
 
 
 def read_call(root: click.Group, arguments: Sequence[str]) -> Call:
@@ -88,6 +90,7 @@ def call_of(ctx: click.Context) -> Call:
         editable=not folder or os.path.isfile(f"{word}/Pipfile"),
         image=word if not folder and (":" in word or "@" in word) else "",
         repeated=[(f"--{name}", str(ctx.params[name])) for name in ("stack", "platform") if ctx.params.get(name)],
+        verbose=bool(ctx.params.get("verbose")),
     )
 
 
@@ -114,6 +117,13 @@ def fit(error: BuildpackError, call: Call) -> None:
     """Make the hints of an error true for the command that failed."""
     for problem in error.problems if isinstance(error, Problems) else (error,):
         problem.hint = fit_hint(problem.hint, call)
+
+
+def logs_of(error: BuildpackError, call: Call) -> list[str]:
+    """Return the whole output of the package builds that failed, if the failed command was to show it."""
+    failed = [each for each in (error.problems if isinstance(error, Problems) else (error,)) if call.verbose]
+    logs = [each.log for each in failed if isinstance(each, BuildFailed) and each.log]
+    return [harmless(f"{log}:\n{log.read_text(errors='replace')}".rstrip()) for log in logs if log.is_file()]
 
 
 def fit_hint(hint: str, call: Call) -> str:

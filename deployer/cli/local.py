@@ -48,6 +48,7 @@ class LocalCommand(OperandsCommand):
 @click.option("--reload", is_flag=True, help="Start processes again when a file changes.")
 @click.option("--venv", metavar="[=PATH]", help="Use an existing virtual environment: the active one, APP/.venv, PATH.")
 @shared.process_options
+@shared.verbose
 @click.pass_context
 def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) -> int:
     """Run the Procfile's processes on this machine, with the packages of Pipfile.lock.
@@ -58,6 +59,7 @@ def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) ->
     Processes get the variables of -e, over this shell's, over --env-file, over the app's .env, over app.json's env.
     """
     meant = split_operands(operands, command=command_of(ctx), folder_exists=os.path.isdir)
+    del options["verbose"]
     return run_local(meant, default_port=PORT, **options)
 
 

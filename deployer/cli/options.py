@@ -89,6 +89,8 @@ boot_timeout = _seconds("--boot-timeout", 60.0, help="Wait this long for the fir
 # What is printed
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+verbose = click.option("-v", "--verbose", is_flag=True, help="Show all output of a failed package build.")
+"""Nothing reads it but `deployer.cli.hints`, once a command has failed."""
 quiet = click.option("-q", "--quiet", is_flag=True, help="Print the digest, warnings and errors only.")
 
 

@@ -48,6 +48,7 @@ Examples:
 )
 @shared.build_options
 @shared.process_options
+@shared.verbose
 @click.pass_context
 def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) -> int:
     """Build an app and run its image, one container for each process.

@@ -42,6 +42,7 @@ _SHOWN = 10
 @options.category
 @options.remote
 @options.as_json
+@options.verbose
 def command(
     reference: str,
     app: Path | None,
@@ -53,6 +54,7 @@ def command(
     categories: tuple[str, ...],
     remote: bool,
     as_json: bool,
+    verbose: bool,  # noqa: ARG001  read if a build fails
 ) -> int:
     """Build the app again from source, and compare the image with it bit for bit.
 

@@ -38,7 +38,7 @@ def blobs_damaged(name: str, damaged: Sequence[str], count: int, root: Path) -> 
         f"{len(damaged)} of {count} blobs of {name} in the store at {root} are damaged",
         why="The image has the digest that its source builds, but these blobs do not have theirs any more. They were "
         f"dropped: {', '.join(damaged)}.",
-        hint="build again, which makes them anew. If it happens again, check the disk.",
+        hint="build again: what is missing is made again. If it is damaged again, check the disk.",
     )
 
 

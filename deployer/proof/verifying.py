@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from buildpack.app.read import read_app
 from buildpack.build import Built, Options
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import StackError
+from buildpack.errors.sdist import BuildFailed
 from buildpack.oci.compare import Comparison, EntryDifference, LayerDifference, ValueDifference, compare_images
 from buildpack.oci.image import Platform
 from buildpack.oci.reference import parse_reference
@@ -94,6 +97,18 @@ def verify(
     return tuple(verdicts)
 
 
+@contextmanager
+def _keeping_log(store: Store) -> Iterator[None]:
+    """Copy the log of a package's build that fails into `store`: the one that it names is removed with its store."""
+    try:
+        yield
+    except BuildFailed as failed:
+        if failed.log:
+            kept = shutil.copyfile(failed.log, store.folder("logs") / failed.log.name)
+            failed.why, failed.log = failed.why.replace(str(failed.log), str(kept)), kept
+        raise
+
+
 def _read_blobs(found: Found) -> int:
     """Read each blob that the store has of an image, and return how many these are; raises LostError for damage.
 
@@ -114,7 +129,8 @@ def _judge(
     with temporary_folder(found.store.folder("tmp")) as scratch:
         empty = Store(scratch)
         told = read_provenance(found.image)
-        built = _build_again(found, told, source, store=empty, environ=environ, observer=observer)
+        with _keeping_log(found.store):
+            built = _build_again(found, told, source, store=empty, environ=environ, observer=observer)
         seconds = clock() - begin
         comparison = compare_images(
             found.image,

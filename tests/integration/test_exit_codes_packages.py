@@ -116,13 +116,15 @@ def test_sources_that_do_not_build(index, home, tmp_path):
         "echo.h. From its output:\n"
         "  configuring echo\n"
         "  echo.c:1:10: fatal error: echo.h: No such file\n"
-        f"The whole log: {home}/logs/echo-1.0.log\n\n"
+        f"The whole log, which -v prints: {home}/logs/echo-1.0.log\n\n"
         "hint: install what is missing on this machine, and on the stack what the package needs to run.\n"
     )
     app = write_app(tmp_path / "verbose", {"echo": entry(content)})
-    done = deploy("build", app, "-v", home=home, env=environ(index))
     log = (home / "logs" / "echo-1.0.log").read_text()
-    assert f"{home}/logs/echo-1.0.log:\n{log}" in done.err
+    for command in (("build",), ("ci", "--no-boot"), ("run", "--engine", "local"), ("local",)):
+        done = deploy(*command, app, "-v", home=home, env=environ(index))
+        assert done.code == 20, done.err
+        assert f"{home}/logs/echo-1.0.log:\n{log}" in done.err
 
 
 def sdist(name: str, *, setup: str) -> bytes:

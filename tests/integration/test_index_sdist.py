@@ -452,7 +452,7 @@ def test_what_a_build_requires_is_not_called_a_package_of_pipfile(index: Index, 
         "It has no wheel for the stack, so it is built from pure-1.0.tar.gz. "
         "That build requires another package, and tool 1.0 could not be built:\n"
         "It has no wheel for the stack, so it was built from tool-1.0.tar.gz, and that failed. From its output:\n"
-        f"  no luck\nThe whole log: {tmp_path}/logs/tool-1.0.log\n\n"
+        f"  no luck\nThe whole log, which -v prints: {tmp_path}/logs/tool-1.0.log\n\n"
         "hint: ask for pure 1.1 in Pipfile, which has a wheel, and run `deploy lock`."
     )
 
@@ -476,7 +476,7 @@ def test_the_output_of_a_failed_build_holds_no_credential(index: Index, tmp_path
         "pure 1.0 could not be built\n\n"
         "It has no wheel for the stack, so it was built from pure-1.0.tar.gz, and that failed. From its output:\n"
         "  http://[redacted]@host/ and [redacted]\n"
-        f"The whole log: {tmp_path}/logs/pure-1.0.log\n\n"
+        f"The whole log, which -v prints: {tmp_path}/logs/pure-1.0.log\n\n"
         "hint: lock a version that has a wheel, or ask the package's authors with these lines."
     )
     assert (tmp_path / "logs" / "pure-1.0.log").read_text() == "http://[redacted]@host/ and [redacted]\n"
@@ -501,7 +501,7 @@ def test_a_failed_compile_shows_its_first_error_and_keeps_the_whole_log(index: I
         "  ...",
         *(f"  x.c:9:1: note: number {number}" for number in range(2996, 3000)),
         "  error: command gcc failed with exit code 1",
-        f"The whole log: {tmp_path}/logs/fast-1.0.log",
+        f"The whole log, which -v prints: {tmp_path}/logs/fast-1.0.log",
     ]
     assert len((tmp_path / "logs" / "fast-1.0.log").read_text().splitlines()) == 6004
 
