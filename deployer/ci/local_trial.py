@@ -47,8 +47,8 @@ from deployer.engines.ports import read_port
 from deployer.engines.readiness import Poll, Verdict
 from deployer.environment import local_environment
 from deployer.interrupts import keep_for_later, raise_dropped
-from deployer.runner.command import CommandError, command_argv, resolve_argv
-from deployer.runner.defaults import app_environment, runtime_folder
+from deployer.runner.command import CommandError, command_argv, resolve_argv, with_profile
+from deployer.runner.defaults import app_environment, behind_router, runtime_folder
 from deployer.runner.defaults import temporary_folder as writable_folder
 from deployer.runner.formation import Process, expand
 from deployer.runner.signals import STOPPING
@@ -127,8 +127,9 @@ class LocalTrial:
             lay_over(self._built.app.source.disk(file), file.path, folder)
         give(self._scratch / "test", self._user)
         environment = self._environment(folder, script.environment, develop=True)
+        command = with_profile(list(shell_command(script)), str(folder), environment["PATH"])
         with _runtime(environment, self._user) as made:
-            code = self._run(shell_command(script), cwd=folder, env={**environment, **made})
+            code = self._run(command, cwd=folder, env={**environment, **made})
         for each in collect:
             collect_local(each, folder, user=self._user, tell=self._console.say)
         return code
@@ -140,7 +141,8 @@ class LocalTrial:
         env = {**self._environment(folder, environment, develop=False), "PS": "release.1", "DYNO": "release.1"}
         command = next(process.command for process in self._built.app.processes if process.name == "release")
         with _runtime(env, self._user) as made:
-            return self._run(command_argv(command, env["PATH"]), cwd=folder, env={**env, **made})
+            argv = with_profile(command_argv(command, env["PATH"]), str(folder), env["PATH"])
+            return self._run(argv, cwd=folder, env={**env, **made})
 
     def boot(self, health: Health) -> Booted:
         """Start web as a process, and ask it."""
@@ -153,7 +155,7 @@ class LocalTrial:
             processes = expand(
                 {"web": commands["web"]}, {"web": 1}, port=port, env={**environment, **made}, cwd=str(folder)
             )
-            processes = [self._unprivileged(process) for process in processes]
+            processes = [self._as_in_the_image(process, folder) for process in processes]
             group = _BootGroup(processes, health, out=self._console.output, environ=environment)
             code = group.run()
         raise_dropped()
@@ -161,13 +163,13 @@ class LocalTrial:
             raise SystemExit(code)  # its output was lost
         return group.booted
 
-    def _unprivileged(self, process: Process) -> Process:
-        """Have a process become the user first, unless its command is one that the runner has to report."""
+    def _as_in_the_image(self, process: Process, folder: Path) -> Process:
+        """Start a process as the image's launcher does, and as the user; a missing command is for the runner."""
+        path = process.env.get("PATH", os.defpath)
+        argv = with_profile(command_argv(str(process.command), path), str(folder), path)
+        process = dataclasses.replace(process, command=argv)
         if self._user is None:
             return process
-        path = process.env.get("PATH", os.defpath)
-        assert isinstance(process.command, str)
-        argv = command_argv(process.command, path)
         try:
             file = resolve_argv(argv, path, process.cwd or "")
         except CommandError:
@@ -227,7 +229,8 @@ class LocalTrial:
             venv=made.folder,
         )
         env |= {"HOME": str(folder), **(self._own_temporary() or writable_folder(env))}
-        return app_environment(env, app.app_object.target if app.app_object else None, app=str(folder))
+        env = app_environment(env, app.app_object.target if app.app_object else None, app=str(folder))
+        return env | behind_router(env, str(folder), commands=[process.command for process in app.processes])
 
     def _own_temporary(self) -> dict[str, str]:
         """Make the user's own TMPDIR; nothing if this is an ordinary user, who has one."""

@@ -11,13 +11,16 @@ from deployer.runner.concurrency import web_concurrency
 
 TYPE_CHECKING = False  # of `typing`, which takes 2 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any
 
 __all__ = ["PORT", "app_environment", "behind_router", "runtime_folder", "temporary_folder"]
 
 PORT = "8000"
 
 _LARGEST = 1 << 18
+_ONLY_AST = 0x400
+"""PyCF_ONLY_AST, without `ast`, whose import is slow."""
 _TEMPORARY = ("/tmp", "/dev/shm")  # noqa: S108
 """The second one can be written in a container whose root file system cannot."""
 
@@ -52,28 +55,67 @@ def _sets_flask_app(flaskenv: str) -> bool:
     return False
 
 
-def behind_router(environ: Mapping[str, str], app: str = "/app") -> dict[str, str]:
+def behind_router(environ: Mapping[str, str], app: str = "/app", *, commands: Iterable[str] = ()) -> dict[str, str]:
     """Return what gunicorn needs behind a router, as on Heroku: whom it believes, and a log of requests.
 
-    GUNICORN_CMD_ARGS has precedence over gunicorn's file, so a file that sets the log decides alone.
+    GUNICORN_CMD_ARGS has precedence over gunicorn's file, so a file that sets the log decides alone. It is found by its
+    name, or because one of `commands` names it.
     """
     added = {}
     if not environ.get("FORWARDED_ALLOW_IPS"):
         added["FORWARDED_ALLOW_IPS"] = "*"
-    if not environ.get("GUNICORN_CMD_ARGS") and not _sets_access_log(app):
+    if not environ.get("GUNICORN_CMD_ARGS") and not any(map(_sets_access_log, _gunicorn_files(app, commands))):
         added["GUNICORN_CMD_ARGS"] = "--access-logfile -"
     return added
 
 
-def _sets_access_log(app: str) -> bool:
+def _gunicorn_files(app: str, commands: Iterable[str]) -> Iterator[str]:
     for folder in (app, f"{app}/config"):
         try:
             names = os.listdir(folder)  # noqa: PTH208 - pathlib costs a container's start 5 ms
         except OSError:
             continue
-        for name in names:
-            if "gunicorn" in name and name.endswith(".py") and "accesslog" in _read(f"{folder}/{name}"):
-                return True
+        yield from (f"{folder}/{name}" for name in names if "gunicorn" in name and name.endswith(".py"))
+    for command in commands:
+        if "gunicorn" not in command:
+            continue
+        for word in command.replace("=", " ").replace("'", " ").replace('"', " ").split():
+            name = word.removeprefix("-c").removeprefix("file:")
+            if name.startswith("python:"):
+                name = name.removeprefix("python:").replace(".", "/") + ".py"
+            if name.endswith(".py"):
+                yield os.path.join(app, name)  # noqa: PTH118
+
+
+def _sets_access_log(file: str) -> bool:
+    text = _read(file)
+    if "accesslog" not in text:
+        return False
+    try:
+        tree: Any = compile(text, file, "exec", _ONLY_AST, dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return _assigns(tree.body, "accesslog")
+
+
+def _assigns(statements: Iterable[Any], name: str) -> bool:
+    """Tell whether one of a module's statements, or one within them, assigns to a name."""
+    for statement in statements:
+        kind = type(statement).__name__
+        if kind in {"FunctionDef", "AsyncFunctionDef", "ClassDef"}:
+            continue
+        targets = getattr(statement, "targets", [])
+        if kind == "AnnAssign" and statement.value is not None:
+            targets = [statement.target]
+        if any(getattr(one, "id", "") == name for target in targets for one in getattr(target, "elts", [target])):
+            return kind != "Delete"
+        inner = [
+            each
+            for part in ("body", "orelse", "handlers", "finalbody", "cases")
+            for each in getattr(statement, part, [])
+        ]
+        if _assigns(inner, name):
+            return True
     return False
 
 

@@ -67,7 +67,7 @@ def main(
         launch = _read_launch(f"{folder}/launch.json")
         processes: dict[str, str] = launch["processes"]
         env = app_environment(environ, launch["app_object"], app=app)
-        env.update(behind_router(env, app))
+        env.update(behind_router(env, app, commands=[*processes.values(), " ".join(arguments)]))
         env.update(temporary_folder(env))
         formation = _parse_formation(arguments, processes)
         if formation is not None and sum(formation.values()) > 1:

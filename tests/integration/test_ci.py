@@ -184,6 +184,34 @@ def test_a_release_process_starts_as_in_the_image_without_an_engine(
     assert json.loads(done.out)["error"]["why"].startswith(f"`./migrate` exited with {code}, in a virtual environment")
 
 
+PROFILED = """\
+import os
+from wsgiref.simple_server import make_server
+
+def app(environ, start_response):
+    start_response("200 OK" if os.environ.get("SECRET") == "from .profile" else "500 Error", [])
+    return [b""]
+
+assert os.environ["FORWARDED_ALLOW_IPS"] == "*", os.environ
+assert os.environ["GUNICORN_CMD_ARGS"] == "--access-logfile -", os.environ
+make_server("", int(os.environ["PORT"]), app).serve_forever()
+"""
+
+
+def test_processes_start_as_in_the_image_with_profile_and_behind_a_router(
+    place: str, seed: Path, tmp_path: Path
+) -> None:
+    app, home = write_app(tmp_path / "tiny", {}), with_stack(seed, tmp_path / "home")
+    (app / ".profile").write_text('export SECRET="from .profile"\n')
+    (app / "serve.py").write_text(PROFILED)
+    (app / "Procfile").write_text('web: python serve.py\nrelease: echo "release has it $SECRET"\n')
+    test = 'echo "test has it $SECRET"'
+    done = deploy("ci", app, "--engine", place, "--test", test, "--release", "--health", "/", home=home)
+    assert done.code == 0, done.err
+    assert "\ntest has it from .profile\n" in done.err
+    assert "\nrelease has it from .profile\n" in done.err
+
+
 def test_a_release_process_that_is_not_run_is_named_with_what_runs_it(blasto: Path, ready: Path) -> None:
     rename(blasto)
     with_release(blasto, "true")

@@ -71,6 +71,30 @@ def profiled(carried, tmp_path):
     main.write_text(usual)
 
 
+SCHEME = """\
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [environ["wsgi.url_scheme"].encode()]
+"""
+
+
+@pytest.mark.parametrize(("setting", "logs"), [("# accesslog = None", True), ("accesslog = None", False)])
+def test_gunicorn_believes_the_router_and_logs_requests(launch, profiled, port, setting, logs):
+    (profiled / "scheme.py").write_text(SCHEME)
+    (profiled / "settings.py").write_text(f"{setting}\n")
+    web = f"{GUNICORN} -c {profiled}/settings.py scheme:app"
+    running = launch({"web": web}, env={"PORT": str(port), "WEB_CONCURRENCY": "1"})
+    running.wait_for("Listening at")
+    # By itself gunicorn believes 127.0.0.1 alone.
+    with socket.create_connection(("127.0.0.1", port), timeout=30, source_address=("127.0.0.2", 0)) as router:
+        router.sendall(b"GET /seen HTTP/1.0\r\nX-Forwarded-Proto: https\r\n\r\n")
+        answer = b"".join(iter(lambda: router.recv(4096), b""))
+    running.stop()
+    assert answer.endswith(b"\r\n\r\nhttps")
+    assert ("127.0.0.2 - - [" in running.text.decode()) == logs
+    assert ('"GET /seen HTTP/1.0" 200 5 ' in running.text.decode()) == logs
+
+
 READ = 'echo "$SECOND $profile"; exit 3'
 
 

@@ -71,6 +71,43 @@ def test_a_log_that_gunicorns_file_sets_stays(tmp_path):
     assert behind_router({"FORWARDED_ALLOW_IPS": "::1"}, str(tmp_path)) == {}
 
 
+@pytest.mark.parametrize(
+    ("text", "sets"),
+    [
+        ("accesslog = '-'\n", True),
+        ("accesslog: str | None = None\n", True),
+        ("import os\nif os.environ.get('DEBUG'):\n    pass\nelse:\n    accesslog = '-'\n", True),
+        ("try:\n    pass\nfinally:\n    errorlog, accesslog = '-', '-'\n", True),
+        ("# accesslog = '-'\n", False),
+        ('"""accesslog = 1"""\nprint("accesslog")\n', False),
+        ("accesslogs = '-'\ndef on_exit(server):\n    accesslog = '-'\n", False),
+        ("accesslog: str\n", False),
+        ("accesslog = (\n", False),
+    ],
+)
+def test_only_an_assignment_sets_the_log(text, sets, tmp_path):
+    (tmp_path / "gunicorn.conf.py").write_text(text)
+    assert ("GUNICORN_CMD_ARGS" in behind_router({}, str(tmp_path))) != sets
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        ("gunicorn -c deploy/settings.py app:app", True),
+        ("exec gunicorn --config='deploy/settings.py' app:app", True),
+        ("gunicorn -cdeploy/settings.py app:app", True),
+        ("gunicorn -c file:deploy/settings.py app:app", True),
+        ("gunicorn --config python:deploy.settings app:app", True),
+        ("gunicorn -c other.py app:app", False),
+        ("uvicorn -c deploy/settings.py", False),
+    ],
+)
+def test_a_command_names_gunicorns_file(command, named, tmp_path):
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / "settings.py").write_text("accesslog = None\n")
+    assert ("GUNICORN_CMD_ARGS" in behind_router({}, str(tmp_path), commands=["true", command])) != named
+
+
 def test_the_root_folder_is_no_home():
     assert app_environment({"HOME": "/"}, None, root=NOTHING)["HOME"] == "/app"
 
