@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from buildpack.dataclass import dataclass
+from deployer.question import LONGEST
 
 __all__ = [
     "BOOT_SECONDS",
     "DISALLOWED_HOST",
-    "NOBODY",
     "Answer",
     "Cause",
     "Listener",
@@ -26,21 +26,20 @@ __all__ = [
     "wait_until_ready",
 ]
 
-NOBODY = "nothing accepts connections"
-
 BOOT_SECONDS = 60.0
 """How long a web process may take to answer, as on Heroku."""
 
 _KEPT_BYTES = 1 << 17
 """What a tail holds at least of the end of a log, if so much was written."""
 
+_SHORTEST = 1.0
+"""Seconds that the last question may take, even if less time is left."""
 _STEADY = 1.0
 """Seconds for which a refusal stays the same until it counts."""
 _PASSING = frozenset({408, 425, 429})
 DISALLOWED_HOST = "DisallowedHost"
 _DISALLOWED = (b"DisallowedHost", b"<h1>Bad Request (400)</h1>")
 """What Django's page of errors says with DEBUG, and without."""
-_BODY = 1 << 20
 _LISTEN = "0A"
 _DOCKER_DNS = "127.0.0.11"
 
@@ -87,32 +86,16 @@ class Outcome:
     reason: str = ""
 
 
-def ask(port: int, *, host: str, name: str, path: str = "/", timeout: float = 5.0) -> Answer:
+def ask(port: int, *, host: str, name: str, path: str = "/", seconds: float = LONGEST) -> Answer:
     """Send one GET to `host`:`port` under the app's own host name; redirects are answers and not followed.
 
-    `name` is the Host header, because frameworks refuse names they do not know (ALLOWED_HOSTS).
+    `name` is the Host header, because frameworks refuse names they do not know (ALLOWED_HOSTS). An answer that is not
+    complete after `seconds` counts as none.
     """
-    import requests
+    from deployer import question
 
-    try:
-        with requests.Session() as session:
-            session.trust_env = False
-            response = session.get(
-                f"http://{host}:{port}{path}",
-                headers={"Host": name, "User-Agent": "deploy"},
-                timeout=(1.0, timeout),
-                allow_redirects=False,
-                stream=True,
-            )
-            with response:
-                body = response.raw.read(_BODY) if response.status_code == 400 else b""
-            return Answer(status=response.status_code, reason=refusal_of(response.status_code, body))
-    except requests.ReadTimeout:
-        return Answer(problem=f"no answer came within {timeout:.0f} s")
-    except (requests.ConnectionError, requests.Timeout):
-        return Answer(problem=NOBODY)
-    except requests.RequestException as error:
-        return Answer(problem=f"its answer is no HTTP: {type(error).__name__}")
+    status, body, problem = question.ask(port, host=host, name=name, path=path, seconds=seconds)
+    return Answer(status=status, reason=refusal_of(status, body)) if status else Answer(problem=problem)
 
 
 def refusal_of(status: int, body: bytes) -> str:
@@ -121,7 +104,7 @@ def refusal_of(status: int, body: bytes) -> str:
 
 
 def wait_until_ready(
-    probe: Callable[[], Answer],
+    probe: Callable[[float], Answer],
     *,
     alive: Callable[[], bool],
     strict: bool = False,
@@ -129,7 +112,7 @@ def wait_until_ready(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Outcome:
-    """Probe until an answer comes, the process dies or `seconds` have passed.
+    """Probe until an answer comes, the process dies or `seconds` have passed; `probe` gets the seconds it may take.
 
     Any status counts, since a healthy app may well answer 404 at ``/``; with `strict`, for a health path that
     someone configured, only 2xx and 3xx do. A 4xx that stays the same ends the wait early, since more time would not
@@ -140,7 +123,8 @@ def wait_until_ready(
     refused_at = 0.0
     pause = 0.02
     while True:
-        answer = probe()
+        left = seconds - (clock() - begin)
+        answer = probe(min(LONGEST, max(left, _SHORTEST)))
         elapsed = clock() - begin
         status = answer.status
         ready = status is not None and (not strict or 200 <= status < 400)

@@ -7,6 +7,7 @@ and then a published port is not where it seems to be. No port of anybody's is t
 from __future__ import annotations
 
 import contextlib
+import inspect
 import secrets
 import signal
 import socket
@@ -27,6 +28,7 @@ from buildpack.oci.store import Store
 from buildpack.oci.transport import Transport
 from buildpack.plan import APP_ROOT
 from buildpack.progress import Observer, Progress
+from deployer import question
 from deployer.boot_log import KEPT, relevant_lines
 from deployer.ci.collecting import Collect, collect_archive
 from deployer.ci.console import Console
@@ -48,38 +50,13 @@ from deployer.engines.ports import read_port
 from deployer.engines.readiness import Poll, boot_error, poll_until_ready
 from deployer.engines.signals import FORWARDED, STOPPING, holding_back
 from deployer.errors import boot_failed
-from deployer.health import NOBODY, Answer, Tail, refusal_of, wait_until_ready
+from deployer.health import Answer, Tail, refusal_of, wait_until_ready
 
 __all__ = ["EngineTrial"]
 
 PORT = 8000
 _STOP_SECONDS = 5.0
 """What web gets to end by itself: nobody is waiting for an answer of it any more."""
-
-_ASK = """
-import http.client, socket, sys
-port, path, name = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-try:
-    host = socket.gethostbyname(socket.gethostname())
-except OSError:
-    host = "127.0.0.1"
-connection = http.client.HTTPConnection(host, port, timeout=5)
-try:
-    connection.connect()
-except OSError:
-    sys.exit("nothing accepts connections")
-try:
-    connection.request("GET", path, headers={"Host": name, "User-Agent": "deploy"})
-    response = connection.getresponse()
-    print(response.status, flush=True)
-    if response.status == 400:
-        sys.stdout.buffer.write(response.read(1 << 20))
-except socket.timeout:
-    sys.exit("no answer came within 5 s")
-except (OSError, http.client.HTTPException) as error:
-    sys.exit("its answer is no HTTP: %s" % type(error).__name__)
-"""
-"""Asks from inside, at the container's own address, where it is reached from outside as well."""
 
 
 class EngineTrial:
@@ -176,8 +153,8 @@ class EngineTrial:
         return running
 
     def _await_service(self, service: Service, running: Running, seconds: float) -> None:
-        def ask() -> Answer:
-            code, text = running.run(service.probe) or (1, "")
+        def ask(seconds: float) -> Answer:
+            code, text = running.run(service.probe, seconds=seconds) or (1, "")
             return Answer(status=200) if code == 0 and service.ready in text else Answer(problem=text)
 
         outcome = wait_until_ready(ask, alive=lambda: running.alive, seconds=seconds)
@@ -236,7 +213,7 @@ class EngineTrial:
                 process="web.1",
                 port=port,
                 seconds=health.seconds,
-                ask=lambda: booting.ask(port, health.path, health.host or f"localhost:{port}"),
+                ask=lambda seconds: booting.ask(port, health.path, health.host or f"localhost:{port}", seconds=seconds),
                 alive=lambda: booting.alive,
                 listeners=lambda: container_listeners(self._engine, container.id),
                 contained=True,
@@ -348,11 +325,12 @@ class _Boot(Running):
         super().__init__(engine, container)
         self._python = python
 
-    def ask(self, port: int, path: str, name: str) -> Answer:
-        """Send one GET from inside; `name` is the Host header."""
-        said = self.run([self._python, "-I", "-c", _ASK, str(port), path, name])
+    def ask(self, port: int, path: str, name: str, *, seconds: float) -> Answer:
+        """Send one GET from inside, at the address where others reach the container; `name` is the Host header."""
+        asking = [self._python, "-I", "-c", inspect.getsource(question), str(port), path, name, str(seconds)]
+        said = self.run(asking, seconds=seconds)
         if said is None:
-            return Answer(problem=NOBODY)
+            return Answer(problem="no answer came")
         code, text = said
         status, _, body = text.partition("\n")
         number = parse_integer(status, most=999) if code == 0 else None

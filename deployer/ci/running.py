@@ -18,6 +18,8 @@ __all__ = ["Running"]
 
 _REFUSALS = 5
 """Commands in a row that an engine does not run in a container that runs, before it is clear that it never will."""
+_START_SECONDS = 10.0
+"""Further seconds that an engine may take to run a command."""
 _NOT_RUN = frozenset((125, 126, 127, 128, 255))
 """Exit codes that engines give for a command that they could not run."""
 
@@ -48,18 +50,31 @@ class Running:
         finally:
             self.over.set()
 
-    def run(self, command: Sequence[str]) -> tuple[int, str] | None:
-        """Run a command in it; its exit code and output. None if it is about to end.
+    def run(self, command: Sequence[str], *, seconds: float) -> tuple[int, str] | None:
+        """Run a command in it; its exit code and output. None if it is about to end, or the command does not end.
 
-        Raises EngineError if the engine runs no commands in it.
+        The command itself should end after `seconds`; an app can stop it. Raises EngineError if the engine runs no
+        commands in it.
         """
         from docker.errors import APIError
 
+        done: list[tuple[bytes, int] | Exception] = []
+
+        def execute() -> None:
+            try:
+                done.append(self._execute(command))
+            except Exception as error:  # noqa: BLE001  raised below
+                done.append(error)
+
+        executing = threading.Thread(target=execute, name="command", daemon=True)
+        executing.start()
+        executing.join(seconds + _START_SECONDS)
+        if not done:
+            return None
         try:
-            with self._engine.worded():
-                asked = self._engine.api.exec_create(self.container.id, list(command))
-                said: bytes = self._engine.api.exec_start(asked["Id"])
-                code = self._engine.api.exec_inspect(asked["Id"])["ExitCode"]
+            if isinstance(done[0], Exception):
+                raise done[0]
+            said, code = done[0]
         except EngineError as error:
             if not isinstance(error.__cause__, APIError):
                 raise
@@ -71,6 +86,12 @@ class Running:
             return None
         self._refused = 0
         return code, text
+
+    def _execute(self, command: Sequence[str]) -> tuple[bytes, int]:
+        with self._engine.worded():
+            asked = self._engine.api.exec_create(self.container.id, list(command))
+            said: bytes = self._engine.api.exec_start(asked["Id"])
+            return said, self._engine.api.exec_inspect(asked["Id"])["ExitCode"]
 
     def _on_refusal(self, message: str) -> None:
         """Assume that the container is about to end, which `_wait` finds out; raise EngineError if it is not."""

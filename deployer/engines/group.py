@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from errno import EPIPE
+from functools import partial
 from typing import BinaryIO
 
 from honcho.colour import get_colours
@@ -380,7 +381,7 @@ class Group:
             process=instance.name,
             port=inside,
             seconds=self._boot.seconds,
-            ask=lambda: ask(outside, host=address, name=name),
+            ask=lambda seconds: ask(outside, host=address, name=name, seconds=seconds),
             listeners=lambda: container_listeners(self._engine, instance.life.container.id if instance.life else ""),
             contained=True,
             alive=lambda: not (self._over or instance.asked_to_stop or instance.settled),
@@ -388,8 +389,16 @@ class Group:
         threading.Thread(target=self._wait_for, args=(instance, poll), name=f"poll {poll.process}", daemon=True).start()
 
     def _wait_for(self, instance: Instance, poll: Poll) -> None:
-        verdict = poll_until_ready(poll, say=lambda text: self._ask(lambda: self._on_news(text)))
-        self._ask(lambda: self._on_verdict(instance, poll, verdict))
+        try:
+            verdict = poll_until_ready(poll, say=lambda text: self._ask(lambda: self._on_news(text)))
+        except Exception as failure:  # noqa: BLE001  raised in the main thread
+            self._ask(partial(self._on_poll_failed, failure))
+        else:
+            self._ask(lambda: self._on_verdict(instance, poll, verdict))
+
+    def _on_poll_failed(self, failure: Exception) -> None:
+        self._failure = self._failure or failure
+        self._begin_stop(failure.exit_code if isinstance(failure, BuildpackError) else 1)
 
     def _on_news(self, text: str) -> None:
         if self._deadline is None:

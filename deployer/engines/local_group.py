@@ -11,6 +11,7 @@ import signal
 import socket
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import BinaryIO
 
 from buildpack.dataclass import dataclass
@@ -19,8 +20,9 @@ from deployer.boot_log import KEPT, relevant_lines
 from deployer.engines.readiness import Poll, Verdict, boot_error, poll_until_ready
 from deployer.engines.sockets import session_listeners
 from deployer.errors import boot_failed, ended_text, process_ended
-from deployer.health import NOBODY, Answer, Outcome, Tail, ask, ready_text
+from deployer.health import Answer, Outcome, Tail, ask, ready_text
 from deployer.interrupts import raise_dropped
+from deployer.question import NOBODY
 from deployer.runner.child import Child
 from deployer.runner.formation import Process
 from deployer.runner.supervisor import Event, Supervisor
@@ -71,7 +73,7 @@ class LocalGroup(Supervisor):
         self._polled: set[str] = set()
         self._tails = {process.name: Tail(KEPT) for process in processes}
         self._answers: dict[str, Outcome] = {}
-        self._failure: BuildpackError | None = None
+        self._failure: Exception | None = None
         self._died: tuple[str, int] | None = None
         self._ended: tuple[str, int] | None = None
         self._failed: set[str] = set()
@@ -123,14 +125,18 @@ class LocalGroup(Supervisor):
             process=name,
             port=port,
             seconds=manner.boot_timeout,
-            ask=lambda: _ask_here(port, manner.path, manner.host),
+            ask=lambda seconds: _ask_here(port, manner.path, manner.host, seconds),
             alive=lambda: self._is_expected(name),
             listeners=lambda: session_listeners(pid),
             contained=False,
             strict=manner.strict,
         )
-        verdict = poll_until_ready(poll, say=lambda text: self._ask(lambda: self._on_news(text)))
-        self._ask(lambda: self._on_verdict(poll, verdict))
+        try:
+            verdict = poll_until_ready(poll, say=lambda text: self._ask(lambda: self._on_news(text)))
+        except Exception as failure:  # noqa: BLE001  raised in the main thread
+            self._ask(partial(self._on_failure, failure))
+        else:
+            self._ask(lambda: self._on_verdict(poll, verdict))
 
     @property
     def _stopping(self) -> bool:
@@ -143,6 +149,10 @@ class LocalGroup(Supervisor):
     def _on_news(self, text: str) -> None:
         if not self._stopping:
             self._printer.system(text)
+
+    def _on_failure(self, failure: Exception) -> None:
+        self._failure = self._failure or failure
+        self._begin_stop(failure.exit_code if isinstance(failure, BuildpackError) else 1)
 
     def _on_verdict(self, poll: Poll, verdict: Verdict) -> None:
         name, outcome = poll.process, verdict.outcome
@@ -157,8 +167,8 @@ class LocalGroup(Supervisor):
                 self._printer.system(ready_text(answers, host=self._manner.host))
             return
         log = relevant_lines(self._tails[name].lines())
-        self._failure = boot_error(poll, verdict, path=self._manner.path, host=self._manner.host, log=log)
-        self._begin_stop(self._failure.exit_code)
+        self._failure = failure = boot_error(poll, verdict, path=self._manner.path, host=self._manner.host, log=log)
+        self._begin_stop(failure.exit_code)
 
     def _judge(self, child: Child, code: int, now: float) -> None:
         """Keep the rest running while somebody is mending the file that made one process fail."""
@@ -197,12 +207,11 @@ class LocalGroup(Supervisor):
         return super()._done() and (self._deadline is not None or not self._failed)
 
 
-def _ask_here(port: int, path: str, name: str = "") -> Answer:
+def _ask_here(port: int, path: str, name: str, seconds: float) -> Answer:
     """Ask where something accepts connections; ``[::1]`` counts, since a browser reaches it as localhost."""
     for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         if _accepts(family, host, port):
-            # Only now: importing requests takes a processor that the app's own start needs.
-            return ask(port, host=f"[{host}]" if ":" in host else host, name=name or f"localhost:{port}", path=path)
+            return ask(port, host=host, name=name or f"localhost:{port}", path=path, seconds=seconds)
     return Answer(problem=NOBODY)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 from buildpack.dataclass import dataclass
 from deployer.errors import BootError, boot_refused, boot_timed_out, listens_elsewhere
-from deployer.health import NOBODY, Answer, Cause, Listener, Outcome, compare_listeners, wait_until_ready
+from deployer.health import Answer, Cause, Listener, Outcome, compare_listeners, wait_until_ready
+from deployer.question import NOBODY
 
 __all__ = ["Poll", "Verdict", "boot_error", "poll_until_ready"]
 
@@ -19,14 +20,14 @@ _LOOK_AFTER = 5.0
 class Poll:
     """How to ask one web process; `port` is the one that PORT names.
 
-    `contained` is true if the process runs in a network namespace of its own, whose loopback nobody else reaches.
-    With `strict` only 2xx and 3xx are an answer.
+    `ask` gets the seconds that it may take. `contained` is true if the process runs in a network namespace of its own,
+    whose loopback nobody else reaches. With `strict` only 2xx and 3xx are an answer.
     """
 
     process: str
     port: int
     seconds: float
-    ask: Callable[[], Answer]
+    ask: Callable[[float], Answer]
     alive: Callable[[], bool]
     listeners: Callable[[], Sequence[Listener] | None]
     contained: bool
@@ -49,9 +50,9 @@ def poll_until_ready(poll: Poll, *, say: Callable[[str], None]) -> Verdict:
     """
     look_at = time.monotonic() + min(_LOOK_AFTER, poll.seconds / 2)
 
-    def ask() -> Answer:
+    def ask(seconds: float) -> Answer:
         nonlocal look_at
-        answer = poll.ask()
+        answer = poll.ask(seconds)
         if answer.status is None and time.monotonic() >= look_at:
             cause, heard = _compare(poll)
             # A process that listens on nothing may still be loading.

@@ -176,11 +176,27 @@ def test_one_that_listens_on_nothing(start, port):
     )
 
 
-def test_one_that_listens_and_says_nothing(start, port):
-    running = start("python listen.py 0.0.0.0 $PORT", "-p", port, "--boot-timeout", "3")
+DRIP = """\
+import os, socket, time
+server = socket.create_server(("0.0.0.0", int(os.environ["PORT"])))
+while True:
+    connection = server.accept()[0]
+    try:
+        connection.sendall(b"HTTP/1.1 200 OK\\r\\nX: ")
+        while True:
+            time.sleep(0.1)
+            connection.sendall(b"x")
+    except OSError:
+        pass
+"""
+
+
+@pytest.mark.parametrize("web", ["python listen.py 0.0.0.0 $PORT", "python drip.py"])
+def test_one_that_listens_and_never_answers(start, port, web):
+    running = start(web, "-p", port, "--boot-timeout", "2", drip=DRIP)
     assert running.wait() == 50
     assert running.err.startswith(
-        f"error: web.1 did not answer within 3 s\n\nIt listens on 0.0.0.0:{port}, but no answer came within 5 s.\n"
+        f"error: web.1 did not answer within 2 s\n\nIt listens on 0.0.0.0:{port}, but no answer came.\n"
     )
 
 

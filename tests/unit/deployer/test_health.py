@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
+import itertools
 import socket
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from deployer import question
 from deployer.errors import boot_failed, boot_refused, boot_timed_out, process_ended
 from deployer.health import (
     Answer,
@@ -23,6 +29,7 @@ from deployer.health import (
     refusal_of,
     wait_until_ready,
 )
+from tests.support.raw_server import raw_server
 
 # /proc/net/tcp of a container: 0.0.0.0:8000 and 127.0.0.1:5000 listen, a connection of the first is established.
 TCP = """\
@@ -103,9 +110,98 @@ def test_nobody_listens():
 def test_one_that_accepts_and_says_nothing():
     gone = threading.Event()
     with raw(lambda connection: gone.wait(5) and None) as port:
-        answer = ask(port, host="127.0.0.1", name="x", timeout=0.2)
+        answer = ask(port, host="127.0.0.1", name="x", seconds=0.2)
         gone.set()
-    assert answer == Answer(problem="no answer came within 0 s")
+    assert answer == Answer(problem="no answer came")
+
+
+def slowly(head: bytes) -> Iterator[bytes]:
+    """Yield a head, and then a byte now and then until nobody reads."""
+    yield head
+    while True:
+        time.sleep(0.02)
+        yield b"x"
+
+
+REFUSES = b"HTTP/1.1 400 Bad Request\r\n"
+PAGE = b"<h1>Bad Request (400)</h1>"
+HOSTILE: dict[str, tuple[Callable[[], Iterable[bytes]], Answer]] = {
+    "a header that never ends": (lambda: slowly(b"HTTP/1.1 200 OK\r\nX: "), Answer(problem="no answer came")),
+    "a status line that never ends": (lambda: slowly(b"HTTP/1.1 2"), Answer(problem="no answer came")),
+    "interim answers without end": (
+        lambda: itertools.repeat(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
+        Answer(problem="no answer came"),
+    ),
+    "a refusal whose body never ends": (
+        lambda: slowly(REFUSES + b"Content-Length: 1000000\r\n\r\n" + PAGE),
+        Answer(status=400, reason="DisallowedHost"),
+    ),
+    "a refusal whose body is cut": (
+        lambda: [REFUSES + b"Content-Length: 1000\r\n\r\n" + PAGE],
+        Answer(status=400, reason="DisallowedHost"),
+    ),
+    "a refusal with a chunk that is broken": (
+        lambda: [REFUSES + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\nno\r\n" % (len(PAGE), PAGE)],
+        Answer(status=400, reason="DisallowedHost"),
+    ),
+    "a refusal with a length that is not a number": (
+        lambda: [REFUSES + b"Content-Length: -9e9\r\n\r\nwhat?"],
+        Answer(status=400),
+    ),
+    "lines without end": (
+        lambda: itertools.repeat(b"x" * 100_000),
+        Answer(problem="its answer is not HTTP: LineTooLong"),
+    ),
+    "headers without end": (
+        lambda: itertools.chain([b"HTTP/1.1 200 OK\r\n"], itertools.repeat(b"X: y\r\n")),
+        Answer(problem="its answer is not HTTP: HTTPException"),
+    ),
+    "another protocol": (
+        lambda: [b"220 mail.example ESMTP\r\n"],
+        Answer(problem="its answer is not HTTP: BadStatusLine"),
+    ),
+    "a status that is not a number": (
+        lambda: [b"HTTP/1.1 OK 200\r\n\r\n"],
+        Answer(problem="its answer is not HTTP: BadStatusLine"),
+    ),
+    "nothing": (list, Answer(problem="it closed the connection without an answer")),
+}
+
+
+def ask_from_inside(port: int, seconds: float) -> Answer:
+    """Ask as in a container, where only the text of the module is."""
+    code = ["-I", "-c", inspect.getsource(question), str(port), "/ü#x", "x", str(seconds), "127.0.0.1"]
+    done = subprocess.run([sys.executable, *code], capture_output=True, check=False)
+    if done.returncode:
+        return Answer(problem=done.stderr.decode().strip())
+    status, _, body = done.stdout.partition(b"\n")
+    return Answer(status=int(status), reason=refusal_of(int(status), body))
+
+
+@pytest.mark.parametrize("told", HOSTILE)
+def test_each_question_ends_whatever_an_app_answers(told):
+    answer, expected = HOSTILE[told]
+    asked = []
+
+    def reply(method: str, path: str) -> Iterable[bytes]:
+        asked.append((method, path))
+        return answer()
+
+    with raw_server(reply) as server:
+        port = int(server.partition(":")[2])
+        inside = ask_from_inside(port, 0.3)
+        assert ask(port, host="127.0.0.1", name="x", seconds=0.3) == expected == inside
+    assert asked == [("GET", "/%C3%BC"), ("GET", "/")]
+
+
+def test_an_app_that_refuses_before_it_has_read_the_question():
+    def refuse(connection: socket.socket) -> None:
+        connection.sendall(REFUSES + b"\r\n" + PAGE)
+
+    with raw(refuse) as port:
+        answer = ask(port, host="127.0.0.1", name="x", seconds=5)
+    closed = Answer(problem="it closed the connection without an answer")
+    assert answer in {closed, Answer(status=400), Answer(status=400, reason="DisallowedHost")}
 
 
 def clocked(
@@ -115,7 +211,7 @@ def clocked(
     pending = iter(answers)
     last = answers[-1]
     return wait_until_ready(
-        lambda: next(pending, last),
+        lambda _seconds: next(pending, last),
         alive=alive,
         strict=strict,
         seconds=3,
@@ -149,6 +245,26 @@ def test_the_wait_ends():
     outcome = clocked([REFUSED])
     assert (outcome.ready, outcome.died, outcome.problem) == (False, False, "nothing accepts connections")
     assert 3 <= outcome.seconds < 3.3
+
+
+def test_a_question_gets_the_time_that_is_left():
+    now = [0.0]
+    given: list[float] = []
+
+    def probe(seconds: float) -> Answer:
+        given.append(seconds)
+        now[0] += seconds
+        return Answer(problem="no answer came")
+
+    outcome = wait_until_ready(
+        probe,
+        alive=lambda: True,
+        seconds=12,
+        clock=lambda: now[0],
+        sleep=lambda _seconds: now.__setitem__(0, now[0] + 0.5),
+    )
+    assert given == [5, 5, 1]
+    assert (outcome.ready, outcome.seconds) == (False, 12)
 
 
 def test_listening_sockets_are_read_from_the_kernels_tables():
@@ -292,7 +408,7 @@ def steady(answers: list[Answer], *, step: float = 0.5) -> tuple[bool, int | Non
     given = iter(answers)
     last = answers[-1]
     outcome = wait_until_ready(
-        lambda: next(given, last),
+        lambda _seconds: next(given, last),
         alive=lambda: True,
         strict=True,
         seconds=60,
