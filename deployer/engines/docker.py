@@ -272,7 +272,7 @@ def _reachable(engine: Engine, host: str) -> str | None:
     """Return the address at which a port published on `host` answers from here; None where it does not."""
     if engine.remote is not None:
         return None if host in {"127.0.0.1", "::1"} else engine.remote
-    return _bracketed(_ANY.get(host, host))
+    return _ANY.get(host, host)
 
 
 def _shown(engine: Engine, host: str) -> str:

@@ -529,13 +529,14 @@ HTTPServer(("", int(os.environ["PORT"])), Handler).serve_forever()
     ("number", "code", "waits"), [(signal.SIGINT, 130, "in a request"), (signal.SIGTERM, 143, "at its end")]
 )
 def test_nothing_is_pushed_if_a_signal_comes_while_the_image_boots(
-    number: int, code: int, waits: str, seed: Path, registry: str, tmp_path: Path
+    place: str, number: int, code: int, waits: str, seed: Path, registry: str, tmp_path: Path
 ) -> None:
     app, home = write_app(tmp_path / "tiny", {}), with_stack(seed, tmp_path / "home")
     (app / "serve.py").write_text(GATED)
     (app / "Procfile").write_text("web: python serve.py\n")
     name = f"team/{uuid.uuid4().hex}"
-    asked = ["ci", app, "-t", f"{registry}/{name}:1", "--push", "--no-test", "--engine", "local"]
+    asked = ["ci", app, "-t", f"{registry}/{name}:1", "--push", "--no-test", "--engine", place]
+    asked += ["--network", "host"] if place == "docker" else []
     with socket.create_server(("127.0.0.1", 0)) as gate:
         given = ["-e", f"GATE={gate.getsockname()[1]}", "-e", f"WAITS={waits}"]
         running = Running(*asked, *given, home=home)
