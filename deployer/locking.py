@@ -114,6 +114,7 @@ def run_pipenv(
     asked = read_pipfile(folder) if order.pipfile is None else parse_pipfile(order.pipfile)
     if asked is None:
         raise no_pipfile(folder)
+    _check_variables(asked)
     pipfile = read_bytes(folder, "Pipfile") or b""
     wanted = pipfile if order.pipfile is None else order.pipfile.encode()
     before = read_bytes(folder, "Pipfile.lock")
@@ -170,6 +171,23 @@ def _copied(folder: Path, guard: Guard) -> Iterator[Path]:
 
 def _lock_of(pipfile: Path) -> Path:
     return pipfile.with_name(f"{pipfile.name}.lock")
+
+
+def _check_variables(pipfile: Pipfile) -> None:
+    """Refuse the variables that `buildpack.app.sources.check_variables` refuses: pipenv would send them."""
+    from buildpack.app.sources import check_variables
+
+    listed = pipfile.document.get("source")
+    sources = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    packages = [each for section in ("default", *pipfile.categories) for each in pipfile.wanted(section)]
+    check_variables(
+        {f"the source `{each.get('name', '')}`": str(each.get("url", "")) for each in sources},
+        {
+            f"{each.name} (Pipfile:{each.line})": str(each.table.get("git") or each.table.get("file") or "")
+            for each in packages
+        },
+        file="Pipfile",
+    )
 
 
 _Run = Callable[[Path | None], Outcome]

@@ -15,7 +15,7 @@ from typing import Any
 
 from buildpack.app.jsonfile import parse_json
 from buildpack.app.pipfile import Pipfile
-from buildpack.app.sources import Source, parse_sources
+from buildpack.app.sources import Source, check_variables, parse_sources
 from buildpack.app.textfile import decode, read_bytes
 from buildpack.dataclass import dataclass
 from buildpack.errors import lock as errors
@@ -122,6 +122,12 @@ def parse_lock(text: str, *, pipfile: Pipfile | None = None, sha256: str = "", c
     hashes = _table(meta.get("hash"), "_meta.hash", bad)
     if bad:
         raise errors.bad_entries(bad)
+    packages = [package for section in sections.values() for package in section]
+    check_variables(
+        {f"the source `{source.name}`": source.url for source in sources},
+        {f"{package.name} ({package.place})": package.git or package.file or "" for package in packages},
+        file=NAME,
+    )
     return Lock(
         packages=tuple(merged[name] for name in sorted(merged)),
         develop=sections["develop"],

@@ -8,13 +8,27 @@ from collections.abc import Mapping
 from buildpack.dataclass import dataclass
 from buildpack.errors import lock as errors
 
-__all__ = ["PYPI", "Source", "expand_url", "holds_credential", "parse_sources", "without_credentials"]
+__all__ = [
+    "PYPI",
+    "Source",
+    "check_variables",
+    "expand_url",
+    "holds_credential",
+    "parse_sources",
+    "set_variables",
+    "split_address",
+    "without_credentials",
+]
 
 _GONE = re.compile(r"https?://pypi\.python\.org/simple/?")
 _USERINFO = re.compile(r"(?<=://)(?:[^/]*|[^/@:\s]{0,200}:(?!\d{1,5}/)[^@\s]{0,200})@")
 """A login; what follows a colon and is not a port is a password, which may hold a slash."""
 _LOGIN = re.compile(r"https?://(?!git@)([^/@\s\"']+)@")
 """What stands before the host; `git` alone is everybody's name where repositories are served."""
+_LOGIN_PART = re.compile(r"([^/@]*://|)([^/]*)@")
+_WHOLE = re.compile(r"[^$]*|\$(?:\{[^}$]*\}|[A-Za-z_][A-Za-z0-9_]*)(?::\d+)?")
+_OWN = re.compile(r"(?:DEPLOY|DOCKER|ACTIONS)_.*|\w+_PROXY|PIPENV_PYPI_MIRROR|REGISTRY_AUTH_FILE", re.IGNORECASE)
+"""Variables that are secrets of deploy, or of the machine that it runs on: no address gets their values."""
 _VARIABLE = re.compile(r"\$(?:\{([^}$]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 
 
@@ -77,6 +91,54 @@ def _parse_source(entry: object, number: int, bad: list[str]) -> Source | None:
     return Source(name=name, url=PYPI.url if _GONE.fullmatch(url) else url, verify_ssl=bool(verify))
 
 
+def split_address(address: str) -> tuple[str, str, str]:
+    """Split an address into what precedes its login (the scheme), the login without ``@``, and what follows."""
+    found = _LOGIN_PART.match(address)
+    return (found[1], found[2], address[found.end() :]) if found else ("", "", address)
+
+
+def check_variables(sources: Mapping[str, str], packages: Mapping[str, str], *, file: str) -> None:
+    """Refuse variables that no server may get: the author of `file` decides where its addresses lead to.
+
+    A login may hold any variable that does not belong to deploy. The rest of an address may hold some only if it is a
+    source's. No variable may be a part of the host: one that is the whole host, or begins the address, decides itself
+    where it goes. Both mappings are from what messages call an address to the address. Raises AppError with all.
+    """
+    written = [(each, address, True) for each, address in sources.items()]
+    written += [(each, address, False) for each, address in packages.items()]
+    refused = [
+        errors.show(f"{each}: {problem}")
+        for each, address, is_source in written
+        if "$" in address
+        for problem in _refused(address, is_source=is_source)
+    ]
+    if refused:
+        raise errors.refused_variables(refused, file=file)
+
+
+def _refused(address: str, *, is_source: bool) -> list[str]:
+    scheme, _, rest = split_address(address)
+    own = [name for name in _names(address) if _OWN.fullmatch(name)]
+    begin, separator, after = (scheme, "://", rest) if scheme else rest.partition("://")
+    host = (after if separator else begin).partition("/")[0]
+    if not is_source:
+        why, names = "is not in the login", _braced(scheme + rest)
+    else:
+        why = "is only a part of the host"
+        names = [*(_names(begin) if separator else ()), *(() if _WHOLE.fullmatch(host) else _names(host))]
+    refused = [f"${{{name}}} {why}" for name in names if name not in own]
+    return [*(f"${{{name}}} belongs to deploy" for name in own), *refused]
+
+
+def _braced(text: str) -> list[str]:
+    """List the names in braces: without braces a dollar is a character like others in an address."""
+    return list(dict.fromkeys(found[1] for found in _VARIABLE.finditer(text) if found[1]))
+
+
+def _names(text: str) -> list[str]:
+    return list(dict.fromkeys(found[1] or found[2] for found in _VARIABLE.finditer(text) if found[1] or found[2]))
+
+
 def expand_url(url: str, environ: Mapping[str, str], *, where: str) -> str:
     """Put variables of the environment in the place of ``${VAR}`` and, where it is set, ``$VAR``, as pipenv does.
 
@@ -87,6 +149,14 @@ def expand_url(url: str, environ: Mapping[str, str], *, where: str) -> str:
     if missing:
         raise errors.missing_variables(where, sorted(set(missing)))
     return _VARIABLE.sub(lambda found: environ.get(found[1] or found[2], found[0]), url)
+
+
+def set_variables(url: str, environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Return the URL with each variable that is set written as ``${VAR}``, and their values under that text."""
+    values = {f"${{{name}}}": environ[name] for name in _names(url) if name in environ}
+    return _VARIABLE.sub(
+        lambda found: f"${{{found[2]}}}" if found[2] and found[2] in environ else found[0], url
+    ), values
 
 
 def holds_credential(text: str) -> bool:

@@ -17,6 +17,7 @@ __all__ = [
     "not_locked",
     "other_locks",
     "other_specification",
+    "refused_variables",
     "show",
     "stale_dev_packages",
     "stale_lock",
@@ -94,6 +95,19 @@ def bad_entries(bad: Sequence[str]) -> BuildpackError:
         why=bullets(bad) + "\n\nEach entry needs a pinned version and its sha256 hashes, or a commit, or a local path.",
         hint=_LOCK,
         place=bad[0].partition(": ")[0],
+    )
+
+
+def refused_variables(refused: Sequence[str], *, file: str) -> BuildpackError:
+    """Addresses in Pipfile.lock or Pipfile have variables where deploy does not expand them."""
+    then = " and run the command again." if file == "Pipfile" else f" {_LOCK}"
+    return AppError(
+        f"{file} has variables where deploy does not expand them",
+        why=bullets(refused) + f"\n\n{file} decides which server gets the value of a variable. The login of an address "
+        "may be a variable. In a source the host and parts of the path may be one, too. Variables that belong to "
+        "deploy (DEPLOY_*, DOCKER_*, proxies) go to no server.",
+        hint=f"change the address in Pipfile,{then}",
+        place=file,
     )
 
 

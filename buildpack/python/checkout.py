@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from buildpack.app.git import call, find_git, without_filters
-from buildpack.app.sources import expand_url
+from buildpack.app.sources import expand_url, split_address
 from buildpack.errors import sdist as errors
 from buildpack.processes import ProcessGroup
-from buildpack.python.credentials import Login, open_address, redact, without_secrets
+from buildpack.python.credentials import Login, Secret, open_address, redact, without_secrets
 
 if TYPE_CHECKING:
     from buildpack.app.lockfile import LockedPackage
@@ -46,10 +46,12 @@ def fetch_commit(package: LockedPackage, folder: Path, environ: Mapping[str, str
         raise errors.no_git(package.name)
     written = (package.git or "").removeprefix("git+")
     url, login = open_address(written, environ, where=f"the git repository of {package.name}")
-    # ssh://git@host needs its user, which is no secret.
-    if login is not None and not url.startswith(("http://", "https://")):
-        url, login = expand_url(written, environ, where=package.name), None
     secrets = [login.password or login.user] if login else []
+    if login is not None and not url.startswith(("http://", "https://")):  # ssh://git@host needs its user
+        scheme, user, rest = split_address(written)
+        user = expand_url(user, environ, where=package.name)
+        url, login = f"{scheme}{user}@{rest}", None
+        secrets = [Secret(user)] if user not in written else []
     # The user's own git configuration counts: it knows credential helpers, proxies and certificates. Its filters do
     # not: which of them run, and on what, a stranger's .gitattributes would say.
     config = without_filters(git, folder, environ) | (_login(url, login) if login else {})

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlunsplit
+from urllib.parse import quote, unquote, urlunsplit
 
-from buildpack.app.sources import expand_url
+from buildpack.app.sources import expand_url, set_variables, split_address
 from buildpack.bounded import parse_url
-from buildpack.dataclass import dataclass
+from buildpack.dataclass import dataclass, field
 from buildpack.errors import python as errors
 from buildpack.secret import Secret
 
@@ -32,6 +32,9 @@ __all__ = [
 
 _PYPI = re.compile(r"https?://(?:[a-z0-9-]+\.)*pypi(?:\.python)?\.org/simple/?", re.IGNORECASE)
 _OLD_PYPI = re.compile(r"https?://pypi\.python\.org(?=/|$)", re.IGNORECASE)
+_HEAD = re.compile(r"(?:[^/]*://)?[^/]*")
+_KEPT = "!#$%&'()*+,/:;=?@[]~"
+"""Characters that requests does not quote in an address."""
 _USERINFO = re.compile(r"(?<=://)[^/?#\s'\"]*@")
 
 
@@ -45,12 +48,45 @@ class Login:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceUrl:
-    """A source of the lock, ready to ask: `url` ends with a slash and holds no login."""
+    """A source of the lock, ready to ask: `url` ends with a slash, holds no login, and has ``${VAR}`` for variables.
+
+    `starts` are beginnings of addresses, as they are sent and as they are shown, the source's own first. `values` are
+    those of variables in the path, with what is shown in their place.
+    """
 
     name: str
     url: str
     login: Login | None
     verify: bool
+    starts: tuple[tuple[Secret, str], ...] = field(repr=False)
+    values: tuple[tuple[Secret, str], ...] = field(default=(), repr=False)
+
+    @property
+    def address(self) -> Secret:
+        """The address that is asked."""
+        return self.reveal(self.url) or Secret(self.url)
+
+    def reveal(self, shown: str) -> Secret | None:
+        """Return the address that `shown` stands for; None if it is not one of this source's."""
+        real, start = self.starts[0]
+        if not shown.startswith(start):
+            return None
+        rest = shown.removeprefix(start)
+        for value, name in self.values:
+            rest = rest.replace(name, value.reveal())
+        return Secret(real.reveal() + rest)
+
+    def veil(self, link: str) -> str:
+        """Return a link with ``${VAR}`` in the place of each value that the source's address has from a variable."""
+        real, start = next(
+            ((real.reveal(), shown) for real, shown in self.starts if link.startswith(real.reveal())), ("", "")
+        )
+        folder, slash, name = link.removeprefix(real).rpartition("/")
+        for value, variable in self.values:
+            text = value.reveal()
+            for guise in dict.fromkeys((text, quote(text, safe=""), quote(text, safe=_KEPT)) if text else ()):
+                folder = folder.replace(guise, variable)
+        return f"{start}{folder}{slash}{name}"
 
 
 def open_sources(sources: Iterable[Source], environ: Mapping[str, str]) -> tuple[SourceUrl, ...]:
@@ -59,7 +95,7 @@ def open_sources(sources: Iterable[Source], environ: Mapping[str, str]) -> tuple
 
 
 def open_source(source: Source, environ: Mapping[str, str]) -> SourceUrl:
-    """Expand ``${VAR}``, split off the login, and let PIPENV_PYPI_MIRROR stand in for pypi.org.
+    """Expand variables, split off the login, and let PIPENV_PYPI_MIRROR replace pypi.org.
 
     Raises DependencyError for a variable that is not set and for a scheme other than http(s).
     """
@@ -67,29 +103,44 @@ def open_source(source: Source, environ: Mapping[str, str]) -> SourceUrl:
     mirror = environ.get("PIPENV_PYPI_MIRROR", "")
     if mirror and _PYPI.fullmatch(raw):
         raw = mirror
-    url, login = open_address(raw, environ, where=f"the source `{source.name}`")
-    parts = parse_url(url)
+    where = f"the source `{source.name}`"
+    expand_url(raw, environ, where=where)  # names all variables that are missing, not the login's alone
+    written, login = open_address(raw, environ, where=where)
+    shown, values = set_variables(written, environ)
+    head = _HEAD.match(shown)[0]  # type: ignore[index]  # it matches the empty text
+    begin, late = split_login(expand_url(head, environ, where=where))
+    parts = parse_url(begin)
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise errors.source_scheme(source.name, url)
-    return SourceUrl(name=source.name, url=url.rstrip("/") + "/", login=login, verify=source.verify_ssl)
+        raise errors.source_scheme(source.name, shown)
+    # A variable that is the whole address has folders: there are files beside and above the source.
+    folders = [f"{folder}/" for folder in parts.path.split("/") if folder]
+    starts = [
+        (f"{parts.scheme}://{parts.netloc.lower()}/" + "".join(folders[: len(folders) - up]), f"{head}/" + "../" * up)
+        for up in range(len(folders) + 1)
+    ]
+    return SourceUrl(
+        name=source.name,
+        url=shown.rstrip("/") + "/",
+        login=login or late,
+        verify=source.verify_ssl,
+        starts=tuple((Secret(address), text) for address, text in starts),
+        values=tuple((Secret(value), name) for name, value in values.items() if name in shown.removeprefix(head)),
+    )
 
 
 def open_address(raw: str, environ: Mapping[str, str], *, where: str) -> tuple[str, Login | None]:
-    """Expand ``${VAR}`` in an address and split off its login; a password from a variable may hold ``/``, ``@``, ``:``.
+    """Split off the login of an address, with its variables expanded: a value may hold ``/``, ``@``, ``:``.
 
-    `where` says for messages what the address is of. Raises DependencyError for a variable that is not set.
+    The rest stays as it is written. `where` says for messages what the address is of. Raises DependencyError for a
+    variable that is not set.
     """
-    whole = expand_url(raw, environ, where=where)
-    scheme, separator, rest = raw.partition("://")
-    authority, slash, path = rest.partition("/")
-    userinfo, at, host = authority.rpartition("@")
-    if not separator or not at:
-        return split_login(whole)
+    scheme, userinfo, rest = split_address(raw)
+    if not scheme or not userinfo:
+        return split_login(raw)
     user, colon, password = (expand_url(part, environ, where=where) for part in userinfo.partition(":"))
     if not colon:  # ${CREDENTIALS}@host, where the variable holds both
         user, _, password = user.partition(":")
-    login = Login(user=Secret(unquote(user)), password=Secret(unquote(password)))
-    return expand_url(f"{scheme}://{host}{slash}{path}", environ, where=where), login
+    return scheme + rest, Login(user=Secret(unquote(user)), password=Secret(unquote(password)))
 
 
 def split_login(url: str) -> tuple[str, Login | None]:

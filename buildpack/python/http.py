@@ -98,7 +98,7 @@ class Client:
         self._written: dict[str, Login] = {}
         self._netrc: dict[str, Login | None] = {}
         self._links: dict[str, Secret] = {}
-        self._unverified = {origin_of(source.url) for source in self.sources if not source.verify}
+        self._unverified = {origin_of(source.address.reveal()) for source in self.sources if not source.verify}
 
     def __enter__(self) -> Self:
         return self
@@ -126,20 +126,27 @@ class Client:
         return tuple(Secret(each) for text in texts if text for each in dict.fromkeys((text, quote(text, safe=""))))
 
     def hide(self, link: str, login: Login | None = None) -> str:
-        """Return a link's showable form, and remember the rest (login, signature) for `get` on this client.
+        """Return a link's showable form, and remember the rest (login, signature, variables) for `get` on this client.
 
         `login` is one that the user gave for this link. A login inside `link` is the index's word: it goes with this
         link alone, and only if the user configured none for the host.
         """
         url, written = split_login(link)
-        shown = without_secrets(url)
+        asked = shown = without_secrets(url)
+        for source in self.sources:
+            shown = source.veil(shown)
         if login is not None:
             self._given[shown] = login
         elif written is not None:
             self._written[shown] = written
-        if urlsplit(url).query:
+        if urlsplit(url).query or shown != asked:
             self._links[shown] = Secret(url)
         return shown
+
+    def _address(self, shown: str) -> str:
+        """Return the address that a link as `hide` gave it stands for."""
+        found = self._links.get(shown) or next(filter(None, (each.reveal(shown) for each in self.sources)), None)
+        return found.reveal() if found else shown
 
     def get(
         self,
@@ -169,7 +176,7 @@ class Client:
                     asked = self._judge(url, response)
             except exceptions.SSLError as error:
                 if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                    raise errors.certificate(url, _certificate_reason(error)) from None
+                    raise errors.certificate(url, self._veil_host(_certificate_reason(error))) from None
                 reason = "the TLS connection failed"
             except (exceptions.ProxyError, exceptions.InvalidProxyURL):
                 raise errors.proxy(url) from None
@@ -211,7 +218,7 @@ class Client:
         from requests import exceptions
 
         session = self._connected()
-        url = self._links[shown].reveal() if shown in self._links else shown
+        url = self._address(shown)
         for _ in range(REDIRECTS):
             try:
                 login = self._login(url, shown, source)
@@ -236,11 +243,11 @@ class Client:
     def _login(self, url: str, shown: str, source: SourceUrl | None) -> Login | None:
         """Choose the login for an address that the link `shown` led to: what the user configured wins."""
         origin = origin_of(url)
-        here = origin == origin_of(shown)
+        here = origin == origin_of(self._address(shown))
         if here and shown in self._given:
             return self._given[shown]
         for known in (source, *self.sources):
-            if known is not None and known.login is not None and origin_of(known.url) == origin:
+            if known is not None and known.login is not None and origin_of(known.address.reveal()) == origin:
                 return known.login
         host = origin[1]
         if host not in self._netrc:
@@ -251,8 +258,18 @@ class Client:
         """Return the proxies for a URL as requests wants them; none where ``no_proxy`` says so."""
         return proxies(self._environ, url)
 
+    def _veil_host(self, text: str) -> str:
+        """Put the variable in the place of a source's host that has its name from one."""
+        for source in self.sources:
+            host, written = origin_of(source.address.reveal())[1], source.starts[0][1]
+            if "$" in written:
+                text = text.replace(host, written.partition("://")[2].partition("/")[0] or written.rstrip("/"))
+        return text
+
     def _pace(self, host: str) -> Pace:
-        return Pace(lambda reason: errors.too_slow(host, reason), patience=self._timeout[1], clock=self._clock)
+        return Pace(
+            lambda reason: errors.too_slow(self._veil_host(host), reason), patience=self._timeout[1], clock=self._clock
+        )
 
     def _connected(self) -> requests.Session:
         with self._lock:

@@ -37,7 +37,7 @@ from tests.support.wheels import write_wheel
 
 KINDS = (
     *("source", "variable", "netrc", "environment", "proxy", "dotenv", "docker", "registry", "git", "signature"),
-    *("engine", "label"),
+    *("engine", "label", "path"),
 )
 SECRETS = {kind: f"p4ss/{kind}+@w%rd=" for kind in KINDS}
 
@@ -162,7 +162,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, refusing: str) -> Iterator[W
     root = tmp_path_factory.mktemp("leaks")
     with ExitStack() as stack:
         index = stack.enter_context(serving(login=f"robot:{SECRETS['source']}"))
-        other = stack.enter_context(serving(login=f"netty:{SECRETS['netrc']}"))
+        path = quote(SECRETS["path"], safe="")
+        other = stack.enter_context(serving(login=f"netty:{SECRETS['netrc']}", prefix=f"/{path}"))
         signature = quote(SECRETS["signature"], safe="")
         third = stack.enter_context(serving(login=f"vary:{SECRETS['variable']}", signature=f"sig={signature}"))
         commit = make_repository(root / "gitlib", sources("gitlib"))
@@ -180,7 +181,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, refusing: str) -> Iterator[W
         signed = write_wheel(wheels, {"signed.py": b""}, name="signed")
         third.add("signed", signed.name, signed.read_bytes())
         address = third.url.replace("://", "://vary:${INDEX_TOKEN}@").replace("/simple/", f"/files/{signed.name}")
-        packages["signed"] = {"file": f"{address}?sig=${{SIGNATURE}}#sha256={sha256(signed.read_bytes())}"}
+        packages["signed"] = {"file": f"{address}?sig={signature}#sha256={sha256(signed.read_bytes())}"}
         app = write_app(root / "leaky", {}, source="http://127.0.0.1:1/simple")
         lock = json.loads((app / "Pipfile.lock").read_text())
         written = quote(SECRETS["source"], safe="")
@@ -190,7 +191,11 @@ def world(tmp_path_factory: pytest.TempPathFactory, refusing: str) -> Iterator[W
                 "url": login(index.url, f"robot:{written}"),
                 "verify_ssl": True,
             },
-            {"name": "netrc", "url": other.url.replace("127.0.0.1", "localhost"), "verify_ssl": True},
+            {
+                "name": "netrc",
+                "url": other.url.replace("127.0.0.1", "localhost").replace("/simple", "/${INDEX_PATH}/simple"),
+                "verify_ssl": True,
+            },
             {"name": "variable", "url": login(third.url, "vary:${INDEX_TOKEN}"), "verify_ssl": True},
         ]
         lock["default"] = {name: {"index": "source", **found} for name, found in packages.items()}
@@ -210,7 +215,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, refusing: str) -> Iterator[W
             **{name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
             "HOME": str(home),
             "INDEX_TOKEN": SECRETS["variable"],
-            "SIGNATURE": signature,
+            "INDEX_PATH": path,
             "GIT_USER": "gitter",
             "GIT_TOKEN": SECRETS["git"],
             "AWS_SECRET_ACCESS_KEY": SECRETS["environment"],

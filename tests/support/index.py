@@ -77,6 +77,8 @@ class Index:
     url: str = ""
     projects: dict[str, list[Served]] = field(default_factory=dict)
     style: str = "html"
+    prefix: str = ""
+    """What the path of every address begins with, a token for example."""
     login: str = ""
     """``user:password`` that pages and files ask for."""
     files_at: str = ""
@@ -217,6 +219,10 @@ def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
 
         def serve(self, *, cut: bool) -> None:
             path, _, query = self.path.partition("?")
+            if not path.startswith(index.prefix):
+                self.answer(404, b"", "text/plain")
+                return
+            path = path.removeprefix(index.prefix)
             parts = [unquote(part) for part in path.strip("/").split("/")]
             if path in index.pages:
                 kind, content = index.pages[path]

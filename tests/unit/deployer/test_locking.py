@@ -86,6 +86,27 @@ def test_pipenv_gets_named_variables_only(tmp_path: Path):
     assert not secret.keys() & got.keys()
 
 
+def test_pipenv_gets_no_variable_that_belongs_to_deploy(tmp_path: Path):
+    (tmp_path / "Pipfile").write_text(
+        '[[source]]\nname = "i"\nurl = "https://h/${DEPLOY_TOKEN}/simple"\n'
+        '[packages]\nx = {git = "https://h/$PROXY/${http_proxy}.git"}\n[scripts]\npush = "docker push $DOCKER_IMAGE"\n'
+    )
+    with pytest.raises(AppError) as caught:
+        run_pipenv(
+            *(tmp_path, Order()),
+            python="python3",
+            scratch=tmp_path,
+            environ={},
+            pipenv=str(tmp_path / "missing"),
+            verbose=False,
+        )
+    assert str(caught.value).partition("\n\nPipfile decides")[0] == (
+        "Pipfile has variables where deploy does not expand them\n\n"
+        "  - the source `i`: ${DEPLOY_TOKEN} belongs to deploy\n"
+        "  - x (Pipfile:5): ${http_proxy} belongs to deploy"
+    )
+
+
 LOCK = """
 import sys
 from pathlib import Path

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urljoin
 
 import pytest
 
@@ -69,7 +70,7 @@ def wheel_on(index: Index, name: str = "flask", body: bytes = b"X = 1\n") -> Whe
 
 
 @pytest.mark.parametrize(
-    ("written", "environ", "url", "user", "password"),
+    ("written", "environ", "address", "user", "password"),
     [
         ("https://i.example/simple", {}, "https://i.example/simple/", None, None),
         ("https://${U}:${P}@i.example/s", {"U": "me", "P": "pw"}, "https://i.example/s/", "me", "pw"),
@@ -86,14 +87,50 @@ def wheel_on(index: Index, name: str = "flask", body: bytes = b"X = 1\n") -> Whe
         ("https://pypi.org/simple", {"PIP_INDEX_URL": "https://other.example"}, "https://pypi.org/simple/", None, None),
     ],
 )  # fmt: skip
-def test_a_source_is_opened(written: str, environ: dict[str, str], url: str, user: str | None, password: str) -> None:
+def test_a_source_is_opened(
+    written: str, environ: dict[str, str], address: str, user: str | None, password: str
+) -> None:
     source = open_source(Source(name="main", url=written), environ)
 
-    assert source.url == url
+    assert source.address.reveal() == address
+    url = {"${WHOLE}": "${WHOLE}/", "https://i.example/${TEAM}/simple": "https://i.example/${TEAM}/simple/"}
+    assert source.url == url.get(written, address)
     assert (source.login.user.reveal() if source.login else None) == user
     assert (source.login.password.reveal() if source.login else None) == password
     logged_in = "Login(user=[redacted], password=[redacted])" if user is not None else "None"
-    assert repr(source) == f"SourceUrl(name='main', url={url!r}, login={logged_in}, verify=True)"
+    assert repr(source) == f"SourceUrl(name='main', url={source.url!r}, login={logged_in}, verify=True)"
+
+
+@pytest.mark.parametrize(
+    ("written", "link", "shown"),
+    [
+        ("https://i.example/${T}/a/simple", "https://i.example/s3cr%2Ft/a/x.whl", "https://i.example/${T}/a/x.whl"),
+        ("https://i.example/${T}/a/simple", "https://i.example/s3cr/t/a/s3cr.whl", "https://i.example/${T}/a/s3cr.whl"),
+        ("https://i.example/$T/a/simple", "https://cdn.example/s3cr/t/x.whl", "https://cdn.example/${T}/x.whl"),
+        ("https://${HOST}/simple", "https://i.example:81/f/x.whl", "https://${HOST}/f/x.whl"),
+        ("https://${HOST}/simple", "https://i.example/f/x.whl", "https://i.example/f/x.whl"),
+        ("${WHOLE}", "https://i.example/s3cr/a/simple/x.whl", "${WHOLE}/x.whl"),
+        ("${WHOLE}", "https://i.example/s3cr/files/x.whl", "${WHOLE}/../../files/x.whl"),
+        ("${WHOLE}/${T}/", "https://i.example/s3cr/a/simple/s3cr/t/x.whl", "${WHOLE}/${T}/x.whl"),
+    ],
+)
+def test_a_link_does_not_show_a_variable_of_the_source(written: str, link: str, shown: str) -> None:
+    environ = {"T": "s3cr/t", "HOST": "i.example:81", "WHOLE": "https://me:pw@i.example/s3cr/a/simple/"}
+    client = Client([Source(name="main", url=written)], environ)
+
+    assert client.hide(link) == shown
+    again = client.sources[0].reveal(shown)
+    if "cdn" not in link and "$" in shown:
+        assert again is not None
+        assert urljoin(again.reveal(), ".") == urljoin(unquote(link), ".")
+
+
+def test_a_link_cannot_ask_for_another_variable() -> None:
+    environ = {"T": "s3cr", "OTHER": "0ther"}
+    source = open_source(Source(name="main", url="https://i.example/${T}/simple"), environ)
+
+    assert source.reveal("https://i.example/${T}/${OTHER}/x").reveal() == "https://i.example/s3cr/${OTHER}/x"  # type: ignore[union-attr]
+    assert source.reveal("https://evil.example/${T}/x") is None
 
 
 def test_a_missing_variable_is_named() -> None:
