@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from buildpack.app.build_env import is_name
@@ -33,16 +33,18 @@ def parse_labels(texts: Iterable[str]) -> dict[str, str]:
     return labels
 
 
-def parse_build_env(texts: Iterable[str], environ: Mapping[str, str], *, files: Iterable[str] = ()) -> dict[str, str]:
+def parse_build_env(
+    texts: Iterable[str], environ: Mapping[str, str], *, folder: Path, files: Sequence[str] = ()
+) -> dict[str, str]:
     """Read ``K=V`` operands of `--build-env`, and ``K`` for the value that `environ` has; raises UsageError.
 
-    They win over variables of `files`, of which a later one wins over an earlier. Raises as `read_env_file` for those.
+    They win over variables of `files`, of which a later one wins over an earlier. Raises as `read_env_files` for those.
+    `folder` is the app's.
     """
-    variables: dict[str, str] = {}
-    for path in files:
-        from deployer.environment import read_env_file
+    from deployer.environment import read_env_files
 
-        found = read_env_file(Path(path), environ=environ)
+    variables: dict[str, str] = {}
+    for found in read_env_files(files, app=folder, own=False, environ={}) if files else ():
         if bad := next((name for name in found if not is_name(name)), None):
             raise bad_build_env(bad)
         variables |= found

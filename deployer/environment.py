@@ -6,11 +6,15 @@ import os
 import re
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from errno import ENAMETOOLONG
+from errno import EINVAL, ENAMETOOLONG
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
+from buildpack.app.links import OutsideError, find_named
 from buildpack.app.textfile import read_bytes
+from buildpack.bounded import open_regular
+from buildpack.errors import app as app_errors
 from deployer.errors import (
     bad_assignment,
     env_file_expands,
@@ -26,67 +30,84 @@ __all__ = [
     "parse_assignments",
     "parse_env",
     "pass_on",
-    "read_env_file",
-    "read_own_env",
+    "read_env_files",
 ]
 
 _LARGEST_FILE = 1 << 20
 _LARGEST_ENVIRONMENT = 2 << 20
 """Characters of all values: what Linux hands to a program, with a stack of 8 MB (execve(2))."""
 _LONGEST_RUN = 256
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 _BLANKS = re.compile(r"[^\S\r\n]+")
 _LEADS_ASTRAY = frozenset({"PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "XDG_RUNTIME_DIR"})
 """Variables of a shell that are not handed on: the first three send an interpreter to another one's library; two
 gunicorns with one XDG_RUNTIME_DIR take each other's control socket."""
 
 
-def read_env_file(path: Path, *, environ: Mapping[str, str]) -> dict[str, str]:
-    """Read a `.env` file with python-dotenv, ``${VAR}`` expanded from the file and `environ`.
+def read_env_files(
+    paths: Iterable[Path | str], *, app: Path | None, own: bool, environ: Mapping[str, str]
+) -> list[dict[str, str]]:
+    """Read the app's own `.env` if `own`, then each file, with python-dotenv.
 
-    A name without a value (``A`` alone) is left out, ``A=`` is the empty string. Raises UsageError where
-    the file does not exist and AppError where it is not UTF-8 or a line cannot be read.
+    ``${VAR}`` is expanded from `environ`, then from the file itself and the files before it. `environ` is empty unless
+    the values stay with this user: an app's author who writes such a file may not choose among the user's variables.
+    A name without a value (``A`` alone) is left out, ``A=`` is the empty string.
+
+    Raises UsageError if a file does not exist. Raises AppError if a file in `app`, the app's folder, leads out of it,
+    and if a file is not UTF-8 or a line cannot be read.
     """
+    read: list[dict[str, str]] = []
+    if own and app is not None and os.path.isfile(app / ".env"):  # a virtual environment may have that name
+        read.append(_parse_bytes(read_bytes(app, ".env") or b"", app / ".env", environ=environ))
+    for path in map(Path, paths):
+        raw = _read_named(path, app)
+        read.append(_parse_bytes(raw, path, environ=environ, earlier=ChainMap({}, *reversed(read))))
+    return read
+
+
+def _read_named(path: Path, app: Path | None) -> bytes:
+    """Read a file that the user named: with care if the app's author may have made it."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(_LARGEST_FILE + 1)
+        inside = find_named(app, path) if app is not None else None
+        with open_regular(inside, follow=False) if inside is not None else path.open("rb") as file:
+            return file.read(_LARGEST_FILE + 1)
+    except OutsideError as error:
+        raise app_errors.leads_out(str(path), error.filename) from None
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise env_file_missing(path) from None
     except OSError as error:
+        if error.errno == EINVAL:
+            raise app_errors.not_a_file(str(path)) from None
         if error.errno != ENAMETOOLONG:
             raise
         raise env_file_missing(path) from None
-    return _parse_bytes(raw, path, environ=environ)
 
 
-def read_own_env(folder: Path, *, environ: Mapping[str, str]) -> dict[str, str] | None:
-    """Read the app's own `.env`, as `read_env_file` does; None if there is no such file.
-
-    Raises AppError if it is a link that leads out of the app's folder.
-    """
-    path = folder / ".env"
-    if not os.path.isfile(path):  # a virtual environment may have that name
-        return None
-    return _parse_bytes(read_bytes(folder, path.name) or b"", path, environ=environ)
-
-
-def _parse_bytes(raw: bytes, path: Path, *, environ: Mapping[str, str]) -> dict[str, str]:
+def _parse_bytes(
+    raw: bytes, path: Path, *, environ: Mapping[str, str], earlier: Mapping[str, str] = _NOTHING
+) -> dict[str, str]:
     if len(raw) > _LARGEST_FILE:
         raise env_file_too_large(path, _LARGEST_FILE)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise env_file_undecodable(path, error.start) from None
-    return parse_env(text, path, environ=environ)
+    return parse_env(text, path, environ=environ, earlier=earlier)
 
 
-def parse_env(text: str, path: Path, *, environ: Mapping[str, str]) -> dict[str, str]:
-    """Parse the text of a `.env` file; raises AppError that names every line which cannot be read, and shows none."""
+def parse_env(
+    text: str, path: Path, *, environ: Mapping[str, str], earlier: Mapping[str, str] = _NOTHING
+) -> dict[str, str]:
+    """Parse the text of a `.env` file; raises AppError that names every line which cannot be read, and shows none.
+
+    ``${VAR}`` is expanded from `environ`, the lines above it, and `earlier`.
+    """
     from io import StringIO
 
     from dotenv.parser import parse_stream
 
     values: dict[str, str] = {}
-    known = ChainMap(cast("MutableMapping[str, str]", environ), values)
+    known = ChainMap(*(cast("MutableMapping[str, str]", each) for each in (environ, values, earlier)))
     left = _LARGEST_ENVIRONMENT
     # The expression with which python-dotenv looks for a comment takes the square of a run of blanks.
     if found := next((run for run in _BLANKS.finditer(text) if len(run[0]) > _LONGEST_RUN), None):

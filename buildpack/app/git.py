@@ -59,6 +59,21 @@ def find_checkout(folder: str) -> str | None:
     return at
 
 
+def own_checkout(folder: str) -> str | None:
+    """Return the checkout around `folder` whose other files are the app's too; None if there is none.
+
+    Any user can make ``.git`` in a folder like /tmp. So it belongs to the owner of its folder, to this user or to root.
+    """
+    checkout = find_checkout(folder)
+    try:
+        if checkout is None or not _is_ours(checkout, folder):
+            return None
+        owner = os.lstat(os.path.join(checkout, ".git")).st_uid
+        return checkout if owner in {0, os.geteuid(), os.stat(checkout).st_uid} else None
+    except (OSError, ValueError):
+        return None
+
+
 def git_for(folder: str, environ: Mapping[str, str]) -> str | None:
     """Return git's executable if it may be asked about `folder`; None if it is missing or the checkout is foreign."""
     checkout = find_checkout(folder)

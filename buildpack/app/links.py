@@ -7,12 +7,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from buildpack.app.git import find_checkout
+from buildpack.app.git import own_checkout
 
 # pathlib is ten times slower in this hot path.
-# ruff: noqa: PTH118, PTH119
+# ruff: noqa: PTH100, PTH118, PTH119, PTH120, PTH121
 
-__all__ = ["OutsideError", "find_inside", "leads_out", "never_enters"]
+__all__ = ["OutsideError", "find_inside", "find_named", "leads_out", "never_enters"]
 
 _NEVER = frozenset(
     {
@@ -101,7 +101,7 @@ def find_inside(folder: Path | str, name: str) -> str:
     below = _below(real, root)
     is_private = never_enters
     if below is None:
-        checkout = find_checkout(root)
+        checkout = own_checkout(root)
         below = _below(real, checkout) if checkout is not None else None
         is_private = _is_hidden
     if below is None:
@@ -115,6 +115,31 @@ def find_inside(folder: Path | str, name: str) -> str:
     if ".git" in below.lower().split("/"):
         raise OutsideError(real)
     return real
+
+
+def find_named(folder: Path | str, path: Path | str) -> str | None:
+    """Return the real path of a file that the user named; None if it is not in the app's folder or its work tree.
+
+    Elsewhere links are the user's own. Raises OutsideError if a link here leads out, as `find_inside` does.
+    """
+    root = os.path.realpath(folder)
+    at = os.path.abspath(path)
+    for own in filter(None, (root, own_checkout(root))):
+        above = at
+        while (parent := os.path.dirname(above)) != above:
+            above = parent
+            if _is_same(above, own):
+                written = os.path.join(own, os.path.relpath(at, above))
+                real = os.path.realpath(written)
+                return real if real == written else find_inside(root, os.path.relpath(written, root))
+    return None
+
+
+def _is_same(path: str, other: str) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except (OSError, ValueError):
+        return False
 
 
 def _below(path: str, folder: str) -> str | None:

@@ -110,7 +110,7 @@ def command(
             no_cache=no_cache,
             pull=pull,
             labels=parse_labels(labels),
-            build_env=parse_build_env(build_env, os.environ, files=build_env_files),
+            build_env=parse_build_env(build_env, os.environ, folder=app, files=build_env_files),
             epoch=parse_epoch(os.environ),
             categories=categories,
             cache_from=cache_from,

@@ -69,7 +69,7 @@ def command(
         stack=stack,
         platform=platform,
         categories=categories,
-        build_env=parse_build_env(build_env, os.environ, files=build_env_files),
+        build_env=parse_build_env(build_env, os.environ, folder=app, files=build_env_files),
         recall=_recall,
     )
     if as_json:

@@ -162,7 +162,7 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
             cache_from=_names(options["cache_from"]),
             categories=options["categories"],
             labels={**(_commit_labels(commit) if commit else {}), **parse_labels(options["labels"])},
-            build_env=parse_build_env(options["build_env"], os.environ, files=options["build_env_files"]),
+            build_env=parse_build_env(options["build_env"], os.environ, folder=app, files=options["build_env_files"]),
             epoch=commit.time if epoch is None and commit is not None else epoch,
             strict=options["strict"],
             format=options["format_"],

@@ -159,7 +159,7 @@ def _read(operands: Sequence[str], options: Mapping[str, Any]) -> _Asked:
     from deployer.app_variables import written_variables
     from deployer.engines.errors import ports_exhausted
     from deployer.engines.limits import parse_cpus, parse_memory
-    from deployer.environment import merge_environment, pass_on, read_env_file, read_own_env
+    from deployer.environment import merge_environment, pass_on, read_env_files
     from deployer.errors import variables_lacking
     from deployer.export.errors import image_operand
     from deployer.export.formation import Formation
@@ -173,11 +173,9 @@ def _read(operands: Sequence[str], options: Mapping[str, Any]) -> _Asked:
     processes = {process.name: process.command for process in app.processes}
     counts = export_formation(meant.formation, processes=list(processes), formation=app.formation, where=meant.shown)
     env_files = [Path(path) for path in options["env_files"]]
-    read = [read_env_file(path, environ=os.environ) for path in env_files]
-    own = read_own_env(meant.folder, environ=os.environ)
-    if own is not None:
+    read = read_env_files(env_files, app=meant.folder, own=True, environ={})
+    if len(read) > len(env_files):
         env_files.insert(0, meant.folder / ".env")
-        read.insert(0, own)
     variables = merge_environment(given=given, environ={}, files=read, defaults={})
     defaults, lacking = written_variables(meant.folder, variables)
     if lacking:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -134,7 +133,7 @@ def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
         options=Options(
             stack=options["stack"],
             platform=options["platform"],
-            build_env=parse_build_env(options["build_env"], os.environ),
+            build_env=parse_build_env(options["build_env"], os.environ, folder=meant.folder),
             categories=options["categories"],
             epoch=parse_epoch(os.environ),
         ),
@@ -162,15 +161,15 @@ def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
 def _environment(meant: Operands, options: Mapping[str, Any]) -> dict[str, str]:
     """Return what -e says over --env-file over the app's .env over its app.json; nothing of this process's own."""
     from deployer.app_variables import default_variables
-    from deployer.environment import merge_environment, pass_on, read_env_file, read_own_env
+    from deployer.environment import merge_environment, pass_on, read_env_files
 
     warn, say = (_say_nothing, _say_nothing) if options["quiet"] else (print_warning, _say)
-    own = read_own_env(meant.folder, environ=os.environ) if meant.reference is None else None
-    files = [read_env_file(Path(path), environ=os.environ) for path in options["env_files"]]
+    of_app = meant.reference is None
+    files = read_env_files(options["env_files"], app=meant.folder if of_app else None, own=of_app, environ={})
     told = merge_environment(
         given=pass_on(options["assignments"], os.environ, warn=warn),
         environ={},
-        files=files if own is None else [own, *files],
+        files=files,
         defaults={},
     )
     if meant.reference is not None:

@@ -79,7 +79,7 @@ def command(
         folder=folder,
         stack=stack,
         labels=parse_labels(labels),
-        build_env=parse_build_env(build_env, os.environ, files=build_env_files),
+        build_env=parse_build_env(build_env, os.environ, folder=folder, files=build_env_files),
         categories=categories,
         epoch=parse_epoch(os.environ),
     )

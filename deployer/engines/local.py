@@ -207,14 +207,12 @@ def _virtual_environment(
 
 def _read_variables(
     request: LocalRequest, environ: Mapping[str, str], hears: Hears
-) -> tuple[Defaults, list[Mapping[str, str]]]:
+) -> tuple[Defaults, Sequence[Mapping[str, str]]]:
     """Read app.json's env, and .env with the files of the command line; raises AppError for what app.json requires."""
     from deployer.app_variables import default_variables
-    from deployer.environment import read_env_file, read_own_env
+    from deployer.environment import read_env_files
 
-    own = read_own_env(request.folder.absolute(), environ=environ)
-    files: list[Mapping[str, str]] = [read_env_file(path, environ=environ) for path in request.env_files]
-    files = files if own is None else [own, *files]
+    files = read_env_files(request.env_files, app=request.folder.absolute(), own=True, environ=environ)
     given = {name for values in (*files, environ, request.given) for name in values if values[name]}
     defaults = default_variables(request.folder, given=given, environ=environ)
     defaults.tell(say=hears.say, warn=hears.warn, insist=not request.command)

@@ -15,6 +15,7 @@ from buildpack.app.source import SourceTree, read_source
 from buildpack.app.worktree import list_uncommitted, public_address, read_commit
 from buildpack.errors import AppError, DependencyError
 from buildpack.python.checkout import fetch_commit
+from buildpack.python.local_sources import MOST_BYTES
 from tests.support.command import ROOT, deploy
 from tests.support.git_server import git, make_repository
 from tests.support.tiny import write_lock
@@ -273,6 +274,60 @@ def test_a_local_package_outside_the_work_tree_is_refused(path: str, app: Path, 
         "the same git work tree.\n\nhint: put the package into the app's folder or its git repository, or lock a "
         "release from an index."
     ) in done.err
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a repository to somebody else")
+@pytest.mark.parametrize("owners", [(0, 12345, 0), (0, 12345, 12345), (12345, 12345, 0)])
+def test_a_repository_of_somebody_else_makes_no_work_tree(owners: tuple[int, int, int], tmp_path: Path) -> None:
+    """Any user can make ``.git`` in /tmp; `owners` are those of the folder, of ``.git`` in it, and of the app."""
+    work, service = tmp_path / "work", tmp_path / "work/service"
+    service.mkdir(parents=True)
+    (work / ".git").mkdir()
+    (work / "private").mkdir()
+    (work / "private/pyproject.toml").write_text("hunter2")
+    (service / "Procfile").write_text("web: python -m lib\n")
+    (service / "Pipfile").write_text("")
+    write_lock(service, {"lib": {"path": "../private"}})
+    (service / "build.env").symlink_to("../private/pyproject.toml")
+    for path, owner in zip((work, work / ".git", service), owners, strict=True):
+        os.chown(path, owner, -1)
+
+    done = deploy("check", service, home=tmp_path / "home")
+    built = deploy("check", service, "--env-file", service / "build.env", home=tmp_path / "home")
+
+    assert (done.code, built.code) == (10, 10)
+    assert f"names the path ../private, which leads to {work}/private." in done.err
+    assert f"build.env is a link that leads out of the app's folder\n\nIt leads to {work}/private" in built.err
+
+
+def test_a_local_archive_has_a_largest_size(app: Path, tmp_path: Path) -> None:
+    (app / "Procfile").write_text("web: python -m lib\n")
+    (app / "Pipfile").write_text("")
+    write_lock(app, {"lib": {"path": "lib-1.0.tar.gz"}})
+    with (app / "lib-1.0.tar.gz").open("wb") as archive:
+        archive.truncate(MOST_BYTES + 1)
+
+    env = {"TINY_INDEX": "127.0.0.1:9"}
+    done = deploy("build", app, "--stack", "host", home=tmp_path / "home", env=env)
+
+    assert done.code == 20
+    assert f"{app}/lib-1.0.tar.gz is too large for a local package" in done.err
+
+
+def test_the_app_s_own_variables_do_not_expand_those_of_deploy(app: Path, tmp_path: Path) -> None:
+    (app / "Procfile").write_text("web: python app.py\n")
+    (app / "Pipfile").write_text("")
+    write_lock(app, {})
+    (app / ".env").write_text("OWN=own\nLEAK=${AWS_SECRET_ACCESS_KEY}-${OWN}\n")
+    (app / "more.env").write_text("MORE=${AWS_SECRET_ACCESS_KEY}-${LEAK}\n")
+    env = {"AWS_SECRET_ACCESS_KEY": "hunter2"}
+
+    done = deploy("export", "systemd", app, "--env-file", app / "more.env", "-o", "-", home=tmp_path / "home", env=env)
+
+    assert done.code == 0, done.err
+    assert "hunter2" not in done.out + done.err
+    assert 'LEAK="-own"' in done.out
+    assert 'MORE="--own"' in done.out
 
 
 @pytest.mark.parametrize(

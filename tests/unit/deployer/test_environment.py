@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from buildpack.errors import AppError, UsageError
-from deployer.environment import local_environment, merge_environment, parse_assignments, parse_env, read_env_file
+from deployer.config import parse_build_env
+from deployer.environment import local_environment, merge_environment, parse_assignments, parse_env, read_env_files
+
+
+def read(*paths: Path, app: Path | None = None, **environ: str) -> list[dict[str, str]]:
+    return read_env_files(paths, app=app, own=app is not None, environ=environ)
 
 
 @pytest.mark.parametrize(
@@ -56,14 +62,14 @@ def test_every_line_that_cannot_be_read_is_named_and_none_is_shown():
 def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
     path = tmp_path / ".env"
     path.write_bytes(b"\xef\xbb\xbfA=1\n")
-    assert read_env_file(path, environ={}) == {"A": "1"}
+    assert read(path) == [{"A": "1"}]
 
 
 def test_a_file_that_is_no_text(tmp_path):
     path = tmp_path / ".env"
     path.write_bytes(b"A=\xff\n")
     with pytest.raises(AppError) as caught:
-        read_env_file(path, environ={})
+        read(path)
     assert str(caught.value) == (
         f"{path} is not UTF-8\n\nThe byte at offset 2 is part of no character.\n\n"
         "hint: save the file as UTF-8 and try again."
@@ -72,8 +78,80 @@ def test_a_file_that_is_no_text(tmp_path):
 
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(UsageError) as caught:
-        read_env_file(tmp_path / "none", environ={})
+        read(tmp_path / "none")
     assert str(caught.value) == (f"no such file: {tmp_path}/none\n\nhint: name an existing file of NAME=value lines.")
+
+
+def test_a_file_expands_what_the_files_before_it_set(tmp_path):
+    (tmp_path / ".env").write_text("A=own\nB=own\n")
+    (tmp_path / "one").write_text("B=one\nC=${A} ${B}\n")
+    (tmp_path / "two").write_text("D=${A} ${B} ${C}\n")
+
+    files = read(tmp_path / "one", tmp_path / "two", app=tmp_path)
+
+    assert files[1:] == [{"B": "one", "C": "own one"}, {"D": "own one own one"}]
+    assert read(tmp_path / "two", tmp_path / "one") == [{"D": "  "}, {"B": "one", "C": " one"}]
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    (tmp_path / "secret").write_text("PASSWORD=hunter2\n")
+    (tmp_path / "app/conf").mkdir(parents=True)
+    return tmp_path / "secret"
+
+
+@pytest.mark.parametrize("through", ["app", "work/../app", "link", "link/conf/.."])
+def test_a_file_in_the_app_s_folder_does_not_lead_out(through, secret, tmp_path, monkeypatch):
+    app = tmp_path / "app"
+    (tmp_path / "work").mkdir()
+    (tmp_path / "link").symlink_to("app")
+    (app / "build.env").symlink_to(secret)
+    (app / "folder").symlink_to("..")
+    (app / "linked.env").symlink_to("conf/real.env")
+    (app / "conf/real.env").write_text("A=1\n")
+    monkeypatch.chdir(tmp_path)
+
+    for name in ("build.env", "folder/secret"):
+        with pytest.raises(AppError) as caught:
+            read(Path(through, name), app=Path("app"))
+        assert str(caught.value).startswith(
+            f"{Path(through, name)} is a link that leads out of the app's folder\n\nIt leads to {secret}."
+        )
+    assert read(Path(through, "linked.env"), app=Path("app")) == [{"A": "1"}]
+
+
+def test_a_file_in_the_app_s_work_tree_does_not_lead_out(secret, tmp_path):
+    work = tmp_path / "app"
+    (work / ".git").mkdir()
+    (work / "service").mkdir()
+    (work / "build.env").symlink_to(secret)
+    (work / ".env.build").write_text("A=1\n")
+
+    with pytest.raises(AppError) as caught:
+        read(work / "build.env", app=work / "service")
+    assert caught.value.exit_code == 10
+    assert read(work / ".env.build", app=work / "service") == [{"A": "1"}]
+
+
+def test_a_link_elsewhere_is_the_user_s_own(secret, tmp_path):
+    (tmp_path / "mine.env").symlink_to(secret)
+
+    assert read(tmp_path / "mine.env", app=tmp_path / "app") == [{"PASSWORD": "hunter2"}]
+
+
+def test_a_pipe_in_the_app_s_folder_is_not_waited_for(secret, tmp_path):
+    os.mkfifo(tmp_path / "app/build.env")
+
+    with pytest.raises(AppError, match="is not a file"):
+        read(tmp_path / "app/build.env", app=tmp_path / "app")
+
+
+def test_variables_of_the_build_expand_nothing_of_this_environment(tmp_path):
+    (tmp_path / "build.env").write_text("OWN=1\nLEAK=${SECRET}${OWN}\n")
+
+    found = parse_build_env(["GIVEN"], {"SECRET": "x", "GIVEN": "2"}, folder=tmp_path, files=[f"{tmp_path}/build.env"])
+
+    assert found == {"OWN": "1", "LEAK": "1", "GIVEN": "2"}
 
 
 def test_assignments():

@@ -95,7 +95,7 @@ def test_pipenv_gets_no_variable_that_belongs_to_deploy(tmp_path: Path):
         run_pipenv(
             *(tmp_path, Order()),
             python="python3",
-            scratch=tmp_path,
+            place=tmp_path,
             environ={},
             pipenv=str(tmp_path / "missing"),
             verbose=False,
