@@ -138,10 +138,15 @@ def parse_runtime_txt(text: str) -> PythonRequest:
     """
     lines = (line.partition("#")[0].strip() for line in text.split("\n"))
     found = " ".join(line for line in lines if line)
+    if not found:
+        raise errors.no_python_version("runtime.txt", like=f"python-{DEFAULT}")
     version = found.removeprefix("python-")
     if version == found or not _VERSION.fullmatch(version):
         _reveal("runtime.txt", 1, found)
-        raise errors.bad_python_version("runtime.txt", found[:80], like=f"python-{DEFAULT}")
+        meant = _find_meant(found)
+        raise errors.bad_python_version(
+            "runtime.txt", found[:80], like=f"python-{DEFAULT}", meant=f"python-{meant}" if meant else ""
+        )
     return PythonRequest(version=version, origin="runtime.txt")
 
 
@@ -153,15 +158,21 @@ def parse_python_version_file(text: str, *, name: str = ".python-version") -> Py
         if line.strip() and not line.strip().startswith("#")
     ]
     if not lines:
-        raise errors.no_python_version(name)
+        raise errors.no_python_version(name, like=DEFAULT)
     if len(lines) > 1:
         raise errors.several_python_versions(name, [(number, line[:80]) for number, line in lines])
     number, version = lines[0]
     if not _VERSION.fullmatch(version):
         _reveal(name, number, version)
-        meant = _MEANT.search(version)
-        raise errors.bad_python_version(f"{name}:{number}", version[:80], like=DEFAULT, meant=meant[0] if meant else "")
+        raise errors.bad_python_version(f"{name}:{number}", version[:80], like=DEFAULT, meant=_find_meant(version))
     return PythonRequest(version=version, origin=f"{name}:{number}")
+
+
+def _find_meant(text: str) -> str:
+    """Return the one version that a text holds; empty if there is none that an image may have, or a choice."""
+    found = set(_MEANT.findall(text))
+    known = [each for each in found if OLDEST <= tuple(map(int, each.split(".")[:2])) <= max(END_OF_LIFE)]
+    return known[0] if len(found) == len(known) == 1 else ""
 
 
 def _reveal(name: str, line: int, text: str) -> None:

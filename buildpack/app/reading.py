@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TypeVar
@@ -103,13 +103,21 @@ class Reading:
         for meant, misspelt in _MISSPELT.items():
             if meant not in self.names:
                 self.problems.extend(errors.misspelt_file(name, meant) for name in misspelt if name in self.names)
+
+    def _almost_named(self) -> Iterator[tuple[str, str]]:
+        """Yield files whose name is one slip away from one that is read and missing, each with that name."""
         told = {name for misspelt in _MISSPELT.values() for name in misspelt}
         locked = "Pipfile.lock" in self.names
         wanted = [name for name in _ONE_SLIP if name not in self.names and not (locked and name == "requirements.txt")]
         for name in sorted(self.names - told - _READ):
             near = next((one for one in wanted if is_one_slip(name, one)), None)
             if near is not None and os.path.isfile(self.folder / name):
-                self.notices.append(check_errors.almost_named(name, near))
+                yield name, near
+
+    def _miss(self, meant: str, otherwise: BuildpackError) -> None:
+        """Collect that a file is missing: the error names one that is almost called so, if there is one."""
+        found = next((name for name, near in self._almost_named() if near == meant), None)
+        self.problems.append(errors.misspelt_file(found, meant) if found else otherwise)
 
     def read_lock(self, categories: Sequence[str]) -> Lock | None:
         """Read Pipfile.lock, and compare it with Pipfile."""
@@ -158,12 +166,12 @@ class Reading:
 
     def _miss_lock(self, others: Sequence[str]) -> None:
         if "Pipfile" in self.names:
-            self.problems.append(lock_errors.not_locked())
+            self._miss("Pipfile.lock", lock_errors.not_locked())
         elif not self.names.isdisjoint((*_MISSPELT["Pipfile"], *_MISSPELT["Pipfile.lock"])):
             return  # told by its name already
         else:
             found = next((name for name in (*others, *_OTHER_LISTS) if name in self.names), None)
-            self.problems.append(lock_errors.no_dependencies(found))
+            self._miss("Pipfile.lock", lock_errors.no_dependencies(found))
 
     def read_python(
         self,
@@ -254,10 +262,11 @@ class Reading:
         served = detection.found
         if served is None:
             choices = [(one.target, one.path, one.line) for one in detection.choices]
-            self.problems.append(
+            self._miss(
+                "Procfile",
                 errors.several_app_objects(choices)
                 if choices
-                else errors.no_process(detection.looked, detection.broken)
+                else errors.no_process(detection.looked, detection.broken),
             )
             return ()
         server = "uvicorn" if served.interface == "asgi" else "gunicorn"
@@ -359,7 +368,9 @@ class Reading:
     def gather_notices(self, source: SourceTree | None, lock: Lock | None) -> tuple[Notice, ...]:
         """Return all that is worth a warning: of the files, of the lock, and what was noted on the way."""
         told = (*(source.warnings if source else ()), *(lock.warnings if lock else ()))
-        return (*map(parse_notice, told), *self.notices)
+        named = {problem.place for problem in self.problems}
+        almost = [check_errors.almost_named(*each) for each in self._almost_named() if each[0] not in named]
+        return (*map(parse_notice, told), *almost, *self.notices)
 
 
 def is_one_slip(name: str, meant: str) -> bool:

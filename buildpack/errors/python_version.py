@@ -25,12 +25,12 @@ def bad_python_version(origin: str, found: str, *, like: str, meant: str = "") -
     )
 
 
-def no_python_version(name: str) -> BuildpackError:
-    """`.python-version` holds no version."""
+def no_python_version(name: str, *, like: str) -> BuildpackError:
+    """A file that should hold a version holds none."""
     return AppError(
         f"{name} holds no Python version",
         why="It is empty, or holds only comments (lines that begin with `#`).",
-        hint=f"write a version such as `3.13` into {name}, or remove it.",
+        hint=f"write a version such as `{like}` into {name}, or remove it.",
         place=name,
     )
 

@@ -121,14 +121,32 @@ def test_invisible_characters_are_made_visible() -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["3.12", "python-3", "python-three", "pypy-3.9", "python-3.12 python-3.13"])
-def test_runtime_txt_has_its_own_form(text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        *((text, "") for text in ("python-3", "python-three", "pypy-3.9", "python-3.12 python-3.13", "3.99")),
+        *((text, "python-3.12") for text in ("3.12", "python-3.12.x", "Python-3.12", "python 3.12")),
+        ("python==3.12.4", "python-3.12.4"),
+    ],
+)
+def test_runtime_txt_has_its_own_form(text: str, meant: str) -> None:
     with pytest.raises(AppError) as caught:
         parse_runtime_txt(text + "\n")
     assert str(caught.value) == (
         "the Python version in runtime.txt cannot be read\n\n"
         f"It says `{text}`. A version is `python-3.13`, or with a patch level `python-3.13.7`.\n\n"
-        "hint: write `python-3.13` there (patch levels then follow by themselves)."
+        f"hint: write `{meant or 'python-3.13'}` there{'' if meant else ' (patch levels then follow by themselves)'}."
+    )
+
+
+@pytest.mark.parametrize("text", ["", "# python-3.12\n", "\n"])
+def test_a_runtime_txt_without_a_version(text: str) -> None:
+    with pytest.raises(AppError) as caught:
+        parse_runtime_txt(text)
+    assert str(caught.value) == (
+        "runtime.txt holds no Python version\n\n"
+        "It is empty, or holds only comments (lines that begin with `#`).\n\n"
+        "hint: write a version such as `python-3.13` into runtime.txt, or remove it."
     )
 
 

@@ -341,7 +341,7 @@ def test_an_app_json_that_is_not_json(read: Read, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("Procfle", "Procfile"), ("Pipfile.lck", "Pipfile.lock"), (".pyhton-version", ".python-version")],
+    [("Procfle", "Procfile"), (".pyhton-version", ".python-version")],
 )
 def test_a_file_whose_name_is_one_slip_away(read: Read, tmp_path: Path, name: str, meant: str) -> None:
     app = copy("no_procfile", tmp_path)
@@ -351,6 +351,24 @@ def test_a_file_whose_name_is_one_slip_away(read: Read, tmp_path: Path, name: st
     assert (
         f"{name}: nobody reads {name}, and there is no {meant}; if it is meant to be one, run `mv {name} {meant}`."
     ) in map(str, report.notices)
+
+
+@pytest.mark.parametrize(
+    ("app", "name", "meant"),
+    [
+        ("conventional", "Pipfile.lokc", "Pipfile.lock"),
+        ("no_procfile_nor_app", "Prcofile", "Procfile"),
+        ("two_app_objects", "Procfle", "Procfile"),
+    ],
+)
+def test_a_file_that_is_missing_because_of_a_slip_is_the_error(tmp_path: Path, app: str, name: str, meant: str) -> None:
+    folder = copy(app, tmp_path)
+    (folder / meant).rename(folder / name) if (folder / meant).exists() else (folder / name).write_text("web: true")
+    report = examine_app(folder, environ=os.environ, today=date(2025, 11, 20), own_python="3.11")
+    assert [(problem.what, problem.hint) for problem in report.problems] == [
+        (f"{name} should be called {meant}", f"run `mv {name} {meant}`.")
+    ]
+    assert not any(name in str(notice) for notice in report.notices)
 
 
 def test_names_that_are_no_slips(read: Read, tmp_path: Path) -> None:
