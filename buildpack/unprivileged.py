@@ -14,7 +14,7 @@ from errno import EPERM
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from buildpack.oci.temporary import hold, sweep, temporary_folder
+from buildpack.oci.temporary import create_temporary, hold, sweep, temporary_folder
 from buildpack.processes import User
 
 if TYPE_CHECKING:
@@ -195,7 +195,12 @@ def _lead_to_copy(file: Path, libraries: bytes) -> None:
 
 def mark_complete(folder: Path) -> None:
     """Note how many files are in a folder that will be kept in the temporary one, where others clean up."""
-    (folder / _COUNT).write_text(str(_count(folder)))
+    descriptor, temporary = create_temporary(folder)
+    try:
+        os.write(descriptor, str(_count(folder) - 1).encode())
+    finally:
+        os.close(descriptor)
+    temporary.rename(folder / _COUNT)
 
 
 def is_complete(folder: Path) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from buildpack.app.build_env import Variable, read_variables
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import AppError
+from buildpack.oci.temporary import make_folder
 from deployer.errors import secrets_made, variables_lacking, variables_required
 
 __all__ = ["Defaults", "default_variables", "keep_secret", "place_of_secrets", "written_variables"]
@@ -116,15 +117,17 @@ def keep_secret(place: Path, name: str, *, make: Callable[[], str]) -> tuple[str
 
     Two processes that make one at the same time both get the same.
     """
-    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(place.parent.parent)
     for each in (place.parent, place):
-        each.chmod(0o700)
+        make_folder(each, 0o700)
+        each.chmod(0o700)  # an older version made it
     path, made = place / name, False
     if not path.exists():
         # A link fails if somebody else made the file meanwhile, and the file is never there half-written.
         beside = place / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
         try:
             with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+                os.fchmod(file.fileno(), 0o600)  # whatever the umask
                 file.write(make())
             os.link(beside, path)
             made = True

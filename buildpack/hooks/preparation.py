@@ -114,6 +114,7 @@ class Preparation:
         folders["env"].chmod(0o700)  # its path is on the hooks' command lines, which every user can see
         for name, value in self.hooks.variables.items():
             (folders["env"] / name).write_bytes(os.fsencode(value))
+            (folders["env"] / name).chmod(0o600)  # whatever the umask
         for folder in folders.values():
             give(folder, user)
         folders["cache"] = self._cache(user)
@@ -175,6 +176,7 @@ class Preparation:
         except FileExistsError:
             os.utime(folder)  # the date of its last use
         else:
+            folder.chmod(0o700)  # whatever the umask
             give(folder, user)
         return folder
 

@@ -20,6 +20,7 @@ from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.entry import Entry
 from buildpack.oci.image import INDEX, Image, canonical_json
 from buildpack.oci.tar import END, padding, render_header
+from buildpack.oci.temporary import make_folder
 
 if TYPE_CHECKING:
     from buildpack.oci.index import ImageIndex
@@ -195,7 +196,7 @@ def _name_of(entry: dict[str, object]) -> str:
 
 def _make_folder(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise errors.cannot_write(str(folder), error.strerror or str(error)) from None
 

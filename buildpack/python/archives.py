@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from buildpack.app.links import leads_out
 from buildpack.errors import sdist as errors
+from buildpack.oci.temporary import make_folder
 
 if TYPE_CHECKING:
     import tarfile
@@ -52,7 +53,7 @@ def unpack(archive: Path, folder: Path, name: str) -> None:
     import tarfile
     import zipfile
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     try:
         if archive.suffix == ".zip":
             _unpack_zip(archive, folder)
@@ -83,7 +84,7 @@ def _unpack_zip(archive: Path, folder: Path) -> None:
         _check_parents(members, files={name for name, each in members.items() if not each.is_dir()})
         for name, member in members.items():
             if member.is_dir():
-                (folder / name).mkdir(parents=True, exist_ok=True)
+                make_folder(folder / name)
                 continue
             # `zipfile` gives at most as many bytes as it was told, and raises where the CRC is another's.
             with opened.open(member) as source:
@@ -124,7 +125,7 @@ def _list(opened: tarfile.TarFile) -> list[tarfile.TarInfo]:
 def _extract(opened: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> None:
     """Write a member that was checked; of its attributes only the owner's x bit counts."""
     if member.isdir():
-        place.mkdir(parents=True, exist_ok=True)
+        make_folder(place)
     elif member.issym():
         _make_parents(place)
         place.symlink_to(member.linkname)
@@ -136,7 +137,7 @@ def _extract(opened: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> N
 
 
 def _make_parents(place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(place.parent)
 
 
 def _write(place: Path, source: IO[bytes], *, executable: bool) -> None:

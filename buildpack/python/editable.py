@@ -18,7 +18,7 @@ from buildpack.app.textfile import read_text
 from buildpack.app.tomlfile import parse_toml
 from buildpack.bounded import parse_version
 from buildpack.errors import sdist as errors
-from buildpack.oci.temporary import create_temporary
+from buildpack.oci.temporary import create_temporary, make_folder
 from buildpack.python.files import WheelFile
 from buildpack.python.record import record_row, render_record
 
@@ -155,7 +155,7 @@ def _keep(content: bytes, place: Path, folder: Path) -> None:
     if place.is_file() and place.stat().st_size == len(content):
         return
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(place.parent)
         descriptor, temporary = create_temporary(folder)
         with os.fdopen(descriptor, "wb") as out:
             out.write(content)

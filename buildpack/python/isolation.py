@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from buildpack.dataclass import dataclass
+from buildpack.oci.temporary import make_folder
 from buildpack.processes import ProcessGroup, library_path
 from buildpack.python.build_settings import COMPILER_VARIABLES
 from buildpack.python.venv import VenvLayout, add_entries
@@ -107,7 +108,7 @@ def build_in_isolation(
 
     clean = _clean_environment(environ, place, user, variables)
     for name in ("home", "tmp", "out"):
-        (place / name).mkdir()
+        make_folder(place / name)
         give(place / name, user)
     output: list[str] = []
     # What the app names for builds would count here too, and this still runs as root: LD_PRELOAD, say.
@@ -153,8 +154,9 @@ def _call(
     """Run a hook of the build (pyproject_hooks): question and answer are files, in a folder that `user` gets to."""
     python, script, name, folder = command
     exchange = place / f"exchange-{len(output)}"
-    exchange.mkdir()
+    make_folder(exchange)
     shutil.copyfile(Path(folder) / "input.json", exchange / "input.json")
+    (exchange / "input.json").chmod(0o600)  # whatever the umask
     give(exchange, user)
     worker = place / "hook.py"
     shutil.copyfile(script, worker)

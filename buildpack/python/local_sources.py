@@ -8,6 +8,7 @@ from pathlib import Path
 from buildpack.app.links import find_inside
 from buildpack.app.textfile import open_inside
 from buildpack.errors import sdist as errors
+from buildpack.oci.temporary import make_folder
 
 __all__ = ["MOST_BYTES", "copy_sources", "digest_sources"]
 
@@ -31,7 +32,7 @@ def copy_sources(source: Path, folder: Path) -> None:
 
     for path, relative in _walk(source):
         copy = folder / relative
-        copy.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(copy.parent)
         with open_inside(source, relative) as content, copy.open("xb") as out:
             shutil.copyfileobj(content, out)
         copy.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)

@@ -231,7 +231,7 @@ def _build(
     user = choose_user()
     argv = _reachable(package, bench.python(package), bench.folder, user)
     here = _interpreter(package, argv, bench)
-    bench.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(bench.folder)
 
     def provide(wanted: Sequence[str]) -> list[Path]:
         wheels = _requirements(wanted, here, bench)
@@ -240,7 +240,7 @@ def _build(
 
     with workplace(bench.folder, user) as place:
         sources = place / "sources"
-        sources.mkdir()
+        make_folder(sources)
         prepare(sources)
         project = _project(sources, package.subdirectory)
         if not (project / "pyproject.toml").resolve().is_relative_to(sources):
@@ -298,7 +298,7 @@ def _reachable(package: LockedPackage, argv: tuple[str, ...], folder: Path, user
     if len(argv) > 1:
         return argv  # from an image's files, which were put where the user gets to
     pythons = folder.parent / "pythons"
-    pythons.mkdir(parents=True, exist_ok=True)
+    make_folder(pythons)
     executable = bring_python(argv[0], pythons, user)
     if executable is None:
         raise unreachable_interpreter(f"the build of {package.name} has", argv[0])
@@ -398,9 +398,10 @@ def _keep_log(package: LockedPackage, output: str, folder: Path) -> Path | None:
     name = re.sub(r"[^A-Za-z0-9.+-]", "_", f"{package.name}-{package.version or package.ref or 'local'}")[:200]
     path = folder / f"{name}.log"
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        make_folder(folder, 0o700)
         with temporary_folder(folder) as beside:
             (beside / path.name).write_text(output, errors="replace")
+            (beside / path.name).chmod(0o600)  # whatever the umask
             (beside / path.name).replace(path)
     except OSError:
         return None

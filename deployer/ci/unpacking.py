@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from buildpack.oci.tarstream import read_members
+from buildpack.oci.temporary import make_folder
 from buildpack.plan import APP_ROOT
 from deployer.ci import errors
 
@@ -78,7 +79,7 @@ def _place(name: str, root: Path) -> Path | None:
 
 def _make(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise _contradiction(folder, error) from error
 
@@ -123,7 +124,7 @@ def lay_over(source: Path, path: str, root: Path) -> None:
         if (root / parent).is_symlink() or (root / parent).is_file():
             (root / parent).unlink()
     place = root / inside
-    place.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(place.parent)
     if place.is_dir() and not place.is_symlink():
         shutil.rmtree(place)
     place.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from buildpack.bounded import open_regular
 from buildpack.errors.transfer import cannot_write
+from buildpack.oci.temporary import make_folder
 from deployer.export.errors import foreign_file
 from deployer.export.formation import MARK, ExportedFile
 
@@ -29,7 +30,7 @@ def write_files(files: Sequence[ExportedFile], folder: Path, *, force: bool = Fa
     if foreign and not force:
         raise foreign_file(foreign)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise cannot_write(str(folder), error.strerror or str(error)) from None
     for file, path in zip(files, targets, strict=True):

@@ -119,15 +119,47 @@ def test_the_same_bits_from_an_empty_store_in_a_hostile_environment(reference, t
     assert done.out.strip() == reference, done.err
 
 
+WRITING = {
+    "app.json": '{"env": {"MADE": {"generator": "secret"}}}',
+    "bin/post_compile": '#!/bin/sh\necho kept > "$2/kept"\n',
+    "Procfile": "web: python -m http.server $PORT\n",
+    "lib/lib.py": "",
+    "lib/pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+    "lib/backend.py": """
+import zipfile
+
+def build_wheel(out, settings=None, metadata=None):
+    with zipfile.ZipFile(out + "/lib-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.write("lib.py")
+        info = "lib-1.0.dist-info/"
+        wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: lib\\nVersion: 1.0\\n")
+        wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(info + "RECORD", "")
+    return "lib-1.0-py3-none-any.whl"
+""",
+}
+
+
 @pytest.mark.parametrize("umask", ["000", "777"])
 def test_no_umask_opens_or_closes_the_store(umask, tmp_path):
     home = tmp_path / "home"
-    app = write_app(tmp_path / "tiny", {})
-    for _ in range(2):  # the second build leaves a record
-        done = deploy("build", app, "-q", home=home, prefix=("sh", "-c", f'umask {umask}; exec "$@"', "sh"))
+    app = write_app(tmp_path / "tiny", {"lib": {"path": "./lib"}})
+    for path, text in WRITING.items():
+        (app / path).parent.mkdir(parents=True, exist_ok=True)
+        (app / path).write_text(text)
+        (app / path).chmod(0o755)
+    prefix = ("sh", "-c", f'umask {umask}; exec "$@"', "sh")
+    commands = (
+        ("ci", app, "--engine", "local", "--no-test"),  # begins with what app.json makes
+        *[("build", app, "-q")] * 2,  # the second one leaves a record
+        ("local", app, "--", "python", "-c", "import os, lib; assert os.environ['MADE']"),
+        ("export", "systemd", app, "-o", home / "exported"),
+    )
+    for command in commands:
+        done = deploy(*command, home=home, env={"TINY_INDEX": "127.0.0.1:9"}, prefix=prefix)
         assert done.code == 0, done.err
     modes = {path: stat.S_IMODE(path.lstat().st_mode) for path in [home, *home.rglob("*")] if not path.is_symlink()}
-    allowed = {True: {0o700, 0o755}, False: {0o600, 0o644}}
+    allowed = {True: {0o700, 0o755}, False: {0o600, 0o644, 0o755}}  # programs of the stack, too
     assert {path: oct(mode) for path, mode in modes.items() if mode not in allowed[path.is_dir()]} == {}
 
 
