@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,11 +24,10 @@ from buildpack.errors import Problems
 from buildpack.errors import checks as check_errors
 from buildpack.hooks.steps import Hooks, plan_hooks
 from buildpack.oci.annotation import pack
-from buildpack.oci.entry import EPOCH
 from buildpack.oci.image import ANNOTATION, Layer, canonical_json
 from buildpack.oci.layer import LAYER_FORMAT
 from buildpack.oci.store import Store
-from buildpack.options import Launcher, Options
+from buildpack.options import Launcher, Options, image_time, render_time
 from buildpack.plan import Bytecode, Plan, PlannedLayer
 from buildpack.previous import Previous, Taken, pull_taken
 from buildpack.progress import Observer
@@ -86,7 +84,7 @@ def material_for(
     app: App, stack: Stack, launcher: Launcher, *, options: Options, environ: Mapping[str, str]
 ) -> Material:
     """Read the app's files, and gather what stands below them."""
-    mtime = EPOCH if options.epoch is None else max(options.epoch, EPOCH)
+    mtime = image_time(options.epoch)
     listed = [(file.path, file.kind, file.executable, file.target) for file in app.source.files]
     return Material(
         content=assembly.read_content(app.folder, listed, mtime=mtime),
@@ -280,7 +278,7 @@ def _plan(
         stack_layers=stack.layers,
         layers=tuple(layers),
         platform=stack.platform,
-        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(material.mtime)),
+        created=render_time(material.mtime),
         config=plan.image_config(stack.config, stack_python=stack.python.executable, labels=told),
         annotations={
             ANNOTATION + "stack": pack(canonical_json({"digest": str(stack.digest), **_told(stack)})),

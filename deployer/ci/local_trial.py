@@ -48,7 +48,7 @@ from deployer.engines.readiness import Poll, Verdict
 from deployer.environment import local_environment
 from deployer.interrupts import keep_for_later, raise_dropped
 from deployer.runner.command import CommandError, command_argv, resolve_argv, with_profile
-from deployer.runner.defaults import app_environment, behind_router, runtime_folder
+from deployer.runner.defaults import app_environment, behind_router, own_flask_app, runtime_folder
 from deployer.runner.defaults import temporary_folder as writable_folder
 from deployer.runner.formation import Process, expand
 from deployer.runner.signals import STOPPING
@@ -138,8 +138,10 @@ class LocalTrial:
         """Run the release process, in the app's files as they are in the image."""
         folder = self._unpack("release")
         give(self._scratch / "release", self._user)
-        env = {**self._environment(folder, environment, develop=False), "PS": "release.1", "DYNO": "release.1"}
         command = next(process.command for process in self._built.app.processes if process.name == "release")
+        env = self._environment(folder, environment, develop=False)
+        env = dict(own_flask_app(env, command, app_object=self._app_object, app=str(folder)))
+        env |= {"PS": "release.1", "DYNO": "release.1"}
         with _runtime(env, self._user) as made:
             argv = with_profile(command_argv(command, env["PATH"]), str(folder), env["PATH"])
             return self._run(argv, cwd=folder, env={**env, **made})
@@ -153,7 +155,13 @@ class LocalTrial:
         commands = {process.name: process.command for process in self._built.app.processes}
         with _runtime(environment, self._user) as made:
             processes = expand(
-                {"web": commands["web"]}, {"web": 1}, port=port, env={**environment, **made}, cwd=str(folder)
+                {"web": commands["web"]},
+                {"web": 1},
+                port=port,
+                env={**environment, **made},
+                cwd=str(folder),
+                app_object=self._app_object,
+                app=str(folder),
             )
             processes = [self._as_in_the_image(process, folder) for process in processes]
             group = _BootGroup(processes, health, out=self._console.output, environ=environment)
@@ -229,8 +237,13 @@ class LocalTrial:
             venv=made.folder,
         )
         env |= {"HOME": str(folder), **(self._own_temporary() or writable_folder(env))}
-        env = app_environment(env, app.app_object.target if app.app_object else None, app=str(folder))
+        env = app_environment(env, self._app_object, app=str(folder))
         return env | behind_router(env, str(folder), commands=[process.command for process in app.processes])
+
+    @property
+    def _app_object(self) -> str | None:
+        served = self._built.app.app_object
+        return served.target if served else None
 
     def _own_temporary(self) -> dict[str, str]:
         """Make the user's own TMPDIR; nothing if this is an ordinary user, who has one."""

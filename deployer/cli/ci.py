@@ -152,6 +152,8 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
         raise click.UsageError(f"--no-boot tries nothing out, so it excludes --{_SPELLED.get(given[0], given[0])}")
     epoch = parse_epoch(os.environ)
     commit = _commit(app) if options["commit"] else None
+    if epoch is None and commit is not None:
+        epoch = commit.time
     return Request(
         app=app,
         options=Options(
@@ -161,9 +163,9 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
             no_cache=options["no_cache"],
             cache_from=_names(options["cache_from"]),
             categories=options["categories"],
-            labels={**(_commit_labels(commit) if commit else {}), **parse_labels(options["labels"])},
+            labels={**(_commit_labels(commit, epoch) if commit else {}), **parse_labels(options["labels"])},
             build_env=parse_build_env(options["build_env"], os.environ, folder=app, files=options["build_env_files"]),
-            epoch=commit.time if epoch is None and commit is not None else epoch,
+            epoch=epoch,
             strict=options["strict"],
             format=options["format_"],
         ),
@@ -200,8 +202,14 @@ def _commit(app: Path) -> Commit | None:
     return commit
 
 
-def _commit_labels(commit: Commit) -> dict[str, str]:
-    labels = {"org.opencontainers.image.revision": commit.revision, "org.opencontainers.image.source": commit.source}
+def _commit_labels(commit: Commit, epoch: int | None) -> dict[str, str]:
+    from buildpack.options import image_time, render_time
+
+    labels = {
+        "org.opencontainers.image.revision": commit.revision,
+        "org.opencontainers.image.source": commit.source,
+        "org.opencontainers.image.created": render_time(image_time(epoch)),
+    }
     return {name: value for name, value in labels.items() if value}
 
 

@@ -269,15 +269,17 @@ def _processes(
     if not os.path.isdir("/dev/shm"):  # noqa: S108 - macOS has none; only our own default asks for it
         commands = {name: command.removesuffix(_SHARED_MEMORY) for name, command in commands.items()}
     port = _parse_port(env["PORT"], counts.get("web", 0))
-    processes = expand(commands, counts, port=port, env=env, cwd=str(request.folder.absolute()))
+    folder = str(request.folder.absolute())
+    served = app.app_object.target if app.app_object else None
+    processes = expand(commands, counts, port=port, env=env, cwd=folder, app_object=served, app=folder)
     if not request.dev:
         return processes
     from deployer.engines.development import development_command
 
     python = f"{venv}/bin/python"
     webs = {one.name: one.env["PORT"] for one in processes if one.type == "web"}
-    served = {name: development_command(app, python=python, port=port) for name, port in webs.items()}
-    return [replace(one, command=served.get(one.name, one.command)) for one in processes]
+    develop = {name: development_command(app, python=python, port=port) for name, port in webs.items()}
+    return [replace(one, command=develop.get(one.name, one.command)) for one in processes]
 
 
 def _parse_port(text: str, count: int) -> int:

@@ -19,6 +19,7 @@ from buildpack.dataclass import dataclass
 from deployer.export.errors import bad_user, unportable_path, unportable_value, unportable_variable
 from deployer.export.formation import STOP_SECONDS, ExportedFile, Formation
 from deployer.runner.command import command_argv
+from deployer.runner.defaults import default_flask_app
 from deployer.runner.formation import Process, expand
 
 __all__ = [
@@ -111,9 +112,10 @@ def _expand(formation: Formation, venv: Path) -> list[Process]:
         "PYTHONPATH": str(formation.folder),
         "PYTHONUNBUFFERED": "1",
         "WEB_CONCURRENCY": str(_web_concurrency(formation)),
-        **({"FLASK_APP": formation.app_object} if formation.app_object else {}),
     }
-    return expand(formation.processes, formation.counts, port=formation.port, env=env)
+    folder, served = str(formation.folder), formation.app_object
+    env |= default_flask_app(env, served, app=folder)
+    return expand(formation.processes, formation.counts, port=formation.port, env=env, app_object=served, app=folder)
 
 
 def _web_concurrency(formation: Formation) -> int:

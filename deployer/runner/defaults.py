@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
-__all__ = ["PORT", "app_environment", "behind_router", "runtime_folder", "temporary_folder"]
+__all__ = [
+    "PORT",
+    "app_environment",
+    "behind_router",
+    "default_flask_app",
+    "own_flask_app",
+    "runtime_folder",
+    "temporary_folder",
+]
 
 PORT = "8000"
 
@@ -37,8 +45,7 @@ def app_environment(
     env = dict(environ)
     env["PORT"] = env.get("PORT") or PORT
     env["PYTHONPATH"] = env.get("PYTHONPATH") or app
-    if app_object and not env.get("FLASK_APP") and not _sets_flask_app(f"{app}/.flaskenv"):
-        env["FLASK_APP"] = app_object
+    env.update(default_flask_app(env, app_object, app=app))
     if (env.get("HOME") or "/") == "/":
         env["HOME"] = app
     env["USER"] = env.get("USER") or env.get("LOGNAME") or _user_name()
@@ -46,8 +53,33 @@ def app_environment(
     return env
 
 
+def default_flask_app(env: Mapping[str, str], app_object: str | None, *, app: str) -> dict[str, str]:
+    """Return FLASK_APP for the app object, unless that is set, or Flask's own file sets it."""
+    unset = app_object and not env.get("FLASK_APP") and not _sets_flask_app(f"{app}/.flaskenv")
+    return {"FLASK_APP": app_object} if unset and app_object else {}
+
+
+def own_flask_app(env: Mapping[str, str], command: str, *, app_object: str | None, app: str) -> Mapping[str, str]:
+    """Return the environment of a Procfile's command, without FLASK_APP's default if Flask's own file sets it there.
+
+    A command may enter a folder with such a file (``cd src && flask run``), and a variable wins over the file.
+    """
+    words = command.split(None, 3)
+    inside = len(words) > 2 and words[0] == "cd" and (words[1].endswith(";") or words[2] in ("&&", ";"))
+    if not inside or not app_object or env.get("FLASK_APP") != app_object:
+        return env
+    folder = os.path.normpath(f"{app}/{words[1].rstrip(';')}")
+    while folder.startswith(f"{app}/"):
+        if os.path.exists(f"{folder}/.flaskenv"):  # noqa: PTH110
+            # Flask reads the nearest of these files alone.
+            sets = _sets_flask_app(f"{folder}/.flaskenv")
+            return {name: value for name, value in env.items() if name != "FLASK_APP"} if sets else env
+        folder = folder.rpartition("/")[0]
+    return env
+
+
 def _sets_flask_app(flaskenv: str) -> bool:
-    """Tell whether `flask` will read FLASK_APP from its own file, which does not replace a variable that is set."""
+    """Return True if Flask will read FLASK_APP from its own file, which does not replace a variable that is set."""
     for line in _read(flaskenv).splitlines():
         name, equals, value = line.strip().partition("=")
         if equals and name.removeprefix("export ").strip() == "FLASK_APP" and value.strip():

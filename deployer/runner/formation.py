@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from honcho.environ import expand_processes
 
+from deployer.runner.defaults import own_flask_app
+
 __all__ = ["Process", "expand", "occupied_ports"]
 
 
@@ -37,13 +39,16 @@ def expand(
     port: int,
     env: Mapping[str, str],
     cwd: str | None = None,
+    app_object: str | None = None,
+    app: str = "/app",
 ) -> list[Process]:
     """Return the processes of a formation, web first, the others in the Procfile's order.
 
     Without a formation there is one of each process type but ``release``. web.1 gets `port`, web.2
     the next one; the second process type counts from `port` + 100, the third from `port` + 200,
     whichever of them are started, so that a process has the same port every time. `env` is the
-    environment all of them share; PORT, PS and DYNO are set over it.
+    environment all of them share; PORT, PS and DYNO are set over it. `app_object` is FLASK_APP's default in it, which
+    goes where a file of the folder `app` names another one.
     """
     counts = {name: int(name != "release") for name in processes} if formation is None else formation
     ordered = sorted(processes, key=lambda name: (name != "web", name == "release"))
@@ -53,7 +58,12 @@ def expand(
         Process(
             name=params.name,
             command=params.cmd,
-            env={**env, "PORT": params.env["PORT"], "PS": params.name, "DYNO": params.name},
+            env={
+                **own_flask_app(env, params.cmd, app_object=app_object, app=app),
+                "PORT": params.env["PORT"],
+                "PS": params.name,
+                "DYNO": params.name,
+            },
             cwd=cwd,
         )
         for params in expand_processes(types, concurrency, port=port)  # type: ignore[no-untyped-call]

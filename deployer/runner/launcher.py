@@ -16,7 +16,7 @@ except ImportError:  # not CPython
 
 from deployer.runner.bounded import parse_integer, parse_port
 from deployer.runner.command import CommandError, become, command_argv, exec_error, resolve_argv, with_profile
-from deployer.runner.defaults import app_environment, behind_router, runtime_folder, temporary_folder
+from deployer.runner.defaults import app_environment, behind_router, own_flask_app, runtime_folder, temporary_folder
 from deployer.runner.init import run_as_init
 
 TYPE_CHECKING = False  # of `typing`, which takes 2 ms to import
@@ -71,12 +71,15 @@ def main(
         env.update(temporary_folder(env))
         formation = _parse_formation(arguments, processes)
         if formation is not None and sum(formation.values()) > 1:
-            return _supervise(processes, formation, env, app=app)
+            return _supervise(processes, formation, env, app=app, app_object=launch["app_object"])
         if formation is not None:
             arguments = [name for name, count in formation.items() if count]
         elif not arguments:
             arguments = [_default(launch)]
         known = len(arguments) == 1 and arguments[0] in processes
+        if known:
+            command = processes[arguments[0]]
+            env = dict(own_flask_app(env, command, app_object=launch["app_object"], app=app))
         name = _name(arguments[0], env) if known else "run.1"
         argv = command_argv(processes[arguments[0]], env.get("PATH", os.defpath)) if known else arguments
         argv = with_profile(argv, app, env.get("PATH", os.defpath))
@@ -101,7 +104,9 @@ def _start(argv: list[str], env: dict[str, str], *, init: bool, interactive: boo
         raise exec_error(error, argv) from error
 
 
-def _supervise(processes: dict[str, str], formation: dict[str, int], env: dict[str, str], *, app: str) -> int:
+def _supervise(
+    processes: dict[str, str], formation: dict[str, int], env: dict[str, str], *, app: str, app_object: str | None
+) -> int:
     """Run several processes under the supervisor, each with a runtime folder of its own."""
     from dataclasses import replace
 
@@ -113,7 +118,7 @@ def _supervise(processes: dict[str, str], formation: dict[str, int], env: dict[s
     port = parse_port(env["PORT"])
     if port is None:
         raise _RefusedError(f"PORT is {env['PORT'][:40]!r}, which is not the number of a port")
-    started = expand(processes, formation, port=port, env=env)
+    started = expand(processes, formation, port=port, env=env, app_object=app_object, app=app)
     for port in occupied_ports(started):
         raise _RefusedError(f"port {port} is taken", "another PORT= leaves it to whoever has it.", MACHINE)
     if sys.stdout is None:

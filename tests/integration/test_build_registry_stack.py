@@ -75,6 +75,8 @@ def test_the_image_stands_on_the_registry_s(first, pinned, stand_in):
     assert stack == [layer["digest"] for layer in manifest["layers"]]
     assert first["python"].startswith("3.11.")
     assert first["warnings"] == []
+    config = json.loads(blob(first["store"], manifest_of(first["store"], first)["config"]["digest"]).read_text())
+    assert config["config"]["Labels"]["org.opencontainers.image.base.name"] == pinned.partition("@")[0]
     assert {layer["kind"] for layer in first["layers"]} == {"stack", "runtime", "dependencies", "app"}
 
 

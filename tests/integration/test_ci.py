@@ -285,6 +285,22 @@ def test_failing_tests_are_60(place: str, blasto: Path, ready: Path) -> None:
     assert "about to fail\nerror: the app's tests failed\n\n`echo about to fail; exit 3` exited with 3, in " in done.err
 
 
+def test_app_json_requires_a_variable_and_has_a_secret_made(blasto: Path, ready: Path) -> None:
+    env = {"DATABASE_URL": {"required": True}, "SECRET_KEY": {"generator": "secret"}}
+    (blasto / "app.json").write_text(json.dumps({"env": env}))
+    test = 'echo "secret=$SECRET_KEY url=$DATABASE_URL"; exit 3'
+    done = deploy("ci", blasto, "--engine", "local", "--test", test, home=ready)
+    assert done.code == 60, "tests often need less than the app"
+    assert "warning: app.json requires DATABASE_URL" in done.err
+    made = re.search(r"secret=([0-9a-f]{64}) url=\n", done.err)
+    assert made is not None, done.err
+    told = deploy("local", blasto, "--", "sh", "-c", "echo $SECRET_KEY", home=ready)
+    assert told.out == f"{made[1]}\n", "all commands have the same secret"
+    done = deploy("run", blasto, home=ready, env={"DOCKER_HOST": "unix:///nowhere"})
+    assert done.code == 10
+    assert "error: app.json requires DATABASE_URL\n" in done.err
+
+
 def test_a_test_command_that_is_not_there(blasto: Path, ready: Path) -> None:
     done = deploy("ci", blasto, "--engine", "local", "--test", "pytset -q", home=ready)
     assert done.code == 60

@@ -237,6 +237,8 @@ test "$QUOTED" = "a 'b' \\$(c)" && test "$PASSED_ON" = here && test -z "${DEPLOY
 @pytest.mark.registry
 def test_the_action_s_shell(installed: Path, registry: str, home: Path, blasto: Path, tmp_path: Path) -> None:
     commit(blasto)
+    origin = "https://me:secret@git.example.com/team/blasto.git"
+    subprocess.run(["git", "config", "remote.origin.url", origin], cwd=blasto, check=True)
     if os.getuid() == 0:
         for place in (blasto, blasto / ".git"):
             os.chown(place, 12345, 12345)
@@ -268,9 +270,15 @@ def test_the_action_s_shell(installed: Path, registry: str, home: Path, blasto: 
     # The image is as old as the commit, though the checkout is not this user's.
     asked = ["git", "-c", "safe.directory=*", "log", "-1", "--format=%ct"]
     committed = subprocess.run(asked, cwd=blasto, capture_output=True, text=True, check=True)
-    assert created(f"{registry}/action/blasto:1").timestamp() == int(committed.stdout)
+    made = created(f"{registry}/action/blasto:1")
+    assert made.timestamp() == int(committed.stdout)
     revision = subprocess.run([*asked[:3], "rev-parse", "HEAD"], cwd=blasto, capture_output=True, text=True, check=True)
-    assert labels(f"{registry}/action/blasto:1")["org.opencontainers.image.revision"] == revision.stdout.strip()
+    told = labels(f"{registry}/action/blasto:1")
+    assert {name: told[f"org.opencontainers.image.{name}"] for name in ("revision", "source", "created")} == {
+        "revision": revision.stdout.strip(),
+        "source": "https://git.example.com/team/blasto.git",
+        "created": made.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
 
 
 @pytest.mark.parametrize(

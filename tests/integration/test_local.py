@@ -143,6 +143,27 @@ def test_an_empty_variable_has_the_value_of_app_json(local, stub):
     assert running.said("clock.1") == ["safe fast"]
 
 
+VARIABLES = '{"env": {"DATABASE_URL": {"required": true}, "SECRET_KEY": {"generator": "secret"}}}'
+
+
+def test_app_json_requires_a_variable_and_has_a_secret_made(local, stub):
+    folder = stub("clock: echo $DATABASE_URL $SECRET_KEY\n")
+    (folder / "app.json").write_text(VARIABLES)
+    running = local(folder)
+    assert running.wait() == 10
+    assert "error: app.json requires DATABASE_URL\n" in running.err
+    assert running.said("clock.1") == []
+    said = []
+    for _ in range(2):
+        running = local(folder, "-e", "DATABASE_URL=x:")
+        assert running.wait() == 0
+        said += running.said("clock.1")
+    assert re.fullmatch(r"x: [0-9a-f]{64}", said[0])
+    assert said[0] == said[1], "the same secret each time"
+    files = [path.read_text() for path in folder.iterdir()]
+    assert said[0].removeprefix("x: ") not in "".join(files), "it is kept apart from the app"
+
+
 def test_an_unknown_type_lists_the_known_ones(local, blasto):
     running = local("worker", cwd=blasto)
     assert running.wait() == 2
@@ -154,6 +175,15 @@ def test_an_unknown_type_lists_the_known_ones(local, blasto):
     named = local(blasto, "wbe")
     assert named.wait() == 2
     assert named.err == (f"error: {blasto} has no process type 'wbe'\n\nIt has web.\n\nhint: did you mean 'web'?\n")
+
+
+def test_flasks_own_file_beside_the_command_is_not_overridden(local, stub):
+    folder = stub("one: cd src && echo app=$FLASK_APP\ntwo: echo app=$FLASK_APP\n", app="app = make()\n")
+    (folder / "src").mkdir()
+    (folder / "src" / ".flaskenv").write_text("FLASK_APP=other\n")
+    running = local(folder)
+    assert running.wait() == 0
+    assert (running.said("one.1"), running.said("two.1")) == (["app="], ["app=app:app"])
 
 
 def test_an_image_is_refused(local):

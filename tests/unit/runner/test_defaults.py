@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.runner.defaults import app_environment, behind_router, runtime_folder, temporary_folder
+from deployer.runner.defaults import app_environment, behind_router, own_flask_app, runtime_folder, temporary_folder
 
 NOTHING = "/nonexistent"
 
@@ -59,6 +59,32 @@ def test_flasks_own_file_is_not_overridden(line, tmp_path):
 def test_flasks_own_file_without_it_counts_for_nothing(line, tmp_path):
     (tmp_path / ".flaskenv").write_text(line)
     assert app_environment({}, "blasto:APP", app=str(tmp_path), root=NOTHING)["FLASK_APP"] == "blasto:APP"
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("cd src && flask run", None),
+        ("cd src/; flask run", None),
+        ("cd src ; flask run", None),
+        ("cd src/deep && flask run", None),
+        ("cd ./src/../src && flask run", None),
+        ("flask run", "blasto:APP"),
+        ("cd other && flask run", "blasto:APP"),
+        ("cd empty && flask run", "blasto:APP"),
+        ("cd .. && flask run", "blasto:APP"),
+        ("cd src || flask run", "blasto:APP"),
+        ("cd", "blasto:APP"),
+    ],
+)
+def test_flasks_own_file_in_the_folder_of_a_command_is_not_overridden(command, expected, tmp_path):
+    for path, line in {"src/.flaskenv": "FLASK_APP=other", "empty/.flaskenv": "", ".flaskenv": "FLASK_DEBUG=0"}.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(line)
+    env = app_environment({}, "blasto:APP", app=str(tmp_path), root=NOTHING)
+    assert own_flask_app(env, command, app_object="blasto:APP", app=str(tmp_path)).get("FLASK_APP") == expected
+    given = {**env, "FLASK_APP": "given"}
+    assert own_flask_app(given, command, app_object="blasto:APP", app=str(tmp_path)) == given
 
 
 def test_a_log_that_gunicorns_file_sets_stays(tmp_path):
