@@ -122,6 +122,16 @@ def test_a_service_is_all_there():
     assert units()["blasto-web-2.service"] == WEB_2
 
 
+@pytest.mark.parametrize(("place", "unset"), [(".", {"web", "worker"}), ("src", {"worker"})])
+def test_a_unit_leaves_flask_s_own_file_alone(tmp_path, place, unset):
+    (tmp_path / "src").mkdir()
+    (tmp_path / place / ".flaskenv").write_text("FLASK_APP=other\n")
+    processes = {"web": "flask run", "worker": "cd src && flask work"}
+    found = units(replace(BLASTO, folder=tmp_path, processes=processes, counts={"web": 1, "worker": 1}))
+    services = {name: found[f"blasto-{name}-1.service"] for name in processes}
+    assert {name for name, text in services.items() if "Environment=FLASK_APP=" not in text} == unset
+
+
 def test_what_a_shell_runs_is_quoted_and_stopped_as_a_group():
     lines = units()["blasto-worker-1.service"].splitlines()
     assert 'ExecStart=/usr/bin/env bash -c "python work.py && echo $$DONE 100%%"' in lines
