@@ -24,10 +24,11 @@ from buildpack.errors import Problems
 from buildpack.errors import checks as check_errors
 from buildpack.hooks.steps import Hooks, plan_hooks
 from buildpack.oci.annotation import pack
+from buildpack.oci.entry import image_time, render_time
 from buildpack.oci.image import ANNOTATION, Layer, canonical_json
 from buildpack.oci.layer import LAYER_FORMAT
 from buildpack.oci.store import Store
-from buildpack.options import Launcher, Options, image_time, render_time
+from buildpack.options import Launcher, Options
 from buildpack.plan import Bytecode, Plan, PlannedLayer
 from buildpack.previous import Previous, Taken, pull_taken
 from buildpack.progress import Observer

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
 from typing import Literal
 
 from buildpack.dataclass import dataclass, field
-from buildpack.oci.entry import EPOCH
 
-__all__ = ["Launcher", "Options", "OwnPython", "image_time", "render_time"]
+__all__ = ["Launcher", "Options", "OwnPython"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,16 +47,6 @@ class Options:
     whole: bool = True
     gone: frozenset[str] = frozenset()
     format: Literal["oci", "docker"] | None = None
-
-
-def image_time(epoch: int | None) -> int:
-    """Return the time that an image and the app's files get, in seconds since 1970."""
-    return EPOCH if epoch is None else max(epoch, EPOCH)
-
-
-def render_time(seconds: int) -> str:
-    """Write a time as an image's config has it (RFC 3339)."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

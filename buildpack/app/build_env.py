@@ -70,7 +70,7 @@ def _of_app_json(app_json: AppJson | None) -> Mapping[str, Variable]:
         value = entry.get("value") if isinstance(entry, dict) else entry
         origin = _place(APP_JSON, text, name, "env")
         if not is_name(name):
-            raise errors.bad_variable(origin, name, "that is no name of a variable")
+            raise errors.bad_variable(origin, name, "that is not the name of a variable")
         if value is not None and (not isinstance(value, str) or "\0" in value):
             raise errors.bad_variable(origin, name, "its value is not a string")
         described = entry if isinstance(entry, dict) else {}
@@ -93,7 +93,7 @@ def _of_settings(text: str, build: Any) -> Mapping[str, str]:
     for name, value in env.items():
         origin = _place("deploy.toml", text, name, TABLE)
         if not is_name(name):
-            raise errors.bad_variable(origin, name, "that is no name of a variable")
+            raise errors.bad_variable(origin, name, "that is not the name of a variable")
         if not isinstance(value, str) or "\0" in value:
             raise errors.bad_variable(origin, name, "its value is not a string")
     return dict(env)

@@ -160,9 +160,9 @@ def undecodable_name(steps: Sequence[str], path: str) -> AppError:
 
 
 def bad_variable(origin: str, name: str, told: str) -> AppError:
-    """Word a variable for the build that cannot be one."""
+    """Report an entry of app.json or deploy.toml that cannot be a variable."""
     return AppError(
-        f"`{show(name)}` cannot be a variable for the build",
+        f"`{show(name)}` cannot be a variable",
         why=f"{origin}: {told}.",
         hint='it looks like `NAME = "value"`, below `[build.env]`.'
         if origin.startswith("deploy.toml")

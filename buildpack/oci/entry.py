@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Literal
 
 from buildpack.dataclass import dataclass
 
-__all__ = ["EPOCH", "Content", "Deflated", "Entry", "FileSlice", "Inline", "directory", "file", "symlink"]
+__all__ = [
+    "EPOCH",
+    "Content",
+    "Deflated",
+    "Entry",
+    "FileSlice",
+    "Inline",
+    "directory",
+    "file",
+    "image_time",
+    "render_time",
+    "symlink",
+]
 
 EPOCH = 315532800
 """1980-01-01T00:00:00Z in seconds: the oldest time that zip files, and so `zipfile`, can hold."""
+
+
+def image_time(epoch: int | None) -> int:
+    """Return the time that an image and the app's files get, in seconds since 1970."""
+    return EPOCH if epoch is None else max(epoch, EPOCH)
+
+
+def render_time(seconds: int) -> str:
+    """Write a time as an image's config has it (RFC 3339)."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ Examples:
 @shared.service
 @click.option("--collect", multiple=True, metavar="PATH=DIR", help="Copy what the tests wrote out of the app's folder.")
 @click.option("--release", is_flag=True, help="Run the release process before the boot, as the tests run.")
-@click.option("--no-boot", is_flag=True, help="Neither test nor boot: no layer has to come here.")
+@click.option("--no-boot", is_flag=True, help="Do not test or boot the image, so that no layer is fetched for it.")
 @shared.env
 @shared.health_host
 @click.option("--health", default=None, metavar="PATH", help="Ask web for this; only 2xx and 3xx will do.  [/]")
@@ -203,7 +203,7 @@ def _commit(app: Path) -> Commit | None:
 
 
 def _commit_labels(commit: Commit, epoch: int | None) -> dict[str, str]:
-    from buildpack.options import image_time, render_time
+    from buildpack.oci.entry import image_time, render_time
 
     labels = {
         "org.opencontainers.image.revision": commit.revision,

@@ -505,12 +505,12 @@ def test_variables_that_cannot_be_are_named_with_their_line(app, home, environ):
         settings.write('[build.env]\nGOOD = "1"\nDEBUG = true\n')
     (app / "app.json").write_text('{\n "env": {\n  "A B": "x"\n }\n}')
     assert fail(app, home, environ) == (
-        "`A B` cannot be a variable for the build\n\napp.json:3: that is no name of a variable.\n\n"
+        "`A B` cannot be a variable\n\napp.json:3: that is not the name of a variable.\n\n"
         'hint: it looks like `"env": {"NAME": "value"}` or `"env": {"NAME": {"value": "value"}}`.'
     )
     (app / "app.json").unlink()
     assert fail(app, home, environ) == (
-        "`DEBUG` cannot be a variable for the build\n\ndeploy.toml:5: its value is not a string.\n\n"
+        "`DEBUG` cannot be a variable\n\ndeploy.toml:5: its value is not a string.\n\n"
         'hint: it looks like `NAME = "value"`, below `[build.env]`.'
     )
 

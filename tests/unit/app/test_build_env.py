@@ -32,7 +32,7 @@ def test_a_table_that_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["build = 1\n", "[build]\nenv = 1\n"])
 def test_variables_that_are_no_table(tmp_path: Path, text: str) -> None:
     assert str(failure(tmp_path, "deploy.toml", f"{SETTINGS}{text}")) == (
-        "`build` cannot be a variable for the build\n\ndeploy.toml:3: it holds the table `[build.env]` alone.\n\n"
+        "`build` cannot be a variable\n\ndeploy.toml:3: it holds the table `[build.env]` alone.\n\n"
         'hint: it looks like `NAME = "value"`, below `[build.env]`.'
     )
 
