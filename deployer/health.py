@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from buildpack.dataclass import dataclass
-from deployer.question import LONGEST
+from deployer import question
 
 __all__ = [
     "BOOT_SECONDS",
@@ -86,14 +86,12 @@ class Outcome:
     reason: str = ""
 
 
-def ask(port: int, *, host: str, name: str, path: str = "/", seconds: float = LONGEST) -> Answer:
+def ask(port: int, *, host: str, name: str, path: str = "/", seconds: float = question.LONGEST) -> Answer:
     """Send one GET to `host`:`port` under the app's own host name; redirects are answers and not followed.
 
     `name` is the Host header, because frameworks refuse names they do not know (ALLOWED_HOSTS). An answer that is not
     complete after `seconds` counts as none.
     """
-    from deployer import question
-
     status, body, problem = question.ask(port, host=host, name=name, path=path, seconds=seconds)
     return Answer(status=status, reason=refusal_of(status, body)) if status else Answer(problem=problem)
 
@@ -124,7 +122,7 @@ def wait_until_ready(
     pause = 0.02
     while True:
         left = seconds - (clock() - begin)
-        answer = probe(min(LONGEST, max(left, _SHORTEST)))
+        answer = probe(min(question.LONGEST, max(left, _SHORTEST)))
         elapsed = clock() - begin
         status = answer.status
         ready = status is not None and (not strict or 200 <= status < 400)

@@ -13,13 +13,12 @@ from buildpack.errors import EngineError
 from deployer.engines import errors
 from deployer.engines.client import Engine, explain
 from deployer.engines.container import Container, Exit
+from deployer.engines.inside import run_inside
 
 __all__ = ["Running"]
 
 _REFUSALS = 5
 """Commands in a row that an engine does not run in a container that runs, before it is clear that it never will."""
-_START_SECONDS = 10.0
-"""Further seconds that an engine may take to run a command."""
 _NOT_RUN = frozenset((125, 126, 127, 128, 255))
 """Exit codes that engines give for a command that they could not run."""
 
@@ -58,40 +57,23 @@ class Running:
         """
         from docker.errors import APIError
 
-        done: list[tuple[bytes, int] | Exception] = []
-
-        def execute() -> None:
-            try:
-                done.append(self._execute(command))
-            except Exception as error:  # noqa: BLE001  raised below
-                done.append(error)
-
-        executing = threading.Thread(target=execute, name="command", daemon=True)
-        executing.start()
-        executing.join(seconds + _START_SECONDS)
-        if not done:
-            return None
         try:
-            if isinstance(done[0], Exception):
-                raise done[0]
-            said, code = done[0]
+            with self._engine.worded():
+                done = run_inside(self._engine, self.container.id, command, seconds=seconds)
         except EngineError as error:
             if not isinstance(error.__cause__, APIError):
                 raise
             self._on_refusal(explain(error.__cause__))
             return None
+        if done is None:
+            return None
+        code, said = done
         text = said.decode("utf-8", "replace").strip()
         if code in _NOT_RUN:
             self._on_refusal(" ".join(text.split()) or f"exit code {code}")
             return None
         self._refused = 0
         return code, text
-
-    def _execute(self, command: Sequence[str]) -> tuple[bytes, int]:
-        with self._engine.worded():
-            asked = self._engine.api.exec_create(self.container.id, list(command))
-            said: bytes = self._engine.api.exec_start(asked["Id"])
-            return said, self._engine.api.exec_inspect(asked["Id"])["ExitCode"]
 
     def _on_refusal(self, message: str) -> None:
         """Assume that the container is about to end, which `_wait` finds out; raise EngineError if it is not."""

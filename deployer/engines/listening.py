@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deployer.engines.client import Engine
+from deployer.engines.inside import run_inside
 from deployer.health import Listener, parse_listeners
 
 __all__ = ["container_listeners"]
 
+_SECONDS = 5.0
 _TABLES = ("tcp", "tcp6")
 _PRINT_TABLES = "for name in 'tcp', 'tcp6': print(open('/proc/net/' + name).read())"
 
@@ -24,9 +26,9 @@ def container_listeners(engine: Engine, identity: str) -> Sequence[Listener] | N
         tables = _tables_of(int(inspected["State"].get("Pid") or 0), identity)
         if tables is None:
             tables = _ask_inside(engine, identity, str((inspected["Config"].get("Entrypoint") or ["python3"])[0]))
-    except (DockerException, RequestException, KeyError):
+        return [listener for listener, _inode in parse_listeners(tables)] if tables else None
+    except (DockerException, RequestException, KeyError, ValueError):
         return None
-    return [listener for listener, _inode in parse_listeners(tables)] if tables else None
 
 
 def _tables_of(pid: int, identity: str) -> str | None:
@@ -41,6 +43,6 @@ def _tables_of(pid: int, identity: str) -> str | None:
 
 
 def _ask_inside(engine: Engine, identity: str, python: str) -> str:
-    asked = engine.api.exec_create(identity, [python, "-I", "-c", _PRINT_TABLES], stderr=False)
-    output: bytes = engine.api.exec_start(asked["Id"])
-    return output.decode("ascii", "replace")
+    command = [python, "-I", "-c", _PRINT_TABLES]
+    done = run_inside(engine, identity, command, seconds=_SECONDS, stderr=False)
+    return done[1].decode("ascii", "replace") if done is not None else ""

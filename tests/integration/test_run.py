@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -16,6 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from deployer.engines import inside
+from deployer.engines.choice import choose_engine
+from deployer.engines.inside import run_inside
 from deployer.engines.owner import this_owner
 from tests.support.command import EXAMPLES, Done, deploy
 from tests.support.containers import APP, Host, make_app
@@ -596,3 +600,16 @@ def test_what_is_neither_a_folder_nor_a_process_type(home, app):
             "hint: did you mean 'web'?\n"
         ),
     )
+
+
+def test_the_time_of_a_command_in_a_container_has_a_bound(built, monkeypatch):
+    identity = built.docker("run", "-d", f"docker.io/library/{APP}:latest", "worker").strip()
+    engine = choose_engine("docker", {**os.environ, "DOCKER_HOST": built.address}).engine
+    try:
+        said = run_inside(engine, identity, ["sh", "-c", "echo out; echo err >&2; exit 3"], seconds=60, stderr=False)
+        assert said == (3, b"out\n")
+        monkeypatch.setattr(inside, "_START_SECONDS", 0.1)
+        assert run_inside(engine, identity, ["sleep", "1000"], seconds=0.1) is None
+    finally:
+        built.docker("rm", "-f", identity)
+        engine.close()
