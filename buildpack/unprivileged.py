@@ -86,15 +86,15 @@ def is_reachable(path: str | Path) -> bool:
 def reachable_folder(own: Path, user: User | None) -> Path:
     """Return a folder to work in: `own`, of the store, if `user` gets there, else one in the temporary folder.
 
-    That one lasts as well. It belongs to this user, and nobody else may list it.
+    That one lasts as well. It belongs to this user, and nobody else may list it. No other user can put something in
+    the place of either. Raises PermissionError if there is no such folder.
     """
     own = own.absolute()
-    if user is None or (is_reachable(own.parent) and own.stat().st_mode & 0o001):
+    if user is None or (is_reachable(own.parent) and own.stat().st_mode & 0o001 and _stays(own)):
         return own
-    places = list(_shared_places())
-    place = next(filter(_make_ours, places), None)
+    place = next(filter(_make_ours, _shared_places()), None)
     if place is None:
-        raise PermissionError(EPERM, "other users have taken every name for a folder there", str(places[0].parent))
+        raise PermissionError(EPERM, "other users can take the place of every folder there", _TEMPORARY[-1])
     if place not in _held:
         _held[place] = hold(place)
     folder = place / own.name
@@ -111,9 +111,27 @@ def shared_folder() -> Path | None:
 def _shared_places() -> Iterator[Path]:
     import tempfile
 
-    temporary = next(filter(is_reachable, (tempfile.gettempdir(), *_TEMPORARY)), tempfile.gettempdir())
-    for suffix in ("", *(f"-{number}" for number in range(1, 100))):
-        yield Path(temporary).resolve() / f"deploy-work-{os.geteuid()}{suffix}"
+    for temporary in (tempfile.gettempdir(), *_TEMPORARY):
+        if is_reachable(temporary) and _stays(Path(temporary)):
+            for suffix in ("", *(f"-{number}" for number in range(1, 100))):
+                yield Path(temporary).resolve() / f"deploy-work-{os.geteuid()}{suffix}"
+            return
+
+
+def _stays(folder: Path) -> bool:
+    """Tell whether no other user can rename what is in this folder, or in one above it, links followed.
+
+    Where others may write, the sticky bit keeps them from that (inode(7)). In a user namespace, 65534 stands for all
+    users that it does not have, root among them (user_namespaces(7)).
+    """
+    place = folder.resolve()
+    whole = [line.split() for line in _lines(Path("/proc/self/uid_map"))] == [["0", "0", "4294967295"]]
+    trusted = {0, os.geteuid(), *(() if whole else (_NOBODY,))}
+    for found in (each.stat() for each in (place, *place.parents)):
+        writable = found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX
+        if writable or found.st_uid not in trusted:
+            return False
+    return True
 
 
 def _make_ours(folder: Path) -> bool:

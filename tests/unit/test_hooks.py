@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
@@ -16,7 +17,7 @@ from buildpack.app.source import SourceFile
 from buildpack.hooks.collectstatic import find_remedies, is_unknown, settle_manifests
 from buildpack.hooks.steps import plan_hooks
 from buildpack.processes import Outcome, User, acting_as
-from buildpack.unprivileged import choose_user, is_reachable
+from buildpack.unprivileged import choose_user, is_reachable, reachable_folder
 from tests.conftest import missing
 
 SITE = Path(__file__).parents[1] / "apps" / "django_site"
@@ -188,6 +189,23 @@ def test_root_does_not_hand_over_to_the_owner_of_a_mounted_checkout(tmp_path):
     for owner, chosen in ((0, 1000), (1000, 65534), (1001, 1000)):
         os.chown(checkout, owner, owner)
         assert choose_user(accounts=tmp_path / "passwd", folder=checkout / "app") == User(uid=chosen, gid=chosen)
+
+
+def test_root_works_only_where_no_other_user_can_put_a_link_in_a_folder_s_place(tmp_path, anyones, monkeypatch):
+    if os.geteuid() != 0:
+        missing("only root hands over to another user")
+    monkeypatch.setattr(tempfile, "tempdir", str(anyones))
+    hidden, store = tmp_path / "hidden" / "tmp", anyones / "store" / "tmp"
+    for folder in (hidden, store):
+        folder.mkdir(parents=True)
+        folder.parent.chmod(0o755)
+    (tmp_path / "hidden").chmod(0o700)
+    user = User(uid=65534, gid=65534)
+    for mode, owner, used in ((0o1777, 0, True), (0o755, 0, True), (0o777, 0, False), (0o755, 65534, False)):
+        anyones.chmod(mode)
+        os.chown(anyones, owner, owner)
+        assert reachable_folder(hidden, user).is_relative_to(anyones) is used
+        assert (reachable_folder(store, user) == store) is used
 
 
 def test_what_another_user_gets_to(tmp_path):
