@@ -449,18 +449,26 @@ def pipenv_missing(python: str) -> DependencyError:
     )
 
 
-def lock_failed(folder: Path, output: str, *, edited: bool) -> DependencyError:
-    """Word that pipenv could not lock; `output` is the end of what it said. `edited` is true for an add or remove."""
+def lock_failed(folder: Path, output: str, *, edited: bool, built: bool) -> DependencyError:
+    """Return the error of a lock that failed; `output` is the end of what pipenv said.
+
+    `edited` is true for an add or remove, `built` if a package's own build failed.
+    """
+    hint = (
+        "if the build needs a variable, give it with `--build-env NAME=VALUE`, or below `[build.env]` in deploy.toml."
+    )
     if edited:
         return DependencyError(
             f"pipenv could not lock {folder / 'Pipfile'} with the change",
             why=f"Pipfile and Pipfile.lock are as they were. The end of what pipenv said:\n\n{output}",
-            hint="ask for other packages or versions, where pipenv's message points.",
+            hint=hint if built else "ask for other packages or versions, where pipenv's message points.",
         )
     return DependencyError(
         f"pipenv could not lock {folder / 'Pipfile'}",
         why=f"Pipfile.lock is as it was. The end of what pipenv said:\n\n{output}",
-        hint="fix the Pipfile where pipenv's message points, and run `deploy lock -v` to see all of it.",
+        hint=hint
+        if built
+        else "fix the Pipfile where pipenv's message points, and run `deploy lock -v` to see all of it.",
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildpack.bounded import parse_json
-from buildpack.dataclass import dataclass
+from buildpack.dataclass import dataclass, field
 from buildpack.errors.app import no_such_folder
 from buildpack.network import CA_VARIABLES
 from buildpack.oci.temporary import create_temporary, sweep, temporary_folder
@@ -37,6 +37,10 @@ _SHOWN = 30
 """Lines of pipenv's output that an error quotes."""
 _MOST_LINES = 10_000
 """Lines of pipenv's output that are searched for a conflict."""
+_SECRET = 6
+"""Characters of a value that is taken out of messages; a shorter one, such as `1`, is no secret."""
+_BUILD_FAILED = re.compile(r"Failed to build |Failed building |subprocess-exited-with-error|metadata-generation-failed")
+"""What pip says if a package's own code fails."""
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 _PREFIXES = ("PIP_", "PIPENV_", "LC_", "GIT_SSH", "GIT_SSL_", "GIT_PROXY_", "GIT_HTTP_")
 _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
@@ -65,11 +69,14 @@ class Change:
 class Order:
     """What to lock.
 
-    `pipfile` is Pipfile's new text, None if it stays. `move` are the packages to move, None for all.
+    `pipfile` is Pipfile's new text, None if it stays. `move` are the packages to move, None for all. `variables` are
+    for builds of packages, in addition to the environment; the values of those in `given` must not be shown.
     """
 
     pipfile: str | None = None
     move: frozenset[str] | None = frozenset()
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    given: frozenset[str] = frozenset()
 
 
 _KEEPING = """\
@@ -126,6 +133,7 @@ def run_pipenv(
             locked.write_bytes(before)
         run = _command(
             copy,
+            order,
             python=python,
             scratch=scratch,
             environ=environ,
@@ -140,8 +148,9 @@ def run_pipenv(
         if ended:
             if "No module named" in output and "pipenv" in output:
                 raise pipenv_missing(pipenv)
-            end = _last_lines(output.replace(copy.name, "Pipfile"), _secrets(wanted, environ))
-            raise lock_failed(folder, end, edited=order.pipfile is not None)
+            end = _last_lines(output.replace(copy.name, "Pipfile"), _secrets(wanted, order, environ))
+            built = _BUILD_FAILED.search(output) is not None
+            raise lock_failed(folder, end, edited=order.pipfile is not None, built=built)
         after = locked.read_bytes()
     _write_pair(folder, (pipfile, wanted), (before, after))
     return compare_locks(versions_of(before), versions_of(after))
@@ -195,6 +204,7 @@ _Run = Callable[[Path | None], Outcome]
 
 def _command(
     pipfile: Path,
+    order: Order,
     *,
     python: str,
     scratch: Path,
@@ -206,15 +216,18 @@ def _command(
 ) -> _Run:
     """Return a function that runs pipenv, with a file of constraints or without.
 
-    Pipenv runs the `setup.py` of a package to learn what it requires, so both get named variables only. `tell` is told
-    every few seconds for how many it has run.
+    Pipenv runs the `setup.py` of a package to learn what it requires, so both get named variables only. `tell` is
+    called every few seconds with how many it has run.
     """
     import shlex
 
     temporary = scratch / "tmp"
     temporary.mkdir()
-    env = {
-        **_named(environ, pipfile.read_text(encoding="utf-8", errors="replace")),
+    named = _named(environ, pipfile.read_text(encoding="utf-8", errors="replace"))
+    env: dict[str, str] = {
+        **named,
+        **order.variables,
+        **{name: named[name] for name in ("PATH", "HOME") if name in named},
         "TMPDIR": str(temporary),
         "WORKON_HOME": str(scratch),
         "PIPENV_VENV_IN_PROJECT": "0",
@@ -359,12 +372,16 @@ def _last_lines(output: str, secrets: Iterable[str]) -> str:
     return re.sub(r"(?<=://)[^/@\s]+@", "", text)
 
 
-def _secrets(pipfile: bytes, environ: Mapping[str, str]) -> set[str]:
-    """Return the values of the variables that Pipfile names, in addresses of indexes above all, in every guise."""
+def _secrets(pipfile: bytes, order: Order, environ: Mapping[str, str]) -> set[str]:
+    """Return the values of variables that must not be shown, as they are and as URLs quote them.
+
+    Those are the ones that Pipfile names, above all in addresses of indexes, and those that were given for builds.
+    """
     from urllib.parse import quote
 
     named = _VARIABLE.findall(pipfile.decode(errors="replace"))
     values = {environ[name] for name in named if environ.get(name)}
+    values |= {order.variables[name] for name in order.given if len(order.variables[name]) >= _SECRET}
     return {guise for value in values for guise in (value, quote(value), quote(value, safe=""))}
 
 

@@ -22,8 +22,17 @@ Examples:
 @click.argument("packages", nargs=-1, required=True, metavar="PKG...")
 @click.option("--dev", is_flag=True, help="Add to [dev-packages], not [packages].")
 @options.app_option
+@options.build_env
+@options.build_env_file
 @click.option("-v", "--verbose", is_flag=True, help="Show pipenv's own output.")
-def command(packages: tuple[str, ...], dev: bool, app: Path, verbose: bool) -> int:
+def command(
+    packages: tuple[str, ...],
+    dev: bool,
+    app: Path,
+    build_env: tuple[str, ...],
+    build_env_files: tuple[str, ...],
+    verbose: bool,
+) -> int:
     """Add packages: change Pipfile and Pipfile.lock together, or neither.
 
     PKG is a requirement, as in 'flask[async]>=3'. Other packages keep their locked versions.
@@ -31,4 +40,5 @@ def command(packages: tuple[str, ...], dev: bool, app: Path, verbose: bool) -> i
     from deployer.cli.lock import edit_app
     from deployer.pipfile import add_packages
 
-    return edit_app(app, partial(add_packages, packages=packages, dev=dev), verbose=verbose)
+    edit = partial(add_packages, packages=packages, dev=dev)
+    return edit_app(app, edit, build_env=build_env, build_env_files=build_env_files, verbose=verbose)

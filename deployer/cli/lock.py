@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from deployer.cli.messages import harmless, operand_text, plural, print_warning
 from deployer.errors import stack_not_pinned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from buildpack.oci.store import Store
     from deployer.locking import Change, Order
@@ -38,16 +39,29 @@ Examples:
     "-P", "--upgrade-package", "packages", multiple=True, metavar="PKG", help="Move this package; repeatable."
 )
 @click.option("--no-pin", is_flag=True, help="Leave the stack in deploy.toml as it is.")
+@options.build_env
+@options.build_env_file
 @click.option("-v", "--verbose", is_flag=True, help="Show pipenv's own output.")
-def command(app: Path, upgrade: bool, packages: tuple[str, ...], no_pin: bool, verbose: bool) -> int:
+def command(
+    app: Path,
+    upgrade: bool,
+    packages: tuple[str, ...],
+    no_pin: bool,
+    build_env: tuple[str, ...],
+    build_env_files: tuple[str, ...],
+    verbose: bool,
+) -> int:
     """Refresh Pipfile.lock with pipenv, and pin the stack's digest in deploy.toml.
 
     Packages keep their locked versions, unless Pipfile or another package asks for something else.
     """
+    from deployer.config import parse_build_env
     from deployer.locking import Order
 
     begin = time.monotonic()
-    show_changes(lock_app(app, Order(move=None if upgrade else frozenset(packages)), verbose=verbose), begin)
+    given = parse_build_env(build_env, os.environ, files=build_env_files)
+    order = Order(move=None if upgrade else frozenset(packages), variables=given)
+    show_changes(lock_app(app, order, verbose=verbose), begin)
     written = ["Pipfile.lock"]
     if not no_pin:
         try:
@@ -66,31 +80,45 @@ def show_changes(changes: Sequence[Change], begin: float) -> None:
     print(f"Pipfile.lock: {plural(len(changes), 'package')} changed, in {seconds:.1f} s", file=sys.stderr)
 
 
-def edit_app(app: Path, edit: Callable[[str], str], *, verbose: bool) -> int:
+def edit_app(
+    app: Path,
+    edit: Callable[[str], str],
+    *,
+    build_env: tuple[str, ...],
+    build_env_files: tuple[str, ...],
+    verbose: bool,
+) -> int:
     """Change the text of the app's Pipfile with `edit`, lock the result, and write both files or neither."""
     from buildpack.app.textfile import read_text
+    from deployer.config import parse_build_env
     from deployer.errors import no_pipfile
     from deployer.locking import Order
 
+    given = parse_build_env(build_env, os.environ, files=build_env_files)
     begin = time.monotonic()
     text = read_text(app, "Pipfile")
     if text is None:
         raise no_pipfile(app)
-    show_changes(lock_app(app, Order(pipfile=edit(text)), verbose=verbose), begin)
+    show_changes(lock_app(app, Order(pipfile=edit(text), variables=given), verbose=verbose), begin)
     print(f"\nNext: commit Pipfile and Pipfile.lock, then deploy build{operand_text(str(app))}", file=sys.stderr)
     return 0
 
 
 def lock_app(app: Path, order: Order | None = None, *, verbose: bool = False) -> tuple[Change, ...]:
-    """Lock the app for its Python, keeping what is locked without an order; raises as `run_pipenv` does."""
+    """Lock the app for its Python, keeping what is locked without an order; raises as `run_pipenv` does.
+
+    Builds of packages get the variables of the order, and the app's own ones for its build.
+    """
     from buildpack.errors.app import no_such_folder, not_a_folder
     from deployer.locking import Order, run_pipenv
 
     if not os.path.isdir(app):
         raise not_a_folder(str(app)) if os.path.exists(app) else no_such_folder(str(app))
+    order = order or Order()
+    given = order.variables
     return run_pipenv(
         app,
-        order or Order(),
+        replace(order, variables={**_build_env(app), **given}, given=frozenset(given)),
         python=_interpreter(app),
         place=_open_store().folder("locking"),
         environ=os.environ,
@@ -98,6 +126,19 @@ def lock_app(app: Path, order: Order | None = None, *, verbose: bool = False) ->
         verbose=verbose,
         tell=_tell,
     )
+
+
+def _build_env(app: Path) -> Mapping[str, str]:
+    """Return the variables that the app gives its build; an app.json that is not JSON gives none, as for a build."""
+    from buildpack.app.build_env import read_build_env
+    from buildpack.app.jsonfile import read_app_json
+    from buildpack.errors import AppError
+
+    try:
+        app_json = read_app_json(app)
+    except AppError:
+        app_json = None
+    return read_build_env(app, app_json)
 
 
 def _tell(seconds: float) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.test_lock_shapes import sources, write
 from tests.support.command import ROOT, deploy
 from tests.support.index import Index, make_wheel, serving
 
@@ -188,6 +189,29 @@ def test_what_cannot_be_added_or_removed(home, app, command, code, message):
     assert (done.code, done.out) == (code, "")
     assert done.err.startswith(f"error: {message}")
     assert files(app) == before
+
+
+@pytest.mark.slow
+def test_variables_for_builds_reach_the_lock_and_the_build(home, tmp_path):
+    app = tmp_path / "app"
+    files = sources("local", under="libs/local/")
+    asserts = 'assert (os.environ.get("MODE"), os.environ.get("FLAG")) == ("of the app", "given")\n'
+    files["libs/local/backend.py"] = f"import os\n{asserts}{files['libs/local/backend.py']}"
+    files["Pipfile"] = '[packages]\nlocal = {path = "./libs/local"}\n'
+    files["Procfile"] = "web: python -m http.server $PORT\n"
+    files["deploy.toml"] = 'stack = "host"\n[build.env]\nMODE = "of the app"\n'
+    write(app, files)
+    locked = deploy("lock", app, "--build-env", "FLAG=given", home=home)
+    assert locked.code == 0, locked.err
+    built = deploy("build", app, "-q", "--build-env", "FLAG=given", home=home)
+    assert built.code == 0, built.err
+    assert deploy("build", app, "-q", home=home).code == 20
+    failed = deploy("lock", app, home=home)
+    assert failed.code == 20, failed.err
+    assert failed.err.endswith(
+        "\nhint: if the build needs a variable, give it with `--build-env NAME=VALUE`, or below `[build.env]` in "
+        "deploy.toml.\n"
+    )
 
 
 PASSWORD = "p4ss-w0rd-of-the-index"

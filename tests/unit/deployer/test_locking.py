@@ -74,7 +74,7 @@ def test_pipenv_gets_named_variables_only(tmp_path: Path):
     secret = {"AWS_SECRET_ACCESS_KEY": "x", "DEPLOY_TOKEN": "x", "DATABASE_URL": "x", "PYTHONPATH": "/x", "PIPENV": "x"}
     with pytest.raises(DependencyError):
         run_pipenv(
-            *(tmp_path, Order()),
+            *(tmp_path, Order(variables={"MODE": "fast", "PATH": "/x", "CC": "clang"})),
             python="python3",
             place=tmp_path,
             environ={**kept, **secret},
@@ -82,7 +82,7 @@ def test_pipenv_gets_named_variables_only(tmp_path: Path):
             verbose=False,
         )
     got = dict(line.partition("=")[::2] for line in seen.read_text().splitlines())
-    assert kept.items() <= got.items()
+    assert {**kept, "MODE": "fast", "CC": "clang"}.items() <= got.items()
     assert not secret.keys() & got.keys()
 
 
@@ -104,6 +104,29 @@ def test_pipenv_gets_no_variable_that_belongs_to_deploy(tmp_path: Path):
         "Pipfile has variables where deploy does not expand them\n\n"
         "  - the source `i`: ${DEPLOY_TOKEN} belongs to deploy\n"
         "  - x (Pipfile:5): ${http_proxy} belongs to deploy"
+    )
+
+
+def test_a_failed_build_of_a_package_names_variables_and_hides_those_that_were_given(tmp_path: Path):
+    (tmp_path / "Pipfile").write_text("[packages]\n")
+    program = tmp_path / "program"
+    program.write_text('#!/bin/sh\necho "token $TOKEN"\necho "ERROR: Failed to build x"\nexit 1\n')
+    program.chmod(0o755)
+    with pytest.raises(DependencyError) as caught:
+        run_pipenv(
+            *(tmp_path, Order(pipfile="[packages]\n", variables={"TOKEN": "hunter2"}, given=frozenset({"TOKEN"}))),
+            python="python3",
+            place=tmp_path,
+            environ={},
+            pipenv=str(program),
+            verbose=False,
+        )
+    assert str(caught.value) == (
+        f"pipenv could not lock {tmp_path}/Pipfile with the change\n\n"
+        "Pipfile and Pipfile.lock are as they were. The end of what pipenv said:\n\n"
+        "token [redacted]\nERROR: Failed to build x\n\n"
+        "hint: if the build needs a variable, give it with `--build-env NAME=VALUE`, or below `[build.env]` in "
+        "deploy.toml."
     )
 
 
