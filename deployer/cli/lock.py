@@ -59,7 +59,7 @@ def command(
     from deployer.locking import Order
 
     begin = time.monotonic()
-    given = parse_build_env(build_env, os.environ, files=build_env_files)
+    given = parse_build_env(build_env, os.environ, files=build_env_files, folder=app)
     order = Order(move=None if upgrade else frozenset(packages), variables=given)
     show_changes(lock_app(app, order, verbose=verbose), begin)
     written = ["Pipfile.lock"]
@@ -94,7 +94,7 @@ def edit_app(
     from deployer.errors import no_pipfile
     from deployer.locking import Order
 
-    given = parse_build_env(build_env, os.environ, files=build_env_files)
+    given = parse_build_env(build_env, os.environ, files=build_env_files, folder=app)
     begin = time.monotonic()
     text = read_text(app, "Pipfile")
     if text is None:
