@@ -48,6 +48,7 @@ __all__ = [
     "more_lost",
     "neither_folder_nor_type",
     "no_current_folder",
+    "no_package_to_move",
     "no_pipfile",
     "no_such_folder",
     "not_a_requirement",
@@ -437,6 +438,18 @@ def not_in_pipfile(name: str, *, section: str, other: str) -> AppError:
         f"Pipfile has no {name} under [{section}]",
         why=f"[{other}] has it." if other else "A package that only others need goes with the last of them.",
         hint=f"run the command again {dev} `--dev`." if other else f"look at the names under [{section}] in Pipfile.",
+    )
+
+
+def no_package_to_move(name: str, known: Sequence[str]) -> UsageError:
+    """Return the error of a package that the app does not have, so that `deploy lock -P` cannot move it."""
+    from buildpack.app.nearest import find_nearest
+
+    near = find_nearest(name, known)
+    return UsageError(
+        f"neither Pipfile nor Pipfile.lock has {name}",
+        why="`--upgrade-package` moves a package that the app has to its newest version.",
+        hint=f"did you mean `{near}`?" if near else f"add the package with `deploy add {name}`.",
     )
 
 

@@ -22,12 +22,12 @@ from buildpack.network import CA_VARIABLES
 from buildpack.oci.temporary import create_temporary, sweep, temporary_folder
 from buildpack.processes import Guard, Outcome, ProcessGroup, leaving_nothing
 from buildpack.python.build_settings import COMPILER_VARIABLES
-from deployer.errors import lock_failed, no_pipfile, pipenv_missing
+from deployer.errors import lock_failed, no_package_to_move, no_pipfile, pipenv_missing
 
 if TYPE_CHECKING:
     from buildpack.app.pipfile import Pipfile
 
-__all__ = ["Change", "Order", "compare_locks", "pin_stack", "run_pipenv", "versions_of"]
+__all__ = ["Change", "Locked", "Order", "compare_locks", "pin_stack", "run_pipenv", "versions_of"]
 
 _PREFIX = ".deploy-"
 """Begins the names of temporary files in the app's folder; no image holds them (`never_enters`)."""
@@ -63,6 +63,14 @@ class Change:
         if not self.before:
             return f"{self.name} {self.after} is new"
         return f"{self.name} {self.before} -> {self.after}" if self.after else f"{self.name} {self.before} is gone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locked:
+    """What a lock changed: versions of packages, and the names of the files that were written."""
+
+    changes: tuple[Change, ...]
+    written: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,14 +112,14 @@ def run_pipenv(
     pipenv: str,
     verbose: bool,
     tell: Callable[[float], object] = lambda _seconds: None,
-) -> tuple[Change, ...]:
+) -> Locked:
     """Lock the app with ``pipenv lock``, write Pipfile.lock and a changed Pipfile, and return what changed.
 
     `python` is the interpreter to resolve for, `pipenv` the one that has pipenv. Pipenv's own environment and its
     temporary files, in which it writes logins of indexes, are made in a folder in `place`, which is removed. `tell` is
     called at the start, and then now and then, with the seconds that pipenv has run. Pipenv works on a copy, so a
-    failure changes neither file. Raises AppError without a Pipfile or for one that cannot be read, DependencyError if
-    pipenv fails.
+    failure changes neither file. Raises AppError without a Pipfile or for one that cannot be read, UsageError for a
+    package to move that the app does not have, and DependencyError if pipenv fails.
     """
     from buildpack.app.pipfile import parse_pipfile, read_pipfile
     from buildpack.app.textfile import read_bytes
@@ -125,6 +133,7 @@ def run_pipenv(
     pipfile = read_bytes(folder, "Pipfile") or b""
     wanted = pipfile if order.pipfile is None else order.pipfile.encode()
     before = read_bytes(folder, "Pipfile.lock")
+    _check_move(order.move or (), asked, before)
     with leaving_nothing() as guard, temporary_folder(place) as scratch, _copied(folder.resolve(), guard) as copy:
         guard.remove(scratch)
         copy.write_bytes(wanted)
@@ -152,8 +161,19 @@ def run_pipenv(
             built = _BUILD_FAILED.search(output) is not None
             raise lock_failed(folder, end, edited=order.pipfile is not None, built=built)
         after = locked.read_bytes()
-    _write_pair(folder, (pipfile, wanted), (before, after))
-    return compare_locks(versions_of(before), versions_of(after))
+    written = _write_pair(folder, (pipfile, wanted), (before, after))
+    return Locked(changes=compare_locks(versions_of(before), versions_of(after)), written=written)
+
+
+def _check_move(packages: Iterable[str], pipfile: Pipfile, lock: bytes | None) -> None:
+    """Refuse to move a package that neither Pipfile nor the lock has."""
+    from buildpack.app.pipfile import canonical
+
+    known = {canonical(name.partition(" (")[0]) for name in versions_of(lock)}
+    known |= {wanted.name for section in ("default", *pipfile.categories) for wanted in pipfile.wanted(section)}
+    for name in packages:
+        if canonical(name) not in known:
+            raise no_package_to_move(name, sorted(known))
 
 
 @contextmanager
@@ -332,8 +352,11 @@ def _allows(specifier: str, version: str) -> bool:
         return True
 
 
-def _write_pair(folder: Path, pipfile: tuple[bytes, bytes], lock: tuple[bytes | None, bytes]) -> None:
-    """Write Pipfile and Pipfile.lock if they changed, both or neither; each is given as it was and as it will be."""
+def _write_pair(folder: Path, pipfile: tuple[bytes, bytes], lock: tuple[bytes | None, bytes]) -> tuple[str, ...]:
+    """Write Pipfile and Pipfile.lock if they changed, both or neither; return the names of those that changed.
+
+    Each is given as it was and as it will be.
+    """
     changed = pipfile[0] != pipfile[1]
     if changed:
         _replace(folder / "Pipfile", pipfile[1])
@@ -344,6 +367,7 @@ def _write_pair(folder: Path, pipfile: tuple[bytes, bytes], lock: tuple[bytes | 
         if changed:
             _replace(folder / "Pipfile", pipfile[0])
         raise
+    return tuple(name for name, (old, new) in (("Pipfile", pipfile), ("Pipfile.lock", lock)) if old != new)
 
 
 def _replace(path: Path, content: bytes) -> None:

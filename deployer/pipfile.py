@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 __all__ = ["add_packages", "remove_packages"]
+
+_LONE = re.compile(r"(?<!\r)\n")
+_ORIGINS = {"git", "hg", "svn", "bzr", "ref", "subdirectory", "editable", "path", "file"}
+"""Keys of an entry whose package is not taken from an index."""
 
 
 def add_packages(text: str, packages: Sequence[str], *, dev: bool) -> str:
@@ -35,7 +40,9 @@ def add_packages(text: str, packages: Sequence[str], *, dev: bool) -> str:
             raise not_a_requirement(package)
         key = keys.setdefault(canonical(asked.name), asked.name)
         _put(table, key, asked)
-    return tomlkit.dumps(document)
+    changed = tomlkit.dumps(document)
+    # tomlkit ends new lines in LF.
+    return _LONE.sub("\r\n", changed) if "\r\n" in text and not _LONE.search(text) else changed
 
 
 def _put(table: Any, key: str, asked: Requirement) -> None:
@@ -53,14 +60,27 @@ def _put(table: Any, key: str, asked: Requirement) -> None:
         if value
     }
     if present and isinstance(table[key], dict):
+        if version:  # of an index, so the package comes from no other place any more
+            for name in _ORIGINS & table[key].keys():
+                del table[key][name]
         table[key].update(told)
     elif told.keys() <= {"version"}:
         if told or not present:
-            table[key] = version or "*"
+            _set(table, key, version or "*")
     else:
         entry = tomlkit.inline_table()
         entry.update({"version": str(table[key]) if present else "*", **told})
-        table[key] = entry
+        _set(table, key, entry)
+
+
+def _set(table: Any, key: str, entry: object) -> None:
+    """Set an entry; a new one comes after the last one, before comments that may be about the next section."""
+    body = table.value.body
+    last = max((at for at, (name, _) in enumerate(body) if name is not None), default=-1)
+    rest = [] if key in table else body[last + 1 :]
+    del body[len(body) - len(rest) :]
+    table[key] = entry
+    body.extend(rest)
 
 
 def remove_packages(text: str, packages: Sequence[str], *, dev: bool) -> str:

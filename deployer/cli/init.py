@@ -132,7 +132,7 @@ def _lock(folder: Path) -> None:
     from deployer.scaffold import errors
 
     try:
-        changes = lock_app(folder)
+        changes = lock_app(folder).changes
     except DependencyError as error:
         raise errors.not_locked(str(folder), error) from error
     print(f"  Pipfile.lock, with {plural(len(changes), 'package')}", file=sys.stderr)

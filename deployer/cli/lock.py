@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from buildpack.oci.store import Store
-    from deployer.locking import Change, Order
+    from deployer.locking import Change, Locked, Order
 
 __all__ = ["command", "edit_app", "lock_app"]
 
@@ -61,15 +61,21 @@ def command(
     begin = time.monotonic()
     given = parse_build_env(build_env, os.environ, files=build_env_files, folder=app)
     order = Order(move=None if upgrade else frozenset(packages), variables=given)
-    show_changes(lock_app(app, order, verbose=verbose), begin)
-    written = ["Pipfile.lock"]
+    locked = lock_app(app, order, verbose=verbose)
+    show_changes(locked.changes, begin)
+    written = list(locked.written)
     if not no_pin:
         try:
             written += ["deploy.toml"] if _pin(app) else []
         except StackError as error:
             raise stack_not_pinned(error) from error
-    print(f"\nNext: commit {' and '.join(written)}, then deploy build{operand_text(str(app))}", file=sys.stderr)
+    _say_next(app, written)
     return 0
+
+
+def _say_next(app: Path, written: Sequence[str]) -> None:
+    commit = f"commit {' and '.join(written)}, then " if written else ""
+    print(f"\nNext: {commit}deploy build{operand_text(str(app))}", file=sys.stderr)
 
 
 def show_changes(changes: Sequence[Change], begin: float) -> None:
@@ -99,12 +105,13 @@ def edit_app(
     text = read_text(app, "Pipfile")
     if text is None:
         raise no_pipfile(app)
-    show_changes(lock_app(app, Order(pipfile=edit(text), variables=given), verbose=verbose), begin)
-    print(f"\nNext: commit Pipfile and Pipfile.lock, then deploy build{operand_text(str(app))}", file=sys.stderr)
+    locked = lock_app(app, Order(pipfile=edit(text), variables=given), verbose=verbose)
+    show_changes(locked.changes, begin)
+    _say_next(app, locked.written)
     return 0
 
 
-def lock_app(app: Path, order: Order | None = None, *, verbose: bool = False) -> tuple[Change, ...]:
+def lock_app(app: Path, order: Order | None = None, *, verbose: bool = False) -> Locked:
     """Lock the app for its Python, keeping what is locked without an order; raises as `run_pipenv` does.
 
     Builds of packages get the variables of the order, and the app's own ones for its build.

@@ -129,6 +129,7 @@ def test_locked_versions_stay_until_they_have_to_move(home, index, app):
     def lock(*options: str) -> dict[str, str]:
         done = deploy("lock", app, "--no-pin", *options, home=home)
         assert done.code == 0, done.err
+        assert ("commit Pipfile.lock, " in done.err) == ("Pipfile.lock: 0 packages" not in done.err)
         assert {path.name for path in app.iterdir()} == {"Pipfile", "Pipfile.lock"}
         return locked(app)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from buildpack.errors import AppError, DependencyError
+from buildpack.errors import AppError, DependencyError, UsageError
 from buildpack.oci.temporary import create_temporary
 from deployer.locking import Order, compare_locks, pin_stack, run_pipenv, versions_of
 from tests.support.command import ROOT
@@ -127,6 +127,47 @@ def test_a_failed_build_of_a_package_names_variables_and_hides_those_that_were_g
         "token [redacted]\nERROR: Failed to build x\n\n"
         "hint: if the build needs a variable, give it with `--build-env NAME=VALUE`, or below `[build.env]` in "
         "deploy.toml."
+    )
+
+
+def test_a_lock_that_cannot_be_written_leaves_pipfile_as_it_was(tmp_path: Path):
+    (tmp_path / "Pipfile").write_text("[packages]\n")
+    program = tmp_path / "program"
+    program.write_text('#!/bin/sh\necho {} > "$PIPENV_PIPFILE.lock"\nmkdir -p Pipfile.lock/in-the-way\n')
+    program.chmod(0o755)
+    with pytest.raises(IsADirectoryError):
+        run_pipenv(
+            *(tmp_path, Order(pipfile='[packages]\nsix = "*"\n')),
+            python="python3",
+            place=tmp_path,
+            environ={"PATH": "/usr/bin:/bin"},
+            pipenv=str(program),
+            verbose=False,
+        )
+    assert (tmp_path / "Pipfile").read_text() == "[packages]\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"Pipfile", "Pipfile.lock", "program"}
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("flak", "did you mean `flask`?"), ("nosuchpackage", "add the package with `deploy add nosuchpackage`.")],
+)
+def test_a_package_that_the_app_does_not_have_cannot_be_moved(tmp_path: Path, name: str, hint: str):
+    (tmp_path / "Pipfile").write_text('[packages]\nflask = "*"\n[dev-packages]\nPy_Test = "*"\n')
+    (tmp_path / "Pipfile.lock").write_text('{"default": {"flask": {}, "blinker": {}}, "develop": {"iniconfig": {}}}')
+    with pytest.raises(UsageError) as caught:
+        run_pipenv(
+            *(tmp_path, Order(move=frozenset({"Flask", "blinker", "py-test", "iniconfig", name}))),
+            python="python3",
+            place=tmp_path,
+            environ={},
+            pipenv="/bin/false",
+            verbose=False,
+        )
+    assert str(caught.value) == (
+        f"neither Pipfile nor Pipfile.lock has {name}\n\n"
+        "`--upgrade-package` moves a package that the app has to its newest version.\n\n"
+        f"hint: {hint}"
     )
 
 
