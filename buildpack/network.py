@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CA_VARIABLES",
+    "RATE",
+    "SILENCE",
     "Contexts",
     "Names",
     "Pace",
@@ -51,9 +53,9 @@ Unreadable = Callable[[str, str], Exception]
 Slow = Callable[[str], Exception]
 """Words a transfer that takes too long or has no end, from the reason."""
 
-_SILENCE = 60.0
+SILENCE = 60.0
 """Seconds without a byte after which a server counts as gone."""
-_RATE = 1 << 10
+RATE = 1 << 10
 """Bytes a second: less than that for a minute ends a transfer."""
 _WHOLE_RATE = 16 << 10
 """Bytes a second that all of a body needs, on top of `_BASE`."""
@@ -82,7 +84,7 @@ class Pace:
         self,
         slow: Slow,
         *,
-        patience: float = _SILENCE,
+        patience: float = SILENCE,
         size: int = 0,
         steady: bool = True,
         clock: Callable[[], float] = time.monotonic,
@@ -114,7 +116,7 @@ class Pace:
     def took(self, size: int, *, received: bool) -> None:
         """Count bytes that came or went. Raises what `slow` words."""
         now = self._last = self._clock()
-        self._empty = min(self._empty + size / _RATE, now + self.patience)
+        self._empty = min(self._empty + size / RATE, now + self.patience)
         if received and self._head is not None:
             self._head += size
             if self._head > _HEAD_LIMIT:
@@ -122,9 +124,7 @@ class Pace:
         if now > self._end:
             raise self.slow(f"the transfer was not done after {(now - self._began) / 60:.0f} minutes")
         if self._steady and now > self._empty:
-            raise self.slow(
-                f"less than {_RATE} bytes a second went over the connection for {self.patience:.0f} seconds"
-            )
+            raise self.slow(f"less than {RATE} bytes a second went over the connection for {self.patience:.0f} seconds")
 
 
 class _Paced(socket.socket):

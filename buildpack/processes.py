@@ -80,10 +80,14 @@ class ProcessGroup:
     """Runs programs one after another; `stop`, from another thread, ends the one that runs, and lets none follow.
 
     Each is in a session of its own, unless `in_session` is false: then it may ask the user at the terminal. `guard`
-    ends it if this process is killed; by default each program has a guard of its own.
+    ends it if this process is killed; by default each program has a guard of its own. `expired` is asked several times
+    a second: once it says so, the program that runs is ended.
     """
 
-    def __init__(self, *, in_session: bool = True, guard: Guard | None = None) -> None:
+    def __init__(
+        self, *, in_session: bool = True, guard: Guard | None = None, expired: Callable[[], bool] | None = None
+    ) -> None:
+        self._expired = expired
         self._lock = threading.Lock()
         self._leader: int | None = None
         self._stopped = False
@@ -103,7 +107,8 @@ class ProcessGroup:
         """Run a program to its end, and end what it started and left in its group; `kept` lines of output are kept.
 
         What left the group is ended too if the program ran as another user. Raises OSError if the program cannot be
-        started, or if what it left cannot be ended; InterruptedError once `stop` was called.
+        started, or if what it left cannot be ended; InterruptedError once `stop` was called; TimeoutError once its time
+        has `expired`.
         """
         import subprocess
 
@@ -135,7 +140,7 @@ class ProcessGroup:
             _leaders.add(process.pid)
             guard.watch(process.pid, group=self._in_session)
         try:
-            lines = _listen(process, heard, kept)
+            lines = _listen(process, heard, kept, self._expired)
         finally:
             with self._lock:
                 # Before the leader is reaped: until then nobody else can have its number.
@@ -388,10 +393,13 @@ class Guard:
                 self._shell.stdin.write(line + b"\n")
 
 
-def _listen(process: Popen[bytes], heard: Callable[[str], object] | None, kept: int) -> deque[str]:
+def _listen(
+    process: Popen[bytes], heard: Callable[[str], object] | None, kept: int, expired: Callable[[], bool] | None
+) -> deque[str]:
     """Read until the program ended and what it printed is read; gives the last lines.
 
-    That is no more than a pipe holds by then, also where something that it left behind prints on for ever.
+    That is no more than a pipe holds by then, even if something that it left behind prints for ever.
+    Raises TimeoutError.
     """
     assert process.stdout is not None
     descriptor = process.stdout.fileno()
@@ -410,6 +418,8 @@ def _listen(process: Popen[bytes], heard: Callable[[str], object] | None, kept: 
 
     while left > 0:
         ended = _has_ended(process.pid)
+        if expired is not None and not ended and expired():
+            raise TimeoutError
         poller.poll(0 if ended else _TICK)
         try:
             piece = os.read(descriptor, 1 << 16)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from buildpack.app.git import call, find_git, without_filters
 from buildpack.app.sources import expand_url, split_address
 from buildpack.errors import sdist as errors
+from buildpack.network import RATE, SILENCE, allowance
 from buildpack.processes import ProcessGroup
 from buildpack.python.credentials import Login, Secret, open_address, redact, without_secrets
 
@@ -22,8 +24,8 @@ __all__ = ["fetch_commit"]
 
 _PROTOCOLS = "https:ssh"
 """Those of submodules, whose addresses the repository chooses; the address in the lock may be a file's, too."""
-_SILENCE = "60"
-"""Seconds without a byte from a server: as for indexes."""
+_TOO_SLOW = "Operation too slow"
+"""What curl says, in git's output, of a server that is slower than the least rate."""
 _FROM_TAGS = re.compile(
     rb"scm|vcs|versioneer|versioningit|dynamic-versioning|dunamai|pbr|\bgit\W{1,9}(?:describe|rev-list|log|tag)\b"
 )
@@ -34,12 +36,15 @@ _INFINITE = 0x7FFFFFFF
 _LARGEST = 1 << 20
 
 
-def fetch_commit(package: LockedPackage, folder: Path, environ: Mapping[str, str]) -> None:
+def fetch_commit(
+    package: LockedPackage, folder: Path, environ: Mapping[str, str], *, clock: Callable[[], float] = time.monotonic
+) -> None:
     """Check the locked commit of a package out into an empty folder, with its submodules.
 
     The commit comes without history, unless the package's version is derived from tags: then with all of it.
     A login in the URL goes to git in its environment: not on its command line, and not into ``.git/config``.
-    Raises DependencyError where git is missing or fails.
+    All of it has one deadline, over any transport; over http and https there is a least rate, too.
+    Raises DependencyError if git is missing or fails.
     """
     git = find_git(environ)
     if git is None:
@@ -55,24 +60,31 @@ def fetch_commit(package: LockedPackage, folder: Path, environ: Mapping[str, str
     # The user's own git configuration counts: it knows credential helpers, proxies and certificates. Its filters do
     # not: which of them run, and on what, a stranger's .gitattributes would say.
     config = without_filters(git, folder, environ) | (_login(url, login) if login else {})
-    # A server that says nothing is not waited for for ever; git's own variables set other limits.
-    environ = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": _SILENCE, **environ}
+    # The pace of all transfers (docs/decisions/0026); git's own variables set other limits.
+    slowest = {"GIT_HTTP_LOW_SPEED_LIMIT": str(RATE), "GIT_HTTP_LOW_SPEED_TIME": f"{SILENCE:.0f}"}
+    environ = {**slowest, **environ}
+    seconds = allowance(None)
+    end = clock() + seconds
     ref = package.ref or ""
 
     def attempt(*commands: Sequence[str], protocols: str) -> str:
         """Run commands until one fails; return the output of that one, "" if none does."""
         for command in commands:
             argv, environment = call(git, str(folder), command, environ, protocols=protocols, config=config)
-            ran = group.run(argv, folder=folder, environment=environment)
+            try:
+                ran = group.run(argv, folder=folder, environment=environment)
+            except TimeoutError:
+                late = f"git was not done after {seconds / 60:.0f} minutes, so it was ended"
+                raise errors.git_failed(package.name, without_secrets(url), ref, late) from None
             if ran.code:
                 return "\n".join(ran.lines).strip() or f"git {command[0]} ended with status {ran.code}"
         return ""
 
     # ssh may ask at the terminal for what unlocks a key.
-    group = ProcessGroup(in_session=url.startswith(("http://", "https://")))
+    group = ProcessGroup(in_session=url.startswith(("http://", "https://")), expired=lambda: clock() > end)
     allowed = f"{_PROTOCOLS}:file" + (":http" if _is_loopback(url) else "")
     output = attempt(["init", "-q"], ["fetch", "-q", "--depth=1", "--", url, ref], protocols=allowed)
-    if output:
+    if output and _TOO_SLOW not in output:
         # Not every server gives a commit that no branch points at: then everything is fetched.
         output = attempt(["fetch", "-q", "--", url, "+refs/*:refs/fetched/*"], protocols=allowed)
     output = output or attempt(["checkout", "-q", "--detach", ref], protocols="none")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from buildpack.python.checkout import fetch_commit
 from buildpack.python.local_sources import MOST_BYTES
 from tests.support.command import ROOT, deploy
 from tests.support.git_server import git, make_repository
+from tests.support.raw_server import SteppingClock, raw_server
 from tests.support.tiny import write_lock
 
 GIT = "/usr/bin/git"
@@ -422,6 +425,41 @@ def test_a_package_comes_over_https_ssh_or_from_a_file(scheme: str, tmp_path: Pa
 
     assert f"transport '{scheme.partition(':')[0]}' not allowed" in told
     assert not trap.sprung
+
+
+def trickle(pace: threading.Event) -> Iterator[bytes]:
+    """Begin an answer of git's, and go on with a few bytes a second."""
+    yield b"HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-advertisement\r\n\r\n001e# service"
+    while not pace.wait(0.1):
+        yield b"x"
+
+
+def test_a_server_that_trickles_is_too_slow(tmp_path: Path) -> None:
+    asked, done = [], threading.Event()
+    with raw_server(lambda _, path: asked.append(path) or trickle(done)) as host:
+        told = fetch(f"http://{host}/lib", "0" * 40, tmp_path / "made", GIT_HTTP_LOW_SPEED_TIME="1")
+        done.set()
+
+    assert "Operation too slow. Less than 1024 bytes/sec transferred the last 1 seconds" in told
+    assert asked == ["/lib/info/refs?service=git-upload-pack"]
+
+
+@pytest.mark.parametrize("scheme", ["http", "ssh"])
+def test_a_server_that_goes_on_for_ever_has_a_deadline(scheme: str, tmp_path: Path) -> None:
+    done, slow = threading.Event(), tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nwhile sleep 0.1; do printf x; done\n")
+    slow.chmod(0o755)
+    limits = {"GIT_HTTP_LOW_SPEED_LIMIT": "0", "GIT_SSH": str(slow)}
+    (tmp_path / "made").mkdir()
+    with raw_server(lambda *_: trickle(done)) as host:
+        lib = LockedPackage(name="lib", git=f"{scheme}://{host}/lib", ref="0" * 40, line=5)
+        with pytest.raises(DependencyError) as caught:
+            fetch_commit(lib, tmp_path / "made", {**os.environ, **limits}, clock=SteppingClock(300))
+        done.set()
+
+    assert caught.value.exit_code == 20
+    assert f"{scheme}://{host}/lib was asked for" in str(caught.value)
+    assert "git was not done after 60 minutes, so it was ended" in str(caught.value)
 
 
 def test_a_submodule_does_not_read_this_machine_s_repositories(tmp_path: Path) -> None:
