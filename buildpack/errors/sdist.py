@@ -268,11 +268,15 @@ def no_git(name: str) -> DependencyError:
     )
 
 
-def git_failed(name: str, url: str, ref: str, output: str) -> DependencyError:
-    """Git could not fetch the commit; `url` and `output` are free of credentials."""
+def git_failed(name: str, url: str, ref: str, output: str, *, slow: bool = False) -> DependencyError:
+    """Git could not fetch the commit, because its server is too `slow` or refuses; no text has a credential."""
+    refused = (
+        "check the address, the commit and your access to it; private repositories take ${USER}:${TOKEN}@ in the URL, "
+        "or git's own credential helpers."
+    )
+    waiting = "build again when the server is faster; git's variable GIT_HTTP_LOW_SPEED_TIME sets the seconds it waits."
     return DependencyError(
         f"the locked commit of {name} cannot be fetched",
         why=f"{url} was asked for {ref}:\n{_tail(output)}",
-        hint="check the address, the commit and your access to it; private repositories take "
-        "${USER}:${TOKEN}@ in the URL, or git's own credential helpers.",
+        hint=waiting if slow else refused,
     )

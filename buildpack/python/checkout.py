@@ -75,7 +75,7 @@ def fetch_commit(
                 ran = group.run(argv, folder=folder, environment=environment)
             except TimeoutError:
                 late = f"git was not done after {seconds / 60:.0f} minutes, so it was ended"
-                raise errors.git_failed(package.name, without_secrets(url), ref, late) from None
+                raise errors.git_failed(package.name, without_secrets(url), ref, late, slow=True) from None
             if ran.code:
                 return "\n".join(ran.lines).strip() or f"git {command[0]} ended with status {ran.code}"
         return ""
@@ -94,7 +94,8 @@ def fetch_commit(
     submodules = ["submodule", "-q", "update", "--init", "--recursive", "--depth=1"]
     output = output or attempt(submodules, protocols=_PROTOCOLS)
     if output:
-        raise errors.git_failed(package.name, without_secrets(url), ref, redact(output, secrets))
+        slow = _TOO_SLOW in output
+        raise errors.git_failed(package.name, without_secrets(url), ref, redact(output, secrets), slow=slow)
 
 
 def _is_from_tags(project: Path) -> bool:

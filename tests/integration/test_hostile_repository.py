@@ -441,6 +441,7 @@ def test_a_server_that_trickles_is_too_slow(tmp_path: Path) -> None:
         done.set()
 
     assert "Operation too slow. Less than 1024 bytes/sec transferred the last 1 seconds" in told
+    assert "hint: build again when the server is faster" in told
     assert asked == ["/lib/info/refs?service=git-upload-pack"]
 
 
