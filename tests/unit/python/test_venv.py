@@ -135,6 +135,17 @@ class TestInstalling:
             install_entries([entry], folder)
         assert list(tmp_path.iterdir()) == []
 
+    def test_nothing_through_a_link(self, tmp_path: Path) -> None:
+        """A wheel can name a file below ``bin/python``, which is a link to the stack's interpreter."""
+        layout = VenvLayout(
+            python_version="3.11.7", stack_python=str(tmp_path / "python"), root=str(tmp_path / "venv")[1:]
+        )
+        (tmp_path / "python").touch(mode=0o700)
+        below = file(f"{layout.scripts}/python/x", b"")
+        with pytest.raises(NotADirectoryError):
+            install_entries([*venv_entries(layout), below], tmp_path / "venv")
+        assert (tmp_path / "python").stat().st_mode & 0o777 == 0o700
+
     def test_whoever_comes_first_stays(self, tmp_path: Path) -> None:
         folder = tmp_path / "venv"
         root = str(folder).lstrip("/")
