@@ -161,6 +161,7 @@ def list_packages(tree: SourceTree) -> Listed:
     reader.lists([name for name in _MAIN if name in reader.paths][:1])
     for name, read in (
         ("pip.conf", _read_pip_conf),
+        ("uv.toml", _read_uv),
         ("pyproject.toml", _read_project),
         ("setup.cfg", _read_setup_cfg),
         ("setup.py", _read_setup),
@@ -181,6 +182,11 @@ def list_packages(tree: SourceTree) -> Listed:
 
 def _read_pip_conf(reader: _Reader, name: str, text: str) -> None:
     reader.listed.indexes += parse_pip_conf(text, name)
+
+
+def _read_uv(reader: _Reader, name: str, text: str) -> None:
+    """Read uv's own file, which is what `[tool.uv]` of pyproject.toml may be."""
+    reader.listed.indexes += project_indexes({"uv": tomllib.loads(text)}, name)
 
 
 def _read_project(reader: _Reader, name: str, text: str) -> None:

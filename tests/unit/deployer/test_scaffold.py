@@ -332,6 +332,12 @@ SEARCH = (
             (SEARCH.format("corp", "pypi"),),
         ),
         (
+            {"requirements.txt": "corplib\n", "uv.toml": 'index-url = "https://pip.corp/simple"\n'},
+            [("pip.corp", "https://pip.corp/simple")],
+            {"corplib": "*"},
+            (),
+        ),
+        (
             {
                 "pyproject.toml": '[project]\ndependencies = ["corplib"]\n[[tool.pdm.source]]\nname = "pypi"\n'
                 'url = "https://mirror.corp/simple"\nverify_ssl = false\n'
@@ -356,7 +362,7 @@ SEARCH = (
             (LOGIN.format("https://pip.corp/simple", "pip.conf"),),
         ),
     ],
-    ids=["poetry", "poetry-named", "uv", "uv-searched", "pdm", "pip", "pip.conf"],
+    ids=["poetry", "poetry-named", "uv", "uv-searched", "uv.toml", "pdm", "pip", "pip.conf"],
 )
 def test_packages_come_from_where_the_other_tool_takes_them(tmp_path, files, sources, entries, remarks):
     layout = plan(tmp_path / "shop", {"app.py": FLASK.replace("flask", "corplib"), **files})
