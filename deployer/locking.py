@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -244,6 +243,11 @@ def _command(
     temporary = scratch / "tmp"
     temporary.mkdir()
     named = _named(environ, pipfile.read_text(encoding="utf-8", errors="replace"))
+    secrets = _secrets(pipfile.read_bytes(), order, environ)
+
+    def show(line: str) -> None:
+        sys.stderr.write(_redacted(line.replace(pipfile.name, "Pipfile"), secrets) + "\n")
+
     env: dict[str, str] = {
         **named,
         **order.variables,
@@ -269,7 +273,7 @@ def _command(
         argv = [pipenv, "-P", *how, "lock", "--python", python]
         # At a terminal git may ask for a passphrase, and Ctrl-C reaches all that pipenv started.
         group = ProcessGroup(in_session=not sys.stdin.isatty(), guard=guard)
-        heard = partial(print, file=sys.stderr) if verbose else None
+        heard = show if verbose else None
         begin = time.monotonic()
         with ThreadPoolExecutor(max_workers=1) as pool:
             try:
@@ -390,7 +394,10 @@ _TRACE = re.compile(r"^Traceback \(most recent call last\):\n(?:[ \t].*\n)*", re
 def _last_lines(output: str, secrets: Iterable[str]) -> str:
     """Return the end of what pipenv said; a login in it was pipenv's to print, and is ours not to repeat."""
     lines = [line.rstrip() for line in _TRACE.sub("", output).splitlines() if line.strip()]
-    text = "\n".join(lines[-_SHOWN:])
+    return _redacted("\n".join(lines[-_SHOWN:]), secrets)
+
+
+def _redacted(text: str, secrets: Iterable[str]) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "[redacted]")
     return re.sub(r"(?<=://)[^/@\s]+@", "", text)

@@ -107,7 +107,9 @@ def test_pipenv_gets_no_variable_that_belongs_to_deploy(tmp_path: Path):
     )
 
 
-def test_a_failed_build_of_a_package_names_variables_and_hides_those_that_were_given(tmp_path: Path):
+def test_a_failed_build_of_a_package_names_variables_and_hides_those_that_were_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     (tmp_path / "Pipfile").write_text("[packages]\n")
     program = tmp_path / "program"
     program.write_text('#!/bin/sh\necho "token $TOKEN"\necho "ERROR: Failed to build x"\nexit 1\n')
@@ -119,7 +121,7 @@ def test_a_failed_build_of_a_package_names_variables_and_hides_those_that_were_g
             place=tmp_path,
             environ={},
             pipenv=str(program),
-            verbose=False,
+            verbose=True,
         )
     assert str(caught.value) == (
         f"pipenv could not lock {tmp_path}/Pipfile with the change\n\n"
@@ -128,6 +130,7 @@ def test_a_failed_build_of_a_package_names_variables_and_hides_those_that_were_g
         "hint: if the build needs a variable, give it with `--build-env NAME=VALUE`, or below `[build.env]` in "
         "deploy.toml."
     )
+    assert capsys.readouterr().err == "token [redacted]\nERROR: Failed to build x\n"
 
 
 def test_a_lock_that_cannot_be_written_leaves_pipfile_as_it_was(tmp_path: Path):
