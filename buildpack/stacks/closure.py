@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from buildpack.dataclass import dataclass
@@ -103,9 +104,10 @@ def _search(soname: str, own: tuple[str, ...], libraries: Libraries, like: Elf) 
     folders = [f"{folder}/{soname}" for folder in (*libraries.first, *own)]
     usual = [f"{folder}/{soname}" for folder in libraries.folders]
     for place in (*folders, *libraries.cached.get(soname, ()), *usual):
-        # `Path.is_file` raises for a name that is too long.
-        if os.path.isfile(place) and os.access(place, os.R_OK):
+        # `Path.is_file` raises for a name that is too long. `access` would not see a capability to read all files.
+        if os.path.isfile(place):
             path = Path(place)
-            if (elf := read_elf(path)) and (elf.machine, elf.bits) == (like.machine, like.bits):
-                return path, elf
+            with suppress(PermissionError):
+                if (elf := read_elf(path)) and (elf.machine, elf.bits) == (like.machine, like.bits):
+                    return path, elf
     return None
