@@ -141,7 +141,7 @@ def _make(folder: str, made: set[str]) -> None:
         _make(parent, made)
     with suppress(FileExistsError):
         os.mkdir(folder)  # noqa: PTH102
-    if not os.path.islink(folder):
+    if not os.path.islink(folder):  # a wheel may name `bin/python/x`, and that link leads to the stack
         os.chmod(folder, 0o755)  # noqa: PTH101, S103
     made.add(folder)
 

@@ -21,6 +21,7 @@ from buildpack.app.script import Script
 from buildpack.bounded import parse_integer
 from buildpack.build import Built
 from buildpack.develop import with_develop
+from buildpack.errors import EngineError
 from buildpack.oci.engine import load
 from buildpack.oci.image import Image
 from buildpack.oci.reference import parse_reference
@@ -97,12 +98,9 @@ class EngineTrial:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        from docker.errors import DockerException
-        from requests import RequestException
-
         self._services.close()
         for reference in reversed(self._loaded):
-            with contextlib.suppress(DockerException, RequestException):
+            with contextlib.suppress(EngineError), self._engine.worded():
                 self._engine.api.remove_image(reference, force=True)
 
     def start(self, services: Sequence[Service], *, seconds: float) -> Mapping[str, str]:

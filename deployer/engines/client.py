@@ -19,6 +19,8 @@ _PING_SECONDS = 30
 """On a busy machine an engine needs a while to answer."""
 _ANSWER_SECONDS = 120
 _CONNECTIONS = 256
+_NONSENSE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What Python raises if an answer is not JSON, or JSON of another shape."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,21 +43,26 @@ class Engine:
 
     @contextlib.contextmanager
     def worded(self) -> Iterator[None]:
-        """Turn the SDK's exceptions into EngineError."""
-        from docker.errors import APIError, DockerException
-        from requests import RequestException
+        """Turn the SDK's exceptions into EngineError, and what is raised while an answer is taken apart.
+
+        So what a caller needs of an answer, it takes inside of this.
+        """
+        from docker.errors import APIError, DockerException, StreamParseError
+        from requests.exceptions import InvalidJSONError, RequestException
 
         try:
             yield
         except APIError as error:
             raise errors.engine_failed(str(self.endpoint), explain(error)) from error
+        except (InvalidJSONError, StreamParseError) as error:
+            raise errors.engine_nonsense(str(self.endpoint), str(error)) from error
         except (DockerException, RequestException) as error:
             raise transfer.engine_unreachable(str(self.endpoint), _reason(error)) from error
-        except (KeyError, TypeError) as error:
-            # The SDK's own exception: it looks for `message` in the body of every error.
-            if not isinstance(error.__context__, RequestException):
-                raise
-            raise errors.engine_failed(str(self.endpoint), str(error.__context__)) from error
+        except _NONSENSE as error:
+            # The SDK looks for `message` in the body of every error.
+            if isinstance(error.__context__, RequestException):
+                raise errors.engine_failed(str(self.endpoint), str(error.__context__)) from error
+            raise errors.engine_nonsense(str(self.endpoint), str(error)) from error
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -93,6 +100,8 @@ def connect(endpoint: Endpoint) -> Engine:
         )
     except DockerException as error:
         raise transfer.engine_unreachable(str(endpoint), _reason(error)) from error
+    except _NONSENSE as error:
+        raise errors.engine_nonsense(str(endpoint), str(error)) from error
     name = name_of(answer.headers.get("server", ""))
     return Engine(endpoint=endpoint, name=name, api=api, libpod=answer.headers.get("libpod-api-version"))
 

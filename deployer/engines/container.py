@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from buildpack.dataclass import dataclass, field
+from buildpack.errors import EngineError
 from deployer.engines import errors
 from deployer.engines.client import Engine, explain
 from deployer.engines.owner import Owner, is_gone, owner_labels, parse_owner
@@ -165,10 +166,10 @@ class Container:
                     network_mode=blueprint.network,
                 ),
             )
-        self.id = str(created["Id"])
-        # Nobody asked for the limit of processes: an engine without it, often one without root, is no news each time.
-        said = (" ".join(str(text).split()) for text in created.get("Warnings") or ())
-        self.warnings = tuple(text for text in said if "pids limit" not in text.lower())
+            self.id = str(created["Id"])
+            # Nobody asked for the limit of processes: an engine without it, often one without root, always warns.
+            said = (" ".join(str(text).split()) for text in created.get("Warnings") or ())
+            self.warnings = tuple(text for text in said if "pids limit" not in text.lower())
 
     def attach(self) -> Stream:
         """Connect to its streams; before the start, so that nothing is missed. Raises as `start` does.
@@ -201,11 +202,11 @@ class Container:
         """Wait until it has ended; one that somebody else removed was killed."""
         from docker.errors import NotFound
 
-        code, state = 128 + signal.SIGKILL, {}
+        code, out_of_memory = 128 + signal.SIGKILL, False
         with self._engine.worded(), contextlib.suppress(NotFound):
             code = self._await_code()
-            state = self._api.inspect_container(self.id)["State"]
-        return Exit(code=code, out_of_memory=bool(state.get("OOMKilled")))
+            out_of_memory = bool(self._api.inspect_container(self.id)["State"].get("OOMKilled"))
+        return Exit(code=code, out_of_memory=out_of_memory)
 
     def _await_code(self) -> int:
         if self._engine.libpod is None:
@@ -232,7 +233,7 @@ class Container:
         """Return its IP address in the network that it joined; empty if it has none."""
         with self._engine.worded():
             networks = self._api.inspect_container(self.id)["NetworkSettings"].get("Networks") or {}
-        return next((str(each["IPAddress"]) for each in networks.values() if each.get("IPAddress")), "")
+            return next((str(each["IPAddress"]) for each in networks.values() if each.get("IPAddress")), "")
 
     def read_log(self, lines: int = 20) -> str:
         """Return the last lines that it printed."""
@@ -242,20 +243,15 @@ class Container:
 
     def signal(self, number: int) -> None:
         """Send a signal to its first process; one that has ended is no error, nor an engine that does not answer."""
-        from docker.errors import DockerException
-        from requests import RequestException
-
-        with contextlib.suppress(DockerException, RequestException):
+        with contextlib.suppress(EngineError), self._engine.worded():
             self._api.kill(self.id, number)
 
     def resize(self, rows: int, columns: int) -> bool:
         """Tell its terminal the size; False where it is not running yet, or no longer."""
-        from docker.errors import DockerException
-        from requests import RequestException
-
         try:
-            self._api.resize(self.id, rows, columns)
-        except (DockerException, RequestException):
+            with self._engine.worded():
+                self._api.resize(self.id, rows, columns)
+        except EngineError:
             return False
         return True
 
@@ -276,14 +272,12 @@ def explain_start(message: str) -> None:
 
 
 def _remove(engine: Engine, identity: str) -> bool:
-    from docker.errors import DockerException, NotFound
-    from requests import RequestException
+    from docker.errors import NotFound
 
     try:
-        engine.api.remove_container(identity, force=True, v=True)
-    except NotFound:
-        return True
-    except (DockerException, RequestException) as error:
+        with engine.worded(), contextlib.suppress(NotFound):
+            engine.api.remove_container(identity, force=True, v=True)
+    except EngineError as error:
         return "is already in progress" in str(error)
     return True
 
@@ -297,10 +291,11 @@ def clear_leftovers(engine: Engine, here: Owner) -> list[str]:
     """Remove the containers whose owner has ended, whichever app's they are; returns their names."""
     listed = _list_ours(engine)
     cleared = []
-    for found in listed:
-        owner = parse_owner(found.get("Labels") or {})
-        if owner is not None and is_gone(owner, here) and _remove(engine, str(found["Id"])):
-            cleared.append(str((found.get("Names") or [found["Id"][:12]])[0]).lstrip("/"))
+    with engine.worded():
+        for found in listed:
+            owner = parse_owner(found.get("Labels") or {})
+            if owner is not None and is_gone(owner, here) and _remove(engine, str(found["Id"])):
+                cleared.append(str((found.get("Names") or [found["Id"][:12]])[0]).lstrip("/"))
     return cleared
 
 

@@ -34,6 +34,16 @@ def engine_failed(host: str, message: str) -> EngineError:
     )
 
 
+def engine_nonsense(host: str, reason: str) -> EngineError:
+    """The engine's answer is not what its API promises."""
+    shown = " ".join(reason.split())[:200]
+    return EngineError(
+        f"the container engine at {host} gives an answer that deploy does not understand",
+        why=f"It is not what the engine's API describes: {shown}." if shown else "It is not what its API describes.",
+        hint="check that a Docker or Podman engine answers there; `--engine local` runs the app without one.",
+    )
+
+
 def engine_warned(name: str, text: str) -> str:
     """Word what an engine said of a container that it created; `name` is the engine's."""
     return f"{name} warns: {text}"

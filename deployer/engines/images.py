@@ -36,11 +36,11 @@ def find_image(engine: Engine, reference: str) -> Found | None:
             inspected: dict[str, Any] = engine.api.inspect_image(reference)
         except ImageNotFound:
             return None
-    variables = (inspected.get("Config") or {}).get("Env") or []
-    return Found(
-        id=str(inspected["Id"]),
-        environment={name: value for name, _, value in (str(one).partition("=") for one in variables)},
-    )
+        variables = (inspected.get("Config") or {}).get("Env") or []
+        return Found(
+            id=str(inspected["Id"]),
+            environment={name: value for name, _, value in (str(one).partition("=") for one in variables)},
+        )
 
 
 def load_stored(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from buildpack.errors import EngineError
 from deployer.engines.client import Engine
 from deployer.engines.inside import run_inside
 from deployer.health import Listener, parse_listeners
@@ -18,16 +19,14 @@ _PRINT_TABLES = "for name in 'tcp', 'tcp6': print(open('/proc/net/' + name).read
 
 def container_listeners(engine: Engine, identity: str) -> Sequence[Listener] | None:
     """Return the sockets that a running container listens on; None where that cannot be found out."""
-    from docker.errors import DockerException
-    from requests import RequestException
-
     try:
-        inspected = engine.api.inspect_container(identity)
-        tables = _tables_of(int(inspected["State"].get("Pid") or 0), identity)
-        if tables is None:
-            tables = _ask_inside(engine, identity, str((inspected["Config"].get("Entrypoint") or ["python3"])[0]))
-        return [listener for listener, _inode in parse_listeners(tables)] if tables else None
-    except (DockerException, RequestException, KeyError, ValueError):
+        with engine.worded():
+            inspected = engine.api.inspect_container(identity)
+            tables = _tables_of(int(inspected["State"].get("Pid") or 0), identity)
+            if tables is None:
+                tables = _ask_inside(engine, identity, str((inspected["Config"].get("Entrypoint") or ["python3"])[0]))
+            return [listener for listener, _inode in parse_listeners(tables)] if tables else None
+    except EngineError:
         return None
 
 

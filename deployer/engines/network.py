@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from buildpack.errors import EngineError
 from deployer.engines.client import Engine
 from deployer.engines.container import APP_LABEL
 from deployer.engines.owner import Owner, is_gone, owner_labels, parse_owner
@@ -34,15 +35,12 @@ def clear_networks(engine: Engine, here: Owner) -> None:
     """Remove the networks whose owner has ended, after their containers."""
     with engine.worded():
         listed = engine.api.networks(filters={"label": [APP_LABEL]})
-    for found in listed:
-        owner = parse_owner(found.get("Labels") or {})
-        if owner is not None and is_gone(owner, here):
-            _remove(engine, str(found["Id"]))
+        for found in listed:
+            owner = parse_owner(found.get("Labels") or {})
+            if owner is not None and is_gone(owner, here):
+                _remove(engine, str(found["Id"]))
 
 
 def _remove(engine: Engine, identity: str) -> None:
-    from docker.errors import DockerException
-    from requests import RequestException
-
-    with contextlib.suppress(DockerException, RequestException):
+    with contextlib.suppress(EngineError), engine.worded():
         engine.api.remove_network(identity)
