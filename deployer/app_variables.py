@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from buildpack.app.build_env import Variable, read_variables
@@ -41,14 +41,20 @@ class Defaults:
         """Return all variables: those that are `told`, and these for what is not told or empty."""
         return {**told, **{name: value for name, value in self.values.items() if not told.get(name)}}
 
-    def tell(self, *, say: Callable[[str], object], warn: Callable[[str], object], insist: bool) -> None:
-        """Say what was made, and warn of what lacks a value; raises AppError for what is required if you `insist`."""
+    def tell(
+        self, *, say: Callable[[str], object], warn: Callable[[str], object], insist: bool, own_file: bool = True
+    ) -> None:
+        """Say what was made, and warn of what lacks a value; raises AppError for what is required if you `insist`.
+
+        `own_file` is true if the command reads the app's .env.
+        """
         if self.made:
             say(secrets_made(self.made, self.place))
         if self.required and insist:
             raise variables_required(self.required)
-        if lacking := (*self.required, *self.doubtful):
-            warn(variables_lacking(lacking))
+        for names, required in ((self.required, True), (self.doubtful, False)):
+            if names:
+                warn(variables_lacking(names, required=required, own_file=own_file))
 
 
 def default_variables(
@@ -76,7 +82,32 @@ def default_variables(
             place = place_of_secrets(folder, environ)
             values[name], new = keep_secret(place, name, make=make)
             made += [name] if new else []
-    lacking = {name: each for name, each in variables.items() if _lacks_value(name, each, values, given)}
+    return _defaults(variables, values, given, place=place, made=made)
+
+
+def written_variables(folder: Path, told: Mapping[str, str]) -> Defaults:
+    """Return the values that app.json has for what is not `told` or empty, for files that another program reads.
+
+    Secrets are among the variables that lack a value: none is made, because such a file is not a place to keep it. An
+    app.json that cannot be read gives nothing.
+    """
+    try:
+        variables = read_variables(folder)
+    except AppError:
+        return Defaults()
+    values = {name: each.value for name, each in variables.items() if each.value is not None and not told.get(name)}
+    return _defaults(variables, values, told)
+
+
+def _defaults(
+    variables: Mapping[str, Variable],
+    values: Mapping[str, str],
+    given: Collection[str],
+    *,
+    place: Path = Path(),
+    made: Sequence[str] = (),
+) -> Defaults:
+    lacking = {name: each for name, each in variables.items() if not values.get(name) and name not in given}
     return Defaults(
         values=values,
         place=place,
@@ -84,24 +115,6 @@ def default_variables(
         required=tuple(name for name, each in lacking.items() if each.required),
         doubtful=tuple(name for name, each in lacking.items() if each.required is None),
     )
-
-
-def written_variables(folder: Path, told: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Return the values that app.json has for what is not `told` or empty, and the names that lack a value.
-
-    Secrets are among those that lack one: none is made, since files are no place to keep it. An app.json that cannot
-    be read gives nothing.
-    """
-    try:
-        variables = read_variables(folder)
-    except AppError:
-        return {}, []
-    values = {name: each.value for name, each in variables.items() if each.value is not None and not told.get(name)}
-    return values, [name for name, each in variables.items() if _lacks_value(name, each, values, told)]
-
-
-def _lacks_value(name: str, variable: Variable, values: Mapping[str, str], given: Collection[str]) -> bool:
-    return not values.get(name) and name not in given and variable.required is not False
 
 
 def place_of_secrets(folder: Path, environ: Mapping[str, str]) -> Path:

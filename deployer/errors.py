@@ -213,12 +213,16 @@ def variables_required(names: Sequence[str]) -> AppError:
     )
 
 
-def variables_lacking(names: Sequence[str]) -> str:
-    """Word, as a warning, variables that app.json describes and that nobody set."""
-    return (
-        f"app.json describes {_listed(names)}, which {'has' if len(names) == 1 else 'have'} no value here; set "
-        f'{"it" if len(names) == 1 else "them"} in .env or with -e, or write `"required": false` in app.json.'
-    )
+def variables_lacking(names: Sequence[str], *, required: bool, own_file: bool) -> str:
+    """Warn of variables that app.json requires, or only describes, and that have no value.
+
+    `own_file` is true if the command reads the app's .env.
+    """
+    verb = "requires" if required else "describes"
+    have, pronoun = ("has", "it") if len(names) == 1 else ("have", "them")
+    places = "in .env or with -e" if own_file else "with -e or under environments.test.env in app.json"
+    otherwise = "" if required else ', or write `"required": false` in app.json'
+    return f"app.json {verb} {_listed(names)}, which {have} no value here; set {pronoun} {places}{otherwise}."
 
 
 def secrets_made(names: Sequence[str], place: Path) -> str:

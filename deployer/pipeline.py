@@ -35,6 +35,7 @@ from deployer.ci.ledger import Counts, Entry, Ledger, Step
 from deployer.ci.making import Made, Maker, describe, digest_of, fitting
 from deployer.ci.services import Service, choose_services
 from deployer.ci.trial import Health, Trial
+from deployer.cli.hints import fit_warning
 from deployer.cli.messages import harmless, operand_text, plural, styled
 from deployer.engines.errors import NotStartedError, local_cannot
 from deployer.errors import BootError
@@ -243,7 +244,7 @@ class _Pipeline:
             )
         given = {name for name in told if told[name]} | {service.variable for service in self._services}
         defaults = default_variables(asked.app, given=given, environ=self._environ)
-        defaults.tell(say=self._console.say, warn=lambda text: self._warn([text]), insist=False)
+        defaults.tell(say=self._console.say, warn=lambda text: self._warn([text]), insist=False, own_file=False)
         return Script(
             test=found.test if own else asked.test or "",
             setup=found.setup if own else "",
@@ -409,7 +410,7 @@ class _Pipeline:
 
     def _warn(self, warnings: tuple[str, ...] | list[str]) -> None:
         """Tell what was not told yet."""
-        for text in warnings:
+        for text in map(fit_warning, warnings):
             if text not in self.warnings:
                 self.warnings.append(text)
                 self._console.say(f"{styled('warning:', 'yellow')} {harmless(text)}")

@@ -160,7 +160,6 @@ def _read(operands: Sequence[str], options: Mapping[str, Any]) -> _Asked:
     from deployer.engines.errors import ports_exhausted
     from deployer.engines.limits import parse_cpus, parse_memory
     from deployer.environment import merge_environment, pass_on, read_env_files
-    from deployer.errors import variables_lacking
     from deployer.export.errors import image_operand
     from deployer.export.formation import Formation
     from deployer.formation import export_formation
@@ -177,12 +176,11 @@ def _read(operands: Sequence[str], options: Mapping[str, Any]) -> _Asked:
     if len(read) > len(env_files):
         env_files.insert(0, meant.folder / ".env")
     variables = merge_environment(given=given, environ={}, files=read, defaults={})
-    defaults, lacking = written_variables(meant.folder, variables)
-    if lacking:
-        print_warning(variables_lacking(lacking))
+    defaults = written_variables(meant.folder, variables)
+    defaults.tell(say=_say, warn=print_warning, insist=False)
     # Compose lets what is written into the file win over files of variables.
-    given = {**defaults, **given}
-    variables = {**variables, **defaults}
+    given = {**defaults.values, **given}
+    variables = {**variables, **defaults.values}
     port = options["port"] or _port(variables)
     if port + counts.get("web", 0) - 1 > 65535:
         raise ports_exhausted(port, counts["web"])

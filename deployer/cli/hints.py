@@ -146,9 +146,17 @@ def fit_hint(hint: str, call: Call) -> str:
 
 
 def fit_warning(text: str) -> str:
-    """Return a warning whose commands name the app of the command that prints it."""
+    """Return a warning that is true for the command that prints it.
+
+    What follows its first ``;`` is advice and is fitted as a hint is. Commands in the rest name the command's app, too.
+    """
     context = click.get_current_context(silent=True)
-    return _name_operands(text, call_of(context)) if context else text
+    if context is None:
+        return text
+    call = call_of(context)
+    fact, _, advice = text.partition("; ")
+    fitted = fit_hint(advice, call)
+    return _name_operands(fact, call) + (f"; {fitted}" if fitted else "." if advice else "")
 
 
 def options_in(text: str) -> frozenset[str]:

@@ -77,7 +77,9 @@ def print_error(error: BuildpackError) -> None:
 
 def print_warning(text: str) -> None:
     """Print a warning on standard error."""
-    if "`deploy " in text and "click" in sys.modules:  # a recorded answer has warnings that name the app
+    if (
+        "`deploy " in text or " -" in text or "`-" in text
+    ) and "click" in sys.modules:  # a recorded answer has warnings that are fitted already
         from deployer.cli.hints import fit_warning
 
         text = fit_warning(text)

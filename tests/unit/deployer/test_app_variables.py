@@ -28,9 +28,9 @@ def describe(app: Path, **env: object) -> None:
     (app / "app.json").write_text(json.dumps({"env": env}))
 
 
-def heard(defaults, **insist: bool) -> list[str]:
+def heard(defaults, *, insist: bool = True, own_file: bool = True) -> list[str]:
     said: list[str] = []
-    defaults.tell(say=said.append, warn=said.append, insist=insist.get("insist", True))
+    defaults.tell(say=said.append, warn=said.append, insist=insist, own_file=own_file)
     return said
 
 
@@ -64,11 +64,17 @@ def test_what_is_required_is_an_error_and_what_is_only_described_a_warning(app, 
         "hint: set them in .env, with `-e DATABASE_URL=VALUE`, or with `--env-file FILE`."
     )
     assert heard(defaults, insist=False) == [
+        "app.json requires DATABASE_URL and EMPTY, which have no value here; set them in .env or with -e.",
         (
-            "app.json describes DATABASE_URL, EMPTY and MAIL, which have no value here; set them in .env or with -e, "
+            "app.json describes MAIL, which has no value here; set it in .env or with -e, "
             'or write `"required": false` in app.json.'
-        )
+        ),
     ]
+    # `ci` reads no .env.
+    assert heard(defaults, insist=False, own_file=False)[0] == (
+        "app.json requires DATABASE_URL and EMPTY, which have no value here; set them with -e or under "
+        "environments.test.env in app.json."
+    )
     describe(app, MAIL={"description": "where mail goes"})
     assert heard(default_variables(app, given=(), environ=environ)) == [
         (

@@ -14,7 +14,7 @@ import pytest
 
 from buildpack.errors.stacks import libraries_not_there
 from deployer.cli.command import CONTEXT, MODULES, deploy
-from deployer.cli.hints import Call, call_of, fit_hint, options_in, read_call
+from deployer.cli.hints import Call, call_of, fit_hint, fit_warning, options_in, read_call
 from deployer.cli.messages import print_warning
 
 ROOT = Path(__file__).parents[3]
@@ -48,26 +48,97 @@ OWN = {
 """Modules that word the errors of some commands alone."""
 
 
-def text_of(node: ast.AST) -> str:
-    """Return the text of an expression; what is filled in later reads ``X``."""
+Names = dict[str, list[ast.expr]]
+"""What a name may stand for in a function: what is assigned to it, or what a function of that name returns."""
+
+
+def text_of(node: ast.AST, names: Names) -> str:
+    """Return the text of an expression, all alternatives one after the other; what is filled in later reads ``X``."""
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, str) else ""
     if isinstance(node, ast.JoinedStr):
-        return "".join("X" if isinstance(each, ast.FormattedValue) else text_of(each) for each in node.values)
-    if isinstance(node, ast.IfExp):
-        return f"{text_of(node.body)}; {text_of(node.orelse)}"
-    return "".join(text_of(each) for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr))
+        return "".join(text_of(each, names) for each in node.values)
+    if isinstance(node, ast.FormattedValue):
+        return text_of(node.value, names) if is_text(node.value) else "X"
+    if isinstance(node, ast.IfExp | ast.BoolOp):
+        parts = [node.body, node.orelse] if isinstance(node, ast.IfExp) else node.values
+        return "; ".join(text_of(each, names) for each in parts)
+    if isinstance(node, ast.Name):
+        others = {name: values for name, values in names.items() if name != node.id}
+        return "; ".join(text for each in names.get(node.id, ()) if (text := text_of(each, others)))
+    children = (child.value if isinstance(child, ast.keyword) else child for child in ast.iter_child_nodes(node))
+    return "".join(text_of(each, names) for each in children if isinstance(each, ast.expr))
+
+
+def is_text(node: ast.expr) -> bool:
+    """Return True for a module's own sentence, such as ``{_AROUND}``, which is written in capitals."""
+    return isinstance(node, ast.Name) and node.id.strip("_").isupper()
+
+
+def bindings(tree: ast.AST) -> Names:
+    """Return what the names that a tree binds may stand for."""
+    found: Names = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.NamedExpr) and node.value is not None:
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                names = target.elts if isinstance(target, ast.Tuple) else [target]
+                values = node.value.elts if isinstance(node.value, ast.Tuple) else []
+                pairs = zip(names, values if len(values) == len(names) else [node.value] * len(names), strict=True)
+                for name, value in pairs:
+                    if isinstance(name, ast.Name):
+                        found.setdefault(name.id, []).append(value)
+        if isinstance(node, ast.FunctionDef):
+            returned = [each.value for each in ast.walk(node) if isinstance(each, ast.Return) and each.value]
+            found.setdefault(node.name, []).extend(returned)
+    return found
+
+
+@cache
+def functions() -> list[tuple[str, ast.FunctionDef, Names]]:
+    """Return each function of the code, with its module and what its names may stand for."""
+    found = []
+    for top in ("buildpack", "deployer"):
+        for path in sorted((ROOT / top).rglob("*.py")):
+            source = path.read_text(encoding="utf-8")
+            if "errors" not in str(path) and "hint=" not in source:
+                continue
+            tree = ast.parse(source)
+            module = {name: values for each in tree.body for name, values in bindings(each).items()}
+            found += [
+                (str(path.relative_to(ROOT)), node, {**module, **bindings(node)})
+                for node in ast.walk(tree)
+                if isinstance(node, ast.FunctionDef)
+            ]
+    return found
 
 
 @cache
 def hints() -> list[tuple[str, str]]:
     """Return each hint in the code, with the module that words it."""
+    found = [
+        (module, text_of(node.value, names), node.value)
+        for module, function, names in functions()
+        for node in ast.walk(function)
+        if isinstance(node, ast.keyword) and node.arg == "hint"
+    ]
+    unknown = [(module, ast.unparse(node)) for module, text, node in found if not text.strip(" ;.")]
+    assert {words for _, words in unknown} <= HANDED_ON, unknown
+    return [(module, text) for module, text, _ in found if text]
+
+
+HANDED_ON = {"error.hint", "self.hint", "hint", "' '.join(ways)", "_plain(hint)"}
+"""Hints of another error, and those that a function is called with and that are read there."""
+
+
+@cache
+def warnings() -> list[tuple[str, str]]:
+    """Return each text that the modules of errors return, with its module."""
     return [
-        (str(path.relative_to(ROOT)), text)
-        for top in ("buildpack", "deployer")
-        for path in sorted((ROOT / top).rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.keyword) and node.arg == "hint" and (text := text_of(node.value))
+        (module, text_of(node.value, names))
+        for module, function, names in functions()
+        if "errors" in module and function.returns and ast.unparse(function.returns) in {"str", "Notice"}
+        for node in ast.walk(function)
+        if isinstance(node, ast.Return) and node.value
     ]
 
 
@@ -82,6 +153,22 @@ def test_a_hint_names_only_options_of_the_command_that_failed(name):
         (text, fitted) for _, text in hints() if options_in(fitted := fit_hint(text, CALLS[name])) - CALLS[name].options
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_warning_advises_only_options_of_the_command_that_prints_it(name):
+    assert len(warnings()) > 100
+    with ALL[name].make_context(name, [], parent=click.Context(deploy), resilient_parsing=True):
+        advice = [fit_warning(text).partition("; ")[2] for _, text in warnings()]
+    assert [text for text in advice if options_in(text) - CALLS[name].options] == []
+
+
+def test_a_warning_leaves_out_what_the_command_lacks():
+    text = "app.py:1 imports six; give it with `-e A=b`, or `--env-file FILE`, or take `--stack host`."
+    with ALL["lock"].make_context("lock", [], parent=click.Context(deploy)):
+        assert fit_warning(text) == 'app.py:1 imports six; take `stack = "host"` in deploy.toml.'
+    with ALL["cache info"].make_context("info", [], parent=click.Context(deploy)):
+        assert fit_warning("a is b; see `--json`, or `--stack X`.") == "a is b; see `--json`."
 
 
 @pytest.mark.parametrize("name", PIPELINE)
