@@ -111,10 +111,10 @@ def info(*, as_json: bool) -> int:
             value["shared"] = {"folder": str(shared), "size": beside, "kinds": kinds}
         print_json(value)
         return 0
-    print(f"{store.root}: {size_text(total)}, {plural(len(images), 'image')}")
+    print(harmless(f"{store.root}: {size_text(total)}, {plural(len(images), 'image')}"))
     _print_sums(sums)
     if beside:
-        print(f"{shared}: {size_text(beside)}, for all stores of this user")
+        print(harmless(f"{shared}: {size_text(beside)}, for all stores of this user"))
         _print_sums(sums_beside)
     return 0
 

@@ -242,7 +242,8 @@ def _write(files: Sequence[ExportedFile], options: Mapping[str, Any]) -> list[Pa
     from deployer.export.files import write_files
 
     if options["output"] == "-":
-        print("\n".join(file.content for file in files), end="")
+        text = "\n".join(file.content for file in files)
+        print(harmless(text) if sys.stdout.isatty() else text, end="")
         return None
     paths = write_files(files, Path(options["output"]), force=options["force"])
     for path in paths:

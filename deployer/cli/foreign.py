@@ -16,15 +16,19 @@ _SERVICES = "deploy starts no databases or other services yet: give their addres
 _ROUTER = "deploy has no router yet: web listens on the port of `-p`."
 _STOP = "`deploy run` and `deploy local` stay in the foreground: Ctrl-C stops the processes."
 _LOG_IN = "`docker login REGISTRY` keeps a login for registries, which deploy uses."
+_EXEC = "`deploy run -- CMD` runs a command in the app's image."
+_PRUNE = "`deploy cache prune` makes room in the store."
 _CONTAINERS = "`docker ps` lists the containers; `deploy run` removes its own when it ends."
 _PREBUILT = "Python is the only language: there is nothing to choose."
 
 _COMMANDS = {
     "addons": _SERVICES,
     "apps": "an app is a folder: `deploy init FOLDER` writes a new one.",
+    "attach": "`deploy run` and `deploy local` show the output of their processes; `docker attach` joins a container.",
     "bash": "`deploy run -- bash` runs a shell in the app's image.",
     "buildpacks": _PREBUILT,
     "certs": _ROUTER,
+    "clean": _PRUNE,
     "compose": "`deploy export compose` writes a compose file.",
     "config": _VARIABLES,
     "console": "`deploy run -- flask shell` runs a command in the app's image.",
@@ -33,7 +37,9 @@ _COMMANDS = {
     "deploy": "`deploy build`, then `deploy run`; in a pipeline `deploy ci`.",
     "domains": _ROUTER,
     "down": _STOP,
-    "exec": "`deploy run -- CMD` runs a command in the app's image.",
+    "enter": _EXEC,
+    "env": _VARIABLES,
+    "exec": _EXEC,
     "freeze": "`deploy inspect` lists the packages of an image.",
     "git": "deploy takes the app's folder as it is: there is no remote to push to.",
     "history": "`deploy inspect --layers` lists an image's layers.",
@@ -52,7 +58,9 @@ _COMMANDS = {
     "pg": _SERVICES,
     "pipelines": "`deploy ci` is the step of a pipeline that makes the image.",
     "plugins": "there are no plugins.",
+    "prune": _PRUNE,
     "ps": _CONTAINERS,
+    "publish": "`deploy push REF` sends an image to its registry; `deploy ci --push` tests it first.",
     "pull": "`deploy run REF` pulls an image that is not here.",
     "redis": _SERVICES,
     "releases": _RELEASES,
@@ -69,6 +77,7 @@ _COMMANDS = {
     "stop": _STOP,
     "sync": "`deploy local` installs what Pipfile.lock lists.",
     "tag": "name an image when it is built, `deploy build -t REF`, or pushed, `deploy push -t REF`.",
+    "tail": _LOGS,
     "test": "`deploy ci` runs the app's tests in its image.",
     "up": "`deploy run` starts the app's processes in containers, `deploy local` on this machine.",
     "update": "`deploy lock --upgrade` moves every package, `deploy lock -P PKG` one.",

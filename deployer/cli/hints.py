@@ -106,7 +106,7 @@ def repeated_text(ctx: click.Context) -> str:
         for value in (values if isinstance(values, tuple) else (values,))
         if value
     ]
-    return "".join(f" {option} {quote(value)}" for option, value in words)
+    return harmless("".join(f" {option} {quote(value)}" for option, value in words))
 
 
 def _options(command: click.Command) -> frozenset[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from deployer.cli.folder import Folder
-from deployer.cli.messages import operand_text, print_warning
+from deployer.cli.messages import harmless, operand_text, print_warning
 
 if TYPE_CHECKING:
     from deployer.scaffold.layout import Layout
@@ -64,7 +64,7 @@ def command(folder: Path, package: str | None, license_name: str | None, yes: bo
     for remark in layout.remarks:
         print_warning(remark)
     if must_ask:
-        wanted = [path for path in wanted if click.confirm(f"Add {path}?", default=True, err=True)]
+        wanted = [path for path in wanted if click.confirm(harmless(f"Add {path}?"), default=True, err=True)]
         _look_for_obstacles(folder, wanted)
     _write(folder, layout, wanted)
     if "Pipfile.lock" in wanted and os.path.exists(folder / "Pipfile"):
@@ -74,7 +74,7 @@ def command(folder: Path, package: str | None, license_name: str | None, yes: bo
 
 
 def _ask_for_import(place: str, package: str) -> bool:
-    return click.confirm(f"{place} needs {package}. Put {package} into Pipfile?", default=True, err=True)
+    return click.confirm(harmless(f"{place} needs {package}. Put {package} into Pipfile?"), default=True, err=True)
 
 
 def _announce(folder: Path, layout: Layout, wanted: list[str]) -> None:
@@ -83,7 +83,7 @@ def _announce(folder: Path, layout: Layout, wanted: list[str]) -> None:
         return
     fresh = f"deploy init writes a new app into {folder}, in the conventional layout"
     lacks = f"deploy init adds the files that the app in {folder} lacks, and changes none that are there"
-    print(fresh if layout.fresh else lacks, file=sys.stderr)
+    print(harmless(fresh if layout.fresh else lacks), file=sys.stderr)
 
 
 def _license(folder: Path) -> str:
@@ -112,7 +112,7 @@ def _write(folder: Path, layout: Layout, wanted: list[str]) -> None:
 
     written = [path for path in wanted if path in layout.files]
     if not wanted:
-        print(f"Nothing is missing in {folder}", file=sys.stderr)
+        print(harmless(f"Nothing is missing in {folder}"), file=sys.stderr)
     for number, path in enumerate(written):
         place = folder / path
         try:
@@ -121,7 +121,7 @@ def _write(folder: Path, layout: Layout, wanted: list[str]) -> None:
                 file.write(layout.files[path])
         except OSError as error:
             raise errors.not_written(str(place), error, written[:number]) from error
-        print(f"  {path}", file=sys.stderr)
+        print(harmless(f"  {path}"), file=sys.stderr)
 
 
 def _lock(folder: Path) -> None:

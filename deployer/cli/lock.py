@@ -215,5 +215,5 @@ def _pin(app: Path) -> bool:
     pinned = f"{tag}@{stack.reference.rpartition('@')[2]}"
     changed = pin_stack(app, pinned)
     if changed:
-        print(f"deploy.toml: stack = {pinned}", file=sys.stderr)
+        print(harmless(f"deploy.toml: stack = {pinned}"), file=sys.stderr)
     return changed

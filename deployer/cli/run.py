@@ -65,7 +65,7 @@ def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) ->
 
     choice = choose_engine(options["engine"], os.environ)
     if options["engine"] == "auto" and not options["quiet"]:
-        print(f"engine: {choice}", file=sys.stderr)
+        print(harmless(f"engine: {choice}"), file=sys.stderr)
     if choice.engine is None:
         return _run_locally(meant, options, why=choice.why)
     try:

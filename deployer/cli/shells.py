@@ -15,6 +15,7 @@ import click
 from click.shell_completion import CompletionItem, ShellComplete, split_arg_string
 
 from deployer.cli.command import CONTEXT, MODULES, Commands
+from deployer.cli.messages import harmless
 from deployer.cli.suggestions import suggest_paths, suggestions_for
 
 __all__ = ["CLASSES", "completing"]
@@ -91,7 +92,7 @@ class _Shell(ShellComplete):
 
     def format_completion(self, item: CompletionItem[str]) -> str:
         """Write a word and, after a tab, what it stands for."""
-        return item.value if not item.help else f"{item.value}\t{' '.join(item.help.split())}"
+        return item.value if not item.help else f"{item.value}\t{harmless(' '.join(item.help.split()))}"
 
 
 class Bash(_Shell):

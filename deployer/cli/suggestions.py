@@ -35,7 +35,10 @@ def suggest_paths(incomplete: str, *, files: bool = True, prefix: str = "") -> I
     return [
         CompletionItem(f"{prefix}{folder}{slash}{name}{'/' if is_folder else ''}")
         for name, is_folder in found
-        if name.startswith(start) and (start or not name.startswith(".")) and (is_folder or files) and "\n" not in name
+        if name.startswith(start)
+        and (start or not name.startswith("."))
+        and (is_folder or files)
+        and name.isprintable()
     ]
 
 

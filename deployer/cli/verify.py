@@ -110,7 +110,7 @@ def command(
         )
     for verdict in verdicts:
         where = "in the store" if verdict.origin == "store" else "in the registry"
-        print(f"Verified: {name}, {where}, is what {shown} builds, bit for bit", file=sys.stderr)
+        print(harmless(f"Verified: {name}, {where}, is what {shown} builds, bit for bit"), file=sys.stderr)
         print(f"  built again in {verdict.seconds:.2f} s on {verdict.stack} ({verdict.platform})", file=sys.stderr)
         print(f"  {_compared(verdict)}", file=sys.stderr)
         print(verdict.digest)

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from buildpack.app.procfile import ONE_OFF
 from deployer.export.errors import unportable_value
-from deployer.export.formation import STOP_SECONDS, ExportedFile, Formation
+from deployer.export.formation import STOP_SECONDS, TURNING, ExportedFile, Formation
 
 __all__ = ["ComposeExport", "quote_scalar", "render_compose", "unlike_elsewhere"]
 
@@ -22,7 +22,7 @@ INSIDE = "8000"
 """The port that web listens on in its container."""
 
 # What YAML does not let stand in quotes, or reads as the end of a line; JSON escapes all below a space.
-_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_UNPRINTABLE = re.compile(rf"[\x7f-\x9f{TURNING}\ufeff\ufffe\uffff]")
 
 _PLAIN_LINE = re.compile(r"\s*(?:#.*)?|[A-Za-z_][A-Za-z0-9_]*=(?:[^\s'\"\\$#`](?:[^'\"\\$#`]*[^\s'\"\\$#`])?)?")
 

@@ -7,13 +7,19 @@ from pathlib import Path
 
 from buildpack.dataclass import dataclass
 
-__all__ = ["MARK", "STOP_SECONDS", "ExportedFile", "Formation"]
+__all__ = ["MARK", "STOP_SECONDS", "TURNING", "ExportedFile", "Formation"]
 
 MARK = "written by `deploy export"
 """Stands in the first line of each file, so that the next export knows which files are its own."""
 
 STOP_SECONDS = 30
 """From TERM to KILL: longer than the 25 s the launcher takes, so that it is never cut short."""
+
+TURNING = r"\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+"""Characters that turn the direction of writing (UAX 9), so that a command reads as another, and separators of lines.
+
+They are for a class of a regular expression.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from buildpack.app.procfile import ONE_OFF
 from buildpack.dataclass import dataclass
 from deployer.export.errors import bad_user, unportable_path, unportable_value, unportable_variable
-from deployer.export.formation import STOP_SECONDS, ExportedFile, Formation
+from deployer.export.formation import STOP_SECONDS, TURNING, ExportedFile, Formation
 from deployer.runner.command import command_argv
 from deployer.runner.defaults import default_flask_app
 from deployer.runner.formation import Process, expand
@@ -45,7 +45,7 @@ _NONCHARACTERS = r"\ufdd0-\ufdef" + "".join(
 )
 _NOT_UTF8 = re.compile(rf"[\ud800-\udfff{_NONCHARACTERS}]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_ESCAPED = re.compile(rf"[\x00-\x1f\x7f{_NONCHARACTERS}]")
+_ESCAPED = re.compile(rf"[\x00-\x1f\x7f-\x9f{TURNING}{_NONCHARACTERS}]")
 _REFUSED_IN_VALUES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 

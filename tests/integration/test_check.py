@@ -185,8 +185,9 @@ def test_an_app_of_the_tests_is_never_a_bug(app):
 def test_a_folder_whose_name_no_terminal_should_see_raw(command, blasto, home):
     app = blasto.rename(blasto.parent / "d\u202ex\x1b[31m")
     (app / "Procfile").write_text("web\n")
-    done = deploy(*command, app, home=home)
-    assert done.code == 10
+    stack = ("--stack", "a\u202ex\x1b[31m") if command == ["check"] else ()
+    done = deploy(*command, app, *stack, home=home)
+    assert done.code == (2 if stack else 10)
     assert r"/d\u202ex\x1b[31m" in done.err
     assert "\x1b" not in done.err
     assert "\u202e" not in done.err

@@ -112,6 +112,13 @@ def test_the_workflow_uses_inputs_and_outputs_that_there_are() -> None:
     assert used <= set(action()["outputs"])
 
 
+def test_no_shell_with_the_password_is_there_while_tests_run() -> None:
+    """Tests that run as the same user could read its environment; deploy hides its own."""
+    _, step = action()["runs"]["steps"]
+    assert "DEPLOY_REGISTRY_PASSWORD" in step["env"]
+    assert step["run"].splitlines()[-1].startswith('exec "$RUNNER_TEMP/deploy-ci/bin/deploy" ci ')
+
+
 def test_no_input_is_a_part_of_a_script() -> None:
     for step in action()["runs"]["steps"]:
         assert "${{" not in step["run"]

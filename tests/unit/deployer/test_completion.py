@@ -85,6 +85,14 @@ def test_commands_and_process_types_say_what_they_are(here, monkeypatch):
     assert CLASSES["bash"](completing(), {}, "deploy", "_").complete() == "web"
 
 
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_no_terminal_sees_what_a_command_or_a_name_has(here, monkeypatch, shell):
+    (here / "Procfile").write_text("web: python \u202eyp.x\x1b[31m\n")
+    (here / "we\x1b[31m").mkdir()
+    monkeypatch.setenv("COMP_LINE", "deploy run we")
+    assert CLASSES[shell](completing(), {}, "deploy", "_").complete() == r"web	python \u202eyp.x\x1b[31m"
+
+
 @pytest.mark.parametrize(
     ("shell", "written"),
     [("bash", "a\\ \\$b\\'c/"), ("zsh", "oci:a\\ \\$b\\'c/"), ("fish", "oci:a $b'c/")],

@@ -224,7 +224,8 @@ def test_names_that_yaml_reads_as_something_else_stay_names():
         ("100%", '"100%%"'),
         ("$HOME ${X}", '"$$HOME $${X}"'),
         ("a\nb\tc\x7f", '"a\\x0ab\\x09c\\x7f"'),
-        ("ü\u2028", '"ü\u2028"'),
+        ("ü\u2028", '"ü\\xe2\\x80\\xa8"'),
+        ("a\u202eb\x9b", '"a\\xe2\\x80\\xaeb\\xc2\\x9b"'),
         ("\ufffe", '"\\xef\\xbf\\xbe"'),
     ],
 )
@@ -284,6 +285,7 @@ def test_paths_that_no_unit_can_hold_are_refused(path):
 
 def test_scalars_of_compose():
     assert quote_scalar('$A "ü"\n\x7f\u2028\U0001f600') == '"$$A \\"ü\\"\\n\\u007f\\u2028\U0001f600"'
+    assert quote_scalar("a\u202eb\u2066\x9b\x1b") == '"a\\u202eb\\u2066\\u009b\\u001b"'
 
 
 def test_a_value_that_no_environment_holds_is_refused():
