@@ -291,7 +291,7 @@ def test_app_json_requires_a_variable_and_has_a_secret_made(blasto: Path, ready:
     test = 'echo "secret=$SECRET_KEY url=$DATABASE_URL"; exit 3'
     done = deploy("ci", blasto, "--engine", "local", "--test", test, home=ready)
     assert done.code == 60, "tests often need less than the app"
-    assert "warning: app.json describes DATABASE_URL, which has no value here" in done.err
+    assert "warning: app.json requires DATABASE_URL, which has no value here; set it with -e or under " in done.err
     made = re.search(r"secret=([0-9a-f]{64}) url=\n", done.err)
     assert made is not None, done.err
     told = deploy("local", blasto, "--", "sh", "-c", "echo $SECRET_KEY", home=ready)
