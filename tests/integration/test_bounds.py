@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -394,6 +394,35 @@ def test_term_ends_a_command_whose_interpreter_is_busy_in_c() -> None:
         assert process.stdout.readline() == b"ready\n"
         process.terminate()
         assert process.wait() == -signal.SIGKILL
+
+
+def test_term_and_int_end_deploy_while_it_is_busy_in_c() -> None:
+    """The command itself, with its own handlers and its own patience."""
+    busy = """
+        import os, sys
+        from collections import deque
+        from itertools import chain, repeat, starmap
+        from deployer.cli import check, main
+
+        def look(**options):
+            deque(chain(starmap(os.write, [(1, b"ready\\n")]), repeat(None)), maxlen=0)
+
+        check.command.callback = look
+        sys.argv = ["deploy", "check"]
+        main()
+    """
+    with ExitStack() as started:
+        processes = [
+            started.enter_context(
+                subprocess.Popen([sys.executable, "-c", dedent(busy)], cwd=ROOT, stdout=subprocess.PIPE)
+            )
+            for _ in range(2)
+        ]
+        for process, number in zip(processes, (signal.SIGTERM, signal.SIGINT), strict=True):
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            process.send_signal(number)
+        assert [process.wait() for process in processes] == [-signal.SIGKILL, -signal.SIGKILL]
 
 
 def test_the_helper_ends_with_the_command() -> None:

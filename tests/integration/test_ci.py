@@ -472,6 +472,9 @@ def test_gitlab_s_log_folds(blasto: Path, ready: Path) -> None:
         (["--test", "x", "--no-test"], "--test and --no-test exclude each other"),
         (["--test", "x", "--no-boot"], "--no-boot tries nothing out, so it excludes --test"),
         (["--service-env", "A=1", "--no-boot"], "--no-boot tries nothing out, so it excludes --service-env"),
+        (["--release", "--no-boot"], "--no-boot tries nothing out, so it excludes --release"),
+        (["--network", "x", "--no-boot"], "--no-boot tries nothing out, so it excludes --network"),
+        (["--service", "a=b:1", "--no-boot"], "--no-boot tries nothing out, so it excludes --service"),
         (["--collect", "/etc=x"], "--collect '/etc=x' cannot be used"),
     ],
 )

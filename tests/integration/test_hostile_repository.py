@@ -350,13 +350,27 @@ def test_no_error_quotes_what_a_link_leads_to(name: str, app: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "command", [["lock", "--no-pin"], ["local"], ["export", "systemd"], ["init", "-y", "--no-lock"]]
+    ("command", "name"),
+    [
+        (["lock", "--no-pin"], "Pipfile"),
+        (["lock", "--no-pin"], "Pipfile.lock"),
+        (["local"], "deploy.toml"),
+        (["local"], "Pipfile.lock"),
+        (["local"], ".env"),
+        (["export", "systemd"], "deploy.toml"),
+        (["export", "systemd"], "Pipfile.lock"),
+        (["export", "systemd"], ".env"),
+        (["init", "-y", "--no-lock"], "requirements.txt"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else each[0],
 )
-def test_no_command_follows_a_link_out(command: list[str], tmp_path: Path, blasto: Path) -> None:
+def test_no_command_follows_a_link_out(command: list[str], name: str, tmp_path: Path, blasto: Path) -> None:
     (tmp_path / "secret").write_text("hunter2 = \n")
-    for name in ("deploy.toml", "Pipfile.lock", ".env", "requirements.txt"):
-        (blasto / name).unlink(missing_ok=True)
-        (blasto / name).symlink_to("../secret")
+    if command[0] == "init":
+        (blasto / "Pipfile").unlink()
+        (blasto / "Pipfile.lock").unlink()
+    (blasto / name).unlink(missing_ok=True)
+    (blasto / name).symlink_to("../secret")
 
     done = deploy(command[0], *command[1:], blasto, home=tmp_path / "home", cwd=tmp_path)
 
@@ -414,6 +428,24 @@ def test_a_package_chooses_no_filter_of_the_user(tmp_path: Path, trap: Trap) -> 
 
     assert fetch((tmp_path / "lib").as_uri(), commit, tmp_path / "made", HOME=str(tmp_path)) == ""
     assert (tmp_path / "made/code.py").read_text() == "1\n"
+    assert not trap.sprung
+
+
+def test_a_submodule_chooses_no_filter_of_the_user(tmp_path: Path, trap: Trap) -> None:
+    """It has attributes of its own, and git fetches it in a process of its own."""
+    make_repository(tmp_path / "part", {"code.py": "1\n", ".gitattributes": "*.py filter=own\n"})
+    make_repository(tmp_path / "lib", {"code.py": "1\n"})
+    ssh = tmp_path / "ssh"
+    ssh.write_text('#!/bin/sh\nfor last; do :; done\nexec sh -c "$last"\n')
+    ssh.chmod(0o755)
+    git(tmp_path / "lib", "-c", f"core.sshCommand={ssh}", "submodule", "add", "-q", f"ssh://host{tmp_path}/part", "p")
+    git(tmp_path / "lib", "commit", "-q", "-m", "p")
+    (tmp_path / ".gitconfig").write_text(f'[filter "own"]\n\tsmudge = {trap}\n\tclean = {trap}\n\trequired = true\n')
+    commit = git(tmp_path / "lib", "rev-parse", "HEAD")
+
+    made, environ = tmp_path / "made", {"HOME": str(tmp_path), "GIT_SSH_COMMAND": str(ssh)}
+    assert fetch((tmp_path / "lib").as_uri(), commit, made, **environ) == ""
+    assert (made / "p/code.py").read_text() == "1\n"
     assert not trap.sprung
 
 

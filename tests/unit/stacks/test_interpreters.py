@@ -5,6 +5,7 @@ import resource
 import shutil
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from buildpack.oci.store import Store
 from buildpack.stacks.interpreters import choose, describe, find_candidates, probe, usable_versions
@@ -48,6 +49,28 @@ def test_what_cannot_be_read_counts_as_absent(tmp_path: Path) -> None:
     environ = {"PATH": f"{too_long}:{tmp_path}/path", "PYENV_ROOT": too_long, "VIRTUAL_ENV": too_long}
     assert find_candidates("3.77", environ=environ, own="") == [found]
     assert found in find_candidates(None, environ=environ, own="")
+
+
+def test_what_another_user_closed_counts_as_absent() -> None:
+    """The folders of a test are root's alone, so these are elsewhere."""
+    with TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o755)
+        found = elf(place / "path/python3.77")
+        closed = place / "closed"
+        for path in ("python3.77", "bin/python3.77", "versions/3.77.1/bin/python3.77"):
+            elf(closed / path)
+        closed.chmod(0)
+        environ = {"PATH": f"{closed}:{place}/path", "PYENV_ROOT": str(closed), "VIRTUAL_ENV": str(closed)}
+        user = os.geteuid()
+        try:
+            if user == 0:  # root may read all
+                os.seteuid(65534)
+            assert find_candidates("3.77", environ=environ, own=f"{closed}/python3.77") == [found]
+            assert found in find_candidates(None, environ=environ, own="")
+        finally:
+            os.seteuid(user)
+            closed.chmod(0o755)
 
 
 def test_pyenv_is_found_in_home(tmp_path: Path) -> None:
