@@ -42,4 +42,4 @@ def run_inside(
 def _run(engine: Engine, identity: str, command: Sequence[str], *, stderr: bool) -> tuple[int, bytes]:
     asked = engine.api.exec_create(identity, list(command), stderr=stderr)
     output: bytes = engine.api.exec_start(asked["Id"])
-    return engine.api.exec_inspect(asked["Id"])["ExitCode"], output
+    return int(engine.api.exec_inspect(asked["Id"])["ExitCode"]), output
