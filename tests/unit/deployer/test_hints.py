@@ -164,7 +164,7 @@ def test_a_warning_advises_only_options_of_the_command_that_prints_it(name):
 
 
 def test_a_warning_leaves_out_what_the_command_lacks():
-    text = "app.py:1 imports six; give it with `-e A=b`, or `--env-file FILE`, or take `--stack host`."
+    text = "app.py:1 imports six; limit it with `--memory 1g`, or `--cpus 2`, or take `--stack host`."
     with ALL["lock"].make_context("lock", [], parent=click.Context(deploy)):
         assert fit_warning(text) == 'app.py:1 imports six; take `stack = "host"` in deploy.toml.'
     with ALL["cache info"].make_context("info", [], parent=click.Context(deploy)):
