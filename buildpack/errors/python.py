@@ -153,7 +153,11 @@ def proxy(url: str) -> DependencyError:
 
 
 def denied(name: str, url: str, status: int, *, logged_in: bool, source: str, unread: str = "") -> DependencyError:
-    """An index wants a login, or another one; `unread` names a file of logins that this user may not read."""
+    """A server wants a login, or another one, for a file of the index `source`, or for one that the lock names ("").
+
+    `unread` names a file of logins that this user may not read.
+    """
+    where = f"the URL of the source {source!r}" if source else "its address"
     why = (
         f"{url} answered HTTP {status} to the login that was sent."
         if logged_in
@@ -164,7 +168,7 @@ def denied(name: str, url: str, status: int, *, logged_in: bool, source: str, un
     return SourceError(
         f"{_host(url)} does not let us read {name}",
         why=why,
-        hint=f"put ${{USER}}:${{PASSWORD}}@ into the URL of the source {source!r} in Pipfile and set both variables, "
+        hint=f"put ${{USER}}:${{PASSWORD}}@ into {where} in Pipfile and set both variables, "
         f"or add {_host(url)} to ~/.netrc.",
     )
 
@@ -325,12 +329,14 @@ def link_gone(name: str, url: str) -> DependencyError:
     )
 
 
-def not_served(filename: str, url: str, status: int) -> DependencyError:
-    """A file that the index lists is not at its address."""
+def not_served(filename: str, url: str, status: int, *, listed: bool = True) -> DependencyError:
+    """A file that the index lists, or else the lock names, is not at its address."""
     return SourceError(
         f"{_host(url)} does not serve {filename}",
-        why=f"The index lists {url}, which answered HTTP {status}.",
-        hint="build again later; if the file stays away, run `deploy lock`, commit Pipfile.lock, and build again.",
+        why=f"{'The index lists' if listed else 'Pipfile.lock names'} {url}, which answered HTTP {status}.",
+        hint="build again later; if the file stays away, run `deploy lock`, commit Pipfile.lock, and build again."
+        if listed
+        else "build again later; if the file stays away, name another address in Pipfile, and run `deploy lock`.",
     )
 
 

@@ -123,7 +123,8 @@ def probe_file(
     """Download a file of at most `largest` bytes whose sha256 or size the index does not say.
 
     Returns its sha256 and size, and keeps the file, if one of the `locked` hashes (by algorithm) is its; else None.
-    None for `locked` takes any file: the index says no hash of it, and no lock names one.
+    None for `locked` takes any file: the index says no hash of it, and no lock names one. Without `source` the lock
+    itself names the address. Raises DependencyError if the file cannot be had.
     """
     shown = client.hide(offered.link)
 
@@ -139,7 +140,19 @@ def probe_file(
             _keep(out, folder, digests["sha256"], offered.filename)
             return digests["sha256"], size
 
-    return client.get(shown, consume, source=source)
+    try:
+        return client.get(shown, consume, source=source)
+    except NotFoundError as error:
+        raise errors.not_served(offered.filename, shown, error.status, listed=source is not None) from None
+    except DeniedError as error:
+        raise errors.denied(
+            offered.filename,
+            shown,
+            error.status,
+            logged_in=error.logged_in,
+            unread=error.unread,
+            source=source.name if source else "",
+        ) from None
 
 
 def _copy(

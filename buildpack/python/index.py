@@ -325,7 +325,7 @@ class _Resolver:
         known = sha256 is not None and sha256 in locked.get("sha256", ())
         size = (file.size or self._size(source, file)) if known else None
         if sha256 is None or size is None:
-            probed = self._probe(source, file, locked)
+            probed = probe_file(file, self.client, self.folder, locked, source)
             if probed is None:
                 return None
             sha256, size = probed
@@ -340,20 +340,6 @@ class _Resolver:
             source=source.name,
             yanked=file.yanked,
         )
-
-    def _probe(
-        self, source: SourceUrl, file: IndexFile, locked: Mapping[str, Collection[str]]
-    ) -> tuple[str, int] | None:
-        """Download a listed file for its hash and size; None if its hash is not locked."""
-        try:
-            return probe_file(file, self.client, self.folder, locked, source)
-        except NotFoundError as error:
-            raise errors.not_served(file.filename, self.client.hide(file.link), error.status) from None
-        except DeniedError as error:
-            url = self.client.hide(file.link)
-            raise errors.denied(
-                file.filename, url, error.status, logged_in=error.logged_in, unread=error.unread, source=source.name
-            ) from None
 
     def _size(self, source: SourceUrl, file: IndexFile) -> int | None:
         """Ask for a file's size in bytes; None where the server does not say."""

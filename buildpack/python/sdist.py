@@ -30,7 +30,7 @@ from buildpack.python.credentials import Secret, open_address, redact, split_log
 from buildpack.python.diagnosis import ALTERNATIVES, missing_parts, remedies, telling_lines
 from buildpack.python.editable import is_app, link_app
 from buildpack.python.fetch import WheelFile, fetch_file, probe_file, stored_path
-from buildpack.python.http import Client, DeniedError, NotFoundError
+from buildpack.python.http import Client
 from buildpack.python.index import Recall, Remember, Sdist, forget_nothing, is_of_another_version, keep_nothing
 from buildpack.python.isolation import (
     BuildFailedError,
@@ -143,12 +143,7 @@ def _fetch_address(package: LockedPackage, link: str, filename: str, bench: Work
     shown = bench.client.hide(link)
     locked = {"sha256": {each.partition(":")[2] for each in package.hashes}}
     offered = IndexFile(filename=filename, link=link, hashes={})
-    try:
-        found = probe_file(offered, bench.client, bench.folder, locked)
-    except NotFoundError:
-        raise index_errors.refused(shown, "HTTP 404 Not Found") from None
-    except DeniedError as error:
-        raise index_errors.refused(shown, f"HTTP {error.status}") from None
+    found = probe_file(offered, bench.client, bench.folder, locked)
     if found is None:
         raise index_errors.wrong_hash(package.name, filename, shown, ", ".join(sorted(package.hashes)), "another hash")
     bench.remember("address", _address_key(package, shown), list(found))

@@ -21,7 +21,6 @@ from buildpack.app.script import Script
 from buildpack.bounded import parse_integer
 from buildpack.build import Built
 from buildpack.develop import with_develop
-from buildpack.errors import EngineError
 from buildpack.oci.engine import load
 from buildpack.oci.image import Image
 from buildpack.oci.reference import parse_reference
@@ -40,7 +39,15 @@ from deployer.ci.services import Service
 from deployer.ci.trial import Booted, Health, shell_command
 from deployer.engines import errors
 from deployer.engines.client import Engine
-from deployer.engines.container import Blueprint, Container, Stream, clear_leftovers, container_name
+from deployer.engines.container import (
+    TRIALS,
+    Blueprint,
+    Container,
+    Stream,
+    clear_leftovers,
+    container_name,
+    remove_image,
+)
 from deployer.engines.frames import Demultiplexer
 from deployer.engines.images import find_image, pull_image
 from deployer.engines.instance import tell_end
@@ -100,8 +107,7 @@ class EngineTrial:
     ) -> None:
         self._services.close()
         for reference in reversed(self._loaded):
-            with contextlib.suppress(EngineError), self._engine.worded():
-                self._engine.api.remove_image(reference, force=True)
+            remove_image(self._engine, reference)
 
     def start(self, services: Sequence[Service], *, seconds: float) -> Mapping[str, str]:
         """Start services that stay until the end, and wait until each answers; returns the variables of their URLs.
@@ -244,7 +250,7 @@ class EngineTrial:
     def _load(self, purpose: str, make: Callable[[], Image] | None = None) -> str:
         """Bring what `make` makes, else the built image, into the engine; return its name, which nobody else has."""
         name = self._built.app.settings.name.value.rpartition("/")[2]
-        reference = f"docker.io/deploy-ci/{name}-{self._suffix}:{purpose}"
+        reference = f"docker.io/{TRIALS}/{name}-{self._suffix}:{purpose}"
         if reference in self._loaded:
             return reference
         candidates = (*self._loaded, *self._built.references)

@@ -16,10 +16,23 @@ from deployer.engines import errors
 from deployer.engines.client import Engine, explain
 from deployer.engines.owner import Owner, is_gone, owner_labels, parse_owner
 
-__all__ = ["Blueprint", "Container", "Exit", "Limits", "Stream", "clear_leftovers", "container_name", "explain_start"]
+__all__ = [
+    "TRIALS",
+    "Blueprint",
+    "Container",
+    "Exit",
+    "Limits",
+    "Stream",
+    "clear_leftovers",
+    "container_name",
+    "explain_start",
+    "remove_image",
+]
 
 APP_LABEL = "dev.deploy.app"
 PROCESS_LABEL = "dev.deploy.process"
+TRIALS = "deploy-ci"
+"""The namespace of images that are brought for one run of `deploy ci`, and removed after it."""
 
 _LISTINGS = 10
 _PROCESSES = 4096
@@ -288,7 +301,10 @@ def container_name(app: str, process: str, suffix: str) -> str:
 
 
 def clear_leftovers(engine: Engine, here: Owner) -> list[str]:
-    """Remove the containers whose owner has ended, whichever app's they are; returns their names."""
+    """Remove the containers whose owner has ended, whichever app's they are, and images that were made for these alone.
+
+    Returns the names of the containers.
+    """
     listed = _list_ours(engine)
     cleared = []
     with engine.worded():
@@ -296,7 +312,15 @@ def clear_leftovers(engine: Engine, here: Owner) -> list[str]:
             owner = parse_owner(found.get("Labels") or {})
             if owner is not None and is_gone(owner, here) and _remove(engine, str(found["Id"])):
                 cleared.append(str((found.get("Names") or [found["Id"][:12]])[0]).lstrip("/"))
+                if (image := str(found.get("Image"))).removeprefix("docker.io/").startswith(f"{TRIALS}/"):
+                    remove_image(engine, image)
     return cleared
+
+
+def remove_image(engine: Engine, reference: str) -> None:
+    """Take a name from an image, and remove what has no other name; what the engine refuses stays."""
+    with contextlib.suppress(EngineError), engine.worded():
+        engine.api.remove_image(reference, force=True)
 
 
 def _list_ours(engine: Engine) -> list[dict[str, Any]]:

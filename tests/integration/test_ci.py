@@ -45,6 +45,14 @@ def test_nothing_of_the_pipeline_is_here():
     assert os.environ["GIVEN"] == "given"
     assert os.environ["FROM_APP_JSON"] == "told"
 """
+CONFINED = """
+def test_a_container_has_few_privileges():
+    status = pathlib.Path("/proc/self/status").read_text()
+    assert "CapBnd:\\t0000000000000000\\n" in status
+    assert "NoNewPrivs:\\t1\\n" in status
+    (limit,) = pathlib.Path("/sys/fs/cgroup").glob("**/pids.max")
+    assert limit.read_text() == "4096\\n"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +98,7 @@ def test_all_steps_pass_and_leave_nothing(
     place: str, blasto: Path, ready: Path, request: pytest.FixtureRequest
 ) -> None:
     name = rename(blasto)
-    (blasto / "tests" / "test_watched.py").write_text(WATCHED)
+    (blasto / "tests" / "test_watched.py").write_text(WATCHED + CONFINED * (place == "docker"))
     (blasto / ".slugignore").write_text("/tests\n")  # the tests see it all the same
     write_app_json(blasto, "pytest -q", **{"test-setup": "echo set up"})
     options = ["--engine", place, "-e", "GIVEN=given", "--health", "/static/style.css", "--json"]
@@ -108,7 +116,7 @@ def test_all_steps_pass_and_leave_nothing(
     assert report["digest"].startswith("sha256:")
     assert (report["requests"], report["bytes_sent"], report["bytes_received"]) == (0, 0, 0)
     assert "set up\n" in done.err
-    assert "5 passed" in done.err
+    assert f"{6 if place == 'docker' else 5} passed" in done.err
     reasons = {step["name"]: step["reason"] for step in report["steps"]}
     where = "Docker" if place == "docker" else "a virtual environment on this machine"
     assert f"in {where}" in reasons["test"]

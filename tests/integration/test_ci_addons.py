@@ -75,13 +75,14 @@ def app(blasto: Path) -> Path:
 
 
 def left_behind(host: Host, app: Path) -> list[str]:
-    """List the containers and networks that the engine has of an app."""
+    """List the containers, networks and images for trials that the engine has of an app."""
     found = re.search('name = "(.*)"', (app / "deploy.toml").read_text())
     assert found is not None
     networks = host.docker(
         "network", "ls", "--filter", f"label=dev.deploy.app={found[1]}", "--format", "{{.Name}}"
     ).split()
-    return [*host.containers(found[1]), *networks]
+    images = host.docker("images", "--format", "{{.Repository}}:{{.Tag}}", f"deploy-ci/{found[1]}-*").split()
+    return [*host.containers(found[1]), *networks, *images]
 
 
 def test_tests_release_and_web_reach_the_services(engine: str, image: str, app: Path, home: Path) -> None:
@@ -112,7 +113,7 @@ def test_services_of_runs_that_were_killed_or_interrupted_are_removed(
                 assert time.monotonic() < end, running.err
                 time.sleep(0.02)
             # Of the run that was killed nothing is left by now.
-            assert len(left_behind(host, app)) == 3
+            assert len(left_behind(host, app)) == 4
             assert running.stop(number) == code
         finally:
             running.close()

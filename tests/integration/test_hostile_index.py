@@ -126,6 +126,26 @@ def test_a_file_without_a_hash_that_is_listed_and_not_served(index: Index, tmp_p
     assert f"answered HTTP {status}" in error.value.why
 
 
+@pytest.mark.parametrize(
+    ("status", "what", "hint"),
+    [
+        (403, "does not let us read", "put ${USER}:${PASSWORD}@ into its address in Pipfile"),
+        (404, "does not serve", "name another address in Pipfile"),
+    ],
+)
+def test_a_file_that_the_lock_names_and_that_is_not_served(
+    index: Index, tmp_path: Path, status: int, what: str, hint: str
+) -> None:
+    index.statuses["/lib-1.0.zip"] = status
+    offered = IndexFile(filename="lib-1.0.zip", link=f"{index.url.removesuffix('/simple/')}/lib-1.0.zip", hashes={})
+    with client_of(index.url) as client, pytest.raises(BuildpackError) as error:
+        probe_file(offered, client, tmp_path, {"sha256": {"0" * 64}})
+
+    assert error.value.exit_code == 20
+    assert error.value.what == f"{index.url.split('/')[2]} {what} lib-1.0.zip"
+    assert hint in error.value.hint
+
+
 def test_a_file_with_a_hash_that_is_listed_and_not_served(index: Index, tmp_path: Path) -> None:
     filename, content = make_wheel("flask", "1.0")
     index.add("flask", filename, content)

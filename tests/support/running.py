@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.support.command import ROOT
+from tests.support.command import ROOT, without_progress
 
 _OURS = ("VIRTUAL_ENV", "PORT", "PYTHONPATH", "WEB_CONCURRENCY", "DYNO", "PS")
 
@@ -68,7 +68,7 @@ class Running:
 
     @property
     def err(self) -> str:
-        return self._err.decode()
+        return without_progress(self._err.decode())
 
     def said(self, name: str) -> list[str]:
         """Return what one process printed, or ``system``, without time and name."""
