@@ -286,26 +286,29 @@ REFUSED = {
     ),
     "503 for ever": (
         lambda index: index.failures.extend([(503, {"Retry_After": "0"})] * 40),
-        "error: 127.0.0.1",
+        "error: ${TINY_INDEX} cannot be reached\n",
     ),
     "429 for an hour": (
         lambda index: index.failures.extend([(429, {"Retry_After": "3600"})] * 40),
-        "error: 127.0.0.1",
+        "error: ${TINY_INDEX} cannot be reached\n",
     ),
-    "a circle": (lambda index: index.redirects.update({FILE: FILE}), "error: 127.0.0.1"),
+    "a circle": (lambda index: index.redirects.update({FILE: FILE}), "error: ${TINY_INDEX} refused a request\n"),
     "a redirect to this machine's files": (
         lambda index: index.redirects.update({FILE: "file:///etc/passwd"}),
-        "error: 127.0.0.1",
+        "error: ${TINY_INDEX} refused a request\n",
     ),
     "a redirect to no address": (
         lambda index: index.redirects.update({FILE: "http://[::1:80/x"}),
-        "error: 127.0.0.1",
+        "error: ${TINY_INDEX} refused a request\n",
     ),
     "a redirect to no port": (
         lambda index: index.redirects.update({FILE: "http://127.0.0.1:99999999/x"}),
-        "error: 127.0.0.1",
+        "error: ${TINY_INDEX} refused a request\n",
     ),
-    "two lengths": (lambda index: index.failures.extend([(200, {"Content_Length": "7"})] * 40), "error: 127.0.0.1"),
+    "two lengths": (
+        lambda index: index.failures.extend([(200, {"Content_Length": "7"})] * 40),
+        "error: ${TINY_INDEX} refused a request\n",
+    ),
     "a page of nonsense": (
         lambda index: index.pages.update({PAGE: ("application/json", b"\xff[{")}),
         "error: ",
