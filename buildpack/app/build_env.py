@@ -60,7 +60,7 @@ def read_variables(folder: Path) -> Mapping[str, Variable]:
 
 
 def _of_app_json(app_json: AppJson | None) -> Mapping[str, Variable]:
-    if app_json is None or not isinstance(app_json.document, dict):
+    if app_json is None:
         return {}
     text, env = app_json.text, app_json.document.get("env", {})
     if not isinstance(env, dict):

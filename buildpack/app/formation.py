@@ -14,10 +14,7 @@ _MOST = 1000
 
 def select_formation(app_json: AppJson) -> Mapping[str, int]:
     """Return ``formation``, as ``{"web": {"quantity": 2}}``, by name; raises AppError that names the line."""
-    text, document = app_json.text, app_json.document
-    if not isinstance(document, dict):
-        raise errors.bad_app_json(1, "the file does not hold an object")
-    formation = document.get("formation", {})
+    text, formation = app_json.text, app_json.document.get("formation", {})
     if not isinstance(formation, dict):
         raise errors.bad_app_json(_line(text, "formation"), "`formation` is not an object")
     found = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from buildpack.errors import app as errors
 __all__ = ["APP_JSON", "AppJson", "parse_app_json", "parse_json", "read_app_json"]
 
 APP_JSON = "app.json"
+_HINT = "fix app.json, or remove it."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +24,7 @@ class AppJson:
     """app.json, parsed; `text` is for the lines in messages."""
 
     text: str
-    document: Any
+    document: Mapping[str, Any]
 
 
 def read_app_json(folder: Path) -> AppJson | None:
@@ -32,8 +34,11 @@ def read_app_json(folder: Path) -> AppJson | None:
 
 
 def parse_app_json(text: str) -> AppJson:
-    """Parse app.json; raises as `parse_json` does."""
-    return AppJson(text=text, document=parse_json(text, APP_JSON, hint="fix app.json, or remove it."))
+    """Parse app.json; raises as `parse_json` does, and AppError if it does not hold an object."""
+    document = parse_json(text, APP_JSON, hint=_HINT)
+    if not isinstance(document, dict):
+        raise errors.no_object(APP_JSON, hint=_HINT)
+    return AppJson(text=text, document=document)
 
 
 def parse_json(text: str, name: str, *, hint: str) -> Any:

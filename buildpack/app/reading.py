@@ -36,7 +36,7 @@ from buildpack.app.python_version import (
 from buildpack.app.settings import Settings, folder_name
 from buildpack.app.source import SourceFile, SourceTree, look_at_source
 from buildpack.app.sources import holds_credential
-from buildpack.app.textfile import LIMIT, open_inside, read_text
+from buildpack.app.textfile import LIMIT, decode, open_inside, read_bytes, read_text
 from buildpack.app.tomlfile import parse_toml
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import BuildpackError, MachineError
@@ -220,12 +220,12 @@ class Reading:
                 return
 
     def read_app_json(self) -> AppJson | None:
-        """Read app.json, if there is one; collects a notice if it is not JSON."""
-        text = self.attempt(lambda: read_text(self.folder, APP_JSON)) if APP_JSON in self.names else None
-        if text is None:
+        """Read app.json, if there is one; collects a notice if it does not hold a JSON object."""
+        raw = self.attempt(lambda: read_bytes(self.folder, APP_JSON)) if APP_JSON in self.names else None
+        if raw is None:
             return None
         try:
-            return parse_app_json(text)
+            return parse_app_json(decode(raw, APP_JSON))
         except BuildpackError as error:
             self.notices.append(check_errors.app_json_not_read(error))
             return None

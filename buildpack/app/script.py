@@ -65,10 +65,8 @@ def parse_script(text: str) -> Script:
 
 
 def _script(app_json: AppJson) -> Script:
-    text, document = app_json.text, app_json.document
-    if not isinstance(document, dict):
-        raise errors.bad_script(1, "the file does not hold an object")
-    environment = _table(text, _table(text, document, "environments"), "test")
+    text = app_json.text
+    environment = _table(text, _table(text, app_json.document, "environments"), "test")
     scripts = _table(text, environment, "scripts")
     return Script(
         test=_command(text, scripts, "test"),

@@ -351,6 +351,13 @@ def bad_json(name: str, line: int, column: int, text: str, reason: str, *, hint:
     )
 
 
+def no_object(name: str, *, hint: str) -> BuildpackError:
+    """Word a JSON file that holds a list, a text or a number."""
+    return AppError(
+        f"{name} does not hold an object", why=f"{name}:1: it does not begin with `{{`.", hint=hint, place=name
+    )
+
+
 def _conflict(line: str, name: str) -> str:
     if line.startswith(("<<<<<<<", "=======", ">>>>>>>")):
         return f"\n\nIt is the mark of a merge conflict that was committed with {name}."

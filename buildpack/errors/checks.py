@@ -25,11 +25,11 @@ def strict(notices: Sequence[str]) -> BuildpackError:
 
 
 def app_json_not_read(error: BuildpackError) -> Notice:
-    """app.json is not JSON, and nothing that was asked for needs it."""
+    """Word an app.json that cannot be parsed, while nothing that was asked for needs it."""
     place = error.place or "app.json"
     reason = (error.why or "").partition("\n")[0]
     return Notice(
-        what=f"app.json is not valid JSON, so its formation and variables do not count ({show(reason)})",
+        what=f"{error.what}, so its formation and variables do not count ({show(reason.removesuffix('.'))})",
         hint="fix it, or remove it.",
         place="" if reason.startswith("app.json:") else place,
     )

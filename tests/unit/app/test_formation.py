@@ -18,7 +18,6 @@ def test_quantities_are_read_and_the_rest_is_not() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[]", "app.json:1: the file does not hold an object"),
         ('{\n"formation": 1}', "app.json:2: `formation` is not an object"),
         ('{"web": 1,\n"formation": {\n"web": 2}}', "app.json:3: `web` is not an object"),
         (

@@ -327,14 +327,31 @@ def test_what_is_worth_a_warning(read: Read, app: str, warnings: tuple[str, ...]
     assert read(app).warnings == warnings
 
 
-def test_an_app_json_that_is_not_json(read: Read, tmp_path: Path) -> None:
-    app = copy("conventional", tmp_path)
-    (app / "app.json").write_text('{\n  "name": "shop",\n}\n')
-    assert read(app).warnings == (
+@pytest.mark.parametrize(
+    ("content", "what", "why", "place"),
+    [
         (
-            "app.json is not valid JSON, so its formation and variables do not count "
-            "(app.json:3:1: expecting property name enclosed in double quotes); fix it, or remove it."
+            b'{\n  "name": "shop",\n}\n',
+            "app.json is not valid JSON",
+            "app.json:3:1: expecting property name enclosed in double quotes",
+            "",
         ),
+        (b"[]", "app.json does not hold an object", "app.json:1: it does not begin with `{`", ""),
+        (
+            "{}".encode("utf-16"),
+            "app.json is not UTF-8",
+            "Line 1 holds the byte 0xff. It looks like UTF-16, which PowerShell writes for `>`",
+            "app.json:1: ",
+        ),
+    ],
+)
+def test_an_app_json_that_is_not_json(
+    read: Read, tmp_path: Path, content: bytes, what: str, why: str, place: str
+) -> None:
+    app = copy("conventional", tmp_path)
+    (app / "app.json").write_bytes(content)
+    assert read(app).warnings == (
+        f"{place}{what}, so its formation and variables do not count ({why}); fix it, or remove it.",
     )
     assert (read(app).formation, read(app).build_env) == ({}, {})
 

@@ -52,7 +52,6 @@ def test_an_app_json_that_is_not_json_matters_only_if_its_script_is_needed(tmp_p
 @pytest.mark.parametrize(
     ("text", "line", "reason"),
     [
-        ("[]", 1, "the file does not hold an object"),
         ('{\n"environments": 3}', 2, "`environments` is not an object"),
         ('{"environments": {\n\n"test": []}}', 3, "`test` is not an object"),
         ('{"environments": {"test": {"scripts":\n{"test": 1}}}}', 1, "the script `test` is not a string"),
