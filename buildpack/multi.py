@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from buildpack.build import Built, Launcher, Listener, Options, OwnPython, build
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import AppError, BuildpackError, LostError, Problems, UsageError
 from buildpack.errors import build as errors
-from buildpack.oci.image import Platform
+from buildpack.oci.image import Layer, Platform
 from buildpack.oci.index import ImageIndex, assemble_index
 from buildpack.oci.store import Store
 from buildpack.progress import Observer, ignore
@@ -54,6 +54,17 @@ class BuiltIndex:
         return tuple(
             text if len(names) == everywhere else f"{', '.join(names)}: {text}" for text, names in told.items()
         )
+
+
+class _Possible(Exception):
+    """A platform's image has all that it needs, and nothing of it was made yet."""
+
+
+class _Stopping(Listener):
+    """Ends a build before it runs hooks and writes layers: what one platform lacks is said before another is built."""
+
+    def begin(self, references: Sequence[str], platform: Platform, stack: Sequence[Layer], *, unknown: bool) -> None:
+        raise _Possible
 
 
 @contextmanager
@@ -93,10 +104,10 @@ def build_platforms(
     platform it is about.
     """
     begin = clock()
-    built: list[Built] = []
-    for platform in platforms:
+
+    def build_one(platform: Platform, listener: Listener | None) -> Built:
         with _naming(platform):
-            one = build(
+            return build(
                 folder,
                 options=replace(options, platform=str(platform)),
                 launcher=launcher,
@@ -105,11 +116,15 @@ def build_platforms(
                 own_python=own_python,
                 today=today,
                 observer=observer,
-                listener=(listeners or {}).get(platform),
+                listener=listener,
                 transport=transport,
                 named=False,
             )
-        built.append(one)
+
+    for platform in platforms[1:]:
+        with suppress(_Possible):
+            build_one(platform, _Stopping())
+    built = [build_one(platform, (listeners or {}).get(platform)) for platform in platforms]
     index = assemble_index(one.image for one in built)
     if any(one.elsewhere for one in built):
         changed = not all(one.unchanged for one in built)

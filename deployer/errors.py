@@ -36,7 +36,6 @@ __all__ = [
     "command_with_types",
     "counted_twice",
     "destination_in_app",
-    "ended_text",
     "env_file_expands",
     "env_file_missing",
     "env_file_too_large",
@@ -581,11 +580,6 @@ def process_ended(process: str, code: int, *, told: str, others: bool, log: Sequ
     )
     error.exit_code = code
     return error
-
-
-def ended_text(process: str, told: str) -> str:
-    """Say that the end of a process stops the others."""
-    return f"{process} ended ({told}), so the others are stopped"
 
 
 def _with_log(why: str, log: Sequence[str]) -> str:

@@ -222,5 +222,6 @@ def ready_text(answers: Sequence[tuple[str, Outcome | None]], *, host: str = "")
             shown.append(f"{address} (it answers{as_host})" if host else address)
         else:
             reason = f": {outcome.reason}" if outcome.reason else ""
+            reason += "; --health-host names another host" * (outcome.reason == DISALLOWED_HOST)
             shown.append(f"{address} (it answers {status}{as_host}{reason})")
     return f"ready: {' '.join(shown)}"

@@ -99,10 +99,11 @@ def repeated_text(ctx: click.Context) -> str:
 
     What `--build-env` sets may be secret, so it is not repeated.
     """
-    given = [(name, ctx.params.get(name)) for name in ("stack", "platform", "categories")]
+    names = {"stack": "stack", "platform": "platform", "categories": "category", "build_env_files": "env-file"}
     words = [
-        (f"--{'category' if name == 'categories' else name}", str(value))
-        for name, values in given
+        (f"--{option}", str(value))
+        for name, option in names.items()
+        for values in (ctx.params.get(name),)
         for value in (values if isinstance(values, tuple) else (values,))
         if value
     ]

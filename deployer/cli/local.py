@@ -40,7 +40,7 @@ class LocalCommand(OperandsCommand):
 
 @click.command("local", cls=LocalCommand, epilog=EXAMPLES)
 @click.argument("operands", nargs=-1, metavar="[APP] [TYPE[=N]]...")
-@shared.port(f"$PORT, else {PORT}")
+@shared.port(f"$PORT, also of .env, else {PORT}")
 @shared.env
 @shared.env_file
 @shared.category

@@ -130,8 +130,8 @@ def ports_exhausted(port: int, count: int) -> UsageError:
 def bad_port_variable(value: str) -> UsageError:
     """Word a PORT that is none."""
     return UsageError(
-        f"PORT is {value!r}, which is no number of a port",
-        hint="correct it where it is set (-e, an env file or .env), or leave it out.",
+        f"PORT is {value!r}, which is not the number of a port",
+        hint="correct it where it is set (-e, an env file, .env or the shell), or leave it out.",
     )
 
 

@@ -31,8 +31,9 @@ from deployer.engines.listening import container_listeners
 from deployer.engines.owner import Owner
 from deployer.engines.readiness import Poll, Verdict, boot_error, poll_until_ready
 from deployer.engines.signals import FORWARDED, STOPPING, Wakeup, catching
-from deployer.errors import ended_text, process_ended
+from deployer.errors import process_ended
 from deployer.health import Outcome, Tail, ask, ready_text
+from deployer.runner.ends import others_stop
 from deployer.runner.flow import Flow
 from deployer.runner.outlet import OutputError
 from deployer.runner.restart import decide
@@ -299,7 +300,7 @@ class Group:
         if self._ended is not None and self._stop_after is not None:
             ended = self._ended[0]
             if any(one.running for one in self._instances if one is not ended):
-                self._printer.system(ended_text(ended.name, tell_end(self._ended[1])))
+                self._printer.system(others_stop(ended.name, tell_end(self._ended[1])))
         self._code = self._code or code
         self._stop_after, self._deadline = None, now + self._settings.stop_timeout
         for instance in self._instances:

@@ -6,8 +6,6 @@ findings to the loop.
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import socket
 import threading
 from collections.abc import Collection, Mapping, Sequence
@@ -19,11 +17,12 @@ from buildpack.errors import BuildpackError
 from deployer.boot_log import KEPT, relevant_lines
 from deployer.engines.readiness import Poll, Verdict, boot_error, poll_until_ready
 from deployer.engines.sockets import session_listeners
-from deployer.errors import boot_failed, ended_text, process_ended
+from deployer.errors import boot_failed, process_ended
 from deployer.health import Answer, Outcome, Tail, ask, ready_text
 from deployer.interrupts import raise_dropped
 from deployer.question import NOBODY
 from deployer.runner.child import Child
+from deployer.runner.ends import end_text
 from deployer.runner.formation import Process
 from deployer.runner.supervisor import Event, Supervisor
 
@@ -75,7 +74,6 @@ class LocalGroup(Supervisor):
         self._answers: dict[str, Outcome] = {}
         self._failure: Exception | None = None
         self._died: tuple[str, int] | None = None
-        self._ended: tuple[str, int] | None = None
         self._failed: set[str] = set()
         if manner.quiet:
             # The runner has no switch for its own lines; what it says is one method.
@@ -90,14 +88,14 @@ class LocalGroup(Supervisor):
         if self._died is not None:
             name, code = self._died
             log = relevant_lines(self._tails[name].lines())
-            failure = boot_failed(name, code, told=f"it {_tell_code(code)}", log=log)
+            failure = boot_failed(name, code, told=f"it {end_text(code)}", log=log)
             failure.hint = "mend what its log says; `deploy local -- CMD` runs any command in the same environment."
             raise failure
         if self._ended is not None and self._ended[1] and code == self._ended[1]:
             name, code = self._ended
             log = relevant_lines(self._tails[name].lines())
             others = len(self._tails) > 1
-            raise process_ended(name, code, told=f"it {_tell_code(code)}", others=others, log=log)
+            raise process_ended(name, code, told=f"it {end_text(code)}", others=others, log=log)
         return code
 
     def reload(self, changed: Collection[str]) -> None:
@@ -174,20 +172,11 @@ class LocalGroup(Supervisor):
         """Keep the rest running while somebody is mending the file that made one process fail."""
         if self._manner.reloaded and code and self._policy == "no" and self._deadline is None:
             self._failed.add(child.name)
-            self._printer.system(f"{child.name} {_tell_code(code)}; it starts again when a file changes")
+            self._printer.system(f"{child.name} {end_text(code)}; it starts again when a file changes")
             return
         super()._judge(child, code, now)
-        if self._stop_after is not None and (self._ended is None or (code and not self._ended[1])):
-            self._ended = child.name, code
         if child.delay is None and child.name in self._awaited and self._deadline is None and self._died is None:
             self._died = child.name, code
-
-    def _begin_stop(self, code: int) -> None:
-        if self._deadline is None and self._ended is not None and self._stop_after is not None:
-            name, ended = self._ended
-            if any(one.active for one in self._children if one.name != name):
-                self._printer.system(ended_text(name, f"it {_tell_code(ended)}"))
-        super()._begin_stop(code)
 
     # Reloading
 
@@ -224,13 +213,6 @@ def _accepts(family: int, host: str, port: int) -> bool:
             return True
     except OSError:
         return False
-
-
-def _tell_code(code: int) -> str:
-    if code > 128:
-        with contextlib.suppress(ValueError):
-            return f"was ended by {signal.Signals(code - 128).name}"
-    return f"exited with {code}"
 
 
 def _shorten(paths: Sequence[str]) -> str:

@@ -25,6 +25,7 @@ from deployer.runner.backlog import SHARE, is_waited_for
 from deployer.runner.bounded import parse_port
 from deployer.runner.child import Child
 from deployer.runner.command import CommandError
+from deployer.runner.ends import end_text, others_stop
 from deployer.runner.flow import Flow
 from deployer.runner.formation import Process
 from deployer.runner.kernel import adopt_orphans, children, leftovers, signal_each
@@ -115,6 +116,7 @@ class Supervisor(Manager):
         self._wake_lock = threading.Lock()
         self._wake: int | None = None
         self.returncode: int | None = None
+        self._ended: tuple[str, int] | None = None
         self._stop_after: float | None = None
         self._deadline: float | None = None
         self._wait_until: float | None = None
@@ -344,6 +346,8 @@ class Supervisor(Manager):
         self.returncode = self.returncode or code
         if self._policy == "no" or code:
             self._stop_after = min(self._stop_after or now + _SETTLE, now + _SETTLE * (code == 0))
+            if self._ended is None or (code and not self._ended[1]):
+                self._ended = child.name, code
 
     def _look_after(self, child: Child, now: float) -> None:
         child.look_at_group(now)
@@ -386,6 +390,10 @@ class Supervisor(Manager):
     def _begin_stop(self, code: int) -> None:
         if self._deadline is not None:
             return
+        if self._ended is not None and self._stop_after is not None:
+            name, ended = self._ended
+            if any(child.active for child in self._children if child.name != name):
+                self._printer.system(others_stop(name, f"it {end_text(ended)}"))
         now = self._now()
         self._reap(now)
         self.returncode = self.returncode or code

@@ -69,11 +69,20 @@ def test_nothing_is_wrong_with_the_examples(home):
         )
 
 
-def test_what_is_next_repeats_the_options_that_make_it_work(home):
-    options = ("--stack", "host", "--category", "develop")
+def test_what_is_next_repeats_the_options_that_make_it_work(home, tmp_path):
+    (tmp_path / "build.env").write_text("MODE=fast\n")
+    options = ("--stack", "host", "--category", "develop", "--env-file", f"{tmp_path}/build.env")
     done = deploy("check", "examples/blasto", *options, home=home)
     assert done.code == 0, done.err
-    assert done.err.endswith("Next: deploy build examples/blasto --stack host --category develop\n")
+    assert done.err.endswith(f"Next: deploy build examples/blasto {' '.join(options)}\n")
+
+
+def test_files_of_heroku_that_do_not_count_are_named(blasto, home):
+    (blasto / "Aptfile").write_text("libpq5\n")
+    done = deploy("check", blasto, home=home)
+    assert done.code == 0
+    assert "warning: Aptfile: deploy does not obey this file" in done.err
+    assert "RUN apt-get" in done.err
 
 
 def test_all_errors_come_first_then_warnings_then_the_verdict(faulty, home):

@@ -672,7 +672,7 @@ def test_an_engine_tells_a_refused_host_too(engine, tmp_path):
     assert done.code == 50, done.err
     assert "web.1 answers 400 to GET /\n\nIt was asked for the host `localhost:8000`, which its ALLOWED" in done.err
     for given, told in (
-        ([], "(it answers 400: DisallowedHost)"),
+        ([], "(it answers 400: DisallowedHost; --health-host names another host)"),
         (["-e", "ALLOWED_HOSTS=a.example"], "(it answers to the host a.example)"),
         (["--health-host", "a.example"], "(it answers to the host a.example)"),
     ):

@@ -229,8 +229,8 @@ def test_standard_output_has_what_files_would_have(tmp_path, home, blasto, progr
         (
             ["compose", "-e", "PORT=http"],
             (
-                "error: PORT is 'http', which is no number of a port\n\n"
-                "hint: correct it where it is set (-e, an env file or .env), or leave it out.\n"
+                "error: PORT is 'http', which is not the number of a port\n\n"
+                "hint: correct it where it is set (-e, an env file, .env or the shell), or leave it out.\n"
             ),
         ),
     ],

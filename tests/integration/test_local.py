@@ -367,16 +367,19 @@ def test_a_taken_port_is_an_error_before_anything_starts(local, stub, port):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "env", "wanted"),
+    ("arguments", "env", "file", "wanted"),
     [
-        ((), {}, "5006"),
-        ((), {"PORT": "7001"}, "7001"),
-        (("-e", "PORT=7002"), {"PORT": "7001"}, "7002"),
-        (("-p", "7003", "-e", "PORT=7002"), {"PORT": "7001"}, "7003"),
+        ((), {}, "", "5006"),
+        ((), {}, "PORT=7000", "7000"),
+        ((), {"PORT": "7001"}, "PORT=7000", "7001"),
+        (("-e", "PORT=7002"), {"PORT": "7001"}, "", "7002"),
+        (("-p", "7003", "-e", "PORT=7002"), {"PORT": "7001"}, "PORT=7000", "7003"),
     ],
 )
-def test_where_the_port_comes_from(local, stub, arguments, env, wanted):
-    running = local(stub("web: true\n"), *arguments, "--", "sh", "-c", "echo $PORT", env=env)
+def test_where_the_port_comes_from(local, stub, arguments, env, file, wanted):
+    folder = stub("web: true\n")
+    (folder / ".env").write_text(file)
+    running = local(folder, *arguments, "--", "sh", "-c", "echo $PORT", env=env)
     assert running.wait() == 0
     assert running.out == f"{wanted}\n"
 
@@ -385,8 +388,8 @@ def test_a_port_that_is_no_number(local, stub):
     running = local(stub("web: true\n"), "-e", "PORT=http")
     assert running.wait() == 2
     assert running.err == (
-        "error: PORT is 'http', which is no number of a port\n\n"
-        "hint: correct it where it is set (-e, an env file or .env), or leave it out.\n"
+        "error: PORT is 'http', which is not the number of a port\n\n"
+        "hint: correct it where it is set (-e, an env file, .env or the shell), or leave it out.\n"
     )
 
 

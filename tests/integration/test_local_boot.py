@@ -86,10 +86,13 @@ make_server("", int(os.environ["PORT"]), app).serve_forever()
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ([], "(it answers 400: DisallowedHost)"),
+        ([], "(it answers 400: DisallowedHost; --health-host names another host)"),
         (["-e", "ALLOWED_HOSTS=a.example"], "(it answers to the host a.example)"),
         (["-e", "ALLOWED_HOSTS=b.example", "--health-host", "a.example"], "(it answers to the host a.example)"),
-        (["-e", "ALLOWED_HOSTS=b.example"], "(it answers 400 to the host b.example: DisallowedHost)"),
+        (
+            ["-e", "ALLOWED_HOSTS=b.example"],
+            "(it answers 400 to the host b.example: DisallowedHost; --health-host names another host)",
+        ),
     ],
 )
 def test_the_host_of_the_app_is_asked_for_and_a_refusal_is_told_with_its_reason(start, port, given, told):

@@ -104,6 +104,7 @@ def test_the_first_exit_stops_the_rest(supervise):
     assert running.wait() == 0
     assert re.sub(r"\d+\)", "N)", "\n".join(running.said("system"))) == (
         "web.1 started (pid=N)\nworker.1 started (pid=N)\nworker.1 stopped (rc=N)\n"
+        "worker.1 ended (it exited with N), so the others are stopped\n"
         "sending SIGTERM to web.1 (pid N)\nweb.1 stopped (rc=N)"
     )
 

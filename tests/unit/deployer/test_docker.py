@@ -228,8 +228,8 @@ def test_a_port_variable_that_is_none(value):
     with pytest.raises(UsageError) as caught:
         draw_blueprints(request(environment={"PORT": value}), image("web"), {"web": 1})
     assert str(caught.value) == (
-        f"PORT is {value!r}, which is no number of a port\n\n"
-        "hint: correct it where it is set (-e, an env file or .env), or leave it out."
+        f"PORT is {value!r}, which is not the number of a port\n\n"
+        "hint: correct it where it is set (-e, an env file, .env or the shell), or leave it out."
     )
 
 

@@ -326,10 +326,12 @@ def test_ready_says_a_status_that_is_not_success():
     one, two = "http://localhost:1", "http://localhost:2"
     assert ready_text([(one, good), (two, moved)]) == f"ready: {one} {two}"
     assert ready_text([(one, broken), (two, None)]) == f"ready: {one} (it answers 500) {two}"
-    assert ready_text([(one, refused)]) == f"ready: {one} (it answers 400: DisallowedHost)"
+    assert ready_text([(one, refused)]) == (
+        f"ready: {one} (it answers 400: DisallowedHost; --health-host names another host)"
+    )
     assert ready_text([(one, good)], host="a.example") == f"ready: {one} (it answers to the host a.example)"
     assert ready_text([(one, refused)], host="a.example") == (
-        f"ready: {one} (it answers 400 to the host a.example: DisallowedHost)"
+        f"ready: {one} (it answers 400 to the host a.example: DisallowedHost; --health-host names another host)"
     )
 
 
