@@ -359,7 +359,7 @@ class Group:
                 self._kill_all()
         elif number in FORWARDED:
             for instance in self._instances:
-                if instance.running and instance.life is not None:
+                if instance.life is not None and instance.code is None:
                     instance.life.send(number)
 
     def _on_output_lost(self, error: OutputError) -> None:

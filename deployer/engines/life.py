@@ -38,6 +38,9 @@ class Life:
         self._tell = tell
         self._started = threading.Event()
         self._cancelled = threading.Event()
+        self._starting = False
+        self._early: list[int] = []
+        self._lock = threading.Lock()
         self._stream: Stream | None = None
 
     def begin(self) -> None:
@@ -45,14 +48,22 @@ class Life:
         threading.Thread(target=self._run, name=self.container.name, daemon=True).start()
 
     def send(self, number: int) -> None:
-        """Send a signal, without waiting."""
-        if self._started.is_set():
-            threading.Thread(target=self.container.signal, args=(number,), daemon=True).start()
+        """Send a signal, without waiting; it is lost unless the engine was asked to start the container."""
+        with self._lock:
+            if self._starting and not self._started.is_set():
+                # The process may run, and have said so, before the engine answers.
+                self._early.append(number)
+                return
+        self._deliver(number)
 
     def stop(self, number: int) -> None:
         """Send a signal that ends it; where it has not started it will not."""
         self._cancelled.set()
-        self.send(number)
+        self._deliver(number)
+
+    def _deliver(self, number: int) -> None:
+        if self._started.is_set():
+            threading.Thread(target=self.container.signal, args=(number,), daemon=True).start()
 
     def cut(self) -> None:
         """Take no more of its output."""
@@ -76,8 +87,12 @@ class Life:
         if self._cancelled.is_set():
             self.cut()
             return
+        self._starting = True
         self.container.start()
-        self._started.set()
+        with self._lock:
+            self._started.set()
+        for number in self._early:
+            self.container.signal(number)
         self._tell(self, Step(kind="started"))
         if self._cancelled.is_set():  # asked for while it was being started
             self.container.signal(15)
