@@ -115,7 +115,7 @@ def test_nothing_is_left(names, policy, early, steps, stop):
     runner = subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         if early:  # else the first signals come while Python is starting
-            settles(lambda: children(runner.pid) or runner.poll() is not None, seconds=5)  # some never have one
+            settles(lambda: children(runner.pid) or runner.poll() is not None, seconds=2)  # some never have one
         for action, pause in steps:
             time.sleep(pause)
             if runner.poll() is not None:
