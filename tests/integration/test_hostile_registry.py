@@ -120,10 +120,12 @@ def test_an_upload_has_an_end() -> None:
 
     def reply(method: str, path: str) -> Iterable[bytes]:
         if method == "POST":
-            return (b"HTTP/1.1 202 Accepted\r\nLocation: /v2/app/blobs/uploads/1\r\nContent-Length: 0\r\n\r\n",)
+            # The server ends the connection; if it did not say so, the upload could begin on it.
+            head = b"HTTP/1.1 202 Accepted\r\nConnection: close\r\n"
+            return (head + b"Location: /v2/app/blobs/uploads/1\r\nContent-Length: 0\r\n\r\n",)
         return (b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n",)
 
-    with slow_registry(reply, step=14) as registry:
+    with slow_registry(reply, step=20) as registry:
         error = failure(lambda: registry.push_blob(sha256(blob), len(blob), lambda: io.BytesIO(blob)))
 
     assert (error.exit_code, error.what) == (30, f"the registry {registry.reference.host} is too slow")
