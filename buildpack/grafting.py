@@ -37,7 +37,7 @@ FORMAT = 1
 
 _KIND = "grafted"
 _CACHE = Path("/etc/ld.so.cache")
-"""The loader's list of libraries: whoever installs a library writes the list again."""
+"""The loader's cache of libraries (ldconfig(8)), which is written again when a library is installed."""
 _CHANGED = ("sha256", "size", "libraries")
 """The fields of a wheel that change if libraries are copied into it."""
 _LARGEST = 256 << 20

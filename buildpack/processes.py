@@ -396,9 +396,9 @@ class Guard:
 def _listen(
     process: Popen[bytes], heard: Callable[[str], object] | None, kept: int, expired: Callable[[], bool] | None
 ) -> deque[str]:
-    """Read until the program ended and what it printed is read; gives the last lines.
+    """Read until the program has ended and its output is read; return the last lines.
 
-    That is no more than a pipe holds by then, even if something that it left behind prints for ever.
+    After its end only what the pipe then holds is read: a process that it left behind may print for ever.
     Raises TimeoutError.
     """
     assert process.stdout is not None

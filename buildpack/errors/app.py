@@ -352,7 +352,7 @@ def bad_json(name: str, line: int, column: int, text: str, reason: str, *, hint:
 
 
 def no_object(name: str, *, hint: str) -> BuildpackError:
-    """Word a JSON file that holds a list, a text or a number."""
+    """A JSON file holds a list, a text or a number, and not an object."""
     return AppError(
         f"{name} does not hold an object", why=f"{name}:1: it does not begin with `{{`.", hint=hint, place=name
     )

@@ -25,7 +25,7 @@ def strict(notices: Sequence[str]) -> BuildpackError:
 
 
 def app_json_not_read(error: BuildpackError) -> Notice:
-    """Word an app.json that cannot be parsed, while nothing that was asked for needs it."""
+    """app.json cannot be parsed, and the command does not need it."""
     place = error.place or "app.json"
     reason = (error.why or "").partition("\n")[0]
     return Notice(
@@ -48,7 +48,7 @@ def almost_named(found: str, meant: str) -> Notice:
 
 
 class Asked(NamedTuple):
-    """What a process type has a server do with what, and where the Procfile says so.
+    """A server that a process type starts, the target that it serves, and the place in the Procfile.
 
     `line` is 0 if there is no Procfile; `joint` is what the server has between module and object.
     """

@@ -81,7 +81,7 @@ def not_grafted(filename: str, reason: str) -> DependencyError:
 
 
 def library_too_large(filename: str, library: Path, size: int, limit: int) -> DependencyError:
-    """Word a wheel that needs a library of this machine which is too large to be copied into it."""
+    """A wheel needs a library of this machine that is too large to copy."""
     return DependencyError(
         f"{filename} needs {library}, which is too large to copy into it",
         why=f"The library has {size >> 20} MiB. A library that is copied may have {limit >> 20} MiB.",

@@ -90,10 +90,10 @@ class BlobWriter:
 
 
 class BlobReader(io.BufferedReader):
-    """A blob that is read. If its reader fails, it reads the rest: damage is then the reason, and raises LostError.
+    """A stream of a blob. If its reader fails, the rest is read as well, so that damage raises LostError.
 
-    A damaged layer fails its checksums of gzip or tar long before its last byte. To whoever reads it, it then looks
-    like somebody's bad image. OSError is left out: the fault of a network says nothing of the blob.
+    The gzip or tar reader of a damaged layer fails long before the last byte. Without this, the error would be about
+    a bad image. OSError is passed on as it is: a network that fails says nothing about the blob.
     """
 
     def __exit__(

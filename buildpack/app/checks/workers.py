@@ -1,4 +1,4 @@
-"""What the command line of a worker says: which module it imports, which object it runs."""
+"""Reads command lines of workers: the module that each imports, and the object that it runs."""
 
 from __future__ import annotations
 
