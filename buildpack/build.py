@@ -18,7 +18,7 @@ from buildpack.app.read import App, read_app
 from buildpack.assembly import MadeLayer, Origin
 from buildpack.compilation import StackCompiler
 from buildpack.dataclass import dataclass, field, replace
-from buildpack.decision import Decision, Material, decide, material_for
+from buildpack.decision import Decision, Material, decide, look_up_for_tests, material_for
 from buildpack.errors import BuildpackError, StackError, UsageError
 from buildpack.errors import build as errors
 from buildpack.errors.previous import Refuted
@@ -216,6 +216,8 @@ def _attempt(
     with StackCompiler(
         stack, store, environ, machine=own_python.machine, sibling=sibling, transport=transport
     ) as compiler:
+        if options.tested and stack.machine == own_python.machine:
+            look_up_for_tests(app, stack, compiler=compiler, store=store, environ=environ)
         previous = lookup()
         decision = decide(
             app,

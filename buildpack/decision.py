@@ -34,14 +34,14 @@ from buildpack.previous import Previous, Taken, pull_taken
 from buildpack.progress import Observer
 from buildpack.python.about import need
 from buildpack.python.build_settings import BuildSettings, read_settings
-from buildpack.resolution import Ground, Resolution, layout_for, recall_brought, resolve, target_of
+from buildpack.resolution import Ground, Resolution, layout_for, look_up_develop, recall_brought, resolve, target_of
 from buildpack.stacks.stack import Stack
 
 if TYPE_CHECKING:
     from buildpack.oci.transport import Transport
     from buildpack.python.files import WheelFile
 
-__all__ = ["Decision", "Material", "complete_wheel", "decide", "material_for"]
+__all__ = ["Decision", "Material", "complete_wheel", "decide", "look_up_for_tests", "material_for"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +99,14 @@ def material_for(
         mtime=mtime,
         hooks=plan_hooks(app, given=options.build_env, environ=environ),
     )
+
+
+def look_up_for_tests(
+    app: App, stack: Stack, *, compiler: StackCompiler, store: Store, environ: Mapping[str, str]
+) -> None:
+    """Check that the packages that only tests need can be installed on the stack; raises DependencyError."""
+    ground = _ground(stack, compiler, read_settings(app, environ), store=store, environ=environ)
+    look_up_develop(app.lock, ground=ground, store=store, environ=environ)
 
 
 def decide(

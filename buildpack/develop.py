@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 from buildpack import assembly
-from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.app.read import App
 from buildpack.app.source import IGNORE_FILES, SourceFile, read_source
 from buildpack.build import Built
@@ -38,15 +37,10 @@ from buildpack.progress import Observer
 from buildpack.python.build_settings import read_settings
 from buildpack.resolution import Ground, Resolution, layout_for, resolve, target_of
 
-__all__ = ["develop_packages", "held_back", "with_develop"]
+__all__ = ["held_back", "with_develop"]
 
 _NO_BYTECODE = Bytecode(python="", format="")
 """Tests run once: compiling what they need takes as long as importing it uncompiled."""
-
-
-def develop_packages(lock: Lock) -> tuple[LockedPackage, ...]:
-    """Return the packages that only tests need; of one in two sections ``default`` decides, as with pipenv."""
-    return tuple(package for package in lock.develop if not lock.has(package.name))
 
 
 def held_back(app: App, environ: Mapping[str, str]) -> tuple[SourceFile, ...]:
@@ -84,7 +78,6 @@ def _packages(
     built: Built, *, store: Store, environ: Mapping[str, str], observer: Observer, transport: Transport | None
 ) -> Sequence[Layer]:
     app, stack = built.app, built.stack
-    packages = develop_packages(app.lock)
     with StackCompiler(stack, store, environ, transport=transport) as compiler:
         ground = Ground(
             target=target_of(stack),
@@ -97,7 +90,13 @@ def _packages(
             complete=partial(complete_wheel, stack=stack, store=store, environ=environ),
         )
         found = resolve(
-            app.lock, packages, ground=ground, store=store, environ=environ, observer=observer, folder=app.folder
+            app.lock,
+            app.lock.only_develop,
+            ground=ground,
+            store=store,
+            environ=environ,
+            observer=observer,
+            folder=app.folder,
         )
         resolution = _beside(found, built)
         shelf = assembly.WheelShelf(resolution.wheels, app.lock.sources, store=store, environ=environ)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from buildpack.processes import User
     from buildpack.resolution import Ground, Resolution
 
-__all__ = ["LocalEnvironment", "make_environment"]
+__all__ = ["LocalEnvironment", "check_environment", "make_environment"]
 
 ENVIRONMENT_FORMAT = 3
 """Raise it when the same wheels and interpreter would give another environment."""
@@ -77,21 +77,11 @@ def make_environment(
     """
     if system != "linux":
         raise errors.only_linux(system)
-    host = _find_host(python, own=own, store=store, environ=environ)
-    if host is None and python and not insist:
-        host = _find_host(None, own=own, store=store, environ=environ)
-    if host is None:
-        raise errors.no_interpreter(python or "3", app)
-    executable = bring_python(host.executable, store.folder("pythons"), user)
-    if executable is None:
-        raise errors.unreachable_interpreter("the app has", host.executable)
-    host = replace(host, executable=executable)
+    host = _choose_host(python, app, insist=insist, own=own, user=user, store=store, environ=environ)
     packages = _with_develop(lock)
+    key, folder = _place(host, packages, settings, user=user, store=store)
     # A path's content is not in the lock, so its wheel, made anew where need be, is a part of the key.
     lasting = not any(package.path for package in packages)
-    key = _hash(ENVIRONMENT_FORMAT, host, platform.machine(), packages, *filter(None, [settings.key]))
-    folder = reachable_folder(store.folder(_FOLDER), user) / key
-    store.lease.use(folder)  # which keeps it from being pruned from here on
     told = store.recall("environment", str(folder)) if lasting else None
     made = False
     if not _is_there(folder, host, user) or not isinstance(told, list):
@@ -112,6 +102,62 @@ def make_environment(
     os.utime(folder)  # the date of its last use
     warnings = [*told, *([errors.another_python(python, host.version)] if _differs(python, host) else [])]
     return LocalEnvironment(folder=folder, python=host.version, made=made, warnings=tuple(warnings))
+
+
+def check_environment(
+    lock: Lock,
+    *,
+    app: Path,
+    python: str | None,
+    own: str,
+    settings: BuildSettings,
+    store: Store,
+    environ: Mapping[str, str],
+    insist: bool,
+    user: User | None,
+) -> None:
+    """Check that `make_environment` will find an interpreter and the packages that only tests need; raises as it does.
+
+    Nothing is fetched or built, and no index is asked if the environment is there.
+    """
+    host = _choose_host(python, app, insist=insist, own=own, user=user, store=store, environ=environ)
+    _, folder = _place(host, _with_develop(lock), settings, user=user, store=store)
+    if not _is_there(folder, host, user):
+        from buildpack.resolution import look_up_develop
+
+        look_up_develop(lock, ground=_ground(host, folder, app, settings), store=store, environ=environ)
+
+
+def _choose_host(
+    python: str | None,
+    app: Path,
+    *,
+    insist: bool,
+    own: str,
+    user: User | None,
+    store: Store,
+    environ: Mapping[str, str],
+) -> _Host:
+    """Return the interpreter that the environment is for, at a path that `user` reaches."""
+    host = _find_host(python, own=own, store=store, environ=environ)
+    if host is None and python and not insist:
+        host = _find_host(None, own=own, store=store, environ=environ)
+    if host is None:
+        raise errors.no_interpreter(python or "3", app)
+    executable = bring_python(host.executable, store.folder("pythons"), user)
+    if executable is None:
+        raise errors.unreachable_interpreter("the app has", host.executable)
+    return replace(host, executable=executable)
+
+
+def _place(
+    host: _Host, packages: tuple[LockedPackage, ...], settings: BuildSettings, *, user: User | None, store: Store
+) -> tuple[str, Path]:
+    """Return the key of an environment and its folder, which is not pruned from here on."""
+    key = _hash(ENVIRONMENT_FORMAT, host, platform.machine(), packages, *filter(None, [settings.key]))
+    folder = reachable_folder(store.folder(_FOLDER), user) / key
+    store.lease.use(folder)
+    return key, folder
 
 
 def _is_there(folder: Path, host: _Host, user: User | None) -> bool:

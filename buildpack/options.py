@@ -30,6 +30,9 @@ class Options:
     their registries, where the new one is to go. `whole` tells that all layers are wanted in the store; else those
     that a registry has stay there. `gone` names blobs that a registry turned out to lack. `format` is that of the
     manifest; None means Docker's if a registry that the image goes to is known to take no other, else OCI's.
+
+    With `tested` the image's tests run on it here: if this machine can run it, the packages that only tests need are
+    looked up before anything is made.
     """
 
     references: tuple[str, ...] = ()
@@ -47,6 +50,7 @@ class Options:
     whole: bool = True
     gone: frozenset[str] = frozenset()
     format: Literal["oci", "docker"] | None = None
+    tested: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from buildpack.app.checks.doubts import Brought, brought_by
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.claims import NOTHING, Claims, answering, origin_of
 from buildpack.dataclass import asdict, dataclass, field, replace
+from buildpack.errors import BuildpackError
 from buildpack.errors import resolution as errors
 from buildpack.oci.store import Store
 from buildpack.plan import APP_ROOT, VENV_ROOT, Member
@@ -33,7 +34,16 @@ if TYPE_CHECKING:
     from buildpack.python.venv import VenvLayout
     from buildpack.python.wheel import WheelContents
 
-__all__ = ["Ground", "Resolution", "layout_for", "prefetch", "recall_brought", "resolve", "target_of"]
+__all__ = [
+    "Ground",
+    "Resolution",
+    "layout_for",
+    "look_up_develop",
+    "prefetch",
+    "recall_brought",
+    "resolve",
+    "target_of",
+]
 
 RESOLUTION_FORMAT = 12
 """Raise it when the same lock and stack would give another answer."""
@@ -237,6 +247,27 @@ def prefetch(
     search = _Search(lock=lock, ground=ground, store=store, environ=environ, observer=observer, folder=folder)
     if packages:
         search.fetch(packages)
+
+
+def look_up_develop(lock: Lock, *, ground: Ground, store: Store, environ: Mapping[str, str]) -> None:
+    """Check that each package that only tests need can be installed on this ground, as far as an index tells.
+
+    No file is fetched and no package is built for it. Raises DependencyError, or Problems of several, before a build
+    begins that would be for nothing.
+    """
+    packages = lock.only_develop
+    if not packages or _recalled(store.recall("resolution", _key(packages, ground)), ground.settings.pins_key):
+        return
+    from buildpack.python.http import Client
+    from buildpack.python.index import look_up
+    from buildpack.python.select import select_packages
+
+    try:
+        with Client(lock.sources, environ) as client:
+            selected = select_packages(packages, ground.target)
+            look_up(selected, ground.target, client=client, folder=store.folder("wheels"), recall=store.recall)
+    except BuildpackError as error:
+        raise errors.only_for_tests(error) from None
 
 
 class _Search:

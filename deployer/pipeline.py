@@ -25,6 +25,7 @@ from buildpack.oci.transport import Transport
 from buildpack.options import Options
 from buildpack.preflight import check_app
 from buildpack.progress import Observer
+from buildpack.stacks.platforms import native_platform
 from deployer.app_variables import default_variables
 from deployer.building import own_python
 from deployer.ci import errors
@@ -151,6 +152,7 @@ class _Pipeline:
         self._transport = transport
         self.built: Made | None = None
         self.warnings: list[str] = []
+        self._app: App | None = None
         self._services: tuple[Service, ...] = ()
         self._provided: Mapping[str, str] = {}
         """The variables of services that were started."""
@@ -174,7 +176,7 @@ class _Pipeline:
             script = self._check()
             entry.reason = plural(len(self.warnings), "warning") if self.warnings else "nothing to mend"
         with self.ledger.step("build", "build") as entry:
-            self.built = made = self._build(entry)
+            self.built = made = self._build(entry, tested=self._check_test_packages(script))
         self._try_out(made, script)
         if not request.push:
             self.ledger.skip("push", "--push is not given")
@@ -215,6 +217,7 @@ class _Pipeline:
             build_env=request.options.build_env,
         )
         problems = list(report.errors)
+        self._app = report.app
         script = Script()
         try:
             script = self._read_script()
@@ -251,8 +254,28 @@ class _Pipeline:
             environment=defaults.below(told),
         )
 
-    def _build(self, entry: Entry) -> Made:
-        made = self._maker.build()
+    def _check_test_packages(self, script: Script) -> bool:
+        """Check what tests without an engine need; returns whether the build has to check it, for tests with one."""
+        platforms = self._maker.platforms
+        runs_here = not platforms or native_platform() in platforms
+        if not self.request.boot or not runs_here or not (script.test or self.request.test == "auto"):
+            return False
+        if self.request.engine == "docker":
+            return True
+        from deployer.engines.choice import choose_engine
+
+        engine = choose_engine(self.request.engine, self._environ).engine
+        if engine is not None:
+            engine.close()
+            return True
+        from deployer.ci.local_trial import check_test_packages
+
+        assert self._app is not None
+        check_test_packages(self._app, store=self._store, environ=self._environ)
+        return False
+
+    def _build(self, entry: Entry, *, tested: bool) -> Made:
+        made = self._maker.build(tested=tested)
         self._warn(made.warnings)
         lines, entry.reason = describe(made)
         for line in lines:

@@ -76,6 +76,11 @@ class Lock:
     sha256: str = ""
     warnings: tuple[str, ...] = ()
 
+    @property
+    def only_develop(self) -> tuple[LockedPackage, ...]:
+        """The packages that only tests need; of one in two sections ``default`` decides, as with pipenv."""
+        return tuple(package for package in self.develop if not self.has(package.name))
+
     def has(self, name: str) -> bool:
         """Say whether ``default`` holds the package of this canonical name."""
         return any(package.name == name for package in self.packages)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from buildpack.errors import DependencyError, LostError
+from buildpack.errors import BuildpackError, DependencyError, LostError, Problems
 
 __all__ = [
     "another_package",
     "cannot_build_here",
     "file_and_folder",
     "one_to_drop",
+    "only_for_tests",
     "setuptools_added",
     "setuptools_outgrown",
     "shared_paths",
@@ -47,6 +48,14 @@ def one_to_drop(loser: str, winner: str, loser_for: Sequence[str], winner_for: S
     if not winner_for:
         return f"Drop {winner} from Pipfile: {loser_for[0]} requires {loser}, and no other package requires {winner}."
     return f"{loser_for[0]} requires {loser}, and {winner_for[0]} requires {winner}: lock versions that share one."
+
+
+def only_for_tests(error: BuildpackError) -> BuildpackError:
+    """Add to what is wrong with packages that only the app's tests need them; the exit code stays."""
+    for problem in error.problems if isinstance(error, Problems) else (error,):
+        problem.why = f"{problem.why}\nOnly the tests need it: it is a develop package.".lstrip()
+        problem.hint = f"{problem.hint.rstrip('.')}, or build without running the tests: `--no-test`.".lstrip(", ")
+    return error
 
 
 def another_package(filename: str, locked: tuple[str, str], found: tuple[str, str]) -> DependencyError:

@@ -7,7 +7,8 @@ kept, and of these the wheel that fits best is taken; without one, the archive o
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -44,6 +45,7 @@ __all__ = [
     "is_of_another_version",
     "keep_nothing",
     "locked_hashes",
+    "look_up",
     "resolve_wheels",
 ]
 
@@ -111,11 +113,41 @@ def resolve_wheels(
     return [wheel for wheel in wheels if wheel is not None]
 
 
+def look_up(
+    packages: Sequence[LockedPackage],
+    target: Target,
+    *,
+    client: Client,
+    folder: Path,
+    recall: Recall,
+    jobs: int = 12,
+) -> None:
+    """Find a file for each package, without fetching or building anything; raises as `resolve_wheels` does.
+
+    A file whose hash no page tells is fetched all the same, as nothing else says that it is the locked one.
+    """
+    resolver = _Resolver(target=target, client=client, folder=folder, recall=recall, remember=keep_nothing, build=None)
+    unknown = [package for package in packages if resolver.recalled(package) is None]
+    if unknown:
+        with _pool(jobs, unknown) as pool:
+            _find_all(pool, unknown, resolver, resolver.find)
+
+
+@contextmanager
+def _pool(jobs: int, packages: Sequence[LockedPackage]) -> Iterator[Executor]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(min(jobs, len(packages)), thread_name_prefix="resolve")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
 def _resolve_all(
     packages: Sequence[LockedPackage], resolver: _Resolver, resolved: Callable[[WheelFile], None] | None, jobs: int
 ) -> list[WheelFile]:
     """Find all packages, and only then build what has to be built: a build takes long, and may be for nothing."""
-    from concurrent.futures import ThreadPoolExecutor
 
     def find(package: LockedPackage) -> WheelFile | _Unbuilt:
         found = resolver.find(package)
@@ -131,18 +163,24 @@ def _resolve_all(
             resolved(wheel)
         return wheel
 
-    pool = ThreadPoolExecutor(min(jobs, len(packages)), thread_name_prefix="resolve")
-    try:
-        found = _at_once(pool, find, packages)
-        problems = [each for each in found if isinstance(each, BuildpackError)]
-        if len(problems) > _CHANCE and all(isinstance(each, errors.UnknownProject) for each in found):
-            raise errors.knows_nothing(
-                sorted(package.name for package in packages), [each.url for each in resolver.client.sources]
-            )
-        todo: list[WheelFile | _Unbuilt] = _sound(found)
-        return _sound(_at_once(pool, make, todo))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    with _pool(jobs, packages) as pool:
+        return _sound(_at_once(pool, make, _find_all(pool, packages, resolver, find)))
+
+
+def _find_all(
+    pool: Executor,
+    packages: Sequence[LockedPackage],
+    resolver: _Resolver,
+    find: Callable[[LockedPackage], WheelFile | _Unbuilt],
+) -> list[WheelFile | _Unbuilt]:
+    """Call `find` for all packages at once; raises every problem that it meets."""
+    found = _at_once(pool, find, packages)
+    problems = [each for each in found if isinstance(each, BuildpackError)]
+    if len(problems) > _CHANCE and all(isinstance(each, errors.UnknownProject) for each in found):
+        raise errors.knows_nothing(
+            sorted(package.name for package in packages), [each.url for each in resolver.client.sources]
+        )
+    return _sound(found)
 
 
 def _at_once(pool: Executor, work: Callable[[A], B], items: Iterable[A]) -> list[B | BuildpackError]:
@@ -211,14 +249,14 @@ class _Resolver:
                 return chosen
             self.remember("sdist", self._key(package), asdict(chosen))
             found = chosen
-        if self.build is None:
-            raise errors.must_be_built(package.name, package.version, found.filename if found else None)
         return _Unbuilt(package=package, sdist=found)
 
     def make(self, unbuilt: _Unbuilt) -> WheelFile:
         """Have a wheel built, or recalled by the builder."""
-        assert self.build is not None
-        return self.build(unbuilt.package, unbuilt.sdist)
+        package, sdist = unbuilt.package, unbuilt.sdist
+        if self.build is None:
+            raise errors.must_be_built(package.name, package.version, sdist.filename if sdist else None)
+        return self.build(package, sdist)
 
     def _recalled_sdist(self, package: LockedPackage) -> Sdist | None:
         """Return the archive of which an earlier look-up learnt; what it became, the builder remembers."""

@@ -21,14 +21,15 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
+from buildpack.app.read import App
 from buildpack.app.script import Script
 from buildpack.build import Built
 from buildpack.dataclass import replace
 from buildpack.develop import held_back
 from buildpack.errors.local import ran_as_root
-from buildpack.local import make_environment
+from buildpack.local import check_environment, make_environment
 from buildpack.oci.gzip import gunzip
 from buildpack.oci.image import LAYER_TAR
 from buildpack.oci.store import Store
@@ -53,7 +54,7 @@ from deployer.runner.defaults import temporary_folder as writable_folder
 from deployer.runner.formation import Process, expand
 from deployer.runner.signals import STOPPING
 
-__all__ = ["LocalTrial"]
+__all__ = ["LocalTrial", "check_test_packages"]
 
 _STOP_SECONDS = 5.0
 _DRAIN_SECONDS = 1.0
@@ -81,6 +82,26 @@ _ROOT = Path(__file__).parents[2]
 """Where `deployer` is imported from."""
 _PIPE = 1 << 20
 """Bytes that a pipe holds at most, unless its writer is privileged (pipe(7), F_SETPIPE_SZ)."""
+
+
+def check_test_packages(app: App, *, store: Store, environ: Mapping[str, str]) -> None:
+    """Check that the packages that only tests need can be installed here; raises BuildpackError before a build."""
+    if sys.platform == "linux":
+        check_environment(app.lock, **_wanted(app, user=choose_user(), store=store, environ=environ))
+
+
+def _wanted(app: App, *, user: User | None, store: Store, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return what decides an app's environment beside its lock, as `make_environment` takes it."""
+    return {
+        "app": app.folder,
+        "python": app.python.version if app.python else None,
+        "insist": app.python is not None and not app.python.origin.startswith("the default"),
+        "own": sys.executable,
+        "user": user,
+        "store": store,
+        "settings": read_settings(app, environ),
+        "environ": environ,
+    }
 
 
 class LocalTrial:
@@ -210,18 +231,9 @@ class LocalTrial:
 
     def _environment(self, folder: Path, given: Mapping[str, str], *, develop: bool) -> dict[str, str]:
         app = self._built.app
-        made = make_environment(
-            app.lock if develop else replace(app.lock, develop=()),
-            app=app.folder,
-            python=app.python.version if app.python else None,
-            insist=app.python is not None and not app.python.origin.startswith("the default"),
-            own=sys.executable,
-            user=self._user,
-            store=self._store,
-            settings=read_settings(app, self._environ),
-            environ=self._environ,
-            observer=self._observer,
-        )
+        lock = app.lock if develop else replace(app.lock, develop=())
+        wanted = _wanted(app, user=self._user, store=self._store, environ=self._environ)
+        made = make_environment(lock, **wanted, observer=self._observer)
         self._python = made.python
         for text in made.warnings:
             if text not in self._built.warnings:

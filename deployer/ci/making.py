@@ -50,10 +50,14 @@ class Maker:
         self._store, self._environ = store, environ
         self._observer, self._transport = observer, transport
 
-    def build(self) -> Made:
-        """Build for the platforms that are asked for; raises BuildpackError."""
-        platforms = read_platforms(self._app, environ=self._environ, flag=self._options.platform)
-        return self._build(self._options, platforms)
+    @property
+    def platforms(self) -> tuple[Platform, ...]:
+        """The platforms that are asked for; empty if none are."""
+        return read_platforms(self._app, environ=self._environ, flag=self._options.platform)
+
+    def build(self, *, tested: bool) -> Made:
+        """Build for the platforms that are asked for; `tested` is as in `Options`. Raises BuildpackError."""
+        return self._build(replace(self._options, tested=tested), self.platforms)
 
     def _build(self, options: Options, platforms: tuple[Platform, ...]) -> Made:
         if len(platforms) > 1:

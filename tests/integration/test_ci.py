@@ -18,6 +18,7 @@ import pytest
 from tests.support import tiny
 from tests.support.command import EXAMPLES, deploy
 from tests.support.containers import Host
+from tests.support.index import make_wheel, serving
 from tests.support.ports import free_port
 from tests.support.running import Running
 from tests.support.tiny import with_stack, write_app
@@ -682,3 +683,36 @@ def test_an_engine_tells_a_refused_host_too(engine, tmp_path):
             running.stop()
         finally:
             running.close()
+
+
+@pytest.mark.parametrize("place", ["local", "docker"])
+def test_what_only_the_tests_need_is_looked_up_before_anything_is_built(place: str, home: Path, tmp_path: Path) -> None:
+    with serving() as index:
+        app = tiny.write_app(tmp_path / "app", tiny.add_wheels(index, tmp_path / "wheels", "alpha"))
+        filename, content = make_wheel("bravo", "1.0", tag="cp311-cp311-win_amd64")
+        index.add("bravo", filename, content)
+        lock = json.loads((app / "Pipfile.lock").read_text())
+        lock["develop"] = {
+            "bravo": {**tiny.entry(content), "index": "tiny"},
+            "charlie": {**tiny.entry(b"gone"), "index": "tiny"},
+        }
+        (app / "Pipfile.lock").write_text(json.dumps(lock))
+        (app / "bin").mkdir()
+        (app / "bin" / "pre_compile").write_text("#!/bin/sh\necho the hook ran\nexit 1\n")
+        (app / "bin" / "pre_compile").chmod(0o755)
+        options = ["--test", "python -m unittest", "--engine", place, "--json"]
+        done = deploy("ci", app, *options, home=home, env=tiny.environ(index))
+        assert done.code == 20, done.err
+        assert not any(path.startswith("/files/") for path in index.paths()), "something was fetched"
+    assert statuses(json.loads(done.out)) == {
+        "check": ("passed", 0),
+        "build": ("failed", 20),
+        "test": ("skipped", None),
+        "boot": ("skipped", None),
+        "push": ("skipped", None),
+    }
+    assert "the hook ran" not in done.err
+    assert "error: no file of bravo 1.0 fits the stack\n" in done.err
+    assert "error: no index has charlie\n" in done.err
+    assert done.err.count("\nOnly the tests need it: it is a develop package.\n") == 2
+    assert done.err.count(", or build without running the tests: `--no-test`.\n") == 2

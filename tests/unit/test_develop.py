@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from buildpack.develop import develop_packages, held_back, with_develop
+from buildpack.develop import held_back, with_develop
 from buildpack.oci.store import Store
 from buildpack.plan import members_of
 from buildpack.progress import ignore
@@ -84,7 +84,7 @@ def test_of_a_package_in_both_sections_the_default_one_counts(
 ) -> None:
     built = tiny.build_here(app, home, {**os.environ, **tiny.environ(index)})
     assert [package.name for package in built.app.lock.develop] == ["alpha", "checker"]
-    assert [package.name for package in develop_packages(built.app.lock)] == ["checker"]
+    assert [package.name for package in built.app.lock.only_develop] == ["checker"]
 
 
 def test_only_what_ignore_files_hold_back_is_held_back(app: Path, index: Index, home: Path) -> None:
