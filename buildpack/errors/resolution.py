@@ -54,7 +54,7 @@ def only_for_tests(error: BuildpackError) -> BuildpackError:
     """Add to what is wrong with packages that only the app's tests need them; the exit code stays."""
     for problem in error.problems if isinstance(error, Problems) else (error,):
         problem.why = f"{problem.why}\nOnly the tests need it: it is a develop package.".lstrip()
-        problem.hint = f"{problem.hint.rstrip('.')}, or build without running the tests: `--no-test`.".lstrip(", ")
+        problem.hint = f"{problem.hint.rstrip('.')}, or leave out the tests with `--no-test`.".lstrip(", ")
     return error
 
 

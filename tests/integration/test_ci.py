@@ -715,4 +715,4 @@ def test_what_only_the_tests_need_is_looked_up_before_anything_is_built(place: s
     assert "error: no file of bravo 1.0 fits the stack\n" in done.err
     assert "error: no index has charlie\n" in done.err
     assert done.err.count("\nOnly the tests need it: it is a develop package.\n") == 2
-    assert done.err.count(", or build without running the tests: `--no-test`.\n") == 2
+    assert done.err.count(", or leave out the tests with `--no-test`.\n") == 2
