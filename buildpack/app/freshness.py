@@ -8,7 +8,9 @@ lock satisfies each entry of Pipfile.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from posixpath import normpath
 
+from buildpack.app.lock_entry import local_path
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.app.pipfile import Pipfile, Wanted, canonical
 from buildpack.app.sources import without_credentials
@@ -77,10 +79,8 @@ def _satisfies(wanted: Wanted, package: LockedPackage) -> bool:
         ref = table.get("ref", "")
         is_commit = len(ref) == 40 and set(ref) <= set("0123456789abcdef")
         return package.git is not None and _same_url(str(git), package.git) and (not is_commit or ref == package.ref)
-    if path := table.get("path"):
-        return package.path is not None and package.path.rstrip("/") == str(path).rstrip("/")
-    if file := table.get("file"):
-        return file in (package.file, package.path, f"file://{package.path}")
+    if origin := table.get("path") or table.get("file"):
+        return origin == package.file or (package.path is not None and _same_path(str(origin), package.path))
     if package.version is None:
         # Locked by its markers alone, or from git where Pipfile now names a version.
         return package.git is None and package.path is None and package.file is None
@@ -90,9 +90,20 @@ def _satisfies(wanted: Wanted, package: LockedPackage) -> bool:
     return not wanted.specifier or allows_version(_specifier(wanted), package.version) is True
 
 
+def _same_path(wanted: str, locked: str) -> bool:
+    """Compare paths whatever their spelling: ``lib/x``, ``./lib/x/``, ``file:///app/lib/x``."""
+    path, other = normpath(local_path(wanted)), normpath(locked)
+    # Pipenv writes an address as a path below the app's folder.
+    return path == other or (wanted.startswith("file://") and path.endswith(f"/{other}"))
+
+
 def _same_url(one: str, other: str) -> bool:
     def plain(url: str) -> str:
-        return without_credentials(url).removeprefix("git+").removesuffix("/").removesuffix(".git").lower()
+        url = without_credentials(url.removeprefix("git+"))
+        if "://" not in url:  # git@host:path
+            host, _, path = url.rpartition("@")[2].partition(":")
+            url = f"ssh://{host}/{path.removeprefix('/')}"
+        return url.removesuffix("/").removesuffix(".git").lower()
 
     return plain(one) == plain(other)
 

@@ -12,7 +12,7 @@ from buildpack.app.pipfile import Pipfile, Wanted, canonical
 from buildpack.bounded import parse_url
 from buildpack.errors import lock as errors
 
-__all__ = ["parse_section"]
+__all__ = ["local_path", "parse_section"]
 
 _PROJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
@@ -95,7 +95,7 @@ def _origin(texts: Mapping[str, str | None], hashes: tuple[str, ...], *, has_mar
             raise ValueError(f"comes from git, and `{errors.show(ref)}` is not the full hash of a commit")
         return {"git": git, "ref": ref}
     file = texts["file"]
-    local = texts["path"] or (_local_path(file) if file and not file.startswith(("http://", "https://")) else None)
+    local = texts["path"] or (local_path(file) if file and not file.startswith(("http://", "https://")) else None)
     if local:
         # Of a file pipenv locks the hash as well; a folder has none.
         return {"path": local, "hashes": tuple(one for one in hashes if _SHA256.fullmatch(one))}
@@ -113,8 +113,8 @@ def _origin(texts: Mapping[str, str | None], hashes: tuple[str, ...], *, has_mar
     return _pinned(texts["version"], usable, has_markers=has_markers)
 
 
-def _local_path(file: str) -> str:
-    """Return the path of a ``file://`` address, or what is no address as it stands."""
+def local_path(file: str) -> str:
+    """Return the path of a ``file://`` address; anything else as it is."""
     if not file.startswith("file://"):
         return file
     from urllib.parse import unquote

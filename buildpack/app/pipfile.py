@@ -38,12 +38,12 @@ class Wanted:
     @property
     def specifier(self) -> str:
         """The version specifier; empty where any version will do."""
-        version = self.table.get("version", "")
-        return "" if not isinstance(version, str) or version.strip() == "*" else version.strip()
+        version = self._version.partition(";")[0].strip()
+        return "" if version == "*" else version
 
     @property
     def markers(self) -> str | None:
-        """The markers, Pipfile's own keys (``sys_platform = "== 'win32'"``) included."""
+        """The markers: those of the key, of the version, and Pipfile's own keys (``sys_platform = "== 'win32'"``)."""
         from buildpack.app.markers import MARKER_NAMES
 
         told = [
@@ -51,9 +51,17 @@ class Wanted:
             for key in ("markers", *MARKER_NAMES)
             if isinstance(value := self.table.get(key), str)
         ]
+        if behind_version := self._version.partition(";")[2].strip():
+            told.append(behind_version)
         if len(told) < 2:
             return told[0] if told else None
         return " and ".join(f"({one})" for one in told)
+
+    @property
+    def _version(self) -> str:
+        """The version as Pipfile has it, with markers behind it: pipenv accepts ``"==1.0; python_version > '3'"``."""
+        version = self.table.get("version", "")
+        return version if isinstance(version, str) else ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -52,6 +52,17 @@ def pin(version: str, **more: Any) -> dict[str, Any]:
         ('redis = {path = "./redis/", editable = true}', {"path": "./redis", "editable": True}),
         ('redis = {file = "./redis-5.whl"}', {"file": "./redis-5.whl"}),
         ('redis = {file = "https://x/redis-5.whl"}', {"file": "https://x/redis-5.whl", "hashes": HASHES}),
+        ('redis = {path = "lib/redis"}', {"path": "./lib/redis"}),
+        ('redis = {path = "./lib/redis"}', {"path": "lib/redis"}),
+        ('redis = {path = "./lib//x/../redis/"}', {"file": "lib/redis"}),
+        ('redis = {file = "lib/redis"}', {"path": "./lib/redis/"}),
+        ('redis = {path = "."}', {"path": "./", "editable": True}),
+        ('redis = {file = "file:///srv/app/lib/my%20redis"}', {"file": "lib/my redis"}),
+        ('redis = {git = "git@x:a/redis.git", ref = "main"}', {"git": "ssh://git@x/a/redis.git", "ref": COMMIT}),
+        ('redis = {git = "git+ssh://git@x/a/redis", ref = "main"}', {"git": "git@x:a/redis.git", "ref": COMMIT}),
+        ('redis = {git = "ssh://git@x/a/redis.git"}', {"git": "git+git@x:/a/redis", "ref": COMMIT}),
+        ("redis = \"==5.0.1 ; python_version > '3'\"", pin("5.0.1")),
+        ("redis = \"5.0.1;sys_platform == 'win32'\"", None),
     ],
 )
 def test_no_false_alarm(wanted: str, locked: dict[str, Any] | None) -> None:
@@ -89,6 +100,18 @@ def test_no_false_alarm(wanted: str, locked: dict[str, Any] | None) -> None:
         ('redis = "*"', {"git": "https://u:secret@x/redis", "ref": COMMIT}, None),
         ('redis = "*"', {"path": "./redis"}, "redis; Pipfile.lock pins redis from ./redis"),
         ('redis = {path = "./redis"}', {"path": "./other"}, "redis from ./redis; Pipfile.lock pins redis from ./other"),
+        ('redis = {path = "redis"}', {"path": "../redis"}, "redis from redis; Pipfile.lock pins redis from ../redis"),
+        (
+            'redis = {path = "/srv/redis"}',
+            {"path": "redis"},
+            "redis from /srv/redis; Pipfile.lock pins redis from redis",
+        ),
+        (
+            'redis = {git = "git@x:a/redis.git"}',
+            {"git": "https://x/a/redis.git", "ref": COMMIT},
+            f"redis from git@x:a/redis.git; Pipfile.lock pins redis from https://x/a/redis.git at {COMMIT}",
+        ),
+        ("redis = \"5.0.2; python_version > '3'\"", pin("5.0.1"), "redis 5.0.2; Pipfile.lock pins redis 5.0.1"),
     ],
 )
 def test_real_differences_name_the_line(wanted: str, locked: dict[str, Any] | None, told: str | None) -> None:
