@@ -39,6 +39,10 @@ def parse_section(
         bad.append(f"{NAME}: `{section}` is not an object")
         return ()
     wanted = {one.name: one for one in pipfile.wanted(section)} if pipfile else {}
+    names = {canonical(name) for name in value}
+    misnamed = [
+        one for one in wanted.values() if one.name not in names and ("path" in one.table or "file" in one.table)
+    ]
     found: dict[str, LockedPackage] = {}
     for written, entry in value.items():
         line = lines.get((section, written), 0)
@@ -46,7 +50,9 @@ def parse_section(
         try:
             package = _parse_entry(written, entry, line=line, sources=sources, wanted=wanted.get(canonical(written)))
         except ValueError as error:
-            bad.append(f"{told} {error}")
+            # Pipenv forgets where a package comes from if Pipfile does not call it by its own name.
+            guess = misnamed[0] if misnamed and canonical(written) not in wanted else None
+            bad.append(f"{told} {error}{errors.misnamed(guess.name, guess.line, written) if guess else ''}")
             continue
         if package.name in found:
             bad.append(f"{told} is there twice, once under another spelling")

@@ -11,6 +11,7 @@ from buildpack.errors.notice import Notice
 __all__ = [
     "bad_entries",
     "bad_pipfile",
+    "misnamed",
     "missing_variables",
     "no_dependencies",
     "no_lock",
@@ -96,6 +97,12 @@ def bad_entries(bad: Sequence[str]) -> BuildpackError:
         hint=_LOCK,
         place=bad[0].partition(": ")[0],
     )
+
+
+def misnamed(wanted: str, line: int, name: str) -> str:
+    """Add to a bad entry that Pipfile seems to list the package under another name."""
+    place = f"Pipfile:{line}" if line else "Pipfile"
+    return f"; if {place} lists it as `{show(wanted)}`, write `{show(name)}` there"
 
 
 def refused_variables(refused: Sequence[str], *, file: str) -> BuildpackError:

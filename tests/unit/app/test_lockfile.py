@@ -81,6 +81,15 @@ def test_an_entry_becomes_a_package(value: Any, package: dict[str, Any] | None) 
     assert {key: getattr(found, key) for key in package} == package
 
 
+def test_a_path_that_pipfile_lists_under_another_name_is_named() -> None:
+    pipfile = parse_pipfile('[packages]\nsix = "*"\ne1839a8 = {path = ".", editable = true}\n')
+    with pytest.raises(AppError) as caught:
+        parse_lock(text({"six": {"version": "==1"}, "app": {"version": "==1"}}, indent=None), pipfile=pipfile)
+    told = str(caught.value).splitlines()
+    assert "  - Pipfile.lock: default: six has no hashes" in told
+    assert "  - Pipfile.lock: default: app has no hashes; if Pipfile:3 lists it as `e1839a8`, write `app` there" in told
+
+
 @pytest.mark.parametrize(
     ("value", "told"),
     [
