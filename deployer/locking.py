@@ -30,8 +30,8 @@ __all__ = ["Change", "Locked", "Order", "compare_locks", "pin_stack", "run_pipen
 
 _PREFIX = ".deploy-"
 """Begins the names of temporary files in the app's folder; no image holds them (`never_enters`)."""
-_TELL = 10.0
-"""Seconds of silence after which somebody is told that it is still at work."""
+_TELL = 5.0
+"""Seconds between the lines that say that pipenv is still at work."""
 _SHOWN = 30
 """Lines of pipenv's output that an error quotes."""
 _MOST_LINES = 10_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import signal
@@ -15,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from deployer.app_variables import place_of_secrets
 from tests.support import tiny
-from tests.support.command import EXAMPLES, deploy
+from tests.support.command import EXAMPLES, deploy, snapshot
 from tests.support.containers import Host
 from tests.support.index import make_wheel, serving
 from tests.support.ports import free_port
@@ -101,7 +103,10 @@ def test_all_steps_pass_and_leave_nothing(
     name = rename(blasto)
     (blasto / "tests" / "test_watched.py").write_text(WATCHED + CONFINED * (place == "docker"))
     (blasto / ".slugignore").write_text("/tests\n")  # the tests see it all the same
-    write_app_json(blasto, "pytest -q", **{"test-setup": "echo set up"})
+    write_app_json(blasto, "pytest -q", **{"test-setup": 'echo "set up with $(printf %s "$KEY" | sha256sum)"'})
+    described = json.loads((blasto / "app.json").read_text())
+    (blasto / "app.json").write_text(json.dumps({**described, "env": {"KEY": {"generator": "secret"}}}))
+    before = snapshot(blasto)
     options = ["--engine", place, "-e", "GIVEN=given", "--health", "/static/style.css", "--json"]
     done = deploy("ci", blasto, *options, home=ready, env=PIPELINE)
     assert done.code == 0, done.err
@@ -116,7 +121,10 @@ def test_all_steps_pass_and_leave_nothing(
     assert report["schema"] == 1
     assert report["digest"].startswith("sha256:")
     assert (report["requests"], report["bytes_sent"], report["bytes_received"]) == (0, 0, 0)
-    assert "set up\n" in done.err
+    key = (place_of_secrets(blasto, {"DEPLOY_HOME": str(ready)}) / "KEY").read_text()
+    assert f"set up with {hashlib.sha256(key.encode()).hexdigest()} " in done.err
+    assert key not in done.err + done.out
+    assert snapshot(blasto) == before, "nothing is written into the app's folder"
     assert f"{6 if place == 'docker' else 5} passed" in done.err
     reasons = {step["name"]: step["reason"] for step in report["steps"]}
     where = "Docker" if place == "docker" else "a virtual environment on this machine"

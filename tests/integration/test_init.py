@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import ROOT, deploy
+from tests.support.command import ROOT, deploy, snapshot
 from tests.support.ports import free_port
 from tests.support.running import Running, get
 
@@ -39,10 +39,6 @@ NEXT = """\
       deploy local{app} --dev --reload   while writing
       deploy local{app} -- pytest        its tests
 """
-
-
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture

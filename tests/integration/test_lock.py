@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -124,8 +126,31 @@ def files(app: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in app.iterdir()}
 
 
+def lock_at_a_terminal(app: Path, home: Path, index: Index) -> str:
+    """Lock with an index that gives no file before the terminal shows that the work goes on; return what was shown."""
+    terminal, theirs = pty.openpty()
+    index.gate = threading.Event()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deployer", "lock", "--no-pin", str(app)],
+        cwd=ROOT,
+        env={**os.environ, "DEPLOY_HOME": str(home)},
+        stdin=subprocess.DEVNULL,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # the terminal's other end is closed
+        while part := os.read(terminal, 4096):
+            shown += part
+            if b"\n  still locking, after " in shown:
+                index.gate.set()
+    os.close(terminal)
+    assert process.wait(60) == 0, shown
+    return shown.decode().replace("\r\n", "\n")
+
+
 @pytest.mark.slow
-def test_locked_versions_stay_until_they_have_to_move(home, index, app):
+def test_a_lock_shows_that_it_is_at_work_and_locked_versions_stay_until_they_have_to_move(home, index, app):
     def lock(*options: str) -> dict[str, str]:
         done = deploy("lock", app, "--no-pin", *options, home=home)
         assert done.code == 0, done.err
@@ -133,7 +158,11 @@ def test_locked_versions_stay_until_they_have_to_move(home, index, app):
         assert {path.name for path in app.iterdir()} == {"Pipfile", "Pipfile.lock"}
         return locked(app)
 
-    assert lock() == {"alpha": "1.0", "beta": "1.0", "gamma": "1.0"}
+    begin, *waiting, alpha, beta, gamma, end = lock_at_a_terminal(app, home, index).split("\n\n")[0].splitlines()
+    assert (begin, bool(waiting)) == ("Locking with pipenv, which takes some seconds ...", True)
+    assert all(re.fullmatch(r"  still locking, after \d+ s \.\.\.", line) for line in waiting)
+    assert [alpha, beta, gamma] == ["  alpha 1.0 is new", "  beta 1.0 is new", "  gamma 1.0 is new"]
+    assert end.startswith("Pipfile.lock: 3 packages changed, in ")
     before = (app / "Pipfile.lock").read_bytes()
     offer(index, "2.0")
     assert lock() == {"alpha": "1.0", "beta": "1.0", "gamma": "1.0"}

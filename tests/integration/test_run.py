@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -17,11 +18,12 @@ from pathlib import Path
 
 import pytest
 
+from deployer.app_variables import place_of_secrets
 from deployer.engines import inside
 from deployer.engines.choice import choose_engine
 from deployer.engines.inside import run_inside
 from deployer.engines.owner import this_owner
-from tests.support.command import EXAMPLES, Done, deploy
+from tests.support.command import EXAMPLES, Done, deploy, snapshot
 from tests.support.containers import APP, Host, make_app
 from tests.support.ports import free_port
 from tests.support.running import Running, environment, get
@@ -542,12 +544,36 @@ def test_no_build_without_an_image(built, blasto, home):
     )
 
 
-def test_a_changed_app_is_built_first(built, app, finished):
-    (app / "new.py").write_text("print('changed')\n")
+REPORT = """\
+import hashlib
+import os
+from pathlib import Path
+
+key = os.environ["KEY"].encode()
+found = [str(path) for path in Path("/app").rglob("*") if path.is_file() and key in path.read_bytes()]
+print("changed", hashlib.sha256(key).hexdigest(), found)
+"""
+
+
+def test_a_changed_app_is_built_first_and_a_secret_is_made_for_it(built, app, home, finished):
+    (app / "new.py").write_text(REPORT)
+    (app / "app.json").write_text('{"env": {"KEY": {"generator": "secret"}}}')
+    kept = place_of_secrets(app, {"DEPLOY_HOME": str(home)}) / "KEY"
+    before = snapshot(app)
     try:
-        assert said(finished("any", "-e", "ANY=python new.py").out, "any.1") == ["changed"]
+        done = [finished("any", "-e", "ANY=python new.py") for _ in range(2)]
+        key = kept.read_text()
+        assert re.fullmatch(r"[0-9a-f]{64}", key)
+        here = hashlib.sha256(key.encode()).hexdigest()
+        assert [said(each.out, "any.1") for each in done] == [[f"changed {here} []"]] * 2, "the same secret each time"
+        made = f"made a secret for KEY (app.json asks for it); it is kept in {kept.parent}\n"
+        assert [each.err.count(made) for each in done] == [1, 0]
+        assert key not in "".join(each.out + each.err for each in done)
+        assert snapshot(app) == before, "nothing is written into the app's folder"
+        assert key not in built.docker("image", "inspect", f"docker.io/library/{APP}:latest")
     finally:
-        (app / "new.py").unlink()
+        for path in (app / "new.py", app / "app.json", kept):
+            path.unlink(missing_ok=True)
 
 
 # Without an engine

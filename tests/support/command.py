@@ -56,3 +56,8 @@ def deploy(
 def without_progress(text: str) -> str:
     """Take out the lines that are printed only if work takes long: a busy machine would change what tests see."""
     return _PROGRESS.sub("", text)
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Return the content of every file in a folder, by its path there."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
