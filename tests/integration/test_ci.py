@@ -91,12 +91,6 @@ def rename(app: Path) -> str:
     return name
 
 
-def everything(host: Host, name: str) -> set[str]:
-    """List the containers and images that an engine has of this app."""
-    images = host.docker("images", "--format", "{{.Repository}}:{{.Tag}}", f"deploy-ci/{name}-*").split()
-    return {*host.containers(name), *images}
-
-
 def test_all_steps_pass_and_leave_nothing(
     place: str, blasto: Path, ready: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -137,7 +131,7 @@ def test_all_steps_pass_and_leave_nothing(
     assert built["digest"] == report["digest"]
     assert list((ready / "trials").iterdir()) == [] if place == "local" else True
     if place == "docker":
-        assert everything(Host(address=request.getfixturevalue("engine"), product="docker"), name) == set()
+        assert Host(address=request.getfixturevalue("engine"), product="docker").everything(name) == set()
 
 
 def with_release(app: Path, command: str) -> None:
@@ -506,9 +500,9 @@ def test_an_interrupted_test_leaves_no_container(blasto: Path, ready: Path, engi
     running = Running("ci", blasto, "--engine", "docker", "--test", "echo begun; sleep 1000", home=ready)
     try:
         wait_for_error(running, "begun")
-        assert len(everything(host, name)) == 2
+        assert len(host.everything(name)) == 2
         assert running.stop() == 143
-        assert everything(host, name) == set()
+        assert host.everything(name) == set()
         assert running.left() == []
     finally:
         running.close()

@@ -84,6 +84,21 @@ def test_a_command_that_cannot_be_run(host: Host, home: Path, command: str, code
     assert (done.code, done.err.splitlines()[1]) == (code, f"error: {command!r} cannot be run in this image")
 
 
+def test_ci_tests_releases_and_boots_and_leaves_nothing(host: Host, home: Path, blasto: Path) -> None:
+    name = f"{APP}-ci"
+    (blasto / "deploy.toml").write_text(f'name = "{name}"\nstack = "host"\n')
+    with (blasto / "Procfile").open("a") as file:
+        file.write("release: echo released $DYNO\n")
+    command = ("ci", blasto, "--engine", "docker", "--test", "pytest -q", "--release", "--json")
+    done = deploy(*command, home=home, env={"DOCKER_HOST": host.address}, prefix=host.network)
+    assert done.code == 0, done.err
+    steps = {step["name"]: step["status"] for step in done.report["steps"]}
+    assert steps == dict.fromkeys(("check", "build", "test", "release", "boot"), "passed") | {"push": "skipped"}
+    assert "released release.1\n" in done.err
+    assert f"in {host.product}" in done.err
+    assert host.everything(name) == set()
+
+
 @pytest.mark.engine
 def test_ci_says_at_once_that_commands_cannot_be_run_in_a_container(noexec: Host, home: Path) -> None:
     env = {"DOCKER_HOST": noexec.address}

@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -77,22 +76,6 @@ def test_a_file_is_no_folder(home, blasto):
     )
 
 
-@pytest.mark.registry
-def test_the_stack_s_digest_is_pinned(home, blasto, registry):
-    from tests.support.stand_in import make_stand_in, push
-
-    reference = push(make_stand_in(), registry, "lock/python:3.11")
-    (blasto / "deploy.toml").write_text(f'# kept\nstack = "{reference}"\n')
-    shutil.copy(blasto / "Pipfile", blasto / "Pipfile.old")
-    done = deploy("lock", blasto, home=home)
-    assert done.code == 0, done.err
-    first, second = (blasto / "deploy.toml").read_text().splitlines()
-    assert first == "# kept"
-    assert second.startswith(f'stack = "{reference}@sha256:')
-    assert deploy("lock", blasto, home=home).code == 0
-    assert (blasto / "deploy.toml").read_text().splitlines() == [first, second]
-
-
 @pytest.fixture
 def index():
     with serving() as server:
@@ -147,6 +130,22 @@ def lock_at_a_terminal(app: Path, home: Path, index: Index) -> str:
     os.close(terminal)
     assert process.wait(60) == 0, shown
     return shown.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.registry
+@pytest.mark.slow
+def test_the_stack_s_digest_is_pinned(home, app, registry):
+    from tests.support.stand_in import make_stand_in, push
+
+    reference = push(make_stand_in(), registry, "lock/python:3.11")
+    (app / "deploy.toml").write_text(f'# kept\nstack = "{reference}"\n')
+    done = deploy("lock", app, home=home)
+    assert done.code == 0, done.err
+    first, second = (app / "deploy.toml").read_text().splitlines()
+    assert first == "# kept"
+    assert second.startswith(f'stack = "{reference}@sha256:')
+    assert deploy("lock", app, home=home).code == 0
+    assert (app / "deploy.toml").read_text().splitlines() == [first, second]
 
 
 @pytest.mark.slow

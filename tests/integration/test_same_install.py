@@ -76,7 +76,8 @@ def script_meaning(body: bytes) -> bytes:
 def run(*argv: str | Path, cwd: Path) -> str:
     """Run a program away from this process's environment of Python and pip."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PIPENV", "VIRTUAL_ENV"))}
-    environ = {**kept, "PIPENV_VENV_IN_PROJECT": "1", "PIPENV_IGNORE_VIRTUALENVS": "1", "PIPENV_NOSPIN": "1"}
+    pipenv_s = {"PIPENV_VENV_IN_PROJECT": "1", "PIPENV_IGNORE_VIRTUALENVS": "1", "PIPENV_NOSPIN": "1"}
+    environ = {**kept, **pipenv_s, "PIP_COMPILE": "0"}  # byte code is not compared
     ran = subprocess.run([*map(str, argv)], cwd=cwd, env=environ, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout

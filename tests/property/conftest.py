@@ -1,4 +1,4 @@
-"""How many examples the property tests run: a twentieth by default and in CI, all with ``DEPLOY_TEST_SCALE=1``.
+"""How many examples the property tests run: a fiftieth by default and in CI, all with ``DEPLOY_TEST_SCALE=1``.
 
 The seed is printed by pytest's header; ``--hypothesis-seed=N`` repeats a run.
 """

@@ -1,6 +1,6 @@
 """Whatever `deploy run` starts on an engine, and whatever becomes of it: it ends in time, and nothing of it is left.
 
-A twentieth of the 500 sequences by default; all of them:
+A fiftieth of the 500 sequences by default; all of them:
 
     DEPLOY_TEST_SCALE=1 pytest tests/property/test_run_sequences.py
 """

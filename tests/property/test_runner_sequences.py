@@ -1,6 +1,6 @@
 """Whatever is started, crashes, is signalled, stopped and killed, in whatever order: no zombie, no orphan.
 
-A twentieth of the 500 sequences by default; all of them:
+A fiftieth of the 500 sequences by default; all of them:
 
     DEPLOY_TEST_SCALE=1 pytest tests/property/test_runner_sequences.py
 """

@@ -78,6 +78,11 @@ class Host:
         listed = self.docker("ps", "-a", "--filter", f"label=dev.deploy.app={app}", "--format", "{{.Names}}")
         return sorted(listed.split())
 
+    def everything(self, app: str) -> set[str]:
+        """Return the names of the app's containers, and of the images that `ci` tries out."""
+        images = self.docker("images", "--format", "{{.Repository}}:{{.Tag}}", f"deploy-ci/{app}-*")
+        return {*self.containers(app), *images.split()}
+
     def inspect(self, name: str) -> dict[str, Any]:
         """Return what the engine knows of a container."""
         found: dict[str, Any] = json.loads(self.docker("inspect", name))[0]

@@ -1,6 +1,6 @@
 """No request is lost by a stop.
 
-A twentieth of the 200 stops by default. All of them, with another seed if wanted:
+A fiftieth of the 200 stops by default. All of them, with another seed if wanted:
 
     DEPLOY_TEST_SCALE=1 DEPLOY_TEST_SEED=1 pytest tests/integration/runner/test_stops.py
 """
