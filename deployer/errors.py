@@ -571,12 +571,23 @@ class ProcessEndedError(BuildpackError):
     """A process of the formation failed, and the others were stopped; the exit code is its own."""
 
 
-def process_ended(process: str, code: int, *, told: str, others: bool, log: Sequence[str]) -> ProcessEndedError:
-    """Word the end of a process that failed once everything was up; `told` says how, `others` whether any were left."""
+def process_ended(
+    process: str, code: int, *, told: str, others: bool, restart: str, log: Sequence[str]
+) -> ProcessEndedError:
+    """Describe a process that failed once everything was up.
+
+    `told` says how it ended. `others` is true if other processes were running. `restart` is the value of --restart.
+    """
+    from deployer.runner.restart import History, decide
+
+    if restart == "no" and decide("on-failure", History(), code, 0.0, lambda: 0.0).delay is not None:
+        hint = f"`--restart on-failure` starts one that fails again{', and leaves the others alone' if others else ''}."
+    else:
+        hint = "fix what makes it fail, then run the command again."
     error = ProcessEndedError(
         f"{process} ended{', so the others were stopped' if others else ''}: {told}",
         why=_with_log("" if log else "It wrote nothing.", log),
-        hint="`--restart on-failure` starts one that fails again, and leaves the others alone.",
+        hint=hint,
     )
     error.exit_code = code
     return error

@@ -131,8 +131,14 @@ class Group:
         if self._ended is not None and self._ended[1].code and self._code == self._ended[1].code:
             instance, ended = self._ended
             others = len(self._instances) > 1
-            log = self._log_of(instance)
-            raise process_ended(instance.name, ended.code, told=tell_end(ended), others=others, log=log)
+            raise process_ended(
+                instance.name,
+                ended.code,
+                told=tell_end(ended),
+                others=others,
+                restart=self._settings.restart,
+                log=self._log_of(instance),
+            )
         return self._code
 
     def _done(self) -> bool:

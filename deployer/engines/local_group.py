@@ -89,13 +89,13 @@ class LocalGroup(Supervisor):
             name, code = self._died
             log = relevant_lines(self._tails[name].lines())
             failure = boot_failed(name, code, told=f"it {end_text(code)}", log=log)
-            failure.hint = "mend what its log says; `deploy local -- CMD` runs any command in the same environment."
+            failure.hint = "fix what its log says; `deploy local -- CMD` runs any command in the same environment."
             raise failure
         if self._ended is not None and self._ended[1] and code == self._ended[1]:
             name, code = self._ended
             log = relevant_lines(self._tails[name].lines())
             others = len(self._tails) > 1
-            raise process_ended(name, code, told=f"it {end_text(code)}", others=others, log=log)
+            raise process_ended(name, code, told=f"it {end_text(code)}", others=others, restart=self._policy, log=log)
         return code
 
     def reload(self, changed: Collection[str]) -> None:

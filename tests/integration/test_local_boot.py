@@ -114,7 +114,7 @@ def test_one_that_dies(start, port, tmp_path):
         "error: web.1 ended before it answered: it exited with 5\n\n"
         "From its log:\n"
         "  no database\n\n"
-        f"hint: mend what its log says; `deploy local {tmp_path / 'stub'} -- CMD` "
+        f"hint: fix what its log says; `deploy local {tmp_path / 'stub'} -- CMD` "
         "runs any command in the same environment.\n"
     )
 
@@ -125,7 +125,7 @@ def test_one_that_is_killed(start, port, tmp_path):
     assert running.err == (
         "error: web.1 ended before it answered: it was ended by SIGKILL\n\n"
         "It wrote nothing.\n\n"
-        f"hint: mend what its log says; `deploy local {tmp_path / 'stub'} -- CMD` "
+        f"hint: fix what its log says; `deploy local {tmp_path / 'stub'} -- CMD` "
         "runs any command in the same environment.\n"
     )
 
@@ -254,14 +254,14 @@ def several(start, tmp_path: Path) -> Callable[..., Running]:
 
 
 def test_a_process_that_fails_and_stops_the_others_is_told_last_with_its_log(several, port, tmp_path):
-    running = several("exit 3", "-p", port, "--log-format", "text")
-    assert running.wait() == 3
-    assert "worker.1 ended (it exited with 3), so the others are stopped" in running.out
+    running = several("exit 7", "-p", port, "--log-format", "text")
+    assert running.wait() == 7
+    assert "worker.1 ended (it exited with 7), so the others are stopped" in running.out
     stub = tmp_path / "stub"
     assert running.err == (
         f"release is not run; `deploy local {stub} release` runs it\n"
         f"postdeploy is not run; `deploy local {stub} postdeploy` runs it\n"
-        "error: worker.1 ended, so the others were stopped: it exited with 3\n\n"
+        "error: worker.1 ended, so the others were stopped: it exited with 7\n\n"
         "From its log:\n"
         "  no database\n\n"
         "hint: `--restart on-failure` starts one that fails again, and leaves the others alone.\n"

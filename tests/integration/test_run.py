@@ -218,10 +218,15 @@ def test_the_exit_code_is_the_processs(finished, command, code):
 
 
 def test_the_first_end_stops_the_rest_and_names_the_exit_code(finished):
-    done = finished("any", "worker", "-e", "ANY=sleep 1; exit 4")
+    done = finished("any", "worker", "-e", "ANY=sleep 1; echo no database; exit 4")
     assert done.code == 4
     assert "sending SIGTERM to worker.1" in narrated(done.out)
     assert "worker.1 stopped (rc=143)" in narrated(done.out)
+    assert done.err.endswith(
+        "error: any.1 ended, so the others were stopped: it exited with 4\n\n"
+        "From its log:\n  no database\n\n"
+        "hint: fix what makes it fail, then run the command again.\n"
+    )
 
 
 def test_at_the_deadline_it_is_killed(built, run):

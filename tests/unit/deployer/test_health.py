@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from deployer import question
-from deployer.errors import boot_failed, boot_refused, boot_timed_out, process_ended
+from deployer.errors import ProcessEndedError, boot_failed, boot_refused, boot_timed_out, process_ended
 from deployer.health import (
     Answer,
     Listener,
@@ -336,14 +336,22 @@ def test_ready_says_a_status_that_is_not_success():
 
 
 def test_the_whole_message_of_a_process_that_stopped_the_others():
-    error = process_ended("worker.1", 3, told="it exited with 3", others=True, log=["no database"])
-    assert error.exit_code == 3
+    def ended(code: int = 1, *, restart: str = "no", others: bool = True) -> ProcessEndedError:
+        told = f"it exited with {code}"
+        return process_ended("worker.1", code, told=told, others=others, restart=restart, log=["no database"])
+
+    error = ended()
+    assert error.exit_code == 1
     assert str(error) == (
-        "worker.1 ended, so the others were stopped: it exited with 3\n\n"
+        "worker.1 ended, so the others were stopped: it exited with 1\n\n"
         "From its log:\n  no database\n\n"
         "hint: `--restart on-failure` starts one that fails again, and leaves the others alone."
     )
-    alone = process_ended("web.1", 137, told="SIGKILL ended it", others=False, log=[])
+    fix = "fix what makes it fail, then run the command again."
+    assert ended(3).hint == fix, "no policy starts a process again that ended with 3"
+    assert ended(restart="on-failure").hint == ended(restart="always").hint == fix, "the option is there already"
+    assert ended(others=False).hint == "`--restart on-failure` starts one that fails again."
+    alone = process_ended("web.1", 137, told="SIGKILL ended it", others=False, restart="no", log=[])
     assert str(alone).startswith("web.1 ended: SIGKILL ended it\n\nIt wrote nothing.")
 
 
