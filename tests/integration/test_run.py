@@ -570,7 +570,9 @@ def test_a_changed_app_is_built_first_and_a_secret_is_made_for_it(built, app, ho
         key = kept.read_text()
         assert re.fullmatch(r"[0-9a-f]{64}", key)
         here = hashlib.sha256(key.encode()).hexdigest()
-        assert [said(each.out, "any.1") for each in done] == [[f"changed {here} []"]] * 2, "the same secret each time"
+        assert [said(each.out, "any.1") for each in done] == [[f"changed {here} []"]] * 2, (
+            "the same each time, and not in the image"
+        )
         made = f"made a secret for KEY (app.json asks for it); it is kept in {kept.parent}\n"
         assert [each.err.count(made) for each in done] == [1, 0]
         assert key not in "".join(each.out + each.err for each in done)
