@@ -21,7 +21,6 @@ __all__ = [
     "leading_out",
     "library_too_large",
     "newer_libc",
-    "no_environment",
     "no_git",
     "no_patchelf",
     "no_such_path",
@@ -164,15 +163,6 @@ def leading_out(name: str, version: str | None, what: str) -> DependencyError:
         f"{_pinned(name, version)} cannot be built",
         why=f"It is built from {what}, whose pyproject.toml is a link that leads out of the sources.",
         hint="lock a version that has a wheel, or ask the package's authors.",
-    )
-
-
-def no_environment(name: str, version: str | None, interpreter: str, output: str) -> DependencyError:
-    """The interpreter cannot make a virtual environment to build in."""
-    return DependencyError(
-        f"{_pinned(name, version)} could not be built",
-        why=f"It has no wheel, and {interpreter} makes no virtual environment to build it in:\n{_tail(output)}",
-        hint="install the interpreter's venv module (on Debian, python3-venv), or lock a version that has a wheel.",
     )
 
 

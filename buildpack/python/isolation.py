@@ -11,7 +11,7 @@ from buildpack.dataclass import dataclass
 from buildpack.oci.temporary import make_folder
 from buildpack.processes import ProcessGroup, library_path
 from buildpack.python.build_settings import COMPILER_VARIABLES
-from buildpack.python.venv import VenvLayout, add_entries
+from buildpack.python.venv import VenvLayout, install_entries, venv_entries
 from buildpack.python.wheel import read_wheel
 from buildpack.unprivileged import User, give, open_left, reachable_path
 
@@ -34,11 +34,10 @@ _ASK = "import platform; print(platform.python_version(), platform.machine(), *p
 
 
 class BuildFailedError(Exception):
-    """A step failed: `stage` is "environment", "requirements" or "build"; `output` may hold credentials."""
+    """A step failed; `output` may hold credentials."""
 
-    def __init__(self, stage: str, output: str) -> None:
-        super().__init__(stage)
-        self.stage = stage
+    def __init__(self, output: str) -> None:
+        super().__init__()
         self.output = output
 
 
@@ -93,7 +92,8 @@ def build_in_isolation(
     project: Path,
     place: Path,
     *,
-    argv: Sequence[str],
+    interpreter: str,
+    version: str,
     environ: Mapping[str, str],
     variables: Mapping[str, str],
     user: User | None,
@@ -101,6 +101,7 @@ def build_in_isolation(
 ) -> Path:
     """Build a project's wheel in new environments under `place`; return its path. Raises BuildFailedError.
 
+    `interpreter` is a Python outside of any virtual environment, and `version` its version, as in "3.11.7".
     `provide` is asked, in this process, for the wheels of what the build requires; they are unpacked here. Code of the
     project and of those wheels runs as `user`, in the folders of `place` that are given to it, and sees no login.
     """
@@ -111,9 +112,7 @@ def build_in_isolation(
         make_folder(place / name)
         give(place / name, user)
     output: list[str] = []
-    # What the app names for builds would count here too, and this still runs as root: LD_PRELOAD, say.
-    ours = library_path(environ)
-    python = _make_environment(argv, place / "venv", ours)
+    python = place / "venv" / "bin" / "python"
 
     def run(cmd: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None) -> None:
         path = f"{python.parent}:{clean['PATH']}"
@@ -124,22 +123,22 @@ def build_in_isolation(
         builder = ProjectBuilder(project, str(python), runner=run)
         wanted = builder.build_system_requires
         wheels = _provided(provide, wanted)
-        _furnish(python.parent.parent, wheels, argv, ours)
+        _make_environment(place / "venv", wheels, interpreter, version)
         more = builder.get_requires_for_build("wheel")
         if more and (added := _provided(provide, {*wanted, *more})) != wheels:
             # At the same place: another builder would read pyproject.toml again, after the project's code ran.
-            shutil.rmtree(python.parent.parent)
-            _furnish(_make_environment(argv, place / "venv", ours).parent.parent, added, argv, ours)
+            shutil.rmtree(place / "venv")
+            _make_environment(place / "venv", added, interpreter, version)
         return place / "out" / Path(builder.build("wheel", str(place / "out"))).name
     except (BuildBackendException, BuildException, FailedProcessError) as error:
-        raise BuildFailedError("build", "".join(output) or str(error)) from None
+        raise BuildFailedError("".join(output) or str(error)) from None
 
 
 def _provided(provide: Provide, wanted: Iterable[str]) -> Sequence[Path]:
     try:
         return provide(sorted(wanted))
     except RequirementsError as error:
-        raise BuildFailedError("requirements", str(error)) from None
+        raise BuildFailedError(str(error)) from None
 
 
 def _call(
@@ -166,7 +165,7 @@ def _call(
         with open_left(exchange / "output.json") as answer:
             (Path(folder) / "output.json").write_bytes(answer.read(_LONGEST_ANSWER))
     except OSError as error:
-        raise BuildFailedError("build", f"its answer cannot be read: {error.strerror}") from None
+        raise BuildFailedError(f"its answer cannot be read: {error.strerror}") from None
 
 
 def _run(
@@ -186,27 +185,17 @@ def _run(
         raise subprocess.CalledProcessError(ran.code, list(command), told)
 
 
-def _make_environment(argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Path:
-    """Make a virtual environment that is ours: nothing of the project's runs yet, and `user` only reads it."""
-    import subprocess
+def _make_environment(folder: Path, wheels: Sequence[Path], python: str, version: str) -> None:
+    """Make a virtual environment that holds wheels.
 
-    output: list[str] = []
-    try:
-        _run([*argv, "-I", "-B", "-m", "venv", "--without-pip", str(folder)], environment, output)
-    except (subprocess.CalledProcessError, OSError) as error:
-        raise BuildFailedError("environment", "".join(output) or str(error)) from None
-    return folder / "bin" / "python"
-
-
-def _furnish(folder: Path, wheels: Sequence[Path], argv: Sequence[str], environ: Mapping[str, str]) -> None:
-    """Unpack wheels into an environment."""
-    version = inspect(argv, environ).version
-    layout = VenvLayout(python_version=version, stack_python=argv[-1], root=str(folder).lstrip("/"))
+    It is ours: none of the project's code runs yet, and `user` only reads it.
+    """
+    layout = VenvLayout(python_version=version, stack_python=python, root=str(folder).lstrip("/"))
     entries = [entry for wheel in wheels for entry in read_wheel(wheel, layout=layout).entries]
     try:
-        add_entries(entries, folder)
+        install_entries([*venv_entries(layout), *entries], folder)
     except (ValueError, OSError) as error:
-        raise BuildFailedError("requirements", f"what the build requires cannot be unpacked: {error}") from None
+        raise BuildFailedError(f"what the build requires cannot be unpacked: {error}") from None
 
 
 def _clean_environment(

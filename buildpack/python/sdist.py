@@ -245,7 +245,8 @@ def _build(
             built = build_in_isolation(
                 project,
                 place,
-                argv=argv,
+                interpreter=argv[-1],
+                version=here.version,
                 environ=bench.environ,
                 variables=bench.settings.variables,
                 user=user,
@@ -257,8 +258,8 @@ def _build(
             instead = _alternative(package, bench)
             raise errors.requirement_failed(package.name, package.version, what, failed, instead=instead) from None
         except (BuildFailedError, OSError) as error:
-            failure = error if isinstance(error, BuildFailedError) else BuildFailedError("build", str(error))
-            raise _explain(package, what, failure, argv, bench) from None
+            failure = error if isinstance(error, BuildFailedError) else BuildFailedError(str(error))
+            raise _explain(package, what, failure, bench) from None
         wheel = _checked(package, stored, bench)
     _check_libc(package, wheel, here, bench)
     return wheel
@@ -365,13 +366,9 @@ def _checked(package: LockedPackage, wheel: WheelFile, bench: Workbench) -> Whee
     return replace(wheel, version=name.version)
 
 
-def _explain(
-    package: LockedPackage, what: str, failure: BuildFailedError, argv: tuple[str, ...], bench: Workbench
-) -> Exception:
+def _explain(package: LockedPackage, what: str, failure: BuildFailedError, bench: Workbench) -> Exception:
     given = [Secret(value) for value in bench.settings.secrets if len(value) >= _SECRET]
     output = redact(failure.output, [*bench.client.secrets, *given])
-    if failure.stage == "environment":
-        return errors.no_environment(package.name, package.version, " ".join(argv), output)
     return errors.build_failed(
         package.name,
         package.version,

@@ -16,7 +16,7 @@ from buildpack.dataclass import dataclass
 from buildpack.oci.entry import Content, Deflated, Entry, FileSlice, Inline, file, symlink
 from buildpack.oci.temporary import make_folder
 
-__all__ = ["VenvLayout", "add_entries", "install_entries", "venv_entries"]
+__all__ = ["VenvLayout", "install_entries", "venv_entries"]
 
 _CHUNK = 1 << 20
 WHOLE = 32 << 20
@@ -106,16 +106,6 @@ def install_entries(entries: Iterable[Entry], folder: Path) -> None:
         shutil.rmtree(building, ignore_errors=True)
         if not (isinstance(error, OSError) and folder.is_dir()):
             raise
-
-
-def add_entries(entries: Iterable[Entry], folder: Path) -> None:
-    """Write entries, whose paths all lie in `folder`, into an environment that is there.
-
-    Raises ValueError as `install_entries` does, FileExistsError for what is there already.
-    """
-    chosen = {entry.path: entry for entry in entries}
-    with _open_once() as sources:
-        _write_all(str(folder), f"{str(folder).lstrip('/')}/", chosen.values(), sources)
 
 
 def _write_all(building: str, prefix: str, entries: Iterable[Entry], sources: _Sources) -> None:

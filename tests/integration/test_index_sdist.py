@@ -549,21 +549,6 @@ def test_a_build_that_makes_something_else(index: Index, tmp_path: Path) -> None
     )
 
 
-def test_an_interpreter_without_venv(index: Index, tmp_path: Path, anyones: Path) -> None:
-    script = anyones / "python"
-    script.write_text(
-        f'#!/bin/sh\ncase "$*" in *venv*) echo No module named venv; exit 1;; esac\nexec {sys.executable} "$@"\n'
-    )
-    script.chmod(0o755)
-
-    assert str(failing(locked_sdist(index, "pure"), tmp_path, index=index, argv=(str(script),))) == (
-        "pure 1.0 could not be built\n\n"
-        f"It has no wheel, and {script} makes no virtual environment to build it in:\n"
-        "  No module named venv\n\n"
-        "hint: install the interpreter's venv module (on Debian, python3-venv), or lock a version that has a wheel."
-    )
-
-
 # Commits, folders and files
 
 
