@@ -181,6 +181,8 @@ def ask_from_inside(port: int, seconds: float) -> Answer:
 @pytest.mark.parametrize("told", HOSTILE)
 def test_each_question_ends_whatever_an_app_answers(told):
     answer, expected = HOSTILE[told]
+    # A busy machine must have the time to read what ends the question. A body without end lasts until the deadline.
+    seconds = {"a refusal whose body never ends": 2.0}.get(told, 0.3 if expected.problem == "no answer came" else 30.0)
     asked = []
 
     def reply(method: str, path: str) -> Iterable[bytes]:
@@ -189,8 +191,8 @@ def test_each_question_ends_whatever_an_app_answers(told):
 
     with raw_server(reply) as server:
         port = int(server.partition(":")[2])
-        inside = ask_from_inside(port, 0.3)
-        assert ask(port, host="127.0.0.1", name="x", seconds=0.3) == expected == inside
+        inside = ask_from_inside(port, seconds)
+        assert ask(port, host="127.0.0.1", name="x", seconds=seconds) == expected == inside
     assert asked == [("GET", "/%C3%BC"), ("GET", "/")]
 
 
