@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
-import resource
 import select
 import shutil
 import subprocess
@@ -159,25 +158,12 @@ def test_click_s_own_way_gives_the_same_script(folder, shell):
 @pytest.mark.parametrize(
     "line", ["deploy ", "deploy run ", "deploy local ", "deploy build --s", "deploy export compose --"]
 )
-def test_completion_takes_less_than_a_tenth_of_a_second(folder, line):
+def test_completion_imports_little(folder, line):
     env = {**environment(folder), "COMP_LINE": line, "_DEPLOY_COMPLETE": "zsh_complete"}
-
-    def seconds() -> float:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run([sys.executable, "-m", "deployer"], cwd=folder, env=env, capture_output=True, check=True)
-        assert done.stdout
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    # Of the processor: how long it takes on a busy machine is not ours to say.
-    assert min(seconds() for _ in range(10)) < 0.1
-
-
-def test_completion_imports_nothing_heavy(folder):
-    env = {**environment(folder), "COMP_LINE": "deploy build --s", "_DEPLOY_COMPLETE": "bash_complete"}
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "deployer"], cwd=folder, env=env, capture_output=True, check=True
     )
     imported = {line.rpartition(b"|")[2].strip().decode() for line in done.stderr.splitlines()}
-    assert imported & {"click"}
+    assert "click" in imported
+    assert len(imported) < 160, "what the interpreter itself imports counts too"
     assert imported.isdisjoint({"requests", "docker", "rich", "jinja2", "packaging", "buildpack.build", "subprocess"})

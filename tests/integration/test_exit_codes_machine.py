@@ -260,10 +260,8 @@ def test_an_interrupted_build(building, index, tmp_path, number, code):
 def test_a_second_interrupt_ends_it_at_once(building):
     building.send_signal(signal.SIGINT)
     time.sleep(0.3)
-    begin = time.monotonic()
     building.send_signal(signal.SIGINT)
-    assert building.wait(20) == -signal.SIGINT
-    assert time.monotonic() - begin < 1
+    assert building.wait(20) == -signal.SIGINT, "and not 130, when it has cleaned up"
 
 
 def test_an_ignored_interrupt_stays_ignored(index, home, tmp_path):

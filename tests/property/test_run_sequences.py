@@ -33,6 +33,7 @@ from tests.support.command import deploy
 from tests.support.ports import free_port
 from tests.support.running import environment
 from tests.support.tiny import write_app
+from tests.support.waiting import settles
 
 pytestmark = [
     pytest.mark.engine,
@@ -233,15 +234,6 @@ def status(pid: int) -> tuple[str, int]:
         state, parent = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[:2]
         return state, int(parent)
     return "", 0
-
-
-def settles(condition: Callable[[], bool], seconds: float = SECONDS) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 class Expected:

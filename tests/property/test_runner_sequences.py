@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployer.runner.warden import NAME
+from tests.support.waiting import settles
 
 HOUSE = Path(__file__).parents[2]
 
@@ -95,15 +96,6 @@ def marked(mark: str) -> list[int]:
                 if f"RUNNER_TEST={mark}\0".encode() in (folder / "environ").read_bytes():
                     found.append(int(folder.name))
     return found
-
-
-def settles(condition, seconds: float = 60) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False
 
 
 @given(names=processes, policy=policies, early=st.integers(0, 4), steps=steps, stop=stops)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.runner.conftest import GUNICORN, HERE, MAIN
+from tests.support.waiting import settles
 
 TYPES = "this image has the process types web, worker"
 SHOW = "echo $PS $PORT $FLASK_APP"
@@ -281,9 +282,10 @@ def test_as_pid_1_orphans_are_reaped(launch, as_pid_1, arguments):
     running = launch({"web": orphans, "worker": "sleep 100"}, *arguments, prefix=as_pid_1)
     running.wait_for("up")
     init = init_of(running)
-    time.sleep(0.5)
-    zombies = [pid for pid in Path("/proc").iterdir() if pid.name.isdigit() and _is_zombie_of(pid, init)]
-    assert zombies == []
+    time.sleep(0.5)  # they have ended
+    assert settles(
+        lambda: not [pid for pid in Path("/proc").iterdir() if pid.name.isdigit() and _is_zombie_of(pid, init)]
+    )
     os.kill(init, signal.SIGTERM)
     assert running.wait() == 143
     running.leaves_nothing()

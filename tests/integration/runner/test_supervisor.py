@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import settles
+
 HERE = Path(__file__).parent
 
 
@@ -261,8 +263,8 @@ def test_ctrl_z_stops_and_fg_goes_on(supervise):
     running = supervise({"web": "while true; do echo tick; sleep 0.05; done"})
     running.wait_for("tick", count=3)
     running.send(signal.SIGTSTP)
-    time.sleep(0.5)
-    assert Path(f"/proc/{running.pid}/stat").read_text().split()[2] == "T"
+    assert settles(lambda: Path(f"/proc/{running.pid}/stat").read_text().split()[2] == "T")
+    time.sleep(0.3)  # what was printed before has come
     ticks = running.text.count(b"tick")
     time.sleep(0.5)
     assert running.text.count(b"tick") == ticks

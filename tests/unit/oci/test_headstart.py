@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from buildpack.oci.image import Image, Platform
 from buildpack.oci.loading import Loading
 from tests.support.engines import NEWER, PODMAN, Engine
 from tests.support.images import Blobs, image_of
+from tests.support.waiting import settles
 
 APP = "docker.io/library/app:1"
 
@@ -36,13 +36,6 @@ def met(engine: Engine) -> HeadStart:
     return HeadStart({"DOCKER_HOST": engine.host})
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.002)
-
-
 def load(image: Image, blobs: Blobs, engine: Engine, head_start: HeadStart) -> str:
     with Loading(engine.host, [APP], blobs.open, platform=Platform(), head_start=head_start) as loading:
         for layer in image.layers:
@@ -57,7 +50,7 @@ def one_image(blobs: Blobs) -> Image:
 def test_the_upload_is_open_before_the_image_is_known(start):
     engine = start()
     with met(engine):
-        wait_until(lambda: "POST /images/load" in engine.seen)
+        assert settles(lambda: "POST /images/load" in engine.seen)
     assert engine.seen == ["GET /_ping", "POST /images/load"]
 
 
@@ -79,7 +72,7 @@ def test_an_upload_that_nobody_needs_holds_no_image(start):
         assert load(image, blobs, engine, head_start) == "the engine has it already"
     with met(engine):
         pass
-    wait_until(lambda: len(engine.loads) == 3)
+    assert settles(lambda: len(engine.loads) == 3)
     assert engine.loads[1:] == [(), ()]
     assert list(engine.images) == [str(image.config_digest)]
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from buildpack.oci.engine import Loaded, Loading, load
 from buildpack.oci.image import Image, Layer, Platform
 from tests.support.engines import NEWER, PODMAN, Engine
 from tests.support.images import Blobs, image_of
+from tests.support.waiting import settles
 
 APP = "docker.io/library/app:1"
 HAS_IT = "the engine has it already"
@@ -65,13 +65,6 @@ def failure(call: Callable[[], object]) -> str:
         call()
     assert caught.value.exit_code == 40
     return str(caught.value)
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 # What is sent
@@ -244,7 +237,7 @@ def test_layers_go_ahead_of_the_image(engine: Engine, blobs: Blobs) -> None:
     with Loading(engine.host, [APP], blobs.open, platform=Platform()) as loading:
         for number, layer in enumerate(stack[:2]):
             loading.offer(layer)
-            wait_until(lambda number=number: len(engine.loads) == number + 1)  # type: ignore[misc]
+            assert settles(lambda number=number: len(engine.loads) == number + 1)  # type: ignore[misc]
         image = image_of(*stack)
         loaded = loading.finish(image)
     assert loaded.sent_layers == 3
@@ -259,7 +252,7 @@ def test_a_busy_engine_is_not_given_another_prefix(engine: Engine, blobs: Blobs)
     with Loading(engine.host, [APP], blobs.open, platform=Platform()) as loading:
         for layer in stack:
             loading.offer(layer)
-        wait_until(lambda: len(blobs.opened) == 4)
+        assert settles(lambda: len(blobs.opened) == 4)
         engine.gate.set()
         loading.finish(image_of(*stack))
     assert [len(load) for load in engine.loads] in ([2, 4], [2, 4, 1])
@@ -272,9 +265,9 @@ def test_engine_that_becomes_idle_gets_what_waited(engine: Engine, blobs: Blobs)
     with Loading(engine.host, [APP], blobs.open, platform=Platform()) as loading:
         for layer in stack:
             loading.offer(layer)
-        wait_until(lambda: len(blobs.opened) == 2)
+        assert settles(lambda: len(blobs.opened) == 2)
         engine.gate.set()
-        wait_until(lambda: len(engine.loads) == 2)
+        assert settles(lambda: len(engine.loads) == 2)
         loading.finish(image_of(*stack))
     assert list(engine.images.values()) == [tuple(str(layer.diff_id) for layer in stack)]
 
@@ -296,7 +289,7 @@ def test_prefix_that_fails_is_forgotten(engine: Engine, blobs: Blobs) -> None:
     engine.failures = [(500, b'{"message":"not today"}')]
     with Loading(engine.host, [APP], blobs.open, platform=Platform()) as loading:
         loading.offer(stack[0])
-        wait_until(lambda: not engine.failures)
+        assert settles(lambda: not engine.failures)
         image = image_of(*stack)
         loaded = loading.finish(image)
     assert loaded.reason == "the engine took only the whole image"
@@ -317,7 +310,7 @@ def test_blob_that_cannot_be_opened_yet_is_sent_at_the_end(engine: Engine, blobs
 
     with Loading(engine.host, [APP], open_blob, platform=Platform()) as loading:
         loading.offer(stack[0])
-        wait_until(lambda: bool(refused))
+        assert settles(lambda: bool(refused))
         blobs.content[stack[0].digest] = content
         assert loading.finish(image_of(*stack)).reason == "the engine took only the whole image"
 
@@ -336,7 +329,7 @@ def test_abandoned_build_leaves_nothing(engine: Engine, blobs: Blobs) -> None:
     file = io.BytesIO(b"never read")
     with Loading(engine.host, [APP], blobs.open, platform=Platform()) as loading:
         loading.offer(stack[0])
-        wait_until(lambda: len(engine.images) == 1)
+        assert settles(lambda: len(engine.images) == 1)
         loading.offer(stack[1])
         loading.expect()
     loading.offer(stack[1], file)
@@ -353,7 +346,7 @@ def test_expected_change_that_does_not_come(engine: Engine, blobs: Blobs) -> Non
         loading.expect()
         loading.offer(image.layers[0])
         assert loading.finish(image).reason == HAS_IT
-    wait_until(lambda: len(engine.loads) == 2)
+    assert settles(lambda: len(engine.loads) == 2)
     assert engine.loads[1] == ()
 
 
