@@ -211,10 +211,11 @@ class Started:
 
     def zombies(self) -> list[int]:
         """Return those children of the containers' first processes that nobody has reaped."""
-        with contextlib.suppress(APIError):
-            firsts = {self.place.api.inspect_container(one["Id"])["State"]["Pid"] for one in self.containers} - {0}
-            return [pid for pid in pids() for state, parent in [status(pid)] if state == "Z" and parent in firsts]
-        return self.zombies()  # one was removed in between
+        firsts = set()
+        for container in self.containers:
+            with contextlib.suppress(APIError):  # it is being removed, so that none of its processes is left
+                firsts.add(self.place.api.inspect_container(container["Id"])["State"]["Pid"])
+        return [pid for pid in pids() for state, parent in [status(pid)] if state == "Z" and parent in firsts - {0}]
 
     def close(self) -> None:
         """Let nothing be left of it."""
