@@ -303,9 +303,10 @@ def container_name(app: str, process: str, suffix: str) -> str:
 def clear_leftovers(engine: Engine, here: Owner) -> list[str]:
     """Remove the containers whose owner has ended, whichever app's they are, and images that were made for these alone.
 
-    Returns the names of the containers.
+    Returns the names of the containers. One that the engine is removing is left to it: Docker may list it until its
+    next start, although it says at the same time that there is no such container.
     """
-    listed = _list_ours(engine)
+    listed = [found for found in _list_ours(engine) if found.get("State") != "removing"]
     cleared = []
     with engine.worded():
         for found in listed:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+from buildpack.dataclass import replace
 from deployer.cli.command import run
-from tests.support.fake_engine import ANSWERS, fake_engine
+from deployer.engines.owner import owner_labels, this_owner
+from tests.support.fake_engine import ANSWERS, IDENTITY, fake_engine
 from tests.support.tiny import with_stack, write_app
 
 NONSENSE = {
@@ -89,3 +92,20 @@ def test_one_answer_that_is_nonsense_is_not_a_bug_of_ours(
             said = capsys.readouterr().err
             assert code == 40, (asked, name, said)
             assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("state", "told"), [("exited", True), ("removing", False)])
+def test_a_container_that_the_engine_is_removing_is_left_to_it(
+    state: str,
+    told: bool,
+    app: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Docker 20.10 may list one until it starts again, and answers 404 to whatever it is asked about it."""
+    labels = owner_labels(replace(this_owner(), started="long ago"))
+    listed = [{"Id": IDENTITY, "Names": [], "State": state, "Labels": labels}]
+    ask(["run", "x:1"], {"GET /containers/json": json.dumps(listed).encode()}, tmp_path, monkeypatch)
+    said = capsys.readouterr().err
+    assert (f"removed {IDENTITY[:12]}, which an earlier run left\n" in said) == told, said
