@@ -306,11 +306,11 @@ def clear_leftovers(engine: Engine, here: Owner) -> list[str]:
     Returns the names of the containers. One that the engine is removing is left to it: Docker may list it until its
     next start, although it says at the same time that there is no such container.
     """
-    listed = [found for found in _list_ours(engine) if found.get("State") != "removing"]
+    listed = _list_ours(engine)
     cleared = []
     with engine.worded():
         for found in listed:
-            owner = parse_owner(found.get("Labels") or {})
+            owner = None if found.get("State") == "removing" else parse_owner(found.get("Labels") or {})
             if owner is not None and is_gone(owner, here) and _remove(engine, str(found["Id"])):
                 cleared.append(str((found.get("Names") or [found["Id"][:12]])[0]).lstrip("/"))
                 if (image := str(found.get("Image"))).removeprefix("docker.io/").startswith(f"{TRIALS}/"):
