@@ -187,11 +187,16 @@ def _at_once(pool: Executor, work: Callable[[A], B], items: Iterable[A]) -> list
     """Do the work for each item; return results and errors. Raises at once what concerns the others as well."""
     from concurrent.futures import FIRST_EXCEPTION, wait
 
+    failed: list[errors.SourceError] = []
+
     def attempt(item: A) -> B | BuildpackError:
+        if failed:
+            raise failed[0]
         try:
             return work(item)
-        except errors.SourceError:
-            raise  # the others would wait for the same server
+        except errors.SourceError as error:
+            failed.append(error)  # those not yet begun would wait for the same server
+            raise
         except BuildpackError as error:
             return error
 
