@@ -68,10 +68,14 @@ def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) ->
         print(harmless(f"engine: {choice}"), file=sys.stderr)
     if choice.engine is None:
         return _run_locally(meant, options, why=choice.why)
-    try:
-        return _run(choice.engine, meant, options)
-    finally:
-        choice.engine.close()
+    from deployer.interrupts import ending_promptly
+
+    # The exception of a signal may leave a lock of the connections behind, for which closing them would wait for ever.
+    with ending_promptly():
+        try:
+            return _run(choice.engine, meant, options)
+        finally:
+            choice.engine.close()
 
 
 _BUILT = ("stack", "platform", "build_env", "categories")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import pytest
 from buildpack.dataclass import replace
 from deployer.cli.command import run
 from deployer.engines.owner import owner_labels, this_owner
+from tests.support.command import ROOT
 from tests.support.fake_engine import ANSWERS, IDENTITY, fake_engine
 from tests.support.tiny import with_stack, write_app
 
@@ -109,3 +113,35 @@ def test_a_container_that_the_engine_is_removing_is_left_to_it(
     ask(["run", "x:1"], {"GET /containers/json": json.dumps(listed).encode()}, tmp_path, monkeypatch)
     said = capsys.readouterr().err
     assert (f"removed {IDENTITY[:12]}, which an earlier run left\n" in said) == told, said
+
+
+CLOSING = """
+import os, signal, threading, time
+from deployer.cli import main
+from deployer.engines.client import Engine
+from deployer.interrupts import dismiss_helper
+
+def close(engine):
+    dismiss_helper()  # as is done before containers are started
+    lock = threading.Lock()
+    lock.acquire()
+    try:
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(60)
+    finally:
+        lock.acquire()
+
+Engine.close = close
+main()
+"""
+"""The connections are closed, a signal comes while they hold a lock, and they want it again."""
+
+
+def test_a_signal_while_the_connections_are_closed_ends_it(tmp_path: Path) -> None:
+    with fake_engine(tmp_path, {}) as address:
+        environ = {**os.environ, "DOCKER_HOST": address, "DEPLOY_HOME": str(tmp_path / "home")}
+        done = subprocess.run(
+            ["env", "--default-signal", sys.executable, "-c", CLOSING, "run", "x:1"],
+            cwd=ROOT, env=environ, capture_output=True, timeout=30, check=False,
+        )  # fmt: skip
+    assert done.returncode == 128 + signal.SIGHUP, done.stderr
