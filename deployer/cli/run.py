@@ -70,7 +70,7 @@ def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) ->
         return _run_locally(meant, options, why=choice.why)
     from deployer.interrupts import ending_promptly
 
-    # The exception of a signal may leave a lock of the connections behind, for which closing them would wait for ever.
+    # A signal's exception may leave a lock of the connections taken. Closing them then waits for that lock for ever.
     with ending_promptly():
         try:
             return _run(choice.engine, meant, options)

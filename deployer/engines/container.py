@@ -303,8 +303,8 @@ def container_name(app: str, process: str, suffix: str) -> str:
 def clear_leftovers(engine: Engine, here: Owner) -> list[str]:
     """Remove the containers whose owner has ended, whichever app's they are, and images that were made for these alone.
 
-    Returns the names of the containers. One that the engine is removing is left to it: Docker may list it until its
-    next start, although it says at the same time that there is no such container.
+    Returns the names of the containers. A container that the engine is removing is left to the engine. If the removal
+    failed, Docker lists the container until it restarts, and answers any question about it with 404.
     """
     listed = _list_ours(engine)
     cleared = []
