@@ -31,8 +31,8 @@ class Options:
     that a registry has stay there. `gone` names blobs that a registry turned out to lack. `format` is that of the
     manifest; None means Docker's if a registry that the image goes to is known to take no other, else OCI's.
 
-    With `tested` the image's tests run on it here: if this machine can run it, the packages that only tests need are
-    looked up before anything is made.
+    `tested` says that the app's tests will run in the image. If this machine can run the image, the packages that only
+    tests need are looked up before anything is made.
     """
 
     references: tuple[str, ...] = ()
