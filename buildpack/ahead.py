@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from buildpack.python.target import Target
     from buildpack.stacks.interpreters import HostPython
 
-__all__ = ["LookAhead"]
-
 PATIENCE = 0.05
 """Seconds after which the stack is clearly not one that is known: only then is it worth looking ahead."""
 

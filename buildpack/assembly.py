@@ -35,21 +35,6 @@ if TYPE_CHECKING:
     from buildpack.python.files import WheelFile
     from buildpack.python.venv import VenvLayout
 
-__all__ = [
-    "ENTRIES_FORMAT",
-    "AppContent",
-    "MadeLayer",
-    "Origin",
-    "Runtime",
-    "WheelShelf",
-    "app_entries",
-    "dependency_entries",
-    "known_layers",
-    "make_layers",
-    "read_content",
-    "runtime_entries",
-]
-
 ENTRIES_FORMAT = 2
 """Goes into the keys of layers: raise it when the same wheels, launcher or app give other entries."""
 

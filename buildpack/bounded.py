@@ -24,23 +24,6 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
     from packaging.version import Version
 
-__all__ = [
-    "LARGEST",
-    "PORTS",
-    "allows_version",
-    "has_unusable_text",
-    "join_url",
-    "open_regular",
-    "origin_of",
-    "parse_integer",
-    "parse_json",
-    "parse_port",
-    "parse_requirement",
-    "parse_seconds",
-    "parse_url",
-    "parse_version",
-]
-
 LARGEST = (1 << 63) - 1
 """The largest number that file systems, tar archives and engines count with."""
 PORTS = {"http": 80, "https": 443}

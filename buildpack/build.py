@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from buildpack.hooks.preparation import Preparation
     from buildpack.oci.transport import Transport
 
-__all__ = ["Built", "Launcher", "Listener", "Options", "OwnPython", "build"]
-
 
 class Listener:
     """Hears of the image while it is built; the default does nothing."""

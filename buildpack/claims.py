@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from buildpack.python.files import LockedFile, WheelFile
     from buildpack.python.target import Target
 
-__all__ = ["NOTHING", "Claims", "Found", "answering", "find_host_layers", "find_layers", "origin_of", "parse_claims"]
-
 _FILENAME = re.compile(r"[A-Za-z0-9][\w.!+-]{0,250}\.whl", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _VERSION = re.compile(r"3\.\d{1,2}\.\d{1,3}(?:(?:a|b|rc)\d{1,2})?", re.ASCII)

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from buildpack.python.bytecode import Compilation, Compiler
     from buildpack.python.wheel import WheelContents
 
-__all__ = ["StackCompiler"]
-
 
 class StackCompiler:
     """Compiles with the stack's interpreter, or one of its version; a context manager, safe for several threads.

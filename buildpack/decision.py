@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from buildpack.oci.transport import Transport
     from buildpack.python.files import WheelFile
 
-__all__ = ["Decision", "Material", "complete_wheel", "decide", "look_up_for_tests", "material_for"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:

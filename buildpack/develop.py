@@ -37,8 +37,6 @@ from buildpack.progress import Observer
 from buildpack.python.build_settings import read_settings
 from buildpack.resolution import Ground, Resolution, layout_for, resolve, target_of
 
-__all__ = ["held_back", "with_develop"]
-
 _NO_BYTECODE = Bytecode(python="", format="")
 """Tests run once: compiling what they need takes as long as importing it uncompiled."""
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from buildpack.python.venv import VenvLayout
     from buildpack.resolution import Resolution
 
-__all__ = ["KEPT_DAYS", "alone", "clear", "is_whole", "write_environment"]
-
 KEPT_DAYS = 30
 """An environment that nobody started for so long is dropped when the next one is made."""
 

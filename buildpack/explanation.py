@@ -16,8 +16,6 @@ from buildpack.previous import Previous
 from buildpack.reasons import AppInputs, why_built
 from buildpack.stacks.stack import Stack
 
-__all__ = ["explain_layers", "explain_stack"]
-
 
 def explain_layers(
     layers: Sequence[MadeLayer],

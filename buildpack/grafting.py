@@ -19,18 +19,16 @@ from typing import IO, TYPE_CHECKING, Any
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import sdist as errors
 from buildpack.oci.temporary import make_folder, temporary_folder
-from buildpack.processes import ProcessGroup
+from buildpack.processes import ProcessGroup, User
 from buildpack.python.files import stored_path
 from buildpack.python.record import record_row, render_record
 from buildpack.stacks.closure import close, read_libraries
 from buildpack.stacks.elf import Elf, read_elf
-from buildpack.unprivileged import User, choose_user, give, open_left, workplace
+from buildpack.unprivileged import choose_user, give, open_left, workplace
 
 if TYPE_CHECKING:
     from buildpack.oci.store import Store
     from buildpack.python.files import LockedFile, WheelFile
-
-__all__ = ["graft", "grafted_from", "is_current"]
 
 FORMAT = 1
 """Raise it when the same wheel and libraries become another wheel."""

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from buildpack.processes import User
     from buildpack.resolution import Ground, Resolution
 
-__all__ = ["LocalEnvironment", "check_environment", "make_environment"]
-
 ENVIRONMENT_FORMAT = 3
 """Raise it when the same wheels and interpreter would give another environment."""
 

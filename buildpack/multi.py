@@ -13,19 +13,18 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from buildpack.build import Built, Launcher, Listener, Options, OwnPython, build
+from buildpack.build import Built, Listener, build
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import AppError, BuildpackError, LostError, Problems, UsageError
 from buildpack.errors import build as errors
 from buildpack.oci.image import Layer, Platform
 from buildpack.oci.index import ImageIndex, assemble_index
 from buildpack.oci.store import Store
+from buildpack.options import Launcher, Options, OwnPython
 from buildpack.progress import Observer, ignore
 
 if TYPE_CHECKING:
     from buildpack.oci.transport import Transport
-
-__all__ = ["BuiltIndex", "build_platforms"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

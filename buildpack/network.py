@@ -22,25 +22,6 @@ if TYPE_CHECKING:
 
     from requests.adapters import HTTPAdapter
 
-__all__ = [
-    "CA_VARIABLES",
-    "RATE",
-    "SILENCE",
-    "Contexts",
-    "Names",
-    "Pace",
-    "Slow",
-    "Unreadable",
-    "adapter",
-    "allowance",
-    "paced",
-    "paced_tls",
-    "proxies",
-    "set_pace",
-    "wait_asked",
-]
-
-
 T = TypeVar("T")
 
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "PIP_CERT", "SSL_CERT_DIR")

@@ -8,8 +8,6 @@ from typing import Literal
 
 from buildpack.dataclass import dataclass, field
 
-__all__ = ["Launcher", "Options", "OwnPython"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launcher:

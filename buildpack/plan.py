@@ -16,32 +16,6 @@ from buildpack.oci.annotation import pack, unpack
 from buildpack.oci.image import ANNOTATION, Layer, Platform, canonical_json
 from buildpack.python.about import About
 
-__all__ = [
-    "APP_ROOT",
-    "BUCKETS",
-    "LARGE",
-    "LAUNCH_FILE",
-    "MAX_DEPENDENCY_LAYERS",
-    "PURE_BUCKETS",
-    "RUNTIME_ROOT",
-    "USER",
-    "VENV_ROOT",
-    "AppFile",
-    "Bytecode",
-    "Group",
-    "Member",
-    "Plan",
-    "PlannedLayer",
-    "app_key",
-    "dependency_key",
-    "group_members",
-    "image_config",
-    "launch_json",
-    "layer_annotations",
-    "members_of",
-    "runtime_key",
-]
-
 APP_ROOT = "app"
 RUNTIME_ROOT = "opt/deploy"
 VENV_ROOT = "opt/venv"

@@ -22,8 +22,6 @@ from buildpack.errors import stacks as errors
 from buildpack.errors.notice import Notice, parse_notice
 from buildpack.stacks.interpreters import usable_versions
 
-__all__ = ["Report", "check_app"]
-
 _ORDER = (2, AppError.exit_code)
 """Of several exit codes these come first, in this order; of others the first error's counts."""
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from buildpack.oci.transport import Transport
     from buildpack.stacks.stack import Stack
 
-__all__ = ["NONE", "Earlier", "Lookup", "Previous", "Taken", "pull_taken"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earlier:

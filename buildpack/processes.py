@@ -26,20 +26,6 @@ from buildpack.dataclass import dataclass
 if TYPE_CHECKING:
     from subprocess import Popen
 
-__all__ = [
-    "Guard",
-    "Outcome",
-    "ProcessGroup",
-    "User",
-    "acting_as",
-    "adopt_orphans",
-    "end_strays",
-    "hide_process",
-    "leaving_nothing",
-    "library_path",
-    "outliving_nobody",
-]
-
 _KEPT = 400
 """Lines of output that are kept; enough for a traceback through two frameworks."""
 _LONGEST = 64 << 10

@@ -7,8 +7,6 @@ from typing import Literal
 
 from buildpack.dataclass import dataclass
 
-__all__ = ["Observer", "Progress", "ignore"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:

@@ -20,8 +20,6 @@ from buildpack.python.about import NEED
 from buildpack.stacks.packages import parse_packages
 from buildpack.stacks.stack import Facts
 
-__all__ = ["Provenance", "read_provenance"]
-
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LONGEST = 1000
 

@@ -8,9 +8,6 @@ from typing import NamedTuple
 from buildpack.oci.image import ANNOTATION, Layer
 from buildpack.plan import Member, PlannedLayer, members_of
 
-__all__ = ["AppInputs", "why_built"]
-
-
 _NAMED = 3
 """How many changes are named before the rest is counted."""
 

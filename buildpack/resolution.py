@@ -34,17 +34,6 @@ if TYPE_CHECKING:
     from buildpack.python.venv import VenvLayout
     from buildpack.python.wheel import WheelContents
 
-__all__ = [
-    "Ground",
-    "Resolution",
-    "layout_for",
-    "look_up_develop",
-    "prefetch",
-    "recall_brought",
-    "resolve",
-    "target_of",
-]
-
 RESOLUTION_FORMAT = 12
 """Raise it when the same lock and stack would give another answer."""
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from cyclonedx.model.license import License
     from packageurl import PackageURL
 
-__all__ = ["MEDIA_TYPE", "make_sbom"]
-
 MEDIA_TYPE = "application/vnd.cyclonedx+json"
 
 _SPACE = uuid.UUID("5d1a3e0c-6a0b-5c52-9d0e-0f6c2f6b7a11")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["Secret"]
-
 
 class Secret:
     """A text that prints as ``[redacted]``; `reveal` gives it."""

@@ -18,19 +18,6 @@ if TYPE_CHECKING:
     from buildpack.python.files import LockedFile, WheelFile
     from buildpack.python.wheel import WheelContents
 
-__all__ = [
-    "Overlaps",
-    "Summary",
-    "find_overlaps",
-    "find_roots",
-    "forgotten",
-    "meet",
-    "outgrown",
-    "refuse_clash",
-    "refuse_other",
-    "summarise",
-]
-
 _REQUIRED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _STRAYS = frozenset({"tests", "test", "testing", "docs", "doc", "examples", "example", "benchmarks", "scripts"})
 NAMESPACE = " namespace"

@@ -20,21 +20,6 @@ from buildpack.processes import User
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = [
-    "User",
-    "bring_python",
-    "choose_user",
-    "give",
-    "is_complete",
-    "is_reachable",
-    "mark_complete",
-    "open_left",
-    "reachable_folder",
-    "reachable_path",
-    "shared_folder",
-    "workplace",
-]
-
 _APP = 1000
 """The user of images. On a machine where an account has this number, strangers' code must not be that person."""
 _NOBODY = 65534

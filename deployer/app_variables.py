@@ -18,8 +18,6 @@ from buildpack.errors import AppError
 from buildpack.oci.temporary import make_folder
 from deployer.errors import secrets_made, variables_lacking, variables_required
 
-__all__ = ["Defaults", "default_variables", "keep_secret", "place_of_secrets", "written_variables"]
-
 _FOLDER = "secrets"
 
 

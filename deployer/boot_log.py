@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-__all__ = ["KEPT", "relevant_lines"]
-
 KEPT = 400
 """Lines worth keeping of a process that has not answered yet: gunicorn writes 150 about one mistake of the app."""
 

@@ -8,11 +8,12 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from buildpack.build import Built, Options, OwnPython, build
+from buildpack.build import Built, build
 from buildpack.dataclass import replace
 from buildpack.errors import LostError
 from buildpack.errors.registry import BlobVanished
 from buildpack.oci.store import Store
+from buildpack.options import Options, OwnPython
 from buildpack.progress import Observer
 from deployer.destinations import Delivery, Destination, deliver, shipped_next
 from deployer.errors import made_anew, others_made_anew
@@ -22,8 +23,6 @@ from deployer.payload import read_launcher
 if TYPE_CHECKING:
     from buildpack.oci.headstart import HeadStart
     from buildpack.oci.transport import Transport
-
-__all__ = ["build_and_deliver", "own_python", "until_whole"]
 
 _T = TypeVar("_T")
 _ALONE: Mapping[str, Any] = {"pushed": False, "cache_from": ()}

@@ -10,8 +10,6 @@ from buildpack.bounded import parse_integer
 from buildpack.errors.hooks import bad_build_env, unset_build_env
 from deployer.errors import bad_epoch, bad_health_host, bad_label, reserved_label, undecodable_label
 
-__all__ = ["parse_build_env", "parse_epoch", "parse_health_host", "parse_labels"]
-
 _OURS = "dev.deploy."
 """Labels that say what an image was built from: whoever reads them relies on that."""
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from buildpack.oci.loading import Loading
     from buildpack.oci.transport import Transport
 
-__all__ = ["Delivery", "Destination", "deliver", "parse_destinations", "shipped_next", "write_to_disk"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:

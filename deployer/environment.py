@@ -24,15 +24,6 @@ from deployer.errors import (
     env_file_unreadable,
 )
 
-__all__ = [
-    "local_environment",
-    "merge_environment",
-    "parse_assignments",
-    "parse_env",
-    "pass_on",
-    "read_env_files",
-]
-
 _LARGEST_FILE = 1 << 20
 _LARGEST_ENVIRONMENT = 2 << 20
 """Characters of all values: what Linux hands to a program, with a stack of 8 MB (execve(2))."""

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from buildpack.app.procfile import ONE_OFF
 from deployer.errors import nothing_to_start, unknown_type
 
-__all__ = ["choose_formation", "export_formation", "find_one_off", "one_off_text"]
-
 
 def choose_formation(
     named: Mapping[str, int], *, processes: Sequence[str], formation: Mapping[str, int], where: str

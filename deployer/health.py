@@ -10,22 +10,6 @@ from typing import Literal
 from buildpack.dataclass import dataclass
 from deployer import question
 
-__all__ = [
-    "BOOT_SECONDS",
-    "DISALLOWED_HOST",
-    "Answer",
-    "Cause",
-    "Listener",
-    "Outcome",
-    "Tail",
-    "ask",
-    "compare_listeners",
-    "parse_listeners",
-    "ready_text",
-    "refusal_of",
-    "wait_until_ready",
-]
-
 BOOT_SECONDS = 60.0
 """How long a web process may take to answer, as on Heroku."""
 

@@ -13,18 +13,6 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
-__all__ = [
-    "GRACE",
-    "dismiss_helper",
-    "ending_promptly",
-    "hear_signals",
-    "interrupt",
-    "keep_for_later",
-    "raise_dropped",
-    "say_interrupted",
-    "watched",
-]
-
 GRACE = 2.0
 """Seconds for a build to end in order: layers being written are short work, an index that is silent is not.
 

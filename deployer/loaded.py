@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-__all__ = ["is_loaded"]
-
 _PATIENCE = 5.0
 """Seconds; an engine that is slower than that is asked again by the build proper, which waits for it."""
 

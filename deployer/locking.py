@@ -26,8 +26,6 @@ from deployer.errors import lock_failed, no_package_to_move, no_pipfile, pipenv_
 if TYPE_CHECKING:
     from buildpack.app.pipfile import Pipfile
 
-__all__ = ["Change", "Locked", "Order", "compare_locks", "pin_stack", "run_pipenv", "versions_of"]
-
 _PREFIX = ".deploy-"
 """Begins the names of temporary files in the app's folder; no image holds them (`never_enters`)."""
 _TELL = 5.0

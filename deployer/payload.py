@@ -5,9 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from buildpack.build import Launcher
-
-__all__ = ["read_launcher"]
+from buildpack.options import Launcher
 
 HONCHO = (
     "__init__.py",

@@ -43,8 +43,6 @@ from deployer.errors import BootError
 from deployer.health import DISALLOWED_HOST
 from deployer.interrupts import ending_promptly
 
-__all__ = ["STEPS", "Outcome", "Request", "run_pipeline"]
-
 STEPS = ("check", "build", "test", "release", "boot", "push")
 
 

@@ -12,8 +12,6 @@ from deployer.errors import not_a_requirement, not_in_pipfile
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-__all__ = ["add_packages", "remove_packages"]
-
 _LONE = re.compile(r"(?<!\r)\n")
 _ORIGINS = {"git", "hg", "svn", "bzr", "ref", "subdirectory", "editable", "path", "file"}
 """Keys of an entry whose package is not taken from an index."""

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-__all__ = ["Reporter"]
-
 SILENT_SECONDS = 0.5
 """Work that ends sooner shows nothing: a line that flashes is worse than none."""
 

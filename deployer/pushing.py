@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from buildpack.oci.push import Pushed
     from buildpack.oci.transport import Transport
 
-__all__ = ["find_stored", "parse_targets", "push_built", "push_several", "push_stored", "pushed_text"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Source:

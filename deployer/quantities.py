@@ -6,8 +6,6 @@ import re
 
 from deployer.errors import bad_age, bad_size
 
-__all__ = ["parse_age", "parse_size"]
-
 _SIZES = {
     "": 1,
     "b": 1,

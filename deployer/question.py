@@ -11,8 +11,6 @@ import sys
 import time
 import urllib.parse
 
-__all__ = ["LONGEST", "NOBODY", "ask", "main"]
-
 TYPE_CHECKING = False  # the image's Python need not load `typing`
 if TYPE_CHECKING:
     from typing import Any

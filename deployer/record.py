@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from buildpack.app.stamps import Stamp
 
-__all__ = ["FOLDER", "SCHEMA", "Asked", "ask", "day_of", "fold", "recall", "seal"]
-
 SCHEMA = 1
 FOLDER = "records"
 _VOLATILE = frozenset(

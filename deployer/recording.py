@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from buildpack.oci.image import Image
     from buildpack.oci.index import ImageIndex
 
-__all__ = ["is_settled", "write_record"]
-
 _Stamps = dict[str, Stamp | None]
 
 _FINE = 100_000_000

@@ -7,11 +7,11 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from buildpack.build import Options
 from buildpack.dataclass import replace
 from buildpack.multi import BuiltIndex, build_platforms
 from buildpack.oci.image import Platform
 from buildpack.oci.store import Store
+from buildpack.options import Options
 from buildpack.progress import Observer
 from deployer.building import own_python, until_whole
 from deployer.destinations import Delivery, Destination, deliver, shipped_next, write_to_disk
@@ -21,8 +21,6 @@ from deployer.payload import read_launcher
 
 if TYPE_CHECKING:
     from buildpack.oci.transport import Transport
-
-__all__ = ["build_and_deliver_several"]
 
 
 def build_and_deliver_several(

@@ -12,8 +12,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from buildpack.dataclass import dataclass, field
 
-__all__ = ["INTERVAL", "Scope", "Watcher", "changed_paths", "take_snapshot"]
-
 INTERVAL = 0.5
 """Seconds between two looks; a change is told once a look finds nothing further."""
 

@@ -9,8 +9,6 @@ from typing import Literal
 
 from buildpack.dataclass import dataclass
 
-__all__ = ["Binding", "find_bindings"]
-
 _NO_APPS = frozenset({"Typer", "Celery", "Blueprint", "APIRouter", "QApplication", "Tk", "Namespace", "ArgumentParser"})
 """Calls whose result is often called `app` and is none that a web server runs."""
 _ASGI = frozenset({"FastAPI", "Starlette", "Quart", "Litestar", "Sanic", "get_asgi_application", "ASGIApp"})

@@ -14,8 +14,6 @@ from buildpack.dataclass import dataclass, field
 from buildpack.errors import app as app_errors
 from buildpack.errors import hooks as errors
 
-__all__ = ["TABLE", "VARIABLES", "Variable", "is_name", "read_build_env", "read_variables"]
-
 TABLE = "build"
 """The table of deploy.toml that is read here, and no setting."""
 

@@ -16,8 +16,6 @@ from buildpack.app.textfile import open_inside
 from buildpack.dataclass import dataclass
 from buildpack.errors.app import show
 
-__all__ = ["AppObject", "Detection", "detect_app"]
-
 OBJECTS = ("APP", "app", "application")
 FACTORIES = ("create_app", "make_app")
 _MODULES = ("app", "wsgi", "main")

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from buildpack.app.jsonfile import AppJson
 from buildpack.errors import app as errors
 
-__all__ = ["select_formation"]
-
 _MOST = 1000
 
 

@@ -17,8 +17,6 @@ from buildpack.app.sources import without_credentials
 from buildpack.bounded import allows_version
 from buildpack.errors.app import show
 
-__all__ = ["compare", "compare_develop"]
-
 _OWN = ("default", "packages", "develop", "dev-packages")
 """What the two categories that every lock has are called there and in Pipfile."""
 

@@ -19,8 +19,6 @@ from buildpack.dataclass import dataclass
 # pathlib is ten times slower in this hot path.
 # ruff: noqa: PTH116, PTH118, PTH120
 
-__all__ = ["Question", "ask", "call", "find_checkout", "find_git", "git_for", "without_filters"]
-
 _PATIENCE = 120.0
 """Seconds that git may be silent. It would wait for ever for a pipe in the place of a ``.gitignore``."""
 

@@ -15,8 +15,6 @@ from buildpack.app.textfile import open_inside, read_text
 from buildpack.bounded import parse_json
 from buildpack.errors import BuildpackError
 
-__all__ = ["find_health_host", "is_host"]
-
 _VARIABLES = ("ALLOWED_HOSTS", "DJANGO_ALLOWED_HOSTS")
 _LOCAL = frozenset({"*", "localhost", ".localhost"})
 _LARGEST = 256 * 1024

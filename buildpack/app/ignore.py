@@ -14,8 +14,6 @@ from collections.abc import Callable, Sequence
 from buildpack.dataclass import dataclass
 from buildpack.errors import app as errors
 
-__all__ = ["Pattern", "Patterns", "parse_ignore"]
-
 _ESCAPED = frozenset(".+()|{}$")
 _GO_ESCAPES = {
     "a": r"\x07", "f": r"\x0c", "n": r"\n", "r": r"\r", "t": r"\t", "v": r"\x0b",

@@ -13,8 +13,6 @@ from buildpack.bounded import has_unusable_text
 from buildpack.dataclass import dataclass
 from buildpack.errors import app as errors
 
-__all__ = ["APP_JSON", "AppJson", "parse_app_json", "parse_json", "read_app_json"]
-
 APP_JSON = "app.json"
 _HINT = "fix app.json, or remove it."
 

@@ -12,8 +12,6 @@ from buildpack.app.git import own_checkout
 # pathlib is ten times slower in this hot path.
 # ruff: noqa: PTH100, PTH118, PTH119, PTH120, PTH121
 
-__all__ = ["OutsideError", "find_inside", "find_named", "leads_out", "never_enters"]
-
 _NEVER = frozenset(
     {
         ".git",

@@ -11,8 +11,7 @@ from buildpack.app.markers import MARKER_NAMES, is_marker, is_version
 from buildpack.app.pipfile import Pipfile, Wanted, canonical
 from buildpack.bounded import parse_url
 from buildpack.errors import lock as errors
-
-__all__ = ["local_path", "parse_section"]
+from buildpack.errors.app import show
 
 _PROJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
@@ -46,7 +45,7 @@ def parse_section(
     found: dict[str, LockedPackage] = {}
     for written, entry in value.items():
         line = lines.get((section, written), 0)
-        told = f"{NAME}:{line}: {errors.show(written)}" if line else f"{NAME}: {section}: {errors.show(written)}"
+        told = f"{NAME}:{line}: {show(written)}" if line else f"{NAME}: {section}: {show(written)}"
         try:
             package = _parse_entry(written, entry, line=line, sources=sources, wanted=wanted.get(canonical(written)))
         except ValueError as error:
@@ -73,11 +72,11 @@ def _parse_entry(
         raise ValueError(f"comes from {other}; only git is supported")
     index = texts["index"]
     if index is not None and index not in sources:
-        known = ", ".join(f"`{errors.show(one)}`" for one in sources)
-        raise ValueError(f"comes from the index `{errors.show(index)}`, which is not among the sources: {known}")
+        known = ", ".join(f"`{show(one)}`" for one in sources)
+        raise ValueError(f"comes from the index `{show(index)}`, which is not among the sources: {known}")
     markers = _markers(entry) or (wanted.markers if wanted else None)
     if markers is not None and not is_marker(markers):
-        raise ValueError(f"has markers that cannot be read: {errors.show(markers)}")
+        raise ValueError(f"has markers that cannot be read: {show(markers)}")
     return LockedPackage(
         name=canonical(written),
         markers=markers,
@@ -98,7 +97,7 @@ def _origin(texts: Mapping[str, str | None], hashes: tuple[str, ...], *, has_mar
             raise ValueError("comes from git, and its address begins with a dash")
         ref = texts["ref"] or ""
         if not _COMMIT.fullmatch(ref):
-            raise ValueError(f"comes from git, and `{errors.show(ref)}` is not the full hash of a commit")
+            raise ValueError(f"comes from git, and `{show(ref)}` is not the full hash of a commit")
         return {"git": git, "ref": ref}
     file = texts["file"]
     local = texts["path"] or (local_path(file) if file and not file.startswith(("http://", "https://")) else None)
@@ -137,7 +136,7 @@ def _pinned(version: str | None, hashes: tuple[str, ...], *, has_markers: bool) 
         raise ValueError("has no pinned version")
     number = version.lstrip("=") if version else ""
     if version not in (f"=={number}", f"==={number}") or not is_version(number):
-        raise ValueError(f"has no pinned version: `{errors.show(version or '')}`")
+        raise ValueError(f"has no pinned version: `{show(version or '')}`")
     if not hashes:
         raise ValueError("has no hashes")
     return {"version": number, "hashes": hashes}

@@ -20,8 +20,6 @@ from buildpack.app.textfile import decode, read_bytes
 from buildpack.dataclass import dataclass
 from buildpack.errors import lock as errors
 
-__all__ = ["Lock", "LockedPackage", "Source", "lock_lines", "parse_lock", "read_lock"]
-
 NAME = "Pipfile.lock"
 
 

@@ -9,8 +9,6 @@ import re
 
 from buildpack.bounded import parse_version
 
-__all__ = ["MARKER_NAMES", "is_marker", "is_version"]
-
 MARKER_NAMES = (
     "os_name",
     "sys_platform",

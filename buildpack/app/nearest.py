@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["find_nearest"]
-
 _LONGEST = 40
 _PREFIX = 3
 

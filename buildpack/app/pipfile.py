@@ -12,8 +12,7 @@ from buildpack.app.tomlfile import parse_toml
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from buildpack.errors import lock as errors
-
-__all__ = ["Pipfile", "Wanted", "canonical", "parse_pipfile", "pipfile_hashes", "read_pipfile", "read_scripts"]
+from buildpack.errors.app import show
 
 NAME = "Pipfile"
 _SECTIONS = {"default": "packages", "develop": "dev-packages"}
@@ -116,7 +115,7 @@ def parse_pipfile(text: str) -> Pipfile:
             f"{NAME}:{lines[section, key]}: {shown}" if (section, key) in lines else f"{NAME}: {shown}"
             for key, value in table.items()
             if section != "requires" and not isinstance(value, str | dict)
-            for shown in [f"{errors.show(key)} is neither a version nor a table"]
+            for shown in [f"{show(key)} is neither a version nor a table"]
         )
     if bad:
         raise errors.bad_pipfile(bad)

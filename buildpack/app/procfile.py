@@ -14,8 +14,6 @@ from buildpack.app.textfile import read_text
 from buildpack.dataclass import dataclass
 from buildpack.errors import app as errors
 
-__all__ = ["ONE_OFF", "Process", "Procfile", "parse_procfile", "read_procfile", "select_default"]
-
 ONE_OFF = ("release", "postdeploy")
 """Process types that run once and end, so no formation has them unless they are named: Heroku's release phase and
 app.json's script after the first deployment."""

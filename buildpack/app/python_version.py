@@ -19,22 +19,6 @@ from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from buildpack.errors import python_version as errors
 
-__all__ = [
-    "DEFAULT",
-    "END_OF_LIFE",
-    "HOST_DEFAULT",
-    "PythonRequest",
-    "allowed_python",
-    "check_version",
-    "first_allowed",
-    "fits_requires_python",
-    "newer",
-    "parse_python_version_file",
-    "parse_runtime_txt",
-    "read_python_version",
-    "read_requires_python",
-]
-
 DEFAULT = "3.13"
 HOST_DEFAULT = "the default, the newest on this machine"
 """The origin of a version that no file names, on the stack ``host``."""

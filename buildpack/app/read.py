@@ -27,8 +27,6 @@ from buildpack.errors import app as errors
 from buildpack.errors import checks as check_errors
 from buildpack.errors.notice import Notice
 
-__all__ = ["App", "Examination", "examine_app", "read_app"]
-
 _CONTROL = (
     *("deploy.toml", "Procfile", "Pipfile", "Pipfile.lock", ".python-version", "runtime.txt", "app.json"),
     "pyproject.toml",

@@ -46,8 +46,6 @@ from buildpack.errors import lock as lock_errors
 from buildpack.errors import python_version as version_errors
 from buildpack.errors.notice import Notice, parse_notice
 
-__all__ = ["Reading", "serving_command"]
-
 _T = TypeVar("_T")
 
 _DEVELOP = frozenset({"develop", "dev-packages"})

@@ -13,8 +13,6 @@ from buildpack.errors import AppError
 from buildpack.errors import script as errors
 from buildpack.errors.app import show
 
-__all__ = ["Addon", "Script", "parse_script", "read_script"]
-
 _VERSION = re.compile(r"[0-9]+(?:\.[0-9]+){0,2}")
 _VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 

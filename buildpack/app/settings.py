@@ -18,8 +18,6 @@ from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError, Problems
 from buildpack.errors import app as errors
 
-__all__ = ["Setting", "Settings", "folder_name", "name_of_folder", "read_settings"]
-
 FILE = "deploy.toml"
 
 

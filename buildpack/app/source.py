@@ -21,8 +21,6 @@ from buildpack.errors import app as errors
 if TYPE_CHECKING:
     from buildpack.app.ignore import Patterns
 
-__all__ = ["IGNORE_FILES", "SourceFile", "SourceTree", "look_at_source", "read_source"]
-
 IGNORE_FILES = (".dockerignore", ".slugignore")
 
 

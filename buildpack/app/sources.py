@@ -7,18 +7,7 @@ from collections.abc import Mapping
 
 from buildpack.dataclass import dataclass
 from buildpack.errors import lock as errors
-
-__all__ = [
-    "PYPI",
-    "Source",
-    "check_variables",
-    "expand_url",
-    "holds_credential",
-    "parse_sources",
-    "set_variables",
-    "split_address",
-    "without_credentials",
-]
+from buildpack.errors.app import show
 
 _GONE = re.compile(r"https?://pypi\.python\.org/simple/?")
 _USERINFO = re.compile(r"(?<=://)(?:[^/]*|[^/@:\s]{0,200}:(?!\d{1,5}/)[^@\s]{0,200})@")
@@ -61,17 +50,17 @@ def parse_sources(value: object, bad: list[str]) -> tuple[tuple[Source, ...], li
         if source is None:
             continue
         if source.name in sources:
-            bad.append(f"Pipfile.lock: two sources are called `{errors.show(source.name)}`")
+            bad.append(f"Pipfile.lock: two sources are called `{show(source.name)}`")
         sources[source.name] = source
         userinfo = _USERINFO.search(source.url)
         if userinfo and not _VARIABLE.search(userinfo[0]):
             warnings.append(
-                f"the source `{errors.show(source.name)}` has a credential in Pipfile.lock; write ${{NAME}} in its "
+                f"the source `{show(source.name)}` has a credential in Pipfile.lock; write ${{NAME}} in its "
                 "place in Pipfile, keep the value in the environment, and run `deploy lock`."
             )
         if not source.verify_ssl:
             warnings.append(
-                f"the source `{errors.show(source.name)}` is asked without verifying who answers (verify_ssl = false)."
+                f"the source `{show(source.name)}` is asked without verifying who answers (verify_ssl = false)."
             )
     return tuple(sources.values()), warnings
 
@@ -107,7 +96,7 @@ def check_variables(sources: Mapping[str, str], packages: Mapping[str, str], *, 
     written = [(each, address, True) for each, address in sources.items()]
     written += [(each, address, False) for each, address in packages.items()]
     refused = [
-        errors.show(f"{each}: {problem}")
+        show(f"{each}: {problem}")
         for each, address, is_source in written
         if "$" in address
         for problem in _refused(address, is_source=is_source)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["Stamp", "stamp", "stamp_of"]
-
 Stamp = tuple[int, ...]
 """Mode, size, times of change of content and of inode in nanoseconds, inode, device."""
 

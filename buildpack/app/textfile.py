@@ -15,8 +15,6 @@ from buildpack.errors import app as errors
 if TYPE_CHECKING:
     from io import BufferedReader
 
-__all__ = ["LIMIT", "decode", "open_inside", "read_bytes", "read_text"]
-
 LIMIT = 16 * 1024 * 1024
 """Bytes. The largest Pipfile.lock seen in the wild has 2 MB; what is beyond this is no text that someone wrote."""
 

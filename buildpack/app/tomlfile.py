@@ -8,8 +8,6 @@ from typing import Any
 from buildpack.bounded import has_unusable_text
 from buildpack.errors import app as errors
 
-__all__ = ["parse_toml"]
-
 _MOST_PARTS = 100
 _PART = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]++|\\.)*+"|'[^'\n]*+')"""
 _LONG_KEY = re.compile(rf"(?<![A-Za-z0-9_\\-])(?:{_PART}[ \t]*+\.[ \t]*+){{{_MOST_PARTS - 1}}}")

@@ -20,8 +20,6 @@ from buildpack.bounded import open_regular
 # pathlib is ten times slower in this hot path.
 # ruff: noqa: PTH118, PTH120
 
-__all__ = ["git_inputs", "watch_passed_over"]
-
 _MOST_FOLDERS = 500
 _EXCLUDES_FILE = re.compile(r'(?:\[core\])?\s*excludesfile\s*=\s*"?(~?/[\w./-]+)"?\s*', re.IGNORECASE)
 

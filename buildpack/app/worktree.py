@@ -14,17 +14,6 @@ from buildpack.app.git import Question, ask, without_filters
 from buildpack.dataclass import dataclass
 from buildpack.errors import app as errors
 
-__all__ = [
-    "Commit",
-    "ask_ignored",
-    "is_tracked",
-    "list_uncommitted",
-    "public_address",
-    "read_commit",
-    "read_ignored",
-    "select_matched",
-]
-
 _IGNORED = ("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
 _SCP = re.compile(r"(?:[\w.-]+@)?([\w.-]+):([\w.~-][\w./~-]*)")
 """``git@github.com:owner/name``, as gitfetch(1) has it."""

@@ -8,8 +8,6 @@ import os
 from buildpack.errors import AppError, BuildpackError, MachineError, Problems, StackError, UsageError
 from buildpack.errors.app import file_of
 
-__all__ = ["bad_stack", "compiling_failed", "default_stack", "digest_asked", "for_platform", "no_bytecode"]
-
 
 def bad_stack(origin: str, error: BuildpackError) -> BuildpackError:
     """Word a stack that can be none, and that a file or variable (`origin`) names rather than an option."""

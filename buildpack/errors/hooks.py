@@ -8,24 +8,6 @@ from collections.abc import Sequence
 from buildpack.errors import AppError, UsageError, local
 from buildpack.errors.app import bullets, show
 
-__all__ = [
-    "ProgramError",
-    "bad_build_env",
-    "bad_variable",
-    "cannot_start",
-    "collectstatic_failed",
-    "escaping_links",
-    "hook_failed",
-    "names_the_copy",
-    "neither_file_nor_link",
-    "nltk_failed",
-    "no_interpreter",
-    "ran_as_root",
-    "read_before",
-    "undecodable_name",
-    "unset_build_env",
-]
-
 _TAIL = 20
 _SKIP = 'to skip it, add `[build.env]` and `DISABLE_COLLECTSTATIC = "1"` to deploy.toml'
 

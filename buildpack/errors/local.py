@@ -6,15 +6,6 @@ from pathlib import Path
 
 from buildpack.errors import DependencyError, MachineError, StackError
 
-__all__ = [
-    "another_python",
-    "damaged_package",
-    "no_interpreter",
-    "only_linux",
-    "ran_as_root",
-    "unreachable_interpreter",
-]
-
 
 def only_linux(system: str) -> MachineError:
     """Word that wheels are chosen for Linux only; `system` is Python's name of the platform."""

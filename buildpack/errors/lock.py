@@ -8,23 +8,6 @@ from buildpack.errors import AppError, BuildpackError, DependencyError, UsageErr
 from buildpack.errors.app import bullets, show
 from buildpack.errors.notice import Notice
 
-__all__ = [
-    "bad_entries",
-    "bad_pipfile",
-    "misnamed",
-    "missing_variables",
-    "no_dependencies",
-    "no_lock",
-    "not_locked",
-    "other_locks",
-    "other_specification",
-    "refused_variables",
-    "show",
-    "stale_dev_packages",
-    "stale_lock",
-    "unknown_category",
-]
-
 _LOCK = "run `deploy lock`, commit Pipfile.lock, and build again."
 
 

@@ -8,8 +8,6 @@ from buildpack.bounded import parse_integer
 from buildpack.dataclass import dataclass
 from buildpack.errors.app import show
 
-__all__ = ["Notice", "parse_notice", "split_place"]
-
 _PLACE = re.compile(r"([\w./-]+:\d+|app\.json): (.*)", re.DOTALL)
 
 

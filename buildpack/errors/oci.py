@@ -7,22 +7,6 @@ from pathlib import Path
 
 from buildpack.errors import AppError, BuildpackError, LostError, MachineError
 
-__all__ = [
-    "ContentError",
-    "bad_path",
-    "blob_damaged",
-    "blob_mismatch",
-    "blob_missing",
-    "content_changed",
-    "content_unreadable",
-    "file_changed",
-    "parent_is_no_folder",
-    "path_twice",
-    "store_failed",
-    "temporary_store",
-    "wrong_compressor",
-]
-
 _ELSEWHERE = "set DEPLOY_HOME to a folder {what}, and build again."
 
 

@@ -6,21 +6,6 @@ from pathlib import Path
 
 from buildpack.errors import BuildpackError, StackError, UsageError
 
-__all__ = [
-    "Refuted",
-    "doubted",
-    "no_keys",
-    "not_complete",
-    "not_pulled",
-    "not_readable",
-    "not_stored",
-    "not_there",
-    "other_content",
-    "pushed_to_library",
-    "refuted",
-    "vanished",
-]
-
 
 class Refuted(StackError):
     """An earlier image told facts of its base that the base itself does not bear out: nothing of it is to be used."""

@@ -6,38 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from buildpack.errors import AppError, DependencyError, MachineError
 
-__all__ = [
-    "SourceError",
-    "UnknownProject",
-    "another_version_locked",
-    "ca_file",
-    "certificate",
-    "denied",
-    "link_gone",
-    "locked_by_name_only",
-    "must_be_built",
-    "no_file_fits",
-    "no_such_project",
-    "no_such_version",
-    "not_a_page",
-    "not_as_locked",
-    "not_served",
-    "proxy",
-    "refused",
-    "source_scheme",
-    "too_large",
-    "too_long",
-    "too_slow",
-    "unhashed",
-    "unknown_marker",
-    "unknown_source",
-    "unreachable",
-    "unwritable",
-    "wrong_hash",
-    "wrong_size",
-]
-
-
 _SYSTEMS = {"win32": "Windows", "darwin": "macOS"}
 
 

@@ -11,40 +11,6 @@ from collections.abc import Sequence
 from buildpack.dataclass import dataclass
 from buildpack.errors import MachineError, StackError
 
-__all__ = [
-    "LOGIN_VARIABLES",
-    "AccessDenied",
-    "Answer",
-    "Barred",
-    "BlobVanished",
-    "ManifestRefused",
-    "NotFound",
-    "authorities_unreadable",
-    "blob_cut",
-    "blobs_vanished",
-    "busy",
-    "denied",
-    "denied_elsewhere",
-    "digest_mismatch",
-    "failed",
-    "insecure",
-    "login_refused",
-    "manifest_refused",
-    "manifest_unknown",
-    "not_a_registry",
-    "not_listed",
-    "nothing_reachable",
-    "pushed_otherwise",
-    "refused",
-    "source_unreadable",
-    "tag_kept",
-    "too_large",
-    "too_slow",
-    "unreachable",
-    "untrusted",
-    "upload_cut",
-]
-
 _AROUND = " `--stack host` needs no registry; an image saved elsewhere is read with `--stack archive:FILE`."
 LOGIN_VARIABLES = ("DEPLOY_REGISTRY_USER", "DEPLOY_REGISTRY_PASSWORD")
 

@@ -6,18 +6,6 @@ from collections.abc import Sequence
 
 from buildpack.errors import BuildpackError, DependencyError, LostError, Problems
 
-__all__ = [
-    "another_package",
-    "cannot_build_here",
-    "file_and_folder",
-    "one_to_drop",
-    "only_for_tests",
-    "setuptools_added",
-    "setuptools_outgrown",
-    "shared_paths",
-    "wheel_lost",
-]
-
 
 def setuptools_added(name: str, version: str, setuptools: str) -> str:
     """Word the warning about a package that imports `pkg_resources` without requiring setuptools."""

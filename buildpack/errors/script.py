@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from buildpack.errors import AppError
 
-__all__ = ["bad_addons", "bad_script"]
-
 
 def bad_script(line: int, told: str) -> AppError:
     """Return the error for a test environment in app.json that cannot be read."""

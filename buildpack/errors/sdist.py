@@ -9,30 +9,6 @@ from pathlib import Path
 from buildpack.errors import AppError, BuildpackError, DependencyError, MachineError
 from buildpack.errors.app import show
 
-__all__ = [
-    "BuildFailed",
-    "another_file",
-    "bad_constraints",
-    "bad_setup_cfg",
-    "build_failed",
-    "cannot_unpack",
-    "git_failed",
-    "interpreter_differs",
-    "leading_out",
-    "library_too_large",
-    "newer_libc",
-    "no_git",
-    "no_patchelf",
-    "no_such_path",
-    "not_grafted",
-    "path_outside",
-    "path_unreadable",
-    "project_too_large",
-    "requirement_failed",
-    "unexpected_wheel",
-    "unusable_archive",
-]
-
 _TAIL = 15
 _ASK_AUTHORS = "lock a version that has a wheel, or ask the package's authors with these lines"
 

@@ -11,38 +11,6 @@ from collections.abc import Sequence
 
 from buildpack.errors import EngineError, MachineError, StackError, UsageError
 
-__all__ = [
-    "ambiguous_image",
-    "archive_damaged",
-    "blob_damaged",
-    "blob_missing",
-    "cannot_write",
-    "damaged_manifest",
-    "engine_denied",
-    "engine_disk_full",
-    "engine_missing",
-    "engine_refused",
-    "engine_slow",
-    "engine_speaks_ssh",
-    "engine_tls",
-    "engine_unknown_context",
-    "engine_unreachable",
-    "engine_unreadable_host",
-    "folder_taken",
-    "image_not_listed",
-    "image_unreadable",
-    "invalid_reference",
-    "manifest_too_large",
-    "no_such_platform",
-    "not_a_container_image",
-    "not_an_archive",
-    "not_an_image",
-    "schema1_refused",
-    "unknown_layer_type",
-    "unknown_manifest",
-    "zstd_archive",
-]
-
 
 def invalid_reference(text: str, reason: str, *, suggestion: str = "") -> UsageError:
     """A name of an image that breaks the grammar."""

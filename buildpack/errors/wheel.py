@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from buildpack.errors import DependencyError
 
-__all__ = ["member_refused", "wheel_damaged", "wheel_refused"]
-
 _HINT = (
     "the file's hash is the one that Pipfile.lock lists, so its publisher made it so: "
     "ask for another version of {name} in Pipfile, run `deploy lock`, and build again."

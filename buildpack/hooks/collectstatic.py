@@ -13,8 +13,6 @@ from buildpack.bounded import parse_json
 from buildpack.errors import hooks as errors
 from buildpack.processes import Outcome
 
-__all__ = ["find_remedies", "is_unknown", "settle_manifests", "why_unknown"]
-
 _VARIABLE = re.compile(
     r"KeyError: '([A-Z][A-Z0-9_]*)'"
     r"|Set the ([A-Z][A-Z0-9_]*) environment variable"  # django-environ

@@ -27,13 +27,11 @@ from buildpack.hooks.steps import Hooks, Step
 from buildpack.hooks.tree import read_result, write_copy
 from buildpack.oci.entry import Entry
 from buildpack.oci.store import Store
-from buildpack.processes import Outcome, ProcessGroup, acting_as, leaving_nothing
+from buildpack.processes import Outcome, ProcessGroup, User, acting_as, leaving_nothing
 from buildpack.progress import Observer, Progress
 from buildpack.resolution import Resolution
 from buildpack.stacks.stack import Stack
-from buildpack.unprivileged import User, choose_user, give, reachable_folder, reachable_path, workplace
-
-__all__ = ["Preparation"]
+from buildpack.unprivileged import choose_user, give, reachable_folder, reachable_path, workplace
 
 _READ_BEFORE = frozenset({"Procfile", "Pipfile", "Pipfile.lock", ".python-version", "runtime.txt", "app.json"})
 _USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -22,14 +22,13 @@ from buildpack.errors.local import unreachable_interpreter
 from buildpack.oci.entry import Entry, file
 from buildpack.oci.store import Store
 from buildpack.plan import APP_ROOT
+from buildpack.processes import User
 from buildpack.resolution import Resolution, layout_for
 from buildpack.stacks.stack import Stack
-from buildpack.unprivileged import User, bring_python, is_complete, mark_complete, reachable_folder
+from buildpack.unprivileged import bring_python, is_complete, mark_complete, reachable_folder
 
 if TYPE_CHECKING:
     from buildpack.python.venv import VenvLayout
-
-__all__ = ["HookPython", "make_python"]
 
 _FORMAT = 2
 _ARGV0_SINCE = ("glibc", 2, 33)

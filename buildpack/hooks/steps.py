@@ -12,8 +12,6 @@ from typing import Literal
 from buildpack.app.read import App
 from buildpack.dataclass import dataclass, field
 
-__all__ = ["DISABLING", "Hooks", "Step", "plan_hooks"]
-
 HOOKS_FORMAT = 2
 """Goes into the key of the app's layer: raise it when the same hooks would be run in another way."""
 

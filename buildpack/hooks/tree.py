@@ -15,9 +15,7 @@ from buildpack.errors import hooks as errors
 from buildpack.errors import oci as oci_errors
 from buildpack.oci.entry import Entry, FileSlice, Inline
 from buildpack.plan import APP_ROOT
-from buildpack.unprivileged import User
-
-__all__ = ["Result", "read_result", "write_copy"]
+from buildpack.processes import User
 
 _CHUNK = 1 << 20
 

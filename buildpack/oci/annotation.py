@@ -8,8 +8,6 @@ from typing import Any
 
 from buildpack.bounded import parse_json
 
-__all__ = ["pack", "unpack"]
-
 _PACKED = "z"
 """The first character of what is packed; JSON begins with another one."""
 _LEVEL = 12

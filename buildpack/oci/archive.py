@@ -25,20 +25,6 @@ from buildpack.oci.temporary import make_folder
 if TYPE_CHECKING:
     from buildpack.oci.index import ImageIndex
 
-__all__ = [
-    "CONTAINERD_NAME",
-    "REF_NAME",
-    "OpenBlob",
-    "archive_documents",
-    "archive_header",
-    "archive_member",
-    "blob_path",
-    "docker_manifest",
-    "write_archive",
-    "write_archive_file",
-    "write_oci_dir",
-]
-
 OpenBlob = Callable[[Digest], BinaryIO]
 """Opens a blob for reading; whoever calls it closes what it returns."""
 

@@ -15,9 +15,6 @@ from buildpack.errors import oci as errors
 from buildpack.oci.digest import Digest
 from buildpack.oci.temporary import create_temporary
 
-__all__ = ["BlobReader", "BlobWriter", "VerifiedFile", "write_all"]
-
-
 _PIECE = 1 << 20
 
 

@@ -21,16 +21,6 @@ from buildpack.oci.gzip import gunzip
 from buildpack.oci.image import ANNOTATION, LAYER_GZIP, LAYER_TAR, Image, Layer
 from buildpack.oci.tarstream import Member, read_members
 
-__all__ = [
-    "Comparison",
-    "EntryDifference",
-    "LayerDifference",
-    "OpenLayer",
-    "ValueDifference",
-    "compare_images",
-    "layer_name",
-]
-
 OpenLayer = Callable[[Layer], BinaryIO]
 """Opens a layer's blob, whose bytes have its digest."""
 

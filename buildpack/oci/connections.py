@@ -21,8 +21,6 @@ from buildpack.oci.http1 import CutError, Framed, Head, MalformedError, read_hea
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
-__all__ = ["Connections", "ProxyError", "Response"]
-
 _CONNECT = 10.0
 """Seconds."""
 _DECODED_LIMIT = 1 << 20

@@ -8,8 +8,6 @@ from typing import Self
 
 from buildpack.dataclass import dataclass
 
-__all__ = ["Digest", "sha256"]
-
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 

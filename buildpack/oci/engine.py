@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from buildpack.oci.archive import OpenBlob
-from buildpack.oci.engine_host import Endpoint, find_engine, require_engine
+from buildpack.oci.engine_host import Endpoint
 from buildpack.oci.image import Image
-from buildpack.oci.loading import Loaded, Loading
+from buildpack.oci.loading import Loading
 from buildpack.oci.manifest import parse_config_platform
-
-__all__ = ["Endpoint", "Loaded", "Loading", "find_engine", "load", "require_engine"]
+from buildpack.oci.overlap import Loaded
 
 
 def load(

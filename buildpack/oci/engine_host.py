@@ -17,8 +17,6 @@ from buildpack.bounded import parse_json, parse_port
 from buildpack.dataclass import dataclass
 from buildpack.errors import transfer as errors
 
-__all__ = ["Endpoint", "default_sockets", "find_engine", "parse_host", "require_engine"]
-
 _LOGIN = re.compile(r"(?<=://)[^/]*:[^/]*@")
 _TLS_PORT, _PLAIN_PORT = 2376, 2375
 

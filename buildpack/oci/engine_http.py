@@ -22,8 +22,6 @@ from buildpack.oci.http1 import Framed, MalformedError, read_head
 if TYPE_CHECKING:
     from io import BufferedReader
 
-__all__ = ["Answer", "Connection", "Upload"]
-
 _CONNECT_TIMEOUT = 10.0
 _TIMEOUT = 900.0
 """Seconds of silence: an engine on a slow disk unpacks a big layer without a word."""

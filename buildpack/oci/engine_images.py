@@ -22,8 +22,6 @@ from buildpack.oci.reference import parse_reference
 if TYPE_CHECKING:
     from buildpack.oci.archive import OpenBlob
 
-__all__ = ["Kind", "Known", "engine_platform", "find_image", "kind_of", "meet", "name_image", "remove_image"]
-
 Kind = Literal["classic", "containerd", "podman"]
 """How an engine keeps images: by chains of layers (Docker's own store), as blobs (Docker on containerd), or Podman."""
 

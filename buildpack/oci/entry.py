@@ -8,20 +8,6 @@ from typing import Literal
 
 from buildpack.dataclass import dataclass
 
-__all__ = [
-    "EPOCH",
-    "Content",
-    "Deflated",
-    "Entry",
-    "FileSlice",
-    "Inline",
-    "directory",
-    "file",
-    "image_time",
-    "render_time",
-    "symlink",
-]
-
 EPOCH = 315532800
 """1980-01-01T00:00:00Z in seconds: the oldest time that zip files, and so `zipfile`, can hold."""
 

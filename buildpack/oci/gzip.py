@@ -11,8 +11,6 @@ import zlib
 from collections.abc import Iterator
 from typing import Protocol
 
-__all__ = ["FOOTER", "HEADER", "Readable", "footer", "gunzip", "member"]
-
 HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 """Magic, DEFLATE, no flags, no time, no XFL, operating system unknown."""
 FOOTER = 8

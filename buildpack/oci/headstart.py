@@ -17,8 +17,6 @@ from buildpack.oci.engine_http import Connection, Upload
 from buildpack.oci.engine_images import Kind, kind_of
 from buildpack.oci.overlap import end_empty, open_upload
 
-__all__ = ["HeadStart"]
-
 _FAREWELL = 2.0
 """Seconds to wait for an engine that is of no use any more."""
 

@@ -13,8 +13,6 @@ from buildpack.bounded import parse_integer
 if TYPE_CHECKING:
     from io import BufferedReader
 
-__all__ = ["CutError", "Framed", "Head", "Headers", "MalformedError", "read_head"]
-
 _LINE_LIMIT = 64 << 10
 _FIELDS_LIMIT = 256
 

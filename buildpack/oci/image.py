@@ -10,28 +10,6 @@ from buildpack.dataclass import dataclass, field
 from buildpack.oci.annotation import unpack
 from buildpack.oci.digest import Digest, sha256
 
-__all__ = [
-    "ANNOTATION",
-    "CONFIG",
-    "DOCKER_CONFIG",
-    "DOCKER_INDEX",
-    "DOCKER_LAYERS",
-    "DOCKER_MANIFEST",
-    "EPOCH",
-    "INDEX",
-    "LAYER_GZIP",
-    "LAYER_TAR",
-    "LAYER_ZSTD",
-    "MANIFEST",
-    "Format",
-    "Image",
-    "Layer",
-    "Platform",
-    "assemble",
-    "canonical_json",
-    "convert",
-]
-
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"

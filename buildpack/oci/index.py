@@ -12,8 +12,6 @@ from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import DOCKER_INDEX, INDEX, Format, Image, Layer, Platform, canonical_json, convert
 from buildpack.oci.manifest import parse_config_platform
 
-__all__ = ["ImageIndex", "assemble_index", "convert_index", "platform_of_image"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageIndex:

@@ -22,8 +22,6 @@ from buildpack.oci.digest import Digest
 from buildpack.oci.entry import Deflated, Entry, FileSlice, Inline, directory
 from buildpack.oci.tar import END, padding, render_header
 
-__all__ = ["DEFLATE_VERSION", "LAYER_FORMAT", "SPLICE_MIN", "LayerBlob", "Sink", "write_layer"]
-
 DEFLATE_VERSION = "0.9.0"
 LAYER_FORMAT = f"1+deflate-{DEFLATE_VERSION}-l1"
 """Changes whenever the same entries would give other bytes; part of every layer's key."""

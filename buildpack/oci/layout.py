@@ -23,8 +23,6 @@ from buildpack.oci.manifest import Descriptor
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.tarindex import TarIndex, open_tar
 
-__all__ = ["DiskImages", "check_image", "open_layout", "split_name"]
-
 _DOCUMENT_LIMIT = manifests.MANIFEST_LIMIT
 _CHUNK = 1 << 20
 _NAMES = ("org.opencontainers.image.ref.name", "io.containerd.image.name")

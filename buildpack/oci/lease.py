@@ -19,8 +19,6 @@ from threading import Lock
 
 from buildpack.oci.temporary import create_temporary, sweep
 
-__all__ = ["FOLDER", "GRACE", "Lease", "excluding_uses", "oldest_lease", "use"]
-
 FOLDER = "leases"
 GRACE = 3600.0
 """Seconds: what was used that long ago counts as used now, so that most uses cost no more than a look."""

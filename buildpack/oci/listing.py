@@ -11,8 +11,6 @@ from buildpack.oci.image import Image
 if TYPE_CHECKING:
     from buildpack.oci.index import ImageIndex
 
-__all__ = ["CONTAINERD_NAME", "REF_NAME", "describe", "digest_of", "reference_of"]
-
 REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME = "io.containerd.image.name"
 

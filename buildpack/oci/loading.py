@@ -20,8 +20,6 @@ from buildpack.oci.overlap import Loaded, Overlap
 if TYPE_CHECKING:
     from buildpack.oci.headstart import HeadStart
 
-__all__ = ["Loaded", "Loading"]
-
 _TICK = 0.01
 """Seconds between two looks at an engine that is busy with a prefix."""
 _FAREWELL = 2.0

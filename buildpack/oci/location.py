@@ -13,8 +13,6 @@ TYPE_CHECKING = False  # as typing's, whose import is slow
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["locate_store", "wanted_place"]
-
 
 def locate_store(environ: Mapping[str, str]) -> str | None:
     """Return the folder for the store; None where there is none that lasts, and `find_store` has to make do."""

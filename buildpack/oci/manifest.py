@@ -26,20 +26,6 @@ from buildpack.oci.image import (
     Platform,
 )
 
-__all__ = [
-    "ACCEPTED",
-    "CONFIG_LIMIT",
-    "MANIFEST_LIMIT",
-    "Descriptor",
-    "is_index",
-    "parse_config_platform",
-    "parse_image",
-    "parse_index",
-    "parse_manifest_config",
-    "select_platform",
-    "serves",
-]
-
 MANIFEST_LIMIT = 4 << 20
 """Bytes; the distribution specification asks registries to accept this much and no more."""
 CONFIG_LIMIT = 8 << 20

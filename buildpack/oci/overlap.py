@@ -34,8 +34,6 @@ from buildpack.oci.tar import END, padding
 if TYPE_CHECKING:
     from buildpack.oci.headstart import HeadStart
 
-__all__ = ["CUT", "PRESENT", "Loaded", "Overlap", "end_empty", "open_upload"]
-
 PRESENT = "the engine has it already"
 """Why nothing was sent."""
 CUT = 4 << 20

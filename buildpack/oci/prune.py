@@ -23,8 +23,6 @@ from buildpack.oci.listing import digest_of, reference_of
 from buildpack.oci.store import Store
 from buildpack.oci.temporary import sweep, unused
 
-__all__ = ["BLOBS", "IMAGES", "Item", "Limits", "Pruned", "measure", "measure_folder", "prune_folder", "prune_store"]
-
 IMAGES = "images"
 BLOBS = "blobs"
 _DAY = 24 * 3600

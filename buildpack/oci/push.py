@@ -23,8 +23,6 @@ from buildpack.oci.transport import Transport
 from buildpack.oci.upload import Outcome
 from buildpack.progress import Observer, Progress, ignore
 
-__all__ = ["Pushed", "lists", "push_image", "push_index", "push_referrer"]
-
 _AT_ONCE = 6
 _TRIES = 3
 """How often a tag of referrers is written until it holds what it should: others write it as well."""

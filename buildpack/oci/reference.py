@@ -14,8 +14,6 @@ from buildpack.errors import transfer as errors
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Format
 
-__all__ = ["Reference", "format_for", "parse_reference"]
-
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _HOST = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"

@@ -26,8 +26,6 @@ from buildpack.oci.upload import Outcome, Source, has_blob, may_push, upload
 if TYPE_CHECKING:
     from buildpack.oci.connections import Response
 
-__all__ = ["Fetched", "Pulled", "Registry", "Sink"]
-
 _CHUNK = 1 << 20
 _STREAKS = 50
 """How often one blob's transfer is taken up again, progress or not: a server may send a byte at a time."""

@@ -19,8 +19,6 @@ from buildpack.dataclass import dataclass
 from buildpack.oci.registry_helper import HelperFailed, ask_helper, text_of
 from buildpack.secret import Secret
 
-__all__ = ["Login", "Logins", "find_logins", "registry_keys"]
-
 _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "registry-1.docker.io")
 _NONE = Secret("")
 _IDENTITY = Secret("<token>")

@@ -19,8 +19,6 @@ from buildpack.secret import Secret
 if TYPE_CHECKING:
     from subprocess import Popen
 
-__all__ = ["HelperFailed", "ask_helper", "text_of"]
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LASTS = 60.0
 """Seconds: some ask a cloud for a token first."""

@@ -20,8 +20,6 @@ from buildpack.oci.transport import Body, InterruptedRequest, Transport, shown
 if TYPE_CHECKING:
     from buildpack.oci.connections import Response
 
-__all__ = ["Connection", "finish"]
-
 _ANSWER_LIMIT = 1 << 16
 _PULL = frozenset({"pull"})
 _PUSH = frozenset({"pull", "push"})

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from buildpack.oci.connections import Response
     from buildpack.oci.registry_auth import Login, Logins
 
-__all__ = ["Access", "Authorizer", "parse_challenges"]
-
 _ATTEMPTS = 4
 _TOKEN_LIMIT = 1 << 20
 _LONGEST_LIFE = 86400.0

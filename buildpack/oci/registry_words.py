@@ -11,8 +11,6 @@ from typing import Any
 from buildpack.bounded import parse_json
 from buildpack.network import wait_asked
 
-__all__ = ["ATTEMPTS", "LOOKS", "codes_in", "digests_in", "is_busy", "pause", "retry_after", "said_by"]
-
 ATTEMPTS = 5
 LOOKS = 2
 """How often a look-up is tried: what it would save must not cost minutes."""

@@ -9,8 +9,6 @@ from typing import Any
 
 from buildpack.oci.image import canonical_json
 
-__all__ = ["parse_sealed", "seal"]
-
 _BEGIN, _END = b'{"sha256":"', b'",'
 _LENGTH = len(_BEGIN) + 64 + len(_END)
 

@@ -33,7 +33,7 @@ from buildpack.oci.blobs import BlobReader, BlobWriter, VerifiedFile, write_all
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import INDEX, Image, Layer, Platform, canonical_json
 from buildpack.oci.lease import Lease
-from buildpack.oci.listing import CONTAINERD_NAME, REF_NAME, describe, digest_of, reference_of
+from buildpack.oci.listing import describe, digest_of, reference_of
 from buildpack.oci.location import locate_store, wanted_place
 from buildpack.oci.seal import parse_sealed, seal
 from buildpack.oci.stored import parse_layer, read_image, read_index
@@ -41,8 +41,6 @@ from buildpack.oci.temporary import create_temporary, make_folder, sweep
 
 if TYPE_CHECKING:
     from buildpack.oci.index import ImageIndex
-
-__all__ = ["CONTAINERD_NAME", "REF_NAME", "Store", "find_store"]
 
 _LAYOUT = canonical_json({"imageLayoutVersion": "1.0.0"})
 _LOCK = "index.lock"

@@ -12,8 +12,6 @@ from buildpack.oci.image import DOCKER_LAYERS, LAYER_GZIP, Image, Layer, Platfor
 if TYPE_CHECKING:
     from buildpack.oci.index import ImageIndex
 
-__all__ = ["parse_layer", "read_image", "read_index"]
-
 _OCI_LAYERS = {docker: kind for kind, docker in DOCKER_LAYERS.items()}
 
 ReadBlob = Callable[[Digest], bytes]

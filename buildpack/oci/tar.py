@@ -11,8 +11,6 @@ from functools import lru_cache
 
 from buildpack.oci.entry import EPOCH, Entry
 
-__all__ = ["BLOCK", "END", "padding", "render_header"]
-
 BLOCK = 512
 END = bytes(2 * BLOCK)
 """The two zero blocks that end an archive. No padding to ten kilobytes: nobody writes layers to tapes."""

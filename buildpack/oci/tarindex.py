@@ -17,8 +17,6 @@ from buildpack.bounded import open_regular, parse_integer
 from buildpack.dataclass import dataclass
 from buildpack.errors import transfer as errors
 
-__all__ = ["TarHeader", "TarIndex", "open_tar", "parse_header", "parse_number", "parse_pax", "parse_text"]
-
 _BLOCK = 512
 _EXTENDED_LIMIT = 1 << 20
 _MEMBERS_LIMIT = 100_000

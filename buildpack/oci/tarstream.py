@@ -14,8 +14,6 @@ from buildpack.dataclass import dataclass, replace
 from buildpack.errors import transfer as errors
 from buildpack.oci.tarindex import parse_header, parse_number, parse_pax, parse_text
 
-__all__ = ["Member", "read_members"]
-
 _BLOCK = 512
 _EXTENDED_LIMIT = 1 << 20
 _MEMBERS_LIMIT = 1_000_000

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["create_temporary", "hold", "make_folder", "sweep", "temporary_folder", "unused"]
-
 _SUFFIX = ".part"
 
 

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from buildpack.oci.connections import Connections, Response
     from buildpack.oci.registry_tokens import Authorizer
 
-__all__ = ["Body", "InterruptedRequest", "Traffic", "Transport", "shown"]
-
 _CONNECTIONS = 16
 _HUB_NAMES = {"index.docker.io": "docker.io", "registry-1.docker.io": "docker.io"}
 _LOOPBACK = re.compile(r"localhost|::1|127(?:\.\d{1,3}){3}")

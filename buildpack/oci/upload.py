@@ -23,8 +23,6 @@ from buildpack.oci.transport import InterruptedRequest
 if TYPE_CHECKING:
     from buildpack.oci.connections import Response
 
-__all__ = ["Outcome", "Source", "has_blob", "may_push", "upload"]
-
 Outcome = Literal["present", "mounted", "sent"]
 
 _READ = 1 << 16

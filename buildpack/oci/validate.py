@@ -18,8 +18,6 @@ from buildpack.oci.gzip import gunzip
 from buildpack.oci.image import LAYER_GZIP, LAYER_TAR, Image, Layer
 from buildpack.oci.tar import END
 
-__all__ = ["validate"]
-
 _PIECE = 1 << 20
 _OUR_TYPES = {tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE}
 

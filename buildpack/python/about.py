@@ -16,8 +16,6 @@ from buildpack.python.offers import canonical_name
 if TYPE_CHECKING:
     from email.message import Message
 
-__all__ = ["NEED", "About", "need", "parse_need", "read_about", "within"]
-
 NEED = re.compile(
     r"(?:(?P<extra>[a-z0-9][a-z0-9-]*):)?(?P<name>[a-z0-9][a-z0-9-]*)(?:\[(?P<extras>[a-z0-9,-]+)\])?", re.ASCII
 )

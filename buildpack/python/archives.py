@@ -21,8 +21,6 @@ from buildpack.oci.temporary import make_folder
 if TYPE_CHECKING:
     import tarfile
 
-__all__ = ["unpack"]
-
 LARGEST = 4 << 30
 """Bytes of an archive's content."""
 MAX_RATIO = 200

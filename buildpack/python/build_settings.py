@@ -23,17 +23,6 @@ if TYPE_CHECKING:
     from buildpack.app.lockfile import LockedPackage
     from buildpack.app.read import App
 
-__all__ = [
-    "COMPILER_VARIABLES",
-    "CONSTRAINT_VARIABLES",
-    "NO_SETTINGS",
-    "BuildSettings",
-    "Constraint",
-    "names_in",
-    "read_constraints",
-    "read_settings",
-]
-
 COMPILER_VARIABLES = frozenset(
     {"PATH", "TMPDIR", "CC", "CXX", "AR", "LD", "CPPFLAGS", "LDFLAGS", "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH",
      "LIBRARY_PATH", "LD_LIBRARY_PATH", "PKG_CONFIG_PATH", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "JAVA_HOME"}

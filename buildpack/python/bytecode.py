@@ -25,8 +25,6 @@ from buildpack.oci.temporary import make_folder, temporary_folder
 from buildpack.python.compile_process import CompileError, CompileProcess
 from buildpack.python.pyc import BYTECODE_FORMAT, pyc_path, unsupported
 
-__all__ = ["Bytecode", "Compilation", "Compiler", "compile_sources"]
-
 CHUNK = 512 << 10
 """Bytes of source per job, some 140 ms of work: smaller ones fork more often, larger ones leave processors idle."""
 

@@ -12,18 +12,6 @@ from buildpack.dataclass import dataclass
 from buildpack.python.offers import IndexFile, canonical_name
 from buildpack.python.target import Target
 
-__all__ = [
-    "WheelName",
-    "best_wheel",
-    "file_version",
-    "is_sdist",
-    "misfits",
-    "only_system",
-    "parse_wheel_name",
-    "rank_wheel",
-    "requires_python_fits",
-]
-
 _SDIST = re.compile(r"\.(tar\.gz|zip|tar\.bz2|tgz|tar\.xz)$")
 _SYSTEMS = (("win", "win32"), ("macosx_", "darwin"))
 _BUILD = re.compile(r"(\d{1,18})(?!\d)(.*)", re.ASCII)

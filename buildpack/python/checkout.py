@@ -15,12 +15,11 @@ from buildpack.app.sources import expand_url, split_address
 from buildpack.errors import sdist as errors
 from buildpack.network import RATE, SILENCE, allowance
 from buildpack.processes import ProcessGroup
-from buildpack.python.credentials import Login, Secret, open_address, redact, without_secrets
+from buildpack.python.credentials import Login, open_address, redact, without_secrets
+from buildpack.secret import Secret
 
 if TYPE_CHECKING:
     from buildpack.app.lockfile import LockedPackage
-
-__all__ = ["fetch_commit"]
 
 _PROTOCOLS = "https:ssh"
 """Those of submodules, whose addresses the repository chooses; the address in the lock may be a file's, too."""

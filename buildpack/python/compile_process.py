@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CompileError", "CompileProcess"]
-
 WORKER = Path(__file__).with_name("compile_worker.py")
 
 _REPRODUCIBLE = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "LC_ALL": "C", "PATH": "/usr/bin:/bin"}

@@ -14,21 +14,7 @@ from buildpack.errors import python as errors
 from buildpack.secret import Secret
 
 if TYPE_CHECKING:
-    from buildpack.app.lockfile import Source
-
-__all__ = [
-    "Login",
-    "Secret",
-    "SourceUrl",
-    "netrc_login",
-    "open_address",
-    "open_source",
-    "open_sources",
-    "redact",
-    "split_login",
-    "unreadable_netrc",
-    "without_secrets",
-]
+    from buildpack.app.sources import Source
 
 _PYPI = re.compile(r"https?://(?:[a-z0-9-]+\.)*pypi(?:\.python)?\.org/simple/?", re.IGNORECASE)
 _OLD_PYPI = re.compile(r"https?://pypi\.python\.org(?=/|$)", re.IGNORECASE)

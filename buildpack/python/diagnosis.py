@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["ALTERNATIVES", "missing_parts", "remedies", "telling_lines"]
-
 ALTERNATIVES = {"psycopg2": "psycopg2-binary"}
 """Packages that exist a second time, with wheels, under another name (canonical)."""
 

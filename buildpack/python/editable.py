@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from buildpack.app.lockfile import LockedPackage
 
-__all__ = ["is_app", "link_app"]
-
 _UNKNOWN = "0"
 """The version where none is declared, as setuptools has it."""
 _NOT_IN_NAMES = re.compile(r"[-_.]+")

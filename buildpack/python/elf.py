@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from buildpack.dataclass import dataclass
 from buildpack.oci.entry import Deflated, FileSlice
 
-__all__ = ["MACHINES", "Links", "parse_links", "reader"]
-
 MACHINES = {
     "aarch64": 183,
     "armv7l": 40,

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Self
 
 from buildpack.errors import python as errors
 from buildpack.oci.temporary import create_temporary, make_folder
-from buildpack.python.files import LockedFile, WheelFile, stored_path, verified_path
+from buildpack.python.files import LockedFile, verified_path
 from buildpack.python.http import Client, CutError, DeniedError, NotFoundError, promised_size
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from buildpack.python.credentials import SourceUrl
     from buildpack.python.offers import IndexFile
-
-__all__ = ["Downloads", "LockedFile", "Progress", "WheelFile", "fetch_file", "probe_file", "stored_path"]
 
 CHUNK = 1 << 18
 LARGEST = 4 << 30

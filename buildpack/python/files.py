@@ -11,8 +11,6 @@ from pathlib import Path
 from buildpack.dataclass import dataclass
 from buildpack.oci.lease import use
 
-__all__ = ["LockedFile", "WheelFile", "stored_path", "verified_path"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedFile:

@@ -18,7 +18,6 @@ from buildpack.errors import python as errors
 from buildpack.network import Pace, proxies, wait_asked
 from buildpack.python.credentials import (
     Login,
-    Secret,
     SourceUrl,
     netrc_login,
     open_sources,
@@ -26,15 +25,14 @@ from buildpack.python.credentials import (
     unreadable_netrc,
     without_secrets,
 )
+from buildpack.secret import Secret
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     import requests
 
-    from buildpack.app.lockfile import Source
-
-__all__ = ["Client", "CutError", "DeniedError", "NotFoundError", "promised_size"]
+    from buildpack.app.sources import Source
 
 T = TypeVar("T")
 

@@ -24,7 +24,8 @@ from buildpack.python.candidates import (
     only_system,
     requires_python_fits,
 )
-from buildpack.python.fetch import LockedFile, WheelFile, probe_file
+from buildpack.python.fetch import probe_file
+from buildpack.python.files import LockedFile, WheelFile
 from buildpack.python.http import Client, DeniedError, NotFoundError, promised_size
 from buildpack.python.offers import IndexFile, canonical_name
 from buildpack.python.simple import fetch_files
@@ -36,18 +37,6 @@ if TYPE_CHECKING:
 
     from buildpack.app.lockfile import LockedPackage
     from buildpack.python.credentials import SourceUrl
-
-__all__ = [
-    "Build",
-    "Sdist",
-    "WheelFile",
-    "forget_nothing",
-    "is_of_another_version",
-    "keep_nothing",
-    "locked_hashes",
-    "look_up",
-    "resolve_wheels",
-]
 
 STRONG = frozenset({"sha256", "sha384", "sha512"})
 FORMAT = 1

@@ -9,21 +9,11 @@ from pathlib import Path
 
 from buildpack.dataclass import dataclass
 from buildpack.oci.temporary import make_folder
-from buildpack.processes import ProcessGroup, library_path
+from buildpack.processes import ProcessGroup, User, library_path
 from buildpack.python.build_settings import COMPILER_VARIABLES
 from buildpack.python.venv import VenvLayout, install_entries, venv_entries
 from buildpack.python.wheel import read_wheel
-from buildpack.unprivileged import User, give, open_left, reachable_path
-
-__all__ = [
-    "BuildFailedError",
-    "Interpreter",
-    "Provide",
-    "RequirementsError",
-    "build_in_isolation",
-    "inspect",
-    "own_libc",
-]
+from buildpack.unprivileged import give, open_left, reachable_path
 
 EPOCH = "315532800"
 """1980-01-01, the oldest time that a zip can hold."""

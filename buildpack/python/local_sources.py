@@ -10,8 +10,6 @@ from buildpack.app.textfile import open_inside
 from buildpack.errors import sdist as errors
 from buildpack.oci.temporary import make_folder
 
-__all__ = ["MOST_BYTES", "copy_sources", "digest_sources"]
-
 MOST_BYTES = 1 << 30
 """Bytes of a project's files together. The sources of tensorflow have 0.4 GB."""
 _MOST_FILES = 100_000

@@ -22,8 +22,6 @@ from buildpack.oci.entry import Deflated, FileSlice
 if TYPE_CHECKING:
     from zipfile import ZipInfo
 
-__all__ = ["MAX_TEXT", "ZipMember", "file_and_folder", "inflate", "inflate_from", "read_members", "read_text", "unsafe"]
-
 MAX_MEMBERS = 200_000
 MAX_TOTAL = 16 << 30
 """Bytes of all members together, inflated: twice the largest wheel known (CUDA libraries)."""

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 
 from buildpack.dataclass import dataclass, field
 
-__all__ = ["IndexFile", "canonical_name"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexFile:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["BYTECODE_FORMAT", "pyc_path", "unsupported"]
-
 BYTECODE_FORMAT = "1"
 """Goes into layer keys and names of packs; grows when the same source and interpreter give other bytes."""
 

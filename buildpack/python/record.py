@@ -8,8 +8,6 @@ import hashlib
 import io
 from collections.abc import Iterable
 
-__all__ = ["Row", "parse_record", "record_row", "render_record"]
-
 Row = tuple[str, str, str]
 """Path, hash (``sha256=...``) and size; the last two may be empty."""
 

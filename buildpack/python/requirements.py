@@ -20,7 +20,8 @@ from buildpack.dataclass import dataclass, field
 from buildpack.errors import python as index_errors
 from buildpack.python.build_settings import BuildSettings
 from buildpack.python.candidates import best_wheel, file_version, is_sdist, requires_python_fits
-from buildpack.python.fetch import WheelFile, fetch_file, probe_file
+from buildpack.python.fetch import fetch_file, probe_file
+from buildpack.python.files import WheelFile
 from buildpack.python.http import Client, DeniedError, NotFoundError, promised_size
 from buildpack.python.index import Sdist
 from buildpack.python.isolation import RequirementsError
@@ -31,8 +32,6 @@ from buildpack.python.wheel import read_requires
 if TYPE_CHECKING:
     from buildpack.python.credentials import SourceUrl
     from buildpack.python.target import Target
-
-__all__ = ["resolve_requirements"]
 
 _ROUNDS = 2000
 """Steps after which a resolution gives up. What builds require is a handful of projects."""

@@ -14,8 +14,6 @@ from buildpack.dataclass import dataclass
 from buildpack.python.elf import MACHINES, Links, parse_links, reader
 from buildpack.python.members import MAX_TEXT, ZipMember, inflate_from
 
-__all__ = ["SCAN_FORMAT", "Scan", "in_tests", "scan_members"]
-
 SCAN_FORMAT = "1"
 """Goes into the key of remembered scans; grows when what is looked for changes."""
 

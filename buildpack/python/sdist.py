@@ -22,14 +22,16 @@ from buildpack.errors import python as index_errors
 from buildpack.errors import sdist as errors
 from buildpack.errors.local import unreachable_interpreter
 from buildpack.oci.temporary import make_folder, temporary_folder
+from buildpack.processes import User
 from buildpack.python.archives import unpack
 from buildpack.python.build_settings import NO_SETTINGS, BuildSettings, names_in
 from buildpack.python.candidates import best_wheel, is_sdist, parse_wheel_name
 from buildpack.python.checkout import fetch_commit
-from buildpack.python.credentials import Secret, open_address, redact, split_login
+from buildpack.python.credentials import open_address, redact, split_login
 from buildpack.python.diagnosis import ALTERNATIVES, missing_parts, remedies, telling_lines
 from buildpack.python.editable import is_app, link_app
-from buildpack.python.fetch import WheelFile, fetch_file, probe_file, stored_path
+from buildpack.python.fetch import fetch_file, probe_file
+from buildpack.python.files import WheelFile, stored_path
 from buildpack.python.http import Client
 from buildpack.python.index import Recall, Remember, Sdist, forget_nothing, is_of_another_version, keep_nothing
 from buildpack.python.isolation import (
@@ -45,12 +47,11 @@ from buildpack.python.offers import IndexFile
 from buildpack.python.simple import is_plain
 from buildpack.python.suggest import nearest_wheel
 from buildpack.python.target import Target, target_for
-from buildpack.unprivileged import User, bring_python, choose_user, give, open_left, workplace
+from buildpack.secret import Secret
+from buildpack.unprivileged import bring_python, choose_user, give, open_left, workplace
 
 if TYPE_CHECKING:
     from buildpack.app.lockfile import LockedPackage
-
-__all__ = ["Workbench", "build_wheel"]
 
 FORMAT = 3
 """Goes into the keys of what is remembered: raise it when the same sources become another wheel."""

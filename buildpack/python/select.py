@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from buildpack.app.lockfile import LockedPackage
 
-__all__ = ["InstalledWheel", "Missing", "missing_requirements", "render_missing", "required_names", "select_packages"]
-
 _USUAL = re.compile(
     r"(python_version|python_full_version)\s*(>=|<=|<|>|==|!=)\s*'(\d{1,9}\.\d{1,9}(?:\.\d{1,9})?)'", re.ASCII
 )

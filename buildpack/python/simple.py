@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from buildpack.python.credentials import SourceUrl
     from buildpack.python.http import Client
 
-__all__ = ["ACCEPT", "fetch_files", "is_plain", "parse_html", "parse_json", "parse_page"]
-
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 
 # A tag's attributes end at the first ">" outside quotes: data-requires-python=">=3.8" is seen unescaped.

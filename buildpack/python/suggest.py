@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from buildpack.app.lockfile import LockedPackage
 
-__all__ = ["nearest_version", "nearest_wheel"]
-
 
 def nearest_wheel(package: LockedPackage, client: Client, target: Target) -> str | None:
     """Ask the first index for the nearest release with a wheel; None if the index does not answer: it is advice."""

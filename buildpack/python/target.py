@@ -11,8 +11,6 @@ from types import MappingProxyType
 
 from buildpack.dataclass import dataclass
 
-__all__ = ["Target", "target_for"]
-
 _LEGACY_MANYLINUX = {(2, 17): "manylinux2014", (2, 12): "manylinux2010", (2, 5): "manylinux1"}
 _ALSO_RUNS = {"armv8l": ("armv8l", "armv7l")}
 

@@ -16,8 +16,6 @@ from buildpack.dataclass import dataclass
 from buildpack.oci.entry import Content, Deflated, Entry, FileSlice, Inline, file, symlink
 from buildpack.oci.temporary import make_folder
 
-__all__ = ["VenvLayout", "install_entries", "venv_entries"]
-
 _CHUNK = 1 << 20
 WHOLE = 32 << 20
 """Bytes up to which a stream is inflated at once, in half the time."""

@@ -25,8 +25,6 @@ from buildpack.python.venv import VenvLayout, venv_entries
 if TYPE_CHECKING:
     from email.message import Message
 
-__all__ = ["INSTALLER", "WheelContents", "canonical_name", "read_requires", "read_wheel"]
-
 INSTALLER = b"deploy\n"
 
 _OURS = ("RECORD", "INSTALLER", "REQUESTED")

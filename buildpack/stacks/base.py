@@ -19,8 +19,6 @@ from buildpack.stacks.facts import FACTS_FORMAT, read_facts
 from buildpack.stacks.platforms import platform_of
 from buildpack.stacks.stack import Facts, Stack
 
-__all__ = ["confirm_facts", "make_stack", "unpacked"]
-
 _KIND = "stack"
 _UNPACKED = "unpacked"
 _APP = "dev.deploy.lock"

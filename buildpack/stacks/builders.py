@@ -14,8 +14,6 @@ from buildpack.processes import library_path
 from buildpack.stacks.interpreters import find_candidates, probe
 from buildpack.stacks.stack import Interpreter, Stack
 
-__all__ = ["find_builder"]
-
 
 def find_builder(stack: Stack, environ: Mapping[str, str], *, own: str | None = None) -> Interpreter | None:
     """Return how to start such a Python, of the stack's own patch level if there is one; None where there is none.

@@ -11,8 +11,6 @@ from pathlib import Path
 from buildpack.dataclass import dataclass
 from buildpack.stacks.elf import Elf, read_elf
 
-__all__ = ["Closure", "Libraries", "close", "parse_ldconfig", "read_libraries"]
-
 _LINE = re.compile(r"\s+(\S+) \(([^)]*)\) => (/.*)")
 _USUAL = ("/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib")
 

@@ -13,8 +13,6 @@ from typing import BinaryIO
 
 from buildpack.dataclass import dataclass
 
-__all__ = ["MACHINES", "Elf", "read_elf", "relocate", "strip"]
-
 MACHINES = {
     3: "i686",
     20: "ppc",

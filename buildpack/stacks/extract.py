@@ -22,8 +22,6 @@ from buildpack.oci.gzip import gunzip
 from buildpack.oci.image import LAYER_TAR
 from buildpack.oci.tarstream import Member, read_members
 
-__all__ = ["Tree", "apply_layer", "wanted"]
-
 _MOST_BYTES = 4 << 30
 _PIECE = 1 << 20
 _MOST_LINKS = 40

@@ -12,8 +12,6 @@ from buildpack.errors import stacks as errors
 from buildpack.stacks.elf import read_elf
 from buildpack.stacks.stack import Facts, StackPython
 
-__all__ = ["FACTS_FORMAT", "find_library_folders", "glibc_version", "musl_version", "python_version", "read_facts"]
-
 FACTS_FORMAT = "1"
 """Changes whenever the same base would give other facts."""
 

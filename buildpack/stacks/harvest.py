@@ -11,8 +11,6 @@ from buildpack.dataclass import dataclass, field
 from buildpack.oci.entry import Entry, FileSlice, Inline, file, symlink
 from buildpack.stacks.elf import relocate, strip
 
-__all__ = ["Harvest", "identify", "merged"]
-
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 

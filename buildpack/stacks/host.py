@@ -31,8 +31,6 @@ from buildpack.stacks.interpreters import (
 from buildpack.stacks.platforms import native_platform, parse_platform
 from buildpack.stacks.stack import Facts, Stack, StackPython
 
-__all__ = ["HOST_FORMAT", "resolve_host"]
-
 HOST_FORMAT = "5"
 """Changes whenever the same machine would give other layers; part of what is remembered."""
 

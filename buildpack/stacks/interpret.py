@@ -13,18 +13,16 @@ from typing import TYPE_CHECKING
 from buildpack.dataclass import replace
 from buildpack.oci.store import Store
 from buildpack.oci.temporary import temporary_folder
-from buildpack.processes import library_path
+from buildpack.processes import User, library_path
 from buildpack.stacks.base import confirm_facts, unpacked
 from buildpack.stacks.elf import read_elf
 from buildpack.stacks.facts import find_library_folders
 from buildpack.stacks.interpreters import choose, find_candidates
 from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack, fetch_layers
-from buildpack.unprivileged import User, is_complete, is_reachable, mark_complete, reachable_folder
+from buildpack.unprivileged import is_complete, is_reachable, mark_complete, reachable_folder
 
 if TYPE_CHECKING:
     from buildpack.oci.transport import Transport
-
-__all__ = ["bring_base", "interpreter_of", "look_into", "start_interpreter"]
 
 _SECONDS = 60
 _VERSION = "import sys; print(sys.version.split()[0].rstrip('+'))"

@@ -19,17 +19,6 @@ from buildpack.processes import library_path
 if TYPE_CHECKING:
     from buildpack.oci.store import Store
 
-__all__ = [
-    "HostPython",
-    "candidate_witnesses",
-    "choose",
-    "describe",
-    "find_candidates",
-    "probe",
-    "series_of",
-    "usable_versions",
-]
-
 _OLDEST = (3, 10)
 _NAME = re.compile(r"python(3\.\d+)")
 _FINAL = re.compile(r"[0-9.]+")

@@ -18,8 +18,6 @@ from buildpack.stacks.base import make_stack
 from buildpack.stacks.platforms import parse_platform
 from buildpack.stacks.stack import Stack
 
-__all__ = ["copy_layers", "resolve_layout"]
-
 
 def resolve_layout(
     value: str,

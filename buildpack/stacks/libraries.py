@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from buildpack.errors import stacks as errors
 from buildpack.stacks.stack import Stack
 
-__all__ = ["missing_sonames"]
-
 
 def missing_sonames(needed: Mapping[str, frozenset[str]], stack: Stack) -> tuple[str, ...]:
     """Return a warning for each wheel that needs shared libraries (sonames) which the stack lacks, by name.

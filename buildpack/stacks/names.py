@@ -6,8 +6,6 @@ from buildpack.oci.digest import Digest
 from buildpack.oci.seal import parse_sealed
 from buildpack.oci.store import Store
 
-__all__ = ["names_of"]
-
 _KIND = "stack-reference"
 
 

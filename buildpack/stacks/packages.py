@@ -11,8 +11,6 @@ from pathlib import Path
 
 from buildpack.dataclass import dataclass
 
-__all__ = ["SystemPackage", "list_packages", "parse_packages", "read_packages", "render_status"]
-
 _FIELDS = (
     *("Package", "Status", "Priority", "Section", "Maintainer", "Architecture", "Multi-Arch", "Source", "Version"),
     *("Homepage", "Description"),

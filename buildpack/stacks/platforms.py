@@ -8,8 +8,6 @@ from pathlib import Path
 
 from buildpack.oci.image import Platform
 
-__all__ = ["choose_platform", "native_platform", "parse_platform", "parse_platforms", "platform_of", "read_platforms"]
-
 _ARCHITECTURES = {
     "x86_64": ("amd64", ""),
     "aarch64": ("arm64", ""),

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from buildpack.oci.registry import Registry
     from buildpack.oci.transport import Transport
 
-__all__ = ["pull_layers", "resolve_registry"]
-
 _KIND = "stack-reference"
 _TAG_LASTS = 24 * 3600
 _AT_ONCE = 4

@@ -21,17 +21,6 @@ from buildpack.stacks.platforms import native_platform
 if TYPE_CHECKING:
     from buildpack.oci.transport import Transport
 
-__all__ = [
-    "Facts",
-    "Interpreter",
-    "NoInterpreter",
-    "Stack",
-    "StackPython",
-    "fetch_layers",
-    "interpreter",
-    "resolve_stack",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackPython:

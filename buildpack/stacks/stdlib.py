@@ -17,8 +17,6 @@ from buildpack.processes import library_path
 from buildpack.stacks.harvest import Harvest
 from buildpack.stacks.interpreters import HostPython
 
-__all__ = ["ByteCode", "build_folders", "gather_python"]
-
 HOME = "usr/local"
 # Tests, what needs Tk, what only installs other things, and other packages' folders.
 _NO_FOLDERS = re.compile(

@@ -9,8 +9,6 @@ from pathlib import Path
 from buildpack.oci.entry import directory, file, symlink
 from buildpack.stacks.harvest import Harvest, merged
 
-__all__ = ["CERTIFICATES", "ENVIRONMENT", "GROUP", "SONAMES", "gather_libraries", "gather_system", "library_folder"]
-
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 ENVIRONMENT = (
     "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin",

@@ -7,8 +7,6 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["digest_tree"]
-
 
 def digest_tree(root: Path) -> str:
     """Return a SHA-256 of every file, link and folder below `root`: paths, x bits, contents, targets.

@@ -19,8 +19,6 @@ from buildpack.processes import User, acting_as
 from deployer.ci import errors
 from deployer.cli.messages import plural, size_text
 
-__all__ = ["Collect", "collect_archive", "collect_local", "parse_collect"]
-
 LIMIT = 1 << 30
 """Bytes. Reports and coverage of large apps have some 10 MB."""
 

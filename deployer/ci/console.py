@@ -20,8 +20,6 @@ from typing import BinaryIO, Literal, TextIO, cast
 from buildpack.dataclass import dataclass
 from deployer.cli.messages import harmless
 
-__all__ = ["Console", "GitHubConsole", "GitLabConsole", "Place", "choose_console", "find_place"]
-
 Level = Literal["error", "warning"]
 
 _PLACE = re.compile(

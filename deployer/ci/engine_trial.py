@@ -60,8 +60,6 @@ from deployer.engines.signals import FORWARDED, STOPPING, holding_back
 from deployer.errors import boot_failed
 from deployer.health import Answer, Tail, refusal_of, wait_until_ready
 
-__all__ = ["EngineTrial"]
-
 PORT = 8000
 _STOP_SECONDS = 5.0
 """What web gets to end by itself: nobody is waiting for an answer of it any more."""

@@ -11,30 +11,6 @@ from deployer.errors import BootError
 if TYPE_CHECKING:
     from deployer.ci.services import Service
 
-__all__ = [
-    "TestsFailedError",
-    "addon_unknown",
-    "bad_collect",
-    "bad_health_path",
-    "bad_service",
-    "file_unwritable",
-    "layer_unfit",
-    "layers_out_of_reach",
-    "made_otherwise",
-    "no_release_process",
-    "no_tests_found",
-    "nothing_to_push_to",
-    "release_failed",
-    "service_not_asked_for",
-    "service_not_pulled",
-    "service_not_ready",
-    "service_without_address",
-    "services_not_started",
-    "tests_failed",
-    "tests_not_run",
-    "variable_twice",
-]
-
 
 class TestsFailedError(BuildpackError):
     """The app's tests ran, and failed."""

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from deployer.ci import errors
 
-__all__ = ["render_outputs", "write_outputs", "write_summary"]
-
 
 def write_summary(text: str, environ: Mapping[str, str]) -> None:
     """Append Markdown to GITHUB_STEP_SUMMARY, where that is set; raises MachineError."""

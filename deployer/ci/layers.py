@@ -13,8 +13,6 @@ from buildpack.oci.transport import Transport
 from buildpack.previous import Taken, pull_taken
 from deployer.ci import errors
 
-__all__ = ["Layers"]
-
 _T = TypeVar("_T")
 
 

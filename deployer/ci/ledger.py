@@ -13,8 +13,6 @@ from deployer.ci.console import Console
 from deployer.errors import machine_failed
 from deployer.interrupts import raise_dropped
 
-__all__ = ["Counts", "Entry", "Ledger", "Step"]
-
 Status = Literal["passed", "failed", "skipped"]
 
 

@@ -54,8 +54,6 @@ from deployer.runner.defaults import temporary_folder as writable_folder
 from deployer.runner.formation import Process, expand
 from deployer.runner.signals import STOPPING
 
-__all__ = ["LocalTrial", "check_test_packages"]
-
 _STOP_SECONDS = 5.0
 _DRAIN_SECONDS = 1.0
 _START = """

@@ -23,8 +23,6 @@ from deployer.ci import errors
 from deployer.cli.messages import plural, size_text
 from deployer.several import build_and_deliver_several
 
-__all__ = ["Made", "Maker", "describe", "digest_of", "fitting", "size_of"]
-
 Made = Built | BuiltIndex
 _T = TypeVar("_T")
 

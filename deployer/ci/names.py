@@ -7,8 +7,6 @@ import re
 from buildpack.errors import UsageError
 from buildpack.oci.reference import Reference, parse_reference
 
-__all__ = ["normalise_reference"]
-
 _REF = re.compile(r"refs/(?:heads|tags|pull)/")
 """What GitHub's `github.ref` begins with; `github.ref_name` and GitLab's `CI_COMMIT_REF_NAME` have none of it."""
 _DIGEST = re.compile(r"@sha256:.*")

@@ -15,8 +15,6 @@ from deployer.engines.client import Engine, explain
 from deployer.engines.container import Container, Exit
 from deployer.engines.inside import run_inside
 
-__all__ = ["Running"]
-
 _REFUSALS = 5
 """Commands in a row that an engine does not run in a container that runs, before it is clear that it never will."""
 _NOT_RUN = frozenset((125, 126, 127, 128, 255))

@@ -14,8 +14,6 @@ from buildpack.errors import UsageError
 from buildpack.oci.reference import parse_reference
 from deployer.ci import errors
 
-__all__ = ["Service", "choose_services", "parse_service_images"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kind:

@@ -11,8 +11,6 @@ from typing import Any
 
 from deployer.cli.messages import plural, size_text
 
-__all__ = ["escape", "render_summary"]
-
 _REFERENCES = {ord(each): f"&#{ord(each)};" for each in "&<>|`*_[]()!~\\#$@\"'"} | {
     ord("\r"): " ",
     ord("\n"): "<br>",

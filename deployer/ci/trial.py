@@ -9,8 +9,6 @@ from buildpack.app.script import Script
 from buildpack.dataclass import dataclass, field
 from deployer.ci.collecting import Collect
 
-__all__ = ["Booted", "Health", "Trial", "clean_environment", "shell_command"]
-
 _PASSED_ON = ("TZ", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 

@@ -13,8 +13,6 @@ from buildpack.oci.temporary import make_folder
 from buildpack.plan import APP_ROOT
 from deployer.ci import errors
 
-__all__ = ["lay_over", "limit_of", "unpack_app"]
-
 _ORIGIN = "the app's layer"
 _LEAST_LIMIT = 4 << 30
 _MOST_RATIO = 20

@@ -9,8 +9,6 @@ import click
 
 from deployer.cli import options
 
-__all__ = ["command"]
-
 EXAMPLES = """\b
 Examples:
   deploy add flask 'gunicorn>=22'    two packages of the current folder

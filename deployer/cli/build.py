@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from buildpack.oci.transport import Traffic, Transport
     from deployer.record import Asked
 
-__all__ = ["answer_of", "attach_sbom", "command"]
-
 SCHEMA = 1
 
 EXAMPLES = """\b
@@ -93,8 +91,8 @@ def command(
         _head_start(wanted="docker" in destinations and changed) as head_start,
         _registries(references, cache_from, pushed="registry" in destinations) as transport,
     ):
-        from buildpack.build import Options
         from buildpack.oci.store import Store, find_store
+        from buildpack.options import Options
         from buildpack.progress import ignore
         from buildpack.stacks.platforms import read_platforms
         from deployer.building import build_and_deliver

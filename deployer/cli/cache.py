@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from buildpack.oci.prune import Item, Pruned
     from buildpack.oci.store import Store
 
-__all__ = ["command"]
-
 EXAMPLES = """\b
 Examples:
   deploy cache info                            what takes how much room

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from buildpack.app.read import App
     from buildpack.preflight import Report
 
-__all__ = ["command", "report_of"]
-
 SCHEMA = 1
 
 EXAMPLES = """\b

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from deployer.ci.making import Made
     from deployer.pipeline import Outcome, Request
 
-__all__ = ["command"]
-
 EXAMPLES = """\b
 Examples:
   deploy ci blasto -t REGISTRY/blasto:1 --push   all of it

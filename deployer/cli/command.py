@@ -19,8 +19,6 @@ from deployer.interrupts import say_interrupted, watched
 if TYPE_CHECKING:
     from deployer.record import Asked
 
-__all__ = ["CONTEXT", "machine_failed", "run"]
-
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 
 DAILY = {
@@ -64,14 +62,17 @@ class Commands(click.Group):
     """A group whose commands are imported when they are called, so that `--help` costs nothing."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Accept `deploy help COMMAND` for `deploy COMMAND --help`."""
         if args[:1] == ["help"]:
             args = [*args[1:], "--help"]
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the commands without importing them."""
         return list(MODULES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of one command."""
         if cmd_name not in MODULES:
             return None
         command = import_module(f"deployer.cli.{cmd_name}").command
@@ -81,6 +82,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; for an unknown name, hint at the one that does its job here."""
         if args and not args[0].startswith("-") and args[0] not in MODULES:
             from deployer.cli.foreign import command_hint
 
@@ -89,10 +91,12 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands before the options."""
         self.format_commands(ctx, formatter)
         click.Command.format_options(self, ctx, formatter)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the daily commands before the others."""
         for title, commands in (("Daily commands", DAILY), ("Other commands", OTHERS)):
             with formatter.section(title):
                 formatter.write_dl(list(commands.items()))

@@ -6,8 +6,6 @@ import os
 
 import click
 
-__all__ = ["answer", "command"]
-
 SHELLS = ("bash", "zsh", "fish")
 
 EXAMPLES = """\b

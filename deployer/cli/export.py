@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from buildpack.app.read import App
     from deployer.export.formation import ExportedFile, Formation
 
-__all__ = ["command"]
-
 PORT = 8000
 
 EXAMPLES = """\b

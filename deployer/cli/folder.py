@@ -7,8 +7,6 @@ from typing import Any
 
 import click
 
-__all__ = ["Folder", "refuse_empty"]
-
 
 class Folder(click.Path):
     """A folder, as a path, that need not be there; an empty word is wrong usage.

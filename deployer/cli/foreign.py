@@ -6,8 +6,6 @@ import click
 
 from buildpack.app.nearest import find_nearest
 
-__all__ = ["command_hint", "option_hint"]
-
 _VARIABLES = "deploy keeps no variables yet: write them into .env, or give them with `-e NAME=value` or `--env-file`."
 _COUNTS = "name how many processes of each type to start: `deploy run web=2 worker=1`."
 _LOGS = "`deploy run` and `deploy local` print all logs; `docker logs` shows those of a container."

@@ -22,8 +22,6 @@ from buildpack.errors.sdist import BuildFailed
 from deployer.cli.messages import harmless, operand_text
 from deployer.cli.operands import is_folder
 
-__all__ = ["Call", "call_of", "fit", "fit_hint", "fit_warning", "logs_of", "options_in", "read_call", "repeated_text"]
-
 _SPAN = re.compile(r"`[^`]*`|\n  [^\n]*")
 """Parts of a hint that stay as they are: words in backquotes, and indented lines, such as those of a Dockerfile."""
 _OPTION = re.compile(r"(?<![\w-])(?:--[a-z][a-z-]*|-[a-zA-Z](?![\w-]))")

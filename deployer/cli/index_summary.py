@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     Answer = Mapping[str, Any]
 
-__all__ = ["summarise_index"]
-
 
 def summarise_index(answer: Answer) -> None:
     """Say what was built for each platform, and what became of it. ``slots`` holds a list for each."""

@@ -15,8 +15,6 @@ from deployer.cli.messages import harmless, operand_text, print_warning
 if TYPE_CHECKING:
     from deployer.scaffold.layout import Layout
 
-__all__ = ["command"]
-
 EXAMPLES = """\b
 Examples:
   deploy init blasto             a new app in the folder blasto

@@ -19,8 +19,6 @@ from deployer.cli.operands import image_name, is_folder
 if TYPE_CHECKING:
     from deployer.proof.inspecting import Inspection
 
-__all__ = ["command"]
-
 EXAMPLES = """\b
 Examples:
   deploy inspect blasto                        what is in it, and on what

@@ -17,8 +17,6 @@ from deployer.cli.operands import Operands, OperandsCommand, command_of, split_o
 if TYPE_CHECKING:
     from buildpack.oci.store import Store
 
-__all__ = ["command", "run_local"]
-
 PORT = 5006
 """5000 is taken on Macs."""
 

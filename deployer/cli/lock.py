@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from buildpack.oci.store import Store
     from deployer.locking import Change, Locked, Order
 
-__all__ = ["command", "edit_app", "lock_app"]
-
 EXAMPLES = """\b
 Examples:
   deploy lock                      the current folder

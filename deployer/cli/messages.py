@@ -9,19 +9,6 @@ TYPE_CHECKING = False  # as typing's, whose import is slow
 if TYPE_CHECKING:
     from buildpack.errors import BuildpackError
 
-__all__ = [
-    "harmless",
-    "harmless_json",
-    "operand_text",
-    "plural",
-    "print_error",
-    "print_json",
-    "print_warning",
-    "report_bug",
-    "size_text",
-    "styled",
-]
-
 _COLOURS = {"red": 31, "yellow": 33, "cyan": 36}
 """ECMA-48's numbers (8.3.117, SGR)."""
 

@@ -21,8 +21,6 @@ from deployer.errors import (
     operand_empty,
 )
 
-__all__ = ["METAVAR", "Operands", "OperandsCommand", "command_of", "image_name", "is_folder", "split_operands"]
-
 METAVAR = "[APP|REF] [TYPE[=N]]..."
 """What the operands before ``--`` are called in the usage line."""
 

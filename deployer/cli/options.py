@@ -10,8 +10,6 @@ import click
 
 from deployer.cli.folder import Folder
 
-__all__ = ["Seconds", "build_options", "process_options"]
-
 _DAY = 86400
 
 _Command = TypeVar("_Command", bound=Callable[..., object])

@@ -16,8 +16,6 @@ from deployer.cli.operands import image_name
 if TYPE_CHECKING:
     from buildpack.oci.image import Format
 
-__all__ = ["command"]
-
 SCHEMA = 1
 
 EXAMPLES = """\b

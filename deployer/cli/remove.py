@@ -9,8 +9,6 @@ import click
 
 from deployer.cli import options
 
-__all__ = ["command"]
-
 EXAMPLES = """\b
 Examples:
   deploy remove six                  one of the current folder

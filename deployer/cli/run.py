@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from deployer.engines.client import Engine
 
-__all__ = ["command"]
-
 PORT = 8000
 
 EXAMPLES = """\b

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from buildpack.build import Options
 from buildpack.multi import BuiltIndex
 from buildpack.oci.image import Platform
 from buildpack.oci.store import Store
+from buildpack.options import Options
 from buildpack.progress import ignore
 from deployer.cli.summary import show_answer, unchanged
 from deployer.destinations import Destination
@@ -21,8 +21,6 @@ from deployer.several import build_and_deliver_several
 if TYPE_CHECKING:
     from buildpack.oci.transport import Transport
     from deployer.record import Asked
-
-__all__ = ["build_several", "report_index"]
 
 
 def build_several(

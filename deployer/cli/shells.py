@@ -18,8 +18,6 @@ from deployer.cli.command import CONTEXT, MODULES, Commands
 from deployer.cli.messages import harmless
 from deployer.cli.suggestions import suggest_paths, suggestions_for
 
-__all__ = ["CLASSES", "completing"]
-
 BASH = """\
 %(complete_func)s() {
     local line

@@ -10,8 +10,6 @@ from typing import TypeAlias
 import click
 from click.shell_completion import CompletionItem
 
-__all__ = ["Suggest", "suggest_paths", "suggestions_for"]
-
 Items: TypeAlias = "list[CompletionItem[str]]"
 Suggest: TypeAlias = Callable[[click.Context, str], Items]
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     Answer = Mapping[str, Any]
 
-__all__ = ["row_printer", "say", "short_name", "show_answer", "unchanged"]
-
 _MANY = 3
 """One reason for more layers than that is told once."""
 _NARROWEST, _WIDEST = 8, 20

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from buildpack.oci.compare import EntryDifference, LayerDifference, ValueDifference
     from deployer.proof.verifying import Verdict
 
-__all__ = ["command"]
-
 EXAMPLES = """\b
 Examples:
   deploy verify blasto                         the app in blasto, its image

@@ -9,8 +9,6 @@ from buildpack.errors import EngineError
 from buildpack.oci.engine_host import find_engine, require_engine
 from deployer.engines.client import Engine, connect
 
-__all__ = ["Choice", "choose_engine"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:

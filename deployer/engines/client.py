@@ -13,8 +13,6 @@ from buildpack.oci.engine_host import Endpoint
 from buildpack.oci.engine_http import Connection
 from deployer.engines import errors
 
-__all__ = ["Engine", "connect"]
-
 _PING_SECONDS = 30
 """On a busy machine an engine needs a while to answer."""
 _ANSWER_SECONDS = 120

@@ -16,19 +16,6 @@ from deployer.engines import errors
 from deployer.engines.client import Engine, explain
 from deployer.engines.owner import Owner, is_gone, owner_labels, parse_owner
 
-__all__ = [
-    "TRIALS",
-    "Blueprint",
-    "Container",
-    "Exit",
-    "Limits",
-    "Stream",
-    "clear_leftovers",
-    "container_name",
-    "explain_start",
-    "remove_image",
-]
-
 APP_LABEL = "dev.deploy.app"
 PROCESS_LABEL = "dev.deploy.process"
 TRIALS = "deploy-ci"

@@ -7,8 +7,6 @@ import os
 from buildpack.app.read import App
 from deployer.engines import local_errors as errors
 
-__all__ = ["development_command"]
-
 
 def development_command(app: App, *, python: str, port: str) -> list[str]:
     """Return the server with reloader and debugger that fits the app, on 127.0.0.1 alone.

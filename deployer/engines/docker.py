@@ -10,19 +10,18 @@ from typing import BinaryIO
 
 from buildpack.app.procfile import ONE_OFF
 from buildpack.app.source import SourceTree
-from buildpack.build import Options
 from buildpack.dataclass import dataclass, field
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.store import Store
+from buildpack.options import Options
 from buildpack.progress import Observer, Progress
 from deployer.engines import errors, images
 from deployer.engines.client import Engine
 from deployer.engines.container import Blueprint, Limits, clear_leftovers
+from deployer.engines.launch import Launch
 from deployer.engines.owner import Owner, this_owner
 from deployer.engines.ports import read_port, require_free
 from deployer.formation import choose_formation, find_one_off, one_off_text
-
-__all__ = ["Image", "Observing", "Request", "prepare", "run_formation", "run_one"]
 
 PORT = 8000
 """PORT inside a container, and on this machine where nobody chose another."""
@@ -70,7 +69,7 @@ class Image:
     shown: str
     app: str
     found: images.Found
-    launch: images.Launch | None
+    launch: Launch | None
     source: SourceTree | None = None
 
 
@@ -112,9 +111,7 @@ def _build(engine: Engine, request: Request, *, store: Store, environ: Mapping[s
             hears.warn(text)
     found = images.find_image(engine, built.references[0])
     assert found is not None, "just loaded"
-    launch = images.Launch(
-        processes=tuple(process.name for process in built.app.processes), formation=built.app.formation
-    )
+    launch = Launch(processes=tuple(process.name for process in built.app.processes), formation=built.app.formation)
     return Image(
         shown=str(request.folder),
         app=built.app.settings.name.value,

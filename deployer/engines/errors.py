@@ -6,24 +6,6 @@ from collections.abc import Sequence
 
 from buildpack.errors import BuildpackError, EngineError, MachineError, UsageError
 
-__all__ = [
-    "bad_cpus",
-    "bad_host",
-    "bad_memory",
-    "bad_port_variable",
-    "container_not_started",
-    "engine_failed",
-    "engine_warned",
-    "exec_failed",
-    "foreign_image",
-    "image_not_pulled",
-    "image_unknown",
-    "local_cannot",
-    "port_refused",
-    "port_taken",
-    "ports_exhausted",
-]
-
 
 def engine_failed(host: str, message: str) -> EngineError:
     """Word an engine's refusal."""

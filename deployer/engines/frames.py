@@ -9,8 +9,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-__all__ = ["STDERR", "STDOUT", "Demultiplexer"]
-
 STDOUT, STDERR = 1, 2
 
 _HEADER = struct.Struct(">BxxxL")

@@ -38,8 +38,6 @@ from deployer.runner.flow import Flow
 from deployer.runner.outlet import OutputError
 from deployer.runner.restart import decide
 
-__all__ = ["Group"]
-
 _DRAIN = 5.0
 """Seconds that output is awaited after a container has ended; the engine closes the stream at once."""
 _SETTLE = 0.3

@@ -16,8 +16,6 @@ from deployer.engines.signals import FORWARDED, STOPPING, holding_back
 if TYPE_CHECKING:
     from buildpack.oci.store import Store
 
-__all__ = ["Found", "Launch", "find_image", "load_stored", "pull_image", "read_launch"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 from deployer.engines.client import Engine
 
-__all__ = ["run_inside"]
-
 _START_SECONDS = 10.0
 """Seconds that an engine may take to start a command, beside those of the command."""
 

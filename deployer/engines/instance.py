@@ -15,8 +15,6 @@ from deployer.errors import boot_failed
 from deployer.health import Tail
 from deployer.runner.restart import History
 
-__all__ = ["Boot", "Instance", "PendingBootFailure", "Settings", "tell_code", "tell_end", "tell_memory"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boot:

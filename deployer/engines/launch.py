@@ -9,8 +9,6 @@ from typing import Any
 from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 
-__all__ = ["LAUNCH_FILE", "Launch", "parse_launch", "take_launch"]
-
 LAUNCH_FILE = "/opt/deploy/launch.json"
 
 _LARGEST = 1 << 20

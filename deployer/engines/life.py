@@ -12,8 +12,6 @@ from buildpack.dataclass import dataclass
 from deployer.engines.container import Container, Exit, Stream
 from deployer.engines.frames import Demultiplexer
 
-__all__ = ["Life", "Step"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:

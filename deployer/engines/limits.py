@@ -7,8 +7,6 @@ import re
 from buildpack.bounded import LARGEST
 from deployer.engines.errors import bad_cpus, bad_host, bad_memory
 
-__all__ = ["parse_cpus", "parse_host", "parse_memory"]
-
 _MEMORY = re.compile(r"(\d{1,19}(?:\.\d{1,9})?) ?([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _LEAST = 6 << 20

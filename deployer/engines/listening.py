@@ -10,8 +10,6 @@ from deployer.engines.client import Engine
 from deployer.engines.inside import run_inside
 from deployer.health import Listener, parse_listeners
 
-__all__ = ["container_listeners"]
-
 _SECONDS = 5.0
 _TABLES = ("tcp", "tcp6")
 _PRINT_TABLES = "for name in 'tcp', 'tcp6': print(open('/proc/net/' + name).read())"

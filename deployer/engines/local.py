@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from deployer.runner.formation import Process
     from deployer.watch import Watcher
 
-__all__ = ["Hears", "LocalRequest", "Prepared", "prepare", "run_local"]
-
 _SHARED_MEMORY = " --worker-tmp-dir /dev/shm"
 
 

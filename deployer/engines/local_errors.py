@@ -7,19 +7,6 @@ from pathlib import Path
 
 from buildpack.errors import AppError, BuildpackError, MachineError, UsageError
 
-__all__ = [
-    "another_python",
-    "command_not_startable",
-    "dev_without_app",
-    "dev_without_server",
-    "dev_without_web",
-    "no_virtual_environment",
-    "not_a_virtual_environment",
-    "port_taken",
-    "reference_given",
-    "virtual_environment_broken",
-]
-
 
 class NotStartableError(BuildpackError):
     """A command that cannot be started; the exit code is a shell's, 126 or 127."""

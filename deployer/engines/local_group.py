@@ -26,8 +26,6 @@ from deployer.runner.ends import end_text
 from deployer.runner.formation import Process
 from deployer.runner.supervisor import Event, Supervisor
 
-__all__ = ["LocalGroup", "Manner"]
-
 _READ_AT_START = frozenset({"Procfile", "Pipfile.lock", ".env"})
 
 

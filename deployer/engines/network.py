@@ -11,8 +11,6 @@ from deployer.engines.container import APP_LABEL
 from deployer.engines.owner import Owner, is_gone, owner_labels, parse_owner
 from deployer.engines.signals import FORWARDED, STOPPING, holding_back
 
-__all__ = ["clear_networks", "own_network"]
-
 
 @contextlib.contextmanager
 def own_network(engine: Engine, name: str, *, app: str, owner: Owner) -> Iterator[str]:

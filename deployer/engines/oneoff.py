@@ -21,8 +21,6 @@ from deployer.engines.frames import STDOUT, Demultiplexer
 from deployer.engines.owner import Owner
 from deployer.engines.signals import FORWARDED, STOPPING, Wakeup, catching
 
-__all__ = ["run_command"]
-
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _ENOUGH = 3
 """Interrupts after which a command that takes none of them is killed, as with `docker run`."""

@@ -15,8 +15,6 @@ from pathlib import Path
 from buildpack.bounded import parse_integer
 from buildpack.dataclass import dataclass
 
-__all__ = ["LABEL", "Owner", "is_gone", "owner_labels", "parse_owner", "this_owner"]
-
 LABEL = "dev.deploy.owner."
 
 

@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from buildpack.bounded import parse_port
 from deployer.engines.errors import bad_port_variable, port_taken
 
-__all__ = ["read_port", "require_free"]
-
 _FURTHER = 100
 
 

@@ -10,8 +10,6 @@ from deployer.errors import BootError, boot_refused, boot_timed_out, listens_els
 from deployer.health import Answer, Cause, Listener, Outcome, compare_listeners, wait_until_ready
 from deployer.question import NOBODY
 
-__all__ = ["Poll", "Verdict", "boot_error", "poll_until_ready"]
-
 _LOOK_AFTER = 5.0
 """Seconds without an answer after which the user reads what the process listens on instead."""
 

@@ -11,8 +11,6 @@ from types import FrameType
 
 from deployer.interrupts import dismiss_helper, raise_dropped
 
-__all__ = ["FORWARDED", "STOPPING", "Wakeup", "catching", "holding_back"]
-
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 FORWARDED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
 

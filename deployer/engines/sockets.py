@@ -8,8 +8,6 @@ from pathlib import Path
 
 from deployer.health import Listener, parse_listeners
 
-__all__ = ["listener_of_port", "session_listeners"]
-
 
 def session_listeners(session: int, *, proc: str = "/proc") -> Sequence[Listener] | None:
     """Return what the processes of a session listen on: a process of ours leads one. None where nothing can tell."""

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from deployer.engines import local_errors as errors
 
-__all__ = ["find_virtual_environment", "python_version"]
-
 
 def find_virtual_environment(asked: str, *, folder: Path, environ: Mapping[str, str]) -> Path:
     """Return the virtual environment at `asked`; where that is empty, the active one, else `folder`'s ``.venv``.

@@ -15,8 +15,6 @@ from buildpack.app.procfile import ONE_OFF
 from deployer.export.errors import unportable_value
 from deployer.export.formation import STOP_SECONDS, TURNING, ExportedFile, Formation
 
-__all__ = ["ComposeExport", "quote_scalar", "render_compose", "unlike_elsewhere"]
-
 FILE = "compose.yaml"
 INSIDE = "8000"
 """The port that web listens on in its container."""

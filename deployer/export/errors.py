@@ -7,8 +7,6 @@ from pathlib import Path
 
 from buildpack.errors import UsageError
 
-__all__ = ["bad_user", "foreign_file", "image_operand", "unportable_path", "unportable_value", "unportable_variable"]
-
 
 def bad_user(name: str) -> UsageError:
     """Word a `--user` that is no user's name."""

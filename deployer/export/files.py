@@ -12,8 +12,6 @@ from buildpack.oci.temporary import make_folder
 from deployer.export.errors import foreign_file
 from deployer.export.formation import MARK, ExportedFile
 
-__all__ = ["find_leftovers", "write_files"]
-
 
 def write_files(files: Sequence[ExportedFile], folder: Path, *, force: bool = False) -> list[Path]:
     """Write files to a folder, which is made if need be; returns their paths.

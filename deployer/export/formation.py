@@ -7,8 +7,6 @@ from pathlib import Path
 
 from buildpack.dataclass import dataclass
 
-__all__ = ["MARK", "STOP_SECONDS", "TURNING", "ExportedFile", "Formation"]
-
 MARK = "written by `deploy export"
 """Stands in the first line of each file, so that the next export knows which files are its own."""
 

@@ -22,16 +22,6 @@ from deployer.runner.command import command_argv
 from deployer.runner.defaults import default_flask_app
 from deployer.runner.formation import Process, expand
 
-__all__ = [
-    "quote_argument",
-    "quote_path",
-    "quote_value",
-    "quote_word",
-    "render_systemd",
-    "render_variables",
-    "unit_name",
-]
-
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _MEGABYTE = 1 << 20

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from buildpack.oci.index import ImageIndex
     from buildpack.oci.transport import Transport
 
-__all__ = ["Attached", "Referrer", "attach_sboms", "attached_text", "make_referrer"]
-
 _EMPTY = b"{}"
 _EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 _AT_ONCE = 4

@@ -8,18 +8,6 @@ from pathlib import Path
 from buildpack.errors import BuildpackError, LostError, StackError, UsageError
 from deployer.cli.messages import operand_text
 
-__all__ = [
-    "Differs",
-    "blobs_damaged",
-    "differs",
-    "digest_not_stored",
-    "empty_index",
-    "nested_index",
-    "not_built",
-    "nowhere",
-    "other_platform",
-]
-
 
 class Differs(BuildpackError):
     """The image is not what its source builds."""

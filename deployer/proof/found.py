@@ -21,8 +21,6 @@ from deployer.proof import errors
 if TYPE_CHECKING:
     from buildpack.oci.registry import Registry
 
-__all__ = ["Found", "Origin", "find_image"]
-
 Origin = Literal["store", "registry"]
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")

@@ -15,8 +15,6 @@ from buildpack.plan import LAUNCH_FILE, RUNTIME_ROOT, members_of
 from buildpack.provenance import Provenance, read_provenance
 from deployer.proof.found import Found
 
-__all__ = ["Inspection", "Launch", "inspect_image", "launches", "render"]
-
 SCHEMA = 1
 
 _FETCHED = 64 << 20

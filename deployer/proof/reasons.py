@@ -14,8 +14,6 @@ from buildpack.plan import APP_ROOT, Member
 from buildpack.provenance import Provenance, read_provenance
 from deployer.proof import words
 
-__all__ = ["Reason", "explain", "only_times"]
-
 _OWN_LABELS = ("dev.deploy.", "org.opencontainers.image.base.")
 
 

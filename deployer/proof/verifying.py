@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from buildpack.app.read import read_app
-from buildpack.build import Built, Options
+from buildpack.build import Built
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import StackError
 from buildpack.errors.sdist import BuildFailed
@@ -20,14 +20,13 @@ from buildpack.oci.image import Platform
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.store import Store
 from buildpack.oci.temporary import temporary_folder
+from buildpack.options import Options
 from buildpack.progress import Observer
 from buildpack.provenance import Provenance, read_provenance
 from deployer.building import build_and_deliver, own_python
 from deployer.proof import errors
 from deployer.proof.found import Found, Origin, find_image
 from deployer.proof.reasons import Reason, explain
-
-__all__ = ["Source", "Verdict", "render", "verify"]
 
 SCHEMA = 1
 

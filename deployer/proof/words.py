@@ -7,26 +7,6 @@ from shlex import quote
 
 from deployer.cli.messages import plural
 
-__all__ = [
-    "added_layer",
-    "another_lock",
-    "another_stack",
-    "broken_promise",
-    "built_twice",
-    "hooks_at_work",
-    "not_committed",
-    "only_bytecode",
-    "other_bytecode",
-    "other_epoch",
-    "other_files",
-    "other_labels",
-    "other_packages",
-    "other_tool",
-    "same_content",
-    "unexplained",
-    "unknown_builder",
-]
-
 _Found = tuple[str, str]
 _NAMED = 5
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["author_name"]
-
-
 _NOBODY = "the authors"
 
 

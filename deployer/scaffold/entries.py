@@ -9,8 +9,6 @@ from collections.abc import Iterable, Mapping
 from buildpack.app.pipfile import canonical
 from buildpack.bounded import parse_requirement
 
-__all__ = ["Origin", "parse_requirements", "render_entry", "without_comment"]
-
 Origin = Mapping[str, str | bool] | None
 """Keys of an entry that say where a package comes from; None if a Pipfile cannot say it."""
 _COMMENT = re.compile(r"(?:^|\s)#.*")

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from buildpack.errors import BuildpackError, DependencyError, MachineError, UsageError
 from buildpack.errors.app import bullets, show
 
-__all__ = ["in_the_way", "must_ask", "no_package_name", "not_locked", "not_written", "package_name_taken"]
-
 
 def no_package_name(name: str, *, asked: bool) -> UsageError:
     """Word that a folder's name, or the one that was given, is none for a package."""

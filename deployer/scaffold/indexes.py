@@ -15,8 +15,6 @@ from urllib.parse import urlsplit
 from buildpack.app.sources import PYPI, Source, holds_credential, without_credentials
 from buildpack.dataclass import dataclass
 
-__all__ = ["Index", "find_origin", "order_indexes", "parse_option", "parse_pip_conf", "project_indexes"]
-
 Kind = Literal["before", "main", "after", "named"]
 _KINDS: tuple[Kind, ...] = ("before", "main", "after", "named")
 _OPTION = re.compile(r"(?:-i|(--extra)?-?-index-url)[\s=]\s*(\S+)")

@@ -20,8 +20,6 @@ from deployer.scaffold.indexes import order_indexes
 from deployer.scaffold.naming import package_name
 from deployer.scaffold.requirements import list_packages, missing_imports
 
-__all__ = ["Layout", "Wishes", "plan_layout"]
-
 Accept = Callable[[str, str], bool]
 """Decides, by the place of an import and the package that brings it, whether Pipfile gets the package."""
 

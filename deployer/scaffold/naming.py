@@ -8,8 +8,6 @@ import sys
 
 from deployer.scaffold import errors
 
-__all__ = ["package_name"]
-
 _BROUGHT = frozenset(
     ("flask", "gunicorn", "werkzeug", "jinja2", "markupsafe", "itsdangerous", "blinker", "click", "packaging")
 ) | frozenset(("pytest", "pluggy", "iniconfig", "pygments", "pip", "setuptools", "pkg_resources", "wheel"))

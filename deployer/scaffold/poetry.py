@@ -9,8 +9,6 @@ from typing import Any
 from deployer.scaffold.entries import render_entry
 from deployer.scaffold.indexes import Index, find_origin
 
-__all__ = ["origin_of", "poetry_entry"]
-
 _PLAIN = {"version", "extras", "markers"}
 
 

@@ -23,8 +23,6 @@ from deployer.scaffold.entries import Origin, parse_requirements, without_commen
 from deployer.scaffold.indexes import Index, find_origin, parse_option, parse_pip_conf, project_indexes
 from deployer.scaffold.poetry import origin_of, poetry_entry
 
-__all__ = ["Listed", "list_packages", "missing_imports"]
-
 _DEVELOP_GROUPS = ("dev", "develop", "development", "test", "tests", "testing")
 _DEVELOP = re.compile(rf"(?:requirements[/_-])?(?:{'|'.join(_DEVELOP_GROUPS)})(?:[_-]requirements)?\.(?:txt|in)")
 _MAIN = (

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 
 from buildpack.app.sources import PYPI, Source
 
-__all__ = ["deploy_toml", "gitignore", "license_text", "package", "pipfile", "procfile", "simple_test"]
-
 _SOURCE = """\
 [[source]]
 name = {name}

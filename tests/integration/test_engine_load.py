@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from buildpack.oci import overlap
-from buildpack.oci.engine import Loading, load
+from buildpack.oci.engine import load
 from buildpack.oci.engine_host import Endpoint, parse_host
 from buildpack.oci.engine_http import Connection
 from buildpack.oci.image import LAYER_TAR, Image, Layer, Platform
 from buildpack.oci.layout import open_layout
+from buildpack.oci.loading import Loading
 from tests.support.containers import Host
 from tests.support.images import Blobs, image_of
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from buildpack.build import Built, Options, OwnPython, build
+from buildpack.build import Built, build
 from buildpack.errors import BuildpackError, DependencyError
 from buildpack.oci.store import Store
+from buildpack.options import Options, OwnPython
 from buildpack.stacks import interpret
 from buildpack.stacks.platforms import platform_of
 from deployer.building import own_python

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from buildpack.app.lockfile import LockedPackage, Source
+from buildpack.app.lockfile import LockedPackage
+from buildpack.app.sources import Source
 from buildpack.errors import BuildpackError
-from buildpack.python.fetch import WheelFile, fetch_file, probe_file
+from buildpack.python.fetch import fetch_file, probe_file
+from buildpack.python.files import WheelFile
 from buildpack.python.http import Client
 from buildpack.python.index import resolve_wheels
 from buildpack.python.offers import IndexFile

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
-from buildpack.app.lockfile import LockedPackage, Source
+from buildpack.app.lockfile import LockedPackage
+from buildpack.app.sources import Source
 from buildpack.errors import BuildpackError, DependencyError, Problems
-from buildpack.python.fetch import Downloads, WheelFile, fetch_file
+from buildpack.python.fetch import Downloads, fetch_file
+from buildpack.python.files import WheelFile
 from buildpack.python.http import ATTEMPTS, Client
 from buildpack.python.index import Sdist, resolve_wheels
 from buildpack.python.target import target_for

@@ -18,11 +18,12 @@ from typing import Any
 
 import pytest
 
-from buildpack.app.lockfile import LockedPackage, Source
+from buildpack.app.lockfile import LockedPackage
 from buildpack.app.read import read_app
+from buildpack.app.sources import Source
 from buildpack.errors import BuildpackError
 from buildpack.python.build_settings import NO_SETTINGS, BuildSettings, read_constraints, read_settings
-from buildpack.python.fetch import WheelFile, stored_path
+from buildpack.python.files import WheelFile, stored_path
 from buildpack.python.http import Client
 from buildpack.python.index import resolve_wheels
 from buildpack.python.isolation import inspect

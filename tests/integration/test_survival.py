@@ -26,7 +26,8 @@ from buildpack.app.sources import Source
 from buildpack.errors import BuildpackError, DependencyError
 from buildpack.oci.store import Store
 from buildpack.oci.validate import validate
-from buildpack.python.fetch import LockedFile, fetch_file
+from buildpack.python.fetch import fetch_file
+from buildpack.python.files import LockedFile
 from buildpack.python.http import Client
 from tests.conftest import missing
 from tests.support.command import ROOT, deploy

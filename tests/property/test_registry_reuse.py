@@ -19,11 +19,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildpack.build import Built, Options, build
+from buildpack.build import Built, build
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.registry import Registry
 from buildpack.oci.store import Store
 from buildpack.oci.transport import Transport
+from buildpack.options import Options
 from buildpack.progress import ignore
 from deployer.building import own_python
 from deployer.payload import read_launcher

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from buildpack.build import Built, Options
+from buildpack.build import Built
 from buildpack.errors import BuildpackError
 from buildpack.oci.store import Store
+from buildpack.options import Options
 from buildpack.progress import ignore
 from deployer.building import build_and_deliver
 from deployer.cli.build import answer_of

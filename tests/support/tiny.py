@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from buildpack.app.pipfile import pipfile_hashes, read_pipfile
-from buildpack.build import Built, Listener, Options, build
+from buildpack.build import Built, Listener, build
 from buildpack.oci.store import Store
+from buildpack.options import Options
 from deployer.building import own_python
 from deployer.payload import read_launcher
 from tests.support.index import Index, sha256

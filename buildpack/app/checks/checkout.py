@@ -11,8 +11,6 @@ from buildpack.app.textfile import open_inside
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
-__all__ = ["check_clone"]
-
 _SUBMODULE = re.compile(rb"^[ \t]{0,32}path[ \t]{0,32}=[ \t]{0,32}([^\s\"#;][^\"#;\r\n]{0,400})", re.MULTILINE)
 _POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 _USUAL_SIZES = range(120, 200)

@@ -10,8 +10,6 @@ from typing import NamedTuple
 from buildpack.app.checks.options import Grammar, parse_options
 from buildpack.dataclass import dataclass, field
 
-__all__ = ["SHELLS", "Invocation", "find_slip", "inside_app", "parse_command", "split_words", "without_runner"]
-
 _TOKEN = re.compile(
     r"""
     [ \t]*(?:

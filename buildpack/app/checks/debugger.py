@@ -17,8 +17,6 @@ from buildpack.app.checks.serving import Serving
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
-__all__ = ["check_debugger"]
-
 _STARTS = frozenset({"run", "run_server", "run_simple"})
 """Functions that start a server which may have the debugger: those of Flask, Dash, Flask-SocketIO and Werkzeug."""
 _OTHERS = frozenset({"anyio", "asyncio", "curio", "hypercorn", "subprocess", "trio", "uvicorn", "uvloop"})

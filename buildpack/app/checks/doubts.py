@@ -9,8 +9,6 @@ from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from buildpack.errors.notice import Notice
 
-__all__ = ["Brought", "Doubt", "brought_by", "settle"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Doubt:

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 
 from buildpack.dataclass import dataclass
 
-__all__ = ["Globals", "is_script_part", "parse_globals"]
-
 _DYNAMIC = re.compile(
     rb"\b(?:globals|locals|vars|exec|eval|setattr|__getattr__|__dict__|__path__|sys\.modules|modules\[|"
     rb"global_enum|lazy_loader|lazy_import|LazyModule|import_module|__import__|load_module)\b"

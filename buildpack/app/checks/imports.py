@@ -18,8 +18,6 @@ from buildpack.app.checks.served import Files
 from buildpack.app.lockfile import Lock
 from buildpack.dataclass import dataclass, field
 
-__all__ = ["Import", "Start", "find_imports", "list_imports", "list_missing"]
-
 _IMPORT = re.compile(
     rb"^([ \t]{0,32})(?:import[ \t]+([A-Za-z_][^#;\n]{0,400})"
     rb"|from[ \t]+(\.{0,8}[\w.]{0,200})[ \t]+import[ \t]*(?:\(([^)]{0,4000})\)|([^#;\n]{0,400})))",

@@ -16,8 +16,6 @@ from buildpack.errors import BuildpackError
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
-__all__ = ["RUNNERS", "has_only_python", "look_up_program"]
-
 _PYTHON = re.compile(r"(?:python|pip|idle|pydoc|2to3-?)(?:3(?:\.\d+)?)?")
 _BUILTINS = frozenset(
     """

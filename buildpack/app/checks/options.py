@@ -9,22 +9,6 @@ from collections.abc import Mapping, Sequence
 
 from buildpack.dataclass import dataclass
 
-__all__ = [
-    "ARQ",
-    "DAPHNE",
-    "DRAMATIQ",
-    "FLASK",
-    "GRANIAN",
-    "GUNICORN",
-    "HUEY",
-    "HYPERCORN",
-    "UVICORN",
-    "WAITRESS",
-    "Grammar",
-    "Options",
-    "parse_options",
-]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grammar:

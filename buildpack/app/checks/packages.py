@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cache
 
-__all__ = ["PROGRAMS", "SHARED", "find_owners", "modules_of"]
-
 _SAME = """
 aiobotocore aiocache aiofiles aiohappyeyeballs aiohttp aiohttp-cors aiomysql aioredis aiosignal aiosmtplib aiosqlite
 alembic altair altgraph amqp anthropic anyio apispec apscheduler arel argcomplete arq arrow asgiref asn1crypto

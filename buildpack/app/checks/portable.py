@@ -9,8 +9,6 @@ from buildpack.app.source import SourceTree
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
-__all__ = ["check_portable"]
-
 _WINDOWS = re.compile(
     r"(?:^|/)(?:(?:con|prn|aux|nul|com[1-9]|lpt[1-9])(?:\.[^/]*)?(?:/|$)|[^/]*[. ](?:/|$)|[^/]*[<>:\"|?*\\\x00-\x1f])",
     re.IGNORECASE,

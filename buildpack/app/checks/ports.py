@@ -11,8 +11,6 @@ from buildpack.app.checks.serving import Read, Serving
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
-__all__ = ["check_file", "check_http_server", "check_runserver", "check_serving"]
-
 _FRAMEWORKS = {"Flask": "5000", "Quart": "5000", "Bottle": "8080", "Sanic": "8000"}
 _CALLS = {("uvicorn", "run"): "8000", ("waitress", "serve"): "8080"}
 """Functions that serve an app they are given: module, name, and the port they listen on by themselves."""

@@ -14,8 +14,6 @@ from buildpack.app.textfile import open_inside
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
-__all__ = ["check_private"]
-
 _BEGIN = 8192
 _LARGEST = 256 * 1024
 _MOST = 10

@@ -25,8 +25,6 @@ from buildpack.errors import BuildpackError
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
-__all__ = ["check_imports", "check_processes", "check_test_command", "list_files"]
-
 _EVERYWHERE = (
     *("abc", "asyncio", "collections", "copy", "datetime", "email", "enum", "functools", "hashlib", "html", "http"),
     *("inspect", "io", "json", "logging", "operator", "os", "queue", "random", "re", "select", "signal", "socket"),

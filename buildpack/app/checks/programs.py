@@ -17,8 +17,6 @@ from buildpack.errors import BuildpackError
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
-__all__ = ["check_config_files", "check_hooks", "check_program"]
-
 HOOKS = ("bin/pre_compile", "bin/post_compile")
 
 

@@ -22,8 +22,6 @@ from buildpack.errors import BuildpackError
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
-__all__ = ["Files", "Place", "check_module", "check_needs", "check_target", "find_module", "modules_brought"]
-
 _MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _OBJECT = re.compile(r"([^\W\d]\w*)(?:(\(.*\))|(\..*))?", re.DOTALL)
 _CALLING = {"uvicorn": "--factory", "granian": "--factory", "waitress-serve": "--call"}

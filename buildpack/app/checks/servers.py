@@ -26,8 +26,6 @@ from buildpack.app.checks.serving import (
 )
 from buildpack.dataclass import replace
 
-__all__ = ["find_flaskenv", "read_serving"]
-
 
 def read_serving(invocation: Invocation, read: Read, *, app_object: str = "") -> Serving | None:
     """Read how this program serves; None if it is not a known server, or if its command line is not understood.

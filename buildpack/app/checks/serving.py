@@ -10,21 +10,6 @@ from buildpack.app.checks.commands import inside_app
 from buildpack.app.checks.options import Options
 from buildpack.dataclass import dataclass
 
-__all__ = [
-    "ConfigFile",
-    "Listening",
-    "Need",
-    "Read",
-    "Serving",
-    "list_search_folders",
-    "listening_at",
-    "listening_on",
-    "path_inside",
-    "read_config_files",
-    "read_need",
-    "read_needs",
-]
-
 Listening = Literal["port", "fixed", "loopback", "socket", "unknown"]
 """On ``$PORT``; on a port of its own; on the loopback address; on a Unix socket; or the command does not say it."""
 

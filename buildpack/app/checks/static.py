@@ -11,8 +11,6 @@ from buildpack.app.textfile import open_inside
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice
 
-__all__ = ["check_static"]
-
 _DISABLING = "DISABLE_COLLECTSTATIC"
 _STATICFILES = b"django.contrib.staticfiles"
 _SET = re.compile(

@@ -10,8 +10,6 @@ from buildpack.app.checks.commands import Invocation
 from buildpack.app.checks.options import parse_options
 from buildpack.app.checks.serving import Need, Read, Serving, list_search_folders, read_need
 
-__all__ = ["read_arq", "read_celery", "read_dramatiq", "read_huey", "read_rq"]
-
 
 def read_celery(invocation: Invocation, _read: Read) -> Serving | None:
     """Read which app Celery's workers run."""

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from buildpack.app.lockfile import LockedPackage, Source, parse_lock, read_lock
+from buildpack.app.lockfile import LockedPackage, parse_lock, read_lock
 from buildpack.app.markers import is_marker, is_version
 from buildpack.app.pipfile import parse_pipfile
-from buildpack.app.sources import PYPI, expand_url, holds_credential, without_credentials
+from buildpack.app.sources import PYPI, Source, expand_url, holds_credential, without_credentials
 from buildpack.errors import AppError, DependencyError
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64

@@ -20,7 +20,8 @@ from deployer.engines.container import Blueprint, Container, Exit, Limits, conta
 from deployer.engines.docker import Image, Request, draw_blueprints
 from deployer.engines.errors import NotStartedError, container_not_started, foreign_image, image_unknown, local_cannot
 from deployer.engines.frames import STDERR, STDOUT, Demultiplexer
-from deployer.engines.images import Found, Launch
+from deployer.engines.images import Found
+from deployer.engines.launch import Launch
 from deployer.engines.limits import parse_cpus, parse_host, parse_memory
 from deployer.engines.owner import is_gone, owner_labels, parse_owner, this_owner
 from deployer.engines.ports import require_free

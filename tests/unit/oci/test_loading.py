@@ -13,8 +13,10 @@ import pytest
 from buildpack.errors import EngineError, MachineError
 from buildpack.oci import overlap
 from buildpack.oci.digest import Digest
-from buildpack.oci.engine import Loaded, Loading, load
+from buildpack.oci.engine import load
 from buildpack.oci.image import Image, Layer, Platform
+from buildpack.oci.loading import Loading
+from buildpack.oci.overlap import Loaded
 from tests.support.engines import NEWER, PODMAN, Engine
 from tests.support.images import Blobs, image_of
 from tests.support.waiting import settles

@@ -14,12 +14,14 @@ from urllib.parse import unquote, urljoin
 
 import pytest
 
-from buildpack.app.lockfile import Source
+from buildpack.app.sources import Source
 from buildpack.errors import BuildpackError, DependencyError, MachineError
 from buildpack.errors import python as errors
-from buildpack.python.credentials import Secret, open_source, redact, without_secrets
-from buildpack.python.fetch import Downloads, WheelFile, fetch_file
+from buildpack.python.credentials import open_source, redact, without_secrets
+from buildpack.python.fetch import Downloads, fetch_file
+from buildpack.python.files import WheelFile
 from buildpack.python.http import ATTEMPTS, Client, DeniedError, NotFoundError
+from buildpack.secret import Secret
 from tests.support.index import Index, make_wheel, serving, sha256
 
 MIRROR = "PIPENV_PYPI_MIRROR"
