@@ -11,30 +11,30 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from buildpack import assembly
-from buildpack.ahead import LookAhead
 from buildpack.app.python_version import HOST_DEFAULT, newer
 from buildpack.app.read import App, read_app
-from buildpack.assembly import MadeLayer, Origin
-from buildpack.compilation import StackCompiler
 from buildpack.dataclass import dataclass, field, replace
-from buildpack.decision import Decision, Material, decide, look_up_for_tests, material_for
 from buildpack.errors import BuildpackError, StackError, UsageError
 from buildpack.errors import build as errors
 from buildpack.errors.previous import Refuted
-from buildpack.explanation import explain_layers, explain_stack
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Image, Layer, Platform, assemble, convert
 from buildpack.oci.reference import Reference, format_for, parse_reference
 from buildpack.oci.store import Store
 from buildpack.options import Launcher, Options, OwnPython
 from buildpack.plan import PlannedLayer
-from buildpack.previous import NONE, Lookup, Previous
 from buildpack.progress import Observer, Progress, ignore
-from buildpack.resolution import layout_for, target_of
-from buildpack.stacks.interpreters import candidate_witnesses, usable_versions
+from buildpack.stacks.find_python import candidate_witnesses, usable_versions
 from buildpack.stacks.platforms import choose_platform, native_platform, parse_platform, parse_platforms
 from buildpack.stacks.stack import Stack, fetch_layers, resolve_stack
+from buildpack.steps import assembly
+from buildpack.steps.assembly import MadeLayer, Origin
+from buildpack.steps.earlier_images import NONE, Lookup, Previous
+from buildpack.steps.explanation import explain_layers, explain_stack
+from buildpack.steps.planning import Decision, Material, decide, look_up_for_tests, material_for
+from buildpack.steps.prefetch import LookAhead
+from buildpack.steps.resolution import layout_for, target_of
+from buildpack.steps.stack_compiler import StackCompiler
 
 if TYPE_CHECKING:
     from buildpack.hooks.preparation import Preparation
@@ -163,7 +163,7 @@ def build(
         warnings.append(errors.no_bytecode(stack.name, decision.no_bytecode))
     grafted = [wheel for wheel in decision.resolution.wheels if wheel.libraries]
     if grafted:
-        from buildpack.grafting import grafted_from
+        from buildpack.steps.grafting import grafted_from
 
         stack = replace(stack, witnesses=(*stack.witnesses, *grafted_from(grafted, store)))
     return Built(

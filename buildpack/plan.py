@@ -222,7 +222,7 @@ def _row(member: Member) -> list[Any]:
 
 def _named(filename: str) -> tuple[str, str]:
     """Return the name and version that a wheel's file name has."""
-    from buildpack.python.candidates import parse_wheel_name
+    from buildpack.python.wheel_choice import parse_wheel_name
 
     wheel = parse_wheel_name(filename)
     return (wheel.name, wheel.version) if wheel else ("", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from buildpack.app.procfile import ONE_OFF
-from deployer.errors import nothing_to_start, unknown_type
+from deployer.errors.commands import nothing_to_start, unknown_type
 
 
 def choose_formation(

@@ -133,7 +133,7 @@ def _watch(watched_pid: int, reader: int, writer: int, grace: float) -> None:
 
     This process has the whole environment of `deploy`, which strangers' code must not read here either.
     """
-    from buildpack.processes import hide_process
+    from buildpack.system.processes import hide_process
 
     os.setsid()
     hide_process()

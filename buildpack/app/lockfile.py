@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from buildpack.app.indexes import Source, check_variables, parse_sources
 from buildpack.app.jsonfile import parse_json
 from buildpack.app.pipfile import Pipfile
-from buildpack.app.sources import Source, check_variables, parse_sources
 from buildpack.app.textfile import decode, read_bytes
 from buildpack.dataclass import dataclass
 from buildpack.errors import lock as errors

@@ -14,13 +14,13 @@ from pathlib import Path
 from buildpack.app.build_env import read_build_env
 from buildpack.app.checks.doubts import Doubt
 from buildpack.app.detect import AppObject
+from buildpack.app.file_stamps import Stamp, stamp
+from buildpack.app.folder_reader import Reading
 from buildpack.app.lockfile import Lock
 from buildpack.app.procfile import Process, select_default
 from buildpack.app.python_version import DEFAULT, PythonRequest
-from buildpack.app.reading import Reading
 from buildpack.app.settings import Settings, read_settings
 from buildpack.app.source import IGNORE_FILES, SourceTree
-from buildpack.app.stamps import Stamp, stamp
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import BuildpackError, Problems
 from buildpack.errors import app as errors

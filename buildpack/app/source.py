@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from buildpack.app import worktree
+from buildpack.app.file_stamps import Stamp, stamp, stamp_of
 from buildpack.app.git import Question, find_checkout, find_git, git_for
+from buildpack.app.git_inputs import git_inputs
 from buildpack.app.links import leads_out, never_enters
-from buildpack.app.stamps import Stamp, stamp, stamp_of
 from buildpack.app.textfile import decode, read_bytes
-from buildpack.app.watch import git_inputs
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import BuildpackError, Problems
 from buildpack.errors import app as errors

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from buildpack.bounded import parse_json
 from buildpack.errors import hooks as errors
-from buildpack.processes import Outcome
+from buildpack.system.processes import Outcome
 
 _VARIABLE = re.compile(
     r"KeyError: '([A-Z][A-Z0-9_]*)'"

@@ -16,22 +16,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from buildpack.app.hook_programs import Hooks, Step
 from buildpack.app.textfile import read_text
-from buildpack.assembly import AppContent, app_entries
 from buildpack.bounded import open_regular
-from buildpack.compilation import StackCompiler
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import hooks as errors
 from buildpack.hooks.python import HookPython, make_python
-from buildpack.hooks.steps import Hooks, Step
 from buildpack.hooks.tree import read_result, write_copy
 from buildpack.oci.entry import Entry
 from buildpack.oci.store import Store
-from buildpack.processes import Outcome, ProcessGroup, User, acting_as, leaving_nothing
 from buildpack.progress import Observer, Progress
-from buildpack.resolution import Resolution
 from buildpack.stacks.stack import Stack
-from buildpack.unprivileged import choose_user, give, reachable_folder, reachable_path, workplace
+from buildpack.steps.assembly import AppContent, app_entries
+from buildpack.steps.resolution import Resolution
+from buildpack.steps.stack_compiler import StackCompiler
+from buildpack.system.processes import Outcome, ProcessGroup, User, acting_as, leaving_nothing
+from buildpack.system.unprivileged import choose_user, give, reachable_folder, reachable_path, workplace
 
 _READ_BEFORE = frozenset({"Procfile", "Pipfile", "Pipfile.lock", ".python-version", "runtime.txt", "app.json"})
 _USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -14,18 +14,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from buildpack.compilation import StackCompiler
 from buildpack.dataclass import dataclass, field, replace
-from buildpack.environments import alone, clear, is_whole, write_environment
 from buildpack.errors import hooks as errors
 from buildpack.errors.local import unreachable_interpreter
 from buildpack.oci.entry import Entry, file
 from buildpack.oci.store import Store
 from buildpack.plan import APP_ROOT
-from buildpack.processes import User
-from buildpack.resolution import Resolution, layout_for
 from buildpack.stacks.stack import Stack
-from buildpack.unprivileged import bring_python, is_complete, mark_complete, reachable_folder
+from buildpack.steps.environments import alone, clear, is_whole, write_environment
+from buildpack.steps.resolution import Resolution, layout_for
+from buildpack.steps.stack_compiler import StackCompiler
+from buildpack.system.processes import User
+from buildpack.system.unprivileged import bring_python, is_complete, mark_complete, reachable_folder
 
 if TYPE_CHECKING:
     from buildpack.python.venv import VenvLayout
@@ -163,7 +163,7 @@ def _linked(packages: Path) -> tuple[str, ...]:
 
 
 def _find(stack: Stack, step: str, user: User | None, compiler: StackCompiler, store: Store) -> _Ground:
-    from buildpack.stacks.interpret import bring_base
+    from buildpack.stacks.run_python import bring_base
 
     found = compiler.interpreter()
     if found is None:

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from buildpack.app.links import leads_out, never_enters
-from buildpack.assembly import AppContent, read_content
 from buildpack.dataclass import dataclass
 from buildpack.errors import hooks as errors
 from buildpack.errors import oci as oci_errors
 from buildpack.oci.entry import Entry, FileSlice, Inline
 from buildpack.plan import APP_ROOT
-from buildpack.processes import User
+from buildpack.steps.assembly import AppContent, read_content
+from buildpack.system.processes import User
 
 _CHUNK = 1 << 20
 

@@ -20,7 +20,7 @@ from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.entry import Entry
 from buildpack.oci.image import INDEX, Image, canonical_json
 from buildpack.oci.tar import END, padding, render_header
-from buildpack.oci.temporary import make_folder
+from buildpack.system.temporary import make_folder
 
 if TYPE_CHECKING:
     from buildpack.oci.index import ImageIndex

@@ -13,7 +13,7 @@ from typing import NoReturn, Self
 from buildpack.errors import LostError
 from buildpack.errors import oci as errors
 from buildpack.oci.digest import Digest
-from buildpack.oci.temporary import create_temporary
+from buildpack.system.temporary import create_temporary
 
 _PIECE = 1 << 20
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 from buildpack.oci.archive import OpenBlob
 from buildpack.oci.engine_host import Endpoint
+from buildpack.oci.engine_load import Loading
+from buildpack.oci.engine_upload import Loaded
 from buildpack.oci.image import Image
-from buildpack.oci.loading import Loading
 from buildpack.oci.manifest import parse_config_platform
-from buildpack.oci.overlap import Loaded
 
 
 def load(

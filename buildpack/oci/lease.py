@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
-from buildpack.oci.temporary import create_temporary, sweep
+from buildpack.system.temporary import create_temporary, sweep
 
 FOLDER = "leases"
 GRACE = 3600.0

@@ -21,7 +21,7 @@ from buildpack.errors import oci as errors
 from buildpack.oci.lease import GRACE, excluding_uses, oldest_lease
 from buildpack.oci.listing import digest_of, reference_of
 from buildpack.oci.store import Store
-from buildpack.oci.temporary import sweep, unused
+from buildpack.system.temporary import sweep, unused
 
 IMAGES = "images"
 BLOBS = "blobs"

@@ -19,7 +19,7 @@ from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import INDEX, Image, Platform
 from buildpack.oci.reference import Reference
 from buildpack.oci.registry_http import Connection, finish
-from buildpack.oci.registry_words import ATTEMPTS, LOOKS, codes_in, digests_in, pause
+from buildpack.oci.registry_replies import ATTEMPTS, LOOKS, codes_in, digests_in, pause
 from buildpack.oci.transport import Traffic, Transport
 from buildpack.oci.upload import Outcome, Source, has_blob, may_push, upload
 

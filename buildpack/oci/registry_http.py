@@ -13,8 +13,8 @@ from buildpack.bounded import join_url, origin_of
 from buildpack.errors import StackError
 from buildpack.errors import registry as errors
 from buildpack.oci.reference import Reference
+from buildpack.oci.registry_replies import ATTEMPTS, LOOKS, is_busy, pause, retry_after, said_by
 from buildpack.oci.registry_tokens import Access
-from buildpack.oci.registry_words import ATTEMPTS, LOOKS, is_busy, pause, retry_after, said_by
 from buildpack.oci.transport import Body, InterruptedRequest, Transport, shown
 
 if TYPE_CHECKING:

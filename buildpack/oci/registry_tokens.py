@@ -17,7 +17,7 @@ from buildpack.dataclass import dataclass
 from buildpack.errors import StackError
 from buildpack.errors import registry as errors
 from buildpack.oci.reference import Reference
-from buildpack.oci.registry_words import LOOKS, pause, retry_after, said_by
+from buildpack.oci.registry_replies import LOOKS, pause, retry_after, said_by
 from buildpack.oci.transport import InterruptedRequest, Transport, shown
 from buildpack.secret import Secret
 

@@ -34,10 +34,10 @@ from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import INDEX, Image, Layer, Platform, canonical_json
 from buildpack.oci.lease import Lease
 from buildpack.oci.listing import describe, digest_of, reference_of
-from buildpack.oci.location import locate_store, wanted_place
 from buildpack.oci.seal import parse_sealed, seal
+from buildpack.oci.store_path import locate_store, wanted_place
 from buildpack.oci.stored import parse_layer, read_image, read_index
-from buildpack.oci.temporary import create_temporary, make_folder, sweep
+from buildpack.system.temporary import create_temporary, make_folder, sweep
 
 if TYPE_CHECKING:
     from buildpack.oci.index import ImageIndex

@@ -17,7 +17,7 @@ from buildpack.errors import registry as errors
 from buildpack.network import allowance
 from buildpack.oci.digest import Digest
 from buildpack.oci.registry_http import Connection, finish
-from buildpack.oci.registry_words import ATTEMPTS, codes_in, is_busy, pause, retry_after
+from buildpack.oci.registry_replies import ATTEMPTS, codes_in, is_busy, pause, retry_after
 from buildpack.oci.transport import InterruptedRequest
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from buildpack.app.links import leads_out
 from buildpack.errors import sdist as errors
-from buildpack.oci.temporary import make_folder
+from buildpack.system.temporary import make_folder
 
 if TYPE_CHECKING:
     import tarfile

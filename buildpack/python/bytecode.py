@@ -21,9 +21,9 @@ from typing import Any, BinaryIO, Self
 from buildpack.dataclass import dataclass, field
 from buildpack.oci.entry import Deflated, Entry, FileSlice, Inline, file
 from buildpack.oci.lease import use
-from buildpack.oci.temporary import make_folder, temporary_folder
 from buildpack.python.compile_process import CompileError, CompileProcess
 from buildpack.python.pyc import BYTECODE_FORMAT, pyc_path, unsupported
+from buildpack.system.temporary import make_folder, temporary_folder
 
 CHUNK = 512 << 10
 """Bytes of source per job, some 140 ms of work: smaller ones fork more often, larger ones leave processors idle."""

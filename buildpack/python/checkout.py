@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from buildpack.app.git import call, find_git, without_filters
-from buildpack.app.sources import expand_url, split_address
+from buildpack.app.indexes import expand_url, split_address
 from buildpack.errors import sdist as errors
 from buildpack.network import RATE, SILENCE, allowance
-from buildpack.processes import ProcessGroup
 from buildpack.python.credentials import Login, open_address, redact, without_secrets
 from buildpack.secret import Secret
+from buildpack.system.processes import ProcessGroup
 
 if TYPE_CHECKING:
     from buildpack.app.lockfile import LockedPackage

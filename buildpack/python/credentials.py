@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlunsplit
 
-from buildpack.app.sources import expand_url, set_variables, split_address
+from buildpack.app.indexes import expand_url, set_variables, split_address
 from buildpack.bounded import parse_url
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import python as errors
 from buildpack.secret import Secret
 
 if TYPE_CHECKING:
-    from buildpack.app.sources import Source
+    from buildpack.app.indexes import Source
 
 _PYPI = re.compile(r"https?://(?:[a-z0-9-]+\.)*pypi(?:\.python)?\.org/simple/?", re.IGNORECASE)
 _OLD_PYPI = re.compile(r"https?://pypi\.python\.org(?=/|$)", re.IGNORECASE)

@@ -18,9 +18,9 @@ from buildpack.app.textfile import read_text
 from buildpack.app.tomlfile import parse_toml
 from buildpack.bounded import parse_version
 from buildpack.errors import sdist as errors
-from buildpack.oci.temporary import create_temporary, make_folder
 from buildpack.python.files import WheelFile
 from buildpack.python.record import record_row, render_record
+from buildpack.system.temporary import create_temporary, make_folder
 
 if TYPE_CHECKING:
     from configparser import ConfigParser

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
 from buildpack.errors import python as errors
-from buildpack.oci.temporary import create_temporary, make_folder
 from buildpack.python.files import LockedFile, verified_path
 from buildpack.python.http import Client, CutError, DeniedError, NotFoundError, promised_size
+from buildpack.system.temporary import create_temporary, make_folder
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

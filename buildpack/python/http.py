@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import requests
 
-    from buildpack.app.sources import Source
+    from buildpack.app.indexes import Source
 
 T = TypeVar("T")
 

@@ -16,14 +16,6 @@ from buildpack.bounded import parse_version
 from buildpack.dataclass import asdict, dataclass
 from buildpack.errors import BuildpackError, Problems
 from buildpack.errors import python as errors
-from buildpack.python.candidates import (
-    best_wheel,
-    file_version,
-    is_sdist,
-    misfits,
-    only_system,
-    requires_python_fits,
-)
 from buildpack.python.fetch import probe_file
 from buildpack.python.files import LockedFile, WheelFile
 from buildpack.python.http import Client, DeniedError, NotFoundError, promised_size
@@ -31,6 +23,7 @@ from buildpack.python.offers import IndexFile, canonical_name
 from buildpack.python.simple import fetch_files
 from buildpack.python.suggest import nearest_version
 from buildpack.python.target import Target
+from buildpack.python.wheel_choice import best_wheel, file_version, is_sdist, misfits, only_system, requires_python_fits
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from buildpack.dataclass import dataclass
-from buildpack.oci.temporary import make_folder
-from buildpack.processes import ProcessGroup, User, library_path
 from buildpack.python.build_settings import COMPILER_VARIABLES
 from buildpack.python.venv import VenvLayout, install_entries, venv_entries
 from buildpack.python.wheel import read_wheel
-from buildpack.unprivileged import give, open_left, reachable_path
+from buildpack.system.processes import ProcessGroup, User, library_path
+from buildpack.system.temporary import make_folder
+from buildpack.system.unprivileged import give, open_left, reachable_path
 
 EPOCH = "315532800"
 """1980-01-01, the oldest time that a zip can hold."""

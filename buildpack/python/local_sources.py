@@ -8,7 +8,7 @@ from pathlib import Path
 from buildpack.app.links import find_inside
 from buildpack.app.textfile import open_inside
 from buildpack.errors import sdist as errors
-from buildpack.oci.temporary import make_folder
+from buildpack.system.temporary import make_folder
 
 MOST_BYTES = 1 << 30
 """Bytes of a project's files together. The sources of tensorflow have 0.4 GB."""

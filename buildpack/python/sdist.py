@@ -21,14 +21,11 @@ from buildpack.dataclass import asdict, dataclass, replace
 from buildpack.errors import python as index_errors
 from buildpack.errors import sdist as errors
 from buildpack.errors.local import unreachable_interpreter
-from buildpack.oci.temporary import make_folder, temporary_folder
-from buildpack.processes import User
 from buildpack.python.archives import unpack
+from buildpack.python.build_failure import ALTERNATIVES, missing_parts, remedies, telling_lines
 from buildpack.python.build_settings import NO_SETTINGS, BuildSettings, names_in
-from buildpack.python.candidates import best_wheel, is_sdist, parse_wheel_name
 from buildpack.python.checkout import fetch_commit
 from buildpack.python.credentials import open_address, redact, split_login
-from buildpack.python.diagnosis import ALTERNATIVES, missing_parts, remedies, telling_lines
 from buildpack.python.editable import is_app, link_app
 from buildpack.python.fetch import fetch_file, probe_file
 from buildpack.python.files import WheelFile, stored_path
@@ -47,8 +44,11 @@ from buildpack.python.offers import IndexFile
 from buildpack.python.simple import is_plain
 from buildpack.python.suggest import nearest_wheel
 from buildpack.python.target import Target, target_for
+from buildpack.python.wheel_choice import best_wheel, is_sdist, parse_wheel_name
 from buildpack.secret import Secret
-from buildpack.unprivileged import bring_python, choose_user, give, open_left, workplace
+from buildpack.system.processes import User
+from buildpack.system.temporary import make_folder, temporary_folder
+from buildpack.system.unprivileged import bring_python, choose_user, give, open_left, workplace
 
 if TYPE_CHECKING:
     from buildpack.app.lockfile import LockedPackage

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from buildpack.bounded import parse_version
 from buildpack.errors import DependencyError
-from buildpack.python.candidates import best_wheel, file_version
 from buildpack.python.http import Client, DeniedError, NotFoundError
 from buildpack.python.offers import IndexFile, canonical_name
 from buildpack.python.simple import fetch_files
 from buildpack.python.target import Target
+from buildpack.python.wheel_choice import best_wheel, file_version
 
 if TYPE_CHECKING:
     from packaging.version import Version

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from buildpack.dataclass import dataclass
 from buildpack.oci.entry import Content, Deflated, Entry, FileSlice, Inline, file, symlink
-from buildpack.oci.temporary import make_folder
+from buildpack.system.temporary import make_folder
 
 _CHUNK = 1 << 20
 WHOLE = 32 << 20
@@ -179,7 +179,7 @@ def _pieces(content: Content, sources: _Sources) -> Iterator[bytes]:
     elif isinstance(content, FileSlice):
         yield from _checked_slice(sources.descriptor(content.path), content)
     elif content.size <= WHOLE:
-        from buildpack.python.members import inflate_from
+        from buildpack.python.wheel_zip import inflate_from
 
         yield inflate_from(sources.descriptor(content.path), content, limit=WHOLE)
     else:

@@ -16,11 +16,11 @@ from buildpack.dataclass import dataclass
 from buildpack.errors.wheel import member_refused, wheel_refused
 from buildpack.oci.entry import Entry, Inline, file
 from buildpack.python.about import About, read_about
-from buildpack.python.members import ZipMember, file_and_folder, inflate, read_members, read_text, unsafe
 from buildpack.python.record import Row, parse_record, record_row, render_record
-from buildpack.python.scan import SCAN_FORMAT, Scan, in_tests, scan_members
 from buildpack.python.scripts import entry_point_scripts, rewrite_shebang
 from buildpack.python.venv import VenvLayout, venv_entries
+from buildpack.python.wheel_scan import SCAN_FORMAT, Scan, in_tests, scan_members
+from buildpack.python.wheel_zip import ZipMember, file_and_folder, inflate, read_members, read_text, unsafe
 
 if TYPE_CHECKING:
     from email.message import Message

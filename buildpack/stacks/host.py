@@ -18,8 +18,7 @@ from buildpack.oci.entry import Entry
 from buildpack.oci.image import LAYER_GZIP, Layer, Platform, canonical_json
 from buildpack.oci.layer import LAYER_FORMAT, write_layer
 from buildpack.oci.store import Store
-from buildpack.oci.temporary import temporary_folder
-from buildpack.stacks.interpreters import (
+from buildpack.stacks.find_python import (
     HostPython,
     candidate_witnesses,
     choose,
@@ -30,6 +29,7 @@ from buildpack.stacks.interpreters import (
 )
 from buildpack.stacks.platforms import native_platform, parse_platform
 from buildpack.stacks.stack import Facts, Stack, StackPython
+from buildpack.system.temporary import temporary_folder
 
 HOST_FORMAT = "5"
 """Changes whenever the same machine would give other layers; part of what is remembered."""
@@ -214,9 +214,9 @@ def _gather(
     known_layers: Callable[[str], tuple[Layer, ...]] | None,
 ) -> Stack:
     from buildpack.stacks import system
-    from buildpack.stacks.closure import close, read_libraries
     from buildpack.stacks.elf import read_elf
-    from buildpack.stacks.harvest import Harvest, identify
+    from buildpack.stacks.host_files import Harvest, identify
+    from buildpack.stacks.shared_libraries import close, read_libraries
     from buildpack.stacks.stdlib import ByteCode, build_folders, gather_python
 
     like = read_elf(python.executable)

@@ -14,7 +14,7 @@ from buildpack.oci.digest import Digest
 from buildpack.oci.image import Layer
 from buildpack.oci.layout import DiskImages, open_layout, split_name
 from buildpack.oci.store import Store
-from buildpack.stacks.base import make_stack
+from buildpack.stacks.image_stack import make_stack
 from buildpack.stacks.platforms import parse_platform
 from buildpack.stacks.stack import Stack
 

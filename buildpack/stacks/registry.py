@@ -11,7 +11,7 @@ from buildpack.oci.digest import Digest
 from buildpack.oci.image import Image, Layer, Platform
 from buildpack.oci.reference import Reference, parse_reference
 from buildpack.oci.store import Store
-from buildpack.stacks.base import make_stack
+from buildpack.stacks.image_stack import make_stack
 from buildpack.stacks.platforms import parse_platform
 from buildpack.stacks.stack import Stack
 

@@ -258,7 +258,7 @@ def fetch_layers(stack: Stack, store: Store, environ: Mapping[str, str], transpo
 
 def interpreter(stack: Stack, store: Store, environ: Mapping[str, str]) -> Interpreter | None:
     """Return how to start the stack's own Python here, or one of exactly its version; None where there is neither."""
-    from buildpack.stacks.interpret import start_interpreter
+    from buildpack.stacks.run_python import start_interpreter
 
     found = start_interpreter(stack, store, environ)
     return found if isinstance(found, Interpreter) else None

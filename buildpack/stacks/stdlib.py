@@ -13,9 +13,9 @@ from pathlib import Path
 
 from buildpack.errors import build as errors
 from buildpack.oci.entry import Entry, FileSlice, file, symlink
-from buildpack.processes import library_path
-from buildpack.stacks.harvest import Harvest
-from buildpack.stacks.interpreters import HostPython
+from buildpack.stacks.find_python import HostPython
+from buildpack.stacks.host_files import Harvest
+from buildpack.system.processes import library_path
 
 HOME = "usr/local"
 # Tests, what needs Tk, what only installs other things, and other packages' folders.

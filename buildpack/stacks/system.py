@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from buildpack.oci.entry import directory, file, symlink
-from buildpack.stacks.harvest import Harvest, merged
+from buildpack.stacks.host_files import Harvest, merged
 
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 ENVIRONMENT = (

@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from buildpack.dataclass import dataclass
-from buildpack.processes import User, acting_as
-from deployer.ci import errors
+from buildpack.system.processes import User, acting_as
 from deployer.cli.messages import plural, size_text
+from deployer.errors import ci as errors
 
 LIMIT = 1 << 30
 """Bytes. Reports and coverage of large apps have some 10 MB."""

@@ -17,10 +17,9 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from buildpack.app.script import Script
+from buildpack.app.test_script import Script
 from buildpack.bounded import parse_integer
 from buildpack.build import Built
-from buildpack.develop import with_develop
 from buildpack.oci.engine import load
 from buildpack.oci.image import Image
 from buildpack.oci.reference import parse_reference
@@ -28,18 +27,15 @@ from buildpack.oci.store import Store
 from buildpack.oci.transport import Transport
 from buildpack.plan import APP_ROOT
 from buildpack.progress import Observer, Progress
-from deployer import question
-from deployer.boot_log import KEPT, relevant_lines
+from buildpack.test_image import with_develop
 from deployer.ci.collecting import Collect, collect_archive
 from deployer.ci.console import Console
-from deployer.ci.errors import service_not_pulled, service_not_ready, service_without_address
 from deployer.ci.layers import Layers
 from deployer.ci.running import Running
 from deployer.ci.services import Service
 from deployer.ci.trial import Booted, Health, shell_command
-from deployer.engines import errors
-from deployer.engines.client import Engine
-from deployer.engines.container import (
+from deployer.engines.docker.client import Engine
+from deployer.engines.docker.container import (
     TRIALS,
     Blueprint,
     Container,
@@ -48,17 +44,21 @@ from deployer.engines.container import (
     container_name,
     remove_image,
 )
-from deployer.engines.frames import Demultiplexer
-from deployer.engines.images import find_image, pull_image
-from deployer.engines.instance import tell_end
-from deployer.engines.listening import container_listeners
-from deployer.engines.network import clear_networks, own_network
-from deployer.engines.owner import this_owner
+from deployer.engines.docker.frames import Demultiplexer
+from deployer.engines.docker.images import find_image, pull_image
+from deployer.engines.docker.instance import tell_end
+from deployer.engines.docker.listening import container_listeners
+from deployer.engines.docker.network import clear_networks, own_network
+from deployer.engines.docker.owner import this_owner
+from deployer.engines.docker.signals import FORWARDED, STOPPING, holding_back
 from deployer.engines.ports import read_port
-from deployer.engines.readiness import Poll, boot_error, poll_until_ready
-from deployer.engines.signals import FORWARDED, STOPPING, holding_back
-from deployer.errors import boot_failed
-from deployer.health import Answer, Tail, refusal_of, wait_until_ready
+from deployer.errors import engines as errors
+from deployer.errors.ci import service_not_pulled, service_not_ready, service_without_address
+from deployer.errors.commands import boot_failed
+from deployer.readiness import question
+from deployer.readiness.boot_log import KEPT, relevant_lines
+from deployer.readiness.health import Answer, Tail, refusal_of, wait_until_ready
+from deployer.readiness.polling import Poll, boot_error, poll_until_ready
 
 PORT = 8000
 _STOP_SECONDS = 5.0

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from deployer.ci import errors
+from deployer.errors import ci as errors
 
 
 def write_summary(text: str, environ: Mapping[str, str]) -> None:

@@ -10,8 +10,8 @@ from buildpack.oci.digest import Digest
 from buildpack.oci.image import Layer
 from buildpack.oci.store import Store
 from buildpack.oci.transport import Transport
-from buildpack.previous import Taken, pull_taken
-from deployer.ci import errors
+from buildpack.steps.earlier_images import Taken, pull_taken
+from deployer.errors import ci as errors
 
 _T = TypeVar("_T")
 

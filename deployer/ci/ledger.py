@@ -10,7 +10,7 @@ from typing import Literal
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from deployer.ci.console import Console
-from deployer.errors import machine_failed
+from deployer.errors.commands import machine_failed
 from deployer.interrupts import raise_dropped
 
 Status = Literal["passed", "failed", "skipped"]

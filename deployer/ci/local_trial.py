@@ -24,35 +24,35 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from buildpack.app.read import App
-from buildpack.app.script import Script
+from buildpack.app.test_script import Script
 from buildpack.build import Built
 from buildpack.dataclass import replace
-from buildpack.develop import held_back
 from buildpack.errors.local import ran_as_root
-from buildpack.local import check_environment, make_environment
 from buildpack.oci.gzip import gunzip
 from buildpack.oci.image import LAYER_TAR
 from buildpack.oci.store import Store
 from buildpack.plan import APP_ROOT
-from buildpack.processes import User, adopt_orphans, end_strays, hide_process, outliving_nobody
 from buildpack.progress import Observer
 from buildpack.python.build_settings import read_settings
-from buildpack.unprivileged import choose_user, give, reachable_path, workplace
+from buildpack.steps.local import check_environment, make_environment
+from buildpack.system.processes import User, adopt_orphans, end_strays, hide_process, outliving_nobody
+from buildpack.system.unprivileged import choose_user, give, reachable_path, workplace
+from buildpack.test_image import held_back
 from deployer.ci.collecting import Collect, collect_local
 from deployer.ci.console import Console
 from deployer.ci.layers import Layers
 from deployer.ci.trial import Booted, Health, clean_environment, shell_command
 from deployer.ci.unpacking import lay_over, limit_of, unpack_app
-from deployer.engines.local_group import LocalGroup, Manner
+from deployer.engines.local.group import LocalGroup, Manner
 from deployer.engines.ports import read_port
-from deployer.engines.readiness import Poll, Verdict
-from deployer.environment import local_environment
 from deployer.interrupts import keep_for_later, raise_dropped
+from deployer.readiness.polling import Poll, Verdict
 from deployer.runner.command import CommandError, command_argv, resolve_argv, with_profile
 from deployer.runner.defaults import app_environment, behind_router, own_flask_app, runtime_folder
 from deployer.runner.defaults import temporary_folder as writable_folder
 from deployer.runner.formation import Process, expand
 from deployer.runner.signals import STOPPING
+from deployer.settings.environment import local_environment
 
 _STOP_SECONDS = 5.0
 _DRAIN_SECONDS = 1.0

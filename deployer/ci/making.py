@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from buildpack.build import Built
 from buildpack.dataclass import replace
-from buildpack.multi import BuiltIndex
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Image, Platform
 from buildpack.oci.index import ImageIndex
@@ -16,12 +15,13 @@ from buildpack.oci.reference import Reference
 from buildpack.oci.store import Store
 from buildpack.oci.transport import Transport
 from buildpack.options import Options
+from buildpack.platforms import BuiltIndex
 from buildpack.progress import Observer
 from buildpack.stacks.platforms import read_platforms
-from deployer.building import build_and_deliver, until_whole
-from deployer.ci import errors
+from deployer.building.delivery import build_and_deliver, until_whole
+from deployer.building.several import build_and_deliver_several
 from deployer.cli.messages import plural, size_text
-from deployer.several import build_and_deliver_several
+from deployer.errors import ci as errors
 
 Made = Built | BuiltIndex
 _T = TypeVar("_T")
@@ -106,7 +106,7 @@ class Maker:
         return until_whole(attempt, self._options, self._store)
 
     def _push(self, made: Made, gone: frozenset[str]) -> str:
-        from deployer.pushing import parse_targets, push_built, push_several, pushed_text
+        from deployer.building.pushing import parse_targets, push_built, push_several, pushed_text
 
         targets = parse_targets(made.references)
         if isinstance(made, BuiltIndex):

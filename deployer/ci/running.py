@@ -10,10 +10,10 @@ import threading
 from collections.abc import Sequence
 
 from buildpack.errors import EngineError
-from deployer.engines import errors
-from deployer.engines.client import Engine, explain
-from deployer.engines.container import Container, Exit
-from deployer.engines.inside import run_inside
+from deployer.engines.docker.client import Engine, explain
+from deployer.engines.docker.container import Container, Exit
+from deployer.engines.docker.inside import run_inside
+from deployer.errors import engines as errors
 
 _REFUSALS = 5
 """Commands in a row that an engine does not run in a container that runs, before it is clear that it never will."""

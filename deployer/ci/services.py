@@ -8,11 +8,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from buildpack.app.script import Addon
+from buildpack.app.test_script import Addon
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import UsageError
 from buildpack.oci.reference import parse_reference
-from deployer.ci import errors
+from deployer.errors import ci as errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

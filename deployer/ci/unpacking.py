@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from buildpack.oci.tarstream import read_members
-from buildpack.oci.temporary import make_folder
 from buildpack.plan import APP_ROOT
-from deployer.ci import errors
+from buildpack.system.temporary import make_folder
+from deployer.errors import ci as errors
 
 _ORIGIN = "the app's layer"
 _LEAST_LIMIT = 4 << 30

@@ -8,7 +8,7 @@ import time
 
 TYPE_CHECKING = False  # as typing's, whose import is slow
 if TYPE_CHECKING:
-    from deployer.record import Asked
+    from deployer.building.record import Asked
 
 __all__ = ["main"]
 
@@ -32,14 +32,14 @@ def main() -> None:
 def _build_again() -> int:
     """Answer from the record of an equal build, before anything is imported that building needs; else build."""
     begin = time.perf_counter()
-    from deployer.record import ask, recall
+    from deployer.building.record import ask, recall
 
     asked = ask(sys.argv[1:], os.environ, now=time.time())
     answer = recall(asked) if asked else None
     if asked is None or answer is None:
         return _run(asked)
     if asked.loaded is not None:
-        from deployer.loaded import is_loaded
+        from deployer.building.loaded import is_loaded
 
         if not is_loaded(*asked.loaded, os.environ):
             return _run(asked)

@@ -36,7 +36,7 @@ def command(
     PKG is a requirement, as in 'flask[async]>=3'. Other packages keep their locked versions.
     """
     from deployer.cli.lock import edit_app
-    from deployer.pipfile import add_packages
+    from deployer.locking.pipfile import add_packages
 
     edit = partial(add_packages, packages=packages, dev=dev)
     return edit_app(app, edit, build_env=build_env, build_env_files=build_env_files, verbose=verbose)

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from buildpack.build import Built
-    from buildpack.oci.headstart import HeadStart
     from buildpack.oci.image import Format, Image
     from buildpack.oci.index import ImageIndex
     from buildpack.oci.store import Store
     from buildpack.oci.transport import Traffic, Transport
-    from deployer.record import Asked
+    from buildpack.oci.warm_up import HeadStart
+    from deployer.building.record import Asked
 
 SCHEMA = 1
 
@@ -95,10 +95,10 @@ def command(
         from buildpack.options import Options
         from buildpack.progress import ignore
         from buildpack.stacks.platforms import read_platforms
-        from deployer.building import build_and_deliver
-        from deployer.config import parse_build_env, parse_epoch, parse_labels
-        from deployer.destinations import loaded_text, parse_destinations
-        from deployer.progress import Reporter
+        from deployer.building.delivery import build_and_deliver
+        from deployer.building.destinations import loaded_text, parse_destinations
+        from deployer.cli.progress import Reporter
+        from deployer.settings.config import parse_build_env, parse_epoch, parse_labels
 
         targets = parse_destinations(destinations)
         options = Options(
@@ -149,7 +149,7 @@ def command(
 
         def remember(built: Built) -> None:
             """Write the record while an engine is at work; of other destinations nobody could tell what they have."""
-            from buildpack.oci.overlap import PRESENT
+            from buildpack.oci.engine_upload import PRESENT
 
             only = [target.kind for target in targets] == ["docker"]
             again = unchanged(answer(built, [loaded_text(0, 0, PRESENT)])) if only else None
@@ -177,8 +177,8 @@ def command(
 
 def attach_sbom(image: Image | ImageIndex, references: Sequence[str], transport: Transport) -> str:
     """Attach the bill of materials to what was just pushed; what came of it, in words."""
+    from deployer.building.pushing import parse_targets
     from deployer.proof.attaching import attached_text
-    from deployer.pushing import parse_targets
 
     return attached_text(image, parse_targets(references), transport=transport)
 
@@ -187,7 +187,7 @@ def _head_start(*, wanted: bool) -> AbstractContextManager[HeadStart | None]:
     if not wanted:
         return nullcontext()
     # Its imports come first: a thread that imports while another does waits at each file.
-    from buildpack.oci.headstart import HeadStart
+    from buildpack.oci.warm_up import HeadStart
 
     return HeadStart(os.environ)
 
@@ -200,8 +200,8 @@ def _registries(
         return nullcontext()
     from buildpack.oci.reference import parse_reference
     from buildpack.oci.transport import Transport
-    from deployer.errors import push_unnamed
-    from deployer.pushing import parse_targets
+    from deployer.building.pushing import parse_targets
+    from deployer.errors.commands import push_unnamed
 
     homes = parse_targets(references) if pushed else tuple(map(parse_reference, references))
     if pushed and not homes:
@@ -216,7 +216,7 @@ def _remember(
 ) -> None:
     if asked is None or asked.unchanged:
         return
-    from deployer.recording import write_record
+    from deployer.building.recording import write_record
 
     now = time.time()
     write_record(asked, [built], built.image, answer, store=store, environ=os.environ, now=now, loaded=loaded)

@@ -87,7 +87,7 @@ class _Sum:
 def info(*, as_json: bool) -> int:
     """Show what takes how much room in the store, and in root's folder for strangers' code."""
     from buildpack.oci.prune import measure, measure_folder
-    from buildpack.unprivileged import shared_folder
+    from buildpack.system.unprivileged import shared_folder
 
     store = _open_store()
     sums = _add_up(measure(store, SHELVES))
@@ -139,9 +139,9 @@ def prune(*, keep_storage: str | None, older_than: str | None, everything: bool,
     the temporary folder; SIZE applies to that folder separately.
     """
     from buildpack.oci.prune import Limits, prune_folder, prune_store
-    from buildpack.unprivileged import shared_folder
-    from deployer.errors import nothing_to_prune
-    from deployer.quantities import parse_age, parse_size
+    from buildpack.system.unprivileged import shared_folder
+    from deployer.cli.quantities import parse_age, parse_size
+    from deployer.errors.commands import nothing_to_prune
 
     if keep_storage is None and older_than is None:
         raise nothing_to_prune()
@@ -198,9 +198,9 @@ def _open_store(*, to_prune: bool = False) -> Store:
 
     Builds make do with a temporary folder then. What lies there is not what was asked about.
     """
-    from buildpack.oci.location import locate_store, wanted_place
     from buildpack.oci.store import Store, find_store
-    from deployer.errors import store_unwritable
+    from buildpack.oci.store_path import locate_store, wanted_place
+    from deployer.errors.commands import store_unwritable
 
     wanted = wanted_place(os.environ)
     if wanted is not None and locate_store(os.environ) is None:

@@ -16,7 +16,7 @@ from deployer.cli.messages import harmless, operand_text, plural, print_error, p
 if TYPE_CHECKING:
     from buildpack.app.checks.doubts import Brought
     from buildpack.app.read import App
-    from buildpack.preflight import Report
+    from buildpack.steps.check import Report
 
 SCHEMA = 1
 
@@ -55,8 +55,8 @@ def command(
     """
     from datetime import date
 
-    from buildpack.preflight import check_app
-    from deployer.config import parse_build_env
+    from buildpack.steps.check import check_app
+    from deployer.settings.config import parse_build_env
 
     report = check_app(
         app,
@@ -81,9 +81,9 @@ def _recall(app: App) -> Brought | None:
     """Return what the wheels of the app bring, if earlier builds looked into all of them."""
     import platform
 
-    from buildpack.oci.location import locate_store
     from buildpack.oci.store import Store
-    from buildpack.resolution import recall_brought
+    from buildpack.oci.store_path import locate_store
+    from buildpack.steps.resolution import recall_brought
 
     place = locate_store(os.environ)
     if place is None or not os.path.isdir(place):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from buildpack.errors import BuildpackError
     from deployer.ci.console import Console
     from deployer.ci.making import Made
-    from deployer.pipeline import Outcome, Request
+    from deployer.ci.pipeline import Outcome, Request
 
 EXAMPLES = """\b
 Examples:
@@ -74,9 +74,9 @@ def command(ctx: click.Context, /, app: Path, as_json: bool, **options: Any) -> 
     from buildpack.oci.store import Store, find_store
     from deployer.ci.console import choose_console
     from deployer.ci.files import write_outputs, write_summary
+    from deployer.ci.pipeline import run_pipeline
     from deployer.cli.hints import call_of, fit, logs_of
-    from deployer.pipeline import run_pipeline
-    from deployer.progress import Reporter
+    from deployer.cli.progress import Reporter
 
     request = _request(app, options)
     # Files of the service's that cannot be written stop it now, and not once the image is pushed.
@@ -133,13 +133,13 @@ _SPELLED = {"service_env": "service-env", "service_images": "service"}
 def _request(app: Path, options: Mapping[str, Any]) -> Request:
     from buildpack.options import Options
     from deployer.ci.collecting import parse_collect
-    from deployer.ci.errors import bad_health_path
+    from deployer.ci.pipeline import Request
     from deployer.ci.services import parse_service_images
     from deployer.ci.trial import Health
     from deployer.cli.messages import print_warning
-    from deployer.config import parse_build_env, parse_epoch, parse_health_host, parse_labels
-    from deployer.environment import pass_on
-    from deployer.pipeline import Request
+    from deployer.errors.ci import bad_health_path
+    from deployer.settings.config import parse_build_env, parse_epoch, parse_health_host, parse_labels
+    from deployer.settings.environment import pass_on
 
     path = options["health"]
     if path is not None and not (path.startswith("/") and path.isprintable() and " " not in path):
@@ -219,7 +219,7 @@ def _locate(app: Path, file: str) -> str:
 
 def _report(outcome: Outcome) -> dict[str, Any]:
     """Return what `--json` prints: the build's object, where there was a build, and the steps."""
-    from buildpack.multi import BuiltIndex
+    from buildpack.platforms import BuiltIndex
     from deployer.cli.build import SCHEMA, report
     from deployer.cli.several import report_index
 

@@ -17,7 +17,7 @@ from deployer.cli.messages import harmless, print_error, report_bug, styled
 from deployer.interrupts import say_interrupted, watched
 
 if TYPE_CHECKING:
-    from deployer.record import Asked
+    from deployer.building.record import Asked
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 
@@ -210,7 +210,7 @@ def _stand_somewhere() -> None:
     try:
         os.getcwd()  # noqa: PTH109  only whether it is there
     except OSError:
-        from deployer.errors import no_current_folder
+        from deployer.errors.commands import no_current_folder
 
         raise no_current_folder() from None
 
@@ -231,7 +231,7 @@ def _usage(error: click.ClickException) -> int:
 
 def machine_failed(error: OSError | MemoryError) -> int:
     """Print what this machine refused; the exit code."""
-    from deployer import errors
+    from deployer.errors import commands as errors
 
     known = errors.machine_failed(error)
     if known is None:

@@ -154,13 +154,13 @@ class _Asked:
 def _read(operands: Sequence[str], options: Mapping[str, Any]) -> _Asked:
     from dataclasses import replace
 
-    from deployer.app_variables import written_variables
-    from deployer.engines.errors import ports_exhausted
-    from deployer.engines.limits import parse_cpus, parse_memory
-    from deployer.environment import merge_environment, pass_on, read_env_files
-    from deployer.export.errors import image_operand
+    from deployer.engines.docker.limits import parse_cpus, parse_memory
+    from deployer.errors.engines import ports_exhausted
+    from deployer.errors.export import image_operand
     from deployer.export.formation import Formation
     from deployer.formation import export_formation
+    from deployer.settings.app_variables import written_variables
+    from deployer.settings.environment import merge_environment, pass_on, read_env_files
 
     meant = split_operands(operands, folder_exists=os.path.isdir)
     if meant.reference is not None:
@@ -199,7 +199,7 @@ def _read(operands: Sequence[str], options: Mapping[str, Any]) -> _Asked:
 
 def _read_app(folder: Path) -> App:
     from buildpack.app.read import read_app
-    from buildpack.stacks.interpreters import usable_versions
+    from buildpack.stacks.find_python import usable_versions
 
     read = read_app(
         folder,

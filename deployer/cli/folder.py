@@ -20,7 +20,7 @@ class Folder(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Make it a path; raises UsageError."""
         if value == "":
-            from deployer.errors import operand_empty
+            from deployer.errors.commands import operand_empty
 
             raise operand_empty()
         return super().convert(value, param, ctx)
@@ -29,7 +29,7 @@ class Folder(click.Path):
 def refuse_empty(_ctx: click.Context, _parameter: click.Parameter, operand: str) -> str:
     """Let an operand through that is not empty, for click; raises UsageError."""
     if not operand:
-        from deployer.errors import operand_empty
+        from deployer.errors.commands import operand_empty
 
         raise operand_empty()
     return operand

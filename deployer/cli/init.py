@@ -35,7 +35,7 @@ def command(folder: Path, package: str | None, license_name: str | None, yes: bo
     there is ever overwritten.
     """
     from buildpack.errors.app import not_a_folder
-    from deployer.scaffold import errors
+    from deployer.errors import scaffold as errors
     from deployer.scaffold.layout import Wishes, plan_layout
 
     if os.path.exists(folder) and not os.path.isdir(folder):
@@ -97,7 +97,7 @@ def _license(folder: Path) -> str:
 
 def _look_for_obstacles(folder: Path, wanted: list[str]) -> None:
     """Refuse to begin where a folder is to be made and something else is there, a link that leads nowhere included."""
-    from deployer.scaffold import errors
+    from deployer.errors import scaffold as errors
 
     for path in wanted:
         there = next(place for place in (folder / path).parents if os.path.exists(place) or os.path.islink(place))
@@ -106,7 +106,7 @@ def _look_for_obstacles(folder: Path, wanted: list[str]) -> None:
 
 
 def _write(folder: Path, layout: Layout, wanted: list[str]) -> None:
-    from deployer.scaffold import errors
+    from deployer.errors import scaffold as errors
 
     written = [path for path in wanted if path in layout.files]
     if not wanted:
@@ -127,7 +127,7 @@ def _lock(folder: Path) -> None:
     from buildpack.errors import DependencyError
     from deployer.cli.lock import lock_app
     from deployer.cli.messages import plural
-    from deployer.scaffold import errors
+    from deployer.errors import scaffold as errors
 
     try:
         changes = lock_app(folder).changes

@@ -55,7 +55,7 @@ def command(reference: str, sbom: bool, layers: bool, platform: str | None, remo
     app = reference if is_folder(reference) else ""
     with find_image(name, platform=chosen, remote=remote, store=Store(root), environ=os.environ, app=app) as found:
         if sbom:
-            from buildpack.sbom import make_sbom
+            from buildpack.steps.sbom import make_sbom
 
             sys.stdout.write(harmless_json(make_sbom(found.image).decode()))
             return 0

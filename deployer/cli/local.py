@@ -87,12 +87,12 @@ def run_local(
     """
     from datetime import date
 
-    from deployer.config import parse_health_host
-    from deployer.engines.local import Hears, LocalRequest, prepare
-    from deployer.engines.local import run_local as run
-    from deployer.engines.local_errors import reference_given
-    from deployer.environment import parse_assignments
-    from deployer.progress import Reporter
+    from deployer.cli.progress import Reporter
+    from deployer.engines.local.run import Hears, LocalRequest, prepare
+    from deployer.engines.local.run import run_local as run
+    from deployer.errors.local import reference_given
+    from deployer.settings.config import parse_health_host
+    from deployer.settings.environment import parse_assignments
 
     if meant.reference is not None:
         raise reference_given(meant.reference)

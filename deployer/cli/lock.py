@@ -15,13 +15,13 @@ import click
 from buildpack.errors import StackError
 from deployer.cli import options
 from deployer.cli.messages import harmless, operand_text, plural, print_warning
-from deployer.errors import stack_not_pinned
+from deployer.errors.commands import stack_not_pinned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from buildpack.oci.store import Store
-    from deployer.locking import Change, Locked, Order
+    from deployer.locking.lock import Change, Locked, Order
 
 EXAMPLES = """\b
 Examples:
@@ -53,8 +53,8 @@ def command(
 
     Packages keep their locked versions, unless Pipfile or another package asks for something else.
     """
-    from deployer.config import parse_build_env
-    from deployer.locking import Order
+    from deployer.locking.lock import Order
+    from deployer.settings.config import parse_build_env
 
     begin = time.monotonic()
     given = parse_build_env(build_env, os.environ, files=build_env_files, folder=app)
@@ -94,9 +94,9 @@ def edit_app(
 ) -> int:
     """Change the text of the app's Pipfile with `edit`, lock the result, and write both files or neither."""
     from buildpack.app.textfile import read_text
-    from deployer.config import parse_build_env
-    from deployer.errors import no_pipfile
-    from deployer.locking import Order
+    from deployer.errors.commands import no_pipfile
+    from deployer.locking.lock import Order
+    from deployer.settings.config import parse_build_env
 
     given = parse_build_env(build_env, os.environ, files=build_env_files, folder=app)
     begin = time.monotonic()
@@ -115,7 +115,7 @@ def lock_app(app: Path, order: Order | None = None, *, verbose: bool = False) ->
     Builds of packages get the variables of the order, and the app's own ones for its build.
     """
     from buildpack.errors.app import no_such_folder, not_a_folder
-    from deployer.locking import Order, run_pipenv
+    from deployer.locking.lock import Order, run_pipenv
 
     if not os.path.isdir(app):
         raise not_a_folder(str(app)) if os.path.exists(app) else no_such_folder(str(app))
@@ -166,7 +166,7 @@ def _open_store() -> Store:
 def _interpreter(app: Path) -> str:
     """Return an interpreter of the app's Python on this machine, else the one that runs this."""
     from buildpack.app.python_version import read_python_version
-    from buildpack.stacks.interpreters import choose, find_candidates
+    from buildpack.stacks.find_python import choose, find_candidates
 
     asked, _warnings = read_python_version(app, None, today=date.today())  # noqa: DTZ011  a date of no time zone
     if asked is None:
@@ -181,7 +181,7 @@ def _pin(app: Path) -> bool:
     from buildpack.oci.transport import Transport
     from buildpack.stacks.stack import resolve_stack
     from deployer.interrupts import ending_promptly
-    from deployer.locking import pin_stack
+    from deployer.locking.lock import pin_stack
 
     # Whatever else is wrong with the app, a Procfile say, is for `deploy check` to tell.
     read = examine_app(

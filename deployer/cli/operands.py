@@ -11,7 +11,7 @@ import click
 
 from buildpack.bounded import parse_integer
 from buildpack.dataclass import dataclass
-from deployer.errors import (
+from deployer.errors.commands import (
     bad_operand,
     bad_quantity,
     command_missing,

@@ -47,11 +47,11 @@ def command(
     from buildpack.oci.store import Store, find_store
     from buildpack.oci.transport import Transport
     from buildpack.progress import ignore
-    from deployer.errors import more_lost
+    from deployer.building.pushing import find_stored, parse_targets, push_stored, pushed_text
+    from deployer.cli.progress import Reporter
+    from deployer.errors.commands import more_lost
     from deployer.interrupts import ending_promptly
-    from deployer.progress import Reporter
     from deployer.proof.attaching import attached_text
-    from deployer.pushing import find_stored, parse_targets, push_stored, pushed_text
 
     name = parse_reference(image_name(operand, os.environ))
     references = parse_targets(targets or (str(name),))

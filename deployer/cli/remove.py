@@ -36,7 +36,7 @@ def command(
     Other packages keep their locked versions.
     """
     from deployer.cli.lock import edit_app
-    from deployer.pipfile import remove_packages
+    from deployer.locking.pipfile import remove_packages
 
     edit = partial(remove_packages, packages=packages, dev=dev)
     return edit_app(app, edit, build_env=build_env, build_env_files=build_env_files, verbose=verbose)

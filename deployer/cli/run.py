@@ -12,12 +12,12 @@ import click
 from deployer.cli import options as shared
 from deployer.cli.messages import harmless, print_warning
 from deployer.cli.operands import METAVAR, Operands, OperandsCommand, command_of, split_operands
-from deployer.errors import neither_folder_nor_type
+from deployer.errors.commands import neither_folder_nor_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from deployer.engines.client import Engine
+    from deployer.engines.docker.client import Engine
 
 PORT = 8000
 
@@ -59,7 +59,7 @@ def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) ->
     meant = split_operands(operands, command=command_of(ctx), folder_exists=os.path.isdir)
     _check_built(ctx, meant, options)
     _check_types(meant)
-    from deployer.engines.choice import choose_engine
+    from deployer.engines.docker.choice import choose_engine
 
     choice = choose_engine(options["engine"], os.environ)
     if options["engine"] == "auto" and not options["quiet"]:
@@ -112,11 +112,11 @@ def _check_types(meant: Operands) -> None:
 def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
     from buildpack.oci.store import Store, find_store
     from buildpack.options import Options
-    from deployer.config import parse_build_env, parse_epoch, parse_health_host
-    from deployer.engines.container import Limits
-    from deployer.engines.docker import Observing, Request, prepare, run_formation, run_one
-    from deployer.engines.limits import parse_cpus, parse_host, parse_memory
-    from deployer.progress import Reporter
+    from deployer.cli.progress import Reporter
+    from deployer.engines.docker.container import Limits
+    from deployer.engines.docker.limits import parse_cpus, parse_host, parse_memory
+    from deployer.engines.docker.run import Observing, Request, prepare, run_formation, run_one
+    from deployer.settings.config import parse_build_env, parse_epoch, parse_health_host
 
     request = Request(
         folder=meant.folder,
@@ -162,8 +162,8 @@ def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
 
 def _environment(meant: Operands, options: Mapping[str, Any]) -> dict[str, str]:
     """Return what -e says over --env-file over the app's .env over its app.json; nothing of this process's own."""
-    from deployer.app_variables import default_variables
-    from deployer.environment import merge_environment, pass_on, read_env_files
+    from deployer.settings.app_variables import default_variables
+    from deployer.settings.environment import merge_environment, pass_on, read_env_files
 
     warn, say = (_say_nothing, _say_nothing) if options["quiet"] else (print_warning, _say)
     of_app = meant.reference is None
@@ -182,7 +182,7 @@ def _environment(meant: Operands, options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _run_locally(meant: Operands, options: Mapping[str, Any], *, why: str) -> int:
-    from deployer.engines.errors import local_cannot
+    from deployer.errors.engines import local_cannot
 
     asked = [f"the image {meant.reference}"] if meant.reference is not None else []
     needing = ("memory", "cpus", "privileged_defaults", "stack", "platform", "build_env")

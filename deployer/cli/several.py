@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from buildpack.multi import BuiltIndex
 from buildpack.oci.image import Platform
 from buildpack.oci.store import Store
 from buildpack.options import Options
+from buildpack.platforms import BuiltIndex
 from buildpack.progress import ignore
+from deployer.building.destinations import Destination
+from deployer.building.several import build_and_deliver_several
+from deployer.cli.progress import Reporter
 from deployer.cli.summary import show_answer, unchanged
-from deployer.destinations import Destination
-from deployer.progress import Reporter
-from deployer.several import build_and_deliver_several
 
 if TYPE_CHECKING:
     from buildpack.oci.transport import Transport
-    from deployer.record import Asked
+    from deployer.building.record import Asked
 
 
 def build_several(
@@ -68,7 +68,7 @@ def build_several(
     }
     show_answer(answer)
     if asked is not None and not destinations:
-        from deployer.recording import write_record
+        from deployer.building.recording import write_record
 
         again = unchanged(answer)
         write_record(asked, built.platforms, built.index, again, store=store, environ=os.environ, now=time.time())

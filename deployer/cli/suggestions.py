@@ -58,8 +58,8 @@ def _operands(ctx: click.Context, incomplete: str) -> Items:
 
 def _images(_ctx: click.Context, incomplete: str) -> Items:
     """Suggest folders, and what the store has, by the names that people type."""
-    from buildpack.oci.location import locate_store
     from buildpack.oci.store import Store
+    from buildpack.oci.store_path import locate_store
 
     root = locate_store(os.environ)
     names = Store(Path(root)).images() if root else {}

@@ -63,11 +63,11 @@ def command(
     from buildpack.oci.store import Store, find_store
     from buildpack.progress import ignore
     from buildpack.stacks.platforms import parse_platform
-    from deployer.config import parse_build_env, parse_epoch, parse_labels
+    from deployer.cli.progress import Reporter
+    from deployer.errors import proof as errors
     from deployer.interrupts import ending_promptly
-    from deployer.progress import Reporter
-    from deployer.proof import errors
     from deployer.proof.verifying import Source, render, verify
+    from deployer.settings.config import parse_build_env, parse_epoch, parse_labels
 
     root, warning = find_store(os.environ)
     if warning:

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterable
 
 from buildpack.bounded import parse_port
-from deployer.engines.errors import bad_port_variable, port_taken
+from deployer.errors.engines import bad_port_variable, port_taken
 
 _FURTHER = 100
 

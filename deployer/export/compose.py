@@ -12,7 +12,7 @@ from honcho.export.base import BaseExport, File
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from buildpack.app.procfile import ONE_OFF
-from deployer.export.errors import unportable_value
+from deployer.errors.export import unportable_value
 from deployer.export.formation import STOP_SECONDS, TURNING, ExportedFile, Formation
 
 FILE = "compose.yaml"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from buildpack.bounded import open_regular
 from buildpack.errors.transfer import cannot_write
-from buildpack.oci.temporary import make_folder
-from deployer.export.errors import foreign_file
+from buildpack.system.temporary import make_folder
+from deployer.errors.export import foreign_file
 from deployer.export.formation import MARK, ExportedFile
 
 

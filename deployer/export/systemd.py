@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from buildpack.app.procfile import ONE_OFF
 from buildpack.dataclass import dataclass
-from deployer.export.errors import bad_user, unportable_path, unportable_value, unportable_variable
+from deployer.errors.export import bad_user, unportable_path, unportable_value, unportable_variable
 from deployer.export.formation import STOP_SECONDS, TURNING, ExportedFile, Formation
 from deployer.runner.command import command_argv
 from deployer.runner.defaults import default_flask_app

@@ -13,7 +13,7 @@ from buildpack.errors import BuildpackError
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import MANIFEST, Image, canonical_json
 from buildpack.oci.reference import Reference
-from buildpack.sbom import MEDIA_TYPE, make_sbom
+from buildpack.steps.sbom import MEDIA_TYPE, make_sbom
 
 if TYPE_CHECKING:
     from buildpack.oci.index import ImageIndex

@@ -16,7 +16,7 @@ from buildpack.oci.image import Image, Layer, Platform
 from buildpack.oci.manifest import Descriptor
 from buildpack.oci.reference import Reference, parse_reference
 from buildpack.oci.store import Store
-from deployer.proof import errors
+from deployer.errors import proof as errors
 
 if TYPE_CHECKING:
     from buildpack.oci.registry import Registry

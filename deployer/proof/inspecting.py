@@ -12,7 +12,7 @@ from buildpack.oci.gzip import gunzip
 from buildpack.oci.image import ANNOTATION, LAYER_GZIP, Layer
 from buildpack.oci.store import Store
 from buildpack.plan import LAUNCH_FILE, RUNTIME_ROOT, members_of
-from buildpack.provenance import Provenance, read_provenance
+from buildpack.steps.provenance import Provenance, read_provenance
 from deployer.proof.found import Found
 
 SCHEMA = 1

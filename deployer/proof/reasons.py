@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from buildpack.app.hook_programs import plan_hooks
 from buildpack.build import Built
 from buildpack.dataclass import dataclass
-from buildpack.hooks.steps import plan_hooks
 from buildpack.oci.compare import Comparison, EntryDifference, LayerDifference
 from buildpack.oci.image import Image
 from buildpack.plan import APP_ROOT, Member
-from buildpack.provenance import Provenance, read_provenance
+from buildpack.steps.provenance import Provenance, read_provenance
 from deployer.proof import words
 
 _OWN_LABELS = ("dev.deploy.", "org.opencontainers.image.base.")

@@ -19,12 +19,12 @@ from buildpack.oci.compare import Comparison, EntryDifference, LayerDifference, 
 from buildpack.oci.image import Platform
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.store import Store
-from buildpack.oci.temporary import temporary_folder
 from buildpack.options import Options
 from buildpack.progress import Observer
-from buildpack.provenance import Provenance, read_provenance
-from deployer.building import build_and_deliver, own_python
-from deployer.proof import errors
+from buildpack.steps.provenance import Provenance, read_provenance
+from buildpack.system.temporary import temporary_folder
+from deployer.building.delivery import build_and_deliver, own_python
+from deployer.errors import proof as errors
 from deployer.proof.found import Found, Origin, find_image
 from deployer.proof.reasons import Reason, explain
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from buildpack.app.sources import PYPI, Source, holds_credential, without_credentials
+from buildpack.app.indexes import PYPI, Source, holds_credential, without_credentials
 from buildpack.dataclass import dataclass
 
 Kind = Literal["before", "main", "after", "named"]

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from buildpack.app.detect import AppObject, detect_app
+from buildpack.app.folder_reader import serving_command
+from buildpack.app.indexes import without_credentials
 from buildpack.app.lockfile import read_lock
 from buildpack.app.pipfile import read_pipfile
-from buildpack.app.reading import serving_command
 from buildpack.app.settings import folder_name, name_of_folder
 from buildpack.app.source import SourceTree, read_source
-from buildpack.app.sources import without_credentials
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import BuildpackError
 from deployer.scaffold import templates

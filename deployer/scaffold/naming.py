@@ -6,7 +6,7 @@ import keyword
 import re
 import sys
 
-from deployer.scaffold import errors
+from deployer.errors import scaffold as errors
 
 _BROUGHT = frozenset(
     ("flask", "gunicorn", "werkzeug", "jinja2", "markupsafe", "itsdangerous", "blinker", "click", "packaging")

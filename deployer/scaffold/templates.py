@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from buildpack.app.sources import PYPI, Source
+from buildpack.app.indexes import PYPI, Source
 
 _SOURCE = """\
 [[source]]

@@ -268,7 +268,7 @@ LINEAR = {
     """,
     "variables of an env file": """
         from pathlib import Path
-        from deployer.environment import parse_env
+        from deployer.settings.environment import parse_env
         from buildpack.errors import AppError
         for text in ("A=" + "${" * 400_000, "A=" + "${a:" * 200_000 + "}", "A=b" + " " * 1_000_000 + "c"):
             try:
@@ -278,7 +278,7 @@ LINEAR = {
     """,
     "lines of an env file": """
         from pathlib import Path
-        from deployer.environment import parse_env
+        from deployer.settings.environment import parse_env
         parse_env("".join(f"a{n}=b\\n" for n in range(80_000)), Path(".env"), environ={})
     """,
     "parts of a key": """
@@ -338,7 +338,7 @@ LINEAR = {
         find_slip("${" * 100_000)
     """,
     "a log of a failed package build": """
-        from buildpack.python.diagnosis import missing_parts
+        from buildpack.python.build_failure import missing_parts
         missing_parts("\\n".join(["a" * 400_000, "cargo " * 100_000]))
     """,
     "a line of requirements.txt": """
@@ -350,7 +350,7 @@ LINEAR = {
         parse_pax(b"6 a=b\\n" * 170_000, "image.tar")
     """,
     "variables of an index's address": """
-        from buildpack.app.sources import expand_url
+        from buildpack.app.indexes import expand_url
         expand_url("http://" + "${" * 400_000, {}, where="x")
     """,
 }

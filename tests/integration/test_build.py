@@ -244,7 +244,7 @@ def test_one_changed_line_loads_nothing_that_looks_up_packages(home, blasto):
     done = deploy("build", blasto, home=home, env={"PYTHONPROFILEIMPORTTIME": "1"})
     assert done.code == 0
     loaded = {line.rpartition("|")[2].strip() for line in done.err.splitlines() if line.startswith("import time:")}
-    assert "buildpack.resolution" in loaded
+    assert "buildpack.steps.resolution" in loaded
     heavy = {"requests", "urllib3", "ssl", "docker", "rich", "asyncio", "installer", "zipfile", "logging", "subprocess",
              "concurrent.futures", "packaging.requirements", "packaging.tags", "buildpack.python.index"}  # fmt: skip
     assert heavy.isdisjoint(loaded)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from buildpack.preflight import check_app
-from buildpack.stacks.interpreters import usable_versions
+from buildpack.stacks.find_python import usable_versions
+from buildpack.steps.check import check_app
 from tests.support.command import EXAMPLES, ROOT, deploy
 from tests.support.index import serving
 from tests.support.tiny import APP, add_wheels, environ, write_app

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.app_variables import place_of_secrets
+from deployer.settings.app_variables import place_of_secrets
 from tests.support import tiny
 from tests.support.command import EXAMPLES, deploy, snapshot
 from tests.support.containers import Host

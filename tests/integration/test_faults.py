@@ -25,7 +25,7 @@ from buildpack.oci.digest import Digest
 from buildpack.oci.image import Layer, Platform
 from buildpack.oci.store import Store
 from buildpack.oci.validate import validate
-from buildpack.stacks.base import unpacked
+from buildpack.stacks.image_stack import unpacked
 from tests.support.command import ROOT, deploy
 from tests.support.endurance import SCALE, chosen_seed
 from tests.support.engines import Engine

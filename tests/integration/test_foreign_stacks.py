@@ -17,10 +17,10 @@ from buildpack.build import Built, build
 from buildpack.errors import BuildpackError, DependencyError
 from buildpack.oci.store import Store
 from buildpack.options import Options, OwnPython
-from buildpack.stacks import interpret
+from buildpack.stacks import run_python
 from buildpack.stacks.platforms import platform_of
-from deployer.building import own_python
-from deployer.payload import read_launcher
+from deployer.building.delivery import own_python
+from deployer.building.launcher import read_launcher
 from tests.conftest import missing
 from tests.support.bases import make_base
 from tests.support.command import deploy
@@ -28,7 +28,7 @@ from tests.support.index import Index, serving
 from tests.support.stand_in import join_platforms, make_stand_in
 from tests.support.tiny import Entry, add_wheels, build_here, entry, environ, write_app
 from tests.support.wheels import write_wheel
-from tests.unit.stacks.conftest import make_elf
+from tests.unit.buildpack.stacks.conftest import make_elf
 
 X86, ARM = 62, 183
 
@@ -234,7 +234,7 @@ def test_the_same_stack_s_python_for_this_machine_compiles_for_the_other(
     base = join_platforms([stand_in, other], tmp_path / "base")
     packages = add_wheels(index, tmp_path / "wheels", "alpha", "beta")
     app = write_app(tmp_path / "app", packages, stack=f"oci:{base}", python="3.11")
-    monkeypatch.setattr(interpret, "choose", lambda *_: None)  # this machine has no Python of that version
+    monkeypatch.setattr(run_python, "choose", lambda *_: None)  # this machine has no Python of that version
     there = build_here(app, tmp_path / "home", environ(index), platform=str(platform_of(foreign)))
     here = build_here(app, tmp_path / "home", environ(index))
     assert there.warnings == here.warnings == ()

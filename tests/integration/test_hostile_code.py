@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from buildpack.errors import AppError
-from buildpack.processes import ProcessGroup, User
-from buildpack.unprivileged import choose_user, reachable_folder
+from buildpack.system.processes import ProcessGroup, User
+from buildpack.system.unprivileged import choose_user, reachable_folder
 from tests.conftest import missing
 from tests.support import tiny
 from tests.support.command import ENTERING, NOBODY, deploy

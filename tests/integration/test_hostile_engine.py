@@ -14,7 +14,7 @@ import pytest
 
 from buildpack.dataclass import replace
 from deployer.cli.command import run
-from deployer.engines.owner import owner_labels, this_owner
+from deployer.engines.docker.owner import owner_labels, this_owner
 from tests.support.command import ROOT
 from tests.support.fake_engine import ANSWERS, IDENTITY, fake_engine
 from tests.support.tiny import with_stack, write_app
@@ -118,7 +118,7 @@ def test_a_container_that_the_engine_is_removing_is_left_to_it(
 CLOSING = """
 import os, signal, threading, time
 from deployer.cli import main
-from deployer.engines.client import Engine
+from deployer.engines.docker.client import Engine
 from deployer.interrupts import dismiss_helper
 
 def close(engine):

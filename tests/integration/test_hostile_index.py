@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from buildpack.app.indexes import Source
 from buildpack.app.lockfile import LockedPackage
-from buildpack.app.sources import Source
 from buildpack.errors import BuildpackError
 from buildpack.python.fetch import fetch_file, probe_file
 from buildpack.python.files import WheelFile

@@ -20,7 +20,7 @@ from buildpack.oci.reference import format_for, parse_reference
 from buildpack.oci.registry import Registry
 from buildpack.oci.registry_auth import find_logins
 from buildpack.oci.transport import Transport
-from buildpack.previous import Lookup
+from buildpack.steps.earlier_images import Lookup
 from deployer.cli.command import run
 from deployer.proof.attaching import attached_text, make_referrer
 from tests.support import proxy as proxies

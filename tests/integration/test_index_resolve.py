@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from buildpack.app.indexes import Source
 from buildpack.app.lockfile import LockedPackage
-from buildpack.app.sources import Source
 from buildpack.errors import BuildpackError, DependencyError, Problems
 from buildpack.python.fetch import Downloads, fetch_file
 from buildpack.python.files import WheelFile

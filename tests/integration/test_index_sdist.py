@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
+from buildpack.app.indexes import Source
 from buildpack.app.lockfile import LockedPackage
 from buildpack.app.read import read_app
-from buildpack.app.sources import Source
 from buildpack.errors import BuildpackError
 from buildpack.python.build_settings import NO_SETTINGS, BuildSettings, read_constraints, read_settings
 from buildpack.python.files import WheelFile, stored_path

@@ -16,17 +16,17 @@ from pathlib import Path
 import pytest
 
 from buildpack.build import Built
-from buildpack.develop import with_develop
 from buildpack.errors import DependencyError
 from buildpack.errors.stacks import libraries_not_there
-from buildpack.grafting import graft
 from buildpack.oci.archive import write_oci_dir
 from buildpack.oci.image import Image, assemble
 from buildpack.oci.store import Store
 from buildpack.progress import ignore
 from buildpack.python.files import WheelFile
-from buildpack.sbom import make_sbom
 from buildpack.stacks.elf import read_elf
+from buildpack.steps.grafting import graft
+from buildpack.steps.sbom import make_sbom
+from buildpack.test_image import with_develop
 from tests.support.index import Index, serving, sha256
 from tests.support.tiny import build_here, entry, environ, with_stack, write_app
 from tests.support.wheels import write_wheel

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from buildpack.processes import ProcessGroup
+from buildpack.system.processes import ProcessGroup
 from tests.support.command import ROOT
 from tests.support.index import serving
 from tests.support.running import Running
@@ -126,7 +126,7 @@ def using(url: str) -> list[int]:
 PARENT = """
 import sys
 from pathlib import Path
-from buildpack.processes import ProcessGroup
+from buildpack.system.processes import ProcessGroup
 
 def heard(line):
     Path("pids.part").write_text(line)
@@ -165,7 +165,7 @@ def test_of_endless_output_the_last_lines_are_kept(tmp_path):
 
 PRINTING_ON = """
 import os, sys
-from buildpack.processes import ProcessGroup
+from buildpack.system.processes import ProcessGroup
 
 ran = ProcessGroup().run(["/bin/sh", "-c", "yes & exit 3"], folder="/", environment=dict(os.environ), kept=2)
 print(ran.code, *ran.lines)

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from deployer.app_variables import place_of_secrets
-from deployer.engines import inside
-from deployer.engines.choice import choose_engine
-from deployer.engines.inside import run_inside
-from deployer.engines.owner import this_owner
+from deployer.engines.docker import inside
+from deployer.engines.docker.choice import choose_engine
+from deployer.engines.docker.inside import run_inside
+from deployer.engines.docker.owner import this_owner
+from deployer.settings.app_variables import place_of_secrets
 from tests.support.command import EXAMPLES, Done, deploy, snapshot
 from tests.support.containers import APP, Host, make_app
 from tests.support.ports import free_port

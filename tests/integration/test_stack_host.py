@@ -19,7 +19,7 @@ import pytest
 from buildpack.oci.archive import write_oci_dir
 from buildpack.oci.image import assemble
 from buildpack.oci.store import Store
-from buildpack.stacks.interpreters import HostPython, find_candidates, probe
+from buildpack.stacks.find_python import HostPython, find_candidates, probe
 from buildpack.stacks.stack import Stack, resolve_stack
 from buildpack.stacks.stdlib import build_folders
 from tests.support.rootfs import run_in, unpack

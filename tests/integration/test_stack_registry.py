@@ -14,7 +14,7 @@ from buildpack.errors import AppError, StackError
 from buildpack.oci.archive import write_oci_dir
 from buildpack.oci.image import assemble
 from buildpack.oci.store import Store
-from buildpack.stacks.interpret import start_interpreter
+from buildpack.stacks.run_python import start_interpreter
 from buildpack.stacks.stack import Interpreter, Stack, fetch_layers, resolve_stack
 from tests.conftest import missing
 from tests.support.stand_in import EXECUTABLE, TAG, make_stand_in, push

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from buildpack.app.sources import Source
+from buildpack.app.indexes import Source
 from buildpack.errors import BuildpackError, DependencyError
 from buildpack.oci.store import Store
 from buildpack.oci.validate import validate

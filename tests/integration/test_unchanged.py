@@ -19,7 +19,7 @@ import pytest
 
 from buildpack.oci.prune import Limits, prune_store
 from buildpack.oci.store import Store
-from buildpack.stacks.interpreters import usable_versions
+from buildpack.stacks.find_python import usable_versions
 from tests.support.command import deploy
 from tests.support.engines import Engine
 from tests.support.unchanged import Answer, build, copy_tool, environment, make_app, own_tool

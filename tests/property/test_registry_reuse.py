@@ -26,9 +26,9 @@ from buildpack.oci.store import Store
 from buildpack.oci.transport import Transport
 from buildpack.options import Options
 from buildpack.progress import ignore
-from deployer.building import own_python
-from deployer.payload import read_launcher
-from deployer.pushing import push_built
+from deployer.building.delivery import own_python
+from deployer.building.launcher import read_launcher
+from deployer.building.pushing import push_built
 from tests.property.conftest import SCALE
 from tests.support.index import Index, serving
 from tests.support.tiny import build_here, entry, environ, with_stack, write_app, write_lock

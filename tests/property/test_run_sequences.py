@@ -28,7 +28,7 @@ from docker.errors import APIError
 from hypothesis import Phase, example, given, seed, settings
 from hypothesis import strategies as st
 
-from deployer.engines.owner import owner_labels, this_owner
+from deployer.engines.docker.owner import owner_labels, this_owner
 from tests.support.command import deploy
 from tests.support.ports import free_port
 from tests.support.running import environment

@@ -17,11 +17,11 @@ from buildpack.errors import BuildpackError
 from buildpack.oci.store import Store
 from buildpack.options import Options
 from buildpack.progress import ignore
-from deployer.building import build_and_deliver
+from deployer.building.delivery import build_and_deliver
+from deployer.building.record import ask, recall
+from deployer.building.recording import write_record
 from deployer.cli.build import answer_of
 from deployer.cli.summary import unchanged
-from deployer.record import ask, recall
-from deployer.recording import write_record
 from tests.property.conftest import FULL_COUNT, SCALE
 from tests.support.unchanged import SETTLE, make_app
 

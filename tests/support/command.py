@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deployer.progress import TITLES
+from deployer.cli.progress import TITLES
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

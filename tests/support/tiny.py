@@ -14,8 +14,8 @@ from buildpack.app.pipfile import pipfile_hashes, read_pipfile
 from buildpack.build import Built, Listener, build
 from buildpack.oci.store import Store
 from buildpack.options import Options
-from deployer.building import own_python
-from deployer.payload import read_launcher
+from deployer.building.delivery import own_python
+from deployer.building.launcher import read_launcher
 from tests.support.index import Index, sha256
 from tests.support.wheels import write_wheel
 

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from buildpack.app.checks.app_target import Files, find_module
 from buildpack.app.checks.commands import Invocation, inside_app
 from buildpack.app.checks.globals import is_script_part
 from buildpack.app.checks.imports import list_imports
-from buildpack.app.checks.served import Files, find_module
-from buildpack.app.checks.servers import find_flaskenv
+from buildpack.app.checks.server_commands import find_flaskenv
 from buildpack.app.checks.serving import Serving
 from buildpack.errors import checks as errors
 from buildpack.errors.notice import Notice

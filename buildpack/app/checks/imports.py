@@ -13,8 +13,8 @@ import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from buildpack.app.checks.app_target import Files
 from buildpack.app.checks.packages import find_owners
-from buildpack.app.checks.served import Files
 from buildpack.app.lockfile import Lock
 from buildpack.dataclass import dataclass, field
 

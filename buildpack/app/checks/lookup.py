@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
+from buildpack.app.checks.app_target import Files
 from buildpack.app.checks.commands import Invocation
 from buildpack.app.checks.doubts import Doubt
 from buildpack.app.checks.packages import PROGRAMS
-from buildpack.app.checks.served import Files
 from buildpack.app.lockfile import Lock
 from buildpack.app.nearest import find_nearest
 from buildpack.errors import BuildpackError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from buildpack.app.checks.app_target import Files, check_module, check_needs, check_target, modules_brought
 from buildpack.app.checks.commands import Invocation, find_slip, inside_app, parse_command, without_runner
 from buildpack.app.checks.debugger import check_debugger
 from buildpack.app.checks.doubts import Doubt
@@ -13,8 +14,7 @@ from buildpack.app.checks.lookup import RUNNERS, has_only_python, look_up_progra
 from buildpack.app.checks.packages import PROGRAMS, SHARED, modules_of
 from buildpack.app.checks.ports import check_file, check_http_server, check_runserver, check_serving
 from buildpack.app.checks.programs import HOOKS, check_config_files, check_program
-from buildpack.app.checks.served import Files, check_module, check_needs, check_target, modules_brought
-from buildpack.app.checks.servers import read_serving
+from buildpack.app.checks.server_commands import read_serving
 from buildpack.app.checks.serving import Serving
 from buildpack.app.lockfile import Lock
 from buildpack.app.procfile import Process

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from buildpack.app.checks.app_target import Files
 from buildpack.app.checks.commands import SHELLS, Invocation, inside_app
-from buildpack.app.checks.served import Files
 from buildpack.app.checks.serving import Serving
 from buildpack.app.source import SourceTree
 from buildpack.app.textfile import open_inside

@@ -13,7 +13,7 @@ PROGRAM = """
 import os, signal, sys
 from deployer.ci.console import Console
 from deployer.ci.ledger import Ledger
-from deployer.engines.signals import STOPPING, catching, holding_back
+from deployer.engines.docker.signals import STOPPING, catching, holding_back
 from deployer.interrupts import ending_promptly, interrupt
 
 class Dropping:

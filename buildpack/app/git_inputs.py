@@ -1,0 +1,128 @@
+"""What to look at to know, without asking git, that it would still leave out the same files.
+
+Its rules come from five places (gitignore(5)), and its index says what it tracks in spite of them. Where that cannot be
+told for certain, nothing is said: then git is asked again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from buildpack.app.file_stamps import Stamp, stamp
+from buildpack.app.git import find_git, git_for
+from buildpack.app.textfile import LIMIT
+from buildpack.app.worktree import select_matched
+from buildpack.bounded import open_regular
+
+# pathlib is ten times slower in this hot path.
+# ruff: noqa: PTH118, PTH120
+
+_MOST_FOLDERS = 500
+_EXCLUDES_FILE = re.compile(r'(?:\[core\])?\s*excludesfile\s*=\s*"?(~?/[\w./-]+)"?\s*', re.IGNORECASE)
+
+
+def git_inputs(folder: Path, environ: Mapping[str, str]) -> list[str] | None:
+    """List the files, git itself among them, that decide what it ignores in `folder`, less those in folders below.
+
+    Some do not exist, and matter as soon as they do. None where others may decide too: configuration that includes
+    more of it, work trees that keep their repository elsewhere, what only looks like a repository.
+    """
+    at = os.path.realpath(folder)
+    above, ignoring = [], []
+    while not os.path.lexists(repository := os.path.join(at, ".git")):
+        above.append(repository)
+        ignoring.append(os.path.join(at, ".gitignore"))
+        if at == os.path.dirname(at):
+            return above
+        at = os.path.dirname(at)
+    if not _is_plain(repository):
+        return None
+    configs = [os.path.join(repository, "config"), *_shared_configs(environ)]
+    excludes = [os.path.join(at, ".gitignore"), os.path.join(repository, "info/exclude"), _default_excludes(environ)]
+    for path in configs:
+        named = _read_config(path, environ)
+        if named is None:
+            return None
+        excludes += named
+    state = [os.path.join(repository, name) for name in ("HEAD", "index")]
+    programs = [os.path.join(place, "git") for place in environ.get("PATH", os.defpath).split(os.pathsep) if place]
+    return [*above, *ignoring, *configs, *excludes, *state, *programs]
+
+
+def _is_plain(repository: str) -> bool:
+    """Say whether git takes this for a repository, and for one whose every part is in it."""
+    if os.path.exists(os.path.join(repository, "commondir")):
+        return False
+    return os.path.isfile(os.path.join(repository, "HEAD")) and all(
+        os.path.isdir(os.path.join(repository, name)) for name in ("objects", "refs")
+    )
+
+
+def _shared_configs(environ: Mapping[str, str]) -> Iterator[str]:
+    home = environ.get("HOME", "")
+    yield from (environ[name] for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM") if environ.get(name))
+    yield f"{home}/.gitconfig"
+    yield f"{environ.get('XDG_CONFIG_HOME') or home + '/.config'}/git/config"
+    yield "/etc/gitconfig"
+    if git := find_git(environ):
+        # Where a git that is not the distribution's own keeps the system's settings.
+        yield f"{os.path.dirname(os.path.dirname(os.path.realpath(git)))}/etc/gitconfig"
+
+
+def _default_excludes(environ: Mapping[str, str]) -> str:
+    return f"{environ.get('XDG_CONFIG_HOME') or environ.get('HOME', '') + '/.config'}/git/ignore"
+
+
+def _read_config(path: str, environ: Mapping[str, str]) -> list[str] | None:
+    """Return the files of ignore patterns that a git configuration names; None where it needs git to be understood."""
+    try:
+        with open_regular(path) as file:
+            text = file.read(LIMIT).decode("utf-8", "surrogateescape")
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+    except OSError:  # not a regular file: only git can say what it makes of it
+        return None
+    lower = text.lower()
+    if "[include" in lower or "worktree" in lower:
+        return None
+    found = []
+    for line in text.splitlines():
+        if "excludesfile" in line.lower():
+            named = _EXCLUDES_FILE.fullmatch(line)
+            if named is None:
+                return None
+            found.append(re.sub("^~", lambda _: environ.get("HOME", ""), named[1]))
+    return found
+
+
+def watch_passed_over(folder: Path, paths: Sequence[str], environ: Mapping[str, str]) -> dict[str, Stamp | None] | None:
+    """Return stamps that change when one of these folders, all ignored today, comes to hold what git does not ignore.
+
+    A folder that a pattern names needs none; another is ignored only because all that is in it is. None where it is
+    too much to watch.
+    """
+    if not paths:
+        return {}
+    git = git_for(str(folder), environ)
+    if git is None or len(paths) > _MOST_FOLDERS:
+        return None
+    found: dict[str, Stamp | None] = {}
+    waiting = [f"{folder}/{path}" for path in set(paths) - select_matched(git, folder, paths, environ)]
+    while waiting:
+        place = waiting.pop()
+        found[place] = stamp(place)
+        ignoring = f"{place}/.gitignore"
+        found[ignoring] = stamp(ignoring)
+        if len(found) > 2 * _MOST_FOLDERS:
+            return None
+        try:
+            with os.scandir(place) as entries:
+                inside = list(entries)
+        except OSError:
+            return None
+        if not any(entry.name == "pyvenv.cfg" for entry in inside):  # nothing of an environment enters, ignored or not
+            waiting += [entry.path for entry in inside if entry.is_dir(follow_symlinks=False)]
+    return found

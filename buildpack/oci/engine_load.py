@@ -1,0 +1,156 @@
+"""Loads an image into an engine, from its first layer on, while the later ones are still being built.
+
+`Loading` is the handle that a build holds; `overlap.Overlap` does the work, in a thread.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+from buildpack.dataclass import dataclass
+from buildpack.oci.archive import OpenBlob
+from buildpack.oci.engine_host import Endpoint, parse_host
+from buildpack.oci.engine_upload import Loaded, Overlap
+from buildpack.oci.image import Image, Layer, Platform
+
+if TYPE_CHECKING:
+    from buildpack.oci.warm_up import HeadStart
+
+_TICK = 0.01
+"""Seconds between two looks at an engine that is busy with a prefix."""
+_FAREWELL = 2.0
+"""Seconds to let the thread tidy up; it is a daemon, so a stuck engine keeps nobody here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Offer:
+    layer: Layer
+    tar: BinaryIO | None
+
+
+class Loading:
+    """One image on its way into one engine: `offer` its layers from the bottom up, then `finish`.
+
+    Only `ready`, `result` and `finish` wait; the rest happens in a thread. `references` are the full names to give
+    the image, the first of which also tells what the engine may have already; `candidates` names other images that
+    may share layers (references or IDs). `observer` is called in the thread with the bytes sent so far. `head_start`
+    has met the same engine.
+    """
+
+    def __init__(
+        self,
+        host: Endpoint | str,
+        references: Sequence[str],
+        open_blob: OpenBlob,
+        *,
+        platform: Platform,
+        candidates: Sequence[str] = (),
+        observer: Callable[[int], object] | None = None,
+        head_start: HeadStart | None = None,
+    ) -> None:
+        endpoint = parse_host(host, source="the engine's host") if isinstance(host, str) else host
+        self._overlap = Overlap(
+            endpoint,
+            references,
+            open_blob,
+            platform=platform,
+            candidates=candidates,
+            observer=observer,
+            head_start=head_start,
+        )
+        self._events: queue.SimpleQueue[_Offer | Image | str] = queue.SimpleQueue()
+        self._met = threading.Event()
+        self._done = threading.Event()
+        self._loaded: Loaded | None = None
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="loading", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abandon()
+
+    def ready(self) -> None:
+        """Wait until the engine has answered; raises EngineError where it does not."""
+        self._met.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def expect(self) -> None:
+        """Say that a layer will come which the engine cannot have: it gets ready, which takes it 30 milliseconds."""
+        self._events.put("expect")
+
+    def offer(self, layer: Layer, tar: BinaryIO | None = None) -> None:
+        """Hand in the next layer; its blob can be opened from now on.
+
+        `tar` is the layer uncompressed, in a seekable file that is ours to close: it spares the engine inflating it.
+        """
+        self._events.put(_Offer(layer=layer, tar=tar))
+        if self._done.is_set():
+            self._drain()
+
+    def send(self, image: Image) -> None:
+        """Send what is missing of the image, without waiting; layers need not have been offered."""
+        self._events.put(image)
+
+    def result(self) -> Loaded:
+        """Wait for what `send` began; raises EngineError."""
+        self._done.wait()
+        if self._failure is not None:
+            raise self._failure
+        assert self._loaded is not None, "nothing was sent"
+        return self._loaded
+
+    def finish(self, image: Image) -> Loaded:
+        """Send what is missing of the image, and wait; raises EngineError."""
+        self.send(image)
+        return self.result()
+
+    def abandon(self) -> None:
+        """Stop, and take back what was loaded so far; after `result` there is nothing to take back."""
+        self._events.put("abandon")
+        self._thread.join(_FAREWELL)
+
+    def _run(self) -> None:
+        try:
+            self._overlap.meet()
+            self._met.set()
+            self._loaded = self._follow()
+        except BaseException as failure:  # noqa: BLE001 - raised again by `ready` and `result`
+            self._failure = failure
+        finally:
+            self._overlap.close()
+            self._done.set()
+            self._met.set()
+            self._drain()
+
+    def _follow(self) -> Loaded | None:
+        while True:
+            try:
+                event = self._events.get(timeout=_TICK if self._overlap.busy else None)
+            except queue.Empty:
+                self._overlap.cut()
+                continue
+            if isinstance(event, Image):
+                return self._overlap.complete(event)
+            if isinstance(event, _Offer):
+                self._overlap.take(event.layer, event.tar)
+            elif event == "expect":
+                self._overlap.expect()
+            else:
+                return None
+
+    def _drain(self) -> None:
+        """Close the files of layers that nobody will send."""
+        while not self._events.empty():
+            event = self._events.get()
+            if isinstance(event, _Offer) and event.tar is not None:
+                event.tar.close()

@@ -1,0 +1,363 @@
+"""Sends an image to an engine, as much of it as possible before it is whole.
+
+Docker's own store unpacks an image layer by layer, each on top of the last, and finds a layer again only by the
+chain below it. So an upload stays open, layers go into it as they come, and whenever the engine has nothing to do
+the upload is ended as an image of the layers so far, without a name: the engine unpacks them while we go on. The
+last upload holds what is left, the image's config and its names. Such a prefix gains time and nothing else: where
+anything about it fails, the whole image is sent at the end.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, BinaryIO
+
+from buildpack.dataclass import dataclass
+from buildpack.errors import BuildpackError
+from buildpack.errors import transfer as errors
+from buildpack.oci.archive import (
+    OpenBlob,
+    archive_documents,
+    archive_header,
+    archive_member,
+    blob_path,
+    docker_manifest,
+)
+from buildpack.oci.digest import Digest, sha256
+from buildpack.oci.engine_host import Endpoint
+from buildpack.oci.engine_http import Connection, Upload
+from buildpack.oci.engine_images import Known, find_image, meet, name_image, remove_image
+from buildpack.oci.image import EPOCH, Image, Layer, Platform, canonical_json
+from buildpack.oci.tar import END, padding
+
+if TYPE_CHECKING:
+    from buildpack.oci.warm_up import HeadStart
+
+PRESENT = "the engine has it already"
+"""Why nothing was sent."""
+CUT = 4 << 20
+"""Bytes of layers that make a prefix worth the 40 milliseconds it costs the engine."""
+_LOAD = "/images/load?quiet=1"
+_CHUNK = 1 << 20
+_NO_IMAGES = b"[]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What became of an image: the ID the engine knows it by, what was sent for it, and why that much."""
+
+    image_id: str
+    sent_bytes: int
+    sent_layers: int
+    reason: str
+
+
+class Overlap:
+    """One image's way into one engine; not for two threads at once. `meet` comes first, `close` last."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        references: Sequence[str],
+        open_blob: OpenBlob,
+        *,
+        platform: Platform,
+        candidates: Sequence[str],
+        observer: Callable[[int], object] | None,
+        head_start: HeadStart | None = None,
+    ) -> None:
+        self._head_start = head_start
+        self._endpoint = endpoint
+        self._references = tuple(references)
+        self._open_blob = open_blob
+        self._platform = platform
+        self._candidates = candidates
+        self._observer = observer
+        self._connection: Connection | None = None
+        self._known = Known(kind="classic")
+        self._layers: list[Layer] = []
+        self._names: list[str] = []
+        """For each layer taken so far, the file that holds it in the archives."""
+        self._shared = 0
+        """How many leading layers the engine had from the beginning."""
+        self._upload: Upload | None = None
+        self._fresh = 0
+        """Bytes of layers in the open upload."""
+        self._pending: Upload | None = None
+        """The upload of a prefix, ended and not answered yet."""
+        self._prefixes: list[Digest] = []
+        self._failure = ""
+        """Why an upload failed; from then on nothing is sent early."""
+        self._sent_bytes = self._sent_layers = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to `cut` as soon as the engine is idle."""
+        return self._pending is not None and self._fresh >= CUT
+
+    def meet(self) -> None:
+        """Connect, and find out what the engine has; raises EngineError."""
+        kind = None
+        if self._head_start is not None:
+            self._connection, self._upload, kind = self._head_start.take()
+        if self._connection is None:
+            self._connection = Connection(self._endpoint)
+        self._known = meet(
+            self._connection,
+            self._endpoint,
+            self._references[0],
+            self._candidates,
+            open_blob=self._open_blob,
+            kind=kind,
+        )
+
+    def expect(self) -> None:
+        """Open an upload, so that the engine starts what it unpacks with."""
+        if self._early and self._upload is None:
+            try:
+                self._begin()
+            except (BuildpackError, OSError) as error:
+                self._give_up(str(error))
+
+    def take(self, layer: Layer, tar: BinaryIO | None = None) -> None:
+        """Take the next layer, and send it at once where that helps and the engine cannot have it. Closes `tar`."""
+        self._add(layer, tar)
+        self.cut()
+
+    def cut(self) -> None:
+        """End the open upload as a prefix, if it is worth it and the engine is idle."""
+        if self._pending is not None and self._pending.answered():
+            self._settle()
+        if self._upload is None or self._fresh < CUT or self._pending is not None or not self._early:
+            return
+        config = self._prefix_config()
+        try:
+            self._end(self._upload, config, references=())
+            self._pending, self._upload, self._fresh = self._upload, None, 0
+            self._prefixes.append(sha256(config))
+            # The engine takes 30 ms to get ready for an upload: let it do so beside its work.
+            self._begin()
+        except (BuildpackError, OSError) as error:
+            self._give_up(str(error))
+
+    def complete(self, image: Image) -> Loaded:
+        """Bring the rest, the config and the names, and look whether the engine has them; raises EngineError."""
+        if found := self._find(image):
+            return self._named(found, PRESENT)
+        failure, reason, partial = self._send_missing(image)
+        found = None if failure else self._find(image)
+        if found is None and partial and not _is_disk_full(failure):
+            failure, reason = self._send_whole(image), "the engine took only the whole image"
+            found = None if failure else self._find(image)
+        if found is None:
+            said = failure or "nothing; but the image is not there"
+            wording = errors.engine_disk_full if _is_disk_full(failure) else errors.engine_refused
+            raise wording(str(self._endpoint), said)
+        return self._named(found, reason)
+
+    def close(self) -> None:
+        """Take back prefixes and close everything; an open upload ends as an archive of no image."""
+        try:
+            if self._upload is not None:
+                end_empty(self._upload)
+            if self._pending is not None:
+                self._pending.answer()
+            for identity in self._prefixes:
+                remove_image(self._link, identity)
+        except (BuildpackError, OSError):
+            pass
+        for held in (self._upload, self._pending, self._connection):
+            if held is not None:
+                held.close()
+
+    @property
+    def _early(self) -> bool:
+        """Whether sending before the end helps: Docker's own store unpacks in the order we send."""
+        return self._known.kind == "classic" and not self._failure
+
+    @property
+    def _link(self) -> Connection:
+        assert self._connection is not None, "meet() comes first"
+        return self._connection
+
+    def _find(self, image: Image) -> dict[str, object] | None:
+        return find_image(self._link, image, self._known.kind)
+
+    def _add(self, layer: Layer, tar: BinaryIO | None = None) -> None:
+        at = len(self._layers)
+        self._layers.append(layer)
+        self._names.append(blob_path(layer.digest))
+        try:
+            if self._shared == at and self._has_chain():
+                self._shared += 1
+            elif self._early:
+                self._send_early(layer, tar)
+        except (BuildpackError, OSError) as error:
+            self._give_up(str(error))
+        finally:
+            if tar is not None:
+                tar.close()
+
+    def _has_chain(self) -> bool:
+        ours = tuple(str(layer.diff_id) for layer in self._layers)
+        return any(chain[: len(ours)] == ours for chain in self._known.chains)
+
+    def _begin(self) -> Upload:
+        self._upload = open_upload(self._endpoint)
+        return self._upload
+
+    def _send_early(self, layer: Layer, tar: BinaryIO | None) -> None:
+        upload = self._upload or self._begin()
+        if tar is None:
+            with self._open_blob(layer.digest) as blob:
+                size = self._send_file(upload, self._names[-1], blob, layer.size)
+        else:
+            self._names[-1] = blob_path(layer.diff_id)
+            size = self._send_file(upload, self._names[-1], tar, tar.seek(0, os.SEEK_END))
+        self._fresh += size
+        self._sent_layers += 1
+
+    def _send_file(self, upload: Upload, name: str, file: BinaryIO, size: int) -> int:
+        if file.seekable():
+            file.seek(0)
+        upload.send(archive_header(name, size))
+        left = size
+        while left and (chunk := file.read(min(left, _CHUNK))):
+            left -= len(chunk)
+            self._send(upload, chunk)
+        if left or file.read(1):
+            raise errors.blob_damaged("the image", name, f"it is not {size} bytes long")
+        upload.send(padding(size))
+        return size
+
+    def _send(self, upload: Upload, piece: bytes) -> None:
+        upload.send(piece)
+        self._sent_bytes += len(piece)
+        if self._observer is not None:
+            self._observer(self._sent_bytes)
+
+    def _end(self, upload: Upload, config: bytes, *, references: Sequence[str]) -> None:
+        """End an upload as an archive of one image: the layers taken so far, and this config."""
+        name = blob_path(sha256(config))
+        upload.send(
+            archive_member(name, config)
+            + archive_member("manifest.json", docker_manifest(name, self._names, references))
+            + END
+        )
+        upload.finish()
+
+    def _prefix_config(self) -> bytes:
+        """Make a config for the layers so far, unlike any other build's: that build would remove ours."""
+        return canonical_json(
+            {
+                "architecture": self._platform.architecture,
+                "os": self._platform.os,
+                "created": EPOCH,
+                "comment": f"the beginning of an image that is being loaded ({os.urandom(8).hex()})",
+                "config": {},
+                "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id) for layer in self._layers]},
+            }
+        )
+
+    def _settle(self) -> None:
+        """Take the answer about a prefix."""
+        assert self._pending is not None
+        pending, self._pending = self._pending, None
+        try:
+            failure = pending.answer().failure
+        finally:
+            pending.close()
+        if failure:
+            self._give_up(failure)
+
+    def _give_up(self, failure: str) -> None:
+        self._failure = self._failure or failure or "unknown"
+        if self._upload is not None:
+            self._upload.close()
+            self._upload = None
+
+    def _send_missing(self, image: Image) -> tuple[str, str, bool]:
+        """Send what the engine lacks; returns what went wrong, why so much was sent, and whether more could be."""
+        total = len(image.layers)
+        if self._known.kind != "classic":
+            absent = [layer for layer in image.layers if not self._known.may_have(layer)]
+            return self._send_hybrid(image, absent), _share(total - len(absent), total), len(absent) < total
+        return (
+            self._send_chain(image),
+            _share(self._shared, total),
+            bool(self._shared or self._prefixes or self._failure),
+        )
+
+    def _send_chain(self, image: Image) -> str:
+        """Send what is left in the open upload; returns what went wrong."""
+        if [layer.diff_id for layer in self._layers] != [layer.diff_id for layer in image.layers[: len(self._layers)]]:
+            self._give_up("other layers were offered")
+        rest = image.layers[len(self._layers) :]
+        for layer in rest[:-1]:
+            self.take(layer)
+        for layer in rest[-1:]:
+            self._add(layer)
+        if self._pending is not None:
+            self._settle()
+        if self._failure:
+            return self._failure
+        upload = self._upload or self._begin()
+        self._upload = None
+        try:
+            self._end(upload, image.config, references=self._references)
+            return upload.answer().failure
+        finally:
+            upload.close()
+
+    def _send_whole(self, image: Image) -> str:
+        return self._send_hybrid(image, image.layers)
+
+    def _send_hybrid(self, image: Image, layers: Sequence[Layer]) -> str:
+        """Send the hybrid archive with the blobs of these layers; returns what went wrong."""
+        upload = Upload(self._endpoint, _LOAD)
+        try:
+            # Podman reads an OCI archive of one name only; `complete` adds the others. It takes one without the layers
+            # that it has from other archives.
+            for name, body in archive_documents(image, self._references[:1]):
+                upload.send(archive_member(name, body))
+            for layer in _unique(layers):
+                with self._open_blob(layer.digest) as blob:
+                    self._send_file(upload, blob_path(layer.digest), blob, layer.size)
+                self._sent_layers += 1
+            upload.send(END)
+            upload.finish()
+            return upload.answer().failure
+        finally:
+            upload.close()
+
+    def _named(self, found: dict[str, object], reason: str) -> Loaded:
+        name_image(self._link, self._endpoint, found, self._references)
+        return Loaded(
+            image_id=str(found["Id"]), sent_bytes=self._sent_bytes, sent_layers=self._sent_layers, reason=reason
+        )
+
+
+def open_upload(endpoint: Endpoint) -> Upload:
+    """Begin to send an archive; its first bytes wake the engine."""
+    upload = Upload(endpoint, _LOAD)
+    upload.send(archive_member("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'))
+    return upload
+
+
+def end_empty(upload: Upload) -> None:
+    """End an upload as an archive of no image."""
+    upload.send(archive_member("manifest.json", _NO_IMAGES) + END)
+    upload.finish()
+
+
+def _unique(layers: Sequence[Layer]) -> Iterator[Layer]:
+    return iter({layer.digest: layer for layer in layers}.values())
+
+
+def _share(has: int, total: int) -> str:
+    return f"the engine has {has} of {total} layers" if has else "the engine has none of its layers"
+
+
+def _is_disk_full(failure: str) -> bool:
+    return "no space left" in failure.lower() or "disk quota exceeded" in failure.lower()

@@ -1,0 +1,72 @@
+"""Connects to the engine in the background at start-up, so that it is ready when there is something to send.
+
+An engine takes 30 milliseconds to get ready for an upload, and so does a build in which one line changed to get to the
+point where there is something to upload. Both begin at once, then.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from buildpack.errors import BuildpackError
+from buildpack.oci.engine_host import find_engine
+from buildpack.oci.engine_http import Connection, Upload
+from buildpack.oci.engine_images import Kind, kind_of
+from buildpack.oci.engine_upload import end_empty, open_upload
+
+_FAREWELL = 2.0
+"""Seconds to wait for an engine that is of no use any more."""
+
+
+class HeadStart:
+    """A connection to the engine of the environment and, where that helps, an open upload; a context manager.
+
+    What fails is left to whoever needs the engine: it fails there again, in the right place.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._connection: Connection | None = None
+        self._upload: Upload | None = None
+        self._kind: Kind | None = None
+        self._thread = threading.Thread(target=self._run, name="head start", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.join(_FAREWELL)
+        connection, upload, _ = self._let_go()
+        if upload is not None:
+            end_empty(upload)
+        for held in (connection, upload):
+            if held is not None:
+                held.close()
+
+    def take(self) -> tuple[Connection | None, Upload | None, Kind | None]:
+        """Wait, and hand over what is open, for the caller to close, and the engine's kind. Nothing the second time."""
+        self._thread.join()
+        return self._let_go()
+
+    def _let_go(self) -> tuple[Connection | None, Upload | None, Kind | None]:
+        held = self._connection, self._upload, self._kind
+        self._connection = self._upload = self._kind = None
+        return held
+
+    def _run(self) -> None:
+        try:
+            endpoint = find_engine(self._environ)
+            if endpoint is None:
+                return
+            connection = self._connection = Connection(endpoint)
+            self._kind = kind_of(connection, connection.ask("GET", "/_ping").headers)
+            if self._kind == "classic":
+                self._upload = open_upload(endpoint)
+        except (BuildpackError, OSError):
+            return

@@ -1,0 +1,127 @@
+"""Look inside a wheel's files: for the shared libraries that they need, a forgotten import, and namespace packages.
+
+This inflates every library and module, so the caller remembers the result by the wheel's hash.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from buildpack.dataclass import dataclass
+from buildpack.python.elf import MACHINES, Links, parse_links, reader
+from buildpack.python.wheel_zip import MAX_TEXT, ZipMember, inflate_from
+
+SCAN_FORMAT = "1"
+"""Goes into the key of remembered scans; grows when what is looked for changes."""
+
+_LIBRARY = re.compile(r"\.so(?:\.[0-9]+)*$")
+_IMPORT = re.compile(
+    rb"""^(?:from[ \t]+pkg_resources\b
+           |import[ \t]+(?:[\w.]+(?:[ \t]+as[ \t]+\w+)?,[ \t]*)*pkg_resources\b
+           |__import__\(['"]pkg_resources['"]\))""",
+    re.MULTILINE | re.VERBOSE,
+)
+"""At the margin only: an import in a `try`, an `if` or a function is one that its author can do without."""
+_TEXTS = re.compile(rb"""\A(?:\s|\#[^\n]*+\n)*+(?P<quotes>\"{3}|'{3})[\s\S]*?(?P=quotes)|\#[^\n]*""")
+"""A docstring at the beginning, and comments."""
+_DECLARES = re.compile(
+    rb"""[ \t]*(?:try:|except(?:[ \t]\w+)?:|pass|import[ ]pkgutil|import[ ]pkg_resources
+         |from[ ]pkgutil[ ]import[ ]extend_path
+         |(?:__import__\(['"]pkg_resources['"]\)|pkg_resources)\.declare_namespace\(__name__\)
+         |__path__[ ]?=[ ]?(?:(?:__import__\(['"]pkgutil['"]\)|pkgutil)\.)?extend_path\(__path__,[ ]?__name__\)
+         )?[ \t]*""",
+    re.VERBOSE,
+)
+_LONGEST_DECLARATION = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """`needed` are sonames that no file of the wheel provides; `provided` are those its files provide.
+
+    `namespaces` are the members that do no more than make a folder a package that others add to.
+    """
+
+    needed: tuple[str, ...]
+    provided: tuple[str, ...]
+    imports_pkg_resources: bool
+    namespaces: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` reads."""
+        return {
+            "needed": list(self.needed),
+            "provided": list(self.provided),
+            "imports_pkg_resources": self.imports_pkg_resources,
+            "namespaces": list(self.namespaces),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Scan:
+        """Read what `to_json` gave; raises KeyError or TypeError for anything else."""
+        return cls(
+            needed=tuple(value["needed"]),
+            provided=tuple(value["provided"]),
+            imports_pkg_resources=bool(value["imports_pkg_resources"]),
+            namespaces=tuple(value["namespaces"]),
+        )
+
+
+def scan_members(path: Path, members: Iterable[ZipMember], *, machine: str) -> Scan:
+    """Look into the wheel's libraries made for this machine (``x86_64``; empty for any) and into the modules."""
+    needed: set[str] = set()
+    provided: set[str] = set()
+    namespaces: list[str] = []
+    imports = ships = False
+    with path.open("rb") as raw:
+        for member in members:
+            if member.name.endswith(".py"):
+                ships = ships or member.name.startswith("pkg_resources/")
+                imports = imports or (not in_tests(member.name) and _imports_pkg_resources(raw.fileno(), member))
+                if member.name.endswith("/__init__.py") and _declares_a_namespace(raw.fileno(), member):
+                    namespaces.append(member.name)
+            elif _LIBRARY.search(member.name) or member.executable or ".data/scripts/" in member.name:
+                links = _read_links(member)
+                if links is not None and MACHINES.get(machine, links.machine) == links.machine:
+                    needed.update(links.needed)
+                    provided.update(filter(None, (links.soname, member.name.rpartition("/")[2])))
+    return Scan(
+        needed=tuple(sorted(needed - provided)),
+        provided=tuple(sorted(provided)),
+        imports_pkg_resources=imports and not ships,
+        namespaces=tuple(sorted(namespaces)),
+    )
+
+
+def in_tests(name: str) -> bool:
+    """Tell whether a module lies in a `tests` or `test` folder, which no serving process imports."""
+    return not {"tests", "test"}.isdisjoint(name.split("/")[:-1])
+
+
+def _imports_pkg_resources(descriptor: int, member: ZipMember) -> bool:
+    if member.content.size > MAX_TEXT:
+        return False
+    try:
+        body = inflate_from(descriptor, member.content)
+    except ValueError:
+        return False  # the layer writer says what is wrong with it
+    return b"pkg_resources" in body and _IMPORT.search(body) is not None
+
+
+def _declares_a_namespace(descriptor: int, member: ZipMember) -> bool:
+    """Tell whether a module is what pkgutil or setuptools ask for in a namespace package; False for an empty one."""
+    if not 0 < member.content.size <= _LONGEST_DECLARATION:
+        return False
+    try:
+        body = inflate_from(descriptor, member.content)
+    except ValueError:
+        return False
+    return all(_DECLARES.fullmatch(line) for line in _TEXTS.sub(b"", body).splitlines())
+
+
+def _read_links(member: ZipMember) -> Links | None:
+    with reader(member.content) as read_at:
+        return parse_links(read_at)

@@ -1,0 +1,260 @@
+"""Find the Python interpreters of this machine, for the host stack.
+
+An interpreter counts once it ran and named its version. Programs that only look like one, above all pyenv's
+shims, are scripts, so everything that is no ELF file is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from buildpack.dataclass import dataclass
+from buildpack.system.processes import library_path
+
+if TYPE_CHECKING:
+    from buildpack.oci.store import Store
+
+_OLDEST = (3, 10)
+_NAME = re.compile(r"python(3\.\d+)")
+_FINAL = re.compile(r"[0-9.]+")
+_PROBE_SECONDS = 20
+_USABLE = "host-usable"
+
+_PROBE = """
+import json, os, sys
+found = [entry for entry in sys.path if entry.endswith("lib-dynload")]
+dynload = found[0] if found else ""
+present = {name.partition(".")[0] for name in os.listdir(dynload)} if dynload else set()
+present.update(sys.builtin_module_names)
+try:
+    import _ssl
+    cafile = _ssl.get_default_verify_paths()[1]
+except ImportError:
+    cafile = ""
+wanted = ("_bz2", "_ctypes", "_lzma", "_sqlite3", "_ssl", "zlib")
+json.dump({
+    "version": sys.version.split()[0].rstrip("+"),
+    "implementation": sys.implementation.name,
+    "cache_tag": sys.implementation.cache_tag,
+    "flags": sys.abiflags,
+    "executable": sys._base_executable,
+    "prefix": sys.base_prefix,
+    "stdlib": os.path.dirname(os.__file__),
+    "dynload": dynload,
+    "libc": os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in os.confstr_names else "",
+    "cafile": cafile,
+    "lacking": [name.lstrip("_") for name in wanted if name not in present],
+}, sys.stdout)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostPython:
+    """An interpreter that ran here. `executable` is real, neither a link nor a virtual environment's."""
+
+    executable: Path
+    version: str
+    cache_tag: str
+    prefix: str
+    stdlib: Path
+    dynload: Path | None
+    libc: str
+    """As ``confstr`` has it, ``glibc 2.36``; empty on musl."""
+    cafile: str
+    """Where its OpenSSL looks for certificates by default; empty without OpenSSL."""
+    lacking: tuple[str, ...]
+    """Modules of the standard library that it was built without."""
+
+    @property
+    def series(self) -> str:
+        """``3.11`` of ``3.11.7``."""
+        return series_of(self.version)
+
+    @property
+    def glibc(self) -> tuple[str, int, int] | None:
+        """``("glibc", 2, 36)``; None on musl, which does not tell its version this way."""
+        name, _, version = self.libc.partition(" ")
+        if name != "glibc":
+            return None
+        major, minor = version.split(".")[:2]
+        return name, int(major), int(minor)
+
+
+def series_of(version: str) -> str:
+    """Return ``3.11`` for ``3.11`` and ``3.11.7``."""
+    return ".".join(version.split(".")[:2])
+
+
+def find_candidates(python: str | None, *, environ: Mapping[str, str], own: str) -> list[Path]:
+    """List what may be an interpreter of this version (``3.11``, ``3.11.7``; None: any), the preferred first.
+
+    The active virtual environment, the interpreter that runs this (`own`), PATH, pyenv's versions (the newest
+    patch level first), then the usual folders. Nothing is run; no file is named twice.
+    """
+    series = series_of(python) if python else None
+    seen: set[str] = set()
+    candidates: list[Path] = []
+    for place in _places(environ, own):
+        for path in _named(place, series):
+            real = os.path.realpath(path)
+            if real not in seen and _is_elf(real):
+                seen.add(real)
+                candidates.append(path)
+    return candidates
+
+
+def candidate_witnesses(python: str | None, *, environ: Mapping[str, str], own: str) -> list[str]:
+    """List the paths, most of which lead nowhere, that decide what `find_candidates` finds."""
+    series = series_of(python) if python else None
+    versions = _pyenv_versions(environ)
+    found = [str(versions)] if versions else []
+    for place in _places(environ, own):
+        found += [f"{place}/python{series}"] if series else [str(place), *map(str, _named(place, None))]
+    return found
+
+
+def _pyenv_versions(environ: Mapping[str, str]) -> Path | None:
+    root = environ.get("PYENV_ROOT") or (f"{environ['HOME']}/.pyenv" if environ.get("HOME") else "")
+    return Path(root, "versions") if root else None
+
+
+def _places(environ: Mapping[str, str], own: str) -> Iterator[Path]:
+    if environ.get("VIRTUAL_ENV"):
+        yield Path(environ["VIRTUAL_ENV"], "bin")
+    if own:
+        yield Path(own).parent
+    yield from (Path(part) for part in environ.get("PATH", "").split(":") if part.startswith("/"))
+    if versions := _pyenv_versions(environ):
+        names = _listed(versions)
+        yield from (versions / name / "bin" for name in sorted(names, key=_newest_first))
+    yield from (Path("/usr/local/bin"), Path("/usr/bin"))
+
+
+def _listed(folder: Path) -> list[str]:
+    """Return the names in a folder; none if it is absent or cannot be read."""
+    try:
+        return [path.name for path in folder.iterdir()]
+    except OSError:
+        return []
+
+
+def _newest_first(name: str) -> tuple[list[int], str]:
+    return [-int(number) for number in re.findall(r"\d+", name)], name
+
+
+def _named(place: Path, series: str | None) -> list[Path]:
+    if series:
+        path = place / f"python{series}"
+        return [path] if os.path.exists(path) else []
+    names = [name for name in _listed(place) if _NAME.fullmatch(name)]
+    return [place / name for name in sorted(names, key=_newest_first)]
+
+
+def _is_elf(path: str) -> bool:
+    try:
+        with open(path, "rb") as stream:  # noqa: PTH123 - a third of the warm path's time with Path.open
+            return stream.read(4) == b"\x7fELF"
+    except OSError:
+        return False
+
+
+def probe(path: Path, environ: Mapping[str, str]) -> HostPython | None:
+    """Run this interpreter and let it tell about itself; None unless it is a usable CPython 3.10 or later."""
+    import subprocess
+
+    try:
+        answer = subprocess.run(
+            [path, "-I", "-S", "-c", _PROBE],
+            capture_output=True,
+            check=True,
+            timeout=_PROBE_SECONDS,
+            env=library_path(environ),
+            stdin=subprocess.DEVNULL,
+        ).stdout
+        told: dict[str, Any] = json.loads(answer)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    number = tuple(int(part) for part in told["version"].split(".")[:2])
+    # Free-threaded builds (PEP 703) take other wheels; they are another interpreter than the one asked for.
+    if told["implementation"] != "cpython" or "t" in told["flags"] or number < _OLDEST:
+        return None
+    return HostPython(
+        executable=Path(os.path.realpath(told["executable"])),
+        version=told["version"],
+        cache_tag=told["cache_tag"],
+        prefix=told["prefix"],
+        stdlib=Path(told["stdlib"]),
+        dynload=Path(told["dynload"]) if told["dynload"] else None,
+        libc=told["libc"],
+        cafile=told["cafile"],
+        lacking=tuple(told["lacking"]),
+    )
+
+
+def choose(python: str | None, candidates: Iterable[Path], environ: Mapping[str, str]) -> HostPython | None:
+    """Return the first that has the version asked for; of another patch level only where none has this one."""
+    second: HostPython | None = None
+    for path in candidates:
+        found = probe(path, environ)
+        if found is None or (python and found.series != series_of(python)):
+            continue
+        if python is None or python in (found.series, found.version):
+            return found
+        second = second or found
+    return second
+
+
+def usable_versions(*, environ: Mapping[str, str], own: str, store: Store | None = None) -> Iterator[str]:
+    """Yield the versions (``3.13``) of this machine's interpreters that can run a server, the newest first.
+
+    `choose` takes the same file for each of them. An interpreter can run a server if it is a final release, is linked
+    dynamically, and has every module that `probe` looks for (``ssl`` among them). The store remembers what each file
+    answered by its size and time, so that an interpreter starts once.
+    """
+    decided: set[str] = set()
+    candidates = find_candidates(None, environ=environ, own=own)
+    for path in sorted(candidates, key=lambda path: _newest_first(path.name)):
+        series = path.name.removeprefix("python")
+        if series in decided:
+            continue
+        usable = _recall_usable(path, series, environ, store)
+        if usable is not None:
+            decided.add(series)
+        if usable:
+            yield series
+
+
+def _recall_usable(path: Path, series: str, environ: Mapping[str, str], store: Store | None) -> bool | None:
+    """Return whether it can run a server; None if it does not run at all, or is of another version."""
+    if store is None:
+        return _is_usable(path, series, environ)
+    real = os.path.realpath(path)
+    stat = os.stat(real)  # noqa: PTH116
+    key = json.dumps([str(path), real, stat.st_size, stat.st_mtime_ns, environ.get("LD_LIBRARY_PATH")])
+    known = store.recall(_USABLE, key)
+    if not isinstance(known, list):
+        known = [_is_usable(path, series, environ)]
+        store.remember(_USABLE, key, known)
+    usable: bool | None = known[0]
+    return usable
+
+
+def _is_usable(path: Path, series: str, environ: Mapping[str, str]) -> bool | None:
+    from buildpack.stacks.elf import read_elf
+
+    found = probe(path, environ)
+    if found is None or found.series != series:
+        return None
+    like = read_elf(found.executable)
+    return bool(like and like.interpreter) and not found.lacking and _FINAL.fullmatch(found.version) is not None
+
+
+def describe(candidates: Sequence[Path], environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return version and path of each that runs, for the error that says what there is."""
+    found = (probe(path, environ) for path in candidates)
+    return [(python.version, str(python.executable)) for python in found if python]

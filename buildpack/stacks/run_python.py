@@ -1,0 +1,163 @@
+"""Start the stack's own Python on this machine, for byte code that is exactly its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from buildpack.dataclass import replace
+from buildpack.oci.store import Store
+from buildpack.stacks.elf import read_elf
+from buildpack.stacks.facts import find_library_folders
+from buildpack.stacks.find_python import choose, find_candidates
+from buildpack.stacks.image_stack import confirm_facts, unpacked
+from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack, fetch_layers
+from buildpack.system.processes import User, library_path
+from buildpack.system.temporary import temporary_folder
+from buildpack.system.unprivileged import is_complete, is_reachable, mark_complete, reachable_folder
+
+if TYPE_CHECKING:
+    from buildpack.oci.transport import Transport
+
+_SECONDS = 60
+_VERSION = "import sys; print(sys.version.split()[0].rstrip('+'))"
+
+
+def start_interpreter(
+    stack: Stack,
+    store: Store,
+    environ: Mapping[str, str],
+    *,
+    own: str | None = None,
+    sibling: Callable[[], Stack | None] = lambda: None,
+    transport: Transport | None = None,
+) -> Interpreter | NoInterpreter:
+    """Return how to start a Python of exactly the stack's version: its own, else one of this machine's.
+
+    The base's layers are fetched and unpacked where they are not yet; where an earlier image told what there is to know
+    of them, and so nothing else needs them, this machine's comes first. `own` is the interpreter that runs this;
+    `sibling` gives the same stack for this machine's platform, whose Python serves where it is of the same version.
+    Raises Refuted where the base is not as that image said.
+    """
+    if stack.name == "host":
+        from buildpack.stacks.host import recall_executable
+
+        executable = recall_executable(stack, store)
+        if executable:
+            return Interpreter(argv=(executable,), version=stack.python.version, env=library_path(environ))
+        return _of_this_machine(stack, environ, own, "the interpreter it was made from is gone")
+    if stack.claimed:
+        other = _of_this_machine(stack, environ, own, "")
+        if isinstance(other, Interpreter):
+            return other
+    found = interpreter_of(look_into(stack, store, environ, transport), stack)
+    reason = _why_not(found, stack.python.version)
+    if reason is None:
+        return found
+    here = _of_this_machine(stack, environ, own, reason)
+    if isinstance(here, Interpreter):
+        return here
+    beside = sibling()
+    if beside is None or beside.digest == stack.digest or beside.python.version != stack.python.version:
+        return here
+    fetch_layers(beside, store, environ, transport)
+    return _of_sibling(beside, store) or here
+
+
+def look_into(stack: Stack, store: Store, environ: Mapping[str, str], transport: Transport | None = None) -> Path:
+    """Fetch and unpack a base where it is not yet; raises Refuted where it is not as an earlier image said."""
+    fetch_layers(stack, store, environ, transport)
+    root = unpacked(stack.digest, stack.layers, store, stack=stack.name)
+    if stack.claimed:
+        confirm_facts(stack, root, store)
+    return root
+
+
+def _of_sibling(sibling: Stack, store: Store) -> Interpreter | None:
+    """Start the Python of the same stack for another platform; None where it does not run."""
+    found = interpreter_of(unpacked(sibling.digest, sibling.layers, store, stack=sibling.name), sibling)
+    return replace(found, own=False) if _why_not(found, sibling.python.version) is None else None
+
+
+def interpreter_of(root: Path, stack: Stack) -> Interpreter:
+    """Return how to start the Python of a base that is unpacked at `root`, without trying.
+
+    It starts through the base's own loader, with the base's own libraries: this machine may have another libc.
+    """
+    place = root / stack.python.executable.lstrip("/")
+    elf = read_elf(place)
+    argv = [str(place)]
+    if elf is not None and elf.interpreter:
+        libraries = ":".join(str(root / folder) for folder in find_library_folders(root))
+        argv = [str(root / elf.interpreter.lstrip("/")), "--library-path", libraries, str(place)]
+    prefix = str(place.parent.parent)
+    return Interpreter(argv=tuple(argv), version=stack.python.version, env={"PYTHONHOME": prefix})
+
+
+def bring_base(stack: Stack, found: Interpreter, store: Store, user: User | None) -> Interpreter:
+    """Return the stack's own interpreter as `user` can start it: from the store, else from a copy that is kept."""
+    if user is None or is_reachable(found.argv[-1]):
+        return found
+    root = unpacked(stack.digest, stack.layers, store, stack=stack.name)
+    place = reachable_folder(root.parent, user) / root.name
+    if not is_complete(place):
+        import shutil
+
+        with temporary_folder(place.parent) as making:
+            shutil.copytree(root, making / "root", symlinks=True, copy_function=_link_or_copy)
+            mark_complete(making / "root")
+            shutil.rmtree(place, ignore_errors=True)
+            with suppress(OSError):  # another build was faster
+                (making / "root").rename(place)
+    with suppress(OSError):
+        os.utime(place)  # the date of its last use
+    return interpreter_of(place, stack)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    import shutil
+
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def _why_not(interpreter: Interpreter, version: str) -> str | None:
+    """Run it once; return what is wrong with it, None where it names the version it must have."""
+    try:
+        ran = subprocess.run(
+            [*interpreter.argv, "-S", "-B", "-c", _VERSION],
+            capture_output=True,
+            check=False,
+            timeout=_SECONDS,
+            env=dict(interpreter.env),
+            stdin=subprocess.DEVNULL,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"its own does not start here ({getattr(error, 'strerror', None) or error})"
+    if ran.returncode != 0:
+        last = (ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"])[-1]
+        return f"its own fails here ({last})"
+    if ran.stdout.strip() != version:
+        return f"its own says that it is {ran.stdout.strip()}"
+    return None
+
+
+def _of_this_machine(
+    stack: Stack, environ: Mapping[str, str], own: str | None, reason: str
+) -> Interpreter | NoInterpreter:
+    running = own if own is not None else str(getattr(sys, "_base_executable", None) or sys.executable)
+    version = stack.python.version
+    candidates = find_candidates(version, environ=environ, own=running)
+    found = choose(version, candidates, environ)
+    if found is None or found.version != version:
+        return NoInterpreter(reason=f"{reason}, and this machine has no Python {version}")
+    return Interpreter(argv=(os.fspath(found.executable),), version=version, env=library_path(environ), own=False)

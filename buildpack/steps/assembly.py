@@ -1,0 +1,361 @@
+"""Make the planned layers: take each from the store by its key, else write it from wheels, launcher or app files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+from buildpack.dataclass import dataclass, replace
+from buildpack.errors import oci as oci_errors
+from buildpack.errors import resolution as errors
+from buildpack.oci.entry import EPOCH, Entry, FileSlice, Inline, directory, file, symlink
+from buildpack.oci.image import Layer
+from buildpack.oci.store import Store
+from buildpack.plan import (
+    APP_ROOT,
+    LAUNCH_FILE,
+    RUNTIME_ROOT,
+    USER,
+    AppFile,
+    PlannedLayer,
+    layer_annotations,
+)
+from buildpack.progress import Observer, Progress
+from buildpack.steps.stack_compiler import StackCompiler
+
+if TYPE_CHECKING:
+    from buildpack.app.indexes import Source
+    from buildpack.python.files import WheelFile
+    from buildpack.python.venv import VenvLayout
+
+ENTRIES_FORMAT = 2
+"""Goes into the keys of layers: raise it when the same wheels, launcher or app give other entries."""
+
+_HELD = 64 << 10
+"""Bytes up to which an app's file is kept in memory between hashing and writing ..."""
+_HELD_TOGETHER = 32 << 20
+"""... as long as all such files are not larger than this."""
+
+Ready = Callable[[int, Layer, BinaryIO | None], None]
+
+Origin = Literal["built", "store", "engine", "registry"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeLayer:
+    """A layer of the image, and where it came from."""
+
+    planned: PlannedLayer
+    layer: Layer
+    source: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppContent:
+    """The app's files, hashed: `files` for the key, `entries` for the layer, both in the order of their paths."""
+
+    files: tuple[AppFile, ...]
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """What stands between the stack and the dependencies: launcher, empty environment, user.
+
+    `launcher` maps paths below ``/opt/deploy`` to contents; `passwd` and `group` are the whole files, None where
+    the stack has the user already.
+    """
+
+    launcher: Mapping[str, bytes]
+    environment: tuple[Entry, ...]
+    passwd: bytes | None
+    group: bytes | None
+
+    def listed(self) -> dict[str, str]:
+        """Return every path with its content's SHA-256 or link target, for the key."""
+        made = {f"{RUNTIME_ROOT}/{path}": _hash(body) for path, body in self.launcher.items()}
+        for entry in self.environment:
+            made[entry.path] = entry.target or (_hash(entry.content.body) if isinstance(entry.content, Inline) else "")
+        for name, body in (("etc/passwd", self.passwd), ("etc/group", self.group)):
+            if body is not None:
+                made[name] = _hash(body)
+        return made
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_content(root: Path, listed: Sequence[tuple[str, str, bool, str]], *, mtime: int = EPOCH) -> AppContent:
+    """Read and hash the app's files; each is a path, a kind, an executable bit and a link target.
+
+    Everything below ``/app`` belongs to `USER`, so that a process may write beside its code, as on Heroku. It is also
+    writable for group 0, which every user is in that a cluster makes up (OpenShift).
+    """
+    files: list[AppFile] = []
+    entries: list[Entry] = [_own(directory(APP_ROOT), mtime)]
+    room = _HELD_TOGETHER
+    for path, kind, executable, target in listed:
+        place = f"{APP_ROOT}/{path}"
+        if kind == "symlink":
+            files.append(AppFile(path=path, kind="symlink", executable=False, content=target))
+            entries.append(_own(symlink(place, target), mtime))
+        elif kind == "directory":
+            files.append(AppFile(path=path, kind="directory", executable=False, content=""))
+            entries.append(_own(directory(place), mtime))
+        else:
+            digest, content = _read_file(root / path, held=min(_HELD, room))
+            room -= content.size if isinstance(content, Inline) else 0
+            files.append(AppFile(path=path, kind="file", executable=executable, content=digest))
+            entries.append(_own(file(place, content, executable=executable), mtime))
+    return AppContent(files=tuple(files), entries=tuple(entries))
+
+
+def _own(entry: Entry, mtime: int = EPOCH) -> Entry:
+    """Return the entry as the app's: its group may do what its user may."""
+    return replace(entry, uid=USER, gid=0, mode=entry.mode | (entry.mode & 0o700) >> 3, mtime=mtime)
+
+
+def _read_file(path: Path, *, held: int) -> tuple[str, Inline | FileSlice]:
+    try:
+        # What took the file's place since it was listed may be a link that leads out, or a pipe that nobody writes to.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, "rb", buffering=0) as raw:  # noqa: PTH123  a descriptor
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise oci_errors.file_changed(path)
+            first = raw.read(held + 1)
+            if len(first) <= held:
+                # A short read of a regular file is its end.
+                return _hash(first), Inline(first)
+            hasher, crc, size = hashlib.sha256(first), zlib.crc32(first), len(first)
+            while piece := raw.read(1 << 20):
+                hasher.update(piece)
+                crc = zlib.crc32(piece, crc)
+                size += len(piece)
+    except OSError as error:
+        raise oci_errors.content_unreadable(path, error) from error
+    # It is read again for the layer, whose key the hash goes into: they must be of the same bytes.
+    return hasher.hexdigest(), FileSlice(path, size, crc32=crc)
+
+
+def app_entries(content: AppContent, launch: bytes, *, mtime: int) -> Iterator[Entry]:
+    """Yield the app's layer: its files, their folders, and what the launcher starts."""
+    seen = {entry.path for entry in content.entries}
+    for entry in content.entries:
+        parent = entry.path.rpartition("/")[0]
+        while parent and parent not in seen:
+            seen.add(parent)
+            yield _own(directory(parent), mtime)
+            parent = parent.rpartition("/")[0]
+        yield entry
+    yield file(LAUNCH_FILE, launch)
+
+
+def runtime_entries(runtime: Runtime, compiler: StackCompiler, *, compiled: bool) -> Iterator[Entry]:
+    """Yield the runtime layer; the launcher is byte-compiled, because every process starts through it."""
+    files = {f"{RUNTIME_ROOT}/{path}": body for path, body in runtime.launcher.items()}
+    for path, body in files.items():
+        yield file(path, body)
+    if compiled:
+        modules = {path: body for path, body in files.items() if path.endswith(".py")}
+        for path, body in compiler.compile_files(modules).items():
+            yield file(path, body)
+    yield from runtime.environment
+    yield _own(directory(APP_ROOT))
+    if runtime.passwd is not None:
+        yield file("etc/passwd", runtime.passwd)
+    if runtime.group is not None:
+        yield file("etc/group", runtime.group)
+
+
+def dependency_entries(
+    planned: PlannedLayer,
+    wheel_path: Callable[[str], Path],
+    *,
+    layout: VenvLayout,
+    machine: str,
+    store: Store,
+    compiler: StackCompiler,
+    compiled: bool,
+) -> list[Entry]:
+    """Return the entries of a dependency layer; `wheel_path` gives a verified file by its SHA-256.
+
+    Of two members that ship one path the later one, by name, wins.
+    """
+    from buildpack.python.wheel import read_wheel
+
+    read = [
+        read_wheel(
+            wheel_path(member.sha256),
+            layout=layout,
+            sha256=member.sha256,
+            machine=machine,
+            recall=store.recall,
+            remember=store.remember,
+        )
+        for member in planned.members
+    ]
+    if compiled:
+        for member, contents in zip(planned.members, read, strict=True):
+            compiler.submit(member.sha256, contents.sources)  # all of them, before the first is waited for
+    entries: dict[str, Entry] = {}
+    for member, contents in zip(planned.members, read, strict=True):
+        entries.update((entry.path, entry) for entry in contents.entries)
+        if compiled:
+            made = compiler.entries(member.sha256, contents.sources)
+            entries.update((entry.path, entry) for entry in made)
+    return list(entries.values())
+
+
+class WheelShelf:
+    """The wheels of one build by their SHA-256; one that is not in the store is fetched again."""
+
+    def __init__(
+        self, wheels: Sequence[WheelFile], sources: Sequence[Source], *, store: Store, environ: Mapping[str, str]
+    ) -> None:
+        self._wheels = {wheel.sha256: wheel for wheel in wheels}
+        self._sources = sources
+        self._store = store
+        self._environ = environ
+
+    def path(self, sha256: str) -> Path:
+        """Return a verified wheel; raises DependencyError or LostError where it cannot be had any more."""
+        from buildpack.python.files import verified_path
+
+        folder = self._store.folder("wheels")
+        wheel = self._wheels[sha256]
+        if path := verified_path(folder, wheel):
+            return path
+        if not wheel.url:
+            raise errors.wheel_lost(wheel.filename, folder)
+        from buildpack.python.fetch import fetch_file
+        from buildpack.python.http import Client
+
+        with Client(self._sources, self._environ) as client:
+            return fetch_file(wheel, client, folder)
+
+
+def known_layers(planned: Sequence[PlannedLayer], store: Store) -> dict[str, Layer]:
+    """Return those layers that the store has, by key; what is said of them is the plan's, whoever made them."""
+    found = ((layer, store.layer(layer.key)) for layer in planned)
+    return {
+        layer.key: replace(known, annotations=layer_annotations(layer)) for layer, known in found if known is not None
+    }
+
+
+def make_layers(
+    planned: Sequence[PlannedLayer],
+    known: Mapping[str, Layer],
+    entries: Callable[[PlannedLayer], Iterator[Entry] | list[Entry]],
+    *,
+    taken: Mapping[str, Layer] = MappingProxyType({}),
+    store: Store,
+    observer: Observer,
+    ready: Ready,
+    spool: bool = False,
+    give_up: Callable[[], None] = lambda: None,
+) -> tuple[MadeLayer, ...]:
+    """Return the layers in the plan's order; what is not `known`, by key, is written, several at a time.
+
+    What is `taken`, by key as well, is a registry's, and need not be in the store. `ready` is called with each layer's
+    position as soon as it is there, from several threads, and, with `spool`, for one that was written with its tar in a
+    file that is the callee's to close. If a layer fails, or the build is stopped, `give_up` ends what other threads
+    wait for: all of them end before this does.
+    """
+    made: dict[int, MadeLayer] = {}
+    missing: list[int] = []
+    for position, layer in enumerate(planned):
+        if layer.key in known:
+            made[position] = MadeLayer(planned=layer, layer=known[layer.key], source="store")
+            ready(position, known[layer.key], None)
+        elif layer.key in taken:
+            made[position] = MadeLayer(planned=layer, layer=taken[layer.key], source="registry")
+            ready(position, taken[layer.key], None)
+        else:
+            missing.append(position)
+    if missing:
+        written = _write_missing(
+            planned, missing, entries, store=store, observer=observer, ready=ready, spool=spool, give_up=give_up
+        )
+        made.update(written)
+    return tuple(made[position] for position in range(len(planned)))
+
+
+def _write_missing(
+    planned: Sequence[PlannedLayer],
+    missing: Sequence[int],
+    entries: Callable[[PlannedLayer], Iterator[Entry] | list[Entry]],
+    *,
+    store: Store,
+    observer: Observer,
+    ready: Ready,
+    spool: bool,
+    give_up: Callable[[], None],
+) -> dict[int, MadeLayer]:
+    def write(position: int) -> tuple[int, MadeLayer]:
+        tar = store.scratch() if spool else None
+        try:
+            layer = _write(planned[position], entries, store, tar)
+        except BaseException:
+            if tar is not None:
+                tar.close()
+            raise
+        ready(position, layer, tar)
+        return position, MadeLayer(planned=planned[position], layer=layer, source="built")
+
+    if len(missing) == 1:
+        return dict([write(missing[0])])
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
+    made: dict[int, MadeLayer] = {}
+    # More threads than processors: some wait for byte code while others write.
+    with ThreadPoolExecutor(min(len(missing), 2 + (os.cpu_count() or 1)), thread_name_prefix="layer") as pool:
+        try:
+            for future in as_completed([pool.submit(write, position) for position in missing]):
+                position, layer = future.result()
+                made[position] = layer
+                observer(Progress(stage="layers", done=len(made), total=len(missing), item=layer.planned.slot))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            give_up()
+            raise
+    return made
+
+
+def _blame(error: oci_errors.ContentError, planned: PlannedLayer) -> Exception:
+    """Tell a wheel that was packed wrongly, and has the locked hash all the same, from one that is damaged here."""
+    member = next((member for member in planned.members if error.path.name == member.filename), None)
+    with suppress(OSError):
+        with error.path.open("rb") as wheel:
+            found = hashlib.file_digest(wheel, "sha256").hexdigest()
+        if member is not None and found == member.sha256:
+            from buildpack.errors.wheel import wheel_damaged
+
+            return wheel_damaged(member.filename, error.reason)
+    return error
+
+
+def _write(
+    planned: PlannedLayer,
+    entries: Callable[[PlannedLayer], Iterator[Entry] | list[Entry]],
+    store: Store,
+    tar: BinaryIO | None,
+) -> Layer:
+    from buildpack.oci.layer import write_layer
+
+    with store.blob(hashed=False) as out:
+        try:
+            blob = write_layer(entries(planned), out, tar_out=tar)
+        except oci_errors.ContentError as error:
+            raise _blame(error, planned) from None
+        out.commit(blob.digest)
+    layer = Layer(digest=blob.digest, diff_id=blob.diff_id, size=blob.size, annotations=layer_annotations(planned))
+    store.remember_layer(planned.key, layer)
+    return layer

@@ -1,0 +1,165 @@
+"""The preflight: everything that is wrong with an app's folder, and with the stack as far as this machine can tell.
+
+Nothing is fetched, and none of the app's code is run. `build` and all that need an app go through the same
+`examine_app`; what concerns the stack they meet as they resolve it, which may need a network.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from functools import partial
+from pathlib import Path
+
+from buildpack.app.checks.doubts import Brought, settle
+from buildpack.app.checks.heroku import check_heroku
+from buildpack.app.procfile import Process
+from buildpack.app.read import App, examine_app
+from buildpack.dataclass import dataclass
+from buildpack.errors import AppError, BuildpackError
+from buildpack.errors import stacks as errors
+from buildpack.errors.notice import Notice, parse_notice
+from buildpack.stacks.find_python import usable_versions
+
+_ORDER = (2, AppError.exit_code)
+"""Of several exit codes these come first, in this order; of others the first error's counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a preflight found: `errors`, with which no build ends well, and `warnings`, which may be meant.
+
+    `app`, `python` (``3.12`` or ``3.12.4``) and `processes` are what could be read; `python` is None where the stack
+    decides.
+    """
+
+    errors: tuple[BuildpackError, ...]
+    warnings: tuple[Notice, ...]
+    app: App | None
+    python: str | None
+    processes: tuple[Process, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """The code that the errors call for; 0 without any."""
+        codes = [error.exit_code for error in self.errors]
+        return next((code for code in _ORDER if code in codes), codes[0] if codes else 0)
+
+
+def check_app(
+    folder: Path,
+    *,
+    environ: Mapping[str, str],
+    today: date,
+    own_python: str,
+    own_executable: str,
+    stack: str | None = None,
+    platform: str | None = None,
+    categories: Sequence[str] = (),
+    build_env: Mapping[str, str] | None = None,
+    system: str = sys.platform,
+    recall: Callable[[App], Brought | None] = lambda _: None,
+) -> Report:
+    """Check the app in `folder`; `own_python` and `own_executable` are the version and path of what runs this.
+
+    `recall` returns what the app's wheels bring if they were looked into before. Raises UsageError if `folder` is not a
+    folder.
+    """
+    found = examine_app(
+        folder,
+        environ=environ,
+        today=today,
+        own_python=own_python,
+        installed=partial(usable_versions, environ=environ, own=own_executable),
+        stack=stack,
+        platform=platform,
+        categories=categories,
+        build_env=build_env,
+    )
+    problems, notices = list(found.problems), list(found.notices)
+    if found.doubts:
+        more, settled = settle(found.doubts, recall(found.app) if found.app else None)
+        problems += more
+        notices += settled
+    settings = found.settings
+    if settings is not None and settings.stack is not None:
+        try:
+            told = _check_stack(
+                settings.stack.value,
+                python=found.python.version if found.python else None,
+                platform=settings.platform.value if settings.platform else None,
+                environ=environ,
+                own=own_executable,
+                system=system,
+            )
+        except BuildpackError as error:
+            problems.append(error)
+        else:
+            notices += [parse_notice(text) for text in told]
+    try:
+        notices += check_heroku(
+            folder,
+            names={entry.name for entry in folder.iterdir()},
+            stack=settings.stack.value if settings is not None and settings.stack is not None else None,
+            python=found.python.version if found.python else None,
+            packages={package.name for package in found.app.lock.packages} if found.app else {"nltk"},
+        )
+    except BuildpackError as error:
+        problems.append(error)
+    return Report(
+        errors=tuple(problems),
+        warnings=tuple(notices),
+        app=None if problems else found.app,
+        python=found.python.version if found.python else None,
+        processes=found.processes,
+    )
+
+
+def _check_stack(
+    stack: str, *, python: str | None, platform: str | None, environ: Mapping[str, str], own: str, system: str
+) -> list[str]:
+    """Check what can be told of a stack without a network; returns warnings, raises what resolving it would raise."""
+    if stack == "host":
+        return _check_host(python, platform=platform, environ=environ, own=own, system=system)
+    if stack.startswith(("oci:", "archive:")):
+        from buildpack.oci.layout import check_image, split_name
+
+        path, _ = split_name(stack.partition(":")[2])
+        check_image(path, stack)
+        return []
+    from buildpack.oci.reference import parse_reference
+
+    reference = parse_reference(stack)
+    told = _python_of(reference.repository, reference.tag)
+    if python and told and not f"{python}.".startswith(f"{told}."):
+        raise errors.wrong_python(stack, python, told)
+    return []
+
+
+def _check_host(
+    python: str | None, *, platform: str | None, environ: Mapping[str, str], own: str, system: str
+) -> list[str]:
+    from buildpack.stacks.find_python import choose, describe, find_candidates
+    from buildpack.stacks.platforms import native_platform, parse_platforms
+
+    if system != "linux":
+        raise errors.host_needs_linux(system, python)
+    here = native_platform()
+    others = [one for one in parse_platforms(platform) if one.architecture != here.architecture] if platform else []
+    if others:
+        raise errors.host_is_another_platform(str(others[0]), str(here), python)
+    found = choose(python, find_candidates(python, environ=environ, own=own), environ)
+    if found is None:
+        raise errors.no_host_python(python, describe(find_candidates(None, environ=environ, own=own), environ))
+    if python and python not in (found.series, found.version):
+        return [errors.other_patch_level(python, found.version)]
+    return []
+
+
+def _python_of(repository: str, tag: str | None) -> str | None:
+    """Return the minor version of Python that an official image's tag promises; None for any other image."""
+    if not repository.endswith("library/python") or tag is None:
+        return None
+    parts = tag.partition("-")[0].split(".")
+    return ".".join(parts[:2]) if len(parts) > 1 and all(part.isdigit() for part in parts[:2]) else None

@@ -1,0 +1,266 @@
+"""The earlier images that a build may take layers from: looked up in their registries while the app is read.
+
+An image that is not there, cannot be read, is for another platform or lost its annotations is a reason to build, and
+never an error. If a registry that the new image goes to refuses the look-up, the registry is asked whether it takes an
+upload: if it refuses that too, the build ends at once, and not after an hour.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import zlib
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from buildpack.dataclass import dataclass
+from buildpack.errors import BuildpackError, StackError
+from buildpack.errors import previous as errors
+from buildpack.oci.digest import Digest
+from buildpack.oci.image import Image, Layer, Platform
+from buildpack.oci.reference import Reference
+from buildpack.oci.store import Store
+from buildpack.plan import PlannedLayer
+from buildpack.steps.reuse import NOTHING, Claims, find_host_layers, find_layers, parse_claims
+
+if TYPE_CHECKING:
+    from buildpack.oci.registry import Sink
+    from buildpack.oci.transport import Transport
+    from buildpack.stacks.stack import Stack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """One image that was looked up: `image` is None, and `reason` says why, where it is of no use.
+
+    `reference` is as it was named; `claims` is what the image says of itself.
+    """
+
+    reference: Reference
+    image: Image | None = None
+    claims: Claims = NOTHING
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """A layer of an earlier image, and the image's name."""
+
+    layer: Layer
+    reference: Reference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Previous:
+    """The earlier images in the order they were named; of two that have a layer the first one counts.
+
+    `refuted` says why none of them is believed at all.
+    """
+
+    images: tuple[Earlier, ...] = ()
+    refuted: str = ""
+
+    def facts(self, digest: Digest) -> Any:
+        """Return what an image says of the base with this digest, as `Facts.parse` reads it; None for nothing."""
+        found = (each.claims.facts for each in self.images if each.claims.stack == digest)
+        facts = next((facts for facts in found if facts is not None), None)
+        return None if facts is None else facts.render()
+
+    def claims(self, stack: Stack) -> Claims:
+        """Return what is believed of the first image that stood on this stack, or on one like it."""
+        believed = [each.claims.on(stack) for each in self.images]
+        same = [claims for claims in believed if claims.stack == stack.digest]
+        return next((claims for claims in (*same, *believed) if claims is not NOTHING), NOTHING)
+
+    def take(
+        self, planned: Sequence[PlannedLayer], *, gone: Mapping[str, str]
+    ) -> tuple[dict[str, Taken], dict[str, str]]:
+        """Return, by key, the layers that fit the plan, and why others that claim to are not taken.
+
+        `gone` are the digests of blobs that turned out not to be had, and why, where that is known.
+        """
+        taken: dict[str, Taken] = {}
+        doubts: dict[str, str] = {}
+        for each in self.images:
+            if each.image is None:
+                continue
+            found = find_layers(planned, each.image)
+            for key, layer in found.layers.items():
+                if (why := gone.get(str(layer.digest))) is not None:
+                    doubts.setdefault(key, why or errors.vanished(str(each.reference)))
+                else:
+                    taken.setdefault(key, Taken(layer=layer, reference=each.reference))
+            for key, doubt in found.doubts.items():
+                doubts.setdefault(key, errors.doubted(str(each.reference), doubt))
+        return taken, doubts
+
+    def host_layers(self, identity: str, *, gone: Collection[str]) -> tuple[Layer, ...]:
+        """Return the layers of a host stack with this identity, if an image has them; none that are `gone`."""
+        for each in self.images:
+            found = find_host_layers(each.image, each.claims, identity) if each.image is not None else ()
+            if found and not any(str(layer.digest) in gone for layer in found):
+                return found
+        return ()
+
+    def place_of(self, digest: Digest) -> Reference | None:
+        """Return the first image that names this blob; None where none does."""
+        images = (each for each in self.images if each.image is not None)
+        return next((e.reference for e in images if e.image and digest in {la.digest for la in e.image.layers}), None)
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers of the first image that could be read."""
+        return next((each.image.layers for each in self.images if each.image is not None), ())
+
+    @property
+    def reason(self) -> str:
+        """Why no layer could be taken at all; empty where one could."""
+        if self.refuted:
+            return self.refuted
+        if not self.images or any(each.image is not None and not each.reason for each in self.images):
+            return ""
+        return "; ".join(dict.fromkeys(each.reason for each in self.images))
+
+    def named_in(self, repository: str) -> frozenset[Digest]:
+        """Return the blobs that manifests name which were read just now from this repository."""
+        return frozenset(
+            digest
+            for each in self.images
+            if each.image is not None and each.reference.name == repository
+            for digest in (each.image.config_digest, *(layer.digest for layer in each.image.layers))
+        )
+
+
+NONE = Previous()
+
+
+class Lookup:
+    """Fetches manifests and configs in threads of its own from the start; `result` waits for them.
+
+    `pushed` are those of the references that the new image is pushed to.
+    """
+
+    def __init__(
+        self,
+        references: Sequence[Reference],
+        *,
+        platform: Platform,
+        transport: Transport,
+        pushed: Collection[Reference] = (),
+    ) -> None:
+        self._references = tuple(references)
+        self._platform = platform
+        self._transport = transport
+        self._pushed = pushed
+        self._found: dict[Reference, Earlier | BaseException] = {}
+        self._threads = [
+            threading.Thread(target=self._look_up, args=(reference,), daemon=True) for reference in self._references
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def result(self) -> Previous:
+        """Return what was found; raises StackError if a registry refuses the look-up, and an upload too."""
+        for thread in self._threads:
+            thread.join()
+        images = []
+        for reference in self._references:
+            found = self._found[reference]
+            if isinstance(found, BaseException):
+                raise found
+            images.append(found)
+        return Previous(images=tuple(images))
+
+    def _look_up(self, reference: Reference) -> None:
+        try:
+            self._found[reference] = self._fetch(reference)
+        except BaseException as error:  # noqa: BLE001  it is raised where the result is asked for
+            self._found[reference] = error
+
+    def _fetch(self, reference: Reference) -> Earlier:
+        from buildpack.errors.registry import Barred, NotFound
+        from buildpack.oci.registry import Registry
+
+        name, own = str(reference), reference in self._pushed
+        with Registry(reference, transport=self._transport, writes=own) as registry:
+            try:
+                image = registry.fetch_image(self._platform, look=True).image
+            except NotFound:
+                return Earlier(reference=reference, reason=errors.not_there(name, own=own))
+            except BuildpackError as error:
+                if own and isinstance(error, Barred):
+                    # Some registries answer 403 for what is not there: only an upload shows whether we may push.
+                    registry.may_push()
+                return Earlier(reference=reference, reason=errors.not_readable(name, error))
+        claims = parse_claims(image)
+        told = any(layer.key for layer in image.layers)
+        return Earlier(reference=reference, image=image, claims=claims, reason="" if told else errors.no_keys(name))
+
+
+_AT_ONCE = 4
+_PIECE = 1 << 18
+
+
+def pull_taken(taken: Mapping[str, Taken], store: Store, transport: Transport) -> dict[str, str]:
+    """Fetch those layers that the store lacks, verified to the last byte; returns which cannot be had, and why.
+
+    They come into the store under their digests, and under no key: nothing else built here will ever trust them.
+    """
+    wanted = {each.layer.digest: each for each in taken.values() if not store.has(each.layer.digest, each.layer.size)}
+    if not wanted:
+        return {}
+    from concurrent.futures import ThreadPoolExecutor
+
+    from buildpack.oci.registry import Registry
+
+    def pull(each: Taken) -> str:
+        name = str(each.reference)
+        try:
+            with Registry(each.reference, transport=transport) as registry, store.blob(hashed=False) as blob:
+                unpacked = _Unpacked(blob)
+                registry.fetch_blob(each.layer.digest, each.layer.size, unpacked)
+                if unpacked.digest != each.layer.diff_id:
+                    return errors.other_content(name)
+                blob.commit(each.layer.digest)
+        except StackError as error:
+            return errors.not_pulled(name, error)
+        return ""
+
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        reasons = pool.map(pull, wanted.values())
+        return {str(digest): reason for digest, reason in zip(wanted, reasons, strict=True) if reason}
+
+
+class _Unpacked:
+    """Passes a layer's bytes on, and hashes what they unpack to: several gzip members, one after the other."""
+
+    def __init__(self, out: Sink) -> None:
+        self._out = out
+        self._hash = hashlib.sha256()
+        self._member = zlib.decompressobj(31)
+        self._rest = b""
+        self._broken = False
+
+    def write(self, data: bytes, /) -> None:
+        self._out.write(data)
+        try:
+            while not self._broken and self._feed(data):
+                data = self._rest
+        except zlib.error:
+            self._broken = True
+
+    def _feed(self, data: bytes) -> bool:
+        """Unpack a piece; tell whether there is more in what was given so far."""
+        piece = self._member.decompress(data, _PIECE)
+        self._hash.update(piece)
+        if self._member.eof:
+            self._rest = self._member.unused_data
+            self._member = zlib.decompressobj(31)
+            return bool(self._rest)
+        self._rest = self._member.unconsumed_tail
+        return bool(self._rest) or len(piece) == _PIECE
+
+    @property
+    def digest(self) -> Digest | None:
+        """The tar's digest; None where the bytes are no gzip."""
+        return None if self._broken else Digest(self._hash.hexdigest())

@@ -1,0 +1,98 @@
+"""Virtual environments on this machine's disk, written from the same wheels and the same entries as an image's.
+
+They lie in the store under a key of everything that decides them. Python compiles there as it imports, as in any
+environment.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from buildpack.errors import local as errors
+from buildpack.oci.store import Store
+
+if TYPE_CHECKING:
+    from buildpack.oci.entry import Entry
+    from buildpack.python.venv import VenvLayout
+    from buildpack.steps.resolution import Resolution
+
+KEPT_DAYS = 30
+"""An environment that nobody started for so long is dropped when the next one is made."""
+
+
+def is_whole(folder: Path, executable: str) -> bool:
+    """Tell whether the environment is there: written to its end (it appeared by a rename), its interpreter in place."""
+    config = f"{folder}/pyvenv.cfg"
+    try:
+        with open(config, encoding="utf-8", errors="replace") as text:  # noqa: PTH123 - on the path of every start
+            settings = text.read()
+    except OSError:
+        return False
+    return f"executable = {executable}\n" in settings and os.access(f"{folder}/bin/python", os.X_OK)
+
+
+@contextmanager
+def alone(environments: Path) -> Iterator[None]:
+    """Hold the lock under which environments are written; a process that dies lets go of it."""
+    descriptor = os.open(environments, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def clear(folder: Path) -> None:
+    """Remove what is damaged, what writers that died left behind, and what nobody has used for long."""
+    oldest = time.time() - KEPT_DAYS * 86400
+    for path in folder.parent.iterdir():
+        abandoned = path.name.startswith(".")
+        if abandoned or path == folder or path.stat().st_mtime < oldest:
+            # Out of the way first: a removal that is cut short must not leave half an environment.
+            doomed = path if abandoned else path.rename(path.with_name(f".{path.name}-{os.getpid()}"))
+            shutil.rmtree(doomed, ignore_errors=True)
+
+
+def write_environment(
+    resolution: Resolution,
+    *,
+    layout: VenvLayout,
+    machine: str,
+    folder: Path,
+    wheel_path: Callable[[str], Path],
+    store: Store,
+    extra: Sequence[Entry] = (),
+) -> None:
+    """Write the environment of these wheels to `folder`, all of it or nothing.
+
+    `wheel_path` gives a verified wheel by its SHA-256; `extra` takes the place of what else has the same paths.
+    """
+    from buildpack.python.venv import install_entries, venv_entries
+    from buildpack.python.wheel import read_wheel
+
+    entries: list[Entry] = list(venv_entries(layout))
+    for wheel in resolution.wheels:  # in the order of their names: of two that ship one path the last wins
+        contents = read_wheel(
+            wheel_path(wheel.sha256),
+            layout=layout,
+            sha256=wheel.sha256,
+            machine=machine,
+            recall=store.recall,
+            remember=store.remember,
+        )
+        entries.extend(contents.entries)
+    try:
+        install_entries(_last_wins([*entries, *extra]), folder)
+    except ValueError as error:
+        raise errors.damaged_package(str(error)) from None
+
+
+def _last_wins(entries: Sequence[Entry]) -> list[Entry]:
+    return list({entry.path: entry for entry in entries}.values())

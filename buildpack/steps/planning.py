@@ -1,0 +1,316 @@
+"""Decide what the image will hold, and look up as little for it as can be.
+
+Resolving, planning and looking for known layers follow one another until nothing is in doubt: what an earlier image
+claims of its wheels serves as long as the layers that hold them are taken from it. A layer that has to be written after
+all needs its wheels, so these are looked up like any others, and the plan is made again.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from buildpack import plan
+from buildpack.app.checks.doubts import settle
+from buildpack.app.hook_programs import Hooks, plan_hooks
+from buildpack.app.read import App
+from buildpack.dataclass import dataclass, field, replace
+from buildpack.errors import Problems
+from buildpack.errors import checks as check_errors
+from buildpack.oci.annotation import pack
+from buildpack.oci.entry import image_time, render_time
+from buildpack.oci.image import ANNOTATION, Layer, canonical_json
+from buildpack.oci.layer import LAYER_FORMAT
+from buildpack.oci.store import Store
+from buildpack.options import Launcher, Options
+from buildpack.plan import Bytecode, Plan, PlannedLayer
+from buildpack.progress import Observer
+from buildpack.python.about import need
+from buildpack.python.build_settings import BuildSettings, read_settings
+from buildpack.stacks.stack import Stack
+from buildpack.steps import assembly
+from buildpack.steps.earlier_images import Previous, Taken, pull_taken
+from buildpack.steps.resolution import (
+    Ground,
+    Resolution,
+    layout_for,
+    look_up_develop,
+    recall_brought,
+    resolve,
+    target_of,
+)
+from buildpack.steps.reuse import NOTHING
+from buildpack.steps.stack_compiler import StackCompiler
+
+if TYPE_CHECKING:
+    from buildpack.oci.transport import Transport
+    from buildpack.python.files import WheelFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What the layers are made of besides wheels, and what runs on the app's files first.
+
+    `mtime` is that of the app's files, in seconds since 1970.
+    """
+
+    content: assembly.AppContent
+    runtime: assembly.Runtime
+    launch: bytes
+    mtime: int
+    hooks: Hooks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What will be built, of which wheels, and what of it there is already.
+
+    `no_bytecode` says why there is none. `known` are layers of the store, `taken` those of earlier images, and `doubts`
+    why others of theirs are not taken; all by key. `told` are warnings about the app that the wheels settled.
+    """
+
+    plan: Plan
+    resolution: Resolution
+    bytecode: Bytecode
+    no_bytecode: str
+    known: Mapping[str, Layer]
+    taken: Mapping[str, Taken]
+    doubts: Mapping[str, str] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
+
+    @property
+    def written(self) -> tuple[PlannedLayer, ...]:
+        """The layers that have to be written."""
+        return tuple(each for each in self.plan.layers if each.key not in self.known and each.key not in self.taken)
+
+
+def material_for(
+    app: App, stack: Stack, launcher: Launcher, *, options: Options, environ: Mapping[str, str]
+) -> Material:
+    """Read the app's files, and gather what stands below them."""
+    mtime = image_time(options.epoch)
+    listed = [(file.path, file.kind, file.executable, file.target) for file in app.source.files]
+    return Material(
+        content=assembly.read_content(app.folder, listed, mtime=mtime),
+        runtime=_runtime(launcher, stack),
+        launch=plan.launch_json(
+            processes={process.name: process.command for process in app.processes},
+            default=app.default,
+            app_object=app.app_object.target if app.app_object else None,
+            formation=app.formation,
+        ),
+        mtime=mtime,
+        hooks=plan_hooks(app, given=options.build_env, environ=environ),
+    )
+
+
+def look_up_for_tests(
+    app: App, stack: Stack, *, compiler: StackCompiler, store: Store, environ: Mapping[str, str]
+) -> None:
+    """Check that the packages that only tests need can be installed on the stack; raises DependencyError."""
+    ground = _ground(stack, compiler, read_settings(app, environ), store=store, environ=environ)
+    look_up_develop(app.lock, ground=ground, store=store, environ=environ)
+
+
+def decide(
+    app: App,
+    stack: Stack,
+    material: Material,
+    *,
+    options: Options,
+    compiler: StackCompiler,
+    previous: Previous,
+    store: Store,
+    environ: Mapping[str, str],
+    observer: Observer,
+    transport: Transport | None,
+) -> Decision:
+    """Decide; raises DependencyError where a wheel cannot be had, and Refuted as `start_interpreter` does."""
+    claims = previous.claims(stack)
+    settings = read_settings(app, environ)
+    gone = dict.fromkeys(options.gone, "")
+    while True:
+        bytecode, no_bytecode = compiler.decide(claims.bytecode)
+        resolution = resolve(
+            app.lock,
+            app.lock.packages,
+            ground=_ground(stack, compiler, settings, store=store, environ=environ),
+            store=store,
+            environ=environ,
+            observer=observer,
+            folder=app.folder,
+            fresh=options.no_cache,
+            claims=claims,
+        )
+        planned = _plan(app, stack, resolution, material, bytecode=bytecode, labels=options.labels)
+        known = {} if options.no_cache else assembly.known_layers(planned.layers, store)
+        taken, doubts = previous.take([each for each in planned.layers if each.key not in known], gone=gone)
+        if options.whole and transport is not None and (lost := pull_taken(taken, store, transport)):
+            gone |= lost
+            continue
+        decision = Decision(
+            plan=planned,
+            resolution=resolution,
+            bytecode=bytecode,
+            no_bytecode=no_bytecode,
+            known=known,
+            taken=taken,
+            doubts=doubts,
+        )
+        needing = material.hooks and any(layer.kind == "app" for layer in decision.written)
+        fewer = NOTHING if needing else claims.without(decision.written)  # hooks need every wheel
+        if fewer == claims:
+            if stack.claimed and any(layer.kind == "runtime" for layer in decision.written):
+                # It is made of these facts, accounts among them: what was believed has to be seen now.
+                from buildpack.stacks.run_python import look_into
+
+                look_into(stack, store, environ, transport)
+            return replace(decision, told=_settle(app, stack, resolution, store, strict=options.strict))
+        claims = fewer
+
+
+def _settle(app: App, stack: Stack, resolution: Resolution, store: Store, *, strict: bool) -> tuple[str, ...]:
+    """Return the warnings of what the app's wheels do not bring; raises AppError for what cannot work without it."""
+    if not app.doubts:
+        return ()
+    sums = [(wheel.sha256,) for wheel in resolution.wheels]
+    brought = None if resolution.claimed else recall_brought(sums, store, machine=stack.machine)
+    found, notices = settle(app.doubts, brought)
+    if found:
+        raise found[0] if len(found) == 1 else Problems(found)
+    told = tuple(map(str, notices))
+    if strict and told:
+        raise check_errors.strict(told)
+    return told
+
+
+def _ground(
+    stack: Stack, compiler: StackCompiler, settings: BuildSettings, *, store: Store, environ: Mapping[str, str]
+) -> Ground:
+    def lacking(needed: Mapping[str, frozenset[str]]) -> Sequence[str]:
+        from buildpack.stacks.libraries import missing_sonames
+
+        if stack.claimed:
+            return ()
+        return missing_sonames(needed, stack)
+
+    return Ground(
+        target=target_of(stack),
+        layout=layout_for(stack),
+        # What is remembered of a base that nobody looked into must not be taken for what was seen.
+        identity=f"{stack.digest}{' claimed' if stack.claimed else ''}",
+        interpreter=compiler.builder,
+        arrived=compiler.arrived,
+        lacking=lacking,
+        settings=settings,
+        complete=partial(complete_wheel, stack=stack, store=store, environ=environ),
+    )
+
+
+def complete_wheel(
+    wheel: WheelFile, path: Path, needed: frozenset[str], *, stack: Stack, store: Store, environ: Mapping[str, str]
+) -> WheelFile | None:
+    """Return a wheel built here with copies of the shared libraries that the stack lacks; None if it lacks none.
+
+    `needed` are sonames. Raises DependencyError on a base, which gets no copies of this machine's libraries.
+    """
+    if stack.claimed or not (missing := needed - stack.sonames):
+        return None
+    if stack.name != "host":
+        from buildpack.errors.stacks import libraries_not_there
+        from buildpack.python.build_failure import ALTERNATIVES
+
+        instead = ALTERNATIVES.get(wheel.name, "")
+        raise libraries_not_there(wheel.name, wheel.version, sorted(missing), stack.name, instead=instead)
+    from buildpack.stacks.host import recall_executable
+    from buildpack.steps.grafting import graft
+
+    python = Path(os.path.realpath(recall_executable(stack, store) or sys.executable))
+    return graft(wheel, path, missing, stack=stack.sonames, python=python, store=store, environ=environ)
+
+
+def _runtime(launcher: Launcher, stack: Stack) -> assembly.Runtime:
+    from buildpack.python.venv import venv_entries
+
+    return assembly.Runtime(
+        launcher=launcher.files,
+        environment=tuple(venv_entries(layout_for(stack))),
+        passwd=_with_user(stack.passwd, ("app", "x", str(plan.USER), str(plan.USER), "", "/app", "/bin/sh")),
+        group=_with_user(stack.group, ("app", "x", str(plan.USER), "")),
+    )
+
+
+def _with_user(existing: str | None, row: tuple[str, ...]) -> bytes | None:
+    """Return passwd or group with a row for the app's user; None where one with its ID is there."""
+    lines = (existing or "").splitlines()
+    if any(line.split(":")[2:3] == [row[2]] for line in lines):
+        return None
+    taken = {line.partition(":")[0] for line in lines}
+    name = row[0] if row[0] not in taken else f"{row[0]}{row[2]}"
+    return "".join(f"{line}\n" for line in (*lines, ":".join((name, *row[1:])))).encode()
+
+
+def _plan(
+    app: App,
+    stack: Stack,
+    resolution: Resolution,
+    material: Material,
+    *,
+    bytecode: Bytecode,
+    labels: Mapping[str, str],
+) -> Plan:
+    layer_format = f"{LAYER_FORMAT}+{assembly.ENTRIES_FORMAT}"
+    runtime_key = plan.runtime_key(layer_format=layer_format, files=material.runtime.listed(), bytecode=bytecode)
+    layers = [PlannedLayer(kind="runtime", slot="runtime", key=runtime_key)]
+    for group in plan.group_members(resolution.members):
+        key = plan.dependency_key(group, layer_format=layer_format, python=stack.python.series, bytecode=bytecode)
+        layers.append(PlannedLayer(kind="dependencies", slot=group.slot, key=key, members=group.members))
+    app_key = plan.app_key(
+        material.content.files,
+        layer_format=layer_format,
+        launch=material.launch,
+        mtime=material.mtime,
+        hooks=material.hooks.key(stack=str(stack.digest), wheels=[wheel.sha256 for wheel in resolution.wheels]),
+    )
+    layers.append(PlannedLayer(kind="app", slot="app", key=app_key))
+    stated = {
+        "org.opencontainers.image.title": app.settings.title,
+        "org.opencontainers.image.version": app.version,
+        "org.opencontainers.image.base.name": stack.base_name,
+    }
+    told = {
+        **{name: value for name, value in stated.items() if value},
+        "org.opencontainers.image.base.digest": str(stack.digest),
+        "dev.deploy.python": stack.python.version,
+        "dev.deploy.bytecode": bytecode.python or "none",
+        "dev.deploy.lock": f"sha256:{app.lock.sha256}",
+        **labels,
+    }
+    return Plan(
+        stack_layers=stack.layers,
+        layers=tuple(layers),
+        platform=stack.platform,
+        created=render_time(material.mtime),
+        config=plan.image_config(stack.config, stack_python=stack.python.executable, labels=told),
+        annotations={
+            ANNOTATION + "stack": pack(canonical_json({"digest": str(stack.digest), **_told(stack)})),
+            **({ANNOTATION + "direct": direct} if (direct := _direct(app)) else {}),
+        },
+    )
+
+
+def _direct(app: App) -> str:
+    """Return the packages that Pipfile names, as `NEED` has them; empty if there is no Pipfile."""
+    return " ".join(need(package.name, package.extras) for package in app.lock.packages if package.pipfile_line)
+
+
+def _told(stack: Stack) -> dict[str, Any]:
+    """Return the facts that the next build has to know; what is sent with every push is kept small."""
+    facts = {name: value for name, value in stack.facts.render().items() if name != "sonames" and value is not None}
+    if stack.packages:
+        facts["packages"] = stack.packages
+    return {**facts, "host": stack.identity} if stack.identity else facts

@@ -1,0 +1,190 @@
+"""Byte code as the build needs it: whether there can be any, and each wheel's once it is compiled.
+
+The stack's own interpreter may first have to be fetched and extracted, so it is started in the background with
+the first wheel that arrives, and not at all where every layer is known already.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Self
+
+from buildpack.errors import build as errors
+from buildpack.oci.entry import Entry
+from buildpack.oci.store import Store
+from buildpack.plan import Bytecode
+from buildpack.python.pyc import BYTECODE_FORMAT, unsupported
+from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack
+from buildpack.system.unprivileged import choose_user
+
+if TYPE_CHECKING:
+    from buildpack.oci.transport import Transport
+    from buildpack.python.bytecode import Compilation, Compiler
+    from buildpack.python.wheel import WheelContents
+
+
+class StackCompiler:
+    """Compiles with the stack's interpreter, or one of its version; a context manager, safe for several threads.
+
+    `machine` is the one that this runs on, as ``uname -m`` says it; `sibling` gives the same stack for that one.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        store: Store,
+        environ: Mapping[str, str],
+        *,
+        machine: str = "",
+        sibling: Callable[[], Stack | None] = lambda: None,
+        transport: Transport | None = None,
+    ) -> None:
+        self._transport = transport
+        self._stack = stack
+        self._store = store
+        self._environ = environ
+        self._machine = machine or os.uname().machine
+        self._sibling = sibling
+        self._lock = threading.Lock()
+        self._compiler: Compiler | None = None
+        self._found: Interpreter | NoInterpreter | None = None
+        self._submitted: dict[str, Compilation] = {}
+        self._building = threading.Lock()
+        self._builder: Interpreter | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        # Whoever wanted byte code has waited for it; what is left is of layers that were known after all.
+        if self._compiler is not None:
+            self._compiler.close(wait=False)
+
+    def decide(self, claimed: str = "") -> tuple[Bytecode, str]:
+        """Return which byte code the image will have and, where none, why; remembered by the stack's digest.
+
+        Decided by trying, because only an interpreter that ran is known to run; not where an earlier image has byte
+        code of the right version (`claimed`), and so nothing may need compiling.
+        """
+        python = self._stack.python
+        if claimed == python.version and not unsupported(python.version, python.cache_tag):
+            return self._bytecode(""), ""
+        key = f"{self._stack.digest}+{python.version}+{self._machine}+{BYTECODE_FORMAT}"
+        # A base that an earlier image speaks for is met before anything is written that trusts its word.
+        known = None if self._stack.claimed else self._store.recall("bytecode", key)
+        if isinstance(known, dict) and isinstance(reason := known.get("reason"), str):
+            return self._bytecode(reason), reason
+        reason = self._probe()
+        if not reason:
+            # Whatever was in the way may be gone tomorrow: a full disk, a lack of memory, an interpreter not installed.
+            self._store.remember("bytecode", key, {"reason": reason})
+        return self._bytecode(reason), reason
+
+    def _bytecode(self, reason: str) -> Bytecode:
+        return Bytecode(python="" if reason else self._stack.python.version, format=BYTECODE_FORMAT)
+
+    def _probe(self) -> str:
+        python = self._stack.python
+        if reason := unsupported(python.version, python.cache_tag):
+            return reason
+        compiler = self._start()
+        if compiler is None:
+            assert isinstance(self._found, NoInterpreter)
+            return self._found.reason
+        return compiler.probe()
+
+    def _start(self) -> Compiler | None:
+        from buildpack.python.bytecode import Compiler
+        from buildpack.stacks.run_python import start_interpreter
+
+        with self._lock:
+            if self._compiler is None and self._found is None:
+                self._found = start_interpreter(
+                    self._stack, self._store, self._environ, sibling=self._sibling, transport=self._transport
+                )
+                if isinstance(self._found, Interpreter):
+                    self._compiler = Compiler(
+                        self._found.argv,
+                        version=self._stack.python.version,
+                        cache_tag=self._stack.python.cache_tag,
+                        folder=self._store.folder("bytecode"),
+                        scratch=self._store.folder("tmp"),
+                        jobs=os.cpu_count() or 1,
+                        environ=self._found.env,
+                        fresh=self._store.doubting,
+                    )
+            return self._compiler
+
+    def submit(self, wheel: str, sources: Sequence[Entry]) -> Compilation | None:
+        """Begin to compile a wheel's modules, unless that was begun; `wheel` is its SHA-256.
+
+        None where no interpreter runs.
+        """
+        compiler = self._start()
+        if compiler is None:
+            return None
+        with self._lock:
+            if wheel not in self._submitted:
+                self._submitted[wheel] = compiler.submit(wheel, sources)
+            return self._submitted[wheel]
+
+    def arrived(self, wheel: str, contents: WheelContents) -> None:
+        """Begin to compile a wheel that was just fetched."""
+        self.submit(wheel, contents.sources)
+
+    def entries(self, wheel: str, sources: Sequence[Entry]) -> tuple[Entry, ...]:
+        """Wait for a wheel's byte code; raises MachineError where the interpreter fails, which `decide` saw running."""
+        compilation = self.submit(wheel, sources)
+        if compilation is None:
+            raise errors.compiling_failed(self.why_none())
+        made = compilation.result()
+        if made.reason:
+            raise errors.compiling_failed(made.reason)
+        return made.entries
+
+    def builder(self) -> Interpreter | None:
+        """Return how to start a Python here for wheels that have to be built: this machine's, else the stack's own.
+
+        None where none runs.
+        """
+        from buildpack.stacks.build_python import find_builder
+
+        with self._building:
+            if self._builder is None:
+                self._builder = find_builder(self._stack, self._environ)
+            if self._builder is not None:
+                return self._builder
+        from buildpack.stacks.run_python import bring_base
+
+        found = self.interpreter()
+        return found if found is None or not found.own else bring_base(self._stack, found, self._store, choose_user())
+
+    def interpreter(self) -> Interpreter | None:
+        """Return how to start the stack's own Python here, or one of exactly its version; None where none runs."""
+        self._start()
+        return self._found if isinstance(self._found, Interpreter) else None
+
+    def compile_files(self, files: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Compile a few modules given by their path in the image; byte code by its own path. Raises as `entries`."""
+        from buildpack.python.bytecode import compile_sources
+        from buildpack.python.compile_process import CompileError
+
+        if self._start() is None:
+            raise errors.compiling_failed(self.why_none())
+        assert isinstance(self._found, Interpreter)
+        try:
+            return compile_sources(
+                self._found.argv,
+                files,
+                version=self._stack.python.version,
+                cache_tag=self._stack.python.cache_tag,
+                environ=self._found.env,
+            )
+        except CompileError as error:
+            raise errors.compiling_failed(str(error)) from error
+
+    def why_none(self) -> str:
+        """Return why no interpreter of the stack's version runs here, where `interpreter` gave none."""
+        return self._found.reason if isinstance(self._found, NoInterpreter) else "no interpreter was started"

@@ -1,0 +1,1 @@
+"""Processes, users and temporary files: what a build asks of the operating system."""

@@ -1,0 +1,1 @@
+"""Build an image and deliver it: to an engine, to registries, or to the disk."""

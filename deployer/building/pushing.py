@@ -1,0 +1,192 @@
+"""Pushes what was built: what a registry lacks of it, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, BinaryIO
+
+from buildpack.dataclass import dataclass, replace
+from buildpack.errors import previous as errors
+from buildpack.errors.build import digest_asked
+from buildpack.oci.digest import Digest
+from buildpack.oci.image import Image
+from buildpack.oci.reference import Reference, parse_reference
+from buildpack.oci.store import Store
+from buildpack.progress import Observer
+from deployer.cli.messages import plural, size_text
+
+if TYPE_CHECKING:
+    from buildpack.build import Built
+    from buildpack.oci.index import ImageIndex
+    from buildpack.oci.push import Pushed
+    from buildpack.oci.transport import Transport
+    from buildpack.platforms import BuiltIndex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """Opens blobs for a push: those of the store, verified as they are read."""
+
+    store: Store
+
+    def __call__(self, digest: Digest) -> BinaryIO:
+        if not self.store.has(digest):
+            raise FileNotFoundError(str(digest))
+        return self.store.open(digest)
+
+
+def parse_targets(texts: Sequence[str]) -> tuple[Reference, ...]:
+    """Read the names that an image is to be pushed to; raises UsageError for one that nobody may push to."""
+    references = tuple(dict.fromkeys(map(parse_reference, texts)))
+    for reference in references:
+        if reference.digest is not None:
+            raise digest_asked(str(reference))
+        if reference.registry == "docker.io" and reference.repository.startswith("library/"):
+            raise errors.pushed_to_library(str(reference), reference.repository.removeprefix("library/"))
+    return references
+
+
+def push_built(
+    built: Built,
+    references: Sequence[Reference],
+    *,
+    store: Store,
+    transport: Transport,
+    observer: Observer,
+    gone: frozenset[str] = frozenset(),
+) -> Pushed:
+    """Push the image under these references; a layer that only a registry has is mounted or passed on from there.
+
+    `gone` are blobs that the first repository turned out to lack. Raises BlobVanished where it lacks one that is not
+    here, StackError where it refuses.
+    """
+    from buildpack.oci.push import push_image
+
+    home = references[0].name
+    named = frozenset(digest for digest in built.previous.named_in(home) if str(digest) not in gone)
+    written = {made.layer.digest for made, _ in built.layers if made.source == "built"} | {built.image.config_digest}
+    return push_image(
+        built.image,
+        references,
+        _Source(store=store),
+        transport=transport,
+        present=named,
+        # What was written just now, and an image of the same app lacks, no registry has.
+        absent=frozenset(written - named) if named else frozenset(),
+        mounts={digest: place for digest, place in _places(built).items() if place.name != home},
+        observer=observer,
+    )
+
+
+def push_several(
+    built: BuiltIndex,
+    references: Sequence[Reference],
+    *,
+    store: Store,
+    transport: Transport,
+    observer: Observer,
+    gone: frozenset[str] = frozenset(),
+) -> Pushed:
+    """Push each platform's image by its digest, as `push_built` does, then the index under these references."""
+    members = [
+        push_built(
+            one,
+            _by_digest(references, one.image),
+            store=store,
+            transport=transport,
+            observer=observer,
+            gone=gone,
+        )
+        for one in built.platforms
+    ]
+    return _push_index(built.index, members, references, transport=transport)
+
+
+def _places(built: Built) -> Mapping[Digest, Reference]:
+    """Return which images in registries have which layers: the base, and earlier images."""
+    places = dict(built.elsewhere)
+    if built.stack.name != "host" and not built.stack.name.startswith(("oci:", "archive:")):
+        base = parse_reference(built.stack.reference)
+        places |= {layer.digest: base for layer in built.stack.layers}
+    return places
+
+
+def find_stored(name: str, store: Store) -> Image | ImageIndex:
+    """Return what the store has under this full name; raises StackError where that is nothing, or not the whole."""
+    image = store.image_index(name) or store.image(name)
+    if image is None:
+        raise errors.not_stored(name, store.root)
+    missing = {layer.digest for layer in image.layers if not store.has(layer.digest, layer.size)}
+    if missing:
+        raise errors.not_complete(name, len(missing))
+    return image
+
+
+def push_stored(
+    image: Image | ImageIndex,
+    references: Sequence[Reference],
+    *,
+    store: Store,
+    transport: Transport,
+    observer: Observer,
+) -> Pushed:
+    """Push what is whole in the store: an image, or an index after its images; raises StackError."""
+    from buildpack.oci.push import push_image
+
+    def push(each: Image, names: Sequence[Reference]) -> Pushed:
+        bases = _bases(each, names[0].registry, store)
+        return push_image(each, names, _Source(store=store), transport=transport, mounts=bases, observer=observer)
+
+    if isinstance(image, Image):
+        return push(image, references)
+    members = [push(each, _by_digest(references, each)) for each in image.images]
+    return _push_index(image, members, references, transport=transport)
+
+
+def _bases(image: Image, registry: str, store: Store) -> dict[Digest, Reference]:
+    """Return where this registry has the layers of the base that the image names: they need not be sent."""
+    from buildpack.stacks.names import names_of
+    from buildpack.steps.reuse import parse_claims
+
+    base = parse_claims(image).stack
+    names = map(parse_reference, names_of(base, store) if base is not None else ())
+    found = next((name for name in names if name.registry == registry), None)
+    return {layer.digest: found for layer in image.layers if not layer.key} if found is not None else {}
+
+
+def _by_digest(references: Sequence[Reference], image: Image) -> list[Reference]:
+    """Return the names under which an image of an index goes to the repositories: none but its digest."""
+    return list(dict.fromkeys(replace(reference, tag=None, digest=image.digest) for reference in references))
+
+
+def _push_index(
+    index: ImageIndex, members: Sequence[Pushed], references: Sequence[Reference], *, transport: Transport
+) -> Pushed:
+    """Push the index after its images, and add up what became of their blobs."""
+    from buildpack.oci.push import push_index
+
+    sent, mounted, present = (
+        tuple(dict.fromkeys(digest for member in members for digest in getattr(member, fate)))
+        for fate in ("sent", "mounted", "present")
+    )
+    pushed = push_index(index.manifest, references, transport=transport, media_type=index.media_type)
+    # What the first image sent, the next one found there.
+    moved = {*sent, *mounted}
+    return replace(pushed, sent=sent, mounted=mounted, present=tuple(each for each in present if each not in moved))
+
+
+def pushed_text(pushed: Pushed, image: Image | ImageIndex) -> str:
+    """Say in words what was sent, and what was not."""
+    sizes = {layer.digest: layer.size for layer in image.layers}
+    sent = [digest for digest in pushed.sent if digest in sizes]
+    size = sum(sizes[digest] for digest in sent)
+    names = ", ".join(_without_digest(reference) for reference in pushed.references)
+    parts = [f"{plural(len(sent), 'layer')}, {size_text(size)}" if sent else "no layer"]
+    for word, digests in (("mounted", pushed.mounted), ("there already", pushed.present)):
+        if count := sum(digest in sizes for digest in digests):
+            parts.append(f"{count} {word}")
+    return f"to {names}: {'; '.join(parts)}"
+
+
+def _without_digest(reference: Reference) -> str:
+    return f"{reference.name}:{reference.tag}" if reference.tag else str(reference)

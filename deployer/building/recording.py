@@ -1,0 +1,166 @@
+"""Writes build records: `record` tells what they are.
+
+The answer follows from the app's folder, the stack, the tool itself and what is in the store. Each is stamped, the
+app's files from before they were read, and what was touched while the build ran, or just before, is not recorded:
+within the resolution of its file system's clock it could change again and look the same (git, racy-git.txt).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from buildpack.app.file_stamps import Stamp, stamp
+from buildpack.app.git_inputs import watch_passed_over
+from buildpack.errors import BuildpackError
+from buildpack.oci.digest import sha256
+from buildpack.oci.store import Store
+from buildpack.python.build_settings import read_constraints
+from deployer.building.record import FOLDER, Asked, day_of, fold, seal
+
+if TYPE_CHECKING:
+    from buildpack.build import Built
+    from buildpack.oci.image import Image
+    from buildpack.oci.index import ImageIndex
+
+_Stamps = dict[str, Stamp | None]
+
+_FINE = 100_000_000
+_COARSE = 2_100_000_000
+"""Nanoseconds by which a time has to be past: FAT counts in pairs of seconds, ext4 by the kernel's clock tick."""
+_SECOND = 1_000_000_000
+_DAY = 86400
+
+_TOOL = ("buildpack", "deployer", "deflate", "honcho", "installer")
+"""Whose code decides what an image holds."""
+
+
+def write_record(
+    asked: Asked,
+    builds: Sequence[Built],
+    kept: Image | ImageIndex,
+    answer: Mapping[str, Any] | None,
+    *,
+    store: Store,
+    environ: Mapping[str, str],
+    now: float,
+    loaded: bool = False,
+) -> None:
+    """Remember what was answered, unless it follows from something that cannot be watched, or was just changed.
+
+    `builds` are of one app, one for each platform, and `kept` is what the store has under their references. Without an
+    answer the record only tells that nothing changed; with `loaded` an answer holds while an engine has the image, too.
+    A record that cannot be written is none: never an error.
+    """
+    with suppress(OSError, BuildpackError):
+        inputs = _inputs_of_all(builds, environ)
+        if inputs is None or not all(is_settled(each, asked.begin) for group in inputs for each in group.values()):
+            return
+        results = _results(kept, builds[0].references, store)
+        if results is None:
+            return
+        folder = str(builds[0].app.folder)
+        record = {
+            "answer": answer,
+            "loaded": (builds[0].references, _ids(builds[0])) if loaded else None,
+            "made": now,
+            "day": day_of(asked.begin),
+            "expires": min((built.stack.expires for built in builds if built.stack.expires), default=None),
+            "folder": folder,
+            "real": os.path.realpath(folder),
+            "witnesses": [[list(group), fold(group.values())] for group in (*inputs, results)],
+        }
+        _replace(store, Path(asked.path), seal(record), now=now)
+
+
+def _ids(built: Built) -> list[str]:
+    """Return what engines may call the image: Docker and Podman by its config, Docker on containerd by its manifest."""
+    return [built.image.config_digest.hex, built.image.digest.hex]
+
+
+def _inputs_of_all(builds: Sequence[Built], environ: Mapping[str, str]) -> tuple[_Stamps, _Stamps] | None:
+    """Return the stamps of all builds' inputs; None where one cannot tell, or something changed between two of them."""
+    app: _Stamps = {}
+    others: _Stamps = {}
+    for built in builds:
+        inputs = _inputs(built, environ)
+        if inputs is None:
+            return None
+        for found, made in zip(inputs, (app, others), strict=True):
+            if any(made.get(path, each) != each for path, each in found.items()):
+                return None
+            made.update(found)
+    return app, others
+
+
+def _inputs(built: Built, environ: Mapping[str, str]) -> tuple[_Stamps, _Stamps] | None:
+    """Return stamps of the app and of all else that the image follows from; None where that cannot be told."""
+    app = built.app
+    # What is installed from a folder of its own is no file of the app's, and is built anew each time.
+    if app.stamps is None or any(package.path for package in app.lock.packages):
+        return None
+    _, constraints = read_constraints(environ)
+    passed_over = watch_passed_over(app.folder, app.source.passed_over, environ)
+    if passed_over is None:
+        return None
+    others = {path: stamp(path) for path in (*built.stack.witnesses, *constraints, *_tool())}
+    return {**passed_over, **app.stamps}, others
+
+
+def _tool() -> Iterator[str]:
+    """List the tool's own files, and the places where others of these names would come before them."""
+    yield sys.executable
+    for package in (*_TOOL, "certifi"):
+        for place in sys.path:
+            yield f"{place or '.'}/{package}"
+            yield f"{place or '.'}/{package}.py"
+    for package in _TOOL:
+        spec = find_spec(package)
+        assert spec is not None, package
+        waiting = list(spec.submodule_search_locations or ())
+        while waiting:
+            with os.scandir(waiting.pop()) as entries:
+                found = [entry for entry in entries if entry.name != "__pycache__"]
+            yield from (entry.path for entry in found)
+            waiting += [entry.path for entry in found if entry.is_dir()]
+
+
+def _results(kept: Image | ImageIndex, references: Sequence[str], store: Store) -> _Stamps | None:
+    """Return stamps of what the build left in the store; None where another build was there in the meantime."""
+    sizes = {sha256(document): len(document) for document in kept.documents}
+    sizes |= {layer.digest: layer.size for layer in kept.layers}
+    stamps = {str(path): stamp(str(path)) for path in (store.root / "index.json", *map(store.path, sizes))}
+    # Looked at after it was stamped: whoever replaces the index between the two makes this record worthless, not wrong.
+    names = store.images()
+    whole = all(store.has(digest, size) for digest, size in sizes.items())
+    return stamps if whole and all(names.get(name) == kept.digest for name in references) else None
+
+
+def is_settled(found: Stamp | None, begin: float) -> bool:
+    """Tell whether a file changed last so long before `begin` that another change would show."""
+    if found is None:
+        return True
+    _, _, modified, changed, *_ = found
+    return all(time < int(begin * _SECOND) - (_FINE if time % _SECOND else _COARSE) for time in (modified, changed))
+
+
+def _replace(store: Store, path: Path, content: bytes, *, now: float) -> None:
+    """Put the record into its place in one step, and drop those of other days, and what writers that died left."""
+    folder = store.folder(FOLDER)
+    temporary = folder / f"{os.urandom(8).hex()}.part"
+    try:
+        temporary.write_bytes(content)
+        temporary.chmod(0o644)  # whatever the umask
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    for entry in os.scandir(folder):
+        with suppress(FileNotFoundError):
+            if entry.stat().st_mtime < now - _DAY:
+                Path(entry.path).unlink()

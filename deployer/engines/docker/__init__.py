@@ -1,0 +1,1 @@
+"""Run an app's image in a Docker-compatible engine."""

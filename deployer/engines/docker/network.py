@@ -1,0 +1,44 @@
+"""Networks of an engine that belong to one process, and are removed after it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from buildpack.errors import EngineError
+from deployer.engines.docker.client import Engine
+from deployer.engines.docker.container import APP_LABEL
+from deployer.engines.docker.owner import Owner, is_gone, owner_labels, parse_owner
+from deployer.engines.docker.signals import FORWARDED, STOPPING, holding_back
+
+
+@contextlib.contextmanager
+def own_network(engine: Engine, name: str, *, app: str, owner: Owner) -> Iterator[str]:
+    """Create a network and remove it at the end; containers that are still in it keep it until `clear_networks`."""
+    identity = ""
+    try:
+        # Else a signal that came while the engine creates it would leave it behind.
+        with holding_back((*STOPPING, *FORWARDED)), engine.worded():
+            created = engine.api.create_network(
+                name, driver="bridge", labels={APP_LABEL: app, **owner_labels(owner)}, check_duplicate=True
+            )
+            identity = str(created["Id"])
+        yield name
+    finally:
+        if identity:
+            _remove(engine, identity)
+
+
+def clear_networks(engine: Engine, here: Owner) -> None:
+    """Remove the networks whose owner has ended, after their containers."""
+    with engine.worded():
+        listed = engine.api.networks(filters={"label": [APP_LABEL]})
+        for found in listed:
+            owner = parse_owner(found.get("Labels") or {})
+            if owner is not None and is_gone(owner, here):
+                _remove(engine, str(found["Id"]))
+
+
+def _remove(engine: Engine, identity: str) -> None:
+    with contextlib.suppress(EngineError), engine.worded():
+        engine.api.remove_network(identity)

@@ -1,0 +1,1 @@
+"""Run an app as processes of this machine."""

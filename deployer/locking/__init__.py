@@ -1,0 +1,1 @@
+"""Write Pipfile and Pipfile.lock with pipenv."""

@@ -1,0 +1,149 @@
+"""What app.json's ``env`` says about the variables of an app's processes: defaults, secrets to make, what is required.
+
+The schema is Heroku's ("app.json Schema", ``env``). A secret is made once for each app and kept in the store, so it is
+the same in each run and is not in the app's folder, where it could be committed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+
+from buildpack.app.build_env import Variable, read_variables
+from buildpack.dataclass import dataclass, field
+from buildpack.errors import AppError
+from buildpack.system.temporary import make_folder
+from deployer.errors.commands import secrets_made, variables_lacking, variables_required
+
+_FOLDER = "secrets"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """Variables that app.json gives, below all others, and the names of those that it requires and nobody gave.
+
+    `made` are the secrets that were made just now. `doubtful` lack a value, and app.json does not say in so many words
+    that they are required, which Heroku's schema takes for granted.
+    """
+
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    place: Path = Path()
+    made: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    doubtful: tuple[str, ...] = ()
+
+    def below(self, told: Mapping[str, str]) -> dict[str, str]:
+        """Return all variables: those that are `told`, and these for what is not told or empty."""
+        return {**told, **{name: value for name, value in self.values.items() if not told.get(name)}}
+
+    def tell(
+        self, *, say: Callable[[str], object], warn: Callable[[str], object], insist: bool, own_file: bool = True
+    ) -> None:
+        """Say what was made, and warn of what lacks a value; raises AppError for what is required if you `insist`.
+
+        `own_file` is true if the command reads the app's .env.
+        """
+        if self.made:
+            say(secrets_made(self.made, self.place))
+        if self.required and insist:
+            raise variables_required(self.required)
+        for names, required in ((self.required, True), (self.doubtful, False)):
+            if names:
+                warn(variables_lacking(names, required=required, own_file=own_file))
+
+
+def default_variables(
+    folder: Path,
+    *,
+    given: Collection[str],
+    environ: Mapping[str, str],
+    make: Callable[[], str] = lambda: secrets.token_hex(32),
+) -> Defaults:
+    """Read the app's app.json; `given` are the variables that have a value from elsewhere.
+
+    `environ` tells where the store is, `make` makes a secret: 64 hexadecimal digits, as on Heroku. An app.json that
+    cannot be read gives nothing: the build says what is wrong with it.
+    """
+    try:
+        variables = read_variables(folder)
+    except AppError:
+        return Defaults()
+    values: dict[str, str] = {}
+    made, place = [], Path()
+    for name, variable in variables.items():
+        if variable.value is not None:
+            values[name] = variable.value
+        elif variable.secret and name not in given:
+            place = place_of_secrets(folder, environ)
+            values[name], new = keep_secret(place, name, make=make)
+            made += [name] if new else []
+    return _defaults(variables, values, given, place=place, made=made)
+
+
+def written_variables(folder: Path, told: Mapping[str, str]) -> Defaults:
+    """Return the values that app.json has for what is not `told` or empty, for files that another program reads.
+
+    Secrets are among the variables that lack a value: none is made, because such a file is not a place to keep it. An
+    app.json that cannot be read gives nothing.
+    """
+    try:
+        variables = read_variables(folder)
+    except AppError:
+        return Defaults()
+    values = {name: each.value for name, each in variables.items() if each.value is not None and not told.get(name)}
+    return _defaults(variables, values, told)
+
+
+def _defaults(
+    variables: Mapping[str, Variable],
+    values: Mapping[str, str],
+    given: Collection[str],
+    *,
+    place: Path = Path(),
+    made: Sequence[str] = (),
+) -> Defaults:
+    lacking = {name: each for name, each in variables.items() if not values.get(name) and name not in given}
+    return Defaults(
+        values=values,
+        place=place,
+        made=tuple(made),
+        required=tuple(name for name, each in lacking.items() if each.required),
+        doubtful=tuple(name for name, each in lacking.items() if each.required is None),
+    )
+
+
+def place_of_secrets(folder: Path, environ: Mapping[str, str]) -> Path:
+    """Return the folder in the store that is for the secrets of the app in `folder`."""
+    from buildpack.oci.store import find_store
+
+    app = hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:32]
+    return find_store(environ)[0] / _FOLDER / app
+
+
+def keep_secret(place: Path, name: str, *, make: Callable[[], str]) -> tuple[str, bool]:
+    """Return the secret of this name that is kept in `place`, and whether it was made just now.
+
+    Two processes that make one at the same time both get the same.
+    """
+    make_folder(place.parent.parent)
+    for each in (place.parent, place):
+        make_folder(each, 0o700)
+        each.chmod(0o700)  # an older version made it
+    path, made = place / name, False
+    if not path.exists():
+        # A link fails if somebody else made the file meanwhile, and the file is never there half-written.
+        beside = place / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
+        try:
+            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+                os.fchmod(file.fileno(), 0o600)  # whatever the umask
+                file.write(make())
+            os.link(beside, path)
+            made = True
+        except FileExistsError:
+            pass
+        finally:
+            beside.unlink(missing_ok=True)
+    return path.read_text(encoding="ascii"), made

@@ -1,0 +1,220 @@
+"""The environment of processes: command line over this process's environment over `.env` files over defaults."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from errno import EINVAL, ENAMETOOLONG
+from pathlib import Path
+from types import MappingProxyType
+from typing import cast
+
+from buildpack.app.links import OutsideError, find_named
+from buildpack.app.textfile import read_bytes
+from buildpack.bounded import open_regular
+from buildpack.errors import app as app_errors
+from deployer.errors.commands import (
+    bad_assignment,
+    env_file_expands,
+    env_file_missing,
+    env_file_too_large,
+    env_file_undecodable,
+    env_file_unreadable,
+)
+
+_LARGEST_FILE = 1 << 20
+_LARGEST_ENVIRONMENT = 2 << 20
+"""Characters of all values: what Linux hands to a program, with a stack of 8 MB (execve(2))."""
+_LONGEST_RUN = 256
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+_BLANKS = re.compile(r"[^\S\r\n]+")
+_LEADS_ASTRAY = frozenset({"PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "XDG_RUNTIME_DIR"})
+"""Variables of a shell that are not handed on: the first three send an interpreter to another one's library; two
+gunicorns with one XDG_RUNTIME_DIR take each other's control socket."""
+
+
+def read_env_files(
+    paths: Iterable[Path | str], *, app: Path | None, own: bool, environ: Mapping[str, str]
+) -> list[dict[str, str]]:
+    """Read the app's own `.env` if `own`, then each file, with python-dotenv.
+
+    ``${VAR}`` is expanded from `environ`, then from the file itself and the files before it. `environ` is empty unless
+    the values stay with this user: an app's author who writes such a file may not choose among the user's variables.
+    A name without a value (``A`` alone) is left out, ``A=`` is the empty string.
+
+    Raises UsageError if a file does not exist. Raises AppError if a file in `app`, the app's folder, leads out of it,
+    and if a file is not UTF-8 or a line cannot be read.
+    """
+    read: list[dict[str, str]] = []
+    if own and app is not None and os.path.isfile(app / ".env"):  # a virtual environment may have that name
+        read.append(_parse_bytes(read_bytes(app, ".env") or b"", app / ".env", environ=environ))
+    for path in map(Path, paths):
+        raw = _read_named(path, app)
+        read.append(_parse_bytes(raw, path, environ=environ, earlier=ChainMap({}, *reversed(read))))
+    return read
+
+
+def _read_named(path: Path, app: Path | None) -> bytes:
+    """Read a file that the user named: with care if the app's author may have made it."""
+    try:
+        inside = find_named(app, path) if app is not None else None
+        with open_regular(inside, follow=False) if inside is not None else path.open("rb") as file:
+            return file.read(_LARGEST_FILE + 1)
+    except OutsideError as error:
+        raise app_errors.leads_out(str(path), error.filename) from None
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise env_file_missing(path) from None
+    except OSError as error:
+        if error.errno == EINVAL:
+            raise app_errors.not_a_file(str(path)) from None
+        if error.errno != ENAMETOOLONG:
+            raise
+        raise env_file_missing(path) from None
+
+
+def _parse_bytes(
+    raw: bytes, path: Path, *, environ: Mapping[str, str], earlier: Mapping[str, str] = _NOTHING
+) -> dict[str, str]:
+    if len(raw) > _LARGEST_FILE:
+        raise env_file_too_large(path, _LARGEST_FILE)
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise env_file_undecodable(path, error.start) from None
+    return parse_env(text, path, environ=environ, earlier=earlier)
+
+
+def parse_env(
+    text: str, path: Path, *, environ: Mapping[str, str], earlier: Mapping[str, str] = _NOTHING
+) -> dict[str, str]:
+    """Parse the text of a `.env` file; raises AppError that names every line which cannot be read, and shows none.
+
+    ``${VAR}`` is expanded from `environ`, the lines above it, and `earlier`.
+    """
+    from io import StringIO
+
+    from dotenv.parser import parse_stream
+
+    values: dict[str, str] = {}
+    known = ChainMap(*(cast("MutableMapping[str, str]", each) for each in (environ, values, earlier)))
+    left = _LARGEST_ENVIRONMENT
+    # The expression with which python-dotenv looks for a comment takes the square of a run of blanks.
+    if found := next((run for run in _BLANKS.finditer(text) if len(run[0]) > _LONGEST_RUN), None):
+        raise env_file_unreadable(path, [text.count("\n", 0, found.start()) + 1])
+    bad: list[int] = []
+    for binding in parse_stream(StringIO(text)):
+        if binding.error or "\0" in (binding.value or ""):
+            blank = len(binding.original.string) - len(binding.original.string.lstrip())
+            bad.append(binding.original.line + binding.original.string.count("\n", 0, blank))
+        elif binding.key is not None and binding.value is not None:
+            value = _expand(binding.value, known, most=left)
+            if value is None:
+                raise env_file_expands(path, binding.original.line, _LARGEST_ENVIRONMENT)
+            left -= len(value)
+            values[binding.key] = value
+    if bad:
+        raise env_file_unreadable(path, bad)
+    return values
+
+
+def _expand(value: str, environ: Mapping[str, str], *, most: int) -> str | None:
+    """Expand ``${NAME}`` and ``${NAME:-default}`` as python-dotenv does; None if the result has more than `most`."""
+    made: list[str] = []
+    at = size = 0
+    end = -1
+    while at < len(value):
+        begin = value.find("${", at)
+        end = value.find("}", begin) if 0 <= end < begin or end < 0 else end
+        if begin < 0 or end < 0:
+            made.append(value[at:])
+            size += len(made[-1])
+            break
+        colon = value.find(":", begin, end)
+        made.append(value[at:begin])
+        if colon >= 0 and not value.startswith(":-", colon):  # not a variable: what follows may be one
+            at = begin + 2
+            made.append("${")
+        else:
+            at = end + 1
+            name, default = (
+                (value[begin + 2 : colon], value[colon + 2 : end]) if colon >= 0 else (value[begin + 2 : end], "")
+            )
+            made.append(environ.get(name, default))
+        size += len(made[-1]) + len(made[-2])
+        if size > most:
+            return None
+    return None if size > most else "".join(made)
+
+
+def pass_on(assignments: Iterable[str], environ: Mapping[str, str], *, warn: Callable[[str], object]) -> dict[str, str]:
+    """Read ``K=V`` operands of `-e`, and ``K`` alone, whose value `environ` has; raises UsageError.
+
+    One that `environ` lacks is left out with a warning.
+    """
+    given = []
+    for text in assignments:
+        if "=" in text:
+            given.append(text)
+        elif text in environ:
+            given.append(f"{text}={environ[text]}")
+        else:
+            warn(f"-e {text}: there is no such variable in this environment; it is left out.")
+    return parse_assignments(given)
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
+    """Read ``K=V`` operands of `-e`; raises UsageError for one without a name or an equals sign."""
+    values: dict[str, str] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals or not name.strip() or "\0" in assignment:
+            raise bad_assignment(assignment)
+        values[name] = value
+    return values
+
+
+def merge_environment(
+    *,
+    given: Mapping[str, str],
+    environ: Mapping[str, str],
+    files: Iterable[Mapping[str, str]],
+    defaults: Mapping[str, str],
+) -> dict[str, str]:
+    """Merge by precedence: `given` (command line), `environ`, `files` (a later one wins over an earlier), `defaults`.
+
+    A variable that is empty has its default.
+    """
+    merged: dict[str, str] = {}
+    for values in files:
+        merged.update(values)
+    merged.update(environ)
+    merged.update(given)
+    return {**merged, **{name: value for name, value in defaults.items() if not merged.get(name)}}
+
+
+def local_environment(
+    *,
+    given: Mapping[str, str],
+    environ: Mapping[str, str],
+    files: Iterable[Mapping[str, str]],
+    port: int | None,
+    default_port: int,
+    folder: Path,
+    venv: Path,
+) -> dict[str, str]:
+    """Return what processes on this machine find: what they are told, and the virtual environment first in PATH.
+
+    `port` is the command line's. A PYTHONPATH of the shell is kept, behind the app's `folder`.
+    """
+    inherited = {name: value for name, value in environ.items() if name not in _LEADS_ASTRAY}
+    if inherited.get("PYTHONPATH"):
+        inherited["PYTHONPATH"] = f"{folder}:{inherited['PYTHONPATH']}"
+    else:
+        inherited.pop("PYTHONPATH", None)
+    defaults = {"PORT": str(default_port), "PYTHONUNBUFFERED": "1"}
+    told = {"PORT": str(port)} if port is not None else {}
+    merged = merge_environment(given={**given, **told}, environ=inherited, files=files, defaults=defaults)
+    path = merged.get("PATH") or "/usr/local/bin:/usr/bin:/bin"
+    return {**merged, "PATH": f"{venv}/bin:{path}", "VIRTUAL_ENV": str(venv)}

@@ -1,0 +1,168 @@
+"""What all talk with registries shares."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from buildpack.bounded import origin_of
+from buildpack.oci.reference import parse_reference
+from buildpack.oci.registry_replies import codes_in, digests_in, is_busy, retry_after, said_by
+from buildpack.oci.transport import Traffic, Transport, shown
+from tests.support.spec_registry import spec_registry
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, encoding="utf-8").stdout
+
+
+def test_nothing_heavy_is_loaded_before_it_is_needed() -> None:
+    loaded = run(
+        "import sys\nfrom buildpack.oci import push, registry, transport\n"
+        "with transport.Transport({}): print(*sys.modules)\n"
+    )
+    heavy = {"requests", "urllib3", "http.client", "ssl", "subprocess", "concurrent.futures", "tempfile", "logging"}
+    assert heavy & set(loaded.split()) == set()
+
+
+def test_warm() -> None:
+    """The thread ends with its work: what it loaded is there for everybody."""
+    code = (
+        "import sys, threading\nfrom buildpack.oci.reference import parse_reference\n"
+        "from buildpack.oci.transport import Transport\n"
+        "for name in ('127.0.0.1:5000/app', 'ghcr.io/team/app'):\n"
+        "    with Transport({}, homes=[parse_reference(name)]) as transport:\n        transport.warm()\n"
+        "        [each.join() for each in threading.enumerate() if each.name == 'registry code']\n"
+        "        print('ssl' in sys.modules)\n"
+    )
+    assert run(code) == "False\nTrue\n"
+
+
+def test_traffic_is_counted_in_threads() -> None:
+    traffic = Traffic()
+
+    def count() -> None:
+        for _ in range(2000):
+            traffic.count(requests=1, sent=2, received=3)
+
+    threads = [threading.Thread(target=count) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (traffic.requests, traffic.sent, traffic.received) == (16_000, 32_000, 48_000)
+
+
+@pytest.mark.parametrize("value", ["ghcr.io", "https://ghcr.io", "https://ghcr.io/team", "ghcr.io/"])
+def test_the_registry_that_the_login_is_for(value: str) -> None:
+    own = parse_reference("quay.io/team/app:1")
+    named = Transport({"DEPLOY_REGISTRY": value}, homes=[own])
+    assert (named.is_home("ghcr.io"), named.is_home("quay.io"), named.is_own("quay.io")) == (True, False, True)
+    unnamed = Transport({}, homes=[own])
+    assert (unnamed.is_home("quay.io"), unnamed.is_home("docker.io")) == (True, False)
+    assert Transport({"DEPLOY_REGISTRY": "index.docker.io"}).is_home("docker.io")
+
+
+@pytest.mark.parametrize(
+    ("name", "insecure", "base"),
+    [
+        ("localhost:5000/a", "", "http://localhost:5000"),
+        ("127.0.0.2/a", "", "http://127.0.0.2"),
+        ("[::1]:5000/a", "", "http://[::1]:5000"),
+        ("127.example.com/a", "", "https://127.example.com"),
+        ("python", "", "https://registry-1.docker.io"),
+        ("registry:5000/a", "", "https://registry:5000"),
+        ("registry:5000/a", "other registry:5000", "http://registry:5000"),
+        ("registry:5000/a", "registry", "http://registry:5000"),
+        ("registry:5001/a", "registry:5000", "https://registry:5001"),
+        ("my.registry/a", "registry", "https://my.registry"),
+    ],
+)
+def test_who_is_spoken_to_without_tls(name: str, insecure: str, base: str) -> None:
+    assert Transport({"DEPLOY_INSECURE_REGISTRIES": insecure}).base(parse_reference(name)) == base
+
+
+def test_proxies() -> None:
+    transport = Transport(
+        {"HTTPS_PROXY": "http://proxy:3128", "HTTP_PROXY": "http://proxy:3128", "no_proxy": "quay.io"}
+    )
+    assert transport.proxies("https://ghcr.io/v2/") == {"https": "http://proxy:3128"}
+    assert transport.proxies("https://quay.io/v2/") == {}
+    assert transport.proxies("http://127.0.0.1:5000/v2/") == {}
+    assert transport.proxies("http://[::1]:5000/v2/") == {}
+
+
+def test_addresses() -> None:
+    assert (
+        origin_of("https://Example.com/a") == origin_of("https://example.com:443/b") != origin_of("http://example.com/")
+    )
+    assert shown("https://me:secret@host:5000/v2/a?state=secret#x") == "https://host:5000/v2/a"
+
+
+def test_a_closed_transport_can_be_used_again() -> None:
+    with spec_registry() as server, Transport({}) as transport:
+        for _ in range(2):
+            url = f"http://{server.name}/v2/a/blobs/none"
+            assert transport.exchange("HEAD", url, headers={}).status == 404
+            transport.close()
+
+
+# The small print
+
+
+def errors(*entries: object) -> bytes:
+    return json.dumps({"errors": list(entries)}).encode()
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (errors({"code": "DENIED", "message": "no\x1b[31m  way\r\n"}), "DENIED: no [31m way"),
+        (errors({"code": "A"}, {"message": "b", "detail": "c"}, {"detail": {}}, "d", None), "A; b: c"),
+        (
+            errors({"code": "UNKNOWN", "message": "unknown error", "detail": {"Enclosed": {"Op": "write", "Err": 28}}}),
+            'UNKNOWN: unknown error: {"Enclosed": {"Op": "write", "Err": 28}}',
+        ),
+        (errors({"code": "manifest_unknown", "message": "no", "detail": {"Tag": "1"}}), "manifest_unknown: no"),
+        (errors({"code": "A", "message": "A", "detail": [[[[[["deep"]]]]]]}), 'A: [[[["…"]]]]'),
+        (b'{"error": "invalid_grant", "error_description": "expired"}', "invalid_grant: expired"),
+        (b'{"details": "incorrect username or password"}', "incorrect username or password"),
+        (errors({"message": "x" * 400}), "x" * 299 + "\N{HORIZONTAL ELLIPSIS}"),
+        (b"<html>", ""),
+        (b"[1]", ""),
+        (b'{"errors": 1}', ""),
+        (b"[" * 100_000, ""),
+    ],
+)
+def test_what_a_registry_says(raw: bytes, said: str) -> None:
+    assert said_by(raw, str) == said
+
+
+@pytest.mark.parametrize("secret", ["key " * 100, '{"key":\n"a \\ b"}', "\x1b\N{PILE OF POO}"])
+def test_no_secret_is_repeated(secret: str) -> None:
+    """However long it is, and however it would be written: before anything is cut off or escaped."""
+    raw = errors({"code": "UNKNOWN", "message": f"no {secret}", "detail": {"login": [f"as {secret}"], secret: 1}})
+    said = said_by(raw, lambda text: text.replace(secret, "[redacted]"))
+    assert said == 'UNKNOWN: no [redacted]: {"login": ["as [redacted]"], "[redacted]": 1}'
+
+
+def test_codes_and_digests() -> None:
+    one, two = ("sha256:" + each * 64 for each in "ab")
+    raw = errors(
+        {"code": "blob_unknown", "detail": one}, {"code": "X", "detail": {"digest": two}}, {"detail": [one, "sha256:c"]}
+    )
+    assert codes_in(raw) >= {"BLOB_UNKNOWN", "X"}
+    assert digests_in(raw) == (one, two)
+
+
+def test_waits() -> None:
+    assert retry_after({"Retry-After": "7"}) == 7.0
+    assert retry_after({"Retry-After": "100000"}) == 60.0
+    assert retry_after({"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT"}) == 0.0
+    assert retry_after({"Retry-After": "soon"}) is None
+    assert retry_after({}) is None
+    assert [each for each in range(400, 600) if is_busy(each)][:6] == [408, 425, 429, 500, 502, 503]

@@ -1,0 +1,111 @@
+"""An engine that is met before it is known what it will get."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from buildpack.errors import EngineError
+from buildpack.oci.engine_load import Loading
+from buildpack.oci.image import Image, Platform
+from buildpack.oci.warm_up import HeadStart
+from tests.support.engines import NEWER, PODMAN, Engine
+from tests.support.images import Blobs, image_of
+from tests.support.waiting import settles
+
+APP = "docker.io/library/app:1"
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Engine]]:
+    started: list[Engine] = []
+
+    def start(**settings: object) -> Engine:
+        started.append(Engine(tmp_path / f"{len(started)}.sock", **settings))  # type: ignore[arg-type]
+        return started[-1]
+
+    yield start
+    for engine in started:
+        engine.stop()
+
+
+def met(engine: Engine) -> HeadStart:
+    return HeadStart({"DOCKER_HOST": engine.host})
+
+
+def load(image: Image, blobs: Blobs, engine: Engine, head_start: HeadStart) -> str:
+    with Loading(engine.host, [APP], blobs.open, platform=Platform(), head_start=head_start) as loading:
+        for layer in image.layers:
+            loading.offer(layer)
+        return loading.finish(image).reason
+
+
+def one_image(blobs: Blobs) -> Image:
+    return image_of(blobs.layer({"a": os.urandom(3000)}))
+
+
+def test_the_upload_is_open_before_the_image_is_known(start):
+    engine = start()
+    with met(engine):
+        assert settles(lambda: "POST /images/load" in engine.seen)
+    assert engine.seen == ["GET /_ping", "POST /images/load"]
+
+
+def test_the_image_goes_into_that_upload(start):
+    engine, blobs = start(), Blobs()
+    image = one_image(blobs)
+    with met(engine) as head_start:
+        assert load(image, blobs, engine, head_start) == "the engine has none of its layers"
+    assert list(engine.images) == [str(image.config_digest)]
+    assert engine.seen.count("POST /images/load") == 1
+
+
+def test_an_upload_that_nobody_needs_holds_no_image(start):
+    engine, blobs = start(), Blobs()
+    image = one_image(blobs)
+    with met(engine) as head_start:
+        load(image, blobs, engine, head_start)
+    with met(engine) as head_start:
+        assert load(image, blobs, engine, head_start) == "the engine has it already"
+    with met(engine):
+        pass
+    assert settles(lambda: len(engine.loads) == 3)
+    assert engine.loads[1:] == [(), ()]
+    assert list(engine.images) == [str(image.config_digest)]
+
+
+@pytest.mark.parametrize("settings", [{"server": PODMAN}, {"server": NEWER, "containerd": True}])
+def test_engines_that_take_images_whole_are_only_greeted(start, settings):
+    engine, blobs = start(**settings), Blobs()
+    with met(engine) as head_start:
+        load(one_image(blobs), blobs, engine, head_start)
+    assert len(engine.loads) == 1
+    assert len(engine.images) == 1
+
+
+def test_it_serves_once(start):
+    engine, blobs = start(), Blobs()
+    with met(engine) as head_start:
+        load(one_image(blobs), blobs, engine, head_start)
+        assert head_start.take() == (None, None, None)
+        load(one_image(blobs), blobs, engine, head_start)
+    assert len(engine.images) == 2
+
+
+def test_without_an_engine_whoever_needs_it_tells(tmp_path):
+    host = f"unix://{tmp_path}/none.sock"
+    with (
+        HeadStart({"DOCKER_HOST": host}) as head_start,
+        Loading(host, [APP], Blobs().open, platform=Platform(), head_start=head_start) as loading,
+        pytest.raises(EngineError) as caught,
+    ):
+        loading.ready()
+    assert caught.value.what == f"the container engine at {host} is not running"
+
+
+def test_a_host_that_cannot_be_read_is_left_to_others_too():
+    with HeadStart({"DOCKER_HOST": "nonsense"}) as head_start:
+        assert head_start.take() == (None, None, None)

@@ -1,0 +1,87 @@
+"""The worker runs on every Python a stack may have, so these tests run all that this machine has."""
+
+from __future__ import annotations
+
+import json
+import marshal
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import buildpack.stacks
+from buildpack.stacks.find_python import HostPython, describe, find_candidates, probe
+
+WORKER = Path(buildpack.stacks.__file__).with_name("worker.py")
+SOURCE = '''"""Text."""
+NAMES = "alpha" in {"alpha", "beta", "gamma", "delta", 1, (2, 3)}
+def greet(name: str = "you", *, times=[1, 2, 3][:2]) -> str:
+    return f"hello {name}" * len(times)
+class Thing:
+    value = 1 << 70
+'''
+PYTHONS = sorted({path for _, path in describe(find_candidates(None, environ=os.environ, own=sys.executable), {})})
+
+
+@pytest.fixture(params=PYTHONS, ids=lambda path: path.strip("/").replace("/", "-"))
+def python(request: pytest.FixtureRequest) -> HostPython:
+    found = probe(Path(request.param), {})
+    assert found is not None
+    return found
+
+
+def work(python: HostPython, source: Path, pack: Path, *, seed: str = "0") -> tuple[str, bytes] | None:
+    task = {"pack": str(pack), "sources": [("/usr/local/lib/module.py", str(source))]}
+    answer = subprocess.run(
+        [python.executable, "-s", "-S", "-B", WORKER],
+        input=json.dumps(task).encode(),
+        capture_output=True,
+        check=True,
+        env={"PYTHONHASHSEED": seed},
+    ).stdout
+    index = json.loads(answer)
+    if not index:
+        return None
+    [(path, offset, size)] = index
+    return path, pack.read_bytes()[offset : offset + size]
+
+
+def test_byte_code_is_unchecked_and_names_the_image(python: HostPython, tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text(SOURCE)
+    found = work(python, tmp_path / "module.py", tmp_path / "pack")
+    assert found is not None
+    path, body = found
+    assert path == f"/usr/local/lib/__pycache__/module.{python.cache_tag}.pyc"
+    assert body[4:8] == b"\1\0\0\0"
+    assert b"/usr/local/lib/module.py" in body
+    assert str(tmp_path).encode() not in body
+    if python.version == sys.version.split()[0]:
+        assert marshal.loads(body[16:]).co_filename == "/usr/local/lib/module.py"
+
+
+def test_compiled_before_or_not_the_bytes_are_the_same(python: HostPython, tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text(SOURCE)
+    fresh = work(python, tmp_path / "module.py", tmp_path / "pack")
+    for seed in ("1", "2"):
+        subprocess.run(
+            [python.executable, "-m", "compileall", "-q", "-f", tmp_path], check=True, env={"PYTHONHASHSEED": seed}
+        )
+        assert (tmp_path / f"__pycache__/module.{python.cache_tag}.pyc").exists()
+        assert work(python, tmp_path / "module.py", tmp_path / "pack") == fresh
+
+
+def test_a_stale_pyc_is_not_believed(python: HostPython, tmp_path: Path) -> None:
+    source = tmp_path / "module.py"
+    source.write_text("VALUE = 'old'\n")
+    subprocess.run([python.executable, "-m", "compileall", "-q", tmp_path], check=True)
+    source.write_text("VALUE = 'newer'\n")
+    found = work(python, source, tmp_path / "pack")
+    assert found is not None
+    assert b"newer" in found[1]
+
+
+def test_what_does_not_compile_is_left_out(python: HostPython, tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text("print 'python 2'\n")
+    assert work(python, tmp_path / "module.py", tmp_path / "pack") is None

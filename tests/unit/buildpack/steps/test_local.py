@@ -1,0 +1,108 @@
+"""The lock's environment on this machine, where nothing has to be fetched; the rest is tests/integration's."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from buildpack.app.lockfile import Lock, parse_lock
+from buildpack.errors import BuildpackError
+from buildpack.oci.store import Store
+from buildpack.steps.local import make_environment
+
+EMPTY = {
+    "_meta": {"hash": {"sha256": "0" * 64}, "pipfile-spec": 6, "requires": {}, "sources": []},
+    "default": {},
+    "develop": {},
+}
+
+
+@pytest.fixture
+def lock() -> Lock:
+    return parse_lock(json.dumps(EMPTY))
+
+
+def make(lock: Lock, folder: Path, **options):
+    given = {"python": None, "own": sys.executable, "environ": os.environ, **options}
+    return make_environment(lock, app=Path("blasto"), store=Store(folder), **given)
+
+
+def test_another_system_is_told_what_to_do_instead(lock, tmp_path):
+    with pytest.raises(BuildpackError) as caught:
+        make(lock, tmp_path, system="darwin")
+    assert caught.value.exit_code == 70
+    assert str(caught.value) == (
+        "no virtual environment can be made on darwin yet\n\n"
+        "deploy chooses wheels for Linux only.\n\n"
+        "hint: make one with `pipenv sync --dev`, and run `deploy local --venv` inside `pipenv shell`."
+    )
+
+
+def test_a_python_that_is_not_there(lock, tmp_path):
+    with pytest.raises(BuildpackError) as caught:
+        make(lock, tmp_path, python="3.99")
+    assert caught.value.exit_code == 30
+    assert str(caught.value) == (
+        "no Python 3.99 on this machine\n\n"
+        "blasto asks for it, and neither PATH nor pyenv's versions nor /usr/bin has one that runs.\n\n"
+        "hint: install Python 3.99, for example with `pyenv install 3.99`, or use `deploy run` with an engine."
+    )
+
+
+def test_where_nobody_insists_another_python_will_do(lock, tmp_path):
+    made = make(lock, tmp_path, python="3.99", insist=False)
+    assert made.warnings == (
+        f"there is no Python 3.99 on this machine, so the app runs on {made.python} here, and on 3.99 in an image.",
+    )
+    assert make(lock, tmp_path, python="3.99", insist=False).warnings == made.warnings
+
+
+def test_its_interpreter_is_the_environment_s(lock, tmp_path):
+    made = make(lock, tmp_path)
+    assert made.made
+    asked = "import sys; print(sys.prefix, sys.version.split()[0])"
+    done = subprocess.run([made.folder / "bin" / "python", "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(made.folder), made.python]
+
+
+def test_known_it_takes_no_process_and_imports_nothing_heavy(lock, tmp_path):
+    made = make(lock, tmp_path)
+    script = """
+import json, os, sys
+from pathlib import Path
+from buildpack.app.lockfile import parse_lock
+from buildpack.steps.local import make_environment
+from buildpack.oci.store import Store
+lock = parse_lock(sys.argv[1])
+store = Store(Path(sys.argv[3]))
+found = make_environment(lock, app=Path(), python=None, own=sys.argv[2], store=store, environ=os.environ)
+print(json.dumps([str(found.folder), found.made, sorted(sys.modules)]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(EMPTY), sys.executable, str(tmp_path)],
+        cwd=Path(__file__).parents[4],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    folder, anew, modules = json.loads(done.stdout)
+    assert (folder, anew) == (str(made.folder), False)
+    heavy = {
+        "subprocess",
+        "requests",
+        "packaging",
+        "zipfile",
+        "ssl",
+        "concurrent.futures",
+        "buildpack.steps.resolution",
+    }
+    assert heavy.isdisjoint(modules)
+
+
+def test_the_same_lock_has_the_same_environment(lock, tmp_path):
+    assert make(lock, tmp_path).folder == make(lock, tmp_path).folder
