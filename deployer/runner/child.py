@@ -102,6 +102,7 @@ class Child(honcho_process.Process):
         self.kills += 1
         if self.kills > _KILLS:  # another user's process, or one that hangs in the kernel
             self._group_gone(now)
+            self.code = 128 + signal.SIGKILL
             return False
         self.signal_group(signal.SIGKILL)
         return True

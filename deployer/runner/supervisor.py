@@ -48,7 +48,8 @@ OUTPUT_LOST = 70
 # this long a clean exit waits for the one that names the exit code.
 _SETTLE = 0.1
 _POLL = 0.05
-_OVERSLEPT = 0.02
+OVERSLEPT = 0.02
+"""Seconds after which this process was not let run, so that a partial line says nothing about its writer."""
 _HOPELESS_AFTER = 5.0
 
 
@@ -204,7 +205,7 @@ class Supervisor(Manager):
             paused = self._flow.paused
             self._flow.await_events(None if due is None else max(0.0, due - now))
             now = self._now()
-            if paused or self._flow.paused or (due is not None and now - due > _OVERSLEPT):
+            if paused or self._flow.paused or (due is not None and now - due > OVERSLEPT):
                 # Our reader is slow, or this process (and maybe the whole container) was not let run.
                 self._printer.postpone_partials(now)
             self._tick(now)

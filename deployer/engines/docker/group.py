@@ -37,6 +37,7 @@ from deployer.runner.ends import others_stop
 from deployer.runner.flow import Flow
 from deployer.runner.outlet import OutputError
 from deployer.runner.restart import decide
+from deployer.runner.supervisor import OVERSLEPT
 
 _DRAIN = 5.0
 """Seconds that output is awaited after a container has ended; the engine closes the stream at once."""
@@ -115,9 +116,12 @@ class Group:
             try:
                 self._tick(self._now())
                 while not self._done():
-                    due = self._next_due()
+                    due, paused = self._next_due(), self._flow.paused
                     self._flow.await_events(None if due is None else max(0.0, due - self._now()))
-                    self._tick(self._now())
+                    now = self._now()
+                    if paused or self._flow.paused or (due is not None and now - due > OVERSLEPT):
+                        self._printer.postpone_partials(now)
+                    self._tick(now)
             finally:
                 self._over = True
                 self._remove_all()
@@ -168,7 +172,7 @@ class Group:
             self._flow.discard()  # it was told to stop, and nobody reads
 
     def _look_after(self, instance: Instance, now: float) -> None:
-        if instance.start_at is not None and instance.start_at <= now:
+        if instance.start_at is not None and instance.start_at <= now and self._stop_after is None:
             self._start(instance)
             return
         if instance.term_at is not None and instance.term_at <= now:
@@ -213,10 +217,10 @@ class Group:
                     self._warned.add(text)
                     self._printer.system(f"warning: {engine_warned(self._engine.name, text)}")
             self._printer.system(f"{instance.name} started (container {life.container.name})")
-            if instance.asked_to_stop:
-                instance.term_at = now + _AGAIN
             if instance.killed:  # while it was being started, so nothing was there to be killed
                 life.stop(signal.SIGKILL)
+            elif instance.asked_to_stop:
+                instance.term_at = now + _AGAIN
             self._poll(instance)
         elif step.kind == "failed":
             self._on_failure(instance, step.error)
@@ -309,12 +313,12 @@ class Group:
         self._stop_after, self._deadline = None, now + self._settings.stop_timeout
         for instance in self._instances:
             instance.start_at = instance.delay = None
-            if instance.life is not None and not instance.asked_to_stop:
+            if instance.life is not None and instance.code is None and not instance.asked_to_stop:
                 instance.asked_to_stop = True
                 instance.kill_at = self._deadline
+                self._send_term(instance, now)
                 if instance.running:
                     self._printer.system(f"sending SIGTERM to {instance.name}")
-                self._send_term(instance, now)
 
     def _send_term(self, instance: Instance, now: float) -> None:
         # Only where it may be lost: a second one would end a Python that is just shutting down with 143.
@@ -331,7 +335,7 @@ class Group:
             self._drop_output(instance)
             instance.life, instance.kill_at, instance.code = None, None, 128 + signal.SIGKILL
             return
-        instance.killed, instance.kill_at = True, now + _HOPELESS_AFTER
+        instance.killed, instance.kill_at, instance.term_at = True, now + _HOPELESS_AFTER, None
         self._printer.system(f"sending SIGKILL to {instance.name}")
         if self._flow.paused:
             # Nobody reads, and an engine that cannot get rid of a container's output may not get round to ending it.
