@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from buildpack.dataclass import dataclass
 from buildpack.errors.wheel import member_refused, wheel_refused
+from buildpack.oci.content import reader
 from buildpack.oci.entry import Entry, Inline, file
 from buildpack.python.about import About, read_about
 from buildpack.python.record import Row, parse_record, record_row, render_record
@@ -268,8 +269,6 @@ def _entry(plan: _Placement, member: ZipMember) -> Entry:
 
 def _rewritten(plan: _Placement, member: ZipMember) -> bytes | None:
     """Return a script with its interpreter filled in; None where there is nothing to fill in."""
-    from buildpack.python.elf import reader
-
     with reader(member.content) as read_at:
         if read_at(0, 8) != b"#!python":
             return None

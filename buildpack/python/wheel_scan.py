@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from buildpack.dataclass import dataclass
-from buildpack.python.elf import MACHINES, Links, parse_links, reader
+from buildpack.oci.content import reader
 from buildpack.python.wheel_zip import MAX_TEXT, ZipMember, inflate_from
+from buildpack.system.elf import MACHINES, parse_elf
 
 SCAN_FORMAT = "1"
 """Goes into the key of remembered scans; grows when what is looked for changes."""
@@ -84,10 +85,11 @@ def scan_members(path: Path, members: Iterable[ZipMember], *, machine: str) -> S
                 if member.name.endswith("/__init__.py") and _declares_a_namespace(raw.fileno(), member):
                     namespaces.append(member.name)
             elif _LIBRARY.search(member.name) or member.executable or ".data/scripts/" in member.name:
-                links = _read_links(member)
-                if links is not None and MACHINES.get(machine, links.machine) == links.machine:
-                    needed.update(links.needed)
-                    provided.update(filter(None, (links.soname, member.name.rpartition("/")[2])))
+                with reader(member.content) as read_at:
+                    elf = parse_elf(read_at)
+                if elf is not None and (elf.machine == machine or machine not in MACHINES.values()):
+                    needed.update(elf.needed)
+                    provided.update(filter(None, (elf.soname, member.name.rpartition("/")[2])))
     return Scan(
         needed=tuple(sorted(needed - provided)),
         provided=tuple(sorted(provided)),
@@ -120,8 +122,3 @@ def _declares_a_namespace(descriptor: int, member: ZipMember) -> bool:
     except ValueError:
         return False
     return all(_DECLARES.fullmatch(line) for line in _TEXTS.sub(b"", body).splitlines())
-
-
-def _read_links(member: ZipMember) -> Links | None:
-    with reader(member.content) as read_at:
-        return parse_links(read_at)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from buildpack.errors import stacks as errors
-from buildpack.stacks.elf import read_elf
 from buildpack.stacks.stack import Facts, StackPython
+from buildpack.system.elf import read_elf
 
 FACTS_FORMAT = "1"
 """Changes whenever the same base would give other facts."""

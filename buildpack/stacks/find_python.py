@@ -245,7 +245,7 @@ def _recall_usable(path: Path, series: str, environ: Mapping[str, str], store: S
 
 
 def _is_usable(path: Path, series: str, environ: Mapping[str, str]) -> bool | None:
-    from buildpack.stacks.elf import read_elf
+    from buildpack.system.elf import read_elf
 
     found = probe(path, environ)
     if found is None or found.series != series:

@@ -214,10 +214,10 @@ def _gather(
     known_layers: Callable[[str], tuple[Layer, ...]] | None,
 ) -> Stack:
     from buildpack.stacks import system
-    from buildpack.stacks.elf import read_elf
     from buildpack.stacks.host_files import Harvest, identify
     from buildpack.stacks.shared_libraries import close, read_libraries
     from buildpack.stacks.stdlib import ByteCode, build_folders, gather_python
+    from buildpack.system.elf import read_elf
 
     like = read_elf(python.executable)
     if like is None or not like.interpreter:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from buildpack.dataclass import dataclass, field
 from buildpack.oci.entry import Entry, FileSlice, Inline, file, symlink
-from buildpack.stacks.elf import relocate, strip
+from buildpack.system.elf import relocate, strip
 
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 

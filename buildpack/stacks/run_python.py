@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from buildpack.dataclass import replace
 from buildpack.oci.store import Store
-from buildpack.stacks.elf import read_elf
 from buildpack.stacks.facts import find_library_folders
 from buildpack.stacks.find_python import choose, find_candidates
 from buildpack.stacks.image_stack import confirm_facts, unpacked
 from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack, fetch_layers
+from buildpack.system.elf import read_elf
 from buildpack.system.processes import User, library_path
 from buildpack.system.temporary import temporary_folder
 from buildpack.system.unprivileged import is_complete, is_reachable, mark_complete, reachable_folder

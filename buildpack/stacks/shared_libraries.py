@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from buildpack.dataclass import dataclass
-from buildpack.stacks.elf import Elf, read_elf
+from buildpack.system.elf import Elf, read_elf
 
 _LINE = re.compile(r"\s+(\S+) \(([^)]*)\) => (/.*)")
 _USUAL = ("/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib")

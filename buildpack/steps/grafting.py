@@ -20,8 +20,8 @@ from buildpack.dataclass import dataclass, replace
 from buildpack.errors import sdist as errors
 from buildpack.python.files import stored_path
 from buildpack.python.record import record_row, render_record
-from buildpack.stacks.elf import Elf, read_elf
 from buildpack.stacks.shared_libraries import close, read_libraries
+from buildpack.system.elf import Elf, read_elf
 from buildpack.system.processes import ProcessGroup, User
 from buildpack.system.temporary import make_folder, temporary_folder
 from buildpack.system.unprivileged import choose_user, give, open_left, workplace

@@ -24,11 +24,11 @@ from deployer.building.launcher import read_launcher
 from tests.conftest import missing
 from tests.support.bases import make_base
 from tests.support.command import deploy
+from tests.support.elf import make_elf
 from tests.support.index import Index, serving
 from tests.support.stand_in import join_platforms, make_stand_in
 from tests.support.tiny import Entry, add_wheels, build_here, entry, environ, write_app
 from tests.support.wheels import write_wheel
-from tests.unit.buildpack.stacks.conftest import make_elf
 
 X86, ARM = 62, 183
 

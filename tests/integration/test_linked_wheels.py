@@ -23,9 +23,9 @@ from buildpack.oci.image import Image, assemble
 from buildpack.oci.store import Store
 from buildpack.progress import ignore
 from buildpack.python.files import WheelFile
-from buildpack.stacks.elf import read_elf
 from buildpack.steps.grafting import graft
 from buildpack.steps.sbom import make_sbom
+from buildpack.system.elf import read_elf
 from buildpack.test_image import with_develop
 from tests.support.index import Index, serving, sha256
 from tests.support.tiny import build_here, entry, environ, with_stack, write_app

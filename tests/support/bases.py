@@ -7,9 +7,9 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from buildpack.stacks.elf import MACHINES
+from buildpack.system.elf import MACHINES
+from tests.support.elf import make_elf
 from tests.support.stand_in import write_layout
-from tests.unit.buildpack.stacks.conftest import make_elf
 
 _LOADERS = {
     ("glibc", "x86_64"): "/lib64/ld-linux-x86-64.so.2",

@@ -15,6 +15,7 @@ from buildpack.python import wheel_zip
 from buildpack.python.about import About
 from buildpack.python.venv import VenvLayout
 from buildpack.python.wheel import WheelContents, read_wheel
+from tests.support.elf import make_library
 from tests.support.wheels import LAYOUT, SITE, Packed, by_path, content_bytes, write_wheel
 
 INFO = "demo-1.0.dist-info"
@@ -484,3 +485,35 @@ def test_inline_only_where_bytes_change(tmp_path: Path) -> None:
     contents = read_wheel(write_wheel(tmp_path, {"demo.py": b"x = 1\n"}), layout=LAYOUT)
     inline = [entry.path for entry in contents.entries if isinstance(entry.content, Inline)]
     assert inline == [f"{SITE}/{INFO}/INSTALLER", f"{SITE}/{INFO}/RECORD"]
+
+
+def test_a_wheel_needs_what_it_does_not_bring(tmp_path: Path) -> None:
+    path = write_wheel(
+        tmp_path,
+        {
+            "demo/ext.cpython-311-x86_64-linux-gnu.so": make_library(("libblas-1a2b.so.3", "libstdc++.so.6")),
+            "demo.libs/libblas-1a2b.so.3": make_library(("libgfortran.so.5", "libc.so.6"), soname="libblas.so.3"),
+            "demo.libs/libgfortran.so.5": make_library(("libc.so.6",)),
+            "demo/arm.so": make_library(("libarm.so",), machine=183),
+            "demo/notes.so.txt": b"\x7fELF",
+            "demo-1.0.data/scripts/tool": make_library(("libz.so.1",)),
+        },
+    )
+    contents = read_wheel(path, layout=LAYOUT, machine="x86_64")
+    assert contents.needed == {"libstdc++.so.6", "libc.so.6", "libz.so.1"}
+    assert contents.provided == {
+        "ext.cpython-311-x86_64-linux-gnu.so",
+        "libblas-1a2b.so.3",
+        "libblas.so.3",
+        "libgfortran.so.5",
+        "tool",
+    }
+    assert read_wheel(path, layout=LAYOUT, machine="aarch64").needed == {"libarm.so"}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_library_whose_tables_are_beyond_any_file_needs_nothing(tmp_path: Path, method: int) -> None:
+    body = bytearray(make_library(("libc.so.6",)))
+    body[32:40] = b"\xff" * 8
+    path = write_wheel(tmp_path, {"demo/ext.so": Packed(bytes(body), method=method)})
+    assert read_wheel(path, layout=LAYOUT, machine="x86_64").needed == frozenset()

@@ -9,7 +9,7 @@ from buildpack.oci.digest import sha256
 from buildpack.oci.image import Platform
 from buildpack.stacks.facts import find_library_folders, glibc_version, musl_version, python_version, read_facts
 from buildpack.stacks.stack import Facts, Stack
-from tests.unit.buildpack.stacks.conftest import make_elf
+from tests.support.elf import make_elf
 
 GLIBC = b"\0GNU C Library (Debian GLIBC 2.36-9+deb12u10) stable release version 2.36.\nCopyright"
 CONFIG = {"Env": ["PATH=/usr/local/bin:/usr/bin"]}

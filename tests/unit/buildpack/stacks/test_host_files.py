@@ -6,7 +6,7 @@ import pytest
 
 from buildpack.oci.entry import Inline
 from buildpack.stacks.host_files import Harvest, merged
-from tests.unit.buildpack.stacks.conftest import make_elf
+from tests.support.elf import make_elf
 
 
 @pytest.mark.parametrize(

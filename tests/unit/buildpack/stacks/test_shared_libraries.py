@@ -4,9 +4,9 @@ import os
 import sys
 from pathlib import Path
 
-from buildpack.stacks.elf import Elf, read_elf
 from buildpack.stacks.shared_libraries import Libraries, close, parse_ldconfig, read_libraries
-from tests.unit.buildpack.stacks.conftest import make_elf
+from buildpack.system.elf import Elf, read_elf
+from tests.support.elf import make_elf
 
 LIKE = Elf(machine="x86_64", bits=64, interpreter="/lib64/ld-linux-x86-64.so.2")
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import random
+import struct
 import sys
 import tempfile
 from pathlib import Path
@@ -9,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildpack.stacks.elf import Elf, read_elf, relocate, strip
-from tests.unit.buildpack.stacks.conftest import make_elf
+from buildpack.system.elf import Elf, parse_elf, read_elf, relocate, strip
+from tests.support.elf import make_elf, make_library
 
 
 def read(tmp_path: Path, body: bytes) -> Elf | None:
@@ -40,9 +42,76 @@ def test_the_running_interpreter_is_read() -> None:
     assert any(name.startswith("libc.") for name in elf.needed)
 
 
-@pytest.mark.parametrize("body", [b"", b"#!/bin/sh\n", b"\x7fELF", b"\x7fELF\x02\x01" + bytes(10)])
-def test_what_is_no_elf_file_is_none(tmp_path: Path, body: bytes) -> None:
+def parse(body: bytes) -> Elf | None:
+    return parse_elf(lambda offset, size: body[offset : offset + size])
+
+
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_every_class_and_byte_order(wide: bool, order: str) -> None:
+    names = ("libc.so.6", "libm.so.6")
+    body = make_library(names, soname="libx.so.1", rpath="/r:/s", runpath="$ORIGIN/t", wide=wide, order=order)
+    assert parse(body) == Elf(
+        machine="x86_64",
+        bits=64 if wide else 32,
+        needed=names,
+        soname="libx.so.1",
+        rpath=("/r", "/s"),
+        runpath=("$ORIGIN/t",),
+    )
+
+
+def test_an_unknown_machine_has_its_number() -> None:
+    elf = parse(make_library(machine=4242))
+    assert elf is not None
+    assert elf.machine == "machine-4242"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"#!/bin/sh\n", b"\x7fELF", b"\x7fELF\x02\x01" + bytes(10), b"\x7fELF" + bytes(60), b"MZ" * 100],
+)
+def test_another_kind_of_file_is_none(tmp_path: Path, body: bytes) -> None:
     assert read(tmp_path, body) is None
+
+
+@pytest.mark.parametrize("offset", [1 << 62, 1 << 63, (1 << 64) - 1])
+def test_a_table_beyond_the_end_of_any_file_is_damage(tmp_path: Path, offset: int) -> None:
+    body = bytearray(make_elf(needed=("libc.so.6",)))
+    struct.pack_into("<Q", body, 32, offset)
+    assert read(tmp_path, bytes(body)) is None
+
+
+def test_tables_without_an_end_are_read_up_to_a_bound() -> None:
+    head = b"\x7fELF\x02\x01\x01" + bytes(9)
+    asked: list[int] = []
+
+    def read_at(offset: int, size: int) -> bytes:
+        asked.append(size)
+        return header if offset == 0 else (segment if offset == 64 else b"\1" * size)
+
+    segment = struct.pack("<II6Q", 2, 6, 4096, 0, 0, 1 << 60, 1 << 60, 8)
+    header = head + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    assert parse_elf(read_at) == Elf(machine="x86_64", bits=64)
+    assert max(asked) <= 1 << 16
+    header = head + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 64, 0, 0, 64, 56, 0xFFFF, 0, 0, 0)
+    assert parse_elf(read_at) is None
+
+
+def test_a_name_without_an_end_is_damage() -> None:
+    assert parse(make_library(("a" * 5000,))) is None
+
+
+def test_damage_is_none_or_links_but_never_an_error() -> None:
+    body = make_library(("libc.so.6",), soname="libx.so")
+    chance = random.Random(7)
+    for _ in range(2000):
+        broken = bytearray(body[: chance.randrange(len(body))] if chance.random() < 0.3 else body)
+        for _ in range(chance.randrange(4)):
+            if broken:
+                broken[chance.randrange(len(broken))] = chance.randrange(256)
+        result = parse(bytes(broken))
+        assert result is None or isinstance(result, Elf)
 
 
 @given(st.integers(0, 600), st.binary(min_size=1, max_size=8))
