@@ -13,8 +13,8 @@ from buildpack.dataclass import dataclass
 from buildpack.oci.image import Image, Layer, Platform
 from buildpack.oci.store import Store
 from buildpack.progress import Observer, Progress
-from deployer.cli.messages import plural, size_text
 from deployer.errors.commands import destination_in_app, unknown_destination
+from deployer.text import plural, size_text
 
 if TYPE_CHECKING:
     from buildpack.oci.engine_load import Loading

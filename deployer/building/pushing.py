@@ -13,7 +13,7 @@ from buildpack.oci.image import Image
 from buildpack.oci.reference import Reference, parse_reference
 from buildpack.oci.store import Store
 from buildpack.progress import Observer
-from deployer.cli.messages import plural, size_text
+from deployer.text import plural, size_text
 
 if TYPE_CHECKING:
     from buildpack.build import Built

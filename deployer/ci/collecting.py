@@ -16,8 +16,8 @@ from typing import BinaryIO
 
 from buildpack.dataclass import dataclass
 from buildpack.system.processes import User, acting_as
-from deployer.cli.messages import plural, size_text
 from deployer.errors import ci as errors
+from deployer.text import plural, size_text
 
 LIMIT = 1 << 30
 """Bytes. Reports and coverage of large apps have some 10 MB."""

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import BinaryIO, Literal, TextIO, cast
 
 from buildpack.dataclass import dataclass
-from deployer.cli.messages import harmless
+from deployer.text import harmless
 
 Level = Literal["error", "warning"]
 

@@ -133,7 +133,7 @@ class EngineTrial:
         reference = str(parse_reference(service.image))
         if find_image(self._engine, reference) is None:
             self._console.say(f"pulling {service.image} for {service.addon}")
-            pull_image(self._engine, reference, failed=partial(service_not_pulled, service))
+            pull_image(self._engine, reference, failed=partial(service_not_pulled, *service.names))
         self._console.say(f"starting {service.image} for {service.addon}")
         blueprint = Blueprint(
             app=self._built.app.settings.name.value,
@@ -149,7 +149,7 @@ class EngineTrial:
         try:
             container.start()
         except errors.NotStartedError as error:
-            raise service_not_ready(service, f"does not have its program ({error.what})", "") from error
+            raise service_not_ready(*service.names, f"does not have its program ({error.what})", "") from error
         running = Running(self._engine, container)
         running.watch()
         return running
@@ -163,14 +163,14 @@ class EngineTrial:
         if not outcome.ready:
             log = running.container.read_log().replace(service.password, "[redacted]")
             ended = f"exited with {running.exit.code}" if running.exit else f"did not answer within {seconds:g} s"
-            raise service_not_ready(service, ended, log)
+            raise service_not_ready(*service.names, ended, log)
 
     def _address(self, service: Service, container: Container) -> str:
         if (self._network or "").startswith("container:"):
             return "127.0.0.1"
         address = container.address()
         if not address:
-            raise service_without_address(service, self._network or "")
+            raise service_without_address(service.addon, self._network or "")
         return address
 
     def test(self, script: Script, collect: Sequence[Collect] = ()) -> int:

@@ -20,8 +20,8 @@ from buildpack.progress import Observer
 from buildpack.stacks.platforms import read_platforms
 from deployer.building.delivery import build_and_deliver, until_whole
 from deployer.building.several import build_and_deliver_several
-from deployer.cli.messages import plural, size_text
 from deployer.errors import ci as errors
+from deployer.text import plural, size_text
 
 Made = Built | BuiltIndex
 _T = TypeVar("_T")

@@ -34,14 +34,13 @@ from deployer.ci.ledger import Counts, Entry, Ledger, Step
 from deployer.ci.making import Made, Maker, describe, digest_of, fitting
 from deployer.ci.services import Service, choose_services
 from deployer.ci.trial import Health, Trial
-from deployer.cli.hints import fit_warning
-from deployer.cli.messages import harmless, operand_text, plural, styled
 from deployer.errors import ci as errors
 from deployer.errors.commands import BootError
 from deployer.errors.engines import NotStartedError, local_cannot
 from deployer.interrupts import ending_promptly
 from deployer.readiness.health import DISALLOWED_HOST
 from deployer.settings.app_variables import default_variables
+from deployer.text import harmless, operand_text, plural, styled
 
 STEPS = ("check", "build", "test", "release", "boot", "push")
 
@@ -93,11 +92,12 @@ def run_pipeline(
     observer: Observer,
     today: date,
     fit: Callable[[BuildpackError], object] = lambda _error: None,
+    fit_warning: Callable[[str], str] = str,
 ) -> Outcome:
     """Run the steps; what is wrong with the app, the machine or a registry is in the outcome, and not raised.
 
-    `fit` is called with the error that ends it, before anybody reads that. Raises UsageError if the request itself
-    makes no sense.
+    `fit` is called with the error that ends it, before anybody reads that; `fit_warning` returns a warning as it is
+    shown. Raises UsageError if the request itself makes no sense.
     """
     if request.push:
         from deployer.building.pushing import parse_targets
@@ -117,6 +117,7 @@ def run_pipeline(
             observer=observer,
             today=today,
             transport=transport,
+            fit_warning=fit_warning,
         )
         try:
             pipeline.run()
@@ -145,9 +146,10 @@ class _Pipeline:
         observer: Observer,
         today: date,
         transport: Transport,
+        fit_warning: Callable[[str], str],
     ) -> None:
         self.request, self.ledger = request, Ledger(console, count=self._count)
-        self._transport = transport
+        self._transport, self._fit_warning = transport, fit_warning
         self.built: Made | None = None
         self.warnings: list[str] = []
         self._app: App | None = None
@@ -431,7 +433,7 @@ class _Pipeline:
 
     def _warn(self, warnings: tuple[str, ...] | list[str]) -> None:
         """Tell what was not told yet."""
-        for text in map(fit_warning, warnings):
+        for text in map(self._fit_warning, warnings):
             if text not in self.warnings:
                 self.warnings.append(text)
                 self._console.say(f"{styled('warning:', 'yellow')} {harmless(text)}")

@@ -72,6 +72,11 @@ class Service:
     password: str = field(repr=False)
     _url: str = field(repr=False)
 
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """Return its add-on, variable and image, which messages name."""
+        return self.addon, self.variable, self.image
+
     def url(self, address: str) -> str:
         """Return its URL; `address` is the container's."""
         return self._url.replace("{address}", address)

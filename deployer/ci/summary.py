@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deployer.cli.messages import plural, size_text
+from deployer.text import plural, size_text
 
 _REFERENCES = {ord(each): f"&#{ord(each)};" for each in "&<>|`*_[]()!~\\#$@\"'"} | {
     ord("\r"): " ",

@@ -22,7 +22,7 @@ Examples:
 @options.app_option
 @options.build_env
 @options.build_env_file
-@click.option("-v", "--verbose", is_flag=True, help="Show pipenv's own output.")
+@options.pipenv_verbose
 def command(
     packages: tuple[str, ...],
     dev: bool,

@@ -13,20 +13,18 @@ import click
 
 from deployer.cli import options
 from deployer.cli.messages import print_warning
+from deployer.cli.report import moved, report
 from deployer.cli.summary import show_answer, unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from buildpack.build import Built
-    from buildpack.oci.image import Format, Image
-    from buildpack.oci.index import ImageIndex
+    from buildpack.oci.image import Format
     from buildpack.oci.store import Store
     from buildpack.oci.transport import Traffic, Transport
     from buildpack.oci.warm_up import HeadStart
     from deployer.building.record import Asked
-
-SCHEMA = 1
 
 EXAMPLES = """\b
 Examples:
@@ -40,7 +38,7 @@ Examples:
 @options.tag
 @options.stack
 @options.platforms
-@click.option("--to", "destinations", multiple=True, metavar="DEST", help="Send it on: docker, registry, oci:DIR, ...")
+@options.destinations
 @options.cache_from
 @options.build_env
 @options.build_env_file
@@ -168,19 +166,14 @@ def command(
                 transport=transport,
             )
         if sbom and transport and options.pushed:
-            deliveries.append(attach_sbom(built.image, built.references, transport))
+            from deployer.building.pushing import parse_targets
+            from deployer.proof.attaching import attached_text
+
+            deliveries.append(attached_text(built.image, parse_targets(built.references), transport=transport))
     show_answer(answer(built, deliveries, transport.traffic if transport else None))
     if not targets:
         _remember(asked, built, unchanged(answer(built, [])), store)
     return 0
-
-
-def attach_sbom(image: Image | ImageIndex, references: Sequence[str], transport: Transport) -> str:
-    """Attach the bill of materials to what was just pushed; what came of it, in words."""
-    from deployer.building.pushing import parse_targets
-    from deployer.proof.attaching import attached_text
-
-    return attached_text(image, parse_targets(references), transport=transport)
 
 
 def _head_start(*, wanted: bool) -> AbstractContextManager[HeadStart | None]:
@@ -246,51 +239,4 @@ def answer_of(
         "sent": list(sent),
         "loaded": loaded,
         "special": special,
-    }
-
-
-def moved(traffic: Traffic) -> dict[str, int]:
-    """Return what was moved to and from registries, as `--json` prints it."""
-    return {"requests": traffic.requests, "bytes_sent": traffic.sent, "bytes_received": traffic.received}
-
-
-def report(built: Built) -> dict[str, Any]:
-    """Return what `--json` prints, schema 1."""
-    stack_layers = [
-        {
-            "digest": str(layer.digest),
-            "diff_id": str(layer.diff_id),
-            "size": layer.size,
-            "kind": "stack",
-            "members": [],
-            "source": source,
-            "reason": reason,
-        }
-        for layer, source, reason in built.stack_layers
-    ]
-    own = [
-        {
-            "digest": str(made.layer.digest),
-            "diff_id": str(made.layer.diff_id),
-            "size": made.layer.size,
-            "kind": made.planned.kind,
-            "members": [{"name": m.name, "version": m.version, "size": m.size} for m in made.planned.members],
-            "source": made.source,
-            "reason": reason,
-        }
-        for made, reason in built.layers
-    ]
-    return {
-        "schema": SCHEMA,
-        "digest": str(built.image.digest),
-        "references": list(built.references),
-        "platform": str(built.stack.platform),
-        "stack": {"name": built.stack.name, "reference": built.stack.reference, "digest": str(built.stack.digest)},
-        "python": built.stack.python.version,
-        "processes": {process.name: process.command for process in built.app.processes},
-        "size": built.image.size,
-        "seconds": round(built.seconds, 3),
-        "layers": [*stack_layers, *own],
-        "warnings": list(built.warnings),
-        "notes": list(built.notes),
     }

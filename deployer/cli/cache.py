@@ -13,7 +13,8 @@ import click
 
 from buildpack.dataclass import dataclass
 from deployer.cli import options
-from deployer.cli.messages import harmless, plural, print_json, print_warning, size_text
+from deployer.cli.messages import print_json, print_warning
+from deployer.text import harmless, plural, size_text
 
 if TYPE_CHECKING:
     from buildpack.oci.prune import Item, Pruned

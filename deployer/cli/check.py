@@ -11,7 +11,8 @@ import click
 
 from deployer.cli import options
 from deployer.cli.hints import repeated_text
-from deployer.cli.messages import harmless, operand_text, plural, print_error, print_json, print_warning
+from deployer.cli.messages import print_error, print_json, print_warning
+from deployer.text import harmless, operand_text, plural
 
 if TYPE_CHECKING:
     from buildpack.app.checks.doubts import Brought

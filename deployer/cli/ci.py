@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deployer.cli import options as shared
-from deployer.cli.messages import harmless_json
+from deployer.text import harmless_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,7 +75,7 @@ def command(ctx: click.Context, /, app: Path, as_json: bool, **options: Any) -> 
     from deployer.ci.console import choose_console
     from deployer.ci.files import write_outputs, write_summary
     from deployer.ci.pipeline import run_pipeline
-    from deployer.cli.hints import call_of, fit, logs_of
+    from deployer.cli.hints import call_of, fit, fit_warning, logs_of
     from deployer.cli.progress import Reporter
 
     request = _request(app, options)
@@ -104,6 +104,7 @@ def command(ctx: click.Context, /, app: Path, as_json: bool, **options: Any) -> 
                 observer=reporter,
                 today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
                 fit=prepare,
+                fit_warning=fit_warning,
             )
         report = _report(outcome)
         _tell(outcome, report, request, console)
@@ -220,8 +221,7 @@ def _locate(app: Path, file: str) -> str:
 def _report(outcome: Outcome) -> dict[str, Any]:
     """Return what `--json` prints: the build's object, where there was a build, and the steps."""
     from buildpack.platforms import BuiltIndex
-    from deployer.cli.build import SCHEMA, report
-    from deployer.cli.several import report_index
+    from deployer.cli.report import SCHEMA, report, report_index
 
     built = outcome.built
     made: dict[str, Any] = {"schema": SCHEMA}

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from buildpack.errors import BuildpackError
-from deployer.cli.messages import harmless, print_error, report_bug, styled
+from deployer.cli.messages import print_error, report_bug
 from deployer.interrupts import say_interrupted, watched
+from deployer.text import harmless, styled
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from deployer.building.record import Asked
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
@@ -90,6 +93,13 @@ class Commands(click.Group):
             raise click.UsageError(f"no such command: {args[0]}\n\nhint: {told}", ctx)
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Suggest commands without importing them, and the options of `deploy` itself."""
+        from click.shell_completion import CompletionItem
+
+        names = [CompletionItem(name, help=text) for name, text in MODULES.items() if name.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands before the options."""
         self.format_commands(ctx, formatter)
@@ -144,7 +154,7 @@ def run(arguments: Sequence[str], asked: Asked | None = None) -> int:
     if "_DEPLOY_COMPLETE" in os.environ:
         from deployer.cli.completion import answer
 
-        return answer(os.environ["_DEPLOY_COMPLETE"])
+        return answer(os.environ["_DEPLOY_COMPLETE"], deploy)
     with watched():
         return _run(arguments, asked)
 

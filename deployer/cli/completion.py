@@ -17,26 +17,27 @@ Examples:
 
 @click.command("completion", epilog=EXAMPLES)
 @click.argument("shell", type=click.Choice(SHELLS))
-def command(shell: str) -> int:
+@click.pass_context
+def command(ctx: click.Context, /, shell: str) -> int:
     """Print the script that completes `deploy` in a shell.
 
     For zsh it is `eval "$(deploy completion zsh)"` in ~/.zshrc, after compinit.
     """
-    return answer(f"{shell}_source")
+    return answer(f"{shell}_source", ctx.find_root().command)
 
 
-def answer(instruction: str) -> int:
-    """Do what a shell's script asks for, as click has it: ``bash_source``, ``bash_complete``.
+def answer(instruction: str, root: click.Command) -> int:
+    """Do what a shell's script asks for, in click's words: ``bash_source``, ``bash_complete``.
 
-    Whatever goes wrong while somebody types is told by no message: there is nothing to complete then.
+    Nothing is printed about errors while somebody types: there is nothing to complete then.
     """
-    from deployer.cli.shells import CLASSES, completing
+    from deployer.cli.shells import CLASSES
 
     shell, _, what = instruction.partition("_")
     found = CLASSES.get(shell)
     if found is None:
         return 2
-    complete = found(completing(), {}, "deploy", "_DEPLOY_COMPLETE")
+    complete = found(root, {}, "deploy", "_DEPLOY_COMPLETE")
     if what == "source":
         click.echo(complete.source(), nl=False)
         return 0

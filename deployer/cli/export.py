@@ -14,8 +14,10 @@ import click
 
 from buildpack.dataclass import dataclass
 from deployer.cli import options as shared
-from deployer.cli.messages import harmless, print_warning
+from deployer.cli.messages import print_warning
 from deployer.cli.operands import split_operands
+from deployer.cli.suggestions import suggest_folders
+from deployer.text import harmless
 
 if TYPE_CHECKING:
     from buildpack.app.read import App
@@ -51,8 +53,15 @@ def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the operands and options that both programs have."""
     for decorate in reversed(
         [
-            click.argument("operands", nargs=-1, metavar="[APP] [TYPE[=N]]..."),
-            click.option("-o", "--output", default=".", metavar="DIR", help="Write there; - is standard output.  [.]"),
+            shared.operands("[APP] [TYPE[=N]]..."),
+            click.option(
+                "-o",
+                "--output",
+                default=".",
+                metavar="DIR",
+                shell_complete=suggest_folders,
+                help="Write there; - is standard output.  [.]",
+            ),
             shared.port(f"$PORT, else {PORT}"),
             shared.env,
             shared.env_file,
@@ -67,7 +76,9 @@ def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @command.command("systemd", epilog=SYSTEMD_EXAMPLES)
 @_shared
-@click.option("--venv", metavar="DIR", help="Environment that holds the packages.  [APP/.venv]")
+@click.option(
+    "--venv", metavar="DIR", shell_complete=suggest_folders, help="Environment that holds the packages.  [APP/.venv]"
+)
 @click.option("--user", metavar="NAME", help="Write system units that run as this user.")
 def systemd(operands: tuple[str, ...], venv: str | None, user: str | None, **options: Any) -> int:
     """Write systemd units that run the app from its folder.

@@ -19,8 +19,8 @@ import click
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError, Problems
 from buildpack.errors.sdist import BuildFailed
-from deployer.cli.messages import harmless, operand_text
 from deployer.cli.operands import is_folder
+from deployer.text import harmless, operand_text
 
 _SPAN = re.compile(r"`[^`]*`|\n  [^\n]*")
 """Parts of a hint that stay as they are: words in backquotes, and indented lines, such as those of a Dockerfile."""

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deployer.cli.folder import Folder
-from deployer.cli.messages import harmless, operand_text, print_warning
+from deployer.cli import options
+from deployer.cli.messages import print_warning
+from deployer.text import harmless, operand_text, plural
 
 if TYPE_CHECKING:
     from deployer.scaffold.layout import Layout
@@ -23,7 +24,7 @@ Examples:
 
 
 @click.command("init", epilog=EXAMPLES)
-@click.argument("folder", default=".", metavar="[DIR]", type=Folder())
+@options.folder("folder", default=".", metavar="[DIR]")
 @click.option("--package", metavar="NAME", help="Name the package.  [the folder's name]")
 @click.option("--license", "license_name", type=click.Choice(["MIT"]), help="Add a LICENSE.")
 @click.option("-y", "--yes", is_flag=True, help="Add all that is missing without asking.")
@@ -126,7 +127,6 @@ def _lock(folder: Path) -> None:
     """Have pipenv make Pipfile.lock; raises DependencyError where it cannot, all else being written."""
     from buildpack.errors import DependencyError
     from deployer.cli.lock import lock_app
-    from deployer.cli.messages import plural
     from deployer.errors import scaffold as errors
 
     try:

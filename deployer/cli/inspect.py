@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from deployer.cli import options
-from deployer.cli.folder import refuse_empty
-from deployer.cli.messages import harmless_json, plural, print_json, print_warning, size_text
+from deployer.cli.messages import print_json, print_warning
 from deployer.cli.operands import image_name, is_folder
+from deployer.text import harmless_json, plural, size_text
 
 if TYPE_CHECKING:
     from deployer.proof.inspecting import Inspection
@@ -30,7 +30,7 @@ _INDENT = 13
 
 
 @click.command("inspect", epilog=EXAMPLES)
-@click.argument("reference", default=".", metavar="[APP|REF]", callback=refuse_empty)
+@options.app_or_image("reference")
 @click.option("--sbom", is_flag=True, help="Print the bill of materials: CycloneDX 1.6, JSON.")
 @click.option("--layers", is_flag=True, help="List the layers, and what each holds.")
 @options.platform

@@ -14,8 +14,9 @@ import click
 
 from buildpack.errors import StackError
 from deployer.cli import options
-from deployer.cli.messages import harmless, operand_text, plural, print_warning
+from deployer.cli.messages import print_warning
 from deployer.errors.commands import stack_not_pinned
+from deployer.text import harmless, operand_text, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +40,7 @@ Examples:
 @click.option("--no-pin", is_flag=True, help="Leave the stack in deploy.toml as it is.")
 @options.build_env
 @options.build_env_file
-@click.option("-v", "--verbose", is_flag=True, help="Show pipenv's own output.")
+@options.pipenv_verbose
 def command(
     app: Path,
     upgrade: bool,

@@ -17,9 +17,11 @@ from deployer.errors.commands import (
     command_missing,
     command_with_types,
     counted_twice,
+    neither_folder_nor_type,
     no_such_folder,
     operand_empty,
 )
+from deployer.text import operand_text
 
 METAVAR = "[APP|REF] [TYPE[=N]]..."
 """What the operands before ``--`` are called in the usage line."""
@@ -50,8 +52,6 @@ class Operands:
 
     def again(self, command: str) -> str:
         """Return the command line, so far as it names the app or image, for a command of ours."""
-        from deployer.cli.messages import operand_text
-
         return f"deploy {command}{operand_text(self.reference or str(self.folder))}"
 
     @property
@@ -127,6 +127,23 @@ def image_name(operand: str, environ: Mapping[str, str]) -> str:
         raise errors.not_a_folder(operand) if os.path.exists(folder) else errors.no_such_folder(operand)
 
     return f"{read_settings(folder, environ=environ, flags={}).name}:latest"
+
+
+def check_types(meant: Operands) -> None:
+    """Raise UsageError for an unknown process type if the folder's Procfile shows that; the image shows the rest."""
+    if not meant.formation or meant.reference is not None:
+        return
+    from buildpack.app.procfile import read_procfile
+    from deployer.formation import choose_formation
+
+    procfile = read_procfile(meant.folder) if os.path.isdir(meant.folder) else None
+    if procfile is None and (meant.app is not None or os.path.exists(meant.folder / "Pipfile.lock")):
+        return
+    names = [process.name for process in procfile.processes] if procfile else []
+    first = next(iter(meant.formation))
+    if meant.app is None and first not in names:
+        raise neither_folder_nor_type(first, names)
+    choose_formation(meant.formation, processes=names, formation={}, where=meant.shown)
 
 
 def _is_reference(text: str) -> bool:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from deployer.cli import options
-from deployer.cli.folder import refuse_empty
 from deployer.cli.messages import print_json, print_warning
 from deployer.cli.operands import image_name
 
@@ -26,7 +25,7 @@ Examples:
 
 
 @click.command("push", epilog=EXAMPLES)
-@click.argument("operand", default=".", metavar="[APP|REF]", callback=refuse_empty)
+@options.app_or_image("operand")
 @click.option("-t", "--tag", "targets", multiple=True, metavar="REF", help="Push it there; may be repeated.")
 @options.no_sbom
 @options.image_format

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from deployer.cli import options as shared
-from deployer.cli.messages import harmless, print_warning
-from deployer.cli.operands import METAVAR, Operands, OperandsCommand, command_of, split_operands
-from deployer.errors.commands import neither_folder_nor_type
+from deployer.cli.messages import print_line, print_nothing, print_warning
+from deployer.cli.operands import METAVAR, Operands, OperandsCommand, check_types, command_of, split_operands
+from deployer.text import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +28,7 @@ Examples:
 
 
 @click.command("run", cls=OperandsCommand, epilog=EXAMPLES)
-@click.argument("operands", nargs=-1, metavar=METAVAR)
+@shared.operands(METAVAR)
 @shared.port("8000")
 @click.option("--host", default="127.0.0.1", metavar="ADDR", help="Publish ports on this address.  [127.0.0.1]")
 @shared.env
@@ -58,7 +57,7 @@ def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) ->
     """
     meant = split_operands(operands, command=command_of(ctx), folder_exists=os.path.isdir)
     _check_built(ctx, meant, options)
-    _check_types(meant)
+    check_types(meant)
     from deployer.engines.docker.choice import choose_engine
 
     choice = choose_engine(options["engine"], os.environ)
@@ -90,23 +89,6 @@ def _check_built(ctx: click.Context, meant: Operands, options: Mapping[str, Any]
     if given:
         reason = f"{meant.reference} is an image" if meant.reference is not None else "--no-build is given"
         raise click.UsageError(f"{' and '.join(given)} cannot be used: {reason}, so nothing is built", ctx)
-
-
-def _check_types(meant: Operands) -> None:
-    """Refuse an unknown process type at once, where the Procfile tells; the image tells the rest."""
-    if not meant.formation or meant.reference is not None:
-        return
-    from buildpack.app.procfile import read_procfile
-    from deployer.formation import choose_formation
-
-    procfile = read_procfile(meant.folder) if os.path.isdir(meant.folder) else None
-    if procfile is None and (meant.app is not None or os.path.exists(meant.folder / "Pipfile.lock")):
-        return
-    names = [process.name for process in procfile.processes] if procfile else []
-    first = next(iter(meant.formation))
-    if meant.app is None and first not in names:
-        raise neither_folder_nor_type(first, names)
-    choose_formation(meant.formation, processes=names, formation={}, where=meant.shown)
 
 
 def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
@@ -151,13 +133,13 @@ def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
     root, warning = find_store(os.environ)
     if warning:
         print_warning(warning)
-    say, warn = (_say_nothing, _say_nothing) if request.quiet else (_say, print_warning)
+    say, warn = (print_nothing, print_nothing) if request.quiet else (print_line, print_warning)
     with Reporter(quiet=request.quiet) as reporter:
         hears = Observing(progress=reporter, say=say, warn=warn)
         image = prepare(engine, request, store=Store(root), environ=os.environ, hears=hears)
     if request.command:
         return run_one(engine, request, image, warn=warn)
-    return run_formation(engine, request, image, out=sys.stdout.buffer, environ=os.environ, say=_say)
+    return run_formation(engine, request, image, out=sys.stdout.buffer, environ=os.environ, say=print_line)
 
 
 def _environment(meant: Operands, options: Mapping[str, Any]) -> dict[str, str]:
@@ -165,7 +147,7 @@ def _environment(meant: Operands, options: Mapping[str, Any]) -> dict[str, str]:
     from deployer.settings.app_variables import default_variables
     from deployer.settings.environment import merge_environment, pass_on, read_env_files
 
-    warn, say = (_say_nothing, _say_nothing) if options["quiet"] else (print_warning, _say)
+    warn, say = (print_nothing, print_nothing) if options["quiet"] else (print_warning, print_line)
     of_app = meant.reference is None
     files = read_env_files(options["env_files"], app=meant.folder if of_app else None, own=of_app, environ={})
     told = merge_environment(
@@ -189,28 +171,6 @@ def _run_locally(meant: Operands, options: Mapping[str, Any], *, why: str) -> in
     asked += [f"--{name.replace('_', '-')}" for name in needing if options[name]]
     if asked:
         raise local_cannot(asked, why)
-    run_local: Any = import_module("deployer.cli.local").run_local
-    code: int = run_local(
-        meant,
-        port=options["port"],
-        host=options["host"],
-        assignments=options["assignments"],
-        env_files=options["env_files"],
-        categories=options["categories"],
-        restart=options["restart"],
-        stop_timeout=options["stop_timeout"],
-        boot_timeout=options["boot_timeout"],
-        health_host=options["health_host"],
-        log_format=options["log_format"],
-        quiet=options["quiet"],
-        name="run",
-    )
-    return code
+    from deployer.cli.foreground import run_here
 
-
-def _say(text: str) -> None:
-    print(harmless(text), file=sys.stderr)
-
-
-def _say_nothing(_text: str) -> None:
-    """Keep quiet."""
+    return run_here(meant, options, default_port=PORT, command="run")

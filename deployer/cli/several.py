@@ -6,16 +6,16 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from buildpack.oci.image import Platform
 from buildpack.oci.store import Store
 from buildpack.options import Options
-from buildpack.platforms import BuiltIndex
 from buildpack.progress import ignore
 from deployer.building.destinations import Destination
 from deployer.building.several import build_and_deliver_several
 from deployer.cli.progress import Reporter
+from deployer.cli.report import moved, report_index
 from deployer.cli.summary import show_answer, unchanged
 
 if TYPE_CHECKING:
@@ -39,8 +39,6 @@ def build_several(
 
     `asked` tells under which record it may be remembered.
     """
-    from deployer.cli.build import attach_sbom, moved
-
     silent = style in {"json", "quiet"}
     with Reporter(quiet=silent) as reporter:
         built, sent = build_and_deliver_several(
@@ -54,7 +52,10 @@ def build_several(
             transport=transport,
         )
         if sbom and transport and options.pushed:
-            sent.append(attach_sbom(built.index, built.references, transport))
+            from deployer.building.pushing import parse_targets
+            from deployer.proof.attaching import attached_text
+
+            sent.append(attached_text(built.index, parse_targets(built.references), transport=transport))
     answer = {
         "report": {**report_index(built), **(moved(transport.traffic) if transport else {})},
         "kept": built.kept,
@@ -73,18 +74,3 @@ def build_several(
         again = unchanged(answer)
         write_record(asked, built.platforms, built.index, again, store=store, environ=os.environ, now=time.time())
     return 0
-
-
-def report_index(built: BuiltIndex) -> dict[str, Any]:
-    """Return what `--json` prints, schema 1: the index, and each platform's build as if it were alone."""
-    from deployer.cli.build import SCHEMA, report
-
-    return {
-        "schema": SCHEMA,
-        "digest": str(built.index.digest),
-        "references": list(built.references),
-        "size": built.index.size,
-        "seconds": round(built.seconds, 3),
-        "platforms": [report(one) for one in built.platforms],
-        "warnings": list(built.warnings),
-    }

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-from copy import copy
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import click
 from click.shell_completion import CompletionItem, ShellComplete, split_arg_string
 
-from deployer.cli.command import CONTEXT, MODULES, Commands
-from deployer.cli.messages import harmless
-from deployer.cli.suggestions import suggest_paths, suggestions_for
+from deployer.cli.suggestions import suggest_paths
+from deployer.text import harmless
 
 BASH = """\
 %(complete_func)s() {
@@ -128,42 +125,3 @@ CLASSES: dict[str, type[_Shell]] = {"bash": Bash, "zsh": Zsh, "fish": Fish}
 
 def _quote(text: str) -> str:
     return re.sub(r"(?<!^)~|[^\w@%+=:,./~-]", r"\\\g<0>", text)
-
-
-def completing() -> click.Group:
-    """Return the root command with values to suggest; no command but the one that is typed is imported."""
-    return _Completing(name="deploy", context_settings=CONTEXT, params=[click.Option(["--version"], is_flag=True)])
-
-
-class _Completing(Commands):
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        command = super().get_command(ctx, cmd_name)
-        return None if command is None else _suggesting(command)
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
-        names = [CompletionItem(name, help=text) for name, text in MODULES.items() if name.startswith(incomplete)]
-        return names + click.Command.shell_complete(self, ctx, incomplete)
-
-
-def _suggesting(command: click.Command) -> click.Command:
-    """Return a copy of a command whose parameters suggest values; the command itself stays as it is."""
-    made = copy(command)
-    if isinstance(made, click.Group):
-        made.commands = {name: _suggesting(each) for name, each in made.commands.items()}
-    made.params = [copy(parameter) for parameter in command.params]
-    for parameter in made.params:
-        suggest = suggestions_for(parameter)
-        if suggest is not None:
-            parameter.type = _Suggested(suggest)
-    return made
-
-
-class _Suggested(click.ParamType):  # type: ignore[type-arg]  # generic only in click 8.4 and later
-    name = "suggested"
-
-    def __init__(self, suggest: Any) -> None:
-        self.suggest = suggest
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-        found: list[CompletionItem[str]] = self.suggest(ctx, incomplete)
-        return found

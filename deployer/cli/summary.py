@@ -2,14 +2,16 @@
 
 An answer is what JSON can hold: ``report`` is what ``--json`` prints, ``slots`` names our layers as people know them,
 ``style`` is ``json``, ``quiet``, ``plain`` or ``verbose``, ``app`` is the folder as it was typed, ``sent`` says what
-went where, in words. Of a build for several platforms, `index_summary` says more. This module imports nothing slow.
+went where, in words. For several platforms ``slots`` has a list for each.
+This module imports nothing slow.
 """
 
 from __future__ import annotations
 
 import sys
 
-from deployer.cli.messages import operand_text, plural, print_json, print_warning, size_text
+from deployer.cli.messages import print_json, print_warning
+from deployer.text import operand_text, plural, size_text
 
 TYPE_CHECKING = False  # as typing's, whose import is slow
 if TYPE_CHECKING:
@@ -52,9 +54,7 @@ def show_answer(answer: Answer) -> None:
         print_warning(text)
     if style != "quiet":
         if "platforms" in report:
-            from deployer.cli.index_summary import summarise_index
-
-            summarise_index(answer)
+            _summarise_index(answer)
         else:
             _summarise(answer, report, verbose=style == "verbose")
     print(report["digest"], flush=True)
@@ -62,7 +62,7 @@ def show_answer(answer: Answer) -> None:
         _say_next(answer, report)
 
 
-def say(text: str) -> None:
+def _say(text: str) -> None:
     """Print a line of the summary, or several; what a terminal would take for a command is escaped."""
     print("\n".join(map(_shown, text.split("\n"))), file=sys.stderr)
 
@@ -70,7 +70,7 @@ def say(text: str) -> None:
 def row_printer(processes: Iterable[str]) -> Callable[[str, str], None]:
     """Return a function that prints a row of the summary: a name and a text, in columns as wide as the types need."""
     width = min(_WIDEST, max([_NARROWEST, *map(len, processes)]))
-    return lambda name, text: say(f"  {name:<{width}} {text}")
+    return lambda name, text: _say(f"  {name:<{width}} {text}")
 
 
 def _summarise(answer: Answer, report: Answer, *, verbose: bool) -> None:
@@ -79,7 +79,7 @@ def _summarise(answer: Answer, report: Answer, *, verbose: bool) -> None:
     own = [layer for layer in report["layers"] if layer["kind"] != "stack"]
     written = [layer for layer in own if layer["source"] == "built"]
     verb = "Unchanged:" if answer["unchanged"] and not written else "Built"
-    say(f"{verb} {short_name(report['references'][0])} from {answer['app']} in {report['seconds']:.2f} s")
+    _say(f"{verb} {_short_name(report['references'][0])} from {answer['app']} in {report['seconds']:.2f} s")
     row("python", f"{report['python']} on {report['stack']['name']} ({report['platform']})")
     for name, command in report["processes"].items():
         row(name, command)
@@ -109,6 +109,48 @@ def _summarise(answer: Answer, report: Answer, *, verbose: bool) -> None:
         row("kept", "not in the store: what was reused is in the registry only")
 
 
+def _summarise_index(answer: Answer) -> None:
+    """Say what was built for each platform, and what became of it."""
+    report = answer["report"]
+    platforms = report["platforms"]
+    row = row_printer(platforms[0]["processes"])
+    verb = "Unchanged:" if answer["unchanged"] else "Built"
+    _say(f"{verb} {_short_name(report['references'][0])} from {answer['app']} in {report['seconds']:.2f} s")
+    stacks: dict[str, list[str]] = {}
+    for one in platforms:
+        stacks.setdefault(f"{one['python']} on {one['stack']['name']}", []).append(one["platform"])
+    for stack, names in stacks.items():
+        row("python", f"{stack} ({', '.join(names)})")
+    for name, command in platforms[0]["processes"].items():
+        row(name, command)
+    for one, slots in zip(platforms, answer["slots"], strict=True):
+        _summarise_one(one, slots, row, verbose=answer["style"] == "verbose")
+    layers = [layer["digest"] for one in platforms for layer in one["layers"]]
+    count = len(set(layers))
+    row("size", f"{size_text(report['size'])} in {plural(count, 'layer')}, {len(layers) - count} of them shared")
+    for text in answer["sent"]:
+        row("sent", text)
+    if not answer["kept"]:
+        row("kept", "not in the store: what was reused is in the registry only")
+
+
+def _summarise_one(one: Answer, slots: list[str], row: Callable[[str, str], None], *, verbose: bool) -> None:
+    own = [layer for layer in one["layers"] if layer["kind"] != "stack"]
+    written = sum(layer["source"] == "built" for layer in own)
+    row(
+        "image",
+        f"{one['platform']}: {size_text(one['size'])} in {plural(len(one['layers']), 'layer')}: "
+        f"{len(one['layers']) - len(own)} of the stack, {len(own) - written} reused, {written} written",
+    )
+    for slot, layer in zip(slots, own, strict=True):
+        said = f"{slot:<14} {size_text(layer['size']):>7}"
+        if layer["source"] == "built" and (verbose or layer["reason"] != "first build"):
+            row("written", f"{said}  {layer['reason']}")
+        elif verbose and layer["source"] != "built":
+            members = ", ".join(f"{member['name']} {member['version']}" for member in layer["members"])
+            row("reused", f"{said}  {members}".rstrip())
+
+
 def _shown(text: str) -> str:
     if text.isprintable():
         return text
@@ -117,15 +159,15 @@ def _shown(text: str) -> str:
     return show(text)
 
 
-def short_name(reference: str) -> str:
+def _short_name(reference: str) -> str:
     """Shorten a full name to what people type: ``docker.io/library/blasto:latest`` to ``blasto:latest``."""
     return reference.removeprefix("docker.io/").removeprefix("library/")
 
 
 def _say_next(answer: Answer, report: Answer) -> None:
     if answer["loaded"] or not answer.get("kept", True):
-        say(f"\nNext: docker run --rm -e PORT=8000 -p 8000:8000 {short_name(report['references'][0])}")
+        _say(f"\nNext: docker run --rm -e PORT=8000 -p 8000:8000 {_short_name(report['references'][0])}")
     elif answer["special"]:
-        say(f"\nNext: deploy run {short_name(report['references'][0])}")
+        _say(f"\nNext: deploy run {_short_name(report['references'][0])}")
     else:
-        say(f"\nNext: deploy run{operand_text(answer['app'])}")
+        _say(f"\nNext: deploy run{operand_text(answer['app'])}")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from deployer.cli import options
-from deployer.cli.folder import Folder, refuse_empty
-from deployer.cli.messages import harmless, plural, print_json, print_warning
+from deployer.cli.messages import print_json, print_warning
 from deployer.cli.operands import image_name, is_folder
+from deployer.text import harmless, plural
 
 if TYPE_CHECKING:
     from buildpack.oci.compare import EntryDifference, LayerDifference, ValueDifference
@@ -30,8 +30,8 @@ _SHOWN = 10
 
 
 @click.command("verify", epilog=EXAMPLES)
-@click.argument("reference", default=".", metavar="[APP|REF]", callback=refuse_empty)
-@click.argument("app", required=False, type=Folder())
+@options.app_or_image("reference")
+@options.folder("app", required=False)
 @options.stack
 @options.platform
 @options.label

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from buildpack.errors import AppError, BuildpackError, EngineError, MachineError, StackError, UsageError
 from deployer.errors.commands import BootError
-
-if TYPE_CHECKING:
-    from deployer.ci.services import Service
 
 
 class TestsFailedError(BuildpackError):
@@ -185,34 +181,33 @@ def variable_twice(variable: str) -> AppError:
     )
 
 
-def _service_hint(service: Service) -> str:
-    other = f"`--service {service.addon}=IMAGE` names another image"
-    return f"{other}, `--service-env {service.variable}=URL` a server that runs already."
+def _service_hint(addon: str, variable: str) -> str:
+    return f"`--service {addon}=IMAGE` names another image, `--service-env {variable}=URL` a server that runs already."
 
 
-def service_not_pulled(service: Service, message: str) -> EngineError:
-    """Say that an engine has no image for a service, and cannot pull it."""
+def service_not_pulled(addon: str, variable: str, image: str, message: str) -> EngineError:
+    """Return the error of an image that an engine lacks and cannot pull; `variable` tells the service's address."""
     return EngineError(
-        f"the image {service.image} of {service.addon} cannot be pulled",
+        f"the image {image} of {addon} cannot be pulled",
         why=f"The engine said: {message}",
-        hint=_service_hint(service),
+        hint=_service_hint(addon, variable),
     )
 
 
-def service_not_ready(service: Service, ended: str, log: str) -> EngineError:
-    """Say that a service did not come up; `log` is what it printed last."""
+def service_not_ready(addon: str, variable: str, image: str, ended: str, log: str) -> EngineError:
+    """Return the error of a service that did not start; `log` is what it printed last."""
     printed = f" It printed last:\n\n{log}" if log else ""
     return EngineError(
-        f"{service.addon} did not start",
-        why=f"Its container of {service.image} {ended}.{printed}",
-        hint=f"--boot-timeout gives it more time; {_service_hint(service)}",
+        f"{addon} did not start",
+        why=f"Its container of {image} {ended}.{printed}",
+        hint=f"--boot-timeout gives it more time; {_service_hint(addon, variable)}",
     )
 
 
-def service_without_address(service: Service, network: str) -> EngineError:
-    """Say that a network gives its containers no addresses."""
+def service_without_address(addon: str, network: str) -> EngineError:
+    """Return the error of a network that gives its containers no addresses."""
     return EngineError(
-        f"{service.addon} cannot be reached",
+        f"{addon} cannot be reached",
         why=f"Containers have no address in the network {network}.",
         hint="name another one with `--network`, or leave that out.",
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from buildpack.errors import BuildpackError, LostError, StackError, UsageError
-from deployer.cli.messages import operand_text
+from deployer.text import operand_text
 
 
 class Differs(BuildpackError):

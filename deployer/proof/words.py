@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from shlex import quote
 
-from deployer.cli.messages import plural
+from deployer.text import plural
 
 _Found = tuple[str, str]
 _NAMED = 5

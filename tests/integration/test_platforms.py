@@ -22,7 +22,7 @@ from buildpack.oci.layout import open_layout
 from buildpack.oci.store import Store
 from buildpack.oci.validate import validate
 from buildpack.stacks.platforms import native_platform, parse_platform
-from deployer.cli.messages import size_text
+from deployer.text import size_text
 from tests.conftest import missing
 from tests.support import unchanged
 from tests.support.command import EXAMPLES, ROOT, deploy

@@ -7,22 +7,8 @@ import json
 import pytest
 
 from buildpack.errors import DependencyError
-from deployer.cli.messages import harmless, harmless_json, print_error, print_json, print_warning
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain, \u00e9 and \u4e2d", "plain, \u00e9 and \u4e2d"),
-        ("two\n\tlines", "two\n\tlines"),
-        ("\x1b]0;title\x07\x1b[2J", "\\x1b]0;title\\x07\\x1b[2J"),
-        ("over\rwritten\b \x9b31m \x7f", "over\\x0dwritten\\x08 \\x9b31m \\x7f"),
-        ("no\u00a0break", "no\u00a0break"),
-        ("gpj.\u202eexe \u2066x\u2069 \u200f\u2028", "gpj.\\u202eexe \\u2066x\\u2069 \\u200f\\u2028"),
-    ],
-)
-def test_what_a_terminal_would_obey_is_escaped(text: str, shown: str) -> None:
-    assert harmless(text) == shown
+from deployer.cli.messages import print_error, print_json, print_warning
+from deployer.text import harmless_json
 
 
 def test_errors_and_warnings_are_harmless(capsys: pytest.CaptureFixture[str]) -> None:
