@@ -25,8 +25,9 @@ from buildpack.options import Launcher, Options, OwnPython
 from buildpack.plan import PlannedLayer
 from buildpack.progress import Observer, Progress, ignore
 from buildpack.stacks.find_python import candidate_witnesses, usable_versions
-from buildpack.stacks.platforms import choose_platform, native_platform, parse_platform, parse_platforms
-from buildpack.stacks.stack import Stack, fetch_layers, resolve_stack
+from buildpack.stacks.platforms import choose_platform, native_platform, parse_platforms
+from buildpack.stacks.resolve import fetch_layers, resolve_stack
+from buildpack.stacks.stack import Claimed, Stack, StackRequest
 from buildpack.steps import assembly
 from buildpack.steps.assembly import MadeLayer, Origin
 from buildpack.steps.earlier_images import NONE, Lookup, Previous
@@ -267,7 +268,7 @@ def _look_up(
     wanted = tuple(dict.fromkeys((*pushed, *map(parse_reference, options.cache_from))))
     if options.no_cache or transport is None or not wanted:
         return lambda: NONE
-    platform = parse_platform(_platform(app, native_platform(own_python.machine)))
+    platform = _platform(app, native_platform(own_python.machine))
     return Lookup(wanted, platform=platform, transport=transport, pushed=pushed).result
 
 
@@ -318,16 +319,20 @@ def _resolve_stack(
         )
     try:
         stack = resolve_stack(
-            asked or f"python:{version}-slim",
-            python=version,
+            StackRequest(
+                name=asked or f"python:{version}-slim",
+                python=version,
+                platform=_platform(app, native_platform(own_python.machine)),
+                pull=options.pull or options.no_cache,
+                own=own_python.executable,
+            ),
             store=store,
             environ=environ,
-            platform=_platform(app, native_platform(own_python.machine)),
-            pull=options.pull or options.no_cache,
-            own=own_python.executable,
-            known_facts=lambda digest: lookup().facts(digest),
-            # Only where they need not come here.
-            known_layers=None if options.whole else lambda identity: lookup().host_layers(identity, gone=options.gone),
+            claimed=Claimed(
+                facts=lambda digest: lookup().facts(digest),
+                # Earlier layers of the host are enough unless all layers are wanted in the store.
+                layers=None if options.whole else lambda identity: lookup().host_layers(identity, gone=options.gone),
+            ),
             transport=transport,
         )
     except BaseException as error:
@@ -353,10 +358,10 @@ def _is_one_of_several(app: App) -> bool:
     return asked is not None and len(parse_platforms(asked.value)) > 1
 
 
-def _platform(app: App, native: Platform) -> str:
+def _platform(app: App, native: Platform) -> Platform:
     """Return the platform to build for: of several in the settings this machine's, else the first."""
     asked = app.settings.platform
-    return str(choose_platform(parse_platforms(asked.value), native) if asked else native)
+    return choose_platform(parse_platforms(asked.value), native) if asked else native
 
 
 def _sibling(
@@ -373,9 +378,8 @@ def _sibling(
         return None
     with suppress(BuildpackError):
         version = app.python.version if app.python else None
-        return resolve_stack(
-            stack.name, python=version, store=store, environ=environ, platform=str(native), transport=transport
-        )
+        request = StackRequest(name=stack.name, python=version, platform=native)
+        return resolve_stack(request, store=store, environ=environ, transport=transport)
     return None
 
 

@@ -135,15 +135,6 @@ def stale_tag(stack: str, hours: int, problem: str) -> str:
     return f"the stack {stack} was looked up {hours} hours ago and cannot be now ({problem}): what it was then is used."
 
 
-def offline_base(stack: str) -> StackError:
-    """Word that a base is not in the store and the network is not to be used."""
-    return StackError(
-        f"the stack {stack} is not known here",
-        why="Nothing may be fetched, since this runs offline.",
-        hint="build once with a network, or use `--stack host`.",
-    )
-
-
 def no_python_in_base(stack: str) -> StackError:
     """Word that a base holds no interpreter."""
     return StackError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,11 @@ class HostPython:
 def series_of(version: str) -> str:
     """Return ``3.11`` for ``3.11`` and ``3.11.7``."""
     return ".".join(version.split(".")[:2])
+
+
+def own_executable(own: str | None = None) -> str:
+    """Return the interpreter that runs this: `own`, by default this process's, outside its virtual environment."""
+    return own if own is not None else str(getattr(sys, "_base_executable", None) or sys.executable)
 
 
 def find_candidates(python: str | None, *, environ: Mapping[str, str], own: str) -> list[Path]:

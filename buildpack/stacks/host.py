@@ -7,10 +7,9 @@ they stay as they are, finding the stack again costs a few hundred `stat` calls 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildpack.errors import stacks as errors
 from buildpack.oci.digest import Digest, sha256
@@ -24,12 +23,18 @@ from buildpack.stacks.find_python import (
     choose,
     describe,
     find_candidates,
+    own_executable,
     probe,
     series_of,
 )
-from buildpack.stacks.platforms import native_platform, parse_platform
-from buildpack.stacks.stack import Facts, Stack, StackPython
+from buildpack.stacks.platforms import native_platform
+from buildpack.stacks.stack import Facts, Stack, StackPython, StackRequest
 from buildpack.system.temporary import temporary_folder
+
+if TYPE_CHECKING:
+    from buildpack.system.elf import Elf
+    from buildpack.stacks.host_files import Harvest
+    from buildpack.stacks.stdlib import ByteCode
 
 HOST_FORMAT = "5"
 """Changes whenever the same machine would give other layers; part of what is remembered."""
@@ -41,27 +46,25 @@ _DOCUMENTS = Path("/usr/share/doc")
 
 
 def resolve_host(
-    python: str | None,
+    request: StackRequest,
     *,
     store: Store,
     environ: Mapping[str, str],
-    platform: str | None,
-    system: str,
-    own: str | None = None,
-    known_layers: Callable[[str], tuple[Layer, ...]] | None = None,
+    known_layers: Callable[[str], tuple[Layer, ...]] | None,
 ) -> Stack:
-    """Return the stack of this machine, gathered anew only where something changed.
+    """Return the stack of this machine; it is gathered again only if something changed.
 
-    `known_layers` may know the layers by their identity, from an earlier image: then they are not written, and nothing
-    of the stack is remembered. Raises StackError where this is no Linux, or has no such Python; `system` is as
-    `sys.platform` has it.
+    `known_layers` may return the layers of this identity from an earlier image: then they are not written, and the
+    store remembers nothing of the stack. Raises StackError if this is not Linux, or has no such Python.
     """
-    if system != "linux":
-        raise errors.host_needs_linux(system, python)
+    python = request.python
+    if request.system != "linux":
+        raise errors.host_needs_linux(request.system, python)
     here = native_platform()
-    if platform and parse_platform(platform).architecture != here.architecture:
-        raise errors.host_is_another_platform(platform, str(here), python)
-    candidates = find_candidates(python, environ=environ, own=_own(own))
+    if request.platform.architecture != here.architecture:
+        raise errors.host_is_another_platform(str(request.platform), str(here), python)
+    own = own_executable(request.own)
+    candidates = find_candidates(python, environ=environ, own=own)
     certificates = _certificates()
     choice = canonical_json([python, [[str(path), *_stamp(os.path.realpath(path))] for path in candidates]]).decode()
     chosen: HostPython | None = None
@@ -69,7 +72,7 @@ def resolve_host(
     if not isinstance(executable, str) or not os.path.exists(executable):
         chosen = choose(python, candidates, environ)
         if chosen is None:
-            everything = candidates if python is None else find_candidates(None, environ=environ, own=_own(own))
+            everything = candidates if python is None else find_candidates(None, environ=environ, own=own)
             raise errors.no_host_python(python, describe(everything, environ))
         executable = str(chosen.executable)
         store.remember(_CHOICE, choice, executable)
@@ -80,17 +83,10 @@ def resolve_host(
         chosen = chosen or probe(Path(executable), environ)
         if chosen is None:
             raise errors.host_python_broke(executable)
-        stack = _gather(
-            chosen,
-            store=store,
-            environ=environ,
-            platform=here,
-            certificates=certificates,
-            known_layers=known_layers,
-        )
+        stack = _gather(chosen, here, certificates, store=store, environ=environ, known_layers=known_layers)
         if all(store.has(layer.digest) for layer in stack.layers):
             _remember(store, key, stack, chosen)
-    others = (executable, *candidate_witnesses(python, environ=environ, own=_own(own)))
+    others = (executable, *candidate_witnesses(python, environ=environ, own=own))
     return _for_app(stack, python, witnesses=others)
 
 
@@ -98,10 +94,6 @@ def recall_executable(stack: Stack, store: Store) -> str | None:
     """Return this machine's own interpreter, from which the stack was made."""
     found = store.recall(_KIND + "-python", str(stack.digest))
     return found if isinstance(found, str) and os.path.exists(found) else None
-
-
-def _own(own: str | None) -> str:
-    return own if own is not None else str(getattr(sys, "_base_executable", None) or sys.executable)
 
 
 def _certificates() -> Path:
@@ -206,11 +198,11 @@ def _for_app(stack: Stack, python: str | None, *, witnesses: Iterable[str]) -> S
 
 def _gather(
     python: HostPython,
+    platform: Platform,
+    certificates: Path,
     *,
     store: Store,
     environ: Mapping[str, str],
-    platform: Platform,
-    certificates: Path,
     known_layers: Callable[[str], tuple[Layer, ...]] | None,
 ) -> Stack:
     from buildpack.stacks import system
@@ -226,7 +218,7 @@ def _gather(
     upper, lower = Harvest(prefixes=folders), Harvest()
     with temporary_folder(store.folder("tmp")) as scratch:
         sources = gather_python(upper, python, folders)
-        # Where an earlier image may have the layers, compiling waits until it is clear that it has not.
+        # An earlier image may have the layers: then nothing is compiled until it is clear that it has not.
         byte_code = ByteCode(python, sources, scratch, environ) if known_layers is None else None
         libraries = read_libraries(environ)
         system.gather_system(lower, loader=like.interpreter, certificates=certificates, cafile=python.cafile)
@@ -243,42 +235,44 @@ def _gather(
         if not layers:
             byte_code = byte_code or ByteCode(python, sources, scratch, environ)
             layers = _write_both(store, list(lower.entries.values()), upper, byte_code)
-    facts = Facts(
-        python=StackPython(
-            version=python.version,
-            executable=f"/usr/local/bin/python{python.series}",
-            cache_tag=python.cache_tag,
-        ),
-        libc=_libc(python, like.interpreter),
-        machine=like.machine,
-        sonames=frozenset({*base.found, *own.found, Path(like.interpreter).name}),
-        passwd=lower.text("etc/passwd"),
-        group=lower.text("etc/group"),
-    )
-    env = [*system.ENVIRONMENT, f"PYTHON_VERSION={python.version}"]
-    warnings = []
-    if python.lacking:
-        warnings.append(errors.host_python_lacks(str(python.executable), python.lacking))
-    if "etc/localtime" not in lower.entries:
-        warnings.append(errors.host_lacks_zones())
-    if own.missing or base.missing:
-        warnings.append(errors.host_library_missing({**base.missing, **own.missing}))
-    witnesses = sorted(lower.witnesses | upper.witnesses)
     return _stack(
         layers,
-        facts=facts,
+        facts=_facts(python, like, lower, sonames={*base.found, *own.found}),
         platform=platform,
-        env=env,
-        warnings=warnings,
-        witnesses=witnesses,
+        env=[*system.ENVIRONMENT, f"PYTHON_VERSION={python.version}"],
+        warnings=_warnings(python, lower, missing={**base.missing, **own.missing}),
+        witnesses=sorted(lower.witnesses | upper.witnesses),
         identity=identity,
         packages=packages,
     )
 
 
-def _gather_packages(lower: Any, upper: Any) -> str:
+def _facts(python: HostPython, like: Elf, lower: Harvest, *, sonames: set[str]) -> Facts:
+    executable = f"/usr/local/bin/python{python.series}"
+    return Facts(
+        python=StackPython(version=python.version, executable=executable, cache_tag=python.cache_tag),
+        libc=_libc(python, like.interpreter),
+        machine=like.machine,
+        sonames=frozenset({*sonames, Path(like.interpreter).name}),
+        passwd=lower.text("etc/passwd"),
+        group=lower.text("etc/group"),
+    )
+
+
+def _warnings(python: HostPython, lower: Harvest, *, missing: Mapping[str, Path]) -> list[str]:
+    warnings = []
+    if python.lacking:
+        warnings.append(errors.host_python_lacks(str(python.executable), python.lacking))
+    if "etc/localtime" not in lower.entries:
+        warnings.append(errors.host_lacks_zones())
+    if missing:
+        warnings.append(errors.host_library_missing(missing))
+    return warnings
+
+
+def _gather_packages(lower: Harvest, upper: Harvest) -> str:
     """Put dpkg's status and copyright files of the files' packages into the upper layer; return the packages' list."""
-    from buildpack.oci.entry import file
+    from buildpack.oci.entry import FileSlice, file
     from buildpack.stacks.packages import list_packages, read_packages, render_status
 
     upper.witnesses.add(str(_DPKG / "status"))
@@ -289,11 +283,12 @@ def _gather_packages(lower: Any, upper: Any) -> str:
     named = {package.fields["Package"]: package.copyright for package in packages if package.copyright}
     upper.put(file(f"{_DOCUMENTS}/{name}/copyright".lstrip("/"), text) for name, text in named.items())
     release = lower.entries.get("usr/lib/os-release")
-    text = release.content.path.read_text("utf-8", "replace") if release is not None else ""
+    content = release.content if release is not None else None
+    text = content.path.read_text("utf-8", "replace") if isinstance(content, FileSlice) else ""
     return list_packages(packages, text)
 
 
-def _write_both(store: Store, lower: list[Entry], upper: Any, byte_code: Any) -> tuple[Layer, ...]:
+def _write_both(store: Store, lower: list[Entry], upper: Harvest, byte_code: ByteCode) -> tuple[Layer, ...]:
     """Write the two layers side by side: compressing lets go of the interpreter's lock."""
     from concurrent.futures import ThreadPoolExecutor
 

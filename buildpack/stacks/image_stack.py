@@ -1,14 +1,13 @@
-"""What registry and on-disk stacks share: from an image to a stack, its facts looked up as rarely as possible."""
+"""Makes a stack of an image from a registry or a disk, and reads the image's layers as rarely as possible."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from buildpack.bounded import parse_json
-from buildpack.dataclass import replace
+from buildpack.dataclass import dataclass, replace
 from buildpack.errors import stacks as errors
 from buildpack.errors.previous import refuted
 from buildpack.oci.digest import Digest
@@ -25,60 +24,62 @@ _APP = "dev.deploy.lock"
 """The label of an image that we built, and so has packages of its own."""
 
 
-def make_stack(
-    image: Image,
-    *,
-    name: str,
-    reference: str,
-    platform: Platform,
-    python: str | None,
-    warnings: Sequence[str],
-    store: Store,
-    known_facts: Callable[[Digest], Any] | None,
-    get_layers: Callable[[Sequence[Layer]], None],
-    witnesses: Sequence[str],
-    expires: float | None = None,
-) -> Stack:
-    """Make the stack of an image; its layers are asked for (`get_layers`) only where its facts are not known yet.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """An image that was looked up for a stack; `fetch` brings layers of it into the store.
 
-    Raises StackError where the base cannot be one, AppError where it has another Python than the app asks for.
+    The other fields are those of the stack.
     """
+
+    image: Image
+    name: str
+    reference: str
+    platform: Platform
+    fetch: Callable[[Sequence[Layer]], None]
+    warnings: tuple[str, ...] = ()
+    witnesses: tuple[str, ...] = ()
+    expires: float | None = None
+
+
+def make_stack(
+    base: Base, python: str | None, *, store: Store, known_facts: Callable[[Digest], Facts | None] | None
+) -> Stack:
+    """Make the stack of a base; its layers are fetched only if its facts are not known yet.
+
+    Raises StackError if the image cannot be a base, AppError if it has another Python than the app asks for.
+    """
+    image = base.image
     config = parse_json(image.config).get("config") or {}
     if _APP in (config.get("Labels") or {}):
-        raise errors.app_as_base(name)
+        raise errors.app_as_base(base.name)
     key = f"{image.digest}+{FACTS_FORMAT}"
     facts = Facts.parse(store.recall(_KIND, key))
-    claimed = facts is None and known_facts is not None
-    if facts is None and known_facts is not None:
-        facts = _told(known_facts(image.digest), platform)
-    if facts is None:
-        claimed = False
-        get_layers(image.layers)
-        facts = read_facts(unpacked(image.digest, image.layers, store, stack=name), config, stack=name)
+    claim = known_facts(image.digest) if facts is None and known_facts is not None else None
+    if claim is not None and platform_of(claim.machine).architecture != base.platform.architecture:
+        claim = None
+    if facts is None and claim is None:
+        base.fetch(image.layers)
+        facts = read_facts(unpacked(image.digest, image.layers, store, stack=base.name), config, stack=base.name)
         store.remember(_KIND, key, facts.render())
+    known = facts or claim
+    assert known is not None
     return Stack(
-        name=name,
-        reference=reference,
+        name=base.name,
+        reference=base.reference,
         digest=image.digest,
-        platform=platform,
+        platform=base.platform,
         layers=image.layers,
         config=config,
-        facts=facts,
-        warnings=(*warnings, *_compare(name, python, facts.python.version, facts.python.series)),
-        witnesses=tuple(witnesses),
-        expires=expires,
-        claimed=claimed,
+        facts=known,
+        warnings=(*base.warnings, *_compare(base.name, python, known.python.version, known.python.series)),
+        witnesses=base.witnesses,
+        expires=base.expires,
+        claimed=facts is None,
     )
 
 
-def _told(known: Any, platform: Platform) -> Facts | None:
-    """Read what an earlier image says of the base, unless that is for another machine."""
-    facts = Facts.parse(known)
-    return facts if facts is not None and platform_of(facts.machine).architecture == platform.architecture else None
-
-
 def confirm_facts(stack: Stack, root: Path, store: Store) -> None:
-    """Hold what an earlier image said of this base against the base, unpacked below `root`; raises Refuted."""
+    """Compare what an earlier image said about this base with the base, unpacked below `root`; raises Refuted."""
     if Facts.parse(store.recall(_KIND, f"{stack.digest}+{FACTS_FORMAT}")) is not None:
         return
     facts = read_facts(root, stack.config, stack=stack.name)
@@ -96,12 +97,11 @@ def _compare(name: str, asked: str | None, version: str, series: str) -> list[st
 
 
 def unpacked(digest: Digest, layers: Sequence[Layer], store: Store, *, stack: str) -> Path:
-    """Return the folder that holds the base's interpreter and libraries, unpacked from the store where need be.
+    """Return the folder that holds the base's interpreter and libraries; unpack it from the store if necessary.
 
-    What an earlier build unpacked is held against its digest before it is used again.
+    A folder that an earlier build unpacked is used again only if it still has its hash.
     """
-    from buildpack.stacks.extract import Tree, apply_layer
-    from buildpack.stacks.tree_hash import digest_tree
+    from buildpack.stacks.extract import Tree, apply_layer, digest_tree
 
     place = store.folder("stacks") / digest.hex
     found = store.lease.use(place)
@@ -115,10 +115,10 @@ def unpacked(digest: Digest, layers: Sequence[Layer], store: Store, *, stack: st
             with store.open(layer.digest) as blob:
                 apply_layer(tree, blob, layer.media_type)
         tree.settle(scratch / "root")
-        # First, and the same for every build that unpacks this base: it never tells of another tree than will be there.
+        # Remembered before the folder is there. Every build that unpacks this base remembers the same hash.
         store.remember(_UNPACKED, digest.hex, digest_tree(scratch / "root"))
         with suppress(OSError):
-            # Not what another build has put there meanwhile: its interpreter may run from it.
+            # Another build's new folder stays: its interpreter may run from it.
             if found and place.stat().st_ino == found.st_ino:
                 place.rename(scratch / "damaged")
         try:

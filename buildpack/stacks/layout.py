@@ -1,56 +1,42 @@
 """A stack on disk: ``oci:DIR``, an OCI layout, or ``archive:FILE``, which `docker save` or skopeo wrote.
 
-Either may end in ``:NAME`` where it holds several images.
+Either may end in ``:NAME`` if it holds several images.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from buildpack.oci.digest import Digest
-from buildpack.oci.image import Layer
+from buildpack.oci.image import Layer, Platform
 from buildpack.oci.layout import DiskImages, open_layout, split_name
 from buildpack.oci.store import Store
-from buildpack.stacks.image_stack import make_stack
-from buildpack.stacks.platforms import parse_platform
-from buildpack.stacks.stack import Stack
+from buildpack.stacks.image_stack import Base
 
 
-def resolve_layout(
-    value: str,
-    *,
-    python: str | None,
-    store: Store,
-    platform: str,
-    known_facts: Callable[[Digest], Any] | None,
-) -> Stack:
-    """Return the stack that this folder or file holds for `platform`; it is read anew each time, so never stale.
+@contextmanager
+def open_base(value: str, platform: Platform, store: Store) -> Iterator[Base]:
+    """Open the image that this folder or file holds for `platform`; it is read again for each build, so never stale.
 
-    Raises StackError where it cannot be read.
+    Raises StackError if it cannot be read.
     """
-    chosen = parse_platform(platform)
     path, name = _split(value)
     with _open(path, value, store) as images:
-        image = images.image(chosen, name)
-        return make_stack(
-            image,
+        image = images.image(platform, name)
+        yield Base(
+            image=image,
             name=value,
             reference=f"{value}@{image.digest}",
-            platform=chosen,
-            python=python,
-            warnings=(),
-            store=store,
-            known_facts=known_facts,
-            get_layers=lambda layers: _copy(images, layers, store),
-            witnesses=_witnesses(value),
+            platform=platform,
+            fetch=lambda layers: _copy(images, layers, store),
+            witnesses=tuple(_witnesses(value)),
         )
 
 
 def copy_layers(value: str, layers: Sequence[Layer], store: Store) -> None:
-    """Copy those blobs that the store lacks, verified; raises StackError."""
+    """Copy the blobs that the store lacks, verified; raises StackError."""
     path, _ = _split(value)
     with _open(path, value, store) as images:
         _copy(images, layers, store)
@@ -61,9 +47,9 @@ def _split(value: str) -> tuple[Path, str | None]:
 
 
 def _witnesses(value: str) -> list[str]:
-    """List the paths that decide what is read: the archive, or the layout's files, whomever their blobs are for."""
+    """List the paths whose change makes another stack: the archive, or the layout's files with all blobs."""
     found = [value.partition(":")[2]]
-    # The longest path that exists counts, and what is behind it is an image's name.
+    # The longest path that exists counts; the rest is an image's name.
     while not os.path.exists(found[-1]) and ":" in found[-1]:
         found.append(found[-1].rpartition(":")[0])
     path = Path(found[-1])

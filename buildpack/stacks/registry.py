@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from buildpack.errors import BuildpackError
 from buildpack.errors import stacks as errors
 from buildpack.oci.digest import Digest
-from buildpack.oci.image import Image, Layer, Platform
+from buildpack.oci.image import Image, Layer
 from buildpack.oci.reference import Reference, parse_reference
+from buildpack.oci.seal import parse_sealed
 from buildpack.oci.store import Store
-from buildpack.stacks.image_stack import make_stack
-from buildpack.stacks.platforms import parse_platform
-from buildpack.stacks.stack import Stack
+from buildpack.stacks.image_stack import Base
+from buildpack.stacks.stack import StackRequest
 
 if TYPE_CHECKING:
     from buildpack.oci.registry import Registry
@@ -24,90 +24,50 @@ _TAG_LASTS = 24 * 3600
 _AT_ONCE = 4
 
 
-def resolve_registry(
-    value: str,
-    *,
-    python: str | None,
-    store: Store,
-    platform: str,
-    pull: bool,
-    offline: bool,
-    now: float,
-    known_facts: Callable[[Digest], Any] | None,
-    environ: Mapping[str, str],
-    transport: Transport | None,
-) -> Stack:
-    """Return the stack that this reference means for `platform`; raises StackError where the registry refuses.
+def find_base(request: StackRequest, *, store: Store, environ: Mapping[str, str], transport: Transport | None) -> Base:
+    """Look up the image that a reference means; raises StackError if the registry refuses.
 
-    A digest never changes, so what it names is asked for once. A tag is asked for again after 24 hours, or on `pull`;
-    where that fails, what it meant last is used, with a warning. Without a `transport` there is one of its own, from
+    A digest never changes, so its image is asked for once. A tag is asked for again after 24 hours, or on `pull`; if
+    that fails, the image it meant last is used, with a warning. Without a `transport`, a new one is made from
     `environ`.
     """
-    reference = parse_reference(value)
-    chosen = parse_platform(platform)
-    key = f"{reference} {chosen}"
+    reference = parse_reference(request.name)
+    key = f"{reference} {request.platform}"
     pinned, image, at, warnings = _look_up(
-        value,
-        reference,
-        key,
-        chosen,
-        store,
-        pull=pull,
-        offline=offline,
-        now=now,
-        connect=lambda: _connect(reference, environ, transport),
+        request, reference, key, store, connect=lambda: _connect(reference, environ, transport)
     )
     if reference.digest is None:
-        warnings = [errors.unpinned(value, pinned), *warnings]
-    return make_stack(
-        image,
-        name=value,
+        warnings = [errors.unpinned(request.name, pinned), *warnings]
+    return Base(
+        image=image,
+        name=request.name,
         reference=pinned,
-        platform=chosen,
-        python=python,
-        warnings=warnings,
-        store=store,
-        known_facts=known_facts,
-        get_layers=lambda layers: pull_layers(pinned, layers, store, environ, transport),
+        platform=request.platform,
+        fetch=lambda layers: pull_layers(pinned, layers, store, environ, transport),
+        warnings=tuple(warnings),
         witnesses=(str(store.fact_path(_KIND, key)),),
         expires=at + _TAG_LASTS if reference.digest is None else None,
     )
 
 
 def _look_up(
-    value: str,
-    reference: Reference,
-    key: str,
-    platform: Platform,
-    store: Store,
-    *,
-    pull: bool,
-    offline: bool,
-    now: float,
-    connect: Callable[[], Registry],
+    request: StackRequest, reference: Reference, key: str, store: Store, *, connect: Callable[[], Registry]
 ) -> tuple[str, Image, float, list[str]]:
-    """Return the reference with its digest, the image, when it was looked up, and warnings."""
+    """Return the reference with its digest, the image, the time of its look-up, and warnings."""
     known: Any = store.recall(_KIND, key)
     image = _known_image(known, store)
     if image is not None:
-        age = now - known["at"]
-        fresh = reference.digest is not None or (0 <= age < _TAG_LASTS and not pull)
-        if fresh or offline:
+        age = request.now - known["at"]
+        if reference.digest is not None or (0 <= age < _TAG_LASTS and not request.pull):
             return known["reference"], image, known["at"], []
-    if offline:
-        raise errors.offline_base(value)
     try:
         with connect() as registry:
-            pulled = registry.fetch_image(platform)
+            pulled = registry.fetch_image(request.platform)
     except BuildpackError as error:
-        if image is None or pull:
+        if image is None or request.pull:
             raise
-        return (
-            known["reference"],
-            image,
-            known["at"],
-            [errors.stale_tag(value, int((now - known["at"]) // 3600), error.what)],
-        )
+        hours = int((request.now - known["at"]) // 3600)
+        return known["reference"], image, known["at"], [errors.stale_tag(request.name, hours, error.what)]
     store.write(pulled.image.manifest)
     store.write(pulled.image.config)
     pinned = str(pulled.reference)
@@ -115,14 +75,14 @@ def _look_up(
         "reference": pinned,
         "manifest": str(pulled.image.digest),
         "config": str(pulled.image.config_digest),
-        "at": int(now),
+        "at": int(request.now),
     }
     store.remember(_KIND, key, found)
-    return pinned, pulled.image, now, []
+    return pinned, pulled.image, request.now, []
 
 
 def _known_image(known: Any, store: Store) -> Image | None:
-    """Return the image that was looked up before, if the store still has its manifest and config whole."""
+    """Return the image that an earlier build looked up; None if the store no longer has its manifest and config."""
     if not isinstance(known, Mapping):
         return None
     from buildpack.oci.manifest import parse_image
@@ -138,7 +98,7 @@ def _known_image(known: Any, store: Store) -> Image | None:
 def pull_layers(
     pinned: str, layers: Sequence[Layer], store: Store, environ: Mapping[str, str], transport: Transport | None = None
 ) -> None:
-    """Fetch those blobs that the store lacks, several at once, each verified; raises StackError."""
+    """Fetch the blobs that the store lacks, several at once, each verified; raises StackError."""
     from concurrent.futures import ThreadPoolExecutor
 
     missing = {layer.digest: layer for layer in layers if not store.has(layer.digest, layer.size)}
@@ -155,6 +115,19 @@ def pull_layers(
                 blob.commit(layer.digest)
 
         list(pool.map(fetch, missing.values()))
+
+
+def names_of(digest: Digest, store: Store) -> tuple[str, ...]:
+    """Return the references, with their digests, that meant this base when builds of this store looked them up."""
+    names = set()
+    for path in (store.root / "facts" / _KIND).glob("*.json"):
+        try:
+            found = parse_sealed(path.read_bytes())
+        except OSError:
+            continue
+        if found and found["value"].get("manifest") == str(digest):
+            names.add(str(found["value"]["reference"]))
+    return tuple(sorted(names))
 
 
 def _connect(reference: Reference, environ: Mapping[str, str], transport: Transport | None) -> Registry:

@@ -1,10 +1,9 @@
-"""Start the stack's own Python on this machine, for byte code that is exactly its own."""
+"""Finds Pythons of this machine for a stack: one that compiles its byte code, and one that builds wheels for it."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING
 from buildpack.dataclass import replace
 from buildpack.oci.store import Store
 from buildpack.stacks.facts import find_library_folders
-from buildpack.stacks.find_python import choose, find_candidates
+from buildpack.stacks.find_python import choose, find_candidates, own_executable, probe
 from buildpack.stacks.image_stack import confirm_facts, unpacked
-from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack, fetch_layers
+from buildpack.stacks.resolve import fetch_layers
+from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack
 from buildpack.system.elf import read_elf
 from buildpack.system.processes import User, library_path
 from buildpack.system.temporary import temporary_folder
@@ -39,10 +39,10 @@ def start_interpreter(
 ) -> Interpreter | NoInterpreter:
     """Return how to start a Python of exactly the stack's version: its own, else one of this machine's.
 
-    The base's layers are fetched and unpacked where they are not yet; where an earlier image told what there is to know
-    of them, and so nothing else needs them, this machine's comes first. `own` is the interpreter that runs this;
-    `sibling` gives the same stack for this machine's platform, whose Python serves where it is of the same version.
-    Raises Refuted where the base is not as that image said.
+    The base's layers are fetched and unpacked if they are not yet. If only an earlier image's facts about them are
+    known, this machine's Python is tried first, since nothing else needs the layers. `own` is the interpreter that
+    runs this; `sibling` gives the same stack for this machine's platform, whose Python is used if it has the same
+    version. Raises Refuted if the base differs from those facts.
     """
     if stack.name == "host":
         from buildpack.stacks.host import recall_executable
@@ -70,7 +70,7 @@ def start_interpreter(
 
 
 def look_into(stack: Stack, store: Store, environ: Mapping[str, str], transport: Transport | None = None) -> Path:
-    """Fetch and unpack a base where it is not yet; raises Refuted where it is not as an earlier image said."""
+    """Fetch and unpack a base unless that is done; raises Refuted if it differs from what an earlier image said."""
     fetch_layers(stack, store, environ, transport)
     root = unpacked(stack.digest, stack.layers, store, stack=stack.name)
     if stack.claimed:
@@ -79,7 +79,7 @@ def look_into(stack: Stack, store: Store, environ: Mapping[str, str], transport:
 
 
 def _of_sibling(sibling: Stack, store: Store) -> Interpreter | None:
-    """Start the Python of the same stack for another platform; None where it does not run."""
+    """Start the Python of the same stack for another platform; None if it does not run."""
     found = interpreter_of(unpacked(sibling.digest, sibling.layers, store, stack=sibling.name), sibling)
     return replace(found, own=False) if _why_not(found, sibling.python.version) is None else None
 
@@ -129,7 +129,7 @@ def _link_or_copy(source: str, target: str) -> None:
 
 
 def _why_not(interpreter: Interpreter, version: str) -> str | None:
-    """Run it once; return what is wrong with it, None where it names the version it must have."""
+    """Run it once; return the reason why it cannot be used; None if it has this version."""
     try:
         ran = subprocess.run(
             [*interpreter.argv, "-S", "-B", "-c", _VERSION],
@@ -154,10 +154,29 @@ def _why_not(interpreter: Interpreter, version: str) -> str | None:
 def _of_this_machine(
     stack: Stack, environ: Mapping[str, str], own: str | None, reason: str
 ) -> Interpreter | NoInterpreter:
-    running = own if own is not None else str(getattr(sys, "_base_executable", None) or sys.executable)
     version = stack.python.version
-    candidates = find_candidates(version, environ=environ, own=running)
+    candidates = find_candidates(version, environ=environ, own=own_executable(own))
     found = choose(version, candidates, environ)
     if found is None or found.version != version:
         return NoInterpreter(reason=f"{reason}, and this machine has no Python {version}")
     return Interpreter(argv=(os.fspath(found.executable),), version=version, env=library_path(environ), own=False)
+
+
+def find_builder(stack: Stack, environ: Mapping[str, str], *, own: str | None = None) -> Interpreter | None:
+    """Return a Python of this machine that wheels for a stack can be built with; None if there is none.
+
+    The stack's own is for running: it lacks headers, and a compiler here links against this machine's libraries anyway.
+    The result depends on the series (3.11) and not on the patch level, although the stack's own patch level is
+    preferred. `own` is the interpreter that runs this.
+    """
+    if stack.machine != os.uname().machine:
+        return None
+    found = [
+        python
+        for path in find_candidates(stack.python.series, environ=environ, own=own_executable(own))
+        if (python := probe(path, environ)) is not None and python.series == stack.python.series
+    ]
+    chosen = min(found, key=lambda python: python.version != stack.python.version, default=None)
+    if chosen is None:
+        return None
+    return Interpreter(argv=(str(chosen.executable),), version=chosen.version, env=library_path(environ), own=False)

@@ -1,4 +1,4 @@
-"""The closure of shared libraries, found the way the loader finds them (ld.so(8), "DESCRIPTION")."""
+"""Shared libraries: those that files need, found as the loader finds them (ld.so(8)), and those that a stack lacks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from buildpack.dataclass import dataclass
+from buildpack.errors import stacks as errors
+from buildpack.stacks.stack import Stack
 from buildpack.system.elf import Elf, read_elf
 
 _LINE = re.compile(r"\s+(\S+) \(([^)]*)\) => (/.*)")
@@ -109,3 +111,12 @@ def _search(soname: str, own: tuple[str, ...], libraries: Libraries, like: Elf) 
                 if (elf := read_elf(path)) and (elf.machine, elf.bits) == (like.machine, like.bits):
                     return path, elf
     return None
+
+
+def missing_sonames(needed: Mapping[str, frozenset[str]], stack: Stack) -> tuple[str, ...]:
+    """Return a warning for each wheel that needs shared libraries (sonames) which the stack lacks, sorted by wheel.
+
+    These are not errors: a wheel may hold modules that no app imports, such as Pillow's for Tk.
+    """
+    lacking = {wheel: tuple(sorted(sonames - stack.sonames)) for wheel, sonames in sorted(needed.items())}
+    return tuple(errors.libraries_missing(wheel, sonames, stack.name) for wheel, sonames in lacking.items() if sonames)

@@ -1,25 +1,45 @@
-"""What an image stands on: the types, and the choice between the three kinds of stacks.
-
-host                      this machine's interpreter           host.py
-python:3.12-slim          an image in a registry               registry.py
-oci:DIR, archive:FILE     an image on disk                     layout.py
-"""
+"""The values of a stack, the base that an image stands on; `resolve` finds one."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from buildpack.dataclass import dataclass, field
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Layer, Platform
-from buildpack.oci.store import Store
-from buildpack.stacks.platforms import native_platform
 
-if TYPE_CHECKING:
-    from buildpack.oci.transport import Transport
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackRequest:
+    """The stack that an app asks for.
+
+    `name` is ``host``, a reference, ``oci:DIR`` or ``archive:FILE``; `python` is the app's version (``3.11`` or
+    ``3.11.7``). With `pull` the registry is asked what a tag means now. `own` is the interpreter that runs this, by
+    default the one of this process. `now` is in seconds since 1970; `system` is as in `sys.platform`.
+    """
+
+    name: str
+    python: str | None
+    platform: Platform
+    pull: bool = False
+    own: str | None = None
+    now: float = field(default_factory=time.time)
+    system: str = sys.platform
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """What earlier images say about stacks, so that a base need not be downloaded and layers need not be written.
+
+    `facts` takes the digest of a base's manifest; `layers` takes the identity of the host's layers. None if nobody is
+    to be asked.
+    """
+
+    facts: Callable[[Digest], Facts | None] | None = None
+    layers: Callable[[str], tuple[Layer, ...]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +59,10 @@ class StackPython:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What only the contents of a base tell; they follow from its digest.
+    """Facts that are found only in the contents of a base; they follow from its digest.
 
     `libc` is a name and a version: ``("glibc", 2, 36)``. `sonames` are the shared libraries that the loader finds.
-    `passwd` and `group` are the contents of the files in ``/etc``, None where the base has none.
+    `passwd` and `group` are the contents of the files in ``/etc``; None if the base lacks them.
     """
 
     python: StackPython
@@ -53,7 +73,7 @@ class Facts:
     group: str | None = None
 
     def render(self) -> dict[str, Any]:
-        """Return what JSON can hold, for the store and for an image's annotation."""
+        """Return the facts as JSON values, for the store and for an image's annotation."""
         return {
             "python": {
                 "version": self.python.version,
@@ -89,18 +109,18 @@ class Facts:
 class Stack:
     """A resolved stack.
 
-    `name` is as it was asked for, `reference` says exactly what it is today (``host`` for the host). `digest`
-    identifies it: that of the base's manifest, for the host that of its layers' diff_ids. `config` is the
-    ``config`` object of the base's image config.
+    `name` is the requested one; `reference` says exactly what it is today (``host`` for the host). `digest` is that of
+    the base's manifest; for the host it is computed from its layers' diff_ids. `config` is the ``config`` object of the
+    base's image config.
 
-    `identity` tells what the host's layers are made of, before they are written; empty for other stacks. `packages`
-    lists the operating system's packages whose files the host's layers hold (`packages.list_packages`).
+    `identity` is a hash of everything in the host's layers, known before they are written; empty for other stacks.
+    `packages` lists the operating system's packages whose files the host's layers hold (`packages.list_packages`).
 
-    While all `witnesses`, paths that need not exist, stay as they are, and until `expires` (seconds since 1970),
-    resolving it again gives the same.
+    Until `expires` (seconds since 1970), and while no path of `witnesses` changes (some need not exist), resolving the
+    stack again gives the same result.
 
-    `claimed` tells that the facts are an earlier image's word, which says nothing of `sonames`: nobody looked into the
-    base's layers, which need not be here.
+    `claimed` means that the facts come from an earlier image, which says nothing about `sonames`: nobody has read the
+    base's layers, and they may not be in the store.
     """
 
     name: str
@@ -160,9 +180,9 @@ class Stack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interpreter:
-    """How to start a Python of exactly the stack's version on this machine: `argv` first, then its own arguments.
+    """The command that starts a Python of exactly the stack's version on this machine; its own arguments follow `argv`.
 
-    `env` is to be added to the (empty) environment; `own` tells whether it is the stack's own file.
+    Add `env` to the (empty) environment. `own` is true if it is the stack's own file.
     """
 
     argv: tuple[str, ...]
@@ -173,92 +193,6 @@ class Interpreter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoInterpreter:
-    """Why no such Python starts here."""
+    """The reason why no such Python starts on this machine."""
 
     reason: str
-
-
-def resolve_stack(
-    value: str,
-    *,
-    python: str | None,
-    store: Store,
-    environ: Mapping[str, str],
-    platform: str | None = None,
-    pull: bool = False,
-    offline: bool = False,
-    now: float | None = None,
-    system: str = sys.platform,
-    own: str | None = None,
-    known_facts: Callable[[Digest], Any] | None = None,
-    machine: str = "",
-    known_layers: Callable[[str], tuple[Layer, ...]] | None = None,
-    transport: Transport | None = None,
-) -> Stack:
-    """Find out what this stack is: its layers, its config, its Python.
-
-    `python` is the app's version (``3.11`` or ``3.11.7``). Without a `platform` it is that of `machine`, which is as
-    ``uname -m`` says it, and by default this one. An unpinned tag is looked up again on `pull`, or 24 hours
-    before `now` (seconds since 1970). `own` is the interpreter that runs this; `known_facts` may know a base's
-    facts by its manifest's digest, from an earlier image's annotation, so that it need not be downloaded;
-    `known_layers` may know the host's by their identity, so that they need not be written. Registries are spoken to
-    through `transport`, or one of their own from `environ`. Raises StackError.
-    """
-    platform = platform or str(native_platform(machine))
-    if value == "host":
-        from buildpack.stacks.host import resolve_host
-
-        return resolve_host(
-            python,
-            store=store,
-            environ=environ,
-            platform=platform,
-            system=system,
-            own=own,
-            known_layers=known_layers,
-        )
-    if value.startswith(("oci:", "archive:")):
-        from buildpack.stacks.layout import resolve_layout
-
-        return resolve_layout(value, python=python, store=store, platform=platform, known_facts=known_facts)
-    from buildpack.stacks.registry import resolve_registry
-
-    return resolve_registry(
-        value,
-        python=python,
-        store=store,
-        platform=platform,
-        pull=pull,
-        offline=offline,
-        now=time.time() if now is None else now,
-        known_facts=known_facts,
-        environ=environ,
-        transport=transport,
-    )
-
-
-def fetch_layers(stack: Stack, store: Store, environ: Mapping[str, str], transport: Transport | None = None) -> None:
-    """Make sure that all the stack's blobs are in the store, verified; raises StackError where one cannot be had."""
-    missing = [layer for layer in stack.layers if not store.has(layer.digest, layer.size)]
-    if not missing:
-        return
-    if stack.name.startswith(("oci:", "archive:")):
-        from buildpack.stacks.layout import copy_layers
-
-        copy_layers(stack.name, missing, store)
-    elif stack.name == "host":
-        from buildpack.errors import stacks as errors
-
-        raise errors.host_layer_lost(missing[0].digest)
-    else:
-        from buildpack.stacks.registry import pull_layers
-
-        pull_layers(stack.reference, missing, store, environ, transport)
-
-
-def interpreter(stack: Stack, store: Store, environ: Mapping[str, str]) -> Interpreter | None:
-    """Return how to start the stack's own Python here, or one of exactly its version; None where there is neither."""
-    from buildpack.stacks.run_python import start_interpreter
-
-    found = start_interpreter(stack, store, environ)
-    return found if isinstance(found, Interpreter) else None

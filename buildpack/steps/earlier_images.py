@@ -11,7 +11,7 @@ import hashlib
 import threading
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError, StackError
@@ -26,7 +26,7 @@ from buildpack.steps.reuse import NOTHING, Claims, find_host_layers, find_layers
 if TYPE_CHECKING:
     from buildpack.oci.registry import Sink
     from buildpack.oci.transport import Transport
-    from buildpack.stacks.stack import Stack
+    from buildpack.stacks.stack import Facts, Stack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +60,10 @@ class Previous:
     images: tuple[Earlier, ...] = ()
     refuted: str = ""
 
-    def facts(self, digest: Digest) -> Any:
-        """Return what an image says of the base with this digest, as `Facts.parse` reads it; None for nothing."""
+    def facts(self, digest: Digest) -> Facts | None:
+        """Return what the first image that knows the base with this digest says about it; None if no image does."""
         found = (each.claims.facts for each in self.images if each.claims.stack == digest)
-        facts = next((facts for facts in found if facts is not None), None)
-        return None if facts is None else facts.render()
+        return next((facts for facts in found if facts is not None), None)
 
     def claims(self, stack: Stack) -> Claims:
         """Return what is believed of the first image that stood on this stack, or on one like it."""

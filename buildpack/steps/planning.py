@@ -192,7 +192,7 @@ def _ground(
     stack: Stack, compiler: StackCompiler, settings: BuildSettings, *, store: Store, environ: Mapping[str, str]
 ) -> Ground:
     def lacking(needed: Mapping[str, frozenset[str]]) -> Sequence[str]:
-        from buildpack.stacks.libraries import missing_sonames
+        from buildpack.stacks.shared_libraries import missing_sonames
 
         if stack.claimed:
             return ()

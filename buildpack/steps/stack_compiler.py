@@ -149,15 +149,13 @@ class StackCompiler:
 
         None where none runs.
         """
-        from buildpack.stacks.build_python import find_builder
+        from buildpack.stacks.run_python import bring_base, find_builder
 
         with self._building:
             if self._builder is None:
                 self._builder = find_builder(self._stack, self._environ)
             if self._builder is not None:
                 return self._builder
-        from buildpack.stacks.run_python import bring_base
-
         found = self.interpreter()
         return found if found is None or not found.own else bring_base(self._stack, found, self._store, choose_user())
 

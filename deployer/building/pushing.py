@@ -145,7 +145,7 @@ def push_stored(
 
 def _bases(image: Image, registry: str, store: Store) -> dict[Digest, Reference]:
     """Return where this registry has the layers of the base that the image names: they need not be sent."""
-    from buildpack.stacks.names import names_of
+    from buildpack.stacks.registry import names_of
     from buildpack.steps.reuse import parse_claims
 
     base = parse_claims(image).stack

@@ -180,7 +180,9 @@ def _pin(app: Path) -> bool:
     """Write the digest of the app's stack into deploy.toml; tell whether that changed it."""
     from buildpack.app.read import examine_app
     from buildpack.oci.transport import Transport
-    from buildpack.stacks.stack import resolve_stack
+    from buildpack.stacks.platforms import native_platform
+    from buildpack.stacks.resolve import resolve_stack
+    from buildpack.stacks.stack import StackRequest
     from deployer.interrupts import ending_promptly
     from deployer.locking.lock import pin_stack
 
@@ -203,12 +205,9 @@ def _pin(app: Path) -> bool:
     tag = name.partition("@")[0]
     with ending_promptly(), Transport(os.environ) as transport:
         stack = resolve_stack(
-            tag,
-            python=None,
+            StackRequest(name=tag, python=None, platform=native_platform(), pull=True),
             store=_open_store(),
             environ=os.environ,
-            pull=True,
-            own=sys.executable,
             transport=transport,
         )
     pinned = f"{tag}@{stack.reference.rpartition('@')[2]}"

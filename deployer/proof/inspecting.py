@@ -106,7 +106,7 @@ def _stack_name(told: Provenance, store: Store) -> str:
         return "host"
     if told.stack is None:
         return ""
-    from buildpack.stacks.names import names_of
+    from buildpack.stacks.registry import names_of
 
     return next(iter(names_of(told.stack, store)), "")
 

@@ -20,7 +20,9 @@ from buildpack.oci.archive import write_oci_dir
 from buildpack.oci.image import assemble
 from buildpack.oci.store import Store
 from buildpack.stacks.find_python import HostPython, find_candidates, probe
-from buildpack.stacks.stack import Stack, resolve_stack
+from buildpack.stacks.platforms import native_platform
+from buildpack.stacks.resolve import resolve_stack
+from buildpack.stacks.stack import Stack, StackRequest
 from buildpack.stacks.stdlib import build_folders
 from tests.support.rootfs import run_in, unpack
 
@@ -53,7 +55,12 @@ def resolve(python: HostPython, store: Store, folder: Path) -> Stack:
     (folder / f"python{python.series}").unlink(missing_ok=True)
     (folder / f"python{python.series}").symlink_to(python.executable)
     name = str(folder / f"python{python.series}")
-    return resolve_stack("host", python=python.version, store=store, environ={}, own=name)
+    return resolve_own(python.version, store, {}, own=name)
+
+
+def resolve_own(version: str, store: Store, environ: dict[str, str], *, own: str) -> Stack:
+    request = StackRequest(name="host", python=version, platform=native_platform(), own=own)
+    return resolve_stack(request, store=store, environ=environ)
 
 
 @pytest.fixture(
@@ -215,7 +222,7 @@ def test_a_virtual_environment_stands_for_its_base(
 ) -> None:
     subprocess.run([python.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     environ = {"VIRTUAL_ENV": str(tmp_path / "venv")}
-    assert resolve_stack("host", python=python.series, store=store, environ=environ, own="") == stack
+    assert resolve_own(python.series, store, environ, own="") == stack
 
 
 @pytest.mark.slow
@@ -226,9 +233,12 @@ def test_always_the_same_bits(python: HostPython, stack: Stack, tmp_path: Path) 
     (name / f"python{python.series}").symlink_to(python.executable)
     code = (
         "import sys; from pathlib import Path; from buildpack.oci.store import Store\n"
-        "from buildpack.stacks.stack import resolve_stack\n"
+        "from buildpack.stacks.platforms import native_platform\n"
+        "from buildpack.stacks.resolve import resolve_stack\n"
+        "from buildpack.stacks.stack import StackRequest\n"
         "_, version, folder, own = sys.argv\n"
-        "print(resolve_stack('host', python=version, store=Store(Path(folder)), environ={}, own=own).digest)"
+        "request = StackRequest(name='host', python=version, platform=native_platform(), own=own)\n"
+        "print(resolve_stack(request, store=Store(Path(folder)), environ={}).digest)"
     )
     hostile = {
         "TZ": "Pacific/Chatham",

@@ -1,0 +1,72 @@
+"""The choice between the three kinds of stacks.
+
+host                      this machine's interpreter           host.py
+python:3.12-slim          an image in a registry               registry.py
+oci:DIR, archive:FILE     an image on disk                     layout.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from buildpack.oci.store import Store
+from buildpack.stacks.stack import Claimed, Stack, StackRequest
+
+if TYPE_CHECKING:
+    from buildpack.oci.transport import Transport
+
+_ON_DISK = ("oci:", "archive:")
+
+
+def resolve_stack(
+    request: StackRequest,
+    *,
+    store: Store,
+    environ: Mapping[str, str],
+    claimed: Claimed | None = None,
+    transport: Transport | None = None,
+) -> Stack:
+    """Find a stack's layers, its config and its facts; raises StackError.
+
+    Registries are spoken to through `transport`; without one, through a new one made from `environ`.
+    """
+    known = claimed or Claimed()
+    if request.name == "host":
+        from buildpack.stacks.host import resolve_host
+
+        return resolve_host(request, store=store, environ=environ, known_layers=known.layers)
+    from buildpack.stacks.image_stack import make_stack
+
+    if request.name.startswith(_ON_DISK):
+        from buildpack.stacks.layout import open_base
+
+        with open_base(request.name, request.platform, store) as base:
+            return make_stack(base, request.python, store=store, known_facts=known.facts)
+    from buildpack.stacks.registry import find_base
+
+    return make_stack(
+        find_base(request, store=store, environ=environ, transport=transport),
+        request.python,
+        store=store,
+        known_facts=known.facts,
+    )
+
+
+def fetch_layers(stack: Stack, store: Store, environ: Mapping[str, str], transport: Transport | None = None) -> None:
+    """Bring all the stack's blobs into the store, verified; raises StackError if one is not available."""
+    missing = [layer for layer in stack.layers if not store.has(layer.digest, layer.size)]
+    if not missing:
+        return
+    if stack.name == "host":
+        from buildpack.errors import stacks as errors
+
+        raise errors.host_layer_lost(missing[0].digest)
+    if stack.name.startswith(_ON_DISK):
+        from buildpack.stacks.layout import copy_layers
+
+        copy_layers(stack.name, missing, store)
+    else:
+        from buildpack.stacks.registry import pull_layers
+
+        pull_layers(stack.reference, missing, store, environ, transport)
