@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
@@ -30,17 +30,13 @@ from buildpack.oci.engine_http import Connection, Upload
 from buildpack.oci.engine_images import Known, find_image, meet, name_image, remove_image
 from buildpack.oci.image import EPOCH, Image, Layer, Platform, canonical_json
 from buildpack.oci.tar import END, padding
-
-if TYPE_CHECKING:
-    from buildpack.oci.warm_up import HeadStart
+from buildpack.oci.warm_up import LOAD, HeadStart, end_empty, open_upload
 
 PRESENT = "the engine has it already"
 """Why nothing was sent."""
 CUT = 4 << 20
 """Bytes of layers that make a prefix worth the 40 milliseconds it costs the engine."""
-_LOAD = "/images/load?quiet=1"
 _CHUNK = 1 << 20
-_NO_IMAGES = b"[]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,7 +311,7 @@ class Overlap:
 
     def _send_hybrid(self, image: Image, layers: Sequence[Layer]) -> str:
         """Send the hybrid archive with the blobs of these layers; returns what went wrong."""
-        upload = Upload(self._endpoint, _LOAD)
+        upload = Upload(self._endpoint, LOAD)
         try:
             # Podman reads an OCI archive of one name only; `complete` adds the others. It takes one without the layers
             # that it has from other archives.
@@ -336,19 +332,6 @@ class Overlap:
         return Loaded(
             image_id=str(found["Id"]), sent_bytes=self._sent_bytes, sent_layers=self._sent_layers, reason=reason
         )
-
-
-def open_upload(endpoint: Endpoint) -> Upload:
-    """Begin to send an archive; its first bytes wake the engine."""
-    upload = Upload(endpoint, _LOAD)
-    upload.send(archive_member("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'))
-    return upload
-
-
-def end_empty(upload: Upload) -> None:
-    """End an upload as an archive of no image."""
-    upload.send(archive_member("manifest.json", _NO_IMAGES) + END)
-    upload.finish()
 
 
 def _unique(layers: Sequence[Layer]) -> Iterator[Layer]:

@@ -12,19 +12,22 @@ from types import TracebackType
 from typing import Self
 
 from buildpack.errors import BuildpackError
-from buildpack.oci.engine_host import find_engine
+from buildpack.oci.archive import archive_member
+from buildpack.oci.engine_host import Endpoint, find_engine
 from buildpack.oci.engine_http import Connection, Upload
 from buildpack.oci.engine_images import Kind, kind_of
-from buildpack.oci.engine_upload import end_empty, open_upload
+from buildpack.oci.tar import END
 
+LOAD = "/images/load?quiet=1"
+_NO_IMAGES = b"[]"
 _FAREWELL = 2.0
-"""Seconds to wait for an engine that is of no use any more."""
+"""Seconds to wait for the engine at the end."""
 
 
 class HeadStart:
     """A connection to the engine of the environment and, where that helps, an open upload; a context manager.
 
-    What fails is left to whoever needs the engine: it fails there again, in the right place.
+    An error is not reported here: the code that needs the engine meets it again, in the right place.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -50,7 +53,7 @@ class HeadStart:
                 held.close()
 
     def take(self) -> tuple[Connection | None, Upload | None, Kind | None]:
-        """Wait, and hand over what is open, for the caller to close, and the engine's kind. Nothing the second time."""
+        """Wait, and return what is open, for the caller to close, and the engine's kind. All None the second time."""
         self._thread.join()
         return self._let_go()
 
@@ -70,3 +73,16 @@ class HeadStart:
                 self._upload = open_upload(endpoint)
         except (BuildpackError, OSError):
             return
+
+
+def open_upload(endpoint: Endpoint) -> Upload:
+    """Begin to send an archive; its first bytes wake the engine."""
+    upload = Upload(endpoint, LOAD)
+    upload.send(archive_member("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'))
+    return upload
+
+
+def end_empty(upload: Upload) -> None:
+    """End an upload as an archive of no image."""
+    upload.send(archive_member("manifest.json", _NO_IMAGES) + END)
+    upload.finish()
