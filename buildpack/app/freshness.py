@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from posixpath import normpath
 
 from buildpack.app.indexes import without_credentials
-from buildpack.app.lock_entry import local_path
-from buildpack.app.lockfile import Lock, LockedPackage
+from buildpack.app.lockfile import Lock, LockedPackage, local_path
 from buildpack.app.pipfile import Pipfile, Wanted, canonical
 from buildpack.bounded import allows_version
 from buildpack.errors.app import show
