@@ -265,9 +265,7 @@ def _member(filename: Any, sha256: Any, size: Any, seldom: Any = None) -> Member
     )
 
 
-def image_config(
-    stack_config: Mapping[str, Any], *, stack_python: str, labels: Mapping[str, str], stop_signal: str = "SIGTERM"
-) -> dict[str, Any]:
+def image_config(stack_config: Mapping[str, Any], *, stack_python: str, labels: Mapping[str, str]) -> dict[str, Any]:
     """Return the image config's ``config`` object on top of the stack's, as DESIGN's contract says.
 
     `stack_python` is the interpreter's absolute path inside the image. Variables, volumes and labels of the stack are
@@ -288,7 +286,7 @@ def image_config(
         "Entrypoint": [stack_python, "-I", f"/{RUNTIME_ROOT}"],
         "User": f"{USER}:{USER}",
         "WorkingDir": f"/{APP_ROOT}",
-        "StopSignal": stop_signal,
+        "StopSignal": "SIGTERM",
         "ExposedPorts": {**(stack_config.get("ExposedPorts") or {}), "8000/tcp": {}},
         "Labels": {**(stack_config.get("Labels") or {}), **labels},
     }

@@ -142,7 +142,7 @@ def blob_missing(origin: str, digest: str) -> StackError:
     return StackError(
         f"{origin} is incomplete",
         why=f"Its manifest names the blob {digest}, which is missing.",
-        hint="write it again; an archive made for one machine may leave out what that machine had.",
+        hint="write it again.",
     )
 
 

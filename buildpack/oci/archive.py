@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -51,21 +51,10 @@ def write_archive_file(image: Image | ImageIndex, open_blob: OpenBlob, path: Pat
     return path.stat().st_size
 
 
-def write_archive(
-    image: Image | ImageIndex,
-    open_blob: OpenBlob,
-    out: BinaryIO,
-    references: Sequence[str],
-    *,
-    leave_out: Collection[Digest] = (),
-) -> None:
-    """Write the hybrid archive; `references` are full names. Layers in `leave_out` are named but not there."""
+def write_archive(image: Image | ImageIndex, open_blob: OpenBlob, out: BinaryIO, references: Sequence[str]) -> None:
+    """Write the hybrid archive; `references` are full names."""
     out.writelines(archive_member(name, body) for name, body in archive_documents(image, references))
-    written = set(leave_out)
-    for layer in image.layers:
-        if layer.digest in written:
-            continue
-        written.add(layer.digest)
+    for layer in {layer.digest: layer for layer in image.layers}.values():
         out.write(archive_header(blob_path(layer.digest), layer.size))
         with open_blob(layer.digest) as blob:
             _copy_exactly(blob, out, layer.size, layer.digest)

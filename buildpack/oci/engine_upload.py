@@ -41,9 +41,8 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """What became of an image: the ID the engine knows it by, what was sent for it, and why that much."""
+    """What was sent for an image, and why that much."""
 
-    image_id: str
     sent_bytes: int
     sent_layers: int
     reason: str
@@ -329,9 +328,7 @@ class Overlap:
 
     def _named(self, found: dict[str, object], reason: str) -> Loaded:
         name_image(self._link, self._endpoint, found, self._references)
-        return Loaded(
-            image_id=str(found["Id"]), sent_bytes=self._sent_bytes, sent_layers=self._sent_layers, reason=reason
-        )
+        return Loaded(sent_bytes=self._sent_bytes, sent_layers=self._sent_layers, reason=reason)
 
 
 def _unique(layers: Sequence[Layer]) -> Iterator[Layer]:

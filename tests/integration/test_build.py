@@ -13,9 +13,9 @@ import pytest
 
 from buildpack.oci.digest import Digest
 from buildpack.oci.store import Store
-from buildpack.oci.validate import validate
 from tests.support.command import EXAMPLES, deploy
 from tests.support.tiny import write_app
+from tests.support.validate import validate
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from buildpack.oci.store import Store
-from buildpack.oci.validate import validate
 from tests.conftest import missing
 from tests.support.command import EXAMPLES, deploy
 from tests.support.ports import free_port
 from tests.support.stand_in import TAG, make_stand_in, push
+from tests.support.validate import validate
 
 NAME = "deploy-test-registry-stack:1"
 FULL = f"docker.io/library/{NAME}"

@@ -23,13 +23,13 @@ from buildpack.oci.archive import write_oci_dir
 from buildpack.oci.image import Layer
 from buildpack.oci.prune import Limits, Pruned, prune_store
 from buildpack.oci.store import Store
-from buildpack.oci.validate import validate
 from deployer.cli.cache import SHELVES
 from tests.conftest import missing
 from tests.support.command import ROOT, deploy
 from tests.support.images import Blobs, image_of
 from tests.support.index import Index, serving
 from tests.support.tiny import Entry, add_wheels, build_here, environ, write_app, write_lock
+from tests.support.validate import validate
 
 TINY = "docker.io/library/tiny:latest"
 

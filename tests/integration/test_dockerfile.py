@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from buildpack.oci.store import Store
-from buildpack.oci.validate import validate
 from tests.conftest import missing
 from tests.support import tiny
 from tests.support.command import ROOT, deploy
 from tests.support.index import Index, serving
 from tests.support.stand_in import make_stand_in
 from tests.support.toolchain import BASE, TAG, find_builder, make_toolchain, run_toolchain
+from tests.support.validate import validate
 
 pytestmark = [pytest.mark.engine, pytest.mark.registry, pytest.mark.slow]
 

@@ -253,7 +253,8 @@ def test_over_tcp(docker: str) -> None:
         thread = threading.Thread(target=forward)
         thread.start()
         endpoint = Endpoint(address=("127.0.0.1", server.getsockname()[1]))
-        assert load(image, blobs.open, [FIRST], host=endpoint).image_id == str(image.config_digest)
+        load(image, blobs.open, [FIRST], host=endpoint)
+        assert known_as(Host(address=docker, product="Docker"), FIRST) == str(image.config_digest)
         server.shutdown(socket.SHUT_RDWR)
         thread.join()
 

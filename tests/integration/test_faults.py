@@ -24,7 +24,6 @@ from buildpack.errors import LostError, MachineError
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Layer, Platform
 from buildpack.oci.store import Store
-from buildpack.oci.validate import validate
 from buildpack.stacks.image_stack import unpacked
 from tests.support.command import ROOT, deploy
 from tests.support.endurance import SCALE, chosen_seed
@@ -32,6 +31,7 @@ from tests.support.engines import Engine
 from tests.support.index import Index, serving
 from tests.support.spec_registry import spec_registry
 from tests.support.tiny import add_wheels, build_here, environ, with_stack, write_app
+from tests.support.validate import validate
 
 REFERENCE = "docker.io/library/tiny:latest"
 

@@ -20,7 +20,6 @@ import pytest
 from buildpack.oci.image import Platform
 from buildpack.oci.layout import open_layout
 from buildpack.oci.store import Store
-from buildpack.oci.validate import validate
 from buildpack.stacks.platforms import native_platform, parse_platform
 from deployer.text import size_text
 from tests.conftest import missing
@@ -30,6 +29,7 @@ from tests.support.emulator import emulate_in, find_emulator
 from tests.support.rootfs import unpack
 from tests.support.stand_in import INDEX, join_platforms, make_stand_in
 from tests.support.tiny import build_here
+from tests.support.validate import validate
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from buildpack.oci.entry import Deflated, Entry, FileSlice, directory, file, sym
 from buildpack.oci.image import Image, Layer, Platform, assemble
 from buildpack.oci.layer import SPLICE_MIN, write_layer
 from buildpack.oci.store import Store
-from buildpack.oci.validate import validate
+from tests.support.validate import validate
 
 NAME = "docker.io/library/layerstore-readers:latest"
 TEXT = b"".join(b"line %d\n" % number for number in range(20_000))

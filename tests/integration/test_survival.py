@@ -25,7 +25,6 @@ import pytest
 from buildpack.app.indexes import Source
 from buildpack.errors import BuildpackError, DependencyError
 from buildpack.oci.store import Store
-from buildpack.oci.validate import validate
 from buildpack.python.fetch import fetch_file
 from buildpack.python.files import LockedFile
 from buildpack.python.http import Client
@@ -36,6 +35,7 @@ from tests.support.engines import Engine
 from tests.support.index import Index, serving
 from tests.support.stand_in import make_stand_in, push
 from tests.support.tiny import add_wheels, build_here, environ, with_stack, write_app
+from tests.support.validate import validate
 
 KILLS = max(4, int(200 * SCALE))
 REFERENCE = "docker.io/library/tiny:latest"

@@ -21,7 +21,7 @@ from buildpack.errors import MachineError
 from buildpack.oci.entry import Deflated, Entry, FileSlice, Inline, directory, file, symlink
 from buildpack.oci.image import Layer, Platform, assemble
 from buildpack.oci.layer import write_layer
-from buildpack.oci.validate import validate
+from tests.support.validate import validate
 
 MEBI = 1 << 20
 SIZES = st.one_of(

@@ -23,10 +23,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildpack.oci.store import Store
-from buildpack.oci.validate import validate
 from tests.support.command import deploy
 from tests.support.index import Index, serving
 from tests.support.tiny import add_wheels, build_here, environ, with_stack, write_app
+from tests.support.validate import validate
 
 pytestmark = pytest.mark.slow
 

@@ -14,13 +14,13 @@ from packageurl import PackageURL
 from buildpack.errors import StackError
 from buildpack.oci.image import assemble
 from buildpack.oci.store import Store
-from buildpack.oci.validate import validate
 from buildpack.stacks.find_python import choose, find_candidates
 from buildpack.stacks.packages import parse_packages
 from buildpack.stacks.platforms import native_platform, parse_platform
 from buildpack.stacks.resolve import fetch_layers, resolve_stack
 from buildpack.stacks.run_python import start_interpreter
 from buildpack.stacks.stack import Interpreter, Stack, StackRequest
+from tests.support.validate import validate
 from tests.unit.buildpack.stacks.test_find_python import HERE, VERSION
 
 

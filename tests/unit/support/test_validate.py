@@ -14,7 +14,7 @@ from buildpack.oci.entry import directory, file, symlink
 from buildpack.oci.image import LAYER_TAR, Image, Layer, Platform, assemble, canonical_json
 from buildpack.oci.layer import write_layer
 from buildpack.oci.store import Store
-from buildpack.oci.validate import validate
+from tests.support.validate import validate
 
 LATEST = "docker.io/library/blasto:latest"
 
