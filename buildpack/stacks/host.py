@@ -32,9 +32,9 @@ from buildpack.stacks.stack import Facts, Stack, StackPython, StackRequest
 from buildpack.system.temporary import temporary_folder
 
 if TYPE_CHECKING:
-    from buildpack.system.elf import Elf
     from buildpack.stacks.host_files import Harvest
     from buildpack.stacks.stdlib import ByteCode
+    from buildpack.system.elf import Elf
 
 HOST_FORMAT = "5"
 """Changes whenever the same machine would give other layers; part of what is remembered."""
