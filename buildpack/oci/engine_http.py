@@ -1,26 +1,20 @@
-"""HTTP/1.1 to an engine over its raw socket: small questions, and uploads that stay open while a build runs.
-
-No HTTP library: importing one takes a quarter of the time that loading a changed app takes, and none hands out an
-upload that stays open.
-"""
+"""HTTP/1.1 to an engine: small questions, and uploads that stay open while a build runs."""
 
 from __future__ import annotations
 
 import os
 import socket
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.errors import EngineError
 from buildpack.errors import transfer as errors
-from buildpack.network import Pace, paced, paced_tls, set_pace
+from buildpack.net import http1
+from buildpack.net.pace import Pace
+from buildpack.net.sockets import make_context, paced
 from buildpack.oci.engine_host import Endpoint
-from buildpack.oci.http1 import Framed, MalformedError, read_head
-
-if TYPE_CHECKING:
-    from io import BufferedReader
 
 _CONNECT_TIMEOUT = 10.0
 _TIMEOUT = 900.0
@@ -71,25 +65,25 @@ class Answer:
 
 
 class Connection:
-    """One kept connection; not for two threads at once. Raises EngineError where the engine cannot be reached."""
+    """A connection to an engine; not for two threads at once. Raises EngineError if the engine cannot be reached."""
 
     def __init__(self, endpoint: Endpoint, *, timeout: float = _TIMEOUT) -> None:
         self._endpoint = endpoint
         self._timeout = timeout
-        self._socket = _connect(endpoint)
+        self._connection = http1.Connection(_connect(endpoint))
         self._begin()
-        self._file: BufferedReader = self._socket.makefile("rb")
 
     def close(self) -> None:
-        """Close the connection."""
-        self._file.close()
-        self._socket.close()
+        """Close the connection, whatever state it is in."""
+        self._connection.close()
+
+    def answered(self) -> bool:
+        """Tell whether an answer has begun to come."""
+        return self._connection.has_input()
 
     def _begin(self) -> Pace:
         """Begin the time of an exchange: an engine may be silent while it unpacks, and ends in hours at the latest."""
-        pace = Pace(self._slow, patience=self._timeout, steady=False)
-        set_pace(self._socket, pace)
-        return pace
+        return self._connection.begin(Pace(self._slow, patience=self._timeout, steady=False))
 
     def _slow(self, reason: str) -> EngineError:
         return errors.engine_slow(str(self._endpoint), reason)
@@ -97,78 +91,64 @@ class Connection:
     def ask(self, method: str, path: str) -> Answer:
         """Send a request without a body, and read the answer."""
         self._begin()
-        body = "Content-Length: 0\r\n" if method == "POST" else ""
         try:
-            self._socket.sendall(f"{method} {path} HTTP/1.1\r\nHost: engine\r\n{body}\r\n".encode())
+            self._connection.socket.sendall(_render(method, path, {"Content-Length": "0"} if method == "POST" else {}))
         except OSError as error:
             raise _unreachable(self._endpoint, error) from None
         return self.answer()
 
     def send(self, piece: bytes) -> None:
         """Send raw bytes; raises OSError."""
-        self._socket.sendall(piece)
-
-    def answered(self) -> bool:
-        """Tell whether an answer has begun to come."""
-        import select
-
-        return bool(select.select([self._socket], [], [], 0)[0])
+        self._connection.socket.sendall(piece)
 
     def answer(self) -> Answer:
         """Read one whole answer."""
         pace = self._begin()
         try:
-            return _read_answer(self._file, pace)
+            response = self._connection.answer(pace)
+            body = response.read(_BODY_LIMIT)
+            if not response.ended and response.read(1):
+                raise ValueError("its answer is too long")
+        except http1.MalformedError:
+            raise _unreachable(self._endpoint, ValueError("what answers is not an engine")) from None
         except (OSError, ValueError) as error:
             raise _unreachable(self._endpoint, error) from None
+        return Answer(status=response.status, headers=response.headers, body=body)
 
 
-class Upload:
+class Upload(Connection):
     """A POST whose body is sent bit by bit. The engine begins to work as soon as the first bytes come."""
 
     def __init__(self, endpoint: Endpoint, path: str) -> None:
-        self._endpoint = endpoint
-        self._connection = Connection(endpoint)
+        super().__init__(endpoint)
         self._broken = False
         self.sent = 0
         """Bytes of the body so far."""
-        self._connection.send(
-            f"POST {path} HTTP/1.1\r\nHost: engine\r\nContent-Type: application/x-tar\r\n"
-            "Transfer-Encoding: chunked\r\n\r\n".encode()
-        )
-
-    def close(self) -> None:
-        """Close the connection, whatever state it is in."""
-        self._connection.close()
+        fields = {"Content-Type": "application/x-tar", "Transfer-Encoding": "chunked"}
+        self._connection.socket.sendall(_render("POST", path, fields))
 
     def send(self, piece: bytes) -> None:
-        """Send the next bytes of the body. Where the engine has stopped listening, its answer tells why."""
+        """Send the next bytes of the body. If the engine has stopped listening, its answer tells why."""
         if not piece or self._broken:
             return
         self.sent += len(piece)
-        framed = (b"%x\r\n%b\r\n" % (len(piece), piece),)
-        if len(piece) > _SMALL:
-            framed = (b"%x\r\n" % len(piece), piece, b"\r\n")  # type: ignore[assignment]
-        try:
-            for part in framed:
-                self._connection.send(part)
-        except OSError:
-            self._broken = True
+        size = b"%x\r\n" % len(piece)
+        self._write(*((size, piece, b"\r\n") if len(piece) > _SMALL else (size + piece + b"\r\n",)))
 
     def finish(self) -> None:
         """End the body."""
+        self._write(b"0\r\n\r\n")
+
+    def _write(self, *parts: bytes) -> None:
         try:
-            self._connection.send(b"0\r\n\r\n")
+            for part in parts:
+                self._connection.socket.sendall(part)
         except OSError:
             self._broken = True
 
-    def answered(self) -> bool:
-        """Tell whether the answer has begun to come."""
-        return self._connection.answered()
 
-    def answer(self) -> Answer:
-        """Wait for the answer."""
-        return self._connection.answer()
+def _render(method: str, path: str, fields: Mapping[str, str]) -> bytes:
+    return http1.render_head(method, path, {"Host": "engine", **fields})
 
 
 def _connect(endpoint: Endpoint) -> socket.socket:
@@ -185,36 +165,29 @@ def _connect(endpoint: Endpoint) -> socket.socket:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         made.settimeout(_TIMEOUT)
         made = paced(made)
-        return _wrap(made, endpoint) if endpoint.certificates else made
     except PermissionError:
         raise errors.engine_denied(str(endpoint)) from None
     except OSError as error:
         raise _unreachable(endpoint, error) from None
+    return _encrypt(made, endpoint) if endpoint.certificates else made
 
 
-def _wrap(plain: socket.socket, endpoint: Endpoint) -> socket.socket:
-    import ssl
-
+def _encrypt(plain: socket.socket, endpoint: Endpoint) -> socket.socket:
     assert endpoint.certificates is not None
-    folder = endpoint.certificates
+    authorities, certificate, key = (str(endpoint.certificates / name) for name in ("ca.pem", "cert.pem", "key.pem"))
     try:
-        context = ssl.create_default_context(
-            cafile=str(folder / "ca.pem") if os.path.exists(folder / "ca.pem") else None
-        )
-        context.sslsocket_class = paced_tls()
-        if not endpoint.verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if os.path.exists(folder / "cert.pem"):
-            context.load_cert_chain(str(folder / "cert.pem"), str(folder / "key.pem"))
+        context = make_context(authorities if os.path.exists(authorities) else None, verified=endpoint.verify)
+        if os.path.exists(certificate):
+            context.load_cert_chain(certificate, key)
         return context.wrap_socket(plain, server_hostname=endpoint.address[0])
-    except (ssl.SSLError, OSError) as error:
+    except OSError as error:
         plain.close()
         reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or error.strerror or str(error)
         raise errors.engine_tls(str(endpoint), str(reason)) from None
 
 
 def _unreachable(endpoint: Endpoint, error: Exception) -> EngineError:
+    reason = str(error)
     if isinstance(error, FileNotFoundError):
         reason = "there is no socket at this path"
     elif isinstance(error, TimeoutError):
@@ -223,20 +196,4 @@ def _unreachable(endpoint: Endpoint, error: Exception) -> EngineError:
         reason = "nothing listens there"
     elif isinstance(error, OSError) and error.strerror:
         reason = error.strerror
-    else:
-        reason = str(error)
     return errors.engine_unreachable(str(endpoint), reason)
-
-
-def _read_answer(file: BufferedReader, pace: Pace) -> Answer:
-    """Read a response; raises OSError, and ValueError for what is none."""
-    try:
-        head = read_head(file)
-    except MalformedError:
-        raise ValueError("what answers is not an engine") from None
-    framed = Framed(file, head)
-    pace.answered(framed.size)
-    body = framed.read(_BODY_LIMIT)
-    if not framed.ended and framed.read(1):
-        raise ValueError("its answer is too long")
-    return Answer(status=head.status, headers=head.headers, body=body)

@@ -13,18 +13,19 @@ from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.errors import StackError, transfer
 from buildpack.errors import registry as errors
-from buildpack.network import allowance
+from buildpack.net.pace import allowance
+from buildpack.net.retry import ATTEMPTS, LOOKS, pause
 from buildpack.oci import manifest as manifests
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import INDEX, Image, Platform
 from buildpack.oci.reference import Reference
-from buildpack.oci.registry_http import Connection, finish
-from buildpack.oci.registry_replies import ATTEMPTS, LOOKS, codes_in, digests_in, pause
+from buildpack.oci.registry_http import Connection
+from buildpack.oci.registry_replies import codes_in, digests_in
 from buildpack.oci.transport import Traffic, Transport
 from buildpack.oci.upload import Outcome, Source, has_blob, may_push, upload
 
 if TYPE_CHECKING:
-    from buildpack.oci.connections import Response
+    from buildpack.net.http1 import Response
 
 _CHUNK = 1 << 20
 _STREAKS = 50
@@ -185,7 +186,7 @@ class Registry:
         response = self._connection.look_up("HEAD", url, headers=accept)
         if response is None:
             return None
-        finish(response, self._transport)
+        self._transport.finish(response)
         if response.status != 200:
             return None
         try:
@@ -239,7 +240,7 @@ class Registry:
                 same = kept_there.media_type.partition(";")[0].strip() == media_type
                 raise errors.tag_kept(error, self._origin, str(kept_there.digest), same_format=same) from None
             raise
-        finish(response, self._transport)
+        self._transport.finish(response)
         kept = response.headers.get("Docker-Content-Digest", "")
         if kept.startswith("sha256:") and kept != str(digest):
             raise errors.pushed_otherwise(self._origin, str(digest), kept)
@@ -276,7 +277,7 @@ class Registry:
             return ()
 
     def _explain_manifest(self, response: Response, media_type: str, *, accepted: bool) -> NoReturn:
-        raw = finish(response, self._transport)
+        raw = self._transport.finish(response)
         answer = self._connection.answer(response, raw)
         if codes_in(raw) & _LACKING:
             raise errors.blobs_vanished(self._origin, digests_in(raw), answer)
@@ -347,7 +348,7 @@ class Registry:
         for attempt in range(1, (LOOKS if look else ATTEMPTS) + 1):
             with self._connection.send("GET", url, headers=headers, allowed=allowed, look=look) as response:
                 if response.status == 404:
-                    finish(response, self._transport)
+                    self._transport.finish(response)
                     return None
                 raw = b""
                 try:

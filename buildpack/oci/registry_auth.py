@@ -16,8 +16,8 @@ from typing import Any
 
 from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
+from buildpack.net.secret import Secret
 from buildpack.oci.registry_helper import HelperFailed, ask_helper, text_of
-from buildpack.secret import Secret
 
 _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "registry-1.docker.io")
 _NONE = Secret("")

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from buildpack.bounded import parse_json
-from buildpack.secret import Secret
+from buildpack.net.secret import Secret
 
 if TYPE_CHECKING:
     from subprocess import Popen

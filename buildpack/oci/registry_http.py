@@ -12,15 +12,15 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from buildpack.bounded import join_url, origin_of
 from buildpack.errors import StackError
 from buildpack.errors import registry as errors
+from buildpack.net.retry import ATTEMPTS, LOOKS
 from buildpack.oci.reference import Reference
-from buildpack.oci.registry_replies import ATTEMPTS, LOOKS, is_busy, pause, retry_after, said_by
-from buildpack.oci.registry_tokens import Access
-from buildpack.oci.transport import Body, InterruptedRequest, Transport, shown
+from buildpack.oci.registry_replies import said_by
+from buildpack.oci.registry_tokens import Access, find_authorizer
+from buildpack.oci.transport import Body, Transport, shown
 
 if TYPE_CHECKING:
-    from buildpack.oci.connections import Response
+    from buildpack.net.http1 import Response
 
-_ANSWER_LIMIT = 1 << 16
 _PULL = frozenset({"pull"})
 _PUSH = frozenset({"pull", "push"})
 
@@ -35,7 +35,7 @@ class Connection:
         self._writes = writes
         self._root = transport.base(reference)
         self._base = f"{self._root}/v2/{reference.repository}"
-        self._authorizer = transport.authorizer(reference)
+        self._authorizer = find_authorizer(transport, reference)
 
     @property
     def around(self) -> bool:
@@ -79,25 +79,14 @@ class Connection:
         Statuses of `allowed` are returned as those below 300 are. Raises StackError for others. A `look` only saves
         work, so it is tried twice, and does not wait as long as the registry may ask for.
         """
-        attempt = 0
-        while True:
-            attempt += 1
-            last = attempt >= (LOOKS if look else ATTEMPTS)
-            try:
-                response = self.exchange(method, url, headers=headers, body=body, look=look)
-            except InterruptedRequest as interrupted:
-                if last:
-                    raise interrupted.error from None
-                self.transport.sleep(pause(attempt))
-                continue
-            status = response.status
-            if status < 300 or status in allowed:
-                return response
-            if last or not is_busy(status):
-                raise self.refusal(response, attempts=attempt)
-            wait = None if look else retry_after(response.headers)
-            finish(response, self.transport)
-            self.transport.sleep(pause(attempt) if wait is None else wait)
+        response, attempts = self.transport.persist(
+            lambda: self.exchange(method, url, headers=headers, body=body, look=look),
+            attempts=LOOKS if look else ATTEMPTS,
+            waits=not look,
+        )
+        if response.status < 300 or response.status in allowed:
+            return response
+        raise self.refusal(response, attempts=attempts)
 
     def look_up(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, mounts: str = ""
@@ -107,20 +96,15 @@ class Connection:
         `mounts` is the repository that a mount reads from. A look-up raises nothing: unless the answer is a clear yes,
         nothing is known, and the upload decides.
         """
-        for attempt in range(1, LOOKS + 1):
-            try:
-                response = self.exchange(method, url, headers=headers, mounts=mounts, look=True)
-            except StackError:
-                return None
-            except InterruptedRequest:
-                response = None
-            if response is not None and (attempt == LOOKS or not is_busy(response.status)):
-                return response
-            if response is not None:
-                finish(response, self.transport)
-            if attempt < LOOKS:
-                self.transport.sleep(pause(attempt))
-        return None
+        try:
+            response, _ = self.transport.persist(
+                lambda: self.exchange(method, url, headers=headers, mounts=mounts, look=True),
+                attempts=LOOKS,
+                waits=False,
+            )
+        except StackError:
+            return None
+        return response
 
     def exchange(
         self,
@@ -157,12 +141,12 @@ class Connection:
                 helped = self._authorizer.answer(challenge, needed, used, look=look)
             if not helped:
                 break
-            finish(response, self.transport)
+            self.transport.finish(response)
         return response
 
     def refusal(self, response: Response, *, attempts: int = 1, raw: bytes | None = None) -> StackError:
         """Return the error for an answer that is not a success; `raw` is its body if it was read. Closes it."""
-        raw = finish(response, self.transport) if raw is None else raw
+        raw = self.transport.finish(response) if raw is None else raw
         answer = self.answer(response, raw)
         host, status = self.reference.host, response.status
         pushing = self._writes or answer.method not in {"GET", "HEAD"}
@@ -224,17 +208,3 @@ class Connection:
 def _refuses(status: int, method: str) -> bool:
     """Tell whether an answer to an anonymous request may mean that it needs a login; Nexus answers 400 to reads."""
     return status in {401, 403} or (status == 400 and method in {"GET", "HEAD"})
-
-
-def finish(response: Response, transport: Transport) -> bytes:
-    """Return the beginning of a body, empty where it does not come; closes the response.
-
-    A connection is kept only where the body was read to its end, even an empty one.
-    """
-    with response:
-        try:
-            raw = response.read_decoded(_ANSWER_LIMIT)
-        except OSError:
-            return b""
-    transport.traffic.count(received=len(raw))
-    return raw

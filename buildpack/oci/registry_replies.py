@@ -1,42 +1,20 @@
-"""Reads the small print of a registry's answers: its errors, its waits."""
+"""Reads the errors in a registry's answers."""
 
 from __future__ import annotations
 
 import json
 import re
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from buildpack.bounded import parse_json
-from buildpack.network import wait_asked
 
-ATTEMPTS = 5
-LOOKS = 2
-"""How often a look-up is tried: what it would save must not cost minutes."""
-_LONGEST_PAUSE = 60.0
 _LONGEST_WORDS = 300
 _ASKED = frozenset({"UNAUTHORIZED", "DENIED", "NAME_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"})
 """Codes whose details name in parts what was asked for, which our message does already."""
 _DEPTH = 4
 """How far down what has parts is shown."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-
-
-def is_busy(status: int) -> bool:
-    """Tell whether an answer may be another one in a while."""
-    return status in {408, 425, 429} or (status >= 500 and status not in {501, 505})
-
-
-def pause(attempt: int) -> float:
-    """Return how long to wait after this many failures in a row, in seconds."""
-    return float(min(0.25 * 2**attempt, _LONGEST_PAUSE))
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that Retry-After (RFC 9110, 10.2.3) asks for, within reason."""
-    wait = wait_asked(headers.get("Retry-After", ""), time.time())
-    return wait if wait is None else min(wait, _LONGEST_PAUSE)
 
 
 def said_by(raw: bytes, hide: Callable[[str], str]) -> str:

@@ -16,13 +16,14 @@ from buildpack.bounded import origin_of, parse_json, parse_seconds, parse_url
 from buildpack.dataclass import dataclass
 from buildpack.errors import StackError
 from buildpack.errors import registry as errors
+from buildpack.net.retry import LOOKS, is_busy
+from buildpack.net.secret import Secret
 from buildpack.oci.reference import Reference
-from buildpack.oci.registry_replies import LOOKS, pause, retry_after, said_by
+from buildpack.oci.registry_replies import said_by
 from buildpack.oci.transport import InterruptedRequest, Transport, shown
-from buildpack.secret import Secret
 
 if TYPE_CHECKING:
-    from buildpack.oci.connections import Response
+    from buildpack.net.http1 import Response
     from buildpack.oci.registry_auth import Login, Logins
 
 _ATTEMPTS = 4
@@ -246,25 +247,21 @@ class Authorizer:
             return errors.Answer(method=method, url=shown(url), status=response.status, said=said)
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, look: bool) -> Response:
-        attempts = LOOKS if look else _ATTEMPTS
-        for attempt in range(1, attempts + 1):
-            last = attempt == attempts
-            try:
-                response = self._transport.exchange(method, url, headers=headers, body=body)
-            except InterruptedRequest as interrupted:
-                if last:
-                    raise interrupted.error from None
-                self._transport.sleep(pause(attempt))
-                continue
-            if response.status != 429 and response.status < 500:
-                return response
-            if last:
-                with response:
-                    answer = errors.Answer(method=method, url=shown(url), status=response.status)
-                    raise errors.failed(urlsplit(url).netloc, answer, attempt)
+        response, attempts = self._transport.persist(
+            lambda: self._transport.exchange(method, url, headers=headers, body=body),
+            attempts=LOOKS if look else _ATTEMPTS,
+            waits=not look,
+        )
+        if is_busy(response.status):
             response.close()
-            self._transport.sleep((None if look else retry_after(response.headers)) or pause(attempt))
-        raise AssertionError("unreachable")
+            answer = errors.Answer(method=method, url=shown(url), status=response.status)
+            raise errors.failed(urlsplit(url).netloc, answer, attempts)
+        return response
+
+
+def find_authorizer(transport: Transport, reference: Reference) -> Authorizer:
+    """Return the authorizer of a reference's registry, which all requests of a transport share."""
+    return transport.keyring(reference.registry, lambda: Authorizer(transport, reference))
 
 
 def parse_challenges(header: str) -> tuple[tuple[str, dict[str, str]], ...]:

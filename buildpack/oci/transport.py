@@ -1,4 +1,4 @@
-"""What all talk with registries shares: connections that are kept, logins and tokens, and a count of what moves.
+"""What all talk with registries shares: kept connections, logins and tokens, and a count of requests and bytes.
 
 One `Transport` serves a whole command, so that reading the previous image and pushing the next need one TLS handshake
 and one token. Of the environment it believes what docs/decisions/0007 says, and no more.
@@ -12,30 +12,46 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
-from buildpack import network
 from buildpack.bounded import PORTS, join_url, origin_of, parse_url
 from buildpack.errors import StackError
 from buildpack.errors import registry as errors
-from buildpack.network import Pace
-from buildpack.oci.http1 import MalformedError
+from buildpack.net.http1 import MalformedError, Response
+from buildpack.net.pace import Pace
+from buildpack.net.pool import Pool, ProxyError
+from buildpack.net.retry import LONGEST_WAIT, is_busy, pause, retry_after
+from buildpack.net.secret import Secret
+from buildpack.net.sockets import Contexts, find_proxy
 from buildpack.oci.reference import Reference
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from buildpack.oci.connections import Connections, Response
-    from buildpack.oci.registry_tokens import Authorizer
+K = TypeVar("K", bound="Keyring")
 
 _CONNECTIONS = 16
+_ANSWER_LIMIT = _REDIRECT_LIMIT = 1 << 16
+_REDIRECTS = 30
+_REPEATING = frozenset({307, 308})
+_REDIRECTING = frozenset({301, 302, 303}) | _REPEATING
+_ASTRAY = "check that the host is a registry's, and nothing in between answers for it."
 _HUB_NAMES = {"index.docker.io": "docker.io", "registry-1.docker.io": "docker.io"}
 _LOOPBACK = re.compile(r"localhost|::1|127(?:\.\d{1,3}){3}")
 
 
+class Keyring(Protocol):
+    """What knows the logins and tokens of one registry."""
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """The texts that must not be shown."""
+        ...
+
+
 class Body(Protocol):
-    """What is sent: iterated anew for each attempt, `len()` bytes each time."""
+    """A request's body: iterated again for each attempt, `len()` bytes each time."""
 
     def __len__(self) -> int: ...
 
@@ -43,7 +59,7 @@ class Body(Protocol):
 
 
 class InterruptedRequest(Exception):
-    """No answer came, for a reason that may pass; `error` is what to raise where it does not."""
+    """No answer came, for a reason that may pass; raise `error` if it does not."""
 
     def __init__(self, error: StackError) -> None:
         super().__init__(error.what)
@@ -110,8 +126,8 @@ class Transport:
             filter(None, environ.get("DEPLOY_INSECURE_REGISTRIES", "").replace(",", " ").split())
         )
         self._lock = threading.Lock()
-        self._connections: Connections | None = None
-        self._authorizers: dict[str, Authorizer] = {}
+        self._pool: Pool | None = None
+        self._keyrings: dict[str, Keyring] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -124,9 +140,9 @@ class Transport:
     def close(self) -> None:
         """Close all connections."""
         with self._lock:
-            if self._connections is not None:
-                self._connections.close()
-                self._connections = None
+            if self._pool is not None:
+                self._pool.close()
+                self._pool = None
 
     def warm(self) -> None:
         """Load what TLS needs beside whatever else happens now, where the user's own image needs it; return at once."""
@@ -159,18 +175,16 @@ class Transport:
         """Tell whether the user's own image is in this registry."""
         return registry in self._own
 
-    def authorizer(self, reference: Reference) -> Authorizer:
-        """Return what answers the 401s of a reference's registry."""
-        from buildpack.oci.registry_tokens import Authorizer
-
+    def keyring(self, registry: str, make: Callable[[], K]) -> K:
+        """Return the one keyring of a registry, which `make` makes the first time."""
         with self._lock:
-            if reference.registry not in self._authorizers:
-                self._authorizers[reference.registry] = Authorizer(self, reference)
-            return self._authorizers[reference.registry]
+            if registry not in self._keyrings:
+                self._keyrings[registry] = make()
+            return cast("K", self._keyrings[registry])
 
     def redact(self, text: str) -> str:
         """Replace every secret that was sent by ``[redacted]``."""
-        secrets = {each.reveal() for known in [*self._authorizers.values()] for each in known.secrets}
+        secrets = {each.reveal() for known in [*self._keyrings.values()] for each in known.secrets}
         for secret in sorted(secrets, key=lambda each: (-len(each), each)):
             text = text.replace(secret, "[redacted]")
         return text
@@ -207,30 +221,30 @@ class Transport:
             url = following
         raise errors.unreachable(_host(url), "it sends us in a circle", todo=_ASTRAY)
 
-    def proxies(self, url: str) -> dict[str, str]:
-        """Return the proxies for a URL; none for this machine, since a proxy would look for its own loopback."""
+    def proxy(self, url: str) -> str:
+        """Return the proxy for a URL; "" for this machine, since a proxy would look for its own loopback."""
         host = urlsplit(url).hostname or ""
-        return {} if _LOOPBACK.fullmatch(host) else network.proxies(self.environ, url)
+        return "" if _LOOPBACK.fullmatch(host) else find_proxy(self.environ, url)
 
     def _ask(
         self, method: str, url: str, headers: Mapping[str, str], body: Body | bytes | None, patience: float
     ) -> Response:
         """Send one request, once; raises as `exchange`."""
-        proxy = next(iter(self.proxies(url).values()), "")
         try:
-            response, sent, received = self._connected().request(
+            response = self._connected().request(
                 method,
                 url,
                 headers=headers,
                 body=(body,) if isinstance(body, bytes) else body,
                 length=len(body or b""),
-                proxy=proxy,
+                proxy=self.proxy(url),
                 pace=self.pace(url, patience=patience, size=len(body or b"")),
             )
         except (OSError, MalformedError) as failure:
             error, passing = _explain(failure, _host(url))
         else:
-            self.traffic.count(requests=1, sent=sent + (len(body) if isinstance(body, bytes) else 0), received=received)
+            sent = response.request_size + (len(body) if isinstance(body, bytes) else 0)
+            self.traffic.count(requests=1, sent=sent, received=response.head_size)
             return response
         self.traffic.count(requests=1)
         if passing:
@@ -242,14 +256,51 @@ class Transport:
         host = _host(url)
         return Pace(lambda reason: errors.too_slow(host, reason), patience=patience, size=size, clock=self.clock)
 
-    def _connected(self) -> Connections:
-        from buildpack.oci.connections import Connections
+    def persist(self, ask: Callable[[], Response], *, attempts: int, waits: bool = True) -> tuple[Response, int]:
+        """Repeat a request while the connection is cut or the server is busy.
 
+        Return the last answer, which may still be a busy server's, and the number of attempts. Without `waits` a server
+        may not ask for a longer wait. Raises StackError if no answer came.
+        """
+        for attempt in range(1, attempts + 1):
+            wait = None
+            try:
+                response = ask()
+            except InterruptedRequest as interrupted:
+                if attempt == attempts:
+                    raise interrupted.error from None
+            else:
+                if attempt == attempts or not is_busy(response.status):
+                    return response, attempt
+                wait = wait_asked(response) if waits else None
+                self.finish(response)
+            self.sleep(pause(attempt) if wait is None else wait)
+        raise AssertionError("unreachable")
+
+    def finish(self, response: Response) -> bytes:
+        """Return the beginning of a body, b"" if it does not come; closes the response.
+
+        The connection is kept only if the body was read to its end, even an empty one.
+        """
+        with response:
+            try:
+                raw = response.read_decoded(_ANSWER_LIMIT)
+            except OSError:
+                return b""
+        self.traffic.count(received=len(raw))
+        return raw
+
+    def _connected(self) -> Pool:
         with self._lock:
-            if self._connections is None:
-                contexts = network.Contexts(self.environ, errors.authorities_unreadable)
-                self._connections = Connections(contexts, limit=_CONNECTIONS)
-            return self._connections
+            if self._pool is None:
+                self._pool = Pool(Contexts(self.environ, errors.authorities_unreadable), limit=_CONNECTIONS)
+            return self._pool
+
+
+def wait_asked(response: Response) -> float | None:
+    """Return the seconds that a busy registry asks for, within reason; None if it does not say."""
+    wait = retry_after(response.headers)
+    return None if wait is None else min(wait, LONGEST_WAIT)
 
 
 def _followed(url: str, target: str) -> str:
@@ -276,17 +327,8 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-_REDIRECT_LIMIT = 1 << 16
-_REDIRECTS = 30
-_REPEATING = frozenset({307, 308})
-_REDIRECTING = frozenset({301, 302, 303}) | _REPEATING
-_ASTRAY = "check that the host is a registry's, and nothing in between answers for it."
-
-
 def _explain(failure: OSError | MalformedError, host: str) -> tuple[StackError, bool]:
     """Say why nothing was answered, and whether it may pass."""
-    from buildpack.oci.connections import ProxyError
-
     if isinstance(failure, MalformedError):
         return errors.unreachable(host, str(failure), todo=_ASTRAY), False
     if isinstance(failure, ProxyError):

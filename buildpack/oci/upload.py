@@ -14,14 +14,15 @@ from buildpack.bounded import parse_integer
 from buildpack.dataclass import dataclass
 from buildpack.errors import StackError
 from buildpack.errors import registry as errors
-from buildpack.network import allowance
+from buildpack.net.pace import allowance
+from buildpack.net.retry import ATTEMPTS, is_busy, pause
 from buildpack.oci.digest import Digest
-from buildpack.oci.registry_http import Connection, finish
-from buildpack.oci.registry_replies import ATTEMPTS, codes_in, is_busy, pause, retry_after
-from buildpack.oci.transport import InterruptedRequest
+from buildpack.oci.registry_http import Connection
+from buildpack.oci.registry_replies import codes_in
+from buildpack.oci.transport import InterruptedRequest, wait_asked
 
 if TYPE_CHECKING:
-    from buildpack.oci.connections import Response
+    from buildpack.net.http1 import Response
 
 Outcome = Literal["present", "mounted", "sent"]
 
@@ -94,7 +95,7 @@ def has_blob(connection: Connection, digest: Digest) -> bool:
     response = connection.look_up("HEAD", connection.url(f"/blobs/{digest}"))
     if response is None:
         return False
-    finish(response, connection.transport)
+    connection.transport.finish(response)
     # Some servers have a web page for everything.
     return response.status == 200 and "html" not in response.headers.get("Content-Type", "")
 
@@ -102,7 +103,7 @@ def has_blob(connection: Connection, digest: Digest) -> bool:
 def may_push(connection: Connection) -> None:
     """Begin an upload and cancel it; raises StackError if the registry refuses it."""
     response = connection.send("POST", connection.url("/blobs/uploads/"))
-    finish(response, connection.transport)
+    connection.transport.finish(response)
     _cancel(connection, _session(connection, response))
 
 
@@ -168,7 +169,7 @@ class _Upload:
 
     def _begin(self) -> _Session:
         response = self._connection.send("POST", self._connection.url("/blobs/uploads/"))
-        finish(response, self._connection.transport)
+        self._connection.transport.finish(response)
         self._session = _session(self._connection, response)
         return self._session
 
@@ -190,7 +191,7 @@ class _Upload:
         if response.status >= 300:
             self._judge(response, method, end - session.offset)
             return False
-        finish(response, self._connection.transport)
+        self._connection.transport.finish(response)
         if method == "PUT":
             return True
         session.location = self._connection.located(response) or session.location
@@ -207,10 +208,10 @@ class _Upload:
         """Decide how to go on after an answer that is no success; raises where there is no way."""
         status = response.status
         if is_busy(status):
-            wait = retry_after(response.headers)
-            raw = finish(response, self._connection.transport)
+            wait = wait_asked(response)
+            raw = self._connection.transport.finish(response)
             raise _BusyError(str(self._connection.answer(response, raw)), wait)
-        raw = finish(response, self._connection.transport)
+        raw = self._connection.transport.finish(response)
         answer = self._connection.answer(response, raw)
         if status == 403 and answer.said:
             # The upload could begin, so the login may push. A full quota is told this late.
@@ -242,7 +243,7 @@ class _Upload:
             response = self._connection.exchange("GET", session.location)
         except (InterruptedRequest, StackError):
             return False
-        finish(response, self._connection.transport)
+        self._connection.transport.finish(response)
         offset = _offset(response, 0)
         if response.status == 204 and self._goes_on and offset <= self._source.size:
             session.offset = offset
@@ -271,7 +272,7 @@ def _mount(connection: Connection, digest: Digest, source: str) -> _Session | Li
     response = connection.look_up("POST", url, mounts=source)
     if response is None:
         return None
-    finish(response, connection.transport)
+    connection.transport.finish(response)
     if response.status == 201:
         return "mounted"
     try:
@@ -291,7 +292,7 @@ def _session(connection: Connection, response: Response) -> _Session:
 def _cancel(connection: Connection, session: _Session) -> None:
     """Tell the registry that nothing will come; it would find out by itself, days later."""
     try:
-        finish(connection.exchange("DELETE", session.location), connection.transport)
+        connection.transport.finish(connection.exchange("DELETE", session.location))
     except (StackError, InterruptedRequest):
         return
 

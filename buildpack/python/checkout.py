@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 from buildpack.app.git import call, find_git, without_filters
 from buildpack.app.indexes import expand_url, split_address
 from buildpack.errors import sdist as errors
-from buildpack.network import RATE, SILENCE, allowance
+from buildpack.net.pace import RATE, SILENCE, allowance
+from buildpack.net.secret import Secret
 from buildpack.python.credentials import Login, open_address, redact, without_secrets
-from buildpack.secret import Secret
 from buildpack.system.processes import ProcessGroup
 
 if TYPE_CHECKING:

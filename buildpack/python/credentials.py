@@ -11,7 +11,7 @@ from buildpack.app.indexes import expand_url, set_variables, split_address
 from buildpack.bounded import parse_url
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import python as errors
-from buildpack.secret import Secret
+from buildpack.net.secret import Secret
 
 if TYPE_CHECKING:
     from buildpack.app.indexes import Source

@@ -15,7 +15,10 @@ from urllib.parse import quote, urlsplit
 
 from buildpack.bounded import join_url, origin_of, parse_integer
 from buildpack.errors import python as errors
-from buildpack.network import Pace, proxies, wait_asked
+from buildpack.net.pace import Pace
+from buildpack.net.retry import ATTEMPTS, LONGEST_WAIT, is_busy, pause, retry_after
+from buildpack.net.secret import Secret
+from buildpack.net.sockets import find_proxy
 from buildpack.python.credentials import (
     Login,
     SourceUrl,
@@ -25,7 +28,6 @@ from buildpack.python.credentials import (
     unreadable_netrc,
     without_secrets,
 )
-from buildpack.secret import Secret
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -36,11 +38,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ATTEMPTS = 5
-RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 524})
 REDIRECTS = 30
-LONGEST_WAIT = 60.0
-"""Seconds; a Retry-After beyond that ends in the error, not in a build that hangs."""
 
 
 class NotFoundError(Exception):
@@ -192,8 +190,11 @@ class Client:
             except exceptions.RequestException:
                 # What is left is what no server says: contradicting headers, for one.
                 raise errors.refused(url, "its answer cannot be understood") from None
+            # A server that asks for more ends in an error, not in a build that hangs.
             if attempt < ATTEMPTS and (asked or 0.0) <= LONGEST_WAIT:
-                self._sleep(asked if asked is not None else _backoff(attempt))
+                # Up to a quarter longer, so that many builds do not return at once.
+                random_part = random.random() / 4  # noqa: S311  nothing secret in a wait
+                self._sleep(asked if asked is not None else pause(attempt) * (1 + random_part))
                 continue
             raise errors.unreachable(url, reason, attempt)
         raise AssertionError("unreachable")
@@ -207,9 +208,9 @@ class Client:
             logged_in = "Authorization" in response.request.headers
             unread = "" if logged_in else unreadable_netrc(self._environ)
             raise DeniedError(status, logged_in=logged_in, unread=unread)
-        if status not in RETRIED:
+        if not is_busy(status):
             raise errors.refused(url, f"HTTP {status} {response.reason or ''}".rstrip())
-        return wait_asked(response.headers.get("Retry-After", ""), self._now())
+        return retry_after(response.headers, self._now)
 
     def _send(self, method: str, shown: str, headers: Mapping[str, str], source: SourceUrl | None) -> requests.Response:
         """Ask, and follow redirects; login and proxy are chosen for each address. No redirect's body is read."""
@@ -222,7 +223,7 @@ class Client:
                 login = self._login(url, shown, source)
                 response = session.request(
                     method, url, headers=dict(headers), auth=_basic(login) if login else None,
-                    proxies=self.proxies(url), timeout=self._timeout, allow_redirects=False, stream=True,
+                    proxies=self._proxies(url), timeout=self._timeout, allow_redirects=False, stream=True,
                 )  # fmt: skip
                 target = session.get_redirect_target(response)
                 if target is None:
@@ -252,9 +253,9 @@ class Client:
             self._netrc[host] = netrc_login(host, self._environ)
         return self._netrc[host] or (self._written.get(shown) if here else None)
 
-    def proxies(self, url: str) -> dict[str, str]:
-        """Return the proxies for a URL as requests wants them; none where ``no_proxy`` says so."""
-        return proxies(self._environ, url)
+    def _proxies(self, url: str) -> dict[str, str]:
+        proxy = find_proxy(self._environ, url)
+        return {urlsplit(url).scheme: proxy} if proxy else {}
 
     def _veil_host(self, text: str) -> str:
         """Put the variable in the place of a source's host that has its name from one."""
@@ -279,7 +280,7 @@ class Client:
         import requests
         from requests.cookies import RequestsCookieJar
 
-        from buildpack.network import adapter
+        from buildpack.net.requests_adapter import make_adapter
 
         if self._unverified:
             import urllib3
@@ -290,7 +291,7 @@ class Client:
         session.trust_env = False
         session.headers["User-Agent"] = "deploy"
         session.cookies = _no_cookies(RequestsCookieJar())
-        connections = adapter(
+        connections = make_adapter(
             self._environ,
             self._connections,
             unreadable=errors.ca_file,
@@ -324,11 +325,6 @@ def _no_cookies(jar: Any) -> Any:
 
     jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     return jar
-
-
-def _backoff(attempt: int) -> float:
-    """Return 0.5, 1, 2, 4 seconds, each up to a quarter longer so that many builds do not return at once."""
-    return 0.5 * 2.0 ** (attempt - 1) * (1 + random.random() / 4)  # noqa: S311  nothing secret in a wait
 
 
 def _connection_reason(error: Exception) -> str:

@@ -21,6 +21,7 @@ from buildpack.dataclass import asdict, dataclass, replace
 from buildpack.errors import python as index_errors
 from buildpack.errors import sdist as errors
 from buildpack.errors.local import unreachable_interpreter
+from buildpack.net.secret import Secret
 from buildpack.python.archives import unpack
 from buildpack.python.build_failure import ALTERNATIVES, missing_parts, remedies, telling_lines
 from buildpack.python.build_settings import NO_SETTINGS, BuildSettings, names_in
@@ -45,7 +46,6 @@ from buildpack.python.simple import is_plain
 from buildpack.python.suggest import nearest_wheel
 from buildpack.python.target import Target, target_for
 from buildpack.python.wheel_choice import best_wheel, is_sdist, parse_wheel_name
-from buildpack.secret import Secret
 from buildpack.system.processes import User
 from buildpack.system.temporary import make_folder, temporary_folder
 from buildpack.system.unprivileged import bring_python, choose_user, give, open_left, workplace

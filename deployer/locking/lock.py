@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass, field
 from buildpack.errors.app import no_such_folder
-from buildpack.network import CA_VARIABLES
+from buildpack.net.sockets import CA_VARIABLES
 from buildpack.python.build_settings import COMPILER_VARIABLES
 from buildpack.system.processes import Guard, Outcome, ProcessGroup, leaving_nothing
 from buildpack.system.temporary import create_temporary, sweep, temporary_folder

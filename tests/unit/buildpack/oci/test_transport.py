@@ -11,7 +11,7 @@ import pytest
 
 from buildpack.bounded import origin_of
 from buildpack.oci.reference import parse_reference
-from buildpack.oci.registry_replies import codes_in, digests_in, is_busy, retry_after, said_by
+from buildpack.oci.registry_replies import codes_in, digests_in, said_by
 from buildpack.oci.transport import Traffic, Transport, shown
 from tests.support.spec_registry import spec_registry
 
@@ -86,14 +86,14 @@ def test_who_is_spoken_to_without_tls(name: str, insecure: str, base: str) -> No
     assert Transport({"DEPLOY_INSECURE_REGISTRIES": insecure}).base(parse_reference(name)) == base
 
 
-def test_proxies() -> None:
+def test_the_proxy_for_a_url() -> None:
     transport = Transport(
         {"HTTPS_PROXY": "http://proxy:3128", "HTTP_PROXY": "http://proxy:3128", "no_proxy": "quay.io"}
     )
-    assert transport.proxies("https://ghcr.io/v2/") == {"https": "http://proxy:3128"}
-    assert transport.proxies("https://quay.io/v2/") == {}
-    assert transport.proxies("http://127.0.0.1:5000/v2/") == {}
-    assert transport.proxies("http://[::1]:5000/v2/") == {}
+    assert transport.proxy("https://ghcr.io/v2/") == "http://proxy:3128"
+    assert transport.proxy("https://quay.io/v2/") == ""
+    assert transport.proxy("http://127.0.0.1:5000/v2/") == ""
+    assert transport.proxy("http://[::1]:5000/v2/") == ""
 
 
 def test_addresses() -> None:
@@ -157,12 +157,3 @@ def test_codes_and_digests() -> None:
     )
     assert codes_in(raw) >= {"BLOB_UNKNOWN", "X"}
     assert digests_in(raw) == (one, two)
-
-
-def test_waits() -> None:
-    assert retry_after({"Retry-After": "7"}) == 7.0
-    assert retry_after({"Retry-After": "100000"}) == 60.0
-    assert retry_after({"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT"}) == 0.0
-    assert retry_after({"Retry-After": "soon"}) is None
-    assert retry_after({}) is None
-    assert [each for each in range(400, 600) if is_busy(each)][:6] == [408, 425, 429, 500, 502, 503]

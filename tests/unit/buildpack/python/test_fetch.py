@@ -17,11 +17,11 @@ import pytest
 from buildpack.app.indexes import Source
 from buildpack.errors import BuildpackError, DependencyError, MachineError
 from buildpack.errors import python as errors
+from buildpack.net.secret import Secret
 from buildpack.python.credentials import open_source, redact, without_secrets
 from buildpack.python.fetch import Downloads, fetch_file
 from buildpack.python.files import WheelFile
 from buildpack.python.http import ATTEMPTS, Client, DeniedError, NotFoundError
-from buildpack.secret import Secret
 from tests.support.index import Index, make_wheel, serving, sha256
 
 MIRROR = "PIPENV_PYPI_MIRROR"
@@ -216,14 +216,6 @@ def test_the_processs_own_environment_is_not_looked_at(index: Index, monkeypatch
     index.pages["/simple/x/"] = ("text/plain", b"x")
     with client_of(index) as client:
         assert text(client, f"{index.url}x/") == b"x"
-
-
-def test_proxies() -> None:
-    with Client([], {"HTTPS_PROXY": "http://p.example:3128", "no_proxy": "in.example,.corp"}) as client:
-        assert client.proxies("https://pypi.org/simple/") == {"https": "http://p.example:3128"}
-        assert client.proxies("http://pypi.org/simple/") == {}
-        assert client.proxies("https://in.example/simple/") == {}
-        assert client.proxies("https://a.corp:8443/simple/") == {}
 
 
 def test_a_request_goes_through_the_proxy(index: Index) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildpack.oci.http1 import CutError, Framed, Headers, MalformedError, read_head
+from buildpack.net.http1 import CutError, Headers, MalformedError, Response
 
 
 def reader(raw: bytes) -> BufferedReader:
@@ -16,16 +16,15 @@ def reader(raw: bytes) -> BufferedReader:
 
 
 def body_of(raw: bytes, *, method: str = "GET", size: int = 1 << 20) -> tuple[bytes, bool]:
-    file = reader(raw)
-    framed = Framed(file, read_head(file), method=method)
-    return framed.read(size), framed.ended
+    response = Response(reader(raw), method=method)
+    return response.read(size), response.ended
 
 
 def test_a_head() -> None:
     raw = b"HTTP/1.1 200 All right\r\nLink: a\r\nlink:b \r\nnonsense\r\nX-Caf\xe9: \xe9\r\n\r\nrest"
     file = reader(raw)
-    head = read_head(file)
-    assert (head.status, head.reason, head.size, head.keeps) == (200, "All right", len(raw) - 4, True)
+    head = Response(file)
+    assert (head.status, head.reason, head.head_size, head.keeps) == (200, "All right", len(raw) - 4, True)
     assert dict(head.headers) == {"link": "a, b", "x-café": "é"}
     assert head.headers["LINK"] == head.headers.get("Link") == "a, b"
     assert "lInK" in head.headers
@@ -43,7 +42,7 @@ def test_a_head() -> None:
     ],
 )
 def test_whether_another_answer_may_follow(raw: bytes, keeps: bool) -> None:
-    head = read_head(reader(raw))
+    head = Response(reader(raw))
     assert (head.status, head.keeps) == (204, keeps)
     assert "link" not in head.headers
 
@@ -63,7 +62,7 @@ def test_whether_another_answer_may_follow(raw: bytes, keeps: bool) -> None:
 )
 def test_no_head(raw: bytes, error: type[Exception], said: str) -> None:
     with pytest.raises(error) as caught:
-        read_head(reader(raw))
+        Response(reader(raw))
     assert str(caught.value) == said
 
 
@@ -116,7 +115,7 @@ def test_a_body_is_the_same_however_it_is_framed_and_read(pieces: list[bytes], s
         (b"Content-Length: %d\r\n" % len(whole), whole),
     ):
         file = reader(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n" + framed + b"next")
-        body, read = Framed(file, read_head(file)), b""
+        body, read = Response(file), b""
         while not body.ended:
             for size in sizes:
                 piece = body.read(size)
@@ -131,7 +130,7 @@ def test_what_is_hostile_is_refused_or_read(raw: bytes) -> None:
     for head in (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"HTTP/1.1 ", b""):
         file = reader(head + raw)
         try:
-            Framed(file, read_head(file)).read(1000)
+            Response(file).read(1000)
         except (CutError, MalformedError):
             continue
 

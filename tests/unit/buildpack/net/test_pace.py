@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterable
 
 import pytest
 
-from buildpack.network import Pace, allowance, paced, set_pace, wait_asked
+from buildpack.net.pace import Pace, allowance
+from buildpack.net.sockets import paced, set_pace
 
 
 class SlowError(Exception):
@@ -134,12 +134,3 @@ def test_a_socket_waits_no_longer_than_its_pace() -> None:
         set_pace(ours, Pace(SlowError, patience=0.01))
         with pytest.raises(TimeoutError):
             ours.recv(1)
-
-
-def test_a_wait_that_is_asked_for() -> None:
-    assert wait_asked(" 7 ", 0) == 7.0
-    assert wait_asked("9" * 5000, 0) == 1e9
-    assert wait_asked("Thu, 01 Jan 1970 00:01:00 GMT", 20.0) == 40.0
-    assert wait_asked("Thu, 01 Jan 1970 00:01:00 GMT", time.time()) == 0.0
-    assert wait_asked("soon", 0) is None
-    assert wait_asked("", 0) is None

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from buildpack.network import Contexts, Pace
-from buildpack.oci.connections import Connections, ProxyError
-from buildpack.oci.http1 import CutError, MalformedError
+from buildpack.net.http1 import CutError, MalformedError
+from buildpack.net.pace import Pace
+from buildpack.net.pool import Pool, ProxyError
+from buildpack.net.sockets import Contexts
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 Serve = Callable[[socket.socket, list[bytes]], None]
@@ -81,11 +82,11 @@ def answers(*replies: bytes) -> Serve:
 
 
 @contextmanager
-def connections(environ: dict[str, str] | None = None) -> Iterator[Connections]:
+def connections(environ: dict[str, str] | None = None) -> Iterator[Pool]:
     def unreadable(variable: str, path: str) -> Exception:
         return AssertionError(variable, path)
 
-    made = Connections(Contexts(environ or {}, unreadable))
+    made = Pool(Contexts(environ or {}, unreadable))
     try:
         yield made
     finally:
@@ -96,8 +97,8 @@ def patient() -> Pace:
     return Pace(AssertionError, patience=30)
 
 
-def ask(made: Connections, url: str, *, proxy: str = "") -> bytes:
-    response, _, _ = made.request("GET", url, headers={}, proxy=proxy, pace=patient())
+def ask(made: Pool, url: str, *, proxy: str = "") -> bytes:
+    response = made.request("GET", url, headers={}, proxy=proxy, pace=patient())
     with response:
         return response.read(100)
 
@@ -105,7 +106,7 @@ def ask(made: Connections, url: str, *, proxy: str = "") -> bytes:
 def test_what_is_sent() -> None:
     with listening(answers(OK, OK)) as (port, heads), connections() as made:
         url = f"http://me:secret@127.0.0.1:{port}/v2/a b/%41?x=y z&s=%2F#part"
-        response, sent, received = made.request(
+        response = made.request(
             "PUT", url, headers={"Accept": "x/y"}, body=iter([b"ab", b"", b"cd"]), length=4, pace=patient()
         )
         assert (response.read(1), response.read(10), response.read(10)) == (b"o", b"k", b"")
@@ -113,7 +114,7 @@ def test_what_is_sent() -> None:
             b"PUT /v2/a%%20b/%%41?x=y%%20z&s=%%2F HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUser-Agent: deploy\r\n"
             b"Accept: x/y\r\nAccept-Encoding: identity\r\nContent-Length: 4\r\n\r\n" % port
         ]
-        assert (sent, received) == (len(heads[0]), len(OK) - 2)
+        assert (response.request_size, response.head_size) == (len(heads[0]), len(OK) - 2)
 
 
 def test_connections_are_kept_until_they_are_dropped() -> None:
@@ -132,7 +133,7 @@ def test_connections_are_kept_until_they_are_dropped() -> None:
         assert len(places) == 3
 
 
-def wait_for_end(made: Connections) -> None:
+def wait_for_end(made: Pool) -> None:
     """Wait until the other side's hanging up has come."""
     for kept in made._idle.values():
         for connection in kept:
@@ -157,7 +158,7 @@ def test_connections_that_end_with_the_answer(reply: bytes) -> None:
 
 def test_what_is_not_read_to_its_end_is_closed() -> None:
     with listening(answers(OK)) as (port, _), connections() as made:
-        response, _, _ = made.request("GET", f"http://127.0.0.1:{port}/", headers={}, pace=patient())
+        response = made.request("GET", f"http://127.0.0.1:{port}/", headers={}, pace=patient())
         assert response.read(1) == b"o"
         response.close()
         response.close()
@@ -177,7 +178,7 @@ def test_an_answer_that_comes_before_all_was_sent_is_heard() -> None:
 
     with listening(serve) as (port, heads), connections() as made:
         body = (bytes(1 << 16) for _ in range(64))
-        response, _, _ = made.request(
+        response = made.request(
             "PUT", f"http://127.0.0.1:{port}/", headers={}, body=body, length=64 << 16, pace=patient()
         )
         assert (response.status, len(heads)) == (413, 1)
@@ -220,9 +221,9 @@ def test_an_error_that_comes_packed() -> None:
     reply = b"HTTP/1.1 404 x\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed
     broken = reply.replace(packed, bytes(len(packed)))
     with listening(answers(reply, broken)) as (port, _), connections() as made:
-        response, _, _ = made.request("GET", f"http://127.0.0.1:{port}/", headers={}, pace=patient())
+        response = made.request("GET", f"http://127.0.0.1:{port}/", headers={}, pace=patient())
         assert response.read_decoded(100) == b"no"
-        response, _, _ = made.request("GET", f"http://127.0.0.1:{port}/", headers={}, pace=patient())
+        response = made.request("GET", f"http://127.0.0.1:{port}/", headers={}, pace=patient())
         with pytest.raises(CutError):
             response.read_decoded(100)
 

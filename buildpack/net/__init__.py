@@ -1,0 +1,1 @@
+"""HTTP with indexes, registries and engines: time limits, TLS, connections, and when to ask again."""

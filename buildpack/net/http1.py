@@ -1,0 +1,280 @@
+"""HTTP/1.1 on a connection (RFC 9112), as registries and engines speak it.
+
+Our own, because `http.client` takes longer to import than an unchanged build may take (docs/decisions/0022).
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from buildpack.bounded import parse_integer
+from buildpack.net.pace import Pace
+from buildpack.net.sockets import set_pace
+
+if TYPE_CHECKING:
+    from io import BufferedReader
+
+_LINE_LIMIT = 64 << 10
+_FIELDS_LIMIT = 256
+_DECODED_LIMIT = 1 << 20
+
+
+class CutError(ConnectionError):
+    """The connection ended before the message did."""
+
+
+class MalformedError(ValueError):
+    """What came, or should be sent, is not HTTP."""
+
+
+class Headers(Mapping[str, str]):
+    """A message's fields by name, in any case; repeated fields are joined by commas (RFC 9110, 5.2)."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
+        self._fields: dict[str, str] = {}
+        for name, value in fields:
+            known = self._fields.get(name.lower())
+            self._fields[name.lower()] = value if known is None else f"{known}, {value}"
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+
+class Response:
+    """An answer whose body is not read yet; a context manager that ends the reading.
+
+    Once the body is read, or the response is closed, `release` is called: with True if the connection can take another
+    request.
+    """
+
+    def __init__(
+        self,
+        file: BufferedReader,
+        *,
+        method: str = "GET",
+        url: str = "",
+        release: Callable[[bool], object] | None = None,
+    ) -> None:
+        """Read the head, interim answers (1xx) left out; raises CutError, MalformedError, OSError."""
+        self.method = method
+        self.url = url
+        self._file = file
+        self._release = release
+        self.request_size = 0
+        """Bytes of the request's head."""
+        self.head_size = 0
+        """Bytes of all heads of the answer."""
+        code = "1"
+        while code.startswith("1"):
+            version, code, self.reason = self._read_status()
+            self.headers = self._read_fields()
+        self.status = int(code)
+        wish = self.headers.get("Connection", "").lower()
+        self.keeps = "keep-alive" in wish if version == "HTTP/1.0" else "close" not in wish
+        """True if another answer may follow on the connection."""
+        self._chunked = False
+        self._left = self._body_size()
+        self.size = None if self._chunked else self._left
+        """Bytes of the body; None if the head does not say."""
+        self.ended = self._left == 0 and not self._chunked
+        """True once the body was read to its end."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection; only if the body was read to its end it can take another request."""
+        release, self._release = self._release, None
+        if release is not None:
+            release(self.ended and self.keeps and self._left is not None)
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes of the body as they were sent, fewer than `size` only at its end; raises OSError.
+
+        The bytes that came before a cut are returned first.
+        """
+        pieces: list[bytes] = []
+        while size > 0 and not self.ended:
+            try:
+                piece = self._read_chunked(size) if self._chunked else self._read_plain(size)
+            except OSError:
+                if not pieces:
+                    raise
+                break
+            pieces.append(piece)
+            size -= len(piece)
+        if self.ended:
+            self.close()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def read_decoded(self, limit: int) -> bytes:
+        """Return at most `limit` bytes of the body, unpacked if it came packed unasked; raises OSError."""
+        raw = self.read(limit)
+        if self.headers.get("Content-Encoding", "").lower() not in {"gzip", "deflate"}:
+            return raw
+        import zlib
+
+        try:
+            return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(raw, _DECODED_LIMIT)
+        except zlib.error as error:
+            raise CutError(str(error)) from None
+
+    def _read_status(self) -> tuple[str, str, str]:
+        line = self._file.readline(_LINE_LIMIT)
+        if not line:
+            raise CutError("the connection was closed")
+        self.head_size += len(line)
+        version, _, rest = line.decode("latin-1").rstrip("\r\n").partition(" ")
+        code, _, reason = rest.partition(" ")
+        if not version.startswith("HTTP/1.") or len(code) != 3 or not code.isdecimal():
+            raise MalformedError("what answers does not speak HTTP")
+        return version, code, reason
+
+    def _read_fields(self) -> Headers:
+        fields: list[tuple[str, str]] = []
+        while True:
+            line = self._file.readline(_LINE_LIMIT)
+            self.head_size += len(line)
+            if not line.endswith(b"\n"):
+                if len(line) < _LINE_LIMIT:
+                    raise CutError("the connection was cut")
+                raise MalformedError("a line has no end")
+            if not line.rstrip(b"\r\n"):
+                return Headers(fields)
+            if len(fields) == _FIELDS_LIMIT:
+                raise MalformedError("its head does not end")
+            name, colon, value = line.decode("latin-1").partition(":")
+            if colon:
+                fields.append((name.strip(), value.strip()))
+
+    def _body_size(self) -> int | None:
+        """Return how many bytes can be read now: all, 0 before the first chunk, None up to the connection's end."""
+        if self.method in {"HEAD", "CONNECT"} or self.status in {204, 304}:
+            return 0
+        if coding := self.headers.get("Transfer-Encoding", "").lower():
+            if coding != "chunked":
+                raise MalformedError(f"it sends what was not asked for: {coding[:40]!r}")
+            self._chunked = True
+            return 0
+        length = self.headers.get("Content-Length", "")
+        size = parse_integer(length.partition(",")[0].strip())
+        if length and size is None:
+            raise MalformedError(f"it promises {length[:40]!r} bytes")
+        return size
+
+    def _read_plain(self, size: int) -> bytes:
+        """Return some of what is left; nothing if only the connection's end tells that there is no more."""
+        piece = self._file.read1(size if self._left is None else min(size, self._left))
+        if self._left is not None:
+            if not piece:
+                raise CutError("the connection was cut")
+            self._left -= len(piece)
+        self.ended = self._left == 0 or not piece
+        return piece
+
+    def _read_chunked(self, size: int) -> bytes:
+        """Return some of this chunk or the next; nothing after the last one (RFC 9112, 7.1)."""
+        assert self._left is not None
+        if self._left == 0:
+            self._left = self._next_chunk()
+            if self._left == 0:
+                self.ended = True
+                return b""
+        piece = self._file.read1(min(size, self._left))
+        if not piece:
+            raise CutError("the connection was cut")
+        self._left -= len(piece)
+        if self._left == 0:
+            self._file.readline(_LINE_LIMIT)
+        return piece
+
+    def _next_chunk(self) -> int:
+        line = self._file.readline(_LINE_LIMIT)
+        if not line.endswith(b"\n"):
+            raise CutError("the connection was cut")
+        size = parse_integer(line.partition(b";")[0].strip().decode("latin-1"), base=16)
+        if size is None:
+            raise CutError("a part of unknown length")
+        if size == 0:
+            try:
+                self._read_fields()
+            except MalformedError as error:
+                raise CutError(str(error)) from None
+        return size
+
+
+class Connection:
+    """A socket that sends requests and reads answers, one at a time."""
+
+    __slots__ = ("_file", "socket")
+
+    def __init__(self, opened: socket.socket) -> None:
+        self.socket = opened
+        self._file = opened.makefile("rb")
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._file.close()
+        self.socket.close()
+
+    def has_input(self) -> bool:
+        """Return True if something can be read: an answer, or the end of the connection."""
+        try:
+            poller = select.poll()
+            poller.register(self.socket, select.POLLIN)
+            return bool(poller.poll(0))
+        except (OSError, ValueError):
+            return True
+
+    def send(self, head: bytes, body: Iterable[bytes] = ()) -> OSError | None:
+        """Send a request; return the error if the other side hangs up, since its answer may say why."""
+        pieces = iter(body)
+        # The head and the first bytes go together: small requests are one packet.
+        for piece in chain([head + next(pieces, b"")], pieces):
+            try:
+                self.socket.sendall(piece)
+            except (BrokenPipeError, ConnectionResetError) as error:
+                return error
+        return None
+
+    def answer(
+        self, pace: Pace, *, method: str = "GET", url: str = "", release: Callable[[bool], object] | None = None
+    ) -> Response:
+        """Read an answer's head and begin the time of its body; raises CutError, MalformedError, OSError."""
+        response = Response(self._file, method=method, url=url, release=release)
+        pace.answered(response.size)
+        return response
+
+    def begin(self, pace: Pace) -> Pace:
+        """Give the next exchange its time."""
+        set_pace(self.socket, pace)
+        return pace
+
+
+def render_head(method: str, target: str, fields: Mapping[str, str]) -> bytes:
+    """Return a request's head; raises MalformedError if a field would end a line."""
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    if any(character in line for line in lines for character in "\r\n\0"):
+        raise MalformedError("a line of a request's head cannot hold a line's end")
+    try:
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+    except UnicodeEncodeError:
+        raise MalformedError("its name is not written in ASCII") from None
