@@ -19,7 +19,7 @@ from buildpack.errors import StackError
 from buildpack.oci.digest import Digest
 from buildpack.oci.gzip import gunzip
 from buildpack.oci.image import ANNOTATION, LAYER_GZIP, LAYER_TAR, Image, Layer
-from buildpack.oci.tarstream import Member, read_members
+from buildpack.oci.tar_reader import Member, read_members
 
 OpenLayer = Callable[[Layer], BinaryIO]
 """Opens a layer's blob, whose bytes have its digest."""

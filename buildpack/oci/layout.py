@@ -21,7 +21,7 @@ from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import CONFIG, LAYER_GZIP, LAYER_TAR, MANIFEST, Image, Layer, Platform, canonical_json
 from buildpack.oci.manifest import Descriptor
 from buildpack.oci.reference import parse_reference
-from buildpack.oci.tarindex import TarIndex, open_tar
+from buildpack.oci.tar_reader import TarIndex, open_tar
 
 _DOCUMENT_LIMIT = manifests.MANIFEST_LIMIT
 _CHUNK = 1 << 20

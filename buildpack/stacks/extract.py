@@ -22,7 +22,7 @@ from buildpack.errors import stacks as errors
 from buildpack.errors.transfer import ArchiveDamaged
 from buildpack.oci.gzip import gunzip
 from buildpack.oci.image import LAYER_TAR
-from buildpack.oci.tarstream import Member, read_members
+from buildpack.oci.tar_reader import Member, read_members
 
 _MOST_BYTES = 4 << 30
 _PIECE = 1 << 20

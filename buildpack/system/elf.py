@@ -1,7 +1,7 @@
 """Read the dynamic linking of ELF files (System V ABI, "Object Files", "Program Loading and Dynamic Linking").
 
 Everything comes from the program headers, as it does for a loader; only `strip` reads section headers. The files may
-be hostile, so every table has a bound (docs/decisions/0042-elf.md says why this is not pyelftools).
+be hostile, so every table has a bound (docs/decisions/0042-hostile-formats.md says why this is not pyelftools).
 """
 
 from __future__ import annotations

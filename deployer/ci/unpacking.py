@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from buildpack.oci.tarstream import read_members
+from buildpack.oci.tar_reader import read_members
 from buildpack.plan import APP_ROOT
 from buildpack.system.temporary import make_folder
 from deployer.errors import ci as errors

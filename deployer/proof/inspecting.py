@@ -73,7 +73,7 @@ def _read_file(found: Found, layer: Layer, path: str) -> bytes:
     """Return a small file of a layer; nothing where it is not there."""
     import zlib
 
-    from buildpack.oci.tarstream import read_members
+    from buildpack.oci.tar_reader import read_members
 
     body = b""
     with found.open_layer(layer) as blob:

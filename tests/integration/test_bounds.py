@@ -346,7 +346,7 @@ LINEAR = {
         parse_requirements(["a" + " " * 400_000 + "b", "a; " + "(" * 100_000])
     """,
     "records of a tar header": """
-        from buildpack.oci.tarindex import parse_pax
+        from buildpack.oci.tar_reader import parse_pax
         parse_pax(b"6 a=b\\n" * 170_000, "image.tar")
     """,
     "variables of an index's address": """

@@ -26,7 +26,7 @@ from buildpack.oci.push import push_image
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.registry import Registry
 from buildpack.oci.store import Store
-from buildpack.oci.tarstream import read_members
+from buildpack.oci.tar_reader import read_members
 from buildpack.oci.transport import Transport
 from deployer.cli.command import run
 from deployer.proof.attaching import attach_sboms, make_referrer

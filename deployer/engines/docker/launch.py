@@ -32,7 +32,7 @@ def take_launch(pieces: Iterable[bytes]) -> Launch | None:
     What is larger than any of ours is not read.
     """
     from buildpack.errors import StackError
-    from buildpack.oci.tarstream import read_members
+    from buildpack.oci.tar_reader import read_members
 
     try:
         for member, content in read_members(iter(pieces), origin=LAUNCH_FILE):

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from buildpack.errors import DependencyError
+from buildpack.oci import decompress
 from buildpack.python import archives
 from buildpack.python.archives import unpack
 
@@ -218,19 +219,18 @@ def test_a_sparse_file_of_any_size(tmp_path):
     header[483:495] = b"%011o\0" % (5 << 30)
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
-    assert refused(write(tmp_path, bytes(header) + bytes(1024)), tmp_path) == "its content is larger than 4 GB."
+    told = refused(write(tmp_path, bytes(header) + bytes(1024)), tmp_path)
+    assert told == "it holds 'a-1/sparse', which is neither file nor folder."
 
 
 def test_an_extended_header_of_any_size(tmp_path):
-    """`tarfile` would read it as a whole."""
     info = member("a-1/x", tarfile.XHDTYPE)
     info.size = 64 << 20
     content = info.tobuf(tarfile.USTAR_FORMAT) + bytes(64 << 20)
-    assert refused(write(tmp_path, content), tmp_path) == "it has a header of more than 16 MB."
+    assert refused(write(tmp_path, content), tmp_path) == "it is damaged, or reaches outside its folder."
 
 
 def test_extended_headers_without_end(tmp_path):
-    """`tarfile` reads each within the one before."""
     info = member("a-1/x", tarfile.XHDTYPE)
     info.size = 512
     content = (info.tobuf(tarfile.USTAR_FORMAT) + b"13 path=evil\n".ljust(512, b"\0")) * 5000
@@ -250,7 +250,7 @@ def test_thousands_of_tiny_streams(tmp_path):
 
 
 def test_an_xz_that_wants_all_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "_MAX_DICTIONARY", 4 << 20)
+    monkeypatch.setattr(decompress, "_MAX_DICTIONARY", 4 << 20)
     (tmp_path / "a-1.tar.xz").write_bytes(lzma.compress(tar([(member("a-1/x"), b"x")]), preset=6))
     assert refused(tmp_path / "a-1.tar.xz", tmp_path) == "it is damaged, or reaches outside its folder."
 

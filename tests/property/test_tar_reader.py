@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildpack.errors import StackError
-from buildpack.oci.tarindex import TarIndex, open_tar
+from buildpack.oci.tar_reader import TarIndex, open_tar
 
 names = st.text(
     st.characters(blacklist_categories=("Cs",), blacklist_characters="\0/"), min_size=1, max_size=150
