@@ -1,11 +1,32 @@
-"""How many of each process type to start, from what the command line, app.json and the Procfile say."""
+"""A formation: an app's process types, and how many of each the command line, app.json and the Procfile ask for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from buildpack.app.procfile import ONE_OFF
+from buildpack.dataclass import dataclass
 from deployer.errors.commands import nothing_to_start, unknown_type
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Formation:
+    """An app's processes; `counts` are in the order in which they are shown, none of them 0.
+
+    `folder` is absolute. `variables` are config vars, without PORT, PS and DYNO, which each process gets its own of.
+    `memory` is in bytes, `nano_cpus` in billionths of a processor; None is no limit.
+    """
+
+    name: str
+    folder: Path
+    processes: Mapping[str, str]
+    counts: Mapping[str, int]
+    port: int
+    variables: Mapping[str, str]
+    app_object: str | None = None
+    memory: int | None = None
+    nano_cpus: int | None = None
 
 
 def choose_formation(

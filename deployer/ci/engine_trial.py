@@ -10,7 +10,6 @@ import contextlib
 import inspect
 import secrets
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -51,7 +50,7 @@ from deployer.engines.docker.listening import container_listeners
 from deployer.engines.docker.network import clear_networks, own_network
 from deployer.engines.docker.owner import this_owner
 from deployer.engines.docker.signals import FORWARDED, STOPPING, holding_back
-from deployer.engines.ports import read_port
+from deployer.engines.ports import free_port, read_port
 from deployer.errors import engines as errors
 from deployer.errors.ci import service_not_pulled, service_not_ready, service_without_address
 from deployer.errors.commands import boot_failed
@@ -205,8 +204,7 @@ class EngineTrial:
         """Start web in a container, and ask it from inside."""
         reference = self._load("boot")
         # In the machine's own network 8000 may be somebody's.
-        usual = _free_port() if self._network == "host" else PORT
-        port = read_port(health.environment.get("PORT") or str(usual))
+        port = read_port(health.environment, free_port() if self._network == "host" else PORT)
         environment = {**health.environment, "PORT": str(port), "PS": "web.1", "DYNO": "web.1"}
         blueprint = self._blueprint(reference, "web.1", ["web"], environment)
         with self._container(blueprint) as (container, stream):
@@ -312,12 +310,6 @@ class EngineTrial:
         while received := stream.read():
             for _, piece in frames.feed(received):
                 take(piece)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class _Boot(Running):

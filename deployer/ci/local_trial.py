@@ -12,7 +12,6 @@ import os
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -44,7 +43,7 @@ from deployer.ci.layers import Layers
 from deployer.ci.trial import Booted, Health, clean_environment, shell_command
 from deployer.ci.unpacking import lay_over, limit_of, unpack_app
 from deployer.engines.local.group import LocalGroup, Manner
-from deployer.engines.ports import read_port
+from deployer.engines.ports import free_port, read_port
 from deployer.interrupts import keep_for_later, raise_dropped
 from deployer.readiness.polling import Poll, Verdict
 from deployer.runner.command import CommandError, command_argv, resolve_argv, with_profile
@@ -170,7 +169,7 @@ class LocalTrial:
         folder = self._unpack("boot")
         give(self._scratch / "boot", self._user)
         environment = self._environment(folder, health.environment, develop=False)
-        port = read_port(environment["PORT"])
+        port = read_port(environment, 0)
         commands = {process.name: process.command for process in self._built.app.processes}
         with _runtime(environment, self._user) as made:
             processes = expand(
@@ -242,7 +241,7 @@ class LocalTrial:
             environ={**clean, "PATH": reachable_path(clean["PATH"], self._user)},
             files=[],
             port=None,
-            default_port=_free_port(),
+            default_port=free_port(),
             folder=folder,
             venv=made.folder,
         )
@@ -366,9 +365,3 @@ def _runtime(environment: Mapping[str, str], user: User | None) -> Iterator[Mapp
     finally:
         for path in made.values():
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -34,6 +34,7 @@ from deployer.ci.ledger import Counts, Entry, Ledger, Step
 from deployer.ci.making import Made, Maker, describe, digest_of, fitting
 from deployer.ci.services import Service, choose_services
 from deployer.ci.trial import Health, Trial
+from deployer.engines.ports import read_port
 from deployer.errors import ci as errors
 from deployer.errors.commands import BootError
 from deployer.errors.engines import NotStartedError, local_cannot
@@ -225,6 +226,7 @@ class _Pipeline:
             problems.append(error)
         if report.app is not None and request.boot:
             problems += _check_test_commands(request, script, report.app)
+            problems += _check_port(script.environment)
         if request.release and not problems and all(process.name != "release" for process in report.processes):
             problems.append(errors.no_release_process())
         warnings = tuple(map(str, report.warnings))
@@ -451,6 +453,15 @@ def _check_test_commands(request: Request, script: Script, app: App) -> list[Bui
         for setting, command in ((f"{own}test-setup", script.setup), (named, script.test))
     )
     return [problem for problem in found if problem is not None]
+
+
+def _check_port(variables: Mapping[str, str]) -> list[BuildpackError]:
+    """Return the error of a PORT that web could not listen on, which the boot would find too late."""
+    try:
+        read_port(variables, 0)
+    except BuildpackError as error:
+        return [error]
+    return []
 
 
 def _together(problems: Sequence[BuildpackError], exit_code: int) -> BuildpackError:

@@ -21,7 +21,8 @@ from deployer.text import harmless
 
 if TYPE_CHECKING:
     from buildpack.app.read import App
-    from deployer.export.formation import ExportedFile, Formation
+    from deployer.export.files import ExportedFile
+    from deployer.formation import Formation
 
 PORT = 8000
 
@@ -166,10 +167,9 @@ def _read(operands: Sequence[str], options: Mapping[str, Any]) -> _Asked:
     from dataclasses import replace
 
     from deployer.engines.docker.limits import parse_cpus, parse_memory
-    from deployer.errors.engines import ports_exhausted
+    from deployer.engines.ports import ports_of_web, read_port
     from deployer.errors.export import image_operand
-    from deployer.export.formation import Formation
-    from deployer.formation import export_formation
+    from deployer.formation import Formation, export_formation
     from deployer.settings.app_variables import written_variables
     from deployer.settings.environment import merge_environment, pass_on, read_env_files
 
@@ -190,9 +190,8 @@ def _read(operands: Sequence[str], options: Mapping[str, Any]) -> _Asked:
     # Compose lets what is written into the file win over files of variables.
     given = {**defaults.values, **given}
     variables = {**variables, **defaults.values}
-    port = options["port"] or _port(variables)
-    if port + counts.get("web", 0) - 1 > 65535:
-        raise ports_exhausted(port, counts["web"])
+    port = options["port"] or read_port(variables, PORT)
+    ports_of_web(port, counts.get("web", 0))
     formation = Formation(
         name=app.settings.name.value,
         folder=meant.folder.absolute(),
@@ -222,12 +221,6 @@ def _read_app(folder: Path) -> App:
     for text in read.warnings:
         print_warning(text)
     return read
-
-
-def _port(variables: Mapping[str, str]) -> int:
-    from deployer.engines.ports import read_port
-
-    return read_port(variables.get("PORT") or str(PORT))
 
 
 def _without_own(variables: Mapping[str, str]) -> dict[str, str]:

@@ -98,6 +98,7 @@ def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
     from deployer.engines.docker.container import Limits
     from deployer.engines.docker.limits import parse_cpus, parse_host, parse_memory
     from deployer.engines.docker.run import Observing, Request, prepare, run_formation, run_one
+    from deployer.engines.ports import read_port
     from deployer.settings.config import parse_build_env, parse_epoch, parse_health_host
 
     request = Request(
@@ -130,6 +131,8 @@ def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
         quiet=options["quiet"],
         again=meant.again("run"),
     )
+    if not request.command:
+        read_port(request.environment, PORT)  # before a build that would be in vain
     root, warning = find_store(os.environ)
     if warning:
         print_warning(warning)

@@ -1,39 +1,59 @@
-"""Ports of this machine and of containers: reads PORT, and finds out which ports are taken before anything starts."""
+"""Ports of this machine and of containers: reads PORT, and finds the ports that are taken before anything starts."""
 
 from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
 from buildpack.bounded import parse_port
-from deployer.errors.engines import bad_port_variable, port_taken
+from deployer.errors.engines import bad_port_variable, port_taken, ports_exhausted
+from deployer.readiness.sockets import listener_of_port
 
 _FURTHER = 100
 
 
-def read_port(text: str) -> int:
-    """Read the value of PORT; raises UsageError unless it is the number of a port."""
+def read_port(variables: Mapping[str, str], default: int) -> int:
+    """Return the port that PORT names, `default` if it is unset or empty; raises UsageError if it is not a port."""
+    text = variables.get("PORT")
+    if not text:
+        return default
     port = parse_port(text)
     if port is None:
         raise bad_port_variable(text)
     return port
 
 
-def require_free(address: str, ports: Iterable[int]) -> None:
-    """Raise MachineError for the first of these ports on which something listens at this address."""
-    wanted = list(ports)
-    for port in wanted:
-        if not _is_free(address, port):
-            raise port_taken(address, port, _suggest(address, len(wanted), above=port))
+def ports_of_web(first: int, count: int) -> range:
+    """Return the ports of `count` web processes, of which web.1 gets the first; raises UsageError above 65535."""
+    if first + count > 65536:
+        raise ports_exhausted(first, count)
+    return range(first, first + count)
 
 
-def _suggest(address: str, count: int, *, above: int) -> int:
-    """Return a port from which on as many are free."""
-    for port in range(above + 1, min(above + _FURTHER, 65536 - count)):
-        if all(_is_free(address, port + offset) for offset in range(count)):
-            return port
-    return 8000
+def require_free(ports: Sequence[int], *, address: str = "") -> None:
+    """Raise MachineError for the first of these ports that is taken at this address; "" stands for all addresses.
+
+    A listener on one address is in the way of a process that listens on all, as gunicorn does.
+    """
+    taken = next((port for port in ports if not _is_free(address, port)), None)
+    if taken is not None:
+        raise port_taken(
+            taken, _suggest(address, len(ports), above=ports[0]), address=address, holder=listener_of_port(taken)
+        )
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that was free just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _suggest(address: str, count: int, *, above: int) -> int | None:
+    """Return the next port from which on as many are free."""
+    candidates = range(above + 1, min(above + _FURTHER, 65537 - count))
+    return next((port for port in candidates if all(_is_free(address, port + at) for at in range(count))), None)
 
 
 def _is_free(address: str, port: int) -> bool:

@@ -82,12 +82,13 @@ def foreign_image(reference: str) -> UsageError:
     )
 
 
-def port_taken(host: str, port: int, other: int) -> MachineError:
-    """Word a port that something listens on; `other` is a free one."""
+def port_taken(port: int, other: int | None, *, address: str, holder: str) -> MachineError:
+    """Return the error of a port that `holder` listens on, which is empty if unknown; `other` is a free port."""
     return MachineError(
         f"port {port} is taken",
-        why=f"Something on this machine listens on {host}:{port} already; nothing was started.",
-        hint=f"stop it, or choose another port with `-p {other}`.",
+        why=f"{holder or 'Something'} listens on {f'{address}:{port}' if address else 'it'} already; "
+        "nothing was started.",
+        hint=f"stop it, or choose another port with `-p {other or 'PORT'}`.",
     )
 
 
@@ -101,19 +102,19 @@ def port_refused(message: str) -> MachineError:
 
 
 def ports_exhausted(port: int, count: int) -> UsageError:
-    """Word a port with too few above it."""
+    """Return the error of a first port with too few ports above it."""
     return UsageError(
-        f"-p {port} leaves no room for {count} web processes",
+        f"port {port} leaves no room for {count} web processes",
         why="web.1 gets that port, each further one the next, and 65535 is the last.",
         hint=f"choose one up to {65536 - count}.",
     )
 
 
 def bad_port_variable(value: str) -> UsageError:
-    """Word a PORT that is none."""
+    """Return the error of a PORT that is not the number of a port."""
     return UsageError(
         f"PORT is {value!r}, which is not the number of a port",
-        hint="correct it where it is set (-e, an env file, .env or the shell), or leave it out.",
+        hint="correct it where it is set (-e, an env file, .env, app.json or the shell), or leave it out.",
     )
 
 

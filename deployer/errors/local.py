@@ -27,15 +27,6 @@ def command_not_startable(name: str, command: str, message: str, *, code: int, p
     return error
 
 
-def port_taken(port: int, holder: str, other: int | None) -> MachineError:
-    """Word a port that something listens on; `holder` is who, where that can be seen, `other` a free port."""
-    return MachineError(
-        f"port {port} is taken",
-        why=f"{holder or 'Something'} listens on it already; nothing was started.",
-        hint=f"stop it, or choose another port with `-p {other or 'PORT'}`.",
-    )
-
-
 def reference_given(reference: str) -> UsageError:
     """Word an image where only a folder will do."""
     return UsageError(

@@ -13,7 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from buildpack.app.procfile import ONE_OFF
 from deployer.errors.export import unportable_value
-from deployer.export.formation import STOP_SECONDS, TURNING, ExportedFile, Formation
+from deployer.export.files import STOP_SECONDS, TURNING, ExportedFile
+from deployer.formation import Formation
 
 FILE = "compose.yaml"
 INSIDE = "8000"

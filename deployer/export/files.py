@@ -7,10 +7,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from buildpack.bounded import open_regular
+from buildpack.dataclass import dataclass
 from buildpack.errors.transfer import cannot_write
 from buildpack.system.temporary import make_folder
 from deployer.errors.export import foreign_file
-from deployer.export.formation import MARK, ExportedFile
+
+MARK = "written by `deploy export"
+"""Stands in the first line of each file, so that the next export knows which files are its own."""
+
+STOP_SECONDS = 30
+"""From TERM to KILL: longer than the 25 s the launcher takes, so that it is never cut short."""
+
+TURNING = r"\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+"""Characters that turn the direction of writing (UAX 9), so that a command reads as another, and separators of lines.
+
+They are for a class of a regular expression.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedFile:
+    """One file to write; `secret` if it holds config vars, which only its owner should read."""
+
+    name: str
+    content: str
+    secret: bool = False
 
 
 def write_files(files: Sequence[ExportedFile], folder: Path, *, force: bool = False) -> list[Path]:

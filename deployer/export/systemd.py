@@ -17,7 +17,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from buildpack.app.procfile import ONE_OFF
 from buildpack.dataclass import dataclass
 from deployer.errors.export import bad_user, unportable_path, unportable_value, unportable_variable
-from deployer.export.formation import STOP_SECONDS, TURNING, ExportedFile, Formation
+from deployer.export.files import STOP_SECONDS, TURNING, ExportedFile
+from deployer.formation import Formation
 from deployer.runner.command import command_argv
 from deployer.runner.defaults import default_flask_app
 from deployer.runner.formation import Process, expand

@@ -351,6 +351,15 @@ def test_a_web_process_that_listens_nowhere_is_50(blasto: Path, ready: Path) -> 
     assert (error["what"], error["why"]) == ("web.1 did not answer within 1 s", "It listens on no port at all.")
 
 
+@pytest.mark.parametrize("engine", ["local", "docker"])  # nothing asks the engine before the check has passed
+def test_a_port_that_is_not_a_port_fails_the_check(engine: str, blasto: Path, ready: Path) -> None:
+    done = deploy("ci", blasto, "--engine", engine, "-e", "PORT=abc", "--json", home=ready)
+    assert done.code == 2, done.err
+    report = json.loads(done.out)
+    assert statuses(report)["check"] == ("failed", 2)
+    assert report["error"]["what"] == "PORT is 'abc', which is not the number of a port"
+
+
 SOON = "6"
 """Seconds in which a server of the standard library listens on a busy machine, too."""
 

@@ -221,7 +221,7 @@ def test_standard_output_has_what_files_would_have(tmp_path, home, blasto, progr
         (
             ["compose", "web=3", "-p", "65534"],
             (
-                "error: -p 65534 leaves no room for 3 web processes\n\n"
+                "error: port 65534 leaves no room for 3 web processes\n\n"
                 "web.1 gets that port, each further one the next, and 65535 is the last.\n\n"
                 "hint: choose one up to 65533.\n"
             ),
@@ -230,7 +230,7 @@ def test_standard_output_has_what_files_would_have(tmp_path, home, blasto, progr
             ["compose", "-e", "PORT=http"],
             (
                 "error: PORT is 'http', which is not the number of a port\n\n"
-                "hint: correct it where it is set (-e, an env file, .env or the shell), or leave it out.\n"
+                "hint: correct it where it is set (-e, an env file, .env, app.json or the shell), or leave it out.\n"
             ),
         ),
     ],

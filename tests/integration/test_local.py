@@ -389,7 +389,7 @@ def test_a_port_that_is_no_number(local, stub):
     assert running.wait() == 2
     assert running.err == (
         "error: PORT is 'http', which is not the number of a port\n\n"
-        "hint: correct it where it is set (-e, an env file, .env or the shell), or leave it out.\n"
+        "hint: correct it where it is set (-e, an env file, .env, app.json or the shell), or leave it out.\n"
     )
 
 

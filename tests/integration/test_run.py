@@ -351,10 +351,17 @@ def test_an_occupied_port_is_an_error_before_anything_is_started(built, finished
     assert (done.code, done.out) == (70, "")
     assert re.fullmatch(
         rf"engine: .*\nerror: port {port} is taken\n\n"
-        rf"Something on this machine listens on 127\.0\.0\.1:{port} already; nothing was started\.\n\n"
+        rf".+ \(pid \d+\) listens on 127\.0\.0\.1:{port} already; nothing was started\.\n\n"
         r"hint: stop it, or choose another port with `-p \d+`\.\n",
         done.err,
     )
+
+
+def test_a_port_that_is_not_a_port_is_an_error_before_the_build(finished):
+    done = finished("web", "-e", "PORT=abc")
+    assert (done.code, done.out) == (2, "")
+    assert "error: PORT is 'abc', which is not the number of a port\n" in done.err
+    assert "Built" not in done.err
 
 
 def test_what_the_engine_refuses_did_not_start(finished, port):

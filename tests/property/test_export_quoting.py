@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from deployer.export.compose import render_compose
 from deployer.export.files import write_files
-from deployer.export.formation import Formation
 from deployer.export.systemd import render_systemd, render_variables
+from deployer.formation import Formation
 from tests.support.exports import parse_services, read_compose, sourced, verify_units
 
 SPECIAL = "$%\\\"'`;#{}()[]*?~!&|<>=@:+- \t\n\x01\x1b\x7f\x85\u2028\ufeffüx0n"

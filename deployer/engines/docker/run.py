@@ -20,7 +20,7 @@ from deployer.engines.docker.client import Engine
 from deployer.engines.docker.container import Blueprint, Limits, clear_leftovers
 from deployer.engines.docker.launch import Launch
 from deployer.engines.docker.owner import Owner, this_owner
-from deployer.engines.ports import read_port, require_free
+from deployer.engines.ports import ports_of_web, read_port, require_free
 from deployer.errors import engines as errors
 from deployer.formation import choose_formation, find_one_off, one_off_text
 
@@ -206,9 +206,8 @@ def run_formation(
     if not (request.named or request.quiet) and (left := find_one_off(image.launch.processes, formation)):
         say(one_off_text(left, request.again))
     blueprints = draw_blueprints(request, image, formation)
-    ports = [one.published[2] for one in blueprints if one.published]
     if engine.remote is None:
-        require_free(request.host, ports)
+        require_free([one.published[2] for one in blueprints if one.published], address=request.host)
     settings = Settings(
         stop_timeout=request.stop_timeout,
         restart=request.restart,
@@ -235,9 +234,8 @@ def run_formation(
 def draw_blueprints(request: Request, image: Image, formation: Mapping[str, int]) -> list[Blueprint]:
     """Turn a formation into containers: ``web.2`` is published one port above ``web.1``, other types are not."""
     assert image.launch is not None
-    inside = _port_inside(request, image)
-    if request.port + formation.get("web", 0) - 1 > 65535:
-        raise errors.ports_exhausted(request.port, formation["web"])
+    inside = read_port({**image.found.environment, **request.environment}, PORT)
+    outside = ports_of_web(request.port, formation.get("web", 0))
     types = sorted(image.launch.processes, key=lambda name: (name != "web", name in ONE_OFF))
     types = types if "web" in types else ["web", *types]
     blueprints = []
@@ -255,15 +253,11 @@ def draw_blueprints(request: Request, image: Image, formation: Mapping[str, int]
                     environment={**request.environment, "PORT": str(port), "PS": process, "DYNO": process},
                     limits=request.limits,
                     confined=request.confined,
-                    published=(inside, request.host, request.port + number - 1) if web else None,
+                    published=(inside, request.host, outside[number - 1]) if web else None,
                     stop_timeout=request.stop_timeout,
                 )
             )
     return blueprints
-
-
-def _port_inside(request: Request, image: Image) -> int:
-    return read_port(request.environment.get("PORT") or image.found.environment.get("PORT") or str(PORT))
 
 
 def _reachable(engine: Engine, host: str) -> str | None:

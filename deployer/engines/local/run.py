@@ -18,6 +18,7 @@ from buildpack.dataclass import dataclass, field, replace
 from buildpack.errors import Problems
 from buildpack.progress import Observer, ignore
 from buildpack.stacks.find_python import usable_versions
+from deployer.engines.ports import ports_of_web, read_port, require_free
 from deployer.errors import local as errors
 from deployer.formation import choose_formation, find_one_off, one_off_text
 from deployer.interrupts import dismiss_helper
@@ -119,7 +120,6 @@ def prepare(
     env = defaults.below(_environment(request, app, venv, environ, [defaults.values, *files]))
     processes = [] if request.command else _processes(request, app, counts, env, venv)
     _require_startable(processes)
-    _require_free(processes)
     return Prepared(request=request, app=app, environment=env, processes=processes)
 
 
@@ -266,7 +266,8 @@ def _processes(
     commands = {process.name: process.command for process in app.processes}
     if not os.path.isdir("/dev/shm"):  # noqa: S108 - macOS has none; only our own default asks for it
         commands = {name: command.removesuffix(_SHARED_MEMORY) for name, command in commands.items()}
-    port = _parse_port(env["PORT"], counts.get("web", 0))
+    port = read_port(env, request.default_port)
+    require_free(ports_of_web(port, counts.get("web", 0)))
     folder = str(request.folder.absolute())
     served = app.app_object.target if app.app_object else None
     processes = expand(commands, counts, port=port, env=env, cwd=folder, app_object=served, app=folder)
@@ -278,16 +279,6 @@ def _processes(
     webs = {one.name: one.env["PORT"] for one in processes if one.type == "web"}
     develop = {name: development_command(app, python=python, port=port) for name, port in webs.items()}
     return [replace(one, command=develop.get(one.name, one.command)) for one in processes]
-
-
-def _parse_port(text: str, count: int) -> int:
-    from deployer.engines.ports import read_port
-    from deployer.errors.engines import ports_exhausted
-
-    port = read_port(text)
-    if port + count > 65536:
-        raise ports_exhausted(port, count)
-    return port
 
 
 def _require_startable(processes: Sequence[Process]) -> None:
@@ -303,22 +294,6 @@ def _require_startable(processes: Sequence[Process]) -> None:
             raise errors.command_not_startable(
                 process.type, shown, str(error), code=error.code, process=True
             ) from error
-
-
-def _require_free(processes: Sequence[Process]) -> None:
-    from deployer.readiness.sockets import listener_of_port
-    from deployer.runner.formation import occupied_ports
-
-    webs = [process for process in processes if process.type == "web"]
-    taken = occupied_ports(webs)
-    if not taken:
-        return
-    first = int(webs[0].env["PORT"])
-    for port in range(first + 1, min(first + 100, 65536 - len(webs))):
-        moved = [replace(one, env={"PORT": str(port + at)}) for at, one in enumerate(webs)]
-        if not occupied_ports(moved):
-            raise errors.port_taken(taken[0], listener_of_port(taken[0]), port)
-    raise errors.port_taken(taken[0], listener_of_port(taken[0]), None)
 
 
 def _supervise(prepared: Prepared, out: BinaryIO) -> int:

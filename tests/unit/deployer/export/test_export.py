@@ -11,8 +11,7 @@ import pytest
 
 from buildpack.errors import UsageError
 from deployer.export.compose import quote_scalar, render_compose, unlike_elsewhere
-from deployer.export.files import find_leftovers, write_files
-from deployer.export.formation import ExportedFile, Formation
+from deployer.export.files import ExportedFile, find_leftovers, write_files
 from deployer.export.systemd import (
     quote_argument,
     quote_path,
@@ -22,6 +21,7 @@ from deployer.export.systemd import (
     render_variables,
     unit_name,
 )
+from deployer.formation import Formation
 
 VENV = Path("/srv/blasto/.venv")
 

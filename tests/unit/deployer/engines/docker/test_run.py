@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import struct
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from buildpack.errors import EngineError, MachineError, UsageError
+from buildpack.errors import EngineError, UsageError
 from buildpack.oci.engine_host import Endpoint
 from deployer.engines.docker.choice import choose_engine
 from deployer.engines.docker.client import connect
@@ -23,7 +22,6 @@ from deployer.engines.docker.launch import Launch
 from deployer.engines.docker.limits import parse_cpus, parse_host, parse_memory
 from deployer.engines.docker.owner import is_gone, owner_labels, parse_owner, this_owner
 from deployer.engines.docker.run import Image, Request, draw_blueprints
-from deployer.engines.ports import require_free
 from deployer.errors.engines import NotStartedError, container_not_started, foreign_image, image_unknown, local_cannot
 from tests.support.raw_server import raw_server
 
@@ -230,7 +228,7 @@ def test_a_port_variable_that_is_none(value):
         draw_blueprints(request(environment={"PORT": value}), image("web"), {"web": 1})
     assert str(caught.value) == (
         f"PORT is {value!r}, which is not the number of a port\n\n"
-        "hint: correct it where it is set (-e, an env file, .env or the shell), or leave it out."
+        "hint: correct it where it is set (-e, an env file, .env, app.json or the shell), or leave it out."
     )
 
 
@@ -238,7 +236,7 @@ def test_ports_end_at_65535():
     with pytest.raises(UsageError) as caught:
         draw_blueprints(request(port=65535), image("web"), {"web": 2})
     assert str(caught.value) == (
-        "-p 65535 leaves no room for 2 web processes\n\n"
+        "port 65535 leaves no room for 2 web processes\n\n"
         "web.1 gets that port, each further one the next, and 65535 is the last.\n\n"
         "hint: choose one up to 65534."
     )
@@ -246,22 +244,6 @@ def test_ports_end_at_65535():
 
 def test_names_of_containers():
     assert container_name("team/blasto", "web.1", "3f9a") == "team-blasto-web-1-3f9a"
-
-
-# Ports
-
-
-@pytest.mark.parametrize("bound", ["127.0.0.1", "0.0.0.0"])
-def test_an_occupied_port_is_an_error_that_names_a_free_one(bound):
-    with socket.create_server((bound, 0)) as server:
-        port = server.getsockname()[1]
-        with pytest.raises(MachineError) as caught:
-            require_free("127.0.0.1", [port])
-    assert caught.value.exit_code == 70
-    assert caught.value.what == f"port {port} is taken"
-    assert caught.value.why == f"Something on this machine listens on 127.0.0.1:{port} already; nothing was started."
-    assert caught.value.hint.startswith("stop it, or choose another port with `-p ")
-    require_free("127.0.0.1", [port])
 
 
 # Engines that are not there
