@@ -1,8 +1,12 @@
-"""What names a module binds at its top level, read from its syntax tree."""
+"""The names that a module binds at its top level, read from its syntax tree, never by importing it.
+
+`find_bindings` follows a few names to what they are bound to; `parse_globals` lists all, rather too many than too few.
+"""
 
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from typing import Literal
@@ -12,6 +16,11 @@ from buildpack.dataclass import dataclass
 _NO_APPS = frozenset({"Typer", "Celery", "Blueprint", "APIRouter", "QApplication", "Tk", "Namespace", "ArgumentParser"})
 """Calls whose result is often called `app` and is none that a web server runs."""
 _ASGI = frozenset({"FastAPI", "Starlette", "Quart", "Litestar", "Sanic", "get_asgi_application", "ASGIApp"})
+_DYNAMIC = re.compile(
+    rb"\b(?:globals|locals|vars|exec|eval|setattr|__getattr__|__dict__|__path__|sys\.modules|modules\[|"
+    rb"global_enum|lazy_loader|lazy_import|LazyModule|import_module|__import__|load_module)\b"
+)
+"""Words of modules that bind names in ways that no syntax tree shows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,20 +37,26 @@ class Binding:
     interface: Literal["wsgi", "asgi"] = "wsgi"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Globals:
+    """The names that importing a module binds, each with the line of its first binding.
+
+    `script` are those that are bound only under ``if __name__ == "__main__"``; `functions` are plain ones with
+    the least and the most arguments that they take by position, None being any number.
+    """
+
+    names: dict[str, int]
+    script: dict[str, int]
+    functions: dict[str, tuple[int, int | None]]
+
+
 def find_bindings(source: bytes, names: Collection[str], *, module: str, package: bool) -> dict[str, Binding]:
     """Find the last binding of each of `names`; `package` says that the module is an ``__init__.py``.
 
-    Raises SyntaxError for whatever Python cannot parse, NUL bytes and bottomless nesting included.
+    Raises SyntaxError for a module that Python cannot parse, also for NUL bytes and for nesting that is too deep.
     """
-    try:
-        with warnings.catch_warnings():
-            # An invalid escape in the app's code is its own affair.
-            warnings.simplefilter("ignore")
-            tree = ast.parse(source)
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise SyntaxError(str(error) or "nests too deeply") from None
     found = {}
-    for statement in _top_level(tree.body):
+    for statement in _top_level(_parse(source)):
         for binding in _bindings(statement, module, package=package):
             if binding.name in names:
                 found[binding.name] = binding
@@ -101,10 +116,7 @@ def _assigned(name: str, value: ast.expr, line: int) -> Binding:
 
 def _function(statement: ast.FunctionDef) -> Literal["function", "other"]:
     """Tell factories that need no argument, and WSGI functions of two, from the rest."""
-    arguments = statement.args
-    positional = len(arguments.posonlyargs) + len(arguments.args)
-    needed = positional - len(arguments.defaults)
-    needed += sum(default is None for default in arguments.kw_defaults)
+    needed, _ = _arity(statement)
     is_factory = statement.name in ("create_app", "make_app")
     return "function" if needed == (0 if is_factory else 2) else "other"
 
@@ -116,3 +128,77 @@ def _absolute(statement: ast.ImportFrom, module: str, *, package: bool) -> str:
     parts = module.split(".")
     kept = parts[: len(parts) - statement.level + (1 if package else 0)]
     return ".".join([*kept, *([statement.module] if statement.module else [])])
+
+
+def parse_globals(source: bytes) -> Globals | None:
+    """Parse a module; None if it may bind names that do not show, or if this Python cannot parse it.
+
+    The app's Python may be newer than this one, so its syntax may be correct there.
+    """
+    if _DYNAMIC.search(source):
+        return None
+    names: dict[str, int] = {}
+    script: dict[str, int] = {}
+    functions: dict[str, tuple[int, int | None]] = {}
+    try:
+        for statement in _parse(source):
+            into = script if is_script_part(statement) else names
+            for name, line in _bound(statement):
+                if name == "*":
+                    return None
+                into.setdefault(name, line)
+                functions.pop(name, None)
+            if isinstance(statement, ast.FunctionDef) and not statement.decorator_list:
+                functions[statement.name] = _arity(statement)
+    except (SyntaxError, RecursionError):
+        return None
+    return Globals(names=names, script=script, functions=functions)
+
+
+def is_script_part(statement: ast.stmt) -> bool:
+    """Say whether this is ``if __name__ == "__main__":`` without an ``else``."""
+    if not isinstance(statement, ast.If) or statement.orelse or not isinstance(statement.test, ast.Compare):
+        return False
+    compared = [statement.test.left, *statement.test.comparators]
+    named = any(isinstance(one, ast.Name) and one.id == "__name__" for one in compared)
+    main = any(isinstance(one, ast.Constant) and one.value == "__main__" for one in compared)
+    return named and main and isinstance(statement.test.ops[0], ast.Eq)
+
+
+def _bound(node: ast.AST) -> Iterator[tuple[str, int]]:
+    """Give the names that running this binds in the module, ``*`` for a star import; more rather than fewer."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield node.name, node.lineno
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.Global):
+                yield from ((name, inner.lineno) for name in inner.names)
+        return
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        for alias in node.names:
+            yield alias.asname or alias.name.partition(".")[0], node.lineno
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield node.id, node.lineno
+    elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
+        yield node.name, node.lineno
+    elif isinstance(node, ast.MatchMapping) and node.rest:
+        yield node.rest, node.lineno
+    for child in ast.iter_child_nodes(node):
+        yield from _bound(child)
+
+
+def _arity(function: ast.FunctionDef) -> tuple[int, int | None]:
+    arguments = function.args
+    positional = len(arguments.posonlyargs) + len(arguments.args)
+    needed_by_name = sum(default is None for default in arguments.kw_defaults)
+    least = positional - len(arguments.defaults) + needed_by_name
+    return least, None if arguments.vararg else positional
+
+
+def _parse(source: bytes) -> list[ast.stmt]:
+    """Parse a module; raises SyntaxError, also for what `ast.parse` reports otherwise."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an invalid escape is for the app's author to see, not for a build
+            return ast.parse(source).body
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise SyntaxError(str(error) or "nests too deeply") from None

@@ -8,18 +8,15 @@ from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
-from buildpack.app.checks.checkout import check_clone
+from buildpack.app.app_json import FILE as APP_JSON
+from buildpack.app.app_json import AppJson, parse_app_json
 from buildpack.app.checks.doubts import Doubt
+from buildpack.app.checks.files import check_clone, check_portable, check_private, check_static
 from buildpack.app.checks.imports import Start
-from buildpack.app.checks.portable import check_portable
-from buildpack.app.checks.private import check_private
 from buildpack.app.checks.processes import check_imports, check_processes, list_files
 from buildpack.app.checks.programs import check_hooks
-from buildpack.app.checks.static import check_static
 from buildpack.app.detect import AppObject, Detection, detect_app
-from buildpack.app.formation import select_formation
 from buildpack.app.indexes import holds_credential
-from buildpack.app.jsonfile import APP_JSON, AppJson, parse_app_json
 from buildpack.app.links import OutsideError, find_inside
 from buildpack.app.lockfile import Lock, read_lock
 from buildpack.app.pipfile import Pipfile, pipfile_hashes, read_pipfile, read_scripts
@@ -36,8 +33,7 @@ from buildpack.app.python_version import (
 )
 from buildpack.app.settings import Settings, folder_name
 from buildpack.app.source import SourceFile, SourceTree, look_at_source
-from buildpack.app.textfile import LIMIT, decode, open_inside, read_bytes, read_text
-from buildpack.app.tomlfile import parse_toml
+from buildpack.app.textfile import LIMIT, decode, open_inside, parse_toml, read_bytes, read_text
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import BuildpackError, MachineError
 from buildpack.errors import app as errors
@@ -217,20 +213,14 @@ class Reading:
                     self.notices.append(check_errors.lock_of_another_python(request.version, request.origin, locked))
                 return
 
-    def read_app_json(self) -> AppJson | None:
-        """Read app.json, if there is one; collects a notice if it does not hold a JSON object."""
+    def read_app_json(self) -> AppJson:
+        """Read app.json; collects a notice if it does not hold a JSON object, and returns an empty one."""
         raw = self.attempt(lambda: read_bytes(self.folder, APP_JSON)) if APP_JSON in self.names else None
-        if raw is None:
-            return None
         try:
-            return parse_app_json(decode(raw, APP_JSON))
+            return AppJson() if raw is None else parse_app_json(decode(raw, APP_JSON))
         except BuildpackError as error:
             self.notices.append(check_errors.app_json_not_read(error))
-            return None
-
-    def read_formation(self, app_json: AppJson | None) -> Mapping[str, int]:
-        """Read app.json's formation."""
-        return {} if app_json is None else self.attempt(lambda: select_formation(app_json)) or {}
+            return AppJson()
 
     def read_processes(
         self, source: SourceTree | None, settings: Settings | None, lock: Lock | None

@@ -8,11 +8,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
+from buildpack.app.app_json import read_app_json
 from buildpack.app.source import SourceTree
-from buildpack.app.textfile import open_inside, read_text
-from buildpack.bounded import parse_json
+from buildpack.app.textfile import open_inside
 from buildpack.errors import BuildpackError
 
 _VARIABLES = ("ALLOWED_HOSTS", "DJANGO_ALLOWED_HOSTS")
@@ -61,13 +60,10 @@ def _split(value: str) -> list[str]:
 
 
 def _headers(tree: SourceTree) -> Iterator[str]:
+    """Yield the hosts that app.json names; the build says what is wrong with that file."""
     try:
-        document: Any = parse_json(read_text(tree.folder, "app.json") or "{}")
-        for check in document["healthchecks"]["web"]:
-            for header in check.get("httpHeaders", ()):
-                if str(header["name"]).lower() == "host" and is_host(str(header["value"])):
-                    yield str(header["value"])
-    except (BuildpackError, ValueError, KeyError, TypeError, AttributeError):
+        yield from filter(is_host, read_app_json(tree.folder).health_hosts())
+    except BuildpackError:
         return
 
 

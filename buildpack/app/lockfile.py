@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from buildpack.app.indexes import Source, check_variables, parse_sources
-from buildpack.app.jsonfile import parse_json
-from buildpack.app.markers import MARKER_NAMES, is_marker, is_version
-from buildpack.app.pipfile import Pipfile, Wanted, canonical
-from buildpack.app.textfile import decode, read_bytes
+from buildpack.app.pipfile import MARKER_NAMES, Pipfile, Wanted, canonical, is_marker, is_version
+from buildpack.app.textfile import decode, parse_json, read_bytes
 from buildpack.bounded import parse_url
 from buildpack.dataclass import dataclass
 from buildpack.errors import lock as errors

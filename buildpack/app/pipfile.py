@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from buildpack.app.textfile import read_text
-from buildpack.app.tomlfile import parse_toml
+from buildpack.app.textfile import parse_toml, read_text
+from buildpack.bounded import parse_version
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from buildpack.errors import lock as errors
@@ -21,6 +21,26 @@ _NOT_CATEGORIES = frozenset(
 )
 _DEFAULT_SOURCE = [{"name": "pypi", "url": "https://pypi.org/simple", "verify_ssl": True}]
 _SEPARATORS = re.compile(r"[-_.]+")
+MARKER_NAMES = (
+    "os_name",
+    "sys_platform",
+    "platform_machine",
+    "platform_python_implementation",
+    "platform_release",
+    "platform_system",
+    "platform_version",
+    "python_version",
+    "python_full_version",
+    "implementation_name",
+    "implementation_version",
+)
+"""The environment markers of PEP 508, except ``extra``, which no lock uses."""
+
+_OPERAND = rf"(?:{'|'.join(MARKER_NAMES)}|extra|'[^'\"]*'|\"[^'\"]*\")"
+_COMPARISON = re.compile(rf"{_OPERAND}\s*(?:===|[=!<>~]=|[<>]|\bnot\s+in\b|\bin\b)\s*{_OPERAND}")
+_JOINED = re.compile(r"\(\s*@\s*\)|@\s+(?:and|or)\s+@")
+_VERSION = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,9}(?:(?:a|b|rc)\d{1,9})?(?:\.post\d{1,9})?(?:\.dev\d{1,9})?")
+_LONGEST_MARKER = 4096
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +63,6 @@ class Wanted:
     @property
     def markers(self) -> str | None:
         """The markers: those of the key, of the version, and Pipfile's own keys (``sys_platform = "== 'win32'"``)."""
-        from buildpack.app.markers import MARKER_NAMES
-
         told = [
             value if key == "markers" else f"{key} {value}"
             for key in ("markers", *MARKER_NAMES)
@@ -182,3 +200,30 @@ def read_scripts(folder: Path) -> Mapping[str, str]:
     table = pipfile.document.get("scripts") if pipfile is not None else None
     scripts = table.items() if isinstance(table, dict) else ()
     return {name: script for name, script in scripts if isinstance(script, str)}
+
+
+def is_marker(text: str) -> bool:
+    """Tell whether `text` is an environment marker (PEP 508); `packaging` is imported only for unusual ones."""
+    if len(text) > _LONGEST_MARKER:
+        return False
+    rest = _COMPARISON.sub("@", text) if "@" not in text else ""
+    changed = True
+    while changed and rest.strip() != "@":
+        rest, count = _JOINED.subn("@", rest)
+        changed = bool(count)
+    if rest.strip() == "@":
+        return True
+    from packaging.markers import InvalidMarker, Marker
+
+    try:
+        Marker(text)
+    except (InvalidMarker, RecursionError):
+        return False
+    return True
+
+
+def is_version(text: str) -> bool:
+    """Tell whether `text` is a version (PEP 440)."""
+    if _VERSION.fullmatch(text):
+        return True
+    return parse_version(text) is not None

@@ -12,8 +12,7 @@ from datetime import date
 from pathlib import Path
 
 from buildpack.app.lockfile import Lock
-from buildpack.app.textfile import read_text
-from buildpack.app.tomlfile import parse_toml
+from buildpack.app.textfile import parse_toml, read_text
 from buildpack.bounded import allows_version
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError

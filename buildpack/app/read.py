@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
-from buildpack.app.build_env import read_build_env
 from buildpack.app.checks.doubts import Doubt
 from buildpack.app.detect import AppObject
 from buildpack.app.file_stamps import Stamp, stamp
@@ -19,7 +18,7 @@ from buildpack.app.folder_reader import Reading
 from buildpack.app.lockfile import Lock
 from buildpack.app.procfile import Process, select_default
 from buildpack.app.python_version import DEFAULT, PythonRequest
-from buildpack.app.settings import Settings, read_settings
+from buildpack.app.settings import Settings, read_build_env, read_settings
 from buildpack.app.source import IGNORE_FILES, SourceTree
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import BuildpackError, Problems
@@ -153,7 +152,7 @@ def examine_app(
     lock = reading.read_lock(categories)
     python = reading.read_python(lock, settings, today=today, own_python=own_python, installed=installed)
     app_json = reading.read_app_json()
-    formation = reading.read_formation(app_json)
+    formation = reading.attempt(app_json.formation) or {}
     own_build_env = reading.attempt(lambda: read_build_env(folder, app_json)) or {}
     processes, app_object = reading.read_processes(source, settings, lock)
     if source is not None and not source.files and not reading.problems:

@@ -8,17 +8,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from buildpack.app.build_env import TABLE, VARIABLES
+from buildpack.app.app_json import AppJson, check_variable
 from buildpack.app.links import OutsideError, find_inside
-from buildpack.app.textfile import read_text
-from buildpack.app.tomlfile import parse_toml
+from buildpack.app.textfile import parse_toml, read_text
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError, Problems
-from buildpack.errors import app as errors
+from buildpack.errors import settings as errors
 
 FILE = "deploy.toml"
+_TABLE = "build"
+"""The table of deploy.toml that holds no setting."""
+_VARIABLES = f"[{_TABLE}.env]"
+"""The only table in it, as messages write it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +81,7 @@ _KEYS: Mapping[str, _Key] = {
 }
 
 
-KEYS = (*sorted(_KEYS), VARIABLES)
+_KNOWN = (*sorted(_KEYS), _VARIABLES)
 """What deploy.toml may hold, as messages list it."""
 
 
@@ -118,6 +121,30 @@ def read_settings(folder: Path, *, environ: Mapping[str, str], flags: Mapping[st
     return Settings(**found, title=title.value if title and _KEYS["name"].accepts(title.value) else "")
 
 
+def read_build_env(folder: Path, app_json: AppJson) -> Mapping[str, str]:
+    """Read the variables that an app gives its build; raises AppError that names the place.
+
+    They are those of app.json's ``env`` and of deploy.toml's ``[build.env]``, which wins.
+    """
+    found = {name: each.value for name, each in app_json.variables().items() if each.value is not None}
+    if (text := read_text(folder, FILE)) is not None:
+        found.update(_build_env(text, parse_toml(text, FILE).get(_TABLE, {})))
+    return found
+
+
+def _build_env(text: str, build: Any) -> Mapping[str, str]:
+    env = build.get("env", {}) if isinstance(build, dict) else None
+    table = _line(text, _TABLE)
+    if isinstance(build, dict) and (unknown := sorted(build.keys() - {"env"})):
+        place = f"{FILE}:{_line(text, unknown[0], below=table)}"
+        raise errors.unknown_setting(place, f"{_TABLE}.{unknown[0]}", _VARIABLES, [_VARIABLES])
+    if not isinstance(env, dict):
+        raise errors.bad_variable(f"{FILE}:{table}", _TABLE, f"it holds the table `{_VARIABLES}` alone")
+    for name, value in env.items():
+        check_variable(f"{FILE}:{_line(text, name, below=table)}", name, value)
+    return dict(env)
+
+
 def _is_almost_host(stack: str) -> bool:
     """Say whether this is ``host`` misspelt: one word, which alone would be an image nobody names so briefly."""
     if stack == "host" or not stack.isalpha() or abs(len(stack) - 4) > 1:
@@ -149,11 +176,11 @@ def _read_file(folder: Path, problems: list[BuildpackError]) -> dict[str, Settin
         return {}
     found = {}
     for key, value in document.items():
-        if key == TABLE:
+        if key == _TABLE:
             continue
         place = f"{FILE}:{_line(text or '', key)}"
         if key not in _KEYS:
-            problems.append(errors.unknown_setting(place, key, _nearest(key), KEYS))
+            problems.append(errors.unknown_setting(place, key, _nearest(key), _KNOWN))
         elif _KEYS[key].several and isinstance(value, list) and value and all(isinstance(one, str) for one in value):
             found[key] = Setting(value=",".join(value), origin=place)
         elif not isinstance(value, str):
@@ -187,14 +214,19 @@ def _place_stack(folder: Path, found: dict[str, Setting], problems: list[Buildpa
 def _nearest(key: str) -> str | None:
     from buildpack.app.nearest import find_nearest
 
-    tables = dict.fromkeys((TABLE, "env", "variables"), VARIABLES)
+    tables = dict.fromkeys((_TABLE, "env", "variables"), _VARIABLES)
     near = find_nearest(key, sorted({*_KEYS, *tables}))
     return tables.get(near, near) if near else None
 
 
-def _line(text: str, key: str) -> int:
-    found = re.compile(rf"^[ \t]*+\[*+[ \t]*+[\"']?{re.escape(key)}\b", re.MULTILINE).search(text)
-    return text.count("\n", 0, found.end()) + 1 if found else 1
+def _line(text: str, key: str, *, below: int = 1) -> int:
+    """Return the line of a key or a table, from the line `below` on; that line if there is none."""
+    start = sum(len(line) + 1 for line in text.split("\n")[: below - 1])
+    name = rf"[\"']?{re.escape(key)}(?![\w-])"
+    for before in (r"^[ \t]*+\[*+[ \t]*+", r"[{,.][ \t]*+"):
+        if found := re.compile(before + name, re.MULTILINE).search(text, start):
+            return text.count("\n", 0, found.end()) + 1
+    return below
 
 
 def _toml(value: object) -> str:

@@ -9,7 +9,6 @@ from buildpack.errors import AppError, BuildpackError, MachineError, UsageError
 
 _SHOWN = 10
 _WIDTH = 96
-UNUSABLE_TEXT = "a text has NUL or half a surrogate pair in it, which no path and no variable can have"
 
 
 def show(text: str) -> str:
@@ -321,108 +320,4 @@ def server_not_locked(target: str, server: str) -> BuildpackError:
         hint=f"run `deploy add {server}` and commit Pipfile and Pipfile.lock, or add a Procfile "
         "that starts another server.",
         place="Pipfile.lock",
-    )
-
-
-# deploy.toml, app.json
-
-
-def bad_toml(name: str, line: int, column: int, text: str, reason: str) -> BuildpackError:
-    """A TOML file cannot be parsed; `line` is 0 where the parser gives none."""
-    place = f"{name}:{line}:{column}: " if line else ""
-    shown = f"\n{caret(text, column)}" if text.strip() else ""
-    return AppError(
-        f"{name} is not valid TOML",
-        why=f"{place}{reason}{shown}{_conflict(text, name)}",
-        hint=f"mend {name}; the format is described at https://toml.io.",
-        place=f"{name}:{line}" if line else name,
-    )
-
-
-def bad_json(name: str, line: int, column: int, text: str, reason: str, *, hint: str) -> BuildpackError:
-    """A JSON file cannot be parsed; `line` is 0 where the parser gives none."""
-    place = f"{name}:{line}:{column}: " if line else ""
-    shown = f"\n{caret(text, column)}" if text.strip() else ""
-    return AppError(
-        f"{name} is not valid JSON",
-        why=f"{place}{reason}{shown}{_conflict(text, name)}",
-        hint=hint,
-        place=f"{name}:{line}" if line else name,
-    )
-
-
-def no_object(name: str, *, hint: str) -> BuildpackError:
-    """A JSON file holds a list, a text or a number, and not an object."""
-    return AppError(
-        f"{name} does not hold an object", why=f"{name}:1: it does not begin with `{{`.", hint=hint, place=name
-    )
-
-
-def _conflict(line: str, name: str) -> str:
-    if line.startswith(("<<<<<<<", "=======", ">>>>>>>")):
-        return f"\n\nIt is the mark of a merge conflict that was committed with {name}."
-    return ""
-
-
-def unknown_setting(place: str, key: str, nearest: str | None, known: Sequence[str]) -> BuildpackError:
-    """deploy.toml has a key that means nothing; in `nearest` and `known` a table stands in brackets."""
-    return AppError(
-        f"deploy.toml has an unknown key `{show(key)}`",
-        why=f"{place}: the keys are {', '.join(f'`{one}`' for one in known)}.",
-        hint=f"did you mean `{nearest}`?" if nearest else "remove the line.",
-        place=place,
-    )
-
-
-def bad_setting(key: str, origin: str, found: str, wanted: str, *, suggested: str = "") -> BuildpackError:
-    """A setting has a value that cannot be."""
-    if not file_of(origin):
-        hint = f"give {origin} another value" + (f", such as `{suggested}`." if suggested else ".")
-        return UsageError(f"{origin} cannot be {show(found)}", why=wanted, hint=hint)
-    return AppError(
-        f"`{key}` cannot be {show(found)}",
-        why=f"{origin} says so. {wanted}",
-        hint=f'write `{key} = "{suggested}"`.' if suggested else f"mend `{key}` there.",
-        place=file_of(origin),
-    )
-
-
-def almost_host(origin: str, found: str) -> BuildpackError:
-    """The stack is `host`, misspelt, or an image of such a name."""
-    kind = AppError if file_of(origin) else UsageError
-    return kind(
-        f"there is no stack `{show(found)}`",
-        why=f"{origin} says so. As an image's name it would mean docker.io/library/{show(found.lower())}:latest.",
-        hint=f"did you mean `host`? If the image is meant, write `{show(found.lower())}:latest`.",
-        place=file_of(origin),
-    )
-
-
-def stack_leads_out(origin: str, stack: str, target: str) -> BuildpackError:
-    """A relative path of deploy.toml leads to what is not the app's own."""
-    return AppError(
-        f"the stack `{show(stack)}` is not in the app's folder",
-        why=f"{origin} names it{f', and it leads to {show(target)}' if target else ''}. A relative path in deploy.toml "
-        "starts at the app's folder and stays in it, or in visible folders of the same git work tree.",
-        hint=f"name the image on the command line: `--stack {show(stack)}`, or by its full path.",
-        place=file_of(origin),
-    )
-
-
-def no_name(folder: str) -> BuildpackError:
-    """The folder's name gives no image name."""
-    return AppError(
-        f"the folder's name {show(folder)!r} gives no name for the image",
-        why="An image's name holds lower-case letters, digits, `.`, `_` and `-`, and the folder's has none of them.",
-        hint='write `name = "..."` into deploy.toml, or rename the folder.',
-    )
-
-
-def bad_app_json(line: int, told: str) -> BuildpackError:
-    """app.json has a formation that cannot be."""
-    return AppError(
-        "the formation in app.json cannot be read",
-        why=f"app.json:{line}: {told}.",
-        hint='it looks like `"formation": {"web": {"quantity": 1}}`.',
-        place=f"app.json:{line}",
     )

@@ -141,18 +141,6 @@ def undecodable_name(steps: Sequence[str], path: str) -> AppError:
     )
 
 
-def bad_variable(origin: str, name: str, told: str) -> AppError:
-    """Report an entry of app.json or deploy.toml that cannot be a variable."""
-    return AppError(
-        f"`{show(name)}` cannot be a variable",
-        why=f"{origin}: {told}.",
-        hint='it looks like `NAME = "value"`, below `[build.env]`.'
-        if origin.startswith("deploy.toml")
-        else 'it looks like `"env": {"NAME": "value"}` or `"env": {"NAME": {"value": "value"}}`.',
-        place=origin,
-    )
-
-
 def bad_build_env(name: str) -> UsageError:
     """Word an operand of --build-env that names no variable; what is right of ``=`` may be a secret."""
     return UsageError(

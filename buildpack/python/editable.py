@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from buildpack.app.textfile import read_text
-from buildpack.app.tomlfile import parse_toml
+from buildpack.app.textfile import parse_toml, read_text
 from buildpack.bounded import parse_version
 from buildpack.errors import sdist as errors
 from buildpack.python.files import WheelFile

@@ -16,7 +16,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from buildpack.app.test_script import Script
+from buildpack.app.app_json import Script
 from buildpack.bounded import parse_integer
 from buildpack.build import Built
 from buildpack.oci.engine import load

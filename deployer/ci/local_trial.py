@@ -22,8 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
+from buildpack.app.app_json import Script
 from buildpack.app.read import App
-from buildpack.app.test_script import Script
 from buildpack.build import Built
 from buildpack.dataclass import replace
 from buildpack.errors.local import ran_as_root

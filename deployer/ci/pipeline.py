@@ -8,11 +8,11 @@ from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 
+from buildpack.app.app_json import Script, read_script
 from buildpack.app.checks.processes import check_test_command
 from buildpack.app.health_host import find_health_host
 from buildpack.app.pipfile import read_scripts
 from buildpack.app.read import App
-from buildpack.app.test_script import Script, read_script
 from buildpack.bounded import parse_integer
 from buildpack.build import Built
 from buildpack.dataclass import dataclass, field, replace

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from buildpack.app.test_script import Addon
+from buildpack.app.app_json import Addon
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import UsageError
 from buildpack.oci.reference import parse_reference

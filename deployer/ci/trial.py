@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from buildpack.app.test_script import Script
+from buildpack.app.app_json import Script
 from buildpack.dataclass import dataclass, field
 from deployer.ci.collecting import Collect
 

@@ -136,14 +136,14 @@ def lock_app(app: Path, order: Order | None = None, *, verbose: bool = False) ->
 
 def _build_env(app: Path) -> Mapping[str, str]:
     """Return the variables that the app gives its build; an app.json that is not JSON gives none, as for a build."""
-    from buildpack.app.build_env import read_build_env
-    from buildpack.app.jsonfile import read_app_json
+    from buildpack.app.app_json import AppJson, read_app_json
+    from buildpack.app.settings import read_build_env
     from buildpack.errors import AppError
 
     try:
         app_json = read_app_json(app)
     except AppError:
-        app_json = None
+        app_json = AppJson()
     return read_build_env(app, app_json)
 
 

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from buildpack.app.build_env import Variable, read_variables
+from buildpack.app.app_json import Variable, read_app_json
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import AppError
 from buildpack.system.temporary import make_folder
@@ -68,7 +68,7 @@ def default_variables(
     cannot be read gives nothing: the build says what is wrong with it.
     """
     try:
-        variables = read_variables(folder)
+        variables = read_app_json(folder).variables()
     except AppError:
         return Defaults()
     values: dict[str, str] = {}
@@ -90,7 +90,7 @@ def written_variables(folder: Path, told: Mapping[str, str]) -> Defaults:
     app.json that cannot be read gives nothing.
     """
     try:
-        variables = read_variables(folder)
+        variables = read_app_json(folder).variables()
     except AppError:
         return Defaults()
     values = {name: each.value for name, each in variables.items() if each.value is not None and not told.get(name)}

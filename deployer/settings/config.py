@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from buildpack.app.build_env import is_name
+from buildpack.app.app_json import is_name
 from buildpack.bounded import parse_integer
 from buildpack.errors.hooks import bad_build_env, unset_build_env
 from deployer.errors.commands import bad_epoch, bad_health_host, bad_label, reserved_label, undecodable_label

@@ -282,7 +282,7 @@ LINEAR = {
         parse_env("".join(f"a{n}=b\\n" for n in range(80_000)), Path(".env"), environ={})
     """,
     "parts of a key": """
-        from buildpack.app.tomlfile import parse_toml
+        from buildpack.app.textfile import parse_toml
         from buildpack.errors import AppError
         for part in ("a.", '"a".', "'a' . "):
             try:
@@ -291,7 +291,7 @@ LINEAR = {
                 assert "parts" in str(error) + error.why, error
     """,
     "quotes of a string": r"""
-        from buildpack.app.tomlfile import parse_toml
+        from buildpack.app.textfile import parse_toml
         from buildpack.errors import AppError
         try:
             parse_toml('a = "' + '\\"' * 200_000, "deploy.toml")
@@ -304,7 +304,7 @@ LINEAR = {
     """,
     "keys of an object": """
         import json
-        from buildpack.app.jsonfile import parse_json
+        from buildpack.app.textfile import parse_json
         from buildpack.errors import AppError
         try:
             parse_json("{" + ",".join(f'"k{n}": 1' for n in range(200_000)) + ', "k1": 2}', "app.json", hint="x")
@@ -320,7 +320,7 @@ LINEAR = {
         _line("\\n" * 400_000 + " " * 400_000, "name")
     """,
     "blank lines of Django's settings": """
-        from buildpack.app.checks.static import _SET
+        from buildpack.app.checks.files import _SET
         _SET.search(b"\\n" * 400_000 + b"from " + b" " * 400_000)
     """,
     "lines of a Procfile": """

@@ -9,8 +9,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from buildpack.app.bindings import parse_globals
 from buildpack.app.checks.doubts import Doubt
-from buildpack.app.checks.globals import parse_globals
 from buildpack.app.checks.processes import check_processes, list_files
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.app.procfile import Process

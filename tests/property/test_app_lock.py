@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildpack.app.lockfile import parse_lock
-from buildpack.app.markers import is_marker
-from buildpack.app.pipfile import parse_pipfile, pipfile_hashes
+from buildpack.app.pipfile import is_marker, parse_pipfile, pipfile_hashes
 from buildpack.errors import AppError
 
 JSON = st.recursive(

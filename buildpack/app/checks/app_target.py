@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Literal
 
+from buildpack.app.bindings import Globals, parse_globals
 from buildpack.app.checks.commands import Invocation
 from buildpack.app.checks.doubts import Doubt
-from buildpack.app.checks.globals import Globals, parse_globals
 from buildpack.app.checks.packages import find_owners
 from buildpack.app.checks.serving import Read, Serving
 from buildpack.app.lockfile import Lock

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from buildpack.app.bindings import is_script_part
 from buildpack.app.checks.app_target import Files, find_module
 from buildpack.app.checks.commands import Invocation, inside_app
-from buildpack.app.checks.globals import is_script_part
 from buildpack.app.checks.imports import list_imports
 from buildpack.app.checks.server_commands import find_flaskenv
 from buildpack.app.checks.serving import Serving

@@ -13,8 +13,7 @@ import pytest
 
 from buildpack.app.indexes import PYPI, Source, expand_url, holds_credential, without_credentials
 from buildpack.app.lockfile import LockedPackage, parse_lock, read_lock
-from buildpack.app.markers import is_marker, is_version
-from buildpack.app.pipfile import parse_pipfile
+from buildpack.app.pipfile import is_marker, is_version, parse_pipfile
 from buildpack.errors import AppError, DependencyError
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -229,7 +228,7 @@ def test_a_head_that_cannot_be_used(meta: dict[str, Any], told: str) -> None:
         (
             '{"a": 1, "b": {"c": 1, "c": 2}}',
             (
-                "Pipfile.lock is not valid JSON\n\nPipfile.lock: in one object, a key stands twice: `c`\n\n"
+                "Pipfile.lock is not valid JSON\n\nPipfile.lock: one object has a key twice: `c`\n\n"
                 "hint: run `deploy lock` to make it anew, and commit it."
             ),
         ),

@@ -16,11 +16,11 @@ from types import FrameType
 
 import pytest
 
-from buildpack.app.jsonfile import parse_json
 from buildpack.app.procfile import Process
 from buildpack.app.python_version import HOST_DEFAULT, PythonRequest
 from buildpack.app.read import App, examine_app, read_app
 from buildpack.app.settings import Setting
+from buildpack.app.textfile import parse_json
 from buildpack.errors import BuildpackError, Problems
 
 Read = Callable[..., App]

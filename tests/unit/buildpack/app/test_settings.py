@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from buildpack.app.settings import Setting, Settings, name_of_folder, read_settings
+from buildpack.app.app_json import read_app_json
+from buildpack.app.settings import Setting, Settings, name_of_folder, read_build_env, read_settings
 from buildpack.errors import AppError, BuildpackError, UsageError
+
+HEAD = 'name = "env"\nstack = "host"\n'
 
 
 def read(folder: Path, toml: str = "", flags: dict[str, str | None] | None = None, **environ: str) -> Settings:
@@ -218,3 +221,32 @@ def test_host_misspelt(tmp_path: Path, stack: str) -> None:
 @pytest.mark.parametrize("stack", ["host", "ghost:latest", "python", "debian", "hoststack", "most/host"])
 def test_images_that_are_not_host_misspelt(tmp_path: Path, stack: str) -> None:
     assert read(tmp_path / "blasto", DEPLOY_STACK=stack).stack == Setting(value=stack, origin="DEPLOY_STACK")
+
+
+def refused(folder: Path, text: str) -> AppError:
+    (folder / "deploy.toml").write_text(text)
+    with pytest.raises(AppError) as caught:
+        read_build_env(folder, read_app_json(folder))
+    return caught.value
+
+
+def test_an_unknown_key_of_the_build_table(tmp_path: Path) -> None:
+    error = refused(tmp_path, f'{HEAD}[build]\nenvi = {{A = "1"}}\n')
+    assert str(error) == (
+        "deploy.toml has an unknown key `build.envi`\n\ndeploy.toml:4: the keys are `[build.env]`.\n\n"
+        "hint: did you mean `[build.env]`?"
+    )
+    assert error.place == "deploy.toml:4"
+
+
+@pytest.mark.parametrize("text", ["build = 1\n", "[build]\nenv = 1\n"])
+def test_build_variables_that_are_not_a_table(tmp_path: Path, text: str) -> None:
+    assert str(refused(tmp_path, f"{HEAD}{text}")) == (
+        "`build` cannot be a variable\n\ndeploy.toml:3: it holds the table `[build.env]` alone.\n\n"
+        'hint: it looks like `NAME = "value"`, below `[build.env]`.'
+    )
+
+
+def test_the_line_is_that_of_the_variable_whatever_else_has_its_name(tmp_path: Path) -> None:
+    assert refused(tmp_path, f"{HEAD}[build.env]\nhost = 1\n").place == "deploy.toml:4"
+    assert refused(tmp_path, f'{HEAD}[build]\nenv = {{ OTHER = "1", name = 1 }}\n').place == "deploy.toml:4"

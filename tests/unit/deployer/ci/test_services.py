@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from buildpack.app.test_script import Addon
+from buildpack.app.app_json import Addon
 from buildpack.errors import AppError, UsageError
 from deployer.ci.services import choose_services, parse_service_images
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from buildpack.app.test_script import Script
+from buildpack.app.app_json import Script
 from deployer.ci.trial import clean_environment, shell_command
 
 

@@ -7,11 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from buildpack.app.checks.checkout import check_clone
-from buildpack.app.checks.portable import check_portable
-from buildpack.app.checks.private import check_private
+from buildpack.app.checks.files import check_clone, check_portable, check_private, check_static
 from buildpack.app.checks.programs import check_hooks
-from buildpack.app.checks.static import check_static
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.app.source import SourceFile, SourceTree, read_source
 

@@ -1,0 +1,241 @@
+"""Checks of the files that an image gets: names, static files, private files, and what a clone may lack.
+
+A private file is known by its name if that is certain (``.pgpass``), else by its first kilobytes: a certificate is not
+a secret, and ``server.pem`` may hold one or a key.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+
+from buildpack.app.lockfile import Lock
+from buildpack.app.source import SourceFile, SourceTree
+from buildpack.app.textfile import open_inside
+from buildpack.errors import checks as errors
+from buildpack.errors.notice import Notice
+
+_WINDOWS = re.compile(
+    r"(?:^|/)(?:(?:con|prn|aux|nul|com[1-9]|lpt[1-9])(?:\.[^/]*)?(?:/|$)|[^/]*[. ](?:/|$)|[^/]*[<>:\"|?*\\\x00-\x1f])",
+    re.IGNORECASE,
+)
+_DISABLING = "DISABLE_COLLECTSTATIC"
+_STATICFILES = b"django.contrib.staticfiles"
+_SET = re.compile(
+    rb"STATIC_ROOT|STORAGES|STATICFILES_STORAGE|django_heroku|\b(?:exec|locals|globals|vars|import_module|include)\("
+    rb"|^[ \t]*+from[ \t]++[^.\s]\S*+[ \t]++import[ \t]*+\*",
+    re.MULTILINE,
+)
+"""Settings that say where files are collected, or may say it because they come from another module."""
+_LARGEST_SETTINGS = 256 * 1024
+_MOST_SETTINGS = 50
+_BEGIN = 8192
+_LARGEST_PRIVATE = 256 * 1024
+_MOST_NAMED = 10
+_KEY = rb"(?m)^[ \t]{0,32}-----BEGIN (?:(?:RSA|EC|DSA|OPENSSH|ENCRYPTED|PGP) )?PRIVATE KEY(?: BLOCK)?-----[ \t]*\r?$"
+_SERVICE_ACCOUNT = rb'"type"\s*:\s*"service_account"'
+_NPM_TOKEN = rb"(?m)^[^#;\n]*:?_(?:authToken|auth|password)[ \t]*=[ \t]*(?!\$)\S"
+_AWS_SECRET = rb"(?mi)^[ \t]*aws_secret_access_key[ \t]*=[ \t]*\S"
+_DOCKER_LOGIN = rb'"auth"\s*:\s*"[A-Za-z0-9+/=]{4,}"'
+_VALUE = (
+    rb"(?m)^(?:export[ \t]{1,8})?[A-Za-z_]\w{0,63}?(?:SECRET|PASSWORD|TOKEN|KEY|DSN|_URL)\w{0,63}[ \t]*="
+    rb"[ \t]*['\"]?[^\s'\"#$<]"
+)
+_BY_NAME = {
+    ".pgpass": "holds passwords of PostgreSQL",
+    ".my.cnf": "holds passwords of MySQL",
+    ".git-credentials": "holds git's passwords",
+    ".htpasswd": "",
+    ".vault-token": "holds a token of Vault",
+}
+_STORES = (".p12", ".pfx", ".jks", ".keystore", ".ppk", ".kdbx")
+_PLAIN = frozenset(
+    """
+    .py .pyi .html .htm .css .scss .js .mjs .ts .tsx .jsx .map .svg .png .jpg .jpeg .gif .webp .ico .avif .woff
+    .woff2 .ttf .otf .eot .po .mo .md .rst .sql .csv .tsv .parquet .gz .zip .xz .bz2 .tar .whl .so .pdf .mp3
+    .mp4 .webm .lock .jinja .jinja2 .geojson .j2 .sqlite3 .db .npy .npz .pkl .h5
+    .onnx .bin
+    """.split()  # noqa: SIM905 - fifty lines of quotes would be no better to read
+)
+"""Endings of files that are not looked into: they hold no keys, or hold them as code, which is another matter."""
+_TEXT = frozenset((".txt", ".yml", ".yaml", ".toml", ".xml"))
+"""Endings of files that are looked into for keys alone, which stand indented in some."""
+_SUBMODULE = re.compile(rb"^[ \t]{0,32}path[ \t]{0,32}=[ \t]{0,32}([^\s\"#;][^\"#;\r\n]{0,400})", re.MULTILINE)
+_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
+_USUAL_SIZES = range(120, 200)
+"""Bytes of a pointer without extensions. Few files of an app have such a size, and each takes 6 µs to look at."""
+_ANY_SIZES = range(100, 1024)
+"""Bytes of any pointer (git-lfs, docs/spec.md)."""
+_LARGEST_LIST = 64 * 1024
+
+
+def check_portable(tree: SourceTree) -> Iterator[Notice]:
+    """Look for names that collide without case or Unicode's normal form, and for those that Windows cannot have."""
+    paths = [file.path for file in tree.files]
+    # A folder may have two spellings too, which become one that holds both's files.
+    folders: set[str] = set()
+    for path in paths:
+        for folder in _above(path):
+            if folder in folders:
+                break
+            folders.add(folder)
+    spelt: dict[str, list[str]] = {}
+    for path in (*sorted(folders), *paths):
+        spelt.setdefault(_folded(path), []).append(path)
+    groups = [group for group in spelt.values() if len(group) > 1]
+    # Files in colliding folders collide only because these do.
+    twice = {path for group in groups for path in group}
+    own = [group for group in groups if not any(above in twice for path in group for above in _above(path))]
+    if own:
+        yield errors.colliding_names(own)
+    if unportable := [path for path in paths if _WINDOWS.search(path)]:
+        yield errors.unportable_names(unportable)
+
+
+def _above(path: str) -> Iterator[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
+def _folded(path: str) -> str:
+    if path.isascii():
+        return path.lower()
+    from unicodedata import normalize
+
+    return normalize("NFC", normalize("NFC", path).casefold())
+
+
+def check_static(tree: SourceTree, lock: Lock | None, variables: Mapping[str, str]) -> Iterator[Notice]:
+    """Check that settings with staticfiles say where to collect them; `variables` are those of the build."""
+    if lock is None or not lock.has("django") or variables.get(_DISABLING, "") not in ("", "0"):
+        return
+    if not any(file.path.rpartition("/")[2] == "manage.py" for file in tree.files):
+        return
+    settings = [file for file in tree.files if file.path.endswith(".py") and "settings" in file.path]
+    asking = ""
+    for file in settings[:_MOST_SETTINGS]:
+        try:
+            with open_inside(tree.folder, file.path) as opened:
+                content = opened.read(_LARGEST_SETTINGS)
+        except OSError:
+            return
+        if _SET.search(content):
+            return
+        if not asking and _STATICFILES in content:
+            asking = file.path
+    if asking:
+        yield errors.no_static_root(asking)
+
+
+def check_private(tree: SourceTree) -> Iterator[Notice]:
+    """Look for private files among those that enter the image; names at most ten."""
+    found = 0
+    for file in tree.files:
+        what, variables = _private(tree, file)
+        if what:
+            found += 1
+            if found <= _MOST_NAMED:
+                yield errors.private_file(file.path, what, variables=variables)
+    if found > _MOST_NAMED:
+        yield errors.more_private_files(found - _MOST_NAMED)
+
+
+def _private(tree: SourceTree, file: SourceFile) -> tuple[str, bool]:
+    """Return the reason why a file is private, empty if it is not, and whether it holds variables."""
+    name = file.path.rpartition("/")[2].lower()
+    if file.kind != "file" or file.size == 0:
+        return "", False
+    if told := _BY_NAME.get(name):
+        return told, False
+    dot = name.rfind(".")
+    ending = name[dot:] if dot > 0 else ""
+    if ending in _STORES:
+        return "is a store of keys", False
+    if ending in _PLAIN or file.size > _LARGEST_PRIVATE:
+        return "", False
+    if ending in _TEXT:
+        return ("holds a private key" if re.search(_KEY, _begin(tree, file.path, _BEGIN)) else ""), False
+    begin = _begin(tree, file.path, _BEGIN)
+    if _looks_like_variables(name):
+        return ("holds what looks like secrets" if re.search(_VALUE, begin) else ""), True
+    return _by_content(name, file.path.lower(), begin), False
+
+
+def _by_content(name: str, path: str, begin: bytes) -> str:
+    if b"PRIVATE KEY" in begin and re.search(_KEY, begin):
+        return "holds a private key"
+    if name.endswith(".json") and re.search(_SERVICE_ACCOUNT, begin) and b"private_key" in begin:
+        return "holds the key of a Google service account"
+    if name == ".npmrc" and re.search(_NPM_TOKEN, begin):
+        return "holds a token of npm"
+    if path.endswith(".aws/credentials") and re.search(_AWS_SECRET, begin):
+        return "holds a key of AWS"
+    if path.endswith((".docker/config.json", ".dockercfg", ".dockerconfigjson")) and re.search(_DOCKER_LOGIN, begin):
+        return "holds a registry's password"
+    return ""
+
+
+def _looks_like_variables(name: str) -> bool:
+    """Tell whether a file has a name for variables: ``prod.env``, ``env.production``, ``.env-staging``.
+
+    Those called ``.env`` or ``.env.something`` are never shipped, and templates of them hold no secrets.
+    """
+    if name.endswith((".example", ".sample", ".template", ".dist", "example.env", "sample.env", "template.env")):
+        return False
+    return name.endswith(".env") or name.startswith((".env-", ".env_", "env."))
+
+
+def check_clone(tree: SourceTree) -> Iterator[Notice]:
+    """Check for empty submodules and for pointers in place of files."""
+    sizes = {file.path: file.size for file in tree.files if file.kind == "file"}
+    for name in _SUBMODULE.findall(_begin(tree, ".gitmodules", _LARGEST_LIST)) if ".gitmodules" in sizes else ():
+        path = os.path.normpath(name.decode(errors="replace").strip())
+        inside = not path.startswith(("/", ".."))
+        if inside and not any(file.startswith(f"{path}/") for file in sizes) and _is_empty(tree, path):
+            yield errors.submodule_not_fetched(path)
+    uses_lfs = ".gitattributes" in sizes and b"filter=lfs" in _begin(tree, ".gitattributes", _LARGEST_LIST)
+    likely = _ANY_SIZES if uses_lfs else _USUAL_SIZES
+    pointers = [path for path, size in sizes.items() if size in likely and _is_pointer(f"{tree.folder}/{path}")]
+    if pointers:
+        yield errors.lfs_pointers(pointers)
+
+
+def _is_empty(tree: SourceTree, path: str) -> bool:
+    """Say whether a folder of the app has nothing in it, or is not there."""
+    place = tree.folder / path
+    if os.path.islink(place):
+        return False
+    try:
+        with os.scandir(place) as entries:
+            return next(entries, None) is None
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
+def _is_pointer(path: str) -> bool:
+    """Say whether a file begins as a pointer does.
+
+    `open_inside` would take ten times as long. Nobody learns more than this from a file that is put in the place.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        return os.read(descriptor, len(_POINTER)) == _POINTER
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _begin(tree: SourceTree, path: str, size: int) -> bytes:
+    try:
+        with open_inside(tree.folder, path) as file:
+            return file.read(size)
+    except OSError:
+        return b""
