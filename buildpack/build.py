@@ -111,15 +111,11 @@ def build(
         store = Store(store.root, doubting=True)
     app = read_app(
         folder,
+        options,
         environ=environ,
         today=today,
         own_python=own_python.version,
         installed=partial(usable_versions, environ=environ, own=own_python.executable, store=store),
-        stack=options.stack,
-        platform=options.platform,
-        categories=options.categories,
-        build_env=options.build_env,
-        strict=options.strict,
     )
     references = _references(app, options)
     attempt = partial(

@@ -40,6 +40,16 @@ class AppObject:
     search: str = ""
     interface: Literal["wsgi", "asgi"] = "wsgi"
 
+    @property
+    def command(self) -> str:
+        """The command that serves it; it binds ``$PORT``."""
+        search = f" --{'app-dir' if self.interface == 'asgi' else 'pythonpath'} {self.search}" if self.search else ""
+        if self.interface == "asgi":
+            factory = " --factory" if self.target.endswith("()") else ""
+            return f"uvicorn {self.target.removesuffix('()')}{factory}{search} --host 0.0.0.0 --port $PORT"
+        target = f"'{self.target}'" if self.target.endswith("()") else self.target
+        return f"gunicorn {target}{search} --worker-tmp-dir /dev/shm --graceful-timeout 20 --access-logfile -"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Detection:

@@ -1,9 +1,8 @@
-"""One reading of an app's folder, file by file: what is wrong and what is worth a warning is collected on the way."""
+"""The readers of an app's files, which collect everything that is wrong; `read` calls them in order."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +18,7 @@ from buildpack.app.detect import AppObject, Detection, detect_app
 from buildpack.app.indexes import holds_credential
 from buildpack.app.links import OutsideError, find_inside
 from buildpack.app.lockfile import Lock, read_lock
+from buildpack.app.nearest import OTHER_LISTS, OTHER_LOCKS, find_almost_named, find_misspelt
 from buildpack.app.pipfile import Pipfile, pipfile_hashes, read_pipfile, read_scripts
 from buildpack.app.procfile import Process, read_procfile
 from buildpack.app.python_version import (
@@ -34,7 +34,7 @@ from buildpack.app.python_version import (
 from buildpack.app.settings import Settings, folder_name
 from buildpack.app.source import SourceFile, SourceTree, look_at_source
 from buildpack.app.textfile import LIMIT, decode, open_inside, parse_toml, read_bytes, read_text
-from buildpack.dataclass import dataclass, replace
+from buildpack.dataclass import dataclass, field, replace
 from buildpack.errors import BuildpackError, MachineError
 from buildpack.errors import app as errors
 from buildpack.errors import checks as check_errors
@@ -45,40 +45,22 @@ from buildpack.errors.notice import Notice, parse_notice
 _T = TypeVar("_T")
 
 _DEVELOP = frozenset({"develop", "dev-packages"})
-_OTHER_LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml")
-_OTHER_LISTS = ("requirements.txt", "environment.yml", "pyproject.toml", "setup.py")
 _LONGEST_VERSION = 128
 _NAME_INDEXES = ("Pipfile", "Pipfile.lock", "pip.conf", "requirements.txt")
-_MISSPELT = {
-    "Procfile": ("procfile", "PROCFILE", "ProcFile", "Procfile.txt", "Procfile.web"),
-    "Pipfile": ("pipfile", "PIPFILE", "PipFile", "Pipfile.toml"),
-    "Pipfile.lock": ("pipfile.lock", "Pipfile.Lock", "PipFile.lock", "Pipfile.lock.json"),
-    ".python-version": (
-        ".python_version",
-        "python-version",
-        ".pythonversion",
-        ".python-version.txt",
-        ".Python-Version",
-    ),
-    "deploy.toml": (".deploy.toml", "Deploy.toml", "deploy.tml"),
-}
-
-_ONE_SLIP = ("Procfile", "Pipfile.lock", ".python-version", "requirements.txt")
-_READ = frozenset(("Pipfile", "deploy.toml", "app.json", "runtime.txt", *_OTHER_LOCKS, *_OTHER_LISTS))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """One reading of a folder: what is wrong, and what is worth a warning, is collected on the way."""
+    """Reads a folder, file by file, and collects what is wrong and what deserves a warning."""
 
     folder: Path
     names: frozenset[str]
-    problems: list[BuildpackError]
-    notices: list[Notice]
-    doubts: list[Doubt]
+    problems: list[BuildpackError] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    doubts: list[Doubt] = field(default_factory=list)
 
     def attempt(self, read: Callable[[], _T]) -> _T | None:
-        """Run one reader; what it raises is collected."""
+        """Call a reader, and collect the error that it raises."""
         try:
             return read()
         except BuildpackError as error:
@@ -86,36 +68,24 @@ class Reading:
             return None
 
     def look_at_source(self, environ: Mapping[str, str]) -> SourceTree | None:
-        """List the app's files, and collect what is wrong with them; None where some could not be read."""
+        """List the app's files, and collect what is wrong with them; None if some could not be read."""
         tree, problems = look_at_source(self.folder, environ=environ)
         self.problems.extend(problems)
-        # Where a folder stays closed, what is looked for may be in it.
+        # A folder that cannot be read may hold what is looked for.
         return None if any(isinstance(problem, MachineError) for problem in problems) else tree
 
     def check_names(self) -> None:
         """Collect files whose name is almost right."""
-        for meant, misspelt in _MISSPELT.items():
-            if meant not in self.names:
-                self.problems.extend(errors.misspelt_file(name, meant) for name in misspelt if name in self.names)
-
-    def _almost_named(self) -> Iterator[tuple[str, str]]:
-        """Yield files whose name is one slip away from one that is read and missing, each with that name."""
-        told = {name for misspelt in _MISSPELT.values() for name in misspelt}
-        locked = "Pipfile.lock" in self.names
-        wanted = [name for name in _ONE_SLIP if name not in self.names and not (locked and name == "requirements.txt")]
-        for name in sorted(self.names - told - _READ):
-            near = next((one for one in wanted if is_one_slip(name, one)), None)
-            if near is not None and os.path.isfile(self.folder / name):
-                yield name, near
+        self.problems.extend(errors.misspelt_file(*each) for each in find_misspelt(self.names))
 
     def _miss(self, meant: str, otherwise: BuildpackError) -> None:
-        """Collect that a file is missing: the error names one that is almost called so, if there is one."""
-        found = next((name for name, near in self._almost_named() if near == meant), None)
+        """Collect that a file is missing; the error names a file with almost that name, if there is one."""
+        found = next((name for name, near in find_almost_named(self.folder, self.names) if near == meant), None)
         self.problems.append(errors.misspelt_file(found, meant) if found else otherwise)
 
     def read_lock(self, categories: Sequence[str]) -> Lock | None:
         """Read Pipfile.lock, and compare it with Pipfile."""
-        others = [name for name in _OTHER_LOCKS if name in self.names]
+        others = [name for name in OTHER_LOCKS if name in self.names]
         if "Pipfile.lock" not in self.names:
             self._miss_lock(others)
             return None
@@ -130,7 +100,7 @@ class Reading:
             return None
         self._check_paths(lock)
         if pipfile is None:
-            self.warn("there is no Pipfile, so nothing tells whether Pipfile.lock is current.")
+            self.warn(lock_errors.no_pipfile())
         elif lock.pipfile_hash not in pipfile_hashes(pipfile):
             self._compare(pipfile, lock, categories)
         return lock
@@ -154,17 +124,15 @@ class Reading:
         elif differences:
             self.problems.append(lock_errors.stale_lock(differences))
         else:
-            self.warn(
-                "Pipfile changed since Pipfile.lock was made, but all it asks for is there; `deploy lock` refreshes it."
-            )
+            self.warn(lock_errors.pipfile_changed())
 
     def _miss_lock(self, others: Sequence[str]) -> None:
         if "Pipfile" in self.names:
             self._miss("Pipfile.lock", lock_errors.not_locked())
-        elif not self.names.isdisjoint((*_MISSPELT["Pipfile"], *_MISSPELT["Pipfile.lock"])):
-            return  # told by its name already
+        elif any(meant in ("Pipfile", "Pipfile.lock") for _, meant in find_misspelt(self.names)):
+            return  # `check_names` reports it
         else:
-            found = next((name for name in (*others, *_OTHER_LISTS) if name in self.names), None)
+            found = next((name for name in (*others, *OTHER_LISTS) if name in self.names), None)
             self._miss("Pipfile.lock", lock_errors.no_dependencies(found))
 
     def read_python(
@@ -199,14 +167,14 @@ class Reading:
         if settings.stack.value == "host":
             newest = first_allowed(installed(), lock, requires)
             version = newest or allowed_python(lock, own_python, requires)
-            # An app whose own file names the stack means the Python of whichever machine builds.
+            # An app whose own file names this stack means the Python of each machine that builds.
             if settings.stack.origin.startswith(("--", "DEPLOY_")) or version not in (newest, own_python):
                 named(version_errors.python_not_named(version, host=newest is not None))
             return PythonRequest(version=version, origin=HOST_DEFAULT)
         return None
 
     def _compare_python(self, request: PythonRequest, lock: Lock) -> None:
-        """Note where the lock was made for another Python than the one that is asked for."""
+        """Warn if the lock was made for another Python than the one that is asked for."""
         for locked in (lock.python_full_version, lock.python_version):
             if locked and locked != "*" and not f"{request.version}.".startswith(f"{locked}."):
                 if not f"{locked}.".startswith(f"{request.version}."):
@@ -232,7 +200,7 @@ class Reading:
         detection = Detection(found=None)
         if source is not None:
             commands = [process.command for process in processes]
-            # Not the folder's name where another is set: the same app gives the same image in any folder.
+            # A name that is set comes first: the same app gives the same image in any folder.
             name = settings.name.value.rpartition("/")[2] if settings else folder_name(self.folder)
             detection = detect_app(source, name=name, commands=commands)
         if procfile is not None:
@@ -240,7 +208,7 @@ class Reading:
                 self.warn(text)
             self._check_processes(processes, source, settings, lock, detection.found)
             return processes, detection.found
-        if len(self.problems) > before or source is None or not self.names.isdisjoint(_MISSPELT["Procfile"]):
+        if len(self.problems) > before or source is None or "Procfile" in dict(find_misspelt(self.names)).values():
             return (), None
         return self._serve(detection, source, settings, lock), detection.found
 
@@ -263,7 +231,7 @@ class Reading:
         if lock is not None:
             start = Start(search=tuple(dict.fromkeys((served.search, ""))), module=served.target.partition(":")[0])
             self._collect(check_imports([start], list_files(source, lock, stack=_stack(settings)), lock))
-        return (Process(name="web", command=serving_command(served)),)
+        return (Process(name="web", command=served.command),)
 
     def _check_processes(
         self,
@@ -300,12 +268,12 @@ class Reading:
         """Warn of process types that app.json counts and nothing defines."""
         known = {process.name for process in processes}
         for name in sorted(set(formation) - known if known else ()):
-            self.warn(f"app.json: the formation names `{errors.show(name)}`, which the Procfile does not have.")
+            self.warn(check_errors.unknown_process(name))
 
     def check_source(
         self, source: SourceTree | None, lock: Lock | None, variables: Mapping[str, str]
     ) -> SourceTree | None:
-        """Look at what is shipped; returns what remains once files with an index's credential are left out.
+        """Check the shipped files, and return them without those that hold the credential of an index.
 
         `variables` are those of the build.
         """
@@ -332,13 +300,13 @@ class Reading:
         return version if isinstance(version, str) and usable else ""
 
     def _withhold(self, source: SourceTree) -> SourceTree:
-        """Leave out files with an index's credential: an image goes to more people than a repository."""
+        """Leave out files with the credential of an index: more people get an image than a repository."""
         shipped = [file for file in source.files if file.path in _NAME_INDEXES and file.kind == "file"]
         held = [file.path for file in shipped if self._holds_credential(source, file)]
         if not held:
             return source
         for name in held:
-            self.warn(f"{name} holds a credential, so it is left out of the image.")
+            self.warn(check_errors.credential_left_out(name))
         return replace(source, files=tuple(file for file in source.files if file.path not in held))
 
     def _holds_credential(self, source: SourceTree, file: SourceFile) -> bool:
@@ -350,35 +318,20 @@ class Reading:
             return False
 
     def warn(self, text: str) -> None:
-        """Note a warning that is one sentence, which may begin with its place."""
+        """Collect a warning that is one sentence, which may begin with its place."""
         self.notices.append(parse_notice(text))
 
     def gather_notices(self, source: SourceTree | None, lock: Lock | None) -> tuple[Notice, ...]:
-        """Return all that is worth a warning: of the files, of the lock, and what was noted on the way."""
+        """Return all warnings: those of the files, of the lock, and those collected on the way."""
         told = (*(source.warnings if source else ()), *(lock.warnings if lock else ()))
         named = {problem.place for problem in self.problems}
-        almost = [check_errors.almost_named(*each) for each in self._almost_named() if each[0] not in named]
+        almost = [
+            check_errors.almost_named(*each)
+            for each in find_almost_named(self.folder, self.names)
+            if each[0] not in named
+        ]
         return (*map(parse_notice, told), *almost, *self.notices)
-
-
-def is_one_slip(name: str, meant: str) -> bool:
-    """Say whether a name is another one with a letter more, less or changed, or two letters in the wrong order."""
-    if abs(len(name) - len(meant)) > 1 or name == meant:
-        return False
-    begin = next((at for at, (one, other) in enumerate(zip(name, meant, strict=False)) if one != other), len(name))
-    one, other = name[begin:], meant[begin:]
-    return one[1:] in (other, other[1:]) or one == other[1:] or (one[:2] == other[1::-1] and one[2:] == other[2:])
 
 
 def _stack(settings: Settings | None) -> str | None:
     return settings.stack.value if settings is not None and settings.stack is not None else None
-
-
-def serving_command(served: AppObject) -> str:
-    """Make the command that serves an app object; it binds ``$PORT``."""
-    search = f" --{'app-dir' if served.interface == 'asgi' else 'pythonpath'} {served.search}" if served.search else ""
-    if served.interface == "asgi":
-        factory = " --factory" if served.target.endswith("()") else ""
-        return f"uvicorn {served.target.removesuffix('()')}{factory}{search} --host 0.0.0.0 --port $PORT"
-    target = f"'{served.target}'" if served.target.endswith("()") else served.target
-    return f"gunicorn {target}{search} --worker-tmp-dir /dev/shm --graceful-timeout 20 --access-logfile -"

@@ -1,11 +1,31 @@
-"""Finds what somebody meant who mistyped a word: the one known word at a small distance, or none."""
+"""Finds the word, or the name of an app's file, that somebody meant and mistyped."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 _LONGEST = 40
 _PREFIX = 3
+OTHER_LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml")
+OTHER_LISTS = ("requirements.txt", "environment.yml", "pyproject.toml", "setup.py")
+_MISSPELT = {
+    "Procfile": ("procfile", "PROCFILE", "ProcFile", "Procfile.txt", "Procfile.web"),
+    "Pipfile": ("pipfile", "PIPFILE", "PipFile", "Pipfile.toml"),
+    "Pipfile.lock": ("pipfile.lock", "Pipfile.Lock", "PipFile.lock", "Pipfile.lock.json"),
+    ".python-version": (
+        ".python_version",
+        "python-version",
+        ".pythonversion",
+        ".python-version.txt",
+        ".Python-Version",
+    ),
+    "deploy.toml": (".deploy.toml", "Deploy.toml", "deploy.tml"),
+}
+
+_ONE_SLIP = ("Procfile", "Pipfile.lock", ".python-version", "requirements.txt")
+_READ = frozenset(("Pipfile", "deploy.toml", "app.json", "runtime.txt", *OTHER_LOCKS, *OTHER_LISTS))
 
 
 def find_nearest(word: str, known: Iterable[str]) -> str | None:
@@ -44,3 +64,30 @@ def _distance(word: str, other: str) -> int:
                 cost = min(cost, last[to - 2] + 1)
             row.append(cost)
     return row[-1]
+
+
+def find_misspelt(names: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Yield each file with a usual misspelling of a name that no file has, and that name."""
+    for meant, misspelt in _MISSPELT.items():
+        if meant not in names:
+            yield from ((name, meant) for name in misspelt if name in names)
+
+
+def find_almost_named(folder: Path, names: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Yield each file whose name is one slip away from one that is read and missing, and that name."""
+    known = {name for misspelt in _MISSPELT.values() for name in misspelt}
+    locked = "Pipfile.lock" in names
+    wanted = [name for name in _ONE_SLIP if name not in names and not (locked and name == "requirements.txt")]
+    for name in sorted(names - known - _READ):
+        near = next((one for one in wanted if _is_one_slip(name, one)), None)
+        if near is not None and os.path.isfile(folder / name):
+            yield name, near
+
+
+def _is_one_slip(name: str, meant: str) -> bool:
+    """Tell whether a name is another one with a letter more, less or changed, or two letters in the wrong order."""
+    if abs(len(name) - len(meant)) > 1 or name == meant:
+        return False
+    begin = next((at for at, (one, other) in enumerate(zip(name, meant, strict=False)) if one != other), len(name))
+    one, other = name[begin:], meant[begin:]
+    return one[1:] in (other, other[1:]) or one == other[1:] or (one[:2] == other[1::-1] and one[2:] == other[2:])

@@ -1,6 +1,6 @@
 """Read an app: everything its folder says, and everything that is wrong with it at once.
 
-`examine_app` is the preflight: what `deploy check` prints, and what everything that needs an app goes through.
+Every command that needs an app calls `examine_app`; `deploy check` prints what it finds.
 """
 
 from __future__ import annotations
@@ -25,26 +25,27 @@ from buildpack.errors import BuildpackError, Problems
 from buildpack.errors import app as errors
 from buildpack.errors import checks as check_errors
 from buildpack.errors.notice import Notice
+from buildpack.options import Options
 
+_PLAIN = Options()
 _CONTROL = (
     *("deploy.toml", "Procfile", "Pipfile", "Pipfile.lock", ".python-version", "runtime.txt", "app.json"),
     "pyproject.toml",
     *IGNORE_FILES,
 )
-"""Files that are read, wherever a link of that name leads, whether they are shipped or not."""
+"""Files that are read even if they are not shipped; a link of that name is followed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class App:
-    """What an app's folder says.
+    """An app, as its folder describes it.
 
-    `processes` are those of the Procfile in its order, else one ``web`` that serves `app_object`; `default` is the one
-    to run when none is named, None where that is a choice. `stamps` are of all that was looked at, each from before it
-    was read; None where that is not all. `python` is None where the app says nothing and names a
-    stack, whose Python it then is. `formation` counts only what app.json names;
-    `build_env` are variables for hooks and for builds of packages; `given_env`, from the command line, win over them.
-    `doubts` are findings that depend on what the wheels bring. `version` is the one that the shipped pyproject.toml
-    states, empty without one.
+    `processes` are those of the Procfile in its order, else one ``web`` that serves `app_object`. `default` is the one
+    to run if no other is named; None if the user must choose. `python` is None if the app names no version but a stack,
+    whose Python it then gets. `formation` counts only what app.json names. `build_env` are variables for hooks and for
+    builds of packages; `given_env`, from the command line, win over them. `doubts` are findings that depend on what the
+    wheels bring. `version` is the one in the shipped pyproject.toml, empty without one. `stamps`: file stamps taken
+    before reading. None if some input cannot be watched.
     """
 
     folder: Path
@@ -73,8 +74,7 @@ class App:
 class Examination:
     """What an app's folder says, as far as it can be read.
 
-    `app` is None where there are `problems`; `settings`, `processes` and `python` are what could be read in spite of
-    them.
+    `app` is None if there are `problems`; `settings`, `processes` and `python` are what could be read in spite of them.
     """
 
     app: App | None
@@ -88,68 +88,47 @@ class Examination:
 
 def read_app(
     folder: Path,
+    options: Options = _PLAIN,
     *,
     environ: Mapping[str, str],
     today: date,
     own_python: str = DEFAULT,
     installed: Callable[[], Iterable[str]] = tuple,
-    name: str | None = None,
-    stack: str | None = None,
-    platform: str | None = None,
-    categories: Sequence[str] = (),
-    build_env: Mapping[str, str] | None = None,
-    strict: bool = False,
 ) -> App:
-    """Read the app in `folder`, as `examine_app` does; with `strict` a notice is an error too.
+    """Read the app in `folder`, as `examine_app` does; with `options.strict` a notice is an error too.
 
-    Raises UsageError where `folder` is none, and else AppError or MachineError, or Problems of several.
+    Raises UsageError if `folder` is not a folder, else AppError or MachineError, or Problems if there are several.
     """
-    found = examine_app(
-        folder,
-        environ=environ,
-        today=today,
-        own_python=own_python,
-        installed=installed,
-        name=name,
-        stack=stack,
-        platform=platform,
-        categories=categories,
-        build_env=build_env,
-    )
+    found = examine_app(folder, options, environ=environ, today=today, own_python=own_python, installed=installed)
     if found.app is None:
         raise found.problems[0] if len(found.problems) == 1 else Problems(found.problems)
-    if strict and found.notices:
+    if options.strict and found.notices:
         raise check_errors.strict(found.app.warnings)
     return found.app
 
 
 def examine_app(
     folder: Path,
+    options: Options = _PLAIN,
     *,
     environ: Mapping[str, str],
     today: date,
     own_python: str = DEFAULT,
     installed: Callable[[], Iterable[str]] = tuple,
-    name: str | None = None,
-    stack: str | None = None,
-    platform: str | None = None,
-    categories: Sequence[str] = (),
-    build_env: Mapping[str, str] | None = None,
 ) -> Examination:
     """Find out what the folder says, and all that is wrong with it; nothing is fetched, and none of its code is run.
 
-    `name`, `stack`, `platform`, `categories` and `build_env` are what the command line says; the app's own variables
-    are beneath these, and not among them. On the stack ``host`` the default is the
-    first version of `installed` (usable interpreters of this machine, the newest first) that the app allows, else
-    `own_python` (``3.12``). Raises only if `folder` is not a folder.
+    `options.build_env` is not merged into the app's own variables, although it wins over them. On the stack ``host``
+    the default is the first version of `installed` (usable interpreters of this machine, the newest first) that the
+    app allows, else `own_python` (``3.12``). Raises only if `folder` is not a folder.
     """
     stamps = {path: stamp(path) for path in (str(folder), *(f"{folder}/{name}" for name in _CONTROL))}
-    reading = Reading(folder=folder, names=_list_folder(folder), problems=[], notices=[], doubts=[])
-    flags = {"name": name, "stack": stack, "platform": platform}
+    reading = Reading(folder=folder, names=_list_folder(folder))
+    flags = {"stack": options.stack, "platform": options.platform}
     settings = reading.attempt(lambda: read_settings(folder, environ=environ, flags=flags))
     source = reading.attempt(lambda: reading.look_at_source(environ))
     reading.check_names()
-    lock = reading.read_lock(categories)
+    lock = reading.read_lock(options.categories)
     python = reading.read_python(lock, settings, today=today, own_python=own_python, installed=installed)
     app_json = reading.read_app_json()
     formation = reading.attempt(app_json.formation) or {}
@@ -158,9 +137,9 @@ def examine_app(
     if source is not None and not source.files and not reading.problems:
         reading.problems.append(errors.empty_folder(str(folder)))
     reading.warn_formation(formation, processes)
-    shipped = reading.check_source(source, lock, {**environ, **own_build_env, **(build_env or {})})
+    shipped = reading.check_source(source, lock, {**environ, **own_build_env, **options.build_env})
     problems = _flatten(reading.problems)
-    notices = reading.gather_notices(source, lock)
+    notices, doubts = reading.gather_notices(source, lock), tuple(reading.doubts)
     app = None
     if not problems:
         assert settings is not None
@@ -178,9 +157,9 @@ def examine_app(
             python=python,
             formation=formation,
             build_env=own_build_env,
-            given_env=build_env or {},
+            given_env=options.build_env,
             notices=notices,
-            doubts=tuple(reading.doubts),
+            doubts=doubts,
             version=reading.read_version(shipped),
             stamps=None if source.stamps is None else {**source.stamps, **stamps},
         )
@@ -188,7 +167,7 @@ def examine_app(
         app=app,
         problems=problems,
         notices=notices,
-        doubts=tuple(reading.doubts),
+        doubts=doubts,
         settings=settings,
         processes=processes,
         python=python,

@@ -35,6 +35,14 @@ def app_json_not_read(error: BuildpackError) -> Notice:
     )
 
 
+def unknown_process(name: str) -> str:
+    return f"app.json: the formation names `{show(name)}`, which the Procfile does not have."
+
+
+def credential_left_out(name: str) -> str:
+    return f"{name} holds a credential, so it is left out of the image."
+
+
 def almost_named(found: str, meant: str) -> Notice:
     """A file's name is one slip away from one that is read, and the real one is missing."""
     return Notice(

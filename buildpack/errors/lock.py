@@ -53,6 +53,14 @@ def other_locks(found: Sequence[str]) -> BuildpackError:
     )
 
 
+def no_pipfile() -> str:
+    return "there is no Pipfile, so nothing tells whether Pipfile.lock is current."
+
+
+def pipfile_changed() -> str:
+    return "Pipfile changed since Pipfile.lock was made, but all it asks for is there; `deploy lock` refreshes it."
+
+
 def no_lock(reason: str) -> BuildpackError:
     """Pipfile.lock is JSON, but no lock."""
     return AppError(

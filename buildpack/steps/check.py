@@ -7,7 +7,7 @@ Nothing is fetched, and none of the app's code is run. `build` and all that need
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from buildpack.dataclass import dataclass
 from buildpack.errors import AppError, BuildpackError
 from buildpack.errors import stacks as errors
 from buildpack.errors.notice import Notice, parse_notice
+from buildpack.options import Options, OwnPython
 from buildpack.stacks.find_python import usable_versions
 
 _ORDER = (2, AppError.exit_code)
@@ -49,33 +50,27 @@ class Report:
 
 def check_app(
     folder: Path,
+    options: Options,
     *,
     environ: Mapping[str, str],
     today: date,
-    own_python: str,
-    own_executable: str,
-    stack: str | None = None,
-    platform: str | None = None,
-    categories: Sequence[str] = (),
-    build_env: Mapping[str, str] | None = None,
+    own_python: OwnPython,
     system: str = sys.platform,
     recall: Callable[[App], Brought | None] = lambda _: None,
 ) -> Report:
-    """Check the app in `folder`; `own_python` and `own_executable` are the version and path of what runs this.
+    """Check the app in `folder`.
 
-    `recall` returns what the app's wheels bring if they were looked into before. Raises UsageError if `folder` is not a
+    `recall` returns what the app's wheels bring if an earlier build read them. Raises UsageError if `folder` is not a
     folder.
     """
+    own = own_python.executable
     found = examine_app(
         folder,
+        options,
         environ=environ,
         today=today,
-        own_python=own_python,
-        installed=partial(usable_versions, environ=environ, own=own_executable),
-        stack=stack,
-        platform=platform,
-        categories=categories,
-        build_env=build_env,
+        own_python=own_python.version,
+        installed=partial(usable_versions, environ=environ, own=own),
     )
     problems, notices = list(found.problems), list(found.notices)
     if found.doubts:
@@ -90,7 +85,7 @@ def check_app(
                 python=found.python.version if found.python else None,
                 platform=settings.platform.value if settings.platform else None,
                 environ=environ,
-                own=own_executable,
+                own=own,
                 system=system,
             )
         except BuildpackError as error:

@@ -205,17 +205,8 @@ class _Pipeline:
 
     def _check(self) -> Script:
         request = self.request
-        own = own_python()
         report = check_app(
-            request.app,
-            environ=self._environ,
-            today=self._today,
-            own_python=own.version,
-            own_executable=own.executable,
-            stack=request.options.stack,
-            platform=request.options.platform,
-            categories=request.options.categories,
-            build_env=request.options.build_env,
+            request.app, request.options, environ=self._environ, today=self._today, own_python=own_python()
         )
         problems = list(report.errors)
         self._app = report.app

@@ -56,19 +56,22 @@ def command(
     """
     from datetime import date
 
+    from buildpack.options import Options
     from buildpack.steps.check import check_app
+    from deployer.building.delivery import own_python
     from deployer.settings.config import parse_build_env
 
     report = check_app(
         app,
+        Options(
+            stack=stack,
+            platform=platform,
+            categories=categories,
+            build_env=parse_build_env(build_env, os.environ, folder=app, files=build_env_files),
+        ),
         environ=os.environ,
         today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
-        own_python=f"{sys.version_info[0]}.{sys.version_info[1]}",
-        own_executable=sys.executable,
-        stack=stack,
-        platform=platform,
-        categories=categories,
-        build_env=parse_build_env(build_env, os.environ, folder=app, files=build_env_files),
+        own_python=own_python(),
         recall=_recall,
     )
     if as_json:

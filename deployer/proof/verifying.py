@@ -192,11 +192,10 @@ def _pinned_stack(told: Provenance, source: Source, platform: Platform, environ:
     """Return the app's stack with the digest that the image names; None where the app asks for no tag."""
     app = read_app(
         source.folder,
+        Options(platform=str(platform), categories=source.categories),
         environ=environ,
         today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
         own_python=own_python().version,
-        platform=str(platform),
-        categories=source.categories,
     )
     version = app.python.version if app.python else None
     asked = app.settings.stack.value if app.settings.stack else f"python:{version}-slim"

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from buildpack.app.detect import AppObject, detect_app
-from buildpack.app.folder_reader import serving_command
 from buildpack.app.indexes import without_credentials
 from buildpack.app.lockfile import read_lock
 from buildpack.app.pipfile import read_pipfile
@@ -127,7 +126,7 @@ def _lacking(folder: Path, tree: SourceTree, wishes: Wishes, accept: Accept, rem
 
 def _serving(found: AppObject) -> str:
     """Return the command for a Procfile: gunicorn's plain one, or uvicorn's, which has to be told the port."""
-    return serving_command(found).partition(" --worker-tmp-dir")[0]
+    return found.command.partition(" --worker-tmp-dir")[0]
 
 
 def _pipfile(tree: SourceTree, found: AppObject | None, accept: Accept, remarks: list[str]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from buildpack.options import Options, OwnPython
 from buildpack.stacks.find_python import usable_versions
 from buildpack.steps.check import check_app
 from tests.support.command import EXAMPLES, ROOT, deploy
@@ -183,9 +184,8 @@ def test_the_json_of_a_sound_app(home):
 
 @pytest.mark.parametrize("app", sorted(path.name for path in APPS.iterdir()))
 def test_an_app_of_the_tests_is_never_a_bug(app):
-    report = check_app(
-        APPS / app, environ=os.environ, today=date(2025, 11, 20), own_python="3.11", own_executable=sys.executable
-    )
+    own = OwnPython(version="3.11", executable=sys.executable)
+    report = check_app(APPS / app, Options(), environ=os.environ, today=date(2025, 11, 20), own_python=own)
     assert report.exit_code in (0, 10)
     assert (report.app is None) is bool(report.errors)
 

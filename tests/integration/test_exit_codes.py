@@ -31,7 +31,7 @@ def test_a_bug_is_told_from_what_is_wrong_with_the_app(tmp_path, home):
     """A tool with a broken module stands for any bug."""
     for package in ("buildpack", "deployer"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    module = tmp_path / "buildpack" / "assembly.py"
+    module = tmp_path / "buildpack" / "steps" / "assembly.py"
     module.write_text(module.read_text() + '\nraise RuntimeError("broken on purpose")\n')
     done = deploy("build", EXAMPLES / "blasto", home=home, env={"PYTHONPATH": str(tmp_path)}, cwd=tmp_path)
     assert (done.code, done.out) == (1, "")

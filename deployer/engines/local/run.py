@@ -16,6 +16,7 @@ from buildpack.app.checks.doubts import Brought, brought_by, settle
 from buildpack.app.read import App, read_app
 from buildpack.dataclass import dataclass, field, replace
 from buildpack.errors import Problems
+from buildpack.options import Options
 from buildpack.progress import Observer, ignore
 from buildpack.stacks.find_python import usable_versions
 from deployer.engines.ports import ports_of_web, read_port, require_free
@@ -103,11 +104,11 @@ def prepare(
     """
     app = read_app(
         request.folder,
+        Options(categories=request.categories),
         environ=environ,
         today=today,
         own_python=_series(),
         installed=lambda: usable_versions(environ=environ, own=own, store=store()),
-        categories=request.categories,
     )
     counts = _choose(request, app)
     if not (request.named or request.command) and (left := find_one_off([one.name for one in app.processes], counts)):

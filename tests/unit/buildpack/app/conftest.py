@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 
 from buildpack.app.read import App, read_app
 from buildpack.errors import BuildpackError
+from buildpack.options import Options
 
 APPS = Path(__file__).parents[3] / "apps"
 TODAY = date(2025, 11, 20)
@@ -26,8 +27,15 @@ def _hostile(hostile: None) -> None:
 def read() -> Callable[..., App]:
     """Read an app of tests/apps by its name, or the one at a path."""
 
-    def run(app: str | Path, **flags: Any) -> App:
-        return read_app(APPS / app, environ=dict(os.environ), today=TODAY, own_python="3.11", **flags)
+    def run(app: str | Path, *, installed: Callable[[], Iterable[str]] = tuple, **options: Any) -> App:
+        return read_app(
+            APPS / app,
+            Options(**options),
+            environ=dict(os.environ),
+            today=TODAY,
+            own_python="3.11",
+            installed=installed,
+        )
 
     return run
 
