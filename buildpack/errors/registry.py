@@ -6,12 +6,18 @@ registry, where one is asked for a stack; where an image is pushed to it, there 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from buildpack.dataclass import dataclass
 from buildpack.errors import MachineError, StackError
+from buildpack.errors.transfer import REFUSED, UNKNOWN_NAME, why_unanswered
 
 _AROUND = " `--stack host` needs no registry; an image saved elsewhere is read with `--stack archive:FILE`."
+_TODO = {
+    REFUSED: "check host and port, and that the registry is running.",
+    UNKNOWN_NAME: "check the spelling of the host, and HTTPS_PROXY if only a proxy knows it.",
+}
 LOGIN_VARIABLES = ("DEPLOY_REGISTRY_USER", "DEPLOY_REGISTRY_PASSWORD")
 
 
@@ -63,6 +69,28 @@ def unreachable(host: str, reason: str, *, todo: str = "", around: bool = False)
         why=f"{_sentence(reason)}.",
         hint=(todo or "check the network, and HTTPS_PROXY where there is a proxy.") + (_AROUND if around else ""),
     )
+
+
+def unanswered(host: str, failure: OSError) -> Barred:
+    """Nothing answered, because of an error of the connection."""
+    # Only ssl's errors have these attributes.
+    if reason := getattr(failure, "verify_message", ""):
+        return untrusted(host, str(reason))
+    if hasattr(failure, "library"):
+        found = re.search(r"\[SSL: \w+\] ([^(\"']*)", str(failure))
+        return insecure(host, f"TLS failed: {found[1].strip() if found else 'no handshake'}")
+    reason = why_unanswered(failure, "there is no way to it from here")
+    return unreachable(host, reason, todo=_TODO.get(reason, ""))
+
+
+def astray(host: str, reason: str) -> Barred:
+    """What answers is not a registry, or sends us to what is none."""
+    return unreachable(host, reason, todo="check that the host is a registry's, and nothing in between answers for it.")
+
+
+def proxy(host: str) -> Barred:
+    """The proxy for a registry does not work."""
+    return unreachable(host, "the proxy cannot be reached, or refuses", todo="check HTTPS_PROXY.")
 
 
 def too_slow(host: str, reason: str) -> Barred:

@@ -11,6 +11,32 @@ from collections.abc import Sequence
 
 from buildpack.errors import EngineError, MachineError, StackError, UsageError
 
+REFUSED = "it refused the connection"
+UNKNOWN_NAME = "its name does not resolve"
+
+
+def why_unanswered(failure: BaseException, otherwise: str) -> str:
+    """Say why an index, a registry or an engine did not answer; `otherwise` if the failure is none of the usual ones.
+
+    The system's error may be below those of a library.
+    """
+    import socket
+
+    error: BaseException | None = failure
+    while error is not None:
+        if isinstance(error, TimeoutError):
+            return "it did not answer in time"
+        if isinstance(error, socket.gaierror):
+            return UNKNOWN_NAME
+        if isinstance(error, ConnectionRefusedError):
+            return REFUSED
+        if isinstance(error, FileNotFoundError):
+            return "there is no socket at this path"
+        if isinstance(error, ConnectionError):
+            return "it cut the connection"
+        error = error.__cause__ or error.__context__
+    return otherwise
+
 
 def invalid_reference(text: str, reason: str, *, suggestion: str = "") -> UsageError:
     """A name of an image that breaks the grammar."""

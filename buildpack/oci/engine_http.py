@@ -187,13 +187,5 @@ def _encrypt(plain: socket.socket, endpoint: Endpoint) -> socket.socket:
 
 
 def _unreachable(endpoint: Endpoint, error: Exception) -> EngineError:
-    reason = str(error)
-    if isinstance(error, FileNotFoundError):
-        reason = "there is no socket at this path"
-    elif isinstance(error, TimeoutError):
-        reason = "it does not answer"
-    elif isinstance(error, ConnectionRefusedError):
-        reason = "nothing listens there"
-    elif isinstance(error, OSError) and error.strerror:
-        reason = error.strerror
-    return errors.engine_unreachable(str(endpoint), reason)
+    otherwise = getattr(error, "strerror", "") or str(error)
+    return errors.engine_unreachable(str(endpoint), errors.why_unanswered(error, otherwise))

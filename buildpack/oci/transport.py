@@ -7,7 +7,6 @@ and one token. Of the environment it believes what docs/decisions/0007 says, and
 from __future__ import annotations
 
 import re
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,7 +35,6 @@ _ANSWER_LIMIT = _REDIRECT_LIMIT = 1 << 16
 _REDIRECTS = 30
 _REPEATING = frozenset({307, 308})
 _REDIRECTING = frozenset({301, 302, 303}) | _REPEATING
-_ASTRAY = "check that the host is a registry's, and nothing in between answers for it."
 _HUB_NAMES = {"index.docker.io": "docker.io", "registry-1.docker.io": "docker.io"}
 _LOOPBACK = re.compile(r"localhost|::1|127(?:\.\d{1,3}){3}")
 
@@ -219,7 +217,7 @@ class Transport:
             if origin_of(following) != origin_of(url):
                 sent.pop("Authorization", None)
             url = following
-        raise errors.unreachable(_host(url), "it sends us in a circle", todo=_ASTRAY)
+        raise errors.astray(_host(url), "it sends us in a circle")
 
     def proxy(self, url: str) -> str:
         """Return the proxy for a URL; "" for this machine, since a proxy would look for its own loopback."""
@@ -241,15 +239,19 @@ class Transport:
                 pace=self.pace(url, patience=patience, size=len(body or b"")),
             )
         except (OSError, MalformedError) as failure:
-            error, passing = _explain(failure, _host(url))
-        else:
-            sent = response.request_size + (len(body) if isinstance(body, bytes) else 0)
-            self.traffic.count(requests=1, sent=sent, received=response.head_size)
-            return response
-        self.traffic.count(requests=1)
-        if passing:
-            raise InterruptedRequest(error)
-        raise error
+            self.traffic.count(requests=1)
+            host = _host(url)
+            if isinstance(failure, MalformedError):
+                raise errors.astray(host, str(failure)) from None
+            if isinstance(failure, ProxyError):
+                raise errors.proxy(host) from None
+            error = errors.unanswered(host, failure)
+            if isinstance(failure, TimeoutError | ConnectionError) and not isinstance(failure, ConnectionRefusedError):
+                raise InterruptedRequest(error) from None
+            raise error from None
+        sent = response.request_size + (len(body) if isinstance(body, bytes) else 0)
+        self.traffic.count(requests=1, sent=sent, received=response.head_size)
+        return response
 
     def pace(self, url: str, *, patience: float = 60.0, size: int = 0) -> Pace:
         """Begin the time that an exchange may take, with so many bytes to send."""
@@ -313,7 +315,7 @@ def _followed(url: str, target: str) -> str:
     if url.startswith("https:") and scheme == "http":
         raise errors.insecure(_host(url), "it sends us on to plain http")
     if scheme not in PORTS or not host:
-        raise errors.unreachable(_host(url), "it sends us to what is no web address", todo=_ASTRAY)
+        raise errors.astray(_host(url), "it sends us to something that is not a web address")
     return following
 
 
@@ -325,28 +327,3 @@ def shown(url: str) -> str:
     """Return a URL without login and query: the state of an upload and the signature of a link are in its query."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _explain(failure: OSError | MalformedError, host: str) -> tuple[StackError, bool]:
-    """Say why nothing was answered, and whether it may pass."""
-    if isinstance(failure, MalformedError):
-        return errors.unreachable(host, str(failure), todo=_ASTRAY), False
-    if isinstance(failure, ProxyError):
-        return errors.unreachable(host, "the proxy cannot be reached, or refuses", todo="check HTTPS_PROXY."), False
-    # Of a certificate that does not verify; both are attributes of ssl's errors alone.
-    if reason := getattr(failure, "verify_message", ""):
-        return errors.untrusted(host, str(reason)), False
-    if hasattr(failure, "library"):
-        found = re.search(r"\[SSL: \w+\] ([^(\"']*)", str(failure))
-        return errors.insecure(host, f"TLS failed: {found[1].strip() if found else 'no handshake'}"), False
-    if isinstance(failure, TimeoutError):
-        return errors.unreachable(host, "it did not answer in time"), True
-    if isinstance(failure, socket.gaierror):
-        todo = "check the spelling of the host, and HTTPS_PROXY where only a proxy knows it."
-        return errors.unreachable(host, "its name does not resolve", todo=todo), False
-    if isinstance(failure, ConnectionRefusedError):
-        todo = "check host and port, and that the registry is running."
-        return errors.unreachable(host, "it refused the connection", todo=todo), False
-    if isinstance(failure, ConnectionError):
-        return errors.unreachable(host, "it cut the connection"), True
-    return errors.unreachable(host, "there is no way to it from here"), False

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from buildpack.bounded import join_url, origin_of, parse_integer
 from buildpack.errors import python as errors
+from buildpack.errors.transfer import why_unanswered
 from buildpack.net.pace import Pace
 from buildpack.net.retry import ATTEMPTS, LONGEST_WAIT, is_busy, pause, retry_after
 from buildpack.net.secret import Secret
@@ -176,15 +177,14 @@ class Client:
                 reason = "the TLS connection failed"
             except (exceptions.ProxyError, exceptions.InvalidProxyURL):
                 raise errors.proxy(url) from None
-            except exceptions.Timeout:
-                reason = "no answer in time"
             except (
+                exceptions.Timeout,
                 exceptions.ConnectionError,
                 exceptions.ChunkedEncodingError,
                 exceptions.ContentDecodingError,
                 CutError,
             ) as error:
-                reason = _connection_reason(error)
+                reason = why_unanswered(error, "it cut the connection")
             except (exceptions.TooManyRedirects, exceptions.InvalidURL, exceptions.InvalidSchema):
                 raise errors.refused(url, "it redirects in a circle, or to what is no http(s) address") from None
             except exceptions.RequestException:
@@ -193,8 +193,8 @@ class Client:
             # A server that asks for more ends in an error, not in a build that hangs.
             if attempt < ATTEMPTS and (asked or 0.0) <= LONGEST_WAIT:
                 # Up to a quarter longer, so that many builds do not return at once.
-                random_part = random.random() / 4  # noqa: S311  nothing secret in a wait
-                self._sleep(asked if asked is not None else pause(attempt) * (1 + random_part))
+                longer = 1 + random.random() / 4  # noqa: S311  nothing secret in a wait
+                self._sleep(asked if asked is not None else pause(attempt) * longer)
                 continue
             raise errors.unreachable(url, reason, attempt)
         raise AssertionError("unreachable")
@@ -325,15 +325,6 @@ def _no_cookies(jar: Any) -> Any:
 
     jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     return jar
-
-
-def _connection_reason(error: Exception) -> str:
-    text = str(error)
-    if "Name or service not known" in text or "NameResolutionError" in text or "getaddrinfo" in text:
-        return "its name cannot be resolved"
-    if "Connection refused" in text:
-        return "it refused the connection"
-    return "the connection was cut"
 
 
 def _certificate_reason(error: Exception) -> str:

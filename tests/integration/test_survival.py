@@ -393,5 +393,5 @@ def test_an_index_that_says_nothing(honest, tmp_path):
     honest.gate.set()
     honest.gate = None
     assert len(waits) == 4
-    assert "no answer in time" in str(caught.value)
+    assert "it did not answer in time" in str(caught.value)
     assert list(tmp_path.iterdir()) == []

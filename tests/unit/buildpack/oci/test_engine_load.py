@@ -363,13 +363,13 @@ def test_not_running(tmp_path: Path, blobs: Blobs) -> None:
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(f"{tmp_path}/none.sock")
         assert failure(lambda: load(image, blobs.open, [APP], host=host)) == (
-            f"the container engine at {host} is not running\n\nNothing listens there.\n\nhint: {after}"
+            f"the container engine at {host} is not running\n\nIt refused the connection.\n\nhint: {after}"
         )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         host = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
         assert failure(lambda: load(image, blobs.open, [APP], host=host)) == (
-            f"the container engine at {host} is not running\n\nNothing listens there.\n\nhint: {after}"
+            f"the container engine at {host} is not running\n\nIt refused the connection.\n\nhint: {after}"
         )
 
 
@@ -411,8 +411,8 @@ def test_loaded_and_yet_not_there(engine: Engine, blobs: Blobs) -> None:
     ("answer", "reason"),
     [
         (b"SSH-2.0-OpenSSH_9.2\r\n", "What answers is not an engine"),
-        (b"", "The connection was closed"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "The connection was cut"),
+        (b"", "It cut the connection"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "It cut the connection"),
         (
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffff\r\n" + bytes(17 << 20),
             "Its answer is too long",

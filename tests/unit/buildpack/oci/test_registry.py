@@ -547,7 +547,7 @@ def test_name_that_does_not_resolve() -> None:
     with Registry(parse_reference("registry.invalid/app:1"), environ={}) as registry:
         assert message(registry.fetch_manifest) == (
             "the registry registry.invalid cannot be reached\n\nIts name does not resolve.\n\n"
-            "hint: check the spelling of the host, and HTTPS_PROXY where only a proxy knows it."
+            "hint: check the spelling of the host, and HTTPS_PROXY if only a proxy knows it."
         )
 
 
@@ -664,7 +664,7 @@ def test_redirect_to_plain_http_is_refused(server: Server, certificate: Path) ->
     ("target", "why"),
     [
         ("/v2/team/app/manifests/1", "It sends us in a circle."),
-        ("file:///etc/passwd", "It sends us to what is no web address."),
+        ("file:///etc/passwd", "It sends us to something that is not a web address."),
     ],
 )
 def test_a_redirect_to_nowhere_is_told(server: Server, target: str, why: str) -> None:
