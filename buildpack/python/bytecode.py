@@ -1,6 +1,6 @@
 """Byte code for a layer's modules, compiled by the stack's own interpreter, the same bytes every time.
 
-Modules are compiled in chunks by processes that start clean (`compile_worker.py`), while further wheels are
+Modules are compiled in chunks by processes that start clean (`system/compile_worker.py`), while further wheels are
 still on their way. What was compiled once is kept as a pack: one file per wheel and interpreter, into which
 the layer's entries point.
 """
@@ -9,20 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import json
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 from buildpack.dataclass import dataclass, field
 from buildpack.oci.entry import Deflated, Entry, FileSlice, Inline, file
 from buildpack.oci.lease import use
-from buildpack.python.compile_process import CompileError, CompileProcess
-from buildpack.python.pyc import BYTECODE_FORMAT, pyc_path, unsupported
+from buildpack.system.compile_process import (
+    BYTECODE_FORMAT,
+    CompileError,
+    CompileProcess,
+    join_packs,
+    pyc_path,
+    read_pack,
+    unsupported,
+)
 from buildpack.system.temporary import make_folder, temporary_folder
 
 CHUNK = 512 << 10
@@ -143,7 +149,8 @@ class Compiler:
         """Start the interpreter once; return why it cannot compile, or nothing."""
         if not self._reason:
             try:
-                self._process().close()
+                with closing(self._process()) as process:
+                    process.greet()
             except CompileError as error:
                 self._fail(str(error))
         return self._reason
@@ -257,7 +264,7 @@ class Compiler:
             wheel.open_chunks -= 1
             if wheel.open_chunks or wheel.compilation.done():
                 return
-        _write_pack(wheel.pack, wheel.outs)
+        join_packs(wheel.pack, wheel.outs)
         made = _read_pack(wheel.pack, wheel.paths, self._cache_tag)
         wheel.compilation.set(made or Bytecode(reason=f"{wheel.pack} could not be read back"))
         with self._condition:
@@ -338,33 +345,10 @@ def _chunks(modules: Sequence[tuple[Path, _Module]], limit: int) -> Iterator[tup
             size, chunk = 0, []
 
 
-def _write_pack(pack: Path, outs: Sequence[Path]) -> None:
-    """Join the chunks' outputs, each of which ends with what it holds; atomic."""
-    import shutil
-
-    made = outs[0]
-    with made.open("ab") as joined:
-        for out in outs[1:]:
-            with out.open("rb") as piece:
-                shutil.copyfileobj(piece, joined, 1 << 20)
-            out.unlink()
-    made.chmod(0o644)  # whatever the umask
-    made.replace(pack)
-
-
 def _read_pack(pack: Path, paths: Sequence[str], cache_tag: str) -> Bytecode | None:
-    """Return what a pack holds for these sources; None where there is none, or a damaged one."""
-    places: list[tuple[int, int]] = []
-    try:
-        with pack.open("rb") as raw:
-            end = raw.seek(0, os.SEEK_END)
-            while end > 0:
-                start, chunk = _read_chunk(raw, end)
-                places = chunk + places
-                end = start
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    if len(places) != len(paths):
+    """Return what a pack holds for these sources; None if it is missing or damaged."""
+    places = read_pack(pack)
+    if places is None or len(places) != len(paths):
         return None
     entries, skipped = [], []
     for path, (start, size) in zip(paths, places, strict=True):
@@ -373,22 +357,3 @@ def _read_pack(pack: Path, paths: Sequence[str], cache_tag: str) -> Bytecode | N
         else:
             skipped.append(path)
     return Bytecode(entries=tuple(entries), skipped=tuple(skipped))
-
-
-def _read_chunk(raw: BinaryIO, end: int) -> tuple[int, list[tuple[int, int]]]:
-    """Return where the chunk that ends here begins, and its modules' offsets and sizes; raises ValueError."""
-    import zlib
-
-    raw.seek(end - 8)
-    length = int.from_bytes(raw.read(8), "little")
-    raw.seek(end - 8 - length)
-    told = json.loads(raw.read(length))
-    begin = end - 8 - length - sum(told["sizes"])
-    raw.seek(begin)
-    if zlib.crc32(raw.read(sum(told["sizes"]))) != told["crc32"]:
-        raise ValueError("damaged")
-    places, at = [], begin
-    for size in told["sizes"]:
-        places.append((at, size))
-        at += size
-    return begin, places

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -216,10 +217,14 @@ def _gather(
         raise errors.static_host_python(str(python.executable))
     folders = build_folders(python)
     upper, lower = Harvest(prefixes=folders), Harvest()
-    with temporary_folder(store.folder("tmp")) as scratch:
+    with temporary_folder(store.folder("tmp")) as scratch, ExitStack() as running:
         sources = gather_python(upper, python, folders)
-        # An earlier image may have the layers: then nothing is compiled until it is clear that it has not.
-        byte_code = ByteCode(python, sources, scratch, environ) if known_layers is None else None
+
+        def compile_library() -> ByteCode:
+            return running.enter_context(closing(ByteCode(python, sources, scratch, environ)))
+
+        # If an earlier image may have the layers, compiling waits until it is clear that it does not.
+        byte_code = compile_library() if known_layers is None else None
         libraries = read_libraries(environ)
         system.gather_system(lower, loader=like.interpreter, certificates=certificates, cafile=python.cafile)
         base = close(lower.programs, system.SONAMES, libraries, like=like)
@@ -233,7 +238,7 @@ def _gather(
         identity = identify(entries, HOST_FORMAT, LAYER_FORMAT, python.version)
         layers = known_layers(identity) if known_layers is not None else ()
         if not layers:
-            byte_code = byte_code or ByteCode(python, sources, scratch, environ)
+            byte_code = byte_code or compile_library()
             layers = _write_both(store, list(lower.entries.values()), upper, byte_code)
     return _stack(
         layers,

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
-import signal
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -15,9 +12,12 @@ from buildpack.errors import build as errors
 from buildpack.oci.entry import Entry, FileSlice, file, symlink
 from buildpack.stacks.find_python import HostPython
 from buildpack.stacks.host_files import Harvest
+from buildpack.system.compile_process import CompileError, CompileProcess, pyc_path, read_pack
 from buildpack.system.processes import library_path
 
 HOME = "usr/local"
+_SECONDS = 3600.0
+"""For a half of the library; a machine that swaps is slow."""
 # Tests, what needs Tk, what only installs other things, and other packages' folders.
 _NO_FOLDERS = re.compile(
     r"test|tests|idle_test|idlelib|tkinter|turtledemo|ensurepip|site-packages|dist-packages|__pycache__|config-.+"
@@ -95,7 +95,7 @@ def _without(folders: tuple[str, ...], body: bytes) -> bytes:
 
 
 class ByteCode:
-    """The compiling of the standard library by its own interpreter, in processes beside this one.
+    """Compiles the standard library by its own interpreter, in processes beside this one.
 
     Always two, each with every other source, so that nothing depends on how many processors there are.
     """
@@ -109,51 +109,42 @@ class ByteCode:
             if isinstance(source, bytes):
                 place.write_bytes(source)
             listed.append((f"/{path}", str(place)))
-        self._executable = python.executable
-        self._halves = [
-            (folder / f"pack{half}", _start(python, folder / f"pack{half}", listed[half::2], environ))
-            for half in range(2)
-        ]
+        self._cache_tag = python.cache_tag
+        self._halves: list[tuple[Path, list[tuple[str, str]], CompileProcess]] = []
+        try:
+            for half in range(2):
+                process = CompileProcess(
+                    (str(python.executable),),
+                    version=python.version,
+                    cache_tag=python.cache_tag,
+                    environ=library_path(environ),
+                    timeout=_SECONDS,
+                )
+                self._halves.append((folder / f"pack{half}", listed[half::2], process))
+                with contextlib.suppress(CompileError):  # `entries` says why it ended
+                    process.begin({"out": str(folder / f"pack{half}"), "modules": listed[half::2]})
+        except CompileError as error:
+            self.close()
+            raise errors.compiling_failed(str(error)) from error
 
     def entries(self) -> list[Entry]:
-        """Wait for the byte code; raises MachineError where the interpreter failed, as it does for want of memory.
+        """Wait for the byte code; raises MachineError if the interpreter fails, as it does for want of memory.
 
         Going on without would give another stack, and a slower one, which nobody would notice.
         """
         made: list[Entry] = []
-        ended = [(pack, process, *process.communicate()) for pack, process in self._halves]
-        for pack, process, answer, said in ended:
-            if process.returncode != 0:
-                last = said.decode(errors="replace").strip().rpartition("\n")[2]
-                told = f"{self._executable} ended with {_told(process.returncode)}"
-                raise errors.compiling_failed(f"{told} ({last})" if last else told)
-            made += [
-                file(path.lstrip("/"), FileSlice(path=pack, offset=offset, size=size))
-                for path, offset, size in json.loads(answer)
-            ]
+        for pack, modules, process in self._halves:
+            try:
+                process.finish()
+            except CompileError as error:
+                raise errors.compiling_failed(str(error)) from error
+            for (path, _), (offset, size) in zip(modules, read_pack(pack) or (), strict=True):
+                if size:
+                    compiled = pyc_path(path.lstrip("/"), self._cache_tag)
+                    made.append(file(compiled, FileSlice(path=pack, offset=offset, size=size)))
         return made
 
-
-def _told(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-
-
-def _start(
-    python: HostPython, pack: Path, listed: list[tuple[str, str]], environ: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
-    # Not -I, which would ignore the hash seed: on 3.10 it decides in which order constant sets are written.
-    process = subprocess.Popen(
-        [python.executable, "-s", "-S", "-B", Path(__file__).with_name("worker.py")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={"PYTHONHASHSEED": "0", **library_path(environ)},
-        cwd="/",
-    )
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):
-        process.stdin.write(json.dumps({"pack": str(pack), "sources": listed}).encode())
-        process.stdin.close()
-    # What was written is all; `communicate` shall not close it again.
-    process.stdin = None
-    return process
+    def close(self) -> None:
+        """End the processes."""
+        for _, _, process in self._halves:
+            process.close()

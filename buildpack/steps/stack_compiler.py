@@ -15,8 +15,8 @@ from buildpack.errors import build as errors
 from buildpack.oci.entry import Entry
 from buildpack.oci.store import Store
 from buildpack.plan import Bytecode
-from buildpack.python.pyc import BYTECODE_FORMAT, unsupported
 from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack
+from buildpack.system.compile_process import BYTECODE_FORMAT, unsupported
 from buildpack.system.unprivileged import choose_user
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class StackCompiler:
     def compile_files(self, files: Mapping[str, bytes]) -> dict[str, bytes]:
         """Compile a few modules given by their path in the image; byte code by its own path. Raises as `entries`."""
         from buildpack.python.bytecode import compile_sources
-        from buildpack.python.compile_process import CompileError
+        from buildpack.system.compile_process import CompileError
 
         if self._start() is None:
             raise errors.compiling_failed(self.why_none())

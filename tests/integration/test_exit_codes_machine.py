@@ -73,7 +73,7 @@ def test_the_disk_is_full_while_byte_code_is_compiled(tmp_path):
     what, why, hint = done.stderr.removesuffix("\n").split("\n\n")
     assert what == "error: the disk is full"
     assert why.startswith("Compiling byte code failed: ")
-    assert why.endswith(" ended with exit code 1 (OSError: [Errno 28] No space left on device).")
+    assert why.endswith(" (OSError: [Errno 28] No space left on device).")
     assert hint == "hint: free some space, or set DEPLOY_HOME to a folder on a disk with space, and build again."
 
 

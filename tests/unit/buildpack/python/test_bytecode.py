@@ -16,9 +16,8 @@ import pytest
 
 from buildpack.oci.entry import Entry, FileSlice, file
 from buildpack.python.bytecode import Bytecode, Compiler, compile_sources
-from buildpack.python.compile_process import CompileError, CompileProcess
-from buildpack.python.pyc import pyc_path, unsupported
 from buildpack.python.wheel import read_wheel
+from buildpack.system.compile_process import CompileError, CompileProcess, pyc_path, unsupported
 from tests.support.wheels import LAYOUT, SITE, content_bytes, write_wheel
 
 VERSION = ".".join(map(str, sys.version_info[:3]))
@@ -186,7 +185,7 @@ class TestNoByteCode:
 
     def test_it_speaks_otherwise(self, tmp_path: Path, compiler: MakeCompiler) -> None:
         path = fake_python(tmp_path, "echo hello; cat")
-        assert self.reason(compiler(path)) == f"{path} does not run on this machine: it says b'hello\\n'"
+        assert self.reason(compiler(path)) == f"{path} does not run on this machine: it says b'hello'"
 
     def test_it_is_another_version(self, compiler: MakeCompiler) -> None:
         assert self.reason(compiler(version="3.11.99")) == (

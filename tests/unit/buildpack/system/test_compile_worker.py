@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import marshal
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-import buildpack.stacks
 from buildpack.stacks.find_python import HostPython, describe, find_candidates, probe
+from buildpack.system.compile_process import CompileProcess, read_pack
 
-WORKER = Path(buildpack.stacks.__file__).with_name("worker.py")
 SOURCE = '''"""Text."""
 NAMES = "alpha" in {"alpha", "beta", "gamma", "delta", 1, (2, 3)}
 def greet(name: str = "you", *, times=[1, 2, 3][:2]) -> str:
@@ -32,28 +31,23 @@ def python(request: pytest.FixtureRequest) -> HostPython:
     return found
 
 
-def work(python: HostPython, source: Path, pack: Path, *, seed: str = "0") -> tuple[str, bytes] | None:
-    task = {"pack": str(pack), "sources": [("/usr/local/lib/module.py", str(source))]}
-    answer = subprocess.run(
-        [python.executable, "-s", "-S", "-B", WORKER],
-        input=json.dumps(task).encode(),
-        capture_output=True,
-        check=True,
-        env={"PYTHONHASHSEED": seed},
-    ).stdout
-    index = json.loads(answer)
-    if not index:
-        return None
-    [(path, offset, size)] = index
-    return path, pack.read_bytes()[offset : offset + size]
+def work(python: HostPython, source: Path, pack: Path) -> bytes:
+    """Compile a module of the interpreter's library; empty bytes if it has no byte code."""
+    process = CompileProcess(
+        (str(python.executable),), version=python.version, cache_tag=python.cache_tag, environ={}, timeout=60
+    )
+    pack.unlink(missing_ok=True)
+    with closing(process):
+        process.run({"out": str(pack), "modules": [("/usr/local/lib/module.py", str(source))]})
+    places = read_pack(pack)
+    assert places is not None
+    [(offset, size)] = places
+    return pack.read_bytes()[offset : offset + size]
 
 
 def test_byte_code_is_unchecked_and_names_the_image(python: HostPython, tmp_path: Path) -> None:
     (tmp_path / "module.py").write_text(SOURCE)
-    found = work(python, tmp_path / "module.py", tmp_path / "pack")
-    assert found is not None
-    path, body = found
-    assert path == f"/usr/local/lib/__pycache__/module.{python.cache_tag}.pyc"
+    body = work(python, tmp_path / "module.py", tmp_path / "pack")
     assert body[4:8] == b"\1\0\0\0"
     assert b"/usr/local/lib/module.py" in body
     assert str(tmp_path).encode() not in body
@@ -77,11 +71,9 @@ def test_a_stale_pyc_is_not_believed(python: HostPython, tmp_path: Path) -> None
     source.write_text("VALUE = 'old'\n")
     subprocess.run([python.executable, "-m", "compileall", "-q", tmp_path], check=True)
     source.write_text("VALUE = 'newer'\n")
-    found = work(python, source, tmp_path / "pack")
-    assert found is not None
-    assert b"newer" in found[1]
+    assert b"newer" in work(python, source, tmp_path / "pack")
 
 
 def test_what_does_not_compile_is_left_out(python: HostPython, tmp_path: Path) -> None:
     (tmp_path / "module.py").write_text("print 'python 2'\n")
-    assert work(python, tmp_path / "module.py", tmp_path / "pack") is None
+    assert work(python, tmp_path / "module.py", tmp_path / "pack") == b""
