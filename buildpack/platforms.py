@@ -1,30 +1,24 @@
 """One app for several platforms: an image for each, and an index that names them all.
 
-The images are built one after the other on one store, so what is the same on two platforms is fetched, compiled and
-compressed once. No name means anything new before all of them are there.
+The images are planned and then built one after the other on one store, so what is the same on two platforms is fetched,
+compiled and compressed once. No name means anything new before all of them are there.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from datetime import date
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from buildpack.build import Built, Listener, build
+from buildpack.build import Built, Planned, make_image, plan_image
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import AppError, BuildpackError, LostError, Problems, UsageError
 from buildpack.errors import build as errors
-from buildpack.oci.image import Layer, Platform
+from buildpack.oci.image import Platform
 from buildpack.oci.index import ImageIndex, assemble_index
-from buildpack.oci.store import Store
-from buildpack.options import Launcher, Options, OwnPython
-from buildpack.progress import Observer, ignore
-
-if TYPE_CHECKING:
-    from buildpack.oci.transport import Transport
+from buildpack.options import Launcher, Options
+from buildpack.session import SILENT, Listener, Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,17 +49,6 @@ class BuiltIndex:
         )
 
 
-class _Possible(Exception):
-    """A platform's image has all that it needs, and nothing of it was made yet."""
-
-
-class _Stopping(Listener):
-    """Ends a build before it runs hooks and writes layers: what one platform lacks is said before another is built."""
-
-    def begin(self, references: Sequence[str], platform: Platform, stack: Sequence[Layer], *, unknown: bool) -> None:
-        raise _Possible
-
-
 @contextmanager
 def _naming(platform: Platform) -> Iterator[None]:
     """Name the platform in errors, but for those about the folder or the command line, which concern all of them.
@@ -88,52 +71,35 @@ def build_platforms(
     platforms: Sequence[Platform],
     options: Options,
     launcher: Launcher,
-    store: Store,
-    environ: Mapping[str, str],
-    own_python: OwnPython,
-    today: date,
-    observer: Observer = ignore,
+    session: Session,
     listeners: Mapping[Platform, Listener] | None = None,
-    transport: Transport | None = None,
-    clock: Callable[[], float] = time.perf_counter,
 ) -> BuiltIndex:
     """Build the app for each platform, and give `options.references` to the index of the images.
 
-    `listeners` hear of their platform's image; the rest is as for `build`. Raises BuildpackError, which names the
-    platform it is about.
+    All images are planned before the first is made, so that what one platform lacks is known before another is built.
+    `listeners` hear of their platform's image. Raises BuildpackError, which names the platform it is about.
     """
-    begin = clock()
-
-    def build_one(platform: Platform, listener: Listener | None) -> Built:
-        with _naming(platform):
-            return build(
-                folder,
-                options=replace(options, platform=str(platform)),
-                launcher=launcher,
-                store=store,
-                environ=environ,
-                own_python=own_python,
-                today=today,
-                observer=observer,
-                listener=listener,
-                transport=transport,
-                named=False,
-            )
-
-    for platform in platforms[1:]:
-        with suppress(_Possible):
-            build_one(platform, _Stopping())
-    built = [build_one(platform, (listeners or {}).get(platform)) for platform in platforms]
+    begin = time.perf_counter()
+    planned: dict[Platform, Planned] = {}
+    built: list[Built] = []
+    with ExitStack() as exits:
+        for platform in platforms:
+            with _naming(platform):
+                chosen = replace(options, platform=str(platform))
+                planned[platform] = plan_image(folder, exits, options=chosen, launcher=launcher, session=session)
+        for platform, each in planned.items():
+            with _naming(platform):
+                built.append(make_image(each.again(), (listeners or {}).get(platform, SILENT), named=False))
     index = assemble_index(one.image for one in built)
     if any(one.elsewhere for one in built):
         changed = not all(one.unchanged for one in built)
     else:
-        changed = store.put_image(index, built[0].references)
+        changed = session.store.put_image(index, built[0].references)
     order = {image.digest: position for position, image in enumerate(index.images)}
     return BuiltIndex(
         index=index,
         platforms=tuple(sorted(built, key=lambda one: order[one.image.digest])),
         references=built[0].references,
-        seconds=clock() - begin,
+        seconds=time.perf_counter() - begin,
         unchanged=not changed,
     )

@@ -9,17 +9,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from buildpack.app.read import App
 from buildpack.app.source import IGNORE_FILES, SourceFile, read_source
 from buildpack.build import Built
+from buildpack.dataclass import replace
 from buildpack.oci.entry import EPOCH, Entry
 from buildpack.oci.image import Image, Layer, assemble
 from buildpack.oci.layer import LAYER_FORMAT
-from buildpack.oci.store import Store
-from buildpack.oci.transport import Transport
 from buildpack.plan import (
     LAUNCH_FILE,
     Bytecode,
@@ -30,15 +28,14 @@ from buildpack.plan import (
     group_members,
     members_of,
 )
-from buildpack.progress import Observer
 from buildpack.python.build_settings import read_settings
+from buildpack.session import Session
 from buildpack.steps import assembly
-from buildpack.steps.planning import complete_wheel
-from buildpack.steps.resolution import Ground, Resolution, layout_for, resolve, target_of
+from buildpack.steps.planning import target_on
+from buildpack.steps.resolution import Resolution, layout_for, resolve
 from buildpack.steps.stack_compiler import StackCompiler
 
 _NO_BYTECODE = Bytecode(python="", format="")
-"""Tests run once: compiling what they need takes as long as importing it uncompiled."""
 
 
 def held_back(app: App, environ: Mapping[str, str]) -> tuple[SourceFile, ...]:
@@ -51,16 +48,14 @@ def held_back(app: App, environ: Mapping[str, str]) -> tuple[SourceFile, ...]:
     return tuple(file for file in everything.files if file.path not in kept)
 
 
-def with_develop(
-    built: Built, *, store: Store, environ: Mapping[str, str], observer: Observer, transport: Transport | None = None
-) -> Image:
+def with_develop(built: Built, session: Session) -> Image:
     """Return the built image with more on top: the develop packages, and the files that are `held_back`.
 
     The layers of the built image need not be in the store; those that are added are. Raises BuildpackError.
     """
     added = [
-        *_packages(built, store=store, environ=environ, observer=observer, transport=transport),
-        *_files(built, store=store, environ=environ, observer=observer),
+        *_packages(built, session),
+        *_files(built, session),
     ]
     body: Any = json.loads(built.image.config)
     return assemble(
@@ -72,46 +67,21 @@ def with_develop(
     )
 
 
-def _packages(
-    built: Built, *, store: Store, environ: Mapping[str, str], observer: Observer, transport: Transport | None
-) -> Sequence[Layer]:
+def _packages(built: Built, session: Session) -> Sequence[Layer]:
     app, stack = built.app, built.stack
-    with StackCompiler(stack, store, environ, transport=transport) as compiler:
-        ground = Ground(
-            target=target_of(stack),
-            layout=layout_for(stack),
-            identity=f"{stack.digest}{' claimed' if stack.claimed else ''}",
-            interpreter=compiler.builder,
-            arrived=lambda _wheel, _contents: None,
-            lacking=lambda _needed: (),
-            settings=read_settings(app, environ),
-            complete=partial(complete_wheel, stack=stack, store=store, environ=environ),
-        )
-        found = resolve(
-            app.lock,
-            app.lock.only_develop,
-            ground=ground,
-            store=store,
-            environ=environ,
-            observer=observer,
-            folder=app.folder,
-        )
+    with StackCompiler(stack, session) as compiler:
+        target = target_on(compiler, read_settings(app, session.environ), session)
+        # Tests run once: compiling what they need takes as long as importing it uncompiled.
+        target = replace(target, on_fetched=lambda _wheel, _contents: None, missing_libraries=lambda _needed: ())
+        found = resolve(app.lock, app.lock.only_develop, target, session, folder=app.folder)
         resolution = _beside(found, built)
-        shelf = assembly.WheelShelf(resolution.wheels, app.lock.sources, store=store, environ=environ)
+        shelf = assembly.WheelShelf(resolution.wheels, app.lock.sources, session)
 
         def entries(planned: PlannedLayer) -> list[Entry]:
-            return assembly.dependency_entries(
-                planned,
-                shelf.path,
-                layout=layout_for(stack),
-                machine=stack.machine,
-                store=store,
-                compiler=compiler,
-                compiled=False,
-            )
+            layout = layout_for(stack)
+            return assembly.dependency_entries(planned, shelf, layout=layout, machine=stack.machine, compiler=None)
 
-        planned = [_planned(built, group) for group in group_members(resolution.members)]
-        return _make(planned, entries, store=store, observer=observer)
+        return _make([_planned(built, group) for group in group_members(resolution.members)], entries, session)
 
 
 def _beside(resolution: Resolution, built: Built) -> Resolution:
@@ -131,8 +101,8 @@ def _planned(built: Built, group: Group) -> PlannedLayer:
     return PlannedLayer(kind="dependencies", slot=f"develop {group.slot}", key=key, members=group.members)
 
 
-def _files(built: Built, *, store: Store, environ: Mapping[str, str], observer: Observer) -> Sequence[Layer]:
-    files = held_back(built.app, environ)
+def _files(built: Built, session: Session) -> Sequence[Layer]:
+    files = held_back(built.app, session.environ)
     if not files:
         return ()
     listed = [(file.path, file.kind, file.executable, file.target) for file in files]
@@ -141,23 +111,16 @@ def _files(built: Built, *, store: Store, environ: Mapping[str, str], observer: 
 
     def entries(_planned: PlannedLayer) -> Iterator[Entry]:
         made = assembly.app_entries(content, b"", mtime=EPOCH)
-        # What the launcher starts is told by the app's layer below.
+        # The app's layer below says what the launcher starts.
         return (entry for entry in made if entry.path != LAUNCH_FILE)
 
-    return _make([PlannedLayer(kind="app", slot="held back", key=key)], entries, store=store, observer=observer)
+    return _make([PlannedLayer(kind="app", slot="held back", key=key)], entries, session)
 
 
 def _layer_format() -> str:
     return f"{LAYER_FORMAT}+{assembly.ENTRIES_FORMAT}"
 
 
-def _make(planned: Sequence[PlannedLayer], entries: Any, *, store: Store, observer: Observer) -> Sequence[Layer]:
-    made = assembly.make_layers(
-        planned,
-        assembly.known_layers(planned, store),
-        entries,
-        store=store,
-        observer=observer,
-        ready=lambda _position, _layer, _tar: None,
-    )
+def _make(planned: Sequence[PlannedLayer], entries: Any, session: Session) -> Sequence[Layer]:
+    made = assembly.make_layers(planned, assembly.known_layers(planned, session.store), entries, session)
     return tuple(each.layer for each in made)

@@ -10,13 +10,13 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from buildpack.app.hook_programs import Hooks, Step
+from buildpack.app.hook_programs import Step
 from buildpack.app.textfile import read_text
 from buildpack.bounded import open_regular
 from buildpack.dataclass import dataclass, field
@@ -24,10 +24,10 @@ from buildpack.errors import hooks as errors
 from buildpack.hooks.python import HookPython, make_python
 from buildpack.hooks.tree import read_result, write_copy
 from buildpack.oci.entry import Entry
-from buildpack.oci.store import Store
-from buildpack.progress import Observer, Progress
-from buildpack.stacks.stack import Stack
-from buildpack.steps.assembly import AppContent, app_entries
+from buildpack.progress import Progress
+from buildpack.session import Session
+from buildpack.steps.assembly import AppContent, WheelShelf, app_entries
+from buildpack.steps.planning import Material
 from buildpack.steps.resolution import Resolution
 from buildpack.steps.stack_compiler import StackCompiler
 from buildpack.system.processes import Outcome, ProcessGroup, User, acting_as, leaving_nothing
@@ -50,22 +50,15 @@ _GRACE = 0.5
 class Preparation:
     """The app's hooks, run by `entries`; a context manager that ends them with the build, and removes their copy.
 
-    `name` is the app's, under which the cache of hooks is kept. `wheel_path` gives a verified wheel by its SHA-256;
-    `mtime` is as in `Material`.
+    `name` is the app's, under which the cache of hooks is kept.
     """
 
     name: str
-    hooks: Hooks
-    stack: Stack
+    material: Material
     resolution: Resolution
-    content: AppContent
-    launch: bytes
-    mtime: int
-    wheel_path: Callable[[str], Path]
+    shelf: WheelShelf
     compiler: StackCompiler
-    store: Store
-    environ: Mapping[str, str]
-    observer: Observer
+    session: Session
     _running: ProcessGroup = field(default_factory=ProcessGroup)
     _busy: threading.Lock = field(default_factory=threading.Lock)
     _exits: ExitStack = field(default_factory=ExitStack)
@@ -95,43 +88,35 @@ class Preparation:
         """
         with self._busy:
             content, warnings = self._run()
-        self.store.remember("hooks", layer_key, list(warnings))
-        return app_entries(content, self.launch, mtime=self.mtime)
+        self.session.store.remember("hooks", layer_key, list(warnings))
+        return app_entries(content, self.material.launch, mtime=self.material.mtime)
 
     def _run(self) -> tuple[AppContent, Sequence[str]]:
         self._running.check()
-        names = [step.name for step in self.hooks.steps]
+        names = [step.name for step in self.material.hooks.steps]
         user = choose_user()
         guard = self._exits.enter_context(leaving_nothing())
-        place = self._exits.enter_context(workplace(self.store.folder("tmp"), user))
+        place = self._exits.enter_context(workplace(self.session.store.folder("tmp"), user))
         guard.remove(place)
         folders = {name: place / name for name in ("app", "home", "tmp", "env")}
         for folder in folders.values():
             folder.mkdir()
             folder.chmod(0o755)
         folders["env"].chmod(0o700)  # its path is on the hooks' command lines, which every user can see
-        for name, value in self.hooks.variables.items():
+        for name, value in self.material.hooks.variables.items():
             (folders["env"] / name).write_bytes(os.fsencode(value))
             (folders["env"] / name).chmod(0o600)  # whatever the umask
         for folder in folders.values():
             give(folder, user)
         folders["cache"] = self._cache(user)
-        python = make_python(
-            self.stack,
-            self.resolution,
-            step=names[0],
-            wheel_path=self.wheel_path,
-            user=user,
-            compiler=self.compiler,
-            store=self.store,
-        )
-        write_copy(self.content, folders["app"], user)
+        python = make_python(self.resolution, self.shelf, self.compiler, self.session.store, step=names[0], user=user)
+        write_copy(self.material.content, folders["app"], user)
         environment = self._environment(folders, python, user)
-        for step in self.hooks.steps:
-            self.observer(Progress(stage="hooks", done=0, item=step.name))
+        for step in self.material.hooks.steps:
+            self.session.observer(Progress(stage="hooks", done=0, item=step.name))
             self._step(step, folders, environment, python, user)
         with acting_as(user):
-            result = read_result(folders["app"], self.content, steps=names, mtime=self.mtime)
+            result = read_result(folders["app"], self.material.content, steps=names, mtime=self.material.mtime)
         place.chmod(0o700)
         warnings = list(result.warnings)
         if os.geteuid() == 0 and user is None:
@@ -142,7 +127,7 @@ class Preparation:
 
     def _environment(self, folders: Mapping[str, Path], python: HookPython, user: User | None) -> dict[str, str]:
         """Make the environment of the hooks: nothing of this machine's but where its programs are."""
-        path = reachable_path(self.environ.get("PATH") or _USUAL_PATH, user)
+        path = reachable_path(self.session.environ.get("PATH") or _USUAL_PATH, user)
         app = str(folders["app"])
         return {
             "LANG": "C.UTF-8",
@@ -151,8 +136,8 @@ class Preparation:
             "PYTHONPATH": ":".join([app, *(f"{app}/{path}" for path in python.linked)]),
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
-            "SOURCE_DATE_EPOCH": str(self.mtime),
-            **self.hooks.variables,
+            "SOURCE_DATE_EPOCH": str(self.material.mtime),
+            **self.material.hooks.variables,
             "BUILD_DIR": app,
             "HOME": str(folders["home"]),
             "TMPDIR": str(folders["tmp"]),
@@ -163,9 +148,9 @@ class Preparation:
 
     def _cache(self, user: User | None) -> Path:
         """Return the app's CACHE_DIR, which lasts: what is in it is the hooks' own, and decides no key."""
-        name = hashlib.sha256(f"{self.store.root.absolute()}\0{self.name}".encode()).hexdigest()[:32]
-        folder = reachable_folder(self.store.folder("hook-caches"), user) / name
-        self.store.lease.use(folder)
+        name = hashlib.sha256(f"{self.session.store.root.absolute()}\0{self.name}".encode()).hexdigest()[:32]
+        folder = reachable_folder(self.session.store.folder("hook-caches"), user) / name
+        self.session.store.lease.use(folder)
         if user and folder.exists() and folder.stat().st_uid != user.uid:
             # Hooks of another user wrote it. To give its files away could give away a file that one of them links to.
             shutil.rmtree(folder)
@@ -194,10 +179,10 @@ class Preparation:
             raise errors.cannot_start(step.path, step.path, error.strerror or str(error)) from error
         if not argv:
             return  # a link that leads nowhere, or one that an earlier step removed
-        secrets = [value for value in self.hooks.given.values() if len(value) >= _SECRET]
+        secrets = [value for value in self.material.hooks.given.values() if len(value) >= _SECRET]
 
         def heard(line: str) -> None:
-            self.observer(Progress(stage="hooks", done=0, item=step.name, line=_without(line, secrets)))
+            self.session.observer(Progress(stage="hooks", done=0, item=step.name, line=_without(line, secrets)))
 
         try:
             outcome = self._running.run(argv, folder=folder, environment=environment, user=user, heard=heard)
@@ -208,10 +193,10 @@ class Preparation:
 
             if collectstatic.is_unknown(outcome):
                 note = f"skipped: {collectstatic.why_unknown(outcome)}"
-                self.observer(Progress(stage="hooks", done=0, item=step.name, line=note))
+                self.session.observer(Progress(stage="hooks", done=0, item=step.name, line=note))
                 return
             if outcome.code == 0:
-                before = {file.path: file.content for file in self.content.files}
+                before = {file.path: file.content for file in self.material.content.files}
                 with acting_as(user):
                     collectstatic.settle_manifests(folder, before)
                 return

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from buildpack.system.unprivileged import bring_python, is_complete, mark_comple
 
 if TYPE_CHECKING:
     from buildpack.python.venv import VenvLayout
+    from buildpack.steps.assembly import WheelShelf
 
 _FORMAT = 2
 _ARGV0_SINCE = ("glibc", 2, 33)
@@ -56,21 +57,15 @@ class _Ground:
 
 
 def make_python(
-    stack: Stack,
-    resolution: Resolution,
-    *,
-    step: str,
-    wheel_path: Callable[[str], Path],
-    user: User | None,
-    compiler: StackCompiler,
-    store: Store,
+    resolution: Resolution, shelf: WheelShelf, compiler: StackCompiler, store: Store, *, step: str, user: User | None
 ) -> HookPython:
     """Return an environment for the hooks of a build, which `user` can start. `step` names the first, for messages.
 
     It is kept under a key of everything that decides it, so the next build with the same packages has it already.
     Raises AppError if the stack's Python does not run on this machine.
     """
-    ground = _find(stack, step, user, compiler, store)
+    stack = compiler.stack
+    ground = _find(step, user, compiler, store)
     wheels = [wheel.sha256 for wheel in resolution.wheels]
     key = hashlib.sha256(repr((_FORMAT, "hooks", ground, stack.python.version, wheels)).encode()).hexdigest()[:32]
     folder = reachable_folder(store.folder("environments"), user) / key
@@ -90,14 +85,11 @@ def make_python(
                     layout=layout,
                     machine=stack.machine,
                     folder=folder,
-                    wheel_path=wheel_path,
-                    store=store,
+                    shelf=shelf,
                     extra=[
                         *_starter(layout, ground, stack),
                         *_pip(layout, resolution),
-                        *_byte_code(
-                            resolution, layout, stack=stack, wheel_path=wheel_path, compiler=compiler, store=store
-                        ),
+                        *_byte_code(resolution, layout, shelf, compiler),
                     ],
                 )
                 mark_complete(folder)
@@ -123,31 +115,13 @@ def _pip(layout: VenvLayout, resolution: Resolution) -> Sequence[Entry]:
     )
 
 
-def _byte_code(
-    resolution: Resolution,
-    layout: VenvLayout,
-    *,
-    stack: Stack,
-    wheel_path: Callable[[str], Path],
-    compiler: StackCompiler,
-    store: Store,
-) -> list[Entry]:
+def _byte_code(resolution: Resolution, layout: VenvLayout, shelf: WheelShelf, compiler: StackCompiler) -> list[Entry]:
     """Return the image's own byte code, at its place in this environment: hooks do not write any."""
-    from buildpack.python.wheel import read_wheel
-
     if not compiler.decide()[0].python:
         return []
-    image = layout_for(stack)
+    image, machine = layout_for(compiler.stack), compiler.stack.machine
     sources = {
-        wheel.sha256: read_wheel(
-            wheel_path(wheel.sha256),
-            layout=image,
-            sha256=wheel.sha256,
-            machine=stack.machine,
-            recall=store.recall,
-            remember=store.remember,
-        ).sources
-        for wheel in resolution.wheels
+        wheel.sha256: shelf.read(wheel.sha256, layout=image, machine=machine).sources for wheel in resolution.wheels
     }
     for sha256, modules in sources.items():
         compiler.submit(sha256, modules)  # all of them, before the first is waited for
@@ -162,9 +136,10 @@ def _linked(packages: Path) -> tuple[str, ...]:
     return tuple(line.removeprefix(top) for line in lines if line.startswith(top))
 
 
-def _find(stack: Stack, step: str, user: User | None, compiler: StackCompiler, store: Store) -> _Ground:
+def _find(step: str, user: User | None, compiler: StackCompiler, store: Store) -> _Ground:
     from buildpack.stacks.run_python import bring_base
 
+    stack = compiler.stack
     found = compiler.interpreter()
     if found is None:
         raise errors.no_interpreter(step, stack.name, str(stack.platform), compiler.why_none())

@@ -27,13 +27,15 @@ from buildpack.plan import (
     PlannedLayer,
     layer_annotations,
 )
-from buildpack.progress import Observer, Progress
+from buildpack.progress import Progress
+from buildpack.session import SILENT, Listener, Session
 from buildpack.steps.stack_compiler import StackCompiler
 
 if TYPE_CHECKING:
     from buildpack.app.indexes import Source
     from buildpack.python.files import WheelFile
     from buildpack.python.venv import VenvLayout
+    from buildpack.python.wheel import WheelContents
 
 ENTRIES_FORMAT = 2
 """Goes into the keys of layers: raise it when the same wheels, launcher or app give other entries."""
@@ -42,8 +44,6 @@ _HELD = 64 << 10
 """Bytes up to which an app's file is kept in memory between hashing and writing ..."""
 _HELD_TOGETHER = 32 << 20
 """... as long as all such files are not larger than this."""
-
-Ready = Callable[[int, Layer, BinaryIO | None], None]
 
 Origin = Literal["built", "store", "engine", "registry"]
 
@@ -158,12 +158,12 @@ def app_entries(content: AppContent, launch: bytes, *, mtime: int) -> Iterator[E
     yield file(LAUNCH_FILE, launch)
 
 
-def runtime_entries(runtime: Runtime, compiler: StackCompiler, *, compiled: bool) -> Iterator[Entry]:
-    """Yield the runtime layer; the launcher is byte-compiled, because every process starts through it."""
+def runtime_entries(runtime: Runtime, compiler: StackCompiler | None) -> Iterator[Entry]:
+    """Yield the runtime layer; a `compiler` compiles the launcher, because every process starts through it."""
     files = {f"{RUNTIME_ROOT}/{path}": body for path, body in runtime.launcher.items()}
     for path, body in files.items():
         yield file(path, body)
-    if compiled:
+    if compiler is not None:
         modules = {path: body for path, body in files.items() if path.endswith(".py")}
         for path, body in compiler.compile_files(modules).items():
             yield file(path, body)
@@ -177,38 +177,24 @@ def runtime_entries(runtime: Runtime, compiler: StackCompiler, *, compiled: bool
 
 def dependency_entries(
     planned: PlannedLayer,
-    wheel_path: Callable[[str], Path],
+    shelf: WheelShelf,
     *,
     layout: VenvLayout,
     machine: str,
-    store: Store,
-    compiler: StackCompiler,
-    compiled: bool,
+    compiler: StackCompiler | None,
 ) -> list[Entry]:
-    """Return the entries of a dependency layer; `wheel_path` gives a verified file by its SHA-256.
+    """Return the entries of a dependency layer, with byte code if there is a `compiler`.
 
     Of two members that ship one path the later one, by name, wins.
     """
-    from buildpack.python.wheel import read_wheel
-
-    read = [
-        read_wheel(
-            wheel_path(member.sha256),
-            layout=layout,
-            sha256=member.sha256,
-            machine=machine,
-            recall=store.recall,
-            remember=store.remember,
-        )
-        for member in planned.members
-    ]
-    if compiled:
+    read = [shelf.read(member.sha256, layout=layout, machine=machine) for member in planned.members]
+    if compiler is not None:
         for member, contents in zip(planned.members, read, strict=True):
             compiler.submit(member.sha256, contents.sources)  # all of them, before the first is waited for
     entries: dict[str, Entry] = {}
     for member, contents in zip(planned.members, read, strict=True):
         entries.update((entry.path, entry) for entry in contents.entries)
-        if compiled:
+        if compiler is not None:
             made = compiler.entries(member.sha256, contents.sources)
             entries.update((entry.path, entry) for entry in made)
     return list(entries.values())
@@ -217,13 +203,11 @@ def dependency_entries(
 class WheelShelf:
     """The wheels of one build by their SHA-256; one that is not in the store is fetched again."""
 
-    def __init__(
-        self, wheels: Sequence[WheelFile], sources: Sequence[Source], *, store: Store, environ: Mapping[str, str]
-    ) -> None:
+    def __init__(self, wheels: Sequence[WheelFile], sources: Sequence[Source], session: Session) -> None:
         self._wheels = {wheel.sha256: wheel for wheel in wheels}
         self._sources = sources
-        self._store = store
-        self._environ = environ
+        self._store = session.store
+        self._environ = session.environ
 
     def path(self, sha256: str) -> Path:
         """Return a verified wheel; raises DependencyError or LostError where it cannot be had any more."""
@@ -241,6 +225,19 @@ class WheelShelf:
         with Client(self._sources, self._environ) as client:
             return fetch_file(wheel, client, folder)
 
+    def read(self, sha256: str, *, layout: VenvLayout, machine: str) -> WheelContents:
+        """Return what a wheel puts into a virtual environment of this layout; raises as `path` does."""
+        from buildpack.python.wheel import read_wheel
+
+        return read_wheel(
+            self.path(sha256),
+            layout=layout,
+            sha256=sha256,
+            machine=machine,
+            recall=self._store.recall,
+            remember=self._store.remember,
+        )
+
 
 def known_layers(planned: Sequence[PlannedLayer], store: Store) -> dict[str, Layer]:
     """Return those layers that the store has, by key; what is said of them is the plan's, whoever made them."""
@@ -254,37 +251,31 @@ def make_layers(
     planned: Sequence[PlannedLayer],
     known: Mapping[str, Layer],
     entries: Callable[[PlannedLayer], Iterator[Entry] | list[Entry]],
+    session: Session,
     *,
     taken: Mapping[str, Layer] = MappingProxyType({}),
-    store: Store,
-    observer: Observer,
-    ready: Ready,
-    spool: bool = False,
+    listener: Listener = SILENT,
     give_up: Callable[[], None] = lambda: None,
 ) -> tuple[MadeLayer, ...]:
-    """Return the layers in the plan's order; what is not `known`, by key, is written, several at a time.
+    """Return the layers in the plan's order; layers that are not `known`, by key, are written, several at a time.
 
-    What is `taken`, by key as well, is a registry's, and need not be in the store. `ready` is called with each layer's
-    position as soon as it is there, from several threads, and, with `spool`, for one that was written with its tar in a
-    file that is the callee's to close. If a layer fails, or the build is stopped, `give_up` ends what other threads
-    wait for: all of them end before this does.
+    Layers that are `taken`, by key as well, are a registry's, and need not be in the store. `listener` hears of each
+    layer as soon as it is there. If a layer fails, or the build is stopped, `give_up` ends what other threads wait for:
+    all of them end before this function returns.
     """
     made: dict[int, MadeLayer] = {}
     missing: list[int] = []
     for position, layer in enumerate(planned):
         if layer.key in known:
             made[position] = MadeLayer(planned=layer, layer=known[layer.key], source="store")
-            ready(position, known[layer.key], None)
+            listener.layer(position, known[layer.key], None)
         elif layer.key in taken:
             made[position] = MadeLayer(planned=layer, layer=taken[layer.key], source="registry")
-            ready(position, taken[layer.key], None)
+            listener.layer(position, taken[layer.key], None)
         else:
             missing.append(position)
     if missing:
-        written = _write_missing(
-            planned, missing, entries, store=store, observer=observer, ready=ready, spool=spool, give_up=give_up
-        )
-        made.update(written)
+        made.update(_write_missing(planned, missing, entries, session, listener=listener, give_up=give_up))
     return tuple(made[position] for position in range(len(planned)))
 
 
@@ -292,22 +283,22 @@ def _write_missing(
     planned: Sequence[PlannedLayer],
     missing: Sequence[int],
     entries: Callable[[PlannedLayer], Iterator[Entry] | list[Entry]],
+    session: Session,
     *,
-    store: Store,
-    observer: Observer,
-    ready: Ready,
-    spool: bool,
+    listener: Listener,
     give_up: Callable[[], None],
 ) -> dict[int, MadeLayer]:
+    spool = listener.wants_tars
+
     def write(position: int) -> tuple[int, MadeLayer]:
-        tar = store.scratch() if spool else None
+        tar = session.store.scratch() if spool else None
         try:
-            layer = _write(planned[position], entries, store, tar)
+            layer = _write(planned[position], entries, session.store, tar)
         except BaseException:
             if tar is not None:
                 tar.close()
             raise
-        ready(position, layer, tar)
+        listener.layer(position, layer, tar)
         return position, MadeLayer(planned=planned[position], layer=layer, source="built")
 
     if len(missing) == 1:
@@ -321,7 +312,7 @@ def _write_missing(
             for future in as_completed([pool.submit(write, position) for position in missing]):
                 position, layer = future.result()
                 made[position] = layer
-                observer(Progress(stage="layers", done=len(made), total=len(missing), item=layer.planned.slot))
+                session.observer(Progress(stage="layers", done=len(made), total=len(missing), item=layer.planned.slot))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             give_up()

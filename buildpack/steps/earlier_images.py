@@ -136,7 +136,7 @@ NONE = Previous()
 class Lookup:
     """Fetches manifests and configs in threads of its own from the start; `result` waits for them.
 
-    `pushed` are those of the references that the new image is pushed to.
+    `pushed` are those of the references that the new image is pushed to. Without a transport nothing is fetched.
     """
 
     def __init__(
@@ -144,10 +144,10 @@ class Lookup:
         references: Sequence[Reference],
         *,
         platform: Platform,
-        transport: Transport,
+        transport: Transport | None,
         pushed: Collection[Reference] = (),
     ) -> None:
-        self._references = tuple(references)
+        self._references = () if transport is None else tuple(references)
         self._platform = platform
         self._transport = transport
         self._pushed = pushed
@@ -180,6 +180,7 @@ class Lookup:
         from buildpack.errors.registry import Barred, NotFound
         from buildpack.oci.registry import Registry
 
+        assert self._transport is not None
         name, own = str(reference), reference in self._pushed
         with Registry(reference, transport=self._transport, writes=own) as registry:
             try:

@@ -10,17 +10,17 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildpack.errors import local as errors
-from buildpack.oci.store import Store
 
 if TYPE_CHECKING:
     from buildpack.oci.entry import Entry
     from buildpack.python.venv import VenvLayout
+    from buildpack.steps.assembly import WheelShelf
     from buildpack.steps.resolution import Resolution
 
 KEPT_DAYS = 30
@@ -66,28 +66,18 @@ def write_environment(
     layout: VenvLayout,
     machine: str,
     folder: Path,
-    wheel_path: Callable[[str], Path],
-    store: Store,
+    shelf: WheelShelf,
     extra: Sequence[Entry] = (),
 ) -> None:
     """Write the environment of these wheels to `folder`, all of it or nothing.
 
-    `wheel_path` gives a verified wheel by its SHA-256; `extra` takes the place of what else has the same paths.
+    Entries of `extra` replace others of the same paths.
     """
     from buildpack.python.venv import install_entries, venv_entries
-    from buildpack.python.wheel import read_wheel
 
     entries: list[Entry] = list(venv_entries(layout))
     for wheel in resolution.wheels:  # in the order of their names: of two that ship one path the last wins
-        contents = read_wheel(
-            wheel_path(wheel.sha256),
-            layout=layout,
-            sha256=wheel.sha256,
-            machine=machine,
-            recall=store.recall,
-            remember=store.remember,
-        )
-        entries.extend(contents.entries)
+        entries.extend(shelf.read(wheel.sha256, layout=layout, machine=machine).entries)
     try:
         install_entries(_last_wins([*entries, *extra]), folder)
     except ValueError as error:

@@ -10,7 +10,6 @@ import hashlib
 import os
 import platform
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +17,13 @@ from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import local as errors
 from buildpack.oci.store import Store
-from buildpack.progress import Observer, ignore
 from buildpack.python.build_settings import NO_SETTINGS, BuildSettings
 from buildpack.steps.environments import alone, clear, is_whole, write_environment
 from buildpack.system.unprivileged import bring_python, is_complete, mark_complete, reachable_folder
 
 if TYPE_CHECKING:
-    from buildpack.steps.resolution import Ground, Resolution
+    from buildpack.session import Session
+    from buildpack.steps.resolution import InstallTarget, Resolution
     from buildpack.system.processes import User
 
 ENVIRONMENT_FORMAT = 3
@@ -52,108 +51,98 @@ class _Host:
     libc: tuple[str, int, int]
 
 
-def make_environment(
-    lock: Lock,
-    *,
-    app: Path,
-    python: str | None,
-    own: str,
-    settings: BuildSettings = NO_SETTINGS,
-    store: Store,
-    environ: Mapping[str, str],
-    insist: bool = True,
-    user: User | None = None,
-    observer: Observer = ignore,
-    system: str = sys.platform,
-) -> LocalEnvironment:
-    """Return the environment for this lock, its develop packages included, where `user` gets to.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The environment that an app needs here: for its lock, the develop packages included, where `user` gets to.
 
-    `python` is the version that the app asks for (``3.12`` or ``3.12.4``; None for any), which another replaces where
-    this machine lacks it and `insist` is false; `own` is the interpreter that runs this. Where the environment is there
-    already, nothing is imported and no process started. Raises StackError where this machine has no such interpreter,
-    MachineError where it is no Linux, DependencyError where a package cannot be had.
+    `app` is its folder. `python` is the version that it asks for (``3.12`` or ``3.12.4``; None for any); if this
+    machine lacks it and `insist` is false, another one replaces it.
+    """
+
+    lock: Lock
+    app: Path
+    python: str | None
+    settings: BuildSettings = NO_SETTINGS
+    insist: bool = True
+    user: User | None = None
+
+    @property
+    def packages(self) -> tuple[LockedPackage, ...]:
+        """All packages by name; if a package is in two sections, that of ``default`` counts, as with pipenv."""
+        packages = {package.name: package for package in (*self.lock.develop, *self.lock.packages)}
+        return tuple(packages[name] for name in sorted(packages))
+
+
+def make_environment(wanted: Wanted, session: Session, *, system: str = sys.platform) -> LocalEnvironment:
+    """Return the environment; if it is there already, nothing is imported and no process started.
+
+    Raises StackError if this machine has no such interpreter, MachineError if it does not run Linux, and
+    DependencyError if a package is not available.
     """
     if system != "linux":
         raise errors.only_linux(system)
-    host = _choose_host(python, app, insist=insist, own=own, user=user, store=store, environ=environ)
-    packages = _with_develop(lock)
-    key, folder = _place(host, packages, settings, user=user, store=store)
-    # A path's content is not in the lock, so its wheel, made anew where need be, is a part of the key.
-    lasting = not any(package.path for package in packages)
+    store = session.store
+    host = _choose_host(wanted, session)
+    key, folder = _place(host, wanted, store)
+    # A path's content is not in the lock, so its wheel, made again if it changed, is a part of the key.
+    lasting = not any(package.path for package in wanted.packages)
     told = store.recall("environment", str(folder)) if lasting else None
     made = False
-    if not _is_there(folder, host, user) or not isinstance(told, list):
-        ground = _ground(host, folder, app, settings)
-        resolution = _resolve(lock, packages, ground, app, store=store, environ=environ, observer=observer)
+    if not _is_there(folder, host, wanted.user) or not isinstance(told, list):
+        from buildpack.steps.resolution import resolve
+
+        target = _target(host, folder, wanted)
+        resolution = resolve(wanted.lock, wanted.packages, target, session, folder=wanted.app)
         if not lasting:
             folder = folder.with_name(_hash(key, [wheel.sha256 for wheel in resolution.wheels]))
             store.lease.use(folder)
-            ground = _ground(host, folder, app, settings)
+            target = _target(host, folder, wanted)
         with alone(folder.parent):
-            made = not _is_there(folder, host, user)
+            made = not _is_there(folder, host, wanted.user)
             if made:
                 clear(folder)
-                _write(resolution, ground, folder, lock, store=store, environ=environ)
+                _write(resolution, target, folder, wanted.lock, session)
                 mark_complete(folder)
         told = list(resolution.warnings)
         store.remember("environment", str(folder), told)
     os.utime(folder)  # the date of its last use
-    warnings = [*told, *([errors.another_python(python, host.version)] if _differs(python, host) else [])]
+    python = wanted.python
+    warnings = [*told, *([errors.another_python(python, host.version)] if python and _differs(python, host) else [])]
     return LocalEnvironment(folder=folder, python=host.version, made=made, warnings=tuple(warnings))
 
 
-def check_environment(
-    lock: Lock,
-    *,
-    app: Path,
-    python: str | None,
-    own: str,
-    settings: BuildSettings,
-    store: Store,
-    environ: Mapping[str, str],
-    insist: bool,
-    user: User | None,
-) -> None:
+def check_environment(wanted: Wanted, session: Session) -> None:
     """Check that `make_environment` will find an interpreter and the packages that only tests need; raises as it does.
 
     Nothing is fetched or built, and no index is asked if the environment is there.
     """
-    host = _choose_host(python, app, insist=insist, own=own, user=user, store=store, environ=environ)
-    _, folder = _place(host, _with_develop(lock), settings, user=user, store=store)
-    if not _is_there(folder, host, user):
+    host = _choose_host(wanted, session)
+    _, folder = _place(host, wanted, session.store)
+    if not _is_there(folder, host, wanted.user):
         from buildpack.steps.resolution import look_up_develop
 
-        look_up_develop(lock, ground=_ground(host, folder, app, settings), store=store, environ=environ)
+        look_up_develop(wanted.lock, _target(host, folder, wanted), session)
 
 
-def _choose_host(
-    python: str | None,
-    app: Path,
-    *,
-    insist: bool,
-    own: str,
-    user: User | None,
-    store: Store,
-    environ: Mapping[str, str],
-) -> _Host:
-    """Return the interpreter that the environment is for, at a path that `user` reaches."""
-    host = _find_host(python, own=own, store=store, environ=environ)
-    if host is None and python and not insist:
-        host = _find_host(None, own=own, store=store, environ=environ)
+def _choose_host(wanted: Wanted, session: Session) -> _Host:
+    """Return the interpreter that the environment is for, at a path that the user reaches."""
+    host = _find_host(wanted.python, session)
+    if host is None and wanted.python and not wanted.insist:
+        host = _find_host(None, session)
     if host is None:
-        raise errors.no_interpreter(python or "3", app)
-    executable = bring_python(host.executable, store.folder("pythons"), user)
+        raise errors.no_interpreter(wanted.python or "3", wanted.app)
+    executable = bring_python(host.executable, session.store.folder("pythons"), wanted.user)
     if executable is None:
         raise errors.unreachable_interpreter("the app has", host.executable)
     return replace(host, executable=executable)
 
 
-def _place(
-    host: _Host, packages: tuple[LockedPackage, ...], settings: BuildSettings, *, user: User | None, store: Store
-) -> tuple[str, Path]:
+def _place(host: _Host, wanted: Wanted, store: Store) -> tuple[str, Path]:
     """Return the key of an environment and its folder, which is not pruned from here on."""
-    key = _hash(ENVIRONMENT_FORMAT, host, platform.machine(), packages, *filter(None, [settings.key]))
-    folder = reachable_folder(store.folder(_FOLDER), user) / key
+    # Where a package stands in its file decides nothing.
+    packages = tuple(replace(package, line=0, pipfile_line=0) for package in wanted.packages)
+    key = _hash(ENVIRONMENT_FORMAT, host, platform.machine(), packages, *filter(None, [wanted.settings.key]))
+    folder = reachable_folder(store.folder(_FOLDER), wanted.user) / key
     store.lease.use(folder)
     return key, folder
 
@@ -162,11 +151,12 @@ def _is_there(folder: Path, host: _Host, user: User | None) -> bool:
     return is_whole(folder, host.executable) and (user is None or is_complete(folder))
 
 
-def _find_host(python: str | None, *, own: str, store: Store, environ: Mapping[str, str]) -> _Host | None:
+def _find_host(python: str | None, session: Session) -> _Host | None:
     """Choose an interpreter; what it told about itself is remembered with every candidate's size and time."""
     from buildpack.stacks.find_python import choose, find_candidates
 
-    candidates = find_candidates(python, environ=environ, own=own)
+    store, environ = session.store, session.environ
+    candidates = find_candidates(python, environ=environ, own=session.own_python.executable)
     key = repr((ENVIRONMENT_FORMAT, python, environ.get("LD_LIBRARY_PATH"), [_stamp(path) for path in candidates]))
     known = _recalled(store.recall("local-python", key))
     if known is not None:
@@ -201,72 +191,37 @@ def _stamp(path: str | Path) -> list[Any]:
     return [str(path), real, found.st_size, found.st_mtime_ns]
 
 
-def _with_develop(lock: Lock) -> tuple[LockedPackage, ...]:
-    """Return all packages by name, less where they stand; of two sections' ``default`` decides, as with pipenv."""
-    packages = {package.name: package for package in (*lock.develop, *lock.packages)}
-    return tuple(replace(packages[name], line=0, pipfile_line=0) for name in sorted(packages))
-
-
 def _hash(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
-def _differs(python: str | None, host: _Host) -> bool:
-    return bool(python) and not f"{host.version}.".startswith(f"{python}.")
+def _differs(python: str, host: _Host) -> bool:
+    return not f"{host.version}.".startswith(f"{python}.")
 
 
-def _resolve(
-    lock: Lock,
-    packages: tuple[LockedPackage, ...],
-    ground: Ground,
-    app: Path,
-    *,
-    store: Store,
-    environ: Mapping[str, str],
-    observer: Observer,
-) -> Resolution:
-    from buildpack.steps.resolution import resolve
-
-    places = {package.name: package for package in (*lock.develop, *lock.packages)}
-    placed = tuple(places[package.name] for package in packages)  # with their lines, for messages
-    return resolve(lock, placed, ground=ground, store=store, environ=environ, observer=observer, folder=app)
-
-
-def _ground(host: _Host, folder: Path, app: Path, settings: BuildSettings) -> Ground:
+def _target(host: _Host, folder: Path, wanted: Wanted) -> InstallTarget:
     from buildpack.python.target import target_for
     from buildpack.python.venv import VenvLayout
     from buildpack.stacks.stack import Interpreter
-    from buildpack.steps.resolution import Ground
+    from buildpack.steps.resolution import InstallTarget
 
-    return Ground(
+    return InstallTarget(
         target=target_for(version=host.version, machine=platform.machine(), libc=host.libc),
         layout=VenvLayout(python_version=host.version, stack_python=host.executable, root=str(folder).lstrip("/")),
         identity=f"{ENVIRONMENT_FORMAT}+{host.executable}+{host.version}+{folder}",
         interpreter=lambda: Interpreter(argv=(host.executable,), version=host.version),
-        arrived=lambda _wheel, _contents: None,
-        lacking=lambda _needed: (),
-        place=str(app.resolve()),
-        settings=settings,
+        place=str(wanted.app.resolve()),
+        settings=wanted.settings,
     )
 
 
-def _write(
-    resolution: Resolution,
-    ground: Ground,
-    folder: Path,
-    lock: Lock,
-    *,
-    store: Store,
-    environ: Mapping[str, str],
-) -> None:
+def _write(resolution: Resolution, target: InstallTarget, folder: Path, lock: Lock, session: Session) -> None:
     from buildpack.steps.assembly import WheelShelf
 
-    shelf = WheelShelf(resolution.wheels, lock.sources, store=store, environ=environ)
     write_environment(
         resolution,
-        layout=ground.layout,
-        machine=ground.target.machine,
+        layout=target.layout,
+        machine=target.target.machine,
         folder=folder,
-        wheel_path=shelf.path,
-        store=store,
+        shelf=WheelShelf(resolution.wheels, lock.sources, session),
     )

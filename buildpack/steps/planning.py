@@ -28,14 +28,14 @@ from buildpack.oci.layer import LAYER_FORMAT
 from buildpack.oci.store import Store
 from buildpack.options import Launcher, Options
 from buildpack.plan import Bytecode, Plan, PlannedLayer
-from buildpack.progress import Observer
 from buildpack.python.about import need
 from buildpack.python.build_settings import BuildSettings, read_settings
+from buildpack.session import Session
 from buildpack.stacks.stack import Stack
 from buildpack.steps import assembly
 from buildpack.steps.earlier_images import Previous, Taken, pull_taken
 from buildpack.steps.resolution import (
-    Ground,
+    InstallTarget,
     Resolution,
     layout_for,
     look_up_develop,
@@ -47,7 +47,6 @@ from buildpack.steps.reuse import NOTHING
 from buildpack.steps.stack_compiler import StackCompiler
 
 if TYPE_CHECKING:
-    from buildpack.oci.transport import Transport
     from buildpack.python.files import WheelFile
 
 
@@ -88,10 +87,8 @@ class Decision:
         return tuple(each for each in self.plan.layers if each.key not in self.known and each.key not in self.taken)
 
 
-def material_for(
-    app: App, stack: Stack, launcher: Launcher, *, options: Options, environ: Mapping[str, str]
-) -> Material:
-    """Read the app's files, and gather what stands below them."""
+def material_for(app: App, stack: Stack, launcher: Launcher, options: Options, session: Session) -> Material:
+    """Read the app's files, and gather what goes below them."""
     mtime = image_time(options.epoch)
     listed = [(file.path, file.kind, file.executable, file.target) for file in app.source.files]
     return Material(
@@ -104,52 +101,39 @@ def material_for(
             formation=app.formation,
         ),
         mtime=mtime,
-        hooks=plan_hooks(app, given=options.build_env, environ=environ),
+        hooks=plan_hooks(app, given=options.build_env, environ=session.environ),
     )
 
 
-def look_up_for_tests(
-    app: App, stack: Stack, *, compiler: StackCompiler, store: Store, environ: Mapping[str, str]
-) -> None:
+def look_up_for_tests(app: App, compiler: StackCompiler, session: Session) -> None:
     """Check that the packages that only tests need can be installed on the stack; raises DependencyError."""
-    ground = _ground(stack, compiler, read_settings(app, environ), store=store, environ=environ)
-    look_up_develop(app.lock, ground=ground, store=store, environ=environ)
+    look_up_develop(app.lock, target_on(compiler, read_settings(app, session.environ), session), session)
 
 
 def decide(
     app: App,
-    stack: Stack,
     material: Material,
-    *,
-    options: Options,
-    compiler: StackCompiler,
     previous: Previous,
-    store: Store,
-    environ: Mapping[str, str],
-    observer: Observer,
-    transport: Transport | None,
+    *,
+    compiler: StackCompiler,
+    options: Options,
+    session: Session,
 ) -> Decision:
-    """Decide; raises DependencyError where a wheel cannot be had, and Refuted as `start_interpreter` does."""
+    """Decide what the image holds, on the compiler's stack.
+
+    Raises DependencyError if a wheel is not available, and Refuted if an earlier image contradicts its base.
+    """
+    stack, store = compiler.stack, session.store
     claims = previous.claims(stack)
-    settings = read_settings(app, environ)
+    target = target_on(compiler, read_settings(app, session.environ), session)
     gone = dict.fromkeys(options.gone, "")
-    while True:
+    while True:  # Each round believes less: fewer claims, or fewer layers of earlier images.
         bytecode, no_bytecode = compiler.decide(claims.bytecode)
-        resolution = resolve(
-            app.lock,
-            app.lock.packages,
-            ground=_ground(stack, compiler, settings, store=store, environ=environ),
-            store=store,
-            environ=environ,
-            observer=observer,
-            folder=app.folder,
-            fresh=options.no_cache,
-            claims=claims,
-        )
+        resolution = resolve(app.lock, app.lock.packages, target, session, folder=app.folder, claims=claims)
         planned = _plan(app, stack, resolution, material, bytecode=bytecode, labels=options.labels)
         known = {} if options.no_cache else assembly.known_layers(planned.layers, store)
         taken, doubts = previous.take([each for each in planned.layers if each.key not in known], gone=gone)
-        if options.whole and transport is not None and (lost := pull_taken(taken, store, transport)):
+        if options.whole and session.transport and (lost := pull_taken(taken, store, session.transport)):
             gone |= lost
             continue
         decision = Decision(
@@ -168,7 +152,7 @@ def decide(
                 # It is made of these facts, accounts among them: what was believed has to be seen now.
                 from buildpack.stacks.run_python import look_into
 
-                look_into(stack, store, environ, transport)
+                look_into(stack, store, session.environ, session.transport)
             return replace(decision, told=_settle(app, stack, resolution, store, strict=options.strict))
         claims = fewer
 
@@ -188,31 +172,32 @@ def _settle(app: App, stack: Stack, resolution: Resolution, store: Store, *, str
     return told
 
 
-def _ground(
-    stack: Stack, compiler: StackCompiler, settings: BuildSettings, *, store: Store, environ: Mapping[str, str]
-) -> Ground:
-    def lacking(needed: Mapping[str, frozenset[str]]) -> Sequence[str]:
+def target_on(compiler: StackCompiler, settings: BuildSettings, session: Session) -> InstallTarget:
+    """Return the environment of an image on the compiler's stack."""
+    stack = compiler.stack
+
+    def missing_libraries(needed: Mapping[str, frozenset[str]]) -> Sequence[str]:
         from buildpack.stacks.shared_libraries import missing_sonames
 
         if stack.claimed:
             return ()
         return missing_sonames(needed, stack)
 
-    return Ground(
+    return InstallTarget(
         target=target_of(stack),
         layout=layout_for(stack),
         # What is remembered of a base that nobody looked into must not be taken for what was seen.
         identity=f"{stack.digest}{' claimed' if stack.claimed else ''}",
         interpreter=compiler.builder,
-        arrived=compiler.arrived,
-        lacking=lacking,
+        on_fetched=compiler.arrived,
+        missing_libraries=missing_libraries,
         settings=settings,
-        complete=partial(complete_wheel, stack=stack, store=store, environ=environ),
+        complete=partial(_complete_wheel, stack=stack, session=session),
     )
 
 
-def complete_wheel(
-    wheel: WheelFile, path: Path, needed: frozenset[str], *, stack: Stack, store: Store, environ: Mapping[str, str]
+def _complete_wheel(
+    wheel: WheelFile, path: Path, needed: frozenset[str], *, stack: Stack, session: Session
 ) -> WheelFile | None:
     """Return a wheel built here with copies of the shared libraries that the stack lacks; None if it lacks none.
 
@@ -229,8 +214,8 @@ def complete_wheel(
     from buildpack.stacks.host import recall_executable
     from buildpack.steps.grafting import graft
 
-    python = Path(os.path.realpath(recall_executable(stack, store) or sys.executable))
-    return graft(wheel, path, missing, stack=stack.sonames, python=python, store=store, environ=environ)
+    python = Path(os.path.realpath(recall_executable(stack, session.store) or sys.executable))
+    return graft(wheel, path, missing, stack=stack.sonames, python=python, store=session.store, environ=session.environ)
 
 
 def _runtime(launcher: Launcher, stack: Stack) -> assembly.Runtime:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from buildpack.app.read import App
 from buildpack.errors import BuildpackError
-from buildpack.oci.store import Store
-from buildpack.progress import Observer
-from buildpack.steps.resolution import Ground, prefetch
+from buildpack.session import Session
+from buildpack.steps.resolution import InstallTarget, prefetch
 
 if TYPE_CHECKING:
     from buildpack.python.target import Target
@@ -35,19 +34,13 @@ class LookAhead:
         app: App,
         *,
         python: str | None,
-        own: str,
-        store: Store,
-        environ: Mapping[str, str],
-        observer: Observer,
+        session: Session,
         needed: Callable[[], bool] = lambda: True,
     ) -> None:
         self._needed = needed
         self._app = app
         self._python = python
-        self._own = own
-        self._store = store
-        self._environ = environ
-        self._observer = observer
+        self._session = session
         self._target: Target | None = None
         self._failure: BuildpackError | None = None
         self._thread = threading.Timer(PATIENCE, self._run)
@@ -78,8 +71,9 @@ class LookAhead:
             return
         from buildpack.stacks.find_python import choose, find_candidates
 
-        candidates = find_candidates(self._python, environ=self._environ, own=self._own)
-        host = choose(self._python, candidates, self._environ)
+        session = self._session
+        candidates = find_candidates(self._python, environ=session.environ, own=session.own_python.executable)
+        host = choose(self._python, candidates, session.environ)
         if host is None or host.glibc is None:
             return
         self._prefetch(host)
@@ -92,21 +86,11 @@ class LookAhead:
 
         assert host.glibc is not None
         self._target = target_for(version=host.version, machine=os.uname().machine, libc=host.glibc)
-        ground = Ground(
+        target = InstallTarget(
             target=self._target,
             layout=VenvLayout(python_version=host.version, stack_python=str(host.executable)),
             identity="",
             interpreter=lambda: Interpreter(argv=(str(host.executable),), version=host.version),
-            arrived=lambda _wheel, _contents: None,
-            lacking=lambda _needed: (),
-            settings=read_settings(self._app, self._environ),
+            settings=read_settings(self._app, self._session.environ),
         )
-        prefetch(
-            self._app.lock,
-            self._app.lock.packages,
-            ground=ground,
-            store=self._store,
-            environ=self._environ,
-            observer=self._observer,
-            folder=self._app.folder,
-        )
+        prefetch(self._app.lock, self._app.lock.packages, target, self._session, folder=self._app.folder)

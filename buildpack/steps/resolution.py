@@ -22,6 +22,7 @@ from buildpack.plan import APP_ROOT, VENV_ROOT, Member
 from buildpack.progress import Observer, Progress
 from buildpack.python.about import About
 from buildpack.python.build_settings import NO_SETTINGS, BuildSettings
+from buildpack.session import Session
 from buildpack.stacks.stack import Interpreter, Stack
 from buildpack.steps.reuse import NOTHING, Claims, answering, origin_of
 from buildpack.steps.wheel_conflicts import (
@@ -60,23 +61,24 @@ SETUPTOOLS = LockedPackage(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
-    """What the wheels will stand on: a stack, or, for a local environment, this machine.
+class InstallTarget:
+    """A virtual environment that wheels are for: in an image, or on this machine.
 
-    `identity` tells it from others, for the key of what is remembered. `interpreter` starts a Python of the target on
-    this machine, for wheels that have to be built. `arrived` is called, from several threads, with the SHA-256 of each
-    wheel that had to be fetched and its contents; `lacking` words which shared libraries are missing, by wheel. `place`
-    is where the app's code will be; `settings` are for packages that have to be built. `complete` gets a wheel that was
-    built here, its file and the sonames that it needs from outside; it returns the wheel with the libraries that the
-    stack lacks, None if it is complete as it is, and raises DependencyError if it cannot work on this stack.
+    `identity` distinguishes it from others, in the key of what is remembered. `interpreter` starts a Python of the
+    target on this machine, for wheels that have to be built. `on_fetched` is called, from several threads, with the
+    SHA-256 of each wheel that was fetched, and its contents. `missing_libraries` takes the shared libraries that each
+    wheel needs and returns warnings about those that the target lacks. `place` is where the app's code will be;
+    `settings` are for packages that have to be built. `complete` takes a wheel that was built here, its file and the
+    sonames that it needs from outside, and returns the wheel with the libraries that the stack lacks; None if it is
+    complete as it is. It raises DependencyError if the wheel cannot work on this stack.
     """
 
     target: Target
     layout: VenvLayout
     identity: str
     interpreter: Callable[[], Interpreter | None]
-    arrived: Callable[[str, WheelContents], object]
-    lacking: Callable[[Mapping[str, frozenset[str]]], Sequence[str]]
+    on_fetched: Callable[[str, WheelContents], object] = lambda _wheel, _contents: None
+    missing_libraries: Callable[[Mapping[str, frozenset[str]]], Sequence[str]] = lambda _needed: ()
     place: str = f"/{APP_ROOT}"
     settings: BuildSettings = NO_SETTINGS
     complete: Callable[[WheelFile, Path, frozenset[str]], WheelFile | None] = lambda _wheel, _path, _needed: None
@@ -140,38 +142,40 @@ def layout_for(stack: Stack, root: str = VENV_ROOT) -> VenvLayout:
 def resolve(
     lock: Lock,
     packages: Sequence[LockedPackage],
+    target: InstallTarget,
+    session: Session,
     *,
-    ground: Ground,
-    store: Store,
-    environ: Mapping[str, str],
-    observer: Observer,
     folder: Path,
-    fresh: bool = False,
     claims: Claims = NOTHING,
 ) -> Resolution:
-    """Find the wheels for `packages` of the lock on this ground, and check that they fit it and each other.
+    """Find the wheels for `packages` of the lock on this target, and check that they fit it and each other.
 
-    `folder` is the app's, for packages that are paths in it. With `fresh` nothing remembered is believed. What an
-    earlier image answers (`claims`) is neither looked up nor fetched, so what such wheels hold is not checked. Raises
-    DependencyError, or Problems of several.
+    `folder` is the app's, for packages that are paths in it. Wheels that an earlier image answers for (`claims`) are
+    neither looked up nor fetched, so their contents are not checked. Raises DependencyError, or Problems of several.
     """
     if not packages:
         return Resolution(wheels=(), warnings=())
-    key = _key(packages, ground)
+    store = session.store
+    key = _key(packages, target)
     lasting = not any(package.path for package in packages)
-    pins = ground.settings.pins_key
-    if lasting and not fresh and (known := _recalled(store.recall("resolution", key), pins)) is not None:
-        from buildpack.python.files import stored_path
-
-        if all(wheel.url or stored_path(store.folder("wheels"), wheel) for wheel in known.wheels) and all(
-            _is_current(wheel, store) for wheel in known.wheels if wheel.libraries
-        ):
-            return known
-    search = _Search(lock=lock, ground=ground, store=store, environ=environ, observer=observer, folder=folder)
-    found = search.run(packages, claims)
+    pins = target.settings.pins_key
+    if lasting and (known := _recalled(store.recall("resolution", key), pins)) and _is_stored(known, store):
+        return known
+    found = _Search(lock, target, session, folder).run(packages, claims)
     if lasting and not found.claimed:
         store.remember("resolution", key, _remembered(found, pins))
     return found
+
+
+def _is_stored(resolution: Resolution, store: Store) -> bool:
+    """Tell whether the wheels that were built here are in the store, as they would be built today."""
+    from buildpack.python.files import stored_path
+    from buildpack.steps.grafting import is_current
+
+    folder = store.folder("wheels")
+    return all(wheel.url or stored_path(folder, wheel) for wheel in resolution.wheels) and all(
+        is_current(wheel, store) for wheel in resolution.wheels if wheel.libraries
+    )
 
 
 def _remembered(found: Resolution, pins: str) -> dict[str, Any]:
@@ -188,15 +192,9 @@ def _remembered(found: Resolution, pins: str) -> dict[str, Any]:
     }
 
 
-def _is_current(wheel: WheelFile, store: Store) -> bool:
-    from buildpack.steps.grafting import is_current
-
-    return is_current(wheel, store)
-
-
-def _key(packages: Sequence[LockedPackage], ground: Ground) -> str:
-    settings = filter(None, [ground.settings.key])
-    parts = (RESOLUTION_FORMAT, ground.identity, ground.target.key, tuple(packages), *settings)
+def _key(packages: Sequence[LockedPackage], to: InstallTarget) -> str:
+    settings = filter(None, [to.settings.key])
+    parts = (RESOLUTION_FORMAT, to.identity, to.target.key, tuple(packages), *settings)
     # Where a package stands in its file decides nothing.
     return hashlib.sha256(_LINES.sub("", repr(parts)).encode()).hexdigest()
 
@@ -231,39 +229,36 @@ def _about(value: Any) -> About:
 def prefetch(
     lock: Lock,
     packages: Sequence[LockedPackage],
+    target: InstallTarget,
+    session: Session,
     *,
-    ground: Ground,
-    store: Store,
-    environ: Mapping[str, str],
-    observer: Observer,
     folder: Path,
 ) -> None:
-    """Find and fetch the wheels into the store, for a `resolve` on an equal ground that comes later; raises as it does.
+    """Find and fetch the wheels into the store, for a `resolve` on an equal target that comes later; raises as it does.
 
     For the time in which the stack itself is still being made.
     """
-    search = _Search(lock=lock, ground=ground, store=store, environ=environ, observer=observer, folder=folder)
     if packages:
-        search.fetch(packages)
+        _Search(lock, target, session, folder).fetch(packages)
 
 
-def look_up_develop(lock: Lock, *, ground: Ground, store: Store, environ: Mapping[str, str]) -> None:
-    """Check that each package that only tests need can be installed on this ground, as far as an index tells.
+def look_up_develop(lock: Lock, target: InstallTarget, session: Session) -> None:
+    """Check that each package that only tests need can be installed on this target, as far as an index tells.
 
     No file is fetched and no package is built for it. Raises DependencyError, or Problems of several, before a build
     begins that would be for nothing.
     """
-    packages = lock.only_develop
-    if not packages or _recalled(store.recall("resolution", _key(packages, ground)), ground.settings.pins_key):
+    packages, store = lock.only_develop, session.store
+    if not packages or _recalled(store.recall("resolution", _key(packages, target)), target.settings.pins_key):
         return
     from buildpack.python.http import Client
     from buildpack.python.index import look_up
     from buildpack.python.select import select_packages
 
     try:
-        with Client(lock.sources, environ) as client:
-            selected = select_packages(packages, ground.target)
-            look_up(selected, ground.target, client=client, folder=store.folder("wheels"), recall=store.recall)
+        with Client(lock.sources, session.environ) as client:
+            selected = select_packages(packages, target.target)
+            look_up(selected, target.target, client=client, folder=store.folder("wheels"), recall=store.recall)
     except BuildpackError as error:
         raise errors.only_for_tests(error) from None
 
@@ -271,36 +266,26 @@ def look_up_develop(lock: Lock, *, ground: Ground, store: Store, environ: Mappin
 class _Search:
     """One look-up: the wheels of a lock, read as they come."""
 
-    def __init__(
-        self,
-        *,
-        lock: Lock,
-        ground: Ground,
-        store: Store,
-        environ: Mapping[str, str],
-        observer: Observer,
-        folder: Path,
-    ) -> None:
+    def __init__(self, lock: Lock, target: InstallTarget, session: Session, folder: Path) -> None:
         self._lock = lock
-        self._ground = ground
-        self._store = store
-        self._environ = environ
-        self._observer = observer
+        self._to = target
+        self._session = session
+        self._store = session.store
         self._folder = folder
-        self._wheels = store.folder("wheels")
+        self._wheels = session.store.folder("wheels")
         self._summaries: dict[str, Summary] = {}
 
     def fetch(self, packages: Sequence[LockedPackage]) -> None:
         from buildpack.python.http import Client
         from buildpack.python.select import select_packages
 
-        with Client(self._lock.sources, self._environ) as client:
-            self._find(select_packages(packages, self._ground.target), self._ground.target, client)
+        with Client(self._lock.sources, self._session.environ) as client:
+            self._find(select_packages(packages, self._to.target), self._to.target, client)
 
     def run(self, packages: Sequence[LockedPackage], claims: Claims) -> Resolution:
         from buildpack.python.select import select_packages
 
-        selected = select_packages(packages, self._ground.target)
+        selected = select_packages(packages, self._to.target)
         wheels, claimed = self._look_up(selected, claims)
         importing = self._importing(wheels, claims)
         added = forgotten(wheels, importing, str(SETUPTOOLS.version))
@@ -333,7 +318,7 @@ class _Search:
             summary = None if wheel.url else self._summaries.get(wheel.sha256)
             needed = frozenset(summary.needed) - provided if summary else frozenset[str]()
             path = stored_path(self._wheels, wheel) if needed else None
-            made = self._ground.complete(wheel, path, needed) if path else None
+            made = self._to.complete(wheel, path, needed) if path else None
             if made is not None and not self._known(made):
                 self._arrived(made, self._wheels / made.sha256 / made.filename)
             completed.append(made or wheel)
@@ -341,8 +326,8 @@ class _Search:
 
     def _look_up(self, packages: Sequence[LockedPackage], claims: Claims) -> tuple[list[WheelFile], frozenset[str]]:
         """Return the wheels by name, and which of them the claims told of; the others are here, looked into."""
-        target = self._ground.target
-        answers = ((package.name, answering(package, claims, target, self._ground.settings)) for package in packages)
+        target = self._to.target
+        answers = ((package.name, answering(package, claims, target, self._to.settings)) for package in packages)
         told = {name: wheel for name, wheel in answers if wheel is not None and self._agrees(wheel)}
         sharing = {name for name, member in claims.members.items() if member.shared}
         if not sharing <= told.keys():
@@ -353,7 +338,7 @@ class _Search:
             from buildpack.python.http import Client
 
             here = told.keys() | {wheel.name for wheel in found}
-            with Client(self._lock.sources, self._environ) as client:
+            with Client(self._lock.sources, self._session.environ) as client:
                 found += self._find([package for package in packages if package.name not in here], target, client)
             near = self._near(found, told.values(), claims)
             gone = near | sharing if near & sharing else near
@@ -369,7 +354,7 @@ class _Search:
         from buildpack.python.fetch import Downloads
         from buildpack.python.index import resolve_wheels
 
-        progress = _Bytes(self._observer)
+        progress = _Bytes(self._session.observer)
         facts: list[tuple[str, str, Any]] = []
         with Downloads(client, self._wheels, progress=progress, arrived=self._arrived) as downloads:
 
@@ -408,9 +393,9 @@ class _Search:
                 client=client,
                 folder=self._wheels,
                 app=self._folder,
-                environ=self._environ,
-                place=self._ground.place,
-                settings=self._ground.settings,
+                environ=self._session.environ,
+                place=self._to.place,
+                settings=self._to.settings,
                 recall=self._store.recall,
                 remember=self._store.remember,
             )
@@ -419,15 +404,15 @@ class _Search:
                 return wheel
             if package.path:
                 return replace(wheel, required="")  # no earlier image answers for it
-            return replace(wheel, origin=origin_of(package, sdist, self._ground.settings.key))
+            return replace(wheel, origin=origin_of(package, sdist, self._to.settings.key))
 
         return build
 
     def _python(self, package: LockedPackage) -> tuple[str, ...]:
         """Return the command of an interpreter that builds for the target; raises DependencyError without one."""
-        python = self._ground.interpreter()
+        python = self._to.interpreter()
         if python is None:
-            raise errors.cannot_build_here(package.name, package.version, str(self._ground.target))
+            raise errors.cannot_build_here(package.name, package.version, str(self._to.target))
         return python.argv
 
     def _agrees(self, wheel: WheelFile) -> bool:
@@ -449,7 +434,7 @@ class _Search:
         return True
 
     def _summary_key(self, wheel: LockedFile) -> str:
-        return _summary_key(wheel.sha256, self._ground.target.machine, self._ground.layout.root)
+        return _summary_key(wheel.sha256, self._to.target.machine, self._to.layout.root)
 
     def _arrived(self, wheel: LockedFile, path: Path) -> None:
         """Look into a wheel that was fetched, and start compiling it."""
@@ -457,18 +442,18 @@ class _Search:
 
         contents = read_wheel(
             path,
-            layout=self._ground.layout,
+            layout=self._to.layout,
             sha256=wheel.sha256,
-            machine=self._ground.target.machine,
+            machine=self._to.target.machine,
             recall=self._store.recall,
             remember=self._store.remember,
         )
-        summary = summarise(contents, path.stat().st_size, self._ground.layout.root)
+        summary = summarise(contents, path.stat().st_size, self._to.layout.root)
         refuse_other(wheel, summary)
         self._summaries[wheel.sha256] = summary
         kept = {**asdict(summary), "about": summary.about.render()}
         self._store.remember("wheel-summary", self._summary_key(wheel), kept)
-        self._ground.arrived(wheel.sha256, contents)
+        self._to.on_fetched(wheel.sha256, contents)
 
     def _importing(self, wheels: Sequence[WheelFile], claims: Claims) -> frozenset[str]:
         """Name the wheels that import `pkg_resources`: as they were looked into, else as the claims have it."""
@@ -489,7 +474,7 @@ class _Search:
         summary = self._summaries.get(wheel.sha256)
         if summary is None:
             return claims.members[wheel.name].about
-        return replace(summary.about, requires=required_names(summary.requires, self._ground.target))
+        return replace(summary.about, requires=required_names(summary.requires, self._to.target))
 
     def _roots(self, wheel: WheelFile, claims: Claims) -> tuple[str, ...]:
         """Return where the wheel's files are: as it was looked into, else as the claims have it."""
@@ -500,7 +485,7 @@ class _Search:
         """Return what is to be said of those wheels that were looked into."""
         from buildpack.python.select import InstalledWheel, missing_requirements, render_missing
 
-        target = self._ground.target
+        target = self._to.target
         extras = {package.name: package.extras for package in packages}
         summaries = [(wheel, found) for wheel in wheels if (found := self._summaries.get(wheel.sha256))]
         requires = {wheel.name: found.requires for wheel, found in summaries}
@@ -521,7 +506,7 @@ class _Search:
             ),
             *(render_missing(missing, target) for missing in missing_requirements(installed, target)),
             # A wheel that nobody looked into may bring what another one lacks.
-            *(self._ground.lacking(needed) if len(summaries) == len(wheels) else ()),
+            *(self._to.missing_libraries(needed) if len(summaries) == len(wheels) else ()),
         ]
 
 

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Self
 
 from buildpack.errors import build as errors
 from buildpack.oci.entry import Entry
-from buildpack.oci.store import Store
 from buildpack.plan import Bytecode
+from buildpack.session import Session
 from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack
 from buildpack.system.compile_process import BYTECODE_FORMAT, unsupported
 from buildpack.system.unprivileged import choose_user
 
 if TYPE_CHECKING:
-    from buildpack.oci.transport import Transport
     from buildpack.python.bytecode import Compilation, Compiler
     from buildpack.python.wheel import WheelContents
 
@@ -28,24 +27,15 @@ if TYPE_CHECKING:
 class StackCompiler:
     """Compiles with the stack's interpreter, or one of its version; a context manager, safe for several threads.
 
-    `machine` is the one that this runs on, as ``uname -m`` says it; `sibling` gives the same stack for that one.
+    `sibling` returns the same stack for this machine.
     """
 
-    def __init__(
-        self,
-        stack: Stack,
-        store: Store,
-        environ: Mapping[str, str],
-        *,
-        machine: str = "",
-        sibling: Callable[[], Stack | None] = lambda: None,
-        transport: Transport | None = None,
-    ) -> None:
-        self._transport = transport
-        self._stack = stack
-        self._store = store
-        self._environ = environ
-        self._machine = machine or os.uname().machine
+    def __init__(self, stack: Stack, session: Session, *, sibling: Callable[[], Stack | None] = lambda: None) -> None:
+        self.stack = stack
+        self._transport = session.transport
+        self._store = session.store
+        self._environ = session.environ
+        self._machine = session.own_python.machine
         self._sibling = sibling
         self._lock = threading.Lock()
         self._compiler: Compiler | None = None
@@ -68,12 +58,12 @@ class StackCompiler:
         Decided by trying, because only an interpreter that ran is known to run; not where an earlier image has byte
         code of the right version (`claimed`), and so nothing may need compiling.
         """
-        python = self._stack.python
+        python = self.stack.python
         if claimed == python.version and not unsupported(python.version, python.cache_tag):
             return self._bytecode(""), ""
-        key = f"{self._stack.digest}+{python.version}+{self._machine}+{BYTECODE_FORMAT}"
+        key = f"{self.stack.digest}+{python.version}+{self._machine}+{BYTECODE_FORMAT}"
         # A base that an earlier image speaks for is met before anything is written that trusts its word.
-        known = None if self._stack.claimed else self._store.recall("bytecode", key)
+        known = None if self.stack.claimed else self._store.recall("bytecode", key)
         if isinstance(known, dict) and isinstance(reason := known.get("reason"), str):
             return self._bytecode(reason), reason
         reason = self._probe()
@@ -83,10 +73,10 @@ class StackCompiler:
         return self._bytecode(reason), reason
 
     def _bytecode(self, reason: str) -> Bytecode:
-        return Bytecode(python="" if reason else self._stack.python.version, format=BYTECODE_FORMAT)
+        return Bytecode(python="" if reason else self.stack.python.version, format=BYTECODE_FORMAT)
 
     def _probe(self) -> str:
-        python = self._stack.python
+        python = self.stack.python
         if reason := unsupported(python.version, python.cache_tag):
             return reason
         compiler = self._start()
@@ -102,13 +92,13 @@ class StackCompiler:
         with self._lock:
             if self._compiler is None and self._found is None:
                 self._found = start_interpreter(
-                    self._stack, self._store, self._environ, sibling=self._sibling, transport=self._transport
+                    self.stack, self._store, self._environ, sibling=self._sibling, transport=self._transport
                 )
                 if isinstance(self._found, Interpreter):
                     self._compiler = Compiler(
                         self._found.argv,
-                        version=self._stack.python.version,
-                        cache_tag=self._stack.python.cache_tag,
+                        version=self.stack.python.version,
+                        cache_tag=self.stack.python.cache_tag,
                         folder=self._store.folder("bytecode"),
                         scratch=self._store.folder("tmp"),
                         jobs=os.cpu_count() or 1,
@@ -153,11 +143,11 @@ class StackCompiler:
 
         with self._building:
             if self._builder is None:
-                self._builder = find_builder(self._stack, self._environ)
+                self._builder = find_builder(self.stack, self._environ)
             if self._builder is not None:
                 return self._builder
         found = self.interpreter()
-        return found if found is None or not found.own else bring_base(self._stack, found, self._store, choose_user())
+        return found if found is None or not found.own else bring_base(self.stack, found, self._store, choose_user())
 
     def interpreter(self) -> Interpreter | None:
         """Return how to start the stack's own Python here, or one of exactly its version; None where none runs."""
@@ -176,8 +166,8 @@ class StackCompiler:
             return compile_sources(
                 self._found.argv,
                 files,
-                version=self._stack.python.version,
-                cache_tag=self._stack.python.cache_tag,
+                version=self.stack.python.version,
+                cache_tag=self.stack.python.cache_tag,
                 environ=self._found.env,
             )
         except CompileError as error:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,12 +11,13 @@ from buildpack.dataclass import replace
 from buildpack.errors import LostError
 from buildpack.errors.registry import BlobVanished
 from buildpack.oci.store import Store
-from buildpack.options import Options, OwnPython
+from buildpack.options import Options
 from buildpack.progress import Observer
 from deployer.building.destinations import Delivery, Destination, deliver, shipped_next
 from deployer.building.launcher import read_launcher
 from deployer.errors.commands import made_anew, others_made_anew
 from deployer.interrupts import ending_promptly
+from deployer.session import open_session
 
 if TYPE_CHECKING:
     from buildpack.oci.transport import Transport
@@ -46,13 +45,12 @@ def build_and_deliver(
     Registries are spoken to through `transport`, without which there can be none among the destinations. What turns out
     damaged in the store, or gone from a registry, is made anew, once.
     """
+    session = open_session(store, environ, observer=observer, transport=transport)
 
     def attempt(options: Options) -> tuple[Built, list[str]]:
         delivery = Delivery(destinations, store, environ, observer, head_start, transport=transport, gone=options.gone)
         with delivery:
-            built = _build(
-                app, delivery, options=options, store=store, environ=environ, observer=observer, transport=transport
-            )
+            built = build(app, options=options, launcher=read_launcher(), session=session, listener=delivery)
             said = deliver(delivery, built, meanwhile=meanwhile)
             told = shipped_next(destinations, app, environ)
             return (replace(built, warnings=(*built.warnings, *told)) if told else built), said
@@ -87,32 +85,3 @@ def until_whole(attempt: Callable[[Options], _T], options: Options, store: Store
             told[lost.what] = made_anew(lost.what)
             if others:
                 told |= {"others": others_made_anew(len(others))}
-
-
-def _build(
-    app: Path,
-    delivery: Delivery,
-    *,
-    options: Options,
-    store: Store,
-    environ: Mapping[str, str],
-    observer: Observer,
-    transport: Transport | None,
-) -> Built:
-    return build(
-        app,
-        options=options,
-        launcher=read_launcher(),
-        store=store,
-        environ=environ,
-        own_python=own_python(),
-        today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
-        observer=observer,
-        listener=delivery,
-        transport=transport,
-    )
-
-
-def own_python() -> OwnPython:
-    """Return the interpreter that runs this command."""
-    return OwnPython(version=f"{sys.version_info[0]}.{sys.version_info[1]}", executable=sys.executable)

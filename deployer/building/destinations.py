@@ -8,11 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, Self
 
-from buildpack.build import Built, Listener
+from buildpack.build import Built
 from buildpack.dataclass import dataclass
 from buildpack.oci.image import Image, Layer, Platform
 from buildpack.oci.store import Store
 from buildpack.progress import Observer, Progress
+from buildpack.session import Listener
 from deployer.errors.commands import destination_in_app, unknown_destination
 from deployer.text import plural, size_text
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +12,12 @@ from buildpack.oci.store import Store
 from buildpack.options import Options
 from buildpack.platforms import BuiltIndex, build_platforms
 from buildpack.progress import Observer
-from deployer.building.delivery import own_python, until_whole
+from deployer.building.delivery import until_whole
 from deployer.building.destinations import Delivery, Destination, deliver, shipped_next, write_to_disk
 from deployer.building.launcher import read_launcher
 from deployer.errors.commands import engine_of_another_platform
 from deployer.interrupts import ending_promptly
+from deployer.session import open_session
 
 if TYPE_CHECKING:
     from buildpack.oci.transport import Transport
@@ -42,6 +42,8 @@ def build_and_deliver_several(
     engines = [destination for destination in destinations if destination.kind == "docker"]
     chosen = _of_engine(platforms, environ) if engines else None
 
+    session = open_session(store, environ, observer=observer, transport=transport)
+
     def attempt(options: Options) -> tuple[BuiltIndex, list[str]]:
         with Delivery(engines, store, environ, observer) as delivery:
             built = build_platforms(
@@ -49,13 +51,8 @@ def build_and_deliver_several(
                 platforms=platforms,
                 options=options,
                 launcher=read_launcher(),
-                store=store,
-                environ=environ,
-                own_python=own_python(),
-                today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
-                observer=observer,
+                session=session,
                 listeners={chosen: delivery} if chosen else None,
-                transport=transport,
             )
             said: list[str] = []
             for destination in destinations:

@@ -58,6 +58,7 @@ from deployer.readiness import question
 from deployer.readiness.boot_log import KEPT, relevant_lines
 from deployer.readiness.health import Answer, Tail, refusal_of, wait_until_ready
 from deployer.readiness.polling import Poll, boot_error, poll_until_ready
+from deployer.session import open_session
 
 PORT = 8000
 _STOP_SECONDS = 5.0
@@ -178,13 +179,8 @@ class EngineTrial:
         return self._run(self._blueprint(reference, "test.1", shell_command(script), script.environment), collect)
 
     def _with_develop(self) -> Image:
-        return with_develop(
-            self._built,
-            store=self._store,
-            environ=self._environ,
-            observer=self._observer,
-            transport=self._transport,
-        )
+        session = open_session(self._store, self._environ, observer=self._observer, transport=self._transport)
+        return with_develop(self._built, session)
 
     def release(self, environment: Mapping[str, str]) -> int:
         """Run the release process in a container of the image."""

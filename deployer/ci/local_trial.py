@@ -20,9 +20,10 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO, Self
 
 from buildpack.app.app_json import Script
+from buildpack.app.lockfile import Lock
 from buildpack.app.read import App
 from buildpack.build import Built
 from buildpack.dataclass import replace
@@ -33,7 +34,7 @@ from buildpack.oci.store import Store
 from buildpack.plan import APP_ROOT
 from buildpack.progress import Observer
 from buildpack.python.build_settings import read_settings
-from buildpack.steps.local import check_environment, make_environment
+from buildpack.steps.local import Wanted, check_environment, make_environment
 from buildpack.system.processes import User, adopt_orphans, end_strays, hide_process, outliving_nobody
 from buildpack.system.unprivileged import choose_user, give, reachable_path, workplace
 from buildpack.test_image import held_back
@@ -51,6 +52,7 @@ from deployer.runner.defaults import app_environment, behind_router, own_flask_a
 from deployer.runner.defaults import temporary_folder as writable_folder
 from deployer.runner.formation import Process, expand
 from deployer.runner.signals import STOPPING
+from deployer.session import open_session
 from deployer.settings.environment import local_environment
 
 _STOP_SECONDS = 5.0
@@ -84,21 +86,18 @@ _PIPE = 1 << 20
 def check_test_packages(app: App, *, store: Store, environ: Mapping[str, str]) -> None:
     """Check that the packages that only tests need can be installed here; raises BuildpackError before a build."""
     if sys.platform == "linux":
-        check_environment(app.lock, **_wanted(app, user=choose_user(), store=store, environ=environ))
+        check_environment(_wanted(app, app.lock, choose_user(), environ), open_session(store, environ))
 
 
-def _wanted(app: App, *, user: User | None, store: Store, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return what decides an app's environment beside its lock, as `make_environment` takes it."""
-    return {
-        "app": app.folder,
-        "python": app.python.version if app.python else None,
-        "insist": app.python is not None and not app.python.origin.startswith("the default"),
-        "own": sys.executable,
-        "user": user,
-        "store": store,
-        "settings": read_settings(app, environ),
-        "environ": environ,
-    }
+def _wanted(app: App, lock: Lock, user: User | None, environ: Mapping[str, str]) -> Wanted:
+    return Wanted(
+        lock=lock,
+        app=app.folder,
+        python=app.python.version if app.python else None,
+        insist=app.python is not None and not app.python.origin.startswith("the default"),
+        settings=read_settings(app, environ),
+        user=user,
+    )
 
 
 class LocalTrial:
@@ -229,8 +228,8 @@ class LocalTrial:
     def _environment(self, folder: Path, given: Mapping[str, str], *, develop: bool) -> dict[str, str]:
         app = self._built.app
         lock = app.lock if develop else replace(app.lock, develop=())
-        wanted = _wanted(app, user=self._user, store=self._store, environ=self._environ)
-        made = make_environment(lock, **wanted, observer=self._observer)
+        wanted = _wanted(app, lock, self._user, self._environ)
+        made = make_environment(wanted, open_session(self._store, self._environ, observer=self._observer))
         self._python = made.python
         for text in made.warnings:
             if text not in self._built.warnings:

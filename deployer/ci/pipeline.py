@@ -26,7 +26,6 @@ from buildpack.platforms import BuiltIndex
 from buildpack.progress import Observer
 from buildpack.stacks.platforms import native_platform
 from buildpack.steps.check import check_app
-from deployer.building.delivery import own_python
 from deployer.ci.collecting import Collect
 from deployer.ci.console import Console, Place, find_place
 from deployer.ci.layers import Layers
@@ -40,6 +39,7 @@ from deployer.errors.commands import BootError
 from deployer.errors.engines import NotStartedError, local_cannot
 from deployer.interrupts import ending_promptly
 from deployer.readiness.health import DISALLOWED_HOST
+from deployer.session import own_python
 from deployer.settings.app_variables import default_variables
 from deployer.text import harmless, operand_text, plural, styled
 

@@ -65,7 +65,6 @@ def run_here(meant: Operands, options: Mapping[str, Any], *, default_port: int, 
             request,
             store=store,
             environ=os.environ,
-            own=sys.executable,
             today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
             hears=Hears(progress=reporter, say=say, warn=warn),
         )

@@ -23,10 +23,11 @@ from buildpack.options import Options
 from buildpack.progress import Observer
 from buildpack.steps.provenance import Provenance, read_provenance
 from buildpack.system.temporary import temporary_folder
-from deployer.building.delivery import build_and_deliver, own_python
+from deployer.building.delivery import build_and_deliver
 from deployer.errors import proof as errors
 from deployer.proof.found import Found, Origin, find_image
 from deployer.proof.reasons import Reason, explain
+from deployer.session import own_python
 
 SCHEMA = 1
 

@@ -7,27 +7,26 @@ import json
 import platform
 import tarfile
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from buildpack.build import Built, build
+from buildpack.dataclass import replace
 from buildpack.errors import BuildpackError, DependencyError
-from buildpack.oci.store import Store
-from buildpack.options import Options, OwnPython
+from buildpack.options import Options
 from buildpack.stacks import run_python
 from buildpack.stacks.platforms import platform_of
-from deployer.building.delivery import own_python
 from deployer.building.launcher import read_launcher
+from deployer.session import own_python
 from tests.conftest import missing
 from tests.support.bases import make_base
 from tests.support.command import deploy
 from tests.support.elf import make_elf
 from tests.support.index import Index, serving
 from tests.support.stand_in import join_platforms, make_stand_in
-from tests.support.tiny import Entry, add_wheels, build_here, entry, environ, write_app
+from tests.support.tiny import Entry, add_wheels, build_here, entry, environ, session_of, write_app
 from tests.support.wheels import write_wheel
 
 X86, ARM = 62, 183
@@ -188,16 +187,8 @@ def test_libraries_are_looked_for_in_the_stack(index: Index, tmp_path: Path) -> 
 
 
 def build_on(machine: str, app: Path, home: Path, environ: dict[str, str], **options: Any) -> Built:
-    own = own_python()
-    return build(
-        app,
-        options=Options(**options),
-        launcher=read_launcher(),
-        store=Store(home),
-        environ=environ,
-        own_python=OwnPython(version=own.version, executable=own.executable, machine=machine),
-        today=date(2026, 1, 1),
-    )
+    session = session_of(home, environ, own_python=replace(own_python(), machine=machine))
+    return build(app, options=Options(**options), launcher=read_launcher(), session=session)
 
 
 @pytest.mark.parametrize(("built_on", "image_for"), [("aarch64", "linux/amd64"), ("x86_64", "linux/arm64")])

@@ -11,13 +11,11 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
-from datetime import date
 from pathlib import Path
 
 import pytest
 
 from buildpack.build import build
-from buildpack.oci.store import Store
 from buildpack.options import Launcher, Options, OwnPython
 from buildpack.platforms import build_platforms
 from buildpack.stacks.platforms import parse_platforms
@@ -25,13 +23,14 @@ from tests.support.bases import make_base
 from tests.support.command import EXAMPLES
 from tests.support.index import Index, serving
 from tests.support.stand_in import join_platforms
-from tests.support.tiny import Entry, entry, environ, write_app
+from tests.support.tiny import Entry, entry, environ, session_of, write_app
 from tests.support.wheels import Packed, write_wheel
 
 PYTHON = "3.12.99"
 """No machine has it."""
 LAUNCHER = Launcher(files={"__main__.py": b"raise SystemExit('golden')\n"})
 WHEEL = b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+OWN = OwnPython(version="3.12", executable="/usr/bin/python3", machine="x86_64")
 OPTIONS = {"labels": {"org.example.team": "golden"}}
 
 Wheels = Mapping[str, Mapping[str, bytes]]
@@ -163,13 +162,10 @@ def write(folder: Path, wheels: Wheels, files: Files, *, index: Index) -> Path:
     return app
 
 
-def arguments(home: Path, bases: Path, index: Index) -> dict[str, object]:
+def arguments(home: Path, index: Index) -> dict[str, object]:
     return {
         "launcher": LAUNCHER,
-        "store": Store(home),
-        "environ": {**os.environ, **environ(index)},
-        "own_python": OwnPython(version="3.12", executable="/usr/bin/python3", machine="x86_64"),
-        "today": date(2026, 1, 1),
+        "session": session_of(home, {**os.environ, **environ(index)}, own_python=OWN),
     }
 
 
@@ -178,7 +174,7 @@ def test_the_digest_of_a_tiny_app_stays(name, tmp_path, index, bases):
     wheels, files, digest = APPS[name]
     app = write(tmp_path, wheels, files, index=index)
     options = Options(stack=f"oci:{bases}", platform="linux/amd64", **OPTIONS)
-    built = build(app, options=options, **arguments(tmp_path / "home", bases, index))
+    built = build(app, options=options, **arguments(tmp_path / "home", index))
     assert built.image.digest.hex == digest
 
 
@@ -188,7 +184,7 @@ def test_the_digest_of_an_index_stays(tmp_path, index, bases):
         app,
         platforms=parse_platforms("linux/amd64,linux/arm64"),
         options=Options(stack=f"oci:{bases}", **OPTIONS),
-        **arguments(tmp_path / "home", bases, index),
+        **arguments(tmp_path / "home", index),
     )
     assert built.index.digest.hex == INDEX_DIGEST
 
@@ -196,5 +192,5 @@ def test_the_digest_of_an_index_stays(tmp_path, index, bases):
 @pytest.mark.parametrize("name", EXAMPLE_DIGESTS)
 def test_the_digest_of_an_example_stays(name, tmp_path, index, bases, home):
     options = Options(stack=f"oci:{bases}", platform="linux/amd64", **OPTIONS)
-    built = build(EXAMPLES / name, options=options, **arguments(home, bases, index))
+    built = build(EXAMPLES / name, options=options, **arguments(home, index))
     assert built.image.digest.hex == EXAMPLE_DIGESTS[name]

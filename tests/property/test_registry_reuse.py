@@ -11,7 +11,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,11 @@ from buildpack.oci.store import Store
 from buildpack.oci.transport import Transport
 from buildpack.options import Options
 from buildpack.progress import ignore
-from deployer.building.delivery import own_python
 from deployer.building.launcher import read_launcher
 from deployer.building.pushing import push_built
 from tests.property.conftest import SCALE
 from tests.support.index import Index, serving
-from tests.support.tiny import build_here, entry, environ, with_stack, write_app, write_lock
+from tests.support.tiny import build_here, entry, environ, session_of, with_stack, write_app, write_lock
 from tests.support.wheels import write_wheel
 
 pytestmark = pytest.mark.registry
@@ -99,11 +97,7 @@ def push(world: World, home: Path, name: str) -> Built:
             world.app,
             options=Options(references=(str(reference),), pushed=True, whole=False),
             launcher=read_launcher(),
-            store=store,
-            environ=world.environ,
-            own_python=own_python(),
-            today=date(2026, 1, 1),
-            transport=transport,
+            session=session_of(home, world.environ, transport=transport),
         )
         pushed = push_built(built, [reference], store=store, transport=transport, observer=ignore)
         with Registry(reference, transport=transport) as registry:

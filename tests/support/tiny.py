@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from buildpack.app.pipfile import pipfile_hashes, read_pipfile
-from buildpack.build import Built, Listener, build
+from buildpack.build import Built, build
 from buildpack.oci.store import Store
 from buildpack.options import Options
-from deployer.building.delivery import own_python
+from buildpack.session import SILENT, Listener, Session
 from deployer.building.launcher import read_launcher
+from deployer.session import own_python
 from tests.support.index import Index, sha256
 from tests.support.wheels import write_wheel
 
@@ -116,12 +117,15 @@ def build_here(
         app,
         options=Options(**options),
         launcher=read_launcher(),
-        store=Store(home),
-        environ=environ,
-        own_python=own_python(),
-        today=date(2026, 1, 1),
-        listener=listener,
+        session=session_of(home, environ),
+        listener=listener or SILENT,
     )
+
+
+def session_of(home: Path, environ: Mapping[str, str], **others: Any) -> Session:
+    """Return a session on a day when no version of Python is too old."""
+    given: dict[str, Any] = {"own_python": own_python(), "today": date(2026, 1, 1), **others}
+    return Session(store=Store(home), environ=environ, **given)
 
 
 def with_stack(seed: Path, home: Path) -> Path:

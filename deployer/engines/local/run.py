@@ -93,14 +93,12 @@ def prepare(
     *,
     store: Callable[[], Store],
     environ: Mapping[str, str],
-    own: str,
     today: date,
     hears: Hears,
 ) -> Prepared:
     """Read the app, see to its virtual environment, and make sure that what shall be started can be.
 
-    `store` is asked for only where an environment has to come from it; `own` is the interpreter that runs this.
-    Raises BuildpackError.
+    `store` is called only if the environment has to come from it. Raises BuildpackError.
     """
     app = read_app(
         request.folder,
@@ -108,7 +106,7 @@ def prepare(
         environ=environ,
         today=today,
         own_python=_series(),
-        installed=lambda: usable_versions(environ=environ, own=own, store=store()),
+        installed=lambda: usable_versions(environ=environ, own=sys.executable, store=store()),
     )
     counts = _choose(request, app)
     if not (request.named or request.command) and (left := find_one_off([one.name for one in app.processes], counts)):
@@ -116,7 +114,7 @@ def prepare(
     for text in app.warnings:
         hears.warn(text)
     defaults, files = _read_variables(request, environ, hears)
-    venv = _virtual_environment(request, app, store=store, environ=environ, own=own, hears=hears)
+    venv = _virtual_environment(request, app, store=store, environ=environ, hears=hears)
     _settle(app, venv, hears)
     env = defaults.below(_environment(request, app, venv, environ, [defaults.values, *files]))
     processes = [] if request.command else _processes(request, app, counts, env, venv)
@@ -169,7 +167,6 @@ def _virtual_environment(
     *,
     store: Callable[[], Store],
     environ: Mapping[str, str],
-    own: str,
     hears: Hears,
 ) -> Path:
     asked = app.python
@@ -182,20 +179,18 @@ def _virtual_environment(
             hears.warn(errors.another_python(venv, found, asked.version, asked.origin))
         return venv
     from buildpack.python.build_settings import read_settings
-    from buildpack.steps.local import make_environment
+    from buildpack.steps.local import Wanted, make_environment
+    from deployer.session import open_session
 
     begin = time.monotonic()
-    made = make_environment(
-        app.lock,
+    wanted = Wanted(
+        lock=app.lock,
         app=request.folder,
         python=asked.version if asked else None,
         insist=asked is not None and not asked.origin.startswith("the default"),
-        own=own,
-        store=store(),
         settings=read_settings(app, environ),
-        environ=environ,
-        observer=hears.progress,
     )
+    made = make_environment(wanted, open_session(store(), environ, observer=hears.progress))
     for text in made.warnings:
         hears.warn(text)
     if made.made:

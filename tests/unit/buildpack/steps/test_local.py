@@ -13,7 +13,8 @@ import pytest
 from buildpack.app.lockfile import Lock, parse_lock
 from buildpack.errors import BuildpackError
 from buildpack.oci.store import Store
-from buildpack.steps.local import make_environment
+from buildpack.steps.local import Wanted, make_environment
+from deployer.session import open_session
 
 EMPTY = {
     "_meta": {"hash": {"sha256": "0" * 64}, "pipfile-spec": 6, "requires": {}, "sources": []},
@@ -27,9 +28,9 @@ def lock() -> Lock:
     return parse_lock(json.dumps(EMPTY))
 
 
-def make(lock: Lock, folder: Path, **options):
-    given = {"python": None, "own": sys.executable, "environ": os.environ, **options}
-    return make_environment(lock, app=Path("blasto"), store=Store(folder), **given)
+def make(lock: Lock, folder: Path, *, system: str = "", **options):
+    wanted = Wanted(lock=lock, app=Path("blasto"), **{"python": None, **options})
+    return make_environment(wanted, open_session(Store(folder), os.environ), **({"system": system} if system else {}))
 
 
 def test_another_system_is_told_what_to_do_instead(lock, tmp_path):
@@ -76,15 +77,15 @@ def test_known_it_takes_no_process_and_imports_nothing_heavy(lock, tmp_path):
 import json, os, sys
 from pathlib import Path
 from buildpack.app.lockfile import parse_lock
-from buildpack.steps.local import make_environment
+from buildpack.steps.local import Wanted, make_environment
 from buildpack.oci.store import Store
-lock = parse_lock(sys.argv[1])
-store = Store(Path(sys.argv[3]))
-found = make_environment(lock, app=Path(), python=None, own=sys.argv[2], store=store, environ=os.environ)
+from deployer.session import open_session
+wanted = Wanted(lock=parse_lock(sys.argv[1]), app=Path(), python=None)
+found = make_environment(wanted, open_session(Store(Path(sys.argv[2])), os.environ))
 print(json.dumps([str(found.folder), found.made, sorted(sys.modules)]))
 """
     done = subprocess.run(
-        [sys.executable, "-c", script, json.dumps(EMPTY), sys.executable, str(tmp_path)],
+        [sys.executable, "-c", script, json.dumps(EMPTY), str(tmp_path)],
         cwd=Path(__file__).parents[4],
         capture_output=True,
         text=True,

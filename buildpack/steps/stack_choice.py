@@ -1,0 +1,94 @@
+"""Resolve the stack that an app asks for, on the platform that is built for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+from buildpack.app.python_version import HOST_DEFAULT, newer
+from buildpack.app.read import App
+from buildpack.dataclass import replace
+from buildpack.errors import BuildpackError, StackError, UsageError
+from buildpack.errors import build as errors
+from buildpack.oci.image import Platform
+from buildpack.options import Options
+from buildpack.session import Session
+from buildpack.stacks.find_python import candidate_witnesses
+from buildpack.stacks.platforms import choose_platform, native_platform, parse_platforms
+from buildpack.stacks.resolve import resolve_stack
+from buildpack.stacks.stack import Claimed, Stack, StackRequest
+from buildpack.steps.earlier_images import Previous
+from buildpack.steps.prefetch import LookAhead
+from buildpack.steps.resolution import target_of
+
+
+def choose_stack(app: App, believed: Callable[[], Previous], options: Options, session: Session) -> Stack:
+    """Resolve the stack that was asked for; by default the slim image of the app's Python.
+
+    `believed` waits for the earlier images, which may know the base already. Raises StackError.
+    """
+    asked = app.settings.stack.value if app.settings.stack else ""
+    version = app.python.version if app.python else None
+    ahead = None
+    if asked == "host" and not options.no_cache:
+        ahead = LookAhead(app, python=version, session=session, needed=lambda: not believed().layers)
+    try:
+        stack = resolve_stack(
+            StackRequest(
+                name=asked or f"python:{version}-slim",
+                python=version,
+                platform=platform_of(app, session),
+                pull=options.pull or options.no_cache,
+                own=session.own_python.executable,
+            ),
+            store=session.store,
+            environ=session.environ,
+            claimed=Claimed(
+                facts=lambda digest: believed().facts(digest),
+                # Earlier layers of the host are enough unless all layers are wanted in the store.
+                layers=None if options.whole else lambda key: believed().host_layers(key, gone=options.gone),
+            ),
+            transport=session.transport,
+        )
+    except BaseException as error:
+        if ahead is not None:
+            ahead.cancel()
+        if isinstance(error, UsageError) and app.settings.stack and not app.settings.stack.origin.startswith("--"):
+            raise errors.bad_stack(app.settings.stack.origin, error) from error
+        if isinstance(error, StackError) and not asked and not options.pushed:
+            raise errors.default_stack(f"python:{version}-slim", error, linux=sys.platform == "linux") from error
+        raise
+    if ahead is not None:
+        ahead.join(target_of(stack))
+    if app.python is not None and app.python.origin == HOST_DEFAULT:
+        # A newer interpreter that is installed later would be chosen then.
+        own, environ = session.own_python.executable, session.environ
+        places = (candidate_witnesses(one, environ=environ, own=own) for one in newer(version or ""))
+        stack = replace(stack, witnesses=(*stack.witnesses, *(path for each in places for path in each)))
+    return stack
+
+
+def sibling_of(stack: Stack, app: App, session: Session) -> Stack | None:
+    """Resolve the same stack for this machine; None if it is for this machine already, or if there is none."""
+    native = native_platform(session.own_python.machine)
+    if stack.platform == native:
+        return None
+    with suppress(BuildpackError):
+        version = app.python.version if app.python else None
+        request = StackRequest(name=stack.name, python=version, platform=native)
+        return resolve_stack(request, store=session.store, environ=session.environ, transport=session.transport)
+    return None
+
+
+def platform_of(app: App, session: Session) -> Platform:
+    """Return the platform to build for: of several in the settings this machine's, else the first."""
+    native = native_platform(session.own_python.machine)
+    asked = app.settings.platform
+    return choose_platform(parse_platforms(asked.value), native) if asked else native
+
+
+def asks_for_several(app: App) -> bool:
+    """Tell whether the app asks for several platforms: then its name is an index's, which one image must not take."""
+    asked = app.settings.platform
+    return asked is not None and len(parse_platforms(asked.value)) > 1

@@ -1,0 +1,35 @@
+"""The surroundings in which the commands build: this interpreter, and today."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from datetime import date
+from typing import TYPE_CHECKING
+
+from buildpack.oci.store import Store
+from buildpack.options import OwnPython
+from buildpack.progress import Observer, ignore
+from buildpack.session import Session
+
+if TYPE_CHECKING:
+    from buildpack.oci.transport import Transport
+
+
+def open_session(
+    store: Store, environ: Mapping[str, str], *, observer: Observer = ignore, transport: Transport | None = None
+) -> Session:
+    """Return the session of a command that runs now, on this interpreter."""
+    return Session(
+        store=store,
+        environ=environ,
+        own_python=own_python(),
+        today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
+        observer=observer,
+        transport=transport,
+    )
+
+
+def own_python() -> OwnPython:
+    """Return the interpreter that runs this command."""
+    return OwnPython(version=f"{sys.version_info[0]}.{sys.version_info[1]}", executable=sys.executable)
