@@ -58,7 +58,7 @@ def command(
 
     from buildpack.options import Options
     from buildpack.steps.check import check_app
-    from deployer.building.delivery import own_python
+    from deployer.session import own_python
     from deployer.settings.config import parse_build_env
 
     report = check_app(
