@@ -1,13 +1,13 @@
-"""The surroundings in which the commands build: this interpreter, and today."""
+"""The surroundings in which the commands build: the store, this interpreter, and today."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING
 
-from buildpack.oci.store import Store
+from buildpack.oci.store import Store, find_store
 from buildpack.options import OwnPython
 from buildpack.progress import Observer, ignore
 from buildpack.session import Session
@@ -28,6 +28,14 @@ def open_session(
         observer=observer,
         transport=transport,
     )
+
+
+def open_store(environ: Mapping[str, str], *, warn: Callable[[str], object]) -> Store:
+    """Return the store of this user; `warn` is called if it is not in its usual place."""
+    root, warning = find_store(environ)
+    if warning:
+        warn(warning)
+    return Store(root)
 
 
 def own_python() -> OwnPython:

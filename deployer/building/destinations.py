@@ -8,20 +8,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, Self
 
-from buildpack.build import Built
 from buildpack.dataclass import dataclass
 from buildpack.oci.image import Image, Layer, Platform
 from buildpack.oci.store import Store
-from buildpack.progress import Observer, Progress
-from buildpack.session import Listener
-from deployer.errors.commands import destination_in_app, unknown_destination
+from buildpack.progress import Progress
+from buildpack.session import Listener, Session
+from deployer.errors.commands import destination_in_app, engine_of_another_platform, unknown_destination
 from deployer.text import plural, size_text
 
 if TYPE_CHECKING:
     from buildpack.oci.engine_load import Loading
     from buildpack.oci.index import ImageIndex
-    from buildpack.oci.transport import Transport
     from buildpack.oci.warm_up import HeadStart
+    from deployer.building.made import Made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,34 +74,29 @@ def shipped_next(destinations: Sequence[Destination], folder: Path, environ: Map
 
 
 class Delivery(Listener):
-    """Listens to a build and starts loading into the engine while later layers are still being made.
+    """Listens to a build, and begins to load its image into the engine while later layers are still being made.
 
-    Registries are spoken to through `transport`; `gone` is what one turned out to lack. A context manager: leaving it
-    without `finish` takes back what the engine got so far.
+    `gone` are the blobs that a registry turned out to lack. `platform` is that of the image for the engine. Leaving
+    this context before the image is complete removes what the engine got so far.
     """
 
     def __init__(
         self,
         destinations: Sequence[Destination],
-        store: Store,
-        environ: Mapping[str, str],
-        observer: Observer,
+        session: Session,
         head_start: HeadStart | None = None,
         *,
-        transport: Transport | None = None,
         gone: frozenset[str] = frozenset(),
     ) -> None:
-        self._transport = transport
-        self._gone = gone
         self.destinations = destinations
-        self.store = store
-        self._environ = environ
-        self._observer = observer
+        self.session = session
+        self._gone = gone
         self._head_start = head_start
         self._lock = threading.Lock()
         self._made: dict[int, tuple[Layer, BinaryIO | None]] = {}
         self._offered = 0
         self._exits = ExitStack()
+        self.platform: Platform | None = None
         self.loading: Loading | None = None
 
     def __enter__(self) -> Self:
@@ -118,13 +112,14 @@ class Delivery(Listener):
         from buildpack.oci.engine_host import require_engine
         from buildpack.oci.engine_load import Loading
 
+        self.platform = platform
         self.loading = self._exits.enter_context(
             Loading(
-                require_engine(self._environ),
+                require_engine(self.session.environ),
                 references,
-                self.store.open,
+                self.session.store.open,
                 platform=platform,
-                observer=lambda sent: self._observer(Progress(stage="load", done=sent, unit="bytes")),
+                observer=lambda sent: self.session.observer(Progress(stage="load", done=sent, unit="bytes")),
                 head_start=self._head_start,
             )
         )
@@ -148,26 +143,15 @@ class Delivery(Listener):
                 self.loading.offer(*self._made.pop(self._offered))
                 self._offered += 1
 
-    def push(self, built: Built) -> str:
-        """Push the image under its references; what was sent, in words. Raises StackError."""
-        from deployer.building.pushing import parse_targets, push_built, pushed_text
+    def push(self, made: Made) -> str:
+        """Push what was made under its references; return what was sent, in words. Raises StackError."""
+        from deployer.building.pushing import parse_targets, push_made, pushed_text
 
-        assert self._transport is not None
-        pushed = push_built(
-            built,
-            parse_targets(built.references),
-            store=self.store,
-            transport=self._transport,
-            observer=self._observer,
-            gone=self._gone,
-        )
-        return pushed_text(pushed, built.image)
+        return pushed_text(push_made(made, parse_targets(made.references), self.session, gone=self._gone), made.image)
 
 
-def deliver(
-    delivery: Delivery, built: Built, *, meanwhile: Callable[[Built], object] = lambda _built: None
-) -> list[str]:
-    """Send the image to each destination; what was sent to each, in words. Raises as the destinations do.
+def deliver(delivery: Delivery, made: Made, *, meanwhile: Callable[[Made], object] = lambda _made: None) -> list[str]:
+    """Send what was made to each destination; return what was sent to each, in words. Raises as the destinations do.
 
     `meanwhile` is called while an engine is at work.
     """
@@ -175,24 +159,25 @@ def deliver(
     for destination in delivery.destinations:
         if destination.kind == "docker":
             assert delivery.loading is not None
-            delivery.loading.send(built.image)
-            meanwhile(built)
+            assert delivery.platform is not None
+            delivery.loading.send(made.image_for(delivery.platform).image)
+            meanwhile(made)
             loaded = delivery.loading.result()
             said.append(loaded_text(loaded.sent_layers, loaded.sent_bytes, loaded.reason))
         elif destination.kind == "registry":
-            said.append(delivery.push(built))
+            said.append(delivery.push(made))
         else:
-            said.append(write_to_disk(built.image, destination, delivery.store, built.references))
+            said.append(write_to_disk(made.image, destination, delivery.session.store, made.references))
     return said
 
 
 def loaded_text(layers: int, size: int, reason: str) -> str:
-    """Say what was sent to the engine, in bytes, and why so much."""
+    """Say how much was sent to the engine, and why so much."""
     return f"to the engine: {plural(layers, 'layer')}, {size_text(size)} ({reason})"
 
 
 def write_to_disk(image: Image | ImageIndex, destination: Destination, store: Store, references: Sequence[str]) -> str:
-    """Write the image into a layout or an archive; what was written, in words. Raises MachineError or UsageError."""
+    """Write the image into a layout or an archive; return that in words. Raises MachineError or UsageError."""
     from buildpack.oci.archive import write_archive_file, write_oci_dir
 
     assert destination.path is not None
@@ -201,3 +186,22 @@ def write_to_disk(image: Image | ImageIndex, destination: Destination, store: St
         return f"to the layout {destination.path}"
     size = write_archive_file(image, store.open, destination.path, references)
     return f"to the archive {destination.path}, {size_text(size)}"
+
+
+def platform_of_engine(platforms: Sequence[Platform], environ: Mapping[str, str]) -> Platform:
+    """Return the one of several platforms that the engine runs; raises EngineError if it runs none of them."""
+    from buildpack.oci.engine_host import require_engine
+    from buildpack.oci.engine_http import Connection
+    from buildpack.oci.engine_images import engine_platform
+    from buildpack.oci.manifest import serves
+    from buildpack.stacks.platforms import native_platform
+
+    connection = Connection(require_engine(environ))
+    try:
+        engine = engine_platform(connection) or native_platform()
+    finally:
+        connection.close()
+    found = next((platform for platform in platforms if serves(platform, engine)), None)
+    if found is None:
+        raise engine_of_another_platform(str(engine), [str(platform) for platform in platforms])
+    return found

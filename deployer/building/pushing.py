@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from buildpack.dataclass import dataclass, replace
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from buildpack.oci.index import ImageIndex
     from buildpack.oci.push import Pushed
     from buildpack.oci.transport import Transport
-    from buildpack.platforms import BuiltIndex
+    from buildpack.session import Session
+    from deployer.building.made import Made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,60 +47,42 @@ def parse_targets(texts: Sequence[str]) -> tuple[Reference, ...]:
     return references
 
 
-def push_built(
-    built: Built,
-    references: Sequence[Reference],
-    *,
-    store: Store,
-    transport: Transport,
-    observer: Observer,
-    gone: frozenset[str] = frozenset(),
+def push_made(
+    made: Made, references: Sequence[Reference], session: Session, *, gone: frozenset[str] = frozenset()
 ) -> Pushed:
-    """Push the image under these references; a layer that only a registry has is mounted or passed on from there.
+    """Push what was made under these references; a layer that only a registry has is mounted or passed on from there.
 
-    `gone` are blobs that the first repository turned out to lack. Raises BlobVanished where it lacks one that is not
-    here, StackError where it refuses.
+    Images of an index are pushed by their digests, before the index. `gone` are blobs that the first repository turned
+    out to lack. Raises BlobVanished if it lacks one that is not here, StackError if it refuses.
     """
+    built = {one.image.digest: one for one in made.images}
+    assert session.transport is not None
+    return _push_all(
+        made.image,
+        references,
+        lambda image, names: _push_built(built[image.digest], names, session, gone),
+        transport=session.transport,
+    )
+
+
+def _push_built(built: Built, references: Sequence[Reference], session: Session, gone: frozenset[str]) -> Pushed:
     from buildpack.oci.push import push_image
 
+    assert session.transport is not None
     home = references[0].name
     named = frozenset(digest for digest in built.previous.named_in(home) if str(digest) not in gone)
     written = {made.layer.digest for made, _ in built.layers if made.source == "built"} | {built.image.config_digest}
     return push_image(
         built.image,
         references,
-        _Source(store=store),
-        transport=transport,
+        _Source(store=session.store),
+        transport=session.transport,
         present=named,
         # What was written just now, and an image of the same app lacks, no registry has.
         absent=frozenset(written - named) if named else frozenset(),
         mounts={digest: place for digest, place in _places(built).items() if place.name != home},
-        observer=observer,
+        observer=session.observer,
     )
-
-
-def push_several(
-    built: BuiltIndex,
-    references: Sequence[Reference],
-    *,
-    store: Store,
-    transport: Transport,
-    observer: Observer,
-    gone: frozenset[str] = frozenset(),
-) -> Pushed:
-    """Push each platform's image by its digest, as `push_built` does, then the index under these references."""
-    members = [
-        push_built(
-            one,
-            _by_digest(references, one.image),
-            store=store,
-            transport=transport,
-            observer=observer,
-            gone=gone,
-        )
-        for one in built.platforms
-    ]
-    return _push_index(built.index, members, references, transport=transport)
 
 
 def _places(built: Built) -> Mapping[Digest, Reference]:
@@ -137,10 +120,7 @@ def push_stored(
         bases = _bases(each, names[0].registry, store)
         return push_image(each, names, _Source(store=store), transport=transport, mounts=bases, observer=observer)
 
-    if isinstance(image, Image):
-        return push(image, references)
-    members = [push(each, _by_digest(references, each)) for each in image.images]
-    return _push_index(image, members, references, transport=transport)
+    return _push_all(image, references, push, transport=transport)
 
 
 def _bases(image: Image, registry: str, store: Store) -> dict[Digest, Reference]:
@@ -154,22 +134,27 @@ def _bases(image: Image, registry: str, store: Store) -> dict[Digest, Reference]
     return {layer.digest: found for layer in image.layers if not layer.key} if found is not None else {}
 
 
-def _by_digest(references: Sequence[Reference], image: Image) -> list[Reference]:
-    """Return the names under which an image of an index goes to the repositories: none but its digest."""
-    return list(dict.fromkeys(replace(reference, tag=None, digest=image.digest) for reference in references))
-
-
-def _push_index(
-    index: ImageIndex, members: Sequence[Pushed], references: Sequence[Reference], *, transport: Transport
+def _push_all(
+    image: Image | ImageIndex,
+    references: Sequence[Reference],
+    push: Callable[[Image, Sequence[Reference]], Pushed],
+    *,
+    transport: Transport,
 ) -> Pushed:
-    """Push the index after its images, and add up what became of their blobs."""
+    """Push an image, or the images of an index and then the index; add up what became of their blobs."""
+    if isinstance(image, Image):
+        return push(image, references)
     from buildpack.oci.push import push_index
 
+    members = []
+    for each in image.images:
+        by_digest = [replace(reference, tag=None, digest=each.digest) for reference in references]
+        members.append(push(each, list(dict.fromkeys(by_digest))))
     sent, mounted, present = (
         tuple(dict.fromkeys(digest for member in members for digest in getattr(member, fate)))
         for fate in ("sent", "mounted", "present")
     )
-    pushed = push_index(index.manifest, references, transport=transport, media_type=index.media_type)
+    pushed = push_index(image.manifest, references, transport=transport, media_type=image.media_type)
     # What the first image sent, the next one found there.
     moved = {*sent, *mounted}
     return replace(pushed, sent=sent, mounted=mounted, present=tuple(each for each in present if each not in moved))

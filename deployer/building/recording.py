@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from buildpack.build import Built
     from buildpack.oci.image import Image
     from buildpack.oci.index import ImageIndex
+    from deployer.building.made import Made
 
 _Stamps = dict[str, Stamp | None]
 
@@ -42,8 +43,7 @@ _TOOL = ("buildpack", "deployer", "deflate", "honcho", "installer")
 
 def write_record(
     asked: Asked,
-    builds: Sequence[Built],
-    kept: Image | ImageIndex,
+    made: Made,
     answer: Mapping[str, Any] | None,
     *,
     store: Store,
@@ -53,24 +53,23 @@ def write_record(
 ) -> None:
     """Remember what was answered, unless it follows from something that cannot be watched, or was just changed.
 
-    `builds` are of one app, one for each platform, and `kept` is what the store has under their references. Without an
-    answer the record only tells that nothing changed; with `loaded` an answer holds while an engine has the image, too.
-    A record that cannot be written is none: never an error.
+    Without an answer the record only tells that nothing changed; with `loaded` an answer holds only while an engine has
+    the image. If the record cannot be written, there is none, and that is not an error.
     """
     with suppress(OSError, BuildpackError):
-        inputs = _inputs_of_all(builds, environ)
+        inputs = _inputs_of_all(made.images, environ)
         if inputs is None or not all(is_settled(each, asked.begin) for group in inputs for each in group.values()):
             return
-        results = _results(kept, builds[0].references, store)
+        results = _results(made.image, made.references, store)
         if results is None:
             return
-        folder = str(builds[0].app.folder)
+        folder = str(made.images[0].app.folder)
         record = {
             "answer": answer,
-            "loaded": (builds[0].references, _ids(builds[0])) if loaded else None,
+            "loaded": (made.references, _ids(made.images[0])) if loaded else None,
             "made": now,
             "day": day_of(asked.begin),
-            "expires": min((built.stack.expires for built in builds if built.stack.expires), default=None),
+            "expires": min((one.stack.expires for one in made.images if one.stack.expires), default=None),
             "folder": folder,
             "real": os.path.realpath(folder),
             "witnesses": [[list(group), fold(group.values())] for group in (*inputs, results)],

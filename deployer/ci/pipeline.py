@@ -22,15 +22,15 @@ from buildpack.oci.reference import parse_reference
 from buildpack.oci.store import Store
 from buildpack.oci.transport import Transport
 from buildpack.options import Options
-from buildpack.platforms import BuiltIndex
 from buildpack.progress import Observer
 from buildpack.stacks.platforms import native_platform
 from buildpack.steps.check import check_app
+from deployer.building.made import Made
 from deployer.ci.collecting import Collect
 from deployer.ci.console import Console, Place, find_place
 from deployer.ci.layers import Layers
 from deployer.ci.ledger import Counts, Entry, Ledger, Step
-from deployer.ci.making import Made, Maker, describe, digest_of, fitting
+from deployer.ci.making import Maker, describe, fitting
 from deployer.ci.services import Service, choose_services
 from deployer.ci.trial import Health, Trial
 from deployer.engines.ports import read_port
@@ -39,7 +39,7 @@ from deployer.errors.commands import BootError
 from deployer.errors.engines import NotStartedError, local_cannot
 from deployer.interrupts import ending_promptly
 from deployer.readiness.health import DISALLOWED_HOST
-from deployer.session import own_python
+from deployer.session import open_session, own_python
 from deployer.settings.app_variables import default_variables
 from deployer.text import harmless, operand_text, plural, styled
 
@@ -162,12 +162,9 @@ class _Pipeline:
         self._maker = Maker(
             request.app,
             request.options,
+            open_session(store, environ, observer=observer, transport=transport),
             push=request.push,
             sbom=request.sbom,
-            store=store,
-            environ=environ,
-            observer=observer,
-            transport=transport,
         )
 
     def run(self) -> None:
@@ -273,7 +270,7 @@ class _Pipeline:
         lines, entry.reason = describe(made)
         for line in lines:
             self._console.say(line)
-        self._console.say(f"  digest   {digest_of(made)}")
+        self._console.say(f"  digest   {made.image.digest}")
         return made
 
     def _try_out(self, made: Made, script: Script) -> None:
@@ -413,8 +410,7 @@ class _Pipeline:
     def _why_not(self, made: Made) -> str:
         if not self.request.boot:
             return "--no-boot is given"
-        images = made.platforms if isinstance(made, BuiltIndex) else (made,)
-        platforms = ", ".join(str(one.stack.platform) for one in images)
+        platforms = ", ".join(str(one.stack.platform) for one in made.images)
         reason = f"this machine does not run {platforms}"
         self._warn([f"the image is pushed untried: {reason}." if self.request.push else f"not tried out: {reason}."])
         return reason

@@ -17,13 +17,12 @@ from deployer.cli.report import moved, report
 from deployer.cli.summary import show_answer, unchanged
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from buildpack.build import Built
-    from buildpack.oci.image import Format
-    from buildpack.oci.store import Store
     from buildpack.oci.transport import Traffic, Transport
     from buildpack.oci.warm_up import HeadStart
+    from buildpack.options import Options
+    from deployer.building.made import Made
     from deployer.building.record import Asked
 
 EXAMPLES = """\b
@@ -53,127 +52,116 @@ Examples:
 @options.quiet
 @click.option("-v", "--verbose", is_flag=True, help="List every layer, and show all output of a failed package build.")
 @click.pass_context
-def command(
-    ctx: click.Context,
-    /,
-    app: Path,
-    references: tuple[str, ...],
-    stack: str | None,
-    platform: str | None,
-    destinations: tuple[str, ...],
-    cache_from: tuple[str, ...],
-    build_env: tuple[str, ...],
-    build_env_files: tuple[str, ...],
-    sbom: bool,
-    format_: Format | None,
-    labels: tuple[str, ...],
-    categories: tuple[str, ...],
-    strict: bool,
-    pull: bool,
-    no_cache: bool,
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,
-) -> int:
+def command(ctx: click.Context, /, app: Path, **given: Any) -> int:
     """Build a container image from Pipfile.lock and Procfile, without a daemon.
 
     The image lands in the store; the last line of standard output is its digest.
     """
-    if sbom and "registry" not in destinations:
+    destinations, pushed = given["destinations"], "registry" in given["destinations"]
+    if given["sbom"] and not pushed:
         told = "--sbom attaches to what is pushed\n\nhint: add --to registry, or use `deploy inspect REF --sbom`."
         raise click.UsageError(told)
-    # A record does not know the files of `--build-env-file`.
-    asked: Asked | None = None if no_cache or pull or build_env_files else ctx.obj
+    # A record does not know the files of `--env-file`.
+    asked: Asked | None = None if given["no_cache"] or given["pull"] or given["build_env_files"] else ctx.obj
     changed = asked is None or not asked.unchanged
     with (
         _head_start(wanted="docker" in destinations and changed) as head_start,
-        _registries(references, cache_from, pushed="registry" in destinations) as transport,
+        _registries(given["references"], given["cache_from"], pushed=pushed) as transport,
     ):
-        from buildpack.oci.store import Store, find_store
-        from buildpack.options import Options
-        from buildpack.progress import ignore
-        from buildpack.stacks.platforms import read_platforms
-        from deployer.building.delivery import build_and_deliver
-        from deployer.building.destinations import loaded_text, parse_destinations
-        from deployer.cli.progress import Reporter
-        from deployer.settings.config import parse_build_env, parse_epoch, parse_labels
+        return _build(app, given, asked, head_start, transport)
 
-        targets = parse_destinations(destinations)
-        options = Options(
-            references=references,
-            stack=stack,
-            platform=platform,
-            no_cache=no_cache,
-            pull=pull,
-            labels=parse_labels(labels),
-            build_env=parse_build_env(build_env, os.environ, folder=app, files=build_env_files),
-            epoch=parse_epoch(os.environ),
-            categories=categories,
-            cache_from=cache_from,
-            pushed="registry" in destinations,
-            whole=set(destinations) != {"registry"},
-            strict=strict,
-            format=format_,
+
+def _build(
+    app: Path,
+    given: Mapping[str, Any],
+    asked: Asked | None,
+    head_start: HeadStart | None,
+    transport: Transport | None,
+) -> int:
+    from buildpack.progress import ignore
+    from buildpack.stacks.platforms import read_platforms
+    from deployer.building.delivery import build_and_deliver
+    from deployer.building.destinations import parse_destinations
+    from deployer.cli.progress import Reporter
+    from deployer.session import open_session, open_store
+
+    targets = parse_destinations(given["destinations"])
+    options = _options(app, given)
+    store = open_store(os.environ, warn=print_warning)
+    platforms = read_platforms(app, environ=os.environ, flag=given["platform"])
+    style = next((name for name in ("json", "quiet", "verbose") if given[_STYLES[name]]), "plain")
+    silent = style in {"json", "quiet"}
+    answer = partial(
+        answer_of,
+        app=str(app),
+        style=style,
+        loaded=len(platforms) < 2 and any(target.kind == "docker" for target in targets),
+        special=len(platforms) > 1 or any(given[name] for name in _SPECIAL),
+    )
+    # An engine with one image can tell whether it still has it; of other destinations nobody could.
+    engine_only = len(platforms) < 2 and [target.kind for target in targets] == ["docker"]
+
+    def remember(made: Made, sent: Sequence[str], *, loaded: bool = False) -> None:
+        if asked is not None and not asked.unchanged:
+            from deployer.building.recording import write_record
+
+            again = unchanged(answer(made, sent)) if loaded or not targets else None
+            now = time.time()
+            write_record(asked, made, again, store=store, environ=os.environ, now=now, loaded=loaded)
+
+    def remember_loaded(made: Made) -> None:
+        """Write the record while the engine is at work."""
+        from buildpack.oci.engine_upload import PRESENT
+        from deployer.building.destinations import loaded_text
+
+        remember(made, [loaded_text(0, 0, PRESENT)], loaded=engine_only)
+
+    with Reporter(quiet=silent) as reporter:
+        made, sent = build_and_deliver(
+            app,
+            options=options,
+            session=open_session(store, os.environ, observer=ignore if silent else reporter, transport=transport),
+            platforms=platforms,
+            destinations=targets,
+            head_start=head_start,
+            meanwhile=remember_loaded,
         )
-        style = "json" if as_json else "quiet" if quiet else "verbose" if verbose else "plain"
-        root, warning = find_store(os.environ)
-        if warning:
-            print_warning(warning)
-        store = Store(root)
-        platforms = read_platforms(app, environ=os.environ, flag=platform)
-        if len(platforms) > 1:
-            from deployer.cli.several import build_several
+    if given["sbom"] and transport:
+        from deployer.building.pushing import parse_targets
+        from deployer.proof.attaching import attached_text
 
-            return build_several(
-                app,
-                platforms=platforms,
-                options=options,
-                destinations=targets,
-                store=store,
-                style=style,
-                transport=transport,
-                sbom=sbom,
-                asked=asked,
-            )
-        answer = partial(
-            answer_of,
-            app=str(app),
-            style=style,
-            loaded=any(target.kind == "docker" for target in targets),
-            special=bool(
-                references or stack or platform or labels or build_env or build_env_files or categories or cache_from
-            ),
-        )
-
-        def remember(built: Built) -> None:
-            """Write the record while an engine is at work; of other destinations nobody could tell what they have."""
-            from buildpack.oci.engine_upload import PRESENT
-
-            only = [target.kind for target in targets] == ["docker"]
-            again = unchanged(answer(built, [loaded_text(0, 0, PRESENT)])) if only else None
-            _remember(asked, built, again, store, loaded=only)
-
-        with Reporter(quiet=quiet or as_json) as reporter:
-            built, deliveries = build_and_deliver(
-                app,
-                options=options,
-                destinations=targets,
-                store=store,
-                environ=os.environ,
-                observer=ignore if quiet or as_json else reporter,
-                head_start=head_start,
-                meanwhile=remember,
-                transport=transport,
-            )
-        if sbom and transport and options.pushed:
-            from deployer.building.pushing import parse_targets
-            from deployer.proof.attaching import attached_text
-
-            deliveries.append(attached_text(built.image, parse_targets(built.references), transport=transport))
-    show_answer(answer(built, deliveries, transport.traffic if transport else None))
+        sent.append(attached_text(made.image, parse_targets(made.references), transport=transport))
+    show_answer(answer(made, sent, transport.traffic if transport else None))
     if not targets:
-        _remember(asked, built, unchanged(answer(built, [])), store)
+        remember(made, [])
     return 0
+
+
+_STYLES = {"json": "as_json", "quiet": "quiet", "verbose": "verbose"}
+_SPECIAL = (*("references", "stack", "platform", "labels", "build_env", "build_env_files", "categories", "cache_from"),)
+"""Options with which a build makes another image, or another name, than a build of the folder alone."""
+
+
+def _options(app: Path, given: Mapping[str, Any]) -> Options:
+    from buildpack.options import Options
+    from deployer.settings.config import parse_build_env, parse_epoch, parse_labels
+
+    return Options(
+        references=given["references"],
+        stack=given["stack"],
+        platform=given["platform"],
+        no_cache=given["no_cache"],
+        pull=given["pull"],
+        labels=parse_labels(given["labels"]),
+        build_env=parse_build_env(given["build_env"], os.environ, folder=app, files=given["build_env_files"]),
+        epoch=parse_epoch(os.environ),
+        categories=given["categories"],
+        cache_from=given["cache_from"],
+        pushed="registry" in given["destinations"],
+        whole=set(given["destinations"]) != {"registry"},
+        strict=given["strict"],
+        format=given["format_"],
+    )
 
 
 def _head_start(*, wanted: bool) -> AbstractContextManager[HeadStart | None]:
@@ -188,7 +176,7 @@ def _head_start(*, wanted: bool) -> AbstractContextManager[HeadStart | None]:
 def _registries(
     references: Sequence[str], cache_from: Sequence[str], *, pushed: bool
 ) -> AbstractContextManager[Transport | None]:
-    """Return what registries are spoken to through, where images in them matter; raises UsageError for their names."""
+    """Return a connection to registries if the build needs one; raises UsageError for names of images."""
     if not (pushed or cache_from):
         return nullcontext()
     from buildpack.oci.reference import parse_reference
@@ -204,19 +192,8 @@ def _registries(
     return transport
 
 
-def _remember(
-    asked: Asked | None, built: Built, answer: dict[str, Any] | None, store: Store, *, loaded: bool = False
-) -> None:
-    if asked is None or asked.unchanged:
-        return
-    from deployer.building.recording import write_record
-
-    now = time.time()
-    write_record(asked, [built], built.image, answer, store=store, environ=os.environ, now=now, loaded=loaded)
-
-
 def answer_of(
-    built: Built,
+    made: Made,
     sent: Sequence[str],
     traffic: Traffic | None = None,
     *,
@@ -227,13 +204,13 @@ def answer_of(
 ) -> dict[str, Any]:
     """Return the outcome as `summary` shows it; `app` is the folder as it was typed, `sent` says what went where.
 
-    `special` tells that a build of the folder alone would give another image, or another name.
+    `special` is true if a build of the folder alone would make another image, or another name.
     """
     return {
-        "report": {**report(built), **(moved(traffic) if traffic else {})},
-        "kept": not built.elsewhere,
-        "slots": [made.planned.slot for made, _ in built.layers],
-        "unchanged": built.unchanged,
+        "report": {**report(made), **(moved(traffic) if traffic else {})},
+        "kept": made.kept,
+        "slots": [[each.planned.slot for each, _ in one.layers] for one in made.images],
+        "unchanged": made.unchanged,
         "app": app,
         "style": style,
         "sent": list(sent),

@@ -199,9 +199,10 @@ def _open_store(*, to_prune: bool = False) -> Store:
 
     Builds make do with a temporary folder then. What lies there is not what was asked about.
     """
-    from buildpack.oci.store import Store, find_store
+    from buildpack.oci.store import Store
     from buildpack.oci.store_path import locate_store, wanted_place
     from deployer.errors.commands import store_unwritable
+    from deployer.session import open_store
 
     wanted = wanted_place(os.environ)
     if wanted is not None and locate_store(os.environ) is None:
@@ -209,10 +210,7 @@ def _open_store(*, to_prune: bool = False) -> Store:
             raise store_unwritable(Path(wanted))
         if os.path.isdir(wanted):
             return Store(Path(wanted))
-    root, warning = find_store(os.environ)
-    if warning:
-        print_warning(warning)
-    return Store(root)
+    return open_store(os.environ, warn=print_warning)
 
 
 def _add_up(items: Iterable[Item]) -> dict[str, _Sum]:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from buildpack.app.worktree import Commit
     from buildpack.errors import BuildpackError
+    from deployer.building.made import Made
     from deployer.ci.console import Console
-    from deployer.ci.making import Made
     from deployer.ci.pipeline import Outcome, Request
 
 EXAMPLES = """\b
@@ -71,18 +71,17 @@ def command(ctx: click.Context, /, app: Path, as_json: bool, **options: Any) -> 
     from datetime import date
     from io import TextIOWrapper
 
-    from buildpack.oci.store import Store, find_store
     from deployer.ci.console import choose_console
     from deployer.ci.files import write_outputs, write_summary
     from deployer.ci.pipeline import run_pipeline
     from deployer.cli.hints import call_of, fit, fit_warning, logs_of
     from deployer.cli.progress import Reporter
+    from deployer.session import open_store
 
     request = _request(app, options)
     # Files of the service's that cannot be written stop it now, and not once the image is pushed.
     write_summary("", os.environ)
     write_outputs({}, os.environ)
-    root, warning = find_store(os.environ)
     console = choose_console(os.environ, sys.stderr, locate=lambda file: _locate(app, file))
     call = call_of(ctx)
 
@@ -92,13 +91,12 @@ def command(ctx: click.Context, /, app: Path, as_json: bool, **options: Any) -> 
             console.say(log)
 
     try:
-        if warning:
-            console.say(f"warning: {warning}")
+        store = open_store(os.environ, warn=lambda text: console.say(f"warning: {text}"))
         # Plain lines on a terminal too: a live one would stand in the way of what tests print.
         with Reporter(stream=TextIOWrapper(console.output, encoding="utf-8", write_through=True)) as reporter:
             outcome = run_pipeline(
                 request,
-                store=Store(root),
+                store=store,
                 environ=os.environ,
                 console=console,
                 observer=reporter,
@@ -220,13 +218,10 @@ def _locate(app: Path, file: str) -> str:
 
 def _report(outcome: Outcome) -> dict[str, Any]:
     """Return what `--json` prints: the build's object, where there was a build, and the steps."""
-    from buildpack.platforms import BuiltIndex
-    from deployer.cli.report import SCHEMA, report, report_index
+    from deployer.cli.report import SCHEMA, report
 
     built = outcome.built
-    made: dict[str, Any] = {"schema": SCHEMA}
-    if built is not None:
-        made = report_index(built) if isinstance(built, BuiltIndex) else report(built)
+    made: dict[str, Any] = {"schema": SCHEMA} if built is None else report(built)
     counts = [step.counts for step in outcome.steps]
     made |= {
         "warnings": list(outcome.warnings),
@@ -276,14 +271,13 @@ def _table(steps: Sequence[Mapping[str, Any]]) -> str:
 
 def _outputs(built: Made, *, pushed: bool) -> dict[str, str]:
     from buildpack.oci.reference import parse_reference
-    from deployer.ci.making import digest_of, size_of
 
-    digest = str(digest_of(built))
+    digest = str(built.image.digest)
     return {
         "digest": digest,
         "reference": f"{parse_reference(built.references[0]).name}@{digest}",
         "references": "\n".join(built.references),
-        "size": str(size_of(built)),
+        "size": str(built.image.size),
         "pushed": str(pushed).lower(),
     }
 

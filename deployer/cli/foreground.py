@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ def run_here(meant: Operands, options: Mapping[str, Any], *, default_port: int, 
     from deployer.cli.progress import Reporter
     from deployer.engines.local.run import Hears, LocalRequest, prepare, run_local
     from deployer.errors.local import reference_given
+    from deployer.session import open_store
     from deployer.settings.config import parse_health_host
     from deployer.settings.environment import parse_assignments
 
@@ -57,7 +58,7 @@ def run_here(meant: Operands, options: Mapping[str, Any], *, default_port: int, 
     opened: list[Store] = []  # as long as the processes run, because their environment is in it
 
     def store() -> Store:
-        opened.append(_open_store(warn))
+        opened.append(open_store(os.environ, warn=warn))
         return opened[-1]
 
     with Reporter(quiet=quiet) as reporter:
@@ -71,12 +72,3 @@ def run_here(meant: Operands, options: Mapping[str, Any], *, default_port: int, 
     for each in opened:
         each.lease.survive_exec()
     return run_local(prepared, out=sys.stdout.buffer)
-
-
-def _open_store(warn: Callable[[str], None]) -> Store:
-    from buildpack.oci.store import Store, find_store
-
-    root, warning = find_store(os.environ)
-    if warning:
-        warn(warning)
-    return Store(root)

@@ -42,18 +42,22 @@ def command(reference: str, sbom: bool, layers: bool, platform: str | None, remo
     APP is a folder (default: the current one), whose image has the app's name. REF is looked for in the store first,
     then in its registry, from which no more than the app's layer is fetched.
     """
-    from buildpack.oci.store import Store, find_store
     from buildpack.stacks.platforms import parse_platform
     from deployer.proof.found import find_image
     from deployer.proof.inspecting import inspect_image, render
+    from deployer.session import open_store
 
-    root, warning = find_store(os.environ)
-    if warning:
-        print_warning(warning)
     chosen = parse_platform(platform) if platform else None
     name = image_name(reference, os.environ)
     app = reference if is_folder(reference) else ""
-    with find_image(name, platform=chosen, remote=remote, store=Store(root), environ=os.environ, app=app) as found:
+    with find_image(
+        name,
+        platform=chosen,
+        remote=remote,
+        store=open_store(os.environ, warn=print_warning),
+        environ=os.environ,
+        app=app,
+    ) as found:
         if sbom:
             from buildpack.steps.sbom import make_sbom
 

@@ -21,7 +21,6 @@ from deployer.text import harmless, operand_text, plural
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from buildpack.oci.store import Store
     from deployer.locking.lock import Change, Locked, Order
 
 EXAMPLES = """\b
@@ -117,6 +116,7 @@ def lock_app(app: Path, order: Order | None = None, *, verbose: bool = False) ->
     """
     from buildpack.errors.app import no_such_folder, not_a_folder
     from deployer.locking.lock import Order, run_pipenv
+    from deployer.session import open_store
 
     if not os.path.isdir(app):
         raise not_a_folder(str(app)) if os.path.exists(app) else no_such_folder(str(app))
@@ -126,7 +126,7 @@ def lock_app(app: Path, order: Order | None = None, *, verbose: bool = False) ->
         app,
         replace(order, variables={**_build_env(app), **given}, given=frozenset(given)),
         python=_interpreter(app),
-        place=_open_store().folder("locking"),
+        place=open_store(os.environ, warn=print_warning).folder("locking"),
         environ=os.environ,
         pipenv=sys.executable,
         verbose=verbose,
@@ -155,15 +155,6 @@ def _tell(seconds: float) -> None:
         print(f"  still locking, after {seconds:.0f} s ...", file=sys.stderr)
 
 
-def _open_store() -> Store:
-    from buildpack.oci.store import Store, find_store
-
-    root, warning = find_store(os.environ)
-    if warning:
-        print_warning(warning)
-    return Store(root)
-
-
 def _interpreter(app: Path) -> str:
     """Return an interpreter of the app's Python on this machine, else the one that runs this."""
     from buildpack.app.python_version import read_python_version
@@ -185,6 +176,7 @@ def _pin(app: Path) -> bool:
     from buildpack.stacks.stack import StackRequest
     from deployer.interrupts import ending_promptly
     from deployer.locking.lock import pin_stack
+    from deployer.session import open_store
 
     # Whatever else is wrong with the app, a Procfile say, is for `deploy check` to tell.
     read = examine_app(
@@ -206,7 +198,7 @@ def _pin(app: Path) -> bool:
     with ending_promptly(), Transport(os.environ) as transport:
         stack = resolve_stack(
             StackRequest(name=tag, python=None, platform=native_platform(), pull=True),
-            store=_open_store(),
+            store=open_store(os.environ, warn=print_warning),
             environ=os.environ,
             transport=transport,
         )

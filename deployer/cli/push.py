@@ -43,7 +43,6 @@ def command(
     from buildpack.oci.image import Image, convert
     from buildpack.oci.index import convert_index
     from buildpack.oci.reference import format_for, parse_reference
-    from buildpack.oci.store import Store, find_store
     from buildpack.oci.transport import Transport
     from buildpack.progress import ignore
     from deployer.building.pushing import find_stored, parse_targets, push_stored, pushed_text
@@ -51,13 +50,11 @@ def command(
     from deployer.errors.commands import more_lost
     from deployer.interrupts import ending_promptly
     from deployer.proof.attaching import attached_text
+    from deployer.session import open_store
 
     name = parse_reference(image_name(operand, os.environ))
     references = parse_targets(targets or (str(name),))
-    root, warning = find_store(os.environ)
-    if warning:
-        print_warning(warning)
-    store = Store(root)
+    store = open_store(os.environ, warn=print_warning)
     image = find_stored(str(name), store)
     if format_ or format_for(references) == "docker":
         chosen = format_ or "docker"

@@ -7,18 +7,33 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from buildpack.build import Built
     from buildpack.oci.transport import Traffic
-    from buildpack.platforms import BuiltIndex
+    from deployer.building.made import Made
 
 SCHEMA = 1
 
 
+def report(made: Made) -> dict[str, Any]:
+    """Return the object of a build; of several platforms it has ``platforms``, an object for each."""
+    reports = [_report_one(one) for one in made.images]
+    of_all = {
+        "schema": SCHEMA,
+        "digest": str(made.image.digest),
+        "references": list(made.references),
+        "size": made.image.size,
+        "seconds": round(made.seconds, 3),
+    }
+    warnings = list(made.warnings)
+    if len(reports) == 1:
+        return {**reports[0], **of_all, "warnings": warnings}
+    return {**of_all, "platforms": reports, "warnings": warnings}
+
+
 def moved(traffic: Traffic) -> dict[str, int]:
-    """Return what was moved to and from registries, as `--json` prints it."""
+    """Return what was moved to and from registries."""
     return {"requests": traffic.requests, "bytes_sent": traffic.sent, "bytes_received": traffic.received}
 
 
-def report(built: Built) -> dict[str, Any]:
-    """Return what `--json` prints, schema 1."""
+def _report_one(built: Built) -> dict[str, Any]:
     stack_layers = [
         {
             "digest": str(layer.digest),
@@ -56,17 +71,4 @@ def report(built: Built) -> dict[str, Any]:
         "layers": [*stack_layers, *own],
         "warnings": list(built.warnings),
         "notes": list(built.notes),
-    }
-
-
-def report_index(built: BuiltIndex) -> dict[str, Any]:
-    """Return what `--json` prints, schema 1: the index, and each platform's build as if it were alone."""
-    return {
-        "schema": SCHEMA,
-        "digest": str(built.index.digest),
-        "references": list(built.references),
-        "size": built.index.size,
-        "seconds": round(built.seconds, 3),
-        "platforms": [report(one) for one in built.platforms],
-        "warnings": list(built.warnings),
     }

@@ -92,13 +92,13 @@ def _check_built(ctx: click.Context, meant: Operands, options: Mapping[str, Any]
 
 
 def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
-    from buildpack.oci.store import Store, find_store
     from buildpack.options import Options
     from deployer.cli.progress import Reporter
     from deployer.engines.docker.container import Limits
     from deployer.engines.docker.limits import parse_cpus, parse_host, parse_memory
     from deployer.engines.docker.run import Observing, Request, prepare, run_formation, run_one
     from deployer.engines.ports import read_port
+    from deployer.session import open_store
     from deployer.settings.config import parse_build_env, parse_epoch, parse_health_host
 
     request = Request(
@@ -133,13 +133,11 @@ def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
     )
     if not request.command:
         read_port(request.environment, PORT)  # before a build that would be in vain
-    root, warning = find_store(os.environ)
-    if warning:
-        print_warning(warning)
     say, warn = (print_nothing, print_nothing) if request.quiet else (print_line, print_warning)
+    store = open_store(os.environ, warn=print_warning)
     with Reporter(quiet=request.quiet) as reporter:
         hears = Observing(progress=reporter, say=say, warn=warn)
-        image = prepare(engine, request, store=Store(root), environ=os.environ, hears=hears)
+        image = prepare(engine, request, store=store, environ=os.environ, hears=hears)
     if request.command:
         return run_one(engine, request, image, warn=warn)
     return run_formation(engine, request, image, out=sys.stdout.buffer, environ=os.environ, say=print_line)

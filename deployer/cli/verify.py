@@ -60,18 +60,15 @@ def command(
     current one. Nothing that earlier builds left is used. Where the images differ, the exit code is 60 and the message
     says in which files, and why that may be. SOURCE_DATE_EPOCH and options have to be as they were.
     """
-    from buildpack.oci.store import Store, find_store
     from buildpack.progress import ignore
     from buildpack.stacks.platforms import parse_platform
     from deployer.cli.progress import Reporter
     from deployer.errors import proof as errors
     from deployer.interrupts import ending_promptly
     from deployer.proof.verifying import Source, render, verify
+    from deployer.session import open_store
     from deployer.settings.config import parse_build_env, parse_epoch, parse_labels
 
-    root, warning = find_store(os.environ)
-    if warning:
-        print_warning(warning)
     folder = app or Path(reference if is_folder(reference) else ".")
     source = Source(
         folder=folder,
@@ -81,13 +78,14 @@ def command(
         categories=categories,
         epoch=parse_epoch(os.environ),
     )
+    store = open_store(os.environ, warn=print_warning)
     with ending_promptly(), Reporter(quiet=as_json) as reporter:
         verdicts = verify(
             image_name(reference, os.environ),
             source,
             platform=parse_platform(platform) if platform else None,
             remote=remote,
-            store=Store(root),
+            store=store,
             environ=os.environ,
             observer=ignore if as_json else reporter,
             app=reference if is_folder(reference) else "",

@@ -27,7 +27,7 @@ from deployer.building.delivery import build_and_deliver
 from deployer.errors import proof as errors
 from deployer.proof.found import Found, Origin, find_image
 from deployer.proof.reasons import Reason, explain
-from deployer.session import own_python
+from deployer.session import open_session, own_python
 
 SCHEMA = 1
 
@@ -174,10 +174,8 @@ def _build_again(
             epoch=source.epoch,
             format=found.image.format,
         )
-        built, _ = build_and_deliver(
-            source.folder, options=options, destinations=(), store=store, environ=environ, observer=observer
-        )
-        return built
+        session = open_session(store, environ, observer=observer)
+        return build_and_deliver(source.folder, options=options, session=session)[0].images[0]
 
     pinned = None if source.stack else _pinned_stack(told, source, found.platform, environ)
     if pinned is None:

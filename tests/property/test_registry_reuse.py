@@ -21,12 +21,11 @@ from hypothesis import strategies as st
 from buildpack.build import Built, build
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.registry import Registry
-from buildpack.oci.store import Store
 from buildpack.oci.transport import Transport
 from buildpack.options import Options
-from buildpack.progress import ignore
 from deployer.building.launcher import read_launcher
-from deployer.building.pushing import push_built
+from deployer.building.made import made_of
+from deployer.building.pushing import push_made
 from tests.property.conftest import SCALE
 from tests.support.index import Index, serving
 from tests.support.tiny import build_here, entry, environ, session_of, with_stack, write_app, write_lock
@@ -91,15 +90,15 @@ def world(registry: str) -> Iterator[World]:
 def push(world: World, home: Path, name: str) -> Built:
     """Build as ``--to registry`` does, in this process."""
     reference = parse_reference(f"{world.registry}/{name}")
-    store = Store(home)
     with Transport(world.environ, homes=[reference]) as transport:
+        session = session_of(home, world.environ, transport=transport)
         built = build(
             world.app,
             options=Options(references=(str(reference),), pushed=True, whole=False),
             launcher=read_launcher(),
-            session=session_of(home, world.environ, transport=transport),
+            session=session,
         )
-        pushed = push_built(built, [reference], store=store, transport=transport, observer=ignore)
+        pushed = push_made(made_of(built), [reference], session)
         with Registry(reference, transport=transport) as registry:
             assert registry.find_digest(reference.selector) == built.image.digest == pushed.digest
     return built

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from buildpack.build import Built
 from buildpack.errors import BuildpackError
 from buildpack.oci.store import Store
 from buildpack.options import Options
-from buildpack.progress import ignore
 from deployer.building.delivery import build_and_deliver
+from deployer.building.made import Made
 from deployer.building.record import ask, recall
 from deployer.building.recording import write_record
 from deployer.cli.build import answer_of
 from deployer.cli.summary import unchanged
+from deployer.session import open_session
 from tests.property.conftest import FULL_COUNT, SCALE
 from tests.support.unchanged import SETTLE, make_app
 
@@ -109,20 +109,15 @@ class Bench:
         own = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
         self.environ = {**own, "DEPLOY_HOME": str(self.home)}
 
-    def build(self, home: Path, *, no_cache: bool = False) -> Built | None:
+    def build(self, home: Path, *, no_cache: bool = False) -> Made | None:
         """Build, and have the error that an app with mistakes deserves count as no answer."""
         try:
-            built, _ = build_and_deliver(
-                self.app,
-                options=Options(no_cache=no_cache),
-                destinations=(),
-                store=Store(home),
-                environ=self.environ,
-                observer=ignore,
+            made, _ = build_and_deliver(
+                self.app, options=Options(no_cache=no_cache), session=open_session(Store(home), self.environ)
             )
         except BuildpackError:
             return None
-        return built
+        return made
 
     def remembered(self) -> str | None:
         """Ask as the command does; where there is no answer, build and record."""
@@ -130,12 +125,11 @@ class Bench:
         assert asked is not None
         if answer := recall(asked):
             return str(answer["report"]["digest"])
-        if built := self.build(self.home):
-            answer = answer_of(built, [], app=str(self.app), style="plain", loaded=False, special=False)
+        if made := self.build(self.home):
+            answer = answer_of(made, [], app=str(self.app), style="plain", loaded=False, special=False)
             write_record(
                 asked,
-                [built],
-                built.image,
+                made,
                 unchanged(answer),
                 store=Store(self.home),
                 environ=self.environ,

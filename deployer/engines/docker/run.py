@@ -98,17 +98,17 @@ def prepare(engine: Engine, request: Request, *, store: Store, environ: Mapping[
 def _build(engine: Engine, request: Request, *, store: Store, environ: Mapping[str, str], hears: Observing) -> Image:
     from deployer.building.delivery import build_and_deliver
     from deployer.building.destinations import Destination
+    from deployer.session import open_session
 
-    built, _ = build_and_deliver(
+    made, _ = build_and_deliver(
         request.folder,
         options=request.options,
         destinations=[Destination(kind="docker")],
-        store=store,
-        environ=environ,
-        observer=hears.progress,
+        session=open_session(store, environ, observer=hears.progress),
     )
-    if not built.unchanged:  # a warning is told when it is news
-        for text in built.warnings:
+    built = made.images[0]
+    if not made.unchanged:  # then its warnings are new
+        for text in made.warnings:
             hears.warn(text)
     found = images.find_image(engine, built.references[0])
     assert found is not None, "just loaded"
