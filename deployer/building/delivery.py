@@ -17,7 +17,7 @@ from buildpack.session import Session
 from deployer.building.destinations import Delivery, Destination, deliver, platform_of_engine, shipped_next
 from deployer.building.launcher import read_launcher
 from deployer.building.made import Made, made_of
-from deployer.errors.commands import made_anew, others_made_anew
+from deployer.errors.building import made_again, others_made_again
 from deployer.interrupts import ending_promptly
 
 if TYPE_CHECKING:
@@ -111,6 +111,6 @@ def until_whole(attempt: Callable[[Options], _T], options: Options, store: Store
             if lost.what in told:
                 raise
             others = () if told else store.drop_damaged()
-            told[lost.what] = made_anew(lost.what)
+            told[lost.what] = made_again(lost.what)
             if others:
-                told |= {"others": others_made_anew(len(others))}
+                told |= {"others": others_made_again(len(others))}

@@ -13,7 +13,7 @@ from buildpack.oci.image import Image, Layer, Platform
 from buildpack.oci.store import Store
 from buildpack.progress import Progress
 from buildpack.session import Listener, Session
-from deployer.errors.commands import destination_in_app, engine_of_another_platform, unknown_destination
+from deployer.errors.building import destination_in_app, engine_of_another_platform, unknown_destination
 from deployer.text import plural, size_text
 
 if TYPE_CHECKING:

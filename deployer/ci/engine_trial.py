@@ -53,7 +53,7 @@ from deployer.engines.docker.signals import FORWARDED, STOPPING, holding_back
 from deployer.engines.ports import free_port, read_port
 from deployer.errors import engines as errors
 from deployer.errors.ci import service_not_pulled, service_not_ready, service_without_address
-from deployer.errors.commands import boot_failed
+from deployer.errors.readiness import boot_failed
 from deployer.readiness import question
 from deployer.readiness.boot_log import KEPT, relevant_lines
 from deployer.readiness.health import Answer, Tail, refusal_of, wait_until_ready

@@ -35,8 +35,8 @@ from deployer.ci.services import Service, choose_services
 from deployer.ci.trial import Health, Trial
 from deployer.engines.ports import read_port
 from deployer.errors import ci as errors
-from deployer.errors.commands import BootError
 from deployer.errors.engines import NotStartedError, local_cannot
+from deployer.errors.readiness import BootError
 from deployer.interrupts import ending_promptly
 from deployer.readiness.health import DISALLOWED_HOST
 from deployer.session import open_session, own_python

@@ -182,7 +182,7 @@ def _registries(
     from buildpack.oci.reference import parse_reference
     from buildpack.oci.transport import Transport
     from deployer.building.pushing import parse_targets
-    from deployer.errors.commands import push_unnamed
+    from deployer.errors.building import push_unnamed
 
     homes = parse_targets(references) if pushed else tuple(map(parse_reference, references))
     if pushed and not homes:

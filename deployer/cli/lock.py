@@ -15,7 +15,7 @@ import click
 from buildpack.errors import StackError
 from deployer.cli import options
 from deployer.cli.messages import print_warning
-from deployer.errors.commands import stack_not_pinned
+from deployer.errors.locking import stack_not_pinned
 from deployer.text import harmless, operand_text, plural
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def edit_app(
 ) -> int:
     """Change the text of the app's Pipfile with `edit`, lock the result, and write both files or neither."""
     from buildpack.app.textfile import read_text
-    from deployer.errors.commands import no_pipfile
+    from deployer.errors.locking import no_pipfile
     from deployer.locking.lock import Order
     from deployer.settings.config import parse_build_env
 

@@ -47,7 +47,7 @@ def command(
     from buildpack.progress import ignore
     from deployer.building.pushing import find_stored, parse_targets, push_stored, pushed_text
     from deployer.cli.progress import Reporter
-    from deployer.errors.commands import more_lost
+    from deployer.errors.building import more_lost
     from deployer.interrupts import ending_promptly
     from deployer.proof.attaching import attached_text
     from deployer.session import open_store

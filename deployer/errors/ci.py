@@ -1,11 +1,11 @@
-"""The wording of what stops a pipeline."""
+"""Errors that stop a pipeline."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from buildpack.errors import AppError, BuildpackError, EngineError, MachineError, StackError, UsageError
-from deployer.errors.commands import BootError
+from deployer.errors.readiness import BootError
 
 
 class TestsFailedError(BuildpackError):
@@ -16,7 +16,7 @@ class TestsFailedError(BuildpackError):
 
 
 def tests_failed(command: str, code: int, where: str) -> TestsFailedError:
-    """Word tests that failed; `code` is their own, `where` says what they ran in."""
+    """Return the error of tests that failed; `code` is their own, `where` says what they ran in."""
     if code in _NOT_RUN:
         return TestsFailedError(
             f"a command of the tests {_NOT_RUN[code]}",
@@ -41,7 +41,7 @@ def _how_it_ended(command: str, code: int, where: str) -> str:
 
 
 def no_tests_found() -> UsageError:
-    """Word `--test auto` for an app without tests that deploy knows how to run."""
+    """Return the error of `--test auto` for an app without tests that deploy knows how to run."""
     return UsageError(
         "--test auto finds nothing to run",
         why="app.json has no environments.test.scripts.test, and Pipfile.lock does not have pytest.",
@@ -50,7 +50,7 @@ def no_tests_found() -> UsageError:
 
 
 def tests_not_run() -> str:
-    """Word the warning that the app's tests are there and nothing runs them."""
+    """Return the warning that the app's tests are there and nothing runs them."""
     return (
         "tests/ is there and pytest is locked, but no command tests the app: --test auto runs pytest, and "
         "environments.test.scripts.test in app.json names another command."
@@ -58,7 +58,7 @@ def tests_not_run() -> str:
 
 
 def bad_collect(text: str, reason: str) -> UsageError:
-    """Word an operand of `--collect` that cannot be used."""
+    """Return the error of an operand of `--collect` that cannot be used."""
     return UsageError(
         f"--collect {text!r} cannot be used",
         why=f"{reason}; it is PATH=DIR: a path in the app's folder, and a folder outside to copy it into.",
@@ -67,7 +67,7 @@ def bad_collect(text: str, reason: str) -> UsageError:
 
 
 def release_failed(command: str, code: int, where: str) -> BootError:
-    """Word a release process that failed; `code` is its own, `where` says what it ran in."""
+    """Return the error of a release process that failed; `code` is its own, `where` says what it ran in."""
     return BootError(
         f"a command of the release process {_NOT_RUN[code]}" if code in _NOT_RUN else "the release process failed",
         why=_how_it_ended(command, code, where),
@@ -76,7 +76,7 @@ def release_failed(command: str, code: int, where: str) -> BootError:
 
 
 def no_release_process() -> UsageError:
-    """Word `--release` for an app without such a process."""
+    """Return the error of `--release` for an app without such a process."""
     return UsageError(
         "--release has nothing to run",
         why="The Procfile has no process type `release`.",
@@ -85,7 +85,7 @@ def no_release_process() -> UsageError:
 
 
 def nothing_to_push_to() -> UsageError:
-    """Word a `--push` without a name."""
+    """Return the error of a `--push` without a name."""
     return UsageError(
         "--push needs the name to push to",
         why="The app's own name says nothing about a registry.",
@@ -94,14 +94,14 @@ def nothing_to_push_to() -> UsageError:
 
 
 def bad_health_path(text: str) -> UsageError:
-    """Word an operand of --health that is no path."""
+    """Return the error of an operand of --health that is not a path."""
     return UsageError(
         f"--health {text!r} is no path", why="It is what web is asked for.", hint="for example `--health /healthz`."
     )
 
 
 def layer_unfit(problem: str) -> StackError:
-    """Word an app's layer, taken from an earlier image, that holds what none of ours does."""
+    """Return the error of an app's layer, taken from an earlier image, that holds what none of ours does."""
     return StackError(
         "the app's layer cannot be unpacked to try it out",
         why=f"{problem[:1].upper()}{problem[1:]}.",
@@ -110,7 +110,7 @@ def layer_unfit(problem: str) -> StackError:
 
 
 def made_otherwise(before: str, after: str) -> MachineError:
-    """Word an image that had to be built again, because layers of it were lost, and became another one."""
+    """Return the error of a second build of an image whose layers were lost, which made another image."""
     return MachineError(
         "the image that was built again is another one",
         why=f"Layers of {before} were damaged or gone, so it was built again, and is {after} now. The app's folder "
@@ -120,7 +120,7 @@ def made_otherwise(before: str, after: str) -> MachineError:
 
 
 def layers_out_of_reach(reasons: Mapping[str, str]) -> StackError:
-    """Word layers of the image that a registry has, and does not give; `reasons` are by digest."""
+    """Return the error of layers of the image that a registry has, and does not give; `reasons` are by digest."""
     first = next(iter(reasons.values()))
     return StackError(
         f"{len(reasons)} of the image's layers cannot be fetched to try it out",
@@ -130,7 +130,7 @@ def layers_out_of_reach(reasons: Mapping[str, str]) -> StackError:
 
 
 def file_unwritable(variable: str, path: str, reason: str) -> MachineError:
-    """Word a file of the CI service's that cannot be written."""
+    """Return the error of a file of the CI service's that cannot be written."""
     return MachineError(
         f"{variable} cannot be written",
         why=f"{path}: {reason}.",

@@ -1,4 +1,4 @@
-"""The wording of what goes wrong between here and an engine that runs containers."""
+"""Errors of engines that run containers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from buildpack.errors import BuildpackError, EngineError, MachineError, UsageErr
 
 
 def engine_failed(host: str, message: str) -> EngineError:
-    """Word an engine's refusal."""
+    """Return the error of an engine's refusal."""
     return EngineError(
         f"the container engine at {host} refused",
         why=f"It said: {message}",
@@ -27,12 +27,12 @@ def engine_nonsense(host: str, reason: str) -> EngineError:
 
 
 def engine_warned(name: str, text: str) -> str:
-    """Word what an engine said of a container that it created; `name` is the engine's."""
+    """Return the text of what an engine said of a container that it created; `name` is the engine's."""
     return f"{name} warns: {text}"
 
 
 def exec_failed(name: str, message: str) -> EngineError:
-    """Word an engine that runs no second command in a running container."""
+    """Return the error of an engine that runs no second command in a running container."""
     return EngineError(
         f"{name} cannot run a command in a running container",
         why=f"`deploy ci` asks web and services from inside their containers. The engine said: {message}",
@@ -45,7 +45,7 @@ class NotStartedError(BuildpackError):
 
 
 def container_not_started(command: str, message: str, *, code: int) -> NotStartedError:
-    """Word a command that is not in the image (127) or cannot be executed (126)."""
+    """Return the error of a command that is not in the image (127) or cannot be executed (126)."""
     error = NotStartedError(
         f"{command!r} cannot be run in this image",
         why=f"The engine said: {message}",
@@ -56,7 +56,7 @@ def container_not_started(command: str, message: str, *, code: int) -> NotStarte
 
 
 def image_unknown(reference: str) -> EngineError:
-    """Word an image that was not built yet."""
+    """Return the error of an image that was not built yet."""
     return EngineError(
         f"there is no image {reference}",
         why="Neither the engine nor the store has it, and --no-build keeps it from being built.",
@@ -65,7 +65,7 @@ def image_unknown(reference: str) -> EngineError:
 
 
 def image_not_pulled(reference: str, message: str) -> EngineError:
-    """Word an image that is nowhere to be had."""
+    """Return the error of an image that neither the engine, nor the store, nor a registry has."""
     return EngineError(
         f"there is no image {reference}",
         why=f"Neither the engine nor the store has it, and pulling it failed: {message}",
@@ -74,7 +74,7 @@ def image_not_pulled(reference: str, message: str) -> EngineError:
 
 
 def foreign_image(reference: str) -> UsageError:
-    """Word an image without process types."""
+    """Return the error of an image without process types."""
     return UsageError(
         f"{reference} has no process types",
         why="It was not built by deploy: there is no /opt/deploy/launch.json in it that deploy can read.",
@@ -93,7 +93,7 @@ def port_taken(port: int, other: int | None, *, address: str, holder: str) -> Ma
 
 
 def port_refused(message: str) -> MachineError:
-    """Word a port that the engine could not publish."""
+    """Return the error of a port that the engine could not publish."""
     return MachineError(
         "a port could not be published",
         why=f"The engine said: {message}",
@@ -119,7 +119,7 @@ def bad_port_variable(value: str) -> UsageError:
 
 
 def bad_memory(text: str) -> UsageError:
-    """Word an operand of --memory."""
+    """Return the error of an operand of --memory."""
     return UsageError(
         f"--memory {text!r} is no amount of memory",
         why="The least that an engine accepts is 6m.",
@@ -128,12 +128,12 @@ def bad_memory(text: str) -> UsageError:
 
 
 def bad_cpus(text: str) -> UsageError:
-    """Word an operand of --cpus."""
+    """Return the error of an operand of --cpus."""
     return UsageError(f"--cpus {text!r} is no number of processors", hint="write it as 2 or 0.5.")
 
 
 def bad_host(text: str) -> UsageError:
-    """Word an operand of --host."""
+    """Return the error of an operand of --host."""
     return UsageError(
         f"--host {text!r} is no address",
         why="It is an address of this machine on which the port is published.",
@@ -142,7 +142,7 @@ def bad_host(text: str) -> UsageError:
 
 
 def local_cannot(asked: Sequence[str], why: str) -> EngineError:
-    """Word what only a container engine can do; `why` says why there is none."""
+    """Return the error of what only a container engine can do; `why` says why there is none."""
     hint = "start Docker or Podman, or set DOCKER_HOST."
     if why == "--engine local":
         why, hint = "--engine local runs processes of this machine", "leave `--engine local` out."

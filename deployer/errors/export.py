@@ -1,4 +1,4 @@
-"""The wording of what cannot be exported."""
+"""Errors of `deploy export`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from buildpack.errors import UsageError
 
 
 def bad_user(name: str) -> UsageError:
-    """Word a `--user` that is no user's name."""
+    """Return the error of a `--user` that is not a user's name."""
     return UsageError(f"--user {name!r} is no user's name", hint="for example --user www-data.")
 
 
 def image_operand(reference: str) -> UsageError:
-    """Word an image where an app's folder belongs."""
+    """Return the error of an image that is given in place of an app's folder."""
     return UsageError(
         f"{reference} is an image, and process types are read from an app's folder",
         hint=f"name the folder; `deploy export compose . --image {reference}` takes the image.",
@@ -22,7 +22,7 @@ def image_operand(reference: str) -> UsageError:
 
 
 def foreign_file(paths: Sequence[Path]) -> UsageError:
-    """Word files that are in the way and that somebody else wrote."""
+    """Return the error of files that are in the way and that somebody else wrote."""
     names, verb = ", ".join(map(str, paths)), "is" if len(paths) == 1 else "are"
     return UsageError(
         f"{names} {verb} there already, and not of this app's export",
@@ -32,7 +32,7 @@ def foreign_file(paths: Sequence[Path]) -> UsageError:
 
 
 def unportable_path(path: Path, program: str) -> UsageError:
-    """Word a path that a program's files cannot hold."""
+    """Return the error of a path that a program's files cannot hold."""
     return UsageError(
         f"{program} cannot use the path {str(path)!r}",
         why="It holds a control character, ends in a space or a backslash, or is not UTF-8.",
@@ -41,7 +41,7 @@ def unportable_path(path: Path, program: str) -> UsageError:
 
 
 def unportable_variable(name: str, program: str) -> UsageError:
-    """Word a variable whose name a program refuses."""
+    """Return the error of a variable whose name a program refuses."""
     return UsageError(
         f"{program} refuses the variable {name!r}",
         why="There a name is made of letters, digits and underscores, and does not begin with a digit.",
@@ -50,7 +50,7 @@ def unportable_variable(name: str, program: str) -> UsageError:
 
 
 def unportable_value(name: str, program: str) -> UsageError:
-    """Word a variable whose value a program refuses; the value may be a secret, so it is not shown."""
+    """Return the error of a variable whose value a program refuses; the value may be a secret, so it is not shown."""
     return UsageError(
         f"{program} refuses the value of {name}",
         why="It holds a control character, or a byte that is not UTF-8.",

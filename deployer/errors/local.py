@@ -1,4 +1,4 @@
-"""The wording of what keeps an app from running as processes on this machine."""
+"""Errors that keep an app from running as processes of this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class NotStartableError(BuildpackError):
 
 
 def command_not_startable(name: str, command: str, message: str, *, code: int, process: bool) -> NotStartableError:
-    """Word a command that is missing or cannot be executed; `process` tells a Procfile's from one that was typed."""
+    """Return the error of a command that cannot be started; `process` is true if it is the Procfile's."""
     error = NotStartableError(
         f"{name} cannot be started: {message}",
         why=f"Its command is `{command}`; nothing was started.",
@@ -28,7 +28,7 @@ def command_not_startable(name: str, command: str, message: str, *, code: int, p
 
 
 def reference_given(reference: str) -> UsageError:
-    """Word an image where only a folder will do."""
+    """Return the error of an image that is given in place of a folder."""
     return UsageError(
         f"{reference} is an image, and no folder",
         why="`deploy local` runs an app's folder as processes on this machine.",
@@ -40,7 +40,7 @@ def reference_given(reference: str) -> UsageError:
 
 
 def no_virtual_environment(folder: Path) -> UsageError:
-    """Word `--venv` where there is none."""
+    """Return the error of `--venv` without a virtual environment."""
     return UsageError(
         "--venv finds no virtual environment",
         why=f"None is active (VIRTUAL_ENV is not set), and {folder} has no .venv.",
@@ -49,7 +49,7 @@ def no_virtual_environment(folder: Path) -> UsageError:
 
 
 def not_a_virtual_environment(path: Path, origin: str) -> UsageError:
-    """Word a `--venv` that names something else; `origin` says who named it."""
+    """Return the error of a `--venv` that names something else; `origin` says who named it."""
     state = "has no pyvenv.cfg" if os.path.isdir(path) else "is no folder"
     return UsageError(
         f"{path} is no virtual environment",
@@ -59,16 +59,16 @@ def not_a_virtual_environment(path: Path, origin: str) -> UsageError:
 
 
 def virtual_environment_broken(path: Path, reason: str) -> MachineError:
-    """Word a virtual environment whose interpreter does not start."""
+    """Return the error of a virtual environment whose interpreter does not start."""
     return MachineError(
         f"the virtual environment {path} is broken",
         why=f"{reason} The Python that it was made with may have been removed or replaced.",
-        hint=f"make it anew with `python3 -m venv --clear {path}` and install into it, or leave --venv out.",
+        hint=f"make it again with `python3 -m venv --clear {path}` and install into it, or leave --venv out.",
     )
 
 
 def another_python(path: Path, found: str, asked: str, origin: str) -> str:
-    """Word, as a warning, that a virtual environment has another Python than the app asks for."""
+    """Warn that a virtual environment has another Python than the app asks for."""
     return f"{path} has Python {found}; the app asks for {asked} ({origin})."
 
 
@@ -76,7 +76,7 @@ def another_python(path: Path, found: str, asked: str, origin: str) -> str:
 
 
 def dev_without_app() -> AppError:
-    """Word `--dev` where there is nothing for a development server to serve."""
+    """Return the error of `--dev` for an app without an app object."""
     return AppError(
         "--dev finds no app object",
         why="A development server imports it: a Flask app bound to APP, app or application, or create_app().",
@@ -85,7 +85,7 @@ def dev_without_app() -> AppError:
 
 
 def dev_without_server(target: str, interface: str) -> AppError:
-    """Word `--dev` for an app without a development server."""
+    """Return the error of `--dev` for an app without a development server."""
     wanted = "uvicorn" if interface == "asgi" else "flask"
     return AppError(
         f"--dev has no development server for {target}",
@@ -95,7 +95,7 @@ def dev_without_server(target: str, interface: str) -> AppError:
 
 
 def dev_without_web() -> UsageError:
-    """Word `--dev` where no web process is started."""
+    """Return the error of `--dev` without a web process."""
     return UsageError(
         "--dev is for the web process, and none is started",
         hint="leave --dev out, or name `web` too; --reload restarts other processes when a file changes.",

@@ -1,4 +1,4 @@
-"""The wording of what stands in the way of `deploy init`."""
+"""Errors of `deploy init`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from buildpack.errors.app import bullets, show
 
 
 def no_package_name(name: str, *, asked: bool) -> UsageError:
-    """Word that a folder's name, or the one that was given, is none for a package."""
+    """Return the error of a name that a package cannot have."""
     return UsageError(
         f"'{show(name)}' is no name for a Python package",
         why="A package's name has letters, digits and `_`, and begins with a letter, so that it can be imported.",
@@ -20,7 +20,7 @@ def no_package_name(name: str, *, asked: bool) -> UsageError:
 
 
 def package_name_taken(name: str, why: str) -> UsageError:
-    """Word that a package of this name would stand in the way of another."""
+    """Return the error that a package of this name would stand in the way of another."""
     return UsageError(
         f"the package cannot be called {name}",
         why=f"`{name}` {why}.",
@@ -29,7 +29,7 @@ def package_name_taken(name: str, why: str) -> UsageError:
 
 
 def in_the_way(place: str, path: str) -> UsageError:
-    """Word that something else is where a folder is to be made."""
+    """Return the error of something else in the place of a folder."""
     return UsageError(
         f"{show(place)} is not a folder",
         why=f"It stands where {path} is to be written. Nothing was written.",
@@ -38,7 +38,7 @@ def in_the_way(place: str, path: str) -> UsageError:
 
 
 def must_ask(paths: Sequence[str]) -> UsageError:
-    """Word that there is an app already, and nobody to ask."""
+    """Return the error that there is an app already, and nobody to ask."""
     return UsageError(
         "there is an app already, and no terminal to ask what may be added to it",
         why=f"What it lacks:\n{bullets(paths)}",
@@ -47,7 +47,7 @@ def must_ask(paths: Sequence[str]) -> UsageError:
 
 
 def not_written(place: str, error: OSError, written: Sequence[str]) -> MachineError:
-    """Word that the system refused a file of the layout; `written` are those that are there by now."""
+    """Return the error that the system refused a file of the layout; `written` are those that are there by now."""
     done = f"These are written:\n{bullets(written)}" if written else "Nothing was written."
     return MachineError(
         f"{show(place)} cannot be written",
@@ -57,7 +57,7 @@ def not_written(place: str, error: OSError, written: Sequence[str]) -> MachineEr
 
 
 def not_locked(folder: str, error: BuildpackError) -> DependencyError:
-    """Word that all is written but the lock."""
+    """Return the error that all is written but the lock."""
     operand = "" if folder == "." else f" {show(folder)}"
     return DependencyError(
         "everything is written but Pipfile.lock, which pipenv could not make",

@@ -21,7 +21,7 @@ from buildpack.net.sockets import CA_VARIABLES
 from buildpack.python.build_settings import COMPILER_VARIABLES
 from buildpack.system.processes import Guard, Outcome, ProcessGroup, leaving_nothing
 from buildpack.system.temporary import create_temporary, sweep, temporary_folder
-from deployer.errors.commands import lock_failed, no_package_to_move, no_pipfile, pipenv_missing
+from deployer.errors.locking import lock_failed, no_package_to_move, no_pipfile, pipenv_missing
 
 if TYPE_CHECKING:
     from buildpack.app.pipfile import Pipfile

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from buildpack.dataclass import dataclass
-from deployer.errors.commands import BootError, boot_refused, boot_timed_out, listens_elsewhere
+from deployer.errors.readiness import BootError, boot_refused, boot_timed_out, listens_elsewhere
 from deployer.readiness.health import Answer, Cause, Listener, Outcome, compare_listeners, wait_until_ready
 from deployer.readiness.question import NOBODY
 

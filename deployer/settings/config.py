@@ -8,7 +8,7 @@ from pathlib import Path
 from buildpack.app.app_json import is_name
 from buildpack.bounded import parse_integer
 from buildpack.errors.hooks import bad_build_env, unset_build_env
-from deployer.errors.commands import bad_epoch, bad_health_host, bad_label, reserved_label, undecodable_label
+from deployer.errors.settings import bad_epoch, bad_health_host, bad_label, reserved_label, undecodable_label
 
 _OURS = "dev.deploy."
 """Labels that say what an image was built from: whoever reads them relies on that."""

@@ -15,7 +15,7 @@ from buildpack.app.links import OutsideError, find_named
 from buildpack.app.textfile import read_bytes
 from buildpack.bounded import open_regular
 from buildpack.errors import app as app_errors
-from deployer.errors.commands import (
+from deployer.errors.settings import (
     bad_assignment,
     env_file_expands,
     env_file_missing,

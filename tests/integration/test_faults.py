@@ -251,13 +251,15 @@ DAMAGED_BLOBS = [
 
 
 @pytest.mark.parametrize(("kind", "how"), DAMAGED_BLOBS)
-def test_a_damaged_blob_is_found_and_made_anew_on_its_way_to_an_archive(app, env, home, reference, tmp_path, kind, how):
+def test_a_damaged_blob_is_found_and_made_again_on_its_way_to_an_archive(
+    app, env, home, reference, tmp_path, kind, how
+):
     path = blobs(home)[kind]
     damage(path, how)
     done = deploy("build", app, "-q", "--to", f"archive:{tmp_path}/image.tar", home=home, env=env)
     assert (done.code, done.out.strip()) == (0, reference), done.err
     # What has another size counts as absent from the start, and what is small is verified when it is read.
-    told = f"warning: the blob sha256:{path.name} in the store at {home} is damaged; it was made anew. "
+    told = f"warning: the blob sha256:{path.name} in the store at {home} is damaged; it was made again. "
     expected = f"{told}If this happens again, check the disk.\n" if how == "flipped" and kind in LAYERS else ""
     assert done.err == expected
     assert is_whole(home, reference)
@@ -304,7 +306,7 @@ def test_a_pipeline_heals_a_layer_that_is_damaged_when_the_tests_need_it(app, en
     damage(path, "flipped")
     done = deploy("ci", copy, "--engine", "local", "--test", "true", home=home, env=env)
     assert done.code == 0, done.err
-    assert f"warning: the blob sha256:{path.name} in the store at {home} is damaged; it was made anew." in done.err
+    assert f"warning: the blob sha256:{path.name} in the store at {home} is damaged; it was made again." in done.err
     assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
 
 
@@ -335,7 +337,7 @@ def test_a_damaged_base_is_lost_and_not_somebody_s_bad_image(home):
 
 
 @pytest.mark.parametrize("kind", ["stack", "dependencies"])
-def test_a_damaged_blob_is_made_anew_on_its_way_into_an_engine(app, env, home, reference, tmp_path, kind):
+def test_a_damaged_blob_is_made_again_on_its_way_into_an_engine(app, env, home, reference, tmp_path, kind):
     path = blobs(home)[kind]
     damage(path, "flipped")
     engine = Engine(tmp_path / "engine.sock")

@@ -185,7 +185,7 @@ def test_its_interpreter_is_gone(local, blasto):
         f"error: the virtual environment {broken} is broken\n\n"
         f"{broken}/bin/python points at /opt/python3.9/bin/python3, which is gone. The Python that it was made with "
         "may have been removed or replaced.\n\n"
-        f"hint: make it anew with `python3 -m venv --clear {broken}` and install into it, or leave --venv out.\n"
+        f"hint: make it again with `python3 -m venv --clear {broken}` and install into it, or leave --venv out.\n"
     )
 
 

@@ -28,8 +28,8 @@ from deployer.engines.docker.life import Life, Step
 from deployer.engines.docker.listening import container_listeners
 from deployer.engines.docker.owner import Owner
 from deployer.engines.docker.signals import FORWARDED, STOPPING, Wakeup, catching
-from deployer.errors.commands import process_ended
 from deployer.errors.engines import engine_warned
+from deployer.errors.readiness import process_ended
 from deployer.readiness.boot_log import KEPT, relevant_lines
 from deployer.readiness.health import Outcome, Tail, ask, ready_text
 from deployer.readiness.polling import Poll, Verdict, boot_error, poll_until_ready

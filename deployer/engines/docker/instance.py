@@ -10,7 +10,7 @@ from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from deployer.engines.docker.container import Blueprint, Exit, Limits
 from deployer.engines.docker.life import Life
-from deployer.errors.commands import boot_failed
+from deployer.errors.readiness import boot_failed
 from deployer.readiness.boot_log import KEPT
 from deployer.readiness.health import Tail
 from deployer.runner.restart import History

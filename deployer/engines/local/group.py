@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
-from deployer.errors.commands import boot_failed, process_ended
+from deployer.errors.readiness import boot_failed, process_ended
 from deployer.interrupts import raise_dropped
 from deployer.readiness.boot_log import KEPT, relevant_lines
 from deployer.readiness.health import Answer, Outcome, Tail, ask, ready_text

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from deployer.errors.commands import ProcessEndedError, boot_failed, boot_refused, boot_timed_out, process_ended
+from deployer.errors.readiness import ProcessEndedError, boot_failed, boot_refused, boot_timed_out, process_ended
 from deployer.readiness import question
 from deployer.readiness.health import (
     Answer,
