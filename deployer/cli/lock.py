@@ -21,7 +21,8 @@ from deployer.text import harmless, operand_text, plural
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from deployer.locking.lock import Change, Locked, Order
+    from deployer.locking.changes import Change
+    from deployer.locking.lock import Locked, Order
 
 EXAMPLES = """\b
 Examples:
@@ -175,7 +176,7 @@ def _pin(app: Path) -> bool:
     from buildpack.stacks.resolve import resolve_stack
     from buildpack.stacks.stack import StackRequest
     from deployer.interrupts import ending_promptly
-    from deployer.locking.lock import pin_stack
+    from deployer.locking.pin import pin_stack
     from deployer.session import open_store
 
     # Whatever else is wrong with the app, a Procfile say, is for `deploy check` to tell.

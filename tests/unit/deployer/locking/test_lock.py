@@ -13,7 +13,9 @@ import pytest
 
 from buildpack.errors import AppError, DependencyError, UsageError
 from buildpack.system.temporary import create_temporary
-from deployer.locking.lock import Order, compare_locks, pin_stack, run_pipenv, versions_of
+from deployer.locking.changes import compare_locks, versions_of
+from deployer.locking.lock import Order, run_pipenv
+from deployer.locking.pin import pin_stack
 from tests.support.command import ROOT
 
 PINNED = "python:3.13-slim@sha256:" + "0" * 64
@@ -25,7 +27,8 @@ PINNED = "python:3.13-slim@sha256:" + "0" * 64
         ("", f'stack = "{PINNED}"\n'),
         ('stack = "python:3.13-slim"\n', f'stack = "{PINNED}"\n'),
         ("# why\nname = 'a'\n  stack='python:3.13-slim' # here\n", f"# why\nname = 'a'\n  stack=\"{PINNED}\" # here\n"),
-        ('name = "a"\n', f'stack = "{PINNED}"\nname = "a"\n'),
+        ('name = "a"\n', f'name = "a"\nstack = "{PINNED}"\n'),
+        ('[build.env]\nstack = "x"\n', f'stack = "{PINNED}"\n\n[build.env]\nstack = "x"\n'),
     ],
 )
 def test_pinning_changes_one_value_and_nothing_else(tmp_path: Path, before, after):
