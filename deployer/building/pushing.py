@@ -12,7 +12,7 @@ from buildpack.oci.digest import Digest
 from buildpack.oci.image import Image
 from buildpack.oci.reference import Reference, parse_reference
 from buildpack.oci.store import Store
-from buildpack.progress import Observer
+from deployer.errors.building import more_lost
 from deployer.text import plural, size_text
 
 if TYPE_CHECKING:
@@ -105,22 +105,28 @@ def find_stored(name: str, store: Store) -> Image | ImageIndex:
     return image
 
 
-def push_stored(
-    image: Image | ImageIndex,
-    references: Sequence[Reference],
-    *,
-    store: Store,
-    transport: Transport,
-    observer: Observer,
-) -> Pushed:
-    """Push what is whole in the store: an image, or an index after its images; raises StackError."""
+def push_stored(image: Image | ImageIndex, references: Sequence[Reference], session: Session) -> Pushed:
+    """Push what is whole in the store: an image, or an index after its images.
+
+    Raises StackError, and LostError if the store is damaged; all that is damaged is dropped then, so that one build
+    makes it again.
+    """
+    from buildpack.errors import LostError
     from buildpack.oci.push import push_image
+
+    store, transport, observer = session.store, session.transport, session.observer
+    assert transport is not None
 
     def push(each: Image, names: Sequence[Reference]) -> Pushed:
         bases = _bases(each, names[0].registry, store)
         return push_image(each, names, _Source(store=store), transport=transport, mounts=bases, observer=observer)
 
-    return _push_all(image, references, push, transport=transport)
+    try:
+        return _push_all(image, references, push, transport=transport)
+    except LostError as lost:
+        store.drop_damaged()
+        lacking = {layer.digest for layer in image.layers if not store.has(layer.digest, layer.size)}
+        raise more_lost(lost, len(lacking)) from None
 
 
 def _bases(image: Image, registry: str, store: Store) -> dict[Digest, Reference]:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from buildpack.oci.transport import Traffic, Transport
     from buildpack.oci.warm_up import HeadStart
-    from buildpack.options import Options
     from deployer.building.made import Made
     from deployer.building.record import Asked
 
@@ -78,6 +77,7 @@ def _build(
     head_start: HeadStart | None,
     transport: Transport | None,
 ) -> int:
+    from buildpack.dataclass import replace
     from buildpack.progress import ignore
     from buildpack.stacks.platforms import read_platforms
     from deployer.building.delivery import build_and_deliver
@@ -86,7 +86,8 @@ def _build(
     from deployer.session import open_session, open_store
 
     targets = parse_destinations(given["destinations"])
-    options = _options(app, given)
+    whole = set(given["destinations"]) != {"registry"}
+    built = replace(options.read_options(given, app), pushed="registry" in given["destinations"], whole=whole)
     store = open_store(os.environ, warn=print_warning)
     platforms = read_platforms(app, environ=os.environ, flag=given["platform"])
     style = next((name for name in ("json", "quiet", "verbose") if given[_STYLES[name]]), "plain")
@@ -119,7 +120,7 @@ def _build(
     with Reporter(quiet=silent) as reporter:
         made, sent = build_and_deliver(
             app,
-            options=options,
+            options=built,
             session=open_session(store, os.environ, observer=ignore if silent else reporter, transport=transport),
             platforms=platforms,
             destinations=targets,
@@ -140,28 +141,6 @@ def _build(
 _STYLES = {"json": "as_json", "quiet": "quiet", "verbose": "verbose"}
 _SPECIAL = (*("references", "stack", "platform", "labels", "build_env", "build_env_files", "categories", "cache_from"),)
 """Options with which a build makes another image, or another name, than a build of the folder alone."""
-
-
-def _options(app: Path, given: Mapping[str, Any]) -> Options:
-    from buildpack.options import Options
-    from deployer.settings.config import parse_build_env, parse_epoch, parse_labels
-
-    return Options(
-        references=given["references"],
-        stack=given["stack"],
-        platform=given["platform"],
-        no_cache=given["no_cache"],
-        pull=given["pull"],
-        labels=parse_labels(given["labels"]),
-        build_env=parse_build_env(given["build_env"], os.environ, folder=app, files=given["build_env_files"]),
-        epoch=parse_epoch(os.environ),
-        categories=given["categories"],
-        cache_from=given["cache_from"],
-        pushed="registry" in given["destinations"],
-        whole=set(given["destinations"]) != {"registry"},
-        strict=given["strict"],
-        format=given["format_"],
-    )
 
 
 def _head_start(*, wanted: bool) -> AbstractContextManager[HeadStart | None]:

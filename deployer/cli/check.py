@@ -38,47 +38,29 @@ Examples:
 @options.category
 @options.as_json
 @click.pass_context
-def command(
-    ctx: click.Context,
-    /,
-    app: Path,
-    strict: bool,
-    stack: str | None,
-    platform: str | None,
-    build_env: tuple[str, ...],
-    build_env_files: tuple[str, ...],
-    categories: tuple[str, ...],
-    as_json: bool,
-) -> int:
+def command(ctx: click.Context, /, app: Path, **given: Any) -> int:
     """Find what is wrong with an app, all of it at once, before anything is fetched.
 
     `build`, `run`, `local` and `ci` check the same before they begin. Errors fail them; warnings do with --strict.
     """
     from datetime import date
 
-    from buildpack.options import Options
     from buildpack.steps.check import check_app
     from deployer.session import own_python
-    from deployer.settings.config import parse_build_env
 
     report = check_app(
         app,
-        Options(
-            stack=stack,
-            platform=platform,
-            categories=categories,
-            build_env=parse_build_env(build_env, os.environ, folder=app, files=build_env_files),
-        ),
+        options.read_options(given, app),
         environ=os.environ,
         today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
         own_python=own_python(),
         recall=_recall,
     )
-    if as_json:
+    if given["as_json"]:
         print_json(report_of(report, app=str(app)))
     else:
-        _show(report, app=str(app), strict=strict, again=repeated_text(ctx))
-    return report.exit_code or (10 if strict and report.warnings else 0)
+        _show(report, app=str(app), strict=given["strict"], again=repeated_text(ctx))
+    return report.exit_code or (10 if given["strict"] and report.warnings else 0)
 
 
 def _recall(app: App) -> Brought | None:

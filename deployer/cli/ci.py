@@ -130,14 +130,14 @@ _SPELLED = {"service_env": "service-env", "service_images": "service"}
 
 
 def _request(app: Path, options: Mapping[str, Any]) -> Request:
-    from buildpack.options import Options
+    from buildpack.dataclass import replace
     from deployer.ci.collecting import parse_collect
     from deployer.ci.pipeline import Request
     from deployer.ci.services import parse_service_images
     from deployer.ci.trial import Health
     from deployer.cli.messages import print_warning
     from deployer.errors.ci import bad_health_path
-    from deployer.settings.config import parse_build_env, parse_epoch, parse_health_host, parse_labels
+    from deployer.settings.config import parse_health_host
     from deployer.settings.environment import pass_on
 
     path = options["health"]
@@ -147,25 +147,14 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
         raise click.UsageError("--test and --no-test exclude each other")
     if options["no_boot"] and (given := [name for name in _OF_TRIALS if options[name]]):
         raise click.UsageError(f"--no-boot tries nothing out, so it excludes --{_SPELLED.get(given[0], given[0])}")
-    epoch = parse_epoch(os.environ)
+    built = shared.read_options(options, app)
     commit = _commit(app) if options["commit"] else None
-    if epoch is None and commit is not None:
-        epoch = commit.time
+    if commit is not None:
+        epoch = commit.time if built.epoch is None else built.epoch
+        built = replace(built, epoch=epoch, labels={**_commit_labels(commit, epoch), **built.labels})
     return Request(
         app=app,
-        options=Options(
-            references=_names(options["references"]),
-            stack=options["stack"],
-            platform=options["platform"],
-            no_cache=options["no_cache"],
-            cache_from=_names(options["cache_from"]),
-            categories=options["categories"],
-            labels={**(_commit_labels(commit, epoch) if commit else {}), **parse_labels(options["labels"])},
-            build_env=parse_build_env(options["build_env"], os.environ, folder=app, files=options["build_env_files"]),
-            epoch=epoch,
-            strict=options["strict"],
-            format=options["format_"],
-        ),
+        options=replace(built, references=_names(built.references), cache_from=_names(built.cache_from)),
         push=options["push"],
         sbom=not options["no_sbom"],
         test="" if options["no_test"] else options["test"],

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -20,6 +21,9 @@ from deployer.cli.suggestions import (
     suggest_platforms,
     suggest_stacks,
 )
+
+if TYPE_CHECKING:
+    from buildpack.options import Options
 
 _DAY = 86400
 
@@ -201,6 +205,24 @@ def process_options(command: _Command) -> _Command:
         _flag("-q", "--quiet", help="Print what the processes print, and errors."),
     )
     return _apply(command, options)
+
+
+def read_options(given: Mapping[str, Any], folder: Path) -> Options:
+    """Return the options of a build that a command was given; those that it does not have keep their defaults."""
+    from buildpack.options import Options
+    from deployer.settings.config import parse_build_env, parse_epoch, parse_labels
+
+    files = given.get("build_env_files", ())
+    return Options(
+        **{name: given[name] for name in _AS_THEY_ARE if name in given},
+        format=given.get("format_"),
+        labels=parse_labels(given.get("labels", ())),
+        build_env=parse_build_env(given["build_env"], os.environ, folder=folder, files=files),
+        epoch=parse_epoch(os.environ),
+    )
+
+
+_AS_THEY_ARE = ("references", "stack", "platform", "no_cache", "pull", "categories", "cache_from", "strict")
 
 
 def _apply(command: _Command, options: tuple[Callable[[_Command], _Command], ...]) -> _Command:

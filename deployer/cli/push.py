@@ -39,7 +39,6 @@ def command(
     APP is a folder (default: the current one), whose image has the app's name; REF is the name of an image in the
     store, and where it goes unless -t says otherwise. Only what the registry lacks is sent.
     """
-    from buildpack.errors import LostError
     from buildpack.oci.image import Image, convert
     from buildpack.oci.index import convert_index
     from buildpack.oci.reference import format_for, parse_reference
@@ -47,10 +46,9 @@ def command(
     from buildpack.progress import ignore
     from deployer.building.pushing import find_stored, parse_targets, push_stored, pushed_text
     from deployer.cli.progress import Reporter
-    from deployer.errors.building import more_lost
     from deployer.interrupts import ending_promptly
     from deployer.proof.attaching import attached_text
-    from deployer.session import open_store
+    from deployer.session import open_session, open_store
 
     name = parse_reference(image_name(operand, os.environ))
     references = parse_targets(targets or (str(name),))
@@ -65,13 +63,8 @@ def command(
         Reporter(quiet=quiet or as_json) as reporter,
     ):
         observer = ignore if quiet or as_json else reporter
-        try:
-            pushed = push_stored(image, references, store=store, transport=transport, observer=observer)
-        except LostError as lost:
-            # So that one build makes all of it again.
-            store.drop_damaged()
-            lacking = {layer.digest for layer in image.layers if not store.has(layer.digest, layer.size)}
-            raise more_lost(lost, len(lacking)) from None
+        session = open_session(store, os.environ, observer=observer, transport=transport)
+        pushed = push_stored(image, references, session)
         bill = "" if no_sbom else attached_text(image, references, transport=transport)
         traffic = transport.traffic
     if as_json:

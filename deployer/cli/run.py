@@ -92,14 +92,13 @@ def _check_built(ctx: click.Context, meant: Operands, options: Mapping[str, Any]
 
 
 def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
-    from buildpack.options import Options
     from deployer.cli.progress import Reporter
     from deployer.engines.docker.container import Limits
     from deployer.engines.docker.limits import parse_cpus, parse_host, parse_memory
     from deployer.engines.docker.run import Observing, Request, prepare, run_formation, run_one
     from deployer.engines.ports import read_port
     from deployer.session import open_store
-    from deployer.settings.config import parse_build_env, parse_epoch, parse_health_host
+    from deployer.settings.config import parse_health_host
 
     request = Request(
         folder=meant.folder,
@@ -115,13 +114,7 @@ def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
         ),
         confined=not options["privileged_defaults"],
         build=options["build"] is not False,
-        options=Options(
-            stack=options["stack"],
-            platform=options["platform"],
-            build_env=parse_build_env(options["build_env"], os.environ, folder=meant.folder),
-            categories=options["categories"],
-            epoch=parse_epoch(os.environ),
-        ),
+        options=shared.read_options(options, meant.folder),
         terminal=bool(meant.command) and sys.stdin.isatty() and sys.stdout.isatty(),
         boot_timeout=options["boot_timeout"],
         health_host=parse_health_host(options["health_host"]),

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -41,19 +41,7 @@ _SHOWN = 10
 @options.remote
 @options.as_json
 @options.verbose
-def command(
-    reference: str,
-    app: Path | None,
-    stack: str | None,
-    platform: str | None,
-    labels: tuple[str, ...],
-    build_env: tuple[str, ...],
-    build_env_files: tuple[str, ...],
-    categories: tuple[str, ...],
-    remote: bool,
-    as_json: bool,
-    verbose: bool,  # noqa: ARG001  read if a build fails
-) -> int:
+def command(reference: str, app: Path | None, **given: Any) -> int:
     """Build the app again from source, and compare the image with it bit for bit.
 
     The image is REF, or has the name of the app in APP; the source is the second operand, else that folder, else the
@@ -66,16 +54,17 @@ def command(
     from deployer.errors import proof as errors
     from deployer.interrupts import ending_promptly
     from deployer.proof.verifying import Source, render, verify
-    from deployer.session import open_store
+    from deployer.session import open_session, open_store
     from deployer.settings.config import parse_build_env, parse_epoch, parse_labels
 
+    as_json = given["as_json"]
     folder = app or Path(reference if is_folder(reference) else ".")
     source = Source(
         folder=folder,
-        stack=stack,
-        labels=parse_labels(labels),
-        build_env=parse_build_env(build_env, os.environ, folder=folder, files=build_env_files),
-        categories=categories,
+        stack=given["stack"],
+        labels=parse_labels(given["labels"]),
+        build_env=parse_build_env(given["build_env"], os.environ, folder=folder, files=given["build_env_files"]),
+        categories=given["categories"],
         epoch=parse_epoch(os.environ),
     )
     store = open_store(os.environ, warn=print_warning)
@@ -83,21 +72,27 @@ def command(
         verdicts = verify(
             image_name(reference, os.environ),
             source,
-            platform=parse_platform(platform) if platform else None,
-            remote=remote,
-            store=store,
-            environ=os.environ,
-            observer=ignore if as_json else reporter,
+            open_session(store, os.environ, observer=ignore if as_json else reporter),
+            platform=parse_platform(given["platform"]) if given["platform"] else None,
+            remote=given["remote"],
             app=reference if is_folder(reference) else "",
         )
     equal = all(verdict.equal for verdict in verdicts)
     if as_json:
         print_json(render(verdicts))
         return 0 if equal else errors.Differs.exit_code
+    _show(verdicts, folder)
+    return 0
+
+
+def _show(verdicts: Sequence[Verdict], folder: Path) -> None:
+    """Print what is the same; raises Differs if an image is not what its source builds."""
+    from deployer.errors import proof as errors
+
     name = _short(verdicts[0].name)
     shown = "this folder" if str(folder) == "." else harmless(str(folder))
-    if not equal:
-        different = [verdict for verdict in verdicts if not verdict.equal]
+    different = [verdict for verdict in verdicts if not verdict.equal]
+    if different:
         raise errors.differs(
             name,
             shown,
@@ -110,7 +105,6 @@ def command(
         print(f"  built again in {verdict.seconds:.2f} s on {verdict.stack} ({verdict.platform})", file=sys.stderr)
         print(f"  {_compared(verdict)}", file=sys.stderr)
         print(verdict.digest)
-    return 0
 
 
 def _compared(verdict: Verdict) -> str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from buildpack.app.read import read_app
 from buildpack.build import Built
-from buildpack.dataclass import dataclass, field
+from buildpack.dataclass import dataclass, field, replace
 from buildpack.errors import StackError
 from buildpack.errors.sdist import BuildFailed
 from buildpack.oci.compare import Comparison, EntryDifference, LayerDifference, ValueDifference, compare_images
@@ -20,14 +19,13 @@ from buildpack.oci.image import Platform
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.store import Store
 from buildpack.options import Options
-from buildpack.progress import Observer
+from buildpack.session import Session
 from buildpack.steps.provenance import Provenance, read_provenance
 from buildpack.system.temporary import temporary_folder
 from deployer.building.delivery import build_and_deliver
 from deployer.errors import proof as errors
 from deployer.proof.found import Found, Origin, find_image
 from deployer.proof.reasons import Reason, explain
-from deployer.session import open_session, own_python
 
 SCHEMA = 1
 
@@ -72,20 +70,18 @@ class Verdict:
 def verify(
     reference: str,
     source: Source,
+    session: Session,
     *,
     platform: Platform | None,
     remote: bool,
-    store: Store,
-    environ: Mapping[str, str],
-    observer: Observer,
     app: str = "",
-    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Verdict, ...]:
-    """Build the source again and compare it with the image of this name; a verdict for each of its platforms.
+    """Build the source again and compare it with the image of this name; return a verdict for each of its platforms.
 
-    With `platform` it is for that one alone. `app` is as `find_image` takes it. Raises BuildpackError if the image
-    cannot be had, or not built, and LostError if blobs in the store are damaged.
+    With `platform` there is only that one. `app` is as `find_image` takes it. Raises BuildpackError if the image cannot
+    be found or built, and LostError if blobs in the store are damaged.
     """
+    store, environ = session.store, session.environ
     verdicts = []
     waiting: list[Platform | None] = [platform]
     while waiting:
@@ -93,7 +89,7 @@ def verify(
         with find_image(reference, platform=chosen, remote=remote, store=store, environ=environ, app=app) as found:
             if chosen is None:
                 waiting += [each for each in found.platforms if each != found.platform]
-            verdicts.append(_judge(found, source, environ=environ, observer=observer, clock=clock))
+            verdicts.append(_judge(found, source, session))
     return tuple(verdicts)
 
 
@@ -121,17 +117,15 @@ def _read_blobs(found: Found) -> int:
     return len(here)
 
 
-def _judge(
-    found: Found, source: Source, *, environ: Mapping[str, str], observer: Observer, clock: Callable[[], float]
-) -> Verdict:
-    begin = clock()
-    # Beside the store, since a place for temporary files may be small.
+def _judge(found: Found, source: Source, session: Session) -> Verdict:
+    begin = time.perf_counter()
+    # Beside the store, because a place for temporary files may be small.
     with temporary_folder(found.store.folder("tmp")) as scratch:
         empty = Store(scratch)
         told = read_provenance(found.image)
         with _keeping_log(found.store):
-            built = _build_again(found, told, source, store=empty, environ=environ, observer=observer)
-        seconds = clock() - begin
+            built = _build_again(found, told, source, replace(session, store=empty))
+        seconds = time.perf_counter() - begin
         comparison = compare_images(
             found.image,
             built.image,
@@ -147,21 +141,13 @@ def _judge(
         stack=built.stack.reference,
         read=_read_blobs(found) if found.image.digest == built.image.digest else 0,
         comparison=comparison,
-        reasons=explain(found.image, built, comparison, environ=environ),
+        reasons=explain(found.image, built, comparison, environ=session.environ),
         seconds=seconds,
     )
 
 
-def _build_again(
-    found: Found,
-    told: Provenance,
-    source: Source,
-    *,
-    store: Store,
-    environ: Mapping[str, str],
-    observer: Observer,
-) -> Built:
-    """Build on the base that the image names, where the app asks for a tag that means another one by now."""
+def _build_again(found: Found, told: Provenance, source: Source, session: Session) -> Built:
+    """Build on the base that the image names if the app asks for a tag, which may name another base by now."""
 
     def attempt(stack: str | None) -> Built:
         options = Options(
@@ -174,10 +160,9 @@ def _build_again(
             epoch=source.epoch,
             format=found.image.format,
         )
-        session = open_session(store, environ, observer=observer)
         return build_and_deliver(source.folder, options=options, session=session)[0].images[0]
 
-    pinned = None if source.stack else _pinned_stack(told, source, found.platform, environ)
+    pinned = None if source.stack else _pinned_stack(told, source, found.platform, session)
     if pinned is None:
         return attempt(source.stack)
     try:
@@ -187,14 +172,14 @@ def _build_again(
         return attempt(None)
 
 
-def _pinned_stack(told: Provenance, source: Source, platform: Platform, environ: Mapping[str, str]) -> str | None:
-    """Return the app's stack with the digest that the image names; None where the app asks for no tag."""
+def _pinned_stack(told: Provenance, source: Source, platform: Platform, session: Session) -> str | None:
+    """Return the app's stack with the digest that the image names; None if the app does not ask for a tag."""
     app = read_app(
         source.folder,
         Options(platform=str(platform), categories=source.categories),
-        environ=environ,
-        today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
-        own_python=own_python().version,
+        environ=session.environ,
+        today=session.today,
+        own_python=session.own_python.version,
     )
     version = app.python.version if app.python else None
     asked = app.settings.stack.value if app.settings.stack else f"python:{version}-slim"
