@@ -128,14 +128,18 @@ def _build(
             meanwhile=remember_loaded,
         )
     if given["sbom"] and transport:
-        from deployer.building.pushing import parse_targets
-        from deployer.proof.attaching import attached_text
-
-        sent.append(attached_text(made.image, parse_targets(made.references), transport=transport))
+        sent.append(_attach_sbom(made, transport))
     show_answer(answer(made, sent, transport.traffic if transport else None))
     if not targets:
         remember(made, [])
     return 0
+
+
+def _attach_sbom(made: Made, transport: Transport) -> str:
+    from deployer.building.pushing import parse_targets
+    from deployer.proof.attaching import attached_text
+
+    return attached_text(made.image, parse_targets(made.references), transport=transport)
 
 
 _STYLES = {"json": "as_json", "quiet": "quiet", "verbose": "verbose"}

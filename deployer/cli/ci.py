@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from buildpack.errors import BuildpackError
     from deployer.building.made import Made
     from deployer.ci.console import Console
-    from deployer.ci.pipeline import Outcome, Request
+    from deployer.ci.pipeline import Outcome
+    from deployer.ci.request import Request
 
 EXAMPLES = """\b
 Examples:
@@ -68,7 +69,6 @@ def command(ctx: click.Context, /, app: Path, as_json: bool, **options: Any) -> 
     The first step that fails ends it with its exit code, and nothing is pushed then. Logs, annotations, summary and
     outputs are as GitHub and GitLab want them, where these run it.
     """
-    from datetime import date
     from io import TextIOWrapper
 
     from deployer.ci.console import choose_console
@@ -76,7 +76,7 @@ def command(ctx: click.Context, /, app: Path, as_json: bool, **options: Any) -> 
     from deployer.ci.pipeline import run_pipeline
     from deployer.cli.hints import call_of, fit, fit_warning, logs_of
     from deployer.cli.progress import Reporter
-    from deployer.session import open_store
+    from deployer.session import open_session, open_store
 
     request = _request(app, options)
     # Files of the service's that cannot be written stop it now, and not once the image is pushed.
@@ -96,11 +96,8 @@ def command(ctx: click.Context, /, app: Path, as_json: bool, **options: Any) -> 
         with Reporter(stream=TextIOWrapper(console.output, encoding="utf-8", write_through=True)) as reporter:
             outcome = run_pipeline(
                 request,
-                store=store,
-                environ=os.environ,
-                console=console,
-                observer=reporter,
-                today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
+                open_session(store, os.environ, observer=reporter),
+                console,
                 fit=prepare,
                 fit_warning=fit_warning,
             )
@@ -132,7 +129,7 @@ _SPELLED = {"service_env": "service-env", "service_images": "service"}
 def _request(app: Path, options: Mapping[str, Any]) -> Request:
     from buildpack.dataclass import replace
     from deployer.ci.collecting import parse_collect
-    from deployer.ci.pipeline import Request
+    from deployer.ci.request import Request
     from deployer.ci.services import parse_service_images
     from deployer.ci.trial import Health
     from deployer.cli.messages import print_warning
