@@ -107,8 +107,7 @@ def _build(
             from deployer.building.recording import write_record
 
             again = unchanged(answer(made, sent)) if loaded or not targets else None
-            now = time.time()
-            write_record(asked, made, again, store=store, environ=os.environ, now=now, loaded=loaded)
+            write_record(asked, made, again, store=store, environ=os.environ, now=time.time(), loaded=loaded)
 
     def remember_loaded(made: Made) -> None:
         """Write the record while the engine is at work."""

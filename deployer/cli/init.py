@@ -88,7 +88,7 @@ def _announce(folder: Path, layout: Layout, wanted: list[str]) -> None:
 def _license(folder: Path) -> str:
     from datetime import date
 
-    from deployer.scaffold.author import author_name
+    from deployer.scaffold.naming import author_name
     from deployer.scaffold.templates import license_text
 
     today = date.today()  # noqa: DTZ011  a year has no time zone worth minding

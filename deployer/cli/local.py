@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from deployer.cli import options as shared
-from deployer.cli.foreground import run_here
+from deployer.cli.local_run import run_here
 from deployer.cli.operands import OperandsCommand, command_of, split_operands
 from deployer.cli.suggestions import suggest_folders
 

@@ -165,6 +165,6 @@ def _run_locally(meant: Operands, options: Mapping[str, Any], *, why: str) -> in
     asked += [f"--{name.replace('_', '-')}" for name in needing if options[name]]
     if asked:
         raise local_cannot(asked, why)
-    from deployer.cli.foreground import run_here
+    from deployer.cli.local_run import run_here
 
     return run_here(meant, options, default_port=PORT, command="run")

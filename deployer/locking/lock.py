@@ -67,14 +67,9 @@ def run_pipenv(
     failure changes neither file. Raises AppError without a Pipfile or for one that cannot be read, UsageError for a
     package to move that the app does not have, and DependencyError if pipenv fails.
     """
-    from buildpack.app.pipfile import parse_pipfile, read_pipfile
     from buildpack.app.textfile import read_bytes
 
-    if not os.path.isdir(folder):
-        raise no_such_folder(str(folder))
-    asked = read_pipfile(folder) if order.pipfile is None else parse_pipfile(order.pipfile)
-    if asked is None:
-        raise no_pipfile(folder)
+    asked = _read_asked(folder, order)
     _check_variables(asked)
     pipfile = read_bytes(folder, "Pipfile") or b""
     wanted = pipfile if order.pipfile is None else order.pipfile.encode()
@@ -109,6 +104,17 @@ def run_pipenv(
         after = locked.read_bytes()
     written = _write_pair(folder, (pipfile, wanted), (before, after))
     return Locked(changes=compare_locks(versions_of(before), versions_of(after)), written=written)
+
+
+def _read_asked(folder: Path, order: Order) -> Pipfile:
+    from buildpack.app.pipfile import parse_pipfile, read_pipfile
+
+    if not os.path.isdir(folder):
+        raise no_such_folder(str(folder))
+    asked = read_pipfile(folder) if order.pipfile is None else parse_pipfile(order.pipfile)
+    if asked is None:
+        raise no_pipfile(folder)
+    return asked
 
 
 def _check_move(packages: Iterable[str], pipfile: Pipfile, lock: bytes | None) -> None:

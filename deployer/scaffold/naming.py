@@ -1,10 +1,12 @@
-"""The name of a new app's package."""
+"""The names in a new app: of its package, and of its author."""
 
 from __future__ import annotations
 
 import keyword
 import re
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 from deployer.errors import scaffold as errors
 
@@ -17,7 +19,7 @@ _TAKEN = frozenset(("src", "tests"))
 
 
 def package_name(folder: str, *, told: str | None = None) -> str:
-    """Make a package's name of a folder's (``my-app`` gives ``my_app``), unless it is `told`; raises UsageError."""
+    """Make a package's name from a folder's (``my-app`` gives ``my_app``), unless it is `told`; raises UsageError."""
     name = told if told is not None else re.sub(r"[-. ]+", "_", folder).strip("_").lower()
     if not (name.isascii() and name.isidentifier()):
         raise errors.no_package_name(told or folder, asked=told is not None)
@@ -30,3 +32,16 @@ def package_name(folder: str, *, told: str | None = None) -> str:
     if name in _TAKEN:
         raise errors.package_name_taken(name, "is a folder with a meaning of its own")
     return name
+
+
+def author_name(folder: Path, environ: Mapping[str, str]) -> str:
+    """Return the name that git is configured with for an existing folder; "the authors" if there is none."""
+    from buildpack.app.git import ask, git_for
+
+    if name := environ.get("GIT_AUTHOR_NAME"):
+        return name
+    git = git_for(str(folder), environ)
+    if git is None:
+        return "the authors"
+    _, printed = ask(git, folder, ["config", "user.name"], environ).answer()
+    return printed.decode(errors="replace").strip() or "the authors"

@@ -10,10 +10,9 @@ import pytest
 
 from buildpack.app.pipfile import parse_pipfile
 from buildpack.errors import UsageError
-from deployer.scaffold.author import author_name
 from deployer.scaffold.entries import parse_requirements
 from deployer.scaffold.layout import Layout, Wishes, plan_layout
-from deployer.scaffold.naming import package_name
+from deployer.scaffold.naming import author_name, package_name
 
 FLASK = "from flask import Flask\n\napp = Flask(__name__)\n"
 FASTAPI = "from fastapi import FastAPI\n\nAPP = FastAPI()\n"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from buildpack.errors import UsageError
-from deployer.cli.quantities import parse_age, parse_size
+from deployer.cli.cache import parse_age, parse_size
 
 
 @pytest.mark.parametrize(
