@@ -28,9 +28,10 @@ HOUSE = Path(__file__).parents[1]
 OURS = """
 import json, os, sys
 from deployer.runner.formation import expand
-from deployer.runner.supervisor import Supervisor
+from deployer.runner.processes import Processes
+from deployer.runner.supervisor import Settings, Supervisor
 processes = expand(json.loads(sys.argv[1]), port=5006, env=dict(os.environ))
-sys.exit(Supervisor(processes, out=sys.stdout.buffer, log_format=sys.argv[2]).run())
+sys.exit(Supervisor(Processes(processes), Settings(log_format=sys.argv[2]), out=sys.stdout.buffer).run())
 """
 
 WIDTH = 80

@@ -13,11 +13,9 @@ HONCHO = (
     "colour.py",
     "compat.py",
     "environ.py",
-    "manager.py",
     "printer.py",
-    "process.py",
 )
-"""The modules of honcho that the runner stands on; its own command line and exporters stay out."""
+"""The modules of honcho that the runner uses. Its command line, its exporters and its own loop are left out."""
 
 MAIN = b"""\
 import sys

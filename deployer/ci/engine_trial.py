@@ -44,12 +44,12 @@ from deployer.engines.docker.container import (
     remove_image,
 )
 from deployer.engines.docker.frames import Demultiplexer
+from deployer.engines.docker.group import tell_end
 from deployer.engines.docker.images import find_image, pull_image
-from deployer.engines.docker.instance import tell_end
 from deployer.engines.docker.listening import container_listeners
 from deployer.engines.docker.network import clear_networks, own_network
 from deployer.engines.docker.owner import this_owner
-from deployer.engines.docker.signals import FORWARDED, STOPPING, holding_back
+from deployer.engines.docker.signals import holding_back
 from deployer.engines.ports import free_port, read_port
 from deployer.errors import engines as errors
 from deployer.errors.ci import service_not_pulled, service_not_ready, service_without_address
@@ -58,6 +58,7 @@ from deployer.readiness import question
 from deployer.readiness.boot_log import KEPT, relevant_lines
 from deployer.readiness.health import Answer, Tail, refusal_of, wait_until_ready
 from deployer.readiness.polling import Poll, boot_error, poll_until_ready
+from deployer.runner.signals import FORWARDED, STOPPING
 from deployer.session import open_session
 
 PORT = 8000

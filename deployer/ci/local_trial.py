@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 from buildpack.app.app_json import Script
 from buildpack.app.lockfile import Lock
@@ -46,12 +46,11 @@ from deployer.ci.unpacking import lay_over, limit_of, unpack_app
 from deployer.engines.local.group import LocalGroup, Manner
 from deployer.engines.ports import free_port, read_port
 from deployer.interrupts import keep_for_later, raise_dropped
-from deployer.readiness.polling import Poll, Verdict
+from deployer.readiness.health import Outcome
 from deployer.runner.command import CommandError, command_argv, resolve_argv, with_profile
 from deployer.runner.defaults import app_environment, behind_router, own_flask_app, runtime_folder
 from deployer.runner.defaults import temporary_folder as writable_folder
 from deployer.runner.formation import Process, expand
-from deployer.runner.signals import STOPPING
 from deployer.session import open_session
 from deployer.settings.environment import local_environment
 
@@ -181,12 +180,33 @@ class LocalTrial:
                 app=str(folder),
             )
             processes = [self._as_in_the_image(process, folder) for process in processes]
-            group = _BootGroup(processes, health, out=self._console.output, environ=environment)
-            code = group.run()
+            booted: list[Booted] = []
+            code = self._run_until_ready(processes, health, environment, booted)
         raise_dropped()
-        if group.booted is None:
+        if not booted:
             raise SystemExit(code)  # its output was lost
-        return group.booted
+        return booted[0]
+
+    def _run_until_ready(
+        self, processes: Sequence[Process], health: Health, environ: Mapping[str, str], booted: list[Booted]
+    ) -> int:
+        """Run web until it has answered; then it has done what it is for."""
+        manner = Manner(
+            stop_timeout=_STOP_SECONDS,
+            boot_timeout=health.seconds,
+            path=health.path,
+            host=health.host,
+            strict=health.strict,
+        )
+
+        def on_ready(outcome: Outcome) -> None:
+            assert outcome.status is not None
+            booted.append(Booted(status=outcome.status, seconds=outcome.seconds, reason=outcome.reason))
+            group.supervisor.stop()
+
+        group = LocalGroup(processes, manner, out=self._console.output, environ=environ, on_ready=on_ready)
+        # The loop stops web, but a signal after its last look at them must count, too: `boot` raises it.
+        return group.run(keep_for_later)
 
     def _as_in_the_image(self, process: Process, folder: Path) -> Process:
         """Start a process as the image's launcher does, and as the user; a missing command is for the runner."""
@@ -314,38 +334,6 @@ class LocalTrial:
                 drained_at = time.monotonic() + _DRAIN_SECONDS
             elif drained_at is not None:
                 left -= len(chunk) if ready else _PIPE
-
-
-class _BootGroup(LocalGroup):
-    """Runs web until it has answered; then it has done what it is for."""
-
-    def __init__(
-        self, processes: Sequence[Process], health: Health, *, out: BinaryIO, environ: Mapping[str, str]
-    ) -> None:
-        manner = Manner(
-            stop_timeout=_STOP_SECONDS,
-            boot_timeout=health.seconds,
-            path=health.path,
-            host=health.host,
-            strict=health.strict,
-        )
-        super().__init__(processes, manner, out=out, environ=environ)
-        self.booted: Booted | None = None
-
-    def _start(self) -> None:
-        # The loop stops web, but a signal after its last look at them must count, too. The caller raises it.
-        for number in STOPPING:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, keep_for_later)
-        super()._start()
-
-    def _on_verdict(self, poll: Poll, verdict: Verdict) -> None:
-        stopping = self._stopping
-        super()._on_verdict(poll, verdict)
-        outcome = verdict.outcome
-        if not stopping and outcome.ready and outcome.status is not None:
-            self.booted = Booted(status=outcome.status, seconds=outcome.seconds, reason=outcome.reason)
-            self._begin_stop(0)
 
 
 def _end_group(group: int) -> None:

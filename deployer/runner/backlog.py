@@ -12,8 +12,6 @@ TYPE_CHECKING = False  # of `typing`, which takes 2 ms to import
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["SHARE", "is_waited_for"]
-
 SHARE = 1 / 3
 """Of the seconds from TERM to KILL, for connections to be accepted: Docker gives 10, and a third of 25 leaves some."""
 

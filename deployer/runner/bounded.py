@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["parse_integer", "parse_port"]
-
 _DIGITS = 18
 
 

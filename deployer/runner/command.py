@@ -12,17 +12,6 @@ TYPE_CHECKING = False  # of `typing`, which takes 2 ms to import
 if TYPE_CHECKING:
     from typing import NoReturn
 
-__all__ = [
-    "NOT_EXECUTABLE",
-    "NOT_FOUND",
-    "CommandError",
-    "become",
-    "command_argv",
-    "exec_error",
-    "resolve_argv",
-    "with_profile",
-]
-
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["web_concurrency"]
-
 _MEGABYTE = 1 << 20
 _WORKER_MEGABYTES = 256
 # What the kernel prints for "no limit" in cgroup v1 is 2^63 less a page; Heroku ignores all above 1 TB.

@@ -14,16 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
-__all__ = [
-    "PORT",
-    "app_environment",
-    "behind_router",
-    "default_flask_app",
-    "own_flask_app",
-    "runtime_folder",
-    "temporary_folder",
-]
-
 PORT = "8000"
 
 _LARGEST = 1 << 18

@@ -14,27 +14,26 @@ from typing import BinaryIO, Protocol
 from deployer.runner.outlet import FULL, Outlet, OutputError
 from deployer.runner.printer import Printer
 
-__all__ = ["Flow", "Source"]
-
 _CHUNK = 1 << 17
 
 
 class Source(Protocol):
-    """Whose output is read: a process here, or a container. `output` is a descriptor that does not block."""
+    """A process or a container whose output is read. `output` is a descriptor that does not block."""
 
     name: str
     quiet: bool
     output: int | None
 
     def close_output(self) -> None:
-        """Let go of `output`."""
+        """Close `output`."""
 
 
 class Flow:
     """Reads what sources write and prints it.
 
-    `on_output` sees each chunk as it comes. `on_lost` is told once that nothing can be written any
-    more; from then on what comes is read and dropped, so that the processes can end in order.
+    `on_output` sees each chunk as it comes, `on_end` the name of a source whose output has ended. `on_lost` is called
+    once if nothing can be written any more. From then on output is read and dropped, so that the processes can end in
+    order.
     """
 
     def __init__(
@@ -45,19 +44,20 @@ class Flow:
         colour: bool,
         clock: Callable[[], float],
         on_lost: Callable[[OutputError], object],
-        on_output: Callable[[str, bytes], object] | None,
+        on_output: Callable[[str, bytes], object],
+        on_end: Callable[[str], object],
     ) -> None:
         self.printer = Printer(self._emit, log_format=log_format, colour=colour)
         self._outlet = Outlet(out)
         self._selector = selectors.DefaultSelector()
-        self._now, self._on_lost, self._on_output = clock, on_lost, on_output
+        self._now, self._on_lost, self._on_output, self._on_end = clock, on_lost, on_output, on_end
         self._sources: set[Source] = set()
         self._lost = False
         self._awaiting: int | None = None
         self.paused = False
 
     def await_events(self, timeout: float | None) -> None:
-        """Wait for output, for room to write, or for what `listen` was asked for, and deal with it."""
+        """Wait for output, for room to write, or for what `listen` watches, and handle it."""
         for key, _ in self._selector.select(timeout):
             key.data()
 
@@ -67,15 +67,15 @@ class Flow:
 
     @property
     def waiting(self) -> int:
-        """Bytes that nobody has taken yet."""
+        """Bytes that nobody has read yet."""
         return self._outlet.waiting
 
     def discard(self) -> None:
-        """Forget what nobody has taken yet."""
+        """Forget what nobody has read yet."""
         self._outlet.discard()
 
     def close(self) -> None:
-        """Let go of everything that was opened here."""
+        """Close everything that was opened here."""
         self._selector.close()
         self._outlet.close()
 
@@ -86,12 +86,13 @@ class Flow:
             self._watch(source)
 
     def end(self, source: Source) -> None:
-        """Read no more of a source's output; who still writes to its pipe gets EPIPE."""
+        """Read no more of a source's output; a process that still writes to its pipe gets EPIPE."""
         if source in self._sources:
             self._sources.remove(source)
             if not self.paused:
                 self._unwatch(source)
             source.close_output()
+            self._on_end(source.name)
 
     def _watch(self, source: Source) -> None:
         assert source.output is not None
@@ -111,8 +112,7 @@ class Flow:
         if not chunk:
             self.end(source)
             return
-        if self._on_output is not None:
-            self._on_output(source.name, chunk)
+        self._on_output(source.name, chunk)
         if not source.quiet:
             self.printer.feed(source.name, chunk, self._now())
 

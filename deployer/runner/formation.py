@@ -10,8 +10,6 @@ from honcho.environ import expand_processes
 
 from deployer.runner.defaults import own_flask_app
 
-__all__ = ["Process", "expand", "occupied_ports"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Process:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-__all__ = ["run_as_init"]
-
 # A whole group is told to end, so that a shell in front does not keep it from the process behind;
 # whatever else comes is meant for the leader (HUP would kill gunicorn's workers in mid-request).
 _TO_GROUP = frozenset({signal.SIGTERM, signal.SIGINT})

@@ -11,8 +11,6 @@ import sys
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-__all__ = ["adopt_orphans", "children", "die_with_parent", "leftovers", "rename_this_process", "signal_each"]
-
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-__all__ = ["SCHEMA", "main"]
-
 SCHEMA = 1
 """The version of launch.json this reads."""
 
@@ -112,8 +110,9 @@ def _supervise(
 
     from deployer.runner.formation import expand, occupied_ports
     from deployer.runner.printer import FORMATS
+    from deployer.runner.processes import Processes
     from deployer.runner.restart import POLICIES
-    from deployer.runner.supervisor import Supervisor
+    from deployer.runner.supervisor import Settings, Supervisor
 
     port = parse_port(env["PORT"])
     if port is None:
@@ -124,22 +123,20 @@ def _supervise(
     if sys.stdout is None:
         raise _RefusedError("standard output is closed", code=MACHINE)
     path = env.get("PATH", os.defpath)
-    supervisor = Supervisor(
-        [
-            replace(
-                process,
-                command=with_profile(command_argv(str(process.command), path), app, path),
-                env={**process.env, **runtime_folder(process.env)},
-            )
-            for process in started
-        ],
-        out=sys.stdout.buffer,
-        environ=env,
+    apart = [
+        replace(
+            process,
+            command=with_profile(command_argv(str(process.command), path), app, path),
+            env={**process.env, **runtime_folder(process.env)},
+        )
+        for process in started
+    ]
+    settings = Settings(
         log_format=_choice(env, "DEPLOY_LOG_FORMAT", FORMATS),
         restart=_choice(env, "DEPLOY_RESTART", POLICIES),
         stop_timeout=_stop_timeout(env),
     )
-    return supervisor.run()
+    return Supervisor(Processes(apart), settings, out=sys.stdout.buffer, environ=env).run()
 
 
 def _parse_formation(arguments: list[str], processes: dict[str, str]) -> dict[str, int] | None:

@@ -9,8 +9,6 @@ import stat
 from collections import deque
 from typing import BinaryIO
 
-__all__ = ["FULL", "Outlet", "OutputError"]
-
 FULL = 1 << 20
 """Bytes that wait to be written at which no more are taken from the processes."""
 

@@ -6,15 +6,14 @@ Python is what makes a runner slow: a chunk's lines get their prefix in one `byt
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from datetime import datetime, timezone
 
 from honcho import printer as honcho_printer
 from honcho.colour import get_colours
-
-__all__ = ["FORMATS", "PARTIAL_AFTER", "Printer"]
 
 FORMATS = ("text", "json")
 
@@ -32,12 +31,20 @@ LONGEST_LINE = 1 << 20
 """Bytes of a line that are kept waiting for its end."""
 
 
-class Printer(honcho_printer.Printer):
-    r"""Merges the output of several sources in Honcho's look; every line is whole unless it took its time.
+class _Page(io.StringIO):
+    """Takes what Honcho prints. Honcho colours on a terminal only, and here `colour` alone decides."""
 
-    `emit` takes the bytes to write. Lines end at ``\n`` alone and pass as they came. `colour` is
-    whether to use any. Text shows partial lines after 100 ms of silence;
-    JSON holds them until they end.
+    def isatty(self) -> bool:
+        """Return True."""
+        return True
+
+
+class Printer(honcho_printer.Printer):
+    r"""Merges the output of several sources in Honcho's look: Honcho renders the prefix of every line.
+
+    Lines themselves pass as they came, while Honcho would decode them and split them at more than ``\n``. `emit` takes
+    the bytes to write. `colour` is true to use any. Every line is whole unless it took its time: text shows partial
+    lines after 100 ms of silence, JSON holds them until they end.
     """
 
     def __init__(
@@ -50,7 +57,7 @@ class Printer(honcho_printer.Printer):
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         width = max([len("system"), *map(len, names)])
-        super().__init__(output=None, colour=colour, width=width)  # type: ignore[no-untyped-call]
+        super().__init__(output=_Page(), colour=colour, width=width)  # type: ignore[no-untyped-call]
         self.log_format = log_format
         self.narrates = True
         self._emit = emit
@@ -68,15 +75,10 @@ class Printer(honcho_printer.Printer):
         self.width = max(self.width, len(name))
         self._prefixes.clear()
 
-    def write(self, message: Any) -> None:
-        """Print one of Honcho's messages: text of whole lines, about its source."""
-        text = message.data if isinstance(message.data, bytes) else message.data.encode()
-        self._emit(self._lines(message.name or "system", text if text.endswith(b"\n") else text + b"\n"))
-
     def system(self, text: str) -> None:
         """Print a line of the runner's own, unless `narrates` is off."""
         if self.narrates:
-            self.write(honcho_printer.Message("line", text, None, "system", None))
+            self._emit(self._lines("system", text.encode() + b"\n"))
 
     def feed(self, name: str, data: bytes, now: float) -> None:
         """Print what a source wrote; `now` is monotonic, and a line that has not ended waits from it on."""
@@ -153,10 +155,11 @@ class Printer(honcho_printer.Printer):
         second = int(self._wall_clock())
         known = self._prefixes.get(name)
         if known is None or known[0] != second:
-            text = f"{time.strftime(self.time_format, time.localtime(second))} {name.ljust(self.width)} | "
-            colour = self._colour_of.get(name) if self.colour else None
-            if colour:
-                text = str(honcho_printer._colour_string(colour, text))  # type: ignore[no-untyped-call]
+            when = datetime.fromtimestamp(second, tz=timezone.utc).astimezone()
+            self.output.seek(0)
+            self.output.truncate()
+            self.write(honcho_printer.Message("line", "\n", when, name, self._colour_of.get(name)))  # type: ignore[no-untyped-call]
+            text = self.output.getvalue().rstrip("\n")
             known = self._prefixes[name] = (second, text.encode())
         return known[1]
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["POLICIES", "History", "Verdict", "decide"]
-
 POLICIES = ("no", "on-failure", "always")
 
 LONGEST_DELAY = 30.0

@@ -17,8 +17,6 @@ from deployer.runner.command import CommandError, become, command_argv, exec_err
 from deployer.runner.formation import Process
 from deployer.runner.kernel import die_with_parent
 
-__all__ = ["fill_standard_fds", "fork", "spawn"]
-
 # What the runner handles, and what Python itself ignores.
 _RESET = (
     *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD),

@@ -22,8 +22,6 @@ TYPE_CHECKING = False  # of `typing`, which takes 2 ms to import
 if TYPE_CHECKING:
     from typing import NoReturn
 
-__all__ = ["MARK", "NAME", "Warden", "hired"]
-
 MARK = "DEPLOY_RUNNER"
 """The variable by which what the runner started is known, in whichever session it went on."""
 

@@ -372,9 +372,9 @@ def test_the_image_for_arm64_works_on_arm64(root: Path, emulator: Path) -> None:
         "/usr/bin/python3.11",
         "-I",
         "-c",
-        "import sys; sys.path.insert(0, '/opt/deploy'); import deployer.runner.launcher, honcho.manager as m; print(m)",
+        "import sys; sys.path.insert(0, '/opt/deploy'); import deployer.runner.launcher, honcho.printer as m; print(m)",
     )
-    assert launcher.stdout == "<module 'honcho.manager' from '/opt/deploy/honcho/manager.py'>\n", launcher.stderr
+    assert launcher.stdout == "<module 'honcho.printer' from '/opt/deploy/honcho/printer.py'>\n", launcher.stderr
 
 
 WRITE = """

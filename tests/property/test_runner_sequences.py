@@ -49,10 +49,12 @@ COMMANDS = {
 PROGRAM = """
 import os, sys
 from deployer.runner.formation import expand
-from deployer.runner.supervisor import Supervisor
+from deployer.runner.processes import Processes
+from deployer.runner.supervisor import Settings, Supervisor
 commands = dict(enumerate(sys.argv[2:]))
 processes = expand({f"p{n}": c for n, c in commands.items()}, port=6000, env=dict(os.environ))
-sys.exit(Supervisor(processes, out=sys.stdout.buffer, restart=sys.argv[1], stop_timeout=0.4).run())
+settings = Settings(restart=sys.argv[1], stop_timeout=0.4)
+sys.exit(Supervisor(Processes(processes), settings, out=sys.stdout.buffer).run())
 """
 
 processes = st.lists(st.sampled_from(sorted(COMMANDS)), min_size=1, max_size=4)

@@ -11,7 +11,8 @@ from deployer.engines.docker.client import Engine, explain
 from deployer.engines.docker.container import Blueprint, Container, container_name
 from deployer.engines.docker.launch import LAUNCH_FILE, Launch, take_launch
 from deployer.engines.docker.owner import Owner
-from deployer.engines.docker.signals import FORWARDED, STOPPING, holding_back
+from deployer.engines.docker.signals import holding_back
+from deployer.runner.signals import FORWARDED, STOPPING
 
 if TYPE_CHECKING:
     from buildpack.oci.store import Store

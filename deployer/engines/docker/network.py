@@ -9,7 +9,8 @@ from buildpack.errors import EngineError
 from deployer.engines.docker.client import Engine
 from deployer.engines.docker.container import APP_LABEL
 from deployer.engines.docker.owner import Owner, is_gone, owner_labels, parse_owner
-from deployer.engines.docker.signals import FORWARDED, STOPPING, holding_back
+from deployer.engines.docker.signals import holding_back
+from deployer.runner.signals import FORWARDED, STOPPING
 
 
 @contextlib.contextmanager

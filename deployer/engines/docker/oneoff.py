@@ -18,8 +18,9 @@ from deployer.engines.docker.client import Engine
 from deployer.engines.docker.container import Blueprint, Container, Exit, Stream, container_name
 from deployer.engines.docker.frames import STDOUT, Demultiplexer
 from deployer.engines.docker.owner import Owner
-from deployer.engines.docker.signals import FORWARDED, STOPPING, Wakeup, catching
+from deployer.engines.docker.signals import catching
 from deployer.errors.engines import engine_warned
+from deployer.runner.signals import FORWARDED, STOPPING, Wakeup
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _ENOUGH = 3

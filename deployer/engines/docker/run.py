@@ -195,8 +195,10 @@ def run_formation(
     `say` is told what is not run.
     """
     from buildpack.app.health_host import find_health_host
-    from deployer.engines.docker.group import Group
-    from deployer.engines.docker.instance import Boot, Settings
+    from deployer.engines.docker.group import Containers
+    from deployer.engines.foreground import Boot, Foreground
+    from deployer.interrupts import dismiss_helper
+    from deployer.runner.supervisor import Settings
 
     if image.launch is None:
         raise errors.foreign_image(image.shown)
@@ -212,23 +214,18 @@ def run_formation(
         stop_timeout=request.stop_timeout,
         restart=request.restart,
         log_format=request.log_format,
-        quiet=request.quiet,
+        narrate=not request.quiet,
     )
+    environment = {**image.found.environment, **request.environment}
     boot = Boot(
-        address=_reachable(engine, request.host),
-        shown=_shown(engine, request.host),
         seconds=request.boot_timeout,
-        host=request.health_host or find_health_host(image.source, {**image.found.environment, **request.environment}),
+        host=request.health_host or find_health_host(image.source, environment),
     )
-    return Group(
-        blueprints,
-        engine=engine,
-        owner=this_owner(),
-        out=out,
-        settings=settings,
-        boot=boot,
-        environ=environ,
-    ).run()
+    ground = Containers(blueprints, engine=engine, owner=this_owner())
+    address = _reachable(engine, request.host)
+    webs = ground.webs(address=address, shown=_shown(engine, request.host), host=boot.host) if address else []
+    dismiss_helper()
+    return Foreground(ground, settings, webs=webs, boot=boot, out=out, environ=environ).run()
 
 
 def draw_blueprints(request: Request, image: Image, formation: Mapping[str, int]) -> list[Blueprint]:

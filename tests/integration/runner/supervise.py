@@ -7,7 +7,8 @@ import sys
 sys.path.insert(0, sys.argv[1])
 
 from deployer.runner.formation import expand
-from deployer.runner.supervisor import Supervisor
+from deployer.runner.processes import Processes
+from deployer.runner.supervisor import Settings, Supervisor
 
 asked = json.loads(sys.argv[2])
 processes = expand(
@@ -17,4 +18,5 @@ processes = expand(
     env=dict(os.environ),
     cwd=asked.get("cwd"),
 )
-sys.exit(Supervisor(processes, out=sys.stdout.buffer, **asked.get("options", {})).run())
+settings = Settings(**asked.get("options", {}))
+sys.exit(Supervisor(Processes(processes), settings, out=sys.stdout.buffer).run())

@@ -106,9 +106,10 @@ def test_without_its_warden_the_runner_goes_on(supervise):
 def test_a_runner_below_a_runner_ends_in_order(supervise, carried):
     inner = (
         f"import sys, os; sys.path.insert(0, {str(carried)!r})\n"
-        "from deployer.runner.formation import Process\nfrom deployer.runner.supervisor import Supervisor\n"
+        "from deployer.runner.formation import Process\nfrom deployer.runner.processes import Processes\n"
+        "from deployer.runner.supervisor import Settings, Supervisor\n"
         "below = Process(name='below.1', command='sleep 100 & echo up; sleep 100', env=dict(os.environ))\n"
-        "sys.exit(Supervisor([below], out=sys.stdout.buffer).run())\n"
+        "sys.exit(Supervisor(Processes([below]), Settings(), out=sys.stdout.buffer).run())\n"
     )
     (carried.parent / "inner.py").write_text(inner)
     running = supervise({"web": f"{sys.executable} {carried.parent}/inner.py"})

@@ -41,11 +41,13 @@ def test_exit_codes(supervise, python):
 def test_threads_beside_it_do_no_harm(carried, start, python):
     program = (
         f"import sys, os, threading; sys.path.insert(0, {str(carried)!r})\n"
-        "from deployer.runner.formation import Process\nfrom deployer.runner.supervisor import Supervisor\n"
+        "from deployer.runner.formation import Process\nfrom deployer.runner.processes import Processes\n"
+        "from deployer.runner.supervisor import Settings, Supervisor\n"
         "sleeper = Process(name='web.1', command='sleep 100', env=dict(os.environ))\n"
         "seen = []\n"
-        "runner = Supervisor([sleeper], out=sys.stdout.buffer, on_event=lambda event: seen.append(event.kind))\n"
-        "threading.Timer(0.3, runner.restart_processes, [['web.1']]).start()\n"
+        "runner = Supervisor(Processes([sleeper]), Settings(), out=sys.stdout.buffer,\n"
+        "                    on_event=lambda event: seen.append(event.kind))\n"
+        "threading.Timer(0.3, runner.restart, [['web.1']]).start()\n"
         "threading.Timer(0.8, runner.stop, [9]).start()\n"
         "code = runner.run()\nprint(*seen)\nsys.exit(code)\n"
     )
@@ -311,9 +313,10 @@ def test_a_standard_stream_that_is_closed(supervise, carried, start, closed):
 def test_a_callback_that_raises_leaves_nothing_running(carried, start):
     program = (
         f"import sys, os; sys.path.insert(0, {str(carried)!r})\n"
-        "from deployer.runner.formation import Process\nfrom deployer.runner.supervisor import Supervisor\n"
+        "from deployer.runner.formation import Process\nfrom deployer.runner.processes import Processes\n"
+        "from deployer.runner.supervisor import Settings, Supervisor\n"
         "sleeper = Process(name='web.1', command='sleep 100', env=dict(os.environ))\n"
-        "Supervisor([sleeper], out=sys.stdout.buffer, on_event=lambda event: 1 / 0).run()\n"
+        "Supervisor(Processes([sleeper]), Settings(), out=sys.stdout.buffer, on_event=lambda event: 1 / 0).run()\n"
     )
     running = start([sys.executable, "-c", program])
     assert running.wait() == 1

@@ -13,8 +13,9 @@ PROGRAM = """
 import os, signal, sys
 from deployer.ci.console import Console
 from deployer.ci.ledger import Ledger
-from deployer.engines.docker.signals import STOPPING, catching, holding_back
+from deployer.engines.docker.signals import catching, holding_back
 from deployer.interrupts import ending_promptly, interrupt
+from deployer.runner.signals import STOPPING
 
 class Dropping:
     def __del__(self):

@@ -6,22 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.replay import Containers, Kind, Processes, histories, replay
+from deployer.engines.docker.group import PACE as CONTAINERS
+from deployer.runner.processes import PACE as PROCESSES
+from deployer.runner.stage import Pace
+from tests.support.replay import histories, replay
 
 FOLDER = Path(__file__).parent / "histories"
 
 
-@pytest.mark.parametrize("kind", [Processes, Containers])
+@pytest.mark.parametrize("pace", [PROCESSES, CONTAINERS], ids=["processes", "containers"])
 @pytest.mark.parametrize("history", histories(FOLDER / "both.txt"))
-def test_processes_and_containers(kind: Kind, history: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert replay(kind, history, monkeypatch) == history
+def test_processes_and_containers(pace: Pace, history: str) -> None:
+    assert replay(pace, history) == history
 
 
 @pytest.mark.parametrize("history", histories(FOLDER / "processes.txt"))
-def test_processes(history: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert replay(Processes, history, monkeypatch) == history
+def test_processes(history: str) -> None:
+    assert replay(PROCESSES, history) == history
 
 
 @pytest.mark.parametrize("history", histories(FOLDER / "containers.txt"))
-def test_containers(history: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert replay(Containers, history, monkeypatch) == history
+def test_containers(history: str) -> None:
+    assert replay(CONTAINERS, history) == history

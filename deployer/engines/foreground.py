@@ -1,0 +1,173 @@
+"""Run a formation in the foreground, wherever its places are: report once that web answers, and raise how it ended.
+
+The supervisor's loop decides; each web process is asked in a thread, which leaves what it found out to the loop.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import FrameType
+from typing import BinaryIO
+
+from buildpack.dataclass import dataclass
+from buildpack.errors import BuildpackError
+from deployer.errors.readiness import boot_failed, process_ended
+from deployer.interrupts import raise_dropped
+from deployer.readiness.boot_log import KEPT, relevant_lines
+from deployer.readiness.health import Answer, Listener, Outcome, Tail, ready_text
+from deployer.readiness.polling import Poll, Verdict, boot_error, poll_until_ready
+from deployer.runner.signals import leave_to_the_loop
+from deployer.runner.stage import Action
+from deployer.runner.supervisor import Ground, Settings, Supervisor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Web:
+    """How to ask a web process whether it answers.
+
+    `port` is the one that PORT names, `url` the address for people. `ask` gets the seconds that it may take.
+    `contained` is true if the process runs in a network namespace of its own, whose loopback nobody else reaches.
+    """
+
+    process: str
+    port: int
+    url: str
+    ask: Callable[[float], Answer]
+    listeners: Callable[[], Sequence[Listener] | None]
+    contained: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boot:
+    """When web is ready: within `seconds`, asked for `path`; with `strict` only 2xx and 3xx are an answer.
+
+    `host` is the Host header; empty for ``localhost`` and the port. `hint` says what to do if web ends before it
+    answers; empty for the usual hint.
+    """
+
+    seconds: float = 60.0
+    path: str = "/"
+    host: str = ""
+    strict: bool = False
+    hint: str = ""
+
+
+class Foreground:
+    """Runs the places of a ground until the first one ends or a signal comes.
+
+    `on_ready` is called once for each web process that answers, in the loop.
+    """
+
+    def __init__(
+        self,
+        ground: Ground,
+        settings: Settings,
+        *,
+        webs: Sequence[Web],
+        boot: Boot,
+        out: BinaryIO,
+        environ: Mapping[str, str],
+        on_ready: Callable[[Outcome], object] = lambda _outcome: None,
+    ) -> None:
+        self.supervisor = Supervisor(
+            ground, settings, out=out, environ=environ, on_event=self._on_event, on_output=self._remember
+        )
+        self._ground, self._settings, self._boot, self._on_ready = ground, settings, boot, on_ready
+        self._webs = {web.process: web for web in webs}
+        self._awaited = set(self._webs)
+        self._polled: set[str] = set()
+        self._tails = {place.name: Tail(KEPT) for place in ground.places}
+        self._answers: dict[str, Outcome] = {}
+        self._failure: Exception | None = None
+        self._died: Action | None = None
+
+    def run(self, stopping: Callable[[int, FrameType | None], object] = leave_to_the_loop) -> int:
+        """Start everything and block until nothing is left; return the exit code.
+
+        Raises BootError if a web process does not come up, ProcessEndedError if another one fails, and what stopped the
+        ground. `stopping` is the handler of the signals that stop the run.
+        """
+        raise_dropped()
+        code = self.supervisor.run(stopping)
+        failure = self._failure or self._ground.failure
+        if failure is not None:
+            raise failure
+        if self._died is not None:
+            died = self._died
+            error = boot_failed(died.place, died.number, told=died.text, log=self._log_of(died.place))
+            error.hint = self._boot.hint or error.hint
+            raise error
+        ended = self.supervisor.lifecycle.ended
+        if ended is not None and ended.code and code == ended.code:
+            raise process_ended(
+                ended.process,
+                code,
+                told=ended.told,
+                others=len(self._tails) > 1,
+                restart=self._settings.restart,
+                log=self._log_of(ended.process),
+            )
+        return code
+
+    def _log_of(self, name: str) -> Sequence[str]:
+        return relevant_lines(self._tails[name].lines())
+
+    def _remember(self, name: str, chunk: bytes) -> None:
+        self._tails[name].add(chunk)
+
+    def _on_event(self, event: Action) -> None:
+        name = event.place
+        if event.kind == "started":
+            self._tails[name] = Tail(KEPT)
+            if name in self._awaited - self._polled:
+                self._polled.add(name)
+                threading.Thread(target=self._poll, args=(self._webs[name],), daemon=True).start()
+        elif event.kind == "down" and name in self._awaited and self._died is None:
+            self._died = event
+
+    def _poll(self, web: Web) -> None:
+        """Ask until an answer comes, and leave the verdict to the loop."""
+        supervisor, lifecycle = self.supervisor, self.supervisor.lifecycle
+        poll = Poll(
+            process=web.process,
+            port=web.port,
+            seconds=self._boot.seconds,
+            ask=web.ask,
+            alive=lambda: lifecycle.expects(web.process),
+            listeners=web.listeners,
+            contained=web.contained,
+            strict=self._boot.strict,
+        )
+
+        def say(text: str) -> None:
+            if not lifecycle.stopping:
+                supervisor.say(text)
+
+        try:
+            verdict = poll_until_ready(poll, say=say)
+        except Exception as failure:  # noqa: BLE001  raised in the main thread
+            supervisor.ask(partial(self._fail, failure))
+        else:
+            supervisor.ask(lambda: self._on_verdict(poll, verdict))
+
+    def _on_verdict(self, poll: Poll, verdict: Verdict) -> None:
+        self._polled.discard(poll.process)
+        if self.supervisor.lifecycle.stopping or verdict.outcome.died:
+            return  # its exit tells more
+        if not verdict.outcome.ready:
+            log = self._log_of(poll.process)
+            self._fail(boot_error(poll, verdict, path=self._boot.path, host=self._boot.host, log=log))
+            return
+        self._awaited.discard(poll.process)
+        self._answers[poll.process] = verdict.outcome
+        if not self._awaited:
+            answers = [(web.url, self._answers.get(name)) for name, web in self._webs.items()]
+            self.supervisor.lifecycle.say(ready_text(answers, host=self._boot.host))
+        self._on_ready(verdict.outcome)
+
+    def _fail(self, failure: Exception) -> None:
+        self._failure = self._failure or failure
+        code = failure.exit_code if isinstance(failure, BuildpackError) else 1
+        self.supervisor.lifecycle.stop(code, self.supervisor.now())
