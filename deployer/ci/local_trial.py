@@ -43,7 +43,8 @@ from deployer.ci.console import Console
 from deployer.ci.layers import Layers
 from deployer.ci.trial import Booted, Health, clean_environment, shell_command
 from deployer.ci.unpacking import lay_over, limit_of, unpack_app
-from deployer.engines.local.group import LocalGroup, Manner
+from deployer.engines.foreground import Boot
+from deployer.engines.local.group import LocalGroup
 from deployer.engines.ports import free_port, read_port
 from deployer.interrupts import keep_for_later, raise_dropped
 from deployer.readiness.health import Outcome
@@ -51,6 +52,7 @@ from deployer.runner.command import CommandError, command_argv, resolve_argv, wi
 from deployer.runner.defaults import app_environment, behind_router, own_flask_app, runtime_folder
 from deployer.runner.defaults import temporary_folder as writable_folder
 from deployer.runner.formation import Process, expand
+from deployer.runner.supervisor import Settings
 from deployer.session import open_session
 from deployer.settings.environment import local_environment
 
@@ -191,20 +193,15 @@ class LocalTrial:
         self, processes: Sequence[Process], health: Health, environ: Mapping[str, str], booted: list[Booted]
     ) -> int:
         """Run web until it has answered; then it has done what it is for."""
-        manner = Manner(
-            stop_timeout=_STOP_SECONDS,
-            boot_timeout=health.seconds,
-            path=health.path,
-            host=health.host,
-            strict=health.strict,
-        )
+        settings = Settings(stop_timeout=_STOP_SECONDS)
+        boot = Boot(seconds=health.seconds, path=health.path, host=health.host, strict=health.strict)
 
         def on_ready(outcome: Outcome) -> None:
             assert outcome.status is not None
             booted.append(Booted(status=outcome.status, seconds=outcome.seconds, reason=outcome.reason))
             group.supervisor.stop()
 
-        group = LocalGroup(processes, manner, out=self._console.output, environ=environ, on_ready=on_ready)
+        group = LocalGroup(processes, settings, boot, out=self._console.output, environ=environ, on_ready=on_ready)
         # The loop stops web, but a signal after its last look at them must count, too: `boot` raises it.
         return group.run(keep_for_later)
 

@@ -111,26 +111,20 @@ class Containers(Ground):
 
     def webs(self, *, address: str, shown: str, host: str) -> list[Web]:
         """Return how to ask the published processes: at an `address`, with `shown` in what people open."""
-        found = []
-        for place in self.places:
-            if place.blueprint.published is not None:
-                inside, _, outside = place.blueprint.published
-                name = host or f"localhost:{outside}"
-                found.append(
-                    Web(
-                        process=place.name,
-                        port=inside,
-                        url=f"http://{shown}:{outside}",
-                        ask=lambda seconds, port=outside, name=name: ask(  # type: ignore[misc]
-                            port, host=address, name=name, seconds=seconds
-                        ),
-                        listeners=lambda place=place: container_listeners(  # type: ignore[misc]
-                            self._engine, place.life.container.id if place.life else ""
-                        ),
-                        contained=True,
-                    )
-                )
-        return found
+        return [self._web(place, address, shown, host) for place in self.places if place.blueprint.published]
+
+    def _web(self, place: ContainerPlace, address: str, shown: str, host: str) -> Web:
+        assert place.blueprint.published is not None
+        inside, _, outside = place.blueprint.published
+        name = host or f"localhost:{outside}"
+        return Web(
+            process=place.name,
+            port=inside,
+            url=f"http://{shown}:{outside}",
+            ask=lambda seconds: ask(outside, host=address, name=name, seconds=seconds),
+            listeners=lambda: container_listeners(self._engine, place.life.container.id if place.life else ""),
+            contained=True,
+        )
 
     def _on_step(self, place: ContainerPlace, life: Life, step: Step) -> None:
         if place.life is not life:  # given up

@@ -4,77 +4,51 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import BinaryIO
 
-from buildpack.dataclass import dataclass
 from deployer.engines.foreground import Boot, Foreground, Web
 from deployer.readiness.health import Answer, Outcome, ask
 from deployer.readiness.question import NOBODY
 from deployer.readiness.sockets import session_listeners
 from deployer.runner.formation import Process
-from deployer.runner.processes import Processes
+from deployer.runner.processes import Processes, ProcessPlace
 from deployer.runner.supervisor import Settings
 
 _READ_AT_START = frozenset({"Procfile", "Pipfile.lock", ".env"})
 _HINT = "fix what its log says; `deploy local -- CMD` runs any command in the same environment."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
-    """How to run: timeouts in seconds, the runner's restart policy and log format.
-
-    `reloaded` are the processes that start again when a file changes. If there are any, a process that fails waits for
-    such a change. Web processes are asked for `path`; with `strict` only 2xx and 3xx are an answer.
-    """
-
-    stop_timeout: float = 25.0
-    boot_timeout: float = 60.0
-    restart: str = "no"
-    log_format: str = "text"
-    quiet: bool = False
-    reloaded: Sequence[str] = ()
-    path: str = "/"
-    host: str = ""
-    strict: bool = False
-
-
 class LocalGroup(Foreground):
-    """Runs processes of this machine; `on_ready` is called for each web process that answers."""
+    """Runs processes of this machine.
+
+    `reloaded` are those that start again when a file changes. If there are any, a process that fails waits for such a
+    change. `on_ready` is called for each web process that answers.
+    """
 
     def __init__(
         self,
         processes: Sequence[Process],
-        manner: Manner,
+        settings: Settings,
+        boot: Boot,
         *,
         out: BinaryIO,
         environ: Mapping[str, str],
+        reloaded: Sequence[str] = (),
         on_ready: Callable[[Outcome], object] = lambda _outcome: None,
     ) -> None:
         ground = Processes(processes)
-        settings = Settings(
-            stop_timeout=manner.stop_timeout,
-            restart=manner.restart,
-            log_format=manner.log_format,
-            narrate=not manner.quiet,
-            holds=bool(manner.reloaded),
+        super().__init__(
+            ground,
+            replace(settings, holds=bool(reloaded)),
+            webs=[_web(place, boot) for place in ground.places if place.process.type == "web"],
+            boot=replace(boot, hint=_HINT),
+            out=out,
+            environ=environ,
+            on_ready=on_ready,
         )
-        webs = []
-        for place in ground.places:
-            if place.process.type == "web":
-                port = int(place.process.env["PORT"])
-                webs.append(
-                    Web(
-                        process=place.name,
-                        port=port,
-                        url=f"http://localhost:{port}",
-                        ask=partial(_ask_here, port, manner.path, manner.host),
-                        listeners=lambda place=place: session_listeners(place.pid),  # type: ignore[misc]
-                    )
-                )
-        boot = Boot(seconds=manner.boot_timeout, path=manner.path, host=manner.host, strict=manner.strict, hint=_HINT)
-        super().__init__(ground, settings, webs=webs, boot=boot, out=out, environ=environ, on_ready=on_ready)
-        self._reloaded = manner.reloaded
+        self._reloaded = reloaded
 
     def reload(self, changed: Collection[str]) -> None:
         """Start the processes again, because files changed; any thread may call it."""
@@ -91,6 +65,17 @@ class LocalGroup(Foreground):
         if code:
             lifecycle.say(f"{_shorten(code)} changed: starting {', '.join(self._reloaded)} again")
             lifecycle.restart(self._reloaded, self.supervisor.now())
+
+
+def _web(place: ProcessPlace, boot: Boot) -> Web:
+    port = int(place.process.env["PORT"])
+    return Web(
+        process=place.name,
+        port=port,
+        url=f"http://localhost:{port}",
+        ask=partial(_ask_here, port, boot.path, boot.host),
+        listeners=lambda: session_listeners(place.pid),
+    )
 
 
 def _ask_here(port: int, path: str, name: str, seconds: float) -> Answer:

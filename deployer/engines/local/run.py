@@ -294,22 +294,23 @@ def _require_startable(processes: Sequence[Process]) -> None:
 
 def _supervise(prepared: Prepared, out: BinaryIO) -> int:
     from buildpack.app.health_host import find_health_host
-    from deployer.engines.local.group import LocalGroup, Manner
+    from deployer.engines.foreground import Boot
+    from deployer.engines.local.group import LocalGroup
+    from deployer.runner.supervisor import Settings
 
     request, processes = prepared.request, prepared.processes
     reloaded = [one.name for one in processes if not (request.dev and one.type == "web")] if request.reload else []
-    manner = Manner(
+    settings = Settings(
         stop_timeout=request.stop_timeout,
-        boot_timeout=request.boot_timeout,
         restart=request.restart,
         log_format=request.log_format,
-        quiet=request.quiet,
-        reloaded=reloaded,
-        host=request.health_host or find_health_host(prepared.app.source, prepared.environment),
+        narrate=not request.quiet,
     )
+    host = request.health_host or find_health_host(prepared.app.source, prepared.environment)
+    boot = Boot(seconds=request.boot_timeout, host=host)
     folders = {process.name: runtime_folder(process.env) for process in processes}
     apart = [replace(process, env={**process.env, **folders[process.name]}) for process in processes]
-    group = LocalGroup(apart, manner, out=out, environ=prepared.environment)
+    group = LocalGroup(apart, settings, boot, out=out, environ=prepared.environment, reloaded=reloaded)
     watcher = _watch(prepared, group) if reloaded else None
     try:
         return group.run()
