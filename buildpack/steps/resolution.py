@@ -170,12 +170,16 @@ def resolve(
 def _is_stored(resolution: Resolution, store: Store) -> bool:
     """Tell whether the wheels that were built here are in the store, as they would be built today."""
     from buildpack.python.files import stored_path
-    from buildpack.steps.grafting import is_current
 
     folder = store.folder("wheels")
-    return all(wheel.url or stored_path(folder, wheel) for wheel in resolution.wheels) and all(
-        is_current(wheel, store) for wheel in resolution.wheels if wheel.libraries
-    )
+    if not all(wheel.url or stored_path(folder, wheel) for wheel in resolution.wheels):
+        return False
+    grafted = [wheel for wheel in resolution.wheels if wheel.libraries]
+    if not grafted:
+        return True
+    from buildpack.steps.grafting import is_current  # it is slow to import, and seldom needed
+
+    return all(is_current(wheel, store) for wheel in grafted)
 
 
 def _remembered(found: Resolution, pins: str) -> dict[str, Any]:

@@ -42,10 +42,11 @@ def make_app(folder: Path) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a build said, and whether it only remembered it."""
+    """What a build said, which modules it imported, and whether it answered from its record."""
 
     digest: str
     recorded: bool
+    imported: frozenset[str]
     err: str
     out: str
 
@@ -91,5 +92,6 @@ def build(
     lines = done.stderr.splitlines(keepends=True)
     err = "".join(line for line in lines if not line.startswith("import time:"))
     assert done.returncode == 0, err
-    imported = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
-    return Answer(digest=done.stdout.strip(), recorded="click" not in imported, err=err, out=done.stdout)
+    imported = frozenset(line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:"))
+    recorded = "click" not in imported
+    return Answer(digest=done.stdout.strip(), recorded=recorded, imported=imported, err=err, out=done.stdout)
