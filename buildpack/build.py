@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from buildpack.app.read import App, read_app
 from buildpack.dataclass import dataclass, field, replace
 from buildpack.errors import build as errors
-from buildpack.errors.previous import Refuted
+from buildpack.errors.build import Refuted
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Image, Layer, assemble, convert
 from buildpack.oci.reference import Reference, format_for, parse_reference

@@ -9,9 +9,8 @@ from typing import Any
 
 from buildpack.app.textfile import parse_json, read_text
 from buildpack.dataclass import dataclass, field
-from buildpack.errors import AppError
+from buildpack.errors import AppError, show
 from buildpack.errors import settings as errors
-from buildpack.errors.app import show
 
 FILE = "app.json"
 _HINT = "fix app.json, or remove it."

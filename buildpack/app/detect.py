@@ -14,7 +14,7 @@ from buildpack.app.bindings import Binding, find_bindings
 from buildpack.app.source import SourceTree
 from buildpack.app.textfile import open_inside
 from buildpack.dataclass import dataclass
-from buildpack.errors.app import show
+from buildpack.errors import show
 
 OBJECTS = ("APP", "app", "application")
 FACTORIES = ("create_app", "make_app")

@@ -35,12 +35,10 @@ from buildpack.app.settings import Settings, folder_name
 from buildpack.app.source import SourceFile, SourceTree, look_at_source
 from buildpack.app.textfile import LIMIT, decode, open_inside, parse_toml, read_bytes, read_text
 from buildpack.dataclass import dataclass, field, replace
-from buildpack.errors import BuildpackError, MachineError
+from buildpack.errors import BuildpackError, MachineError, Notice, parse_notice
 from buildpack.errors import app as errors
-from buildpack.errors import checks as check_errors
 from buildpack.errors import lock as lock_errors
-from buildpack.errors import python_version as version_errors
-from buildpack.errors.notice import Notice, parse_notice
+from buildpack.errors import settings as setting_errors
 
 _T = TypeVar("_T")
 
@@ -111,7 +109,7 @@ class Reading:
             try:
                 find_inside(self.folder, package.path or "")
             except OutsideError as error:
-                from buildpack.errors.sdist import path_outside
+                from buildpack.errors.wheels import path_outside
 
                 self.problems.append(path_outside(package.name, package.path or "", package.place, error.filename))
 
@@ -154,7 +152,7 @@ class Reading:
             self.warn(text)
         requires = read_requires_python(self.folder) if "pyproject.toml" in self.names else ""
         if request is not None and not fits_requires_python(requires, request.version):
-            self.notices.append(version_errors.requires_another_python(requires, request.version, request.origin))
+            self.notices.append(lock_errors.requires_another_python(requires, request.version, request.origin))
         if request is not None and lock is not None:
             self._compare_python(request, lock)
         if request is not None or settings is None:
@@ -162,14 +160,14 @@ class Reading:
         named = self.notices.append if lock is not None else lambda _: None
         if settings.stack is None:
             version = allowed_python(lock, DEFAULT, requires)
-            named(version_errors.python_not_named(version, host=False))
+            named(lock_errors.python_not_named(version, host=False))
             return PythonRequest(version=version, origin="the default")
         if settings.stack.value == "host":
             newest = first_allowed(installed(), lock, requires)
             version = newest or allowed_python(lock, own_python, requires)
             # An app whose own file names this stack means the Python of each machine that builds.
             if settings.stack.origin.startswith(("--", "DEPLOY_")) or version not in (newest, own_python):
-                named(version_errors.python_not_named(version, host=newest is not None))
+                named(lock_errors.python_not_named(version, host=newest is not None))
             return PythonRequest(version=version, origin=HOST_DEFAULT)
         return None
 
@@ -178,7 +176,7 @@ class Reading:
         for locked in (lock.python_full_version, lock.python_version):
             if locked and locked != "*" and not f"{request.version}.".startswith(f"{locked}."):
                 if not f"{locked}.".startswith(f"{request.version}."):
-                    self.notices.append(check_errors.lock_of_another_python(request.version, request.origin, locked))
+                    self.notices.append(lock_errors.lock_of_another_python(request.version, request.origin, locked))
                 return
 
     def read_app_json(self) -> AppJson:
@@ -187,7 +185,7 @@ class Reading:
         try:
             return AppJson() if raw is None else parse_app_json(decode(raw, APP_JSON))
         except BuildpackError as error:
-            self.notices.append(check_errors.app_json_not_read(error))
+            self.notices.append(setting_errors.app_json_not_read(error))
             return AppJson()
 
     def read_processes(
@@ -268,7 +266,7 @@ class Reading:
         """Warn of process types that app.json counts and nothing defines."""
         known = {process.name for process in processes}
         for name in sorted(set(formation) - known if known else ()):
-            self.warn(check_errors.unknown_process(name))
+            self.warn(setting_errors.unknown_process(name))
 
     def check_source(
         self, source: SourceTree | None, lock: Lock | None, variables: Mapping[str, str]
@@ -306,7 +304,7 @@ class Reading:
         if not held:
             return source
         for name in held:
-            self.warn(check_errors.credential_left_out(name))
+            self.warn(errors.credential_left_out(name))
         return replace(source, files=tuple(file for file in source.files if file.path not in held))
 
     def _holds_credential(self, source: SourceTree, file: SourceFile) -> bool:
@@ -326,9 +324,7 @@ class Reading:
         told = (*(source.warnings if source else ()), *(lock.warnings if lock else ()))
         named = {problem.place for problem in self.problems}
         almost = [
-            check_errors.almost_named(*each)
-            for each in find_almost_named(self.folder, self.names)
-            if each[0] not in named
+            errors.almost_named(*each) for each in find_almost_named(self.folder, self.names) if each[0] not in named
         ]
         return (*map(parse_notice, told), *almost, *self.notices)
 

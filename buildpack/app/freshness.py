@@ -14,7 +14,7 @@ from buildpack.app.indexes import without_credentials
 from buildpack.app.lockfile import Lock, LockedPackage, local_path
 from buildpack.app.pipfile import Pipfile, Wanted, canonical
 from buildpack.bounded import allows_version
-from buildpack.errors.app import show
+from buildpack.errors import show
 
 _OWN = ("default", "packages", "develop", "dev-packages")
 """What the two categories that every lock has are called there and in Pipfile."""

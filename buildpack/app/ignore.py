@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from buildpack.dataclass import dataclass
 from buildpack.errors import app as errors
+from buildpack.errors import show
 
 _ESCAPED = frozenset(".+()|{}$")
 _GO_ESCAPES = {
@@ -308,7 +309,7 @@ def _class(expression: str, start: int) -> tuple[str, int]:
         if len(low) == 1 and expression.startswith("-", at) and expression[at + 1 : at + 2] not in ("", "]"):
             high, at = _member(expression, at + 1)
             if len(high) != 1 or high < low:
-                raise ValueError(f"`{errors.show(low)}-{errors.show(high)}` is no range")
+                raise ValueError(f"`{show(low)}-{show(high)}` is no range")
             made += f"{_literal(low)}-{_literal(high)}"
         else:
             made += _literal(low) if len(low) == 1 else low

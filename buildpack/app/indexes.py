@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from buildpack.dataclass import dataclass
 from buildpack.errors import lock as errors
-from buildpack.errors.app import show
+from buildpack.errors import show
 
 _GONE = re.compile(r"https?://pypi\.python\.org/simple/?")
 _USERINFO = re.compile(r"(?<=://)(?:[^/]*|[^/@:\s]{0,200}:(?!\d{1,5}/)[^@\s]{0,200})@")

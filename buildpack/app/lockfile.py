@@ -19,7 +19,7 @@ from buildpack.app.textfile import decode, parse_json, read_bytes
 from buildpack.bounded import parse_url
 from buildpack.dataclass import dataclass
 from buildpack.errors import lock as errors
-from buildpack.errors.app import show
+from buildpack.errors import show
 
 NAME = "Pipfile.lock"
 _PROJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")

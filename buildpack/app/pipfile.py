@@ -10,9 +10,8 @@ from typing import Any
 from buildpack.app.textfile import parse_toml, read_text
 from buildpack.bounded import parse_version
 from buildpack.dataclass import dataclass
-from buildpack.errors import BuildpackError
+from buildpack.errors import BuildpackError, show
 from buildpack.errors import lock as errors
-from buildpack.errors.app import show
 
 NAME = "Pipfile"
 _SECTIONS = {"default": "packages", "develop": "dev-packages"}

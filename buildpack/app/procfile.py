@@ -13,6 +13,7 @@ from pathlib import Path
 from buildpack.app.textfile import read_text
 from buildpack.dataclass import dataclass
 from buildpack.errors import app as errors
+from buildpack.errors import show
 
 ONE_OFF = ("release", "postdeploy")
 """Process types that run once and end, so no formation has them unless they are named: Heroku's release phase and
@@ -105,7 +106,7 @@ def _parse_line(line: str, number: int) -> Process | errors.BadLine:
     if not colon or (outside and outside[0] in _SPACE and after[:1] not in ("", " ", "\t")):
         # `web gunicorn blasto:APP` has a colon, but not the one that was meant.
         first = line[start:].split(maxsplit=1)[0]
-        return bad(start + len(first) + 1, f"a colon is missing after `{errors.show(first[:63])}`")
+        return bad(start + len(first) + 1, f"a colon is missing after `{show(first[:63])}`")
     if not name:
         return bad(len(before) + 1, "there is no name before the colon")
     if outside:

@@ -16,7 +16,7 @@ from buildpack.app.textfile import parse_toml, read_text
 from buildpack.bounded import allows_version
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
-from buildpack.errors import python_version as errors
+from buildpack.errors import lock as errors
 
 DEFAULT = "3.13"
 HOST_DEFAULT = "the default, the newest on this machine"

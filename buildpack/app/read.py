@@ -21,10 +21,9 @@ from buildpack.app.python_version import DEFAULT, PythonRequest
 from buildpack.app.settings import Settings, read_build_env, read_settings
 from buildpack.app.source import IGNORE_FILES, SourceTree
 from buildpack.dataclass import dataclass, field
-from buildpack.errors import BuildpackError, Problems
+from buildpack.errors import BuildpackError, Notice, Problems
 from buildpack.errors import app as errors
 from buildpack.errors import checks as check_errors
-from buildpack.errors.notice import Notice
 from buildpack.options import Options
 
 _PLAIN = Options()

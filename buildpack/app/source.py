@@ -15,7 +15,7 @@ from buildpack.app.git_inputs import git_inputs
 from buildpack.app.links import leads_out, never_enters
 from buildpack.app.textfile import decode, read_bytes
 from buildpack.dataclass import dataclass, field
-from buildpack.errors import BuildpackError, Problems
+from buildpack.errors import BuildpackError, Problems, show
 from buildpack.errors import app as errors
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class _Walk:
         elif find_git(self.environ):
             self.watched = False
             self.warnings.append(
-                f"{errors.show(find_checkout(str(where)) or str(where))}/.git belongs to another user, so git is not "
+                f"{show(find_checkout(str(where)) or str(where))}/.git belongs to another user, so git is not "
                 "asked, and files that git ignores are shipped too, unless .dockerignore names them."
             )
         else:
@@ -262,7 +262,7 @@ class _Walk:
                     return
                 self.files.append(SourceFile(path=path, kind="symlink", target=target))
             elif not stat.S_ISREG(status.st_mode):
-                self.warnings.append(f"{errors.show(path)} is left out: it is neither a file, a folder nor a link.")
+                self.warnings.append(f"{show(path)} is left out: it is neither a file, a folder nor a link.")
             elif not os.access(entry.path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
                 self.problems.append(errors.unreadable(path, "Permission denied"))
             else:

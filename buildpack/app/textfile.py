@@ -18,6 +18,7 @@ from buildpack.app.links import OutsideError, find_inside
 from buildpack.bounded import has_unusable_text, open_regular
 from buildpack.errors import app as errors
 from buildpack.errors import settings as document_errors
+from buildpack.errors import show
 
 if TYPE_CHECKING:
     from io import BufferedReader
@@ -109,7 +110,7 @@ def parse_json(text: str, name: str, *, hint: str) -> Any:
     if has_unusable_text(text, value):
         raise document_errors.bad_json(name, 0, 0, "", f"{name}: {document_errors.UNUSABLE_TEXT}", hint=hint)
     if twice:
-        told = ", ".join(f"`{errors.show(key)}`" for key in twice[:10])
+        told = ", ".join(f"`{show(key)}`" for key in twice[:10])
         raise document_errors.bad_json(name, 0, 0, "", f"{name}: one object has a key twice: {told}", hint=hint)
     return value
 

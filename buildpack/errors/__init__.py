@@ -1,31 +1,26 @@
-"""The one type of error: what happened, why, how to mend it, and an exit code.
+"""Errors and warnings: what happened, why, how to fix it, and an exit code.
 
-Leaf modules raise by calling a function of `errors.app`, `errors.python`, `errors.oci` or
-`errors.stacks` with the bare facts; those modules hold the prose, and nothing else does.
+Other code calls a function of a module in this package with the bare facts; only these modules hold sentences.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-__all__ = [
-    "AppError",
-    "BuildpackError",
-    "DependencyError",
-    "EngineError",
-    "LostError",
-    "MachineError",
-    "Problems",
-    "StackError",
-    "UsageError",
-]
+from buildpack.bounded import parse_integer
+from buildpack.dataclass import dataclass
+
+_SHOWN = 10
+_WIDTH = 96
+_PLACE = re.compile(r"([\w./-]+:\d+|app\.json): (.*)", re.DOTALL)
 
 
 class BuildpackError(Exception):
     """What happened (`what`, one line), `why` (may be several lines) and a `hint` that says what to do next.
 
-    `place` is the file of the app to mend, relative to its folder, with the first line there that is wrong
-    (``Procfile:3``); empty where there is no one such place.
+    `place` is the file of the app to fix, relative to its folder, with the first line there that is wrong
+    (``Procfile:3``); empty if there is no single place.
     """
 
     exit_code = 1
@@ -50,7 +45,7 @@ class UsageError(BuildpackError):
 
 
 class AppError(BuildpackError):
-    """The app cannot be built as it stands; a file to mend is named."""
+    """The app cannot be built until a file that the error names is fixed."""
 
     exit_code = 10
 
@@ -80,7 +75,7 @@ class MachineError(BuildpackError):
 
 
 class LostError(MachineError):
-    """What was kept from earlier is damaged or gone; it was dropped, so the same work done again makes it anew."""
+    """A stored file is damaged or gone; it was dropped, so the same command run again makes it again."""
 
 
 class Problems(BuildpackError):
@@ -93,3 +88,79 @@ class Problems(BuildpackError):
 
     def __str__(self) -> str:
         return "\n\n".join(str(problem) for problem in self.problems)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Notice:
+    """A warning about an app; it fails no build unless ``--strict`` asks for that.
+
+    What is so, why that matters, what to do: each is part of a sentence, the last one with its full stop. `place` is
+    the file to look at, relative to the app's folder, with its line (``Procfile:1``); empty if there is none.
+    """
+
+    what: str
+    why: str = ""
+    hint: str = ""
+    place: str = ""
+
+    def __str__(self) -> str:
+        """Render it on one line."""
+        place = show(self.place)
+        # A sentence may begin with its place: "app.py:1 imports requests".
+        text = f"{place}: {self.what}" if place and not self.what.startswith(f"{place} ") else self.what
+        if self.why:
+            text += f": {self.why}"
+        return f"{text}; {self.hint}" if self.hint else text
+
+
+def parse_notice(text: str) -> Notice:
+    """Make a notice of a warning that is one sentence, which may begin with its place."""
+    found = _PLACE.fullmatch(text)
+    return Notice(what=found[2], place=found[1]) if found else Notice(what=text)
+
+
+def split_place(place: str) -> tuple[str | None, int | None]:
+    """Split ``Procfile:1`` into path and line, None for what it lacks."""
+    path, colon, line = place.rpartition(":")
+    if colon and (number := parse_integer(line)) is not None:
+        return path, number
+    return place or None, None
+
+
+def show(text: str) -> str:
+    """Render a name or value from outside on one line: what would not print is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else _escape(character) for character in text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # os.fsdecode's stand-in for a byte that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def bullets(lines: Sequence[str]) -> str:
+    """Render a list, one item to a line, at most ten of them."""
+    shown = [f"  - {line}" for line in lines[:_SHOWN]]
+    if len(lines) > _SHOWN:
+        shown.append(f"  and {len(lines) - _SHOWN} more")
+    return "\n".join(shown)
+
+
+def caret(line: str, column: int) -> str:
+    """Render a line of a file with a caret under `column` (from 1); a long line is cut to what surrounds it."""
+    start = max(0, column - 1 - _WIDTH // 2) if len(line) > _WIDTH else 0
+    window = line[start : start + _WIDTH]
+    if column - 1 - start > len(window):
+        column = start + len(window) + 1
+    # One character each, whatever it is, or the caret would point beside it.
+    flat = "".join(" " if c == "\t" else c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in window)
+    return f"    {flat.rstrip()}\n    {' ' * (column - 1 - start)}^"
+
+
+def file_of(origin: str) -> str:
+    """Return the file and the line of an origin such as ``Pipfile.lock (python_version)``; empty for a variable."""
+    file = origin.partition(" ")[0]
+    return file if "." in file else ""

@@ -1,22 +1,31 @@
-"""The wording of what a build as a whole has to say."""
+"""Errors of a build as a whole: its stack, earlier images, and virtual environments on this machine."""
 
 from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
-from buildpack.errors import AppError, BuildpackError, MachineError, Problems, StackError, UsageError
-from buildpack.errors.app import file_of
+from buildpack.errors import (
+    AppError,
+    BuildpackError,
+    DependencyError,
+    MachineError,
+    Problems,
+    StackError,
+    UsageError,
+    file_of,
+)
 
 
 def bad_stack(origin: str, error: BuildpackError) -> BuildpackError:
-    """Word a stack that can be none, and that a file or variable (`origin`) names rather than an option."""
+    """`origin` is the file or the variable that names the stack."""
     kind = AppError if file_of(origin) else UsageError
     return kind(error.what, why=f"{origin} names it as the stack. {error.why}", hint=error.hint)
 
 
 def default_stack(name: str, error: StackError, *, linux: bool) -> StackError:
-    """Say of what went wrong with a stack that nobody named where it comes from."""
+    """Say where a stack comes from that the app does not name."""
     other = " `--stack host` takes this machine's Python and needs no registry." if linux else ""
     return StackError(
         error.what,
@@ -26,7 +35,6 @@ def default_stack(name: str, error: StackError, *, linux: bool) -> StackError:
 
 
 def digest_asked(reference: str) -> UsageError:
-    """Word a name for the image that says already which digest it will have."""
     return UsageError(
         f"an image cannot be built as {reference}",
         why="Its digest follows from what is in it.",
@@ -35,7 +43,7 @@ def digest_asked(reference: str) -> UsageError:
 
 
 def for_platform(platform: str, error: BuildpackError) -> BuildpackError:
-    """Say for which of several platforms a build failed; the exit code stays."""
+    """Name the platform, of several, whose build failed; the exit code stays."""
     if isinstance(error, Problems):
         return Problems([for_platform(platform, problem) for problem in error.problems])
     named = BuildpackError(f"{platform}: {error.what}", why=error.why, hint=error.hint)
@@ -44,12 +52,10 @@ def for_platform(platform: str, error: BuildpackError) -> BuildpackError:
 
 
 def no_bytecode(stack: str, reason: str) -> str:
-    """Word the warning that processes will start more slowly."""
     return f"no byte code for {stack}: {reason}. Processes will start more slowly; everything else is the same."
 
 
 def compiling_failed(reason: str) -> MachineError:
-    """Word an interpreter that ran, and then failed while it compiled: an image without byte code is another image."""
     if os.strerror(errno.ENOSPC) in reason:
         return MachineError(
             "the disk is full",
@@ -60,4 +66,112 @@ def compiling_failed(reason: str) -> MachineError:
         "byte code could not be compiled",
         why=f"{reason[:1].upper()}{reason[1:]}.",
         hint="build again; if it fails again, look for a lack of memory (`dmesg`) or of disk space on this machine.",
+    )
+
+
+def only_linux(system: str) -> MachineError:
+    """`system` is Python's name of the platform."""
+    return MachineError(
+        f"no virtual environment can be made on {system} yet",
+        why="deploy chooses wheels for Linux only.",
+        hint="make one with `pipenv sync --dev`, and run `deploy local --venv` inside `pipenv shell`.",
+    )
+
+
+def no_interpreter(python: str, app: Path) -> StackError:
+    return StackError(
+        f"no Python {python} on this machine",
+        why=f"{app} asks for it, and neither PATH nor pyenv's versions nor /usr/bin has one that runs.",
+        hint=f"install Python {python}, for example with `pyenv install {python}`, or use `deploy run` with an engine.",
+    )
+
+
+def damaged_package(reason: str) -> DependencyError:
+    return DependencyError(
+        "a locked package is packed wrongly",
+        why=f"/{reason}.",
+        hint="the wheel's hash is the one that Pipfile.lock lists, so its publisher made it so: ask for another "
+        "version in Pipfile, and run `deploy lock`.",
+    )
+
+
+def another_python(asked: str | None, found: str) -> str:
+    return f"there is no Python {asked} on this machine, so the app runs on {found} here, and on {asked} in an image."
+
+
+def unreachable_interpreter(what: str, path: str) -> MachineError:
+    """`what` begins the sentence: "the hooks have"."""
+    return MachineError(
+        f"{what} no Python that may run",
+        why=f"The app's and its packages' code does not run as root, and only root can reach {path}.",
+        hint="build as another user, or install that Python where every user can start it, such as /usr/local.",
+    )
+
+
+def ran_as_root(what: str) -> str:
+    return f"{what} ran as root: this process may not become another user. Build as another user if you can."
+
+
+class Refuted(StackError):
+    """An earlier image told facts of its base that the base itself does not bear out: nothing of it is to be used."""
+
+
+def not_there(name: str, *, own: bool) -> str:
+    return "first build" if own else f"there is no {name}"
+
+
+def not_readable(name: str, error: BuildpackError) -> str:
+    return f"{name} is of no use: {error.what}"
+
+
+def no_keys(name: str) -> str:
+    return f"the layers of {name} have no keys: it was built, or copied, by a tool that drops annotations"
+
+
+def vanished(name: str) -> str:
+    return f"the registry had lost it from {name}"
+
+
+def doubted(name: str, doubt: str) -> str:
+    return f"{name} has a layer with this key that is not believed: {doubt}"
+
+
+def not_pulled(name: str, error: BuildpackError) -> str:
+    return f"it could not be taken from {name}: {error.what}"
+
+
+def other_content(name: str) -> str:
+    return f"the layer that {name} has under this key is not what its config says"
+
+
+def refuted(name: str, digest: str) -> Refuted:
+    return Refuted(
+        f"an earlier image tells of {name} what is not so",
+        why=f"Its annotation `dev.deploy.stack` does not agree with the base {digest}.",
+        hint="build with `--no-cache`, which looks at no earlier image.",
+    )
+
+
+def not_complete(reference: str, count: int) -> StackError:
+    layers = "one of its layers is" if count == 1 else f"{count} of its layers are"
+    return StackError(
+        f"{reference} cannot be pushed: the store has it only in part",
+        why=f"{layers[:1].upper()}{layers[1:]} not here.",
+        hint="build it again: `deploy build --to registry` takes from a registry what is there.",
+    )
+
+
+def not_stored(reference: str, root: Path) -> StackError:
+    return StackError(
+        f"{reference} is not in the store",
+        why=f"Nothing in {root} has that name.",
+        hint=f"build it first: `deploy build -t {reference}`; or build and push in one: `--to registry`.",
+    )
+
+
+def pushed_to_library(reference: str, name: str) -> UsageError:
+    return UsageError(
+        f"{reference} is no name that an image can be pushed to",
+        why="Without a registry it means Docker Hub's official images, which nobody else may write to.",
+        hint=f"name a repository of yours: `-t REGISTRY/{name}`, like ghcr.io/you/{name} or docker.io/you/{name}.",
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
-from buildpack.errors import AppError, UsageError, local
-from buildpack.errors.app import bullets, show
+from buildpack.errors import AppError, UsageError, bullets, local, show
 
 _TAIL = 20
 _SKIP = 'to skip it, add `[build.env]` and `DISABLE_COLLECTSTATIC = "1"` to deploy.toml'
@@ -42,7 +41,6 @@ def _ran(steps: Sequence[str]) -> str:
 
 
 def hook_failed(path: str, code: int, lines: Sequence[str]) -> ProgramError:
-    """Word a hook that did not end well."""
     return ProgramError(
         f"{path} {_told(code)}",
         why="It is run by every build, on a copy of the app, as on Heroku.",
@@ -53,7 +51,6 @@ def hook_failed(path: str, code: int, lines: Sequence[str]) -> ProgramError:
 
 
 def cannot_start(path: str, interpreter: str, reason: str) -> AppError:
-    """Word a hook whose interpreter is not there."""
     return AppError(
         f"{path} cannot be started",
         why=f"It asks for {show(interpreter)}, and the system says: {reason}.",
@@ -63,7 +60,7 @@ def cannot_start(path: str, interpreter: str, reason: str) -> AppError:
 
 
 def collectstatic_failed(path: str, code: int, lines: Sequence[str], remedies: Sequence[str]) -> ProgramError:
-    """Word Django's collectstatic that failed; `remedies` are what its output suggests."""
+    """`remedies` are what the output suggests."""
     return ProgramError(
         "Django's static files could not be collected",
         why=f"`python {path} collectstatic --noinput` {_told(code)}.",
@@ -74,7 +71,6 @@ def collectstatic_failed(path: str, code: int, lines: Sequence[str], remedies: S
 
 
 def nltk_failed(path: str, code: int, lines: Sequence[str]) -> ProgramError:
-    """Word data of NLTK's that could not be downloaded."""
     return ProgramError(
         f"NLTK could not download what {path} names",
         why=f"`nltk.download` of each word in {path} {_told(code)}.",
@@ -85,12 +81,10 @@ def nltk_failed(path: str, code: int, lines: Sequence[str]) -> ProgramError:
 
 
 def remedy_static_root() -> str:
-    """Word what to do about a STATIC_ROOT that is not set."""
     return 'set STATIC_ROOT in the settings, for example `STATIC_ROOT = BASE_DIR / "staticfiles"`'
 
 
 def remedy_variable(name: str) -> str:
-    """Word what to do about a variable that the settings read and that a build does not have."""
     return (
         f"give {show(name)} a value for the build, with `--build-env {show(name)}=VALUE` or below `[build.env]` in "
         "deploy.toml, or a default in the settings"
@@ -98,17 +92,14 @@ def remedy_variable(name: str) -> str:
 
 
 def remedy_module(name: str) -> str:
-    """Word what to do about a module that is not there."""
     return f"add the package of the module {show(name)} to Pipfile and run `deploy lock`"
 
 
 def remedy_missing_file() -> str:
-    """Word what to do about a reference in a stylesheet to a file that is not there."""
     return "add the file that the stylesheet or script refers to, or mend the reference"
 
 
 def no_interpreter(step: str, stack: str, platform: str, reason: str) -> AppError:
-    """Word a stack whose Python does not run on this machine, so that hooks cannot."""
     skip = f"; or {_SKIP}" if step.endswith("collectstatic") else f"; or do without {step}"
     return AppError(
         f"{step} cannot run on this machine",
@@ -119,7 +110,7 @@ def no_interpreter(step: str, stack: str, platform: str, reason: str) -> AppErro
 
 
 def escaping_links(steps: Sequence[str], links: Sequence[tuple[str, str]]) -> AppError:
-    """Word links that hooks made and that lead out of the app; pairs of path and target."""
+    """`links` are pairs of path and target."""
     return AppError(
         "a symbolic link leads out of the app"
         if len(links) == 1
@@ -133,7 +124,6 @@ def escaping_links(steps: Sequence[str], links: Sequence[tuple[str, str]]) -> Ap
 
 
 def undecodable_name(steps: Sequence[str], path: str) -> AppError:
-    """Word a file name that is not UTF-8."""
     return AppError(
         f"the file name {show(path)} is not UTF-8",
         why=f"{_ran(steps)} left it, and an image's names are UTF-8.",
@@ -142,7 +132,7 @@ def undecodable_name(steps: Sequence[str], path: str) -> AppError:
 
 
 def bad_build_env(name: str) -> UsageError:
-    """Word an operand of --build-env that names no variable; what is right of ``=`` may be a secret."""
+    """The message leaves out the part after ``=``, which may be a secret."""
     return UsageError(
         f"--build-env cannot be {show(name)!r}",
         why="It takes NAME=VALUE, or NAME for the value that the variable has here; names are letters, digits and `_`.",
@@ -151,7 +141,6 @@ def bad_build_env(name: str) -> UsageError:
 
 
 def unset_build_env(name: str) -> UsageError:
-    """Word a variable that --build-env is to take from the environment, and that is not there."""
     return UsageError(
         f"the variable {name} is not set",
         why=f"`--build-env {name}` takes its value from the environment.",
@@ -163,22 +152,18 @@ def unset_build_env(name: str) -> UsageError:
 
 
 def ran_as_root(steps: Sequence[str]) -> str:
-    """Warn that root could not become another user."""
     return local.ran_as_root(_ran(steps))
 
 
 def read_before(steps: Sequence[str], paths: Sequence[str]) -> str:
-    """Word files that hooks changed and that had been read before."""
     shown = ", ".join(paths)
     return f"{_ran(steps)} changed {shown}, which was read before: what it says now is shipped, and decided nothing."
 
 
 def names_the_copy(steps: Sequence[str], paths: Sequence[str]) -> str:
-    """Word files that hold the path of the copy."""
     shown = ", ".join(show(path) for path in paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
     return f"{_ran(steps)} wrote the path of the folder in which it ran into {shown}. In the image the app is in /app."
 
 
 def neither_file_nor_link(path: str) -> str:
-    """Word what an image cannot hold."""
     return f"{show(path)} is left out: it is neither a file, a folder nor a link."

@@ -1,18 +1,25 @@
-"""The wording of what can be wrong with Pipfile and Pipfile.lock."""
+"""Errors of Pipfile, of Pipfile.lock, and of the Python version that an app asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from buildpack.errors import AppError, BuildpackError, DependencyError, UsageError
-from buildpack.errors.app import bullets, show
-from buildpack.errors.notice import Notice
+from buildpack.errors import (
+    AppError,
+    BuildpackError,
+    DependencyError,
+    Notice,
+    UsageError,
+    bullets,
+    file_of,
+    show,
+)
 
 _LOCK = "run `deploy lock`, commit Pipfile.lock, and build again."
 
 
 def no_dependencies(found: str | None) -> BuildpackError:
-    """There is neither Pipfile nor Pipfile.lock; `found` is another file that lists dependencies."""
+    """`found` is another file that lists dependencies."""
     if found is None:
         return AppError(
             "there is no Pipfile.lock",
@@ -33,7 +40,6 @@ def no_dependencies(found: str | None) -> BuildpackError:
 
 
 def not_locked() -> BuildpackError:
-    """There is a Pipfile without Pipfile.lock."""
     return AppError(
         "there is a Pipfile, but no Pipfile.lock",
         why="Pipfile says what the app asks for; only Pipfile.lock says exactly what is to be installed.",
@@ -43,7 +49,6 @@ def not_locked() -> BuildpackError:
 
 
 def other_locks(found: Sequence[str]) -> BuildpackError:
-    """Locks of other package managers stand beside Pipfile.lock."""
     return AppError(
         f"{' and '.join(['Pipfile.lock', *found]) if len(found) == 1 else 'several locks'} say what to install",
         why=bullets(["Pipfile.lock", *found])
@@ -62,14 +67,12 @@ def pipfile_changed() -> str:
 
 
 def no_lock(reason: str) -> BuildpackError:
-    """Pipfile.lock is JSON, but no lock."""
     return AppError(
         "Pipfile.lock is no lock of pipenv's", why=f"Pipfile.lock: {reason}.", hint=_LOCK, place="Pipfile.lock"
     )
 
 
 def other_specification(found: str) -> BuildpackError:
-    """Pipfile.lock has another format."""
     return AppError(
         "Pipfile.lock has a format that is not known",
         why=f"Its `pipfile-spec` is {show(found)}; this tool reads 6, which pipenv has written since 2018.",
@@ -79,7 +82,6 @@ def other_specification(found: str) -> BuildpackError:
 
 
 def bad_entries(bad: Sequence[str]) -> BuildpackError:
-    """Entries of Pipfile.lock cannot be used."""
     return AppError(
         "Pipfile.lock has an entry that cannot be used"
         if len(bad) == 1
@@ -91,13 +93,11 @@ def bad_entries(bad: Sequence[str]) -> BuildpackError:
 
 
 def misnamed(wanted: str, line: int, name: str) -> str:
-    """Add to a bad entry that Pipfile seems to list the package under another name."""
     place = f"Pipfile:{line}" if line else "Pipfile"
     return f"; if {place} lists it as `{show(wanted)}`, write `{show(name)}` there"
 
 
 def refused_variables(refused: Sequence[str], *, file: str) -> BuildpackError:
-    """Addresses in Pipfile.lock or Pipfile have variables where deploy does not expand them."""
     then = " and run the command again." if file == "Pipfile" else f" {_LOCK}"
     return AppError(
         f"{file} has variables where deploy does not expand them",
@@ -110,7 +110,6 @@ def refused_variables(refused: Sequence[str], *, file: str) -> BuildpackError:
 
 
 def bad_pipfile(bad: Sequence[str]) -> BuildpackError:
-    """Entries of Pipfile cannot be used."""
     return AppError(
         "Pipfile has an entry that cannot be used"
         if len(bad) == 1
@@ -122,12 +121,10 @@ def bad_pipfile(bad: Sequence[str]) -> BuildpackError:
 
 
 def stale_lock(differences: Sequence[str]) -> BuildpackError:
-    """Pipfile.lock does not pin what Pipfile asks for."""
     return AppError("Pipfile.lock does not match Pipfile", why="\n".join(differences), hint=_LOCK, place="Pipfile.lock")
 
 
 def stale_dev_packages(differences: Sequence[str]) -> Notice:
-    """Pipfile.lock does not pin what Pipfile's dev-packages ask for, and the image does not hold these."""
     more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
     return Notice(
         what="Pipfile.lock does not match the dev-packages of Pipfile",
@@ -138,7 +135,6 @@ def stale_dev_packages(differences: Sequence[str]) -> Notice:
 
 
 def unknown_category(category: str, known: Sequence[str]) -> BuildpackError:
-    """The lock has no such category."""
     return UsageError(
         f"Pipfile.lock has no category `{show(category)}`",
         why=f"Beside the packages of `default` it has: {', '.join(f'`{show(name)}`' for name in known)}.",
@@ -147,10 +143,118 @@ def unknown_category(category: str, known: Sequence[str]) -> BuildpackError:
 
 
 def missing_variables(where: str, names: Sequence[str]) -> BuildpackError:
-    """The address of an index needs variables that are not set."""
     told = " and ".join(f"${{{show(name)}}}" for name in names)
     return DependencyError(
         f"{' and '.join(show(name) for name in names)} {'is' if len(names) == 1 else 'are'} not set",
         why=f"{where[:1].upper()}{where[1:]} has {told} in its address in Pipfile.lock.",
         hint=f"set {' and '.join(show(name) for name in names)} in the environment of `deploy`.",
+    )
+
+
+def bad_python_version(origin: str, found: str, *, like: str, meant: str = "") -> BuildpackError:
+    """`meant` is a version that can be made of it."""
+    if origin.startswith("Pipfile.lock"):
+        hint = f"{_mend(origin, meant or like)}."
+    elif meant:
+        hint = f"write `{meant}` there."
+    else:
+        hint = f"write `{like}` there (patch levels then follow by themselves)."
+    return AppError(
+        f"the Python version in {origin} cannot be read",
+        why=f"It says `{show(found)}`. A version is `{like}`, or with a patch level `{like}.7`.",
+        hint=hint,
+        place=file_of(origin),
+    )
+
+
+def no_python_version(name: str, *, like: str) -> BuildpackError:
+    return AppError(
+        f"{name} holds no Python version",
+        why="It is empty, or holds only comments (lines that begin with `#`).",
+        hint=f"write a version such as `{like}` into {name}, or remove it.",
+        place=name,
+    )
+
+
+def conflicting_versions(runtime: str, other: str, origin: str) -> str:
+    return (
+        f"runtime.txt asks for Python {runtime} and {origin} for {other}: runtime.txt counts; remove runtime.txt, "
+        f"and write the version that you mean into .python-version."
+    )
+
+
+def python_not_named(version: str, *, host: bool) -> Notice:
+    newest = ", the newest on this machine that the app allows; another machine may choose another" if host else ""
+    return Notice(
+        what=f"no file names a Python version, so the image gets {version}{newest}",
+        hint=f"write `{version}` into .python-version to keep it.",
+    )
+
+
+def requires_another_python(requires: str, version: str, origin: str) -> Notice:
+    return Notice(
+        what=f"requires-python is `{show(requires)}`, and {origin} asks for Python {version}, which counts",
+        why="a deployed app has one Python version, and pyproject.toml does not allow this one",
+        hint="change one of them so that they agree.",
+        place="pyproject.toml",
+    )
+
+
+def several_python_versions(name: str, found: Sequence[tuple[int, str]]) -> BuildpackError:
+    """`found` are pairs of line and text."""
+    return AppError(
+        f"{name} holds {len(found)} Python versions",
+        why=bullets([f"{name}:{line}: {show(text)}" for line, text in found]) + "\n\nAn image has one Python.",
+        hint="keep one; comments are lines that begin with `#`.",
+        place=f"{name}:{found[0][0]}",
+    )
+
+
+def invisible_characters(name: str, line: int, text: str) -> BuildpackError:
+    shown = "".join(c if c.isascii() and c.isprintable() else f"<U+{ord(c):04X}>" for c in text)
+    return AppError(
+        f"{name} holds characters that do not show",
+        why=f"{name}:{line}: {shown}",
+        hint=f"write the version into {name} again, by hand.",
+        place=f"{name}:{line}",
+    )
+
+
+def end_of_life_python(version: str, origin: str, ended: str, oldest: str, suggested: str) -> BuildpackError:
+    return AppError(
+        f"Python {version} is no longer supported",
+        why=f"{origin} asks for it. It reached its end of life on {ended} and gets no security fixes; images need "
+        f"Python {oldest} or later.",
+        hint=f"move to Python {suggested}: {_mend(origin, suggested)}.",
+        place=file_of(origin),
+    )
+
+
+def unknown_python(version: str, origin: str, newest: str, suggested: str) -> BuildpackError:
+    return AppError(
+        f"Python {version} is not known",
+        why=f"{origin} asks for it. The newest version that this tool knows is {newest}.",
+        hint=f"if {version} has been released, update deploy; else {_mend(origin, suggested)}.",
+        place=file_of(origin),
+    )
+
+
+def _mend(origin: str, version: str) -> str:
+    if origin.startswith("runtime.txt"):
+        return f"remove runtime.txt and write `{version}` into .python-version"
+    if origin.startswith("Pipfile.lock"):
+        key = origin.rpartition(" ")[2].strip("()")
+        return f'set `{key} = "{version}"` in Pipfile\'s [requires] and run `deploy lock`'
+    return f"write `{version}` into .python-version"
+
+
+def lock_of_another_python(asked: str, origin: str, locked: str) -> Notice:
+    minor = ".".join(asked.split(".")[:2])
+    place = origin if ":" in origin else ""
+    subject = "this" if place else origin
+    return Notice(
+        what=f"{subject} asks for Python {asked}, and Pipfile.lock was made for {show(locked)}",
+        why="what a lock holds depends on the version",
+        hint=f'write `python_version = "{minor}"` into Pipfile\'s [requires] and run `deploy lock`.',
+        place=place,
     )

@@ -11,7 +11,6 @@ _ELSEWHERE = "set DEPLOY_HOME to a folder {what}, and build again."
 
 
 def bad_path(path: str, reason: str) -> AppError:
-    """Word a path that no layer can hold."""
     # A name that is not UTF-8 arrives with lone surrogates, which no terminal can print.
     shown = path.encode("utf-8", "backslashreplace").decode()
     return AppError(
@@ -22,7 +21,6 @@ def bad_path(path: str, reason: str) -> AppError:
 
 
 def path_twice(path: str) -> BuildpackError:
-    """Word one path given twice for one layer: a bug of ours."""
     return BuildpackError(
         f"/{path} occurs twice in one layer",
         why="Two things that make up this layer want the same path, and none of them was told to win.",
@@ -31,7 +29,6 @@ def path_twice(path: str) -> BuildpackError:
 
 
 def parent_is_no_folder(path: str, parent: str) -> AppError:
-    """Word a file below something that is not a folder."""
     return AppError(
         f"/{path} cannot be in an image",
         why=f"/{parent} is a file or a symbolic link, so nothing can lie below it.",
@@ -40,7 +37,6 @@ def parent_is_no_folder(path: str, parent: str) -> AppError:
 
 
 def content_unreadable(path: Path, error: OSError) -> MachineError:
-    """Word a source of layer content that cannot be opened or read."""
     if error.errno in {errno.EMFILE, errno.ENFILE}:
         return MachineError(
             "too many open files",
@@ -69,12 +65,10 @@ class ContentError(MachineError):
 
 
 def content_changed(path: Path, reason: str) -> MachineError:
-    """Word a source of layer content that is not what it was."""
     return ContentError(path, reason)
 
 
 def file_changed(path: Path) -> MachineError:
-    """Word a file of the app that somebody wrote to between two looks at it."""
     return MachineError(
         f"{path} changed while it was read",
         why="An image would hold half of what it was and half of what it is.",
@@ -83,7 +77,6 @@ def file_changed(path: Path) -> MachineError:
 
 
 def wrong_compressor(found: str, wanted: str) -> MachineError:
-    """Word a `deflate` of another version, which would give other digests."""
     return MachineError(
         f"the package deflate has version {found}, and deploy needs {wanted}",
         why="Layers are compressed with it, and other versions give other bytes, so images would get other digests.",
@@ -92,7 +85,6 @@ def wrong_compressor(found: str, wanted: str) -> MachineError:
 
 
 def store_failed(root: Path, error: OSError) -> MachineError:
-    """Word a write to the store that the system refused."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return MachineError(
             "the disk is full",
@@ -113,13 +105,11 @@ def store_failed(root: Path, error: OSError) -> MachineError:
 
 
 def temporary_store(refused: Path | None, chosen: Path) -> str:
-    """Word the warning that the store will not last."""
     reason = f"{refused} cannot be written" if refused else "neither DEPLOY_HOME, XDG_CACHE_HOME nor HOME is set"
     return f"{reason}, so the store is {chosen}, which may not last; set DEPLOY_HOME to a folder that does"
 
 
 def blob_missing(digest: object, root: Path) -> LostError:
-    """Word a blob that should be in the store and is not."""
     return LostError(
         f"the store at {root} lacks the blob {digest}",
         why="Something deleted it, or found it damaged and dropped it.",
@@ -128,7 +118,6 @@ def blob_missing(digest: object, root: Path) -> LostError:
 
 
 def blob_damaged(digest: object, root: Path) -> LostError:
-    """Word a blob whose bytes do not have its digest; it is dropped by now."""
     return LostError(
         f"the blob {digest} in the store at {root} is damaged",
         why="Its bytes no longer have this digest, so it was dropped.",
@@ -137,7 +126,6 @@ def blob_damaged(digest: object, root: Path) -> LostError:
 
 
 def blob_mismatch(expected: object, found: object) -> MachineError:
-    """Word bytes on their way into the store that have another digest than promised."""
     return MachineError(
         f"received bytes that are not {expected}",
         why=f"Their digest is {found}.",

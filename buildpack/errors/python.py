@@ -18,7 +18,7 @@ def _pinned(name: str, version: str | None) -> str:
 
 
 def source_scheme(source: str, url: str) -> DependencyError:
-    """An index's URL is not http or https; `url` holds no login."""
+    """`url` has no login."""
     return SourceError(
         f"the index {source!r} is not on the web",
         why=f"Its URL in Pipfile.lock is {url!r}; deploy asks indexes over http and https.",
@@ -27,7 +27,6 @@ def source_scheme(source: str, url: str) -> DependencyError:
 
 
 def unknown_source(name: str, source: str, sources: Sequence[str], place: str) -> DependencyError:
-    """A package names an index that the lock does not define."""
     return DependencyError(
         f"{name} comes from an index that Pipfile.lock does not define",
         why=f"Its entry ({place}) names the index {source!r}; the lock's sources are {_list(sources)}.",
@@ -36,7 +35,6 @@ def unknown_source(name: str, source: str, sources: Sequence[str], place: str) -
 
 
 def locked_by_name_only(name: str, marker: str, target: str, place: str) -> AppError:
-    """Pipenv locked a package without version and hash, as it does for other platforms, and it is needed here."""
     because = f" where {marker}, which holds for {target}" if marker else f" on {target}"
     return AppError(
         f"{name} is locked without a version and a hash",
@@ -47,7 +45,6 @@ def locked_by_name_only(name: str, marker: str, target: str, place: str) -> AppE
 
 
 def unhashed(name: str, version: str | None, weak: Sequence[str], place: str) -> DependencyError:
-    """A package has no hash, or none that is strong enough."""
     has = f"only {_list(weak)} hashes, which can be forged" if weak else "no hash"
     return DependencyError(
         f"{_pinned(name, version)} cannot be verified",
@@ -57,7 +54,6 @@ def unhashed(name: str, version: str | None, weak: Sequence[str], place: str) ->
 
 
 def unknown_marker(name: str, marker: str, place: str) -> DependencyError:
-    """A marker that does not parse."""
     return DependencyError(
         f"the marker of {name} cannot be read",
         why=f"{place} holds {marker!r}, which is no environment marker (PEP 508).",
@@ -66,7 +62,7 @@ def unknown_marker(name: str, marker: str, place: str) -> DependencyError:
 
 
 def unreachable(url: str, reason: str, attempts: int) -> DependencyError:
-    """A server that did not answer in several attempts; `url` holds no login."""
+    """`url` has no login."""
     times = "once" if attempts == 1 else f"{attempts} times"
     return SourceError(
         f"{_host(url)} cannot be reached",
@@ -76,7 +72,6 @@ def unreachable(url: str, reason: str, attempts: int) -> DependencyError:
 
 
 def too_slow(host: str, reason: str) -> DependencyError:
-    """A server that trickles, or whose answer has no end."""
     return SourceError(
         f"{host} is too slow",
         why=f"The transfer was stopped: {reason}.",
@@ -85,7 +80,6 @@ def too_slow(host: str, reason: str) -> DependencyError:
 
 
 def refused(url: str, reason: str) -> DependencyError:
-    """A server that refused, in a way that no patience helps."""
     return SourceError(
         f"{_host(url)} refused a request",
         why=f"{url} answered: {reason}.",
@@ -94,7 +88,6 @@ def refused(url: str, reason: str) -> DependencyError:
 
 
 def certificate(url: str, reason: str) -> DependencyError:
-    """A server whose certificate is not trusted."""
     return SourceError(
         f"the certificate of {_host(url)} is not trusted",
         why=f"{url}: {reason}.",
@@ -103,7 +96,6 @@ def certificate(url: str, reason: str) -> DependencyError:
 
 
 def ca_file(variable: str, path: str) -> DependencyError:
-    """A variable names a file of certificates that cannot be read."""
     return SourceError(
         f"the certificates of {variable} cannot be read",
         why=f"{variable} is {path!r}, which is missing or holds no PEM certificates.",
@@ -112,7 +104,6 @@ def ca_file(variable: str, path: str) -> DependencyError:
 
 
 def proxy(url: str) -> DependencyError:
-    """The proxy does not work."""
     return SourceError(
         "the proxy cannot be reached",
         why=f"{url} is asked for through the proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names, and that fails.",
@@ -121,7 +112,7 @@ def proxy(url: str) -> DependencyError:
 
 
 def denied(name: str, url: str, status: int, *, logged_in: bool, source: str, unread: str = "") -> DependencyError:
-    """A server wants a login, or another one, for a file of the index `source`, or for one that the lock names ("").
+    """The index `source`, or an address that the lock names (""), wants another login.
 
     `unread` names a file of logins that this user may not read.
     """
@@ -142,7 +133,6 @@ def denied(name: str, url: str, status: int, *, logged_in: bool, source: str, un
 
 
 def not_a_page(url: str, reason: str) -> DependencyError:
-    """What an index serves is no page of an index."""
     return SourceError(
         f"{_host(url)} is no package index",
         why=f"{url} is not a page as PEP 503 or PEP 691 describe it: {reason}.",
@@ -155,7 +145,6 @@ class UnknownProject(DependencyError):
 
 
 def knows_nothing(names: Sequence[str], asked: Sequence[str]) -> DependencyError:
-    """No index has any of the projects: these are hardly indexes."""
     pages = ", ".join(f"{url}{names[0]}/" for url in asked)
     return DependencyError(
         f"no index has any of the {len(names)} packages: {_few(names)}",
@@ -166,7 +155,6 @@ def knows_nothing(names: Sequence[str], asked: Sequence[str]) -> DependencyError
 
 
 def no_such_project(name: str, place: str, urls: Sequence[str]) -> UnknownProject:
-    """No index knows a package."""
     return UnknownProject(
         f"no index has {name}",
         why=f"{place} asks for it; not found: {_list(urls)}.",
@@ -175,7 +163,6 @@ def no_such_project(name: str, place: str, urls: Sequence[str]) -> UnknownProjec
 
 
 def no_such_version(name: str, version: str | None, place: str, nearest: str | None) -> DependencyError:
-    """The index knows the package and has no file of the locked version."""
     would_do = f" The nearest one with a wheel for the stack is {nearest}." if nearest else ""
     return DependencyError(
         f"no index has {_pinned(name, version)}",
@@ -185,7 +172,6 @@ def no_such_version(name: str, version: str | None, place: str, nearest: str | N
 
 
 def not_as_locked(name: str, version: str | None, place: str, offered: Sequence[str]) -> DependencyError:
-    """The index has files of the locked version, none with a locked hash."""
     return DependencyError(
         f"{_pinned(name, version)} on the index is not what was locked",
         why=f"{place} asks for it, and Pipfile.lock has the hash of none of its files on the index: {_few(offered)}.",
@@ -194,7 +180,6 @@ def not_as_locked(name: str, version: str | None, place: str, offered: Sequence[
 
 
 def another_version_locked(name: str, version: str | None, place: str, found: Sequence[str]) -> DependencyError:
-    """The locked hashes are those of files of other versions."""
     return DependencyError(
         f"the hashes of {_pinned(name, version)} in Pipfile.lock are another version's",
         why=f"{place} names the version, and the hashes beside it are those of {_few(found)}.",
@@ -213,10 +198,7 @@ def no_file_fits(
     system: str = "",
     place: str,
 ) -> DependencyError:
-    """No file of a version can be installed on the stack; `misfits` are file names by reason.
-
-    `system` is the `sys_platform` that all of them are for.
-    """
+    """`misfits` are file names by reason; `system` is the `sys_platform` that all of them are for."""
     lines = [f"The stack is {target}. The files of {_pinned(name, version)} ({place}) are not for it:"]
     lines += [f"  {reason}: {_few(files)}" for reason, files in misfits.items()]
     hint = "lock a version that has a wheel for this stack (`deploy lock`), or choose another stack or Python."
@@ -242,7 +224,6 @@ def no_file_fits(
 
 
 def must_be_built(name: str, version: str | None, sdist: str | None) -> DependencyError:
-    """A package has no wheel, and nothing here may build one."""
     what = f"only as {sdist}, an archive of sources" if sdist else "as sources, not on an index"
     return DependencyError(
         f"{_pinned(name, version)} has no wheel for the stack",
@@ -252,7 +233,6 @@ def must_be_built(name: str, version: str | None, sdist: str | None) -> Dependen
 
 
 def wrong_hash(name: str, filename: str, url: str, expected: str, found: str) -> DependencyError:
-    """What was downloaded is not what was locked."""
     return DependencyError(
         f"{filename} is not the file that was locked",
         why=f"{url}\nshould have {expected}\nbut has     {found}",
@@ -262,7 +242,6 @@ def wrong_hash(name: str, filename: str, url: str, expected: str, found: str) ->
 
 
 def too_long(filename: str, url: str, expected: int) -> DependencyError:
-    """A download was stopped, because it went on beyond the file's size."""
     return DependencyError(
         f"{filename} is not the file that was locked",
         why=f"{url} should have {expected} bytes and sends more.",
@@ -271,7 +250,6 @@ def too_long(filename: str, url: str, expected: int) -> DependencyError:
 
 
 def too_large(filename: str, url: str, limit: int) -> DependencyError:
-    """A file without a known size that is beyond any bound."""
     return DependencyError(
         f"{filename} is too large",
         why=f"{url} sends more than {limit >> 20} MB, and the index does not say its size and hash.",
@@ -280,7 +258,6 @@ def too_large(filename: str, url: str, limit: int) -> DependencyError:
 
 
 def wrong_size(filename: str, url: str, expected: int, found: int) -> DependencyError:
-    """The index says one size of a file and serves another (its hash is right)."""
     return SourceError(
         f"the index is wrong about the size of {filename}",
         why=f"{url} should have {expected} bytes and has {found}.",
@@ -289,7 +266,6 @@ def wrong_size(filename: str, url: str, expected: int, found: int) -> Dependency
 
 
 def link_gone(name: str, url: str) -> DependencyError:
-    """A file that was found before is gone from its address and from the index."""
     return SourceError(
         f"the file of {name} is gone",
         why=f"{url} is no longer served, and the index does not list the file.",
@@ -298,7 +274,6 @@ def link_gone(name: str, url: str) -> DependencyError:
 
 
 def not_served(filename: str, url: str, status: int, *, listed: bool = True) -> DependencyError:
-    """A file that the index lists, or else the lock names, is not at its address."""
     return SourceError(
         f"{_host(url)} does not serve {filename}",
         why=f"{'The index lists' if listed else 'Pipfile.lock names'} {url}, which answered HTTP {status}.",
@@ -309,7 +284,6 @@ def not_served(filename: str, url: str, status: int, *, listed: bool = True) -> 
 
 
 def unwritable(path: str, reason: str) -> MachineError:
-    """The store cannot take a download."""
     return MachineError(
         "a download cannot be stored",
         why=f"{path}: {reason}.",

@@ -63,7 +63,6 @@ class Answer:
 
 
 def unreachable(host: str, reason: str, *, todo: str = "", around: bool = False) -> Barred:
-    """Nothing answered: no such name, no route, refused, cut or too slow."""
     return Barred(
         f"the registry {host} cannot be reached",
         why=f"{_sentence(reason)}.",
@@ -94,7 +93,6 @@ def proxy(host: str) -> Barred:
 
 
 def too_slow(host: str, reason: str) -> Barred:
-    """A server that trickles, or whose answer has no end."""
     return Barred(
         f"the registry {host} is too slow",
         why=f"The transfer was stopped: {reason}.",
@@ -103,7 +101,6 @@ def too_slow(host: str, reason: str) -> Barred:
 
 
 def untrusted(host: str, reason: str) -> Barred:
-    """A certificate that does not verify."""
     hint = "name the file with your network's CA certificates in REQUESTS_CA_BUNDLE."
     if "expired" in reason or "not yet valid" in reason:
         hint = "renew the registry's certificate; if that is good, set this machine's clock."
@@ -116,7 +113,6 @@ def untrusted(host: str, reason: str) -> Barred:
 
 
 def insecure(host: str, reason: str) -> Barred:
-    """No TLS, or an end to it."""
     return Barred(
         f"the registry {host} does not speak TLS",
         why=f"{_sentence(reason)}.",
@@ -126,7 +122,6 @@ def insecure(host: str, reason: str) -> Barred:
 
 
 def authorities_unreadable(variable: str, path: str) -> Barred:
-    """A variable names a file of certificates that cannot be read."""
     return Barred(
         f"the certificates of {variable} cannot be read",
         why=f"{variable} is {path!r}, which is missing or holds no PEM certificates.",
@@ -138,7 +133,6 @@ def authorities_unreadable(variable: str, path: str) -> Barred:
 
 
 def failed(host: str, answer: Answer, attempts: int, *, around: bool = False) -> Barred:
-    """The registry keeps answering with an error of its own."""
     return Barred(
         f"the registry {host} fails",
         why=f"{answer}{_times(attempts)}.",
@@ -149,7 +143,6 @@ def failed(host: str, answer: Answer, attempts: int, *, around: bool = False) ->
 
 
 def busy(host: str, answer: Answer, attempts: int, *, around: bool = False) -> Barred:
-    """Too many requests, again and again."""
     return Barred(
         f"the registry {host} refuses more requests for now",
         why=f"{answer} (too many requests){_times(attempts)}.",
@@ -168,10 +161,7 @@ def denied(
     unset: Sequence[str],
     notes: Sequence[str] = (),
 ) -> AccessDenied:
-    """Word 401 or 403, which Docker Hub also answers for repositories that do not exist.
-
-    `login` says where our login came from; `unset` are those of LOGIN_VARIABLES that are not set.
-    """
+    """`login` says where our login came from; `unset` are those of LOGIN_VARIABLES that are not set."""
     if login:
         what = f"{origin} cannot be {'pushed' if pushing else 'read'} with this login"
         reason = f"The login from {login} is not allowed to, or there is no such repository"
@@ -191,7 +181,7 @@ def denied(
 
 
 def denied_elsewhere(origin: str, host: str, answer: Answer) -> StackError:
-    """401 or 403 from a store to which the registry `host` sent us on."""
+    """`host` is the registry that sent us to another store."""
     return StackError(
         f"{origin}: the store that {host} keeps its blobs in refuses",
         why=f"{answer}.\nThe registry sent us there; its login is for itself and was not sent on.",
@@ -200,7 +190,6 @@ def denied_elsewhere(origin: str, host: str, answer: Answer) -> StackError:
 
 
 def login_refused(host: str, answer: Answer, *, login: str, unset: Sequence[str]) -> Barred:
-    """A user or password that the registry, or its token server, does not know."""
     return Barred(
         f"the registry {host} refuses the login",
         why=f"{answer}.\nThe login came from {login}.",
@@ -221,7 +210,6 @@ def _log_in(host: str, login: str, unset: Sequence[str]) -> str:
 
 
 def manifest_unknown(origin: str, answer: Answer) -> NotFound:
-    """404 for a tag or a digest."""
     return NotFound(
         f"{origin} does not exist",
         why=f"{answer}.",
@@ -230,7 +218,6 @@ def manifest_unknown(origin: str, answer: Answer) -> NotFound:
 
 
 def nothing_reachable(origin: str, answer: Answer) -> NotFound:
-    """404 for an upload: the registry has no place of that name."""
     return NotFound(
         f"{origin} cannot be pushed",
         why=f"{answer}.",
@@ -239,7 +226,6 @@ def nothing_reachable(origin: str, answer: Answer) -> NotFound:
 
 
 def refused(origin: str, answer: Answer) -> StackError:
-    """Any other answer: the request is wrong in the registry's eyes."""
     if answer.status == 405 and answer.method not in {"GET", "HEAD"}:
         return StackError(
             f"{origin} cannot be pushed: the registry takes nothing",
@@ -257,7 +243,6 @@ def refused(origin: str, answer: Answer) -> StackError:
 
 
 def manifest_refused(origin: str, answer: Answer, media_type: str, *, fixed: bool) -> ManifestRefused:
-    """Return the error for a manifest that the registry refuses though it has the blobs."""
     hint = "the registry's words say why; its log may say more." if answer.said else "the registry's log may say why."
     if answer.status == 403:
         hint = "check the registry's quota, its rules for tags, and the rights of the login."
@@ -273,10 +258,7 @@ def manifest_refused(origin: str, answer: Answer, media_type: str, *, fixed: boo
 
 
 def tag_kept(refused: ManifestRefused, origin: str, kept: str, *, same_format: bool) -> StackError:
-    """Return the error for a refused manifest whose tag names the other image `kept`.
-
-    `same_format` tells that the registry took a manifest of this format before, so the format is not the reason.
-    """
+    """`kept` is the image that the tag names. `same_format`: the registry took a manifest of this format before."""
     if refused.fixed:
         return StackError(
             f"{origin} cannot be pushed: the tag names another image, and the registry does not let it move",
@@ -292,7 +274,6 @@ def tag_kept(refused: ManifestRefused, origin: str, kept: str, *, same_format: b
 
 
 def not_listed(origin: str, digest: str, subject: str) -> StackError:
-    """Word a referrer that the registry took and does not list."""
     return StackError(
         f"{origin}: the registry does not list what was attached",
         why=f"It took {digest}, and neither its list of referrers of {subject} nor the tag that replaces it shows it.",
@@ -301,7 +282,6 @@ def not_listed(origin: str, digest: str, subject: str) -> StackError:
 
 
 def not_a_registry(host: str, found: str) -> Barred:
-    """Something answers, but does not speak the distribution protocol."""
     return Barred(
         f"{host} is not a registry",
         why=f"It answered with {found} where a manifest was asked for.",
@@ -313,7 +293,6 @@ def not_a_registry(host: str, found: str) -> Barred:
 
 
 def digest_mismatch(origin: str, wanted: str, found: str) -> StackError:
-    """Bytes that are not what their digest says."""
     return StackError(
         f"{origin} came damaged",
         why=f"Its bytes should have the digest {wanted}, they have {found}.",
@@ -322,7 +301,6 @@ def digest_mismatch(origin: str, wanted: str, found: str) -> StackError:
 
 
 def blob_cut(origin: str, wanted: str, received: int, size: int) -> StackError:
-    """A blob that never came whole, however often the transfer was taken up again."""
     return StackError(
         f"{origin} cannot be fetched",
         why=f"The connection was cut again and again: {received} of {size} bytes of {wanted} came.",
@@ -334,7 +312,6 @@ def blob_cut(origin: str, wanted: str, received: int, size: int) -> StackError:
 
 
 def upload_cut(origin: str, digest: str, size: int, reason: str, attempts: int) -> StackError:
-    """A blob that could not be sent, however often it was begun or taken up again."""
     return StackError(
         f"{origin} cannot be pushed",
         why=f"The upload of {digest} ({size} bytes) failed {attempts} times. Last: {_sentence(reason)}.",
@@ -343,7 +320,6 @@ def upload_cut(origin: str, digest: str, size: int, reason: str, attempts: int) 
 
 
 def too_large(origin: str, answer: Answer, size: int) -> StackError:
-    """413, even for small pieces."""
     return StackError(
         f"{origin} cannot be pushed: the registry takes no request of that size",
         why=f"{answer}.\nThe blob has {size} bytes; smaller pieces were refused as well.",
@@ -352,7 +328,6 @@ def too_large(origin: str, answer: Answer, size: int) -> StackError:
 
 
 def pushed_otherwise(origin: str, sent: str, kept: str) -> StackError:
-    """A registry, or something before it, that rewrites manifests."""
     return StackError(
         f"{origin} is not what was pushed",
         why=f"The manifest {sent} was sent, and the registry says that it keeps {kept}.",
@@ -361,7 +336,6 @@ def pushed_otherwise(origin: str, sent: str, kept: str) -> StackError:
 
 
 def blobs_vanished(origin: str, digests: Sequence[str], answer: Answer | None) -> BlobVanished:
-    """Blobs that the registry had a moment ago, and that cannot be sent from here."""
     error = BlobVanished(
         f"{origin} cannot be pushed: the registry lacks blobs that are not here either",
         why="\n".join(
@@ -374,7 +348,6 @@ def blobs_vanished(origin: str, digests: Sequence[str], answer: Answer | None) -
 
 
 def source_unreadable(digest: str, reason: str) -> MachineError:
-    """A blob on this machine that cannot be read while it is sent."""
     return MachineError(
         f"{digest} cannot be read",
         why=f"The system says: {reason}.",

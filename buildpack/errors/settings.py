@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from buildpack.errors import AppError, BuildpackError, UsageError
-from buildpack.errors.app import caret, file_of, show
+from buildpack.errors import AppError, BuildpackError, Notice, UsageError, caret, file_of, show
 
 UNUSABLE_TEXT = "a text has NUL or half a surrogate pair in it, which no path and no variable can have"
 
 
 def bad_toml(name: str, line: int, column: int, text: str, reason: str) -> BuildpackError:
-    """A TOML file cannot be parsed; `line` is 0 where the parser gives none."""
+    """`line` is 0 if the parser gives none."""
     place = f"{name}:{line}:{column}: " if line else ""
     shown = f"\n{caret(text, column)}" if text.strip() else ""
     return AppError(
@@ -23,7 +22,7 @@ def bad_toml(name: str, line: int, column: int, text: str, reason: str) -> Build
 
 
 def bad_json(name: str, line: int, column: int, text: str, reason: str, *, hint: str) -> BuildpackError:
-    """A JSON file cannot be parsed; `line` is 0 where the parser gives none."""
+    """`line` is 0 if the parser gives none."""
     place = f"{name}:{line}:{column}: " if line else ""
     shown = f"\n{caret(text, column)}" if text.strip() else ""
     return AppError(
@@ -35,7 +34,6 @@ def bad_json(name: str, line: int, column: int, text: str, reason: str, *, hint:
 
 
 def no_object(name: str, *, hint: str) -> BuildpackError:
-    """A JSON file holds a list, a text or a number, and not an object."""
     return AppError(
         f"{name} does not hold an object", why=f"{name}:1: it does not begin with `{{`.", hint=hint, place=name
     )
@@ -48,7 +46,7 @@ def _conflict(line: str, name: str) -> str:
 
 
 def unknown_setting(place: str, key: str, nearest: str | None, known: Sequence[str]) -> BuildpackError:
-    """deploy.toml has a key that means nothing; in `nearest` and `known` a table stands in brackets."""
+    """In `nearest` and `known` a table is in brackets."""
     return AppError(
         f"deploy.toml has an unknown key `{show(key)}`",
         why=f"{place}: the keys are {', '.join(f'`{one}`' for one in known)}.",
@@ -58,7 +56,6 @@ def unknown_setting(place: str, key: str, nearest: str | None, known: Sequence[s
 
 
 def bad_setting(key: str, origin: str, found: str, wanted: str, *, suggested: str = "") -> BuildpackError:
-    """A setting has a value that cannot be."""
     if not file_of(origin):
         hint = f"give {origin} another value" + (f", such as `{suggested}`." if suggested else ".")
         return UsageError(f"{origin} cannot be {show(found)}", why=wanted, hint=hint)
@@ -71,7 +68,6 @@ def bad_setting(key: str, origin: str, found: str, wanted: str, *, suggested: st
 
 
 def almost_host(origin: str, found: str) -> BuildpackError:
-    """The stack is `host`, misspelt, or an image of such a name."""
     kind = AppError if file_of(origin) else UsageError
     return kind(
         f"there is no stack `{show(found)}`",
@@ -82,7 +78,6 @@ def almost_host(origin: str, found: str) -> BuildpackError:
 
 
 def stack_leads_out(origin: str, stack: str, target: str) -> BuildpackError:
-    """A relative path of deploy.toml leads to what is not the app's own."""
     return AppError(
         f"the stack `{show(stack)}` is not in the app's folder",
         why=f"{origin} names it{f', and it leads to {show(target)}' if target else ''}. A relative path in deploy.toml "
@@ -93,7 +88,6 @@ def stack_leads_out(origin: str, stack: str, target: str) -> BuildpackError:
 
 
 def no_name(folder: str) -> BuildpackError:
-    """The folder's name gives no image name."""
     return AppError(
         f"the folder's name {show(folder)!r} gives no name for the image",
         why="An image's name holds lower-case letters, digits, `.`, `_` and `-`, and the folder's has none of them.",
@@ -102,7 +96,6 @@ def no_name(folder: str) -> BuildpackError:
 
 
 def bad_variable(origin: str, name: str, told: str) -> AppError:
-    """An entry of app.json or deploy.toml cannot be a variable."""
     return AppError(
         f"`{show(name)}` cannot be a variable",
         why=f"{origin}: {told}.",
@@ -114,19 +107,33 @@ def bad_variable(origin: str, name: str, told: str) -> AppError:
 
 
 def bad_formation(line: int, told: str) -> AppError:
-    return _bad_app_json("the formation", line, told, 'it looks like `"formation": {"web": {"quantity": 1}}`.')
+    return _bad_app_json("the formation", line, told, hint='it looks like `"formation": {"web": {"quantity": 1}}`.')
 
 
 def bad_script(line: int, told: str) -> AppError:
     example = '`"environments": {"test": {"scripts": {"test": "pytest"}, "env": {"NAME": "value"}}}`'
-    return _bad_app_json("the test environment", line, told, f"it looks like {example}.")
+    return _bad_app_json("the test environment", line, told, hint=f"it looks like {example}.")
 
 
 def bad_addons(line: int, told: str) -> AppError:
     example = '`"addons": ["heroku-redis:in-dyno", {"plan": "heroku-postgresql", "as": "DATABASE"}]`'
-    return _bad_app_json("the test environment's add-ons", line, told, f"they look like {example}.")
+    return _bad_app_json("the test environment's add-ons", line, told, hint=f"they look like {example}.")
 
 
-def _bad_app_json(part: str, line: int, told: str, hint: str) -> AppError:
+def _bad_app_json(part: str, line: int, told: str, *, hint: str) -> AppError:
     place = f"app.json:{line}"
     return AppError(f"{part} in app.json cannot be read", why=f"{place}: {told}.", hint=hint, place=place)
+
+
+def app_json_not_read(error: BuildpackError) -> Notice:
+    place = error.place or "app.json"
+    reason = (error.why or "").partition("\n")[0]
+    return Notice(
+        what=f"{error.what}, so its formation and variables do not count ({show(reason.removesuffix('.'))})",
+        hint="fix it, or remove it.",
+        place="" if reason.startswith("app.json:") else place,
+    )
+
+
+def unknown_process(name: str) -> str:
+    return f"app.json: the formation names `{show(name)}`, which the Procfile does not have."

@@ -17,7 +17,6 @@ def _image(python: str | None) -> str:
 
 
 def host_needs_linux(system: str, python: str | None) -> StackError:
-    """Word that the host stack was asked for on another system."""
     return StackError(
         f"the host stack needs Linux, and this is {_SYSTEMS.get(system, system)}",
         why="It puts this machine's own Python and its shared libraries into the image, and images run on Linux.",
@@ -27,7 +26,6 @@ def host_needs_linux(system: str, python: str | None) -> StackError:
 
 
 def host_is_another_platform(asked: str, here: str, python: str | None) -> StackError:
-    """Word that the host stack was asked for another architecture than this machine's."""
     return StackError(
         f"the host stack cannot give an image for {asked}: this machine is {here}",
         why="It puts this machine's own Python and its shared libraries into the image.",
@@ -36,7 +34,7 @@ def host_is_another_platform(asked: str, here: str, python: str | None) -> Stack
 
 
 def no_host_python(python: str | None, found: Sequence[tuple[str, str]]) -> StackError:
-    """Word that no interpreter of this version runs here; `found` are version and path of those that do."""
+    """`found` are version and path of the interpreters that run here."""
     series = ".".join(python.split(".")[:2]) if python else None
     listed = "\n".join(f"  {version:8} {path}" for version, path in found)
     looked = "PATH, pyenv's versions, /usr/local/bin and /usr/bin were searched"
@@ -51,7 +49,6 @@ def no_host_python(python: str | None, found: Sequence[tuple[str, str]]) -> Stac
 
 
 def static_host_python(path: str) -> StackError:
-    """Word that the interpreter names no loader, so it cannot load extension modules."""
     return StackError(
         f"{path} cannot be a stack: it is linked statically",
         why="A static interpreter loads no extension modules, and most wheels hold some.",
@@ -60,7 +57,6 @@ def static_host_python(path: str) -> StackError:
 
 
 def host_python_broke(path: str) -> MachineError:
-    """Word that an interpreter that ran before does not now."""
     return MachineError(
         f"{path} does not run any more",
         why="It did when it was chosen for the host stack, and its file has not changed since.",
@@ -69,7 +65,6 @@ def host_python_broke(path: str) -> MachineError:
 
 
 def host_layer_lost(digest: object) -> MachineError:
-    """Word that a layer of the host stack vanished from the store after it was resolved."""
     return MachineError(
         f"the host stack's layer {digest} vanished from the store",
         why="Something removed it while this build ran.",
@@ -78,7 +73,6 @@ def host_layer_lost(digest: object) -> MachineError:
 
 
 def other_patch_level(asked: str, found: str) -> str:
-    """Word the warning that the stack has another patch level than the app asks for."""
     return (
         f"the app asks for Python {asked}, the stack has {found}. Wheels are made for both alike, "
         f"but a lock made on {asked} may lack what {found} needs."
@@ -86,7 +80,6 @@ def other_patch_level(asked: str, found: str) -> str:
 
 
 def host_python_lacks(path: str, modules: Sequence[str]) -> str:
-    """Word the warning that the interpreter was built without parts of its standard library."""
     return (
         f"{path} was built without {', '.join(modules)}, so the image has no such "
         f"{'module' if len(modules) == 1 else 'modules'} either; headers were missing when it was compiled."
@@ -94,7 +87,6 @@ def host_python_lacks(path: str, modules: Sequence[str]) -> str:
 
 
 def host_lacks_zones() -> str:
-    """Word the warning that this machine has no time zones to put into the image."""
     return (
         "this machine has no time zones in /usr/share/zoneinfo, so `zoneinfo` finds none in the image: install tzdata "
         "here, or add the package tzdata to Pipfile."
@@ -102,7 +94,6 @@ def host_lacks_zones() -> str:
 
 
 def host_library_missing(missing: Mapping[str, object]) -> str:
-    """Word the warning that parts of the interpreter need libraries that this machine lacks; soname to who needs it."""
     listed = ", ".join(f"{soname} (for {path})" for soname, path in sorted(missing.items()))
     return f"this machine lacks shared libraries that its own Python asks for: {listed}."
 
@@ -111,12 +102,10 @@ def host_library_missing(missing: Mapping[str, object]) -> str:
 
 
 def invalid_platform(text: str) -> UsageError:
-    """Word that this is no platform."""
     return UsageError(f"{text!r} is no platform", hint="write linux/amd64, linux/arm64 or linux/arm/v7.")
 
 
 def wrong_python(stack: str, asked: str, found: str) -> AppError:
-    """Word that the stack has another Python than the app asks for."""
     return AppError(
         f"the app asks for Python {asked}, and the stack {stack} has {found}",
         why="Wheels and byte code are made for one minor version of Python.",
@@ -125,18 +114,15 @@ def wrong_python(stack: str, asked: str, found: str) -> AppError:
 
 
 def unpinned(stack: str, reference: str) -> str:
-    """Word the warning that a tag may mean something else tomorrow."""
     digest = reference.rpartition("@")[2]
     return f"the stack {stack} is not pinned: today it is {digest}. `deploy lock` writes the digest to deploy.toml."
 
 
 def stale_tag(stack: str, hours: int, problem: str) -> str:
-    """Word the warning that a tag could not be looked up again."""
     return f"the stack {stack} was looked up {hours} hours ago and cannot be now ({problem}): what it was then is used."
 
 
 def no_python_in_base(stack: str) -> StackError:
-    """Word that a base holds no interpreter."""
     return StackError(
         f"the stack {stack} holds no Python",
         why="python3 was looked for in the folders of its PATH, /usr/local/bin and /usr/bin.",
@@ -145,7 +131,6 @@ def no_python_in_base(stack: str) -> StackError:
 
 
 def unknown_python_in_base(stack: str, executable: str) -> StackError:
-    """Word that the interpreter of a base does not tell its version."""
     return StackError(
         f"the stack {stack} has a Python that cannot be identified",
         why=f"{executable} holds no version of CPython 3.10 or later.",
@@ -154,7 +139,6 @@ def unknown_python_in_base(stack: str, executable: str) -> StackError:
 
 
 def app_as_base(stack: str) -> StackError:
-    """Word that a base is an image which was built by us, with packages of its own."""
     return StackError(
         f"the stack {stack} is an app's image",
         why="`deploy build` made it: the packages in its /opt/venv would lie beneath this app's, and what Pipfile.lock "
@@ -164,7 +148,6 @@ def app_as_base(stack: str) -> StackError:
 
 
 def no_libc_in_base(stack: str) -> StackError:
-    """Word that a base holds no C library that we know."""
     return StackError(
         f"the stack {stack} has no C library that wheels are made for",
         why="Neither glibc (libc.so.6) nor musl (ld-musl-*.so.1) was found where its loader looks.",
@@ -173,7 +156,6 @@ def no_libc_in_base(stack: str) -> StackError:
 
 
 def hostile_base(stack: str, problem: str) -> StackError:
-    """Word that a layer of a base holds what no image may hold."""
     return StackError(
         f"the stack {stack} cannot be unpacked",
         why=f"{problem}.",
@@ -182,7 +164,6 @@ def hostile_base(stack: str, problem: str) -> StackError:
 
 
 def compressed_with_zstd(stack: str) -> StackError:
-    """Word that a layer of a base is compressed in a way this Python cannot read."""
     return StackError(
         f"the stack {stack} has layers compressed with zstd",
         why="Python reads zstd from 3.14 on, and the layers must be read to know the stack's Python and libraries.",
@@ -226,7 +207,7 @@ _PACKAGES = {
 def libraries_not_there(
     name: str, version: str, sonames: Sequence[str], stack: str, *, instead: str
 ) -> DependencyError:
-    """Word a package that was built here against libraries that its stack lacks; `instead` is a package with wheels."""
+    """`instead` is a package with wheels."""
     packages = sorted({_PACKAGES[soname] for soname in sonames if soname in _PACKAGES})
     ways = [f"lock {instead} instead of {name}, or"] if instead else []
     base = "IMAGE" if stack.startswith(("oci:", "archive:")) else stack
@@ -244,7 +225,6 @@ def libraries_not_there(
 
 
 def libraries_missing(wheel: str, sonames: Sequence[str], stack: str) -> str:
-    """Word the warning that a wheel's files need shared libraries which the stack lacks."""
     packages = sorted({_PACKAGES[soname] for soname in sonames if soname in _PACKAGES})
     apt = f" Debian has {'it' if len(sonames) == 1 else 'them'} in {', '.join(packages)}." if packages else ""
     way = f"Use a stack that has {'it' if len(sonames) == 1 else 'them'}"

@@ -39,7 +39,6 @@ def why_unanswered(failure: BaseException, otherwise: str) -> str:
 
 
 def invalid_reference(text: str, reason: str, *, suggestion: str = "") -> UsageError:
-    """A name of an image that breaks the grammar."""
     hint = (
         f"write {suggestion!r}."
         if suggestion
@@ -52,7 +51,6 @@ def invalid_reference(text: str, reason: str, *, suggestion: str = "") -> UsageE
 
 
 def manifest_too_large(origin: str, limit: int) -> StackError:
-    """A manifest or config beyond what is read into memory."""
     return StackError(
         f"{origin} cannot be used",
         why=f"Its manifest or config is larger than {limit} bytes.",
@@ -61,7 +59,6 @@ def manifest_too_large(origin: str, limit: int) -> StackError:
 
 
 def blob_damaged(origin: str, wanted: str, reason: str) -> StackError:
-    """A blob whose bytes or length differ from its descriptor."""
     return StackError(
         f"{origin} came damaged",
         why=f"Blob {wanted}: {reason}.",
@@ -70,7 +67,6 @@ def blob_damaged(origin: str, wanted: str, reason: str) -> StackError:
 
 
 def damaged_manifest(origin: str, reason: str) -> StackError:
-    """JSON that breaks the specification."""
     return StackError(
         f"{origin} is no image that can be read",
         why=f"Its manifest breaks the OCI image specification: {reason}.",
@@ -79,7 +75,6 @@ def damaged_manifest(origin: str, reason: str) -> StackError:
 
 
 def unknown_manifest(origin: str, media_type: str) -> StackError:
-    """A document of a type we do not know."""
     return StackError(
         f"{origin} is no container image",
         why=f"What lies under that name has the media type {media_type}.",
@@ -88,7 +83,6 @@ def unknown_manifest(origin: str, media_type: str) -> StackError:
 
 
 def not_a_container_image(origin: str, media_type: str) -> StackError:
-    """An OCI artifact that is no image: a chart, a signature."""
     return StackError(
         f"{origin} is no container image",
         why=f"It is an artifact whose config has the media type {media_type}.",
@@ -97,7 +91,6 @@ def not_a_container_image(origin: str, media_type: str) -> StackError:
 
 
 def schema1_refused(origin: str) -> StackError:
-    """Docker's first manifest format."""
     return StackError(
         f"{origin} is in a format that is no longer in use",
         why="Its manifest is Docker's schema 1, given up in 2017; its layers cannot be verified.",
@@ -106,7 +99,6 @@ def schema1_refused(origin: str) -> StackError:
 
 
 def unknown_layer_type(origin: str, number: int, media_type: str) -> StackError:
-    """A layer that is no tar: Windows' foreign layers, an encrypted one."""
     return StackError(
         f"{origin} cannot be used",
         why=f"Layer {number} has the media type {media_type}, which is no tar, plain or compressed with gzip or zstd.",
@@ -115,7 +107,6 @@ def unknown_layer_type(origin: str, number: int, media_type: str) -> StackError:
 
 
 def no_such_platform(origin: str, platform: str, available: Sequence[str]) -> StackError:
-    """An image that exists, for other machines."""
     return StackError(
         f"{origin} has no image for {platform}",
         why=f"It has one for: {', '.join(available)}." if available else "It lists no platform at all.",
@@ -127,7 +118,6 @@ def no_such_platform(origin: str, platform: str, available: Sequence[str]) -> St
 
 
 def not_an_image(origin: str, reason: str) -> StackError:
-    """A folder or file that is no OCI layout and no docker-archive."""
     return StackError(
         f"{origin} is no image",
         why=f"{_sentence(reason)}.",
@@ -137,7 +127,6 @@ def not_an_image(origin: str, reason: str) -> StackError:
 
 
 def not_an_archive(origin: str, reason: str) -> StackError:
-    """A file that is no tar."""
     return StackError(
         f"{origin} is no image",
         why=f"The file cannot be read as a tar archive: {reason}.",
@@ -150,12 +139,10 @@ class ArchiveDamaged(StackError):
 
 
 def archive_damaged(origin: str, reason: str) -> ArchiveDamaged:
-    """An archive that contradicts itself."""
     return ArchiveDamaged(f"{origin} is damaged", why=f"{_sentence(reason)}.", hint="write it again.")
 
 
 def zstd_archive(origin: str) -> StackError:
-    """An archive compressed with zstd as a whole."""
     return StackError(
         f"{origin} cannot be read",
         why="The archive as a whole is compressed with zstd, which Python has no reader for.",
@@ -164,7 +151,6 @@ def zstd_archive(origin: str) -> StackError:
 
 
 def blob_missing(origin: str, digest: str) -> StackError:
-    """A manifest names a blob that is not there."""
     return StackError(
         f"{origin} is incomplete",
         why=f"Its manifest names the blob {digest}, which is missing.",
@@ -173,7 +159,6 @@ def blob_missing(origin: str, digest: str) -> StackError:
 
 
 def ambiguous_image(origin: str, names: Sequence[str]) -> StackError:
-    """Several images, and nothing that says which."""
     return StackError(
         f"{origin} holds several images",
         why="They are: " + ", ".join(names) + ".",
@@ -182,7 +167,6 @@ def ambiguous_image(origin: str, names: Sequence[str]) -> StackError:
 
 
 def image_not_listed(origin: str, wanted: str, names: Sequence[str]) -> StackError:
-    """A name that the layout does not list."""
     return StackError(
         f"{origin} has no image {wanted}",
         why=f"It has: {', '.join(names)}." if names else "Its images have no names.",
@@ -191,14 +175,12 @@ def image_not_listed(origin: str, wanted: str, names: Sequence[str]) -> StackErr
 
 
 def image_unreadable(origin: str, reason: str) -> StackError:
-    """The operating system refuses to read the folder or file."""
     return StackError(
         f"{origin} cannot be read", why=f"{_sentence(reason)}.", hint="check the path and its permissions."
     )
 
 
 def folder_taken(folder: str) -> UsageError:
-    """`oci:DIR` names a folder with something else in it."""
     return UsageError(
         f"{folder} is not empty and no OCI layout",
         why="An image would be mixed with the files there.",
@@ -207,7 +189,6 @@ def folder_taken(folder: str) -> UsageError:
 
 
 def cannot_write(path: str, reason: str) -> MachineError:
-    """This machine refuses to write what was asked for."""
     return MachineError(
         f"{path} cannot be written",
         why=f"{_sentence(reason)}.",
@@ -223,7 +204,6 @@ def cannot_write(path: str, reason: str) -> MachineError:
 
 
 def engine_missing(tried: Sequence[str]) -> EngineError:
-    """No socket of an engine anywhere."""
     return EngineError(
         "no container engine was found",
         why="Looked for: " + ", ".join(tried) + ".",
@@ -233,7 +213,6 @@ def engine_missing(tried: Sequence[str]) -> EngineError:
 
 
 def engine_unreachable(host: str, reason: str) -> EngineError:
-    """A known engine that does not answer."""
     return EngineError(
         f"the container engine at {host} is not running",
         why=f"{_sentence(reason)}.",
@@ -242,7 +221,6 @@ def engine_unreachable(host: str, reason: str) -> EngineError:
 
 
 def engine_slow(host: str, reason: str) -> EngineError:
-    """An engine whose answer has no end."""
     return EngineError(
         f"the container engine at {host} does not finish its answer",
         why=f"The transfer was stopped: {reason}.",
@@ -251,7 +229,6 @@ def engine_slow(host: str, reason: str) -> EngineError:
 
 
 def engine_denied(host: str) -> EngineError:
-    """The socket belongs to somebody else."""
     return EngineError(
         f"the container engine at {host} does not let you in",
         why="This user has no permission to open its socket.",
@@ -261,7 +238,6 @@ def engine_denied(host: str) -> EngineError:
 
 
 def engine_speaks_ssh(host: str) -> EngineError:
-    """An engine behind ssh."""
     return EngineError(
         f"the container engine at {host} is reached over ssh, which is not supported",
         why="Images are loaded over a unix socket, tcp, or tcp with TLS.",
@@ -271,7 +247,6 @@ def engine_speaks_ssh(host: str) -> EngineError:
 
 
 def engine_unreadable_host(host: str, source: str) -> EngineError:
-    """A value that names no engine."""
     return EngineError(
         f"{source} names no container engine",
         why=f"It says {host!r}; unix:///PATH and tcp://HOST:PORT are understood.",
@@ -280,7 +255,6 @@ def engine_unreadable_host(host: str, source: str) -> EngineError:
 
 
 def engine_unknown_context(name: str, source: str, names: Sequence[str]) -> EngineError:
-    """A Docker context that does not exist."""
     return EngineError(
         f"there is no Docker context {name!r}",
         why=f"{source} names it; there are: {', '.join(names)}.",
@@ -289,7 +263,6 @@ def engine_unknown_context(name: str, source: str, names: Sequence[str]) -> Engi
 
 
 def engine_tls(host: str, reason: str) -> EngineError:
-    """Certificates that are missing or do not fit."""
     return EngineError(
         f"the container engine at {host} cannot be trusted",
         why=f"TLS failed: {reason}.",
@@ -298,7 +271,6 @@ def engine_tls(host: str, reason: str) -> EngineError:
 
 
 def engine_disk_full(host: str, message: str) -> EngineError:
-    """The engine ran out of space while unpacking."""
     return EngineError(
         f"the disk of the container engine at {host} is full",
         why=f"It said: {message}",
@@ -307,7 +279,6 @@ def engine_disk_full(host: str, message: str) -> EngineError:
 
 
 def engine_refused(host: str, message: str) -> EngineError:
-    """The engine took the image and did not like it."""
     return EngineError(
         f"the container engine at {host} refused the image",
         why=f"It said: {message}",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from buildpack.dataclass import dataclass, field, replace
 from buildpack.errors import hooks as errors
-from buildpack.errors.local import unreachable_interpreter
+from buildpack.errors.build import unreachable_interpreter
 from buildpack.oci.entry import Entry, file
 from buildpack.oci.store import Store
 from buildpack.plan import APP_ROOT

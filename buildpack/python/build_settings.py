@@ -139,7 +139,7 @@ def read_constraints(environ: Mapping[str, str]) -> tuple[dict[str, tuple[Constr
 
 
 def _refused(variable: str, name: str, reason: str) -> Exception:
-    from buildpack.errors.sdist import bad_constraints
+    from buildpack.errors.wheels import bad_constraints
 
     return bad_constraints(variable, name, reason)
 

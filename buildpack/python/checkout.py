@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from buildpack.app.git import call, find_git, without_filters
 from buildpack.app.indexes import expand_url, split_address
-from buildpack.errors import sdist as errors
+from buildpack.errors import wheels as errors
 from buildpack.net.pace import RATE, SILENCE, allowance
 from buildpack.net.secret import Secret
 from buildpack.python.credentials import Login, open_address, redact, without_secrets

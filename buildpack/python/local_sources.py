@@ -7,7 +7,7 @@ from pathlib import Path
 
 from buildpack.app.links import find_inside
 from buildpack.app.textfile import open_inside
-from buildpack.errors import sdist as errors
+from buildpack.errors import wheels as errors
 from buildpack.system.temporary import make_folder
 
 MOST_BYTES = 1 << 30

@@ -19,8 +19,8 @@ from buildpack.app.links import OutsideError, find_inside
 from buildpack.bounded import open_regular
 from buildpack.dataclass import asdict, dataclass, replace
 from buildpack.errors import python as index_errors
-from buildpack.errors import sdist as errors
-from buildpack.errors.local import unreachable_interpreter
+from buildpack.errors import wheels as errors
+from buildpack.errors.build import unreachable_interpreter
 from buildpack.net.secret import Secret
 from buildpack.python.archives import unpack
 from buildpack.python.build_failure import ALTERNATIVES, missing_parts, remedies, telling_lines

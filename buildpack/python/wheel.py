@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildpack.dataclass import dataclass
-from buildpack.errors.wheel import member_refused, wheel_refused
+from buildpack.errors.wheels import member_refused, wheel_refused
 from buildpack.oci.content import reader
 from buildpack.oci.entry import Entry, Inline, file
 from buildpack.python.about import About, read_about

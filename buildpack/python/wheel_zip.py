@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildpack.dataclass import dataclass
-from buildpack.errors.wheel import member_refused, wheel_damaged, wheel_refused
+from buildpack.errors.wheels import member_refused, wheel_damaged, wheel_refused
 from buildpack.oci.entry import Deflated, FileSlice
 
 if TYPE_CHECKING:

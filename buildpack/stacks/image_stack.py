@@ -9,7 +9,7 @@ from pathlib import Path
 from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import stacks as errors
-from buildpack.errors.previous import refuted
+from buildpack.errors.build import refuted
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Image, Layer, Platform
 from buildpack.oci.store import Store

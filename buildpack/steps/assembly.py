@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import oci as oci_errors
-from buildpack.errors import resolution as errors
+from buildpack.errors import wheels as errors
 from buildpack.oci.entry import EPOCH, Entry, FileSlice, Inline, directory, file, symlink
 from buildpack.oci.image import Layer
 from buildpack.oci.store import Store
@@ -327,7 +327,7 @@ def _blame(error: oci_errors.ContentError, planned: PlannedLayer) -> Exception:
         with error.path.open("rb") as wheel:
             found = hashlib.file_digest(wheel, "sha256").hexdigest()
         if member is not None and found == member.sha256:
-            from buildpack.errors.wheel import wheel_damaged
+            from buildpack.errors.wheels import wheel_damaged
 
             return wheel_damaged(member.filename, error.reason)
     return error

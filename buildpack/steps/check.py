@@ -17,9 +17,8 @@ from buildpack.app.checks.heroku import check_heroku
 from buildpack.app.procfile import Process
 from buildpack.app.read import App, examine_app
 from buildpack.dataclass import dataclass
-from buildpack.errors import AppError, BuildpackError
+from buildpack.errors import AppError, BuildpackError, Notice, parse_notice
 from buildpack.errors import stacks as errors
-from buildpack.errors.notice import Notice, parse_notice
 from buildpack.options import Options, OwnPython
 from buildpack.stacks.find_python import usable_versions
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError, StackError
-from buildpack.errors import previous as errors
+from buildpack.errors import build as errors
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Image, Layer, Platform
 from buildpack.oci.reference import Reference

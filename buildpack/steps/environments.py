@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from buildpack.errors import local as errors
+from buildpack.errors import build as errors
 
 if TYPE_CHECKING:
     from buildpack.oci.entry import Entry

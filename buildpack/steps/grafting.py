@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
 from buildpack.dataclass import dataclass, replace
-from buildpack.errors import sdist as errors
+from buildpack.errors import wheels as errors
 from buildpack.python.files import stored_path
 from buildpack.python.record import record_row, render_record
 from buildpack.stacks.shared_libraries import close, read_libraries

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.dataclass import dataclass, replace
-from buildpack.errors import local as errors
+from buildpack.errors import build as errors
 from buildpack.oci.store import Store
 from buildpack.python.build_settings import NO_SETTINGS, BuildSettings
 from buildpack.steps.environments import alone, clear, is_whole, write_environment

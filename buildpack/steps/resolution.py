@@ -16,7 +16,7 @@ from buildpack.app.checks.doubts import Brought, brought_by
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.dataclass import asdict, dataclass, field, replace
 from buildpack.errors import BuildpackError
-from buildpack.errors import resolution as errors
+from buildpack.errors import wheels as errors
 from buildpack.oci.store import Store
 from buildpack.plan import APP_ROOT, VENV_ROOT, Member
 from buildpack.progress import Observer, Progress

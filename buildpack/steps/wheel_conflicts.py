@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from buildpack.bounded import parse_integer, parse_version
 from buildpack.dataclass import dataclass
-from buildpack.errors import resolution as errors
+from buildpack.errors import wheels as errors
 from buildpack.oci.entry import Inline
 from buildpack.python.about import About
 from buildpack.python.offers import canonical_name

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from buildpack.dataclass import dataclass, replace
-from buildpack.errors import previous as errors
+from buildpack.errors import build as errors
 from buildpack.errors.build import digest_asked
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Image

@@ -27,7 +27,7 @@ from buildpack.app.lockfile import Lock
 from buildpack.app.read import App
 from buildpack.build import Built
 from buildpack.dataclass import replace
-from buildpack.errors.local import ran_as_root
+from buildpack.errors.build import ran_as_root
 from buildpack.oci.gzip import gunzip
 from buildpack.oci.image import LAYER_TAR
 from buildpack.oci.store import Store

@@ -80,7 +80,7 @@ def _recall(app: App) -> Brought | None:
 
 def report_of(report: Report, *, app: str) -> dict[str, Any]:
     """Return what `--json` prints, schema 1; `app` is the folder as it was typed."""
-    from buildpack.errors.notice import split_place
+    from buildpack.errors import split_place
 
     def found(one: Any) -> dict[str, Any]:
         path, line = split_place(_text(one.place))

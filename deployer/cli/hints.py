@@ -18,7 +18,7 @@ import click
 
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError, Problems
-from buildpack.errors.sdist import BuildFailed
+from buildpack.errors.wheels import BuildFailed
 from deployer.cli.operands import is_folder
 from deployer.text import harmless, operand_text
 

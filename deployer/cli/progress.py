@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self, TextIO
 
-from buildpack.errors.app import show
+from buildpack.errors import show
 from buildpack.progress import Progress
 
 if TYPE_CHECKING:

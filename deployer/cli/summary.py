@@ -134,7 +134,7 @@ def _print_layers(
 def _shown(text: str) -> str:
     if text.isprintable():
         return text
-    from buildpack.errors.app import show
+    from buildpack.errors import show
 
     return show(text)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from buildpack.errors import BuildpackError, DependencyError, MachineError, UsageError
-from buildpack.errors.app import bullets, show
+from buildpack.errors import BuildpackError, DependencyError, MachineError, UsageError, bullets, show
 
 
 def no_package_name(name: str, *, asked: bool) -> UsageError:

@@ -13,7 +13,7 @@ from buildpack.app.read import read_app
 from buildpack.build import Built
 from buildpack.dataclass import dataclass, field, replace
 from buildpack.errors import StackError
-from buildpack.errors.sdist import BuildFailed
+from buildpack.errors.wheels import BuildFailed
 from buildpack.oci.compare import Comparison, EntryDifference, LayerDifference, ValueDifference, compare_images
 from buildpack.oci.image import Platform
 from buildpack.oci.reference import parse_reference

@@ -18,9 +18,8 @@ from buildpack.app.checks.serving import Read, Serving
 from buildpack.app.lockfile import Lock
 from buildpack.app.nearest import find_nearest
 from buildpack.dataclass import dataclass
-from buildpack.errors import BuildpackError
-from buildpack.errors import checks as errors
-from buildpack.errors.notice import Notice
+from buildpack.errors import BuildpackError, Notice
+from buildpack.errors import modules as errors
 
 _MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _OBJECT = re.compile(r"([^\W\d]\w*)(?:(\(.*\))|(\..*))?", re.DOTALL)

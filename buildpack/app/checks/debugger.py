@@ -14,8 +14,8 @@ from buildpack.app.checks.commands import Invocation, inside_app
 from buildpack.app.checks.imports import list_imports
 from buildpack.app.checks.server_commands import find_flaskenv
 from buildpack.app.checks.serving import Serving
+from buildpack.errors import Notice
 from buildpack.errors import checks as errors
-from buildpack.errors.notice import Notice
 
 _STARTS = frozenset({"run", "run_server", "run_simple"})
 """Functions that start a server which may have the debugger: those of Flask, Dash, Flask-SocketIO and Werkzeug."""

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from buildpack.dataclass import dataclass
-from buildpack.errors import BuildpackError
-from buildpack.errors.notice import Notice
+from buildpack.errors import BuildpackError, Notice
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

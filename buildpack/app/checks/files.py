@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from buildpack.app.lockfile import Lock
 from buildpack.app.source import SourceFile, SourceTree
 from buildpack.app.textfile import open_inside
+from buildpack.errors import Notice
 from buildpack.errors import checks as errors
-from buildpack.errors.notice import Notice
 
 _WINDOWS = re.compile(
     r"(?:^|/)(?:(?:con|prn|aux|nul|com[1-9]|lpt[1-9])(?:\.[^/]*)?(?:/|$)|[^/]*[. ](?:/|$)|[^/]*[<>:\"|?*\\\x00-\x1f])",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from buildpack.app.python_version import DEFAULT
 from buildpack.app.textfile import read_text
+from buildpack.errors import Notice
 from buildpack.errors import checks as errors
-from buildpack.errors.notice import Notice
 
 _DEBIAN = re.compile(r"[a-z0-9][a-z0-9+.-]{1,100}(?::[a-z0-9]{1,20})?(?:=[A-Za-z0-9.+:~-]{1,100})?", re.ASCII)
 """A line of an Aptfile that is a package; others are addresses of packages and repositories."""

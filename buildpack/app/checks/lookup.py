@@ -12,9 +12,8 @@ from buildpack.app.checks.doubts import Doubt
 from buildpack.app.checks.packages import PROGRAMS
 from buildpack.app.lockfile import Lock
 from buildpack.app.nearest import find_nearest
-from buildpack.errors import BuildpackError
+from buildpack.errors import BuildpackError, Notice
 from buildpack.errors import checks as errors
-from buildpack.errors.notice import Notice
 
 _PYTHON = re.compile(r"(?:python|pip|idle|pydoc|2to3-?)(?:3(?:\.\d+)?)?")
 _BUILTINS = frozenset(

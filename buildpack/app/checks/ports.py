@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 
 from buildpack.app.checks.commands import Invocation, inside_app
 from buildpack.app.checks.serving import Read, Serving
+from buildpack.errors import Notice
 from buildpack.errors import checks as errors
-from buildpack.errors.notice import Notice
 
 _FRAMEWORKS = {"Flask": "5000", "Quart": "5000", "Bottle": "8080", "Sanic": "8000"}
 _CALLS = {("uvicorn", "run"): "8000", ("waitress", "serve"): "8080"}

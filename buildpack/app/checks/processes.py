@@ -21,9 +21,9 @@ from buildpack.app.procfile import Process
 from buildpack.app.source import SourceTree
 from buildpack.app.textfile import open_inside
 from buildpack.dataclass import dataclass, replace
-from buildpack.errors import BuildpackError
+from buildpack.errors import BuildpackError, Notice
 from buildpack.errors import checks as errors
-from buildpack.errors.notice import Notice
+from buildpack.errors import modules as module_errors
 
 _EVERYWHERE = (
     *("abc", "asyncio", "collections", "copy", "datetime", "email", "enum", "functools", "hashlib", "html", "http"),
@@ -179,7 +179,7 @@ def _check_hidden(starts: Sequence[Start], files: Files, brought: Mapping[str, s
         for module in (*brought, *_EVERYWHERE):
             for path in (f"{prefix}{module}.py", f"{prefix}{module}/__init__.py"):
                 if path in files.paths and module not in SHARED:
-                    yield errors.hidden_module(path, module, brought.get(module))
+                    yield module_errors.hidden_module(path, module, brought.get(module))
 
 
 def check_imports(starts: Sequence[Start], files: Files, lock: Lock) -> Iterator[Notice | Doubt]:
@@ -191,7 +191,7 @@ def check_imports(starts: Sequence[Start], files: Files, lock: Lock) -> Iterator
     for one in imports:
         if one.left_out and one.left_out not in told:
             told.add(one.left_out)
-            yield errors.import_left_out(one.place, one.left_out)
+            yield module_errors.import_left_out(one.place, one.left_out)
     if files.generated or "" in files.brought:
         return
     complete = modules_of(package.name for package in lock.packages) is not None
@@ -199,7 +199,7 @@ def check_imports(starts: Sequence[Start], files: Files, lock: Lock) -> Iterator
     missing = (one for one in imports if not one.left_out)
     for one, owners in list_missing(missing, lock, files.brought):
         only_develop = next((name for name in (*owners, one.module.replace("_", "-").lower()) if name in develop), None)
-        finding = errors.missing_import(one.place, one.module, owners, develop=only_develop)
+        finding = module_errors.missing_import(one.place, one.module, owners, develop=only_develop)
         if "*" not in files.brought and (owners or only_develop or complete):
             yield finding
         else:

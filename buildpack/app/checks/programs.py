@@ -13,9 +13,8 @@ from buildpack.app.checks.commands import SHELLS, Invocation, inside_app
 from buildpack.app.checks.serving import Serving
 from buildpack.app.source import SourceTree
 from buildpack.app.textfile import open_inside
-from buildpack.errors import BuildpackError
+from buildpack.errors import BuildpackError, Notice
 from buildpack.errors import checks as errors
-from buildpack.errors.notice import Notice
 
 HOOKS = ("bin/pre_compile", "bin/post_compile")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from buildpack.errors.checks import lock_of_another_python
+from buildpack.errors.lock import lock_of_another_python
 
 REST = (
     "asks for Python 3.11, and Pipfile.lock was made for 3.10: what a lock holds depends on the version; "

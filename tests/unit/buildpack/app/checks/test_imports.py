@@ -13,7 +13,7 @@ from buildpack.app.checks.packages import find_owners, modules_of
 from buildpack.app.checks.processes import check_imports, list_files
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.app.source import read_source
-from buildpack.errors.notice import Notice
+from buildpack.errors import Notice
 
 Found = tuple[list[str], list[Doubt]]
 

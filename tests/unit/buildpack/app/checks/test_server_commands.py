@@ -13,7 +13,7 @@ from buildpack.app.checks.processes import check_processes, check_test_command, 
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.app.procfile import parse_procfile
 from buildpack.app.source import read_source
-from buildpack.errors.notice import Notice
+from buildpack.errors import Notice
 
 PACKAGES = (
     "apache-airflow",

@@ -1,4 +1,4 @@
-"""Wording for what goes wrong while a wheel is made from sources (exit code 20)."""
+"""Errors of wheels: what they hold, what they do to each other, and how one is built from sources."""
 
 from __future__ import annotations
 
@@ -6,8 +6,119 @@ import errno
 from collections.abc import Sequence
 from pathlib import Path
 
-from buildpack.errors import AppError, BuildpackError, DependencyError, MachineError
-from buildpack.errors.app import show
+from buildpack.errors import (
+    AppError,
+    BuildpackError,
+    DependencyError,
+    LostError,
+    MachineError,
+    Problems,
+    show,
+)
+
+_HINT = (
+    "the file's hash is the one that Pipfile.lock lists, so its publisher made it so: "
+    "ask for another version of {name} in Pipfile, run `deploy lock`, and build again."
+)
+
+
+def wheel_damaged(filename: str, detail: str) -> DependencyError:
+    return DependencyError(
+        f"{filename} is not a readable wheel",
+        why=f"A wheel is a zip archive, and in this one {detail}.",
+        hint=_hint(filename),
+    )
+
+
+def wheel_refused(filename: str, detail: str) -> DependencyError:
+    """`detail` is a clause that begins with "it" or "its"."""
+    return DependencyError(
+        f"{filename} cannot be installed",
+        why=f"{detail[0].upper()}{detail[1:]}.",
+        hint=_hint(filename),
+    )
+
+
+def member_refused(filename: str, member: str, reason: str) -> DependencyError:
+    return DependencyError(
+        f"{filename} holds a file that cannot go into an image",
+        why=f"The file {member!r} {reason}.",
+        hint=_hint(filename),
+    )
+
+
+def _hint(filename: str) -> str:
+    return _HINT.format(name=filename.partition("-")[0])
+
+
+def setuptools_added(name: str, version: str, setuptools: str) -> str:
+    return (
+        f"{name} {version} imports pkg_resources, and nothing in Pipfile.lock provides it: setuptools {setuptools} was "
+        f'added. Add `setuptools = "<81"` to Pipfile and run `deploy lock`.'
+    )
+
+
+def setuptools_outgrown(name: str, version: str, setuptools: str) -> str:
+    return (
+        f"{name} {version} imports pkg_resources, which setuptools {setuptools} of Pipfile.lock no longer has: "
+        f'unless it can do without, it dies as it starts. Add `setuptools = "<81"` to Pipfile and run `deploy lock`.'
+    )
+
+
+def shared_paths(loser: str, winner: str, paths: Sequence[str], advice: str) -> str:
+    """`paths` is not empty."""
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"{loser} and {winner} ship different files as /{paths[0]}{more}; {winner}'s counts. {advice}"
+
+
+def one_to_drop(loser: str, winner: str, loser_for: Sequence[str], winner_for: Sequence[str]) -> str:
+    """Say which of two packages to drop; `*_for` are the packages that require each."""
+    if not loser_for:
+        return f"Drop {loser} from Pipfile: its files are replaced, and no other package requires it."
+    if not winner_for:
+        return f"Drop {winner} from Pipfile: {loser_for[0]} requires {loser}, and no other package requires {winner}."
+    return f"{loser_for[0]} requires {loser}, and {winner_for[0]} requires {winner}: lock versions that share one."
+
+
+def only_for_tests(error: BuildpackError) -> BuildpackError:
+    """Add that only the tests need the package; the exit code stays."""
+    for problem in error.problems if isinstance(error, Problems) else (error,):
+        problem.why = f"{problem.why}\nOnly the tests need it: it is a develop package.".lstrip()
+        problem.hint = f"{problem.hint.rstrip('.')}, or leave out the tests with `--no-test`.".lstrip(", ")
+    return error
+
+
+def another_package(filename: str, locked: tuple[str, str], found: tuple[str, str]) -> DependencyError:
+    return DependencyError(
+        f"{filename} is not {' '.join(locked).strip()}",
+        why=f"Pipfile.lock lists its hash for {' '.join(locked).strip()}, and its METADATA says {' '.join(found)}.",
+        hint="find out who changed Pipfile.lock; `deploy lock` writes the hashes that the index has.",
+    )
+
+
+def file_and_folder(names: Sequence[str], path: str) -> DependencyError:
+    return DependencyError(
+        f"{' and '.join(names)} cannot be installed together",
+        why=f"/{path} is a file in one of them and a folder in another.",
+        hint="ask for only one of them in Pipfile, run `deploy lock`, and build again.",
+    )
+
+
+def cannot_build_here(name: str, version: str | None, target: str) -> DependencyError:
+    return DependencyError(
+        f"{name} {version or ''}".rstrip() + " has no wheel, and cannot be built here",
+        why=f"It has to be built by {target}, and no such interpreter runs on this machine.",
+        hint="lock a version that has a wheel for this platform, or build on a machine of the stack's platform.",
+    )
+
+
+def wheel_lost(filename: str, folder: object) -> LostError:
+    return LostError(
+        f"{filename} in {folder} is damaged or gone",
+        why="It was built here from sources, so no index has it.",
+        hint="build again; it is built anew. If it happens again, check the disk.",
+    )
+
 
 _TAIL = 15
 _ASK_AUTHORS = "lock a version that has a wheel, or ask the package's authors with these lines"
@@ -23,7 +134,6 @@ def _tail(output: str) -> str:
 
 
 def interpreter_differs(name: str, version: str | None, target: str, here: str) -> DependencyError:
-    """Sources can be built for this machine's platform only, and the stack's is another one."""
     return DependencyError(
         f"{_pinned(name, version)} cannot be built for the stack",
         why=f"It has no wheel, so it would be built here, for {here}; the stack is {target}.",
@@ -32,7 +142,6 @@ def interpreter_differs(name: str, version: str | None, target: str, here: str) 
 
 
 def newer_libc(name: str, version: str | None, here: str, stack: str) -> DependencyError:
-    """What is compiled here would need a newer C library than the stack has."""
     return DependencyError(
         f"{_pinned(name, version)} cannot be built for the stack",
         why=f"It has no wheel, and what is compiled here, with {here}, does not run on the stack's {stack}.",
@@ -47,7 +156,6 @@ class BuildFailed(DependencyError):
 
 
 def not_grafted(filename: str, reason: str) -> DependencyError:
-    """Word a wheel into which the libraries that it needs could not be copied."""
     return DependencyError(
         f"{filename} cannot be completed with the shared libraries that it needs",
         why=f"{reason.strip().rstrip('.')}.",
@@ -56,7 +164,6 @@ def not_grafted(filename: str, reason: str) -> DependencyError:
 
 
 def library_too_large(filename: str, library: Path, size: int, limit: int) -> DependencyError:
-    """A wheel needs a library of this machine that is too large to copy."""
     return DependencyError(
         f"{filename} needs {library}, which is too large to copy into it",
         why=f"The library has {size >> 20} MiB. A library that is copied may have {limit >> 20} MiB.",
@@ -65,7 +172,6 @@ def library_too_large(filename: str, library: Path, size: int, limit: int) -> De
 
 
 def no_patchelf() -> MachineError:
-    """Word an installation without the program that changes ELF files."""
     return MachineError(
         "patchelf is not installed",
         why="A package that was built here needs shared libraries that the stack lacks; patchelf adds them.",
@@ -84,10 +190,7 @@ def build_failed(
     remedies: Sequence[str] = (),
     log: Path | None = None,
 ) -> BuildFailed:
-    """The package's own build failed; `lines` are of its output, `instead` is another package or version.
-
-    `remedies` are settings for the build that its output suggests.
-    """
+    """`lines` are of its output, `instead` is another package or version, `remedies` are settings for the build."""
     why = f"It has no wheel for the stack, so it was built from {what}, and that failed."
     if missing:
         why += f" Missing: {'; '.join(missing)}."
@@ -109,10 +212,7 @@ def build_failed(
 def requirement_failed(
     name: str, version: str | None, what: str, failure: BuildFailed, *, instead: str | None
 ) -> BuildFailed:
-    """Report that what the build of a package requires could not be built; `instead` is another version with a wheel.
-
-    Pipfile names the package, and not what its build requires.
-    """
+    """`instead` is another version with a wheel; Pipfile names the package, not what its build requires."""
     hint = f"ask for {instead} in Pipfile, which has a wheel, and run `deploy lock`" if instead else _ASK_AUTHORS
     error = BuildFailed(
         f"{_pinned(name, version)} could not be built",
@@ -125,7 +225,6 @@ def requirement_failed(
 
 
 def bad_constraints(variable: str, name: str, reason: str) -> DependencyError:
-    """Report a file of constraints that cannot be used."""
     return DependencyError(
         f"{variable} names constraints that cannot be used",
         why=f"{name}: {reason}.",
@@ -134,7 +233,6 @@ def bad_constraints(variable: str, name: str, reason: str) -> DependencyError:
 
 
 def leading_out(name: str, version: str | None, what: str) -> DependencyError:
-    """Refuse sources whose pyproject.toml is a link to something of this machine."""
     return DependencyError(
         f"{_pinned(name, version)} cannot be built",
         why=f"It is built from {what}, whose pyproject.toml is a link that leads out of the sources.",
@@ -143,7 +241,6 @@ def leading_out(name: str, version: str | None, what: str) -> DependencyError:
 
 
 def unusable_archive(name: str, filename: str, reason: str) -> DependencyError:
-    """The archive of sources cannot be unpacked, or holds what it should not."""
     return DependencyError(
         f"{filename} cannot be unpacked",
         why=f"It is the locked archive of {name}, and {reason}.",
@@ -152,7 +249,6 @@ def unusable_archive(name: str, filename: str, reason: str) -> DependencyError:
 
 
 def cannot_unpack(name: str, filename: str, error: OSError) -> BuildpackError:
-    """The system refuses to write what the archive holds: for its names, or for want of room."""
     reason = error.strerror or str(error)
     if error.errno in {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}:
         return unusable_archive(name, filename, f"it holds a name that this system does not take ({reason})")
@@ -164,7 +260,6 @@ def cannot_unpack(name: str, filename: str, error: OSError) -> BuildpackError:
 
 
 def path_unreadable(name: str, path: str, place: str, error: OSError) -> DependencyError:
-    """A local path in the lock cannot be read, or changed while it was."""
     where = f" ({error.filename})" if error.filename else ""
     return DependencyError(
         f"the sources of {name} cannot be read",
@@ -174,7 +269,6 @@ def path_unreadable(name: str, path: str, place: str, error: OSError) -> Depende
 
 
 def another_file(name: str, filename: str, path: str, place: str, sha256: str) -> DependencyError:
-    """A local file has another hash than was locked."""
     return DependencyError(
         f"{filename} is not the file that was locked",
         why=f"{place} names the path {path!r}, whose file has the hash sha256:{sha256} now. Pipfile.lock has another.",
@@ -183,12 +277,10 @@ def another_file(name: str, filename: str, path: str, place: str, sha256: str) -
 
 
 def bad_setup_cfg(reason: str) -> AppError:
-    """The app's setup.cfg cannot be parsed."""
     return AppError("setup.cfg cannot be read", why=f"setup.cfg: {reason}", hint="mend setup.cfg, and build again.")
 
 
 def unexpected_wheel(name: str, version: str | None, filename: str, target: str) -> DependencyError:
-    """The build gave a wheel that is of another package, or does not fit."""
     return DependencyError(
         f"{_pinned(name, version)} became another wheel than expected",
         why=f"The result is {filename}, which cannot be installed as {_pinned(name, version)} on {target}.",
@@ -197,7 +289,6 @@ def unexpected_wheel(name: str, version: str | None, filename: str, target: str)
 
 
 def no_such_path(name: str, path: str, place: str) -> DependencyError:
-    """A local path in the lock leads nowhere."""
     return DependencyError(
         f"the sources of {name} are not there",
         why=f"{place} names the path {path!r}, relative to the app's folder, and nothing is there.",
@@ -206,7 +297,6 @@ def no_such_path(name: str, path: str, place: str) -> DependencyError:
 
 
 def path_outside(name: str, path: str, place: str, target: str) -> AppError:
-    """A local path in the lock, or a link in the project there, leads to what is not the app's own."""
     return AppError(
         f"the sources of {name} are outside the app",
         why=f"{show(place)} names the path {show(path)}, which leads to {show(target)}. Local packages come from the "
@@ -217,7 +307,6 @@ def path_outside(name: str, path: str, place: str, target: str) -> AppError:
 
 
 def project_too_large(path: str, most: int, files: int) -> DependencyError:
-    """The files of a local project are more, or larger, than any real one's."""
     return DependencyError(
         f"{show(path)} is too large for a local package",
         why=f"At most {most:,} bytes in {files:,} files are read.",
@@ -226,7 +315,6 @@ def project_too_large(path: str, most: int, files: int) -> DependencyError:
 
 
 def no_git(name: str) -> DependencyError:
-    """Git is not installed."""
     return DependencyError(
         f"{name} cannot be fetched",
         why="Pipfile.lock takes it from a git repository, and git is not installed here.",
@@ -235,7 +323,7 @@ def no_git(name: str) -> DependencyError:
 
 
 def git_failed(name: str, url: str, ref: str, output: str, *, slow: bool = False) -> DependencyError:
-    """Git could not fetch the commit, because its server is too `slow` or refuses; no text has a credential."""
+    """The server is too `slow`, or refuses; no text has a credential."""
     refused = (
         "check the address, the commit and your access to it; private repositories take ${USER}:${TOKEN}@ in the URL, "
         "or git's own credential helpers."
