@@ -14,6 +14,7 @@ from buildpack.app.indexes import without_credentials
 from buildpack.app.lockfile import Lock, LockedPackage, local_path
 from buildpack.app.pipfile import Pipfile, Wanted, canonical
 from buildpack.bounded import allows_version
+from buildpack.errors import lock as errors
 from buildpack.errors import show
 
 _OWN = ("default", "packages", "develop", "dev-packages")
@@ -44,18 +45,16 @@ def _compare_section(pipfile: Pipfile, section: str, packages: Sequence[LockedPa
 
 
 def _compare_entry(wanted: Wanted, locked: Mapping[str, LockedPackage]) -> Iterator[str]:
-    place = f"(Pipfile:{wanted.line})" if wanted.line else "(Pipfile)"
     package = locked.get(wanted.name)
     if package is None:
         # A package for another platform is absent from locks that were made on this one.
         if wanted.markers is None:
-            yield f"Pipfile asks for {_describe(wanted)}; Pipfile.lock does not have it {place}."
+            yield errors.not_in_lock(_describe(wanted), wanted.line)
     elif not _satisfies(wanted, package):
-        yield f"Pipfile asks for {_describe(wanted)}; Pipfile.lock pins {_describe_locked(package, wanted)} {place}."
+        yield errors.locked_otherwise(_describe(wanted), wanted.line, _describe_locked(package, wanted))
     elif missing := sorted(_extras(wanted) - set(map(canonical, package.extras))):
-        told = f"{wanted.name}[{','.join(missing)}]"
-        locked_as = _describe_locked(package, wanted)
-        yield f"Pipfile asks for {show(told)}; Pipfile.lock pins {locked_as} without that {place}."
+        asked = show(f"{wanted.name}[{','.join(missing)}]")
+        yield errors.locked_otherwise(asked, wanted.line, f"{_describe_locked(package, wanted)} without that")
 
 
 def _extras(wanted: Wanted) -> set[str]:
@@ -128,6 +127,4 @@ def _compare_python(pipfile: Pipfile, lock: Lock) -> Iterator[str]:
     for key, locked in (("python_full_version", lock.python_full_version), ("python_version", lock.python_version)):
         wanted, line = pipfile.requires(key)
         if wanted is not None and wanted != locked:
-            place = f"(Pipfile:{line})" if line else "(Pipfile)"
-            made = f"was made for {show(locked)}" if locked else "was made for no version in particular"
-            yield f"Pipfile asks for Python {show(wanted)}; Pipfile.lock {made} {place}."
+            yield errors.locked_for_another_python(wanted, line, locked)

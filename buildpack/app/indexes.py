@@ -54,14 +54,9 @@ def parse_sources(value: object, bad: list[str]) -> tuple[tuple[Source, ...], li
         sources[source.name] = source
         userinfo = _USERINFO.search(source.url)
         if userinfo and not _VARIABLE.search(userinfo[0]):
-            warnings.append(
-                f"the source `{show(source.name)}` has a credential in Pipfile.lock; write ${{NAME}} in its "
-                "place in Pipfile, keep the value in the environment, and run `deploy lock`."
-            )
+            warnings.append(errors.credential_in_lock(source.name))
         if not source.verify_ssl:
-            warnings.append(
-                f"the source `{show(source.name)}` is asked without verifying who answers (verify_ssl = false)."
-            )
+            warnings.append(errors.unverified_source(source.name))
     return tuple(sources.values()), warnings
 
 

@@ -135,14 +135,10 @@ def _warn(line: str, process: Process, file: str) -> Iterator[str]:
     # As their parsers do it: honcho 2.0 environ.py, dokku's procfile-util, heroku/buildpacks-procfile procfile.rs.
     place, name = f"{file}:{process.line}", process.name
     if line[0] in _SPACE:
-        yield f"{place}: the line is indented; honcho and dokku skip such a line."
+        yield errors.indented_line(place)
     if name != "web" and name.lower() == "web":
-        yield f"{place}: `{name}` is not `web`, which alone gets requests, here as on Heroku; write `web`."
+        yield errors.web_in_capitals(place, name)
     elif name != name.lower() or "_" in name:
-        renamed = name.lower().replace("_", "-")
-        yield f"{place}: Cloud Native Buildpacks rename `{name}` to `{renamed}`."
+        yield errors.renamed_process(place, name, name.lower().replace("_", "-"))
     if line.partition(":")[0][-1] in _SPACE:
-        yield (
-            f"{place}: there is a space before the colon; honcho and dokku skip such a line, "
-            "and Cloud Native Buildpacks refuse it."
-        )
+        yield errors.space_before_colon(place)

@@ -92,10 +92,7 @@ def _read_files(folder: Path, warnings: list[str]) -> PythonRequest | None:
         if other is not None and not _agree(request.version, other.version):
             warnings.append(errors.conflicting_versions(request.version, other.version, other.origin))
             return request
-        warnings.append(
-            f"runtime.txt is deprecated: remove it, and write `{request.version}` into .python-version, which pyenv "
-            "and uv read too."
-        )
+        warnings.append(errors.deprecated_runtime_txt(request.version))
         return request
     text = read_text(folder, ".python-version")
     return None if text is None else parse_python_version_file(text)
@@ -248,7 +245,7 @@ def newer(version: str) -> Iterator[str]:
 
 
 def check_version(request: PythonRequest, *, today: date) -> Iterator[str]:
-    """Give warnings about a version; raises AppError where it reached its end of life or is not known."""
+    """Yield warnings about a version; raises AppError if no image can have it."""
     major, minor = (int(part) for part in request.version.split(".")[:2])
     version = (major, minor)
     newest = max(END_OF_LIFE)
@@ -259,11 +256,7 @@ def check_version(request: PythonRequest, *, today: date) -> Iterator[str]:
         oldest = ".".join(map(str, OLDEST))
         raise errors.end_of_life_python(request.version, request.origin, ends.isoformat(), oldest, DEFAULT)
     if today > ends:
-        yield (
-            f"Python {request.version} ({request.origin}) reached its end of life on {ends.isoformat()} and gets no "
-            f"security fixes; move to {DEFAULT}."
-        )
+        yield errors.python_without_fixes(request.version, request.origin, ends.isoformat(), DEFAULT)
     released = _UNRELEASED.get(version)
     if released and today < released:
-        due = released.isoformat()
-        yield f"Python {request.version} ({request.origin}) is due on {due}; until then it is a preview."
+        yield errors.python_preview(request.version, request.origin, released.isoformat())

@@ -15,7 +15,7 @@ from buildpack.app.git_inputs import git_inputs
 from buildpack.app.links import leads_out, never_enters
 from buildpack.app.textfile import decode, read_bytes
 from buildpack.dataclass import dataclass, field
-from buildpack.errors import BuildpackError, Problems, show
+from buildpack.errors import BuildpackError, Problems
 from buildpack.errors import app as errors
 
 if TYPE_CHECKING:
@@ -155,14 +155,9 @@ class _Walk:
             self.ignored |= {prefix + path for path in found} if prefix else found
         elif find_git(self.environ):
             self.watched = False
-            self.warnings.append(
-                f"{show(find_checkout(str(where)) or str(where))}/.git belongs to another user, so git is not "
-                "asked, and files that git ignores are shipped too, unless .dockerignore names them."
-            )
+            self.warnings.append(errors.git_not_asked(find_checkout(str(where)) or str(where)))
         else:
-            self.warnings.append(
-                "git is not installed here, so files that git ignores are shipped too, unless .dockerignore names them."
-            )
+            self.warnings.append(errors.git_not_installed())
 
     def _list(self, folder: _Folder) -> list[_Folder]:
         entries = self._scan(folder)
@@ -262,7 +257,7 @@ class _Walk:
                     return
                 self.files.append(SourceFile(path=path, kind="symlink", target=target))
             elif not stat.S_ISREG(status.st_mode):
-                self.warnings.append(f"{show(path)} is left out: it is neither a file, a folder nor a link.")
+                self.warnings.append(errors.neither_file_nor_link(path))
             elif not os.access(entry.path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
                 self.problems.append(errors.unreadable(path, "Permission denied"))
             else:

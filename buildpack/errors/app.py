@@ -271,3 +271,37 @@ def almost_named(found: str, meant: str) -> Notice:
         hint=f"if it is meant to be one, run `mv {show(found)} {meant}`.",
         place=found,
     )
+
+
+def indented_line(place: str) -> str:
+    return f"{place}: the line is indented; honcho and dokku skip such a line."
+
+
+def web_in_capitals(place: str, name: str) -> str:
+    return f"{place}: `{name}` is not `web`, which alone gets requests, here as on Heroku; write `web`."
+
+
+def renamed_process(place: str, name: str, renamed: str) -> str:
+    return f"{place}: Cloud Native Buildpacks rename `{name}` to `{renamed}`."
+
+
+def space_before_colon(place: str) -> str:
+    return (
+        f"{place}: there is a space before the colon; honcho and dokku skip such a line, "
+        "and Cloud Native Buildpacks refuse it."
+    )
+
+
+def git_not_asked(folder: str) -> str:
+    return (
+        f"{show(folder)}/.git belongs to another user, so git is not asked, and files that git ignores are shipped "
+        "too, unless .dockerignore names them."
+    )
+
+
+def git_not_installed() -> str:
+    return "git is not installed here, so files that git ignores are shipped too, unless .dockerignore names them."
+
+
+def neither_file_nor_link(path: str) -> str:
+    return f"{show(path)} is left out: it is neither a file, a folder nor a link."

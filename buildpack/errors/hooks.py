@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
-from buildpack.errors import AppError, UsageError, bullets, local, show
+from buildpack.errors import AppError, UsageError, build, bullets, show
 
 _TAIL = 20
 _SKIP = 'to skip it, add `[build.env]` and `DISABLE_COLLECTSTATIC = "1"` to deploy.toml'
@@ -152,7 +152,7 @@ def unset_build_env(name: str) -> UsageError:
 
 
 def ran_as_root(steps: Sequence[str]) -> str:
-    return local.ran_as_root(_ran(steps))
+    return build.ran_as_root(_ran(steps))
 
 
 def read_before(steps: Sequence[str], paths: Sequence[str]) -> str:
@@ -163,7 +163,3 @@ def read_before(steps: Sequence[str], paths: Sequence[str]) -> str:
 def names_the_copy(steps: Sequence[str], paths: Sequence[str]) -> str:
     shown = ", ".join(show(path) for path in paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
     return f"{_ran(steps)} wrote the path of the folder in which it ran into {shown}. In the image the app is in /app."
-
-
-def neither_file_nor_link(path: str) -> str:
-    return f"{show(path)} is left out: it is neither a file, a folder nor a link."

@@ -258,3 +258,49 @@ def lock_of_another_python(asked: str, origin: str, locked: str) -> Notice:
         hint=f'write `python_version = "{minor}"` into Pipfile\'s [requires] and run `deploy lock`.',
         place=place,
     )
+
+
+def not_in_lock(wanted: str, line: int) -> str:
+    return f"Pipfile asks for {wanted}; Pipfile.lock does not have it {_of_pipfile(line)}."
+
+
+def locked_otherwise(wanted: str, line: int, locked: str) -> str:
+    return f"Pipfile asks for {wanted}; Pipfile.lock pins {locked} {_of_pipfile(line)}."
+
+
+def locked_for_another_python(wanted: str, line: int, locked: str | None) -> str:
+    made = show(locked) if locked else "no version in particular"
+    return f"Pipfile asks for Python {show(wanted)}; Pipfile.lock was made for {made} {_of_pipfile(line)}."
+
+
+def _of_pipfile(line: int) -> str:
+    return f"(Pipfile:{line})" if line else "(Pipfile)"
+
+
+def credential_in_lock(source: str) -> str:
+    return (
+        f"the source `{show(source)}` has a credential in Pipfile.lock; write ${{NAME}} in its place in Pipfile, keep "
+        "the value in the environment, and run `deploy lock`."
+    )
+
+
+def unverified_source(source: str) -> str:
+    return f"the source `{show(source)}` is asked without verifying who answers (verify_ssl = false)."
+
+
+def deprecated_runtime_txt(version: str) -> str:
+    return (
+        f"runtime.txt is deprecated: remove it, and write `{version}` into .python-version, which pyenv and uv read "
+        "too."
+    )
+
+
+def python_without_fixes(version: str, origin: str, ended: str, suggested: str) -> str:
+    return (
+        f"Python {version} ({origin}) reached its end of life on {ended} and gets no security fixes; move to "
+        f"{suggested}."
+    )
+
+
+def python_preview(version: str, origin: str, due: str) -> str:
+    return f"Python {version} ({origin}) is due on {due}; until then it is a preview."

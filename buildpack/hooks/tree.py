@@ -10,6 +10,7 @@ from pathlib import Path
 
 from buildpack.app.links import leads_out, never_enters
 from buildpack.dataclass import dataclass
+from buildpack.errors import app as app_errors
 from buildpack.errors import hooks as errors
 from buildpack.errors import oci as oci_errors
 from buildpack.oci.entry import Entry, FileSlice, Inline
@@ -87,7 +88,7 @@ def read_result(folder: Path, before: AppContent, *, steps: Sequence[str], mtime
     now = {file.path: file for file in content.files}
     changed = sorted(path for path in known.keys() | now.keys() if known.get(path) != now.get(path))
     others = [file.path for file in found if file.kind == "other"]
-    warnings = [errors.neither_file_nor_link(path) for path in others]
+    warnings = [app_errors.neither_file_nor_link(path) for path in others]
     holding = [path for path in changed if path in now and _names(folder / path, folder)]
     if holding:
         warnings.append(errors.names_the_copy(steps, holding))
