@@ -277,6 +277,8 @@ class Reading:
         """
         if source is None:
             return None
+        if not source.files and not self.problems:
+            self.problems.append(errors.empty_folder(str(self.folder)))
         shipped = self._withhold(source)
         self.problems.extend(check_hooks(shipped))
         self.notices.extend(check_static(shipped, lock, variables))

@@ -133,18 +133,12 @@ def examine_app(
     formation = reading.attempt(app_json.formation) or {}
     own_build_env = reading.attempt(lambda: read_build_env(folder, app_json)) or {}
     processes, app_object = reading.read_processes(source, settings, lock)
-    if source is not None and not source.files and not reading.problems:
-        reading.problems.append(errors.empty_folder(str(folder)))
     reading.warn_formation(formation, processes)
     shipped = reading.check_source(source, lock, {**environ, **own_build_env, **options.build_env})
     problems = _flatten(reading.problems)
     notices, doubts = reading.gather_notices(source, lock), tuple(reading.doubts)
     app = None
-    if not problems:
-        assert settings is not None
-        assert source is not None
-        assert lock is not None
-        assert shipped is not None
+    if not problems and settings is not None and source is not None and lock is not None and shipped is not None:
         app = App(
             folder=folder,
             settings=settings,
