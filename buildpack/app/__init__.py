@@ -1,1 +1,1 @@
-"""What an app's folder says: its files, Procfile, lock, Python version, app object and settings."""
+"""Readers of an app's folder: its files, Procfile, lock, Python version, app object and settings."""

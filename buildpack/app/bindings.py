@@ -73,7 +73,7 @@ def _top_level(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
             yield from _top_level(statement.orelse)
         elif isinstance(statement, ast.Try):
             handlers = [one for handler in statement.handlers for one in handler.body]
-            # The body last: what it binds is what counts where nothing fails.
+            # The body last: its bindings count if nothing fails.
             yield from _top_level([*handlers, *statement.body, *statement.orelse, *statement.finalbody])
         elif isinstance(statement, ast.With):
             yield from _top_level(statement.body)

@@ -29,9 +29,9 @@ _MARKS = tuple(name.encode() for name in (*OBJECTS, *FACTORIES))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AppObject:
-    """Where the app object is: gunicorn's `target`, the file and line that bind it.
+    """The app object: gunicorn's `target`, and the file and line that bind it.
 
-    `search` is the folder to import from, ``src`` or empty; `interface` tells which kind of server it needs.
+    `search` is the folder to import from, ``src`` or empty; `interface` is the kind of server that it needs.
     """
 
     target: str
@@ -53,9 +53,9 @@ class AppObject:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Detection:
-    """What was found: the app object, or the `choices` where there are several, and what was looked at.
+    """The result of a search: the app object, or the `choices` if there are several, and the files that were read.
 
-    `broken` lists files that are no Python this tool can parse, as ``path:line: reason``.
+    `broken` lists files that this Python cannot parse, as ``path:line: reason``.
     """
 
     found: AppObject | None

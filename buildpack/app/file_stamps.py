@@ -1,7 +1,7 @@
-"""What tells, without reading it, that a file or folder is still as it was: as `make`, ninja and git's index have it.
+"""Stamps of files and folders, which show without reading them that nothing changed; `make` and git's index do so too.
 
-Whoever asks whether anything changed since the last build asks here first, before anything else is imported: this
-module needs nothing but `os`.
+A command that wants to know if anything changed since the last build asks here before it imports anything else, so
+this module needs nothing but `os`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Stamp = tuple[int, ...]
 
 
 def stamp(path: str) -> Stamp | None:
-    """Return the stamp of what this path leads to, through links; None where it leads nowhere."""
+    """Return the stamp of the file that this path leads to, through links; None if there is none."""
     try:
         return stamp_of(os.stat(path))  # noqa: PTH116  pathlib takes longer to import than a thousand of these
     except (OSError, ValueError):
@@ -21,5 +21,5 @@ def stamp(path: str) -> Stamp | None:
 
 
 def stamp_of(found: os.stat_result) -> Stamp:
-    """Return the stamp of what was looked at already. Tools can set all times but `st_ctime`, the inode's own."""
+    """Return the stamp of an earlier `stat`. Tools can set all times except `st_ctime`, the inode's own."""
     return (found.st_mode, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev)

@@ -18,7 +18,7 @@ from buildpack.errors import lock as errors
 from buildpack.errors import show
 
 _OWN = ("default", "packages", "develop", "dev-packages")
-"""What the two categories that every lock has are called there and in Pipfile."""
+"""The names of the two categories that every lock has, there and in Pipfile."""
 
 
 def compare(pipfile: Pipfile, lock: Lock, categories: Sequence[str] = ()) -> list[str]:

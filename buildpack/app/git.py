@@ -32,7 +32,7 @@ _OFF = (
     ("safe.bareRepository", "explicit"),
 )
 _KEPT = frozenset({"GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"})
-"""Where the user's own configuration is: it names files of patterns to ignore, and credential helpers."""
+"""Variables with the place of the user's own configuration, which names ignore files and credential helpers."""
 _KEPT_FOR_TRANSFERS = ("GIT_SSH", "GIT_SSL_", "GIT_PROXY_", "GIT_HTTP_", "GIT_ASKPASS")
 _LONGEST_LINK = 4096
 

@@ -1,4 +1,4 @@
-"""What to look at to know, without asking git, that it would still leave out the same files.
+"""The files whose stamps show, without asking git, that git still ignores the same files.
 
 Its rules come from five places (gitignore(5)), and its index says what it tracks in spite of them. Where that cannot be
 told for certain, nothing is said: then git is asked again.
@@ -77,7 +77,7 @@ def _default_excludes(environ: Mapping[str, str]) -> str:
 
 
 def _read_config(path: str, environ: Mapping[str, str]) -> list[str] | None:
-    """Return the files of ignore patterns that a git configuration names; None where it needs git to be understood."""
+    """Return the files of ignore patterns that a git configuration names; None if only git can read it."""
     try:
         with open_regular(path) as file:
             text = file.read(LIMIT).decode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""Which programs an app wants to run before it is shipped, decided from its files and lock alone.
+"""The programs that an app runs before it is shipped, found in its files and its lock.
 
 The order is Heroku's: ``bin/pre_compile``, NLTK's data, Django's collectstatic, ``bin/post_compile``.
 """
@@ -21,7 +21,7 @@ DISABLING = "DISABLE_COLLECTSTATIC"
 _PRE, _POST = "bin/pre_compile", "bin/post_compile"
 _NLTK = "nltk.txt"
 _ROUNDS = 100_000
-"""Of the hash that stands for values from the command line: keys are public, and a short secret is soon guessed."""
+"""Rounds of the hash of values from the command line: keys are public, and a short secret is easy to guess."""
 _DEEPEST = 3
 """Parts of a path to ``manage.py``, as Heroku looks for it."""
 
@@ -35,25 +35,25 @@ class Step:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The step's name in messages."""
         return f"{self.path} collectstatic" if self.kind == "collectstatic" else self.path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hooks:
-    """What an app wants to be run, in order, and the `variables` it is to see, among them `given`: the caller's."""
+    """The steps to run, in order, and their `variables`, among them those `given` by the caller."""
 
     steps: tuple[Step, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     given: Mapping[str, str] = field(default_factory=dict)
     hidden: str = ""
-    """Stands for `given` in keys."""
+    """A hash of `given`, for keys."""
 
     def __bool__(self) -> bool:
         return bool(self.steps)
 
     def key(self, *, stack: str, wheels: Sequence[str]) -> str:
-        """Return what stands for all that the steps are given, but for the app's files; empty where there are none."""
+        """Return a hash of all that the steps get, except the app's files; empty if there are no steps."""
         if not self.steps:
             return ""
         steps = [(step.kind, step.path) for step in self.steps]
@@ -92,6 +92,6 @@ def _select_steps(app: App, variables: Mapping[str, str]) -> tuple[Step, ...]:
 
 
 def _find_manage(paths: set[str]) -> str | None:
-    """Find the ``manage.py`` that lies nearest to the top."""
+    """Find the ``manage.py`` that is nearest to the top."""
     found = [path for path in paths if path.rpartition("/")[2] == "manage.py" and path.count("/") < _DEEPEST]
     return min(found, key=lambda path: (path.count("/"), path), default=None)

@@ -37,9 +37,9 @@ class Pattern:
     line: int
     brings_back: bool
     literal: tuple[str, ...]
-    """The leading parts without a wildcard: whatever the pattern matches lies at or below them."""
+    """The leading parts without a wildcard: the pattern matches only paths at or below them."""
     exact: bool
-    """Whether the pattern has no wildcard at all."""
+    """True if the pattern has no wildcard."""
     match: Callable[[str], bool]
 
     def may_match_below(self, folder: str) -> bool:
@@ -50,7 +50,7 @@ class Pattern:
         return not self.exact and parts[: len(self.literal)] == self.literal
 
     def lies_in(self, folder: str) -> bool:
-        """Say whether all it can match is `folder` or lies in it."""
+        """Tell whether it can match only `folder` and what is in it."""
         parts = tuple(folder.split("/"))
         return self.literal[: len(parts)] == parts
 
@@ -208,7 +208,7 @@ def _tame_expression(pattern: str) -> str | None:
     """Translate an ordinary pattern so that Python matches it in no more than quadratic time, as Go does any.
 
     Go's expressions do not backtrack, Python's do: `*a*a*a*a*b` would take for ever. Where a wildcard is followed by
-    another, the earliest place for what stands between them is as good as any, so that choice is final (`(?>...)`).
+    another, the earliest place for the part between them is as good as any, so that choice is final (`(?>...)`).
     That holds while parts are matched one by one; None where they are not, since something may match a slash.
     """
     parts = pattern.split("/")
@@ -239,7 +239,7 @@ def _split(parts: Sequence[str]) -> list[list[str]]:
 
 
 def _tame_part(part: str) -> str:
-    """Translate what stands between two slashes; raises ValueError where a class in it could match a slash."""
+    """Translate the part between two slashes; raises ValueError if a class in it could match a slash."""
     pieces, at = [""], 0
     while at < len(part):
         character = part[at]
@@ -287,7 +287,7 @@ def _escape(character: str) -> str:
 
 
 def _class(expression: str, start: int) -> tuple[str, int]:
-    """Translate the class that begins at `start`; gives it and where it ends. As Go's regexp/syntax parseClass."""
+    """Translate the class that begins at `start`; returns it and its end. As Go's regexp/syntax parseClass."""
     at = start + 1
     made = "["
     if expression.startswith("^", at):

@@ -13,7 +13,7 @@ _GONE = re.compile(r"https?://pypi\.python\.org/simple/?")
 _USERINFO = re.compile(r"(?<=://)(?:[^/]*|[^/@:\s]{0,200}:(?!\d{1,5}/)[^@\s]{0,200})@")
 """A login; what follows a colon and is not a port is a password, which may hold a slash."""
 _LOGIN = re.compile(r"https?://(?!git@)([^/@\s\"']+)@")
-"""What stands before the host; `git` alone is everybody's name where repositories are served."""
+"""The part before the host; `git` alone is the name that everybody uses for repositories."""
 _LOGIN_PART = re.compile(r"([^/@]*://|)([^/]*)@")
 _WHOLE = re.compile(r"[^$]*|\$(?:\{[^}$]*\}|[A-Za-z_][A-Za-z0-9_]*)(?::\d+)?")
 _OWN = re.compile(r"(?:DEPLOY|DOCKER|ACTIONS)_.*|\w+_PROXY|PIPENV_PYPI_MIRROR|REGISTRY_AUTH_FILE", re.IGNORECASE)
@@ -37,7 +37,7 @@ PYPI = Source(name="pypi", url="https://pypi.org/simple")
 
 
 def parse_sources(value: object, bad: list[str]) -> tuple[tuple[Source, ...], list[str]]:
-    """Parse ``_meta.sources``; gives the sources, PyPI where none is named, and warnings. Appends to `bad`."""
+    """Parse ``_meta.sources``; returns the sources, PyPI if none is named, and warnings. Appends to `bad`."""
     if value is None or value == []:
         return (PYPI,), []
     if not isinstance(value, list):
@@ -86,7 +86,7 @@ def check_variables(sources: Mapping[str, str], packages: Mapping[str, str], *, 
 
     A login may hold any variable that does not belong to deploy. The rest of an address may hold some only if it is a
     source's. No variable may be a part of the host: one that is the whole host, or begins the address, decides itself
-    where it goes. Both mappings are from what messages call an address to the address. Raises AppError with all.
+    where it goes. Both mappings are from the name of an address in messages to the address. Raises AppError with all.
     """
     written = [(each, address, True) for each, address in sources.items()]
     written += [(each, address, False) for each, address in packages.items()]
@@ -124,7 +124,7 @@ def _names(text: str) -> list[str]:
 
 
 def expand_url(url: str, environ: Mapping[str, str], *, where: str) -> str:
-    """Put variables of the environment in the place of ``${VAR}`` and, where it is set, ``$VAR``, as pipenv does.
+    """Replace ``${VAR}`` and, if the variable is set, ``$VAR`` with its value, as pipenv does.
 
     The result holds credentials: it is for the network, never for a message. `where` is what an error calls the
     URL. Raises DependencyError naming the variables that are missing.
@@ -144,7 +144,7 @@ def set_variables(url: str, environ: Mapping[str, str]) -> tuple[str, dict[str, 
 
 
 def holds_credential(text: str) -> bool:
-    """Say whether a file's text has a URL with a login that is no ``${VAR}``."""
+    """Tell whether a file's text has a URL with a login that is not a ``${VAR}``."""
     return any(not _VARIABLE.search(found[1]) for found in _LOGIN.finditer(text))
 
 

@@ -1,4 +1,4 @@
-"""Where a symbolic link of the app leads, and which files are the app's own to read."""
+"""Follows the symbolic links of an app, and decides which files belong to the app."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def never_enters(name: str, path: str) -> bool:
 
 
 class OutsideError(OSError):
-    """A path of the app leads to what is not the app's own; `filename` is where it leads."""
+    """A path of the app leads to a file that is not the app's own, `filename`."""
 
     def __init__(self, target: str) -> None:
         super().__init__(errno.ELOOP, "it leads out of the app's folder", target)

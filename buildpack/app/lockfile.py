@@ -26,7 +26,7 @@ _PROJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _FRAGMENT = re.compile(r"#(?:[^#]*&)?sha256=([0-9A-Fa-f]{64})(?:&|$)")
-"""The hash of a file by address stands in the entry, else in the address itself, as on a page of an index."""
+"""The hash in the address of a file, as on a page of an index, for an entry that has none."""
 _OTHER_VCS = ("hg", "svn", "bzr")
 _TEXTS = ("version", "index", "markers", "git", "ref", "subdirectory", "path", "file")
 
@@ -38,8 +38,8 @@ class LockedPackage:
     `name` is canonical (PEP 503); `version` has no ``==`` and is None for commits and paths. `hashes` are
     ``sha256:<hex>``, never empty unless the entry is a commit (`git` and `ref`), a local `path` (a folder has none), or
     one that pipenv locks only by its `markers` for another platform: such a one has neither version nor hash. `git` and
-    `file` may hold ``${VAR}``. `line` is where it stands in Pipfile.lock, `pipfile_line` where Pipfile asks for it; 0
-    is unknown.
+    `file` may hold ``${VAR}``. `line` is its line in Pipfile.lock, `pipfile_line` the one in Pipfile that asks for
+    it; 0 is unknown.
     """
 
     name: str
@@ -59,7 +59,7 @@ class LockedPackage:
 
     @property
     def place(self) -> str:
-        """Where to mend it: the line of Pipfile that asks for it, else the one of Pipfile.lock."""
+        """The place to fix it: the line of Pipfile that asks for it, else the one of Pipfile.lock."""
         if self.pipfile_line:
             return f"Pipfile:{self.pipfile_line}"
         return f"{NAME}:{self.line}" if self.line else NAME
@@ -88,12 +88,12 @@ class Lock:
         return tuple(package for package in self.develop if not self.has(package.name))
 
     def has(self, name: str) -> bool:
-        """Say whether ``default`` holds the package of this canonical name."""
+        """Tell whether ``default`` holds the package of this canonical name."""
         return any(package.name == name for package in self.packages)
 
 
 def read_lock(folder: Path, pipfile: Pipfile | None, categories: Sequence[str] = ()) -> Lock | None:
-    """Read the app's Pipfile.lock; None where there is none. Raises as `parse_lock` does."""
+    """Read the app's Pipfile.lock; None if there is none. Raises as `parse_lock` does."""
     raw = read_bytes(folder, NAME)
     if raw is None:
         return None
@@ -105,7 +105,7 @@ def parse_lock(text: str, *, pipfile: Pipfile | None = None, sha256: str = "", c
     """Parse a lock; `pipfile` gives the lines for messages, and markers for entries that lack them.
 
     `categories` are to be installed beside ``default``: ``develop``, or pipenv's named ones. Raises AppError that lists
-    every entry which cannot be used, UsageError for a category that is not there.
+    every entry that cannot be used, UsageError for a category that is not there.
     """
     document = parse_json(text, NAME, hint="run `deploy lock` to make it anew, and commit it.")
     if not isinstance(document, dict):
@@ -162,7 +162,7 @@ _HEADER = re.compile(r'^( {4}| {8})"([^"\\]+)": \{', re.MULTILINE)
 
 
 def lock_lines(text: str) -> Mapping[tuple[str, str], int]:
-    """Find on which line each package stands: by section and name. Knows pipenv's own layout only."""
+    """Find the line of each package, by section and name. Knows pipenv's own layout only."""
     lines: dict[tuple[str, str], int] = {}
     section, line, at = "", 1, 0
     for found in _HEADER.finditer(text):
@@ -185,7 +185,7 @@ def _table(value: object, name: str, bad: list[str]) -> Mapping[str, Any]:
 
 
 def _text(value: object) -> str | None:
-    # A version that is a number (3.10 is 3.1) is told apart where the version is read.
+    # A version that is a number (3.10 is 3.1) is reported by the reader of versions.
     return None if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
@@ -202,7 +202,7 @@ def _parse_section(
     pipfile: Pipfile | None,
     bad: list[str],
 ) -> tuple[LockedPackage, ...]:
-    """Parse a section into packages sorted by name; what is wrong is appended to `bad`."""
+    """Parse a section into packages sorted by name; faults are appended to `bad`."""
     if value is None:
         return ()
     if not isinstance(value, dict):

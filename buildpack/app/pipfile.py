@@ -44,9 +44,9 @@ _LONGEST_MARKER = 4096
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """What Pipfile asks for under one name: `table` is the entry, a plain version being ``{"version": ...}``.
+    """An entry of Pipfile; `table` is its value, with ``{"version": ...}`` for a plain version.
 
-    `line` is where it stands in Pipfile; 0 is unknown.
+    `line` is its line in Pipfile; 0 is unknown.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Wanted:
 
     @property
     def specifier(self) -> str:
-        """The version specifier; empty where any version will do."""
+        """The version specifier; empty if any version will do."""
         version = self._version.partition(";")[0].strip()
         return "" if version == "*" else version
 
@@ -82,7 +82,7 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pipfile:
-    """Pipfile's `document`, as TOML has it, and the line on which each entry stands, by section and key."""
+    """Pipfile's `document`, as TOML has it, and the line of each entry, by section and key."""
 
     document: Mapping[str, Any]
     lines: Mapping[tuple[str, str], int]
@@ -113,7 +113,7 @@ class Pipfile:
 
 
 def read_pipfile(folder: Path) -> Pipfile | None:
-    """Read the app's Pipfile; None where there is none. Raises AppError as `parse_pipfile` does."""
+    """Read the app's Pipfile; None if there is none. Raises AppError as `parse_pipfile` does."""
     text = read_text(folder, NAME)
     return None if text is None else parse_pipfile(text)
 
@@ -147,7 +147,7 @@ def canonical(name: str) -> str:
 def pipfile_hashes(pipfile: Pipfile) -> tuple[str, ...]:
     """Compute ``_meta.hash`` as pipenv did before 2026.4, and as it does since, names being canonical then.
 
-    As `plette.Pipfile.get_hash` and pipenv's `calculate_hash` do; pipenv#6664. Empty where JSON cannot hold a value.
+    As `plette.Pipfile.get_hash` and pipenv's `calculate_hash` do; pipenv#6664. Empty if JSON cannot hold a value.
     """
     try:
         return tuple(_hash(pipfile.document, canonical=canonical_names) for canonical_names in (False, True))

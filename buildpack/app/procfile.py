@@ -25,7 +25,7 @@ _SPACE = " \t"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Process:
-    """A process type: its name and command. `line` counts from 1; 0 where no Procfile names it."""
+    """A process type: its name and command. `line` counts from 1; 0 if no Procfile names it."""
 
     name: str
     command: str
@@ -54,7 +54,7 @@ def select_default(processes: Sequence[Process]) -> str | None:
 
 
 def read_procfile(folder: Path) -> Procfile | None:
-    """Read the app's Procfile; None where there is none. Raises AppError with every bad line."""
+    """Read the app's Procfile; None if there is none. Raises AppError with every bad line."""
     text = read_text(folder, "Procfile")
     return None if text is None else parse_procfile(text)
 
@@ -87,7 +87,7 @@ def parse_procfile(text: str, *, name: str = "Procfile") -> Procfile:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    # Not splitlines(): that also splits at form feeds and U+2028, which may stand in a command.
+    # Not splitlines(): that also splits at form feeds and U+2028, which a command may hold.
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
         content = line.removesuffix("\r")
         stripped = content.lstrip()

@@ -23,7 +23,7 @@ HOST_DEFAULT = "the default, the newest on this machine"
 """The origin of a version that no file names, on the stack ``host``."""
 
 OLDEST = (3, 10)
-"""What the launcher in every image runs on."""
+"""The oldest version that the launcher in every image supports."""
 
 END_OF_LIFE = {
     (3, 0): date(2009, 6, 27),
@@ -67,12 +67,12 @@ class PythonRequest:
 
     @property
     def exact(self) -> bool:
-        """Whether it has a patch level."""
+        """True if it has a patch level."""
         return self.version.count(".") == 2
 
 
 def read_python_version(folder: Path, lock: Lock | None, *, today: date) -> tuple[PythonRequest | None, list[str]]:
-    """Read which Python the app asks for, and warnings; None where nothing speaks.
+    """Read which Python the app asks for, and warnings; None if no file names one.
 
     Raises AppError where what speaks first cannot be read, names a version that reached its end of life, or one that
     is not known.
@@ -156,7 +156,7 @@ def _find_meant(text: str) -> str:
 
 
 def _reveal(name: str, line: int, text: str) -> None:
-    """Raise where the version is there, but with characters that do not show."""
+    """Raise AppError if the version is there, but with characters that do not show."""
     visible = "".join(character for character in text if character.isascii() and character.isprintable())
     if visible != text and _VERSION.search(visible):
         raise errors.invisible_characters(name, line, text[:80])

@@ -26,7 +26,7 @@ _VARIABLES = f"[{_TABLE}.env]"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
-    """A value and where it came from, as messages say it: ``--stack``, ``DEPLOY_STACK``, ``deploy.toml:2``."""
+    """A value and its origin, as messages name it: ``--stack``, ``DEPLOY_STACK``, ``deploy.toml:2``."""
 
     value: str
     origin: str
@@ -82,13 +82,13 @@ _KEYS: Mapping[str, _Key] = {
 
 
 _KNOWN = (*sorted(_KEYS), _VARIABLES)
-"""What deploy.toml may hold, as messages list it."""
+"""The keys of deploy.toml, as messages list them."""
 
 
 def read_settings(folder: Path, *, environ: Mapping[str, str], flags: Mapping[str, str | None]) -> Settings:
     """Read the settings of the app in `folder`; `flags` holds what the command line said, by key, or None.
 
-    Raises AppError, or Problems where several are wrong: deploy.toml is not TOML, has an unknown key, or a value is
+    Raises AppError, or Problems if several are wrong: deploy.toml is not TOML, has an unknown key, or a value is
     not of its kind.
     """
     problems: list[BuildpackError] = []
@@ -146,7 +146,7 @@ def _build_env(text: str, build: Any) -> Mapping[str, str]:
 
 
 def _is_almost_host(stack: str) -> bool:
-    """Say whether this is ``host`` misspelt: one word, which alone would be an image nobody names so briefly."""
+    """Tell whether this is ``host`` misspelt: no image has such a short name."""
     if stack == "host" or not stack.isalpha() or abs(len(stack) - 4) > 1:
         return False
     from difflib import SequenceMatcher

@@ -1,4 +1,4 @@
-"""The app's files: what lies in the folder, less what never enters an image."""
+"""The app's files: those in the folder, without those that never enter an image."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IGNORE_FILES = (".dockerignore", ".slugignore")
 class SourceFile:
     """A file or symbolic link of the app.
 
-    `path` is relative to the app's folder, with ``/``; `size` is in bytes; `target` is a link's, as it stands.
+    `path` is relative to the app's folder, with ``/``; `size` is in bytes; `target` is a link's, unchanged.
     """
 
     path: str
@@ -42,7 +42,7 @@ class SourceFile:
 class SourceTree:
     """The app's files, sorted by path. Folders exist only around files, as in git.
 
-    `stamps` are of all that decided what the files are, each from before it was read; None where that is not all.
+    `stamps`: file stamps taken before reading. None if some input cannot be watched.
     `passed_over` are folders that were not entered because git ignores all that is in them today.
     """
 
@@ -53,7 +53,7 @@ class SourceTree:
     passed_over: tuple[str, ...] = ()
 
     def disk(self, file: SourceFile) -> Path:
-        """Where the file lies on this machine."""
+        """The file's path on this machine."""
         return self.folder / file.path
 
 
@@ -62,7 +62,7 @@ def read_source(folder: Path, *, environ: Mapping[str, str], ignore_files: Seque
 
     Left out are version control, virtual environments, byte code and caches, ``.env`` and its kin, ``deploy.toml``,
     what git ignores, and what ``.dockerignore`` and ``.slugignore`` name. A ``!`` in these brings back what git
-    ignores only where it names it: ``!static/dist``, not ``!*``.
+    ignores only if it names it: ``!static/dist``, not ``!*``.
 
     Raises everything that is wrong at once: links that lead out of the folder, names that are not UTF-8, what cannot
     be read, virtual environments that git tracks or a ``!`` asks for.
@@ -78,7 +78,7 @@ def look_at_source(
 ) -> tuple[SourceTree, Sequence[BuildpackError]]:
     """List what `read_source` lists, and return what is wrong beside it.
 
-    Raises AppError or MachineError where an ignore file or the folder itself cannot be read.
+    Raises AppError or MachineError if an ignore file or the folder itself cannot be read.
     """
     walk = _Walk(folder=folder, environ=environ, patterns=_read_patterns(folder, ignore_files))
     walk.run()

@@ -1,1 +1,1 @@
-"""What images stand on: this host's interpreter, an image of a registry, or an image on disk."""
+"""Bases of images: this host's interpreter, an image of a registry, or an image on disk."""

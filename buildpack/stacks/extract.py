@@ -2,7 +2,7 @@
 
 Layers are applied as the OCI image specification says (layer.md, "Applying Changesets"), but to a tree in memory:
 on disk there are only numbered files until all is known, so no link in a layer can lead a write astray. At the
-end files move to their places, and links are made anew, relative and only to what is inside.
+end files move to their places, and links are made again, relative and only to what is inside.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Tree:
         return here, nodes[-1]
 
     def folder(self, path: str) -> _Node:
-        """Return the folder at this path, made where it is missing; a file in its place is replaced."""
+        """Return the folder at this path; make it if it is missing, and replace a file in its place."""
         parts, node = self.locate(path)
         if node is not None and node.is_folder:
             return node

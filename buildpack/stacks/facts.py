@@ -1,4 +1,4 @@
-"""Look up what only the contents of a base tell: its Python, its C library, its shared libraries, its accounts."""
+"""Reads from the contents of a base its Python, its C library, its shared libraries and its accounts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MUSL = re.compile(rb"\0(1)\.(\d{1,4})\.\d{1,4}\0")
 
 
 def read_facts(root: Path, config: Mapping[str, Any], *, stack: str) -> Facts:
-    """Read the facts of a base unpacked below `root`; raises StackError where it holds no usable Python or libc."""
+    """Read the facts of a base unpacked below `root`; raises StackError if it holds no usable Python or libc."""
     executable, series = _find_python(root, config, stack)
     place = root / executable.lstrip("/")
     elf = read_elf(place)
@@ -120,7 +120,7 @@ def _find_libc(root: Path, folders: list[str], loader: str) -> tuple[str, int, i
 
 
 def find_library_folders(root: Path) -> Iterator[str]:
-    """Yield the folders where the base's loader looks, below `root`, each real folder once: ld.so.conf's come first."""
+    """Yield the folders that the base's loader searches, below `root`, each real folder once, ld.so.conf's first."""
     seen: set[str] = set()
     top = os.path.realpath(root)
     for folder in (*_configured(root), *_multiarch(root), *_FOLDERS):

@@ -1,7 +1,7 @@
 """Find the Python interpreters of this machine, for the host stack.
 
 An interpreter counts once it ran and named its version. Programs that only look like one, above all pyenv's
-shims, are scripts, so everything that is no ELF file is passed over.
+shims, are scripts, so only ELF files count.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class HostPython:
     libc: str
     """As ``confstr`` has it, ``glibc 2.36``; empty on musl."""
     cafile: str
-    """Where its OpenSSL looks for certificates by default; empty without OpenSSL."""
+    """The file of certificates that its OpenSSL reads by default; empty without OpenSSL."""
     lacking: tuple[str, ...]
     """Modules of the standard library that it was built without."""
 
@@ -78,7 +78,7 @@ class HostPython:
 
     @property
     def glibc(self) -> tuple[str, int, int] | None:
-        """``("glibc", 2, 36)``; None on musl, which does not tell its version this way."""
+        """``("glibc", 2, 36)``; None on musl, which does not report its version this way."""
         name, _, version = self.libc.partition(" ")
         if name != "glibc":
             return None
@@ -203,7 +203,7 @@ def probe(path: Path, environ: Mapping[str, str]) -> HostPython | None:
 
 
 def choose(python: str | None, candidates: Iterable[Path], environ: Mapping[str, str]) -> HostPython | None:
-    """Return the first that has the version asked for; of another patch level only where none has this one."""
+    """Return the first that has this version; one of another patch level only if none has."""
     second: HostPython | None = None
     for path in candidates:
         found = probe(path, environ)

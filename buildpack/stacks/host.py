@@ -1,7 +1,7 @@
-"""The host stack: this machine's interpreter and the little of an operating system that it needs, in two layers.
+"""The host stack: this machine's interpreter and the few files of an operating system that it needs, in two layers.
 
-What was gathered is remembered with its witnesses, every file and folder it came from, by size and time; while
-they stay as they are, finding the stack again costs a few hundred `stat` calls and starts no process.
+The store remembers the stack with its witnesses, the files and folders that it came from, by size and time. While
+they do not change, finding the stack again costs a few hundred `stat` calls and starts no process.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def recall_executable(stack: Stack, store: Store) -> str | None:
 
 
 def _certificates() -> Path:
-    """Find certifi's bundle without importing certifi, which takes longer than all else that a known stack needs."""
+    """Find certifi's bundle without importing certifi, which takes longer than all other work for a known stack."""
     from importlib.util import find_spec
 
     spec = find_spec("certifi")
@@ -294,7 +294,7 @@ def _gather_packages(lower: Harvest, upper: Harvest) -> str:
 
 
 def _write_both(store: Store, lower: list[Entry], upper: Harvest, byte_code: ByteCode) -> tuple[Layer, ...]:
-    """Write the two layers side by side: compressing lets go of the interpreter's lock."""
+    """Write the two layers at the same time: compressing releases the interpreter's lock."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(max_workers=2) as pool:

@@ -1,4 +1,4 @@
-"""What is gathered on this machine for one layer of the host stack, and what it hangs on."""
+"""Gathers the files of this machine for one layer of the host stack, and the paths that decide what they are."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 
 def merged(path: str) -> str:
-    """Return where an absolute path lies in the image, whose ``/bin``, ``/sbin`` and ``/lib*`` link into ``/usr``."""
+    """Return an absolute path's place in the image, whose ``/bin``, ``/sbin`` and ``/lib*`` link into ``/usr``."""
     parts = [part for part in path.split("/") if part]
     return "/".join(["usr", *parts] if parts[0] in _MERGED else parts)
 
 
 def identify(entries: Iterable[Entry], *parts: str) -> str:
-    """Return what tells these entries from all others, contents included: far sooner than they could be written."""
+    """Return a hash of these entries and their contents, which takes far less time than writing them."""
     found = hashlib.sha256(repr(parts).encode())
     for entry in entries:
         content = hashlib.sha256()
@@ -81,7 +81,7 @@ class Harvest:
         self.put([file(path, content, executable=executable)])
 
     def take_program(self, found: str) -> None:
-        """Add the program at this absolute path; where it is a link, the link as well."""
+        """Add the program at this absolute path; if it is a link, the link as well."""
         real = os.path.realpath(found)
         self.witnesses.update((found, real))
         home = merged(real)

@@ -164,6 +164,6 @@ def _read_diversions(database: Path) -> dict[str, tuple[str, str]]:
 
 
 def _place(path: str, package: str, moved: Mapping[str, tuple[str, str]]) -> str:
-    """Return where a path that this package lists is."""
+    """Return the real path of a file that this package lists."""
     to, owner = moved.get(path, (path, package))
     return path if owner == package else to

@@ -58,7 +58,7 @@ def choose_platform(platforms: Sequence[Platform], native: Platform) -> Platform
 
 
 def read_platforms(folder: Path, *, environ: Mapping[str, str], flag: str | None) -> tuple[Platform, ...]:
-    """Return the platforms that were asked for, sorted by name; none where nothing was, or nothing that can be read.
+    """Return the requested platforms, sorted by name; empty if none is requested, or none can be read.
 
     Then the build proper says what is wrong, with all else that is. `flag` is what the command line said.
     """

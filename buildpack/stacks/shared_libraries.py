@@ -19,7 +19,7 @@ _USUAL = ("/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Libraries:
-    """Where this machine's loader looks: `cached` (soname to files), then `folders`; `first` is LD_LIBRARY_PATH."""
+    """The places that the loader searches: `first` (LD_LIBRARY_PATH), `cached` (soname to files), then `folders`."""
 
     cached: Mapping[str, tuple[str, ...]]
     folders: tuple[str, ...] = ()

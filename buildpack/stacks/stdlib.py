@@ -32,9 +32,9 @@ _SHARED_PREFIXES = frozenset({"/usr", "/usr/local", "/"})
 
 
 def build_folders(python: HostPython) -> tuple[str, ...]:
-    """Return the folders that are this machine's own and stand in the interpreter's files, the longest first.
+    """Return the folders of this machine whose names the interpreter's files hold, the longest first.
 
-    That is where it was compiled and where it was meant to be installed; Debian's ``/usr`` is no secret.
+    It was compiled in one, and meant to be installed in the other; Debian's ``/usr`` is not a secret.
     """
     found = {python.prefix}
     for path in sorted(python.stdlib.glob("_sysconfigdata*.py")):
@@ -81,7 +81,7 @@ def _library(harvest: Harvest, folder: Path, path: str) -> Iterator[tuple[str, P
                     if not _NO_FOLDERS.fullmatch(entry.name):
                         waiting.append((entry.path, f"{inside}/{entry.name}"))
                 elif entry.is_file() and not _NO_FILES.fullmatch(entry.name) and not _NO_MODULES.fullmatch(entry.name):
-                    # Debian links some files elsewhere; what lies outside is this machine's configuration.
+                    # Debian links some files elsewhere; files outside are this machine's configuration.
                     real = os.path.realpath(entry.path)
                     if real.startswith(root):
                         yield f"{inside}/{entry.name}", Path(real)
@@ -128,7 +128,7 @@ class ByteCode:
             raise errors.compiling_failed(str(error)) from error
 
     def entries(self) -> list[Entry]:
-        """Wait for the byte code; raises MachineError if the interpreter fails, as it does for want of memory.
+        """Wait for the byte code; raises MachineError if the interpreter fails, as it does without enough memory.
 
         Going on without would give another stack, and a slower one, which nobody would notice.
         """

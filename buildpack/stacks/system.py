@@ -101,7 +101,7 @@ def gather_libraries(harvest: Harvest, folder: str, found: Iterable[tuple[str, P
 
 
 def library_folder(libc: Path | None, loader: str) -> str:
-    """Return the folder of the image where the loader looks by default: where it finds libc here."""
+    """Return the folder of the image that the loader searches by default: the one that has libc here."""
     return merged(str(libc.parent)) if libc else merged(str(Path(loader).parent))
 
 

@@ -1,1 +1,1 @@
-"""What can be seen of an app without running it: each module looks at one thing that goes wrong only in production."""
+"""Checks of an app that run none of its code; each module finds one kind of fault that shows only in production."""

@@ -1,4 +1,4 @@
-"""Whether the app object that a Procfile names is there: found in the files that the image will have, never imported.
+"""Checks that the app object that a Procfile names is in the image's files, without importing it.
 
 Nothing is said of what a package may bring, or of modules that bind names in ways that do not show.
 """
@@ -51,11 +51,10 @@ class Files:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """Where a module is.
+    """The place of a module.
 
-    `kind` is ``found`` with the `path` of its file; ``lacking`` where the package of the app that should hold it, whose
-    file is `path`, does not hold `name`; ``absent`` where the app has nothing of its first `name`; ``unknown`` where
-    that cannot be told.
+    `kind` is ``found`` with the `path` of its file; ``lacking`` if the package of the app that should hold it, whose
+    file is `path`, does not hold `name`; ``absent`` if the app has no module of its first `name`; else ``unknown``.
     """
 
     kind: Literal["found", "lacking", "absent", "unknown"]
@@ -155,7 +154,7 @@ def _check_place(
 
 
 def _names_file(target: str, files: Files) -> bool:
-    """Say whether a target such as ``site1/wsgi.py`` or ``main.py`` is a path, where a server wants a module."""
+    """Say whether a target such as ``site1/wsgi.py`` or ``main.py`` is a path, although a server wants a module."""
     if not re.fullmatch(r"[\w./-]+\.py", target):
         return False
     return "/" in target or f"{target[:-3].replace('.', '/')}/py.py" not in files.paths
@@ -294,7 +293,7 @@ def _top_modules(search: Collection[str], paths: Collection[str]) -> Iterator[st
 def _who_binds(
     named: re.Match[str] | None, modules: Collection[str], search: Collection[str], files: Files
 ) -> str | None:
-    """Return the module that binds the object; None where none does, or several."""
+    """Return the module that binds the object; None if none or several do."""
     found = []
     for module in modules if named else ():
         place = find_module(module, search, files.paths)

@@ -1,4 +1,4 @@
-"""A Procfile's command as the programs that it starts, as far as that can be told without a shell."""
+"""The programs that a Procfile's command starts, as far as that is known without a shell."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SPACE = re.compile(r"\s")
 _COMMENT = re.compile(r"[ \t]*#[^\n]*")
 _EXPANDED = re.compile(r"\$[('\"]|\$\{[^}]{0,1000}?['\"\\(#]")
 _OPENED = re.compile(r"""(?:[^\s'"\\;|&()<>]|\\.)*['"]""")
-"""A word that begins, and whose quote does not end, since it is no word."""
+"""The beginning of a word whose quote does not end."""
 _KEYWORDS = frozenset(
     ("if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "function", "select")
 ) | frozenset(("{", "}", "!", "[[", ".", "source", "trap", "set", "eval"))
@@ -74,10 +74,10 @@ _DEEPEST = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Invocation:
-    """A program and its arguments, quotes taken away; variables and patterns stand as they are written.
+    """A program and its arguments without quotes; variables and patterns are left as they are written.
 
     `program` of ``python -m gunicorn`` is ``gunicorn``, with `module` true. `folder` is where it runs, relative to the
-    app's folder; None if that cannot be told. `variables` are those that the command itself sets; `wrappers` are the
+    app's folder; None if that is not known. `variables` are those that the command itself sets; `wrappers` are the
     programs that start this one (``newrelic-admin``).
     """
 
@@ -135,7 +135,7 @@ def _first(*found: re.Match[str] | None) -> re.Match[str] | None:
 
 
 def split_words(text: str) -> tuple[str, ...] | None:
-    """Split what has no operators into words, as a shell does; None where it has, or quotes do not end."""
+    """Split a command into words, as a shell does; None if it has operators, or if quotes do not end."""
     commands = _split(text)
     return None if commands is None or len(commands) > 1 else tuple(commands[0][0]) if commands else ()
 
@@ -248,7 +248,7 @@ def _enter(folder: str | None, arguments: Sequence[str]) -> str | None:
 
 
 def inside_app(folder: str, path: str) -> str | None:
-    """Return `path`, as a process in `folder` of the app means it, relative to the app; None where it is not in it."""
+    """Return `path`, as a process in `folder` of the app means it, relative to the app; None if it is outside."""
     if "$" in path or path.startswith("~"):
         return None
     path = posixpath.normpath(posixpath.join("/app", folder, path))

@@ -94,7 +94,7 @@ class _Search:
         self._files = files
 
     def find(self, path: str, search: tuple[str, ...], switch: str) -> str:
-        """Return where a file that Python runs starts the debugger; `switch` says what sets the debug mode for it."""
+        """Return the place where a file starts the debugger; `switch` is the place that sets its debug mode."""
         plain = False
         for module, content in self._walk(_Module(path, frozenset(), script=True), search):
             tree = _parse(content) if b"run" in content or b"debug" in content.lower() else None
@@ -112,7 +112,7 @@ class _Search:
         return switch if plain else ""
 
     def find_wrapped(self, path: str) -> str:
-        """Return where a module that a server imports wraps its app in the debugger."""
+        """Return the place where a module that a server imports wraps its app in the debugger."""
         content = self._files.read(path) or b""
         tree = _parse(content) if b"DebuggedApplication" in content else None
         true = _true_names(tree) if tree is not None else {}

@@ -60,7 +60,7 @@ _PLAIN = frozenset(
 )
 """Endings of files that are not looked into: they hold no keys, or hold them as code, which is another matter."""
 _TEXT = frozenset((".txt", ".yml", ".yaml", ".toml", ".xml"))
-"""Endings of files that are looked into for keys alone, which stand indented in some."""
+"""Endings of files that are searched for keys only; some of them indent keys."""
 _SUBMODULE = re.compile(rb"^[ \t]{0,32}path[ \t]{0,32}=[ \t]{0,32}([^\s\"#;][^\"#;\r\n]{0,400})", re.MULTILINE)
 _POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 _USUAL_SIZES = range(120, 200)

@@ -39,7 +39,7 @@ _STANDARD = sys.stdlib_module_names | frozenset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Start:
-    """What a process starts: a file of the app, or a module, and the folders that it imports from."""
+    """The start of a process: a file of the app, or a module, and the folders that it imports from."""
 
     search: tuple[str, ...]
     path: str = ""

@@ -32,7 +32,7 @@ _HOST = _BUILTINS | frozenset(
     truncate tsort tty uname unexpand uniq unlink vdir wc who whoami yes
     """.split()  # noqa: SIM905 - a hundred quoted words read no better
 )
-"""What stacks/system.py takes from a machine, and the shell's builtins."""
+"""The programs that stacks/system.py takes from a machine, and the shell's builtins."""
 _DEBIAN = _HOST | frozenset(
     """
     dash awk mawk egrep fgrep rgrep find xargs diff cmp diff3 sdiff gzip gunzip zcat zgrep zless zmore tar perl hostname
@@ -44,7 +44,7 @@ _DEBIAN = _HOST | frozenset(
     renice savelog ischroot whereis
     """.split()  # noqa: SIM905 - a hundred quoted words read no better
 )
-"""What python:X.Y-slim has: Debian's required packages, apt, OpenSSL."""
+"""The programs of python:X.Y-slim: those of Debian's required packages, apt and OpenSSL."""
 _NOWHERE = frozenset(
     """
     npm npx node nodejs yarn pnpm bun java mvn gradle ruby bundle rake rails php composer go cargo docker

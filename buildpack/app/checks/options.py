@@ -1,6 +1,6 @@
 """The command lines of the web servers that Procfiles start: which of their options take a value.
 
-An option that stands in no table here ends the reading: then nothing is said, rather than something wrong.
+An option that is in no table here ends the reading: then nothing is reported, rather than something wrong.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ class Grammar:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """What was read: each option's values in order, by its long name, and what is left."""
+    """Parsed options: each option's values in order, by its long name, and the remaining words."""
 
     values: Mapping[str, Sequence[str]]
     operands: tuple[str, ...]
 
     def last(self, name: str) -> str | None:
-        """Return the value that counts; None where the option is not there."""
+        """Return the value that counts; None if the option is not there."""
         return self.values[name][-1] if self.values.get(name) else None
 
     def has(self, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""What well-known packages bring: the modules that they install, and the programs that Procfiles call.
+"""The modules that well-known packages install, and the programs that Procfiles call.
 
 A package that is not in these tables may bring a module of any name, so the checks say nothing definite beside it.
 """

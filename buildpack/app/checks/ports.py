@@ -1,4 +1,4 @@
-"""Whether the web process listens on ``$PORT``, told only where its command, or the file that it runs, is plain."""
+"""Checks that the web process listens on ``$PORT``, if its command, or the file that it runs, is plain."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CALLS = {("uvicorn", "run"): "8000", ("waitress", "serve"): "8080"}
 
 
 def check_serving(serving: Serving, *, process: str, line: int) -> Iterator[Notice]:
-    """Check where a known server listens."""
+    """Check the address of a known server."""
     if serving.listening in ("fixed", "socket"):
         yield errors.ignores_port(process, line, serving.told, serving.advice)
     elif serving.listening == "loopback":
@@ -111,7 +111,7 @@ def _served(tree: ast.Module) -> Iterator[tuple[ast.Call, str]]:
 
 
 def _standard_port(function: ast.expr, apps: Mapping[str, str], imported: Mapping[str, str]) -> str | None:
-    """Return the port that a call listens on by itself; None where it starts no server that is known here."""
+    """Return the port that a call listens on by itself; None if it starts no known server."""
     if isinstance(function, ast.Name):
         return imported.get(function.id)
     if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):

@@ -1,4 +1,4 @@
-"""What the Procfile's commands start: its packages are locked, its app object is there, and web minds ``$PORT``."""
+"""Checks of the Procfile's commands: packages are locked, the app object is there, and web listens on ``$PORT``."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ class _Reader:
     started: Mapping[str, bool]
 
     def read(self, path: str) -> bytes | None:
-        """Return the content of a file of the app, None where it has none, or one that nobody wrote by hand."""
+        """Return the content of a file of the app; None if it cannot be read, or if nobody wrote it by hand."""
         if self.sizes.get(path, _LARGEST + 1) > _LARGEST:
             return None
         try:

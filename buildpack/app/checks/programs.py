@@ -1,4 +1,4 @@
-"""Whether the files that a Procfile's command starts are in the image, and can be started: scripts, and ``manage.py``.
+"""Checks that the files that a Procfile's command starts are in the image, and can be started.
 
 Told only of a command that is one program: another one before it may make the file, or ask whether it is there.
 """
@@ -22,7 +22,7 @@ HOOKS = ("bin/pre_compile", "bin/post_compile")
 def check_program(
     invocation: Invocation, *, process: str, line: int, files: Files
 ) -> Iterator[BuildpackError | Notice]:
-    """Check the file of the app that is started; says one thing at most, none where the app's hooks may make it."""
+    """Check the file of the app that is started; yields at most one finding, none if the app's hooks may make it."""
     if files.generated or invocation.folder is None:
         return
     started = errors.Started(process=process, line=line)
@@ -62,7 +62,7 @@ def check_hooks(tree: SourceTree) -> Iterator[BuildpackError]:
                 with open_inside(tree.folder, file.path) as content:
                     begin = content.read(4096)
             except OSError:
-                continue  # it vanished; whoever copies it will tell
+                continue  # it vanished; copying it will fail
             if begin.partition(b"\n")[0].endswith(b"\r") and not begin.startswith(b"\x7fELF"):
                 yield errors.hook_of_windows(file.path)
 
@@ -79,7 +79,7 @@ def _file(invocation: Invocation) -> tuple[str, str]:
 
 
 def _is_meant_as_file(invocation: Invocation, files: Files) -> bool:
-    """Say whether the program is a file in its folder, where nothing looks for programs."""
+    """Tell whether the program is a file in its folder, which is not searched for programs."""
     program = invocation.program
     if "/" in program or "PATH" in invocation.variables or not program.endswith((".sh", ".py")):
         return False

@@ -1,4 +1,4 @@
-"""What a web server's command line says: which object it serves, from which folders it imports, where it listens."""
+"""Readers of web servers' command lines: the object to serve, the folders to import from, and the address."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _gunicorn(invocation: Invocation, read: Read) -> Serving | None:
     path, config = _gunicorn_config(invocation.folder, named, read)
 
     def setting(name: str) -> str | None:
-        """Return a setting's value, ``$`` where it cannot be told."""
+        """Return a setting's value; ``$`` if it is not known."""
         last = options.last(f"--{name}") or environment.last(f"--{name}")
         if last is not None:
             return last
@@ -62,7 +62,7 @@ def _gunicorn(invocation: Invocation, read: Read) -> Serving | None:
     search = list_search_folders(folder, (setting("pythonpath") or "").split(","), invocation.variables)
     start = list_search_folders(invocation.folder, (), invocation.variables)
     if search is not None and start is not None:
-        search = tuple(dict.fromkeys((*search, *start)))  # gunicorn imports from where it starts as well
+        search = tuple(dict.fromkeys((*search, *start)))  # gunicorn imports from the folder in which it starts as well
     if named.startswith("python:") and start is not None:
         needs.append(Need(named.removeprefix("python:"), f"-c {named}", start))
     binds = options.values.get("--bind") or environment.values.get("--bind")
@@ -293,7 +293,7 @@ def _flask(invocation: Invocation, read: Read, app_object: str) -> Serving | Non
 def _by_path(
     written: str, folder: str | None, variables: Mapping[str, str], read: Read
 ) -> tuple[str, tuple[str, ...] | None]:
-    """Return the target of a server that takes a path (``src/blasto:APP``, ``app.py``), and where it searches it.
+    """Return the target of a server that takes a path (``src/blasto:APP``, ``app.py``), and its search folders.
 
     Such a server goes up from the path while a folder is a package, and imports from the folder above.
     """

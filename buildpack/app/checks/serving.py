@@ -1,4 +1,4 @@
-"""How a server is started, as its command line says: a value that every reader of command lines makes."""
+"""The value that every reader of a server's command line returns."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ _WORKERS = {"gevent": "gevent", "gevent_wsgi": "gevent", "gevent_pywsgi": "geven
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Serving:
-    """How a server is started.
+    """The start of a server, as its command line describes it.
 
     `target` is the object as ``module:object`` (``blasto:APP``), None if a file says it; `written` is how the command
     writes it, empty if it writes just that. `joint` is what the server has between module and object. `search` are the
     folders that it imports from, relative to the app's folder; None if the command does not tell them. `verb` is what
     the server does with the object.
-    `told` is what decides where the server listens: words of the command, or ``gunicorn.conf.py:3``; `advice` is how
+    `told` decides where the server listens: words of the command, or ``gunicorn.conf.py:3``; `advice` is how
     to make it listen on ``$PORT``. `called` is true if the server calls the object to get the app; `plain` if it
     speaks nothing but WSGI. `needs` are modules that options have it import, `files` are files that options have it
     read, and `config` is the Python file of its settings, empty if there is none.
@@ -102,7 +102,7 @@ def read_needs(options: Options, *names: str) -> tuple[Need, ...]:
 
 
 def read_config_files(folder: str | None, options: Options, *names: str) -> tuple[ConfigFile, ...]:
-    """Return the files that these options name, if they are in the app's folder; `folder` is where the server runs."""
+    """Return the files that these options name, if they are in the app's folder; the server runs in `folder`."""
     found = []
     for name in names:
         value = options.last(name) or ""
@@ -126,7 +126,7 @@ def listening_at(binds: Sequence[str], *, option: str) -> tuple[Listening, str]:
 
 
 def listening_on(host: str, port: str | None, *, standard: str) -> tuple[Listening, str]:
-    """Return where a server listens that takes host and port apart, and the words that say so."""
+    """Return the kind of address of a server that takes host and port apart, and the words that say so."""
     if port is None:
         return "fixed", f"without --port: port {standard}"
     if "$" not in port:
