@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import Literal
 
@@ -55,9 +56,9 @@ class Options:
 class OwnPython:
     """The interpreter that runs this, the default on the stack ``host``: its version (``3.12``) and its path.
 
-    `machine` is what it runs on, as ``uname -m`` says it.
+    `machine` is the architecture that it runs on, as in ``uname -m``.
     """
 
-    version: str
-    executable: str
+    version: str = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    executable: str = sys.executable
     machine: str = field(default_factory=lambda: os.uname().machine)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ def open_session(
     return Session(
         store=store,
         environ=environ,
-        own_python=own_python(),
+        own_python=OwnPython(),
         today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
         observer=observer,
         transport=transport,
@@ -36,8 +35,3 @@ def open_store(environ: Mapping[str, str], *, warn: Callable[[str], object]) -> 
     if warning:
         warn(warning)
     return Store(root)
-
-
-def own_python() -> OwnPython:
-    """Return the interpreter that runs this command."""
-    return OwnPython(version=f"{sys.version_info[0]}.{sys.version_info[1]}", executable=sys.executable)

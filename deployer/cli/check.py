@@ -45,15 +45,15 @@ def command(ctx: click.Context, /, app: Path, **given: Any) -> int:
     """
     from datetime import date
 
+    from buildpack.options import OwnPython
     from buildpack.steps.check import check_app
-    from deployer.session import own_python
 
     report = check_app(
         app,
         options.read_options(given, app),
         environ=os.environ,
         today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
-        own_python=own_python(),
+        own_python=OwnPython(),
         recall=_recall,
     )
     if given["as_json"]:

@@ -15,11 +15,10 @@ import pytest
 from buildpack.build import Built, build
 from buildpack.dataclass import replace
 from buildpack.errors import BuildpackError, DependencyError
-from buildpack.options import Options
+from buildpack.options import Options, OwnPython
 from buildpack.stacks import run_python
 from buildpack.stacks.platforms import platform_of
 from deployer.building.launcher import read_launcher
-from deployer.session import own_python
 from tests.conftest import missing
 from tests.support.bases import make_base
 from tests.support.command import deploy
@@ -187,7 +186,7 @@ def test_libraries_are_looked_for_in_the_stack(index: Index, tmp_path: Path) -> 
 
 
 def build_on(machine: str, app: Path, home: Path, environ: dict[str, str], **options: Any) -> Built:
-    session = session_of(home, environ, own_python=replace(own_python(), machine=machine))
+    session = session_of(home, environ, own_python=replace(OwnPython(), machine=machine))
     return build(app, options=Options(**options), launcher=read_launcher(), session=session)
 
 

@@ -13,10 +13,9 @@ from typing import Any
 from buildpack.app.pipfile import pipfile_hashes, read_pipfile
 from buildpack.build import Built, build
 from buildpack.oci.store import Store
-from buildpack.options import Options
+from buildpack.options import Options, OwnPython
 from buildpack.session import SILENT, Listener, Session
 from deployer.building.launcher import read_launcher
-from deployer.session import own_python
 from tests.support.index import Index, sha256
 from tests.support.wheels import write_wheel
 
@@ -124,7 +123,7 @@ def build_here(
 
 def session_of(home: Path, environ: Mapping[str, str], **others: Any) -> Session:
     """Return a session on a day when no version of Python is too old."""
-    given: dict[str, Any] = {"own_python": own_python(), "today": date(2026, 1, 1), **others}
+    given: dict[str, Any] = {"own_python": OwnPython(), "today": date(2026, 1, 1), **others}
     return Session(store=Store(home), environ=environ, **given)
 
 
