@@ -302,14 +302,14 @@ def _class(expression: str, start: int) -> tuple[str, int]:
         if expression.startswith("[:", at) and (end := expression.find(":]", at + 2)) >= 0:
             name = expression[at + 2 : end]
             if name not in _POSIX:
-                raise ValueError(f"`[:{name}:]` is no class")
+                raise ValueError(f"`[:{name}:]` is not a class")
             made, at = made + _POSIX[name], end + 2
             continue
         low, at = _member(expression, at)
         if len(low) == 1 and expression.startswith("-", at) and expression[at + 1 : at + 2] not in ("", "]"):
             high, at = _member(expression, at + 1)
             if len(high) != 1 or high < low:
-                raise ValueError(f"`{show(low)}-{show(high)}` is no range")
+                raise ValueError(f"`{show(low)}-{show(high)}` is not a range")
             made += f"{_literal(low)}-{_literal(high)}"
         else:
             made += _literal(low) if len(low) == 1 else low

@@ -107,7 +107,7 @@ def parse_lock(text: str, *, pipfile: Pipfile | None = None, sha256: str = "", c
     `categories` are to be installed beside ``default``: ``develop``, or pipenv's named ones. Raises AppError that lists
     every entry that cannot be used, UsageError for a category that is not there.
     """
-    document = parse_json(text, NAME, hint="run `deploy lock` to make it anew, and commit it.")
+    document = parse_json(text, NAME, hint="run `deploy lock` to make it again, and commit it.")
     if not isinstance(document, dict):
         raise errors.no_lock(f"it holds a {_kind(document)} where an object is expected")
     meta = document.get("_meta")
@@ -235,7 +235,7 @@ def _parse_entry(
 ) -> LockedPackage:
     """Parse an entry; raises ValueError whose message follows the package's name."""
     if not _PROJECT.fullmatch(written):
-        raise ValueError("is no package name")
+        raise ValueError("is not a package name")
     if not isinstance(entry, dict):
         raise ValueError("is not an object")  # noqa: TRY004 - a value of the file, not of a caller
     texts = {key: _entry_text(entry, key) for key in _TEXTS}

@@ -59,7 +59,7 @@ def dangling(name: str, target: str) -> BuildpackError:
     return AppError(
         f"{show(name)} is a link to a file that does not exist",
         why=f"It points to {show(target)}.",
-        hint=f"mend the link, or put a file in the place of {show(name)}.",
+        hint=f"fix the link, or put a file in the place of {show(name)}.",
         place=name,
     )
 
@@ -111,7 +111,7 @@ def undecodable_name(path: str, *, target: str = "") -> BuildpackError:
         if target
         else f"the file name {show(path)} is not UTF-8",
         why="Names in an image are UTF-8, so that they mean the same on every machine.",
-        hint="make the link anew, or name it in .dockerignore."
+        hint="make the link again, or name it in .dockerignore."
         if target
         else "rename the file, or name its folder in .dockerignore.",
         place=path,
@@ -174,7 +174,7 @@ def bad_ignore_pattern(name: str, line: int, pattern: str, reason: str) -> Build
     return AppError(
         f"{name}:{line} holds a pattern that cannot be read",
         why=f"`{show(pattern)}`: {reason}.",
-        hint="mend or remove the line; the patterns are those of https://docs.docker.com/build/concepts/context/.",
+        hint="fix or remove the line; the patterns are those of https://docs.docker.com/build/concepts/context/.",
         place=f"{name}:{line}",
     )
 
@@ -183,7 +183,7 @@ def git_failed(folder: str, reason: str) -> BuildpackError:
     return AppError(
         "git cannot say which files it ignores",
         why=f"`git ls-files` in {show(folder)} says: {show(reason)}",
-        hint=f"mend what `git -C {show(folder)} status` reports.",
+        hint=f"fix what `git -C {show(folder)} status` reports.",
     )
 
 
@@ -209,7 +209,7 @@ def bad_procfile(name: str, bad: Sequence[BadLine]) -> BuildpackError:
         else f"{name} has {len(bad)} lines that cannot be read",
         why="\n\n".join(blocks),
         hint="a line is `name: command`, for example `web: gunicorn blasto:APP`; the name holds letters, digits, `-` "
-        "and `_`, and each name stands once.",
+        "and `_`, and each name is there once.",
         place=f"{name}:{bad[0].line}",
     )
 

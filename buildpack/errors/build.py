@@ -113,7 +113,7 @@ def ran_as_root(what: str) -> str:
 
 
 class Refuted(StackError):
-    """An earlier image told facts of its base that the base itself does not bear out: nothing of it is to be used."""
+    """An earlier image states facts about its base that are wrong, so nothing of that image is used."""
 
 
 def not_there(name: str, *, own: bool) -> str:
@@ -121,7 +121,7 @@ def not_there(name: str, *, own: bool) -> str:
 
 
 def not_readable(name: str, error: BuildpackError) -> str:
-    return f"{name} is of no use: {error.what}"
+    return f"{name} cannot be used: {error.what}"
 
 
 def no_keys(name: str) -> str:
@@ -171,7 +171,7 @@ def not_stored(reference: str, root: Path) -> StackError:
 
 def pushed_to_library(reference: str, name: str) -> UsageError:
     return UsageError(
-        f"{reference} is no name that an image can be pushed to",
+        f"{reference} is not a name that an image can be pushed to",
         why="Without a registry it means Docker Hub's official images, which nobody else may write to.",
         hint=f"name a repository of yours: `-t REGISTRY/{name}`, like ghcr.io/you/{name} or docker.io/you/{name}.",
     )

@@ -23,7 +23,7 @@ def strict(notices: Sequence[str]) -> BuildpackError:
         if len(notices) == 1
         else f"there are {len(notices)} warnings, and --strict takes them for errors",
         why=bullets(notices),
-        hint="mend what they name, or leave --strict out.",
+        hint="fix what they name, or leave --strict out.",
     )
 
 
@@ -156,7 +156,7 @@ def hook_of_windows(path: str) -> BuildpackError:
 
 
 class Started(NamedTuple):
-    """Which process type starts a file, and where the Procfile says so."""
+    """The process type that starts a file, and its line in the Procfile."""
 
     process: str
     line: int
@@ -288,7 +288,7 @@ def aptfile(base: str, packages: Sequence[str], others: Sequence[str]) -> Notice
     """The hint has the lines of a Dockerfile that make a base image from `base` with these packages."""
     hint = "make a base image with them from these two lines, push it, and name it as `stack` in deploy.toml"
     if others:
-        hint += f" (add yourself what is no package's name: {_listed([show(each) for each in others])})"
+        hint += f" (add what is not a package's name yourself: {_listed([show(each) for each in others])})"
     install = f"apt-get install -y --no-install-recommends {' '.join(map(show, packages)) or 'PACKAGE...'}"
     lines = (f"FROM {show(base)}", f"RUN apt-get update && {install} && rm -rf /var/lib/apt/lists/*")
     return Notice(

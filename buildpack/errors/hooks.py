@@ -1,4 +1,4 @@
-"""The wording of what goes wrong while an app's hooks run (exit code 10: a file to mend is named)."""
+"""Errors of an app's hooks, each of which names a file to fix (exit code 10)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _SKIP = 'to skip it, add `[build.env]` and `DISABLE_COLLECTSTATIC = "1"` to depl
 
 
 class ProgramError(AppError):
-    """A program of the app's that did not end well; `why` ends with the last lines of what it printed."""
+    """A program of the app failed; `why` ends with the last lines that it printed."""
 
     def __init__(self, what: str, *, why: str, lines: Sequence[str], hint: str, place: str) -> None:
         super().__init__(what, why=f"{why}{_tail(lines)}", hint=hint, place=place)
         self._why = why
 
     def without_lines(self) -> AppError:
-        """Return it for somebody who saw what the program printed."""
+        """Return the error for a user who has seen what the program printed."""
         return AppError(self.what, why=self._why, hint=self.hint, place=self.place)
 
 
@@ -45,7 +45,7 @@ def hook_failed(path: str, code: int, lines: Sequence[str]) -> ProgramError:
         f"{path} {_told(code)}",
         why="It is run by every build, on a copy of the app, as on Heroku.",
         lines=lines,
-        hint=f"mend {path}, or remove or rename it so that builds do not run it.",
+        hint=f"fix {path}, or remove or rename it so that builds do not run it.",
         place=path,
     )
 
@@ -54,7 +54,7 @@ def cannot_start(path: str, interpreter: str, reason: str) -> AppError:
     return AppError(
         f"{path} cannot be started",
         why=f"It asks for {show(interpreter)}, and the system says: {reason}.",
-        hint=f"mend the first line of {path}, or install what it names on the machine that builds.",
+        hint=f"fix the first line of {path}, or install what it names on the machine that builds.",
         place=f"{path}:1",
     )
 
@@ -96,7 +96,7 @@ def remedy_module(name: str) -> str:
 
 
 def remedy_missing_file() -> str:
-    return "add the file that the stylesheet or script refers to, or mend the reference"
+    return "add the file that the stylesheet or script refers to, or fix the reference"
 
 
 def no_interpreter(step: str, stack: str, platform: str, reason: str) -> AppError:
@@ -117,7 +117,7 @@ def escaping_links(steps: Sequence[str], links: Sequence[tuple[str, str]]) -> Ap
         else f"{len(links)} symbolic links lead out of the app",
         why=f"{_ran(steps)} left:\n\n"
         + bullets([f"{show(path)} -> {show(target)}" for path, target in links])
-        + "\n\nThe app lies in another place while it is built than in the image.",
+        + "\n\nWhile it is built, the app is in another folder than in the image.",
         hint="make relative links inside the app (`ln -sr`), or copies.",
         place=links[0][0],
     )

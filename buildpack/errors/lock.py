@@ -59,7 +59,7 @@ def other_locks(found: Sequence[str]) -> BuildpackError:
 
 
 def no_pipfile() -> str:
-    return "there is no Pipfile, so nothing tells whether Pipfile.lock is current."
+    return "there is no Pipfile, so deploy cannot tell if Pipfile.lock is current."
 
 
 def pipfile_changed() -> str:
@@ -68,7 +68,7 @@ def pipfile_changed() -> str:
 
 def no_lock(reason: str) -> BuildpackError:
     return AppError(
-        "Pipfile.lock is no lock of pipenv's", why=f"Pipfile.lock: {reason}.", hint=_LOCK, place="Pipfile.lock"
+        "Pipfile.lock is not a lock of pipenv", why=f"Pipfile.lock: {reason}.", hint=_LOCK, place="Pipfile.lock"
     )
 
 

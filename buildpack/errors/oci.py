@@ -1,4 +1,4 @@
-"""What can go wrong while layers are written and in the store, in words."""
+"""Errors of layers and of the store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bad_path(path: str, reason: str) -> AppError:
 def path_twice(path: str) -> BuildpackError:
     return BuildpackError(
         f"/{path} occurs twice in one layer",
-        why="Two things that make up this layer want the same path, and none of them was told to win.",
+        why="Two things that make up this layer want the same path, and none of them has priority.",
         hint="this is a bug in deploy; please report it.",
     )
 
@@ -58,7 +58,7 @@ class ContentError(MachineError):
             f"{path} is damaged, or changed while it was read",
             why=f"In this file {reason}.",
             hint="build again; if that fails in the same way, delete the file first, so that it is fetched or made "
-            "anew.",
+            "again.",
         )
         self.path = path
         self.reason = reason
@@ -95,7 +95,7 @@ def store_failed(root: Path, error: OSError) -> MachineError:
         return MachineError(
             f"no permission to write to the store at {root}",
             why=f"{error.filename or root}: {error.strerror}.",
-            hint="mend the folder's owner or mode, or " + _ELSEWHERE.format(what="that you may write to"),
+            hint="fix the folder's owner or mode, or " + _ELSEWHERE.format(what="that you may write to"),
         )
     return MachineError(
         f"the store at {root} cannot be written",
@@ -113,7 +113,7 @@ def blob_missing(digest: object, root: Path) -> LostError:
     return LostError(
         f"the store at {root} lacks the blob {digest}",
         why="Something deleted it, or found it damaged and dropped it.",
-        hint="build again; what is missing is made or fetched anew.",
+        hint="build again; what is missing is made or fetched again.",
     )
 
 
@@ -121,7 +121,7 @@ def blob_damaged(digest: object, root: Path) -> LostError:
     return LostError(
         f"the blob {digest} in the store at {root} is damaged",
         why="Its bytes no longer have this digest, so it was dropped.",
-        hint="build again; what is missing is made or fetched anew. If it happens again, check the disk.",
+        hint="build again; what is missing is made or fetched again. If it happens again, check the disk.",
     )
 
 

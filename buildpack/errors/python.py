@@ -1,4 +1,4 @@
-"""Wording for what goes wrong between the lock and verified wheels (exit code 20)."""
+"""Errors between the lock and verified wheels (exit code 20)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SYSTEMS = {"win32": "Windows", "darwin": "macOS"}
 
 
 class SourceError(DependencyError):
-    """A server is out of reach or refuses: whatever else is asked of it will fail as well."""
+    """A server is out of reach or refuses; every other request to it will fail as well."""
 
 
 def _pinned(name: str, version: str | None) -> str:
@@ -56,8 +56,8 @@ def unhashed(name: str, version: str | None, weak: Sequence[str], place: str) ->
 def unknown_marker(name: str, marker: str, place: str) -> DependencyError:
     return DependencyError(
         f"the marker of {name} cannot be read",
-        why=f"{place} holds {marker!r}, which is no environment marker (PEP 508).",
-        hint="mend the entry in Pipfile, run `deploy lock`, and build again.",
+        why=f"{place} holds {marker!r}, which is not an environment marker (PEP 508).",
+        hint="fix the entry in Pipfile, run `deploy lock`, and build again.",
     )
 
 
@@ -83,7 +83,7 @@ def refused(url: str, reason: str) -> DependencyError:
     return SourceError(
         f"{_host(url)} refused a request",
         why=f"{url} answered: {reason}.",
-        hint="open the address in a browser, or ask whoever runs the index.",
+        hint="open the address in a browser, or ask the operators of the index.",
     )
 
 
@@ -91,7 +91,7 @@ def certificate(url: str, reason: str) -> DependencyError:
     return SourceError(
         f"the certificate of {_host(url)} is not trusted",
         why=f"{url}: {reason}.",
-        hint="where a company's own authority signs certificates, name its file in REQUESTS_CA_BUNDLE.",
+        hint="if a company's own authority signs certificates, name its file in REQUESTS_CA_BUNDLE.",
     )
 
 
@@ -134,7 +134,7 @@ def denied(name: str, url: str, status: int, *, logged_in: bool, source: str, un
 
 def not_a_page(url: str, reason: str) -> DependencyError:
     return SourceError(
-        f"{_host(url)} is no package index",
+        f"{_host(url)} is not a package index",
         why=f"{url} is not a page as PEP 503 or PEP 691 describe it: {reason}.",
         hint="check the URL of the source in Pipfile: it mostly ends in /simple.",
     )
@@ -236,7 +236,7 @@ def wrong_hash(name: str, filename: str, url: str, expected: str, found: str) ->
     return DependencyError(
         f"{filename} is not the file that was locked",
         why=f"{url}\nshould have {expected}\nbut has     {found}",
-        hint=f"something between here and the index changed it, or {name} was uploaded anew. "
+        hint=f"something between here and the index changed it, or {name} was uploaded again. "
         "Do not work around this: find out who did.",
     )
 
@@ -261,7 +261,7 @@ def wrong_size(filename: str, url: str, expected: int, found: int) -> Dependency
     return SourceError(
         f"the index is wrong about the size of {filename}",
         why=f"{url} should have {expected} bytes and has {found}.",
-        hint="tell whoever runs the index; `deploy build --no-cache` asks it again.",
+        hint="tell the operators of the index; `deploy build --no-cache` asks it again.",
     )
 
 

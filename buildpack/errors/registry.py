@@ -1,7 +1,7 @@
-"""The wording of what goes wrong between here and a registry.
+"""Errors of registries.
 
 `origin` names an image as the user wrote it, `host` the machine that serves the API. `around` adds how to do without a
-registry, where one is asked for a stack; where an image is pushed to it, there is no way around it.
+registry, if it serves only the stack.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class NotFound(StackError):
 
 
 class Barred(StackError):
-    """The registry lets us in for nothing: it is out of reach, not to be trusted, or wants another login."""
+    """The registry refuses every request: it is out of reach or not trusted, or it wants another login."""
 
 
 class AccessDenied(Barred):
@@ -34,21 +34,21 @@ class AccessDenied(Barred):
 
 
 class ManifestRefused(StackError):
-    """The registry takes blobs, and not this manifest; `fixed` tells that it says so of a tag that must not move."""
+    """The registry takes the blobs but not this manifest; `fixed` if the reason is a tag that must not move."""
 
     answer: Answer
     fixed: bool = False
 
 
 class BlobVanished(StackError):
-    """The registry lacks blobs that it had, or seemed to have, and that are not here either."""
+    """The registry lacks blobs that it had, or seemed to have, and the store lacks them too."""
 
     digests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came of one request: `url` has no login and no query, `said` are the registry's words, printable."""
+    """The answer to one request: `url` has no login and no query; `said` is the registry's text, printable."""
 
     method: str
     url: str
@@ -66,7 +66,7 @@ def unreachable(host: str, reason: str, *, todo: str = "", around: bool = False)
     return Barred(
         f"the registry {host} cannot be reached",
         why=f"{_sentence(reason)}.",
-        hint=(todo or "check the network, and HTTPS_PROXY where there is a proxy.") + (_AROUND if around else ""),
+        hint=(todo or "check the network, and HTTPS_PROXY if there is a proxy.") + (_AROUND if around else ""),
     )
 
 

@@ -16,7 +16,7 @@ def bad_toml(name: str, line: int, column: int, text: str, reason: str) -> Build
     return AppError(
         f"{name} is not valid TOML",
         why=f"{place}{reason}{shown}{_conflict(text, name)}",
-        hint=f"mend {name}; the format is described at https://toml.io.",
+        hint=f"fix {name}; the format is described at https://toml.io.",
         place=f"{name}:{line}" if line else name,
     )
 
@@ -62,7 +62,7 @@ def bad_setting(key: str, origin: str, found: str, wanted: str, *, suggested: st
     return AppError(
         f"`{key}` cannot be {show(found)}",
         why=f"{origin} says so. {wanted}",
-        hint=f'write `{key} = "{suggested}"`.' if suggested else f"mend `{key}` there.",
+        hint=f'write `{key} = "{suggested}"`.' if suggested else f"fix `{key}` there.",
         place=file_of(origin),
     )
 

@@ -1,4 +1,4 @@
-"""What went wrong with what an image stands on."""
+"""Errors and warnings of stacks, the bases of images."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def host_layer_lost(digest: object) -> MachineError:
     return MachineError(
         f"the host stack's layer {digest} vanished from the store",
         why="Something removed it while this build ran.",
-        hint="build again; it will be gathered anew.",
+        hint="build again; it will be gathered again.",
     )
 
 
@@ -102,7 +102,7 @@ def host_library_missing(missing: Mapping[str, object]) -> str:
 
 
 def invalid_platform(text: str) -> UsageError:
-    return UsageError(f"{text!r} is no platform", hint="write linux/amd64, linux/arm64 or linux/arm/v7.")
+    return UsageError(f"{text!r} is not a platform", hint="write linux/amd64, linux/arm64 or linux/arm/v7.")
 
 
 def wrong_python(stack: str, asked: str, found: str) -> AppError:
@@ -143,7 +143,7 @@ def app_as_base(stack: str) -> StackError:
         f"the stack {stack} is an app's image",
         why="`deploy build` made it: the packages in its /opt/venv would lie beneath this app's, and what Pipfile.lock "
         "does not name could be imported all the same.",
-        hint="build on what that image stands on: `--stack python:3.12-slim`, or an image of your own made FROM one.",
+        hint="build on that image's base: `--stack python:3.12-slim`, or an image of your own made FROM one.",
     )
 
 

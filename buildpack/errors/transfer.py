@@ -1,6 +1,6 @@
-"""The wording of what goes wrong with images by name, on disk, or on their way to an engine.
+"""Errors of images: their names, their copies on disk, and their way to an engine.
 
-`origin` names where an image comes from as the user wrote it: a reference, ``oci:DIR`` or ``archive:FILE``.
+`origin` names the source of an image as the user wrote it: a reference, ``oci:DIR`` or ``archive:FILE``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def invalid_reference(text: str, reason: str, *, suggestion: str = "") -> UsageE
         if suggestion
         else "write it as [REGISTRY/]NAME[:TAG][@sha256:DIGEST], like 'python:3.12-slim'."
     )
-    return UsageError(f"{text!r} is no image reference", why=f"{_sentence(reason)}.", hint=hint)
+    return UsageError(f"{text!r} is not an image reference", why=f"{_sentence(reason)}.", hint=hint)
 
 
 # Manifests and blobs, wherever they come from
@@ -68,7 +68,7 @@ def blob_damaged(origin: str, wanted: str, reason: str) -> StackError:
 
 def damaged_manifest(origin: str, reason: str) -> StackError:
     return StackError(
-        f"{origin} is no image that can be read",
+        f"{origin} is not an image that can be read",
         why=f"Its manifest breaks the OCI image specification: {reason}.",
         hint="use another image, or make this one again.",
     )
@@ -76,15 +76,15 @@ def damaged_manifest(origin: str, reason: str) -> StackError:
 
 def unknown_manifest(origin: str, media_type: str) -> StackError:
     return StackError(
-        f"{origin} is no container image",
-        why=f"What lies under that name has the media type {media_type}.",
+        f"{origin} is not a container image",
+        why=f"That name means a document of the media type {media_type}.",
         hint="use an image in the OCI format or in Docker's (schema 2).",
     )
 
 
 def not_a_container_image(origin: str, media_type: str) -> StackError:
     return StackError(
-        f"{origin} is no container image",
+        f"{origin} is not a container image",
         why=f"It is an artifact whose config has the media type {media_type}.",
         hint="name an image with Python in it, like 'python:3.12-slim'.",
     )
@@ -101,7 +101,8 @@ def schema1_refused(origin: str) -> StackError:
 def unknown_layer_type(origin: str, number: int, media_type: str) -> StackError:
     return StackError(
         f"{origin} cannot be used",
-        why=f"Layer {number} has the media type {media_type}, which is no tar, plain or compressed with gzip or zstd.",
+        why=f"Layer {number} has the media type {media_type}, which is not a tar, plain or compressed with gzip or "
+        "zstd.",
         hint="use another image.",
     )
 

@@ -116,7 +116,7 @@ def wheel_lost(filename: str, folder: object) -> LostError:
     return LostError(
         f"{filename} in {folder} is damaged or gone",
         why="It was built here from sources, so no index has it.",
-        hint="build again; it is built anew. If it happens again, check the disk.",
+        hint="build again; it is built again. If it happens again, check the disk.",
     )
 
 
@@ -277,7 +277,7 @@ def another_file(name: str, filename: str, path: str, place: str, sha256: str) -
 
 
 def bad_setup_cfg(reason: str) -> AppError:
-    return AppError("setup.cfg cannot be read", why=f"setup.cfg: {reason}", hint="mend setup.cfg, and build again.")
+    return AppError("setup.cfg cannot be read", why=f"setup.cfg: {reason}", hint="fix setup.cfg, and build again.")
 
 
 def unexpected_wheel(name: str, version: str | None, filename: str, target: str) -> DependencyError:
@@ -292,7 +292,7 @@ def no_such_path(name: str, path: str, place: str) -> DependencyError:
     return DependencyError(
         f"the sources of {name} are not there",
         why=f"{place} names the path {path!r}, relative to the app's folder, and nothing is there.",
-        hint="put the sources there, or mend the path in Pipfile and run `deploy lock`.",
+        hint="put the sources there, or fix the path in Pipfile and run `deploy lock`.",
     )
 
 

@@ -116,7 +116,7 @@ def test_an_app_s_image_is_no_stack(first, build, pinned, tmp_path):
         f"error: the stack {stack} is an app's image\n\n"
         "`deploy build` made it: the packages in its /opt/venv would lie beneath this app's, and what "
         "Pipfile.lock does not name could be imported all the same.\n\n"
-        "hint: build on what that image stands on: `--stack python:3.12-slim`, or an image of your own made FROM "
+        "hint: build on that image's base: `--stack python:3.12-slim`, or an image of your own made FROM "
         "one.\n"
     )
 

@@ -126,7 +126,7 @@ def test_warnings_fail_nothing_unless_strict(doubtful, home):
     assert (done.code, done.out) == (10, "")
     assert done.err == (
         "error: there is a warning, and --strict takes it for an error\n\n"
-        f"  - {WARNING}\n\nhint: mend what they name, or leave --strict out.\n"
+        f"  - {WARNING}\n\nhint: fix what they name, or leave --strict out.\n"
     )
     assert list((home / "blobs").rglob("sha256/*")) == []
 
@@ -284,7 +284,7 @@ def test_a_stack_with_another_python(blasto, home):
     [
         ("oci:nowhere", 30, "error: oci:nowhere "),
         ("hosst", 2, "error: there is no stack `hosst`\n"),
-        ("Python:3", 2, "error: 'Python:3' is no image reference\n"),
+        ("Python:3", 2, "error: 'Python:3' is not an image reference\n"),
     ],
 )
 def test_a_stack_that_is_none(blasto, home, stack, code, told):

@@ -100,7 +100,10 @@ USAGE = {
     ),
     "no image name": (
         ("build", "examples/blasto", "-t", "Blasto:1"),
-        "error: 'Blasto:1' is no image reference\n\nRepositories are written in lower case.\n\nhint: write 'blasto:1'.",
+        (
+            "error: 'Blasto:1' is not an image reference\n\nRepositories are written in lower case.\n\n"
+            "hint: write 'blasto:1'."
+        ),
     ),
     "no label": (
         ("build", "examples/blasto", "--label", "team"),
@@ -181,7 +184,7 @@ FOLDERS = {
         "    web gunicorn blasto:APP\n"
         "       ^\n\n"
         "hint: a line is `name: command`, for example `web: gunicorn blasto:APP`; the name holds letters, digits, "
-        "`-` and `_`, and each name stands once."
+        "`-` and `_`, and each name is there once."
     ),
     "everything_wrong": (
         "error: deploy.toml has an unknown key `naem`\n\n"
@@ -204,7 +207,7 @@ FOLDERS = {
         "    web gunicorn\n"
         "       ^\n\n"
         "hint: a line is `name: command`, for example `web: gunicorn blasto:APP`; the name holds letters, digits, "
-        "`-` and `_`, and each name stands once."
+        "`-` and `_`, and each name is there once."
     ),
 }
 
@@ -236,7 +239,7 @@ def test_a_stack_that_is_none_is_told_with_the_file_that_names_it(home, blasto):
         10,
         "",
         (
-            "error: 'Python:3.12' is no image reference\n\n"
+            "error: 'Python:3.12' is not an image reference\n\n"
             "deploy.toml:1 names it as the stack. Repositories are written in lower case.\n\n"
             "hint: write 'python:3.12'."
         ),

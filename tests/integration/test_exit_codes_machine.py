@@ -202,7 +202,7 @@ def test_a_store_of_which_a_part_may_not_be_written():
         assert why.startswith(f"{home}/")
         assert why.endswith(": Permission denied.")
         assert hint == (
-            "hint: mend the folder's owner or mode, or set DEPLOY_HOME to a folder that you may write to, "
+            "hint: fix the folder's owner or mode, or set DEPLOY_HOME to a folder that you may write to, "
             "and build again."
         )
     finally:

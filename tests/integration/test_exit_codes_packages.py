@@ -49,7 +49,7 @@ def test_a_wheel_that_is_not_the_locked_one(index, home, tmp_path):
         f"http://${{TINY_INDEX}}/files/{filename}\n"
         f"should have sha256:{sha256(content)}\n"
         f"but has     sha256:{sha256(index.instead[filename])}\n\n"
-        "hint: something between here and the index changed it, or alpha was uploaded anew. "
+        "hint: something between here and the index changed it, or alpha was uploaded again. "
         "Do not work around this: find out who did.\n"
     )
     del index.instead[filename]

@@ -372,7 +372,7 @@ def test_a_failing_hook_is_named_with_its_last_words(app, index, home):
         "",
         "It is run by every build, on a copy of the app, as on Heroku.",
         "",
-        "hint: mend bin/pre_compile, or remove or rename it so that builds do not run it.",
+        "hint: fix bin/pre_compile, or remove or rename it so that builds do not run it.",
     ]
     quiet = deploy("build", app, "-q", home=home, env=tiny.environ(index))
     assert (quiet.code, quiet.out) == (10, "")
@@ -384,7 +384,7 @@ def test_a_failing_hook_is_named_with_its_last_words(app, index, home):
         *(f"  line {number}" for number in range(12, 31)),
         "  bad     news",
         "",
-        "hint: mend bin/pre_compile, or remove or rename it so that builds do not run it.",
+        "hint: fix bin/pre_compile, or remove or rename it so that builds do not run it.",
     ]
 
 
@@ -393,7 +393,7 @@ def test_a_hook_that_is_killed_says_nothing(app, home, environ):
     assert fail(app, home, environ) == (
         "bin/post_compile was ended by the signal SIGSEGV\n\n"
         "It is run by every build, on a copy of the app, as on Heroku. It printed nothing.\n\n"
-        "hint: mend bin/post_compile, or remove or rename it so that builds do not run it."
+        "hint: fix bin/post_compile, or remove or rename it so that builds do not run it."
     )
 
 
@@ -402,7 +402,7 @@ def test_a_hook_whose_interpreter_is_not_here(app, home, environ):
     assert fail(app, home, environ) == (
         "bin/post_compile cannot be started\n\n"
         "It asks for /usr/bin/nodejs-9, and the system says: No such file or directory.\n\n"
-        "hint: mend the first line of bin/post_compile, or install what it names on the machine that builds."
+        "hint: fix the first line of bin/post_compile, or install what it names on the machine that builds."
     )
 
 
@@ -414,7 +414,7 @@ def test_links_that_lead_out_are_refused(app, home, environ):
         "bin/pre_compile and bin/post_compile left:\n\n"
         "  - tiny/accounts -> /etc/passwd\n"
         "  - tiny/up -> ../../up\n\n"
-        "The app lies in another place while it is built than in the image.\n\n"
+        "While it is built, the app is in another folder than in the image.\n\n"
         "hint: make relative links inside the app (`ln -sr`), or copies."
     )
 

@@ -430,7 +430,7 @@ def test_a_page_that_is_none(index: Index, tmp_path: Path) -> None:
     index.pages["/simple/flask/"] = ("application/json", b'{"detail": "welcome"}')
 
     assert str(failing(index, [locked("flask", hashes=("sha256:" + "0" * 64,))], tmp_path)) == (
-        f"{index.url.split('/')[2]} is no package index\n\n"
+        f"{index.url.split('/')[2]} is not a package index\n\n"
         f"{index.url}flask/ is not a page as PEP 503 or PEP 691 describe it: "
         "not a project's page: it has no list of files.\n\n"
         "hint: check the URL of the source in Pipfile: it mostly ends in /simple."
@@ -600,7 +600,7 @@ def test_an_authority_that_is_not_trusted(authority: Path, tmp_path: Path) -> No
         assert str(error) == (
             f"the certificate of {index.url.split('/')[2]} is not trusted\n\n"
             f"{index.url}flask/: self-signed certificate.\n\n"
-            "hint: where a company's own authority signs certificates, name its file in REQUESTS_CA_BUNDLE."
+            "hint: if a company's own authority signs certificates, name its file in REQUESTS_CA_BUNDLE."
         )
         assert index.asked == []
 

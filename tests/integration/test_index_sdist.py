@@ -682,7 +682,7 @@ def test_a_path_that_leads_nowhere(tmp_path: Path) -> None:
     assert str(failing(package, tmp_path)) == (
         "the sources of lib are not there\n\n"
         "Pipfile:8 names the path './libs/lib', relative to the app's folder, and nothing is there.\n\n"
-        "hint: put the sources there, or mend the path in Pipfile and run `deploy lock`."
+        "hint: put the sources there, or fix the path in Pipfile and run `deploy lock`."
     )
 
 

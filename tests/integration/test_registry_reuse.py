@@ -458,10 +458,10 @@ TWICE = NOT_BELIEVED + "it has the same layer twice, under two keys or one"
         (claim_another_s_blob, TWICE),
         (claim_other_members, OTHER),
         (forget_facts, OTHER),
-        (drop_a_diff_id, "{} is of no use: {} is no image that can be read"),
+        (drop_a_diff_id, "{} cannot be used: {} is not an image that can be read"),
         (claim_accounts, "an earlier image tells of {base} what is not so"),
         (claim_another_base, ""),
-        (claim_another_machine, "{} is of no use: {} has no image for linux/amd64"),
+        (claim_another_machine, "{} cannot be used: {} has no image for linux/amd64"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
@@ -608,7 +608,7 @@ def test_a_cache_that_lets_nobody_in_is_a_reason_to_build(world, app, empty, nam
         (
             ("--to", "registry", "-t", "tiny"),
             (
-                "error: docker.io/library/tiny:latest is no name that an image can be pushed to\n\n"
+                "error: docker.io/library/tiny:latest is not a name that an image can be pushed to\n\n"
                 "Without a registry it means Docker Hub's official images, which nobody else may write to.\n\n"
                 "hint: name a repository of yours: `-t REGISTRY/tiny`, like ghcr.io/you/tiny or docker.io/you/tiny.\n"
             ),

@@ -92,10 +92,10 @@ def test_the_last_pattern_that_matches_decides(text: str, out: list[str], kept: 
         ("[a", "`[` is never closed"),
         ("[a-]", "a character is missing in `[...]`"),
         ("a\\", "there is nothing behind the last backslash"),
-        ("[b-a]", "`b-a` is no range"),
+        ("[b-a]", "`b-a` is not a range"),
         ("*\\y", "`\\y` has no meaning"),
         ("[\\Q]", "`\\Q` has no meaning in `[...]`"),
-        ("[[:none:]]", "`[:none:]` is no class"),
+        ("[[:none:]]", "`[:none:]` is not a class"),
     ],
 )
 def test_what_docker_refuses_is_refused(pattern: str, reason: str) -> None:
@@ -104,7 +104,7 @@ def test_what_docker_refuses_is_refused(pattern: str, reason: str) -> None:
     assert str(caught.value) == (
         ".dockerignore:2 holds a pattern that cannot be read\n\n"
         f"`{pattern}`: {reason}.\n\n"
-        "hint: mend or remove the line; the patterns are those of https://docs.docker.com/build/concepts/context/."
+        "hint: fix or remove the line; the patterns are those of https://docs.docker.com/build/concepts/context/."
     )
 
 

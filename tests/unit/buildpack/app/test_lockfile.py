@@ -197,11 +197,11 @@ def test_a_head_that_cannot_be_used(meta: dict[str, Any], told: str) -> None:
         (
             "[]",
             (
-                "Pipfile.lock is no lock of pipenv's\n\n"
+                "Pipfile.lock is not a lock of pipenv\n\n"
                 f"Pipfile.lock: it holds a list where an object is expected.\n\n{LOCK_HINT}"
             ),
         ),
-        ("{}", f"Pipfile.lock is no lock of pipenv's\n\nPipfile.lock: it has no `_meta` object.\n\n{LOCK_HINT}"),
+        ("{}", f"Pipfile.lock is not a lock of pipenv\n\nPipfile.lock: it has no `_meta` object.\n\n{LOCK_HINT}"),
         (
             '{"_meta": {"pipfile-spec": 5}}',
             (
@@ -215,35 +215,35 @@ def test_a_head_that_cannot_be_used(meta: dict[str, Any], told: str) -> None:
                 "Pipfile.lock is not valid JSON\n\n"
                 "Pipfile.lock:3:3: expecting ',' delimiter\n"
                 '      "b": 2\n      ^\n\n'
-                "hint: run `deploy lock` to make it anew, and commit it."
+                "hint: run `deploy lock` to make it again, and commit it."
             ),
         ),
         (
             "",
             (
                 "Pipfile.lock is not valid JSON\n\nPipfile.lock:1:1: expecting value\n\n"
-                "hint: run `deploy lock` to make it anew, and commit it."
+                "hint: run `deploy lock` to make it again, and commit it."
             ),
         ),
         (
             '{"a": 1, "b": {"c": 1, "c": 2}}',
             (
                 "Pipfile.lock is not valid JSON\n\nPipfile.lock: one object has a key twice: `c`\n\n"
-                "hint: run `deploy lock` to make it anew, and commit it."
+                "hint: run `deploy lock` to make it again, and commit it."
             ),
         ),
         (
             '{"a":' * 100_000,
             (
                 "Pipfile.lock is not valid JSON\n\nPipfile.lock nests deeper than any real one\n\n"
-                "hint: run `deploy lock` to make it anew, and commit it."
+                "hint: run `deploy lock` to make it again, and commit it."
             ),
         ),
         (
             '{"a":' + "1" * 5000 + "}",
             (
                 "Pipfile.lock is not valid JSON\n\nPipfile.lock: a number has thousands of digits\n\n"
-                "hint: run `deploy lock` to make it anew, and commit it."
+                "hint: run `deploy lock` to make it again, and commit it."
             ),
         ),
         *(
@@ -252,7 +252,7 @@ def test_a_head_that_cannot_be_used(meta: dict[str, Any], told: str) -> None:
                 (
                     "Pipfile.lock is not valid JSON\n\nPipfile.lock: a text has NUL or half a surrogate pair in it, "
                     "which no path and no variable can have\n\n"
-                    "hint: run `deploy lock` to make it anew, and commit it."
+                    "hint: run `deploy lock` to make it again, and commit it."
                 ),
             )
             for escape in (r"\u0000", r"\uD800")
@@ -272,7 +272,7 @@ def test_two_spellings_of_one_package_are_refused() -> None:
 
 def test_a_section_that_is_no_object_and_a_name_that_is_none() -> None:
     assert "  - Pipfile.lock: `default` is not an object\n" in failure(text([1]))
-    assert "  - Pipfile.lock:9: ../x is no package name\n" in failure(text({"../x": {}}))
+    assert "  - Pipfile.lock:9: ../x is not a package name\n" in failure(text({"../x": {}}))
 
 
 REFUSED = """\

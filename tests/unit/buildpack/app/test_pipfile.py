@@ -93,14 +93,14 @@ def test_names_are_made_canonical() -> None:
             (
                 "Pipfile is not valid TOML\n\nPipfile:2:11: illegal character '\\n'\n"
                 '    flask = "*\n              ^\n\n'
-                "hint: mend Pipfile; the format is described at https://toml.io."
+                "hint: fix Pipfile; the format is described at https://toml.io."
             ),
         ),
         (
             "[packages]\nflask = [1,",
             (
                 "Pipfile is not valid TOML\n\nPipfile:2:12: invalid value\n    flask = [1,\n               ^\n\n"
-                "hint: mend Pipfile; the format is described at https://toml.io."
+                "hint: fix Pipfile; the format is described at https://toml.io."
             ),
         ),
         (
@@ -108,7 +108,7 @@ def test_names_are_made_canonical() -> None:
             (
                 "Pipfile is not valid TOML\n\nPipfile:1:1: invalid statement\n    <<<<<<< HEAD\n    ^\n\n"
                 "It is the mark of a merge conflict that was committed with Pipfile.\n\n"
-                "hint: mend Pipfile; the format is described at https://toml.io."
+                "hint: fix Pipfile; the format is described at https://toml.io."
             ),
         ),
         (
@@ -125,14 +125,14 @@ def test_names_are_made_canonical() -> None:
             (
                 "Pipfile is not valid TOML\n\n"
                 "Pipfile: a text has NUL or half a surrogate pair in it, which no path and no variable can have\n\n"
-                "hint: mend Pipfile; the format is described at https://toml.io."
+                "hint: fix Pipfile; the format is described at https://toml.io."
             ),
         ),
         (
             "x = " + "1" * 5000,
             (
                 "Pipfile is not valid TOML\n\nPipfile: a number has thousands of digits\n\n"
-                "hint: mend Pipfile; the format is described at https://toml.io."
+                "hint: fix Pipfile; the format is described at https://toml.io."
             ),
         ),
     ],

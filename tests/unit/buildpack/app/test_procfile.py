@@ -12,7 +12,7 @@ from buildpack.errors import AppError
 
 HINT = (
     "hint: a line is `name: command`, for example `web: gunicorn blasto:APP`; the name holds letters, digits, `-` "
-    "and `_`, and each name stands once."
+    "and `_`, and each name is there once."
 )
 
 
@@ -173,7 +173,7 @@ def test_a_procfile_that_is_a_folder_or_a_dangling_link(tmp_path: Path) -> None:
         read_procfile(tmp_path)
     assert str(caught.value) == (
         "Procfile is a link to a file that does not exist\n\nIt points to Procfile.prod.\n\n"
-        "hint: mend the link, or put a file in the place of Procfile."
+        "hint: fix the link, or put a file in the place of Procfile."
     )
 
 

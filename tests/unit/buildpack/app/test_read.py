@@ -30,7 +30,7 @@ APPS = Path(__file__).parents[3] / "apps"
 LOCK_HINT = "hint: run `deploy lock`, commit Pipfile.lock, and build again."
 PROCFILE_HINT = (
     "hint: a line is `name: command`, for example `web: gunicorn blasto:APP`; the name holds letters, digits, `-` "
-    "and `_`, and each name stands once."
+    "and `_`, and each name is there once."
 )
 ENTRIES = "Each entry needs a pinned version and its sha256 hashes, or a commit, or a local path."
 
@@ -98,7 +98,7 @@ Pipfile.lock:23:1: expecting property name enclosed in double quotes
 
 It is the mark of a merge conflict that was committed with Pipfile.lock.
 
-hint: run `deploy lock` to make it anew, and commit it.""",
+hint: run `deploy lock` to make it again, and commit it.""",
     "lock_without_hash": f"""\
 Pipfile.lock has an entry that cannot be used
 
@@ -606,7 +606,7 @@ class TestFolders:
 def test_a_lock_without_a_pipfile_is_enough(read: Read, tmp_path: Path) -> None:
     app = copy("conventional", tmp_path)
     (app / "Pipfile").unlink()
-    assert read(app).warnings == ("there is no Pipfile, so nothing tells whether Pipfile.lock is current.",)
+    assert read(app).warnings == ("there is no Pipfile, so deploy cannot tell if Pipfile.lock is current.",)
 
 
 def test_files_of_other_tools_beside_the_lock_are_no_error(read: Read, tmp_path: Path) -> None:

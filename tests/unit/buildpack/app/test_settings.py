@@ -118,14 +118,14 @@ def test_a_folder_without_any_letter(tmp_path: Path) -> None:
             (
                 "`stack` cannot be 3.12\n\ndeploy.toml:1 says so. It must be a string. "
                 "A stack is `host`, an image such as "
-                "`python:3.13-slim`, `oci:FOLDER` or `archive:FILE`.\n\nhint: mend `stack` there."
+                "`python:3.13-slim`, `oci:FOLDER` or `archive:FILE`.\n\nhint: fix `stack` there."
             ),
         ),
         (
             "name = true\n",
             (
                 "`name` cannot be true\n\ndeploy.toml:1 says so. It must be a string. An image's name holds lower-case "
-                "letters, digits, and single `.`, `_`, `-` or `/` between them.\n\nhint: mend `name` there."
+                "letters, digits, and single `.`, `_`, `-` or `/` between them.\n\nhint: fix `name` there."
             ),
         ),
         (
@@ -140,7 +140,7 @@ def test_a_folder_without_any_letter(tmp_path: Path) -> None:
             (
                 "`platform` cannot be 'windows/amd64'\n\ndeploy.toml:1 says so. "
                 "A platform is `linux/amd64`, `linux/arm64` or the like; commas separate several.\n\n"
-                "hint: mend `platform` there."
+                "hint: fix `platform` there."
             ),
         ),
         (
@@ -148,21 +148,21 @@ def test_a_folder_without_any_letter(tmp_path: Path) -> None:
             (
                 "`platform` cannot be a list\n\ndeploy.toml:1 says so. It must be a string or a list of strings. "
                 "A platform is `linux/amd64`, `linux/arm64` or the like; commas separate several.\n\n"
-                "hint: mend `platform` there."
+                "hint: fix `platform` there."
             ),
         ),
         (
             'stack = ["host"]\n',
             (
                 "`stack` cannot be a list\n\ndeploy.toml:1 says so. It must be a string. A stack is `host`, an image "
-                "such as `python:3.13-slim`, `oci:FOLDER` or `archive:FILE`.\n\nhint: mend `stack` there."
+                "such as `python:3.13-slim`, `oci:FOLDER` or `archive:FILE`.\n\nhint: fix `stack` there."
             ),
         ),
         (
             "name = blasto\n",
             (
                 "deploy.toml is not valid TOML\n\ndeploy.toml:1:8: invalid value\n    name = blasto\n           ^\n\n"
-                "hint: mend deploy.toml; the format is described at https://toml.io."
+                "hint: fix deploy.toml; the format is described at https://toml.io."
             ),
         ),
     ],

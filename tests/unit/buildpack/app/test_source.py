@@ -151,7 +151,7 @@ class TestGit:
         assert failure(tmp_path) == (
             "git cannot say which files it ignores\n\n"
             f"`git ls-files` in {tmp_path} says: fatal: not a git repository: /no/such/place\n\n"
-            f"hint: mend what `git -C {tmp_path} status` reports."
+            f"hint: fix what `git -C {tmp_path} status` reports."
         )
 
     def test_a_checkout_that_belongs_to_someone_else_is_read(self, tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ class TestIgnoreFiles:
         assert failure(tmp_path) == (
             ".slugignore:3 holds a pattern that cannot be read\n\n"
             "`[a-`: a character is missing in `[...]`.\n\n"
-            "hint: mend or remove the line; the patterns are those of https://docs.docker.com/build/concepts/context/."
+            "hint: fix or remove the line; the patterns are those of https://docs.docker.com/build/concepts/context/."
         )
 
 
@@ -324,7 +324,7 @@ class TestStrangeFiles:
         assert failure(tmp_path) == (
             "link leads to caf\\xe9, which is not UTF-8\n\n"
             "Names in an image are UTF-8, so that they mean the same on every machine.\n\n"
-            "hint: make the link anew, or name it in .dockerignore."
+            "hint: make the link again, or name it in .dockerignore."
         )
 
     @pytest.mark.parametrize("path", [".wh.old", "a/.wh..wh..opq", ".wh.folder/b"])

@@ -116,7 +116,7 @@ ERROR = "django.core.exceptions.ImproperlyConfigured: "
         ),
         (
             "ValueError: The file 'pages/land.svg' could not be found with <Storage object at 0x7f>.",
-            "add the file that the stylesheet or script refers to, or mend the reference",
+            "add the file that the stylesheet or script refers to, or fix the reference",
         ),
     ],
 )

@@ -421,7 +421,8 @@ def test_changed_manifest(tmp_path: Path, image: Image, blobs: Blobs) -> None:
         (
             tar_of({"manifest.json": b"[{}]"}),
             (
-                "archive:image.tar is no image that can be read\n\nIts manifest breaks the OCI image specification: "
+                "archive:image.tar is not an image that can be read\n\nIts manifest breaks the OCI image "
+                "specification: "
                 "manifest.json is not what `docker save` writes.\n\nhint: use another image, or make this one again."
             ),
         ),

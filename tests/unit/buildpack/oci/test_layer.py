@@ -246,7 +246,7 @@ def test_a_stream_that_is_not_what_it_says_is_refused(tmp_path: Path, size: int,
     assert str(caught.value) == (
         f"{tmp_path}/some.whl is damaged, or changed while it was read\n\n"
         "In this file the stream at byte 10 fails its checksum.\n\n"
-        "hint: build again; if that fails in the same way, delete the file first, so that it is fetched or made anew."
+        "hint: build again; if that fails in the same way, delete the file first, so that it is fetched or made again."
     )
 
 
@@ -269,7 +269,7 @@ def test_a_file_that_became_shorter_is_refused(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{path} is damaged, or changed while it was read\n\n"
         "In this file it ends before byte 6.\n\n"
-        "hint: build again; if that fails in the same way, delete the file first, so that it is fetched or made anew."
+        "hint: build again; if that fails in the same way, delete the file first, so that it is fetched or made again."
     )
 
 
@@ -334,7 +334,7 @@ def test_one_path_twice_is_a_bug_of_ours() -> None:
     assert caught.value.exit_code == 1
     assert str(caught.value) == (
         "/a/b occurs twice in one layer\n\n"
-        "Two things that make up this layer want the same path, and none of them was told to win.\n\n"
+        "Two things that make up this layer want the same path, and none of them has priority.\n\n"
         "hint: this is a bug in deploy; please report it."
     )
 

@@ -65,8 +65,8 @@ def test_unknown_document() -> None:
     with pytest.raises(StackError) as caught:
         manifests.is_index(b"{}", media_type="text/plain", origin=ORIGIN)
     assert str(caught.value) == (
-        "docker.io/library/some:1 is no container image\n\n"
-        "What lies under that name has the media type text/plain.\n\n"
+        "docker.io/library/some:1 is not a container image\n\n"
+        "That name means a document of the media type text/plain.\n\n"
         "hint: use an image in the OCI format or in Docker's (schema 2)."
     )
 
@@ -76,7 +76,7 @@ def test_artifact_is_no_image() -> None:
     with pytest.raises(StackError) as caught:
         manifests.parse_manifest_config(raw({"config": config}), origin=ORIGIN)
     assert str(caught.value) == (
-        "docker.io/library/some:1 is no container image\n\n"
+        "docker.io/library/some:1 is not a container image\n\n"
         "It is an artifact whose config has the media type application/vnd.cncf.helm.config.v1+json.\n\n"
         "hint: name an image with Python in it, like 'python:3.12-slim'."
     )
@@ -137,7 +137,7 @@ def test_unknown_layer_type() -> None:
         manifests.parse_image(manifest, raw({"rootfs": {"diff_ids": [DIGEST]}}), origin=ORIGIN)
     assert str(caught.value) == (
         "docker.io/library/some:1 cannot be used\n\n"
-        f"Layer 0 has the media type {kind}, which is no tar, plain or compressed with gzip or zstd.\n\n"
+        f"Layer 0 has the media type {kind}, which is not a tar, plain or compressed with gzip or zstd.\n\n"
         "hint: use another image."
     )
 
@@ -171,7 +171,7 @@ GOOD_CONFIG = raw({"rootfs": {"diff_ids": [DIGEST]}})
 def test_damaged_manifests(manifest: bytes, config: bytes, reason: str) -> None:
     with pytest.raises(StackError) as caught:
         manifests.parse_image(manifest, config, origin=ORIGIN)
-    assert str(caught.value) == f"{ORIGIN} is no image that can be read\n\n{BROKEN.format(reason)}"
+    assert str(caught.value) == f"{ORIGIN} is not an image that can be read\n\n{BROKEN.format(reason)}"
     assert caught.value.exit_code == 30
 
 
@@ -180,11 +180,11 @@ def test_config_that_is_too_large() -> None:
     with pytest.raises(StackError) as caught:
         manifests.parse_manifest_config(raw({"config": config}), origin=ORIGIN)
     reason = "config is 1099511627776 bytes long; at most 8388608 are read"
-    assert str(caught.value) == f"{ORIGIN} is no image that can be read\n\n{BROKEN.format(reason)}"
+    assert str(caught.value) == f"{ORIGIN} is not an image that can be read\n\n{BROKEN.format(reason)}"
 
 
 def test_platform_without_a_name() -> None:
     with pytest.raises(StackError) as caught:
         manifests.parse_config_platform(b'{"os": "linux"}', origin=ORIGIN)
     reason = "os and architecture are not both named"
-    assert str(caught.value) == f"{ORIGIN} is no image that can be read\n\n{BROKEN.format(reason)}"
+    assert str(caught.value) == f"{ORIGIN} is not an image that can be read\n\n{BROKEN.format(reason)}"

@@ -66,49 +66,49 @@ FORM = "hint: write it as [REGISTRY/]NAME[:TAG][@sha256:DIGEST], like 'python:3.
         (
             "quay.io/Team/App:1",
             (
-                "'quay.io/Team/App:1' is no image reference\n\nRepositories are written in lower case.\n\n"
+                "'quay.io/Team/App:1' is not an image reference\n\nRepositories are written in lower case.\n\n"
                 "hint: write 'quay.io/team/app:1'."
             ),
         ),
         (
             "app:one two",
             (
-                "'app:one two' is no image reference\n\n'one two' is no tag: letters, digits, '_', '.' and '-', "
+                "'app:one two' is not an image reference\n\n'one two' is no tag: letters, digits, '_', '.' and '-', "
                 f"at most 128.\n\n{FORM}"
             ),
         ),
-        ("", f"'' is no image reference\n\nIt names no repository.\n\n{FORM}"),
+        ("", f"'' is not an image reference\n\nIt names no repository.\n\n{FORM}"),
         (
             "a//b",
             (
-                "'a//b' is no image reference\n\n'' is no part of a repository: lower-case letters and digits, "
+                "'a//b' is not an image reference\n\n'' is no part of a repository: lower-case letters and digits, "
                 f"with single '.', '_', '__' or any number of '-' between them.\n\n{FORM}"
             ),
         ),
         (
             HEX,
             (
-                f"'{HEX}' is no image reference\n\n"
+                f"'{HEX}' is not an image reference\n\n"
                 f"64 hexadecimal digits are an image's ID, which no registry knows.\n\n{FORM}"
             ),
         ),
         (
             "app@sha512:00",
             (
-                "'app@sha512:00' is no image reference\n\n'sha512:00' is no digest: 'sha256:' and 64 hexadecimal "
+                "'app@sha512:00' is not an image reference\n\n'sha512:00' is no digest: 'sha256:' and 64 hexadecimal "
                 f"digits in lower case.\n\n{FORM}"
             ),
         ),
         (
             "-bad.example/app",
             (
-                "'-bad.example/app' is no image reference\n\n'-bad.example' is no registry: a host name, with or "
+                "'-bad.example/app' is not an image reference\n\n'-bad.example' is no registry: a host name, with or "
                 f"without a port.\n\n{FORM}"
             ),
         ),
         (
             "a" * 250,
-            f"'{'a' * 250}' is no image reference\n\nThe name is longer than 255 characters.\n\n{FORM}",
+            f"'{'a' * 250}' is not an image reference\n\nThe name is longer than 255 characters.\n\n{FORM}",
         ),
     ],
 )

@@ -529,7 +529,7 @@ def test_manifest_that_is_too_large(server: Server) -> None:
         )
 
 
-UNREACHABLE = "hint: check the network, and HTTPS_PROXY where there is a proxy."
+UNREACHABLE = "hint: check the network, and HTTPS_PROXY if there is a proxy."
 
 
 def test_nothing_listens() -> None:

@@ -142,14 +142,14 @@ def test_a_damaged_blob_is_found_when_read_and_dropped(store: Store, kind: str) 
     assert str(caught.value) == (
         f"the blob {digest} in the store at {store.root} is damaged\n\n"
         "Its bytes no longer have this digest, so it was dropped.\n\n"
-        "hint: build again; what is missing is made or fetched anew. If it happens again, check the disk."
+        "hint: build again; what is missing is made or fetched again. If it happens again, check the disk."
     )
     with pytest.raises(MachineError) as caught:
         store.read(digest)
     assert str(caught.value) == (
         f"the store at {store.root} lacks the blob {digest}\n\n"
         "Something deleted it, or found it damaged and dropped it.\n\n"
-        "hint: build again; what is missing is made or fetched anew."
+        "hint: build again; what is missing is made or fetched again."
     )
     with pytest.raises(MachineError, match="lacks the blob"):
         store.open(digest)
@@ -413,7 +413,7 @@ def test_a_folder_without_permission_is_told() -> None:
     assert str(caught.value) == (
         "no permission to write to the store at /sys/deploy\n\n"
         f"/sys/deploy: {refusal.value.strerror}.\n\n"
-        "hint: mend the folder's owner or mode, or set DEPLOY_HOME to a folder that you may write to, and build again."
+        "hint: fix the folder's owner or mode, or set DEPLOY_HOME to a folder that you may write to, and build again."
     )
 
 

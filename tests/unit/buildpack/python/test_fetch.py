@@ -328,7 +328,7 @@ def test_answers_that_no_patience_helps(index: Index) -> None:
     assert str(error.value) == (
         f"{index.url.split('/')[2]} refused a request\n\n"
         f"{index.url}x/ answered: HTTP 400 Bad Request.\n\n"
-        "hint: open the address in a browser, or ask whoever runs the index."
+        "hint: open the address in a browser, or ask the operators of the index."
     )
     assert len(index.asked) == 4
 
@@ -423,7 +423,7 @@ def test_another_file_than_the_locked_one_is_refused_and_not_kept(index: Index, 
         f"{wheel.url}\n"
         f"should have sha256:{wheel.sha256}\n"
         f"but has     sha256:{sha256(b'evil')}\n\n"
-        "hint: something between here and the index changed it, or flask was uploaded anew. "
+        "hint: something between here and the index changed it, or flask was uploaded again. "
         "Do not work around this: find out who did."
     )
     assert list(tmp_path.iterdir()) == []
@@ -453,7 +453,7 @@ def test_what_the_index_says_of_a_size_is_checked(index: Index, tmp_path: Path) 
     assert str(error.value) == (
         f"the index is wrong about the size of flask-1.0-py3-none-any.whl\n\n{wheel.url} should have 1 bytes and has "
         f"{wheel_on(index).size}.\n\n"
-        "hint: tell whoever runs the index; `deploy build --no-cache` asks it again."
+        "hint: tell the operators of the index; `deploy build --no-cache` asks it again."
     )
 
 

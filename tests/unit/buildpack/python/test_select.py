@@ -59,8 +59,8 @@ def test_a_marker_that_cannot_be_read() -> None:
     assert error.value.exit_code == 20
     assert str(error.value) == (
         "the marker of flask cannot be read\n\n"
-        "Pipfile.lock:7 holds \"python_versio > '3'\", which is no environment marker (PEP 508).\n\n"
-        "hint: mend the entry in Pipfile, run `deploy lock`, and build again."
+        "Pipfile.lock:7 holds \"python_versio > '3'\", which is not an environment marker (PEP 508).\n\n"
+        "hint: fix the entry in Pipfile, run `deploy lock`, and build again."
     )
 
 

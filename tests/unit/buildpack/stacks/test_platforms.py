@@ -42,7 +42,7 @@ def test_what_is_no_platform_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_platforms(text)
     wrong = text.rpartition(",")[2] if "," in text else text
-    assert str(caught.value) == f"{wrong!r} is no platform\n\nhint: write linux/amd64, linux/arm64 or linux/arm/v7."
+    assert str(caught.value) == f"{wrong!r} is not a platform\n\nhint: write linux/amd64, linux/arm64 or linux/arm/v7."
 
 
 def test_several_are_sorted_and_named_once() -> None:

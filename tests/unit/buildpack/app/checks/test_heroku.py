@@ -40,7 +40,8 @@ def test_aptfile_says_which_base_to_make(tmp_path: Path, stack: str | None, pyth
 def test_aptfile_with_more_than_packages(tmp_path: Path) -> None:
     (tmp_path / "Aptfile").write_text(":repo:deb http://x.org apt main\nhttps://x.org/a.deb\n$(reboot)\n")
     assert told(tmp_path) == (
-        f"{LINES} (add yourself what is no package's name: `:repo:deb http://x.org apt main`, `https://x.org/a.deb`, "
+        f"{LINES} (add what is not a package's name yourself: `:repo:deb http://x.org apt main`, "
+        "`https://x.org/a.deb`, "
         "`$(reboot)`):\n\n  FROM python:3.12-slim\n  RUN apt-get update && apt-get install -y "
         "--no-install-recommends PACKAGE... && rm -rf /var/lib/apt/lists/*\n"
     )
