@@ -164,3 +164,9 @@ def file_of(origin: str) -> str:
     """Return the file and the line of an origin such as ``Pipfile.lock (python_version)``; empty for a variable."""
     file = origin.partition(" ")[0]
     return file if "." in file else ""
+
+
+def sentence(text: str) -> str:
+    """Begin with a capital, and leave out the last full stop."""
+    text = text.strip().rstrip(".")
+    return text[:1].upper() + text[1:]

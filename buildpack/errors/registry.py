@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from buildpack.dataclass import dataclass
-from buildpack.errors import MachineError, StackError
+from buildpack.errors import MachineError, StackError, sentence
 from buildpack.errors.transfer import REFUSED, UNKNOWN_NAME, why_unanswered
 
 _AROUND = " `--stack host` needs no registry; an image saved elsewhere is read with `--stack archive:FILE`."
@@ -65,13 +65,12 @@ class Answer:
 def unreachable(host: str, reason: str, *, todo: str = "", around: bool = False) -> Barred:
     return Barred(
         f"the registry {host} cannot be reached",
-        why=f"{_sentence(reason)}.",
+        why=f"{sentence(reason)}.",
         hint=(todo or "check the network, and HTTPS_PROXY if there is a proxy.") + (_AROUND if around else ""),
     )
 
 
 def unanswered(host: str, failure: OSError) -> Barred:
-    """Nothing answered, because of an error of the connection."""
     # Only ssl's errors have these attributes.
     if reason := getattr(failure, "verify_message", ""):
         return untrusted(host, str(reason))
@@ -83,12 +82,10 @@ def unanswered(host: str, failure: OSError) -> Barred:
 
 
 def astray(host: str, reason: str) -> Barred:
-    """What answers is not a registry, or sends us to what is none."""
     return unreachable(host, reason, todo="check that the host is a registry's, and nothing in between answers for it.")
 
 
 def proxy(host: str) -> Barred:
-    """The proxy for a registry does not work."""
     return unreachable(host, "the proxy cannot be reached, or refuses", todo="check HTTPS_PROXY.")
 
 
@@ -115,7 +112,7 @@ def untrusted(host: str, reason: str) -> Barred:
 def insecure(host: str, reason: str) -> Barred:
     return Barred(
         f"the registry {host} does not speak TLS",
-        why=f"{_sentence(reason)}.",
+        why=f"{sentence(reason)}.",
         hint="check host and port; a registry without TLS is used only on this machine (localhost, 127.0.0.1), or on "
         f"request: DEPLOY_INSECURE_REGISTRIES={host}.",
     )
@@ -198,7 +195,7 @@ def login_refused(host: str, answer: Answer, *, login: str, unset: Sequence[str]
 
 
 def _log_in(host: str, login: str, unset: Sequence[str]) -> str:
-    """Say how to log in; asks for no variable that is set."""
+    """Say how to log in; name only variables that are not set."""
     command = f"log in with `docker login {host}`"
     if login == LOGIN_VARIABLES[0]:
         return f"correct {' and '.join(LOGIN_VARIABLES)}, or unset them and {command}"
@@ -210,11 +207,7 @@ def _log_in(host: str, login: str, unset: Sequence[str]) -> str:
 
 
 def manifest_unknown(origin: str, answer: Answer) -> NotFound:
-    return NotFound(
-        f"{origin} does not exist",
-        why=f"{answer}.",
-        hint="check the spelling of the name and of the tag.",
-    )
+    return NotFound(f"{origin} does not exist", why=f"{answer}.", hint="check the spelling of the name and of the tag.")
 
 
 def nothing_reachable(origin: str, answer: Answer) -> NotFound:
@@ -301,11 +294,8 @@ def digest_mismatch(origin: str, wanted: str, found: str) -> StackError:
 
 
 def blob_cut(origin: str, wanted: str, received: int, size: int) -> StackError:
-    return StackError(
-        f"{origin} cannot be fetched",
-        why=f"The connection was cut again and again: {received} of {size} bytes of {wanted} came.",
-        hint="try again on a better connection.",
-    )
+    why = f"The connection was cut again and again: {received} of {size} bytes of {wanted} came."
+    return StackError(f"{origin} cannot be fetched", why=why, hint="try again on a better connection.")
 
 
 # What goes
@@ -314,7 +304,7 @@ def blob_cut(origin: str, wanted: str, received: int, size: int) -> StackError:
 def upload_cut(origin: str, digest: str, size: int, reason: str, attempts: int) -> StackError:
     return StackError(
         f"{origin} cannot be pushed",
-        why=f"The upload of {digest} ({size} bytes) failed {attempts} times. Last: {_sentence(reason)}.",
+        why=f"The upload of {digest} ({size} bytes) failed {attempts} times. Last: {sentence(reason)}.",
         hint="try again; what the registry has by now is not sent again. No tag was changed.",
     )
 
@@ -357,9 +347,3 @@ def source_unreadable(digest: str, reason: str) -> MachineError:
 
 def _times(attempts: int) -> str:
     return f", {attempts} times" if attempts > 1 else ""
-
-
-def _sentence(text: str) -> str:
-    """Begin with a capital, and leave out the last full stop."""
-    text = text.strip().rstrip(".")
-    return text[:1].upper() + text[1:]

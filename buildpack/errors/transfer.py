@@ -9,7 +9,7 @@ import errno
 import os
 from collections.abc import Sequence
 
-from buildpack.errors import EngineError, MachineError, StackError, UsageError
+from buildpack.errors import EngineError, MachineError, StackError, UsageError, sentence
 
 REFUSED = "it refused the connection"
 UNKNOWN_NAME = "its name does not resolve"
@@ -44,7 +44,7 @@ def invalid_reference(text: str, reason: str, *, suggestion: str = "") -> UsageE
         if suggestion
         else "write it as [REGISTRY/]NAME[:TAG][@sha256:DIGEST], like 'python:3.12-slim'."
     )
-    return UsageError(f"{text!r} is not an image reference", why=f"{_sentence(reason)}.", hint=hint)
+    return UsageError(f"{text!r} is not an image reference", why=f"{sentence(reason)}.", hint=hint)
 
 
 # Manifests and blobs, wherever they come from
@@ -121,7 +121,7 @@ def no_such_platform(origin: str, platform: str, available: Sequence[str]) -> St
 def not_an_image(origin: str, reason: str) -> StackError:
     return StackError(
         f"{origin} is no image",
-        why=f"{_sentence(reason)}.",
+        why=f"{sentence(reason)}.",
         hint="name an OCI layout (`oci:DIR`), or what `docker save`, `podman save` or `skopeo copy` wrote "
         "(`archive:FILE`).",
     )
@@ -140,7 +140,7 @@ class ArchiveDamaged(StackError):
 
 
 def archive_damaged(origin: str, reason: str) -> ArchiveDamaged:
-    return ArchiveDamaged(f"{origin} is damaged", why=f"{_sentence(reason)}.", hint="write it again.")
+    return ArchiveDamaged(f"{origin} is damaged", why=f"{sentence(reason)}.", hint="write it again.")
 
 
 def zstd_archive(origin: str) -> StackError:
@@ -177,7 +177,7 @@ def image_not_listed(origin: str, wanted: str, names: Sequence[str]) -> StackErr
 
 def image_unreadable(origin: str, reason: str) -> StackError:
     return StackError(
-        f"{origin} cannot be read", why=f"{_sentence(reason)}.", hint="check the path and its permissions."
+        f"{origin} cannot be read", why=f"{sentence(reason)}.", hint="check the path and its permissions."
     )
 
 
@@ -192,7 +192,7 @@ def folder_taken(folder: str) -> UsageError:
 def cannot_write(path: str, reason: str) -> MachineError:
     return MachineError(
         f"{path} cannot be written",
-        why=f"{_sentence(reason)}.",
+        why=f"{sentence(reason)}.",
         hint="use a shorter name."
         if reason == os.strerror(errno.ENAMETOOLONG)
         else "make the folder first, or name another place."
@@ -216,7 +216,7 @@ def engine_missing(tried: Sequence[str]) -> EngineError:
 def engine_unreachable(host: str, reason: str) -> EngineError:
     return EngineError(
         f"the container engine at {host} is not running",
-        why=f"{_sentence(reason)}.",
+        why=f"{sentence(reason)}.",
         hint="start it, or set DOCKER_HOST to another one; `--to archive:FILE` needs no engine.",
     )
 
@@ -285,9 +285,3 @@ def engine_refused(host: str, message: str) -> EngineError:
         why=f"It said: {message}",
         hint="see the engine's own log; `--to archive:FILE` keeps the image for a closer look.",
     )
-
-
-def _sentence(text: str) -> str:
-    """Begin with a capital, and leave out the last full stop."""
-    text = text.strip().rstrip(".")
-    return text[:1].upper() + text[1:]
