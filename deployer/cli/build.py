@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from buildpack.oci.transport import Traffic, Transport
     from buildpack.oci.warm_up import HeadStart
+    from buildpack.options import Options
     from deployer.building.made import Made
     from deployer.building.record import Asked
 
@@ -77,7 +78,6 @@ def _build(
     head_start: HeadStart | None,
     transport: Transport | None,
 ) -> int:
-    from buildpack.dataclass import replace
     from buildpack.progress import ignore
     from buildpack.stacks.platforms import read_platforms
     from deployer.building.delivery import build_and_deliver
@@ -85,9 +85,7 @@ def _build(
     from deployer.cli.progress import Reporter
     from deployer.session import open_session, open_store
 
-    targets = parse_destinations(given["destinations"])
-    whole = set(given["destinations"]) != {"registry"}
-    built = replace(options.read_options(given, app), pushed="registry" in given["destinations"], whole=whole)
+    targets, asked_for = parse_destinations(given["destinations"]), _options(app, given)
     store = open_store(os.environ, warn=print_warning)
     platforms = read_platforms(app, environ=os.environ, flag=given["platform"])
     style = next((name for name in ("json", "quiet", "verbose") if given[_STYLES[name]]), "plain")
@@ -119,7 +117,7 @@ def _build(
     with Reporter(quiet=silent) as reporter:
         made, sent = build_and_deliver(
             app,
-            options=built,
+            options=asked_for,
             session=open_session(store, os.environ, observer=ignore if silent else reporter, transport=transport),
             platforms=platforms,
             destinations=targets,
@@ -132,6 +130,13 @@ def _build(
     if not targets:
         remember(made, [])
     return 0
+
+
+def _options(app: Path, given: Mapping[str, Any]) -> Options:
+    from buildpack.dataclass import replace
+
+    to = set(given["destinations"])
+    return replace(options.read_options(given, app), pushed="registry" in to, whole=to != {"registry"})
 
 
 def _attach_sbom(made: Made, transport: Transport) -> str:
