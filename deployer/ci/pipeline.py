@@ -90,7 +90,7 @@ class _Pipeline:
         )
         with self.ledger.step("check", f"check {request.app}") as entry:
             checked = check(shared)
-            entry.reason = plural(len(self.warnings), "warning") if self.warnings else "nothing to mend"
+            entry.reason = plural(len(self.warnings), "warning") if self.warnings else "nothing to fix"
         with self.ledger.step("build", "build") as entry:
             tested = check_tests(checked, shared, self._maker.platforms)
             self.built = made = self._build(entry, tested=tested)

@@ -115,10 +115,10 @@ def _show(report: Report, *, app: str, strict: bool, again: str) -> None:
     operand = operand_text(app)
     if report.errors:
         print(f"{name} cannot be built as it stands: {counts}", file=sys.stderr)
-        print(f"\nNext: mend the errors, then deploy check{operand}{again}", file=sys.stderr)
+        print(f"\nNext: fix the errors, then deploy check{operand}{again}", file=sys.stderr)
     elif report.warnings and strict:
         print(f"{name} can be built, and --strict does not let it: {counts}", file=sys.stderr)
-        print(f"\nNext: mend what is warned of, then deploy check{operand}{again} --strict", file=sys.stderr)
+        print(f"\nNext: fix what the warnings name, then deploy check{operand}{again} --strict", file=sys.stderr)
     else:
         print(f"{name} can be built: {counts}", file=sys.stderr)
         print(f"\nNext: deploy build{operand}{again}", file=sys.stderr)

@@ -50,14 +50,14 @@ Exit codes:
   0   success                       30  a stack or registry is out of reach
   1   a bug in deploy               40  no engine, or it refused
   2   wrong usage                   50  the process lives and never answers
-  10  the app has a file to mend    60  tests failed, or images differ
-  20  a dependency cannot be had    70  this machine: disk full, port taken
+  10  the app has a file to fix     60  tests failed, or images differ
+  20  a package is not available    70  this machine: disk full, port taken
                                     126, 127, 128+N: the process's own
 
 \b
 Examples:
   deploy build blasto               blasto is a folder with a Pipfile.lock
-  deploy run blasto                 `deploy run --help` tells the rest
+  deploy run blasto                 `deploy run --help` shows the rest
 """
 
 

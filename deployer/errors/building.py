@@ -41,7 +41,7 @@ def more_lost(lost: LostError, count: int) -> LostError:
 def destination_in_app(destination: str) -> str:
     """Return the warning that an image was written among the files that the next one is made of."""
     return (
-        f"--to {destination} lies in the app's folder, so the next image will hold this one; "
+        f"--to {destination} is in the app's folder, so the next image will hold this one; "
         "name a place elsewhere, or list it in .dockerignore."
     )
 
@@ -49,7 +49,7 @@ def destination_in_app(destination: str) -> str:
 def unknown_destination(text: str) -> UsageError:
     """Return the error of a `--to` that names no destination."""
     return UsageError(
-        f"--to {text!r} is no destination",
+        f"--to {text!r} is not a destination",
         hint="use docker, registry, oci:DIR or archive:FILE.",
     )
 

@@ -96,7 +96,7 @@ def nothing_to_push_to() -> UsageError:
 def bad_health_path(text: str) -> UsageError:
     """Return the error of an operand of --health that is not a path."""
     return UsageError(
-        f"--health {text!r} is no path", why="It is what web is asked for.", hint="for example `--health /healthz`."
+        f"--health {text!r} is not a path", why="It is what web is asked for.", hint="for example `--health /healthz`."
     )
 
 
@@ -105,7 +105,7 @@ def layer_unfit(problem: str) -> StackError:
     return StackError(
         "the app's layer cannot be unpacked to try it out",
         why=f"{problem[:1].upper()}{problem[1:]}.",
-        hint="whoever pushed the image it is from made it so: build with --no-cache, which takes nothing from there.",
+        hint="build with --no-cache, which takes nothing from the image that this layer is from.",
     )
 
 

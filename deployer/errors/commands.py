@@ -69,7 +69,7 @@ def machine_failed(error: OSError | MemoryError) -> MachineError | None:
 def bad_size(option: str, text: str) -> UsageError:
     """Return the error of an operand that is not an amount of bytes."""
     return UsageError(
-        f"{option} {text[:40]!r} is no amount of bytes",
+        f"{option} {text[:40]!r} is not an amount of bytes",
         why="It is a number with a unit: KB, MB, GB, TB, or KiB, MiB, GiB, TiB.",
         hint=f"for example {option} 2GB.",
     )
@@ -78,7 +78,7 @@ def bad_size(option: str, text: str) -> UsageError:
 def bad_age(option: str, text: str) -> UsageError:
     """Return the error of an operand that is not an age."""
     return UsageError(
-        f"{option} {text[:40]!r} is no length of time",
+        f"{option} {text[:40]!r} is not a length of time",
         why="It is a number with a unit: s, m, h, d or w.",
         hint=f"for example {option} 7d.",
     )
@@ -107,7 +107,7 @@ def operand_empty() -> UsageError:
 def bad_operand(text: str) -> UsageError:
     """Return the error of an operand that is neither an app, nor an image, nor a process type."""
     return UsageError(
-        f"{text!r} is no process type",
+        f"{text!r} is not a process type",
         why="After the app or the image come process types, as TYPE or TYPE=N.",
         hint="for example `web=2 worker`; a command of its own comes after `--`.",
     )
@@ -125,7 +125,7 @@ def no_such_folder(text: str) -> UsageError:
 def bad_quantity(name: str, count: str, most: int) -> UsageError:
     """Return the error of an operand that is not a number of processes."""
     return UsageError(
-        f"{name}={count}: {count!r} is no number of processes",
+        f"{name}={count}: {count!r} is not a number of processes",
         why=f"It is a whole number from 0 to {most}.",
         hint=f"for example {name}=2.",
     )

@@ -121,7 +121,7 @@ def bad_port_variable(value: str) -> UsageError:
 def bad_memory(text: str) -> UsageError:
     """Return the error of an operand of --memory."""
     return UsageError(
-        f"--memory {text!r} is no amount of memory",
+        f"--memory {text!r} is not an amount of memory",
         why="The least that an engine accepts is 6m.",
         hint="write it as 512m or 1.5g.",
     )
@@ -129,13 +129,13 @@ def bad_memory(text: str) -> UsageError:
 
 def bad_cpus(text: str) -> UsageError:
     """Return the error of an operand of --cpus."""
-    return UsageError(f"--cpus {text!r} is no number of processors", hint="write it as 2 or 0.5.")
+    return UsageError(f"--cpus {text!r} is not a number of processors", hint="write it as 2 or 0.5.")
 
 
 def bad_host(text: str) -> UsageError:
     """Return the error of an operand of --host."""
     return UsageError(
-        f"--host {text!r} is no address",
+        f"--host {text!r} is not an address",
         why="It is an address of this machine on which the port is published.",
         hint="127.0.0.1 keeps it on this machine, 0.0.0.0 opens it to the network.",
     )

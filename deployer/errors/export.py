@@ -10,7 +10,7 @@ from buildpack.errors import UsageError
 
 def bad_user(name: str) -> UsageError:
     """Return the error of a `--user` that is not a user's name."""
-    return UsageError(f"--user {name!r} is no user's name", hint="for example --user www-data.")
+    return UsageError(f"--user {name!r} is not a user's name", hint="for example --user www-data.")
 
 
 def image_operand(reference: str) -> UsageError:

@@ -50,9 +50,9 @@ def no_virtual_environment(folder: Path) -> UsageError:
 
 def not_a_virtual_environment(path: Path, origin: str) -> UsageError:
     """Return the error of a `--venv` that names something else; `origin` says who named it."""
-    state = "has no pyvenv.cfg" if os.path.isdir(path) else "is no folder"
+    state = "has no pyvenv.cfg" if os.path.isdir(path) else "is not a folder"
     return UsageError(
-        f"{path} is no virtual environment",
+        f"{path} is not a virtual environment",
         why=f"{origin} names it, and it {state}.",
         hint=f"make one with `python3 -m venv {path}`, or leave --venv out: then one is made from Pipfile.lock.",
     )

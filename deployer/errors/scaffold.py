@@ -10,7 +10,7 @@ from buildpack.errors import BuildpackError, DependencyError, MachineError, Usag
 def no_package_name(name: str, *, asked: bool) -> UsageError:
     """Return the error of a name that a package cannot have."""
     return UsageError(
-        f"'{show(name)}' is no name for a Python package",
+        f"'{show(name)}' is not a name for a Python package",
         why="A package's name has letters, digits and `_`, and begins with a letter, so that it can be imported.",
         hint="give --package another name."
         if asked
@@ -31,7 +31,7 @@ def in_the_way(place: str, path: str) -> UsageError:
     """Return the error of something else in the place of a folder."""
     return UsageError(
         f"{show(place)} is not a folder",
-        why=f"It stands where {path} is to be written. Nothing was written.",
+        why=f"It is where {path} is to be written. Nothing was written.",
         hint="move it away, or choose another folder, or another name with --package.",
     )
 

@@ -49,7 +49,7 @@ def env_file_unreadable(path: Path, lines: Sequence[int]) -> AppError:
     return AppError(
         f"{path} has {'a line' if len(lines) == 1 else f'{len(lines)} lines'} that cannot be read",
         why=f"{places}: a line is NAME=value; a quote that opens must close, and nothing may follow it.",
-        hint="mend it, or begin it with `#`.",
+        hint="fix it, or begin it with `#`.",
     )
 
 

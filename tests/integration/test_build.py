@@ -68,7 +68,7 @@ def test_an_image_written_among_the_app_s_files_is_warned_of(home, reference, tm
     app = Path(shutil.copytree(EXAMPLES / "blasto", tmp_path / "blasto"))
     command = ["build", app, "--json", "--to", f"oci:{tmp_path}/beside", "--to", f"oci:{app}/inside"]
     warning = (
-        f"--to oci:{app}/inside lies in the app's folder, so the next image will hold this one; "
+        f"--to oci:{app}/inside is in the app's folder, so the next image will hold this one; "
         "name a place elsewhere, or list it in .dockerignore."
     )
     report = deploy(*command, home=home).report

@@ -96,7 +96,7 @@ def test_all_errors_come_first_then_warnings_then_the_verdict(faulty, home):
         ".dockerignore, and "
         "mount it where the app runs.\n\n"
         "this folder cannot be built as it stands: 2 errors, 1 warning\n\n"
-        "Next: mend the errors, then deploy check\n"
+        "Next: fix the errors, then deploy check\n"
     )
 
 
@@ -120,7 +120,7 @@ def test_warnings_fail_nothing_unless_strict(doubtful, home):
     assert done.code == 10
     assert done.err.endswith(
         f"{doubtful} can be built, and --strict does not let it: 0 errors, 1 warning\n\n"
-        f"Next: mend what is warned of, then deploy check {doubtful} --strict\n"
+        f"Next: fix what the warnings name, then deploy check {doubtful} --strict\n"
     )
     done = deploy("build", doubtful, "--strict", home=home)
     assert (done.code, done.out) == (10, "")

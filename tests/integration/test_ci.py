@@ -488,7 +488,7 @@ def test_gitlab_s_log_folds(blasto: Path, ready: Path) -> None:
     ("options", "message"),
     [
         (["--push"], "--push needs the name to push to"),
-        (["--health", "x"], "--health 'x' is no path"),
+        (["--health", "x"], "--health 'x' is not a path"),
         (["--test", "x", "--no-test"], "--test and --no-test exclude each other"),
         (["--test", "x", "--no-boot"], "--no-boot tries nothing out, so it excludes --test"),
         (["--service-env", "A=1", "--no-boot"], "--no-boot tries nothing out, so it excludes --service-env"),

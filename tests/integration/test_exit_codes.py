@@ -96,7 +96,7 @@ USAGE = {
     ),
     "no destination": (
         ("build", "examples/blasto", "--to", "dokcer"),
-        "error: --to 'dokcer' is no destination\n\nhint: use docker, registry, oci:DIR or archive:FILE.",
+        "error: --to 'dokcer' is not a destination\n\nhint: use docker, registry, oci:DIR or archive:FILE.",
     ),
     "no image name": (
         ("build", "examples/blasto", "-t", "Blasto:1"),

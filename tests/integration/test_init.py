@@ -206,11 +206,11 @@ def test_on_a_terminal_each_file_and_package_is_asked_for(wsgi, home):
     ("arguments", "told"),
     [
         (("flask",), "error: the package cannot be called flask\n\n`flask` is a package that the app depends on"),
-        (("2048",), "error: '2048' is no name for a Python package\n"),
-        (("shop", "--package", "a-b"), "error: 'a-b' is no name for a Python package\n"),
+        (("2048",), "error: '2048' is not a name for a Python package\n"),
+        (("shop", "--package", "a-b"), "error: 'a-b' is not a name for a Python package\n"),
         (("notes",), "error: notes is not a folder\n"),
-        (("notes/shop",), "error: notes is not a folder\n\nIt stands where shop/__init__.py is to be written."),
-        (("nowhere",), "error: nowhere is not a folder\n\nIt stands where nowhere/__init__.py is to be written."),
+        (("notes/shop",), "error: notes is not a folder\n\nIt is where shop/__init__.py is to be written."),
+        (("nowhere",), "error: nowhere is not a folder\n\nIt is where nowhere/__init__.py is to be written."),
     ],
 )
 def test_names_that_cannot_be_leave_nothing_behind(tmp_path, home, arguments, told):
@@ -230,7 +230,7 @@ def test_a_file_where_a_folder_is_to_be(tmp_path, home):
         2,
         (
             "error: shop/tests is not a folder\n\n"
-            "It stands where tests/test_shop.py is to be written. Nothing was written.\n\n"
+            "It is where tests/test_shop.py is to be written. Nothing was written.\n\n"
             "hint: move it away, or choose another folder, or another name with --package.\n"
         ),
     )

@@ -343,7 +343,7 @@ def test_an_env_file_that_cannot_be_read(local, stub):
         f"error: {folder}/.env has 2 lines that cannot be read\n\n"
         f"{folder}/.env:2, {folder}/.env:3: a line is NAME=value; a quote that opens must close, and nothing may "
         "follow it.\n\n"
-        "hint: mend it, or begin it with `#`.\n"
+        "hint: fix it, or begin it with `#`.\n"
     )
 
 

@@ -167,7 +167,7 @@ def test_it_is_something_else(local, blasto):
     running = local(blasto, f"--venv={blasto / 'blasto'}")
     assert running.wait() == 2
     assert running.err == (
-        f"error: {blasto}/blasto is no virtual environment\n\n"
+        f"error: {blasto}/blasto is not a virtual environment\n\n"
         "--venv names it, and it has no pyvenv.cfg.\n\n"
         f"hint: make one with `python3 -m venv {blasto}/blasto`, or leave --venv out: then one is made from "
         "Pipfile.lock.\n"

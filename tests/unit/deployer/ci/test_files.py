@@ -90,7 +90,7 @@ REPORT: dict[str, Any] = {
     ],
     "warnings": ["Procfile:2: `web` | <b>"],
     "steps": [
-        {"name": "check", "status": "passed", "seconds": 0.01, "reason": "nothing to mend"},
+        {"name": "check", "status": "passed", "seconds": 0.01, "reason": "nothing to fix"},
         {"name": "build", "status": "passed", "seconds": 0.4, "reason": "61 MB in 3 layers"},
         {"name": "test", "status": "skipped", "seconds": 0.0, "reason": "--no-boot is given"},
         {"name": "boot", "status": "skipped", "seconds": 0.0, "reason": "--no-boot is given"},
@@ -115,7 +115,7 @@ def test_the_summary_of_a_push():
         "| written | 1 layer, 51 KB<br>app &#40;51 KB&#41;: shop/views.py changed |\n"
         "| moved | 52 KB sent, 9.0 KB received, 8 requests |\n\n"
         "| step | | seconds | |\n|---|---|--:|---|\n"
-        "| check | ✅ passed | 0.01 | nothing to mend |\n"
+        "| check | ✅ passed | 0.01 | nothing to fix |\n"
         "| build | ✅ passed | 0.40 | 61 MB in 3 layers |\n"
         "| test | ⏭ skipped |  | --no-boot is given |\n"
         "| boot | ⏭ skipped |  | --no-boot is given |\n"

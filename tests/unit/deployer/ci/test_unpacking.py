@@ -15,7 +15,7 @@ from buildpack.errors import StackError
 from buildpack.oci.gzip import gunzip
 from deployer.ci.unpacking import lay_over, limit_of, unpack_app
 
-HINT = "whoever pushed the image it is from made it so: build with --no-cache, which takes nothing from there."
+HINT = "build with --no-cache, which takes nothing from the image that this layer is from."
 
 
 def member(name: str, content: bytes | str | None = b"", *, kind: bytes = tarfile.REGTYPE, mode: int = 0o644):

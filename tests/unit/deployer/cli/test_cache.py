@@ -36,7 +36,7 @@ def test_what_is_no_size(text):
     with pytest.raises(UsageError) as caught:
         parse_size(text, "--keep-storage")
     assert str(caught.value) == (
-        f"--keep-storage {text[:40]!r} is no amount of bytes\n\n"
+        f"--keep-storage {text[:40]!r} is not an amount of bytes\n\n"
         "It is a number with a unit: KB, MB, GB, TB, or KiB, MiB, GiB, TiB.\n\n"
         "hint: for example --keep-storage 2GB."
     )
@@ -47,7 +47,7 @@ def test_what_is_no_age(text):
     with pytest.raises(UsageError) as caught:
         parse_age(text, "--older-than")
     assert str(caught.value) == (
-        f"--older-than {text!r} is no length of time\n\n"
+        f"--older-than {text!r} is not a length of time\n\n"
         "It is a number with a unit: s, m, h, d or w.\n\n"
         "hint: for example --older-than 7d."
     )

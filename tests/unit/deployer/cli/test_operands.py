@@ -60,7 +60,7 @@ def test_without_an_app_the_folder_is_the_current_one():
 @pytest.mark.parametrize("count", ["", "x", "-1", "1.5", "101", "²", "99999999999999999999"])
 def test_a_number_of_processes_that_is_none(count):
     assert refusal("blasto", f"web={count}") == (
-        f"web={count}: {count!r} is no number of processes\n\n"
+        f"web={count}: {count!r} is not a number of processes\n\n"
         "It is a whole number from 0 to 100.\n\n"
         "hint: for example web=2."
     )
@@ -69,7 +69,7 @@ def test_a_number_of_processes_that_is_none(count):
 @pytest.mark.parametrize("text", ["localhost:5000/blasto", "a/b", "=2", "é", "web 2"])
 def test_an_operand_that_is_nothing(text):
     assert refusal("blasto", text) == (
-        f"{text!r} is no process type\n\n"
+        f"{text!r} is not a process type\n\n"
         "After the app or the image come process types, as TYPE or TYPE=N.\n\n"
         "hint: for example `web=2 worker`; a command of its own comes after `--`."
     )

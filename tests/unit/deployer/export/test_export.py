@@ -151,7 +151,7 @@ def test_a_user_s_name_is_no_place_for_more_settings():
     with pytest.raises(UsageError) as caught:
         units(user="www\nExecStartPre=/bin/false")
     assert str(caught.value) == (
-        "--user 'www\\nExecStartPre=/bin/false' is no user's name\n\nhint: for example --user www-data."
+        "--user 'www\\nExecStartPre=/bin/false' is not a user's name\n\nhint: for example --user www-data."
     )
 
 

@@ -29,8 +29,8 @@ def test_a_package_is_named_like_the_folder(folder, name):
 @pytest.mark.parametrize(
     ("folder", "what", "why"),
     [
-        ("2048", "'2048' is no name for a Python package", "begins with a letter"),
-        ("\u00e9t\u00e9", "'\u00e9t\u00e9' is no name for a Python package", "begins with a letter"),
+        ("2048", "'2048' is not a name for a Python package", "begins with a letter"),
+        ("\u00e9t\u00e9", "'\u00e9t\u00e9' is not a name for a Python package", "begins with a letter"),
         ("class", "the package cannot be called class", "is a word of Python's own"),
         ("email", "the package cannot be called email", "is a module of Python's standard library"),
         ("flask", "the package cannot be called flask", "is a package that the app depends on"),

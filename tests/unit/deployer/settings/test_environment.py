@@ -61,7 +61,7 @@ def test_every_line_that_cannot_be_read_is_named_and_none_is_shown():
     assert str(caught.value) == (
         "app/.env has 2 lines that cannot be read\n\n"
         "app/.env:4, app/.env:6: a line is NAME=value; a quote that opens must close, and nothing may follow it.\n\n"
-        "hint: mend it, or begin it with `#`."
+        "hint: fix it, or begin it with `#`."
     )
 
 

@@ -117,7 +117,7 @@ def test_what_is_no_amount_of_memory(text):
     with pytest.raises(UsageError) as caught:
         parse_memory(text)
     assert str(caught.value) == (
-        f"--memory {text!r} is no amount of memory\n\n"
+        f"--memory {text!r} is not an amount of memory\n\n"
         "The least that an engine accepts is 6m.\n\n"
         "hint: write it as 512m or 1.5g."
     )
@@ -131,7 +131,7 @@ def test_numbers_of_processors():
 def test_what_is_no_number_of_processors(text):
     with pytest.raises(UsageError) as caught:
         parse_cpus(text)
-    assert str(caught.value) == f"--cpus {text!r} is no number of processors\n\nhint: write it as 2 or 0.5."
+    assert str(caught.value) == f"--cpus {text!r} is not a number of processors\n\nhint: write it as 2 or 0.5."
 
 
 def test_addresses():
@@ -147,7 +147,7 @@ def test_what_is_no_address():
     with pytest.raises(UsageError) as caught:
         parse_host("example.org")
     assert str(caught.value) == (
-        "--host 'example.org' is no address\n\n"
+        "--host 'example.org' is not an address\n\n"
         "It is an address of this machine on which the port is published.\n\n"
         "hint: 127.0.0.1 keeps it on this machine, 0.0.0.0 opens it to the network."
     )
