@@ -30,7 +30,7 @@ _ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 @contextmanager
 def watched(grace: float = GRACE + _LAST) -> Iterator[None]:
-    """Have a helper process kill this one `grace` seconds after INT, TERM or HUP, if it is still there.
+    """Let a helper process kill this one `grace` seconds after INT, TERM or HUP, if it is still there.
 
     Python runs its handlers and threads between two instructions of its own. While a regular expression or a
     compression runs in C there are none, so no handler and no timer of this process could end it. The kernel's signal
@@ -72,7 +72,7 @@ def keep_for_later(number: int, _frame: FrameType | None) -> None:
 
 
 def hear_signals() -> None:
-    """Have INT, TERM and HUP call `interrupt`."""
+    """Install `interrupt` as the handler of INT, TERM and HUP."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # `nohup` asks for HUP to be ignored, and a shell that starts a program in the background for INT.
         if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:

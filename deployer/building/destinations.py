@@ -54,7 +54,7 @@ def parse_destinations(texts: Sequence[str]) -> tuple[Destination, ...]:
 
 
 def shipped_next(destinations: Sequence[Destination], folder: Path, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Word a warning for each destination among the app's files: the next image would hold this one."""
+    """Return a warning for each destination among the app's files: the next image would hold this one."""
     root = folder.resolve()
     inside = {
         destination: place.relative_to(root)

@@ -1,4 +1,4 @@
-"""Whether an engine still has what an equal build sent it: asked of it before anything that builds is loaded."""
+"""Asks an engine if it still has the image of an equal build, before any code that builds is imported."""
 
 from __future__ import annotations
 

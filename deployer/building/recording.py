@@ -100,7 +100,7 @@ def _inputs_of_all(builds: Sequence[Built], environ: Mapping[str, str]) -> tuple
 def _inputs(built: Built, environ: Mapping[str, str]) -> tuple[_Stamps, _Stamps] | None:
     """Return stamps of the app and of all else that the image follows from; None where that cannot be told."""
     app = built.app
-    # What is installed from a folder of its own is no file of the app's, and is built anew each time.
+    # What is installed from a folder of its own is not a file of the app's, and is built again each time.
     if app.stamps is None or any(package.path for package in app.lock.packages):
         return None
     _, constraints = read_constraints(environ)
@@ -134,7 +134,7 @@ def _results(kept: Image | ImageIndex, references: Sequence[str], store: Store) 
     sizes = {sha256(document): len(document) for document in kept.documents}
     sizes |= {layer.digest: layer.size for layer in kept.layers}
     stamps = {str(path): stamp(str(path)) for path in (store.root / "index.json", *map(store.path, sizes))}
-    # Looked at after it was stamped: whoever replaces the index between the two makes this record worthless, not wrong.
+    # Read after it was stamped: if another build replaces the index in between, this record is useless but not wrong.
     names = store.images()
     whole = all(store.has(digest, size) for digest, size in sizes.items())
     return stamps if whole and all(names.get(name) == kept.digest for name in references) else None

@@ -110,7 +110,7 @@ def _link(path: Path, target: str, root: Path) -> None:
 
 
 def _contradiction(path: Path, error: OSError) -> Exception:
-    """Word what the layer says of one path against another; a full disk stays what it is."""
+    """Turn errors of paths in a layer that exclude each other into StackError; a full disk stays what it is."""
     told = _CONTRADICTIONS.get(error.errno or 0)
     return errors.layer_unfit(f"it holds {path.name[:80]!r} {told}") if told else error
 

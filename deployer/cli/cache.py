@@ -196,9 +196,9 @@ def _print_pruned(done: Pruned, where: str, *, dry_run: bool) -> None:
 
 
 def _open_store(*, to_prune: bool = False) -> Store:
-    """Open the store that the environment names; raises MachineError where it is to be pruned and cannot be written.
+    """Open the store that the environment names; raises MachineError if it is to be pruned and cannot be written.
 
-    Builds make do with a temporary folder then. What lies there is not what was asked about.
+    Builds use a temporary folder then, but its contents are not what was asked about.
     """
     from buildpack.oci.store import Store
     from buildpack.oci.store_path import locate_store, wanted_place

@@ -124,7 +124,7 @@ def _write(folder: Path, layout: Layout, wanted: list[str]) -> None:
 
 
 def _lock(folder: Path) -> None:
-    """Have pipenv make Pipfile.lock; raises DependencyError where it cannot, all else being written."""
+    """Let pipenv make Pipfile.lock, after all else is written; raises DependencyError if it fails."""
     from buildpack.errors import DependencyError
     from deployer.cli.lock import lock_app
     from deployer.errors import scaffold as errors

@@ -158,5 +158,5 @@ def _wrapped(head: str, text: str) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    """Write what a terminal would obey as escapes: whoever made the image chose it."""
+    """Escape the characters that control a terminal: the author of the image chose them."""
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

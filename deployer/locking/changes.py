@@ -31,7 +31,7 @@ class Change:
 
 
 def versions_of(lock: bytes | None) -> dict[str, str]:
-    """Return each package's version in a lock, those of other categories marked so; nothing for what is no lock."""
+    """Return each package's version in a lock, marked with its category; nothing if this is not a lock."""
     try:
         document: Any = parse_json(lock or b"{}")
         return {

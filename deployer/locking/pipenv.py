@@ -23,7 +23,7 @@ _SHOWN = 30
 _MOST_LINES = 10_000
 """Lines of pipenv's output that are searched for a conflict."""
 _SECRET = 6
-"""Characters of a value that is taken out of messages; a shorter one, such as `1`, is no secret."""
+"""Characters of a value that is taken out of messages; a shorter one, such as `1`, is not a secret."""
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 _PREFIXES = ("PIP_", "PIPENV_", "LC_", "GIT_SSH", "GIT_SSL_", "GIT_PROXY_", "GIT_HTTP_")
 _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})

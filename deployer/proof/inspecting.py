@@ -156,7 +156,7 @@ def launches(told: Provenance) -> bool:
 
 
 def _strings(value: Any) -> list[str] | None:
-    """Take a list of strings, and nothing else: whoever made the image may have nested anything."""
+    """Return a list of strings, and nothing else: the author of the image may have nested anything."""
     return value if isinstance(value, list) and all(isinstance(each, str) for each in value) else None
 
 

@@ -12,7 +12,7 @@ from buildpack.oci.compare import Comparison, EntryDifference, LayerDifference
 from buildpack.oci.image import Image
 from buildpack.plan import APP_ROOT, Member
 from buildpack.steps.provenance import Provenance, read_provenance
-from deployer.proof import words
+from deployer.errors import proof as words
 
 _OWN_LABELS = ("dev.deploy.", "org.opencontainers.image.base.")
 
@@ -51,7 +51,7 @@ _Found = tuple[str, str]
 
 
 def _plain(text: str) -> str:
-    """Write what a terminal would obey as escapes: labels, names and times are the words of whoever made the image."""
+    """Escape the characters that control a terminal: the author of the image chose labels, names and times."""
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 

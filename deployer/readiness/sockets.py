@@ -1,4 +1,4 @@
-"""Which process of this machine listens on what, from Linux's /proc; elsewhere nothing is found."""
+"""Finds the processes of this machine that listen on ports, in Linux's /proc; elsewhere it finds nothing."""
 
 from __future__ import annotations
 

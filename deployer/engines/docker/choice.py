@@ -1,4 +1,4 @@
-"""Which engine runs the processes: a container engine where one answers, else this machine."""
+"""Chooses what runs the processes: a container engine if one answers, else this machine."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def load_stored(
 
 
 def pull_image(engine: Engine, reference: str, *, failed: Callable[[str], EngineError]) -> None:
-    """Have the engine pull an image, with the credentials that the `docker` command has.
+    """Let the engine pull an image, with the credentials that the `docker` command has.
 
     Raises what `failed` makes of the engine's message.
     """

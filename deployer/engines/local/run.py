@@ -1,4 +1,4 @@
-"""Runs an app's Procfile as processes of this machine: `deploy local`, and `deploy run` where there is no engine."""
+"""Runs an app's Procfile as processes of this machine: `deploy local`, and `deploy run` if there is no engine."""
 
 from __future__ import annotations
 

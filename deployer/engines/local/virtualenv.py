@@ -12,7 +12,7 @@ from deployer.errors import local as errors
 def find_virtual_environment(asked: str, *, folder: Path, environ: Mapping[str, str]) -> Path:
     """Return the virtual environment at `asked`; where that is empty, the active one, else `folder`'s ``.venv``.
 
-    Raises UsageError where there is none, MachineError where its interpreter does not start.
+    Raises UsageError if there is none, MachineError if its interpreter does not start.
     """
     path, origin = _choose(asked, folder, environ)
     if not os.path.isfile(path / "pyvenv.cfg"):
