@@ -77,16 +77,12 @@ def check_app(
         problems += more
         notices += settled
     settings = found.settings
-    if settings is not None and settings.stack is not None:
+    stack = settings.stack.value if settings is not None and settings.stack is not None else None
+    python = found.python.version if found.python else None
+    if settings is not None and stack is not None:
+        platform = settings.platform.value if settings.platform else None
         try:
-            told = _check_stack(
-                settings.stack.value,
-                python=found.python.version if found.python else None,
-                platform=settings.platform.value if settings.platform else None,
-                environ=environ,
-                own=own,
-                system=system,
-            )
+            told = _check_stack(stack, python=python, platform=platform, environ=environ, own=own, system=system)
         except BuildpackError as error:
             problems.append(error)
         else:
@@ -95,8 +91,8 @@ def check_app(
         notices += check_heroku(
             folder,
             names={entry.name for entry in folder.iterdir()},
-            stack=settings.stack.value if settings is not None and settings.stack is not None else None,
-            python=found.python.version if found.python else None,
+            stack=stack,
+            python=python,
             packages={package.name for package in found.app.lock.packages} if found.app else {"nltk"},
         )
     except BuildpackError as error:
@@ -105,7 +101,7 @@ def check_app(
         errors=tuple(problems),
         warnings=tuple(notices),
         app=None if problems else found.app,
-        python=found.python.version if found.python else None,
+        python=python,
         processes=found.processes,
     )
 
