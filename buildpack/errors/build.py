@@ -146,7 +146,7 @@ def other_content(name: str) -> str:
 
 def refuted(name: str, digest: str) -> Refuted:
     return Refuted(
-        f"an earlier image tells of {name} what is not so",
+        f"an earlier image states wrong facts about {name}",
         why=f"Its annotation `dev.deploy.stack` does not agree with the base {digest}.",
         hint="build with `--no-cache`, which looks at no earlier image.",
     )

@@ -109,7 +109,7 @@ def check_app(
 def _check_stack(
     stack: str, *, python: str | None, platform: str | None, environ: Mapping[str, str], own: str, system: str
 ) -> list[str]:
-    """Check what can be told of a stack without a network; returns warnings, raises what resolving it would raise."""
+    """Check a stack as far as possible without a network; returns warnings, and raises as resolving it would."""
     if stack == "host":
         return _check_host(python, platform=platform, environ=environ, own=own, system=system)
     if stack.startswith(("oci:", "archive:")):

@@ -459,7 +459,7 @@ TWICE = NOT_BELIEVED + "it has the same layer twice, under two keys or one"
         (claim_other_members, OTHER),
         (forget_facts, OTHER),
         (drop_a_diff_id, "{} cannot be used: {} is not an image that can be read"),
-        (claim_accounts, "an earlier image tells of {base} what is not so"),
+        (claim_accounts, "an earlier image states wrong facts about {base}"),
         (claim_another_base, ""),
         (claim_another_machine, "{} cannot be used: {} has no image for linux/amd64"),
     ],

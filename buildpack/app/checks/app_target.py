@@ -307,8 +307,8 @@ def _who_binds(
 def modules_brought(packages: Mapping[str, bool]) -> frozenset[str]:
     """Return the first names of modules that packages may bring, as far as their names tell.
 
-    `packages` tells of each by its canonical name whether it comes from elsewhere than an index: then ``*`` is among
-    the names, since such a package may bring any.
+    `packages` are canonical names; true for a package that is not from an index. Such a package may bring any module,
+    so ``*`` is among the names then.
     """
     names = {part for name in packages for part in (name.replace("-", "_"), *name.split("-"))}
     return frozenset(names | {"*"} if any(packages.values()) else names)
