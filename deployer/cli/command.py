@@ -124,7 +124,7 @@ def _version() -> str:
     from pathlib import Path
 
     try:
-        return version("deploy")
+        return version("procdeploy")
     except PackageNotFoundError:
         import tomllib
 
