@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,8 +11,8 @@ from buildpack.app.links import leads_out, never_enters
 from buildpack.dataclass import dataclass
 from buildpack.errors import app as app_errors
 from buildpack.errors import hooks as errors
-from buildpack.errors import oci as oci_errors
-from buildpack.oci.entry import Entry, FileSlice, Inline
+from buildpack.oci.content import ContentDamagedError, Sources
+from buildpack.oci.entry import Entry
 from buildpack.plan import APP_ROOT
 from buildpack.steps.assembly import AppContent, read_content
 from buildpack.system.processes import User
@@ -33,7 +32,7 @@ class Result:
 def write_copy(content: AppContent, folder: Path, user: User | None) -> None:
     """Write the app's files below `folder`, which exists and is empty; they belong to `user`.
 
-    Raises MachineError where a file is no longer what was hashed.
+    Raises MachineError if a file changed since it was hashed.
     """
     made = {str(folder)}
     own = (user.uid, user.gid) if user else (-1, -1)
@@ -56,18 +55,12 @@ def write_copy(content: AppContent, folder: Path, user: User | None) -> None:
 
 
 def _write(entry: Entry, target: Path) -> None:
-    with target.open("xb") as out:
-        if isinstance(entry.content, FileSlice):
-            crc = size = 0
-            with entry.content.path.open("rb") as source:
-                while piece := source.read(_CHUNK):
-                    crc, size = zlib.crc32(piece, crc), size + len(piece)
-                    out.write(piece)
-            if (size, crc) != (entry.content.size, entry.content.crc32):
-                raise oci_errors.file_changed(entry.content.path)
-        else:
-            assert isinstance(entry.content, Inline)
-            out.write(entry.content.body)
+    assert entry.content is not None
+    with target.open("xb") as out, Sources() as sources:
+        try:
+            out.writelines(sources.pieces(entry.content))
+        except ContentDamagedError as error:
+            raise error.as_machine_error() from None
         os.fchmod(out.fileno(), entry.mode)
 
 

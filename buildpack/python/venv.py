@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from buildpack.dataclass import dataclass
-from buildpack.oci.entry import Content, Deflated, Entry, FileSlice, Inline, file, symlink
+from buildpack.oci.content import Sources
+from buildpack.oci.entry import Entry, Inline, file, symlink
 from buildpack.system.temporary import make_folder
-
-_CHUNK = 1 << 20
-WHOLE = 32 << 20
-"""Bytes up to which a stream is inflated at once, in half the time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +94,7 @@ def install_entries(entries: Iterable[Entry], folder: Path) -> None:
     make_folder(folder.parent)
     building = tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)
     try:
-        with _open_once() as sources:
+        with Sources() as sources:
             _write_all(building, prefix, chosen.values(), sources)
         os.rename(building, folder)  # noqa: PTH104
     except BaseException as error:
@@ -106,7 +103,7 @@ def install_entries(entries: Iterable[Entry], folder: Path) -> None:
             raise
 
 
-def _write_all(building: str, prefix: str, entries: Iterable[Entry], sources: _Sources) -> None:
+def _write_all(building: str, prefix: str, entries: Iterable[Entry], sources: Sources) -> None:
     made: set[str] = {""}
     _make(building, made)
     for entry in entries:
@@ -134,10 +131,10 @@ def _make(folder: str, made: set[str]) -> None:
     made.add(folder)
 
 
-def _write(target: str, entry: Entry, sources: _Sources) -> None:
+def _write(target: str, entry: Entry, sources: Sources) -> None:
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        for piece in _pieces(entry.content or Inline(b""), sources):
+        for piece in sources.pieces(entry.content or Inline(b"")):
             view = memoryview(piece)
             while view:
                 view = view[os.write(descriptor, view) :]
@@ -146,86 +143,3 @@ def _write(target: str, entry: Entry, sources: _Sources) -> None:
         raise ValueError(f"{entry.path}: {error}") from error
     finally:
         os.close(descriptor)
-
-
-class _Sources:
-    """The wheels and packs that entries point into, each opened once."""
-
-    def __init__(self) -> None:
-        self._descriptors: dict[Path, int] = {}
-
-    def descriptor(self, path: Path) -> int:
-        if path not in self._descriptors:
-            self._descriptors[path] = os.open(path, os.O_RDONLY)
-        return self._descriptors[path]
-
-    def close(self) -> None:
-        for descriptor in self._descriptors.values():
-            os.close(descriptor)
-
-
-@contextmanager
-def _open_once() -> Iterator[_Sources]:
-    sources = _Sources()
-    try:
-        yield sources
-    finally:
-        sources.close()
-
-
-def _pieces(content: Content, sources: _Sources) -> Iterator[bytes]:
-    if isinstance(content, Inline):
-        yield content.body
-    elif isinstance(content, FileSlice):
-        yield from _checked_slice(sources.descriptor(content.path), content)
-    elif content.size <= WHOLE:
-        from buildpack.python.wheel_zip import inflate_from
-
-        yield inflate_from(sources.descriptor(content.path), content, limit=WHOLE)
-    else:
-        yield from _inflate(sources.descriptor(content.path), content)
-
-
-def _checked_slice(descriptor: int, content: FileSlice) -> Iterator[bytes]:
-    import zlib
-
-    crc = 0
-    for piece in _slice(descriptor, content.offset, content.size):
-        crc = zlib.crc32(piece, crc)
-        yield piece
-    if content.crc32 not in {None, crc}:
-        raise ValueError("its CRC-32 is not what the archive says")
-
-
-def _slice(descriptor: int, offset: int, size: int) -> Iterator[bytes]:
-    while size:
-        piece = os.pread(descriptor, min(_CHUNK, size), offset)
-        if not piece:
-            raise ValueError("the file it comes from ends early")
-        yield piece
-        offset += len(piece)
-        size -= len(piece)
-
-
-def _inflate(descriptor: int, content: Deflated) -> Iterator[bytes]:
-    import zlib
-
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    size = crc = 0
-    try:
-        for piece in _slice(descriptor, content.offset, content.compressed):
-            pending = piece
-            while pending and size <= content.size:
-                made = inflater.decompress(pending, _CHUNK)
-                pending = inflater.unconsumed_tail
-                size += len(made)
-                crc = zlib.crc32(made, crc)
-                yield made
-        while not inflater.eof and size <= content.size and (made := inflater.decompress(b"", _CHUNK)):
-            size += len(made)
-            crc = zlib.crc32(made, crc)
-            yield made
-    except zlib.error as error:
-        raise ValueError("its stream is damaged") from error
-    if size != content.size or crc != content.crc32:
-        raise ValueError("its size or CRC-32 is not what the archive says")

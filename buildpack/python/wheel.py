@@ -21,7 +21,7 @@ from buildpack.python.record import Row, parse_record, record_row, render_record
 from buildpack.python.scripts import entry_point_scripts, rewrite_shebang
 from buildpack.python.venv import VenvLayout, venv_entries
 from buildpack.python.wheel_scan import SCAN_FORMAT, Scan, in_tests, scan_members
-from buildpack.python.wheel_zip import ZipMember, file_and_folder, inflate, read_members, read_text, unsafe
+from buildpack.python.wheel_zip import ZipMember, file_and_folder, read_members, read_text, read_whole, unsafe
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -92,7 +92,7 @@ def read_wheel(
     metadata = _read_metadata(path, members, dist_info)
     plan = _Placement(path=path, layout=layout, name=canonical_name(metadata["Name"]))
     placed, warnings = _place(plan, members, dist_info)
-    scan = _recall_scan(path, members.values(), sha256=sha256, machine=machine, recall=recall, remember=remember)
+    scan = _recall_scan(members.values(), sha256=sha256, machine=machine, recall=recall, remember=remember)
     root = f"{layout.site_packages}/"
     return WheelContents(
         name=plan.name,
@@ -272,7 +272,7 @@ def _rewritten(plan: _Placement, member: ZipMember) -> bytes | None:
     with reader(member.content) as read_at:
         if read_at(0, 8) != b"#!python":
             return None
-    return rewrite_shebang(inflate(member.content), plan.layout.interpreter)
+    return rewrite_shebang(read_whole(member), plan.layout.interpreter)
 
 
 def _generated(plan: _Placement, members: Mapping[str, ZipMember], dist_info: str) -> Iterator[Entry]:
@@ -323,7 +323,6 @@ def _some(names: list[str]) -> str:
 
 
 def _recall_scan(
-    path: Path,
     members: Iterable[ZipMember],
     *,
     sha256: str,
@@ -337,7 +336,7 @@ def _recall_scan(
             return Scan.from_json(known)
         except (KeyError, TypeError):
             pass  # written by another version: look again
-    scan = scan_members(path, members, machine=machine)
+    scan = scan_members(members, machine=machine)
     if remember is not None and sha256:
         remember("scan", key, scan.to_json())
     return scan

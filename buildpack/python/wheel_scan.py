@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from buildpack.dataclass import dataclass
-from buildpack.oci.content import reader
-from buildpack.python.wheel_zip import MAX_TEXT, ZipMember, inflate_from
+from buildpack.oci.content import Sources, reader
+from buildpack.python.wheel_zip import MAX_TEXT, ZipMember
 from buildpack.system.elf import MACHINES, parse_elf
 
 SCAN_FORMAT = "1"
@@ -71,18 +70,18 @@ class Scan:
         )
 
 
-def scan_members(path: Path, members: Iterable[ZipMember], *, machine: str) -> Scan:
+def scan_members(members: Iterable[ZipMember], *, machine: str) -> Scan:
     """Look into the wheel's libraries made for this machine (``x86_64``; empty for any) and into the modules."""
     needed: set[str] = set()
     provided: set[str] = set()
     namespaces: list[str] = []
     imports = ships = False
-    with path.open("rb") as raw:
+    with Sources() as sources:
         for member in members:
             if member.name.endswith(".py"):
                 ships = ships or member.name.startswith("pkg_resources/")
-                imports = imports or (not in_tests(member.name) and _imports_pkg_resources(raw.fileno(), member))
-                if member.name.endswith("/__init__.py") and _declares_a_namespace(raw.fileno(), member):
+                imports = imports or (not in_tests(member.name) and _imports_pkg_resources(sources, member))
+                if member.name.endswith("/__init__.py") and _declares_a_namespace(sources, member):
                     namespaces.append(member.name)
             elif _LIBRARY.search(member.name) or member.executable or ".data/scripts/" in member.name:
                 with reader(member.content) as read_at:
@@ -103,22 +102,22 @@ def in_tests(name: str) -> bool:
     return not {"tests", "test"}.isdisjoint(name.split("/")[:-1])
 
 
-def _imports_pkg_resources(descriptor: int, member: ZipMember) -> bool:
+def _imports_pkg_resources(sources: Sources, member: ZipMember) -> bool:
     if member.content.size > MAX_TEXT:
         return False
     try:
-        body = inflate_from(descriptor, member.content)
+        body = sources.whole(member.content, limit=MAX_TEXT)
     except ValueError:
         return False  # the layer writer says what is wrong with it
     return b"pkg_resources" in body and _IMPORT.search(body) is not None
 
 
-def _declares_a_namespace(descriptor: int, member: ZipMember) -> bool:
+def _declares_a_namespace(sources: Sources, member: ZipMember) -> bool:
     """Tell whether a module is what pkgutil or setuptools ask for in a namespace package; False for an empty one."""
     if not 0 < member.content.size <= _LONGEST_DECLARATION:
         return False
     try:
-        body = inflate_from(descriptor, member.content)
+        body = sources.whole(member.content)
     except ValueError:
         return False
     return all(_DECLARES.fullmatch(line) for line in _TEXTS.sub(b"", body).splitlines())

@@ -10,13 +10,13 @@ import os
 import re
 import stat
 import struct
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildpack.dataclass import dataclass
 from buildpack.errors.wheels import member_refused, wheel_damaged, wheel_refused
+from buildpack.oci.content import Sources
 from buildpack.oci.entry import Deflated, FileSlice
 
 if TYPE_CHECKING:
@@ -76,41 +76,16 @@ def read_members(path: Path) -> list[ZipMember]:
     return members
 
 
-def inflate(content: Deflated | FileSlice, *, limit: int = MAX_TEXT) -> bytes:
-    """Return the content as bytes, checked against its size and CRC; raises ValueError where these differ."""
-    with content.path.open("rb") as raw:
-        return inflate_from(raw.fileno(), content, limit=limit)
-
-
-def inflate_from(descriptor: int, content: Deflated | FileSlice, *, limit: int = MAX_TEXT) -> bytes:
-    """Do what `inflate` does with a wheel that is open already."""
-    import deflate
-
-    if content.size > limit:
-        raise ValueError(f"it has {content.size:,} bytes, which is more than {limit:,}")
-    if isinstance(content, FileSlice):
-        return _checked(os.pread(descriptor, content.size, content.offset), content)
-    stream = os.pread(descriptor, content.compressed, content.offset)
-    if len(stream) != content.compressed:
-        raise ValueError("the file it comes from ends early")
-    try:
-        # libdeflate: twice as fast as zlib where the size is known before.
-        body = bytes(deflate.deflate_decompress(stream, content.size))
-    except deflate.DeflateError as error:
-        raise ValueError("its stream is damaged") from error
-    return _checked(body, content)
-
-
-def _checked(body: bytes, content: Deflated | FileSlice) -> bytes:
-    if len(body) != content.size or content.crc32 not in {None, zlib.crc32(body)}:
-        raise ValueError("its size or CRC-32 is not what the archive says")
-    return body
+def read_whole(member: ZipMember) -> bytes:
+    """Return a member's content, verified; raises ValueError if that fails, or if it is larger than MAX_TEXT."""
+    with Sources() as sources:
+        return sources.whole(member.content, limit=MAX_TEXT)
 
 
 def read_text(member: ZipMember) -> str:
     """Return a metadata file's text; raises DependencyError where it is damaged, too large or not UTF-8."""
     try:
-        return inflate(member.content).decode("utf-8")
+        return read_whole(member).decode("utf-8")
     except ValueError as error:
         reason = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"cannot be read: {error}"
         raise member_refused(member.content.path.name, member.name, reason) from error

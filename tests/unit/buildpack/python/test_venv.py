@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from buildpack.oci import content
 from buildpack.oci.entry import Deflated, Entry, FileSlice, directory, file, symlink
-from buildpack.python import venv
 from buildpack.python.venv import VenvLayout, install_entries, venv_entries
 from buildpack.python.wheel import read_wheel
 from tests.support.wheels import LAYOUT, by_path, content_bytes, write_wheel
@@ -70,7 +70,7 @@ class TestInstalling:
     @pytest.fixture(params=[0, 1 << 30], autouse=True)
     def whole(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
         """Try both ways of inflating: in pieces and at once."""
-        monkeypatch.setattr(venv, "WHOLE", request.param)
+        monkeypatch.setattr(content, "LARGEST_PIECE", request.param)
 
     def test_writes_every_kind(self, tmp_path: Path, hostile: None) -> None:
         source = tmp_path / "source"
@@ -101,9 +101,9 @@ class TestInstalling:
     @pytest.mark.parametrize(
         ("crc", "size", "compressed", "why"),
         [
-            (1, 3, None, "its size or CRC-32 is not what the archive says"),
-            (None, 4, None, "its size or CRC-32 is not what the archive says"),
-            (None, 3, 999, "the file it comes from ends early"),
+            (1, 3, None, "the stream at byte 0 fails its checksum"),
+            (None, 4, None, "the stream at byte 0 fails its checksum"),
+            (None, 3, 999, "it ends before byte 999"),
         ],
     )
     def test_all_or_nothing(self, tmp_path: Path, crc: int | None, size: int, compressed: int | None, why: str) -> None:
@@ -111,11 +111,11 @@ class TestInstalling:
         stream = squeezer.compress(b"abc") + squeezer.flush()
         source = tmp_path / "source"
         source.write_bytes(stream)
-        content = Deflated(source, 0, compressed or len(stream), size, crc or zlib.crc32(b"abc"))
+        damaged = Deflated(source, 0, compressed or len(stream), size, crc or zlib.crc32(b"abc"))
         folder = tmp_path / "venv"
         root = str(folder).lstrip("/")
         with pytest.raises(ValueError, match=f"^{root}/b: {why}$"):
-            install_entries([file(f"{root}/a", b""), file(f"{root}/b", content)], folder)
+            install_entries([file(f"{root}/a", b""), file(f"{root}/b", damaged)], folder)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
 
     def test_a_stream_that_is_none(self, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ class TestInstalling:
         source.write_bytes(b"\xff" * 10)
         folder = tmp_path / "venv"
         root = str(folder).lstrip("/")
-        with pytest.raises(ValueError, match=f"^{root}/b: its stream is damaged$"):
+        with pytest.raises(ValueError, match=f"^{root}/b: the stream at byte 0 fails its checksum$"):
             install_entries([file(f"{root}/b", Deflated(source, 0, 10, 3, 0))], folder)
 
     @pytest.mark.parametrize("path", ["etc/passwd", "{root}/../other", "{root}"])
