@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from buildpack.dataclass import dataclass
-from buildpack.python.offers import canonical_name
+from buildpack.python.files import canonical_name
 
 if TYPE_CHECKING:
     from email.message import Message

@@ -170,3 +170,12 @@ def _check_links(members: Mapping[str, Member]) -> None:
 def _is_file(name: str, members: Mapping[str, Member]) -> bool:
     target = members.get(posixpath.normpath(name))
     return target is not None and target.kind == "file" and not name.startswith("/")
+
+
+def find_project(sources: Path, subdirectory: str | None) -> Path:
+    """Find the project: archives hold one folder, repositories the project itself."""
+    inside = list(sources.iterdir())
+    if len(inside) == 1 and os.path.isdir(inside[0]) and not os.path.exists(sources / "pyproject.toml"):
+        sources = inside[0]
+    project = (sources / (subdirectory or "")).resolve()
+    return project if project.is_relative_to(sources.resolve()) else sources

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+from buildpack.system.temporary import make_folder, temporary_folder
 
 ALTERNATIVES = {"psycopg2": "psycopg2-binary"}
 """Packages that exist a second time, with wheels, under another name (canonical)."""
@@ -127,3 +130,17 @@ def _describe(kind: str, name: str) -> str | None:
         return f"a C compiler ({tool}; on Debian, build-essential)"
     # "No such file" is said of all kinds of files: only what is known to be a program is told.
     return _TOOLS.get(tool)
+
+
+def keep_log(release: str, output: str, folder: Path) -> Path | None:
+    """Write all of a failed build's output to a file, the last one of each release; None if that is impossible."""
+    path = folder / f"{re.sub(r'[^A-Za-z0-9.+-]', '_', release)[:200]}.log"
+    try:
+        make_folder(folder, 0o700)
+        with temporary_folder(folder) as beside:
+            (beside / path.name).write_text(output, errors="replace")
+            (beside / path.name).chmod(0o600)  # whatever the umask
+            (beside / path.name).replace(path)
+    except OSError:
+        return None
+    return path

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import DependencyError
-from buildpack.python.offers import canonical_name
+from buildpack.python.files import canonical_name
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

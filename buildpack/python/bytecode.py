@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -18,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from buildpack.dataclass import dataclass, field
+from buildpack.oci.content import Sources
 from buildpack.oci.entry import Deflated, Entry, FileSlice, Inline, file
 from buildpack.oci.lease import use
 from buildpack.system.compile_process import (
@@ -225,11 +225,7 @@ class Compiler:
 
     def _process(self) -> CompileProcess:
         return CompileProcess(
-            self._argv,
-            version=self._version,
-            cache_tag=self._cache_tag,
-            environ=self._environ,
-            timeout=self._timeout,
+            self._argv, version=self._version, cache_tag=self._cache_tag, environ=self._environ, timeout=self._timeout
         )
 
     def _work(self) -> None:
@@ -303,13 +299,8 @@ def compile_sources(
             made = compiler.submit("sources", entries).result()
         if made.reason:
             raise CompileError(made.reason)
-        return {entry.path: _read_slice(entry) for entry in made.entries}
-
-
-def _read_slice(entry: Entry) -> bytes:
-    assert isinstance(entry.content, FileSlice)
-    with entry.content.path.open("rb") as raw:
-        return os.pread(raw.fileno(), entry.content.size, entry.content.offset)
+        with Sources() as files:
+            return {entry.path: b"".join(files.pieces(entry.content)) for entry in made.entries if entry.content}
 
 
 _Module = tuple[str, int, int, int]

@@ -18,7 +18,7 @@ from buildpack.app.textfile import parse_toml, read_text
 from buildpack.bounded import parse_version
 from buildpack.errors import wheels as errors
 from buildpack.python.files import WheelFile
-from buildpack.python.record import record_row, render_record
+from buildpack.python.install_files import record_row, render_record
 from buildpack.system.temporary import create_temporary, make_folder
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import requests
 
     from buildpack.python.credentials import SourceUrl
-    from buildpack.python.offers import IndexFile
+    from buildpack.python.files import IndexFile
 
 CHUNK = 1 << 18
 LARGEST = 4 << 30

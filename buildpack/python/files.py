@@ -1,15 +1,41 @@
-"""Files of an index as values: what a lock resolves to, and where each stands once it is fetched.
+"""Files of an index as values, and where each is in the store once it is fetched.
 
 Apart from `fetch`, because a build in which nothing changed needs these values and no connections.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
-from buildpack.dataclass import dataclass
+from buildpack.dataclass import dataclass, field
 from buildpack.oci.lease import use
+from buildpack.system.temporary import make_folder, temporary_folder
+
+
+def canonical_name(name: str) -> str:
+    """Normalise a project's name (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexFile:
+    """One file that an index offers.
+
+    `link` is absolute and may hold a login or a signature, so it never prints. `hashes` are by
+    algorithm, in lower-case hexadecimal; `size` is in bytes, None if the index does not say;
+    `yanked` is the reason (PEP 592), None for a file that is not.
+    """
+
+    filename: str
+    link: str = field(repr=False)
+    hashes: Mapping[str, str]
+    size: int | None = None
+    requires_python: str = ""
+    yanked: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +70,20 @@ class WheelFile(LockedFile):
     libraries: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sdist(LockedFile):
+    """The archive of sources from which a locked package has to be built."""
+
+
 def stored_path(folder: Path, file: LockedFile) -> Path | None:
-    """Return where a file stands in the folder, if it does, with the right size."""
+    """Return a file's path in the folder, if it is there with the right size."""
     path = folder / file.sha256 / file.filename
     found = use(path, folder.parent)
     return path if found is not None and found.st_size == file.size else None
 
 
 def verified_path(folder: Path, file: LockedFile) -> Path | None:
-    """Return where a file stands in the folder, if its bytes are still those that were verified; drop it if not."""
+    """Return a file's path in the folder, if its bytes are still those that were verified; delete it if not."""
     from hashlib import file_digest
 
     path = folder / file.sha256 / file.filename
@@ -64,3 +95,20 @@ def verified_path(folder: Path, file: LockedFile) -> Path | None:
                 return path
         path.unlink()
     return None
+
+
+def store_file(content: BinaryIO, filename: str, folder: Path) -> tuple[str, int]:
+    """Copy a file into the folder, under its SHA-256; return that, and its size in bytes."""
+    import shutil
+    from hashlib import file_digest
+
+    with temporary_folder(folder) as beside:
+        with (beside / filename).open("w+b") as out:
+            shutil.copyfileobj(content, out, 1 << 20)
+            size = out.tell()
+            out.seek(0)
+            sha256 = file_digest(out, "sha256").hexdigest()
+        make_folder(folder / sha256)
+        (beside / filename).chmod(0o644)  # whatever the umask
+        (beside / filename).replace(folder / sha256 / filename)
+    return sha256, size

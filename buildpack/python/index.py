@@ -1,4 +1,4 @@
-"""From locked packages to files: which wheel on which index serves each package on the target.
+"""Find the file on an index that serves a locked package on the target.
 
 A lock has hashes and no file names. Each project's page is read, the files with a locked hash are
 kept, and of these the wheel that fits best is taken; without one, the archive of sources is built.
@@ -7,27 +7,30 @@ kept, and of these the wheel that fits best is taken; without one, the archive o
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from buildpack.bounded import parse_version
 from buildpack.dataclass import asdict, dataclass
-from buildpack.errors import BuildpackError, Problems
+from buildpack.errors import BuildpackError, DependencyError
 from buildpack.errors import python as errors
 from buildpack.python.fetch import probe_file
-from buildpack.python.files import LockedFile, WheelFile
+from buildpack.python.files import IndexFile, LockedFile, Sdist, WheelFile, canonical_name
 from buildpack.python.http import Client, DeniedError, NotFoundError, promised_size
-from buildpack.python.offers import IndexFile, canonical_name
 from buildpack.python.simple import fetch_files
-from buildpack.python.suggest import nearest_version
 from buildpack.python.target import Target
-from buildpack.python.wheel_choice import best_wheel, file_version, is_sdist, misfits, only_system, requires_python_fits
+from buildpack.python.wheel_choice import (
+    best_wheel,
+    file_version,
+    is_sdist,
+    misfits,
+    nearest_version,
+    only_system,
+    requires_python_fits,
+)
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
     from buildpack.app.lockfile import LockedPackage
     from buildpack.python.credentials import SourceUrl
 
@@ -36,13 +39,6 @@ FORMAT = 1
 """Goes into the keys of what is remembered: raise it when the choice among files changes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sdist(LockedFile):
-    """The archive of sources from which a locked package has to be built."""
-
-
-A = TypeVar("A")
-B = TypeVar("B")
 F = TypeVar("F", bound=LockedFile)
 
 Build = Callable[["LockedPackage", Sdist | None], WheelFile]
@@ -60,146 +56,8 @@ def keep_nothing(kind: str, key: str, value: Any) -> None:
     """Remember nothing: the stand-in where there is no store."""
 
 
-_CHANCE = 3
-"""Where more packages than that are unknown, and none is known, it is the address that is wrong, and not they."""
-
-
-def resolve_wheels(
-    packages: Sequence[LockedPackage],
-    target: Target,
-    *,
-    client: Client,
-    folder: Path,
-    recall: Recall = forget_nothing,
-    remember: Remember = keep_nothing,
-    build: Build | None = None,
-    resolved: Callable[[WheelFile], None] | None = None,
-    jobs: int = 12,
-) -> list[WheelFile]:
-    """Find the wheel of each package, in the packages' order.
-
-    `recall` and `remember` take a kind, a key and a JSON value, and are told no secret. `resolved` is
-    called, from several threads, with each wheel as soon as it is known. `folder` is the store's for wheels.
-    Raises DependencyError, or Problems when several packages cannot be had.
-    """
-    resolver = _Resolver(target=target, client=client, folder=folder, recall=recall, remember=remember, build=build)
-    wheels: list[WheelFile | None] = [resolver.recalled(package) for package in packages]
-    if resolved:
-        for wheel in filter(None, wheels):
-            resolved(wheel)
-    unknown = [index for index, wheel in enumerate(wheels) if wheel is None]
-    if unknown:
-        found = _resolve_all([packages[index] for index in unknown], resolver, resolved, jobs)
-        for index, wheel in zip(unknown, found, strict=True):
-            wheels[index] = wheel
-    return [wheel for wheel in wheels if wheel is not None]
-
-
-def look_up(
-    packages: Sequence[LockedPackage],
-    target: Target,
-    *,
-    client: Client,
-    folder: Path,
-    recall: Recall,
-    jobs: int = 12,
-) -> None:
-    """Find a file for each package, without fetching or building anything; raises as `resolve_wheels` does.
-
-    A file whose hash no page tells is fetched all the same, as nothing else says that it is the locked one.
-    """
-    resolver = _Resolver(target=target, client=client, folder=folder, recall=recall, remember=keep_nothing, build=None)
-    unknown = [package for package in packages if resolver.recalled(package) is None]
-    if unknown:
-        with _pool(jobs, unknown) as pool:
-            _find_all(pool, unknown, resolver, resolver.find)
-
-
-@contextmanager
-def _pool(jobs: int, packages: Sequence[LockedPackage]) -> Iterator[Executor]:
-    from concurrent.futures import ThreadPoolExecutor
-
-    pool = ThreadPoolExecutor(min(jobs, len(packages)), thread_name_prefix="resolve")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _resolve_all(
-    packages: Sequence[LockedPackage], resolver: _Resolver, resolved: Callable[[WheelFile], None] | None, jobs: int
-) -> list[WheelFile]:
-    """Find all packages, and only then build what has to be built: a build takes long, and may be for nothing."""
-
-    def find(package: LockedPackage) -> WheelFile | _Unbuilt:
-        found = resolver.find(package)
-        if resolved and isinstance(found, WheelFile):
-            resolved(found)
-        return found
-
-    def make(found: WheelFile | _Unbuilt) -> WheelFile:
-        if isinstance(found, WheelFile):
-            return found
-        wheel = resolver.make(found)
-        if resolved:
-            resolved(wheel)
-        return wheel
-
-    with _pool(jobs, packages) as pool:
-        return _sound(_at_once(pool, make, _find_all(pool, packages, resolver, find)))
-
-
-def _find_all(
-    pool: Executor,
-    packages: Sequence[LockedPackage],
-    resolver: _Resolver,
-    find: Callable[[LockedPackage], WheelFile | _Unbuilt],
-) -> list[WheelFile | _Unbuilt]:
-    """Call `find` for all packages at once; raises every problem that it meets."""
-    found = _at_once(pool, find, packages)
-    problems = [each for each in found if isinstance(each, BuildpackError)]
-    if len(problems) > _CHANCE and all(isinstance(each, errors.UnknownProject) for each in found):
-        raise errors.knows_nothing(
-            sorted(package.name for package in packages), [each.url for each in resolver.client.sources]
-        )
-    return _sound(found)
-
-
-def _at_once(pool: Executor, work: Callable[[A], B], items: Iterable[A]) -> list[B | BuildpackError]:
-    """Do the work for each item; return results and errors. Raises at once what concerns the others as well."""
-    from concurrent.futures import FIRST_EXCEPTION, wait
-
-    failed: list[errors.SourceError] = []
-
-    def attempt(item: A) -> B | BuildpackError:
-        if failed:
-            raise failed[0]
-        try:
-            return work(item)
-        except errors.SourceError as error:
-            failed.append(error)  # those not yet begun would wait for the same server
-            raise
-        except BuildpackError as error:
-            return error
-
-    futures = [pool.submit(attempt, item) for item in items]
-    wait(futures, return_when=FIRST_EXCEPTION)
-    for future in futures:
-        if future.done() and (error := future.exception()):
-            raise error
-    return [future.result() for future in futures]
-
-
-def _sound(results: Sequence[B | BuildpackError]) -> list[B]:
-    """Return the results; raises DependencyError, or Problems of several."""
-    problems = [result for result in results if isinstance(result, BuildpackError)]
-    if problems:
-        raise problems[0] if len(problems) == 1 else Problems(problems)
-    return [result for result in results if not isinstance(result, BuildpackError)]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Unbuilt:
+class Unbuilt:
     """A package that has to be built: from an archive of sources, else from what the package itself names."""
 
     package: LockedPackage
@@ -207,7 +65,9 @@ class _Unbuilt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Resolver:
+class Resolver:
+    """Finds the file of one package: what an earlier build found, else what the indexes offer."""
+
     target: Target
     client: Client
     folder: Path
@@ -226,7 +86,7 @@ class _Resolver:
             return None
         return wheel if wheel and wheel.url else None
 
-    def find(self, package: LockedPackage) -> WheelFile | _Unbuilt:
+    def find(self, package: LockedPackage) -> WheelFile | Unbuilt:
         """Find a package's wheel, or what to build it from, on the indexes."""
         found = None if _is_elsewhere(package) else self._recalled_sdist(package)
         if found is None and not _is_elsewhere(package):
@@ -236,9 +96,9 @@ class _Resolver:
                 return chosen
             self.remember("sdist", self._key(package), asdict(chosen))
             found = chosen
-        return _Unbuilt(package=package, sdist=found)
+        return Unbuilt(package=package, sdist=found)
 
-    def make(self, unbuilt: _Unbuilt) -> WheelFile:
+    def make(self, unbuilt: Unbuilt) -> WheelFile:
         """Have a wheel built, or recalled by the builder."""
         package, sdist = unbuilt.package, unbuilt.sdist
         if self.build is None:
@@ -420,6 +280,15 @@ class _Resolver:
         """Tell whether a file could be installed, or built, on the target."""
         buildable = is_sdist(file.filename) and requires_python_fits(file.requires_python, self.target)
         return buildable or best_wheel([file], self.target) is not None
+
+
+def nearest_wheel(package: LockedPackage, client: Client, target: Target) -> str | None:
+    """Ask the first index for the nearest release with a wheel; None if the index does not answer: it is advice."""
+    try:
+        files = [file for source in client.sources[:1] for file in fetch_files(client, source, package.name)]
+    except (DependencyError, NotFoundError, DeniedError):
+        return None
+    return nearest_version(files, package, target)
 
 
 def locked_hashes(package: LockedPackage) -> dict[str, frozenset[str]]:

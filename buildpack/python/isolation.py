@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from buildpack.dataclass import dataclass
+from buildpack.errors.build import unreachable_interpreter
 from buildpack.python.build_settings import COMPILER_VARIABLES
 from buildpack.python.venv import VenvLayout, install_entries, venv_entries
 from buildpack.python.wheel import read_wheel
 from buildpack.system.processes import ProcessGroup, User, library_path
 from buildpack.system.temporary import make_folder
-from buildpack.system.unprivileged import give, open_left, reachable_path
+from buildpack.system.unprivileged import bring_python, give, open_left, reachable_path
 
 EPOCH = "315532800"
 """1980-01-01, the oldest time that a zip can hold."""
@@ -215,3 +216,14 @@ def _clean_environment(
         "SOURCE_DATE_EPOCH": EPOCH,
         **{name: f"{variables.get(name, environ.get(name, ''))} {flags}".strip() for name in ("CFLAGS", "CXXFLAGS")},
     }
+
+
+def reachable(name: str, argv: tuple[str, ...], pythons: Path, user: User | None) -> tuple[str, ...]:
+    """Return the command of an interpreter as `user` can run it to build `name`; copies are kept in `pythons`."""
+    if len(argv) > 1:
+        return argv  # from an image's files, which are where the user can reach them
+    make_folder(pythons)
+    executable = bring_python(argv[0], pythons, user)
+    if executable is None:
+        raise unreachable_interpreter(f"the build of {name} has", argv[0])
+    return (executable,)

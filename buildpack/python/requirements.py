@@ -20,11 +20,9 @@ from buildpack.dataclass import dataclass, field
 from buildpack.errors import python as index_errors
 from buildpack.python.build_settings import BuildSettings
 from buildpack.python.fetch import fetch_file, probe_file
-from buildpack.python.files import WheelFile
+from buildpack.python.files import IndexFile, Sdist, WheelFile, canonical_name
 from buildpack.python.http import Client, DeniedError, NotFoundError, promised_size
-from buildpack.python.index import Sdist
 from buildpack.python.isolation import RequirementsError
-from buildpack.python.offers import IndexFile, canonical_name
 from buildpack.python.simple import fetch_files
 from buildpack.python.wheel import read_requires
 from buildpack.python.wheel_choice import best_wheel, file_version, is_sdist, requires_python_fits

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,18 +19,17 @@ from buildpack.bounded import open_regular
 from buildpack.dataclass import asdict, dataclass, replace
 from buildpack.errors import python as index_errors
 from buildpack.errors import wheels as errors
-from buildpack.errors.build import unreachable_interpreter
 from buildpack.net.secret import Secret
-from buildpack.python.archives import unpack
-from buildpack.python.build_failure import ALTERNATIVES, missing_parts, remedies, telling_lines
+from buildpack.python.archives import find_project, unpack
+from buildpack.python.build_failure import ALTERNATIVES, keep_log, missing_parts, remedies, telling_lines
 from buildpack.python.build_settings import NO_SETTINGS, BuildSettings, names_in
 from buildpack.python.checkout import fetch_commit
 from buildpack.python.credentials import open_address, redact, split_login
 from buildpack.python.editable import is_app, link_app
 from buildpack.python.fetch import fetch_file, probe_file
-from buildpack.python.files import WheelFile, stored_path
+from buildpack.python.files import IndexFile, Sdist, WheelFile, store_file, stored_path
 from buildpack.python.http import Client
-from buildpack.python.index import Recall, Remember, Sdist, forget_nothing, is_of_another_version, keep_nothing
+from buildpack.python.index import Recall, Remember, forget_nothing, is_of_another_version, keep_nothing, nearest_wheel
 from buildpack.python.isolation import (
     BuildFailedError,
     Interpreter,
@@ -39,23 +37,20 @@ from buildpack.python.isolation import (
     build_in_isolation,
     inspect,
     own_libc,
+    reachable,
 )
 from buildpack.python.local_sources import MOST_BYTES, copy_sources, digest_sources
-from buildpack.python.offers import IndexFile
 from buildpack.python.simple import is_plain
-from buildpack.python.suggest import nearest_wheel
 from buildpack.python.target import Target, target_for
 from buildpack.python.wheel_choice import best_wheel, is_sdist, parse_wheel_name
-from buildpack.system.processes import User
-from buildpack.system.temporary import make_folder, temporary_folder
-from buildpack.system.unprivileged import bring_python, choose_user, give, open_left, workplace
+from buildpack.system.temporary import make_folder
+from buildpack.system.unprivileged import choose_user, give, open_left, workplace
 
 if TYPE_CHECKING:
     from buildpack.app.lockfile import LockedPackage
 
 FORMAT = 3
 """Goes into the keys of what is remembered: raise it when the same sources become another wheel."""
-
 
 _SECRET = 6
 """Characters from which on the value of a variable is not shown: shorter ones are switches, and part of many a word."""
@@ -118,9 +113,7 @@ def _from_address(package: LockedPackage, bench: Workbench) -> WheelFile:
         raise index_errors.refused(shown, "its last part is no file name")
     sha256, size = _recalled_address(package, shown, filename, bench) or _fetch_address(package, link, filename, bench)
     version = package.version or ""
-    sdist = Sdist(
-        name=package.name, version=version, filename=filename, url=shown, sha256=sha256, size=size, source=""
-    )  # fmt: skip
+    sdist = Sdist(name=package.name, version=version, filename=filename, url=shown, sha256=sha256, size=size, source="")
     if is_sdist(filename):
         return _from_archive(package, sdist, bench)
     return _checked(package, WheelFile(**asdict(sdist)), bench)
@@ -225,7 +218,7 @@ def _build(
     if bench.settings.problem is not None:
         raise bench.settings.problem
     user = choose_user()
-    argv = _reachable(package, bench.python(package), bench.folder, user)
+    argv = reachable(package.name, bench.python(package), bench.folder.parent / "pythons", user)
     here = _interpreter(package, argv, bench)
     make_folder(bench.folder)
 
@@ -238,7 +231,7 @@ def _build(
         sources = place / "sources"
         make_folder(sources)
         prepare(sources)
-        project = _project(sources, package.subdirectory)
+        project = find_project(sources, package.subdirectory)
         if not (project / "pyproject.toml").resolve().is_relative_to(sources):
             raise errors.leading_out(package.name, package.version, what)
         give(sources, user)
@@ -290,18 +283,6 @@ def _requirements(wanted: Sequence[str], here: Interpreter, bench: Workbench) ->
     )
 
 
-def _reachable(package: LockedPackage, argv: tuple[str, ...], folder: Path, user: User | None) -> tuple[str, ...]:
-    """Return the command of an interpreter as `user` can run it."""
-    if len(argv) > 1:
-        return argv  # from an image's files, which were put where the user gets to
-    pythons = folder.parent / "pythons"
-    make_folder(pythons)
-    executable = bring_python(argv[0], pythons, user)
-    if executable is None:
-        raise unreachable_interpreter(f"the build of {package.name} has", argv[0])
-    return (executable,)
-
-
 def _interpreter(package: LockedPackage, argv: tuple[str, ...], bench: Workbench) -> Interpreter:
     here, target = inspect(argv, bench.environ), bench.target
     fits = here.machine == target.machine and here.libc[0] == target.libc[0]
@@ -319,40 +300,14 @@ def _check_libc(package: LockedPackage, wheel: WheelFile, here: Interpreter, ben
         raise errors.newer_libc(package.name, package.version, ours, theirs)
 
 
-def _project(sources: Path, subdirectory: str | None) -> Path:
-    """Find the project: archives hold one folder, repositories the project itself."""
-    inside = list(sources.iterdir())
-    if len(inside) == 1 and os.path.isdir(inside[0]) and not os.path.exists(sources / "pyproject.toml"):
-        sources = inside[0]
-    project = (sources / (subdirectory or "")).resolve()
-    return project if project.is_relative_to(sources.resolve()) else sources
-
-
 def _stored(package: LockedPackage, filename: str, wheel: BinaryIO, folder: Path) -> WheelFile:
     """Copy a wheel into the store's folder and describe it. Raises OSError if its name is not one of a wheel."""
-    import shutil
-    from hashlib import file_digest
-
     name = parse_wheel_name(filename)
     if name is None or not is_plain(filename):
         raise OSError(f"{filename!r} is not the name of a wheel")
-    with temporary_folder(folder) as beside:
-        with (beside / filename).open("w+b") as out:
-            shutil.copyfileobj(wheel, out, 1 << 20)
-            out.seek(0)
-            sha256 = file_digest(out, "sha256").hexdigest()
-        place = folder / sha256 / filename
-        make_folder(place.parent)
-        (beside / filename).chmod(0o644)  # whatever the umask
-        (beside / filename).replace(place)
+    sha256, size = store_file(wheel, filename, folder)
     return WheelFile(
-        name=package.name,
-        version=name.version,
-        filename=filename,
-        url="",
-        sha256=sha256,
-        size=place.stat().st_size,
-        source="",
+        name=package.name, version=name.version, filename=filename, url="", sha256=sha256, size=size, source=""
     )
 
 
@@ -368,6 +323,7 @@ def _checked(package: LockedPackage, wheel: WheelFile, bench: Workbench) -> Whee
 
 
 def _explain(package: LockedPackage, what: str, failure: BuildFailedError, bench: Workbench) -> Exception:
+    release = f"{package.name}-{package.version or package.ref or 'local'}"
     given = [Secret(value) for value in bench.settings.secrets if len(value) >= _SECRET]
     output = redact(failure.output, [*bench.client.secrets, *given])
     return errors.build_failed(
@@ -378,24 +334,9 @@ def _explain(package: LockedPackage, what: str, failure: BuildFailedError, bench
         missing=missing_parts(output),
         instead=_alternative(package, bench),
         remedies=remedies(output, package.name),
-        log=_keep_log(package, output, bench.folder.parent / "logs"),
+        log=keep_log(release, output, bench.folder.parent / "logs"),
     )
 
 
 def _alternative(package: LockedPackage, bench: Workbench) -> str | None:
     return ALTERNATIVES.get(package.name) or nearest_wheel(package, bench.client, bench.target)
-
-
-def _keep_log(package: LockedPackage, output: str, folder: Path) -> Path | None:
-    """Write all of a failed build's output to a file, the last one of each release; None if that is impossible."""
-    name = re.sub(r"[^A-Za-z0-9.+-]", "_", f"{package.name}-{package.version or package.ref or 'local'}")[:200]
-    path = folder / f"{name}.log"
-    try:
-        make_folder(folder, 0o700)
-        with temporary_folder(folder) as beside:
-            (beside / path.name).write_text(output, errors="replace")
-            (beside / path.name).chmod(0o600)  # whatever the umask
-            (beside / path.name).replace(path)
-    except OSError:
-        return None
-    return path

@@ -11,7 +11,7 @@ from buildpack.bounded import parse_requirement
 from buildpack.dataclass import dataclass
 from buildpack.errors import python as errors
 from buildpack.python.about import NEED, need, within
-from buildpack.python.offers import canonical_name
+from buildpack.python.files import canonical_name
 from buildpack.python.target import Target
 
 if TYPE_CHECKING:

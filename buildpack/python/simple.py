@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from buildpack import bounded
 from buildpack.errors import python as errors
-from buildpack.python.offers import IndexFile
+from buildpack.python.files import IndexFile
 
 if TYPE_CHECKING:
     import requests

@@ -17,8 +17,15 @@ from buildpack.errors.wheels import member_refused, wheel_refused
 from buildpack.oci.content import reader
 from buildpack.oci.entry import Entry, Inline, file
 from buildpack.python.about import About, read_about
-from buildpack.python.record import Row, parse_record, record_row, render_record
-from buildpack.python.scripts import entry_point_scripts, rewrite_shebang
+from buildpack.python.files import canonical_name
+from buildpack.python.install_files import (
+    Row,
+    entry_point_scripts,
+    parse_record,
+    record_row,
+    render_record,
+    rewrite_shebang,
+)
 from buildpack.python.venv import VenvLayout, venv_entries
 from buildpack.python.wheel_scan import SCAN_FORMAT, Scan, in_tests, scan_members
 from buildpack.python.wheel_zip import ZipMember, file_and_folder, read_members, read_text, read_whole, unsafe
@@ -132,11 +139,6 @@ def _import_installer() -> None:
         import installer.records
         import installer.scripts
         import installer.utils  # noqa: F401
-
-
-def canonical_name(name: str) -> str:
-    """Normalise a distribution's name (name normalization, packaging.python.org)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _dist_info(path: Path, members: Mapping[str, ZipMember]) -> str:

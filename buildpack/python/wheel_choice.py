@@ -6,11 +6,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
+from typing import TYPE_CHECKING
 
-from buildpack.bounded import allows_version
+from buildpack.bounded import allows_version, parse_version
 from buildpack.dataclass import dataclass
-from buildpack.python.offers import IndexFile, canonical_name
+from buildpack.python.files import IndexFile, canonical_name
 from buildpack.python.target import Target
+
+if TYPE_CHECKING:
+    from packaging.version import Version
+
+    from buildpack.app.lockfile import LockedPackage
 
 _SDIST = re.compile(r"\.(tar\.gz|zip|tar\.bz2|tgz|tar\.xz)$")
 _SYSTEMS = (("win", "win32"), ("macosx_", "darwin"))
@@ -158,3 +164,20 @@ def _platform_misfit(platforms: Sequence[str], target: Target) -> str:
     if any(platform.startswith(other) for platform in ours):
         return f"for another libc ({other_name})"
     return "for another machine or system"
+
+
+def nearest_version(files: Iterable[IndexFile], package: LockedPackage, target: Target) -> str | None:
+    """Name the release nearest to the locked one, newer ones first, that has a wheel for the target."""
+    locked = parse_version(package.version or "")
+    if locked is None:
+        return None
+    by_version: dict[Version, list[IndexFile]] = {}
+    for file in files:
+        version = parse_version(file_version(file.filename, canonical_name(package.name)) or "")
+        if version is not None and file.yanked is None and not version.is_prerelease:
+            by_version.setdefault(version, []).append(file)
+    # The nearest ones first: to look at each release of some projects takes seconds.
+    newer = sorted(version for version in by_version if version > locked)
+    older = sorted((version for version in by_version if version < locked), reverse=True)
+    nearest = next((each for each in (*newer, *older) if best_wheel(by_version[each], target)), None)
+    return f"{package.name} {nearest}" if nearest else None

@@ -18,12 +18,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import wheels as errors
-from buildpack.python.files import stored_path
-from buildpack.python.record import record_row, render_record
+from buildpack.python.files import store_file, stored_path
+from buildpack.python.install_files import record_row, render_record
 from buildpack.stacks.shared_libraries import close, read_libraries
 from buildpack.system.elf import Elf, read_elf
 from buildpack.system.processes import ProcessGroup, User
-from buildpack.system.temporary import make_folder, temporary_folder
 from buildpack.system.unprivileged import choose_user, give, open_left, workplace
 
 if TYPE_CHECKING:
@@ -211,15 +210,9 @@ def _write(archive: zipfile.ZipFile, changed: Mapping[str, Path], made: Path) ->
 
 
 def _stored(wheel: WheelFile, made: Path, folder: Path) -> WheelFile:
-    body = made.read_bytes()
-    digest = sha256(body).hexdigest()
-    place = folder / digest / wheel.filename
-    make_folder(place.parent)
-    with temporary_folder(folder) as beside:
-        (beside / wheel.filename).write_bytes(body)
-        (beside / wheel.filename).chmod(0o644)  # whatever the umask
-        (beside / wheel.filename).replace(place)
-    return replace(wheel, sha256=digest, size=len(body))
+    with made.open("rb") as content:
+        digest, size = store_file(content, wheel.filename, folder)
+    return replace(wheel, sha256=digest, size=size)
 
 
 def _told(copies: Iterable[_Copy]) -> str:

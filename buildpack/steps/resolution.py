@@ -37,9 +37,9 @@ from buildpack.steps.wheel_conflicts import (
 )
 
 if TYPE_CHECKING:
-    from buildpack.python.files import LockedFile, WheelFile
+    from buildpack.python.files import LockedFile, Sdist, WheelFile
     from buildpack.python.http import Client
-    from buildpack.python.index import Build, Sdist
+    from buildpack.python.index import Build
     from buildpack.python.target import Target
     from buildpack.python.venv import VenvLayout
     from buildpack.python.wheel import WheelContents
@@ -255,8 +255,8 @@ def look_up_develop(lock: Lock, target: InstallTarget, session: Session) -> None
     packages, store = lock.only_develop, session.store
     if not packages or _recalled(store.recall("resolution", _key(packages, target)), target.settings.pins_key):
         return
+    from buildpack.python.find_wheels import look_up
     from buildpack.python.http import Client
-    from buildpack.python.index import look_up
     from buildpack.python.select import select_packages
 
     try:
@@ -356,7 +356,7 @@ class _Search:
 
     def _find(self, packages: Sequence[LockedPackage], target: Target, client: Client) -> list[WheelFile]:
         from buildpack.python.fetch import Downloads
-        from buildpack.python.index import resolve_wheels
+        from buildpack.python.find_wheels import resolve_wheels
 
         progress = _Bytes(self._session.observer)
         facts: list[tuple[str, str, Any]] = []

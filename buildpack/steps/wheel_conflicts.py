@@ -11,7 +11,7 @@ from buildpack.dataclass import dataclass
 from buildpack.errors import wheels as errors
 from buildpack.oci.entry import Inline
 from buildpack.python.about import About
-from buildpack.python.offers import canonical_name
+from buildpack.python.files import canonical_name
 
 if TYPE_CHECKING:
     from buildpack.oci.entry import Entry

@@ -13,10 +13,9 @@ from buildpack.app.indexes import Source
 from buildpack.app.lockfile import LockedPackage
 from buildpack.errors import BuildpackError
 from buildpack.python.fetch import fetch_file, probe_file
-from buildpack.python.files import WheelFile
+from buildpack.python.files import IndexFile, WheelFile
+from buildpack.python.find_wheels import resolve_wheels
 from buildpack.python.http import Client
-from buildpack.python.index import resolve_wheels
-from buildpack.python.offers import IndexFile
 from buildpack.python.target import target_for
 from tests.support.index import JSON, Index, make_wheel, serving, sha256
 from tests.support.raw_server import CONTINUES, ENDLESS, TRICKLE, SteppingClock, raw_server

@@ -16,9 +16,9 @@ from buildpack.app.indexes import Source
 from buildpack.app.lockfile import LockedPackage
 from buildpack.errors import BuildpackError, DependencyError, Problems
 from buildpack.python.fetch import Downloads, fetch_file
-from buildpack.python.files import WheelFile
+from buildpack.python.files import Sdist, WheelFile
+from buildpack.python.find_wheels import resolve_wheels
 from buildpack.python.http import ATTEMPTS, Client
-from buildpack.python.index import Sdist, resolve_wheels
 from buildpack.python.target import target_for
 from tests.support.index import Index, Served, make_wheel, serving, sha256
 

@@ -24,8 +24,8 @@ from buildpack.app.read import read_app
 from buildpack.errors import BuildpackError
 from buildpack.python.build_settings import NO_SETTINGS, BuildSettings, read_constraints, read_settings
 from buildpack.python.files import WheelFile, stored_path
+from buildpack.python.find_wheels import resolve_wheels
 from buildpack.python.http import Client
-from buildpack.python.index import resolve_wheels
 from buildpack.python.isolation import inspect
 from buildpack.python.sdist import Workbench, build_wheel
 from buildpack.python.target import Target, target_for

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from buildpack.python.offers import IndexFile
+from buildpack.python.files import IndexFile
 from buildpack.python.simple import parse_html, parse_json, parse_page
 from buildpack.python.target import target_for
 from buildpack.python.wheel_choice import best_wheel, file_version, misfits, parse_wheel_name
