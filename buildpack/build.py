@@ -254,7 +254,7 @@ def _entries(planned: Planned, hooks: Preparation | None, shelf: WheelShelf) -> 
             return assembly.runtime_entries(material.runtime, compiler)
         if layer.kind == "dependencies":
             layout = layout_for(stack)
-            return assembly.dependency_entries(layer, shelf, layout=layout, machine=stack.machine, compiler=compiler)
+            return assembly.dependency_entries(layer, shelf, layout=layout, compiler=compiler)
         if hooks is not None:
             return hooks.entries(layer.key)
         return assembly.app_entries(material.content, material.launch, mtime=material.mtime)

@@ -79,7 +79,7 @@ def _packages(built: Built, session: Session) -> Sequence[Layer]:
 
         def entries(planned: PlannedLayer) -> list[Entry]:
             layout = layout_for(stack)
-            return assembly.dependency_entries(planned, shelf, layout=layout, machine=stack.machine, compiler=None)
+            return assembly.dependency_entries(planned, shelf, layout=layout, compiler=None)
 
         return _make([_planned(built, group) for group in group_members(resolution.members)], entries, session)
 

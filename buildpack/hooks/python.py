@@ -83,7 +83,6 @@ def make_python(
                 write_environment(
                     resolution,
                     layout=layout,
-                    machine=stack.machine,
                     folder=folder,
                     shelf=shelf,
                     extra=[
@@ -119,10 +118,8 @@ def _byte_code(resolution: Resolution, layout: VenvLayout, shelf: WheelShelf, co
     """Return the image's own byte code, at its place in this environment: hooks do not write any."""
     if not compiler.decide()[0].python:
         return []
-    image, machine = layout_for(compiler.stack), compiler.stack.machine
-    sources = {
-        wheel.sha256: shelf.read(wheel.sha256, layout=image, machine=machine).sources for wheel in resolution.wheels
-    }
+    image = layout_for(compiler.stack)
+    sources = {wheel.sha256: shelf.read(wheel.sha256, layout=image).sources for wheel in resolution.wheels}
     for sha256, modules in sources.items():
         compiler.submit(sha256, modules)  # all of them, before the first is waited for
     compiled = [entry for sha256, modules in sources.items() for entry in compiler.entries(sha256, modules)]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from buildpack.dataclass import dataclass
 from buildpack.errors.wheels import member_refused, wheel_refused
@@ -27,7 +27,7 @@ from buildpack.python.install_files import (
     rewrite_shebang,
 )
 from buildpack.python.venv import VenvLayout, venv_entries
-from buildpack.python.wheel_scan import SCAN_FORMAT, Scan, in_tests, scan_members
+from buildpack.python.wheel_scan import in_tests
 from buildpack.python.wheel_zip import ZipMember, file_and_folder, read_members, read_text, read_whole, unsafe
 
 if TYPE_CHECKING:
@@ -45,30 +45,22 @@ MAX_SOURCE = 4 << 20
 
 _IMPORTING = threading.Lock()
 
-Recall = Callable[[str, str], Any]
-Remember = Callable[[str, str, Any], None]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WheelContents:
-    """What a wheel puts into the environment, and what it asks of its surroundings.
+    """The files that a wheel puts into the environment, and its metadata.
 
-    `entries` are sorted by path; `sources` are those of them to byte-compile. `needed` are the sonames that
-    the wheel's libraries need from outside of it, `provided` those that its files offer, which another
-    wheel may count on. `requires_dist` is as METADATA has it. `namespaces` are the paths of modules that only declare
-    a package to which other wheels add. `about` lacks the required packages, which depend on the target.
+    `members` are the files of the zip, `entries` those of the image, sorted by path; `sources` are those of them to
+    byte-compile. `requires_dist` is as METADATA has it. `about` lacks the required packages: they depend on the target.
     """
 
     name: str
     version: str
+    members: tuple[ZipMember, ...]
     entries: tuple[Entry, ...]
     sources: tuple[Entry, ...]
     scripts: tuple[str, ...]
     requires_dist: tuple[str, ...]
-    needed: frozenset[str]
-    provided: frozenset[str]
-    imports_pkg_resources: bool
-    namespaces: frozenset[str]
     about: About
     warnings: tuple[str, ...]
 
@@ -82,16 +74,10 @@ def read_wheel(
     path: Path,
     *,
     layout: VenvLayout,
-    sha256: str = "",
-    machine: str = "",
-    recall: Recall | None = None,
-    remember: Remember | None = None,
 ) -> WheelContents:
-    """Read a wheel whose bytes were verified against the lock.
+    """Read a wheel whose bytes were verified against the lock: its directory and metadata, and where its files go.
 
-    `sha256` (hexadecimal) is what a scan of its libraries and modules is remembered by; without it they
-    are scanned each time. `machine` leaves out libraries for others (``x86_64``). Raises DependencyError for a
-    wheel that is unsafe, contradicts itself, or that no installer supports.
+    Raises DependencyError for a wheel that is unsafe, contradicts itself, or that no installer supports.
     """
     _import_installer()
     members = {member.name: member for member in read_members(path)}
@@ -99,11 +85,11 @@ def read_wheel(
     metadata = _read_metadata(path, members, dist_info)
     plan = _Placement(path=path, layout=layout, name=canonical_name(metadata["Name"]))
     placed, warnings = _place(plan, members, dist_info)
-    scan = _recall_scan(members.values(), sha256=sha256, machine=machine, recall=recall, remember=remember)
     root = f"{layout.site_packages}/"
     return WheelContents(
         name=plan.name,
         version=metadata["Version"],
+        members=tuple(members.values()),
         entries=placed,
         sources=tuple(
             entry
@@ -116,10 +102,6 @@ def read_wheel(
         ),
         scripts=tuple(entry.path.rpartition("/")[2] for entry in placed if entry.path.startswith(f"{layout.scripts}/")),
         requires_dist=tuple(metadata.get_all("Requires-Dist") or ()),
-        needed=frozenset(scan.needed),
-        provided=frozenset(scan.provided),
-        imports_pkg_resources=scan.imports_pkg_resources,
-        namespaces=frozenset(f"{root}{name}" for name in scan.namespaces),
         about=read_about(metadata),
         warnings=warnings,
     )
@@ -322,23 +304,3 @@ def _record_warnings(
 
 def _some(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-
-
-def _recall_scan(
-    members: Iterable[ZipMember],
-    *,
-    sha256: str,
-    machine: str,
-    recall: Recall | None,
-    remember: Remember | None,
-) -> Scan:
-    key = f"{SCAN_FORMAT}+{sha256}+{machine}"
-    if recall is not None and sha256 and (known := recall("scan", key)) is not None:
-        try:
-            return Scan.from_json(known)
-        except (KeyError, TypeError):
-            pass  # written by another version: look again
-    scan = scan_members(members, machine=machine)
-    if remember is not None and sha256:
-        remember("scan", key, scan.to_json())
-    return scan

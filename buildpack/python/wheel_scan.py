@@ -6,10 +6,10 @@ This inflates every library and module, so the caller remembers the result by th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from buildpack.dataclass import dataclass
+from buildpack.dataclass import asdict, dataclass
 from buildpack.oci.content import Sources, reader
 from buildpack.python.wheel_zip import MAX_TEXT, ZipMember
 from buildpack.system.elf import MACHINES, parse_elf
@@ -50,24 +50,27 @@ class Scan:
     imports_pkg_resources: bool
     namespaces: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` reads."""
-        return {
-            "needed": list(self.needed),
-            "provided": list(self.provided),
-            "imports_pkg_resources": self.imports_pkg_resources,
-            "namespaces": list(self.namespaces),
-        }
 
-    @classmethod
-    def from_json(cls, value: Any) -> Scan:
-        """Read what `to_json` gave; raises KeyError or TypeError for anything else."""
-        return cls(
-            needed=tuple(value["needed"]),
-            provided=tuple(value["provided"]),
-            imports_pkg_resources=bool(value["imports_pkg_resources"]),
-            namespaces=tuple(value["namespaces"]),
-        )
+def scan_wheel(
+    members: Iterable[ZipMember],
+    *,
+    sha256: str,
+    machine: str,
+    recall: Callable[[str, str], Any],
+    remember: Callable[[str, str, Any], None],
+) -> Scan:
+    """Do what `scan_members` does, unless an earlier scan of the wheel with this SHA-256 is remembered."""
+    key = f"{SCAN_FORMAT}+{sha256}+{machine}"
+    known: Any = recall("scan", key)
+    try:
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in known.items()
+        }
+        return Scan(**fields)
+    except (AttributeError, TypeError):
+        scan = scan_members(members, machine=machine)
+    remember("scan", key, asdict(scan))
+    return scan
 
 
 def scan_members(members: Iterable[ZipMember], *, machine: str) -> Scan:

@@ -180,14 +180,13 @@ def dependency_entries(
     shelf: WheelShelf,
     *,
     layout: VenvLayout,
-    machine: str,
     compiler: StackCompiler | None,
 ) -> list[Entry]:
     """Return the entries of a dependency layer, with byte code if there is a `compiler`.
 
     Of two members that ship one path the later one, by name, wins.
     """
-    read = [shelf.read(member.sha256, layout=layout, machine=machine) for member in planned.members]
+    read = [shelf.read(member.sha256, layout=layout) for member in planned.members]
     if compiler is not None:
         for member, contents in zip(planned.members, read, strict=True):
             compiler.submit(member.sha256, contents.sources)  # all of them, before the first is waited for
@@ -225,18 +224,11 @@ class WheelShelf:
         with Client(self._sources, self._environ) as client:
             return fetch_file(wheel, client, folder)
 
-    def read(self, sha256: str, *, layout: VenvLayout, machine: str) -> WheelContents:
+    def read(self, sha256: str, *, layout: VenvLayout) -> WheelContents:
         """Return what a wheel puts into a virtual environment of this layout; raises as `path` does."""
         from buildpack.python.wheel import read_wheel
 
-        return read_wheel(
-            self.path(sha256),
-            layout=layout,
-            sha256=sha256,
-            machine=machine,
-            recall=self._store.recall,
-            remember=self._store.remember,
-        )
+        return read_wheel(self.path(sha256), layout=layout)
 
 
 def known_layers(planned: Sequence[PlannedLayer], store: Store) -> dict[str, Layer]:

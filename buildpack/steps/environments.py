@@ -64,7 +64,6 @@ def write_environment(
     resolution: Resolution,
     *,
     layout: VenvLayout,
-    machine: str,
     folder: Path,
     shelf: WheelShelf,
     extra: Sequence[Entry] = (),
@@ -77,7 +76,7 @@ def write_environment(
 
     entries: list[Entry] = list(venv_entries(layout))
     for wheel in resolution.wheels:  # in the order of their names: of two that ship one path the last wins
-        entries.extend(shelf.read(wheel.sha256, layout=layout, machine=machine).entries)
+        entries.extend(shelf.read(wheel.sha256, layout=layout).entries)
     try:
         install_entries(_last_wins([*entries, *extra]), folder)
     except ValueError as error:

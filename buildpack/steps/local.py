@@ -218,10 +218,5 @@ def _target(host: _Host, folder: Path, wanted: Wanted) -> InstallTarget:
 def _write(resolution: Resolution, target: InstallTarget, folder: Path, lock: Lock, session: Session) -> None:
     from buildpack.steps.assembly import WheelShelf
 
-    write_environment(
-        resolution,
-        layout=target.layout,
-        machine=target.target.machine,
-        folder=folder,
-        shelf=WheelShelf(resolution.wheels, lock.sources, session),
-    )
+    shelf = WheelShelf(resolution.wheels, lock.sources, session)
+    write_environment(resolution, layout=target.layout, folder=folder, shelf=shelf)

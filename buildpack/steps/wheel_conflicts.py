@@ -16,7 +16,9 @@ from buildpack.python.files import canonical_name
 if TYPE_CHECKING:
     from buildpack.oci.entry import Entry
     from buildpack.python.files import LockedFile, WheelFile
+    from buildpack.python.venv import VenvLayout
     from buildpack.python.wheel import WheelContents
+    from buildpack.python.wheel_scan import Scan
 
 _REQUIRED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _STRAYS = frozenset({"tests", "test", "testing", "docs", "doc", "examples", "example", "benchmarks", "scripts"})
@@ -49,20 +51,21 @@ class Summary:
     warnings: tuple[str, ...]
 
 
-def summarise(contents: WheelContents, size: int, environment: str) -> Summary:
-    """Return what others have to know of a wheel; `size` is in bytes, `environment` the folder it is installed in."""
+def summarise(contents: WheelContents, scan: Scan, size: int, layout: VenvLayout) -> Summary:
+    """Return what others have to know of a wheel; `size` is in bytes, `layout` that of its environment."""
+    namespaces = {f"{layout.site_packages}/{name}" for name in scan.namespaces}
     entries = sorted(contents.entries, key=lambda entry: entry.path)
     return Summary(
         name=contents.name,
         version=contents.version,
         size=size,
-        needed=tuple(sorted(contents.needed)),
-        provided=tuple(sorted(contents.provided)),
+        needed=scan.needed,
+        provided=scan.provided,
         requires=contents.requires_dist,
         paths=tuple(entry.path for entry in entries),
-        roots=find_roots([entry.path for entry in entries], environment),
-        contents=tuple(_mark(entry) + NAMESPACE * (entry.path in contents.namespaces) for entry in entries),
-        imports_pkg_resources=contents.imports_pkg_resources,
+        roots=find_roots([entry.path for entry in entries], layout.root),
+        contents=tuple(_mark(entry) + NAMESPACE * (entry.path in namespaces) for entry in entries),
+        imports_pkg_resources=scan.imports_pkg_resources,
         about=contents.about,
         warnings=contents.warnings,
     )

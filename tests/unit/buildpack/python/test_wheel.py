@@ -15,6 +15,8 @@ from buildpack.python import wheel_zip
 from buildpack.python.about import About
 from buildpack.python.venv import VenvLayout
 from buildpack.python.wheel import WheelContents, read_wheel
+from buildpack.python.wheel_scan import Scan, scan_members, scan_wheel
+from buildpack.python.wheel_zip import read_members
 from tests.support.elf import make_library
 from tests.support.wheels import LAYOUT, SITE, Packed, by_path, content_bytes, write_wheel
 
@@ -32,6 +34,10 @@ def refused(path: Path) -> str:
     message = str(caught.value)
     assert message.endswith(HINT)
     return message.removesuffix(f"\n\n{HINT}")
+
+
+def scan(path: Path, *, machine: str = "") -> Scan:
+    return scan_members(read_members(path), machine=machine)
 
 
 def urlsafe_sha256(body: bytes) -> str:
@@ -421,7 +427,7 @@ class TestScan:
     def test_a_forgotten_import_of_pkg_resources(self, tmp_path: Path) -> None:
         def found(**files: bytes) -> bool:
             named = {name.replace("__", "/") + ".py": body for name, body in files.items()}
-            return read_wheel(write_wheel(tmp_path, named), layout=LAYOUT).imports_pkg_resources
+            return scan(write_wheel(tmp_path, named)).imports_pkg_resources
 
         assert found(a=b"import os\nimport pkg_resources\n")
         assert found(a=b"from pkg_resources import parse_version\n")
@@ -434,8 +440,7 @@ class TestScan:
 
     def test_modules_that_only_declare_a_namespace(self, tmp_path: Path) -> None:
         def declares(body: bytes) -> bool:
-            found = read_wheel(write_wheel(tmp_path, {"acme/__init__.py": body}), layout=LAYOUT).namespaces
-            return found == {f"{LAYOUT.site_packages}/acme/__init__.py"}
+            return scan(write_wheel(tmp_path, {"acme/__init__.py": body})).namespaces == ("acme/__init__.py",)
 
         assert declares(b"__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n")
         assert declares(
@@ -457,23 +462,23 @@ class TestScan:
         remembered: dict[tuple[str, str], object] = {}
         path = write_wheel(tmp_path, {"a.py": b"import pkg_resources\n"})
 
-        def read(sha256: str) -> WheelContents:
-            return read_wheel(
-                path,
-                layout=LAYOUT,
+        def read(sha256: str) -> Scan:
+            return scan_wheel(
+                read_members(path),
                 sha256=sha256,
+                machine="",
                 recall=lambda kind, key: remembered.get((kind, key)),
                 remember=lambda kind, key, value: remembered.update({(kind, key): value}),
             )
 
         assert read("ab").imports_pkg_resources
         assert remembered == {
-            ("scan", "1+ab+"): {"needed": [], "provided": [], "imports_pkg_resources": True, "namespaces": []},
+            ("scan", "1+ab+"): {"needed": (), "provided": (), "imports_pkg_resources": True, "namespaces": ()},
         }
         remembered["scan", "1+ab+"] = {
             "needed": ["libx.so"], "provided": [], "imports_pkg_resources": False, "namespaces": []
         }  # fmt: skip
-        assert read("ab").needed == {"libx.so"}
+        assert read("ab").needed == ("libx.so",)
         remembered["scan", "1+ab+"] = {"written by": "another version"}
         assert read("ab").imports_pkg_resources
         assert read("cd").imports_pkg_resources
@@ -497,16 +502,16 @@ def test_a_wheel_needs_what_it_does_not_bring(tmp_path: Path) -> None:
             "demo-1.0.data/scripts/tool": make_library(("libz.so.1",)),
         },
     )
-    contents = read_wheel(path, layout=LAYOUT, machine="x86_64")
-    assert contents.needed == {"libstdc++.so.6", "libc.so.6", "libz.so.1"}
-    assert contents.provided == {
+    found = scan(path, machine="x86_64")
+    assert found.needed == ("libc.so.6", "libstdc++.so.6", "libz.so.1")
+    assert found.provided == (
         "ext.cpython-311-x86_64-linux-gnu.so",
         "libblas-1a2b.so.3",
         "libblas.so.3",
         "libgfortran.so.5",
         "tool",
-    }
-    assert read_wheel(path, layout=LAYOUT, machine="aarch64").needed == {"libarm.so"}
+    )
+    assert scan(path, machine="aarch64").needed == ("libarm.so",)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -514,4 +519,4 @@ def test_a_library_whose_tables_are_beyond_any_file_needs_nothing(tmp_path: Path
     body = bytearray(make_library(("libc.so.6",)))
     body[32:40] = b"\xff" * 8
     path = write_wheel(tmp_path, {"demo/ext.so": Packed(bytes(body), method=method)})
-    assert read_wheel(path, layout=LAYOUT, machine="x86_64").needed == frozenset()
+    assert scan(path, machine="x86_64").needed == ()
