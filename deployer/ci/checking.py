@@ -78,7 +78,7 @@ def check_tests(checked: Checked, shared: Shared, platforms: Sequence[Platform])
         return True
     from deployer.ci.local_trial import check_test_packages
 
-    check_test_packages(checked.app, store=session.store, environ=session.environ)
+    check_test_packages(checked.app, session)
     return False
 
 

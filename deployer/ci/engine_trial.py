@@ -22,10 +22,9 @@ from buildpack.build import Built
 from buildpack.oci.engine import load
 from buildpack.oci.image import Image
 from buildpack.oci.reference import parse_reference
-from buildpack.oci.store import Store
-from buildpack.oci.transport import Transport
 from buildpack.plan import APP_ROOT
-from buildpack.progress import Observer, Progress
+from buildpack.progress import Progress
+from buildpack.session import Session
 from buildpack.test_image import with_develop
 from deployer.ci.collecting import Collect, collect_archive
 from deployer.ci.console import Console
@@ -59,7 +58,6 @@ from deployer.readiness.boot_log import KEPT, relevant_lines
 from deployer.readiness.health import Answer, Tail, refusal_of, wait_until_ready
 from deployer.readiness.polling import Poll, boot_error, poll_until_ready
 from deployer.runner.signals import FORWARDED, STOPPING
-from deployer.session import open_session
 
 PORT = 8000
 _STOP_SECONDS = 5.0
@@ -73,20 +71,15 @@ class EngineTrial:
         self,
         engine: Engine,
         built: Built,
+        session: Session,
         *,
-        store: Store,
         layers: Layers,
-        transport: Transport,
-        environ: Mapping[str, str],
         console: Console,
-        observer: Observer,
         network: str | None = None,
     ) -> None:
         self._network = network
         self._engine, self._built = engine, built
-        self._store, self._layers, self._environ = store, layers, environ
-        self._transport = transport
-        self._console, self._observer = console, observer
+        self._session, self._layers, self._console = session, layers, console
         self._suffix = secrets.token_hex(6)
         self._loaded: list[str] = []
         self._services = contextlib.ExitStack()
@@ -180,8 +173,7 @@ class EngineTrial:
         return self._run(self._blueprint(reference, "test.1", shell_command(script), script.environment), collect)
 
     def _with_develop(self) -> Image:
-        session = open_session(self._store, self._environ, observer=self._observer, transport=self._transport)
-        return with_develop(self._built, session)
+        return with_develop(self._built, self._session)
 
     def release(self, environment: Mapping[str, str]) -> int:
         """Run the release process in a container of the image."""
@@ -258,7 +250,7 @@ class EngineTrial:
                 [reference],
                 host=self._engine.endpoint,
                 candidates=candidates,
-                observer=lambda sent: self._observer(Progress(stage="load", done=sent, unit="bytes")),
+                observer=lambda sent: self._session.observer(Progress(stage="load", done=sent, unit="bytes")),
             )
 
         self._layers.whole(bring)

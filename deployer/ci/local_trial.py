@@ -30,10 +30,9 @@ from buildpack.dataclass import replace
 from buildpack.errors.build import ran_as_root
 from buildpack.oci.gzip import gunzip
 from buildpack.oci.image import LAYER_TAR
-from buildpack.oci.store import Store
 from buildpack.plan import APP_ROOT
-from buildpack.progress import Observer
 from buildpack.python.build_settings import read_settings
+from buildpack.session import Session
 from buildpack.steps.local import Wanted, check_environment, make_environment
 from buildpack.system.processes import User, adopt_orphans, end_strays, hide_process, outliving_nobody
 from buildpack.system.unprivileged import choose_user, give, reachable_path, workplace
@@ -53,7 +52,6 @@ from deployer.runner.defaults import app_environment, behind_router, own_flask_a
 from deployer.runner.defaults import temporary_folder as writable_folder
 from deployer.runner.formation import Process, expand
 from deployer.runner.supervisor import Settings
-from deployer.session import open_session
 from deployer.settings.environment import local_environment
 
 _STOP_SECONDS = 5.0
@@ -84,10 +82,10 @@ _PIPE = 1 << 20
 """Bytes that a pipe holds at most, unless its writer is privileged (pipe(7), F_SETPIPE_SZ)."""
 
 
-def check_test_packages(app: App, *, store: Store, environ: Mapping[str, str]) -> None:
+def check_test_packages(app: App, session: Session) -> None:
     """Check that the packages that only tests need can be installed here; raises BuildpackError before a build."""
     if sys.platform == "linux":
-        check_environment(_wanted(app, app.lock, choose_user(), environ), open_session(store, environ))
+        check_environment(_wanted(app, app.lock, choose_user(), session.environ), session)
 
 
 def _wanted(app: App, lock: Lock, user: User | None, environ: Mapping[str, str]) -> Wanted:
@@ -104,18 +102,8 @@ def _wanted(app: App, lock: Lock, user: User | None, environ: Mapping[str, str])
 class LocalTrial:
     """This machine as the place to try an image out; a context manager that leaves nothing behind."""
 
-    def __init__(
-        self,
-        built: Built,
-        *,
-        store: Store,
-        layers: Layers,
-        environ: Mapping[str, str],
-        console: Console,
-        observer: Observer,
-    ) -> None:
-        self._built, self._store, self._layers = built, store, layers
-        self._environ, self._console, self._observer = environ, console, observer
+    def __init__(self, built: Built, session: Session, *, layers: Layers, console: Console) -> None:
+        self._built, self._session, self._layers, self._console = built, session, layers, console
         self._exits = ExitStack()
         self._scratch = Path()
         self._python = ""
@@ -128,7 +116,7 @@ class LocalTrial:
 
     def __enter__(self) -> Self:
         hide_process()
-        self._scratch = self._exits.enter_context(workplace(self._store.folder("trials"), self._user))
+        self._scratch = self._exits.enter_context(workplace(self._session.store.folder("trials"), self._user))
         if os.geteuid() == 0 and self._user is None:
             self._console.say(f"warning: {ran_as_root('the app')}")
         return self
@@ -141,7 +129,7 @@ class LocalTrial:
     def test(self, script: Script, collect: Sequence[Collect] = ()) -> int:
         """Run the tests as a process, in the app's files as they are in the image."""
         folder = self._unpack("test")
-        for file in held_back(self._built.app, self._environ):
+        for file in held_back(self._built.app, self._session.environ):
             lay_over(self._built.app.source.disk(file), file.path, folder)
         give(self._scratch / "test", self._user)
         environment = self._environment(folder, script.environment, develop=True)
@@ -245,13 +233,13 @@ class LocalTrial:
     def _environment(self, folder: Path, given: Mapping[str, str], *, develop: bool) -> dict[str, str]:
         app = self._built.app
         lock = app.lock if develop else replace(app.lock, develop=())
-        wanted = _wanted(app, lock, self._user, self._environ)
-        made = make_environment(wanted, open_session(self._store, self._environ, observer=self._observer))
+        wanted = _wanted(app, lock, self._user, self._session.environ)
+        made = make_environment(wanted, self._session)
         self._python = made.python
         for text in made.warnings:
             if text not in self._built.warnings:
                 self._console.say(f"warning: {text}")
-        clean = clean_environment(self._environ)
+        clean = clean_environment(self._session.environ)
         env = local_environment(
             given={"CI": "true", **given},
             environ={**clean, "PATH": reachable_path(clean["PATH"], self._user)},

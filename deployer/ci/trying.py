@@ -135,33 +135,14 @@ class Tryout:
                 names = [each.addon for each in self._checked.services]
                 self._shared.warn([errors.services_not_started(names, choice.why)])
             self._console.say("tried out: the app's layer and the same wheels on this machine's Python, not the image")
-            return exits.enter_context(
-                LocalTrial(
-                    built,
-                    layers=layers,
-                    store=session.store,
-                    environ=session.environ,
-                    console=self._console,
-                    observer=session.observer,
-                )
-            )
+            return exits.enter_context(LocalTrial(built, session, layers=layers, console=self._console))
         from deployer.ci.engine_trial import EngineTrial
 
         exits.callback(choice.engine.close)
         self._console.say(f"engine: {choice}")
-        trial = exits.enter_context(
-            EngineTrial(
-                choice.engine,
-                built,
-                layers=layers,
-                transport=session.transport,
-                store=session.store,
-                environ=session.environ,
-                console=self._console,
-                observer=session.observer,
-                network=self._request.network,
-            )
-        )
+        network = self._request.network
+        trial = EngineTrial(choice.engine, built, session, layers=layers, console=self._console, network=network)
+        exits.enter_context(trial)
         self._provided = trial.start(self._checked.services, seconds=self._request.health.seconds)
         return trial
 
