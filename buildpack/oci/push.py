@@ -6,17 +6,16 @@ A tag never names anything broken: whatever ends a push early, it leaves blobs t
 from __future__ import annotations
 
 import io
-import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from buildpack.dataclass import dataclass
 from buildpack.errors import LostError
 from buildpack.errors import registry as errors
 from buildpack.oci.digest import Digest, sha256
-from buildpack.oci.image import INDEX, MANIFEST, Image, canonical_json
+from buildpack.oci.image import INDEX, Image
 from buildpack.oci.reference import Reference
 from buildpack.oci.registry import Registry
 from buildpack.oci.transport import Transport
@@ -24,9 +23,7 @@ from buildpack.oci.upload import Outcome
 from buildpack.progress import Observer, Progress, ignore
 
 _AT_ONCE = 6
-_TRIES = 3
-"""How often a tag of referrers is written until it holds what it should: others write it as well."""
-_ELSEWHERE: Mapping[Digest, Reference] = MappingProxyType({})
+ELSEWHERE: Mapping[Digest, Reference] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +38,9 @@ class Pushed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Blob:
+class Blob:
+    """A blob to push."""
+
     digest: Digest
     size: int
 
@@ -105,7 +104,7 @@ def _run_at_once(work: Callable[[], None], count: int, *, stop: Callable[[], Non
         raise
 
 
-class _Push:
+class Push:
     """A push to one repository; `places` are other repositories that have a blob.
 
     `moved` tells whether the repository got any blob; `sent_late` are blobs that it turned out to lack.
@@ -128,7 +127,7 @@ class _Push:
         self._registry = Registry(reference, transport=transport, writes=True)
 
     def run(
-        self, blobs: Sequence[_Blob], *, absent: frozenset[Digest], observer: Observer, mounting: bool = True
+        self, blobs: Sequence[Blob], *, absent: frozenset[Digest], observer: Observer, mounting: bool = True
     ) -> dict[Digest, Outcome]:
         """Get these blobs there, several at once, the largest first; raises BlobVanished for those that are nowhere.
 
@@ -168,9 +167,9 @@ class _Push:
         self,
         image: Image,
         selectors: Sequence[str | Digest],
-        blobs: Mapping[Digest, _Blob],
+        blobs: Mapping[Digest, Blob],
         *,
-        unasked: Sequence[_Blob],
+        unasked: Sequence[Blob],
     ) -> None:
         """Have each tag, or the digest, name the image; `unasked` are blobs that only a manifest says are there."""
         if self.moved:
@@ -184,7 +183,7 @@ class _Push:
         for selector in wanting:
             self._put(image, selector, blobs)
 
-    def _put(self, image: Image, selector: str | Digest, blobs: Mapping[Digest, _Blob]) -> None:
+    def _put(self, image: Image, selector: str | Digest, blobs: Mapping[Digest, Blob]) -> None:
         """Put the manifest; send again, once, what the registry turns out to have lost."""
         try:
             self._registry.push_manifest(image.manifest, image.media_type, selector, accepted=self.moved)
@@ -200,7 +199,7 @@ class _Push:
     def _add_late(self, found: Mapping[Digest, Outcome]) -> None:
         self.sent_late += [digest for digest, fate in found.items() if fate == "sent"]
 
-    def _send(self, blob: _Blob, absent: frozenset[Digest], watch: _Watch, *, mounting: bool) -> Outcome | None:
+    def _send(self, blob: Blob, absent: frozenset[Digest], watch: _Watch, *, mounting: bool) -> Outcome | None:
         """Get one blob there; None where it is neither there nor here."""
         place = self._places.get(blob.digest)
         near = place is not None and place.registry == self.reference.registry and place.name != self.reference.name
@@ -216,7 +215,7 @@ class _Push:
         except _MissingHereError:
             return None
 
-    def _open(self, blob: _Blob) -> BinaryIO:
+    def _open(self, blob: Blob) -> BinaryIO:
         try:
             return self._open_blob(blob.digest)
         except (LostError, FileNotFoundError, KeyError):
@@ -225,7 +224,7 @@ class _Push:
             raise _MissingHereError
         return self._relay(blob, place)
 
-    def _relay(self, blob: _Blob, place: Reference) -> BinaryIO:
+    def _relay(self, blob: Blob, place: Reference) -> BinaryIO:
         """Fetch a blob from where it is, verified, to send it on."""
         import tempfile
 
@@ -247,7 +246,7 @@ def push_image(
     transport: Transport,
     present: frozenset[Digest] = frozenset(),
     absent: frozenset[Digest] = frozenset(),
-    mounts: Mapping[Digest, Reference] = _ELSEWHERE,
+    mounts: Mapping[Digest, Reference] = ELSEWHERE,
     observer: Observer = ignore,
 ) -> Pushed:
     """Push an image under these references; one without a tag pushes by digest only.
@@ -259,17 +258,17 @@ def push_image(
 
     Raises BlobVanished where the registry lacks what is not here, another StackError where it does not do its part.
     """
-    config = _Blob(digest=image.config_digest, size=len(image.config))
-    blobs = {layer.digest: _Blob(digest=layer.digest, size=layer.size) for layer in image.layers}
+    config = Blob(digest=image.config_digest, size=len(image.config))
+    blobs = {layer.digest: Blob(digest=layer.digest, size=layer.size) for layer in image.layers}
     blobs[config.digest] = config
     repositories = _by_repository(references, image.digest)
     first = next(iter(repositories))
-    pushes: list[tuple[_Push, list[_Blob]]] = []
+    pushes: list[tuple[Push, list[Blob]]] = []
     fates: dict[Digest, Outcome] = {}
     for reference in repositories:
         # What the first repository has by then, the others can take from there.
         places = mounts if reference is first else {**dict.fromkeys(blobs, first), **mounts}
-        push = _Push(
+        push = Push(
             reference=reference,
             transport=transport,
             open_blob=lambda digest: io.BytesIO(image.config) if digest == config.digest else open_blob(digest),
@@ -307,54 +306,6 @@ def push_index(raw: bytes, references: Sequence[Reference], *, transport: Transp
                 if registry.find_digest(selector) != digest:
                     registry.push_manifest(raw, media_type, selector)
     return Pushed(digest=digest, references=tuple(each.pinned(digest) for each in references))
-
-
-def push_referrer(raw: bytes, blobs: Mapping[Digest, bytes], repository: Reference, *, transport: Transport) -> Digest:
-    """Push a manifest with a ``subject``, and its blobs, so that who asks for the subject's referrers finds it.
-
-    If the registry keeps no list of referrers, or its list does not show this one afterwards, the tag ``sha256-<hex>``
-    of the subject lists it (distribution specification 1.1, "Referrers Tag Schema"). Raises StackError if a look
-    afterwards does not find it.
-    """
-    digest, manifest = sha256(raw), json.loads(raw)
-    subject = Digest.parse(manifest["subject"]["digest"])
-    push = _Push(
-        reference=repository, transport=transport, open_blob=lambda each: io.BytesIO(blobs[each]), places=_ELSEWHERE
-    )
-    named = [_Blob(digest=each, size=len(content)) for each, content in blobs.items()]
-    push.run(named, absent=frozenset(), observer=ignore)
-    with Registry(repository, transport=transport, writes=True) as registry:
-        listed = registry.push_manifest(raw, MANIFEST, digest)
-        if not (listed and lists(registry.fetch_referrers(subject), digest)):
-            _list_referrer(registry, subject, _referrer(raw, manifest))
-    return digest
-
-
-def lists(listed: Sequence[Mapping[str, Any]], digest: Digest) -> bool:
-    """Return True if a list of referrers has the manifest with this digest."""
-    return any(item.get("digest") == str(digest) for item in listed)
-
-
-def _referrer(raw: bytes, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the descriptor that a list of referrers has for this manifest."""
-    kind = manifest.get("artifactType") or manifest.get("config", {}).get("mediaType", "")
-    made = {"mediaType": manifest.get("mediaType", MANIFEST), "digest": str(sha256(raw)), "size": len(raw)}
-    annotations = manifest.get("annotations")
-    return {**made, "artifactType": kind, **({"annotations": annotations} if annotations else {})}
-
-
-def _list_referrer(registry: Registry, subject: Digest, referrer: Mapping[str, Any]) -> None:
-    """Add to the tag that stands in for a list of referrers until a look finds it there: nothing locks a tag."""
-    digest = Digest.parse(referrer["digest"])
-    listed = registry.fetch_tagged_referrers(subject)
-    for _ in range(_TRIES):
-        if lists(listed, digest):
-            return
-        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [*listed, dict(referrer)]}
-        registry.push_manifest(canonical_json(index), INDEX, f"sha256-{subject.hex}")
-        listed = registry.fetch_tagged_referrers(subject)
-    if not lists(listed, digest):
-        raise errors.not_listed(str(registry.reference), str(digest), str(subject))
 
 
 def _by_repository(references: Sequence[Reference], digest: Digest) -> dict[Reference, list[str | Digest]]:

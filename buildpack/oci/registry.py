@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Protocol, Self
+from typing import TYPE_CHECKING, BinaryIO, NoReturn, Protocol, Self
 
-from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.errors import StackError, transfer
 from buildpack.errors import registry as errors
@@ -17,12 +16,12 @@ from buildpack.net.pace import allowance
 from buildpack.net.retry import ATTEMPTS, LOOKS, pause
 from buildpack.oci import manifest as manifests
 from buildpack.oci.digest import Digest, sha256
-from buildpack.oci.image import INDEX, Image, Platform
+from buildpack.oci.image import Image, Platform
 from buildpack.oci.reference import Reference
 from buildpack.oci.registry_http import Connection
 from buildpack.oci.registry_replies import codes_in, digests_in
 from buildpack.oci.transport import Traffic, Transport
-from buildpack.oci.upload import Outcome, Source, has_blob, may_push, upload
+from buildpack.oci.upload import Outcome, Source, may_push, upload
 
 if TYPE_CHECKING:
     from buildpack.net.http1 import Response
@@ -31,8 +30,6 @@ _CHUNK = 1 << 20
 _STREAKS = 50
 """How often one blob's transfer is taken up again, progress or not: a server may send a byte at a time."""
 
-_PAGES = 100
-"""The most that are read of a list of referrers."""
 _ABOUT_MANIFESTS = frozenset({400, 403, 404, 405, 406, 409, 412, 413, 415, 422})
 """Statuses that refuse a manifest, and that the registry's codes explain."""
 _FIXED = ("immutab", "already exist", "overwrit", "updating assets")
@@ -89,9 +86,7 @@ class Registry:
         self._owned = Transport(environ, sleep=sleep, traffic=traffic) if transport is None else None
         self._transport = transport or self._owned or Transport({})
         self._sleep = self._transport.sleep
-        self._connection = Connection(reference, self._transport, writes=writes)
-        self.referrers_trouble = ""
-        """Why the registry's own list of referrers could not be read; empty if it has none."""
+        self.connection = Connection(reference, self._transport, writes=writes)
 
     def __enter__(self) -> Self:
         return self
@@ -112,8 +107,8 @@ class Registry:
         A `look` only saves work, so it waits for no busy registry.
         """
         wanted = str(selector) if selector is not None else self.reference.selector
-        found = self._read(
-            self._connection.url(f"/manifests/{wanted}"),
+        found = self.read(
+            self.connection.url(f"/manifests/{wanted}"),
             limit=manifests.MANIFEST_LIMIT,
             accept=manifests.ACCEPTED,
             look=look,
@@ -172,18 +167,14 @@ class Registry:
         if found != digest:
             raise transfer.blob_damaged(self._origin, str(digest), f"its bytes have the digest {found}")
 
-    def has_blob(self, digest: Digest) -> bool:
-        """Return True if the registry says clearly that the repository has a blob."""
-        return has_blob(self._connection, digest)
-
     def may_push(self) -> None:
         """Ask the registry to begin an upload, and cancel it; raises StackError if the registry refuses."""
-        may_push(self._connection)
+        may_push(self.connection)
 
     def find_digest(self, selector: str | Digest) -> Digest | None:
         """Return the digest of the manifest that a tag or digest names; None unless the registry says it clearly."""
-        url, accept = self._connection.url(f"/manifests/{selector}"), {"Accept": ", ".join(manifests.ACCEPTED)}
-        response = self._connection.look_up("HEAD", url, headers=accept)
+        url, accept = self.connection.url(f"/manifests/{selector}"), {"Accept": ", ".join(manifests.ACCEPTED)}
+        response = self.connection.look_up("HEAD", url, headers=accept)
         if response is None:
             return None
         self._transport.finish(response)
@@ -214,7 +205,7 @@ class Registry:
         `open_blob` gives the bytes from the start, once for each attempt; `observe` hears how many were sent.
         """
         source = Source(digest=digest, size=size, open_blob=open_blob, observe=observe or _observe_nothing)
-        return upload(self._connection, source, mount=mount or "", assume_missing=assume_missing)
+        return upload(self.connection, source, mount=mount or "", assume_missing=assume_missing)
 
     def push_manifest(self, raw: bytes, media_type: str, selector: str | Digest, *, accepted: bool = True) -> bool:
         """Put a manifest or index under a tag or its digest; all it names has to be there.
@@ -223,10 +214,10 @@ class Registry:
         registry lists it as a referrer of its subject by itself (distribution specification 1.1, "Pushing Manifests
         with Subject"), or may have done so. Raises BlobVanished if the registry lacks what the manifest names.
         """
-        digest, url = sha256(raw), self._connection.url(f"/manifests/{selector}")
+        digest, url = sha256(raw), self.connection.url(f"/manifests/{selector}")
         headers = {"Content-Type": media_type}
         try:
-            response = self._connection.send("PUT", url, headers=headers, body=raw, allowed=_ABOUT_MANIFESTS)
+            response = self.connection.send("PUT", url, headers=headers, body=raw, allowed=_ABOUT_MANIFESTS)
             if response.status >= 300:
                 self._explain_manifest(response, media_type, accepted=accepted)
         except errors.BlobVanished:
@@ -246,43 +237,13 @@ class Registry:
             raise errors.pushed_otherwise(self._origin, str(digest), kept)
         return "OCI-Subject" in response.headers
 
-    def fetch_referrers(self, digest: Digest, artifact_type: str | None = None) -> tuple[dict[str, Any], ...]:
-        """Return the descriptors of what refers to a manifest, all or those of one type.
-
-        They come from the registry's own list and from the tag scheme: from the tag if the list cannot be read, or is
-        empty. This is a look, so it raises nothing: none are known if neither can be read.
-        """
-        query = {"artifactType": artifact_type} if artifact_type else None
-        try:
-            listed = self._read_listed(self._connection.url(f"/referrers/{digest}", query), look=True)
-        except StackError as error:
-            self.referrers_trouble = error.why.partition("\n")[0]
-            listed = None
-        # A registry may leave the choice to us, and the tag scheme always does.
-        if found := _of_type(listed or (), artifact_type):
-            return found
-        try:
-            return _of_type(self.fetch_tagged_referrers(digest, look=True), artifact_type)
-        except StackError:
-            return ()
-
-    def fetch_tagged_referrers(self, digest: Digest, *, look: bool = False) -> tuple[dict[str, Any], ...]:
-        """Return what the tag lists that replaces a registry's own list ("Referrers Tag Schema")."""
-        try:
-            return tuple(self._read_listed(self._connection.url(f"/manifests/sha256-{digest.hex}"), look=look) or ())
-        except errors.AccessDenied:
-            # Some registries answer 403 for what is not there. The list is only absent if we may read the subject.
-            if self.find_digest(digest) != digest:
-                raise
-            return ()
-
     def _explain_manifest(self, response: Response, media_type: str, *, accepted: bool) -> NoReturn:
         raw = self._transport.finish(response)
-        answer = self._connection.answer(response, raw)
+        answer = self.connection.answer(response, raw)
         if codes_in(raw) & _LACKING:
             raise errors.blobs_vanished(self._origin, digests_in(raw), answer)
         if response.status in {403, 404, 405} and not accepted:
-            raise self._connection.refusal(response, raw=raw)
+            raise self.connection.refusal(response, raw=raw)
         said = answer.said.lower().replace("_", " ")
         fixed = response.status in {409, 412} or any(words in said for words in _FIXED)
         raise errors.manifest_refused(self._origin, answer, media_type, fixed=fixed)
@@ -302,8 +263,8 @@ class Registry:
     def _stream(self, digest: Digest, start: int, *, look: bool = False) -> Iterator[bytes]:
         """Yield a blob's bytes from `start` on, whether or not the server knows ranges; end where it is cut."""
         headers = {"Range": f"bytes={start}-"} if start else {}
-        url = self._connection.url(f"/blobs/{digest}")
-        with self._connection.send("GET", url, headers=headers, look=look) as response:
+        url = self.connection.url(f"/blobs/{digest}")
+        with self.connection.send("GET", url, headers=headers, look=look) as response:
             skip = start if response.status != 206 else 0
             while True:
                 try:
@@ -317,23 +278,7 @@ class Registry:
                     yield chunk[skip:]
                 skip = max(0, skip - len(chunk))
 
-    def _read_listed(self, url: str, *, look: bool) -> list[dict[str, Any]] | None:
-        """Return what an index lists, on all its pages; None where there is none."""
-        listed: list[dict[str, Any]] = []
-        for _ in range(_PAGES):
-            found = self._read(url, limit=manifests.MANIFEST_LIMIT, accept=[INDEX], optional=True, look=look)
-            if found is None or found[1].get("Content-Type", "").partition(";")[0].strip() != INDEX:
-                # Some servers have a web page for everything.
-                return listed or None
-            listed += _parse_referrers(found[0])
-            following = _next_page(found[1].get("Link", ""))
-            target = self._connection.resolved(url, following) if following else None
-            if target is None:
-                break
-            url = target
-        return listed
-
-    def _read(
+    def read(
         self,
         url: str,
         *,
@@ -342,11 +287,11 @@ class Registry:
         optional: bool = False,
         look: bool = False,
     ) -> tuple[bytes, Mapping[str, str]] | None:
-        """Return a whole body of at most `limit` bytes, and the headers; None for a 404 where it is `optional`."""
+        """Fetch a whole body of at most `limit` bytes, and the headers; None for a 404 if it is `optional`."""
         headers = {"Accept": ", ".join(accept)}
         allowed = frozenset({404}) if optional else frozenset[int]()
         for attempt in range(1, (LOOKS if look else ATTEMPTS) + 1):
-            with self._connection.send("GET", url, headers=headers, allowed=allowed, look=look) as response:
+            with self.connection.send("GET", url, headers=headers, allowed=allowed, look=look) as response:
                 if response.status == 404:
                     self._transport.finish(response)
                     return None
@@ -364,27 +309,5 @@ class Registry:
         raise errors.unreachable(self.reference.host, "the connection was cut again and again")
 
 
-def _of_type(listed: Iterable[dict[str, Any]], artifact_type: str | None) -> tuple[dict[str, Any], ...]:
-    return tuple(item for item in listed if artifact_type is None or item.get("artifactType") == artifact_type)
-
-
 def _observe_nothing(_sent: int) -> None:
     pass
-
-
-def _next_page(link: str) -> str | None:
-    """Return where a Link field (RFC 8288) says that a list goes on."""
-    if not link:
-        return None
-    from requests.utils import parse_header_links
-
-    return next((each["url"] for each in parse_header_links(link) if each.get("rel") == "next"), None)
-
-
-def _parse_referrers(raw: bytes) -> tuple[dict[str, Any], ...]:
-    try:
-        body = parse_json(raw)
-    except ValueError:
-        return ()
-    listed = body.get("manifests") if isinstance(body, dict) else None
-    return tuple(item for item in listed if isinstance(item, dict)) if isinstance(listed, list) else ()

@@ -106,13 +106,13 @@ def attached_text(image: Image | ImageIndex, references: Sequence[Reference], *,
 
 
 def _attach(referrer: Referrer, repository: Reference, transport: Transport) -> Attached:
-    from buildpack.oci.push import lists, push_referrer
+    from buildpack.oci.referrers import fetch_referrers, push_referrer
     from buildpack.oci.registry import Registry
 
     trouble = ""
     with Registry(repository, transport=transport, writes=True) as registry:
-        there = lists(registry.fetch_referrers(referrer.subject, MEDIA_TYPE), referrer.digest)
-        note = registry.referrers_trouble
+        found = fetch_referrers(registry, referrer.subject, MEDIA_TYPE)
+    there, note = found.has(referrer.digest), found.trouble
     try:
         if not there:
             push_referrer(referrer.manifest, referrer.blobs, repository, transport=transport)

@@ -24,6 +24,7 @@ from buildpack.oci.layer import write_layer
 from buildpack.oci.manifest import parse_image
 from buildpack.oci.push import push_image
 from buildpack.oci.reference import parse_reference
+from buildpack.oci.referrers import fetch_referrers
 from buildpack.oci.registry import Registry
 from buildpack.oci.store import Store
 from buildpack.oci.tar_reader import read_members
@@ -221,7 +222,7 @@ def test_an_image_of_another_tool(deploy, registry):
 
 def referrers_of(name: str, digest: str) -> list[dict]:
     with Transport({}) as transport, Registry(parse_reference(name), transport=transport) as there:
-        return list(there.fetch_referrers(Digest.parse(digest), "application/vnd.cyclonedx+json"))
+        return list(fetch_referrers(there, Digest.parse(digest), "application/vnd.cyclonedx+json").listed)
 
 
 @pytest.mark.registry

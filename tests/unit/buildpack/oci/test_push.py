@@ -4,42 +4,21 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Iterator
 
 import pytest
 
 from buildpack.errors import StackError
-from buildpack.oci.digest import Digest, sha256
-from buildpack.oci.image import MANIFEST, canonical_json
-from buildpack.oci.push import push_image, push_referrer
+from buildpack.oci.digest import sha256
+from buildpack.oci.push import push_image
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.registry import Registry
 from buildpack.oci.transport import Transport
 from tests.support import proxy as proxies
 from tests.support.images import Blobs, image_of
 from tests.support.proxy import Proxy
-from tests.support.spec_registry import SpecRegistry, spec_registry
 
 BLOB = random.Random(7).randbytes(1_000_000)
 DIGEST = sha256(BLOB)
-
-
-@pytest.fixture
-def server() -> Iterator[SpecRegistry]:
-    with spec_registry() as made:
-        yield made
-
-
-@pytest.fixture
-def proxy(server: SpecRegistry) -> Iterator[Proxy]:
-    with Proxy(server.name) as made:
-        yield made
-
-
-@pytest.fixture
-def client(proxy: Proxy) -> Iterator[Registry]:
-    with Registry(parse_reference(f"{proxy.name}/team/app:1"), environ={}, sleep=lambda _seconds: None) as made:
-        yield made
 
 
 def send(client: Registry, content: bytes = BLOB) -> list[int]:
@@ -139,77 +118,6 @@ def test_an_answer_that_is_lost(server, proxy, client):
     proxy.fault("PUT", "digest=", proxies.cut_answer())
     send(client)
     assert methods(proxy) == ["POST", "PUT", "GET", "HEAD"]
-
-
-# Referrers
-
-
-def referrer(subject: Digest, note: str) -> tuple[bytes, dict[Digest, bytes]]:
-    content = note.encode()
-    described = {"mediaType": "text/plain", "digest": str(sha256(content)), "size": len(content)}
-    body = {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "artifactType": f"application/{note}",
-        "config": described,
-        "layers": [described],
-        "subject": {"mediaType": MANIFEST, "digest": str(subject), "size": 1},
-    }
-    return canonical_json(body), {sha256(content): content}
-
-
-@pytest.mark.parametrize("keeps", [True, False], ids=["by itself", "by tag"])
-def test_referrers(server, proxy, client, keeps):
-    server.referrers = keeps
-    subject = sha256(b"subject")
-    made = {}
-    with Transport({}) as transport:
-        for note in ("one", "two"):
-            raw, blobs = referrer(subject, note)
-            made[note] = push_referrer(raw, blobs, parse_reference(f"{proxy.name}/team/app:1"), transport=transport)
-    listed = client.fetch_referrers(subject)
-    assert {each["artifactType"]: each["digest"] for each in listed} == {
-        f"application/{note}": str(digest) for note, digest in made.items()
-    }
-    one = client.fetch_referrers(subject, "application/one")
-    assert [each["digest"] for each in one] == [str(made["one"])]
-    assert client.fetch_referrers(sha256(b"nothing")) == ()
-    tagged = f"sha256-{subject.hex}" in server.manifests
-    assert tagged is not keeps
-
-
-def test_referrers_on_several_pages(server, proxy, client):
-    server.page = 2
-    subject = sha256(b"subject")
-    with Transport({}) as transport:
-        for note in "abcde":
-            raw, blobs = referrer(subject, note)
-            push_referrer(raw, blobs, parse_reference(f"{proxy.name}/team/app:1"), transport=transport)
-    assert [each["artifactType"] for each in client.fetch_referrers(subject)] == [f"application/{n}" for n in "abcde"]
-
-
-def test_referrers_of_a_server_with_a_page_for_everything(proxy, client):
-    proxy.fault("GET", "/referrers/", proxies.answer(200, b"<html>", Content_Type="text/html"))
-    assert client.fetch_referrers(sha256(b"subject")) == ()
-
-
-def test_another_pushed_a_referrer_meanwhile(server, proxy, client):
-    """Nothing locks a tag: what was overwritten is put there again."""
-    server.referrers = False
-    subject = sha256(b"subject")
-    reference = parse_reference(f"{proxy.name}/team/app:1")
-    (one, one_blobs), (two, two_blobs) = referrer(subject, "one"), referrer(subject, "two")
-    with Transport({}) as transport:
-        push_referrer(one, one_blobs, reference, transport=transport)
-        before = server.manifests[f"sha256-{subject.hex}"]
-        tag = f"/manifests/sha256-{subject.hex}"
-
-        def overwrite() -> None:
-            server.manifests[f"sha256-{subject.hex}"] = before
-
-        proxy.fault("PUT", tag, proxies.afterwards(overwrite))
-        push_referrer(two, two_blobs, reference, transport=transport)
-    assert [each["artifactType"] for each in client.fetch_referrers(subject)] == ["application/one", "application/two"]
 
 
 # What an image's push asks for

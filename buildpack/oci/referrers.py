@@ -1,0 +1,162 @@
+"""Lists and pushes manifests that refer to another one, such as bills of materials.
+
+A registry keeps a list of referrers, or the tag ``sha256-<hex>`` of the subject is that list (distribution
+specification 1.1, "Listing Referrers" and "Referrers Tag Schema").
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from buildpack.bounded import parse_json
+from buildpack.dataclass import dataclass
+from buildpack.errors import StackError
+from buildpack.errors import registry as errors
+from buildpack.oci.digest import Digest, sha256
+from buildpack.oci.image import INDEX, MANIFEST, canonical_json
+from buildpack.oci.manifest import MANIFEST_LIMIT
+from buildpack.oci.push import ELSEWHERE, Blob, Push
+from buildpack.oci.reference import Reference
+from buildpack.oci.registry import Registry
+from buildpack.oci.transport import Transport
+from buildpack.progress import ignore
+
+_PAGES = 100
+"""The most that are read of a list of referrers."""
+_TRIES = 3
+"""How often a tag of referrers is written until it holds what it should: others write it as well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Referrers:
+    """The descriptors of what refers to a manifest.
+
+    `trouble` says why the registry's own list could not be read; "" if it could, or if there is none.
+    """
+
+    listed: tuple[dict[str, Any], ...] = ()
+    trouble: str = ""
+
+    def has(self, digest: Digest) -> bool:
+        """Return True if the manifest with this digest is among them."""
+        return any(item.get("digest") == str(digest) for item in self.listed)
+
+    def of_type(self, artifact_type: str | None) -> Referrers:
+        """Return those of one type; all if it is None."""
+        listed = tuple(item for item in self.listed if artifact_type in {None, item.get("artifactType")})
+        return Referrers(listed=listed, trouble=self.trouble)
+
+
+def fetch_referrers(registry: Registry, digest: Digest, artifact_type: str | None = None) -> Referrers:
+    """Return what refers to a manifest, all or that of one type.
+
+    It comes from the registry's own list, or from the tag if that list cannot be read or is empty. This is a look, so
+    it raises nothing: none are known if neither can be read.
+    """
+    query = {"artifactType": artifact_type} if artifact_type else None
+    trouble = ""
+    try:
+        listed = _read_pages(registry, registry.connection.url(f"/referrers/{digest}", query), look=True)
+    except StackError as error:
+        listed, trouble = (), error.why.partition("\n")[0]
+    # A registry may leave the choice to us, and the tag scheme always does.
+    found = Referrers(listed=listed, trouble=trouble).of_type(artifact_type)
+    if found.listed:
+        return found
+    try:
+        listed = _fetch_tagged(registry, digest, look=True).listed
+    except StackError:
+        return found
+    return Referrers(listed=listed, trouble=trouble).of_type(artifact_type)
+
+
+def push_referrer(raw: bytes, blobs: Mapping[Digest, bytes], repository: Reference, *, transport: Transport) -> Digest:
+    """Push a manifest with a ``subject``, and its blobs, so that a list of the subject's referrers has it.
+
+    If the registry keeps no list of referrers, or its list does not show this one afterwards, the tag lists it. Raises
+    StackError if a look afterwards does not find it.
+    """
+    digest, manifest = sha256(raw), json.loads(raw)
+    subject = Digest.parse(manifest["subject"]["digest"])
+    push = Push(
+        reference=repository, transport=transport, open_blob=lambda each: io.BytesIO(blobs[each]), places=ELSEWHERE
+    )
+    named = [Blob(digest=each, size=len(content)) for each, content in blobs.items()]
+    push.run(named, absent=frozenset(), observer=ignore)
+    with Registry(repository, transport=transport, writes=True) as registry:
+        listed = registry.push_manifest(raw, MANIFEST, digest)
+        if not (listed and fetch_referrers(registry, subject).has(digest)):
+            _add_to_tag(registry, subject, _descriptor(raw, manifest))
+    return digest
+
+
+def _descriptor(raw: bytes, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the descriptor that a list of referrers has for this manifest."""
+    kind = manifest.get("artifactType") or manifest.get("config", {}).get("mediaType", "")
+    made = {"mediaType": manifest.get("mediaType", MANIFEST), "digest": str(sha256(raw)), "size": len(raw)}
+    annotations = manifest.get("annotations")
+    return {**made, "artifactType": kind, **({"annotations": annotations} if annotations else {})}
+
+
+def _add_to_tag(registry: Registry, subject: Digest, referrer: Mapping[str, Any]) -> None:
+    """Add to the tag that replaces a list of referrers until a look finds it there: nothing locks a tag."""
+    digest = Digest.parse(referrer["digest"])
+    found = _fetch_tagged(registry, subject)
+    for _ in range(_TRIES):
+        if found.has(digest):
+            return
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [*found.listed, dict(referrer)]}
+        registry.push_manifest(canonical_json(index), INDEX, f"sha256-{subject.hex}")
+        found = _fetch_tagged(registry, subject)
+    if not found.has(digest):
+        raise errors.not_listed(str(registry.reference), str(digest), str(subject))
+
+
+def _fetch_tagged(registry: Registry, digest: Digest, *, look: bool = False) -> Referrers:
+    """Return what the tag lists that replaces a registry's own list."""
+    try:
+        url = registry.connection.url(f"/manifests/sha256-{digest.hex}")
+        return Referrers(listed=_read_pages(registry, url, look=look))
+    except errors.AccessDenied:
+        # Some registries answer 403 for what is not there. The list is only absent if we may read the subject.
+        if registry.find_digest(digest) != digest:
+            raise
+        return Referrers()
+
+
+def _read_pages(registry: Registry, url: str, *, look: bool) -> tuple[dict[str, Any], ...]:
+    """Return what an index lists, on all its pages; nothing if there is none."""
+    listed: list[dict[str, Any]] = []
+    for _ in range(_PAGES):
+        found = registry.read(url, limit=MANIFEST_LIMIT, accept=[INDEX], optional=True, look=look)
+        if found is None or found[1].get("Content-Type", "").partition(";")[0].strip() != INDEX:
+            # Some servers have a web page for everything.
+            break
+        listed += _parse_list(found[0])
+        following = _next_page(found[1].get("Link", ""))
+        target = registry.connection.resolved(url, following) if following else None
+        if target is None:
+            break
+        url = target
+    return tuple(listed)
+
+
+def _next_page(link: str) -> str | None:
+    """Return where a Link field (RFC 8288) says that a list goes on."""
+    if not link:
+        return None
+    from requests.utils import parse_header_links
+
+    return next((each["url"] for each in parse_header_links(link) if each.get("rel") == "next"), None)
+
+
+def _parse_list(raw: bytes) -> list[dict[str, Any]]:
+    try:
+        body = parse_json(raw)
+    except ValueError:
+        return []
+    listed = body.get("manifests") if isinstance(body, dict) else None
+    return [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
