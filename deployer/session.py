@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING
 
-from buildpack.oci.store import Store, find_store
+from buildpack.oci.store import Store
+from buildpack.oci.store_path import find_store
 from buildpack.options import OwnPython
 from buildpack.progress import Observer, ignore
 from buildpack.session import Session

@@ -1,21 +1,26 @@
-"""Streams in and out of the store: a blob on its way in, and one that proves itself on the way out."""
+"""Bytes in and out of the store: blobs and small files, which prove on the way out that they are whole."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import Any, NoReturn, Self
 
 from buildpack.errors import LostError
 from buildpack.errors import oci as errors
 from buildpack.oci.digest import Digest
-from buildpack.system.temporary import create_temporary
+from buildpack.oci.image import canonical_json
+from buildpack.system.temporary import create_temporary, make_folder
 
 _PIECE = 1 << 20
+_BEGIN, _END = b'{"sha256":"', b'",'
+_LENGTH = len(_BEGIN) + 64 + len(_END)
 
 
 def write_all(descriptor: int, piece: bytes | bytearray | memoryview) -> None:
@@ -25,6 +30,37 @@ def write_all(descriptor: int, piece: bytes | bytearray | memoryview) -> None:
         rest = memoryview(piece)
         while done < len(rest):
             done += os.write(descriptor, rest[done:])
+
+
+def create_file(path: Path, content: bytes, temporary: Path) -> None:
+    """Create a file that never changes, unless another process was faster; it is written in the folder `temporary`."""
+    descriptor, made = create_temporary(temporary)
+    try:
+        write_all(descriptor, content)
+        with suppress(FileExistsError):
+            path.hardlink_to(made)
+    finally:
+        made.unlink()
+        os.close(descriptor)
+
+
+def replace_file(path: Path, content: bytes, temporary: Path, *, durable: bool) -> None:
+    """Write a small file in the folder `temporary`, and rename it; `durable` forces it to the disk."""
+    descriptor, made = create_temporary(temporary)
+    try:
+        write_all(descriptor, content)
+        if durable:
+            os.fsync(descriptor)
+        try:
+            made.replace(path)
+        except FileNotFoundError:
+            make_folder(path.parent)
+            made.replace(path)
+    except BaseException:
+        made.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
 
 
 class BlobWriter:
@@ -153,3 +189,22 @@ class VerifiedFile(io.RawIOBase):
         if not self.closed:
             os.close(self._descriptor)
         super().close()
+
+
+def seal(value: Mapping[str, object]) -> bytes:
+    """Render a JSON object, not an empty one, that begins with the hash of all that follows: it shows any damage."""
+    body = canonical_json(value)[1:]
+    return _begin(body) + body
+
+
+def parse_sealed(content: bytes) -> dict[str, Any] | None:
+    """Read what `seal` rendered; None for anything that differs from it by even one bit."""
+    if content[:_LENGTH] != _begin(content[_LENGTH:]):
+        return None
+    found = json.loads(content)
+    assert isinstance(found, dict)
+    return found
+
+
+def _begin(body: bytes) -> bytes:
+    return _BEGIN + hashlib.sha256(body).hexdigest().encode() + _END

@@ -19,8 +19,8 @@ from typing import Any
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import oci as errors
 from buildpack.oci.lease import GRACE, excluding_uses, oldest_lease
-from buildpack.oci.listing import digest_of, reference_of
 from buildpack.oci.store import Store
+from buildpack.oci.stored import digest_of, reference_of
 from buildpack.system.temporary import sweep, unused
 
 IMAGES = "images"

@@ -21,7 +21,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,14 +28,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
 
 from buildpack.bounded import parse_json
 from buildpack.errors import oci as errors
-from buildpack.oci.blobs import BlobReader, BlobWriter, VerifiedFile, write_all
+from buildpack.oci.blobs import BlobReader, BlobWriter, VerifiedFile, create_file, parse_sealed, replace_file, seal
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import INDEX, Image, Layer, Platform, canonical_json
 from buildpack.oci.lease import Lease
-from buildpack.oci.listing import describe, digest_of, reference_of
-from buildpack.oci.seal import parse_sealed, seal
-from buildpack.oci.store_path import locate_store, wanted_place
-from buildpack.oci.stored import parse_layer, read_image, read_index
+from buildpack.oci.stored import describe, digest_of, parse_layer, read_image, read_index, reference_of
 from buildpack.system.temporary import create_temporary, make_folder, sweep
 
 if TYPE_CHECKING:
@@ -316,70 +312,14 @@ class Store:
             sweep(self._temporary)
             for name, content in ((_LOCK, b""), ("oci-layout", _LAYOUT)):
                 if not (self.root / name).exists():
-                    self._create(self.root / name, content)
+                    create_file(self.root / name, content, self._temporary)
         self._prepared = True
         self.lease.begin()
 
-    def _create(self, path: Path, content: bytes) -> None:
-        """Create a file that never changes, unless another process was faster."""
-        descriptor, temporary = create_temporary(self._temporary)
-        try:
-            write_all(descriptor, content)
-            with suppress(FileExistsError):
-                path.hardlink_to(temporary)
-        finally:
-            temporary.unlink()
-            os.close(descriptor)
-
     def _replace(self, path: Path, content: bytes, *, durable: bool = False) -> None:
-        """Write a small file under another name, and rename it."""
         self._prepare()
         with self._failures():
-            descriptor, temporary = create_temporary(self._temporary)
-            try:
-                write_all(descriptor, content)
-                if durable:
-                    os.fsync(descriptor)
-                try:
-                    temporary.replace(path)
-                except FileNotFoundError:
-                    make_folder(path.parent)
-                    temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-            finally:
-                os.close(descriptor)
-
-
-def find_store(environ: Mapping[str, str]) -> tuple[Path, str | None]:
-    """Return the folder for the store, and a warning where it will not last.
-
-    Where the place that `location` tells cannot be written, it is a folder of this user's among the temporary ones.
-    """
-    lasting = locate_store(environ)
-    if lasting is not None:
-        return Path(lasting), None
-    wanted = wanted_place(environ)
-    chosen = _temporary_home(Path(environ.get("TMPDIR") or "/tmp"))  # noqa: S108  # its owner and mode are checked
-    return chosen, errors.temporary_store(Path(wanted) if wanted else None, chosen)
-
-
-def _temporary_home(folder: Path) -> Path:
-    """Return a folder that is this user's alone: the same each time, so that `run` finds what `build` made."""
-    chosen = folder / f"deploy-{os.getuid()}"
-    with suppress(OSError):
-        make_folder(chosen, 0o700)
-        found = chosen.lstat()
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
-            return chosen
-    # Someone else was there first: in a folder that everybody may write to, that is an attack or an accident.
-    import tempfile
-
-    try:
-        return Path(tempfile.mkdtemp(prefix="deploy-", dir=folder))
-    except OSError as error:
-        raise errors.store_failed(chosen, error) from error
+            replace_file(path, content, self._temporary, durable=durable)
 
 
 def _name_for(key: str) -> str:

@@ -1,6 +1,6 @@
-"""Where the store belongs, by the environment.
+"""Finds the store's folder by the environment.
 
-Imports `os` alone, since the question comes before it is clear that there is anything to build.
+Imports `os` alone at first, since the question comes before it is clear that there is anything to build.
 """
 # pathlib takes longer to import than the answer takes.
 # ruff: noqa: PTH109, PTH118, PTH120
@@ -12,16 +12,17 @@ import os
 TYPE_CHECKING = False  # as typing's, whose import is slow
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 
 def locate_store(environ: Mapping[str, str]) -> str | None:
-    """Return the folder for the store; None where there is none that lasts, and `find_store` has to make do."""
+    """Return the folder for the store; None if none lasts, so that `find_store` chooses a temporary one."""
     wanted = wanted_place(environ)
     return wanted if wanted is not None and _is_writable(wanted) else None
 
 
 def wanted_place(environ: Mapping[str, str]) -> str | None:
-    """Return where the environment wants the store, absolute; None where it says nothing.
+    """Return where the environment wants the store, absolute; None if it does not say.
 
     ``$DEPLOY_HOME``, else ``$XDG_CACHE_HOME/deploy``, else ``$HOME/.cache/deploy``. XDG paths must be absolute (XDG
     Base Directory Specification).
@@ -41,3 +42,44 @@ def _is_writable(folder: str) -> bool:
     while not os.path.lexists(folder):
         folder = os.path.dirname(folder)
     return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
+
+
+def find_store(environ: Mapping[str, str]) -> tuple[Path, str | None]:
+    """Return the folder for the store, and a warning if it will not last.
+
+    If the wanted place cannot be written, it is a folder of this user's among the temporary ones.
+    """
+    from pathlib import Path
+
+    from buildpack.errors import oci as errors
+
+    lasting = locate_store(environ)
+    if lasting is not None:
+        return Path(lasting), None
+    wanted = wanted_place(environ)
+    chosen = _temporary_home(Path(environ.get("TMPDIR") or "/tmp"))  # noqa: S108  # its owner and mode are checked
+    return chosen, errors.temporary_store(Path(wanted) if wanted else None, chosen)
+
+
+def _temporary_home(folder: Path) -> Path:
+    """Return a folder that is this user's alone: the same each time, so that `run` finds what `build` made."""
+    import stat
+    from contextlib import suppress
+    from pathlib import Path
+
+    from buildpack.errors import oci as errors
+    from buildpack.system.temporary import make_folder
+
+    chosen = folder / f"deploy-{os.getuid()}"
+    with suppress(OSError):
+        make_folder(chosen, 0o700)
+        found = chosen.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
+            return chosen
+    # Someone else was there first: in a folder that everybody may write to, that is an attack or an accident.
+    import tempfile
+
+    try:
+        return Path(tempfile.mkdtemp(prefix="deploy-", dir=folder))
+    except OSError as error:
+        raise errors.store_failed(chosen, error) from error

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from buildpack.errors import BuildpackError
 from buildpack.errors import stacks as errors
+from buildpack.oci.blobs import parse_sealed
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Image, Layer
 from buildpack.oci.reference import Reference, parse_reference
-from buildpack.oci.seal import parse_sealed
 from buildpack.oci.store import Store
 from buildpack.stacks.image_stack import Base
 from buildpack.stacks.stack import StackRequest

@@ -117,7 +117,7 @@ def _defaults(
 
 def place_of_secrets(folder: Path, environ: Mapping[str, str]) -> Path:
     """Return the folder in the store that is for the secrets of the app in `folder`."""
-    from buildpack.oci.store import find_store
+    from buildpack.oci.store_path import find_store
 
     app = hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:32]
     return find_store(environ)[0] / _FOLDER / app

@@ -13,9 +13,9 @@ import pytest
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import INDEX, Image, Layer, Platform, assemble, canonical_json
 from buildpack.oci.lease import oldest_lease
-from buildpack.oci.listing import reference_of
 from buildpack.oci.prune import Limits, Pruned, measure, measure_folder, prune_folder, prune_store
 from buildpack.oci.store import Store
+from buildpack.oci.stored import reference_of
 from buildpack.system.temporary import hold
 
 NOW = time.time()

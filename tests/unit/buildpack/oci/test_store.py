@@ -18,7 +18,8 @@ import pytest
 from buildpack.errors import MachineError
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import Image, Layer, Platform, assemble, convert
-from buildpack.oci.store import Store, find_store
+from buildpack.oci.store import Store
+from buildpack.oci.store_path import find_store
 
 ROOT = Path(__file__).parents[4]
 LATEST = "docker.io/library/blasto:latest"
@@ -553,7 +554,8 @@ before = set(sys.modules)
 from pathlib import Path
 from buildpack.oci.image import *
 from buildpack.oci.layer import LAYER_FORMAT
-from buildpack.oci.store import Store, find_store
+from buildpack.oci.store import Store
+from buildpack.oci.store_path import find_store
 root, warning = find_store({{"DEPLOY_HOME": {str(store.root)!r}}})
 store = Store(root)
 assert store.layer("k") and store.recall("wheel", "k") and not store.put_image(store.image({LATEST!r}), [{LATEST!r}])
