@@ -42,7 +42,6 @@ from deployer.engines.docker.container import (
     container_name,
     remove_image,
 )
-from deployer.engines.docker.frames import Demultiplexer
 from deployer.engines.docker.group import tell_end
 from deployer.engines.docker.images import find_image, pull_image
 from deployer.engines.docker.listening import container_listeners
@@ -295,9 +294,8 @@ class EngineTrial:
 
     @staticmethod
     def _pass_on(stream: Stream, take: Callable[[bytes], None]) -> None:
-        frames = Demultiplexer()
-        while received := stream.read():
-            for _, piece in frames.feed(received):
+        for pieces in stream.pieces():
+            for _, piece in pieces:
                 take(piece)
 
 

@@ -100,14 +100,14 @@ class Foreground:
             error.hint = self._boot.hint or error.hint
             raise error
         ended = self.supervisor.lifecycle.ended
-        if ended is not None and ended.code and code == ended.code:
+        if ended is not None and ended.number and code == ended.number:
             raise process_ended(
-                ended.process,
+                ended.place,
                 code,
-                told=ended.told,
+                told=ended.text,
                 others=len(self._tails) > 1,
                 restart=self._settings.restart,
-                log=self._log_of(ended.process),
+                log=self._log_of(ended.place),
             )
         return code
 

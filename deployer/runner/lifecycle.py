@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 from deployer.runner.backlog import SHARE
 from deployer.runner.restart import POLICIES, decide
 from deployer.runner.signals import FORWARDED, STOPPING
-from deployer.runner.stage import Action, End, Pace, Stage, end_text
+from deployer.runner.stage import Action, Pace, Stage, end_text
 
 _TERM_AGAIN = 0.5
 _SAME_KEY_PRESS = 1.0
@@ -44,7 +44,8 @@ class Lifecycle:
         self._jitter = jitter
         self.actions: deque[Action] = deque()
         self.code = 0
-        self.ended: End | None = None
+        self.ended: Action | None = None
+        """The ``down`` for which the others are stopped, or would be."""
         self.deadline: float | None = None
         self.swept = True
         self._stop_after: float | None = None
@@ -228,8 +229,8 @@ class Lifecycle:
             return
         if self.ended is not None and self._stop_after is not None:
             ended = self.ended
-            if any(stage.runs for stage in self._stages.values() if stage.name != ended.process):
-                self.say(f"{ended.process} ended ({ended.told}), so the others are stopped")
+            if any(stage.runs for stage in self._stages.values() if stage.name != ended.place):
+                self.say(f"{ended.place} ended ({ended.text}), so the others are stopped")
         self.code = self.code or code
         self._stop_after = self._wait_until = None
         self.deadline = now + self._timeout
@@ -269,12 +270,13 @@ class Lifecycle:
         if verdict.delay is not None:
             return
         self.code = self.code or code
+        down = Action(kind="down", place=stage.name, number=code, text=told)
+        self.actions.append(down)
         if self._policy == "no" or code:
             settle = self._pace.settle
             self._stop_after = min(self._stop_after or now + settle, now + settle * (code == 0))
-            if self.ended is None or (code and not self.ended.code):
-                self.ended = End(process=stage.name, code=code, told=told)
-        self._act("down", stage.name, code, text=told)
+            if self.ended is None or (code and not self.ended.number):
+                self.ended = down
 
     def _look_after(self, stage: Stage, now: float, *, stalled: bool) -> None:
         if stage.term_at is not None and stage.term_at <= now:

@@ -43,15 +43,6 @@ class Action:
     text: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class End:
-    """How a process ended that nobody had asked to stop."""
-
-    process: str
-    code: int
-    told: str
-
-
 class Stage:
     """The state of one place, over all the times its process is started.
 

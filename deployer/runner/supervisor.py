@@ -152,11 +152,6 @@ class Supervisor:
         """Seconds between TERM and KILL."""
         return self._settings.stop_timeout
 
-    @property
-    def code(self) -> int:
-        """The exit code: the first unrequested failure's, or 128+N if signal N ended it or stopped the runner."""
-        return self.lifecycle.code
-
     # What any thread may ask for
 
     def ask(self, wish: Callable[[], object]) -> None:
@@ -182,7 +177,8 @@ class Supervisor:
     def run(self, stopping: Callable[[int, FrameType | None], object] = leave_to_the_loop) -> int:
         """Start everything, block until nothing is left, and return the exit code. Call it in the main thread.
 
-        `stopping` is the handler of the signals that stop the run.
+        The code is the first unrequested failure's, or 128+N if signal N ended it or stopped the run. `stopping` is the
+        handler of the signals that stop it.
         """
         caught = (*STOPPING, *FORWARDED, signal.SIGTSTP, signal.SIGCHLD)
         with contextlib.ExitStack() as exits:
@@ -196,7 +192,7 @@ class Supervisor:
             self._tick(self.now())
             while not self.lifecycle.done or self._flow.waiting:
                 self._turn()
-        return self.code
+        return self.lifecycle.code
 
     def _turn(self) -> None:
         now, paused = self.now(), self._flow.paused

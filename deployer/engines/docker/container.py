@@ -13,6 +13,7 @@ from typing import Any
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import EngineError
 from deployer.engines.docker.client import Engine, explain
+from deployer.engines.docker.frames import STDOUT, Demultiplexer
 from deployer.engines.docker.owner import Owner, is_gone, owner_labels, parse_owner
 from deployer.errors import engines as errors
 
@@ -80,18 +81,19 @@ class Exit:
 class Stream:
     """The open connection to a container's streams."""
 
-    def __init__(self, attached: Any) -> None:
+    def __init__(self, attached: Any, *, terminal: bool) -> None:
         # The response owns the connection: it stays referenced for as long as the socket is used.
         self._attached = attached
         self._socket: socket.socket = getattr(attached, "_sock", attached)
         self._socket.settimeout(None)
+        self._terminal = terminal
 
-    def read(self, size: int = 1 << 16) -> bytes:
-        """Wait for output; empty once the container has ended, or the connection."""
-        try:
-            return self._socket.recv(size)
-        except OSError:
-            return b""
+    def pieces(self) -> Iterator[Sequence[tuple[int, bytes]]]:
+        """Yield output as it comes, each piece with the number of its stream, until container or connection end."""
+        frames = Demultiplexer()
+        with contextlib.suppress(OSError):
+            while received := self._socket.recv(1 << 16):
+                yield [(STDOUT, received)] if self._terminal else list(frames.feed(received))
 
     def write(self, data: bytes) -> bool:
         """Send input; False once nobody takes it."""
@@ -180,7 +182,7 @@ class Container:
         if self.blueprint.terminal:
             asked["detachKeys"] = _DETACH
         with self._explained():
-            return Stream(self._api.attach_socket(self.id, asked))
+            return Stream(self._api.attach_socket(self.id, asked), terminal=self.blueprint.terminal)
 
     def start(self) -> None:
         """Start it; raises also MachineError for a taken port, NotStartedError for a command that cannot be run."""

@@ -10,7 +10,6 @@ from typing import Literal
 
 from buildpack.dataclass import dataclass
 from deployer.engines.docker.container import Container, Exit, Stream
-from deployer.engines.docker.frames import Demultiplexer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,10 +110,9 @@ class Life:
 
     def _pump(self, stream: Stream) -> None:
         """Hand the output on; a full pipe holds this thread, the engine's connection and so the process."""
-        frames = Demultiplexer()
         with contextlib.suppress(OSError), os.fdopen(self._writer, "wb", buffering=0) as writer:
-            while received := stream.read():
-                _write_all(writer.fileno(), b"".join(piece for _, piece in frames.feed(received)))
+            for pieces in stream.pieces():
+                _write_all(writer.fileno(), b"".join(piece for _, piece in pieces))
 
 
 def _write_all(fd: int, text: bytes) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 from deployer.engines.docker.client import Engine
 from deployer.engines.docker.container import Blueprint, Container, Exit, Stream, container_name
-from deployer.engines.docker.frames import STDOUT, Demultiplexer
+from deployer.engines.docker.frames import STDOUT
 from deployer.engines.docker.owner import Owner
 from deployer.engines.docker.signals import catching
 from deployer.errors.engines import engine_warned
@@ -137,12 +137,11 @@ class _Session:
         self._stream.end_input()
 
     def _pass_output(self) -> None:
-        frames = None if self._terminal else Demultiplexer()
-        while received := self._stream.read():
+        for pieces in self._stream.pieces():
             if self._reader_left.is_set():
                 continue  # what nobody takes is dropped, so that the command can end in order
             try:
-                for number, piece in frames.feed(received) if frames else [(STDOUT, received)]:
+                for number, piece in pieces:
                     _write_all(_STDOUT if number == STDOUT else _STDERR, piece)
             except OSError:
                 self._reader_left.set()

@@ -12,8 +12,8 @@ from deployer.engines.docker.life import Life, Step
 
 
 class Silent:
-    def read(self) -> bytes:
-        return b""
+    def pieces(self) -> list[list[tuple[int, bytes]]]:
+        return []
 
     def cut(self) -> None: ...
 
