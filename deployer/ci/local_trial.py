@@ -7,7 +7,6 @@ must not come up here either. Both are the app's code, so root runs them as anot
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import select
 import shutil
@@ -197,7 +196,7 @@ class LocalTrial:
         """Start a process as the image's launcher does, and as the user; a missing command is for the runner."""
         path = process.env.get("PATH", os.defpath)
         argv = with_profile(command_argv(str(process.command), path), str(folder), path)
-        process = dataclasses.replace(process, command=argv)
+        process = replace(process, command=argv)
         if self._user is None:
             return process
         try:
@@ -206,7 +205,7 @@ class LocalTrial:
             return process
         command, env = self._start(file, argv, process.env)
         # The runner reads the port.
-        return dataclasses.replace(process, command=command, env={**env, "PORT": process.env["PORT"]})
+        return replace(process, command=command, env={**env, "PORT": process.env["PORT"]})
 
     def _start(self, file: str, argv: Sequence[str], env: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
         """Return a command that becomes the user and then a program, and its environment."""
