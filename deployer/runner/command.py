@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 
-# Every shell takes a word of these as it stands. Quotes are left to the shell, which knows how to read them.
+# Every shell takes a word of these literally. Quotes are left to the shell, which knows how to read them.
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,@%+= \t")
 
 _PROFILE = (
@@ -25,7 +25,7 @@ _PROFILE = (
 )
 """Only the shell can look for the program, since `.profile` may set PATH."""
 
-# Words that only a shell understands (bash's builtins that no file in PATH stands for, and its keywords).
+# Words that only a shell understands (bash's builtins that are not files in PATH, and its keywords).
 _SHELL_WORDS = frozenset(
     """
     . alias bg builtin caller case cd command compgen complete declare dirs disown enable eval exec exit export fc fg
@@ -46,9 +46,9 @@ class CommandError(Exception):
 def command_argv(command: str, path: str) -> list[str]:
     """Return the arguments for a Procfile's command; `path` is the PATH its shell is looked for in.
 
-    A simple command is taken apart here, so that no shell stands between the runner and the
-    process: signals reach it, its exit code is its own. Anything else is given to bash, which
-    Heroku's users write for, or to sh where there is no bash.
+    A simple command is split here, so that there is no shell between the runner and the process:
+    signals reach it, and its exit code is its own. Anything else runs under bash, which Heroku's
+    users write for, or under sh if there is no bash.
     """
     if _is_simple(command):
         return command.split()
@@ -111,7 +111,7 @@ def _is_binary(file: str) -> bool:
 
 
 def exec_error(error: OSError, argv: list[str]) -> CommandError:
-    """Return what a shell would say where the kernel refused to start `argv`."""
+    """Return the error that a shell would print if the kernel refused to start `argv`."""
     if error.errno == ENOENT:  # the file is there, so what its first line names is not
         return CommandError(f"{argv[0]}: its interpreter is missing", NOT_FOUND)
     return CommandError(f"{argv[0]}: {os.strerror(error.errno or 0).lower()}", NOT_EXECUTABLE)

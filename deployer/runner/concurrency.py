@@ -16,7 +16,7 @@ _WITHOUT_LIMIT = 2
 
 
 def web_concurrency(root: str = "/", cpus: int | None = None) -> int:
-    """Return ``min(max(1, MB // 256), 2 * cores + 1)``, or 2 where memory has no limit.
+    """Return ``min(max(1, MB // 256), 2 * cores + 1)``, or 2 if memory has no limit.
 
     `root` is the folder that holds ``proc`` and ``sys``; `cpus` are the processors the scheduler may
     use, by default this process's affinity.
@@ -40,8 +40,8 @@ def _own_groups(root: str) -> dict[str, list[str]]:
     """Return the folders of this process's control groups, the innermost first.
 
     The keys are ``memory`` and ``cpu`` for v1, the empty string for v2. A container without a cgroup
-    namespace sees the host's path in /proc and its own files at the mount's root, so folders that are
-    not there are as good as ancestors without a limit.
+    namespace sees the host's path in /proc and its own files at the mount's root, so a folder that is
+    missing counts as an ancestor without a limit.
     """
     groups: dict[str, list[str]] = {}
     for line in _read(f"{root}/proc/self/cgroup").splitlines():

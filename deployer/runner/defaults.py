@@ -1,4 +1,4 @@
-"""What an image's processes find in their environment where nobody set it.
+"""Complete the environment of an image's processes with the variables that nobody has set.
 
 On the way of a container's only process, so it imports next to nothing.
 """
@@ -29,8 +29,8 @@ def app_environment(
     """Return the environment of an image's processes: `environ`, completed.
 
     `app` is the app's folder, `root` where /proc and /sys are. A user without an entry in /etc/passwd
-    (``docker run --user 12345``) has ``/`` for a HOME, where nothing can be written, and no name, for
-    which `getpass.getuser` would raise.
+    (``docker run --user 12345``) has ``/`` as HOME, which is not writable, and no name, so that
+    `getpass.getuser` would raise.
     """
     env = dict(environ)
     env["PORT"] = env.get("PORT") or PORT
@@ -161,7 +161,7 @@ def _user_name() -> str:
 
 
 def temporary_folder(environ: Mapping[str, str], places: Sequence[str] = _TEMPORARY) -> dict[str, str]:
-    """Return a TMPDIR that can be written where the first of `places` cannot; nothing where there is no need.
+    """Return a TMPDIR that is writable if the first of `places` is not; nothing if there is no need.
 
     Without one gunicorn does not start under ``docker run --read-only``.
     """
@@ -171,7 +171,7 @@ def temporary_folder(environ: Mapping[str, str], places: Sequence[str] = _TEMPOR
 
 
 def runtime_folder(environ: Mapping[str, str], places: Sequence[str] = _TEMPORARY) -> dict[str, str]:
-    """Make a fresh XDG_RUNTIME_DIR for one process; returns nothing where it is set, or nothing can be written.
+    """Make a fresh XDG_RUNTIME_DIR for one process; return nothing if it is set, or if no place is writable.
 
     Two gunicorns with one folder would unlink each other's control sockets.
     """

@@ -15,7 +15,7 @@ from deployer.runner.defaults import own_flask_app
 class Process:
     """One process: `name` as in ``web.1``, and what it runs.
 
-    A `command` that is text is a Procfile's; a sequence is run as it stands. `env` is the whole
+    A `command` that is text is a Procfile's; a sequence is run as it is. `env` is the whole
     environment.
     """
 
@@ -45,8 +45,8 @@ def expand(
     Without a formation there is one of each process type but ``release``. web.1 gets `port`, web.2
     the next one; the second process type counts from `port` + 100, the third from `port` + 200,
     whichever of them are started, so that a process has the same port every time. `env` is the
-    environment all of them share; PORT, PS and DYNO are set over it. `app_object` is FLASK_APP's default in it, which
-    goes where a file of the folder `app` names another one.
+    environment all of them share; PORT, PS and DYNO are set over it. `app_object` is FLASK_APP's default in it,
+    which is removed if a file in the folder `app` names another one.
     """
     counts = {name: int(name != "release") for name in processes} if formation is None else formation
     ordered = sorted(processes, key=lambda name: (name != "web", name == "release"))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-# A whole group is told to end, so that a shell in front does not keep it from the process behind;
+# The whole group gets the signals to end, so that a shell in front does not keep them from the process behind it;
 # whatever else comes is meant for the leader (HUP would kill gunicorn's workers in mid-request).
 _TO_GROUP = frozenset({signal.SIGTERM, signal.SIGINT})
 _TO_LEADER = frozenset({signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU})

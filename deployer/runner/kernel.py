@@ -1,4 +1,4 @@
-"""What only Linux offers a supervisor: orphans come to it, children die with it, and /proc lists them.
+"""Ask Linux for what only it offers a supervisor: orphans come to it, children die with it, and /proc lists them.
 
 Everywhere else these functions do nothing or find nothing, and the runner does with process groups.
 """
@@ -47,7 +47,7 @@ def die_with_parent(signum: int) -> None:
 def rename_this_process(name: str) -> None:
     """Have lists of processes call this one `name`, and show neither the arguments nor the environment it came by.
 
-    Both stand in one piece of memory, from arg_start to env_end in /proc/self/stat (proc(5)).
+    Both are in one piece of memory, from arg_start to env_end in /proc/self/stat (proc(5)).
     """
     with contextlib.suppress(ImportError, OSError, ValueError, IndexError):
         import ctypes

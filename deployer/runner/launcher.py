@@ -54,8 +54,8 @@ def main(
     """Start what the container's arguments ask for; returns an exit code, or becomes the process.
 
     No argument means the default process type, ``worker`` that one, ``web=2 worker=1`` several under
-    the supervisor; anything else is a command. `folder` holds launch.json, by default where this
-    package lies; `app` is the app's. `init` says whether to stay as the process's parent: by default as PID 1.
+    the supervisor; anything else is a command. `folder` holds launch.json, by default the one that
+    contains this package; `app` is the app's. `init` says whether to stay as the process's parent: by default as PID 1.
     """
     # Three folders up: /opt/deploy/deployer/runner/launcher.py.
     folder = folder or __file__.rsplit("/", 3)[0]
@@ -119,7 +119,7 @@ def _supervise(
         raise _RefusedError(f"PORT is {env['PORT'][:40]!r}, which is not the number of a port")
     started = expand(processes, formation, port=port, env=env, app_object=app_object, app=app)
     for port in occupied_ports(started):
-        raise _RefusedError(f"port {port} is taken", "another PORT= leaves it to whoever has it.", MACHINE)
+        raise _RefusedError(f"port {port} is taken", "set PORT to another one.", MACHINE)
     if sys.stdout is None:
         raise _RefusedError("standard output is closed", code=MACHINE)
     path = env.get("PATH", os.defpath)
@@ -140,7 +140,7 @@ def _supervise(
 
 
 def _parse_formation(arguments: list[str], processes: dict[str, str]) -> dict[str, int] | None:
-    """Read ``web=2 worker``; None where the arguments are no formation. Raises _RefusedError for an unknown type."""
+    """Read ``web=2 worker``; None if the arguments are not a formation. Raises _RefusedError for an unknown type."""
     named = [argument.partition("=")[0] for argument in arguments]
     counted = bool(arguments) and "=" in arguments[0] and _NAME.issuperset(named[0])
     several = len(arguments) > 1 and all(name in processes for name in named)
@@ -195,9 +195,9 @@ def _stop_timeout(env: dict[str, str]) -> float:
 
 
 def _name(process_type: str, environ: Mapping[str, str]) -> str:
-    """Return the process's name: ``web.2`` where whoever started this container says so, else ``web.1``."""
-    told, _, number = environ.get("DYNO", "").rpartition(".")
-    return f"{process_type}.{number if told == process_type and parse_integer(number, least=1, most=_MOST) else 1}"
+    """Return the process's name: ``web.2`` if DYNO says so, else ``web.1``."""
+    named, _, number = environ.get("DYNO", "").rpartition(".")
+    return f"{process_type}.{number if named == process_type and parse_integer(number, least=1, most=_MOST) else 1}"
 
 
 def _read_launch(file: str) -> dict[str, Any]:
@@ -212,7 +212,7 @@ def _read_launch(file: str) -> dict[str, Any]:
 
 
 class _Plain:
-    """What the json module's scanner asks of its decoder."""
+    """The attributes of a decoder that the json module's scanner reads."""
 
     strict, memo = True, None
     object_hook = object_pairs_hook = None

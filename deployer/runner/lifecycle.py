@@ -102,7 +102,7 @@ class Lifecycle:
             stage.start_at = now
 
     def started(self, name: str, now: float, *, label: str, tag: str = "") -> None:
-        """Take that a place has started; messages say `label` once, and `tag` after its name from now on."""
+        """Record that a place has started; messages say `label` once, and `tag` after its name from now on."""
         stage = self._stages[name]
         stage.started, stage.started_at, stage.tag = True, now, tag
         self.say(f"{name} started ({label})")
@@ -113,7 +113,7 @@ class Lifecycle:
             stage.term_at = now + _TERM_AGAIN
 
     def not_started(self, name: str, code: int, why: str, now: float) -> None:
-        """Take that a place's command cannot be started; that is judged as an exit is."""
+        """Record that a place's command cannot be started; that is judged as an exit is."""
         stage = self._stages[name]
         stage.rest()
         stage.active, stage.open, stage.code = False, False, code
@@ -123,18 +123,18 @@ class Lifecycle:
         self._plan_restart(stage, now)
 
     def refused(self, name: str, code: int, now: float) -> None:
-        """Take that a place could not be had at all, which stops everything."""
+        """Record that the engine refused to start a place, which stops everything."""
         stage = self._stages[name]
         stage.rest()
         stage.code, stage.drain_until = code, now + self._pace.drain
         self.stop(code, now)
 
     def wrote(self, name: str) -> None:
-        """Take that a place has written something."""
+        """Record that a place has written something."""
         self._stages[name].heard = True
 
     def exited(self, name: str, code: int, now: float, *, left: bool = False, told: str = "") -> None:
-        """Take that a place's main process has ended; `left` are others that still run, `told` says how it ended."""
+        """Record that a place's main process has ended, as `told` says; `left` is true if others still run."""
         stage = self._stages[name]
         stage.leads, stage.code = False, code
         self._act("exited", stage.name, stage.code)
@@ -149,7 +149,7 @@ class Lifecycle:
             self.say(f"sending SIGTERM to what {name} left running")
 
     def vacated(self, name: str, now: float) -> None:
-        """Take that nothing is left of a place but perhaps its output."""
+        """Record that nothing is left of a place but perhaps its output."""
         stage = self._stages[name]
         stage.rest()
         stage.vacant = True
@@ -158,13 +158,13 @@ class Lifecycle:
         self._end_if_gone(stage, now)
 
     def closed(self, name: str, now: float) -> None:
-        """Take that a place's output has ended."""
+        """Record that a place's output has ended."""
         stage = self._stages[name]
         stage.open = False
         self._end_if_gone(stage, now)
 
     def signalled(self, number: int, now: float, *, queued: bool = False) -> None:
-        """Take a signal; `queued` is true if requests wait until a process accepts them."""
+        """Handle a signal; `queued` is true if requests wait until a process accepts them."""
         if number in STOPPING:
             self.say(f"{signal.Signals(number).name} received")
             if number == signal.SIGTERM and queued and not self.stopping:
@@ -183,12 +183,12 @@ class Lifecycle:
                     self._act("signal", stage.name, number)
 
     def queue_taken(self, now: float) -> None:
-        """Take that no request waits any more."""
+        """Record that no request waits any more."""
         if self.waits_for_queue:
             self.stop(128 + signal.SIGTERM, now)
 
     def stray(self, count: int, now: float) -> None:
-        """Take how many descendants are left that are in no place: they get TERM, and KILL at the deadline."""
+        """Handle descendants that are left in no place, `count` of them: they get TERM, and KILL at the deadline."""
         self.swept = not count
         if not count:
             self._strays_kill_at = None

@@ -51,7 +51,7 @@ class Outlet:
         mode = os.fstat(fd).st_mode
         self.may_stall = self._terminal or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
         if not self.may_stall:
-            return  # a file never stalls, and opening it anew would lose its offset
+            return  # a file never stalls, and opening it again would lose its offset
         try:
             # Linux gives this process an open file of its own on the same pipe or terminal.
             self._own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -114,7 +114,7 @@ class Outlet:
         self.waiting = 0
 
     def close(self) -> None:
-        """Let go of what this opened; the stream stays open."""
+        """Close what this opened; the stream stays open."""
         if self._own is not None:
             os.close(self._own)
             self._own = self.fd = None

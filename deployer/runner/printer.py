@@ -1,6 +1,6 @@
-"""What log lines look like: `12:00:00 web.1  | Listening`, or one JSON object per line.
+"""Render log lines: `12:00:00 web.1  | Listening`, or one JSON object per line.
 
-Renders only; where the bytes go is `outlet`'s. Works on whole chunks, since a line at a time in
+`outlet` writes the bytes. This works on whole chunks, since a line at a time in
 Python is what makes a runner slow: a chunk's lines get their prefix in one `bytes.replace`.
 """
 
@@ -114,7 +114,7 @@ class Printer(honcho_printer.Printer):
                 self._show_partial(name)
 
     def postpone_partials(self, now: float) -> None:
-        """Begin counting anew: it was not the writers who were silent, they were not listened to."""
+        """Count from now: the writers were not silent, but nobody read what they wrote."""
         self._quiet_since = now
         self._waiting = {name: (now, tail) for name, (_, tail) in self._waiting.items()}
 
@@ -138,7 +138,7 @@ class Printer(honcho_printer.Printer):
         if self.log_format == "json":
             return self._json(name, text[:-1].split(b"\n"))
         first = b""
-        if self._open == name:  # the beginning of the first line stands there already
+        if self._open == name:  # the beginning of the first line is printed already
             self._open = ""
             end = text.index(b"\n") + 1
             first, text = text[:end], text[end:]
@@ -167,5 +167,5 @@ class Printer(honcho_printer.Printer):
         now = self._wall_clock()
         when = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now % 1 * 1000):03d}Z"
         head = f'{{"time":"{when}","process":{json.dumps(name)},"message":'
-        # What is no UTF-8 shows as \xNN: JSON has no way to pass it on, and nothing is lost.
+        # Bytes that are not UTF-8 show as \xNN: JSON cannot hold them, and nothing is lost.
         return "".join(f"{head}{json.dumps(line.decode('utf-8', 'backslashreplace'))}}}\n" for line in lines).encode()

@@ -17,7 +17,7 @@ _HOPELESS = frozenset({3, 4})
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """What a process went through since it last ran for a minute: `exits` of any code, `failures` among them."""
+    """The exits of a process since it last ran for a minute: `exits` of any code, `failures` among them."""
 
     exits: int = 0
     failures: int = 0
@@ -25,7 +25,7 @@ class History:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """`delay` is in seconds, None where the process stays down; `reason` then says why, if it is not plain."""
+    """`delay` is in seconds, None if the process stays down; `reason` then says why, if that is not obvious."""
 
     delay: float | None
     history: History

@@ -1,7 +1,7 @@
 """Start one process in a session of its own, its output on a pipe.
 
-`subprocess` would do with a preexec_fn and import 10 ms of modules; the few calls between fork and
-exec are these.
+`subprocess` could do this with a preexec_fn, but importing it takes 10 ms. These are the few calls between fork and
+exec.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def fill_standard_fds() -> None:
 def spawn(process: Process) -> tuple[int, int]:
     """Start a process; returns its pid and the reading end of its output's pipe, which does not block.
 
-    Raises CommandError where there is nothing to start, or the machine would not start it. The
-    process leads a session and a group of its own, has default signal handling, and is sent TERM
-    should this process die.
+    Raises CommandError if there is nothing to start, or if the machine refuses to start it. The
+    process leads a session and a group of its own, has default signal handling, and gets TERM if
+    this process dies.
     """
     argv, file = _resolve(process)
     reader, writer = os.pipe()
@@ -66,7 +66,7 @@ def _fork_exec(file: str, argv: list[str], env: Mapping[str, str], cwd: str | No
     """Fork and exec; raises OSError with the errno that the child met."""
     failure, report = os.pipe()
     parent, env = os.getpid(), dict(env)
-    with open(failure, "rb", buffering=0) as told:  # noqa: PTH123
+    with open(failure, "rb", buffering=0) as reported:  # noqa: PTH123
         # Signals wait until the child is itself: in the moments before, it would take them for the
         # runner, with the runner's handlers and its wake-up pipe.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -80,7 +80,7 @@ def _fork_exec(file: str, argv: list[str], env: Mapping[str, str], cwd: str | No
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             os.close(report)
-        errno = told.readall()  # the end of it comes with exec, which closes the child's copy
+        errno = reported.readall()  # the end of it comes with exec, which closes the child's copy
     if errno:
         os.waitpid(pid, 0)
         raise OSError(int(errno), "exec")
@@ -88,9 +88,9 @@ def _fork_exec(file: str, argv: list[str], env: Mapping[str, str], cwd: str | No
 
 
 def fork() -> int:
-    """Fork; the child does but a few things before it execs or ends."""
+    """Fork; the child does only a few things before it execs or ends."""
     with warnings.catch_warnings():
-        # Python 3.12 warns where there are threads (a readiness probe, say). The child takes no lock.
+        # Python 3.12 warns if there are threads (a readiness probe, say). The child takes no lock.
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 

@@ -27,7 +27,7 @@ from deployer.runner.signals import FORWARDED, STOPPING, Wakeup, catching, leave
 from deployer.runner.stage import Action, Pace
 
 STOP_TIMEOUT = 25.0
-"""Seconds between TERM and KILL: Heroku gives 30, and Docker is told to."""
+"""Seconds between TERM and KILL: Heroku gives 30, and the documentation asks for `docker stop -t 30`."""
 
 OUTPUT_LOST = 70
 """Exit code if standard output is full. If its reader went away it is 141, as with SIGPIPE."""
@@ -70,7 +70,7 @@ class Place(Source, Protocol):
 
 
 class Ground:
-    """What the places of one kind share; this one has nothing to look after, since its places report by themselves."""
+    """The part that places of one kind share. This one has nothing to look after: its places report by themselves."""
 
     pace: Pace
     places: Sequence[Place] = ()
@@ -228,7 +228,7 @@ class Supervisor:
             lifecycle.stray(len(self._ground.strays()), now)
             self._carry_out()
         if lifecycle.at_rest and lifecycle.swept and lifecycle.is_overdue(now):
-            self._flow.discard()  # it was told to stop, and nobody reads
+            self._flow.discard()  # it has to stop, and nobody reads
 
     def _on_wake_up(self) -> None:
         assert self._wakeup is not None

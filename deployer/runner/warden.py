@@ -1,8 +1,8 @@
-"""Ends what the runner started where the runner itself was killed with KILL, and could not.
+"""End the processes that the runner started, if the runner was killed with KILL and could not end them.
 
 The kernel's parent-death signal reaches leaders alone, and a shell that leads passes nothing on. So
-a second process waits at the end of a pipe that closes with the runner, whatever became of that. It
-needs Linux's /proc; under PID 1, with which all others end, there is no need of one.
+a second process waits at the end of a pipe that closes with the runner, however that ends. It needs
+Linux's /proc. Under PID 1 there is no need for it: all other processes end with that.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ MARK = "DEPLOY_RUNNER"
 """The variable by which what the runner started is known, in whichever session it went on."""
 
 NAME = "procfile-warden"
-"""What lists of processes call it: not by the command's name, lest a ``pkill -f`` meant for that end both."""
+"""Its name in lists of processes: not the command's, so that a ``pkill -f`` for the command does not end both."""
 
 _LOOK_EVERY = 0.1
 _HOPELESS_AFTER = 5.0
 _MISSES = 2
-"""Looks without a find after which nobody is left: what is forked during one may stand where it has looked."""
+"""Looks without a find after which nobody is left: a process that is forked during a look may be missed."""
 
 
 class Warden:
-    """The runner's end of the pipe; without a `writer` there is no warden, and nobody is told.
+    """The runner's end of the pipe; without a `writer` there is no warden.
 
     The mark is in the environment that a process began with. A program may write its title over that
     (gunicorn with setproctitle does), so it is also known by its session.
@@ -87,7 +87,7 @@ def _hire(mark: str, seconds: float) -> Warden:
         pid = fork()
         if pid == 0:
             _serve(reader, f"{MARK}={mark}".encode(), seconds)
-    except OSError:  # no process is to be had any more, which the app's own will tell
+    except OSError:  # there can be no more processes; starting the app's own reports that
         os.close(writer)
         return Warden()
     finally:
@@ -138,7 +138,7 @@ def _await_end(reader: int) -> set[int]:
 
 def _end(mark: bytes, sessions: Collection[int], seconds: float) -> None:
     """Send TERM to each process once, whenever it shows, and KILL to all at the deadline."""
-    told: set[int] = set()
+    asked: set[int] = set()
     deadline, missed = time.monotonic() + seconds, 0
     while missed < _MISSES:
         left = set(_find(mark, sessions))
@@ -148,8 +148,8 @@ def _end(mark: bytes, sessions: Collection[int], seconds: float) -> None:
         if now >= deadline:
             signal_each(left, signal.SIGKILL)
         else:
-            signal_each(left - told, signal.SIGTERM)
-        told |= left
+            signal_each(left - asked, signal.SIGTERM)
+        asked |= left
         missed = 0 if left else missed + 1
         time.sleep(_LOOK_EVERY)
 

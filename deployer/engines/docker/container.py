@@ -40,7 +40,7 @@ _DETACH = "ctrl-^,ctrl-@,ctrl-^,ctrl-@"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a container may use: memory in bytes, processors in billionths; None is as much as there is."""
+    """Limits of a container: memory in bytes, processors in billionths; None for no limit."""
 
     memory: int | None = None
     nano_cpus: int | None = None
@@ -48,7 +48,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blueprint:
-    """What a container is made from.
+    """The description from which a container is made.
 
     `image` is an ID or a reference; `command` are the launcher's arguments; `process` is ``web.1``. `published`
     is the port inside, with the address and port of the engine's machine. `network` is one of the engine's.
@@ -114,7 +114,7 @@ class Stream:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         response = getattr(self._attached, "_response", None)
         owners: tuple[Any, ...] = (response, self._attached, self._socket)
         for owner in owners:
@@ -131,7 +131,7 @@ class Container:
         self.blueprint, self.name, self._owner = blueprint, name, owner
         self.id = ""
         self.warnings: tuple[str, ...] = ()
-        """What the engine said when it created the container: for example that it ignores a limit."""
+        """Warnings of the engine from the creation of the container: for example that it ignores a limit."""
 
     def create(self) -> None:
         """Create it, without starting it."""
@@ -244,12 +244,12 @@ class Container:
         return printed.decode("utf-8", "replace").strip()
 
     def signal(self, number: int) -> None:
-        """Send a signal to its first process; one that has ended is no error, nor an engine that does not answer."""
+        """Send a signal to its first process; ignore one that has ended, and an engine that does not answer."""
         with contextlib.suppress(EngineError), self._engine.worded():
             self._api.kill(self.id, number)
 
     def resize(self, rows: int, columns: int) -> bool:
-        """Tell its terminal the size; False where it is not running yet, or no longer."""
+        """Set the size of its terminal; False if it is not running yet, or not any more."""
         try:
             with self._engine.worded():
                 self._api.resize(self.id, rows, columns)
@@ -258,7 +258,7 @@ class Container:
         return True
 
     def remove(self) -> bool:
-        """Remove it, running or not; False where the engine would not."""
+        """Remove it, running or not; False if the engine refuses."""
         if not self.id:
             return True
         return _remove(self._engine, self.id)

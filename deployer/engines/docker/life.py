@@ -1,4 +1,4 @@
-"""A container's life in threads of its own, so that the loop never waits for the engine; it is told of each step."""
+"""Run a container in threads of its own, which report each step, so that the loop never waits for the engine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deployer.engines.docker.container import Container, Exit, Stream
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What happened to a container: it started, failed to, exited; ``removed`` comes last, whatever came before."""
+    """A step in the life of a container: it started, failed to, or exited; ``removed`` always comes last."""
 
     kind: Literal["started", "failed", "exited", "removed"]
     exit: Exit | None = None
@@ -54,7 +54,7 @@ class Life:
         self._deliver(number)
 
     def stop(self, number: int) -> None:
-        """Send a signal that ends it; where it has not started it will not."""
+        """Send a signal that ends it; if it has not started yet, it never will."""
         self._cancelled.set()
         self._deliver(number)
 
@@ -75,7 +75,7 @@ class Life:
             pump = threading.Thread(target=self._pump, args=(self._stream,), name="output", daemon=True)
             pump.start()
             self._start_and_wait()
-        except Exception as error:  # noqa: BLE001  told to the loop, which raises it in the main thread
+        except Exception as error:  # noqa: BLE001  the loop raises it in the main thread
             self.cut()
             self._tell(self, Step(kind="failed", error=error))
         self._finish(pump)

@@ -101,7 +101,7 @@ class _Session:
         if number == signal.SIGWINCH:
             self._begin(self._fit_terminal)
         elif self._exit is not None:
-            self._stream.cut()  # the command has ended, and whoever should read its output does not
+            self._stream.cut()  # the command has ended, and nobody reads its output
         elif number in {signal.SIGTERM, signal.SIGHUP}:
             self._stop(number)
         else:

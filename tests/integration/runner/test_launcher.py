@@ -192,7 +192,7 @@ def test_an_occupied_port_is_told_before_anything_starts(launch):
         port = taken.getsockname()[1]
         running = launch({"web": SHOW}, "web=2", env={"PORT": str(port)})
         assert running.wait() == 70
-    assert running.text.decode() == f"error: port {port} is taken\n\nhint: another PORT= leaves it to whoever has it.\n"
+    assert running.text.decode() == f"error: port {port} is taken\n\nhint: set PORT to another one.\n"
 
 
 def test_each_process_has_a_runtime_folder_of_its_own(launch):
