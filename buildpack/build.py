@@ -79,7 +79,7 @@ class Planned:
         """The stack below the image's own layers."""
         return self.compiler.stack
 
-    def again(self) -> Planned:
+    def refreshed(self) -> Planned:
         """Return the plan with the layers that another build has put into the store since."""
         if self.options.no_cache:
             return self

@@ -89,7 +89,7 @@ def build_platforms(
                 planned[platform] = plan_image(folder, exits, options=chosen, launcher=launcher, session=session)
         for platform, each in planned.items():
             with _naming(platform):
-                built.append(make_image(each.again(), (listeners or {}).get(platform, SILENT), named=False))
+                built.append(make_image(each.refreshed(), (listeners or {}).get(platform, SILENT), named=False))
     index = assemble_index(one.image for one in built)
     if any(one.elsewhere for one in built):
         changed = not all(one.unchanged for one in built)
