@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from buildpack.app.pipfile import parse_pipfile, pipfile_hashes
-from tests.support.command import ROOT
+from tests.support.command import ROOT, without_progress
 
 PIPFILE = "[packages]\n"
 
@@ -90,7 +90,7 @@ def build(
     command = [python, "-X", "importtime", "-m", "deployer", "build", str(app), *arguments]
     done = subprocess.run(command, cwd=cwd or tool, env=environ, capture_output=True, text=True, check=False)
     lines = done.stderr.splitlines(keepends=True)
-    err = "".join(line for line in lines if not line.startswith("import time:"))
+    err = without_progress("".join(line for line in lines if not line.startswith("import time:")))
     assert done.returncode == 0, err
     imported = frozenset(line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:"))
     recorded = "click" not in imported
