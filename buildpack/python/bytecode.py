@@ -24,6 +24,7 @@ from buildpack.system.compile_process import (
     BYTECODE_FORMAT,
     CompileError,
     CompileProcess,
+    CompilingPython,
     join_packs,
     pyc_path,
     read_pack,
@@ -96,37 +97,29 @@ class _Job:
 class Compiler:
     """Compiles wheels' modules in `jobs` processes of the stack's interpreter, which start with the first need.
 
-    `argv` starts that interpreter on this machine; `version` and `cache_tag` are what it must turn out to
-    be. `environ` is all of its environment, besides what keeps it reproducible. Packs are kept in `folder`; with
-    `fresh` those of earlier runs are replaced. `scratch` is for work in progress, on the same file system. Safe to call
-    from several threads; several processes may share both.
+    Packs are kept in `folder`; with `fresh` those of earlier runs are replaced. `scratch` is for work in progress, on
+    the same file system. Safe to call from several threads; several processes may share both.
     """
 
     def __init__(
         self,
-        argv: Sequence[str],
+        python: CompilingPython,
         *,
-        version: str,
-        cache_tag: str,
         folder: Path,
         scratch: Path | None = None,
         jobs: int,
-        environ: Mapping[str, str] | None = None,
         timeout: float = TIMEOUT,
         chunk: int = CHUNK,
         fresh: bool = False,
     ) -> None:
-        self._argv = tuple(argv)
-        self._version = version
-        self._cache_tag = cache_tag
+        self._python = python
         self._folder = folder
         self._temporary = scratch or folder
         self._jobs = jobs
-        self._environ = dict(environ or {})
         self._timeout = timeout
         self._chunk = chunk
         self._fresh = fresh
-        self._reason = unsupported(version, cache_tag)
+        self._reason = unsupported(python.version, python.cache_tag)
         self._condition = threading.Condition()
         self._queue: list[_Job] = []
         self._threads: list[threading.Thread] = []
@@ -169,7 +162,7 @@ class Compiler:
         elif (
             not self._fresh
             and use(pack, self._folder.parent)
-            and (known := _read_pack(pack, paths, self._cache_tag)) is not None
+            and (known := _read_pack(pack, paths, self._python.cache_tag)) is not None
         ):
             compilation.set(known)
         elif self._reason:
@@ -193,7 +186,7 @@ class Compiler:
 
     def _key(self, identity: str, paths: tuple[str, ...]) -> str:
         # The chunks' size moves the bytes inside a pack, which another process may replace while we read it.
-        parts = (BYTECODE_FORMAT, str(self._chunk), self._version, self._cache_tag, identity, *paths)
+        parts = (BYTECODE_FORMAT, str(self._chunk), self._python.version, self._python.cache_tag, identity, *paths)
         return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
     def _enqueue(self, wheel: _Wheel, sources: Sequence[Entry]) -> None:
@@ -224,9 +217,7 @@ class Compiler:
             self._condition.notify_all()
 
     def _process(self) -> CompileProcess:
-        return CompileProcess(
-            self._argv, version=self._version, cache_tag=self._cache_tag, environ=self._environ, timeout=self._timeout
-        )
+        return CompileProcess(self._python, timeout=self._timeout)
 
     def _work(self) -> None:
         """Be one worker's thread: feed its process with jobs until there are no more."""
@@ -261,7 +252,7 @@ class Compiler:
             if wheel.open_chunks or wheel.compilation.done():
                 return
         join_packs(wheel.pack, wheel.outs)
-        made = _read_pack(wheel.pack, wheel.paths, self._cache_tag)
+        made = _read_pack(wheel.pack, wheel.paths, self._python.cache_tag)
         wheel.compilation.set(made or Bytecode(reason=f"{wheel.pack} could not be read back"))
         with self._condition:
             # Not before: whoever waits for this wheel must hear of it when writing the pack fails.
@@ -278,14 +269,7 @@ class Compiler:
             self._condition.notify_all()
 
 
-def compile_sources(
-    argv: Sequence[str],
-    sources: Mapping[str, bytes],
-    *,
-    version: str,
-    cache_tag: str,
-    environ: Mapping[str, str] | None = None,
-) -> dict[str, bytes]:
+def compile_sources(python: CompilingPython, sources: Mapping[str, bytes]) -> dict[str, bytes]:
     """Compile a few modules, given by their paths in the image; return the byte code by its path.
 
     What does not compile is left out; raises CompileError where the interpreter does not run here, or breaks down.
@@ -294,8 +278,7 @@ def compile_sources(
 
     entries = [file(path, body) for path, body in sorted(sources.items())]
     with tempfile.TemporaryDirectory() as folder:
-        compiler = Compiler(argv, version=version, cache_tag=cache_tag, folder=Path(folder), jobs=1, environ=environ)
-        with compiler:
+        with Compiler(python, folder=Path(folder), jobs=1) as compiler:
             made = compiler.submit("sources", entries).result()
         if made.reason:
             raise CompileError(made.reason)

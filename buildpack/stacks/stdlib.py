@@ -12,7 +12,7 @@ from buildpack.errors import build as errors
 from buildpack.oci.entry import Entry, FileSlice, file, symlink
 from buildpack.stacks.find_python import HostPython
 from buildpack.stacks.host_files import Harvest
-from buildpack.system.compile_process import CompileError, CompileProcess, pyc_path, read_pack
+from buildpack.system.compile_process import CompileError, CompileProcess, CompilingPython, pyc_path, read_pack
 from buildpack.system.processes import library_path
 
 HOME = "usr/local"
@@ -111,15 +111,15 @@ class ByteCode:
             listed.append((f"/{path}", str(place)))
         self._cache_tag = python.cache_tag
         self._halves: list[tuple[Path, list[tuple[str, str]], CompileProcess]] = []
+        own = CompilingPython(
+            argv=(str(python.executable),),
+            version=python.version,
+            cache_tag=python.cache_tag,
+            environ=library_path(environ),
+        )
         try:
             for half in range(2):
-                process = CompileProcess(
-                    (str(python.executable),),
-                    version=python.version,
-                    cache_tag=python.cache_tag,
-                    environ=library_path(environ),
-                    timeout=_SECONDS,
-                )
+                process = CompileProcess(own, timeout=_SECONDS)
                 self._halves.append((folder / f"pack{half}", listed[half::2], process))
                 with contextlib.suppress(CompileError):  # `entries` says why it ended
                     process.begin({"out": str(folder / f"pack{half}"), "modules": listed[half::2]})

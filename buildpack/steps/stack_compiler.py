@@ -16,7 +16,7 @@ from buildpack.oci.entry import Entry
 from buildpack.plan import Bytecode
 from buildpack.session import Session
 from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack
-from buildpack.system.compile_process import BYTECODE_FORMAT, unsupported
+from buildpack.system.compile_process import BYTECODE_FORMAT, CompilingPython, unsupported
 from buildpack.system.unprivileged import choose_user
 
 if TYPE_CHECKING:
@@ -96,13 +96,10 @@ class StackCompiler:
                 )
                 if isinstance(self._found, Interpreter):
                     self._compiler = Compiler(
-                        self._found.argv,
-                        version=self.stack.python.version,
-                        cache_tag=self.stack.python.cache_tag,
+                        self._python(self._found),
                         folder=self._store.folder("bytecode"),
                         scratch=self._store.folder("tmp"),
                         jobs=os.cpu_count() or 1,
-                        environ=self._found.env,
                         fresh=self._store.doubting,
                     )
             return self._compiler
@@ -163,15 +160,13 @@ class StackCompiler:
             raise errors.compiling_failed(self.why_none())
         assert isinstance(self._found, Interpreter)
         try:
-            return compile_sources(
-                self._found.argv,
-                files,
-                version=self.stack.python.version,
-                cache_tag=self.stack.python.cache_tag,
-                environ=self._found.env,
-            )
+            return compile_sources(self._python(self._found), files)
         except CompileError as error:
             raise errors.compiling_failed(str(error)) from error
+
+    def _python(self, found: Interpreter) -> CompilingPython:
+        python = self.stack.python
+        return CompilingPython(argv=found.argv, version=python.version, cache_tag=python.cache_tag, environ=found.env)
 
     def why_none(self) -> str:
         """Return why no interpreter of the stack's version runs here, where `interpreter` gave none."""

@@ -10,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from buildpack.dataclass import dataclass, field
+
 BYTECODE_FORMAT = "1"
 """Goes into layer keys and names of packs; grows when the same source and interpreter give other bytes."""
+
 
 WORKER = Path(__file__).with_name("compile_worker.py")
 
@@ -38,18 +41,27 @@ class CompileError(Exception):
     """The interpreter does not run here, is another one, or broke down."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompilingPython:
+    """An interpreter that compiles: `argv` starts it, and it must turn out to be of this `version` and `cache_tag`.
+
+    `environ` is all of its environment, except for what keeps byte code reproducible.
+    """
+
+    argv: tuple[str, ...]
+    version: str
+    cache_tag: str
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
 class CompileProcess:
     """One process, which runs jobs one after the other; each method raises CompileError once it cannot."""
 
-    def __init__(
-        self, argv: Sequence[str], *, version: str, cache_tag: str, environ: Mapping[str, str], timeout: float
-    ) -> None:
+    def __init__(self, python: CompilingPython, *, timeout: float) -> None:
         import subprocess
         import tempfile
 
-        self._program = argv[0]
-        self._version = version
-        self._cache_tag = cache_tag
+        self._python = python
         self._greeted = False
         self._unread = b""
         self._job: Mapping[str, Any] = {}
@@ -57,26 +69,27 @@ class CompileProcess:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
         try:
             self._process = subprocess.Popen(
-                [*argv, "-S", "-s", "-B", "-W", "ignore", str(WORKER)],
+                [*python.argv, "-S", "-s", "-B", "-W", "ignore", str(WORKER)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
                 cwd="/",
-                env={**environ, **_REPRODUCIBLE},
+                env={**python.environ, **_REPRODUCIBLE},
                 bufsize=0,
             )
         except OSError as error:
             self._log.close()
-            raise CompileError(f"{argv[0]} does not run on this machine: {error.strerror}") from error
+            raise CompileError(f"{python.argv[0]} does not run on this machine: {error.strerror}") from error
 
     def greet(self) -> None:
         """Wait until the interpreter runs, and check its version."""
         if not self._greeted:
-            hello = self._answer(f"{self._program} does not run on this machine")
+            hello = self._answer(f"{self._python.argv[0]} does not run on this machine")
             found = (hello.get("version"), hello.get("cache_tag"))
-            if found != (self._version, self._cache_tag):
-                own = f"{found[1]} {found[0]}"
-                raise CompileError(f"the interpreter is {own}, and the stack's is {self._cache_tag} {self._version}")
+            wanted = (self._python.version, self._python.cache_tag)
+            if found != wanted:
+                own, other = f"{found[1]} {found[0]}", f"{wanted[1]} {wanted[0]}"
+                raise CompileError(f"the interpreter is {own}, and the stack's is {other}")
         self._greeted = True
 
     def run(self, job: Mapping[str, Any]) -> None:

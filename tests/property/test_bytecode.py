@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from buildpack.oci.entry import Entry, file
 from buildpack.python.bytecode import Compiler, pyc_path
+from buildpack.system.compile_process import CompilingPython
 from tests.support.wheels import content_bytes
 
 pytestmark = pytest.mark.slow
@@ -81,11 +82,15 @@ def circumstances(cwd: Path, umask: int, environ: dict[str, str]) -> Iterator[No
         os.umask(mask)
 
 
+def python(path: str, version: str, tag: str) -> CompilingPython:
+    return CompilingPython(argv=(path,), version=version, cache_tag=tag)
+
+
 def compile_once(minor: str, entries: list[Entry], *, chunk: int, jobs: int) -> dict[str, str]:
     version, _, path = interpreters()[minor].partition(" ")
     with tempfile.TemporaryDirectory() as folder:
         tag = f"cpython-{minor.replace('.', '')}"
-        compiler = Compiler((path,), version=version, cache_tag=tag, folder=Path(folder), jobs=jobs, chunk=chunk)
+        compiler = Compiler(python(path, version, tag), folder=Path(folder), jobs=jobs, chunk=chunk)
         with compiler:
             made = compiler.submit("corpus", entries).result()
         assert made.reason == ""
@@ -131,7 +136,7 @@ def test_the_interpreter_loads_it_without_the_source(minor: str, tmp_path: Path)
     version, _, path = interpreters()[minor].partition(" ")
     tag = f"cpython-{minor.replace('.', '')}"
     sources = [file("a/__init__.py", b"x = 'compiled'\n"), file("a/b.py", SETS + b"x = 'compiled'\n")]
-    with Compiler((path,), version=version, cache_tag=tag, folder=tmp_path / "packs", jobs=2) as compiler:
+    with Compiler(python(path, version, tag), folder=tmp_path / "packs", jobs=2) as compiler:
         made = compiler.submit("w", sources).result()
     for entry in (*sources, *made.entries):
         target = tmp_path / "site" / entry.path

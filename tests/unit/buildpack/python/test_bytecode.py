@@ -11,13 +11,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import CodeType
+from typing import Any
 
 import pytest
 
 from buildpack.oci.entry import Entry, FileSlice, file
 from buildpack.python.bytecode import Bytecode, Compiler, compile_sources
 from buildpack.python.wheel import read_wheel
-from buildpack.system.compile_process import CompileError, CompileProcess, pyc_path, unsupported
+from buildpack.system.compile_process import CompileError, CompileProcess, CompilingPython, pyc_path, unsupported
 from tests.support.wheels import LAYOUT, SITE, content_bytes, write_wheel
 
 VERSION = ".".join(map(str, sys.version_info[:3]))
@@ -26,11 +27,17 @@ TAG = str(sys.implementation.cache_tag)
 MakeCompiler = Callable[..., Compiler]
 
 
+def python(*argv: str, **settings: object) -> CompilingPython:
+    given: dict[str, Any] = {"version": VERSION, "cache_tag": TAG, **settings}
+    return CompilingPython(argv=argv or (sys.executable,), **given)
+
+
 @pytest.fixture
 def compiler(tmp_path: Path) -> MakeCompiler:
     def make(*argv: str, **settings: object) -> Compiler:
-        chosen = {"version": VERSION, "cache_tag": TAG, "folder": tmp_path / "packs", "jobs": 2, **settings}
-        return Compiler(argv or (sys.executable,), **chosen)  # type: ignore[arg-type]
+        given = {name: settings.pop(name) for name in ("version", "cache_tag", "environ") if name in settings}
+        chosen = {"folder": tmp_path / "packs", "jobs": 2, **settings}
+        return Compiler(python(*argv, **given), **chosen)  # type: ignore[arg-type]
 
     return make
 
@@ -235,7 +242,7 @@ def test_nothing_is_compiled_for_the_dead(tmp_path: Path) -> None:
     module = tmp_path / "m.py"
     module.write_text("\n".join(f"x{number} = [{number}, (1, 2)]" for number in range(200_000)))
     out = tmp_path / "out"
-    process = CompileProcess((sys.executable,), version=VERSION, cache_tag=TAG, environ={}, timeout=60)
+    process = CompileProcess(python(), timeout=60)
     size = module.stat().st_size
     job = {"source": str(module), "out": str(out), "modules": [("m.py", 0, -1, size)] * 50}
     failed: list[str] = []
@@ -295,11 +302,11 @@ def test_where_the_interpreter_looks() -> None:
 
 def test_sources_that_are_in_no_wheel() -> None:
     given = {"opt/deploy/__main__.py": b"x = 1\n", "opt/deploy/bad.py": b"x =\n"}
-    made = compile_sources((sys.executable,), given, version=VERSION, cache_tag=TAG)
+    made = compile_sources(python(), given)
     assert list(made) == [f"opt/deploy/__pycache__/__main__.{TAG}.pyc"]
     assert marshal.loads(next(iter(made.values()))[16:]).co_filename == "/opt/deploy/__main__.py"
     with pytest.raises(CompileError, match=r"^/no/such does not run on this machine: No such file or directory$"):
-        compile_sources(("/no/such",), given, version=VERSION, cache_tag=TAG)
+        compile_sources(python("/no/such"), given)
 
 
 def test_leaves_no_process_and_no_descriptor(compiler: MakeCompiler) -> None:

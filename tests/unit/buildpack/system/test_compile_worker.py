@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from buildpack.stacks.find_python import HostPython, describe, find_candidates, probe
-from buildpack.system.compile_process import CompileProcess, read_pack
+from buildpack.system.compile_process import CompileProcess, CompilingPython, read_pack
 
 SOURCE = '''"""Text."""
 NAMES = "alpha" in {"alpha", "beta", "gamma", "delta", 1, (2, 3)}
@@ -33,9 +33,8 @@ def python(request: pytest.FixtureRequest) -> HostPython:
 
 def work(python: HostPython, source: Path, pack: Path) -> bytes:
     """Compile a module of the interpreter's library; empty bytes if it has no byte code."""
-    process = CompileProcess(
-        (str(python.executable),), version=python.version, cache_tag=python.cache_tag, environ={}, timeout=60
-    )
+    own = CompilingPython(argv=(str(python.executable),), version=python.version, cache_tag=python.cache_tag)
+    process = CompileProcess(own, timeout=60)
     pack.unlink(missing_ok=True)
     with closing(process):
         process.run({"out": str(pack), "modules": [("/usr/local/lib/module.py", str(source))]})
