@@ -28,8 +28,8 @@ from buildpack.steps import assembly
 from buildpack.steps.assembly import MadeLayer, Origin, WheelShelf
 from buildpack.steps.earlier_images import NONE, Lookup, Previous
 from buildpack.steps.explanation import explain_layers, explain_stack
+from buildpack.steps.install_target import layout_for
 from buildpack.steps.planning import Decision, Material, decide, look_up_for_tests, material_for
-from buildpack.steps.resolution import layout_for
 from buildpack.steps.stack_choice import asks_for_several, choose_stack, platform_of, sibling_of
 from buildpack.steps.stack_compiler import StackCompiler
 

@@ -31,8 +31,9 @@ from buildpack.plan import (
 from buildpack.python.build_settings import read_settings
 from buildpack.session import Session
 from buildpack.steps import assembly
+from buildpack.steps.install_target import Resolution, layout_for
 from buildpack.steps.planning import target_on
-from buildpack.steps.resolution import Resolution, layout_for, resolve
+from buildpack.steps.resolution import resolve
 from buildpack.steps.stack_compiler import StackCompiler
 
 _NO_BYTECODE = Bytecode(python="", format="")

@@ -27,10 +27,11 @@ from buildpack.oci.entry import Entry
 from buildpack.progress import Progress
 from buildpack.session import Session
 from buildpack.steps.assembly import AppContent, WheelShelf, app_entries
+from buildpack.steps.install_target import Resolution
 from buildpack.steps.planning import Material
-from buildpack.steps.resolution import Resolution
 from buildpack.steps.stack_compiler import StackCompiler
-from buildpack.system.processes import Outcome, ProcessGroup, User, acting_as, leaving_nothing
+from buildpack.system.guard import leaving_nothing
+from buildpack.system.processes import Outcome, ProcessGroup, User, acting_as
 from buildpack.system.unprivileged import choose_user, give, reachable_folder, reachable_path, workplace
 
 _READ_BEFORE = frozenset({"Procfile", "Pipfile", "Pipfile.lock", ".python-version", "runtime.txt", "app.json"})

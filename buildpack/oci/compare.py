@@ -7,15 +7,14 @@ diff_ids. Memory is bounded by the second, which is ours.
 from __future__ import annotations
 
 import hashlib
-import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
-from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.errors import StackError
+from buildpack.oci.compare_documents import ValueDifference, compare_configs, compare_manifests, shorten
 from buildpack.oci.digest import Digest
 from buildpack.oci.gzip import gunzip
 from buildpack.oci.image import ANNOTATION, LAYER_GZIP, LAYER_TAR, Image, Layer
@@ -26,22 +25,11 @@ OpenLayer = Callable[[Layer], BinaryIO]
 
 _LISTED = 1000
 """Differences of one layer that are told one by one."""
-_SHOWN = 300
-"""Characters of a path or a value: whoever made the image chooses how long they are."""
 _MORE = 1 << 30
 """Bytes by which a layer may unpack to more than twice the other one before it is left alone."""
 _PIECE = 1 << 20
 
 _Side = Literal["image", "rebuilt"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValueDifference:
-    """A value that differs, by its path in a JSON document (``config.Labels.release``); "" where it is absent."""
-
-    path: str
-    image: str
-    rebuilt: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +91,8 @@ def compare_images(image: Image, rebuilt: Image, *, open_image: OpenLayer, open_
     order = [layer.digest for layer in image.layers] == [layer.digest for layer in rebuilt.layers]
     return Comparison(
         layers=tuple(layers),
-        config=tuple(_compare_configs(image.config, rebuilt.config, same_layers=order)),
-        manifest=tuple(_compare_manifests(image.manifest, rebuilt.manifest)),
+        config=tuple(compare_configs(image.config, rebuilt.config, same_layers=order)),
+        manifest=tuple(compare_manifests(image.manifest, rebuilt.manifest)),
         reordered=places != sorted(places),
     )
 
@@ -112,7 +100,7 @@ def compare_images(image: Image, rebuilt: Image, *, open_image: OpenLayer, open_
 def layer_name(layer: Layer, position: int) -> str:
     """Return what people call a layer: its slot, its kind, or which one it is, from 1 on."""
     slot = layer.annotations.get(ANNOTATION + "slot") or layer.annotations.get(ANNOTATION + "kind")
-    return _shorten(slot) if slot else f"layer {position}"
+    return shorten(slot) if slot else f"layer {position}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +224,7 @@ class _Unpacked:
 
     def _pieces(self) -> Iterator[bytes]:
         if self._layer.media_type not in {LAYER_GZIP, LAYER_TAR}:
-            self.trouble = f"its media type {_shorten(self._layer.media_type)} cannot be unpacked here"
+            self.trouble = f"its media type {shorten(self._layer.media_type)} cannot be unpacked here"
             return
         packed = self._layer.media_type == LAYER_GZIP
         for piece in gunzip(self._blob) if packed else iter(lambda: self._blob.read(_PIECE), b""):
@@ -288,12 +276,12 @@ class _Table:
             self._done.add(path)
             fields = _differing(_row(member, content), known)
             if fields:
-                self._tell(EntryDifference(path=_shorten(path), fields=fields))
+                self._tell(EntryDifference(path=shorten(path), fields=fields))
         elif path in self._done:
             twice = ValueDifference(path="occurs", image="twice", rebuilt="once")
-            self._tell(EntryDifference(path=_shorten(path), fields=(twice,)))
+            self._tell(EntryDifference(path=shorten(path), fields=(twice,)))
         else:
-            self._tell(EntryDifference(path=_shorten(path), only="image"))
+            self._tell(EntryDifference(path=shorten(path), only="image"))
 
     def _tell(self, difference: EntryDifference) -> None:
         if len(self.found) < _LISTED:
@@ -326,89 +314,4 @@ def _field(name: str, value: object) -> str:
         return f"sha256:{value.hex()}"
     if name == "mode":
         return f"{value:04o}"
-    return _shorten(str(value))
-
-
-# Documents
-
-
-def _compare_configs(own: bytes, other: bytes, *, same_layers: bool) -> Iterator[ValueDifference]:
-    if own == other:
-        return
-    left, right = _parse(own), _parse(other)
-    if not same_layers:
-        # What follows from the layers is told with them.
-        for config in (left, right):
-            config.pop("rootfs", None)
-            config.pop("history", None)
-    yield from _differing_values(_by_name(left), _by_name(right), "config")
-
-
-def _compare_manifests(own: bytes, other: bytes) -> Iterator[ValueDifference]:
-    left, right = _parse(own), _parse(other)
-    for manifest in (left, right):
-        layers = manifest.get("layers")
-        rows = [each for each in layers if isinstance(each, dict)] if isinstance(layers, list) else []
-        manifest["layers"] = rows
-        config = manifest.get("config")
-        manifest["config"] = config.get("mediaType") if isinstance(config, dict) else None
-    left["layers"], right["layers"] = _of_the_same(left["layers"], right["layers"])
-    yield from _differing_values(left, right, "manifest")
-
-
-def _of_the_same(own: list[Any], others: list[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return, by digest, what is said of the layers that both have; of others more is said elsewhere."""
-    left, right = ({str(row.get("digest")): row for row in rows} for rows in (own, others))
-    shared = {digest: digest.removeprefix("sha256:")[:12] for digest in right if digest in left}
-    return {name: left[digest] for digest, name in shared.items()}, {
-        name: right[digest] for digest, name in shared.items()
-    }
-
-
-def _parse(raw: bytes) -> dict[str, Any]:
-    try:
-        found = parse_json(raw)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _by_name(config: dict[str, Any]) -> dict[str, Any]:
-    """Turn the list of variables into a mapping, so that one that differs is told by its name."""
-    inner = config.get("config")
-    if isinstance(inner, dict) and isinstance(inner.get("Env"), list):
-        named = dict(str(item).partition("=")[::2] for item in inner["Env"])
-        return {**config, "config": {**inner, "Env": named}}
-    return config
-
-
-def _differing_values(own: Any, other: Any, what: str) -> list[ValueDifference]:
-    try:
-        return list(_compare_values("", own, other))
-    except RecursionError:
-        return [ValueDifference(path=what, image="values nested too deeply to be compared", rebuilt="")]
-
-
-def _compare_values(path: str, own: Any, other: Any) -> Iterator[ValueDifference]:
-    if own == other:
-        return
-    if isinstance(own, Mapping) and isinstance(other, Mapping):
-        for name in sorted({*own, *other}, key=str):
-            yield from _compare_values(f"{path}.{name}" if path else str(name), own.get(name), other.get(name))
-    elif isinstance(own, list) and isinstance(other, list) and len(own) == len(other):
-        for number, pair in enumerate(zip(own, other, strict=True)):
-            yield from _compare_values(f"{path}[{number}]", *pair)
-    else:
-        yield ValueDifference(path=_shorten(path), image=_shown(own), rebuilt=_shown(other))
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return ""
-    return _shorten(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-
-
-def _shorten(text: str) -> str:
-    """Cut what is too long, and write what no terminal can print as escapes."""
-    plain = text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode("ascii")
-    return plain if len(plain) <= _SHOWN else f"{plain[: _SHOWN - 3]}..."
+    return shorten(str(value))

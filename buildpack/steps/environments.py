@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from buildpack.oci.entry import Entry
     from buildpack.python.venv import VenvLayout
     from buildpack.steps.assembly import WheelShelf
-    from buildpack.steps.resolution import Resolution
+    from buildpack.steps.install_target import Resolution
 
 KEPT_DAYS = 30
 """An environment that nobody started for so long is dropped when the next one is made."""

@@ -23,7 +23,7 @@ from buildpack.system.unprivileged import bring_python, is_complete, mark_comple
 
 if TYPE_CHECKING:
     from buildpack.session import Session
-    from buildpack.steps.resolution import InstallTarget, Resolution
+    from buildpack.steps.install_target import InstallTarget, Resolution
     from buildpack.system.processes import User
 
 ENVIRONMENT_FORMAT = 3
@@ -203,7 +203,7 @@ def _target(host: _Host, folder: Path, wanted: Wanted) -> InstallTarget:
     from buildpack.python.target import target_for
     from buildpack.python.venv import VenvLayout
     from buildpack.stacks.stack import Interpreter
-    from buildpack.steps.resolution import InstallTarget
+    from buildpack.steps.install_target import InstallTarget
 
     return InstallTarget(
         target=target_for(version=host.version, machine=platform.machine(), libc=host.libc),

@@ -34,15 +34,8 @@ from buildpack.session import Session
 from buildpack.stacks.stack import Stack
 from buildpack.steps import assembly
 from buildpack.steps.earlier_images import Previous, Taken, pull_taken
-from buildpack.steps.resolution import (
-    InstallTarget,
-    Resolution,
-    layout_for,
-    look_up_develop,
-    recall_brought,
-    resolve,
-    target_of,
-)
+from buildpack.steps.install_target import InstallTarget, Resolution, layout_for, target_of
+from buildpack.steps.resolution import look_up_develop, resolve
 from buildpack.steps.reuse import NOTHING
 from buildpack.steps.stack_compiler import StackCompiler
 
@@ -161,6 +154,8 @@ def _settle(app: App, stack: Stack, resolution: Resolution, store: Store, *, str
     """Return the warnings of what the app's wheels do not bring; raises AppError for what cannot work without it."""
     if not app.doubts:
         return ()
+    from buildpack.steps.wheel_search import recall_brought
+
     sums = [(wheel.sha256,) for wheel in resolution.wheels]
     brought = None if resolution.claimed else recall_brought(sums, store, machine=stack.machine)
     found, notices = settle(app.doubts, brought)

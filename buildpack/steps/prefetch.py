@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from buildpack.app.read import App
 from buildpack.errors import BuildpackError
 from buildpack.session import Session
-from buildpack.steps.resolution import InstallTarget, prefetch
+from buildpack.steps.install_target import InstallTarget
+from buildpack.steps.resolution import prefetch
 
 if TYPE_CHECKING:
     from buildpack.python.target import Target

@@ -19,8 +19,8 @@ from buildpack.stacks.platforms import choose_platform, native_platform, parse_p
 from buildpack.stacks.resolve import resolve_stack
 from buildpack.stacks.stack import Claimed, Stack, StackRequest
 from buildpack.steps.earlier_images import Previous
+from buildpack.steps.install_target import target_of
 from buildpack.steps.prefetch import LookAhead
-from buildpack.steps.resolution import target_of
 
 
 def choose_stack(app: App, believed: Callable[[], Previous], options: Options, session: Session) -> Stack:

@@ -33,7 +33,8 @@ from buildpack.plan import APP_ROOT
 from buildpack.python.build_settings import read_settings
 from buildpack.session import Session
 from buildpack.steps.local import Wanted, check_environment, make_environment
-from buildpack.system.processes import User, adopt_orphans, end_strays, hide_process, outliving_nobody
+from buildpack.system.guard import outliving_nobody
+from buildpack.system.processes import User, adopt_orphans, end_strays, hide_process
 from buildpack.system.unprivileged import choose_user, give, reachable_path, workplace
 from buildpack.test_image import held_back
 from deployer.ci.collecting import Collect, collect_local

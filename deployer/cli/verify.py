@@ -16,7 +16,8 @@ from deployer.cli.operands import image_name, is_folder
 from deployer.text import harmless, plural
 
 if TYPE_CHECKING:
-    from buildpack.oci.compare import EntryDifference, LayerDifference, ValueDifference
+    from buildpack.oci.compare import EntryDifference, LayerDifference
+    from buildpack.oci.compare_documents import ValueDifference
     from deployer.proof.verifying import Verdict
 
 EXAMPLES = """\b

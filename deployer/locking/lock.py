@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from buildpack.dataclass import dataclass, field
 from buildpack.errors.app import no_such_folder
-from buildpack.system.processes import Guard, leaving_nothing
+from buildpack.system.guard import Guard, leaving_nothing
 from buildpack.system.temporary import create_temporary, sweep, temporary_folder
 from deployer.errors.locking import lock_failed, no_package_to_move, no_pipfile, pipenv_missing
 from deployer.locking.changes import Change, compare_locks, pins_of, versions_of

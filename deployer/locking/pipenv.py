@@ -14,7 +14,8 @@ from pathlib import Path
 from buildpack.dataclass import dataclass
 from buildpack.net.sockets import CA_VARIABLES
 from buildpack.python.build_settings import COMPILER_VARIABLES
-from buildpack.system.processes import Guard, Outcome, ProcessGroup
+from buildpack.system.guard import Guard
+from buildpack.system.processes import Outcome, ProcessGroup
 
 _TELL = 5.0
 """Seconds between the lines that say that pipenv is still at work."""

@@ -14,7 +14,8 @@ from buildpack.build import Built
 from buildpack.dataclass import dataclass, field, replace
 from buildpack.errors import StackError
 from buildpack.errors.wheels import BuildFailed
-from buildpack.oci.compare import Comparison, EntryDifference, LayerDifference, ValueDifference, compare_images
+from buildpack.oci.compare import Comparison, EntryDifference, LayerDifference, compare_images
+from buildpack.oci.compare_documents import ValueDifference
 from buildpack.oci.image import Platform
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.store import Store

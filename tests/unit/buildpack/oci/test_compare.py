@@ -9,13 +9,8 @@ from dataclasses import replace
 import pytest
 
 from buildpack.oci import compare
-from buildpack.oci.compare import (
-    Comparison,
-    EntryDifference,
-    LayerDifference,
-    ValueDifference,
-    compare_images,
-)
+from buildpack.oci.compare import Comparison, EntryDifference, LayerDifference, compare_images
+from buildpack.oci.compare_documents import ValueDifference
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.entry import Entry, file, symlink
 from buildpack.oci.image import Image, Layer, Platform, assemble, canonical_json

@@ -1,0 +1,106 @@
+"""Compare the JSON documents of two images, value by value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from buildpack.bounded import parse_json
+from buildpack.dataclass import dataclass
+
+_SHOWN = 300
+"""Characters of a path or a value: whoever made the image chooses how long they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueDifference:
+    """A value that differs, by its path in a JSON document (``config.Labels.release``); "" where it is absent."""
+
+    path: str
+    image: str
+    rebuilt: str
+
+
+def compare_configs(own: bytes, other: bytes, *, same_layers: bool) -> Iterator[ValueDifference]:
+    """Yield the values that differ; what follows from the layers only if these are the same."""
+    if own == other:
+        return
+    left, right = _parse(own), _parse(other)
+    if not same_layers:
+        # What follows from the layers is told with them.
+        for config in (left, right):
+            config.pop("rootfs", None)
+            config.pop("history", None)
+    yield from _differing_values(_by_name(left), _by_name(right), "config")
+
+
+def compare_manifests(own: bytes, other: bytes) -> Iterator[ValueDifference]:
+    """Yield the values that differ, of layers only those that both manifests name."""
+    left, right = _parse(own), _parse(other)
+    for manifest in (left, right):
+        layers = manifest.get("layers")
+        rows = [each for each in layers if isinstance(each, dict)] if isinstance(layers, list) else []
+        manifest["layers"] = rows
+        config = manifest.get("config")
+        manifest["config"] = config.get("mediaType") if isinstance(config, dict) else None
+    left["layers"], right["layers"] = _of_the_same(left["layers"], right["layers"])
+    yield from _differing_values(left, right, "manifest")
+
+
+def _of_the_same(own: list[Any], others: list[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return, by digest, what is said of the layers that both have; of others more is said elsewhere."""
+    left, right = ({str(row.get("digest")): row for row in rows} for rows in (own, others))
+    shared = {digest: digest.removeprefix("sha256:")[:12] for digest in right if digest in left}
+    return {name: left[digest] for digest, name in shared.items()}, {
+        name: right[digest] for digest, name in shared.items()
+    }
+
+
+def _parse(raw: bytes) -> dict[str, Any]:
+    try:
+        found = parse_json(raw)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _by_name(config: dict[str, Any]) -> dict[str, Any]:
+    """Turn the list of variables into a mapping, so that one that differs is told by its name."""
+    inner = config.get("config")
+    if isinstance(inner, dict) and isinstance(inner.get("Env"), list):
+        named = dict(str(item).partition("=")[::2] for item in inner["Env"])
+        return {**config, "config": {**inner, "Env": named}}
+    return config
+
+
+def _differing_values(own: Any, other: Any, what: str) -> list[ValueDifference]:
+    try:
+        return list(_compare_values("", own, other))
+    except RecursionError:
+        return [ValueDifference(path=what, image="values nested too deeply to be compared", rebuilt="")]
+
+
+def _compare_values(path: str, own: Any, other: Any) -> Iterator[ValueDifference]:
+    if own == other:
+        return
+    if isinstance(own, Mapping) and isinstance(other, Mapping):
+        for name in sorted({*own, *other}, key=str):
+            yield from _compare_values(f"{path}.{name}" if path else str(name), own.get(name), other.get(name))
+    elif isinstance(own, list) and isinstance(other, list) and len(own) == len(other):
+        for number, pair in enumerate(zip(own, other, strict=True)):
+            yield from _compare_values(f"{path}[{number}]", *pair)
+    else:
+        yield ValueDifference(path=shorten(path), image=_shown(own), rebuilt=_shown(other))
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    return shorten(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def shorten(text: str) -> str:
+    """Cut what is too long, and write what no terminal can print as escapes."""
+    plain = text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode("ascii")
+    return plain if len(plain) <= _SHOWN else f"{plain[: _SHOWN - 3]}..."
