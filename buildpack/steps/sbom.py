@@ -144,7 +144,7 @@ def _tool() -> Component:
     from cyclonedx.model.component import ComponentType
 
     try:
-        own = version("deploy")
+        own = version("procdeploy")
     except PackageNotFoundError:  # a source tree that nobody installed
         own = None
     return _component(ComponentType.APPLICATION, "deploy", version=own, ref="tool")

@@ -103,10 +103,10 @@ def test_a_compiling_process_that_is_killed_fails_the_build_and_not_the_image(in
     """The kernel does that where memory ends. An image without byte code would be another one."""
     large = "".join(f"def f{number}(x):\n    return [x + {number}, {{'a': x}}]\n\n" for number in range(40_000))
     packages = add_wheels(index, tmp_path / "wheels", "delta", body=large.encode())
-    app = write_app(tmp_path / "app", packages)
     series = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    (app / ".python-version").write_text(f"{series}\n")
+    app = write_app(tmp_path / "app", packages, python=series)
     home = with_stack(seed, tmp_path / "home")
+    build_here(write_app(tmp_path / "first", {}, python=series), home, env)  # compiles the standard library
     build = start(app, home, env)
     killed = 0
     while not killed and build.poll() is None:

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class Answer:
 
     digest: str
     recorded: bool
-    imported: frozenset[str]
+    imported: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
     err: str
     out: str
 

@@ -161,7 +161,7 @@ def test_it_holds_the_operating_systems_packages_and_the_tool():
     assert [each["license"]["name"] for each in libc["licenses"]] == ["GPL-2", "LGPL-2.1"]
     assert debs == {"libc6": "2.36-9+deb12u8", "libstdc++6": "12.2.0-14", "libgmp10": "2:6.2.1"}
     [tool] = found["metadata"]["tools"]["components"]
-    assert (tool["name"], tool["version"]) == ("deploy", version("deploy"))
+    assert (tool["name"], tool["version"]) == ("deploy", version("procdeploy"))
     for system in ("nonsense", "\x1b libc6:amd64=1", 7, None, ["libc6:amd64=1"], {}):
         parts = check(make_sbom(make_image(system=system)))["components"]
         assert [part for part in parts if "pkg:deb/" in part.get("purl", "")] == []
