@@ -79,6 +79,7 @@ class Foreground:
         self._awaited = set(self._webs)
         self._polled: set[str] = set()
         self._tails = {place.name: Tail(KEPT) for place in ground.places}
+        self._ended: set[str] = set()
         self._answers: dict[str, Outcome] = {}
         self._failure: Exception | None = None
         self._died: Action | None = None
@@ -115,12 +116,21 @@ class Foreground:
         return relevant_lines(self._tails[name].lines())
 
     def _remember(self, name: str, chunk: bytes) -> None:
+        self._begin_log(name)
         self._tails[name].add(chunk)
+
+    def _begin_log(self, name: str) -> None:
+        """Forget what the process said before it was started again. An engine may report a start after its output."""
+        if name in self._ended:
+            self._ended.discard(name)
+            self._tails[name] = Tail(KEPT)
 
     def _on_event(self, event: Action) -> None:
         name = event.place
-        if event.kind == "started":
-            self._tails[name] = Tail(KEPT)
+        if event.kind == "stopped":
+            self._ended.add(name)
+        elif event.kind == "started":
+            self._begin_log(name)
             if name in self._awaited - self._polled:
                 self._polled.add(name)
                 threading.Thread(target=self._poll, args=(self._webs[name],), daemon=True).start()
