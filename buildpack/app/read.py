@@ -21,7 +21,7 @@ from buildpack.app.python_version import DEFAULT, PythonRequest
 from buildpack.app.settings import Settings, read_build_env, read_settings
 from buildpack.app.source import IGNORE_FILES, SourceTree
 from buildpack.dataclass import dataclass, field
-from buildpack.errors import BuildpackError, Notice, Problems
+from buildpack.errors import BuildpackError, Notice, Problems, together
 from buildpack.errors import app as errors
 from buildpack.errors import checks as check_errors
 from buildpack.options import Options
@@ -100,7 +100,7 @@ def read_app(
     """
     found = examine_app(folder, options, environ=environ, today=today, own_python=own_python, installed=installed)
     if found.app is None:
-        raise found.problems[0] if len(found.problems) == 1 else Problems(found.problems)
+        raise together(found.problems)
     if options.strict and found.notices:
         raise check_errors.strict(found.app.warnings)
     return found.app

@@ -14,7 +14,7 @@ from buildpack.app.app_json import AppJson, check_variable
 from buildpack.app.links import OutsideError, find_inside
 from buildpack.app.textfile import parse_toml, read_text
 from buildpack.dataclass import dataclass
-from buildpack.errors import BuildpackError, Problems
+from buildpack.errors import BuildpackError, together
 from buildpack.errors import settings as errors
 
 FILE = "deploy.toml"
@@ -116,7 +116,7 @@ def read_settings(folder: Path, *, environ: Mapping[str, str], flags: Mapping[st
             problems.append(errors.no_name(here))
         found["name"] = Setting(value=name or "", origin="the folder's name")
     if problems:
-        raise problems[0] if len(problems) == 1 else Problems(problems)
+        raise together(problems)
     title = from_file.get("name")
     return Settings(**found, title=title.value if title and _KEYS["name"].accepts(title.value) else "")
 

@@ -15,7 +15,7 @@ from buildpack.app.git_inputs import git_inputs
 from buildpack.app.links import leads_out, never_enters
 from buildpack.app.textfile import decode, read_bytes
 from buildpack.dataclass import dataclass, field
-from buildpack.errors import BuildpackError, Problems
+from buildpack.errors import BuildpackError, together
 from buildpack.errors import app as errors
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def read_source(folder: Path, *, environ: Mapping[str, str], ignore_files: Seque
     """
     tree, problems = look_at_source(folder, environ=environ, ignore_files=ignore_files)
     if problems:
-        raise problems[0] if len(problems) == 1 else Problems(problems)
+        raise together(problems)
     return tree
 
 

@@ -20,7 +20,7 @@ class BuildpackError(Exception):
     """What happened (`what`, one line), `why` (may be several lines) and a `hint` that says what to do next.
 
     `place` is the file of the app to fix, relative to its folder, with the first line there that is wrong
-    (``Procfile:3``); empty if there is no single place.
+    (``Procfile:3``); empty if no single line is wrong.
     """
 
     exit_code = 1
@@ -88,6 +88,11 @@ class Problems(BuildpackError):
 
     def __str__(self) -> str:
         return "\n\n".join(str(problem) for problem in self.problems)
+
+
+def together(problems: Sequence[BuildpackError]) -> BuildpackError:
+    """Return the only problem, or several as one error."""
+    return problems[0] if len(problems) == 1 else Problems(problems)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

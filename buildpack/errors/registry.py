@@ -14,7 +14,7 @@ from buildpack.errors import MachineError, StackError, sentence
 from buildpack.errors.transfer import REFUSED, UNKNOWN_NAME, why_unanswered
 
 _AROUND = " `--stack host` needs no registry; an image saved elsewhere is read with `--stack archive:FILE`."
-_TODO = {
+_ADVICE = {
     REFUSED: "check host and port, and that the registry is running.",
     UNKNOWN_NAME: "check the spelling of the host, and HTTPS_PROXY if only a proxy knows it.",
 }
@@ -78,7 +78,7 @@ def unanswered(host: str, failure: OSError) -> Barred:
         found = re.search(r"\[SSL: \w+\] ([^(\"']*)", str(failure))
         return insecure(host, f"TLS failed: {found[1].strip() if found else 'no handshake'}")
     reason = why_unanswered(failure, "there is no way to it from here")
-    return unreachable(host, reason, todo=_TODO.get(reason, ""))
+    return unreachable(host, reason, todo=_ADVICE.get(reason, ""))
 
 
 def astray(host: str, reason: str) -> Barred:

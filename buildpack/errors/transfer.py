@@ -120,7 +120,7 @@ def no_such_platform(origin: str, platform: str, available: Sequence[str]) -> St
 
 def not_an_image(origin: str, reason: str) -> StackError:
     return StackError(
-        f"{origin} is no image",
+        f"{origin} is not an image",
         why=f"{sentence(reason)}.",
         hint="name an OCI layout (`oci:DIR`), or what `docker save`, `podman save` or `skopeo copy` wrote "
         "(`archive:FILE`).",
@@ -129,7 +129,7 @@ def not_an_image(origin: str, reason: str) -> StackError:
 
 def not_an_archive(origin: str, reason: str) -> StackError:
     return StackError(
-        f"{origin} is no image",
+        f"{origin} is not an image",
         why=f"The file cannot be read as a tar archive: {reason}.",
         hint="name what `docker save`, `podman save` or `skopeo copy` wrote.",
     )

@@ -29,7 +29,7 @@ class CutError(ConnectionError):
 
 
 class MalformedError(ValueError):
-    """What came, or should be sent, is not HTTP."""
+    """The bytes received are not HTTP, or a request cannot be written as HTTP."""
 
 
 class Headers(Mapping[str, str]):
@@ -181,7 +181,7 @@ class Response:
         return size
 
     def _read_plain(self, size: int) -> bytes:
-        """Return some of what is left; nothing if only the connection's end tells that there is no more."""
+        """Return the next bytes of the body that are here; empty at its end."""
         piece = self._file.read1(size if self._left is None else min(size, self._left))
         if self._left is not None:
             if not piece:

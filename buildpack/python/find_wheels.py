@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from buildpack.errors import BuildpackError, Problems
+from buildpack.errors import BuildpackError, together
 from buildpack.errors import python as errors
 from buildpack.python.files import WheelFile
 from buildpack.python.http import Client
@@ -156,5 +156,5 @@ def _sound(results: Sequence[B | BuildpackError]) -> list[B]:
     """Return the results; raises DependencyError, or Problems of several."""
     problems = [result for result in results if isinstance(result, BuildpackError)]
     if problems:
-        raise problems[0] if len(problems) == 1 else Problems(problems)
+        raise together(problems)
     return [result for result in results if not isinstance(result, BuildpackError)]

@@ -19,8 +19,8 @@ from buildpack.app.checks.doubts import settle
 from buildpack.app.hook_programs import Hooks, plan_hooks
 from buildpack.app.read import App
 from buildpack.dataclass import dataclass, field, replace
-from buildpack.errors import Problems
 from buildpack.errors import checks as check_errors
+from buildpack.errors import together
 from buildpack.oci.annotation import pack
 from buildpack.oci.entry import image_time, render_time
 from buildpack.oci.image import ANNOTATION, Layer, canonical_json
@@ -160,7 +160,7 @@ def _settle(app: App, stack: Stack, resolution: Resolution, store: Store, *, str
     brought = None if resolution.claimed else recall_brought(sums, store, machine=stack.machine)
     found, notices = settle(app.doubts, brought)
     if found:
-        raise found[0] if len(found) == 1 else Problems(found)
+        raise together(found)
     told = tuple(map(str, notices))
     if strict and told:
         raise check_errors.strict(told)

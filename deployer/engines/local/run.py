@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from buildpack.app.checks.doubts import Brought, brought_by, settle
 from buildpack.app.read import App, read_app
 from buildpack.dataclass import dataclass, field, replace
-from buildpack.errors import Problems
+from buildpack.errors import together
 from buildpack.options import Options
 from buildpack.progress import Observer, ignore
 from buildpack.stacks.find_python import usable_versions
@@ -136,7 +136,7 @@ def _settle(app: App, venv: Path, hears: Hears) -> None:
     for notice in notices:
         hears.warn(str(notice))
     if problems:
-        raise problems[0] if len(problems) == 1 else Problems(problems)
+        raise together(problems)
 
 
 def _installed(venv: Path) -> Brought | None:

@@ -390,7 +390,7 @@ def test_changed_manifest(tmp_path: Path, image: Image, blobs: Blobs) -> None:
         (
             tar_of({"hello": b"1"}),
             (
-                "archive:image.tar is no image\n\nIt holds neither index.json and oci-layout nor manifest.json.\n\n"
+                "archive:image.tar is not an image\n\nIt holds neither index.json and oci-layout nor manifest.json.\n\n"
                 "hint: name an OCI layout (`oci:DIR`), or what `docker save`, `podman save` or `skopeo copy` wrote "
                 "(`archive:FILE`)."
             ),
@@ -398,7 +398,7 @@ def test_changed_manifest(tmp_path: Path, image: Image, blobs: Blobs) -> None:
         (
             b"PK\3\4" + bytes(1000),
             (
-                "archive:image.tar is no image\n\nThe file cannot be read as a tar archive: a header's checksum is "
+                "archive:image.tar is not an image\n\nThe file cannot be read as a tar archive: a header's checksum is "
                 "wrong.\n\nhint: name what `docker save`, `podman save` or `skopeo copy` wrote."
             ),
         ),
@@ -406,7 +406,8 @@ def test_changed_manifest(tmp_path: Path, image: Image, blobs: Blobs) -> None:
             # Without the time, which would be in the test's name: workers that collect at other times would disagree.
             gzip.compress(tar_of({"hello": b"1"}), mtime=0)[:-20],
             (
-                "archive:image.tar is no image\n\nThe file cannot be read as a tar archive: it cannot be decompressed "
+                "archive:image.tar is not an image\n\n"
+                "The file cannot be read as a tar archive: it cannot be decompressed "
                 "(Compressed file ended before the end-of-stream marker was reached).\n\n"
                 "hint: name what `docker save`, `podman save` or `skopeo copy` wrote."
             ),

@@ -247,7 +247,7 @@ def test_blobs_that_are_no_layers(blobs):
         packed[:-20]: "it is no whole gzip stream: gzip stream is cut short",
         b"no gzip": "it is no whole gzip stream: Error -3 while decompressing data: incorrect header check",
         gzip.compress(b"x" * 1024): (
-            "the layer is no image: The file cannot be read as a tar archive: a header's checksum is wrong"
+            "the layer is not an image: The file cannot be read as a tar archive: a header's checksum is wrong"
         ),
         gzip.compress(tar[:700]): "the layer is damaged: It ends inside a header",
     }
