@@ -18,7 +18,6 @@ ROOT = Path(__file__).parents[2]
 
 PENDING = frozenset(
     [
-        "CONTRIBUTING.md",
         "README.md",
         "benchmarks",
         "buildpack/app",
