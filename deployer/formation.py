@@ -8,6 +8,12 @@ from pathlib import Path
 from buildpack.app.procfile import ONE_OFF
 from buildpack.dataclass import dataclass
 from deployer.errors.commands import nothing_to_start, unknown_type
+from deployer.runner import defaults
+
+PORT = int(defaults.PORT)
+"""The port that web listens on in a container, and the first one of this machine that is published."""
+LOCAL_PORT = 5006
+"""The port of web without a container. macOS uses 5000 itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

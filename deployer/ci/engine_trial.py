@@ -52,13 +52,13 @@ from deployer.engines.ports import free_port, read_port
 from deployer.errors import engines as errors
 from deployer.errors.ci import service_not_pulled, service_not_ready, service_without_address
 from deployer.errors.readiness import boot_failed
+from deployer.formation import PORT
 from deployer.readiness import question
 from deployer.readiness.boot_log import KEPT, relevant_lines
 from deployer.readiness.health import Answer, Tail, refusal_of, wait_until_ready
 from deployer.readiness.polling import Poll, boot_error, poll_until_ready
 from deployer.runner.signals import FORWARDED, STOPPING
 
-PORT = 8000
 _STOP_SECONDS = 5.0
 """What web gets to end by itself: nobody is waiting for an answer of it any more."""
 

@@ -1,4 +1,4 @@
-"""`deploy build`: a container image from an app's folder."""
+"""`deploy build`: builds a container image from an app's folder."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Examples:
-  deploy build                                 this folder, into the store
-  deploy build blasto -t blasto:1 --to docker  into the engine too
+  deploy build                                  build the current folder
+  deploy build blasto -t blasto:1 --to docker   and load it into Docker
 """
 
 
-@click.command("build", epilog=EXAMPLES)
+@click.command("build", cls=options.Command, epilog=EXAMPLES)
 @options.app
 @options.tag
 @options.stack
@@ -41,21 +41,28 @@ Examples:
 @options.cache_from
 @options.build_env
 @options.build_env_file
-@click.option("--sbom", is_flag=True, help="Attach a bill of materials to what goes to a registry.")
+@options.option("--sbom", is_flag=True, help="Attach a bill of materials to the pushed image.")
 @options.image_format
 @options.label
 @options.category
 @options.strict
-@click.option("--pull", is_flag=True, help="Look the stack's tag up again.")
+@options.option("--pull", is_flag=True, heading=options.BUILD, help="Look up the stack's tag in its registry again.")
 @options.no_cache
 @options.as_json
 @options.quiet
-@click.option("-v", "--verbose", is_flag=True, help="List every layer, and show all output of a failed package build.")
+@options.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    heading=options.OUTPUT,
+    help="List every layer, and show all output of a failed package build.",
+)
 @click.pass_context
 def command(ctx: click.Context, /, app: Path, **given: Any) -> int:
-    """Build a container image from Pipfile.lock and Procfile, without a daemon.
+    """Build a container image from an app's folder, without a container engine.
 
-    The image lands in the store; the last line of standard output is its digest.
+    APP is the folder (default: the current one). The image is written to the store, and its digest is the last line of
+    standard output. Layers that did not change are neither built nor sent again.
     """
     destinations, pushed = given["destinations"], "registry" in given["destinations"]
     if given["sbom"] and not pushed:

@@ -1,4 +1,4 @@
-"""`deploy cache`: what the store holds, and making room in it."""
+"""`deploy cache`: shows and frees the disk space that the store uses."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Examples:
-  deploy cache info                            what takes how much room
-  deploy cache prune --keep-storage 2GB        until the store takes 2 GB
+  deploy cache info                       show the sizes
+  deploy cache prune --keep-storage 2GB   reduce the store to 2 GB
 """
 
 INFO_EXAMPLES = """\b
 Examples:
-  deploy cache info                            sizes by what it is for
-  deploy cache info --json                     for scripts
+  deploy cache info          for people
+  deploy cache info --json   for scripts
 """
 
 PRUNE_EXAMPLES = """\b
 Examples:
-  deploy cache prune --keep-storage 2GB        least recently used first
-  deploy cache prune --older-than 7d --dry-run
+  deploy cache prune --keep-storage 2GB          reduce the store to 2 GB
+  deploy cache prune --older-than 7d --dry-run   show what would be removed
 """
 
 SCHEMA = 1
@@ -69,9 +69,9 @@ _TITLES = {
 
 @click.group("cache", epilog=EXAMPLES)
 def command() -> None:
-    """Show what the store holds, and make room in it.
+    """Show and free the disk space that the store uses.
 
-    The store is $DEPLOY_HOME, else $XDG_CACHE_HOME/deploy, else ~/.cache/deploy.
+    The store is in $DEPLOY_HOME, else in $XDG_CACHE_HOME/deploy, else in ~/.cache/deploy.
     """
 
 
@@ -85,10 +85,10 @@ class _Sum:
     newest: float | None
 
 
-@command.command("info", epilog=INFO_EXAMPLES)
+@command.command("info", cls=options.Command, epilog=INFO_EXAMPLES)
 @options.as_json
 def info(*, as_json: bool) -> int:
-    """Show what takes how much room in the store, and in root's folder for strangers' code."""
+    """Show how much disk space the store uses, and for what."""
     from buildpack.oci.prune import measure, measure_folder
     from buildpack.system.unprivileged import shared_folder
 
@@ -128,18 +128,18 @@ def _print_sums(sums: Mapping[str, _Sum]) -> None:
             print(f"  {kind:<12} {size_text(each.size):>7}  {each.count:>6}  {ages:<16} {_TITLES[kind]}".rstrip())
 
 
-@command.command("prune", epilog=PRUNE_EXAMPLES)
-@click.option("--keep-storage", metavar="SIZE", help="Drop until this much is left: 2GB, 500MB, 2GiB.")
-@click.option("--older-than", metavar="AGE", help="Drop what was last used before: 7d, 12h, 30m.")
-@click.option("--all", "everything", is_flag=True, help="Drop images as well, and what they need.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be dropped.")
+@command.command("prune", cls=options.Command, epilog=PRUNE_EXAMPLES)
+@options.option("--keep-storage", metavar="SIZE", help="Reduce the store to this size: 2GB, 500MB, 2GiB.")
+@options.option("--older-than", metavar="AGE", help="Remove what was not used for this long: 7d, 12h, 30m.")
+@options.option("--all", "everything", is_flag=True, help="Also remove images and what they need.")
+@options.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @options.as_json
 def prune(*, keep_storage: str | None, older_than: str | None, everything: bool, dry_run: bool, as_json: bool) -> int:
-    """Drop what was used longest ago.
+    """Remove the least recently used content of the store.
 
-    It is fetched or made again when it is needed. Named images stay, unless --all is given. This is safe
-    beside running builds: what they rely on stays too. Root's builds also keep copies of Pythons and environments in
-    the temporary folder; SIZE applies to that folder separately.
+    Later builds download or build it again when they need it. Named images stay, unless --all is given. Pruning is
+    safe while builds run: what they need stays. Builds of root also keep Pythons and environments in the temporary
+    folder; SIZE applies to that folder separately.
     """
     from buildpack.oci.prune import Limits, prune_folder, prune_store
     from buildpack.system.unprivileged import shared_folder

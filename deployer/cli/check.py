@@ -1,4 +1,4 @@
-"""`deploy check`: everything that is wrong with an app's folder, before anything is fetched."""
+"""`deploy check`: finds everything that is wrong with an app's folder, without a download."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ SCHEMA = 1
 
 EXAMPLES = """\b
 Examples:
-  deploy check                   this folder
-  deploy check blasto --strict   warnings count too, as before a release
+  deploy check                   check the current folder
+  deploy check blasto --strict   fail if there are warnings
 """
 
 
-@click.command("check", epilog=EXAMPLES)
+@click.command("check", cls=options.Command, epilog=EXAMPLES)
 @options.app
 @options.strict
 @options.stack
@@ -39,9 +39,10 @@ Examples:
 @options.as_json
 @click.pass_context
 def command(ctx: click.Context, /, app: Path, **given: Any) -> int:
-    """Find what is wrong with an app, all of it at once, before anything is fetched.
+    """Check an app, and report everything that is wrong with it at once.
 
-    `build`, `run`, `local` and `ci` check the same before they begin. Errors fail them; warnings do with --strict.
+    APP is a folder (default: the current one). Nothing is downloaded. `build`, `run`, `local` and `ci` make the same
+    checks before they start, and fail if there are errors. With --strict they also fail if there are warnings.
     """
     from datetime import date
 

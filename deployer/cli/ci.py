@@ -1,9 +1,10 @@
-"""`deploy ci`: one pipeline step that checks, builds, tests, boots and pushes."""
+"""`deploy ci`: checks, builds, tests, boots and pushes an app in one pipeline step."""
 
 from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,29 +25,48 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Examples:
-  deploy ci blasto -t REGISTRY/blasto:1 --push   all of it
-  deploy ci --test pytest --engine local         try it out here, push nothing
+  deploy ci blasto -t REGISTRY/blasto:1 --push   the whole pipeline
+  deploy ci --test pytest --engine local         without containers or a push
 """
 
+_trial = partial(shared.option, heading=shared.TRIAL)
 
-@click.command("ci", epilog=EXAMPLES)
+
+@click.command("ci", cls=shared.Command, epilog=EXAMPLES)
 @shared.app
 @shared.tag
-@click.option("--push", is_flag=True, help="Push it under these names, once all else has passed.")
+@shared.option("--push", is_flag=True, help="Push the image under its names after all other steps succeeded.")
 @shared.no_sbom
-@click.option(
-    "--test", "test", metavar="CMD", help="Test with this shell command, not with app.json's; auto: else with pytest."
+@_trial(
+    "--test",
+    metavar="CMD",
+    help="Test with this shell command instead of app.json's. auto: app.json's command, or else pytest.",
 )
-@click.option("--no-test", is_flag=True, help="Run no tests.")
-@click.option("--network", metavar="NAME", help="Join this network of the engine, where services are.")
-@shared.service_env
-@shared.service
-@click.option("--collect", multiple=True, metavar="PATH=DIR", help="Copy what the tests wrote out of the app's folder.")
-@click.option("--release", is_flag=True, help="Run the release process before the boot, as the tests run.")
-@click.option("--no-boot", is_flag=True, help="Do not test or boot the image, so that no layer is fetched for it.")
+@_trial("--no-test", is_flag=True, help="Run no tests.")
+@_trial("--network", metavar="NAME", help="Connect containers to this network of the engine.")
+@_trial(
+    "--service-env",
+    multiple=True,
+    metavar="NAME[=VALUE]",
+    help="Set a variable for the tests and the release process only.",
+)
+@_trial(
+    "--service",
+    "service_images",
+    multiple=True,
+    metavar="ADDON=IMAGE",
+    help="Start this add-on of app.json's test environment from this image.",
+)
+@_trial("--collect", multiple=True, metavar="PATH=DIR", help="Copy files that the tests wrote to this folder.")
+@_trial("--release", is_flag=True, help="Run the release process after the tests and before the boot.")
+@_trial("--no-boot", is_flag=True, help="Build without tests and boot, so that no layer must be downloaded.")
 @shared.env
 @shared.health_host
-@click.option("--health", default=None, metavar="PATH", help="Ask web for this; only 2xx and 3xx will do.  [/]")
+@_trial(
+    "--health",
+    metavar="PATH",
+    help="Check web at this path, and require a status of 2xx or 3xx.  [default: /, below 500]",
+)
 @shared.boot_timeout
 @shared.engine
 @shared.stack
@@ -55,7 +75,12 @@ Examples:
 @shared.ci_build_env_file
 @shared.image_format
 @shared.label
-@click.option("--commit", is_flag=True, help="Label the image with its commit, and take the commit's time for its own.")
+@shared.option(
+    "--commit",
+    is_flag=True,
+    heading=shared.BUILD,
+    help="Label the image with the commit, and use the commit's time as its own.",
+)
 @shared.cache_from
 @shared.category
 @shared.no_cache
@@ -64,10 +89,10 @@ Examples:
 @shared.verbose
 @click.pass_context
 def command(ctx: click.Context, /, app: Path, as_json: bool, **options: Any) -> int:
-    """Check, build, test, boot and push: the whole step of a pipeline.
+    """Check, build, test, boot and push an app in one step of a pipeline.
 
-    The first step that fails ends it with its exit code, and nothing is pushed then. Logs, annotations, summary and
-    outputs are as GitHub and GitLab want them, where these run it.
+    APP is a folder (default: the current one). The first step that fails ends the run with its exit code, and nothing
+    is pushed. On GitHub and GitLab the run also writes annotations, a summary and outputs.
     """
     from io import TextIOWrapper
 

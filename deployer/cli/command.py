@@ -25,39 +25,40 @@ if TYPE_CHECKING:
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 
 DAILY = {
-    "build": "Build a container image from Pipfile.lock and Procfile.",
-    "run": "Build an app and run its image, a container for each process.",
-    "local": "Run the Procfile's processes on this machine.",
-    "ci": "Check, build, test, boot and push: the whole step of a pipeline.",
+    "build": "Build a container image from an app's folder.",
+    "run": "Build an app and run its image in containers.",
+    "local": "Run an app's processes on this machine, without containers.",
+    "ci": "Check, build, test, boot and push an app in one pipeline step.",
 }
 OTHERS = {
-    "init": "Write a new app in the conventional layout, or what one lacks.",
-    "check": "Find all that is wrong with an app, before anything is fetched.",
-    "push": "Send an image to a registry as it was built.",
-    "lock": "Refresh Pipfile.lock with pipenv.",
+    "init": "Create a new app, or add the files that an app lacks.",
+    "check": "Report everything that is wrong with an app.",
+    "push": "Push an image from the store to a registry.",
+    "lock": "Update Pipfile.lock with pipenv, and pin the stack.",
     "add": "Add packages to Pipfile and Pipfile.lock.",
     "remove": "Remove packages from Pipfile and Pipfile.lock.",
-    "verify": "Build an image again from its source, and compare bit for bit.",
-    "inspect": "Show what is in an image: stack, process types, packages, layers.",
-    "cache": "Show what the store holds, and make room in it.",
-    "export": "Write files for systemd or compose that start the same formation.",
-    "completion": "Print the script that completes commands in bash, zsh or fish.",
+    "verify": "Rebuild an image from its source, and compare bit for bit.",
+    "inspect": "Show what an image contains.",
+    "cache": "Show and free the disk space that the store uses.",
+    "export": "Write systemd units or a compose file that start an app.",
+    "completion": "Print a completion script for bash, zsh or fish.",
 }
-MODULES = {**DAILY, **OTHERS}
+COMMANDS = {**DAILY, **OTHERS}
+_IN_ANOTHER_MODULE = {"add": ("lock", "add"), "remove": ("lock", "remove")}
 
 EPILOG = """\b
 Exit codes:
-  0   success                       30  a stack or registry is out of reach
-  1   a bug in deploy               40  no engine, or it refused
-  2   wrong usage                   50  the process lives and never answers
-  10  the app has a file to fix     60  tests failed, or images differ
+  0   success                       30  cannot reach a stack or registry
+  1   a bug in deploy               40  no container engine, or it refused
+  2   wrong usage                   50  the app started, but never answered
+  10  the app needs a fix           60  tests failed, or images differ
   20  a package is not available    70  this machine: disk full, port taken
-                                    126, 127, 128+N: the process's own
+                                    126, 127, 128+N: as the app's process
 
 \b
 Examples:
-  deploy build blasto               blasto is a folder with a Pipfile.lock
-  deploy run blasto                 `deploy run --help` shows the rest
+  deploy init blasto   create an app in the folder blasto
+  deploy run blasto    build and run it; Ctrl-C stops it
 """
 
 
@@ -72,13 +73,14 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the commands without importing them."""
-        return list(MODULES)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the module of one command."""
-        if cmd_name not in MODULES:
+        if cmd_name not in COMMANDS:
             return None
-        command = import_module(f"deployer.cli.{cmd_name}").command
+        module, name = _IN_ANOTHER_MODULE.get(cmd_name, (cmd_name, "command"))
+        command = getattr(import_module(f"deployer.cli.{module}"), name)
         assert isinstance(command, click.Command)
         return command
 
@@ -86,10 +88,10 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; for an unknown name, hint at the one that does its job here."""
-        if args and not args[0].startswith("-") and args[0] not in MODULES:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             from deployer.cli.foreign import command_hint
 
-            told = command_hint(args[0], tuple(MODULES))
+            told = command_hint(args[0], tuple(COMMANDS))
             raise click.UsageError(f"no such command: {args[0]}\n\nhint: {told}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -97,7 +99,7 @@ class Commands(click.Group):
         """Suggest commands without importing them, and the options of `deploy` itself."""
         from click.shell_completion import CompletionItem
 
-        names = [CompletionItem(name, help=text) for name, text in MODULES.items() if name.startswith(incomplete)]
+        names = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
         return names + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -114,7 +116,7 @@ class Commands(click.Group):
 
 def _show_version(ctx: click.Context, _parameter: click.Parameter, asked: object) -> None:
     if asked and not ctx.resilient_parsing:
-        print(f"deploy, version {_version()}")
+        print(f"procdeploy {_version()}")
         ctx.exit()
 
 
@@ -141,7 +143,11 @@ def _version() -> str:
 )
 @click.pass_context
 def deploy(ctx: click.Context) -> None:
-    """Put a Python web app into production: Pipfile.lock and Procfile in, running processes out."""
+    """Build, test and run Python web apps.
+
+    An app is a folder with a Pipfile.lock, which lists its packages, and a Procfile, which lists its processes.
+    `deploy COMMAND --help` shows the options of a command.
+    """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 

@@ -1,4 +1,4 @@
-"""`deploy completion`: what a shell needs to complete commands, options, process types, folders and stacks."""
+"""`deploy completion`: prints the script with which a shell completes commands, options and their values."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ SHELLS = ("bash", "zsh", "fish")
 
 EXAMPLES = """\b
 Examples:
-  deploy completion bash    eval "$(deploy completion bash)" in ~/.bashrc
-  deploy completion fish    into ~/.config/fish/completions/deploy.fish
+  deploy completion bash   eval "$(deploy completion bash)" in ~/.bashrc
+  deploy completion fish   write to ~/.config/fish/completions/deploy.fish
 """
 
 
@@ -19,9 +19,9 @@ Examples:
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def command(ctx: click.Context, /, shell: str) -> int:
-    """Print the script that completes `deploy` in a shell.
+    """Print a completion script for bash, zsh or fish.
 
-    For zsh it is `eval "$(deploy completion zsh)"` in ~/.zshrc, after compinit.
+    For zsh, write `eval "$(deploy completion zsh)"` in ~/.zshrc, after compinit.
     """
     return answer(f"{shell}_source", ctx.find_root().command)
 

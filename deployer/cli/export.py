@@ -1,4 +1,4 @@
-"""`deploy export`: files with which systemd or compose start the same formation."""
+"""`deploy export`: writes files with which systemd or compose start an app."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from deployer.cli import options as shared
 from deployer.cli.messages import print_warning
 from deployer.cli.operands import split_operands
 from deployer.cli.suggestions import suggest_folders
+from deployer.formation import PORT
 from deployer.text import harmless
 
 if TYPE_CHECKING:
@@ -24,68 +25,71 @@ if TYPE_CHECKING:
     from deployer.export.files import ExportedFile
     from deployer.formation import Formation
 
-PORT = 8000
-
 EXAMPLES = """\b
 Examples:
-  deploy export systemd -o ~/.config/systemd/user    units for this user
-  deploy export compose blasto web=2 -o -            a compose file to look at
+  deploy export systemd -o ~/.config/systemd/user   units for this user
+  deploy export compose blasto web=2 -o -           print a compose file
 """
 
 SYSTEMD_EXAMPLES = """\b
 Examples:
-  deploy export systemd -o ~/.config/systemd/user    for systemctl --user
+  deploy export systemd -o ~/.config/systemd/user   for systemctl --user
   deploy export systemd blasto web=2 --user www -o /etc/systemd/system
 """
 
 COMPOSE_EXAMPLES = """\b
 Examples:
-  deploy export compose                             into compose.yaml here
-  deploy export compose web=2 --image blasto:1.0    two of web, of that image
+  deploy export compose                            write ./compose.yaml
+  deploy export compose web=2 --image blasto:1.0   two web processes
 """
 
 
 @click.group("export", epilog=EXAMPLES)
 def command() -> None:
-    """Write files with which systemd or compose start the same formation."""
+    """Write systemd units or a compose file that start an app."""
 
 
 def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the operands and options that both programs have."""
+    """Add the operands and options that both commands have."""
     for decorate in reversed(
         [
             shared.operands("[APP] [TYPE[=N]]..."),
-            click.option(
+            shared.option(
                 "-o",
                 "--output",
                 default=".",
+                show_default=True,
                 metavar="DIR",
                 shell_complete=suggest_folders,
-                help="Write there; - is standard output.  [.]",
+                help="Write the files to this folder, or with - to standard output.",
             ),
-            shared.port(f"$PORT, else {PORT}"),
+            shared.port(f"$PORT, or {PORT}"),
             shared.env,
             shared.env_file,
             shared.memory,
             shared.cpus,
-            click.option("--force", is_flag=True, help="Replace files that deploy did not write."),
+            shared.option("--force", is_flag=True, help="Replace files that deploy did not write."),
         ]
     ):
         function = decorate(function)
     return function
 
 
-@command.command("systemd", epilog=SYSTEMD_EXAMPLES)
+@command.command("systemd", cls=shared.Command, epilog=SYSTEMD_EXAMPLES)
 @_shared
-@click.option(
-    "--venv", metavar="DIR", shell_complete=suggest_folders, help="Environment that holds the packages.  [APP/.venv]"
+@shared.option(
+    "--venv",
+    metavar="DIR",
+    shell_complete=suggest_folders,
+    help="Run the app in this virtual environment.  [default: APP/.venv]",
 )
-@click.option("--user", metavar="NAME", help="Write system units that run as this user.")
+@shared.option("--user", metavar="NAME", help="Write system units that run as this user.")
 def systemd(operands: tuple[str, ...], venv: str | None, user: str | None, **options: Any) -> int:
-    """Write systemd units that run the app from its folder.
+    """Write systemd units that run an app from its folder: a target, and a service for each process.
 
-    A target, and a service for each process. Without --user they are for `systemctl --user`. The variables of app.json,
-    .env, --env-file and -e go to NAME.env, which only its owner can read.
+    APP is a folder (default: the current one), and TYPE=N says how many processes of a type to start. Without --user
+    the units are for `systemctl --user`. The variables of app.json, .env, --env-file and -e are written to NAME.env,
+    which only its owner can read.
     """
     from deployer.export.systemd import render_systemd, render_variables, unit_name
 
@@ -120,14 +124,14 @@ def _start(name: str, place: Path, *, user: str | None) -> str:
     return f"{systemctl} {known} && {systemctl} enable --now {name}.target"
 
 
-@command.command("compose", epilog=COMPOSE_EXAMPLES)
+@command.command("compose", cls=shared.Command, epilog=COMPOSE_EXAMPLES)
 @_shared
-@click.option("--image", metavar="REF", help="Image to run.  [what deploy build names]")
+@shared.option("--image", metavar="REF", help="Run this image.  [default: the one that deploy build names]")
 def compose(operands: tuple[str, ...], image: str | None, **options: Any) -> int:
-    """Write a compose file that runs the app's image.
+    """Write a compose file that runs an app's image, with a service for each process type.
 
-    A service for each process type. Files of variables (.env, --env-file) are named in it. Those of -e,
-    and those that only app.json has, are written into it.
+    APP is a folder (default: the current one), and TYPE=N says how many processes of a type to start. The file refers
+    to .env and --env-file. It contains the variables of -e, and those that only app.json has.
     """
     from buildpack.oci.reference import parse_reference
     from deployer.export.compose import render_compose

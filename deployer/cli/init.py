@@ -1,4 +1,4 @@
-"""`deploy init`: a new app in the conventional layout, or what an app that is there lacks."""
+"""`deploy init`: writes a new app, or the files that an existing app lacks."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Examples:
-  deploy init blasto             a new app in the folder blasto
-  deploy init . --license MIT    what this folder lacks, and a licence
+  deploy init blasto            create an app in the folder blasto
+  deploy init . --license MIT   add a licence and what this folder lacks
 """
 
 
-@click.command("init", epilog=EXAMPLES)
+@click.command("init", cls=options.Command, epilog=EXAMPLES)
 @options.folder("folder", default=".", metavar="[DIR]")
-@click.option("--package", metavar="NAME", help="Name the package.  [the folder's name]")
-@click.option("--license", "license_name", type=click.Choice(["MIT"]), help="Add a LICENSE.")
-@click.option("-y", "--yes", is_flag=True, help="Add all that is missing without asking.")
-@click.option("--no-lock", is_flag=True, help="Leave Pipfile.lock to `deploy lock`.")
+@options.option("--package", metavar="NAME", help="Name the Python package.  [default: the folder's name]")
+@options.option("--license", "license_name", type=click.Choice(["MIT"]), help="Add a LICENSE file.")
+@options.option("-y", "--yes", is_flag=True, help="Add all missing files without asking.")
+@options.option("--no-lock", is_flag=True, help="Do not create Pipfile.lock.")
 def command(folder: Path, package: str | None, license_name: str | None, yes: bool, no_lock: bool) -> int:
-    """Write a new app in the conventional layout: it builds and serves at once.
+    """Create a new Flask app that builds and runs, or add the files that an app lacks.
 
-    In a folder that has an app already, only what is missing is added, and each file is asked for. Nothing that is
-    there is ever overwritten.
+    DIR is the folder of the app (default: the current one). If it holds an app already, the command asks before it
+    adds each missing file. It never changes a file that exists.
     """
     from buildpack.errors.app import not_a_folder
     from deployer.errors import scaffold as errors

@@ -1,4 +1,4 @@
-"""`deploy inspect`: what is in an image."""
+"""`deploy inspect`: shows what an image contains."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Examples:
-  deploy inspect blasto                        what is in it, and on what
-  deploy inspect ghcr.io/me/blasto:1 --sbom    its bill of materials
+  deploy inspect blasto                       the image of the app in blasto
+  deploy inspect ghcr.io/me/blasto:1 --sbom   an image in a registry
 """
 
 _WIDTH = 80
 _INDENT = 13
 
 
-@click.command("inspect", epilog=EXAMPLES)
+@click.command("inspect", cls=options.Command, epilog=EXAMPLES)
 @options.app_or_image("reference")
-@click.option("--sbom", is_flag=True, help="Print the bill of materials: CycloneDX 1.6, JSON.")
-@click.option("--layers", is_flag=True, help="List the layers, and what each holds.")
+@options.option("--sbom", is_flag=True, help="Print the bill of materials (CycloneDX 1.6, JSON).")
+@options.option("--layers", is_flag=True, help="List the layers and their packages.")
 @options.platform
 @options.remote
 @options.as_json
 def command(reference: str, sbom: bool, layers: bool, platform: str | None, remote: bool, as_json: bool) -> int:
-    """Show what is in an image: stack, process types, packages, layers.
+    """Show what an image contains: stack, process types, packages and layers.
 
-    APP is a folder (default: the current one), whose image has the app's name. REF is looked for in the store first,
-    then in its registry, from which no more than the app's layer is fetched.
+    APP is a folder (default: the current one), and means the image with the app's name. REF is the name of an image.
+    The store is searched first, then the image's registry. Of a registry's image only the app's layer is downloaded.
     """
     from buildpack.stacks.platforms import parse_platform
     from deployer.proof.found import find_image

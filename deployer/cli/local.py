@@ -1,4 +1,4 @@
-"""`deploy local`: the Procfile's processes on this machine."""
+"""`deploy local`: runs the Procfile's processes on this machine."""
 
 from __future__ import annotations
 
@@ -11,50 +11,49 @@ from deployer.cli import options as shared
 from deployer.cli.local_run import run_here
 from deployer.cli.operands import OperandsCommand, command_of, split_operands
 from deployer.cli.suggestions import suggest_folders
-
-PORT = 5006
-"""5000 is taken on Macs."""
+from deployer.formation import LOCAL_PORT
 
 EXAMPLES = """\b
 Examples:
-  deploy local --dev --reload          while writing: debugger and restarts
-  deploy local blasto -- flask shell   one command, in the app's environment
+  deploy local --dev --reload          while you write code
+  deploy local blasto -- flask shell   one command in the app's environment
 """
 
 
 class LocalCommand(OperandsCommand):
-    """A command line on which ``--venv`` takes a value only after an equals sign, and never an operand."""
+    """A command whose ``--venv`` takes a value only after an equals sign, and never an operand."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Write a bare ``--venv`` as one with an empty value."""
+        """Give a bare ``--venv`` an empty value."""
         end = args.index("--") if "--" in args else len(args)
         return super().parse_args(ctx, ["--venv=" if one == "--venv" else one for one in args[:end]] + args[end:])
 
 
 @click.command("local", cls=LocalCommand, epilog=EXAMPLES)
 @shared.operands("[APP] [TYPE[=N]]...")
-@shared.port(f"$PORT, also of .env, else {PORT}")
+@shared.port(f"$PORT, or {LOCAL_PORT}")
 @shared.env
 @shared.env_file
 @shared.category
-@click.option("--dev", is_flag=True, help="Serve web by its framework's development server.")
-@click.option("--reload", is_flag=True, help="Start processes again when a file changes.")
-@click.option(
+@shared.option("--dev", is_flag=True, help="Run web with its framework's development server.")
+@shared.option("--reload", is_flag=True, help="Restart processes when a file changes.")
+@shared.option(
     "--venv",
     metavar="[=PATH]",
     shell_complete=suggest_folders,
-    help="Use an existing virtual environment: the active one, APP/.venv, PATH.",
+    help="Use a virtual environment that exists: PATH, else the active one, else APP/.venv.",
 )
 @shared.process_options
 @shared.verbose
 @click.pass_context
 def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) -> int:
-    """Run the Procfile's processes on this machine, with the packages of Pipfile.lock.
+    """Run an app's processes on this machine, with the packages of Pipfile.lock.
 
-    APP is a folder (default: the current one). TYPE=N starts N processes of that type; without any, one of each but
-    release and postdeploy, or what app.json says. CMD runs instead of them.
+    APP is a folder (default: the current one). TYPE=N starts N processes of a type of the Procfile. By default one
+    process of each type starts, except release and postdeploy, or as many as app.json says. CMD runs instead of these
+    processes.
 
-    Processes get the variables of -e, over this shell's, over --env-file, over the app's .env, over app.json's env.
+    A variable comes from -e, else this shell, else --env-file, else the app's .env, else app.json.
     """
     meant = split_operands(operands, command=command_of(ctx), folder_exists=os.path.isdir)
-    return run_here(meant, options, default_port=PORT, command="local")
+    return run_here(meant, options, default_port=LOCAL_PORT, command="local")

@@ -1,14 +1,16 @@
-"""`deploy lock`: refresh Pipfile.lock with pipenv, and pin the stack."""
+"""`deploy lock`, `deploy add` and `deploy remove`: change Pipfile and Pipfile.lock with pipenv."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,50 +21,79 @@ from deployer.errors.locking import stack_not_pinned
 from deployer.text import harmless, operand_text, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from deployer.locking.changes import Change
     from deployer.locking.lock import Locked, Order
 
 EXAMPLES = """\b
 Examples:
-  deploy lock                      the current folder
-  deploy lock blasto -P gunicorn   another one, with the newest gunicorn
+  deploy lock                      lock the current folder
+  deploy lock blasto -P gunicorn   also upgrade gunicorn
+"""
+
+ADD_EXAMPLES = """\b
+Examples:
+  deploy add flask 'gunicorn>=22'        two packages
+  deploy add --dev pytest --app blasto   for development, to the app in blasto
+"""
+
+REMOVE_EXAMPLES = """\b
+Examples:
+  deploy remove six                         a package that the app runs with
+  deploy remove --dev pytest --app blasto   one for development
 """
 
 
-@click.command("lock", epilog=EXAMPLES)
-@options.app
-@click.option("-U", "--upgrade", is_flag=True, help="Move every package to the newest version that Pipfile allows.")
-@click.option(
-    "-P", "--upgrade-package", "packages", multiple=True, metavar="PKG", help="Move this package; repeatable."
-)
-@click.option("--no-pin", is_flag=True, help="Leave the stack in deploy.toml as it is.")
-@options.build_env
-@options.build_env_file
-@options.pipenv_verbose
-def command(
-    app: Path,
-    upgrade: bool,
-    packages: tuple[str, ...],
-    no_pin: bool,
-    build_env: tuple[str, ...],
-    build_env_files: tuple[str, ...],
-    verbose: bool,
-) -> int:
-    """Refresh Pipfile.lock with pipenv, and pin the stack's digest in deploy.toml.
+def _pipenv_options(command: Callable[..., int]) -> Callable[..., int]:
+    return options.build_env(options.build_env_file(options.pipenv_verbose(command)))
 
-    Packages keep their locked versions, unless Pipfile or another package asks for something else.
+
+def _packages(command: Callable[..., int]) -> Callable[..., int]:
+    dev = options.option("--dev", is_flag=True, help="Change [dev-packages], not [packages].")
+    packages = click.argument("packages", nargs=-1, required=True, metavar="PKG...")
+    return packages(dev(options.app_option(_pipenv_options(command))))
+
+
+@click.command("add", cls=options.Command, epilog=ADD_EXAMPLES)
+@_packages
+def add(packages: tuple[str, ...], dev: bool, app: Path, **given: Any) -> int:
+    """Add packages to Pipfile and Pipfile.lock, or change neither file if that fails.
+
+    PKG is a requirement, such as 'flask[async]>=3'. Other packages keep their locked versions.
+    """
+    from deployer.locking.pipfile import add_packages
+
+    return _edit(app, partial(add_packages, packages=packages, dev=dev), given)
+
+
+@click.command("remove", cls=options.Command, epilog=REMOVE_EXAMPLES)
+@_packages
+def remove(packages: tuple[str, ...], dev: bool, app: Path, **given: Any) -> int:
+    """Remove packages from Pipfile and Pipfile.lock, or change neither file if that fails.
+
+    Other packages keep their locked versions.
+    """
+    from deployer.locking.pipfile import remove_packages
+
+    return _edit(app, partial(remove_packages, packages=packages, dev=dev), given)
+
+
+@click.command("lock", cls=options.Command, epilog=EXAMPLES)
+@options.app
+@options.option("-U", "--upgrade", is_flag=True, help="Upgrade every package as far as Pipfile allows.")
+@options.option(
+    "-P", "--upgrade-package", "packages", multiple=True, metavar="PKG", help="Upgrade this package (repeatable)."
+)
+@options.option("--no-pin", is_flag=True, help="Do not pin the stack in deploy.toml.")
+@_pipenv_options
+def command(app: Path, upgrade: bool, packages: tuple[str, ...], no_pin: bool, **given: Any) -> int:
+    """Update Pipfile.lock with pipenv, and pin the stack's digest in deploy.toml.
+
+    APP is a folder (default: the current one). Packages keep their locked versions, unless Pipfile or another package
+    requires a different one.
     """
     from deployer.locking.lock import Order
-    from deployer.settings.config import parse_build_env
 
-    begin = time.monotonic()
-    given = parse_build_env(build_env, os.environ, files=build_env_files, folder=app)
-    order = Order(move=None if upgrade else frozenset(packages), variables=given)
-    locked = lock_app(app, order, verbose=verbose)
-    show_changes(locked.changes, begin)
-    written = list(locked.written)
+    order = Order(move=None if upgrade else frozenset(packages), variables=_variables(app, given))
+    written = list(_lock_and_show(app, order, given).written)
     if not no_pin:
         try:
             written += ["deploy.toml"] if _pin(app) else []
@@ -77,35 +108,34 @@ def _say_next(app: Path, written: Sequence[str]) -> None:
     print(f"\nNext: {commit}deploy build{operand_text(str(app))}", file=sys.stderr)
 
 
-def show_changes(changes: Sequence[Change], begin: float) -> None:
-    """Print what changed in Pipfile.lock; `begin` is when the work began, as `time.monotonic` has it."""
-    for change in changes:
+def _variables(app: Path, given: Mapping[str, Any]) -> dict[str, str]:
+    from deployer.settings.config import parse_build_env
+
+    return parse_build_env(given["build_env"], os.environ, files=given["build_env_files"], folder=app)
+
+
+def _lock_and_show(app: Path, order: Order, given: Mapping[str, Any]) -> Locked:
+    """Lock the app, and print what changed in Pipfile.lock."""
+    begin = time.monotonic()
+    locked = lock_app(app, order, verbose=given["verbose"])
+    for change in locked.changes:
         print(f"  {harmless(str(change))}", file=sys.stderr)
     seconds = time.monotonic() - begin
-    print(f"Pipfile.lock: {plural(len(changes), 'package')} changed, in {seconds:.1f} s", file=sys.stderr)
+    print(f"Pipfile.lock: {plural(len(locked.changes), 'package')} changed, in {seconds:.1f} s", file=sys.stderr)
+    return locked
 
 
-def edit_app(
-    app: Path,
-    edit: Callable[[str], str],
-    *,
-    build_env: tuple[str, ...],
-    build_env_files: tuple[str, ...],
-    verbose: bool,
-) -> int:
+def _edit(app: Path, edit: Callable[[str], str], given: Mapping[str, Any]) -> int:
     """Change the text of the app's Pipfile with `edit`, lock the result, and write both files or neither."""
     from buildpack.app.textfile import read_text
     from deployer.errors.locking import no_pipfile
     from deployer.locking.lock import Order
-    from deployer.settings.config import parse_build_env
 
-    given = parse_build_env(build_env, os.environ, files=build_env_files, folder=app)
-    begin = time.monotonic()
+    variables = _variables(app, given)
     text = read_text(app, "Pipfile")
     if text is None:
         raise no_pipfile(app)
-    locked = lock_app(app, Order(pipfile=edit(text), variables=given), verbose=verbose)
-    show_changes(locked.changes, begin)
+    locked = _lock_and_show(app, Order(pipfile=edit(text), variables=variables), given)
     _say_next(app, locked.written)
     return 0
 

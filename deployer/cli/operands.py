@@ -11,6 +11,7 @@ import click
 
 from buildpack.bounded import parse_integer
 from buildpack.dataclass import dataclass
+from deployer.cli.options import Command
 from deployer.errors.commands import (
     bad_operand,
     bad_quantity,
@@ -60,7 +61,7 @@ class Operands:
         return self.reference or ("this folder" if self.app is None else str(self.app))
 
 
-class OperandsCommand(click.Command):
+class OperandsCommand(Command):
     """A command line that is split at its first ``--`` before anything else; `command_of` gives what followed."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

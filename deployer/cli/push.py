@@ -1,4 +1,4 @@
-"""`deploy push`: an image of the store to a registry."""
+"""`deploy push`: sends an image from the store to a registry."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ SCHEMA = 1
 
 EXAMPLES = """\b
 Examples:
-  deploy push ghcr.io/you/blasto:1             what was built under that name
+  deploy push ghcr.io/you/blasto:1             an image that has this name
   deploy push blasto -t ghcr.io/you/blasto:1   the image of the app in blasto
 """
 
 
-@click.command("push", epilog=EXAMPLES)
+@click.command("push", cls=options.Command, epilog=EXAMPLES)
 @options.app_or_image("operand")
-@click.option("-t", "--tag", "targets", multiple=True, metavar="REF", help="Push it there; may be repeated.")
+@options.option(
+    "-t", "--tag", "targets", multiple=True, metavar="REF", help="Push under this name (repeatable).  [default: REF]"
+)
 @options.no_sbom
 @options.image_format
 @options.as_json
@@ -34,10 +36,10 @@ Examples:
 def command(
     operand: str, targets: tuple[str, ...], no_sbom: bool, format_: Format | None, as_json: bool, quiet: bool
 ) -> int:
-    """Send an image to a registry as it was built; nothing is built.
+    """Push an image from the store to a registry, without building it again.
 
-    APP is a folder (default: the current one), whose image has the app's name; REF is the name of an image in the
-    store, and where it goes unless -t says otherwise. Only what the registry lacks is sent.
+    APP is a folder (default: the current one), and means the image with the app's name. REF is the name of an image in
+    the store. Only the layers that the registry lacks are sent.
     """
     from buildpack.oci.image import Image, convert
     from buildpack.oci.index import convert_index

@@ -1,4 +1,4 @@
-"""`deploy run`: build if needed, then run the image in the foreground, one container for each process."""
+"""`deploy run`: builds an app and runs its image in the foreground, one container for each process."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from deployer.cli import options as shared
 from deployer.cli.messages import print_line, print_nothing, print_warning
 from deployer.cli.operands import METAVAR, Operands, OperandsCommand, check_types, command_of, split_operands
+from deployer.formation import PORT
 from deployer.text import harmless
 
 if TYPE_CHECKING:
@@ -18,42 +19,51 @@ if TYPE_CHECKING:
 
     from deployer.engines.docker.client import Engine
 
-PORT = 8000
-
 EXAMPLES = """\b
 Examples:
-  deploy run blasto web=2 -p 9000     two of web, on ports 9000 and 9001
-  deploy run blasto -- flask shell    one command, with this terminal
+  deploy run blasto web=2 -p 9000    two web processes, on 9000 and 9001
+  deploy run blasto -- flask shell   one command in the app's image
 """
 
 
 @click.command("run", cls=OperandsCommand, epilog=EXAMPLES)
 @shared.operands(METAVAR)
-@shared.port("8000")
-@click.option("--host", default="127.0.0.1", metavar="ADDR", help="Publish ports on this address.  [127.0.0.1]")
+@shared.port(str(PORT))
+@shared.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="ADDRESS",
+    heading=shared.PROCESS,
+    help="Publish ports on this address of this machine.",
+)
 @shared.env
 @shared.env_file
 @shared.engine
-@click.option("--build/--no-build", "build", default=None, help="Build first (default), or run what is there.")
+@shared.option(
+    "--build/--no-build", "build", default=None, help="Build the image first (default), or run the one that exists."
+)
 @shared.memory
 @shared.cpus
-@click.option(
+@shared.option(
     "--privileged-defaults",
     is_flag=True,
-    help="Keep the engine's default privileges, and no limit of processes.",
+    heading=shared.PROCESS,
+    help="Keep the engine's default privileges, and set no limit on the number of processes.",
 )
 @shared.build_options
 @shared.process_options
 @shared.verbose
 @click.pass_context
 def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) -> int:
-    """Build an app and run its image, one container for each process.
+    """Build an app and run its image in the foreground, one container for each process.
 
-    APP is a folder (default: the current one), REF an image with its tag. TYPE=N starts N processes of that type;
-    without any, one of each but release and postdeploy, or what app.json says. CMD runs instead of them.
+    APP is a folder (default: the current one). REF is an image with its tag, which runs without a build. TYPE=N starts
+    N processes of a type of the Procfile. By default one process of each type starts, except release and postdeploy,
+    or as many as app.json says. CMD runs instead of these processes, with this terminal.
 
-    Processes get the variables of -e, over --env-file, over the app's .env, over app.json's env, and none of this
-    shell. web listens on PORT (8000) in its container; -p is the port here.
+    A variable comes from -e, else --env-file, else the app's .env, else app.json; this shell's variables are not used.
+    Inside its container web listens on PORT (8000); -p is the port on this machine.
     """
     meant = split_operands(operands, command=command_of(ctx), folder_exists=os.path.isdir)
     _check_built(ctx, meant, options)

@@ -1,4 +1,4 @@
-"""`deploy verify`: the same image once more from its source, or where it differs."""
+"""`deploy verify`: builds an image again from its source, and shows where the two differ."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Examples:
-  deploy verify blasto                         the app in blasto, its image
+  deploy verify blasto                         the image of the app in blasto
   deploy verify ghcr.io/me/blasto:1 ./blasto   an image in a registry
 """
 
@@ -30,7 +30,7 @@ _SHOWN = 10
 """Differences of one layer that are listed; `--json` has more."""
 
 
-@click.command("verify", epilog=EXAMPLES)
+@click.command("verify", cls=options.Command, epilog=EXAMPLES)
 @options.app_or_image("reference")
 @options.folder("app", required=False)
 @options.stack
@@ -43,11 +43,12 @@ _SHOWN = 10
 @options.as_json
 @options.verbose
 def command(reference: str, app: Path | None, **given: Any) -> int:
-    """Build the app again from source, and compare the image with it bit for bit.
+    """Build an app again from its source, and compare the result with an image bit for bit.
 
-    The image is REF, or has the name of the app in APP; the source is the second operand, else that folder, else the
-    current one. Nothing that earlier builds left is used. Where the images differ, the exit code is 60 and the message
-    says in which files, and why that may be. SOURCE_DATE_EPOCH and options have to be as they were.
+    The first operand is the image: REF, or the folder of an app whose name the image has (default: the current one).
+    The second is the folder of the source, if it is another one. Give the same options and SOURCE_DATE_EPOCH as for
+    the first build. Nothing of earlier builds is reused. If the images differ, the exit code is 60, and the message
+    names the files that differ and possible causes.
     """
     from buildpack.progress import ignore
     from buildpack.stacks.platforms import parse_platform

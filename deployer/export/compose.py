@@ -14,11 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from buildpack.app.procfile import ONE_OFF
 from deployer.errors.export import unportable_value
 from deployer.export.files import STOP_SECONDS, TURNING, ExportedFile
-from deployer.formation import Formation
+from deployer.formation import PORT, Formation
 
 FILE = "compose.yaml"
-INSIDE = "8000"
-"""The port that web listens on in its container."""
 
 # What YAML does not let stand in quotes, or reads as the end of a line; JSON escapes all below a space.
 _UNPRINTABLE = re.compile(rf"[\x7f-\x9f{TURNING}\ufeff\ufffe\uffff]")
@@ -78,12 +76,12 @@ def render_compose(formation: Formation, *, image: str, env_files: Sequence[str]
 
 def _published(port: int, count: int) -> str:
     outside = str(port) if count == 1 else f"{port}-{port + count - 1}"
-    return f"127.0.0.1:{outside}:{INSIDE}"
+    return f"127.0.0.1:{outside}:{PORT}"
 
 
 def _environment(formation: Formation, name: str) -> dict[str, str]:
     """Return a service's variables; PORT among them, since a file of variables might hold another."""
-    own = {"PORT": INSIDE} if name == "web" else {}
+    own = {"PORT": str(PORT)} if name == "web" else {}
     return {**{key: formation.variables[key] for key in sorted(formation.variables)}, **own}
 
 

@@ -22,10 +22,7 @@ from deployer.engines.docker.launch import Launch
 from deployer.engines.docker.owner import Owner, this_owner
 from deployer.engines.ports import ports_of_web, read_port, require_free
 from deployer.errors import engines as errors
-from deployer.formation import choose_formation, find_one_off, one_off_text
-
-PORT = 8000
-"""PORT inside a container, and on this machine where nobody chose another."""
+from deployer.formation import PORT, choose_formation, find_one_off, one_off_text
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  what to poll for them, not what to bind
 

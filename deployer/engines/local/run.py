@@ -55,7 +55,7 @@ class LocalRequest:
     given: Mapping[str, str] = field(default_factory=dict, repr=False)
     env_files: Sequence[Path] = ()
     port: int | None = None
-    default_port: int = 5006
+    default_port: int
     venv: str | None = None
     dev: bool = False
     reload: bool = False

@@ -8,7 +8,7 @@ import pytest
 
 from buildpack.oci.image import Platform, assemble
 from buildpack.oci.store import Store
-from deployer.cli.command import MODULES, deploy
+from deployer.cli.command import COMMANDS, deploy
 from deployer.cli.completion import answer
 from deployer.cli.shells import CLASSES
 from deployer.cli.suggestions import suggest_paths
@@ -37,7 +37,7 @@ def suggested(line: str, monkeypatch: pytest.MonkeyPatch, shell: str = "fish") -
 @pytest.mark.parametrize(
     ("line", "values"),
     [
-        ("deploy ", list(MODULES)),
+        ("deploy ", list(COMMANDS)),
         ("deploy bu", ["build"]),
         ("deploy --v", ["--version"]),
         ("deploy run ", ["web", "worker", "release", "api/"]),

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from deployer.cli import foreign
-from deployer.cli.command import CONTEXT, MODULES, deploy, run
+from deployer.cli.command import COMMANDS, CONTEXT, deploy, run
 from deployer.cli.hints import read_call
 
 WORDS = {**foreign._COMMANDS, **foreign._WHOLE}
@@ -43,7 +43,7 @@ def test_a_word_of_another_tool_is_answered_with_what_deploy_has(arguments, told
 
 
 def test_no_word_of_another_tool_is_a_command():
-    assert not set(foreign._COMMANDS) & set(MODULES)
+    assert not set(foreign._COMMANDS) & set(COMMANDS)
 
 
 def test_a_hint_for_a_word_names_only_commands_and_options_that_there_are():

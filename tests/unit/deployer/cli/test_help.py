@@ -15,13 +15,13 @@ import pytest
 
 import buildpack.errors
 from buildpack.errors import BuildpackError
-from deployer.cli.command import CONTEXT, DAILY, MODULES, deploy, run
+from deployer.cli.command import COMMANDS, CONTEXT, DAILY, deploy, run
 
 
 def contexts() -> Iterator[click.Context]:
     """Yield each command there is, `export`'s own among them, as it is called by."""
     root = click.Context(deploy, info_name="deploy", **CONTEXT)
-    for name in MODULES:
+    for name in COMMANDS:
         command = deploy.get_command(root, name)
         assert command is not None
         context = click.Context(command, info_name=name, parent=root, **CONTEXT)
@@ -50,7 +50,7 @@ def test_the_daily_commands_come_first(capsys):
     text = capsys.readouterr().out
     sections = re.findall(r"^(\w[\w ]+):$", text, flags=re.MULTILINE)
     assert sections[:3] == ["Daily commands", "Other commands", "Options"]
-    assert re.findall(r"^  (\w+)  ", text.partition("Options:")[0], flags=re.MULTILINE) == list(MODULES)
+    assert re.findall(r"^  (\w+)  ", text.partition("Options:")[0], flags=re.MULTILINE) == list(COMMANDS)
     assert list(DAILY) == ["build", "run", "local", "ci"]
     assert run([]) == 0
     assert capsys.readouterr().out == text
@@ -100,6 +100,14 @@ def parse(line: str) -> None:
         context = click.Context(command, info_name=name, parent=context)
 
 
+def test_many_options_are_listed_under_headings_in_equal_columns(capsys):
+    assert run(["run", "--help"]) == 0
+    text = capsys.readouterr().out.partition("Examples:")[0]
+    headings = re.findall(r"^(\w[\w ]+):$", text, flags=re.MULTILINE)
+    assert headings == ["Options", "Process options", "Build options", "Output options"]
+    assert len({len(line) for line in re.findall(r"^  -.*?  +(?=[A-Z])", text, flags=re.MULTILINE)}) == 1
+
+
 def test_root_s_examples_parse(capsys):
     run(["--help"])
     lines = examples(capsys.readouterr().out)
@@ -109,7 +117,7 @@ def test_root_s_examples_parse(capsys):
 
 
 def test_the_summary_in_the_list_is_about_the_command():
-    for name, summary in MODULES.items():
+    for name, summary in COMMANDS.items():
         assert summary.endswith(".")
         assert ALL[f"deploy {name}"].command.help
 
@@ -161,4 +169,4 @@ def test_the_version_of_a_checkout_that_is_not_installed(tmp_path, project):
         text=True,
         check=True,
     )
-    assert said.stdout == f"deploy, version {'3.2.1' if '3.2.1' in project else 'unknown'}\n"
+    assert said.stdout == f"procdeploy {'3.2.1' if '3.2.1' in project else 'unknown'}\n"

@@ -13,7 +13,7 @@ import click
 import pytest
 
 from buildpack.errors.stacks import libraries_not_there
-from deployer.cli.command import CONTEXT, MODULES, deploy
+from deployer.cli.command import COMMANDS, CONTEXT, deploy
 from deployer.cli.hints import Call, call_of, fit_hint, fit_warning, options_in, read_call
 from deployer.cli.messages import print_warning
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[4]
 
 def commands() -> Iterator[tuple[str, click.Command]]:
     root = click.Context(deploy, info_name="deploy", **CONTEXT)
-    for name in MODULES:
+    for name in COMMANDS:
         command = deploy.get_command(root, name)
         assert command is not None
         if isinstance(command, click.Group):
