@@ -1,4 +1,4 @@
-"""Progress as an observer: the library tells, whoever called it decides what people see."""
+"""Progress as an observer: the library reports, and its caller decides what people see."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from buildpack.dataclass import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a stage is; `total` is 0 where it is not known yet. `item` names what was last worked on.
+    """The progress of a stage. `total` is 0 if it is not known yet. `item` names the thing that was last worked on.
 
-    `line` is one of the output of a program that runs; with it, `item` is the program.
+    `line` is a line of the output of a program that runs. With it, `item` is the program.
     """
 
     stage: Literal["stack", "wheels", "layers", "hooks", "load", "push"]

@@ -1,4 +1,4 @@
-"""What the steps of a build share: the store, the network, the variables, and who hears of the image."""
+"""The store, the network and the variables that the steps of a build share, and listeners to its image."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 class Session:
     """The surroundings of a build.
 
-    `store` keeps what is fetched and made; `environ` are the caller's variables; `own_python` is the interpreter that
-    runs this. `today` tells which versions of Python have reached their end of life. Registries are reached through
-    `transport`; without one no registry is asked for an earlier image. `observer` hears of the progress.
+    `store` keeps everything that is fetched and made. `environ` are the caller's variables. `own_python` is the
+    interpreter that runs this code. `today` decides which versions of Python have reached their end of life.
+    `transport` connects to registries; without one the build looks for no earlier image. `observer` is called with the
+    progress.
     """
 
     store: Store
@@ -35,10 +36,14 @@ class Session:
 
 
 class Listener:
-    """Hears of the image while it is built; the default does nothing."""
+    """Is called while the image is built. This class does nothing: subclasses override its methods."""
+
+    def hears(self, platform: Platform) -> bool:
+        """Return True if it is to be called for the image of this platform."""
+        return True
 
     def begin(self, references: Sequence[str], platform: Platform, stack: Sequence[Layer], *, unknown: bool) -> None:
-        """Hear that the stack's layers are in the store and ours follow; `unknown`: at least one is not written yet."""
+        """Receive the stack's layers, which are in the store. `unknown`: true if one of ours must be written."""
 
     @property
     def wants_tars(self) -> bool:
@@ -46,9 +51,9 @@ class Listener:
         return False
 
     def layer(self, position: int, layer: Layer, tar: BinaryIO | None) -> None:
-        """Hear that our layer at this position is in the store; called from several threads, in any order.
+        """Receive our layer at this position, which is in the store; called from several threads, in any order.
 
-        `tar` is the layer uncompressed, in a file that the listener closes.
+        `tar` is a file with the uncompressed layer. The listener closes it.
         """
 
 

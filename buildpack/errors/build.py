@@ -34,14 +34,6 @@ def default_stack(name: str, error: StackError, *, linux: bool) -> StackError:
     )
 
 
-def digest_asked(reference: str) -> UsageError:
-    return UsageError(
-        f"an image cannot be built as {reference}",
-        why="Its digest follows from what is in it.",
-        hint="name it without the part from `@` on.",
-    )
-
-
 def for_platform(platform: str, error: BuildpackError) -> BuildpackError:
     """Name the platform, of several, whose build failed; the exit code stays."""
     if isinstance(error, Problems):
@@ -112,7 +104,7 @@ def ran_as_root(what: str) -> str:
     return f"{what} ran as root: this process may not become another user. Build as another user if you can."
 
 
-class Refuted(StackError):
+class FactsContradicted(StackError):
     """An earlier image states facts about its base that are wrong, so nothing of that image is used."""
 
 
@@ -144,34 +136,9 @@ def other_content(name: str) -> str:
     return f"the layer that {name} has under this key is not what its config says"
 
 
-def refuted(name: str, digest: str) -> Refuted:
-    return Refuted(
+def refuted(name: str, digest: str) -> FactsContradicted:
+    return FactsContradicted(
         f"an earlier image states wrong facts about {name}",
         why=f"Its annotation `dev.deploy.stack` does not agree with the base {digest}.",
         hint="build with `--no-cache`, which looks at no earlier image.",
-    )
-
-
-def not_complete(reference: str, count: int) -> StackError:
-    layers = "one of its layers is" if count == 1 else f"{count} of its layers are"
-    return StackError(
-        f"{reference} cannot be pushed: the store has it only in part",
-        why=f"{layers[:1].upper()}{layers[1:]} not here.",
-        hint="build it again: `deploy build --to registry` takes from a registry what is there.",
-    )
-
-
-def not_stored(reference: str, root: Path) -> StackError:
-    return StackError(
-        f"{reference} is not in the store",
-        why=f"Nothing in {root} has that name.",
-        hint=f"build it first: `deploy build -t {reference}`; or build and push in one: `--to registry`.",
-    )
-
-
-def pushed_to_library(reference: str, name: str) -> UsageError:
-    return UsageError(
-        f"{reference} is not a name that an image can be pushed to",
-        why="Without a registry it means Docker Hub's official images, which nobody else may write to.",
-        hint=f"name a repository of yours: `-t REGISTRY/{name}`, like ghcr.io/you/{name} or docker.io/you/{name}.",
     )

@@ -79,7 +79,7 @@ def make_stack(
 
 
 def confirm_facts(stack: Stack, root: Path, store: Store) -> None:
-    """Compare what an earlier image said about this base with the base, unpacked below `root`; raises Refuted."""
+    """Compare an earlier image's facts about this base with the base below `root`; raises FactsContradicted."""
     if Facts.parse(store.recall(_KIND, f"{stack.digest}+{FACTS_FORMAT}")) is not None:
         return
     facts = read_facts(root, stack.config, stack=stack.name)

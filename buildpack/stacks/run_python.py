@@ -42,7 +42,7 @@ def start_interpreter(
     The base's layers are fetched and unpacked if they are not yet. If only an earlier image's facts about them are
     known, this machine's Python is tried first, since nothing else needs the layers. `own` is the interpreter that
     runs this; `sibling` gives the same stack for this machine's platform, whose Python is used if it has the same
-    version. Raises Refuted if the base differs from those facts.
+    version. Raises FactsContradicted if the base differs from those facts.
     """
     if stack.name == "host":
         from buildpack.stacks.host import recall_executable
@@ -70,7 +70,7 @@ def start_interpreter(
 
 
 def look_into(stack: Stack, store: Store, environ: Mapping[str, str], transport: Transport | None = None) -> Path:
-    """Fetch and unpack a base unless that is done; raises Refuted if it differs from what an earlier image said."""
+    """Fetch and unpack a base unless that is done; raises FactsContradicted if an earlier image's facts differ."""
     fetch_layers(stack, store, environ, transport)
     root = unpacked(stack.digest, stack.layers, store, stack=stack.name)
     if stack.claimed:

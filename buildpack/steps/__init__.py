@@ -1,1 +1,1 @@
-"""The steps of a build, each with values in and values out; `buildpack.build` puts them together."""
+"""The steps of a build, each with values in and values out; `buildpack.pipeline` puts them together."""

@@ -17,6 +17,7 @@ from buildpack.errors import oci as oci_errors
 from buildpack.errors import wheels as errors
 from buildpack.oci.entry import EPOCH, Entry, FileSlice, Inline, directory, file, symlink
 from buildpack.oci.image import Layer
+from buildpack.oci.layer import LAYER_FORMAT
 from buildpack.oci.store import Store
 from buildpack.plan import (
     APP_ROOT,
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from buildpack.python.wheel import WheelContents
 
 ENTRIES_FORMAT = 2
-"""Goes into the keys of layers: raise it when the same wheels, launcher or app give other entries."""
+"""A part of the keys of layers: raise it when the same wheels, launcher or app give other entries."""
+FORMAT = f"{LAYER_FORMAT}+{ENTRIES_FORMAT}"
 
 _HELD = 64 << 10
 """Bytes up to which an app's file is kept in memory between hashing and writing ..."""

@@ -54,11 +54,11 @@ class Taken:
 class Previous:
     """The earlier images in the order they were named; of two that have a layer the first one counts.
 
-    `refuted` says why none of them is believed at all.
+    `contradicted` says why none of them is believed.
     """
 
     images: tuple[Earlier, ...] = ()
-    refuted: str = ""
+    contradicted: str = ""
 
     def facts(self, digest: Digest) -> Facts | None:
         """Return what the first image that knows the base with this digest says about it; None if no image does."""
@@ -114,8 +114,8 @@ class Previous:
     @property
     def reason(self) -> str:
         """Why no layer could be taken at all; empty where one could."""
-        if self.refuted:
-            return self.refuted
+        if self.contradicted:
+            return self.contradicted
         if not self.images or any(each.image is not None and not each.reason for each in self.images):
             return ""
         return "; ".join(dict.fromkeys(each.reason for each in self.images))
@@ -134,9 +134,10 @@ NONE = Previous()
 
 
 class Lookup:
-    """Fetches manifests and configs in threads of its own from the start; `result` waits for them.
+    """Fetches manifests and configs in threads that start at once; `result` waits for them.
 
-    `pushed` are those of the references that the new image is pushed to. Without a transport nothing is fetched.
+    `pushed` are the references that the new image is pushed to. Without a transport nothing is fetched.
+    `contradicted` says why earlier images are not believed.
     """
 
     def __init__(
@@ -146,7 +147,9 @@ class Lookup:
         platform: Platform,
         transport: Transport | None,
         pushed: Collection[Reference] = (),
+        contradicted: str = "",
     ) -> None:
+        self._contradicted = contradicted
         self._references = () if transport is None else tuple(references)
         self._platform = platform
         self._transport = transport
@@ -168,7 +171,7 @@ class Lookup:
             if isinstance(found, BaseException):
                 raise found
             images.append(found)
-        return Previous(images=tuple(images))
+        return Previous(images=tuple(images), contradicted=self._contradicted)
 
     def _look_up(self, reference: Reference) -> None:
         try:

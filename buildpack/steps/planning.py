@@ -24,7 +24,6 @@ from buildpack.errors import together
 from buildpack.oci.annotation import pack
 from buildpack.oci.entry import image_time, render_time
 from buildpack.oci.image import ANNOTATION, Layer, canonical_json
-from buildpack.oci.layer import LAYER_FORMAT
 from buildpack.oci.store import Store
 from buildpack.options import Launcher, Options
 from buildpack.plan import Bytecode, Plan, PlannedLayer
@@ -35,6 +34,7 @@ from buildpack.stacks.stack import Stack
 from buildpack.steps import assembly
 from buildpack.steps.earlier_images import Previous, Taken, pull_taken
 from buildpack.steps.install_target import InstallTarget, Resolution, layout_for, target_of
+from buildpack.steps.launcher import read_launcher
 from buildpack.steps.resolution import look_up_develop, resolve
 from buildpack.steps.reuse import NOTHING
 from buildpack.steps.stack_compiler import StackCompiler
@@ -80,13 +80,13 @@ class Decision:
         return tuple(each for each in self.plan.layers if each.key not in self.known and each.key not in self.taken)
 
 
-def material_for(app: App, stack: Stack, launcher: Launcher, options: Options, session: Session) -> Material:
+def material_for(app: App, stack: Stack, options: Options, session: Session) -> Material:
     """Read the app's files, and gather what goes below them."""
     mtime = image_time(options.epoch)
     listed = [(file.path, file.kind, file.executable, file.target) for file in app.source.files]
     return Material(
         content=assembly.read_content(app.folder, listed, mtime=mtime),
-        runtime=_runtime(launcher, stack),
+        runtime=_runtime(options.launcher or read_launcher(), stack),
         launch=plan.launch_json(
             processes={process.name: process.command for process in app.processes},
             default=app.default,
@@ -114,7 +114,7 @@ def decide(
 ) -> Decision:
     """Decide what the image holds, on the compiler's stack.
 
-    Raises DependencyError if a wheel is not available, and Refuted if an earlier image contradicts its base.
+    Raises DependencyError if a wheel is not available, and FactsContradicted if an earlier image contradicts its base.
     """
     stack, store = compiler.stack, session.store
     claims = previous.claims(stack)
@@ -243,7 +243,7 @@ def _plan(
     bytecode: Bytecode,
     labels: Mapping[str, str],
 ) -> Plan:
-    layer_format = f"{LAYER_FORMAT}+{assembly.ENTRIES_FORMAT}"
+    layer_format = assembly.FORMAT
     runtime_key = plan.runtime_key(layer_format=layer_format, files=material.runtime.listed(), bytecode=bytecode)
     layers = [PlannedLayer(kind="runtime", slot="runtime", key=runtime_key)]
     for group in plan.group_members(resolution.members):

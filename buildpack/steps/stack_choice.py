@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 
 from buildpack.app.python_version import HOST_DEFAULT, newer
@@ -18,21 +17,21 @@ from buildpack.stacks.find_python import candidate_witnesses
 from buildpack.stacks.platforms import choose_platform, native_platform, parse_platforms
 from buildpack.stacks.resolve import resolve_stack
 from buildpack.stacks.stack import Claimed, Stack, StackRequest
-from buildpack.steps.earlier_images import Previous
+from buildpack.steps.earlier_images import Lookup
 from buildpack.steps.install_target import target_of
 from buildpack.steps.prefetch import LookAhead
 
 
-def choose_stack(app: App, believed: Callable[[], Previous], options: Options, session: Session) -> Stack:
-    """Resolve the stack that was asked for; by default the slim image of the app's Python.
+def choose_stack(app: App, earlier: Lookup, options: Options, session: Session) -> Stack:
+    """Resolve the requested stack; the default is the slim image of the app's Python.
 
-    `believed` waits for the earlier images, which may know the base already. Raises StackError.
+    `earlier` images may know the base already. Raises StackError.
     """
     asked = app.settings.stack.value if app.settings.stack else ""
     version = app.python.version if app.python else None
     ahead = None
     if asked == "host" and not options.no_cache:
-        ahead = LookAhead(app, python=version, session=session, needed=lambda: not believed().layers)
+        ahead = LookAhead(app, python=version, session=session, needed=lambda: not earlier.result().layers)
     try:
         stack = resolve_stack(
             StackRequest(
@@ -45,9 +44,9 @@ def choose_stack(app: App, believed: Callable[[], Previous], options: Options, s
             store=session.store,
             environ=session.environ,
             claimed=Claimed(
-                facts=lambda digest: believed().facts(digest),
+                facts=lambda digest: earlier.result().facts(digest),
                 # Earlier layers of the host are enough unless all layers are wanted in the store.
-                layers=None if options.whole else lambda key: believed().host_layers(key, gone=options.gone),
+                layers=None if options.whole else lambda key: earlier.result().host_layers(key, gone=options.gone),
             ),
             transport=session.transport,
         )

@@ -24,10 +24,9 @@ from buildpack.python.build_settings import read_constraints
 from deployer.building.record import FOLDER, Asked, day_of, fold, seal
 
 if TYPE_CHECKING:
-    from buildpack.build import Built
     from buildpack.oci.image import Image
     from buildpack.oci.index import ImageIndex
-    from deployer.building.made import Made
+    from buildpack.pipeline import Built, BuiltImage
 
 _Stamps = dict[str, Stamp | None]
 
@@ -43,7 +42,7 @@ _TOOL = ("buildpack", "deployer", "deflate", "honcho", "installer")
 
 def write_record(
     asked: Asked,
-    made: Made,
+    made: Built,
     answer: Mapping[str, Any] | None,
     *,
     store: Store,
@@ -77,12 +76,12 @@ def write_record(
         _replace(store, Path(asked.path), seal(record), now=now)
 
 
-def _ids(built: Built) -> list[str]:
+def _ids(built: BuiltImage) -> list[str]:
     """Return what engines may call the image: Docker and Podman by its config, Docker on containerd by its manifest."""
     return [built.image.config_digest.hex, built.image.digest.hex]
 
 
-def _inputs_of_all(builds: Sequence[Built], environ: Mapping[str, str]) -> tuple[_Stamps, _Stamps] | None:
+def _inputs_of_all(builds: Sequence[BuiltImage], environ: Mapping[str, str]) -> tuple[_Stamps, _Stamps] | None:
     """Return the stamps of all builds' inputs; None where one cannot tell, or something changed between two of them."""
     app: _Stamps = {}
     others: _Stamps = {}
@@ -97,7 +96,7 @@ def _inputs_of_all(builds: Sequence[Built], environ: Mapping[str, str]) -> tuple
     return app, others
 
 
-def _inputs(built: Built, environ: Mapping[str, str]) -> tuple[_Stamps, _Stamps] | None:
+def _inputs(built: BuiltImage, environ: Mapping[str, str]) -> tuple[_Stamps, _Stamps] | None:
     """Return stamps of the app and of all else that the image follows from; None where that cannot be told."""
     app = built.app
     # What is installed from a folder of its own is not a file of the app's, and is built again each time.

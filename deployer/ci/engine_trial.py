@@ -18,14 +18,14 @@ from typing import Self
 
 from buildpack.app.app_json import Script
 from buildpack.bounded import parse_integer
-from buildpack.build import Built
 from buildpack.oci.engine import load
 from buildpack.oci.image import Image
 from buildpack.oci.reference import parse_reference
+from buildpack.pipeline import BuiltImage
 from buildpack.plan import APP_ROOT
 from buildpack.progress import Progress
 from buildpack.session import Session
-from buildpack.test_image import with_develop
+from buildpack.steps.test_image import with_develop
 from deployer.ci.collecting import Collect, collect_archive
 from deployer.ci.console import Console
 from deployer.ci.layers import Layers
@@ -69,7 +69,7 @@ class EngineTrial:
     def __init__(
         self,
         engine: Engine,
-        built: Built,
+        built: BuiltImage,
         session: Session,
         *,
         layers: Layers,
@@ -172,7 +172,7 @@ class EngineTrial:
         return self._run(self._blueprint(reference, "test.1", shell_command(script), script.environment), collect)
 
     def _with_develop(self) -> Image:
-        return with_develop(self._built, self._session)
+        return with_develop(self._built.image, self._built.app, self._built.stack, self._session)
 
     def release(self, environment: Mapping[str, str]) -> int:
         """Run the release process in a container of the image."""

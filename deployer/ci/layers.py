@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import BinaryIO, TypeVar
 
-from buildpack.build import Built
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Layer
 from buildpack.oci.store import Store
 from buildpack.oci.transport import Transport
+from buildpack.pipeline import BuiltImage
 from buildpack.steps.earlier_images import Taken, pull_taken
 from deployer.errors import ci as errors
 
@@ -24,7 +24,7 @@ class Layers:
 
     def __init__(
         self,
-        built: Built,
+        built: BuiltImage,
         store: Store,
         transport: Transport,
         *,

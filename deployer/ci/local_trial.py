@@ -24,19 +24,19 @@ from typing import Self
 from buildpack.app.app_json import Script
 from buildpack.app.lockfile import Lock
 from buildpack.app.read import App
-from buildpack.build import Built
 from buildpack.dataclass import replace
 from buildpack.errors.build import ran_as_root
 from buildpack.oci.gzip import gunzip
 from buildpack.oci.image import LAYER_TAR
+from buildpack.pipeline import BuiltImage
 from buildpack.plan import APP_ROOT
 from buildpack.python.build_settings import read_settings
 from buildpack.session import Session
 from buildpack.steps.local import Wanted, check_environment, make_environment
+from buildpack.steps.test_image import held_back
 from buildpack.system.guard import outliving_nobody
 from buildpack.system.processes import User, adopt_orphans, end_strays, hide_process
 from buildpack.system.unprivileged import choose_user, give, reachable_path, workplace
-from buildpack.test_image import held_back
 from deployer.ci.collecting import Collect, collect_local
 from deployer.ci.console import Console
 from deployer.ci.layers import Layers
@@ -102,7 +102,7 @@ def _wanted(app: App, lock: Lock, user: User | None, environ: Mapping[str, str])
 class LocalTrial:
     """This machine as the place to try an image out; a context manager that leaves nothing behind."""
 
-    def __init__(self, built: Built, session: Session, *, layers: Layers, console: Console) -> None:
+    def __init__(self, built: BuiltImage, session: Session, *, layers: Layers, console: Console) -> None:
         self._built, self._session, self._layers, self._console = built, session, layers, console
         self._exits = ExitStack()
         self._scratch = Path()

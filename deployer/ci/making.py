@@ -6,15 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from buildpack.build import Built
 from buildpack.dataclass import replace
+from buildpack.delivery.deliver import build_and_deliver, until_whole
 from buildpack.oci.image import Platform
 from buildpack.options import Options
+from buildpack.pipeline import Built, BuiltImage
 from buildpack.session import Session
 from buildpack.stacks.platforms import read_platforms
-from deployer.building.delivery import build_and_deliver, until_whole
-from deployer.building.made import Made
 from deployer.errors import ci as errors
+from deployer.interrupts import ending_promptly
 from deployer.text import plural, size_text
 
 _T = TypeVar("_T")
@@ -34,19 +34,20 @@ class Maker:
         """The platforms that are asked for; empty if none are."""
         return read_platforms(self._app, environ=self._session.environ, flag=self._options.platform)
 
-    def build(self, *, tested: bool) -> Made:
+    def build(self, *, tested: bool) -> Built:
         """Build for the platforms that are asked for; `tested` is as in `Options`. Raises BuildpackError."""
         return self._build(replace(self._options, tested=tested), self.platforms)
 
-    def _build(self, options: Options, platforms: tuple[Platform, ...]) -> Made:
-        return build_and_deliver(self._app, options=options, session=self._session, platforms=platforms)[0]
+    def _build(self, options: Options, platforms: tuple[Platform, ...]) -> Built:
+        with ending_promptly():
+            return build_and_deliver(self._app, options=options, session=self._session, platforms=platforms)
 
-    def push(self, made: Made) -> str:
+    def push(self, made: Built) -> str:
         """Push it under its references; return what was sent, in words. Raises StackError."""
         said, told = self.whole(made, self._push)
         return "; ".join((said, *told))
 
-    def whole(self, made: Made, use: Callable[[Made, frozenset[str]], _T]) -> tuple[_T, tuple[str, ...]]:
+    def whole(self, made: Built, use: Callable[[Built, frozenset[str]], _T]) -> tuple[_T, tuple[str, ...]]:
         """Call `use` with what was built, and with the blobs that a registry turned out to lack.
 
         Layers that a registry or the store lost are made again, and `use` is called once more. Return what it returns,
@@ -66,24 +67,25 @@ class Maker:
 
         return until_whole(attempt, self._options, self._session.store)
 
-    def _push(self, made: Made, gone: frozenset[str]) -> str:
-        from deployer.building.pushing import parse_targets, push_made, pushed_text
+    def _push(self, made: Built, gone: frozenset[str]) -> str:
+        from buildpack.delivery.pushing import parse_targets, push_built
+        from deployer.building.sent import pushed_text
         from deployer.proof.attaching import attached_text
 
         assert self._session.transport is not None
         targets = parse_targets(made.references)
-        said = pushed_text(push_made(made, targets, self._session, gone=gone), made.image)
+        said = pushed_text(push_built(made, targets, self._session, gone=gone), made.image)
         if not self._sbom:
             return said
         return f"{said}; {attached_text(made.image, targets, transport=self._session.transport)}"
 
 
-def fitting(made: Made, machine: str) -> Built | None:
+def fitting(made: Built, machine: str) -> BuiltImage | None:
     """Return the image that this machine (``uname -m``) can run; None if there is none."""
     return next((one for one in made.images if one.stack.machine == machine), None)
 
 
-def describe(made: Made) -> tuple[list[str], str]:
+def describe(made: Built) -> tuple[list[str], str]:
     """Say which layers were written and why, a line each, and how much of it all that is."""
     lines, counts = [], []
     for one in made.images:

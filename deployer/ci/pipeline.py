@@ -9,8 +9,8 @@ from buildpack.dataclass import dataclass, replace
 from buildpack.errors import BuildpackError, Problems
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.transport import Transport
+from buildpack.pipeline import Built
 from buildpack.session import Session
-from deployer.building.made import Made
 from deployer.ci.checking import check, check_tests
 from deployer.ci.console import Console, Place, find_place
 from deployer.ci.ledger import Counts, Entry, Ledger, Step
@@ -29,7 +29,7 @@ class Outcome:
     """How it went: the steps in their order, what was built, and the error that ended it; None for success."""
 
     steps: tuple[Step, ...]
-    built: Made | None
+    built: Built | None
     warnings: tuple[str, ...]
     error: BuildpackError | None
 
@@ -48,7 +48,7 @@ def run_pipeline(
     shown. Raises UsageError if the request itself makes no sense.
     """
     if request.push:
-        from deployer.building.pushing import parse_targets
+        from buildpack.delivery.pushing import parse_targets
 
         if not parse_targets(request.options.references):
             raise errors.nothing_to_push_to()
@@ -77,7 +77,7 @@ class _Pipeline:
 
     def __init__(self, request: Request, session: Session, console: Console, fit_warning: Callable[[str], str]) -> None:
         self.request, self.ledger = request, Ledger(console, count=self._count)
-        self.built: Made | None = None
+        self.built: Built | None = None
         self.warnings: list[str] = []
         self._session, self._console, self._fit_warning = session, console, fit_warning
         self._maker = Maker(request.app, request.options, session, push=request.push, sbom=request.sbom)
@@ -119,7 +119,7 @@ class _Pipeline:
         traffic = transport.traffic
         return Counts(requests=traffic.requests, sent=traffic.sent, received=traffic.received)
 
-    def _build(self, entry: Entry, *, tested: bool) -> Made:
+    def _build(self, entry: Entry, *, tested: bool) -> Built:
         made = self._maker.build(tested=tested)
         self._warn(made.warnings)
         lines, entry.reason = describe(made)

@@ -10,9 +10,8 @@ from functools import cache
 from buildpack.app.app_json import Script
 from buildpack.app.health_host import find_health_host
 from buildpack.app.read import App
-from buildpack.build import Built
 from buildpack.dataclass import replace
-from deployer.building.made import Made
+from buildpack.pipeline import Built, BuiltImage
 from deployer.ci.checking import Checked
 from deployer.ci.layers import Layers
 from deployer.ci.making import fitting
@@ -32,7 +31,7 @@ class Tryout:
     """
 
     def __init__(
-        self, made: Made, checked: Checked, shared: Shared, heal: Callable[[Callable[[], object]], None]
+        self, made: Built, checked: Checked, shared: Shared, heal: Callable[[Callable[[], object]], None]
     ) -> None:
         self._made, self._checked, self._shared, self._heal = made, checked, shared, heal
         self._request, self._console, self._ledger = shared.request, shared.console, shared.ledger
@@ -62,7 +61,7 @@ class Tryout:
             else:
                 self._ledger.skip("boot", "the Procfile has no web")
 
-    def _choose_test(self, built: Built) -> Script:
+    def _choose_test(self, built: BuiltImage) -> Script:
         """Return the script with the command that tests; for `--test auto` it is app.json's, else pytest."""
         script, lock = self._checked.script, built.app.lock
         has_pytest = any(each.name == "pytest" for each in (*lock.packages, *lock.develop))
@@ -88,7 +87,7 @@ class Tryout:
     def _with_services(self, script: Script) -> Script:
         return replace(script, environment={**script.environment, **self._provided, **self._request.services})
 
-    def _release(self, place: Callable[[], Trial], built: Built, script: Script) -> None:
+    def _release(self, place: Callable[[], Trial], built: BuiltImage, script: Script) -> None:
         command = next((each.command for each in built.app.processes if each.name == "release"), "")
         if self._request.release:
             with self._ledger.step("release", f"release: {command}") as entry:
@@ -118,7 +117,7 @@ class Tryout:
             self._shared.warn([f"web answered {booted.status} to GET {health.path} when it was booted."])
         return f"web answered {booted.status} after {booted.seconds:.1f} s, in {trial.where}"
 
-    def _choose_trial(self, built: Built, exits: ExitStack) -> Trial:
+    def _choose_trial(self, built: BuiltImage, exits: ExitStack) -> Trial:
         from deployer.engines.docker.choice import choose_engine
 
         session = self._shared.session

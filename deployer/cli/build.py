@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from buildpack.oci.transport import Traffic, Transport
     from buildpack.oci.warm_up import HeadStart
     from buildpack.options import Options
-    from deployer.building.made import Made
+    from buildpack.pipeline import Built
     from deployer.building.record import Asked
 
 EXAMPLES = """\b
@@ -85,11 +85,13 @@ def _build(
     head_start: HeadStart | None,
     transport: Transport | None,
 ) -> int:
+    from buildpack.delivery.deliver import build_and_deliver
+    from buildpack.delivery.destinations import parse_destinations
     from buildpack.progress import ignore
     from buildpack.stacks.platforms import read_platforms
-    from deployer.building.delivery import build_and_deliver
-    from deployer.building.destinations import parse_destinations
+    from deployer.building.sent import sent_texts
     from deployer.cli.progress import Reporter
+    from deployer.interrupts import ending_promptly
     from deployer.session import open_session, open_store
 
     targets, asked_for = parse_destinations(given["destinations"]), _options(app, given)
@@ -104,25 +106,25 @@ def _build(
         loaded=len(platforms) < 2 and any(target.kind == "docker" for target in targets),
         special=len(platforms) > 1 or any(given[name] for name in _SPECIAL),
     )
-    # An engine with one image can tell whether it still has it; of other destinations nobody could.
+    # An engine with one image can say if it still has it. Other destinations are not asked.
     engine_only = len(platforms) < 2 and [target.kind for target in targets] == ["docker"]
 
-    def remember(made: Made, sent: Sequence[str], *, loaded: bool = False) -> None:
+    def remember(made: Built, sent: Sequence[str], *, loaded: bool = False) -> None:
         if asked is not None and not asked.unchanged:
             from deployer.building.recording import write_record
 
             again = unchanged(answer(made, sent)) if loaded or not targets else None
             write_record(asked, made, again, store=store, environ=os.environ, now=time.time(), loaded=loaded)
 
-    def remember_loaded(made: Made) -> None:
+    def remember_loaded(made: Built) -> None:
         """Write the record while the engine is at work."""
         from buildpack.oci.engine_upload import PRESENT
-        from deployer.building.destinations import loaded_text
+        from deployer.building.sent import loaded_text
 
         remember(made, [loaded_text(0, 0, PRESENT)], loaded=engine_only)
 
-    with Reporter(quiet=silent) as reporter:
-        made, sent = build_and_deliver(
+    with Reporter(quiet=silent) as reporter, ending_promptly():
+        made = build_and_deliver(
             app,
             options=asked_for,
             session=open_session(store, os.environ, observer=ignore if silent else reporter, transport=transport),
@@ -131,6 +133,7 @@ def _build(
             head_start=head_start,
             meanwhile=remember_loaded,
         )
+    sent = sent_texts(made)
     if given["sbom"] and transport:
         sent.append(_attach_sbom(made, transport))
     show_answer(answer(made, sent, transport.traffic if transport else None))
@@ -146,8 +149,8 @@ def _options(app: Path, given: Mapping[str, Any]) -> Options:
     return replace(options.read_options(given, app), pushed="registry" in to, whole=to != {"registry"})
 
 
-def _attach_sbom(made: Made, transport: Transport) -> str:
-    from deployer.building.pushing import parse_targets
+def _attach_sbom(made: Built, transport: Transport) -> str:
+    from buildpack.delivery.pushing import parse_targets
     from deployer.proof.attaching import attached_text
 
     return attached_text(made.image, parse_targets(made.references), transport=transport)
@@ -170,24 +173,15 @@ def _head_start(*, wanted: bool) -> AbstractContextManager[HeadStart | None]:
 def _registries(
     references: Sequence[str], cache_from: Sequence[str], *, pushed: bool
 ) -> AbstractContextManager[Transport | None]:
-    """Return a connection to registries if the build needs one; raises UsageError for names of images."""
     if not (pushed or cache_from):
         return nullcontext()
-    from buildpack.oci.reference import parse_reference
-    from buildpack.oci.transport import Transport
-    from deployer.building.pushing import parse_targets
-    from deployer.errors.building import push_unnamed
+    from buildpack.delivery.pushing import connect
 
-    homes = parse_targets(references) if pushed else tuple(map(parse_reference, references))
-    if pushed and not homes:
-        raise push_unnamed()
-    transport = Transport(os.environ, homes=(*homes, *map(parse_reference, cache_from)))
-    transport.warm()
-    return transport
+    return connect(references, cache_from, os.environ, pushed=pushed)
 
 
 def answer_of(
-    made: Made,
+    made: Built,
     sent: Sequence[str],
     traffic: Traffic | None = None,
     *,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from buildpack.app.worktree import Commit
     from buildpack.errors import BuildpackError
-    from deployer.building.made import Made
+    from buildpack.pipeline import Built
     from deployer.ci.console import Console
     from deployer.ci.pipeline import Outcome
     from deployer.ci.request import Request
@@ -280,7 +280,7 @@ def _table(steps: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(rows)
 
 
-def _outputs(built: Made, *, pushed: bool) -> dict[str, str]:
+def _outputs(built: Built, *, pushed: bool) -> dict[str, str]:
     from buildpack.oci.reference import parse_reference
 
     digest = str(built.image.digest)

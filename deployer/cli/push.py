@@ -41,12 +41,13 @@ def command(
     APP is a folder (default: the current one), and means the image with the app's name. REF is the name of an image in
     the store. Only the layers that the registry lacks are sent.
     """
+    from buildpack.delivery.pushing import find_stored, parse_targets, push_stored
     from buildpack.oci.image import Image, convert
     from buildpack.oci.index import convert_index
     from buildpack.oci.reference import format_for, parse_reference
     from buildpack.oci.transport import Transport
     from buildpack.progress import ignore
-    from deployer.building.pushing import find_stored, parse_targets, push_stored, pushed_text
+    from deployer.building.sent import pushed_text
     from deployer.cli.progress import Reporter
     from deployer.interrupts import ending_promptly
     from deployer.proof.attaching import attached_text

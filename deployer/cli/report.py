@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from buildpack.build import Built
     from buildpack.oci.transport import Traffic
-    from deployer.building.made import Made
+    from buildpack.pipeline import Built, BuiltImage
 
 SCHEMA = 1
 
 
-def report(made: Made) -> dict[str, Any]:
+def report(made: Built) -> dict[str, Any]:
     """Return the object of a build; of several platforms it has ``platforms``, an object for each."""
     reports = [_report_one(one) for one in made.images]
     of_all = {
@@ -33,7 +32,7 @@ def moved(traffic: Traffic) -> dict[str, int]:
     return {"requests": traffic.requests, "bytes_sent": traffic.sent, "bytes_received": traffic.received}
 
 
-def _report_one(built: Built) -> dict[str, Any]:
+def _report_one(built: BuiltImage) -> dict[str, Any]:
     stack_layers = [
         {
             "digest": str(layer.digest),

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from buildpack.app.hook_programs import plan_hooks
-from buildpack.build import Built
 from buildpack.dataclass import dataclass
 from buildpack.oci.compare import Comparison, EntryDifference, LayerDifference
 from buildpack.oci.image import Image
+from buildpack.pipeline import BuiltImage
 from buildpack.plan import APP_ROOT, Member
 from buildpack.steps.provenance import Provenance, read_provenance
 from deployer.errors import proof as words
@@ -25,7 +25,9 @@ class Reason:
     hint: str = ""
 
 
-def explain(image: Image, built: Built, comparison: Comparison, *, environ: Mapping[str, str]) -> tuple[Reason, ...]:
+def explain(
+    image: Image, built: BuiltImage, comparison: Comparison, *, environ: Mapping[str, str]
+) -> tuple[Reason, ...]:
     """Return what may have led to the differences, the most telling first; nothing where there are none."""
     if image.digest == built.image.digest:
         return ()
@@ -72,7 +74,7 @@ def _is_bytecode(layer: LayerDifference) -> bool:
     return bool(layer.entries) and compiled and not layer.more and not layer.note
 
 
-def _stack(its: Provenance, ours: Provenance, built: Built) -> Iterator[_Found]:
+def _stack(its: Provenance, ours: Provenance, built: BuiltImage) -> Iterator[_Found]:
     if its.stack == ours.stack:
         return
     same = its.python == ours.python
@@ -132,7 +134,7 @@ def _settings(its: Provenance, ours: Provenance) -> Iterator[_Found]:
         yield words.other_labels({name: value for name, (value, _) in labels.items()})
 
 
-def _app(comparison: Comparison, built: Built, environ: Mapping[str, str], *, hooks: bool) -> Iterator[_Found]:
+def _app(comparison: Comparison, built: BuiltImage, environ: Mapping[str, str], *, hooks: bool) -> Iterator[_Found]:
     layer = next((each for each in comparison.layers if each.kind == "app" and not each.same_key), None)
     if layer is None:
         return

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from buildpack.app.read import read_app
-from buildpack.build import Built
 from buildpack.dataclass import dataclass, field, replace
+from buildpack.delivery.deliver import build_and_deliver
 from buildpack.errors import StackError
 from buildpack.errors.wheels import BuildFailed
 from buildpack.oci.compare import Comparison, EntryDifference, LayerDifference, compare_images
@@ -20,10 +20,10 @@ from buildpack.oci.image import Platform
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.store import Store
 from buildpack.options import Options
+from buildpack.pipeline import BuiltImage
 from buildpack.session import Session
 from buildpack.steps.provenance import Provenance, read_provenance
 from buildpack.system.temporary import temporary_folder
-from deployer.building.delivery import build_and_deliver
 from deployer.errors import proof as errors
 from deployer.proof.found import Found, Origin, find_image
 from deployer.proof.reasons import Reason, explain
@@ -147,10 +147,10 @@ def _judge(found: Found, source: Source, session: Session) -> Verdict:
     )
 
 
-def _build_again(found: Found, told: Provenance, source: Source, session: Session) -> Built:
+def _build_again(found: Found, told: Provenance, source: Source, session: Session) -> BuiltImage:
     """Build on the base that the image names if the app asks for a tag, which may name another base by now."""
 
-    def attempt(stack: str | None) -> Built:
+    def attempt(stack: str | None) -> BuiltImage:
         options = Options(
             stack=stack,
             platform=str(found.platform),
@@ -161,7 +161,7 @@ def _build_again(found: Found, told: Provenance, source: Source, session: Sessio
             epoch=source.epoch,
             format=found.image.format,
         )
-        return build_and_deliver(source.folder, options=options, session=session)[0].images[0]
+        return build_and_deliver(source.folder, options=options, session=session).images[0]
 
     pinned = None if source.stack else _pinned_stack(told, source, found.platform, session)
     if pinned is None:

@@ -68,7 +68,7 @@ def test_an_image_written_among_the_app_s_files_is_warned_of(home, reference, tm
     app = Path(shutil.copytree(EXAMPLES / "blasto", tmp_path / "blasto"))
     command = ["build", app, "--json", "--to", f"oci:{tmp_path}/beside", "--to", f"oci:{app}/inside"]
     warning = (
-        f"--to oci:{app}/inside is in the app's folder, so the next image will hold this one; "
+        f"--to oci:{app}/inside is in the app's folder, so the next image would contain this one; "
         "name a place elsewhere, or list it in .dockerignore."
     )
     report = deploy(*command, home=home).report
@@ -290,8 +290,8 @@ def test_a_name_counts_once_and_holds_no_digest(home, blasto):
     done = deploy("build", blasto, "-t", name, home=home)
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        f"error: an image cannot be built as {name}\n\nIts digest follows from what is in it.\n\n"
-        "hint: name it without the part from `@` on.\n"
+        f"error: an image cannot be built as {name}\n\nThe digest of an image follows from its content.\n\n"
+        "hint: leave out the part from `@` on.\n"
     )
 
 

@@ -18,11 +18,11 @@ from typing import BinaryIO
 
 import pytest
 
-from buildpack.build import Listener
 from buildpack.oci.archive import write_oci_dir
 from buildpack.oci.image import Layer
 from buildpack.oci.prune import Limits, Pruned, prune_store
 from buildpack.oci.store import Store
+from buildpack.pipeline import Listener
 from deployer.cli.cache import SHELVES
 from tests.conftest import missing
 from tests.support.command import ROOT, deploy

@@ -166,4 +166,6 @@ def test_completion_imports_little(folder, line):
     imported = {line.rpartition(b"|")[2].strip().decode() for line in done.stderr.splitlines()}
     assert "click" in imported
     assert len(imported) < 160, "what the interpreter itself imports counts too"
-    assert imported.isdisjoint({"requests", "docker", "rich", "jinja2", "packaging", "buildpack.build", "subprocess"})
+    assert imported.isdisjoint(
+        {"requests", "docker", "rich", "jinja2", "packaging", "buildpack.pipeline", "subprocess"}
+    )

@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
-from buildpack.build import Listener
 from buildpack.errors import LostError, MachineError
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Layer, Platform
 from buildpack.oci.store import Store
+from buildpack.pipeline import Listener
 from buildpack.stacks.image_stack import unpacked
 from tests.support.command import ROOT, deploy
 from tests.support.endurance import SCALE, chosen_seed
@@ -318,7 +318,10 @@ def test_a_push_that_meets_damage_leaves_it_all_to_the_next_build(app, env, home
         push = ("push", "tiny", "-t", f"{server.name}/team/app:1", "--no-sbom")
         failed = deploy(*push, home=home, env=env)
         assert failed.code == 70, failed.err
-        assert "it was dropped. So were others that are damaged: 4 blobs of the image are missing now." in failed.err
+        assert (
+            "it was dropped. Other blobs were damaged and dropped too: 4 blobs of the image are missing now."
+            in failed.err
+        )
         built = deploy("build", app, "-q", home=home, env=env)
         assert (built.code, built.out.strip()) == (0, reference), built.err
         pushed = deploy(*push, home=home, env=env)

@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 
-from buildpack.build import Built, build
 from buildpack.dataclass import replace
 from buildpack.errors import BuildpackError, DependencyError
 from buildpack.options import Options, OwnPython
+from buildpack.pipeline import BuiltImage, build
 from buildpack.stacks import run_python
 from buildpack.stacks.platforms import platform_of
-from deployer.building.launcher import read_launcher
 from tests.conftest import missing
 from tests.support.bases import make_base
 from tests.support.command import deploy
@@ -66,11 +65,11 @@ def app_on(base: Path, folder: Path, packages: dict[str, Entry]) -> Path:
     return write_app(folder / "app", packages, stack=f"oci:{base}", python="3.12")
 
 
-def wheels(built: Built) -> list[str]:
+def wheels(built: BuiltImage) -> list[str]:
     return [member.filename for made, _ in built.layers for member in made.planned.members]
 
 
-def labels(built: Built) -> dict[str, Any]:
+def labels(built: BuiltImage) -> dict[str, Any]:
     return dict(json.loads(built.image.config)["config"]["Labels"])
 
 
@@ -185,9 +184,9 @@ def test_libraries_are_looked_for_in_the_stack(index: Index, tmp_path: Path) -> 
 # What depends on the machine that builds is an argument, so each machine can be played here.
 
 
-def build_on(machine: str, app: Path, home: Path, environ: dict[str, str], **options: Any) -> Built:
+def build_on(machine: str, app: Path, home: Path, environ: dict[str, str], **options: Any) -> BuiltImage:
     session = session_of(home, environ, own_python=replace(OwnPython(), machine=machine))
-    return build(app, options=Options(**options), launcher=read_launcher(), session=session)
+    return build(app, options=Options(**options), session=session).images[0]
 
 
 @pytest.mark.parametrize(("built_on", "image_for"), [("aarch64", "linux/amd64"), ("x86_64", "linux/arm64")])

@@ -12,12 +12,12 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from buildpack.build import build
 from buildpack.options import Launcher, Options, OwnPython
-from buildpack.platforms import build_platforms
+from buildpack.pipeline import build
 from buildpack.stacks.platforms import parse_platforms
 from tests.support.bases import make_base
 from tests.support.command import EXAMPLES
@@ -31,7 +31,7 @@ PYTHON = "3.12.99"
 LAUNCHER = Launcher(files={"__main__.py": b"raise SystemExit('golden')\n"})
 WHEEL = b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 OWN = OwnPython(version="3.12", executable="/usr/bin/python3", machine="x86_64")
-OPTIONS = {"labels": {"org.example.team": "golden"}}
+OPTIONS: dict[str, Any] = {"labels": {"org.example.team": "golden"}, "launcher": LAUNCHER}
 
 Wheels = Mapping[str, Mapping[str, bytes]]
 """The files of each wheel, by ``name version``."""
@@ -164,7 +164,6 @@ def write(folder: Path, wheels: Wheels, files: Files, *, index: Index) -> Path:
 
 def arguments(home: Path, index: Index) -> dict[str, object]:
     return {
-        "launcher": LAUNCHER,
         "session": session_of(home, {**os.environ, **environ(index)}, own_python=OWN),
     }
 
@@ -180,13 +179,13 @@ def test_the_digest_of_a_tiny_app_stays(name, tmp_path, index, bases):
 
 def test_the_digest_of_an_index_stays(tmp_path, index, bases):
     app = write(tmp_path, ALPHA, {}, index=index)
-    built = build_platforms(
+    built = build(
         app,
         platforms=parse_platforms("linux/amd64,linux/arm64"),
         options=Options(stack=f"oci:{bases}", **OPTIONS),
         **arguments(tmp_path / "home", index),
     )
-    assert built.index.digest.hex == INDEX_DIGEST
+    assert built.image.digest.hex == INDEX_DIGEST
 
 
 @pytest.mark.parametrize("name", EXAMPLE_DIGESTS)

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from buildpack.build import Built
 from buildpack.errors import BuildpackError
 from buildpack.oci.store import Store
+from buildpack.pipeline import BuiltImage
 from tests.conftest import missing
 from tests.support import tiny
 from tests.support.bases import make_base
@@ -66,7 +66,7 @@ def write(app: Path, name: str, text: str, *, executable: bool = True) -> None:
     path.chmod(0o755 if executable else 0o644)
 
 
-def shipped(built: Built, home: Path) -> dict[str, bytes | str | None]:
+def shipped(built: BuiltImage, home: Path) -> dict[str, bytes | str | None]:
     """The app's layer: contents by path, a link's target as text."""
     with Store(home).open(built.layers[-1][0].layer.digest) as blob, tarfile.open(fileobj=blob, mode="r:gz") as layer:
         found: dict[str, bytes | str | None] = {}

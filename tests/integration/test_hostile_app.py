@@ -16,15 +16,15 @@ from typing import Self
 
 import pytest
 
-from buildpack.build import Built
 from buildpack.errors import BuildpackError
 from buildpack.oci.gzip import gunzip
 from buildpack.oci.store import Store
+from buildpack.pipeline import BuiltImage
 from tests.support.endurance import SCALE, chosen_seed
 from tests.support.tiny import build_here, with_stack, write_app
 
 
-def shipped(home: Path, built: Built) -> dict[str, tarfile.TarInfo]:
+def shipped(home: Path, built: BuiltImage) -> dict[str, tarfile.TarInfo]:
     """What is in the app's layer."""
     made = next(made for made, _ in built.layers if made.planned.kind == "app")
     with Store(home).open(made.layer.digest) as blob:

@@ -15,17 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from buildpack.build import Built
 from buildpack.errors import DependencyError
 from buildpack.errors.stacks import libraries_not_there
 from buildpack.oci.archive import write_oci_dir
 from buildpack.oci.image import Image, assemble
 from buildpack.oci.store import Store
+from buildpack.pipeline import BuiltImage
 from buildpack.python.files import WheelFile
 from buildpack.steps.grafting import graft
 from buildpack.steps.sbom import make_sbom
+from buildpack.steps.test_image import with_develop
 from buildpack.system.elf import read_elf
-from buildpack.test_image import with_develop
 from tests.support.index import Index, serving, sha256
 from tests.support.tiny import build_here, entry, environ, session_of, with_stack, write_app
 from tests.support.wheels import write_wheel
@@ -97,7 +97,7 @@ def home(seed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def built(app: Path, home: Path, env: dict[str, str]) -> Built:
+def built(app: Path, home: Path, env: dict[str, str]) -> BuiltImage:
     return build_here(app, home, env)
 
 
@@ -132,7 +132,8 @@ def test_packages_that_only_tests_need_bring_theirs_as_well(index, home, env, tm
     lock = json.loads((app / "Pipfile.lock").read_text())
     lock["develop"] = {"greeter": {**entry(index.projects["greeter"][0].content), "index": "tiny"}}
     (app / "Pipfile.lock").write_text(json.dumps(lock))
-    image = with_develop(build_here(app, home, env), session_of(home, env))
+    built = build_here(app, home, env)
+    image = with_develop(built.image, built.app, built.stack, session_of(home, env))
     packages = unpack(image, home, tmp_path / "unpacked")
     copies = sorted(path.name.partition("-")[0] for path in (packages / "greeter.libs").iterdir())
     assert copies == ["libdeep", "libgreet"]

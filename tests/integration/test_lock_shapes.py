@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from buildpack.app.pipfile import pipfile_hashes, read_pipfile
-from buildpack.build import Built
 from buildpack.oci.gzip import gunzip
 from buildpack.oci.store import Store
+from buildpack.pipeline import BuiltImage
 from tests.support.command import Done, deploy
 from tests.support.git_server import make_repository, serving_git
 from tests.support.index import Index, serving, sha256
@@ -188,11 +188,11 @@ def home(seed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def built(locked: Path, home: Path) -> Built:
+def built(locked: Path, home: Path) -> BuiltImage:
     return build_here(locked, home, os.environ, categories=("develop", "docs"))
 
 
-def content(home: Path, built: Built) -> dict[str, bytes]:
+def content(home: Path, built: BuiltImage) -> dict[str, bytes]:
     """The regular files of our layers, by path."""
     found: dict[str, bytes] = {}
     for made, _ in built.layers:
@@ -322,7 +322,7 @@ def with_entry(folder: Path, name: str, entry: Mapping[str, object], *, pipfile:
 
 
 @pytest.fixture
-def empty(built: Built, home: Path, tmp_path: Path) -> Path:
+def empty(built: BuiltImage, home: Path, tmp_path: Path) -> Path:
     """A store with nothing but the stack."""
     return with_stack(home, tmp_path / "home")
 

@@ -608,9 +608,9 @@ def test_a_cache_that_lets_nobody_in_is_a_reason_to_build(world, app, empty, nam
         (
             ("--to", "registry", "-t", "tiny"),
             (
-                "error: docker.io/library/tiny:latest is not a name that an image can be pushed to\n\n"
+                "error: you cannot push to docker.io/library/tiny:latest\n\n"
                 "Without a registry it means Docker Hub's official images, which nobody else may write to.\n\n"
-                "hint: name a repository of yours: `-t REGISTRY/tiny`, like ghcr.io/you/tiny or docker.io/you/tiny.\n"
+                "hint: name your own repository: `-t ghcr.io/you/tiny`, or `-t docker.io/you/tiny`.\n"
             ),
         ),
     ],
@@ -657,7 +657,7 @@ def test_push_says_what_the_store_lacks(world, app, name, empty):
         30,
         (
             f"error: {world.named(name)} is not in the store\n\nNothing in {empty} has that name.\n\n"
-            f"hint: build it first: `deploy build -t {world.named(name)}`.\n"
+            f"hint: build it first with `deploy build -t {world.named(name)}`.\n"
         ),
     )
     home = world.home
@@ -674,8 +674,8 @@ def test_push_says_what_the_store_lacks(world, app, name, empty):
         30,
         (
             f"error: {world.named(name)} cannot be pushed: the store has it only in part\n\n"
-            "One of its layers is not here.\n\n"
-            "hint: build it again: `deploy build --to registry` takes from a registry what is there.\n"
+            "One of its layers is missing.\n\n"
+            "hint: build it again with `deploy build --to registry`, which takes those layers from a registry.\n"
         ),
     )
 

@@ -18,14 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildpack.build import Built, build
+from buildpack.delivery.pushing import push_built
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.registry import Registry
 from buildpack.oci.transport import Transport
 from buildpack.options import Options
-from deployer.building.launcher import read_launcher
-from deployer.building.made import made_of
-from deployer.building.pushing import push_made
+from buildpack.pipeline import BuiltImage, build
 from tests.property.conftest import SCALE
 from tests.support.index import Index, serving
 from tests.support.tiny import build_here, entry, environ, session_of, with_stack, write_app, write_lock
@@ -87,7 +85,7 @@ def world(registry: str) -> Iterator[World]:
     shutil.rmtree(folder)
 
 
-def push(world: World, home: Path, name: str) -> Built:
+def push(world: World, home: Path, name: str) -> BuiltImage:
     """Build as ``--to registry`` does, in this process."""
     reference = parse_reference(f"{world.registry}/{name}")
     with Transport(world.environ, homes=[reference]) as transport:
@@ -95,13 +93,12 @@ def push(world: World, home: Path, name: str) -> Built:
         built = build(
             world.app,
             options=Options(references=(str(reference),), pushed=True, whole=False),
-            launcher=read_launcher(),
             session=session,
         )
-        pushed = push_made(made_of(built), [reference], session)
+        pushed = push_built(built, [reference], session)
         with Registry(reference, transport=transport) as registry:
             assert registry.find_digest(reference.selector) == built.image.digest == pushed.digest
-    return built
+    return built.images[0]
 
 
 @settings(max_examples=max(5, int(60 * SCALE)))

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from buildpack.delivery.deliver import build_and_deliver
 from buildpack.errors import BuildpackError
 from buildpack.oci.store import Store
 from buildpack.options import Options
-from deployer.building.delivery import build_and_deliver
-from deployer.building.made import Made
+from buildpack.pipeline import Built
 from deployer.building.record import ask, recall
 from deployer.building.recording import write_record
 from deployer.cli.build import answer_of
@@ -109,15 +109,13 @@ class Bench:
         own = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
         self.environ = {**own, "DEPLOY_HOME": str(self.home)}
 
-    def build(self, home: Path, *, no_cache: bool = False) -> Made | None:
+    def build(self, home: Path, *, no_cache: bool = False) -> Built | None:
         """Build, and have the error that an app with mistakes deserves count as no answer."""
         try:
-            made, _ = build_and_deliver(
-                self.app, options=Options(no_cache=no_cache), session=open_session(Store(home), self.environ)
-            )
+            session = open_session(Store(home), self.environ)
+            return build_and_deliver(self.app, options=Options(no_cache=no_cache), session=session)
         except BuildpackError:
             return None
-        return made
 
     def remembered(self) -> str | None:
         """Ask as the command does; where there is no answer, build and record."""

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from buildpack.app.pipfile import pipfile_hashes, read_pipfile
-from buildpack.build import Built, build
 from buildpack.oci.store import Store
 from buildpack.options import Options, OwnPython
+from buildpack.pipeline import BuiltImage, build
 from buildpack.session import SILENT, Listener, Session
-from deployer.building.launcher import read_launcher
 from tests.support.index import Index, sha256
 from tests.support.wheels import write_wheel
 
@@ -110,15 +109,10 @@ def write_lock(folder: Path, packages: Mapping[str, Entry], *, source: str = SOU
 
 def build_here(
     app: Path, home: Path, environ: Mapping[str, str], *, listener: Listener | None = None, **options: Any
-) -> Built:
+) -> BuiltImage:
     """Build in this process, as the command would in its own."""
-    return build(
-        app,
-        options=Options(**options),
-        launcher=read_launcher(),
-        session=session_of(home, environ),
-        listener=listener or SILENT,
-    )
+    session = session_of(home, environ)
+    return build(app, options=Options(**options), session=session, listener=listener or SILENT).images[0]
 
 
 def session_of(home: Path, environ: Mapping[str, str], **others: Any) -> Session:

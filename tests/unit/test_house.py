@@ -49,7 +49,7 @@ def test_deployer_s_package_file_is_empty():
 
 
 def test_the_quick_path_imports_nothing_heavy():
-    script = "import sys, deployer.cli.command, deployer.cli.build, buildpack.build; print(*sys.modules)"
+    script = "import sys, deployer.cli.command, deployer.cli.build, buildpack.pipeline; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     heavy = {"requests", "docker", "rich", "packaging", "zipfile", "installer", "asyncio", "ssl", "urllib3"}
     assert heavy.isdisjoint(done.stdout.split())

@@ -93,19 +93,19 @@ def prepare(engine: Engine, request: Request, *, store: Store, environ: Mapping[
 
 
 def _build(engine: Engine, request: Request, *, store: Store, environ: Mapping[str, str], hears: Observing) -> Image:
-    from deployer.building.delivery import build_and_deliver
-    from deployer.building.destinations import Destination
+    from buildpack.delivery.deliver import build_and_deliver
+    from buildpack.options import Destination
     from deployer.session import open_session
 
-    made, _ = build_and_deliver(
+    done = build_and_deliver(
         request.folder,
         options=request.options,
         destinations=[Destination(kind="docker")],
         session=open_session(store, environ, observer=hears.progress),
     )
-    built = made.images[0]
-    if not made.unchanged:  # then its warnings are new
-        for text in made.warnings:
+    built = done.images[0]
+    if not done.unchanged:  # then its warnings are new
+        for text in done.warnings:
             hears.warn(text)
     found = images.find_image(engine, built.references[0])
     assert found is not None, "just loaded"

@@ -1,23 +1,25 @@
-"""App folder in, image in the store out: read, stack, resolve, plan, hooks, layers, image."""
+"""App's folder in, image in the store out: read, stack, resolve, plan, hooks, layers, image."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildpack.app.read import App, read_app
 from buildpack.dataclass import dataclass, field, replace
+from buildpack.errors import AppError, BuildpackError, LostError, Problems, UsageError
 from buildpack.errors import build as errors
-from buildpack.errors.build import Refuted
+from buildpack.errors.build import FactsContradicted
+from buildpack.errors.delivery import digest_asked
 from buildpack.oci.digest import Digest
-from buildpack.oci.image import Image, Layer, assemble, convert
+from buildpack.oci.image import Image, Layer, Platform, assemble, convert
 from buildpack.oci.reference import Reference, format_for, parse_reference
 from buildpack.oci.store import Store
-from buildpack.options import Launcher, Options
+from buildpack.options import Destination, Options
 from buildpack.plan import PlannedLayer
 from buildpack.progress import Progress
 from buildpack.session import SILENT, Listener, Session
@@ -35,15 +37,17 @@ from buildpack.steps.stack_compiler import StackCompiler
 
 if TYPE_CHECKING:
     from buildpack.hooks.preparation import Preparation
+    from buildpack.oci.index import ImageIndex
+    from buildpack.oci.push import Pushed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
-    """The image of a build, and where each part of it came from.
+class BuiltImage:
+    """The image for one platform, and the origin of each part.
 
-    `stack_layers` and `layers`, ours, are in order, each with where it came from and why it was not reused. `previous`
-    are the earlier images that were looked at; `elsewhere` names, for each layer that is not in the store, an image in
-    a registry that has it. With such layers the store does not know the image by its references.
+    `stack_layers` and `layers` (ours) are in order, each with its origin and the reason why it was not reused.
+    `previous` are the earlier images that the build looked at. `elsewhere` names, for each layer that is not in the
+    store, an image in a registry that has it. An image with such layers is not in the store under its references.
     """
 
     app: App
@@ -61,8 +65,55 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """An image's way to one destination.
+
+    `layers` and `size`, in bytes, are those that an engine was sent, and `reason` says why so many; `size` is also that
+    of an archive. `pushed` has the fate of each blob that a registry needed.
+    """
+
+    destination: Destination
+    layers: int = 0
+    size: int = 0
+    reason: str = ""
+    pushed: Pushed | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """The outcome of a build: an image for each of its platforms.
+
+    `image` is the value that the references name: the image of the only platform, or the index of all `images`, which
+    are in the index's order. `warnings` are those of all platforms. `unchanged` is true if an equal build came before.
+    `delivered` has an entry for each destination.
+    """
+
+    image: Image | ImageIndex
+    images: tuple[BuiltImage, ...]
+    warnings: tuple[str, ...]
+    seconds: float
+    unchanged: bool
+
+    delivered: tuple[Delivered, ...] = ()
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The full names of the image or index."""
+        return self.images[0].references
+
+    @property
+    def kept(self) -> bool:
+        """True if the store has every layer, and knows the image by its references."""
+        return not any(one.elsewhere for one in self.images)
+
+    def image_for(self, platform: Platform) -> BuiltImage:
+        """Return the image for a platform."""
+        return next(one for one in self.images if one.stack.platform == platform)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """An image that can be made: all that it needs was found, and none of its layers was written yet."""
+    """An image that can be made: everything that it needs was found, and none of its layers was written yet."""
 
     app: App
     references: tuple[str, ...]
@@ -88,17 +139,36 @@ class Planned:
 
 
 def build(
-    folder: Path, *, options: Options, launcher: Launcher, session: Session, listener: Listener = SILENT
+    folder: Path,
+    *,
+    options: Options,
+    session: Session,
+    platforms: Sequence[Platform] = (),
+    listener: Listener = SILENT,
 ) -> Built:
-    """Build the app in `folder` into an image in the session's store.
+    """Build the app in `folder` for each platform; put the image, or the index of several, into the session's store.
 
-    Raises BuildpackError, with everything that is wrong in the folder at once before anything is fetched.
+    Without `platforms` the image is for the platform of the options, else of the app's settings, else this machine's.
+    All images are planned before the first is made, so that a missing wheel for one platform is known before another is
+    built. Parts that two images share are fetched, compiled and compressed once. The references keep their meaning
+    until all images exist. Raises BuildpackError, with all errors in the folder at once before anything is fetched.
     """
+    begin = time.perf_counter()
+    several = len(platforms) > 1
+    chosen = [replace(options, platform=str(each)) for each in platforms] if several else [options]
+    images: list[BuiltImage] = []
     with ExitStack() as exits:
-        return make_image(plan_image(folder, exits, options=options, launcher=launcher, session=session), listener)
+        planned = []
+        for each in chosen:
+            with _naming(each.platform if several else None):
+                planned.append(plan_image(folder, exits, options=each, session=session))
+        for plan in planned:
+            with _naming(str(plan.stack.platform) if several else None):
+                images.append(make_image(plan.refreshed() if images else plan, listener, named=not several))
+    return _indexed(images, session.store, begin) if several else _alone(images[0])
 
 
-def plan_image(folder: Path, exits: ExitStack, *, options: Options, launcher: Launcher, session: Session) -> Planned:
+def plan_image(folder: Path, exits: ExitStack, *, options: Options, session: Session) -> Planned:
     """Read the app and decide what its image will hold; `exits` ends what was started for it. Raises as `build`."""
     begin = time.perf_counter()
     if options.no_cache:
@@ -108,13 +178,13 @@ def plan_image(folder: Path, exits: ExitStack, *, options: Options, launcher: La
     lookup = _look_up(app, references, options, session)
     session.observer(Progress(stage="stack", done=0))
 
-    def attempt(believed: Callable[[], Previous]) -> Planned:
-        stack = choose_stack(app, believed, options, session)
-        material = material_for(app, stack, launcher, options, session)
+    def attempt(lookup: Lookup) -> Planned:
+        stack = choose_stack(app, lookup, options, session)
+        material = material_for(app, stack, options, session)
         compiler = exits.enter_context(StackCompiler(stack, session, sibling=partial(sibling_of, stack, app, session)))
         if options.tested and stack.machine == session.own_python.machine:
             look_up_for_tests(app, compiler, session)
-        previous = believed()
+        previous = lookup.result()
         return Planned(
             app=app,
             references=references,
@@ -128,21 +198,22 @@ def plan_image(folder: Path, exits: ExitStack, *, options: Options, launcher: La
         )
 
     try:
-        return attempt(lookup.result)
-    except Refuted as refuted:
+        return attempt(lookup)
+    except FactsContradicted as contradicted:
         # An earlier image contradicts its base. No layer was written yet, so planning starts over without such images.
-        disbelieved = Previous(refuted=refuted.what)
-    return attempt(lambda: disbelieved)
+        nothing = Lookup((), platform=platform_of(app, session), transport=None, contradicted=contradicted.what)
+    return attempt(nothing)
 
 
-def make_image(planned: Planned, listener: Listener = SILENT, *, named: bool = True) -> Built:
+def make_image(planned: Planned, listener: Listener = SILENT, *, named: bool = True) -> BuiltImage:
     """Run the app's hooks, make the layers, and put the image together.
 
-    With `named` false the image is only kept in the store, and its references mean what they meant before.
+    With `named` false the store keeps the image for an index, and its references keep their meaning.
     """
     app, stack, decision, options = planned.app, planned.stack, planned.decision, planned.options
     session, store, references = planned.session, planned.session.store, planned.references
-    if options.whole or stack.name.startswith(("oci:", "archive:")):  # nobody else can fetch layers from a disk
+    listener = listener if listener.hears(stack.platform) else SILENT
+    if options.whole or stack.name.startswith(("oci:", "archive:")):  # only this machine can read them from its disk
         fetch_layers(stack, store, session.environ, session.transport)
     listener.begin(references, stack.platform, stack.layers, unknown=bool(decision.written))
     shelf = WheelShelf(decision.resolution.wheels, app.lock.sources, session)
@@ -156,16 +227,7 @@ def make_image(planned: Planned, listener: Listener = SILENT, *, named: bool = T
             listener=listener,
             give_up=hooks.stop if hooks else lambda: None,
         )
-    image = convert(
-        assemble(
-            [*stack.layers, *(made.layer for made in layers)],
-            platform=stack.platform,
-            created=decision.plan.created,
-            config=decision.plan.config,
-            annotations=decision.plan.annotations,
-        ),
-        options.format or format_for(map(parse_reference, references) if options.pushed else ()),
-    )
+    image = _put_together(planned, layers)
     explained = explain_layers(
         layers,
         decision,
@@ -179,7 +241,7 @@ def make_image(planned: Planned, listener: Listener = SILENT, *, named: bool = T
         changed = all(one.image is None or one.image.digest != image.digest for one in planned.previous.images)
     else:
         changed = store.put_image(image, references if named and not asks_for_several(app) else ())
-    return Built(
+    return BuiltImage(
         app=app,
         stack=_with_grafted(stack, decision, store),
         image=image,
@@ -195,6 +257,74 @@ def make_image(planned: Planned, listener: Listener = SILENT, *, named: bool = T
     )
 
 
+def _put_together(planned: Planned, layers: Sequence[MadeLayer]) -> Image:
+    """Return the image of the stack's layers and these, in the manifest format that its registry takes."""
+    stack, plan, options = planned.stack, planned.decision.plan, planned.options
+    image = assemble(
+        [*stack.layers, *(made.layer for made in layers)],
+        platform=stack.platform,
+        created=plan.created,
+        config=plan.config,
+        annotations=plan.annotations,
+    )
+    registries = map(parse_reference, planned.references) if options.pushed else ()
+    return convert(image, options.format or format_for(registries))
+
+
+def _alone(one: BuiltImage) -> Built:
+    """Return the outcome of a build for one platform."""
+    return Built(image=one.image, images=(one,), warnings=one.warnings, seconds=one.seconds, unchanged=one.unchanged)
+
+
+def _indexed(images: Sequence[BuiltImage], store: Store, begin: float) -> Built:
+    """Name the index of these images, one for each platform, by their references."""
+    from buildpack.oci.index import assemble_index
+
+    index = assemble_index(one.image for one in images)
+    if any(one.elsewhere for one in images):
+        changed = not all(one.unchanged for one in images)
+    else:
+        changed = store.put_image(index, images[0].references)
+    order = {image.digest: position for position, image in enumerate(index.images)}
+    ordered = tuple(sorted(images, key=lambda one: order[one.image.digest]))
+    return Built(
+        image=index,
+        images=ordered,
+        warnings=_joined_warnings(ordered),
+        seconds=time.perf_counter() - begin,
+        unchanged=not changed,
+    )
+
+
+def _joined_warnings(images: Sequence[BuiltImage]) -> tuple[str, ...]:
+    """Return each warning once. One that only concerns some platforms begins with their names."""
+    platforms: dict[str, list[str]] = {}
+    for one in images:
+        for text in one.warnings:
+            platforms.setdefault(text, []).append(str(one.stack.platform))
+    everywhere = len(images)
+    return tuple(
+        text if len(names) == everywhere else f"{', '.join(names)}: {text}" for text, names in platforms.items()
+    )
+
+
+@contextmanager
+def _naming(platform: str | None) -> Iterator[None]:
+    """Begin errors with the platform, except those about the folder or the command line, which concern all platforms.
+
+    A LostError stays as it is, because the caller builds again after it.
+    """
+    try:
+        yield
+    except (AppError, UsageError, LostError):
+        raise
+    except BuildpackError as error:
+        about_app = isinstance(error, Problems) and all(isinstance(problem, AppError) for problem in error.problems)
+        if platform is None or about_app:
+            raise
+        raise errors.for_platform(platform, error) from error
+
+
 def _read(folder: Path, options: Options, session: Session) -> App:
     own, environ, store = session.own_python, session.environ, session.store
     return read_app(
@@ -208,16 +338,16 @@ def _read(folder: Path, options: Options, session: Session) -> App:
 
 
 def _references(app: App, options: Options) -> tuple[str, ...]:
-    """Return the full names of what is built, each once: those asked for, else the app's name as ``latest``."""
+    """Return the full names of the image, each once; by default the app's name as ``latest``."""
     references = [parse_reference(text) for text in options.references or (f"{app.settings.name}:latest",)]
     for reference in references:
         if reference.digest is not None:
-            raise errors.digest_asked(str(reference))
+            raise digest_asked(str(reference))
     return tuple(dict.fromkeys(map(str, references)))
 
 
 def _look_up(app: App, references: tuple[str, ...], options: Options, session: Session) -> Lookup:
-    """Begin to look for the earlier images that the build may reuse."""
+    """Begin to look up the earlier images that the build may reuse."""
     pushed = tuple(map(parse_reference, references)) if options.pushed else ()
     wanted = tuple(dict.fromkeys((*pushed, *map(parse_reference, options.cache_from))))
     return Lookup(
@@ -229,7 +359,7 @@ def _look_up(app: App, references: tuple[str, ...], options: Options, session: S
 
 
 def _hooks(planned: Planned, shelf: WheelShelf) -> AbstractContextManager[Preparation | None]:
-    """Return what runs the app's hooks, if it has any, once its layer has to be written."""
+    """Return the context that runs the app's hooks when its layer is written; it gives None if the app has none."""
     if not planned.material.hooks:
         return nullcontext()
     from buildpack.hooks.preparation import Preparation
@@ -245,7 +375,7 @@ def _hooks(planned: Planned, shelf: WheelShelf) -> AbstractContextManager[Prepar
 
 
 def _entries(planned: Planned, hooks: Preparation | None, shelf: WheelShelf) -> Callable[[PlannedLayer], Any]:
-    """Return what makes the entries of a planned layer, when it has to be written."""
+    """Return the function that makes the entries of a planned layer."""
     material, stack = planned.material, planned.stack
     compiler = planned.compiler if planned.decision.bytecode.python else None
 
@@ -263,7 +393,7 @@ def _entries(planned: Planned, hooks: Preparation | None, shelf: WheelShelf) -> 
 
 
 def _elsewhere(image: Image, planned: Planned) -> dict[Digest, Reference]:
-    """Return which of the image's layers are not in the store, and which image in a registry has each."""
+    """Return, for each layer that is not in the store, the image in a registry that has it."""
     stack, previous = planned.stack, planned.previous
     base = {layer.digest for layer in stack.layers if stack.name != "host"}
     places = {
@@ -283,7 +413,7 @@ def _warnings(planned: Planned) -> tuple[str, ...]:
 
 
 def _with_grafted(stack: Stack, decision: Decision, store: Store) -> Stack:
-    """Add the libraries of this machine that were copied into wheels to the files that decide the next build."""
+    """Add the libraries of this machine that wheels got copies of to the files that decide the next build."""
     grafted = [wheel for wheel in decision.resolution.wheels if wheel.libraries]
     if not grafted:
         return stack

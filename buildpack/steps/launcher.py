@@ -1,4 +1,7 @@
-"""The launcher as a value: what every image carries under ``/opt/deploy``."""
+"""The launcher that every image has under ``/opt/deploy``: the runner of `deploy`, and honcho.
+
+Their text is read as data. Nothing of them is imported, so the library does not depend on the command.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,8 @@ sys.exit(main(sys.argv[1:]))
 
 
 def read_launcher() -> Launcher:
-    """Read the runner and honcho from where they are installed."""
-    runner = _folder("deployer.runner")
+    """Read the runner and honcho from their installed packages."""
+    runner = _folder("deployer") / "runner"
     honcho = _folder("honcho")
     files = {"__main__.py": MAIN, "deployer/__init__.py": b""}
     for path in sorted(runner.glob("*.py")):
@@ -39,7 +42,7 @@ def read_launcher() -> Launcher:
 
 
 def _folder(package: str) -> Path:
-    # Found without importing: honcho's modules take a while, and a build needs only their text.
+    # Finding a package does not import it: a build needs only the text, and honcho's modules are slow to import.
     spec = find_spec(package)
     assert spec is not None, package
     assert spec.submodule_search_locations, package

@@ -1,4 +1,4 @@
-"""Pushes what was built: what a registry lacks of it, and nothing else."""
+"""Push what was built or stored. Only blobs that a registry lacks are sent."""
 
 from __future__ import annotations
 
@@ -6,27 +6,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from buildpack.dataclass import dataclass, replace
-from buildpack.errors import build as errors
-from buildpack.errors.build import digest_asked
+from buildpack.errors import delivery as errors
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Image
 from buildpack.oci.reference import Reference, parse_reference
 from buildpack.oci.store import Store
-from deployer.errors.building import more_lost
-from deployer.text import plural, size_text
 
 if TYPE_CHECKING:
-    from buildpack.build import Built
     from buildpack.oci.index import ImageIndex
     from buildpack.oci.push import Pushed
     from buildpack.oci.transport import Transport
+    from buildpack.pipeline import Built, BuiltImage
     from buildpack.session import Session
-    from deployer.building.made import Made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Source:
-    """Opens blobs for a push: those of the store, verified as they are read."""
+    """Opens blobs of the store for a push. They are verified as they are read."""
 
     store: Store
 
@@ -37,35 +33,53 @@ class _Source:
 
 
 def parse_targets(texts: Sequence[str]) -> tuple[Reference, ...]:
-    """Read the names that an image is to be pushed to; raises UsageError for one that nobody may push to."""
+    """Read the names that an image is to be pushed to; raises UsageError for a name that nobody may push to."""
     references = tuple(dict.fromkeys(map(parse_reference, texts)))
     for reference in references:
         if reference.digest is not None:
-            raise digest_asked(str(reference))
+            raise errors.digest_asked(str(reference))
         if reference.registry == "docker.io" and reference.repository.startswith("library/"):
             raise errors.pushed_to_library(str(reference), reference.repository.removeprefix("library/"))
     return references
 
 
-def push_made(
-    made: Made, references: Sequence[Reference], session: Session, *, gone: frozenset[str] = frozenset()
-) -> Pushed:
-    """Push what was made under these references; a layer that only a registry has is mounted or passed on from there.
+def connect(
+    references: Sequence[str], cache_from: Sequence[str], environ: Mapping[str, str], *, pushed: bool
+) -> Transport:
+    """Begin to connect to the registries of these images; with `pushed` an image will be pushed to the references.
 
-    Images of an index are pushed by their digests, before the index. `gone` are blobs that the first repository turned
-    out to lack. Raises BlobVanished if it lacks one that is not here, StackError if it refuses.
+    Raises UsageError for a name that is not an image's, or that nobody may push to.
     """
-    built = {one.image.digest: one for one in made.images}
+    from buildpack.oci.transport import Transport
+
+    homes = parse_targets(references) if pushed else tuple(map(parse_reference, references))
+    if pushed and not homes:
+        raise errors.push_unnamed()
+    transport = Transport(environ, homes=(*homes, *map(parse_reference, cache_from)))
+    transport.warm()
+    return transport
+
+
+def push_built(
+    built: Built, references: Sequence[Reference], session: Session, *, gone: frozenset[str] = frozenset()
+) -> Pushed:
+    """Push what was built under these references.
+
+    A layer that only a registry has is mounted, or copied from there. Images of an index are pushed by their digests,
+    before the index. `gone` are blobs that the first repository turned out to lack. Raises BlobVanished if it lacks a
+    blob that the store lacks too, StackError if it refuses.
+    """
+    images = {one.image.digest: one for one in built.images}
     assert session.transport is not None
     return _push_all(
-        made.image,
+        built.image,
         references,
-        lambda image, names: _push_built(built[image.digest], names, session, gone),
+        lambda image, names: _push_image(images[image.digest], names, session, gone),
         transport=session.transport,
     )
 
 
-def _push_built(built: Built, references: Sequence[Reference], session: Session, gone: frozenset[str]) -> Pushed:
+def _push_image(built: BuiltImage, references: Sequence[Reference], session: Session, gone: frozenset[str]) -> Pushed:
     from buildpack.oci.push import push_image
 
     assert session.transport is not None
@@ -78,15 +92,15 @@ def _push_built(built: Built, references: Sequence[Reference], session: Session,
         _Source(store=session.store),
         transport=session.transport,
         present=named,
-        # What was written just now, and an image of the same app lacks, no registry has.
+        # No registry has a layer that was written just now and that an image of the same app lacks.
         absent=frozenset(written - named) if named else frozenset(),
         mounts={digest: place for digest, place in _places(built).items() if place.name != home},
         observer=session.observer,
     )
 
 
-def _places(built: Built) -> Mapping[Digest, Reference]:
-    """Return which images in registries have which layers: the base, and earlier images."""
+def _places(built: BuiltImage) -> Mapping[Digest, Reference]:
+    """Return, for layers of the base and of earlier images, an image in a registry that has each."""
     places = dict(built.elsewhere)
     if built.stack.name != "host" and not built.stack.name.startswith(("oci:", "archive:")):
         base = parse_reference(built.stack.reference)
@@ -95,7 +109,7 @@ def _places(built: Built) -> Mapping[Digest, Reference]:
 
 
 def find_stored(name: str, store: Store) -> Image | ImageIndex:
-    """Return what the store has under this full name; raises StackError where that is nothing, or not the whole."""
+    """Return the image or index that the store has under this full name; raises StackError if it is not complete."""
     image = store.image_index(name) or store.image(name)
     if image is None:
         raise errors.not_stored(name, store.root)
@@ -106,10 +120,10 @@ def find_stored(name: str, store: Store) -> Image | ImageIndex:
 
 
 def push_stored(image: Image | ImageIndex, references: Sequence[Reference], session: Session) -> Pushed:
-    """Push what is whole in the store: an image, or an index after its images.
+    """Push an image that the store has completely, or an index after its images.
 
-    Raises StackError, and LostError if the store is damaged; all that is damaged is dropped then, so that one build
-    makes it again.
+    Raises StackError, and LostError if the store is damaged. Then every damaged blob is dropped, so that one build
+    makes all of them again.
     """
     from buildpack.errors import LostError
     from buildpack.oci.push import push_image
@@ -126,11 +140,11 @@ def push_stored(image: Image | ImageIndex, references: Sequence[Reference], sess
     except LostError as lost:
         store.drop_damaged()
         lacking = {layer.digest for layer in image.layers if not store.has(layer.digest, layer.size)}
-        raise more_lost(lost, len(lacking)) from None
+        raise errors.more_lost(lost, len(lacking)) from None
 
 
 def _bases(image: Image, registry: str, store: Store) -> dict[Digest, Reference]:
-    """Return where this registry has the layers of the base that the image names: they need not be sent."""
+    """Return the name under which this registry has the base, for each layer of the base: they need not be sent."""
     from buildpack.stacks.registry import names_of
     from buildpack.steps.reuse import parse_claims
 
@@ -147,7 +161,7 @@ def _push_all(
     *,
     transport: Transport,
 ) -> Pushed:
-    """Push an image, or the images of an index and then the index; add up what became of their blobs."""
+    """Push an image, or the images of an index and then the index; add up the fates of their blobs."""
     if isinstance(image, Image):
         return push(image, references)
     from buildpack.oci.push import push_index
@@ -161,23 +175,6 @@ def _push_all(
         for fate in ("sent", "mounted", "present")
     )
     pushed = push_index(image.manifest, references, transport=transport, media_type=image.media_type)
-    # What the first image sent, the next one found there.
+    # Blobs that the first image sent were present for the next one.
     moved = {*sent, *mounted}
     return replace(pushed, sent=sent, mounted=mounted, present=tuple(each for each in present if each not in moved))
-
-
-def pushed_text(pushed: Pushed, image: Image | ImageIndex) -> str:
-    """Say in words what was sent, and what was not."""
-    sizes = {layer.digest: layer.size for layer in image.layers}
-    sent = [digest for digest in pushed.sent if digest in sizes]
-    size = sum(sizes[digest] for digest in sent)
-    names = ", ".join(_without_digest(reference) for reference in pushed.references)
-    parts = [f"{plural(len(sent), 'layer')}, {size_text(size)}" if sent else "no layer"]
-    for word, digests in (("mounted", pushed.mounted), ("there already", pushed.present)):
-        if count := sum(digest in sizes for digest in digests):
-            parts.append(f"{count} {word}")
-    return f"to {names}: {'; '.join(parts)}"
-
-
-def _without_digest(reference: Reference) -> str:
-    return f"{reference.name}:{reference.tag}" if reference.tag else str(reference)

@@ -13,7 +13,7 @@ import pytest
 
 from buildpack.oci.store import Store
 from buildpack.plan import members_of
-from buildpack.test_image import held_back, with_develop
+from buildpack.steps.test_image import held_back, with_develop
 from tests.support import tiny
 from tests.support.index import Index, serving
 
@@ -56,7 +56,7 @@ def test_the_built_layers_are_below_and_untouched(app: Path, index: Index, home:
     environ = {**os.environ, **tiny.environ(index)}
     store = Store(home)
     built = tiny.build_here(app, store.root, environ)
-    image = with_develop(built, tiny.session_of(home, environ))
+    image = with_develop(built.image, built.app, built.stack, tiny.session_of(home, environ))
     count = len(built.image.layers)
     assert image.layers[:count] == built.image.layers
     packages, files = image.layers[count:]
@@ -67,14 +67,14 @@ def test_the_built_layers_are_below_and_untouched(app: Path, index: Index, home:
     assert after["config"] == before["config"]
     assert image.digest not in store.images().values()
     # Made again, it is the same, and nothing is written.
-    assert with_develop(built, tiny.session_of(home, environ)) == image
+    assert with_develop(built.image, built.app, built.stack, tiny.session_of(home, environ)) == image
 
 
 def test_an_app_without_anything_for_tests_is_tested_as_it_is(index: Index, home: Path, tmp_path: Path) -> None:
     app = tiny.write_app(tmp_path / "app", tiny.add_wheels(index, tmp_path / "wheels", "alpha"))
     environ = {**os.environ, **tiny.environ(index)}
     built = tiny.build_here(app, home, environ)
-    image = with_develop(built, tiny.session_of(home, environ))
+    image = with_develop(built.image, built.app, built.stack, tiny.session_of(home, environ))
     assert image.layers == built.image.layers
 
 
