@@ -172,7 +172,7 @@ def plan_image(folder: Path, exits: ExitStack, *, options: Options, session: Ses
     """Read the app and decide what its image will hold; `exits` ends what was started for it. Raises as `build`."""
     begin = time.perf_counter()
     if options.no_cache:
-        session = replace(session, store=Store(session.store.root, doubting=True))
+        session = replace(session, store=Store(session.store.root, ignore_facts=True))
     app = _read(folder, options, session)
     references = _references(app, options)
     lookup = _look_up(app, references, options, session)

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from buildpack.dataclass import dataclass
-from buildpack.oci.annotation import pack, unpack
-from buildpack.oci.image import ANNOTATION, Layer, Platform, canonical_json
+from buildpack.oci.image import ANNOTATION, Layer, Platform, canonical_json, pack, unpack
 from buildpack.python.about import About
 
 APP_ROOT = "app"

@@ -22,7 +22,7 @@ from buildpack.session import Listener, Session
 
 if TYPE_CHECKING:
     from buildpack.oci.engine_load import Loading
-    from buildpack.oci.warm_up import HeadStart
+    from buildpack.oci.warm_up import WarmUp
 
 _T = TypeVar("_T")
 _ALONE: Mapping[str, Any] = {"pushed": False, "cache_from": ()}
@@ -35,12 +35,12 @@ def build_and_deliver(
     session: Session,
     platforms: Sequence[Platform] = (),
     destinations: Sequence[Destination] = (),
-    head_start: HeadStart | None = None,
+    warm_up: WarmUp | None = None,
     meanwhile: Callable[[Built], object] = lambda _built: None,
 ) -> Built:
     """Build the app in this folder, and deliver the image to each destination; raises BuildpackError.
 
-    A build for several platforms makes an index; an engine gets the image of its own platform. `head_start` is
+    A build for several platforms makes an index; an engine gets the image of its own platform. `warm_up` is
     connected to the engine among the destinations. `meanwhile` is called while that engine is at work. A registry can
     be a destination only if the session has a transport. A blob that is damaged in the store, or that a registry lost,
     is made again, once.
@@ -49,7 +49,7 @@ def build_and_deliver(
     chosen = platform_of_engine(platforms, session.environ) if for_engine and len(platforms) > 1 else None
 
     def attempt(options: Options) -> Built:
-        with Delivery(destinations, session, head_start, chosen=chosen, gone=options.gone) as delivery:
+        with Delivery(destinations, session, warm_up, chosen=chosen, gone=options.gone) as delivery:
             built = build(app, options=options, session=session, platforms=platforms, listener=delivery)
             return replace(built, delivered=delivery.deliver(built, meanwhile=meanwhile))
 
@@ -97,14 +97,14 @@ class Delivery(Listener):
         self,
         destinations: Sequence[Destination],
         session: Session,
-        head_start: HeadStart | None = None,
+        warm_up: WarmUp | None = None,
         *,
         chosen: Platform | None = None,
         gone: frozenset[str] = frozenset(),
     ) -> None:
         self._destinations = destinations
         self._session = session
-        self._head_start = head_start
+        self._warm_up = warm_up
         self._chosen = chosen
         self._gone = gone
         self._lock = threading.Lock()
@@ -137,7 +137,7 @@ class Delivery(Listener):
                 self._session.store.open,
                 platform=platform,
                 observer=lambda sent: self._session.observer(Progress(stage="load", done=sent, unit="bytes")),
-                head_start=self._head_start,
+                warm_up=self._warm_up,
             )
         )
         if unknown:

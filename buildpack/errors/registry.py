@@ -25,11 +25,11 @@ class NotFound(StackError):
     """The registry knows no such repository, tag or digest."""
 
 
-class Barred(StackError):
+class AccessRefused(StackError):
     """The registry refuses every request: it is out of reach or not trusted, or it wants another login."""
 
 
-class AccessDenied(Barred):
+class AccessDenied(AccessRefused):
     """The registry answers 401 or 403."""
 
 
@@ -62,15 +62,15 @@ class Answer:
 # No answer
 
 
-def unreachable(host: str, reason: str, *, todo: str = "", around: bool = False) -> Barred:
-    return Barred(
+def unreachable(host: str, reason: str, *, todo: str = "", around: bool = False) -> AccessRefused:
+    return AccessRefused(
         f"the registry {host} cannot be reached",
         why=f"{sentence(reason)}.",
         hint=(todo or "check the network, and HTTPS_PROXY if there is a proxy.") + (_AROUND if around else ""),
     )
 
 
-def unanswered(host: str, failure: OSError) -> Barred:
+def unanswered(host: str, failure: OSError) -> AccessRefused:
     # Only ssl's errors have these attributes.
     if reason := getattr(failure, "verify_message", ""):
         return untrusted(host, str(reason))
@@ -81,36 +81,36 @@ def unanswered(host: str, failure: OSError) -> Barred:
     return unreachable(host, reason, todo=_ADVICE.get(reason, ""))
 
 
-def astray(host: str, reason: str) -> Barred:
+def astray(host: str, reason: str) -> AccessRefused:
     return unreachable(host, reason, todo="check that the host is a registry's, and nothing in between answers for it.")
 
 
-def proxy(host: str) -> Barred:
+def proxy(host: str) -> AccessRefused:
     return unreachable(host, "the proxy cannot be reached, or refuses", todo="check HTTPS_PROXY.")
 
 
-def too_slow(host: str, reason: str) -> Barred:
-    return Barred(
+def too_slow(host: str, reason: str) -> AccessRefused:
+    return AccessRefused(
         f"the registry {host} is too slow",
         why=f"The transfer was stopped: {reason}.",
         hint="check the network, and try again: layers that arrived are kept.",
     )
 
 
-def untrusted(host: str, reason: str) -> Barred:
+def untrusted(host: str, reason: str) -> AccessRefused:
     hint = "name the file with your network's CA certificates in REQUESTS_CA_BUNDLE."
     if "expired" in reason or "not yet valid" in reason:
         hint = "renew the registry's certificate; if that is good, set this machine's clock."
     elif "mismatch" in reason:
         reason = reason.partition(",")[0]
         hint = "write the registry's name as its certificate has it, or give it a certificate for this one."
-    return Barred(
+    return AccessRefused(
         f"the registry {host} cannot be trusted", why=f"Its certificate does not verify: {reason}.", hint=hint
     )
 
 
-def insecure(host: str, reason: str) -> Barred:
-    return Barred(
+def insecure(host: str, reason: str) -> AccessRefused:
+    return AccessRefused(
         f"the registry {host} does not speak TLS",
         why=f"{sentence(reason)}.",
         hint="check host and port; a registry without TLS is used only on this machine (localhost, 127.0.0.1), or on "
@@ -118,8 +118,8 @@ def insecure(host: str, reason: str) -> Barred:
     )
 
 
-def authorities_unreadable(variable: str, path: str) -> Barred:
-    return Barred(
+def authorities_unreadable(variable: str, path: str) -> AccessRefused:
+    return AccessRefused(
         f"the certificates of {variable} cannot be read",
         why=f"{variable} is {path!r}, which is missing or holds no PEM certificates.",
         hint=f"correct {variable}, or unset it to use the usual authorities.",
@@ -129,8 +129,8 @@ def authorities_unreadable(variable: str, path: str) -> Barred:
 # Answers that are none
 
 
-def failed(host: str, answer: Answer, attempts: int, *, around: bool = False) -> Barred:
-    return Barred(
+def failed(host: str, answer: Answer, attempts: int, *, around: bool = False) -> AccessRefused:
+    return AccessRefused(
         f"the registry {host} fails",
         why=f"{answer}{_times(attempts)}.",
         hint=f"try again later.{_AROUND}"
@@ -139,8 +139,8 @@ def failed(host: str, answer: Answer, attempts: int, *, around: bool = False) ->
     )
 
 
-def busy(host: str, answer: Answer, attempts: int, *, around: bool = False) -> Barred:
-    return Barred(
+def busy(host: str, answer: Answer, attempts: int, *, around: bool = False) -> AccessRefused:
+    return AccessRefused(
         f"the registry {host} refuses more requests for now",
         why=f"{answer} (too many requests){_times(attempts)}.",
         hint="wait until its limit allows more; a login often raises it"
@@ -186,8 +186,8 @@ def denied_elsewhere(origin: str, host: str, answer: Answer) -> StackError:
     )
 
 
-def login_refused(host: str, answer: Answer, *, login: str, unset: Sequence[str]) -> Barred:
-    return Barred(
+def login_refused(host: str, answer: Answer, *, login: str, unset: Sequence[str]) -> AccessRefused:
+    return AccessRefused(
         f"the registry {host} refuses the login",
         why=f"{answer}.\nThe login came from {login}.",
         hint=f"{_log_in(host, login, unset)}; tokens expire, and many registries take only a token as the password.",
@@ -274,8 +274,8 @@ def not_listed(origin: str, digest: str, subject: str) -> StackError:
     )
 
 
-def not_a_registry(host: str, found: str) -> Barred:
-    return Barred(
+def not_a_registry(host: str, found: str) -> AccessRefused:
+    return AccessRefused(
         f"{host} is not a registry",
         why=f"It answered with {found} where a manifest was asked for.",
         hint="check the host in the reference; a proxy's login page looks like this as well.",

@@ -72,7 +72,7 @@ def make_python(
     layout = _layout(folder, ground, stack)
 
     def is_there() -> bool:
-        whole = not store.doubting and is_whole(folder, layout.stack_python)
+        whole = not store.ignore_facts and is_whole(folder, layout.stack_python)
         return whole and (user is None or is_complete(folder))
 
     store.lease.use(folder)  # which keeps it from being pruned from here on

@@ -1,8 +1,8 @@
 """Writes images to disk: as an OCI layout, and as one archive that every tool loads.
 
-The archive is a hybrid: an OCI layout in a tar with a docker-archive's ``manifest.json`` beside it, so `docker load`,
-`podman load` and `skopeo copy` (oci-archive: and docker-archive:) all take it. The same image gives the same bytes.
-`layout.open_layout` reads them.
+The archive is a tar of an OCI layout that also has a docker-archive's ``manifest.json``, so `docker load`, `podman
+load` and `skopeo copy` (oci-archive: and docker-archive:) all accept it. The same image gives the same bytes.
+`layout.open_layout` reads both.
 """
 
 from __future__ import annotations
@@ -12,32 +12,26 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from buildpack.bounded import parse_json
 from buildpack.errors import transfer as errors
 from buildpack.oci.digest import Digest, sha256
-from buildpack.oci.entry import Entry
-from buildpack.oci.image import INDEX, Image, canonical_json
-from buildpack.oci.tar import END, padding, render_header
+from buildpack.oci.image import Image, canonical_json
+from buildpack.oci.index import LAYOUT, ImageIndex, describe, name_of, render_index
+from buildpack.oci.tar import END, file_header, padding, small_file
 from buildpack.system.temporary import make_folder
 
-if TYPE_CHECKING:
-    from buildpack.oci.index import ImageIndex
-
 OpenBlob = Callable[[Digest], BinaryIO]
-"""Opens a blob for reading; whoever calls it closes what it returns."""
+"""Opens a blob for reading; the caller closes the result."""
 
-REF_NAME = "org.opencontainers.image.ref.name"
-CONTAINERD_NAME = "io.containerd.image.name"
-_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _CHUNK = 1 << 20
 
 
 def write_archive_file(image: Image | ImageIndex, open_blob: OpenBlob, path: Path, references: Sequence[str]) -> int:
-    """Write the hybrid archive to `path`, whole or not at all; returns its size in bytes. Raises MachineError.
+    """Write the archive to `path`, whole or not at all; return its size in bytes. Raises MachineError.
 
-    To readers of a docker-archive, which knows no index, it is the first of the index's images.
+    A docker-archive has no index: its readers get the first of the index's images.
     """
 
     def write(out: BinaryIO) -> None:
@@ -52,10 +46,10 @@ def write_archive_file(image: Image | ImageIndex, open_blob: OpenBlob, path: Pat
 
 
 def write_archive(image: Image | ImageIndex, open_blob: OpenBlob, out: BinaryIO, references: Sequence[str]) -> None:
-    """Write the hybrid archive; `references` are full names."""
-    out.writelines(archive_member(name, body) for name, body in archive_documents(image, references))
+    """Write the archive; `references` are full names."""
+    out.writelines(small_file(name, body) for name, body in archive_documents(image, references))
     for layer in {layer.digest: layer for layer in image.layers}.values():
-        out.write(archive_header(blob_path(layer.digest), layer.size))
+        out.write(file_header(blob_path(layer.digest), layer.size))
         with open_blob(layer.digest) as blob:
             _copy_exactly(blob, out, layer.size, layer.digest)
         out.write(padding(layer.size))
@@ -63,19 +57,19 @@ def write_archive(image: Image | ImageIndex, open_blob: OpenBlob, out: BinaryIO,
 
 
 def write_oci_dir(image: Image | ImageIndex, open_blob: OpenBlob, folder: Path, references: Sequence[str]) -> None:
-    """Write the image into the OCI layout at `folder`, made where there is none.
+    """Write the image into the OCI layout at `folder`, which is made if it is missing.
 
-    Other images of an existing layout stay, and so do other names of this one; only `references` move. ``oci-layout``
-    comes first, so that what was cut short can be taken up again, and ``index.json`` last, each whole or not at all.
-    Writers take turns at both, so that none loses another's names. Raises UsageError where `folder` holds something
-    else, MachineError where it cannot be written.
+    Other images in the layout stay, and so do this image's other names; only `references` move. ``oci-layout`` is
+    written first, so that a later call can complete an interrupted one, and ``index.json`` last. Each file appears
+    whole or not at all. Writers take turns at both files, so that none loses another's names. Raises UsageError if
+    `folder` holds something else, MachineError if it cannot be written.
     """
     if os.path.exists(folder) and not os.path.isdir(folder):
         _read_listed(folder)
     _make_folder(folder)
     with _alone(folder):
         _read_listed(folder)
-        _write_whole(folder / "oci-layout", _writer(_LAYOUT))
+        _write_whole(folder / "oci-layout", _writer(LAYOUT))
     _make_folder(folder / "blobs" / "sha256")
     for layer in image.layers:
         target = folder / blob_path(layer.digest)
@@ -94,19 +88,17 @@ def write_oci_dir(image: Image | ImageIndex, open_blob: OpenBlob, folder: Path, 
         kept = [
             item
             for item in _read_listed(folder)
-            if (_name_of(item) not in references if _name_of(item) else item.get("digest") != str(image.digest))
+            if (name_of(item) not in references if name_of(item) else item.get("digest") != str(image.digest))
         ]
-        manifests = sorted(
-            kept + _index_entries(image, references), key=lambda item: (_name_of(item), str(item.get("digest")))
-        )
-        _write_whole(folder / "index.json", _writer(_render_index(manifests)))
+        listed = sorted(kept + _index_entries(image, references), key=lambda item: (name_of(item), str(item["digest"])))
+        _write_whole(folder / "index.json", _writer(render_index(listed)))
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the lock on a layout, which is one on its folder: a file for it would be no part of a layout.
+    """Hold the lock on a layout: the lock is on its folder, because a lock file is not part of a layout.
 
-    Where the file system has no such locks, go on without.
+    Do nothing if the file system has no such locks.
     """
     import fcntl
 
@@ -120,18 +112,8 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def blob_path(digest: Digest) -> str:
-    """Return where a layout keeps a blob."""
+    """Return the path of a blob in a layout."""
     return f"blobs/sha256/{digest.hex}"
-
-
-def archive_member(name: str, body: bytes) -> bytes:
-    """Make one small file of an archive: header, content and padding."""
-    return archive_header(name, len(body)) + body + padding(len(body))
-
-
-def archive_header(name: str, size: int) -> bytes:
-    """Make the header of a file: root's, mode 0644, of 1980."""
-    return render_header(Entry(path=name, kind="file", mode=0o644), size)
 
 
 def docker_manifest(config: str, layers: Sequence[str], references: Sequence[str]) -> bytes:
@@ -140,33 +122,18 @@ def docker_manifest(config: str, layers: Sequence[str], references: Sequence[str
 
 
 def archive_documents(image: Image | ImageIndex, references: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield everything but the layers: file name and content."""
+    """Yield the name and the content of each file except the layers."""
     first = image.images[0]
     layers = [blob_path(layer.digest) for layer in first.layers]
-    yield "oci-layout", _LAYOUT
-    yield "index.json", _render_index(_index_entries(image, references))
+    yield "oci-layout", LAYOUT
+    yield "index.json", render_index(_index_entries(image, references))
     yield "manifest.json", docker_manifest(blob_path(first.config_digest), layers, references)
     for document in image.documents:
         yield blob_path(sha256(document)), document
 
 
-def _render_index(manifests: Sequence[object]) -> bytes:
-    return canonical_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": list(manifests)})
-
-
-def _index_entries(image: Image | ImageIndex, references: Sequence[str]) -> list[dict[str, object]]:
-    entry: dict[str, object] = {
-        "mediaType": image.media_type,
-        "digest": str(image.digest),
-        "size": len(image.manifest),
-    }
-    named = [{**entry, "annotations": {REF_NAME: name, CONTAINERD_NAME: name}} for name in sorted(set(references))]
-    return named or [entry]
-
-
-def _name_of(entry: dict[str, object]) -> str:
-    annotations = entry.get("annotations")
-    return str(annotations.get(REF_NAME, "")) if isinstance(annotations, dict) else ""
+def _index_entries(image: Image | ImageIndex, references: Sequence[str]) -> list[dict[str, Any]]:
+    return [describe(image, name) for name in sorted(set(references))] or [describe(image)]
 
 
 def _make_folder(folder: Path) -> None:
@@ -176,12 +143,12 @@ def _make_folder(folder: Path) -> None:
         raise errors.cannot_write(str(folder), error.strerror or str(error)) from None
 
 
-def _read_listed(folder: Path) -> list[dict[str, object]]:
-    """Return what the layout in `folder` lists already; nothing where it is new, empty or was cut short."""
+def _read_listed(folder: Path) -> list[dict[str, Any]]:
+    """Return the descriptors that the layout in `folder` lists; none if it is new, empty or incomplete."""
     try:
         if not any(folder.iterdir()):
             return []
-        if (folder / "oci-layout").read_bytes() == _LAYOUT and not os.path.exists(folder / "index.json"):
+        if (folder / "oci-layout").read_bytes() == LAYOUT and not os.path.exists(folder / "index.json"):
             return []
         listed = parse_json((folder / "index.json").read_bytes())["manifests"]
     except NotADirectoryError:
@@ -205,7 +172,7 @@ def _writer(body: bytes) -> Callable[[BinaryIO], None]:
 
 
 def _write_into(path: Path, write: Callable[[BinaryIO], None]) -> int:
-    """Write into a device or a pipe, ``/dev/stdout``: a file put in its place would be the end of it. Count bytes."""
+    """Write into a device or a pipe such as ``/dev/stdout``, which no file may replace; return the number of bytes."""
     size = 0
 
     class Counted(io.FileIO):
@@ -224,14 +191,14 @@ def _write_into(path: Path, write: Callable[[BinaryIO], None]) -> int:
 
 
 def _write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write a file beside `path`, then move it there: a reader sees all of it or nothing."""
+    """Write a file in the folder of `path`, then move it there: readers see all of it or nothing."""
     beside = path.with_name(f".{path.name[:100]}.{os.urandom(6).hex()}")
     try:
         with beside.open("wb") as out:
             write(out)
             out.flush()
             os.fsync(out.fileno())
-        beside.chmod(0o644)  # whatever the umask
+        beside.chmod(0o644)  # independent of the umask
         beside.replace(path)
     except OSError as error:
         raise errors.cannot_write(str(path), error.strerror or str(error)) from None
@@ -241,7 +208,7 @@ def _write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
 
 
 def _copy_exactly(source: BinaryIO, out: BinaryIO, size: int, digest: Digest) -> None:
-    """Copy `size` bytes; a blob of another length would shift everything that follows it."""
+    """Copy `size` bytes; a blob of a different length would shift everything after it."""
     left = size
     while left and (chunk := source.read(min(left, _CHUNK))):
         out.write(chunk)

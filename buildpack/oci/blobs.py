@@ -1,4 +1,4 @@
-"""Bytes in and out of the store: blobs and small files, which prove on the way out that they are whole."""
+"""Writes blobs and small files into the store, and verifies them as they are read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LENGTH = len(_BEGIN) + 64 + len(_END)
 
 
 def write_all(descriptor: int, piece: bytes | bytearray | memoryview) -> None:
-    """Write every byte: one call may stop early, at 2 GiB or on a disk about to be full."""
+    """Write all bytes: one call of the system may stop early, at 2 GiB or on a disk that is almost full."""
     done = os.write(descriptor, piece)
     if done < len(piece):
         rest = memoryview(piece)
@@ -33,7 +33,7 @@ def write_all(descriptor: int, piece: bytes | bytearray | memoryview) -> None:
 
 
 def create_file(path: Path, content: bytes, temporary: Path) -> None:
-    """Create a file that never changes, unless another process was faster; it is written in the folder `temporary`."""
+    """Write a file in the folder `temporary` and link it to `path`, unless another process was faster."""
     descriptor, made = create_temporary(temporary)
     try:
         write_all(descriptor, content)
@@ -45,7 +45,7 @@ def create_file(path: Path, content: bytes, temporary: Path) -> None:
 
 
 def replace_file(path: Path, content: bytes, temporary: Path, *, durable: bool) -> None:
-    """Write a small file in the folder `temporary`, and rename it; `durable` forces it to the disk."""
+    """Write a small file in the folder `temporary`, and rename it to `path`; `durable` forces it to the disk."""
     descriptor, made = create_temporary(temporary)
     try:
         write_all(descriptor, content)
@@ -64,9 +64,9 @@ def replace_file(path: Path, content: bytes, temporary: Path, *, durable: bool) 
 
 
 class BlobWriter:
-    """A blob being written to a temporary file; it is in the store only once `commit` returns.
+    """A blob that is being written to a temporary file; `commit` moves it into the store.
 
-    Leaving the `with` block without `commit` throws it away.
+    A `with` block that ends without `commit` removes the file.
     """
 
     def __init__(self, root: Path, temporary: Path, destination: Callable[[Digest], Path], *, hashed: bool) -> None:
@@ -90,7 +90,7 @@ class BlobWriter:
             self._path = None
 
     def write(self, piece: bytes | bytearray | memoryview, /) -> int:
-        """Take all these bytes; raises MachineError where the disk is full."""
+        """Write all these bytes; raises MachineError if the disk is full."""
         if self._hash is not None:
             self._hash.update(piece)
         try:
@@ -101,17 +101,17 @@ class BlobWriter:
         return len(piece)
 
     def commit(self, digest: Digest | None = None) -> Digest:
-        """Put the blob into the store, and return its digest.
+        """Move the blob into the store, and return its digest.
 
-        Raises MachineError where `digest` is given and the bytes have another. No fsync: a blob can be made again, and
-        one that a crash left short is found by its size.
+        Raises MachineError if `digest` is given and is not the digest of the bytes. No fsync: a crash may shorten the
+        blob, but its size shows that, and the next build makes it again.
         """
         if self._hash is not None:
             found = Digest(self._hash.hexdigest())
             if digest is not None and digest != found:
                 raise errors.blob_mismatch(digest, found)
             digest = found
-        assert digest is not None, "a writer that does not hash must be told the digest"
+        assert digest is not None, "a writer that does not hash needs the digest"
         assert self._path is not None, "a blob is committed once"
         try:
             self._path.replace(self._destination(digest))
@@ -123,10 +123,10 @@ class BlobWriter:
 
 
 class BlobReader(io.BufferedReader):
-    """A stream of a blob. If its reader fails, the rest is read as well, so that damage raises LostError.
+    """A blob's stream that reads on if its reader fails, so that damage raises LostError.
 
-    The gzip or tar reader of a damaged layer fails long before the last byte. Without this, the error would be about
-    a bad image. OSError is passed on as it is: a network that fails says nothing about the blob.
+    The gzip or tar reader of a damaged layer fails long before the last byte, and would report a bad image. OSError
+    passes unchanged: a network that fails says nothing about the blob.
     """
 
     def __exit__(
@@ -142,10 +142,9 @@ class BlobReader(io.BufferedReader):
 
 
 class VerifiedFile(io.RawIOBase):
-    """A blob's file, hashed as it is read from the start; `damaged` is called where the bytes are not the digest's.
+    """A blob's file, hashed as it is read; `damaged` is called with its inode if the bytes do not have the digest.
 
-    It owns `descriptor`, and calls `damaged` with the file's inode. Bytes are checked in order: a reader that skips
-    some of them skips the proof as well.
+    The file owns `descriptor`. Bytes are hashed in order, so a reader that skips some of them gets no verification.
     """
 
     def __init__(self, descriptor: int, digest: Digest, damaged: Callable[[int], NoReturn]) -> None:
@@ -159,15 +158,15 @@ class VerifiedFile(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Move to a byte; what was hashed stays hashed."""
+        """Move to a byte; bytes that were hashed stay hashed."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         self._position = max(0, base + offset)
         return self._position
@@ -192,13 +191,13 @@ class VerifiedFile(io.RawIOBase):
 
 
 def seal(value: Mapping[str, object]) -> bytes:
-    """Render a JSON object, not an empty one, that begins with the hash of all that follows: it shows any damage."""
+    """Render a JSON object that is not empty; the result begins with the hash of its rest, which shows any damage."""
     body = canonical_json(value)[1:]
     return _begin(body) + body
 
 
 def parse_sealed(content: bytes) -> dict[str, Any] | None:
-    """Read what `seal` rendered; None for anything that differs from it by even one bit."""
+    """Read an object that `seal` rendered; None if a single bit differs."""
     if content[:_LENGTH] != _begin(content[_LENGTH:]):
         return None
     found = json.loads(content)

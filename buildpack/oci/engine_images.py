@@ -52,7 +52,7 @@ class Known:
         return str(layer.digest) in self.blobs or str(layer.diff_id) in self.likely
 
 
-def meet(
+def inspect_engine(
     connection: Connection,
     endpoint: Endpoint,
     reference: str,

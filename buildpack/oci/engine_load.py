@@ -1,6 +1,6 @@
 """Loads an image into an engine, from its first layer on, while the later ones are still being built.
 
-`Loading` is the handle that a build holds; `overlap.Overlap` does the work, in a thread.
+`Loading` is the handle that a build holds; `engine_upload.EngineUpload` does the work, in a thread.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 from buildpack.dataclass import dataclass
 from buildpack.oci.archive import OpenBlob
 from buildpack.oci.engine_host import Endpoint, parse_host
-from buildpack.oci.engine_upload import Loaded, Overlap
+from buildpack.oci.engine_upload import EngineUpload, Loaded
 from buildpack.oci.image import Image, Layer, Platform
 
 if TYPE_CHECKING:
-    from buildpack.oci.warm_up import HeadStart
+    from buildpack.oci.warm_up import WarmUp
 
 _TICK = 0.01
 """Seconds between two looks at an engine that is busy with a prefix."""
@@ -37,7 +37,7 @@ class Loading:
 
     Only `ready`, `result` and `finish` wait; the rest happens in a thread. `references` are the full names to give
     the image, the first of which also tells what the engine may have already; `candidates` names other images that
-    may share layers (references or IDs). `observer` is called in the thread with the bytes sent so far. `head_start`
+    may share layers (references or IDs). `observer` is called in the thread with the bytes sent so far. `warm_up`
     has met the same engine.
     """
 
@@ -50,17 +50,17 @@ class Loading:
         platform: Platform,
         candidates: Sequence[str] = (),
         observer: Callable[[int], object] | None = None,
-        head_start: HeadStart | None = None,
+        warm_up: WarmUp | None = None,
     ) -> None:
         endpoint = parse_host(host, source="the engine's host") if isinstance(host, str) else host
-        self._overlap = Overlap(
+        self._upload = EngineUpload(
             endpoint,
             references,
             open_blob,
             platform=platform,
             candidates=candidates,
             observer=observer,
-            head_start=head_start,
+            warm_up=warm_up,
         )
         self._events: queue.SimpleQueue[_Offer | Image | str] = queue.SimpleQueue()
         self._met = threading.Event()
@@ -121,13 +121,13 @@ class Loading:
 
     def _run(self) -> None:
         try:
-            self._overlap.meet()
+            self._upload.inspect()
             self._met.set()
             self._loaded = self._follow()
         except BaseException as failure:  # noqa: BLE001 - raised again by `ready` and `result`
             self._failure = failure
         finally:
-            self._overlap.close()
+            self._upload.close()
             self._done.set()
             self._met.set()
             self._drain()
@@ -135,16 +135,16 @@ class Loading:
     def _follow(self) -> Loaded | None:
         while True:
             try:
-                event = self._events.get(timeout=_TICK if self._overlap.busy else None)
+                event = self._events.get(timeout=_TICK if self._upload.busy else None)
             except queue.Empty:
-                self._overlap.cut()
+                self._upload.flush()
                 continue
             if isinstance(event, Image):
-                return self._overlap.complete(event)
+                return self._upload.complete(event)
             if isinstance(event, _Offer):
-                self._overlap.take(event.layer, event.tar)
+                self._upload.add(event.layer, event.tar)
             elif event == "expect":
-                self._overlap.expect()
+                self._upload.expect()
             else:
                 return None
 
@@ -154,3 +154,19 @@ class Loading:
             event = self._events.get()
             if isinstance(event, _Offer) and event.tar is not None:
                 event.tar.close()
+
+
+def load(
+    image: Image,
+    open_blob: OpenBlob,
+    references: Sequence[str],
+    *,
+    host: Endpoint | str,
+    candidates: Sequence[str] = (),
+    observer: Callable[[int], object] | None = None,
+) -> Loaded:
+    """Load a whole image under `references`, sending only what the engine lacks; raises EngineError. See `Loading`."""
+    with Loading(
+        host, references, open_blob, platform=image.platform, candidates=candidates, observer=observer
+    ) as loading:
+        return loading.finish(image)

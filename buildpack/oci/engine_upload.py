@@ -19,22 +19,20 @@ from buildpack.errors import transfer as errors
 from buildpack.oci.archive import (
     OpenBlob,
     archive_documents,
-    archive_header,
-    archive_member,
     blob_path,
     docker_manifest,
 )
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.engine_host import Endpoint
 from buildpack.oci.engine_http import Connection, Upload
-from buildpack.oci.engine_images import Known, find_image, meet, name_image, remove_image
+from buildpack.oci.engine_images import Known, find_image, inspect_engine, name_image, remove_image
 from buildpack.oci.image import EPOCH, Image, Layer, Platform, canonical_json
-from buildpack.oci.tar import END, padding
-from buildpack.oci.warm_up import LOAD, HeadStart, end_empty, open_upload
+from buildpack.oci.tar import END, file_header, padding, small_file
+from buildpack.oci.warm_up import LOAD, WarmUp, end_empty, open_upload
 
 PRESENT = "the engine has it already"
 """Why nothing was sent."""
-CUT = 4 << 20
+WORTH_SENDING = 4 << 20
 """Bytes of layers that make a prefix worth the 40 milliseconds it costs the engine."""
 _CHUNK = 1 << 20
 
@@ -48,8 +46,8 @@ class Loaded:
     reason: str
 
 
-class Overlap:
-    """One image's way into one engine; not for two threads at once. `meet` comes first, `close` last."""
+class EngineUpload:
+    """One image's way into one engine; not for two threads at once. `inspect` comes first, `close` last."""
 
     def __init__(
         self,
@@ -60,9 +58,9 @@ class Overlap:
         platform: Platform,
         candidates: Sequence[str],
         observer: Callable[[int], object] | None,
-        head_start: HeadStart | None = None,
+        warm_up: WarmUp | None = None,
     ) -> None:
-        self._head_start = head_start
+        self._warm_up = warm_up
         self._endpoint = endpoint
         self._references = tuple(references)
         self._open_blob = open_blob
@@ -88,17 +86,17 @@ class Overlap:
 
     @property
     def busy(self) -> bool:
-        """Whether there is something to `cut` as soon as the engine is idle."""
-        return self._pending is not None and self._fresh >= CUT
+        """Whether there is something to `flush` as soon as the engine is idle."""
+        return self._pending is not None and self._fresh >= WORTH_SENDING
 
-    def meet(self) -> None:
+    def inspect(self) -> None:
         """Connect, and find out what the engine has; raises EngineError."""
         kind = None
-        if self._head_start is not None:
-            self._connection, self._upload, kind = self._head_start.take()
+        if self._warm_up is not None:
+            self._connection, self._upload, kind = self._warm_up.take()
         if self._connection is None:
             self._connection = Connection(self._endpoint)
-        self._known = meet(
+        self._known = inspect_engine(
             self._connection,
             self._endpoint,
             self._references[0],
@@ -115,16 +113,16 @@ class Overlap:
             except (BuildpackError, OSError) as error:
                 self._give_up(str(error))
 
-    def take(self, layer: Layer, tar: BinaryIO | None = None) -> None:
+    def add(self, layer: Layer, tar: BinaryIO | None = None) -> None:
         """Take the next layer, and send it at once where that helps and the engine cannot have it. Closes `tar`."""
-        self._add(layer, tar)
-        self.cut()
+        self._send_or_skip(layer, tar)
+        self.flush()
 
-    def cut(self) -> None:
+    def flush(self) -> None:
         """End the open upload as a prefix, if it is worth it and the engine is idle."""
         if self._pending is not None and self._pending.answered():
             self._settle()
-        if self._upload is None or self._fresh < CUT or self._pending is not None or not self._early:
+        if self._upload is None or self._fresh < WORTH_SENDING or self._pending is not None or not self._early:
             return
         config = self._prefix_config()
         try:
@@ -173,13 +171,13 @@ class Overlap:
 
     @property
     def _link(self) -> Connection:
-        assert self._connection is not None, "meet() comes first"
+        assert self._connection is not None, "inspect() comes first"
         return self._connection
 
     def _find(self, image: Image) -> dict[str, object] | None:
         return find_image(self._link, image, self._known.kind)
 
-    def _add(self, layer: Layer, tar: BinaryIO | None = None) -> None:
+    def _send_or_skip(self, layer: Layer, tar: BinaryIO | None = None) -> None:
         at = len(self._layers)
         self._layers.append(layer)
         self._names.append(blob_path(layer.digest))
@@ -216,7 +214,7 @@ class Overlap:
     def _send_file(self, upload: Upload, name: str, file: BinaryIO, size: int) -> int:
         if file.seekable():
             file.seek(0)
-        upload.send(archive_header(name, size))
+        upload.send(file_header(name, size))
         left = size
         while left and (chunk := file.read(min(left, _CHUNK))):
             left -= len(chunk)
@@ -236,9 +234,7 @@ class Overlap:
         """End an upload as an archive of one image: the layers taken so far, and this config."""
         name = blob_path(sha256(config))
         upload.send(
-            archive_member(name, config)
-            + archive_member("manifest.json", docker_manifest(name, self._names, references))
-            + END
+            small_file(name, config) + small_file("manifest.json", docker_manifest(name, self._names, references)) + END
         )
         upload.finish()
 
@@ -290,9 +286,9 @@ class Overlap:
             self._give_up("other layers were offered")
         rest = image.layers[len(self._layers) :]
         for layer in rest[:-1]:
-            self.take(layer)
+            self.add(layer)
         for layer in rest[-1:]:
-            self._add(layer)
+            self._send_or_skip(layer)
         if self._pending is not None:
             self._settle()
         if self._failure:
@@ -315,7 +311,7 @@ class Overlap:
             # Podman reads an OCI archive of one name only; `complete` adds the others. It takes one without the layers
             # that it has from other archives.
             for name, body in archive_documents(image, self._references[:1]):
-                upload.send(archive_member(name, body))
+                upload.send(small_file(name, body))
             for layer in _unique(layers):
                 with self._open_blob(layer.digest) as blob:
                     self._send_file(upload, blob_path(layer.digest), blob, layer.size)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass, field
-from buildpack.oci.annotation import unpack
 from buildpack.oci.digest import Digest, sha256
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -25,9 +27,16 @@ DOCKER_LAYERS = {
     LAYER_ZSTD: "application/vnd.docker.image.rootfs.diff.tar.zstd",
 }
 """Docker's media types (schema 2) of the layers that have the same bytes in OCI's format."""
+EPOCH = "1980-01-01T00:00:00Z"
+"""The time of everything that has no time of its own: the earliest that zip files can hold."""
 Format = Literal["oci", "docker"]
 ANNOTATION = "dev.deploy."
 """Prefix of our annotations: ``dev.deploy.key``, ``dev.deploy.kind``, ``dev.deploy.members``, ``dev.deploy.size``."""
+_PACKED = "z"
+"""The first character of a packed text; JSON begins with another one."""
+_PACKED_LEVEL = 12
+_UNPACKED_LIMIT = 1 << 20
+"""Bytes of JSON that a packed text may unpack to."""
 
 
 def canonical_json(value: object) -> bytes:
@@ -35,8 +44,28 @@ def canonical_json(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-EPOCH = "1980-01-01T00:00:00Z"
-"""The time of all that has no time of its own: the oldest that zip files can hold."""
+def pack(raw: bytes) -> str:
+    """Return JSON for an annotation, as DEFLATE (RFC 1951) in base 85, because every push sends it.
+
+    The text is the same on every machine.
+    """
+    import deflate
+
+    return _PACKED + base64.b85encode(deflate.deflate_compress(raw, _PACKED_LEVEL)).decode()
+
+
+def unpack(text: str) -> Any:
+    """Return the value of packed or plain JSON, which earlier versions wrote; raises ValueError."""
+    if not text.startswith(_PACKED):
+        return parse_json(text)
+    inflater = zlib.decompressobj(wbits=-15)
+    try:
+        raw = inflater.decompress(base64.b85decode(text[1:]), _UNPACKED_LIMIT)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    if not inflater.eof:
+        raise ValueError("it is cut short, or too long")
+    return parse_json(raw)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +92,7 @@ class Layer:
 
     @property
     def key(self) -> str:
-        """The layer key, empty where the layer is not ours (a stack's)."""
+        """The layer key; "" if the layer is a stack's."""
         return self.annotations.get(ANNOTATION + "key", "")
 
     def descriptor(self) -> dict[str, Any]:
@@ -98,18 +127,24 @@ class Image:
         return str(json.loads(self.manifest).get("mediaType", MANIFEST))
 
     @property
+    def platform(self) -> Platform:
+        """The platform that the config names."""
+        config = json.loads(self.config)
+        return Platform(os=config["os"], architecture=config["architecture"], variant=config.get("variant", ""))
+
+    @property
     def format(self) -> Format:
         """The format of the manifest."""
         return "docker" if self.media_type == DOCKER_MANIFEST else "oci"
 
     @property
     def images(self) -> tuple[Image, ...]:
-        """The image itself, as an `ImageIndex` has several."""
+        """The image itself; an `ImageIndex` has several."""
         return (self,)
 
     @property
     def documents(self) -> tuple[bytes, ...]:
-        """Config and manifest, each after what it names."""
+        """Config and manifest."""
         return self.config, self.manifest
 
     @property
@@ -129,9 +164,8 @@ def assemble(
     """Make the image of these layers.
 
     `created` is RFC 3339; `config` is the image config's ``config`` object. Follows the OCI image
-    specification 1.1, config.md and manifest.md. History names each layer's kind and packages, so that
-    ``docker history`` reads well. It has times, those of layers, because Podman 5 crashes
-    if one is missing.
+    specification 1.1, config.md and manifest.md. The history names each layer's kind and packages, for
+    ``docker history``. Each entry has a time because Podman 5 crashes without.
     """
     stacked = tuple(layers)
     body = {
@@ -162,16 +196,16 @@ def _created_by(layer: Layer) -> str:
     try:
         rows = unpack(layer.annotations.get(ANNOTATION + "members", "[]"))
         wheels = ", ".join(" ".join(row[0].split("-")[:2]) for row in rows)
-    except (AttributeError, LookupError, TypeError, ValueError):  # damaged, as an earlier image may have it
+    except (AttributeError, LookupError, TypeError, ValueError):  # an earlier image may have a damaged one
         return made
     return f"{made}: {wheels}" if wheels and wheels.isprintable() else made
 
 
 def convert(image: Image, format_: Format) -> Image:
-    """Return the image with a manifest in this format; config and layers are the same bytes in both.
+    """Return the image with a manifest in this format; the config and the layers stay the same bytes.
 
-    Docker's format is "Image Manifest Version 2, Schema 2". Annotations are kept, since later builds find layers by
-    them: the schema has none, and registries ignore what they do not know.
+    Docker's format is "Image Manifest Version 2, Schema 2". Its schema has no annotations, but registries ignore them
+    and later builds find layers by them, so they stay.
     """
     if image.format == format_:
         return image

@@ -1,10 +1,10 @@
-"""What running builds rely on, told to `prune`: no process may lose a file that it has just found.
+"""Tells `prune` which files running builds rely on, so that no process loses a file that it has just found.
 
-Whoever finds a file in the store *uses* it: its time is set to now, unless it is of the last hour anyway. And whoever
-uses files holds a *lease*, a locked file that tells since when, and whose lock ends with its process however that ends.
-`prune` drops nothing that was used since an hour before the oldest lease began. It looks at the leases and at a file's
-time, and drops the file, under an exclusive lock; a use, and the beginning of a lease, take that lock shared. So a
-file is either gone when it is looked for, or it stays.
+A process that finds a file in the store *uses* it: it sets the file's time to now, unless that is less than an hour
+old. A process that uses files holds a *lease*: a locked file whose time says when the lease began, and whose lock ends
+with the process. `prune` drops only files that were last used more than an hour before the oldest lease began. It
+compares the times and drops the file under an exclusive lock; a use and the beginning of a lease hold the same lock
+shared. So a process either does not find a file, or keeps it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from buildpack.system.temporary import create_temporary, sweep
 
 FOLDER = "leases"
 GRACE = 3600.0
-"""Seconds: what was used that long ago counts as used now, so that most uses cost no more than a look."""
+"""Seconds. A file used since then counts as used now, so that most uses write nothing."""
 _LOCK = "use.lock"
 
 
 class Lease:
-    """Tells that this process relies on what it uses of the store at `root`; it begins with the first use.
+    """A lease of this process on the store at `root`; it begins with the first use.
 
-    A store that does not exist, or that may not be written, has none.
+    There is no lease on a store that does not exist or cannot be written.
     """
 
     def __init__(self, root: Path) -> None:
@@ -40,11 +40,11 @@ class Lease:
 
     @property
     def path(self) -> Path | None:
-        """The file that is the lease, once it has begun."""
+        """The lease's file; None before the lease begins."""
         return self._held[1] if self._held else None
 
     def begin(self) -> None:
-        """Begin, unless that has happened."""
+        """Begin the lease, unless it has begun."""
         if self._held is not None or self._refused:
             return
         with self._alone:
@@ -64,29 +64,29 @@ class Lease:
         sweep(folder)
 
     def use(self, path: Path) -> os.stat_result | None:
-        """Use a file or folder of the store; None where it is not there."""
+        """Use a file or folder of the store; None if it is missing."""
         self.begin()
         return use(path, self._root)
 
     def survive_exec(self) -> None:
-        """Let the lease go on where this process becomes another program: it ends with that."""
+        """Keep the lease when this process executes another program; it ends with that program."""
         if self._held is not None:
-            os.set_inheritable(self._held[0], True)  # noqa: FBT003  the function takes it by its place alone
+            os.set_inheritable(self._held[0], True)  # noqa: FBT003  the function takes it by position only
 
     def __del__(self, *, getpid: Callable[[], int] = os.getpid, close: Callable[[int], None] = os.close) -> None:
-        # A forked process has the same object, and not the same lease. Names of modules may be gone by now.
+        # A forked process has a copy of this object, but not the lease. At exit, modules' names may be gone already.
         if self._held is not None and self._owner == getpid():
             descriptor, path = self._held
             try:
                 path.unlink()
-            except Exception:  # noqa: BLE001  whoever sweeps removes it
+            except Exception:  # noqa: BLE001  a sweep removes it
                 close(descriptor)
             else:
                 close(descriptor)
 
 
 def use(path: Path, root: Path, *, clock: Callable[[], float] = time.time) -> os.stat_result | None:
-    """Use a file or folder of the store at `root`, for a process that has a lease; None where it is not there."""
+    """Use a file or folder of the store at `root`; None if it is missing. The process holds a lease already."""
     try:
         found = path.stat()
         if found.st_mtime > clock() - GRACE:
@@ -95,7 +95,7 @@ def use(path: Path, root: Path, *, clock: Callable[[], float] = time.time) -> os
             os.utime(path)
             return path.stat()
     except PermissionError:
-        return found  # another user's store: what is in it is not ours to keep
+        return found  # in another user's store we cannot keep files
     except OSError as error:
         import errno
 
@@ -104,15 +104,15 @@ def use(path: Path, root: Path, *, clock: Callable[[], float] = time.time) -> os
 
 @contextmanager
 def excluding_uses(root: Path) -> Iterator[None]:
-    """Let nobody use anything meanwhile."""
+    """Keep all processes from using files of the store."""
     with _locked(root, fcntl.LOCK_EX):
         yield
 
 
 def oldest_lease(root: Path, *, own: Path | None) -> float | None:
-    """Return when the oldest lease began that still runs, in seconds since 1970; those of the dead are removed.
+    """Return when the oldest running lease began, in seconds since 1970; None if there is none.
 
-    `own` is not counted.
+    The lease at `own` does not count. Leases of dead processes are removed.
     """
     began: list[float] = []
     for entry in _entries(root / FOLDER):
@@ -147,7 +147,7 @@ def _locked(root: Path, kind: int) -> Iterator[None]:
         descriptor = os.open(root / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         descriptor = os.open(root / _LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        os.fchmod(descriptor, 0o644)  # whatever the umask
+        os.fchmod(descriptor, 0o644)  # independent of the umask
     try:
         fcntl.flock(descriptor, kind)
         yield

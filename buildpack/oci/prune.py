@@ -18,9 +18,9 @@ from typing import Any
 
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import oci as errors
+from buildpack.oci.index import digest_of, name_of
 from buildpack.oci.lease import GRACE, excluding_uses, oldest_lease
 from buildpack.oci.store import Store
-from buildpack.oci.stored import digest_of, reference_of
 from buildpack.system.temporary import sweep, unused
 
 IMAGES = "images"
@@ -180,7 +180,7 @@ class _Pruning:
             if self._dry_run:
                 return True
             if item.kind == IMAGES:
-                kept = [each for each in self._store.descriptors() if reference_of(each) != item.name]
+                kept = [each for each in self._store.descriptors() if name_of(each) != item.name]
                 self._store.write_descriptors(kept)
                 return True
             doomed = _set_aside(root, place) if place is not None else None
@@ -266,7 +266,7 @@ def _needs(store: Store) -> dict[str, frozenset[str]]:
     for each in store.descriptors():
         digest = digest_of(each)
         if digest is not None:
-            name = reference_of(each) or str(digest)
+            name = name_of(each) or str(digest)
             found[name] = found.get(name, frozenset()) | _reachable(store.root, digest.hex)
     return found
 

@@ -1,4 +1,4 @@
-"""Tar headers for layers: USTAR, with a PAX record only for what USTAR cannot hold.
+"""Writes the tar headers of layers and archives: USTAR, with a PAX record only for values that USTAR cannot hold.
 
 The standard library's `tarfile` costs about 40 microseconds for each header, and an image has more than
 ten thousand. Follows POSIX.1-2017, pax, "ustar Interchange Format" and "pax Extended Header".
@@ -13,7 +13,7 @@ from buildpack.oci.entry import EPOCH, Entry
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
-"""The two zero blocks that end an archive. No padding to ten kilobytes: nobody writes layers to tapes."""
+"""The two zero blocks that end an archive. No padding to ten kilobytes: layers are not written to tapes."""
 
 _TYPES = {"file": b"0", "symlink": b"2", "directory": b"5"}
 _PAX = b"x"
@@ -32,10 +32,20 @@ def padding(size: int) -> bytes:
     return _ZEROS[: -size % BLOCK]
 
 
+def small_file(name: str, body: bytes) -> bytes:
+    """Return a small file of an archive: header, content and padding."""
+    return file_header(name, len(body)) + body + padding(len(body))
+
+
+def file_header(name: str, size: int) -> bytes:
+    """Return the header blocks of a file with this size, root as its owner, mode 0644 and a time in 1980."""
+    return render_header(Entry(path=name, kind="file", mode=0o644), size)
+
+
 def render_header(entry: Entry, size: int) -> bytes:
     """Return the header blocks of an entry with `size` bytes of content.
 
-    A directory's name ends in a slash, as every tar writes it. User and group have numbers and no names.
+    A directory's name ends in a slash, as in every tar. User and group have numbers but no names.
     """
     name = entry.path.encode()
     if entry.kind == "directory":
@@ -69,7 +79,7 @@ def render_header(entry: Entry, size: int) -> bytes:
 def _ustar(name: bytes, prefix: bytes, link: bytes, size: int, rest: tuple[int, int, int, int, bytes]) -> bytes:
     owner, time, kind, total = _fixed(*rest)
     size_field = b"%011o" % size
-    # Only what differs from entry to entry is added up: summing all 512 bytes would be the slowest step.
+    # Adds up only fields that differ between entries: to sum all 512 bytes would be the slowest step.
     checksum = total + sum(name) + sum(prefix) + sum(link) + sum(size_field)
     return _HEADER.pack(name, owner, size_field, time, b"%06o\0 " % checksum, kind, link, _MAGIC, prefix)
 
@@ -78,12 +88,12 @@ def _ustar(name: bytes, prefix: bytes, link: bytes, size: int, rest: tuple[int, 
 def _fixed(mode: int, uid: int, gid: int, mtime: int, kind: bytes) -> tuple[bytes, bytes, bytes, int]:
     owner = b"%07o\0%07o\0%07o\0" % (mode, uid, gid)
     time = b"%011o" % mtime
-    # For the sum the checksum's own field counts as eight spaces.
+    # The checksum counts its own field as eight spaces.
     return owner, time, kind, sum(owner) + sum(time) + sum(kind) + sum(_MAGIC) + 8 * ord(" ")
 
 
 def _split(name: bytes) -> tuple[bytes, bytes]:
-    """Split a long path at a slash into USTAR's prefix and name; the name is empty where it does not fit."""
+    """Split a long path at a slash into USTAR's prefix and name; the name is empty if the path does not fit."""
     if not name.isascii():
         return b"", b""
     cut = name.rfind(b"/", 0, min(_PREFIX + 1, len(name) - 1))
@@ -93,7 +103,7 @@ def _split(name: bytes) -> tuple[bytes, bytes]:
 
 
 def _ascii(name: bytes) -> bytes:
-    """Stand in for a name that the PAX record holds in full."""
+    """Return a substitute for a name that the PAX record holds in full."""
     return name.decode().encode("ascii", "replace")[:_NAME]
 
 
@@ -104,7 +114,7 @@ def _pax(records: dict[str, bytes]) -> bytes:
 
 
 def _record(key: bytes, value: bytes) -> bytes:
-    """Render the length, a space, ``key=value`` and a line feed; the length counts its own digits."""
+    """Render the length, a space, ``key=value`` and a line feed; the length includes its own digits."""
     rest = b" %b=%b\n" % (key, value)
     length = len(rest) + 1
     while len(b"%d" % length) + len(rest) != length:

@@ -1,7 +1,7 @@
 """Connects to the engine in the background at start-up, so that it is ready when there is something to send.
 
-An engine takes 30 milliseconds to get ready for an upload, and so does a build in which one line changed to get to the
-point where there is something to upload. Both begin at once, then.
+An engine needs 30 milliseconds to get ready for an upload. A build in which one line changed needs as long until it has
+something to upload. So both begin at the same time.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from types import TracebackType
 from typing import Self
 
 from buildpack.errors import BuildpackError
-from buildpack.oci.archive import archive_member
 from buildpack.oci.engine_host import Endpoint, find_engine
 from buildpack.oci.engine_http import Connection, Upload
 from buildpack.oci.engine_images import Kind, kind_of
-from buildpack.oci.tar import END
+from buildpack.oci.tar import END, small_file
 
 LOAD = "/images/load?quiet=1"
 _NO_IMAGES = b"[]"
@@ -24,10 +23,10 @@ _FAREWELL = 2.0
 """Seconds to wait for the engine at the end."""
 
 
-class HeadStart:
-    """A connection to the engine of the environment and, where that helps, an open upload; a context manager.
+class WarmUp:
+    """A connection to the environment's engine and, if that saves time, an open upload; a context manager.
 
-    An error is not reported here: the code that needs the engine meets it again, in the right place.
+    Errors are not reported here: the code that needs the engine meets them again and reports them.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -35,7 +34,7 @@ class HeadStart:
         self._connection: Connection | None = None
         self._upload: Upload | None = None
         self._kind: Kind | None = None
-        self._thread = threading.Thread(target=self._run, name="head start", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="warm-up", daemon=True)
         self._thread.start()
 
     def __enter__(self) -> Self:
@@ -53,7 +52,7 @@ class HeadStart:
                 held.close()
 
     def take(self) -> tuple[Connection | None, Upload | None, Kind | None]:
-        """Wait, and return what is open, for the caller to close, and the engine's kind. All None the second time."""
+        """Wait; return the connection, the upload and the engine's kind. Later calls return None."""
         self._thread.join()
         return self._let_go()
 
@@ -76,13 +75,13 @@ class HeadStart:
 
 
 def open_upload(endpoint: Endpoint) -> Upload:
-    """Begin to send an archive; its first bytes wake the engine."""
+    """Begin to send an archive; its first bytes make the engine get ready."""
     upload = Upload(endpoint, LOAD)
-    upload.send(archive_member("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'))
+    upload.send(small_file("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'))
     return upload
 
 
 def end_empty(upload: Upload) -> None:
-    """End an upload as an archive of no image."""
-    upload.send(archive_member("manifest.json", _NO_IMAGES) + END)
+    """End an upload as an archive without images."""
+    upload.send(small_file("manifest.json", _NO_IMAGES) + END)
     upload.finish()

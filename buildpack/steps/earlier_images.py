@@ -180,7 +180,7 @@ class Lookup:
             self._found[reference] = error
 
     def _fetch(self, reference: Reference) -> Earlier:
-        from buildpack.errors.registry import Barred, NotFound
+        from buildpack.errors.registry import AccessRefused, NotFound
         from buildpack.oci.registry import Registry
 
         assert self._transport is not None
@@ -191,7 +191,7 @@ class Lookup:
             except NotFound:
                 return Earlier(reference=reference, reason=errors.not_there(name, own=own))
             except BuildpackError as error:
-                if own and isinstance(error, Barred):
+                if own and isinstance(error, AccessRefused):
                     # Some registries answer 403 for what is not there: only an upload shows whether we may push.
                     registry.may_push()
                 return Earlier(reference=reference, reason=errors.not_readable(name, error))

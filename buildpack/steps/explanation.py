@@ -38,7 +38,7 @@ def explain_layers(
             return decision.doubts[planned.key]
         if not before and previous.reason:
             return previous.reason
-        return why_built(planned, before, old=old, new=new, doubting=store.doubting)
+        return why_built(planned, before, old=old, new=new, doubting=store.ignore_facts)
 
     explained = tuple((made, explain(made.planned) if made.source == "built" else "") for made in layers)
     if old_app is None or old_app.diff_id != app.diff_id:

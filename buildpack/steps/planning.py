@@ -21,9 +21,8 @@ from buildpack.app.read import App
 from buildpack.dataclass import dataclass, field, replace
 from buildpack.errors import checks as check_errors
 from buildpack.errors import together
-from buildpack.oci.annotation import pack
 from buildpack.oci.entry import image_time, render_time
-from buildpack.oci.image import ANNOTATION, Layer, canonical_json
+from buildpack.oci.image import ANNOTATION, Layer, canonical_json, pack
 from buildpack.oci.store import Store
 from buildpack.options import Launcher, Options
 from buildpack.plan import Bytecode, Plan, PlannedLayer

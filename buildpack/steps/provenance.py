@@ -11,9 +11,8 @@ from typing import Any
 
 from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
-from buildpack.oci.annotation import unpack
 from buildpack.oci.digest import Digest, sha256
-from buildpack.oci.image import ANNOTATION, Image, Layer, canonical_json
+from buildpack.oci.image import ANNOTATION, Image, Layer, canonical_json, unpack
 from buildpack.plan import Member, members_of
 from buildpack.python.about import NEED
 from buildpack.stacks.packages import parse_packages

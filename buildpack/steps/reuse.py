@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 from buildpack.app.lockfile import LockedPackage
 from buildpack.bounded import parse_json, parse_version
 from buildpack.dataclass import dataclass, field, replace
-from buildpack.oci.annotation import unpack
 from buildpack.oci.digest import Digest, sha256
-from buildpack.oci.image import ANNOTATION, LAYER_GZIP, Image, Layer, canonical_json
+from buildpack.oci.image import ANNOTATION, LAYER_GZIP, Image, Layer, canonical_json, unpack
 from buildpack.plan import Member, PlannedLayer, layer_annotations, members_of
 from buildpack.python.build_settings import NO_SETTINGS, BuildSettings
 from buildpack.stacks.stack import Facts, Stack

@@ -100,7 +100,7 @@ class StackCompiler:
                         folder=self._store.folder("bytecode"),
                         scratch=self._store.folder("tmp"),
                         jobs=os.cpu_count() or 1,
-                        fresh=self._store.doubting,
+                        fresh=self._store.ignore_facts,
                     )
             return self._compiler
 

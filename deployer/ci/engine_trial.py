@@ -18,7 +18,7 @@ from typing import Self
 
 from buildpack.app.app_json import Script
 from buildpack.bounded import parse_integer
-from buildpack.oci.engine import load
+from buildpack.oci.engine_load import load
 from buildpack.oci.image import Image
 from buildpack.oci.reference import parse_reference
 from buildpack.pipeline import BuiltImage

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from buildpack.oci.transport import Traffic, Transport
-    from buildpack.oci.warm_up import HeadStart
+    from buildpack.oci.warm_up import WarmUp
     from buildpack.options import Options
     from buildpack.pipeline import Built
     from deployer.building.record import Asked
@@ -72,17 +72,17 @@ def command(ctx: click.Context, /, app: Path, **given: Any) -> int:
     asked: Asked | None = None if given["no_cache"] or given["pull"] or given["build_env_files"] else ctx.obj
     changed = asked is None or not asked.unchanged
     with (
-        _head_start(wanted="docker" in destinations and changed) as head_start,
+        _warm_up(wanted="docker" in destinations and changed) as warm_up,
         _registries(given["references"], given["cache_from"], pushed=pushed) as transport,
     ):
-        return _build(app, given, asked, head_start, transport)
+        return _build(app, given, asked, warm_up, transport)
 
 
 def _build(
     app: Path,
     given: Mapping[str, Any],
     asked: Asked | None,
-    head_start: HeadStart | None,
+    warm_up: WarmUp | None,
     transport: Transport | None,
 ) -> int:
     from buildpack.delivery.deliver import build_and_deliver
@@ -130,7 +130,7 @@ def _build(
             session=open_session(store, os.environ, observer=ignore if silent else reporter, transport=transport),
             platforms=platforms,
             destinations=targets,
-            head_start=head_start,
+            warm_up=warm_up,
             meanwhile=remember_loaded,
         )
     sent = sent_texts(made)
@@ -161,13 +161,13 @@ _SPECIAL = (*("references", "stack", "platform", "labels", "build_env", "build_e
 """Options with which a build makes another image, or another name, than a build of the folder alone."""
 
 
-def _head_start(*, wanted: bool) -> AbstractContextManager[HeadStart | None]:
+def _warm_up(*, wanted: bool) -> AbstractContextManager[WarmUp | None]:
     if not wanted:
         return nullcontext()
     # Its imports come first: a thread that imports while another does waits at each file.
-    from buildpack.oci.warm_up import HeadStart
+    from buildpack.oci.warm_up import WarmUp
 
-    return HeadStart(os.environ)
+    return WarmUp(os.environ)
 
 
 def _registries(

@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 
 from buildpack.oci import engine_upload
-from buildpack.oci.engine import load
 from buildpack.oci.engine_host import Endpoint, parse_host
 from buildpack.oci.engine_http import Connection
-from buildpack.oci.engine_load import Loading
+from buildpack.oci.engine_load import Loading, load
 from buildpack.oci.image import LAYER_TAR, Image, Layer, Platform
 from buildpack.oci.layout import open_layout
 from tests.support.containers import Host
@@ -166,7 +165,7 @@ def test_history_can_be_listed(host: Host) -> None:
 
 @pytest.mark.engine
 def test_prefixes_are_unpacked_and_removed(docker: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_upload, "CUT", 1)
+    monkeypatch.setattr(engine_upload, "WORTH_SENDING", 1)
     blobs = Blobs()
     layers = stack(blobs, "a", "b", "c", "d")
     image = image_of(*layers)
@@ -183,7 +182,7 @@ def test_prefixes_are_unpacked_and_removed(docker: str, monkeypatch: pytest.Monk
 
 @pytest.mark.engine
 def test_abandoned_prefixes_are_removed(docker: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_upload, "CUT", 1)
+    monkeypatch.setattr(engine_upload, "WORTH_SENDING", 1)
     blobs = Blobs()
     [layer] = stack(blobs, "a")
     with Loading(docker, [FIRST], blobs.open, platform=Platform()) as loading:

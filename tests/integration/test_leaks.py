@@ -24,8 +24,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from buildpack.oci.annotation import pack
 from buildpack.oci.gzip import gunzip
+from buildpack.oci.image import pack
 from buildpack.oci.store import Store
 from tests.integration.test_lock_shapes import sdist, sources
 from tests.support.command import Done, deploy

@@ -180,7 +180,7 @@ def test_libraries_are_searched_again_only_if_something_about_them_changed(machi
             {"libgreet.so.1"},
             stack=frozenset({"libc.so.6", *stack}),
             python=Path(sys.executable).resolve(),
-            store=Store(home, doubting=no_cache),
+            store=Store(home, ignore_facts=no_cache),
             environ={"LD_LIBRARY_PATH": f"{first}:{second}"},
         )
 

@@ -14,12 +14,11 @@ from typing import BinaryIO
 
 import pytest
 
-from buildpack.oci.annotation import unpack
 from buildpack.oci.compare import compare_images
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.entry import file
 from buildpack.oci.gzip import gunzip
-from buildpack.oci.image import Image, Layer, assemble, canonical_json
+from buildpack.oci.image import Image, Layer, assemble, canonical_json, unpack
 from buildpack.oci.layer import write_layer
 from buildpack.oci.manifest import parse_image
 from buildpack.oci.push import push_image

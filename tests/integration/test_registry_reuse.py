@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from buildpack.oci.annotation import unpack
+from buildpack.oci.image import unpack
 from buildpack.oci.store import Store
 from tests.conftest import missing
 from tests.support import proxy as proxies

@@ -10,10 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from buildpack.oci.annotation import unpack
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.entry import file
-from buildpack.oci.image import Image, Layer, Platform, assemble
+from buildpack.oci.image import Image, Layer, Platform, assemble, unpack
 from buildpack.oci.layer import write_layer
 
 _PACKED = re.compile(rb'"(z[0-9A-Za-z!#$%&()*+;<=>?@^_`{|}~-]{5,})\\*"')

@@ -46,7 +46,7 @@ def load_stored(
     engine: Engine, store: Store, reference: str, *, observer: Callable[[int], object] | None = None
 ) -> bool:
     """Load the image that the store has under a reference (a full name); False where it has none."""
-    from buildpack.oci.engine import load
+    from buildpack.oci.engine_load import load
     from buildpack.stacks.platforms import native_platform
 
     image = store.image(reference, native_platform())

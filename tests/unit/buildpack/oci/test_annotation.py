@@ -8,7 +8,7 @@ import json
 import deflate
 import pytest
 
-from buildpack.oci.annotation import pack, unpack
+from buildpack.oci.image import pack, unpack
 
 ROWS = [[f"package{number}-1.0-py3-none-any.whl", number] for number in range(40)]
 

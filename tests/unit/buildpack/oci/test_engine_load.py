@@ -13,8 +13,7 @@ import pytest
 from buildpack.errors import EngineError, MachineError
 from buildpack.oci import engine_upload
 from buildpack.oci.digest import Digest
-from buildpack.oci.engine import load
-from buildpack.oci.engine_load import Loading
+from buildpack.oci.engine_load import Loading, load
 from buildpack.oci.engine_upload import Loaded
 from buildpack.oci.image import Image, Layer, Platform
 from tests.support.engines import NEWER, PODMAN, Engine
@@ -51,7 +50,7 @@ def engine(start: Callable[..., Engine]) -> Engine:
 @pytest.fixture
 def cut_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every layer worth a prefix."""
-    monkeypatch.setattr(engine_upload, "CUT", 1)
+    monkeypatch.setattr(engine_upload, "WORTH_SENDING", 1)
 
 
 def layers(blobs: Blobs, *names: str) -> list[Layer]:

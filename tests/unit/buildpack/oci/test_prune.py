@@ -12,10 +12,10 @@ import pytest
 
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import INDEX, Image, Layer, Platform, assemble, canonical_json
+from buildpack.oci.index import name_of
 from buildpack.oci.lease import oldest_lease
 from buildpack.oci.prune import Limits, Pruned, measure, measure_folder, prune_folder, prune_store
 from buildpack.oci.store import Store
-from buildpack.oci.stored import reference_of
 from buildpack.system.temporary import hold
 
 NOW = time.time()
@@ -156,7 +156,7 @@ def test_two_names_of_one_image_keep_it_as_long_as_one_is_left(store: Store) -> 
     age(store.path(image.digest), 50)
     done = prune(store, keep=0, images=True, dry_run=True)
     assert {item.name for item in done.dropped if item.kind == "images"} == {LATEST, OTHER}
-    store.write_descriptors([each for each in store.descriptors() if reference_of(each) == OTHER])
+    store.write_descriptors([each for each in store.descriptors() if name_of(each) == OTHER])
     assert prune(store, keep=0).dropped == ()
     assert store.missing(image) == ()
 

@@ -262,12 +262,12 @@ def test_facts_are_remembered_by_kind_and_key(store: Store) -> None:
     assert Store(store.root).recall("wheel", "flask 3.0") == "newer"
 
 
-def test_a_doubting_store_believes_only_itself(store: Store) -> None:
+def test_a_store_that_ignores_facts_recalls_only_its_own(store: Store) -> None:
     store.remember("wheel", "flask 3.0", "older")
-    doubting = Store(store.root, doubting=True)
-    assert doubting.recall("wheel", "flask 3.0") is None
-    doubting.remember("wheel", "flask 3.0", "looked up")
-    assert doubting.recall("wheel", "flask 3.0") == store.recall("wheel", "flask 3.0") == "looked up"
+    ignoring = Store(store.root, ignore_facts=True)
+    assert ignoring.recall("wheel", "flask 3.0") is None
+    ignoring.remember("wheel", "flask 3.0", "looked up")
+    assert ignoring.recall("wheel", "flask 3.0") == store.recall("wheel", "flask 3.0") == "looked up"
 
 
 def test_others_have_folders_of_their_own(store: Store) -> None:

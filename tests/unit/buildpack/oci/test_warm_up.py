@@ -11,7 +11,7 @@ import pytest
 from buildpack.errors import EngineError
 from buildpack.oci.engine_load import Loading
 from buildpack.oci.image import Image, Platform
-from buildpack.oci.warm_up import HeadStart
+from buildpack.oci.warm_up import WarmUp
 from tests.support.engines import NEWER, PODMAN, Engine
 from tests.support.images import Blobs, image_of
 from tests.support.waiting import settles
@@ -32,12 +32,12 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Engine]]:
         engine.stop()
 
 
-def met(engine: Engine) -> HeadStart:
-    return HeadStart({"DOCKER_HOST": engine.host})
+def met(engine: Engine) -> WarmUp:
+    return WarmUp({"DOCKER_HOST": engine.host})
 
 
-def load(image: Image, blobs: Blobs, engine: Engine, head_start: HeadStart) -> str:
-    with Loading(engine.host, [APP], blobs.open, platform=Platform(), head_start=head_start) as loading:
+def load(image: Image, blobs: Blobs, engine: Engine, warm_up: WarmUp) -> str:
+    with Loading(engine.host, [APP], blobs.open, platform=Platform(), warm_up=warm_up) as loading:
         for layer in image.layers:
             loading.offer(layer)
         return loading.finish(image).reason
@@ -57,8 +57,8 @@ def test_the_upload_is_open_before_the_image_is_known(start):
 def test_the_image_goes_into_that_upload(start):
     engine, blobs = start(), Blobs()
     image = one_image(blobs)
-    with met(engine) as head_start:
-        assert load(image, blobs, engine, head_start) == "the engine has none of its layers"
+    with met(engine) as warm_up:
+        assert load(image, blobs, engine, warm_up) == "the engine has none of its layers"
     assert list(engine.images) == [str(image.config_digest)]
     assert engine.seen.count("POST /images/load") == 1
 
@@ -66,10 +66,10 @@ def test_the_image_goes_into_that_upload(start):
 def test_an_upload_that_nobody_needs_holds_no_image(start):
     engine, blobs = start(), Blobs()
     image = one_image(blobs)
-    with met(engine) as head_start:
-        load(image, blobs, engine, head_start)
-    with met(engine) as head_start:
-        assert load(image, blobs, engine, head_start) == "the engine has it already"
+    with met(engine) as warm_up:
+        load(image, blobs, engine, warm_up)
+    with met(engine) as warm_up:
+        assert load(image, blobs, engine, warm_up) == "the engine has it already"
     with met(engine):
         pass
     assert settles(lambda: len(engine.loads) == 3)
@@ -80,26 +80,26 @@ def test_an_upload_that_nobody_needs_holds_no_image(start):
 @pytest.mark.parametrize("settings", [{"server": PODMAN}, {"server": NEWER, "containerd": True}])
 def test_engines_that_take_images_whole_are_only_greeted(start, settings):
     engine, blobs = start(**settings), Blobs()
-    with met(engine) as head_start:
-        load(one_image(blobs), blobs, engine, head_start)
+    with met(engine) as warm_up:
+        load(one_image(blobs), blobs, engine, warm_up)
     assert len(engine.loads) == 1
     assert len(engine.images) == 1
 
 
 def test_it_serves_once(start):
     engine, blobs = start(), Blobs()
-    with met(engine) as head_start:
-        load(one_image(blobs), blobs, engine, head_start)
-        assert head_start.take() == (None, None, None)
-        load(one_image(blobs), blobs, engine, head_start)
+    with met(engine) as warm_up:
+        load(one_image(blobs), blobs, engine, warm_up)
+        assert warm_up.take() == (None, None, None)
+        load(one_image(blobs), blobs, engine, warm_up)
     assert len(engine.images) == 2
 
 
 def test_without_an_engine_whoever_needs_it_tells(tmp_path):
     host = f"unix://{tmp_path}/none.sock"
     with (
-        HeadStart({"DOCKER_HOST": host}) as head_start,
-        Loading(host, [APP], Blobs().open, platform=Platform(), head_start=head_start) as loading,
+        WarmUp({"DOCKER_HOST": host}) as warm_up,
+        Loading(host, [APP], Blobs().open, platform=Platform(), warm_up=warm_up) as loading,
         pytest.raises(EngineError) as caught,
     ):
         loading.ready()
@@ -107,5 +107,5 @@ def test_without_an_engine_whoever_needs_it_tells(tmp_path):
 
 
 def test_a_host_that_cannot_be_read_is_left_to_others_too():
-    with HeadStart({"DOCKER_HOST": "nonsense"}) as head_start:
-        assert head_start.take() == (None, None, None)
+    with WarmUp({"DOCKER_HOST": "nonsense"}) as warm_up:
+        assert warm_up.take() == (None, None, None)
