@@ -1,6 +1,6 @@
-"""HTTP/1.1 on a connection (RFC 9112), as registries and engines speak it.
+"""HTTP/1.1 on a connection (RFC 9112), for registries and engines.
 
-Our own, because `http.client` takes longer to import than an unchanged build may take (docs/decisions/0022).
+`http.client` is not used because its import is too slow for an unchanged build (docs/decisions/0022).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class MalformedError(ValueError):
 
 
 class Headers(Mapping[str, str]):
-    """A message's fields by name, in any case; repeated fields are joined by commas (RFC 9110, 5.2)."""
+    """A message's fields by name, upper or lower case; repeated fields are joined by commas (RFC 9110, 5.2)."""
 
     __slots__ = ("_fields",)
 
@@ -54,10 +54,10 @@ class Headers(Mapping[str, str]):
 
 
 class Response:
-    """An answer whose body is not read yet; a context manager that ends the reading.
+    """An answer whose body is not read yet; a context manager.
 
-    Once the body is read, or the response is closed, `release` is called: with True if the connection can take another
-    request.
+    When the body has been read or the response is closed, it calls `release`, with True if the connection can take
+    another request.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Response:
         url: str = "",
         release: Callable[[bool], object] | None = None,
     ) -> None:
-        """Read the head, interim answers (1xx) left out; raises CutError, MalformedError, OSError."""
+        """Read the head and skip interim answers (1xx); raises CutError, MalformedError, OSError."""
         self.method = method
         self.url = url
         self._file = file
@@ -76,7 +76,7 @@ class Response:
         self.request_size = 0
         """Bytes of the request's head."""
         self.head_size = 0
-        """Bytes of all heads of the answer."""
+        """Bytes of the answer's head and of interim answers."""
         code = "1"
         while code.startswith("1"):
             version, code, self.reason = self._read_status()
@@ -101,15 +101,15 @@ class Response:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connection; only if the body was read to its end it can take another request."""
+        """Release the connection, which can take another request only if the body was read to its end."""
         release, self._release = self._release, None
         if release is not None:
             release(self.ended and self.keeps and self._left is not None)
 
     def read(self, size: int) -> bytes:
-        """Return the next bytes of the body as they were sent, fewer than `size` only at its end; raises OSError.
+        """Return the next `size` bytes of the body as they were sent, fewer only at its end; raises OSError.
 
-        The bytes that came before a cut are returned first.
+        If the connection is cut, the bytes before the cut are returned first.
         """
         pieces: list[bytes] = []
         while size > 0 and not self.ended:
@@ -126,7 +126,7 @@ class Response:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def read_decoded(self, limit: int) -> bytes:
-        """Return at most `limit` bytes of the body, unpacked if it came packed unasked; raises OSError."""
+        """Return at most `limit` bytes of the body, inflated if the server compressed it unasked; raises OSError."""
         raw = self.read(limit)
         if self.headers.get("Content-Encoding", "").lower() not in {"gzip", "deflate"}:
             return raw
@@ -145,7 +145,7 @@ class Response:
         version, _, rest = line.decode("latin-1").rstrip("\r\n").partition(" ")
         code, _, reason = rest.partition(" ")
         if not version.startswith("HTTP/1.") or len(code) != 3 or not code.isdecimal():
-            raise MalformedError("what answers does not speak HTTP")
+            raise MalformedError("the answer is not HTTP")
         return version, code, reason
 
     def _read_fields(self) -> Headers:
@@ -156,22 +156,22 @@ class Response:
             if not line.endswith(b"\n"):
                 if len(line) < _LINE_LIMIT:
                     raise CutError("the connection was cut")
-                raise MalformedError("a line has no end")
+                raise MalformedError("a line of the answer has no end")
             if not line.rstrip(b"\r\n"):
                 return Headers(fields)
             if len(fields) == _FIELDS_LIMIT:
-                raise MalformedError("its head does not end")
+                raise MalformedError("the head of the answer does not end")
             name, colon, value = line.decode("latin-1").partition(":")
             if colon:
                 fields.append((name.strip(), value.strip()))
 
     def _body_size(self) -> int | None:
-        """Return how many bytes can be read now: all, 0 before the first chunk, None up to the connection's end."""
+        """Return the bytes that can be read now: all, 0 before the first chunk, None for all up to the end."""
         if self.method in {"HEAD", "CONNECT"} or self.status in {204, 304}:
             return 0
         if coding := self.headers.get("Transfer-Encoding", "").lower():
             if coding != "chunked":
-                raise MalformedError(f"it sends what was not asked for: {coding[:40]!r}")
+                raise MalformedError(f"it sends an encoding that was not requested: {coding[:40]!r}")
             self._chunked = True
             return 0
         length = self.headers.get("Content-Length", "")
@@ -181,7 +181,7 @@ class Response:
         return size
 
     def _read_plain(self, size: int) -> bytes:
-        """Return the next bytes of the body that are here; empty at its end."""
+        """Return bytes of the body that have arrived; empty at its end."""
         piece = self._file.read1(size if self._left is None else min(size, self._left))
         if self._left is not None:
             if not piece:
@@ -191,7 +191,7 @@ class Response:
         return piece
 
     def _read_chunked(self, size: int) -> bytes:
-        """Return some of this chunk or the next; nothing after the last one (RFC 9112, 7.1)."""
+        """Return bytes of this chunk or the next; empty after the last one (RFC 9112, 7.1)."""
         assert self._left is not None
         if self._left == 0:
             self._left = self._next_chunk()
@@ -212,7 +212,7 @@ class Response:
             raise CutError("the connection was cut")
         size = parse_integer(line.partition(b";")[0].strip().decode("latin-1"), base=16)
         if size is None:
-            raise CutError("a part of unknown length")
+            raise CutError("a chunk has no valid length")
         if size == 0:
             try:
                 self._read_fields()
@@ -222,7 +222,7 @@ class Response:
 
 
 class Connection:
-    """A socket that sends requests and reads answers, one at a time."""
+    """Sends requests on a socket and reads the answers, one at a time."""
 
     __slots__ = ("_file", "socket")
 
@@ -236,7 +236,7 @@ class Connection:
         self.socket.close()
 
     def has_input(self) -> bool:
-        """Return True if something can be read: an answer, or the end of the connection."""
+        """Return True if an answer or the end of the connection can be read."""
         try:
             poller = select.poll()
             poller.register(self.socket, select.POLLIN)
@@ -245,9 +245,9 @@ class Connection:
             return True
 
     def send(self, head: bytes, body: Iterable[bytes] = ()) -> OSError | None:
-        """Send a request; return the error if the other side hangs up, since its answer may say why."""
+        """Send a request; return the error if the server hangs up, because its answer may say why."""
         pieces = iter(body)
-        # The head and the first bytes go together: small requests are one packet.
+        # Sends the head with the first bytes, so that a small request is one packet.
         for piece in chain([head + next(pieces, b"")], pieces):
             try:
                 self.socket.sendall(piece)
@@ -258,13 +258,13 @@ class Connection:
     def answer(
         self, pace: Pace, *, method: str = "GET", url: str = "", release: Callable[[bool], object] | None = None
     ) -> Response:
-        """Read an answer's head and begin the time of its body; raises CutError, MalformedError, OSError."""
+        """Read an answer's head and start the time of its body; raises CutError, MalformedError, OSError."""
         response = Response(self._file, method=method, url=url, release=release)
         pace.answered(response.size)
         return response
 
     def begin(self, pace: Pace) -> Pace:
-        """Give the next exchange its time."""
+        """Set the pace of the next exchange."""
         set_pace(self.socket, pace)
         return pace
 
@@ -273,8 +273,8 @@ def render_head(method: str, target: str, fields: Mapping[str, str]) -> bytes:
     """Return a request's head; raises MalformedError if a field would end a line."""
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     if any(character in line for line in lines for character in "\r\n\0"):
-        raise MalformedError("a line of a request's head cannot hold a line's end")
+        raise MalformedError("a field of the request holds a line break")
     try:
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
     except UnicodeEncodeError:
-        raise MalformedError("its name is not written in ASCII") from None
+        raise MalformedError("its address has characters that are not ASCII") from None

@@ -1,6 +1,6 @@
 """A pool of connections to registries: sends one request and returns its answer, through proxies and TLS.
 
-Redirects, logins and further attempts are the caller's.
+The caller follows redirects, logs in and tries again.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 _CONNECT = 10.0
 """Seconds."""
 _PATH = "!$%&'()*+,/:;=@[]~"
-"""Characters besides letters and digits that a path keeps as they are; signatures do not survive a change."""
+"""Characters besides letters and digits that stay unquoted in a path: a changed path would break its signature."""
 
 _Key = tuple[str, str, int, str]
 
 
 class ProxyError(ConnectionError):
-    """The proxy cannot be reached, or does not let us through."""
+    """The proxy cannot be reached, or refuses the connection."""
 
 
 class Pool:
-    """Asks servers over connections of its own; threads share it. It keeps `limit` connections to each."""
+    """Owns the connections to servers, and keeps `limit` idle ones to each; threads share it."""
 
     def __init__(self, contexts: Contexts, *, limit: int = 16) -> None:
         self._contexts = contexts
@@ -45,7 +45,7 @@ class Pool:
         self._closed = False
 
     def warm(self) -> None:
-        """Load what TLS needs; raises what the contexts raise if authorities cannot be read."""
+        """Load the TLS context; raises the error of `Contexts` if the authorities cannot be read."""
         self._contexts.context(verified=True)
 
     def close(self) -> None:
@@ -70,13 +70,13 @@ class Pool:
     ) -> Response:
         """Send a request whose body has `length` bytes, and return the answer.
 
-        `proxy` is a URL. `pace` ends the exchange if it takes too long, its body included. Raises OSError: ssl.SSLError
-        if TLS fails, socket.gaierror for an unknown name, ProxyError, TimeoutError, ConnectionError; MalformedError if
-        the answer is not HTTP or the URL is not one. Errors of `body` and `pace` pass.
+        `proxy` is a URL. `pace` limits the time of the exchange, including the answer's body. Raises OSError:
+        ssl.SSLError if TLS fails, socket.gaierror for an unknown name, ProxyError, TimeoutError, ConnectionError; and
+        MalformedError if the answer is not HTTP or the URL is not valid. Errors of `body` and `pace` pass.
         """
         parts = parse_url(url)
         if parts is None or parts.scheme not in PORTS or not parts.hostname:
-            raise MalformedError("its address is not one of the web")
+            raise MalformedError("its address is not a web address")
         forwarded = bool(proxy) and parts.scheme == "http"
         sized = body is not None or method in {"POST", "PUT", "PATCH"}
         head = _render(method, parts, headers, length=length if sized else None, proxy=proxy if forwarded else "")
@@ -101,7 +101,7 @@ class Pool:
         return response
 
     def _take(self, key: _Key) -> Connection | None:
-        """Return an idle connection that the server has neither closed nor said anything on."""
+        """Return an idle connection on which nothing has arrived: neither bytes nor its end."""
         while True:
             with self._lock:
                 kept = self._idle.get(key)
@@ -146,7 +146,7 @@ class Pool:
     def _reach_proxy(self, proxy: str, host: str, port: int, *, tunnel: bool, pace: Pace) -> socket.socket:
         parts = _parse_proxy(proxy)
         if parts is None or parts.scheme not in PORTS or not parts.hostname:
-            raise ProxyError("it is not a proxy that speaks HTTP")
+            raise ProxyError("it is not an HTTP proxy")
         try:
             opened = self._reach(parts.hostname, parts.port or PORTS[parts.scheme], pace)
         except OSError as error:
@@ -175,10 +175,10 @@ class Pool:
 
 
 def _open_tunnel(opened: socket.socket, proxy: str, host: str, port: int) -> None:
-    """Have a proxy pass everything on from now on (RFC 9110, 9.3.6)."""
+    """Ask a proxy for a tunnel (RFC 9110, 9.3.6)."""
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     opened.sendall(render_head("CONNECT", place, {"Host": place, "User-Agent": "deploy", **_proxy_login(proxy)}))
-    # Unbuffered: nothing may be read beyond the head, since TLS follows it.
+    # Unbuffered, because TLS follows the head and must not be read.
     with opened.makefile("rb", buffering=0) as raw:
         answer = Response(cast("BufferedReader", raw), method="CONNECT")
     if answer.status >= 300:
@@ -201,7 +201,7 @@ def _proxy_login(proxy: str) -> dict[str, str]:
 
 
 def _render(method: str, parts: SplitResult, headers: Mapping[str, str], *, length: int | None, proxy: str) -> bytes:
-    """Return a request's head; to a `proxy` that passes it on with the whole address."""
+    """Return a request's head; with the whole address if a `proxy` passes it on."""
     place = parts.netloc.rpartition("@")[2]
     target = quote(parts.path or "/", safe=_PATH) + (f"?{quote(parts.query, safe=_PATH + '?')}" if parts.query else "")
     fields = {"Host": place, "User-Agent": "deploy", "Accept": "*/*", "Accept-Encoding": "identity", **headers}

@@ -1,4 +1,4 @@
-"""Has `requests` connect as registries and engines are connected to: one look-up a name, TLS contexts, and a pace."""
+"""Gives `requests` the sockets that registries use: one look-up for each name, shared TLS contexts, and a pace."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from buildpack.net.sockets import Contexts, Names, Unreadable, paced, set_pace
 if TYPE_CHECKING:
     from requests.adapters import HTTPAdapter
 
+_CONNECTIONS = 32
+"""Kept to each host."""
+
 
 def make_adapter(
     environ: Mapping[str, str],
-    connections: int,
     *,
     unreadable: Unreadable,
     pace: Callable[[str], Pace],
     verifies: Callable[[str], bool],
 ) -> HTTPAdapter:
-    """Return an adapter that keeps so many connections to each host.
+    """Return an adapter for package indexes.
 
-    `pace` begins the time of an exchange with a host. `verifies` tells by URL whether a certificate is checked.
+    `pace` starts the time of an exchange with a host. `verifies` returns True for a URL whose certificate is checked.
     """
     from requests.adapters import HTTPAdapter
 
@@ -31,7 +33,7 @@ def make_adapter(
     pools = _pools(pace)
 
     class Adapter(HTTPAdapter):
-        # requests would have urllib3 load the file of authorities for each connection: 15 ms each.
+        # By itself, requests makes urllib3 load the file of authorities for each connection, in 15 ms.
         def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
             host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
             url = str(request.url)
@@ -39,17 +41,17 @@ def make_adapter(
             return host, {"ssl_context": contexts.context(verified=verifies(url))} if encrypted else {}
 
         def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-            """Leave it to the context."""
+            """Do nothing: the context verifies."""
 
         def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
             super().init_poolmanager(*args, **kwargs)
             self.poolmanager.pool_classes_by_scheme = pools
 
-    return Adapter(pool_connections=8, pool_maxsize=connections)
+    return Adapter(pool_connections=8, pool_maxsize=_CONNECTIONS)
 
 
 def _pools(pace: Callable[[str], Pace]) -> dict[str, Any]:
-    """Return urllib3's pools with connections that look each name up once and keep to a pace."""
+    """Return urllib3's pools, with connections that look up each name once and keep to a pace."""
     from urllib3.connection import HTTPConnection, HTTPSConnection
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
     from urllib3.exceptions import ConnectTimeoutError, NewConnectionError

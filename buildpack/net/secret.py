@@ -1,4 +1,4 @@
-"""Texts that may be sent and never shown."""
+"""Texts that may be sent but never shown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """Return the text itself, to be sent and never shown."""
+        """Return the text itself, to send it."""
         return self._text
 
     def __repr__(self) -> str:

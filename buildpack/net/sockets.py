@@ -1,6 +1,6 @@
-"""Sockets for indexes, registries and engines: addresses, proxies and TLS, and every socket keeps to a pace.
+"""Sockets for indexes, registries and engines: addresses, proxies, TLS, and a pace for every socket.
 
-Proxies and authorities come from the mapping that is passed in and from nothing else (docs/decisions/0007).
+Proxies and authorities come only from the mapping that is passed in (docs/decisions/0007).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "PIP_CERT", "SSL_CERT_DIR")
-"""The first that is set names the authorities, a PEM file or a folder of them; otherwise they are certifi's."""
+"""The first variable that is set names the authorities, a PEM file or a folder; otherwise they are certifi's."""
 
 Unreadable = Callable[[str, str], Exception]
 """Makes the error for a file of authorities that cannot be read, from the variable's name and its value."""
 
 
 def find_proxy(environ: Mapping[str, str], url: str) -> str:
-    """Return the proxy for a URL; "" if there is none, or ``no_proxy`` excludes the URL."""
+    """Return the proxy for a URL; "" if none is set, or ``no_proxy`` excludes the URL."""
 
     def variable(name: str) -> str:
         return environ.get(name, "") or environ.get(name.upper(), "")
@@ -73,7 +73,7 @@ def _timed(opened: _Paced, call: Callable[..., T], args: tuple[Any, ...]) -> T:
 
 
 def paced(opened: socket.socket) -> socket.socket:
-    """Return the same connection as a socket that takes a pace (`set_pace`); do not use `opened` any more."""
+    """Return the same connection as a socket that takes a pace (`set_pace`); `opened` can no longer be used."""
     timeout = opened.gettimeout()
     made = _Paced(opened.family, opened.type, opened.proto, fileno=opened.detach())
     made.settimeout(timeout)
@@ -81,7 +81,7 @@ def paced(opened: socket.socket) -> socket.socket:
 
 
 def set_pace(opened: Any, pace: Pace) -> None:
-    """Give the next exchange on a connection its time; TLS inside TLS keeps the socket below."""
+    """Set the pace of the next exchange on a connection; with TLS inside TLS, on the innermost socket."""
     while not isinstance(opened, socket.socket):
         opened = opened.socket
     opened.pace = pace  # type: ignore[attr-defined]
@@ -90,8 +90,8 @@ def set_pace(opened: Any, pace: Pace) -> None:
 class Names:
     """Addresses by host name; threads share it, and it looks up one name at a time.
 
-    Sixteen connections at once mean sixteen questions at once, and many a resolver in a container drops
-    some: each then waits 5 seconds before it asks again (kubernetes#56903).
+    Sixteen connections would ask sixteen times at once. Many resolvers in containers drop some of these questions, and
+    each is asked again only after 5 seconds (kubernetes#56903).
     """
 
     def __init__(self) -> None:
@@ -99,11 +99,11 @@ class Names:
         self._known: dict[str, tuple[str, ...]] = {}
 
     def addresses(self, name: str, port: int) -> tuple[str, ...]:
-        """Return a name's addresses in the resolver's order; none if it does not know the name."""
+        """Return a name's addresses in the resolver's order; none if the name is unknown."""
         with self._lock:
             if name not in self._known:
                 try:
-                    # As bytes: Python encodes text with IDNA even if it is ASCII, and imports that codec for it.
+                    # As bytes: Python imports the IDNA codec to encode text, even if it is ASCII.
                     place = name.encode() if name.isascii() else name
                     found = socket.getaddrinfo(place, port, 0, socket.SOCK_STREAM)
                 except (OSError, UnicodeError):
@@ -113,7 +113,7 @@ class Names:
 
 
 class Contexts:
-    """TLS contexts, made when first needed: to load the authorities takes 15 ms. Threads share them."""
+    """TLS contexts, each made at its first use, because loading the authorities takes 15 ms; threads share them."""
 
     def __init__(self, environ: Mapping[str, str], unreadable: Unreadable) -> None:
         self._environ = environ
@@ -122,9 +122,9 @@ class Contexts:
         self._made: dict[bool, ssl.SSLContext] = {}
 
     def context(self, *, verified: bool) -> ssl.SSLContext:
-        """Return the context for connections whose certificate is checked, or is not.
+        """Return the context that checks certificates, or the one that does not.
 
-        Raises the error that `unreadable` makes if the authorities that the environment names cannot be read.
+        Raises the error that `unreadable` makes if the environment's authorities cannot be read.
         """
         with self._lock:
             if verified not in self._made:
@@ -168,6 +168,6 @@ def _paced_tls() -> type[ssl.SSLSocket]:
     import ssl
 
     class Encrypted(_Paced, ssl.SSLSocket):
-        """What a context makes of a paced socket."""
+        """A TLS socket that keeps to a pace."""
 
     return Encrypted

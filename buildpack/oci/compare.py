@@ -15,8 +15,8 @@ from typing import BinaryIO, Literal
 from buildpack.dataclass import dataclass
 from buildpack.errors import StackError
 from buildpack.oci.compare_documents import ValueDifference, compare_configs, compare_manifests, shorten
+from buildpack.oci.compression import gunzip
 from buildpack.oci.digest import Digest
-from buildpack.oci.gzip import gunzip
 from buildpack.oci.image import ANNOTATION, LAYER_GZIP, LAYER_TAR, Image, Layer
 from buildpack.oci.tar_reader import Member, read_members
 

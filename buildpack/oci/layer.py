@@ -14,7 +14,7 @@ from typing import Protocol
 
 from buildpack.dataclass import dataclass
 from buildpack.errors import oci as errors
-from buildpack.oci import gzip
+from buildpack.oci import compression
 from buildpack.oci.content import LARGEST_PIECE, ContentDamagedError, Sources
 from buildpack.oci.digest import Digest
 from buildpack.oci.entry import Deflated, Entry, directory
@@ -173,13 +173,13 @@ class _Writer:
             chunk = self.pending[:_CHUNK]
             del self.pending[:_CHUNK]
             self._hash_tar(chunk)
-            self._send(gzip.member(chunk))
+            self._send(compression.member(chunk))
 
     def _flush(self) -> None:
         """End the member that the next piece of tar must not be part of."""
         if self.pending:
             self._hash_tar(self.pending)
-            self._send(gzip.member(self.pending))
+            self._send(compression.member(self.pending))
             self.pending.clear()
 
     def _hash_tar(self, piece: bytes | bytearray) -> None:
@@ -212,8 +212,8 @@ class _Writer:
             self._splice_in_pieces(content)
             return
         stream = self.sources.stream(content)
-        end = gzip.footer(content.crc32, content.size)
-        spliced = b"".join((gzip.HEADER, stream, end))
+        end = compression.footer(content.crc32, content.size)
+        spliced = b"".join((compression.HEADER, stream, end))
         del stream
         try:
             body = deflate.gzip_decompress(spliced, content.size)
@@ -221,7 +221,7 @@ class _Writer:
             raise ContentDamagedError(content) from None
         # libdeflate found the footer right behind the stream's last block, and accepts bytes after it. So the
         # stream has no trailing bytes if the footer occurs nowhere but at the end.
-        if len(body) != content.size or spliced.find(end, len(gzip.HEADER)) != len(spliced) - gzip.FOOTER:
+        if len(body) != content.size or spliced.find(end, len(compression.HEADER)) != len(spliced) - compression.FOOTER:
             raise ContentDamagedError(content)
         self._flush()
         self._hash_tar(body)
@@ -230,7 +230,7 @@ class _Writer:
     def _splice_in_pieces(self, content: Deflated) -> None:
         """Make a large stream a member of its own, in bounded memory."""
         self._flush()
-        self._send(gzip.HEADER)
+        self._send(compression.HEADER)
         for body in self.sources.pieces(content, compressed=self._send):
             self._hash_tar(body)
-        self._send(gzip.footer(content.crc32, content.size))
+        self._send(compression.footer(content.crc32, content.size))

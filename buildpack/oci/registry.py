@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn, Protocol, Self
 from buildpack.dataclass import dataclass
 from buildpack.errors import StackError, transfer
 from buildpack.errors import registry as errors
-from buildpack.net.pace import allowance
-from buildpack.net.retry import ATTEMPTS, LOOKS, pause
+from buildpack.net.pace import ATTEMPTS, LOOKS, allowance, pause
 from buildpack.oci import manifest as manifests
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import Image, Platform

@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from buildpack.bounded import join_url, origin_of
 from buildpack.errors import StackError
 from buildpack.errors import registry as errors
-from buildpack.net.retry import ATTEMPTS, LOOKS
+from buildpack.net.pace import ATTEMPTS, LOOKS
 from buildpack.oci.reference import Reference
 from buildpack.oci.registry_replies import said_by
 from buildpack.oci.registry_tokens import Access, find_authorizer

@@ -16,7 +16,7 @@ from buildpack.bounded import origin_of, parse_json, parse_seconds, parse_url
 from buildpack.dataclass import dataclass
 from buildpack.errors import StackError
 from buildpack.errors import registry as errors
-from buildpack.net.retry import LOOKS, is_busy
+from buildpack.net.pace import LOOKS, is_busy
 from buildpack.net.secret import Secret
 from buildpack.oci.reference import Reference
 from buildpack.oci.registry_replies import said_by

@@ -162,7 +162,7 @@ def open_tar(path: Path, *, scratch: Path, origin: str) -> TarIndex:
 
 
 def _decompress(file: BinaryIO, *, scratch: Path, origin: str) -> BinaryIO:
-    from buildpack.oci.decompress import CannotDecompressError, decompress_file
+    from buildpack.oci.compression import CannotDecompressError, decompress_file
 
     def check(size: int) -> None:
         if size > _INFLATED_LIMIT:

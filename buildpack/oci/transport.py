@@ -18,9 +18,8 @@ from buildpack.bounded import PORTS, join_url, origin_of, parse_url
 from buildpack.errors import StackError
 from buildpack.errors import registry as errors
 from buildpack.net.http1 import MalformedError, Response
-from buildpack.net.pace import Pace
+from buildpack.net.pace import LONGEST_WAIT, Pace, is_busy, pause, retry_after
 from buildpack.net.pool import Pool, ProxyError
-from buildpack.net.retry import LONGEST_WAIT, is_busy, pause, retry_after
 from buildpack.net.secret import Secret
 from buildpack.net.sockets import Contexts, find_proxy
 from buildpack.oci.reference import Reference

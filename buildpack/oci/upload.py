@@ -14,8 +14,7 @@ from buildpack.bounded import parse_integer
 from buildpack.dataclass import dataclass
 from buildpack.errors import StackError
 from buildpack.errors import registry as errors
-from buildpack.net.pace import allowance
-from buildpack.net.retry import ATTEMPTS, is_busy, pause
+from buildpack.net.pace import ATTEMPTS, allowance, is_busy, pause
 from buildpack.oci.digest import Digest
 from buildpack.oci.registry_http import Connection
 from buildpack.oci.registry_replies import codes_in

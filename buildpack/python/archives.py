@@ -16,7 +16,7 @@ from typing import IO
 from buildpack.app.links import leads_out
 from buildpack.errors import StackError
 from buildpack.errors import wheels as errors
-from buildpack.oci.decompress import CannotDecompressError, decompress_file
+from buildpack.oci.compression import CannotDecompressError, decompress_file
 from buildpack.oci.tar_reader import Member, list_members, open_part
 from buildpack.system.temporary import make_folder
 

@@ -16,8 +16,7 @@ from urllib.parse import quote, urlsplit
 from buildpack.bounded import join_url, origin_of, parse_integer
 from buildpack.errors import python as errors
 from buildpack.errors.transfer import why_unanswered
-from buildpack.net.pace import Pace
-from buildpack.net.retry import ATTEMPTS, LONGEST_WAIT, is_busy, pause, retry_after
+from buildpack.net.pace import ATTEMPTS, LONGEST_WAIT, Pace, is_busy, pause, retry_after
 from buildpack.net.secret import Secret
 from buildpack.net.sockets import find_proxy
 from buildpack.python.credentials import (
@@ -76,7 +75,6 @@ class Client:
         sources: Iterable[Source],
         environ: Mapping[str, str],
         *,
-        connections: int = 32,
         timeout: tuple[float, float] = (10.0, 60.0),
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], float] = time.time,
@@ -84,7 +82,6 @@ class Client:
     ) -> None:
         self.sources = open_sources(sources, environ)
         self._environ = environ
-        self._connections = connections
         self._timeout = timeout
         self._sleep = sleep
         self._now = now
@@ -293,7 +290,6 @@ class Client:
         session.cookies = _no_cookies(RequestsCookieJar())
         connections = make_adapter(
             self._environ,
-            self._connections,
             unreadable=errors.ca_file,
             pace=self._pace,
             verifies=lambda url: origin_of(url) not in self._unverified,

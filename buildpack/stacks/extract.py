@@ -20,7 +20,7 @@ from typing import BinaryIO
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import stacks as errors
 from buildpack.errors.transfer import ArchiveDamaged
-from buildpack.oci.gzip import gunzip
+from buildpack.oci.compression import gunzip
 from buildpack.oci.image import LAYER_TAR
 from buildpack.oci.tar_reader import Member, read_members
 

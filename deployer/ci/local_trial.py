@@ -26,7 +26,7 @@ from buildpack.app.lockfile import Lock
 from buildpack.app.read import App
 from buildpack.dataclass import replace
 from buildpack.errors.build import ran_as_root
-from buildpack.oci.gzip import gunzip
+from buildpack.oci.compression import gunzip
 from buildpack.oci.image import LAYER_TAR
 from buildpack.pipeline import BuiltImage
 from buildpack.plan import APP_ROOT

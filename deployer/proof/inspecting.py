@@ -8,7 +8,7 @@ from typing import Any
 from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.oci.compare import layer_name
-from buildpack.oci.gzip import gunzip
+from buildpack.oci.compression import gunzip
 from buildpack.oci.image import ANNOTATION, LAYER_GZIP, Layer
 from buildpack.oci.store import Store
 from buildpack.plan import LAUNCH_FILE, RUNTIME_ROOT, members_of

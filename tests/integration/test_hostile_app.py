@@ -17,7 +17,7 @@ from typing import Self
 import pytest
 
 from buildpack.errors import BuildpackError
-from buildpack.oci.gzip import gunzip
+from buildpack.oci.compression import gunzip
 from buildpack.oci.store import Store
 from buildpack.pipeline import BuiltImage
 from tests.support.endurance import SCALE, chosen_seed

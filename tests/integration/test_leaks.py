@@ -24,7 +24,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from buildpack.oci.gzip import gunzip
+from buildpack.oci.compression import gunzip
 from buildpack.oci.image import pack
 from buildpack.oci.store import Store
 from tests.integration.test_lock_shapes import sdist, sources

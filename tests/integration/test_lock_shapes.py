@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from buildpack.app.pipfile import pipfile_hashes, read_pipfile
-from buildpack.oci.gzip import gunzip
+from buildpack.oci.compression import gunzip
 from buildpack.oci.store import Store
 from buildpack.pipeline import BuiltImage
 from tests.support.command import Done, deploy

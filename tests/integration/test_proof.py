@@ -15,9 +15,9 @@ from typing import BinaryIO
 import pytest
 
 from buildpack.oci.compare import compare_images
+from buildpack.oci.compression import gunzip
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.entry import file
-from buildpack.oci.gzip import gunzip
 from buildpack.oci.image import Image, Layer, assemble, canonical_json, unpack
 from buildpack.oci.layer import write_layer
 from buildpack.oci.manifest import parse_image

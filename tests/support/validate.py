@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
 from buildpack.errors import BuildpackError
+from buildpack.oci.compression import gunzip
 from buildpack.oci.digest import Digest
-from buildpack.oci.gzip import gunzip
 from buildpack.oci.image import LAYER_GZIP, LAYER_TAR, Image, Layer
 from buildpack.oci.tar import END
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as it is read: heads, and bodies however they are framed and cut."""
+"""Reading HTTP/1.1: heads, and bodies in all framings, whole and cut."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def body_of(raw: bytes, *, method: str = "GET", size: int = 1 << 20) -> tuple[by
     return response.read(size), response.ended
 
 
-def test_a_head() -> None:
+def test_a_head_is_read() -> None:
     raw = b"HTTP/1.1 200 All right\r\nLink: a\r\nlink:b \r\nnonsense\r\nX-Caf\xe9: \xe9\r\n\r\nrest"
     file = reader(raw)
     head = Response(file)
@@ -41,7 +41,7 @@ def test_a_head() -> None:
         (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 204 x\r\n\r\n", True),
     ],
 )
-def test_whether_another_answer_may_follow(raw: bytes, keeps: bool) -> None:
+def test_a_connection_is_kept_if_another_answer_may_follow(raw: bytes, keeps: bool) -> None:
     head = Response(reader(raw))
     assert (head.status, head.keeps) == (204, keeps)
     assert "link" not in head.headers
@@ -51,16 +51,16 @@ def test_whether_another_answer_may_follow(raw: bytes, keeps: bool) -> None:
     ("raw", "error", "said"),
     [
         (b"", CutError, "the connection was closed"),
-        (b"SSH-2.0-x\r\n", MalformedError, "what answers does not speak HTTP"),
-        (b"HTTP/2 200\r\n\r\n", MalformedError, "what answers does not speak HTTP"),
-        (b"HTTP/1.1 20 x\r\n\r\n", MalformedError, "what answers does not speak HTTP"),
+        (b"SSH-2.0-x\r\n", MalformedError, "the answer is not HTTP"),
+        (b"HTTP/2 200\r\n\r\n", MalformedError, "the answer is not HTTP"),
+        (b"HTTP/1.1 20 x\r\n\r\n", MalformedError, "the answer is not HTTP"),
         (b"HTTP/1.1 200 OK\r\nA: b\r\n", CutError, "the connection was cut"),
         (b"HTTP/1.1 200 OK\r\nA: b", CutError, "the connection was cut"),
-        (b"HTTP/1.1 200 OK\r\nA: " + b"b" * (1 << 16), MalformedError, "a line has no end"),
-        (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 257, MalformedError, "its head does not end"),
+        (b"HTTP/1.1 200 OK\r\nA: " + b"b" * (1 << 16), MalformedError, "a line of the answer has no end"),
+        (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 257, MalformedError, "the head of the answer does not end"),
     ],
 )
-def test_no_head(raw: bytes, error: type[Exception], said: str) -> None:
+def test_an_invalid_head_is_refused(raw: bytes, error: type[Exception], said: str) -> None:
     with pytest.raises(error) as caught:
         Response(reader(raw))
     assert str(caught.value) == said
@@ -78,7 +78,7 @@ def test_no_head(raw: bytes, error: type[Exception], said: str) -> None:
         (b"Transfer-Encoding: chunked", b"3\r\nabc\r\n2", b"abc", False),
     ],
 )
-def test_bodies(fields: bytes, raw: bytes, body: bytes, ended: bool) -> None:
+def test_a_body_is_read_to_its_end(fields: bytes, raw: bytes, body: bytes, ended: bool) -> None:
     head = b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n\r\n"
     assert body_of(head + raw) == (body, ended)
     assert body_of(head + raw, method="HEAD") == (b"", True)
@@ -92,15 +92,15 @@ def test_bodies(fields: bytes, raw: bytes, body: bytes, ended: bool) -> None:
         (b"Content-Length: -1", b"", "it promises '-1' bytes"),
         (b"Content-Length: 1e3", b"", "it promises '1e3' bytes"),
         (b"Content-Length: " + b"9" * 5000, b"", f"it promises '{'9' * 40}' bytes"),
-        (b"Transfer-Encoding: gzip, chunked", b"", "it sends what was not asked for: 'gzip, chunked'"),
+        (b"Transfer-Encoding: gzip, chunked", b"", "it sends an encoding that was not requested: 'gzip, chunked'"),
         (b"Transfer-Encoding: chunked", b"", "the connection was cut"),
         (b"Transfer-Encoding: chunked", b"5\r\n", "the connection was cut"),
-        (b"Transfer-Encoding: chunked", b"five\r\n", "a part of unknown length"),
-        (b"Transfer-Encoding: chunked", b"-5\r\n", "a part of unknown length"),
-        (b"Transfer-Encoding: chunked", b"f" * 5000 + b"\r\n", "a part of unknown length"),
+        (b"Transfer-Encoding: chunked", b"five\r\n", "a chunk has no valid length"),
+        (b"Transfer-Encoding: chunked", b"-5\r\n", "a chunk has no valid length"),
+        (b"Transfer-Encoding: chunked", b"f" * 5000 + b"\r\n", "a chunk has no valid length"),
     ],
 )
-def test_no_body(fields: bytes, raw: bytes, said: str) -> None:
+def test_an_invalid_body_is_refused(fields: bytes, raw: bytes, said: str) -> None:
     with pytest.raises((CutError, MalformedError)) as caught:
         body_of(b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n\r\n" + raw)
     assert str(caught.value) == said
@@ -126,7 +126,7 @@ def test_a_body_is_the_same_however_it_is_framed_and_read(pieces: list[bytes], s
 
 
 @given(raw=st.binary(max_size=200))
-def test_what_is_hostile_is_refused_or_read(raw: bytes) -> None:
+def test_a_hostile_answer_is_read_or_refused(raw: bytes) -> None:
     for head in (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"HTTP/1.1 ", b""):
         file = reader(head + raw)
         try:

@@ -1,4 +1,4 @@
-"""The time that an exchange may take, replayed with a clock that nobody waits for."""
+"""The time that an exchange may take, replayed with a clock set by hand, and when a server is asked again."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterable
 
 import pytest
 
-from buildpack.net.pace import Pace, allowance
+from buildpack.net.pace import Pace, allowance, is_busy, pause, retry_after
 from buildpack.net.sockets import paced, set_pace
 
 
 class SlowError(Exception):
-    """What the paces of these tests raise."""
+    """The error of the paces in these tests."""
 
 
 class Clock:
-    """A clock that is set by hand; with `step` each look at it takes so many seconds."""
+    """A clock that is set by hand; each reading of it moves it by `step` seconds."""
 
     def __init__(self, step: float = 0.0) -> None:
         self.now = 1000.0
@@ -28,13 +28,13 @@ class Clock:
 
 
 def replay(pace: Pace, clock: Clock, pieces: Iterable[tuple[float, int]]) -> None:
-    """Let so many bytes come, each time after so many seconds."""
+    """Receive these pieces: each a wait in seconds and a number of bytes."""
     for seconds, size in pieces:
         clock.now += seconds
         pace.took(size, received=True)
 
 
-def test_a_byte_now_and_then_is_as_good_as_none() -> None:
+def test_a_byte_now_and_then_counts_as_silence() -> None:
     clock = Clock()
     pace = Pace(SlowError, clock=clock)
     with pytest.raises(SlowError) as error:
@@ -44,7 +44,7 @@ def test_a_byte_now_and_then_is_as_good_as_none() -> None:
     assert 1060 < clock.now < 1061
 
 
-def test_a_slow_connection_and_a_pause_are_waited_for() -> None:
+def test_a_slow_connection_and_a_pause_are_tolerated() -> None:
     clock = Clock()
     pace = Pace(SlowError, clock=clock)
     pace.answered(16 << 20)
@@ -52,7 +52,7 @@ def test_a_slow_connection_and_a_pause_are_waited_for() -> None:
     replay(pace, clock, [(59, 1), (1, 64 << 10), (59, 1)])
 
 
-def test_bytes_of_long_ago_earn_no_more_than_a_minute() -> None:
+def test_earlier_bytes_earn_at_most_a_minute() -> None:
     clock = Clock()
     pace = Pace(SlowError, clock=clock)
     pace.answered(1 << 30)
@@ -62,7 +62,7 @@ def test_bytes_of_long_ago_earn_no_more_than_a_minute() -> None:
 
 
 @pytest.mark.parametrize(("size", "seconds"), [(0, 600), (16 << 20, 1624), (1 << 50, 21600), (None, 3600)])
-def test_a_transfer_has_an_end_however_steady_it_is(size: int | None, seconds: float) -> None:
+def test_even_a_steady_transfer_has_a_time_limit(size: int | None, seconds: float) -> None:
     assert allowance(size) == seconds
     clock = Clock()
     pace = Pace(SlowError, clock=clock)
@@ -72,7 +72,7 @@ def test_a_transfer_has_an_end_however_steady_it_is(size: int | None, seconds: f
     assert clock.now - 1000 <= seconds + 10
 
 
-def test_what_is_sent_has_an_end_too() -> None:
+def test_sending_has_a_time_limit_too() -> None:
     clock = Clock()
     pace = Pace(SlowError, size=16 << 20, clock=clock)
 
@@ -85,7 +85,7 @@ def test_what_is_sent_has_an_end_too() -> None:
         send()
 
 
-def test_answers_before_the_answer_have_an_end() -> None:
+def test_interim_answers_have_a_size_limit() -> None:
     pace = Pace(SlowError, clock=Clock())
     with pytest.raises(SlowError, match="it sent 1 MB before its answer began"):
         replay(pace, Clock(), [(0, 4096)] * 257)
@@ -134,3 +134,27 @@ def test_a_socket_waits_no_longer_than_its_pace() -> None:
         set_pace(ours, Pace(SlowError, patience=0.01))
         with pytest.raises(TimeoutError):
             ours.recv(1)
+
+
+@pytest.mark.parametrize(
+    ("value", "now", "seconds"),
+    [
+        (" 7 ", 0.0, 7.0),
+        ("9" * 5000, 0.0, 1e9),
+        ("Thu, 01 Jan 1970 00:01:00 GMT", 20.0, 40.0),
+        ("Thu, 01 Jan 1970 00:01:00 GMT", 1.7e9, 0.0),
+        ("soon", 0.0, None),
+        ("", 0.0, None),
+    ],
+)
+def test_retry_after_is_read(value: str, now: float, seconds: float | None) -> None:
+    assert retry_after({"Retry-After": value}, lambda: now) == seconds
+    assert retry_after({}, lambda: now) is None
+
+
+def test_each_pause_is_twice_as_long_up_to_a_minute() -> None:
+    assert [pause(attempt) for attempt in (1, 2, 3, 4, 9, 100)] == [0.5, 1.0, 2.0, 4.0, 60.0, 60.0]
+
+
+def test_busy_statuses() -> None:
+    assert [each for each in range(300, 506) if is_busy(each)] == [408, 425, 429, 500, 502, 503, 504]

@@ -24,7 +24,7 @@ Serve = Callable[[socket.socket, list[bytes]], None]
 
 @contextmanager
 def listening(serve: Serve, context: ssl.SSLContext | None = None) -> Iterator[tuple[int, list[bytes]]]:
-    """Serve each connection in a thread of its own; the port, and the heads that were asked."""
+    """Serve each connection in its own thread; yield the port and the request heads received."""
     heads: list[bytes] = []
     threads: list[threading.Thread] = []
 
@@ -69,7 +69,7 @@ def read_head(opened: socket.socket) -> bytes:
 
 
 def answers(*replies: bytes) -> Serve:
-    """Answer so many requests on each connection, and hang up."""
+    """Answer this many requests on each connection, then hang up."""
 
     def serve(opened: socket.socket, heads: list[bytes]) -> None:
         for reply in replies:
@@ -103,7 +103,7 @@ def ask(made: Pool, url: str, *, proxy: str = "") -> bytes:
         return response.read(100)
 
 
-def test_what_is_sent() -> None:
+def test_a_request_is_sent_with_all_its_fields() -> None:
     with listening(answers(OK, OK)) as (port, heads), connections() as made:
         url = f"http://me:secret@127.0.0.1:{port}/v2/a b/%41?x=y z&s=%2F#part"
         response = made.request(
@@ -134,7 +134,7 @@ def test_connections_are_kept_until_they_are_dropped() -> None:
 
 
 def wait_for_end(made: Pool) -> None:
-    """Wait until the other side's hanging up has come."""
+    """Wait until the end of the connection has arrived."""
     for kept in made._idle.values():
         for connection in kept:
             connection.socket.settimeout(30)
@@ -156,7 +156,7 @@ def test_connections_that_end_with_the_answer(reply: bytes) -> None:
         assert len(heads) == 2
 
 
-def test_what_is_not_read_to_its_end_is_closed() -> None:
+def test_a_response_that_is_not_read_to_its_end_closes_the_connection() -> None:
     with listening(answers(OK)) as (port, _), connections() as made:
         response = made.request("GET", f"http://127.0.0.1:{port}/", headers={}, pace=patient())
         assert response.read(1) == b"o"
@@ -165,8 +165,8 @@ def test_what_is_not_read_to_its_end_is_closed() -> None:
         assert made._idle == {}
 
 
-def test_an_answer_that_comes_before_all_was_sent_is_heard() -> None:
-    """A registry that refuses a large upload does not wait for it."""
+def test_an_answer_that_comes_before_the_whole_request_is_read() -> None:
+    """A registry that refuses a large upload answers before it ends."""
     reply = b"HTTP/1.1 413 Too large\r\nContent-Length: 0\r\n\r\n"
 
     def serve(opened: socket.socket, heads: list[bytes]) -> None:
@@ -188,7 +188,7 @@ def test_an_answer_that_comes_before_all_was_sent_is_heard() -> None:
     ("reply", "error"),
     [(b"", CutError), (b"HTTP/1.1 200", CutError), (b"SSH-2.0\r\n", MalformedError)],
 )
-def test_no_answer(reply: bytes, error: type[Exception]) -> None:
+def test_a_connection_without_an_answer_raises(reply: bytes, error: type[Exception]) -> None:
     with listening(answers(reply)) as (port, _), connections() as made, pytest.raises(error):
         ask(made, f"http://127.0.0.1:{port}/")
 
@@ -196,17 +196,17 @@ def test_no_answer(reply: bytes, error: type[Exception]) -> None:
 @pytest.mark.parametrize(
     "url", ["ftp://127.0.0.1/", "http:///x", "file:///etc/passwd", "http://caf\N{SNOWMAN}.invalid/"]
 )
-def test_no_address_of_the_web(url: str) -> None:
+def test_a_url_that_is_not_a_web_address_is_refused(url: str) -> None:
     with connections() as made, pytest.raises(MalformedError):
         ask(made, url)
 
 
-def test_no_header_ends_a_line() -> None:
+def test_a_header_with_a_line_break_is_refused() -> None:
     with connections() as made, pytest.raises(MalformedError):
         made.request("GET", "http://127.0.0.1:9/", headers={"Authorization": "Bearer x\r\nX: y"}, pace=patient())
 
 
-def test_a_name_that_nobody_knows() -> None:
+def test_an_unknown_name_raises() -> None:
     with connections() as made, pytest.raises(socket.gaierror):
         ask(made, "http://nobody.invalid/")
 
@@ -214,7 +214,7 @@ def test_a_name_that_nobody_knows() -> None:
 # Packed all the same
 
 
-def test_an_error_that_comes_packed() -> None:
+def test_a_compressed_error_is_inflated() -> None:
     import gzip
 
     packed = gzip.compress(b"no")
@@ -252,7 +252,7 @@ def context_of(certificate: Path) -> ssl.SSLContext:
 
 
 def tunnels(port: int) -> Serve:
-    """Pass everything on to a port here, whatever name was asked for."""
+    """Tunnel every request to a local port, no matter which host it names."""
 
     def serve(opened: socket.socket, heads: list[bytes]) -> None:
         heads.append(read_head(opened))
@@ -264,9 +264,9 @@ def tunnels(port: int) -> Serve:
 
 
 def relay(one: socket.socket, other: socket.socket) -> None:
-    """Pass on what comes from either side, until one hangs up; in one thread, since TLS is not for two at once."""
+    """Relay both directions until one side hangs up, in one thread because a TLS socket is not for two."""
     while True:
-        # What TLS has read ahead is no longer with the socket.
+        # TLS may have read ahead: then select() does not see the bytes.
         ready = [one] if isinstance(one, ssl.SSLSocket) and one.pending() else select.select([one, other], [], [])[0]
         for source in ready:
             piece = source.recv(1 << 16)
@@ -297,7 +297,7 @@ def test_tls_goes_through_a_proxy(certificate: Path, encrypted: bool) -> None:
     assert all(b"Host: registry.invalid\r\n" in head and b"Proxy" not in head for head in heads)
 
 
-def test_plain_http_is_asked_of_the_proxy() -> None:
+def test_plain_http_is_requested_from_the_proxy() -> None:
     with listening(answers(OK)) as (port, heads), connections() as made:
         assert ask(made, "http://registry.invalid:5000/v2/?x=y", proxy=f"me:word@127.0.0.1:{port}") == b"ok"
     assert heads[0].startswith(b"GET http://registry.invalid:5000/v2/?x=y HTTP/1.1\r\nHost: registry.invalid:5000\r\n")
@@ -307,18 +307,18 @@ def test_plain_http_is_asked_of_the_proxy() -> None:
 @pytest.mark.parametrize(
     "reply", [b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", b"", b"SSH-2.0\r\n"]
 )
-def test_a_proxy_that_does_not_let_us_through(reply: bytes) -> None:
+def test_a_proxy_that_refuses_raises(reply: bytes) -> None:
     with listening(answers(reply)) as (port, _), connections() as made, pytest.raises(ProxyError):
         ask(made, "https://registry.invalid/", proxy=f"http://127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "http://", "http://127.0.0.1:9", "http://nobody.invalid"])
-def test_no_proxy(proxy: str) -> None:
+def test_an_unusable_proxy_raises(proxy: str) -> None:
     with connections() as made, pytest.raises(ProxyError):
         ask(made, "https://registry.invalid/", proxy=proxy)
 
 
-def test_a_certificate_that_does_not_verify(certificate: Path) -> None:
+def test_a_certificate_that_does_not_verify_raises(certificate: Path) -> None:
     with listening(answers(OK), context_of(certificate)) as (port, heads), connections() as made:
         with pytest.raises(ssl.SSLCertVerificationError, match="self-signed"):
             ask(made, f"https://127.0.0.1:{port}/")

@@ -1,4 +1,4 @@
-"""How servers are reached: proxies and names."""
+"""Proxies and addresses of servers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_proxy_for_a_url(url: str, proxy: str) -> None:
     assert find_proxy({"HTTPS_PROXY": "http://p.example:3128", "no_proxy": "in.example,.corp"}, url) == proxy
 
 
-def test_all_proxy_serves_what_has_no_proxy_of_its_own() -> None:
+def test_all_proxy_is_used_for_schemes_without_a_proxy() -> None:
     environ = {"all_proxy": "http://all:1", "HTTP_PROXY": "http://plain:2"}
     assert [find_proxy(environ, f"{scheme}://host/") for scheme in ("http", "https")] == [
         "http://plain:2",

@@ -17,8 +17,8 @@ import deflate
 import pytest
 
 from buildpack.errors import AppError, BuildpackError, MachineError
+from buildpack.oci.compression import footer
 from buildpack.oci.entry import Deflated, Entry, FileSlice, directory, file, symlink
-from buildpack.oci.gzip import footer
 from buildpack.oci.layer import DEFLATE_VERSION, LAYER_FORMAT, SPLICE_MIN, LayerBlob, write_layer
 
 LARGE = 9 << 20

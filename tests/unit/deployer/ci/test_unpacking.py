@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from buildpack.errors import StackError
-from buildpack.oci.gzip import gunzip
+from buildpack.oci.compression import gunzip
 from deployer.ci.unpacking import lay_over, limit_of, unpack_app
 
 HINT = "build with --no-cache, which takes nothing from the image that this layer is from."
