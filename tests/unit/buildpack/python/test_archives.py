@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from buildpack.errors import DependencyError
-from buildpack.oci import decompress
+from buildpack.oci import compression
 from buildpack.python import archives
 from buildpack.python.archives import unpack
 
@@ -250,7 +250,7 @@ def test_thousands_of_tiny_streams(tmp_path):
 
 
 def test_an_xz_that_wants_all_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(decompress, "_MAX_DICTIONARY", 4 << 20)
+    monkeypatch.setattr(compression, "_MAX_DICTIONARY", 4 << 20)
     (tmp_path / "a-1.tar.xz").write_bytes(lzma.compress(tar([(member("a-1/x"), b"x")]), preset=6))
     assert refused(tmp_path / "a-1.tar.xz", tmp_path) == "it is damaged, or reaches outside its folder."
 
