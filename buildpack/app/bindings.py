@@ -1,6 +1,6 @@
-"""The names that a module binds at its top level, read from its syntax tree, never by importing it.
+"""Read the names that a module binds at its top level from its syntax tree, without importing it.
 
-`find_bindings` follows a few names to what they are bound to; `parse_globals` lists all, rather too many than too few.
+`find_bindings` finds the values of a few names; `parse_globals` lists all names, rather too many than too few.
 """
 
 from __future__ import annotations
@@ -8,26 +8,27 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Literal
 
 from buildpack.dataclass import dataclass
 
 _NO_APPS = frozenset({"Typer", "Celery", "Blueprint", "APIRouter", "QApplication", "Tk", "Namespace", "ArgumentParser"})
-"""Calls whose result is often called `app` and is none that a web server runs."""
+"""Calls whose result is often named `app`, although no web server can run it."""
 _ASGI = frozenset({"FastAPI", "Starlette", "Quart", "Litestar", "Sanic", "get_asgi_application", "ASGIApp"})
 _DYNAMIC = re.compile(
     rb"\b(?:globals|locals|vars|exec|eval|setattr|__getattr__|__dict__|__path__|sys\.modules|modules\[|"
     rb"global_enum|lazy_loader|lazy_import|LazyModule|import_module|__import__|load_module)\b"
 )
-"""Words of modules that bind names in ways that no syntax tree shows."""
+"""Modules with these words may bind names in ways that no syntax tree shows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Binding:
-    """A name and what it is bound to.
+    """A name and its value.
 
-    `kind` is ``other`` for what cannot be an app; `origin` is, for an imported name, ``module:name``.
+    `kind` is ``other`` for a value that cannot be an app; `origin` is ``module:name`` for an imported name.
     """
 
     name: str
@@ -41,8 +42,8 @@ class Binding:
 class Globals:
     """The names that importing a module binds, each with the line of its first binding.
 
-    `script` are those that are bound only under ``if __name__ == "__main__"``; `functions` are plain ones with
-    the least and the most arguments that they take by position, None being any number.
+    `script` are names that are bound only under ``if __name__ == "__main__"``. `functions` are functions without
+    decorators, with the least and the most arguments that they take by position; None is any number.
     """
 
     names: dict[str, int]
@@ -53,10 +54,10 @@ class Globals:
 def find_bindings(source: bytes, names: Collection[str], *, module: str, package: bool) -> dict[str, Binding]:
     """Find the last binding of each of `names`; `package` says that the module is an ``__init__.py``.
 
-    Raises SyntaxError for a module that Python cannot parse, also for NUL bytes and for nesting that is too deep.
+    Raises SyntaxError as `parse_module` does.
     """
     found = {}
-    for statement in _top_level(_parse(source)):
+    for statement in _top_level(parse_module(source).body):
         for binding in _bindings(statement, module, package=package):
             if binding.name in names:
                 found[binding.name] = binding
@@ -64,7 +65,7 @@ def find_bindings(source: bytes, names: Collection[str], *, module: str, package
 
 
 def _top_level(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
-    """Give the statements that run on import, those in `if`, `try` and `with` included."""
+    """Yield the statements that run on import, those in `if`, `try` and `with` included."""
     for statement in body:
         if isinstance(statement, ast.If):
             # `if __name__ == "__main__"` does not run on import.
@@ -73,7 +74,7 @@ def _top_level(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
             yield from _top_level(statement.orelse)
         elif isinstance(statement, ast.Try):
             handlers = [one for handler in statement.handlers for one in handler.body]
-            # The body last: its bindings count if nothing fails.
+            # The body comes after the handlers: its bindings count if nothing fails.
             yield from _top_level([*handlers, *statement.body, *statement.orelse, *statement.finalbody])
         elif isinstance(statement, ast.With):
             yield from _top_level(statement.body)
@@ -104,8 +105,7 @@ def _bindings(statement: ast.stmt, module: str, *, package: bool) -> Iterator[Bi
 def _assigned(name: str, value: ast.expr, line: int) -> Binding:
     if not isinstance(value, ast.Call):
         return Binding(name=name, kind="other", line=line)
-    function = value.func
-    called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    called = last_name(value.func)
     return Binding(
         name=name,
         kind="other" if called in _NO_APPS else "call",
@@ -115,7 +115,7 @@ def _assigned(name: str, value: ast.expr, line: int) -> Binding:
 
 
 def _function(statement: ast.FunctionDef) -> Literal["function", "other"]:
-    """Tell factories that need no argument, and WSGI functions of two, from the rest."""
+    """Return ``function`` for a factory that needs no argument, and for a WSGI function of two; else ``other``."""
     needed, _ = _arity(statement)
     is_factory = statement.name in ("create_app", "make_app")
     return "function" if needed == (0 if is_factory else 2) else "other"
@@ -131,7 +131,7 @@ def _absolute(statement: ast.ImportFrom, module: str, *, package: bool) -> str:
 
 
 def parse_globals(source: bytes) -> Globals | None:
-    """Parse a module; None if it may bind names that do not show, or if this Python cannot parse it.
+    """List a module's names; None if it may bind others that do not show, or if this Python cannot parse it.
 
     The app's Python may be newer than this one, so its syntax may be correct there.
     """
@@ -141,7 +141,7 @@ def parse_globals(source: bytes) -> Globals | None:
     script: dict[str, int] = {}
     functions: dict[str, tuple[int, int | None]] = {}
     try:
-        for statement in _parse(source):
+        for statement in parse_module(source).body:
             into = script if is_script_part(statement) else names
             for name, line in _bound(statement):
                 if name == "*":
@@ -156,7 +156,7 @@ def parse_globals(source: bytes) -> Globals | None:
 
 
 def is_script_part(statement: ast.stmt) -> bool:
-    """Say whether this is ``if __name__ == "__main__":`` without an ``else``."""
+    """Return True for ``if __name__ == "__main__":`` without an ``else``."""
     if not isinstance(statement, ast.If) or statement.orelse or not isinstance(statement.test, ast.Compare):
         return False
     compared = [statement.test.left, *statement.test.comparators]
@@ -166,7 +166,7 @@ def is_script_part(statement: ast.stmt) -> bool:
 
 
 def _bound(node: ast.AST) -> Iterator[tuple[str, int]]:
-    """Give the names that running this binds in the module, ``*`` for a star import; more rather than fewer."""
+    """Yield the names that running this binds in the module, ``*`` for a star import; rather too many than too few."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         yield node.name, node.lineno
         for inner in ast.walk(node):
@@ -194,11 +194,37 @@ def _arity(function: ast.FunctionDef) -> tuple[int, int | None]:
     return least, None if arguments.vararg else positional
 
 
-def _parse(source: bytes) -> list[ast.stmt]:
-    """Parse a module; raises SyntaxError, also for what `ast.parse` reports otherwise."""
+def parse_module(source: bytes) -> ast.Module:
+    """Parse a module; raises SyntaxError, also where `ast.parse` raises another error."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an invalid escape is for the app's author to see, not for a build
-            return ast.parse(source).body
+            return ast.parse(source)
     except (ValueError, RecursionError, MemoryError) as error:
         raise SyntaxError(str(error) or "nests too deeply") from None
+
+
+def try_parse(source: bytes) -> ast.Module | None:
+    """Parse a module; None if this Python cannot."""
+    try:
+        return parse_module(source)
+    except SyntaxError:
+        return None
+
+
+def assigned_once(tree: ast.Module) -> Iterator[tuple[str, ast.Assign]]:
+    """Yield the names that a module binds once, by an assignment at its top level, each with that assignment."""
+    names = (node for node in ast.walk(tree) if isinstance(node, ast.Name))
+    counts = Counter(name.id for name in names if isinstance(name.ctx, ast.Store))
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign):
+            for target in statement.targets:
+                if isinstance(target, ast.Name) and counts[target.id] == 1:
+                    yield target.id, statement
+
+
+def last_name(expression: ast.expr) -> str:
+    """Return ``b`` of ``a.b`` and of ``b``; empty for any other expression."""
+    if isinstance(expression, ast.Attribute):
+        return expression.attr
+    return expression.id if isinstance(expression, ast.Name) else ""

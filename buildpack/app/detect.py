@@ -12,7 +12,6 @@ from typing import Literal
 
 from buildpack.app.bindings import Binding, find_bindings
 from buildpack.app.source import SourceTree
-from buildpack.app.textfile import open_inside
 from buildpack.dataclass import dataclass
 from buildpack.errors import show
 
@@ -117,12 +116,8 @@ def _places(tree: SourceTree) -> Iterator[tuple[str, str, str]]:
 
 
 def _read(tree: SourceTree, path: str) -> bytes | None:
-    try:
-        with open_inside(tree.folder, path) as file:
-            text = file.read(_LARGEST + 1)
-    except OSError:
-        return None
-    return text if len(text) <= _LARGEST and any(mark in text for mark in _MARKS) else None
+    text = tree.read(path, _LARGEST + 1)
+    return text if text and len(text) <= _LARGEST and any(mark in text for mark in _MARKS) else None
 
 
 def _package_name(folder: str) -> str:

@@ -9,10 +9,11 @@ from typing import TypeVar
 
 from buildpack.app.app_json import FILE as APP_JSON
 from buildpack.app.app_json import AppJson, parse_app_json
-from buildpack.app.checks.doubts import Doubt
 from buildpack.app.checks.files import check_clone, check_portable, check_private, check_static
+from buildpack.app.checks.image_files import list_files
 from buildpack.app.checks.imports import Start
-from buildpack.app.checks.processes import check_imports, check_processes, list_files
+from buildpack.app.checks.packages import Doubt
+from buildpack.app.checks.processes import check_imports, check_processes
 from buildpack.app.checks.programs import check_hooks
 from buildpack.app.detect import AppObject, Detection, detect_app
 from buildpack.app.indexes import holds_credential

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from buildpack.app.app_json import read_app_json
+from buildpack.app.bindings import try_parse
 from buildpack.app.source import SourceTree
-from buildpack.app.textfile import open_inside
 from buildpack.errors import BuildpackError
 
 _VARIABLES = ("ALLOWED_HOSTS", "DJANGO_ALLOWED_HOSTS")
@@ -81,7 +81,7 @@ def _named_module(tree: SourceTree) -> str:
     """Return the module that a server's entry point names, else the one that manage.py names."""
     for file in ("wsgi.py", "asgi.py", "manage.py"):
         for path in _python_files(tree, file):
-            if found := _NAMED.search(_read(tree, path)):
+            if found := _NAMED.search(tree.read(path, _LARGEST) or b""):
                 return found[1].decode("ascii")
     return ""
 
@@ -92,14 +92,6 @@ def _python_files(tree: SourceTree, part: str) -> list[str]:
 
 def _module(path: str) -> str:
     return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-
-
-def _read(tree: SourceTree, path: str) -> bytes:
-    try:
-        with open_inside(tree.folder, path) as opened:
-            return opened.read(_LARGEST)
-    except (OSError, BuildpackError):
-        return b""
 
 
 class _Settings:
@@ -116,13 +108,11 @@ class _Settings:
         self._left -= 1
         if not path or self._left < 0:
             return None
-        try:
-            body = ast.parse(_read(self._tree, path)).body
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+        if (parsed := try_parse(self._tree.read(path, _LARGEST) or b"")) is None:
             return None
         package = module if path.endswith("/__init__.py") else module.rpartition(".")[0]
         hosts: list[str] | None = None
-        for statement in body:
+        for statement in parsed.body:
             match statement:
                 case ast.ImportFrom(names=[ast.alias(name="*")], module=name, level=level):
                     inherited = self.hosts(_absolute(name or "", level, package))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
-from buildpack.app.checks.doubts import Doubt
+from buildpack.app.checks.packages import Doubt
 from buildpack.app.detect import AppObject
 from buildpack.app.file_stamps import Stamp, stamp
 from buildpack.app.folder_reader import Reading

@@ -13,7 +13,7 @@ from buildpack.app.file_stamps import Stamp, stamp, stamp_of
 from buildpack.app.git import Question, find_checkout, find_git, git_for
 from buildpack.app.git_inputs import git_inputs
 from buildpack.app.links import leads_out, never_enters
-from buildpack.app.textfile import decode, read_bytes
+from buildpack.app.textfile import decode, open_inside, read_bytes
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import BuildpackError, together
 from buildpack.errors import app as errors
@@ -51,6 +51,14 @@ class SourceTree:
     warnings: tuple[str, ...] = ()
     stamps: Mapping[str, Stamp | None] | None = field(default=None, compare=False, repr=False)
     passed_over: tuple[str, ...] = ()
+
+    def read(self, path: str, most: int) -> bytes | None:
+        """Read the first `most` bytes of a file; None if it cannot be read, or leads out of the app's folder."""
+        try:
+            with open_inside(self.folder, path) as file:
+                return file.read(most)
+        except OSError:
+            return None
 
     def disk(self, file: SourceFile) -> Path:
         """The file's path on this machine."""

@@ -1,6 +1,6 @@
 """Errors and warnings: what happened, why, how to fix it, and an exit code.
 
-Other code calls a function of a module in this package with the bare facts; only these modules hold sentences.
+Other code calls a function of a module in this package with the facts; only these modules hold sentences.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PLACE = re.compile(r"([\w./-]+:\d+|app\.json): (.*)", re.DOTALL)
 
 
 class BuildpackError(Exception):
-    """What happened (`what`, one line), `why` (may be several lines) and a `hint` that says what to do next.
+    """An error: `what` happened (one line), `why` (perhaps several lines), and a `hint` at what to do next.
 
     `place` is the file of the app to fix, relative to its folder, with the first line there that is wrong
     (``Procfile:3``); empty if no single line is wrong.
@@ -99,8 +99,8 @@ def together(problems: Sequence[BuildpackError]) -> BuildpackError:
 class Notice:
     """A warning about an app; it fails no build unless ``--strict`` asks for that.
 
-    What is so, why that matters, what to do: each is part of a sentence, the last one with its full stop. `place` is
-    the file to look at, relative to the app's folder, with its line (``Procfile:1``); empty if there is none.
+    `what`, `why` and `hint` are parts of one sentence, and the last part has its full stop. `place` is the file to look
+    at, relative to the app's folder, with its line (``Procfile:1``); empty if there is none.
     """
 
     what: str
@@ -154,13 +154,26 @@ def bullets(lines: Sequence[str]) -> str:
     return "\n".join(shown)
 
 
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Render a list of names within a sentence, at most `most` of them."""
+    if not names:
+        return "nothing"
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def quoted(names: Sequence[str]) -> str:
+    """Render a list of names of code within a sentence, at most eight of them."""
+    return listed([f"`{name}`" for name in names])
+
+
 def caret(line: str, column: int) -> str:
     """Render a line of a file with a caret under `column` (from 1); a long line is cut to what surrounds it."""
     start = max(0, column - 1 - _WIDTH // 2) if len(line) > _WIDTH else 0
     window = line[start : start + _WIDTH]
     if column - 1 - start > len(window):
         column = start + len(window) + 1
-    # One character each, whatever it is, or the caret would point beside it.
+    # One character for each, so that the caret points at the right one.
     flat = "".join(" " if c == "\t" else c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in window)
     return f"    {flat.rstrip()}\n    {' ' * (column - 1 - start)}^"
 

@@ -6,22 +6,28 @@ from collections.abc import Sequence
 from shlex import quote
 from typing import NamedTuple
 
-from buildpack.errors import (
-    AppError,
-    BuildpackError,
-    Notice,
-    bullets,
-    show,
-)
+from buildpack.errors import AppError, BuildpackError, Notice, bullets, listed, quoted, show
 
 _SHOWN = 8
 
 
+class Started(NamedTuple):
+    """A process type that starts something, and its line in the Procfile; 0 if there is no Procfile."""
+
+    process: str
+    line: int
+
+    @property
+    def place(self) -> str:
+        """The Procfile's line."""
+        return f"Procfile:{self.line}" if self.line else "Procfile"
+
+
 def strict(notices: Sequence[str]) -> BuildpackError:
     return AppError(
-        "there is a warning, and --strict takes it for an error"
+        "there is a warning, and --strict makes it an error"
         if len(notices) == 1
-        else f"there are {len(notices)} warnings, and --strict takes them for errors",
+        else f"there are {len(notices)} warnings, and --strict makes them errors",
         why=bullets(notices),
         hint="fix what they name, or leave --strict out.",
     )
@@ -36,7 +42,7 @@ def submodule_not_fetched(path: str) -> Notice:
 
 
 def lfs_pointers(paths: Sequence[str]) -> Notice:
-    shown = ", ".join(map(show, paths[:3])) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+    shown = listed([*map(show, paths)], 3)
     return Notice(
         what=f"git-lfs did not fetch {shown}, so the image gets a pointer in place of each file",
         hint="run `git lfs pull` in the clone, or put the files themselves there.",
@@ -44,30 +50,23 @@ def lfs_pointers(paths: Sequence[str]) -> Notice:
     )
 
 
-def debugs(started: Started, told: str) -> Notice:
+def debugs(started: Started, words: str) -> Notice:
     return Notice(
-        what=f"`{started.process}` runs with the debugger ({show(told)}), which lets visitors run code",
+        what=f"`{started.process}` runs with the debugger ({show(words)}), which lets visitors run code",
         hint="leave that out; `deploy local --dev` is for development.",
         place=started.place,
     )
 
 
-def _listed(names: Sequence[str]) -> str:
-    if not names:
-        return "nothing"
-    shown = ", ".join(f"`{name}`" for name in names[:_SHOWN])
-    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
-
-
 def program_not_locked(
-    process: str, line: int, package: str, *, stack: str | None, category: str | None
+    started: Started, package: str, *, stack: str | None, category: str | None
 ) -> BuildpackError | Notice:
     """`stack` is a base image that may have the program; `category` is a category of the lock that has it."""
     if stack is not None:
         return Notice(
-            what=f"`{process}` runs {package}, which Pipfile.lock does not have",
+            what=f"`{started.process}` runs {package}, which Pipfile.lock does not have",
             hint=f"it has to be in the stack {show(stack)}.",
-            place=f"Procfile:{line}",
+            place=started.place,
         )
     if category is not None:
         hint = f"build with `--category {show(category)}`, or move {package} to [packages] in Pipfile and lock again."
@@ -76,9 +75,9 @@ def program_not_locked(
     found = f" Its category `{show(category)}` does, and is not installed." if category is not None else ""
     return AppError(
         f"{package} is not in Pipfile.lock",
-        why=f"Procfile:{line}: `{process}` runs {package}, which Pipfile.lock does not have.{found}",
+        why=f"{started.place}: `{started.process}` runs {package}, which Pipfile.lock does not have.{found}",
         hint=hint,
-        place=f"Procfile:{line}",
+        place=started.place,
     )
 
 
@@ -125,12 +124,12 @@ def runner_in_tests(named: str, command: str, setting: str) -> BuildpackError:
     )
 
 
-def no_shell_reads(process: str, line: int, slip: str) -> Notice:
+def no_shell_reads(started: Started, slip: str) -> Notice:
     bare = slip.endswith(")") and len(slip) < 80 and not {*slip} & {*"'\""}
     return Notice(
-        what=f"no shell can read the command of `{process}`, from `{show(slip[:80])}` on",
+        what=f"no shell can read the command of `{started.process}`, from `{show(slip[:80])}` on",
         hint=f"write `'{show(slip)}'`, with the quotes." if bare else "end the quotes there.",
-        place=f"Procfile:{line}",
+        place=started.place,
     )
 
 
@@ -147,24 +146,20 @@ def no_static_root(path: str) -> Notice:
 
 
 def hook_of_windows(path: str) -> BuildpackError:
-    return AppError(
-        f"the lines of {show(path)} end as on Windows",
-        why="Every build runs it, and the carriage return at the end of each line is taken for a part of a word.",
-        hint=f"write it with Unix line ends; `{show(path)} text eol=lf` in .gitattributes has git keep them.",
+    return _of_windows(
+        path,
+        "Every build runs it, and the system takes the carriage return at the end of a line for a part of a word.",
         place=path,
     )
 
 
-class Started(NamedTuple):
-    """The process type that starts a file, and its line in the Procfile."""
-
-    process: str
-    line: int
-
-    @property
-    def place(self) -> str:
-        """The Procfile's line."""
-        return f"Procfile:{self.line}"
+def _of_windows(path: str, why: str, place: str) -> BuildpackError:
+    return AppError(
+        f"the lines of {show(path)} end as on Windows",
+        why=why,
+        hint=f"write it with Unix line ends; `{show(path)} text eol=lf` in .gitattributes has git keep them.",
+        place=place,
+    )
 
 
 def no_such_program(started: Started, path: str) -> Notice:
@@ -175,30 +170,30 @@ def no_such_program(started: Started, path: str) -> Notice:
     )
 
 
-def no_such_config(started: Started, server: str, told: str, path: str) -> BuildpackError:
+def no_such_config(started: Started, server: str, words: str, path: str) -> BuildpackError:
     return AppError(
         f"there is no file {show(path)}",
-        why=f"{started.place}: `{started.process}` has {server} read it (`{show(told)}`).",
+        why=f"{started.place}: `{started.process}` has {server} read it (`{show(words)}`).",
         hint=f"add {show(path)}, or fix that option in the Procfile.",
         place=started.place,
     )
 
 
-def config_left_out(started: Started, server: str, told: str, path: str) -> Notice:
-    return Notice(
-        what=f"`{started.process}` has {server} read {show(path)} (`{show(told)}`), which the image leaves out",
-        why="git ignores it, or .dockerignore or .slugignore names it",
-        hint=f"write `!{show(path)}` at the end of .dockerignore, or of the file that names it.",
-        place=started.place,
-    )
+def config_left_out(started: Started, server: str, words: str, path: str) -> Notice:
+    return left_out(f"`{started.process}` has {server} read {show(path)} (`{show(words)}`), which", path, started.place)
 
 
 def program_left_out(started: Started, path: str) -> Notice:
+    return left_out(f"`{started.process}` starts {show(path)}, which", path, started.place)
+
+
+def left_out(subject: str, path: str, place: str) -> Notice:
+    """`subject` begins the sentence, up to the word before "the image"."""
     return Notice(
-        what=f"`{started.process}` starts {show(path)}, which the image leaves out",
+        what=f"{subject} the image leaves out",
         why="git ignores it, or .dockerignore or .slugignore names it",
         hint=f"write `!{show(path)}` at the end of .dockerignore, or of the file that names it.",
-        place=started.place,
+        place=place,
     )
 
 
@@ -213,43 +208,36 @@ def program_not_executable(started: Started, path: str) -> BuildpackError:
 
 def not_on_path(started: Started, path: str) -> BuildpackError:
     return AppError(
-        f"`{show(path)}` is looked for among the programs only",
-        why=f"{started.place}: `{started.process}` starts it without saying where it is.",
+        f"`{show(path)}` is not among the programs",
+        why=f"{started.place}: `{started.process}` starts it without its folder, and a shell then searches PATH only.",
         hint=f"write `./{show(path)}`.",
         place=started.place,
     )
 
 
 def program_of_windows(started: Started, path: str) -> BuildpackError:
-    return AppError(
-        f"the lines of {show(path)} end as on Windows",
-        why=f"{started.place}: `{started.process}` starts it, and the carriage return at the end of its first line is "
-        "taken for a part of a name.",
-        hint=f"write it with Unix line ends; `{show(path)} text eol=lf` in .gitattributes has git keep them.",
-        place=path,
-    )
+    why = f"{started.place}: `{started.process}` starts it, and the system takes the carriage return at the end of its "
+    return _of_windows(path, f"{why}first line for a part of a name.", place=path)
 
 
-# Where it listens
+# Its address
 
 
-def ignores_port(process: str, line: int, told: str, advice: str) -> Notice:
+def ignores_port(started: Started, words: str, advice: str) -> Notice:
     return Notice(
-        what=f"`{process}` does not listen on $PORT ({show(told)})",
-        hint=f"{advice}.",
-        place=f"Procfile:{line}",
+        what=f"`{started.process}` does not listen on $PORT ({show(words)})", hint=f"{advice}.", place=started.place
     )
 
 
-def listens_on_loopback(process: str, line: int, told: str, advice: str) -> Notice:
+def listens_on_loopback(started: Started, words: str, advice: str) -> Notice:
     return Notice(
-        what=f"`{process}` listens on the container's own loopback address only ({show(told)})",
+        what=f"`{started.process}` listens on the container's own loopback address only ({show(words)})",
         hint=f"{advice}.",
-        place=f"Procfile:{line}",
+        place=started.place,
     )
 
 
-# What is shipped
+# Shipped files
 
 
 def private_file(path: str, what: str, *, variables: bool = False) -> Notice:
@@ -266,33 +254,32 @@ def more_private_files(count: int) -> Notice:
 
 
 def colliding_names(groups: Sequence[Sequence[str]]) -> Notice:
-    told = "; ".join(" and ".join(show(path) for path in group) for group in groups[:_SHOWN])
+    shown = "; ".join(" and ".join(show(path) for path in group) for group in groups[:_SHOWN])
     more = f"; and {len(groups) - _SHOWN} more" if len(groups) > _SHOWN else ""
     return Notice(
-        what=f"these are one file on macOS and Windows: {told}{more}",
+        what=f"these are one file on macOS and Windows: {shown}{more}",
         hint="rename all but one of each.",
         place=groups[0][0],
     )
 
 
 def unportable_names(paths: Sequence[str]) -> Notice:
-    told = ", ".join(show(path) for path in paths[:_SHOWN])
-    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-    return Notice(what=f"Windows cannot check out {told}{more}", hint="rename them.", place=paths[0])
+    shown = listed([*map(show, paths)])
+    return Notice(what=f"Windows cannot check out {shown}", hint="rename them.", place=paths[0])
 
 
-# Files of Heroku's
+# Heroku's files
 
 
 def aptfile(base: str, packages: Sequence[str], others: Sequence[str]) -> Notice:
     """The hint has the lines of a Dockerfile that make a base image from `base` with these packages."""
     hint = "make a base image with them from these two lines, push it, and name it as `stack` in deploy.toml"
     if others:
-        hint += f" (add what is not a package's name yourself: {_listed([show(each) for each in others])})"
+        hint += f" (add what is not a package's name yourself: {quoted([*map(show, others)])})"
     install = f"apt-get install -y --no-install-recommends {' '.join(map(show, packages)) or 'PACKAGE...'}"
     lines = (f"FROM {show(base)}", f"RUN apt-get update && {install} && rm -rf /var/lib/apt/lists/*")
     return Notice(
-        what="deploy does not obey this file",
+        what="deploy does not read this file",
         why="an image holds the system packages of its base, and no others",
         hint=f"{hint}:\n\n" + "".join(f"  {line}\n" for line in lines),
         place="Aptfile",
@@ -301,7 +288,7 @@ def aptfile(base: str, packages: Sequence[str], others: Sequence[str]) -> Notice
 
 def buildpacks() -> Notice:
     return Notice(
-        what="deploy does not obey this file",
+        what="deploy does not read this file",
         why="it runs no buildpacks",
         hint="let bin/post_compile do what another buildpack did.",
         place=".buildpacks",
@@ -309,7 +296,7 @@ def buildpacks() -> Notice:
 
 
 def not_read(name: str, why: str) -> Notice:
-    return Notice(what="deploy does not obey this file", why=why, hint="nothing needs to be done.", place=name)
+    return Notice(what="deploy does not read this file", why=why, hint="you need to do nothing.", place=name)
 
 
 def reader_not_locked(name: str, package: str, *, what: str, purpose: str) -> Notice:

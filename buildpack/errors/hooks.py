@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
-from buildpack.errors import AppError, UsageError, build, bullets, show
+from buildpack.errors import AppError, UsageError, build, bullets, listed, show
 
 _TAIL = 20
 _SKIP = 'to skip it, add `[build.env]` and `DISABLE_COLLECTSTATIC = "1"` to deploy.toml'
@@ -161,5 +161,5 @@ def read_before(steps: Sequence[str], paths: Sequence[str]) -> str:
 
 
 def names_the_copy(steps: Sequence[str], paths: Sequence[str]) -> str:
-    shown = ", ".join(show(path) for path in paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+    shown = listed([*map(show, paths)], 3)
     return f"{_ran(steps)} wrote the path of the folder in which it ran into {shown}. In the image the app is in /app."

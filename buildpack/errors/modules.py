@@ -5,27 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from buildpack.errors import (
-    AppError,
-    BuildpackError,
-    Notice,
-    show,
-)
+from buildpack.errors import AppError, BuildpackError, Notice, quoted, show
+from buildpack.errors.checks import Started, left_out
 
-_SHOWN = 8
-
-
-# What the Procfile serves
+# The target of a command
 
 
 class Asked(NamedTuple):
-    """A server that a process type starts, the target that it serves, and the place in the Procfile.
+    """A server that a process type starts, and the target that it serves.
 
-    `line` is 0 if there is no Procfile; `joint` is what the server has between module and object.
+    `joint` is the character that the server has between module and object.
     """
 
-    process: str
-    line: int
+    started: Started
     server: str
     target: str
     verb: str = "serve"
@@ -34,11 +26,16 @@ class Asked(NamedTuple):
     @property
     def place(self) -> str:
         """The Procfile's line."""
-        return f"Procfile:{self.line}" if self.line else "Procfile"
+        return self.started.place
+
+    @property
+    def process(self) -> str:
+        """The process type."""
+        return self.started.process
 
     @property
     def says(self) -> str:
-        """Who asks for what, as the beginning of a reason."""
+        """The beginning of a reason: the place, and who serves the target."""
         return f"{self.place}: `{self.process}` has {self.server} {self.verb} `{show(self.target)}`"
 
     @property
@@ -64,7 +61,7 @@ def not_bound(asked: Asked, path: str, name: str, binds: Sequence[str], near: st
         hint += "."
     return AppError(
         f"{show(path)} does not bind `{name}`",
-        why=f"{asked.says}. {show(path)} binds {_listed(binds)}.",
+        why=f"{asked.says}. {show(path)} binds {quoted(binds)}.",
         hint=hint,
         place=asked.place,
     )
@@ -83,7 +80,7 @@ def names_a_module(asked: Asked, path: str, module: str, binds: Sequence[str], n
     package = module.rpartition(".")[0]
     return AppError(
         f"`{show(asked.target)}` is a module, not an app object",
-        why=f"{asked.says}. That is the module {module}; {show(path)} binds {_listed(binds)}.",
+        why=f"{asked.says}. That is the module {module}; {show(path)} binds {quoted(binds)}.",
         hint=f"did you mean `{asked.spell(package, near)}`?"
         if near
         else f"name an object in it, for example `{asked.spell(module, 'app')}`, or bind one in {show(path)}.",
@@ -93,7 +90,7 @@ def names_a_module(asked: Asked, path: str, module: str, binds: Sequence[str], n
 
 def factory_not_called(asked: Asked, place: str, name: str) -> BuildpackError:
     return AppError(
-        f"`{name}` is a factory, and is served uncalled",
+        f"`{name}` is a factory, and nothing calls it",
         why=f"{asked.says}. {show(place)} defines it with fewer arguments than a WSGI app has, so each request fails.",
         hint=f"write `'{asked.target}()'` in the Procfile, with the quotes.",
         place=asked.place,
@@ -139,14 +136,14 @@ def hidden_module(path: str, module: str, package: str | None) -> Notice:
 
 
 def no_such_module(asked: Asked, name: str, near: str | None, binder: str | None) -> BuildpackError:
-    """`near` is a module of almost that name; `binder` is one that binds the object."""
+    """`near` is a module with a similar name; `binder` is one that binds the object."""
     bound = asked.target.removeprefix(asked.module).removeprefix(asked.joint)
     if near and asked.target.startswith(name):
         hint = f"did you mean `{near}{asked.target.removeprefix(name)}`?"
     elif binder:
         hint = f"did you mean `{asked.spell(binder, bound)}`?"
     else:
-        hint = "name a module that is there, or add it."
+        hint = "name a module that exists, or add it."
     return AppError(
         f"there is no module `{show(name)}`",
         why=f"{asked.says}. Neither the app nor a package of Pipfile.lock has it.",
@@ -181,31 +178,21 @@ def missing_import(place: str, module: str, owners: Sequence[str], *, develop: s
 
 
 def import_left_out(place: str, path: str) -> Notice:
-    return Notice(
-        what=f"{show(place)} imports {show(path)}, which the image leaves out",
-        why="git ignores it, or .dockerignore or .slugignore names it",
-        hint=f"if the image needs it, write `!{show(path)}` at the end of .dockerignore, or of the file that names it.",
-        place=place,
-    )
+    return left_out(f"{show(place)} imports {show(path)}, which", path, place)
 
 
 def no_such_submodule(asked: Asked, path: str) -> BuildpackError:
     return AppError(
         f"there is no module {show(path)}.py",
         why=f"{asked.says}. There is neither {show(path)}.py nor a package {show(path)}/.",
-        hint="name a module that is there, or add it.",
+        hint="name a module that exists, or add it.",
         place=asked.place,
     )
 
 
 def module_left_out(asked: Asked, path: str) -> Notice:
-    return Notice(
-        what=f"`{asked.process}` has {asked.server} {asked.verb} `{show(asked.target)}`, and the image leaves out "
-        f"{show(path)}",
-        why="git ignores it, or .dockerignore or .slugignore names it",
-        hint=f"write `!{show(path)}` at the end of .dockerignore, or of the file that names it.",
-        place=asked.place,
-    )
+    subject = f"`{asked.process}` has {asked.server} {asked.verb} `{show(asked.target)}` of {show(path)}, which"
+    return left_out(subject, path, asked.place)
 
 
 def target_is_path(asked: Asked, module: str) -> BuildpackError:
@@ -216,10 +203,3 @@ def target_is_path(asked: Asked, module: str) -> BuildpackError:
         hint=f"write `{show(module)}{colon}{show(expression)}` in the Procfile.",
         place=asked.place,
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    if not names:
-        return "nothing"
-    shown = ", ".join(f"`{name}`" for name in names[:_SHOWN])
-    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from buildpack.app.checks.app_target import modules_brought
+from buildpack.app.checks.image_files import list_files, modules_brought
 from buildpack.app.checks.imports import Import, Start, find_imports, list_missing
-from buildpack.app.checks.processes import list_files
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.app.pipfile import canonical
 from buildpack.app.source import SourceTree

@@ -82,7 +82,7 @@ def test_files_of_heroku_that_do_not_count_are_named(blasto, home):
     (blasto / "Aptfile").write_text("libpq5\n")
     done = deploy("check", blasto, home=home)
     assert done.code == 0
-    assert "warning: Aptfile: deploy does not obey this file" in done.err
+    assert "warning: Aptfile: deploy does not read this file" in done.err
     assert "RUN apt-get" in done.err
 
 
@@ -125,7 +125,7 @@ def test_warnings_fail_nothing_unless_strict(doubtful, home):
     done = deploy("build", doubtful, "--strict", home=home)
     assert (done.code, done.out) == (10, "")
     assert done.err == (
-        "error: there is a warning, and --strict takes it for an error\n\n"
+        "error: there is a warning, and --strict makes it an error\n\n"
         f"  - {WARNING}\n\nhint: fix what they name, or leave --strict out.\n"
     )
     assert list((home / "blobs").rglob("sha256/*")) == []
@@ -240,7 +240,7 @@ def test_what_the_wheels_bring_decides_what_no_name_tells(tmp_path, home):
             (
                 "error: there is no module `clara`\n\n"
                 "Procfile:1: `web` has python run `clara`. Neither the app nor a package of Pipfile.lock has it.\n\n"
-                "hint: name a module that is there, or add it.\n"
+                "hint: name a module that exists, or add it.\n"
             ),
         )
 

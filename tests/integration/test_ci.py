@@ -432,7 +432,7 @@ def test_a_warning_is_an_error_only_under_strict(blasto: Path, ready: Path) -> N
     assert strict.code == 10
     report = json.loads(strict.out)
     assert statuses(report)["check"] == ("failed", 10)
-    assert report["error"]["what"] == "there is a warning, and --strict takes it for an error"
+    assert report["error"]["what"] == "there is a warning, and --strict makes it an error"
 
 
 def test_github_s_log_summary_and_outputs(blasto: Path, ready: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The programs that a Procfile's command starts, as far as that is known without a shell."""
+"""Find, without a shell, the programs that a Procfile's command starts."""
 
 from __future__ import annotations
 
@@ -90,9 +90,9 @@ class Invocation:
 
 
 def parse_command(command: str) -> tuple[Invocation, ...]:
-    """Parse a Procfile's command into what it starts, in order; nothing where only a shell could tell.
+    """Return the programs that a Procfile's command starts, in order; nothing if only a shell can read it.
 
-    Left to the shell are substitutions, loops, conditions, groups and whatever does not end.
+    Only a shell reads substitutions, loops, conditions, groups and quotes that do not end.
     """
     return tuple(_parse(command, folder="", variables={}, depth=0) or ())
 
@@ -112,9 +112,9 @@ _STEP = re.compile(
 
 
 def without_runner(command: str, scripts: Mapping[str, str]) -> tuple[str, str]:
-    """Return a command without ``pipenv run`` and the like, and the words that named the tool; empty if none did.
+    """Return a command without ``pipenv run`` and the like, and the words that name the tool; empty if none do.
 
-    Steps such as ``pipenv install`` are left out. `scripts` are Pipfile's: the word after ``pipenv run`` may be the
+    Steps such as ``pipenv install`` are removed too. `scripts` are Pipfile's: the word after ``pipenv run`` may be the
     name of one.
     """
     kept, rest, tool = "", command, ""
@@ -143,7 +143,7 @@ def split_words(text: str) -> tuple[str, ...] | None:
 def find_slip(command: str) -> str | None:
     """Return the part of a command at which every shell stops: a quote that does not end, or a word with a bare ``(``.
 
-    Only what is surely no syntax of a shell: substitutions, loops, functions and arrays are passed over.
+    None if the command has substitutions, loops, functions or arrays.
     """
     if "`" in command or "<<" in command or _EXPANDED.search(command):
         return None

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import ast
-import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from buildpack.app.bindings import is_script_part
-from buildpack.app.checks.app_target import Files, find_module
+from buildpack.app.bindings import assigned_once, is_script_part, last_name, try_parse
 from buildpack.app.checks.commands import Invocation, inside_app
+from buildpack.app.checks.image_files import Files, find_module
 from buildpack.app.checks.imports import list_imports
 from buildpack.app.checks.server_commands import find_flaskenv
 from buildpack.app.checks.serving import Serving
 from buildpack.errors import Notice
 from buildpack.errors import checks as errors
+from buildpack.errors.checks import Started
 
 _STARTS = frozenset({"run", "run_server", "run_simple"})
 """Functions that start a server which may have the debugger: those of Flask, Dash, Flask-SocketIO and Werkzeug."""
@@ -26,24 +25,24 @@ _MOST_BYTES = 1 << 20
 
 
 def check_debugger(
-    invocation: Invocation, serving: Serving | None, *, process: str, line: int, files: Files, reads_flaskenv: bool
+    invocation: Invocation, serving: Serving | None, started: Started, files: Files, *, reads_flaskenv: bool
 ) -> Iterator[Notice]:
-    """Check that a web process does not start the debugger; only what surely runs counts.
+    """Check that a web process does not start the debugger; only code that surely runs counts.
 
     `reads_flaskenv` is true if Pipfile.lock has the package that Flask reads ``.flaskenv`` with.
     """
     switch = _variable(invocation, files, reads_flaskenv=reads_flaskenv)
     if invocation.program == "flask":
-        told = _flask(invocation.arguments, switch)
+        debugs = _flask(invocation.arguments, switch)
     elif path := _started_file(invocation, files):
-        told = _Search(files).find(path, (invocation.folder or "", ""), switch)
+        debugs = _Search(files).find(path, (invocation.folder or "", ""), switch)
     else:
-        told = ""
-    if not told and serving is not None and serving.search is not None and serving.module:
+        debugs = ""
+    if not debugs and serving is not None and serving.search is not None and serving.module:
         place = find_module(serving.module, serving.search, files.paths)
-        told = _Search(files).find_wrapped(place.path) if place.kind == "found" else ""
-    if told:
-        yield errors.debugs(errors.Started(process=process, line=line), told)
+        debugs = _Search(files).find_wrapped(place.path) if place.kind == "found" else ""
+    if debugs:
+        yield errors.debugs(started, debugs)
 
 
 def _variable(invocation: Invocation, files: Files, *, reads_flaskenv: bool) -> str:
@@ -80,7 +79,7 @@ def _started_file(invocation: Invocation, files: Files) -> str:
 
 
 class _Module(NamedTuple):
-    """A module to look at: what the one before imports from it, and whether Python runs it as a script."""
+    """A module to search; `names` are imported from it, and `script` is true if Python runs it as a script."""
 
     path: str
     names: frozenset[str]
@@ -97,7 +96,7 @@ class _Search:
         """Return the place where a file starts the debugger; `switch` is the place that sets its debug mode."""
         plain = False
         for module, content in self._walk(_Module(path, frozenset(), script=True), search):
-            tree = _parse(content) if b"run" in content or b"debug" in content.lower() else None
+            tree = try_parse(content) if b"run" in content or b"debug" in content.lower() else None
             true = _true_names(tree) if tree is not None else {}
             for node, function in _run(tree, script=module.script) if tree is not None else ():
                 if isinstance(node, ast.Call) and _starts_server(node):
@@ -107,24 +106,24 @@ class _Search:
                     if given:
                         return f"{module.path}:{node.lineno}: {given}"
                     plain = plain or given is None
-                elif not switch and (told := _sets_debug(node, true)):
-                    switch = f"{module.path}:{getattr(node, 'lineno', 1)}: {told}"
+                elif not switch and (setting := _sets_debug(node, true)):
+                    switch = f"{module.path}:{getattr(node, 'lineno', 1)}: {setting}"
         return switch if plain else ""
 
     def find_wrapped(self, path: str) -> str:
         """Return the place where a module that a server imports wraps its app in the debugger."""
         content = self._files.read(path) or b""
-        tree = _parse(content) if b"DebuggedApplication" in content else None
+        tree = try_parse(content) if b"DebuggedApplication" in content else None
         true = _true_names(tree) if tree is not None else {}
         for node, _ in _run(tree, script=False) if tree is not None else ():
-            if isinstance(node, ast.Call) and _name(node.func) == "DebuggedApplication":
+            if isinstance(node, ast.Call) and last_name(node.func) == "DebuggedApplication":
                 values = [one.value for one in node.keywords if one.arg == "evalex"] + node.args[1:2]
                 if any(_is_true(value, true) for value in values):
                     return f"{path}:{node.lineno}: DebuggedApplication"
         return ""
 
     def _walk(self, first: _Module, search: tuple[str, ...]) -> Iterator[tuple[_Module, bytes]]:
-        """Give the first module and those of the app that it imports, the nearest ones first."""
+        """Yield the first module and the app's modules that it imports, the nearest ones first."""
         waiting, seen, size = [first], set[str](), 0
         folder = first.path.rpartition("/")[0]
         while waiting and len(seen) < _MOST_FILES and size < _MOST_BYTES:
@@ -137,7 +136,7 @@ class _Search:
                 waiting += self._imported(module.path, content, (folder, *search))
 
     def _imported(self, path: str, content: bytes, search: tuple[str, ...]) -> Iterator[_Module]:
-        """Give the app's modules that a module imports."""
+        """Yield the app's modules that a module imports."""
         for _, module, names in list_imports(content):
             origin, folders = module.lstrip("."), search
             if level := len(module) - len(origin):
@@ -153,17 +152,8 @@ class _Search:
             yield _Module(place.path, names, script=False)
 
 
-def _parse(content: bytes) -> ast.Module | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an invalid escape in the app's code is not our subject
-            return ast.parse(content)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-
-
 def _run(tree: ast.Module, *, script: bool) -> Iterator[tuple[ast.AST, str]]:
-    """Give the nodes that no condition guards, each with the function that it is in; the script's part if `script`."""
+    """Yield the nodes that no condition guards, each with its function; the script's part too if `script`."""
     waiting: list[tuple[ast.AST, str]] = [(tree, "")]
     while waiting:
         node, function = waiting.pop()
@@ -177,14 +167,11 @@ def _run(tree: ast.Module, *, script: bool) -> Iterator[tuple[ast.AST, str]]:
 
 
 def _true_names(tree: ast.Module) -> Mapping[str, bool]:
-    """Return the names that a module binds once, to a constant, at its top level."""
-    bound = Counter(one.id for one in ast.walk(tree) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store))
+    """Return the names that a module binds once, to a constant, and whether that is True."""
     return {
-        target.id: statement.value.value is True
-        for statement in tree.body
-        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant)
-        for target in statement.targets
-        if isinstance(target, ast.Name) and bound[target.id] == 1
+        name: statement.value.value is True
+        for name, statement in assigned_once(tree)
+        if isinstance(statement.value, ast.Constant)
     }
 
 
@@ -210,7 +197,7 @@ def _debug(call: ast.Call, true: Mapping[str, bool]) -> str | None:
     for name in ("use_debugger", "debug"):
         if name in given:
             return f"{name}=True" if _is_true(given[name], true) else ""
-    return "" if None in given or _name(call.func) == "run_simple" else None
+    return "" if None in given or last_name(call.func) == "run_simple" else None
 
 
 def _sets_debug(node: ast.AST, true: Mapping[str, bool]) -> str:
@@ -219,17 +206,10 @@ def _sets_debug(node: ast.AST, true: Mapping[str, bool]) -> str:
         for target in node.targets:
             if isinstance(target, ast.Attribute) and target.attr == "debug" and isinstance(target.value, ast.Name):
                 return f"{target.value.id}.debug = True"
-            if isinstance(target, ast.Subscript) and _name(target.value) == "config":
+            if isinstance(target, ast.Subscript) and last_name(target.value) == "config":
                 key = target.slice
                 return 'config["DEBUG"] = True' if isinstance(key, ast.Constant) and key.value == "DEBUG" else ""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _name(node.func.value) == "config":
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and last_name(node.func.value) == "config":
         given = [one.value for one in node.keywords if one.arg == "DEBUG"] if node.func.attr == "update" else []
         return "config.update(DEBUG=True)" if any(_is_true(one, true) for one in given) else ""
     return ""
-
-
-def _name(expression: ast.expr) -> str:
-    """Return the last name of ``a.b``."""
-    if isinstance(expression, ast.Attribute):
-        return expression.attr
-    return expression.id if isinstance(expression, ast.Name) else ""

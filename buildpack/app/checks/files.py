@@ -1,4 +1,4 @@
-"""Checks of the files that an image gets: names, static files, private files, and what a clone may lack.
+"""Check files: names, static and private files, files that a clone may lack, and files that only Heroku reads.
 
 A private file is known by its name if that is certain (``.pgpass``), else by its first kilobytes: a certificate is not
 a secret, and ``server.pem`` may hold one or a key.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 
 from buildpack.app.lockfile import Lock
+from buildpack.app.python_version import DEFAULT
 from buildpack.app.source import SourceFile, SourceTree
-from buildpack.app.textfile import open_inside
+from buildpack.app.textfile import read_text
 from buildpack.errors import Notice
 from buildpack.errors import checks as errors
 
@@ -27,7 +29,7 @@ _SET = re.compile(
     rb"|^[ \t]*+from[ \t]++[^.\s]\S*+[ \t]++import[ \t]*+\*",
     re.MULTILINE,
 )
-"""Settings that say where files are collected, or may say it because they come from another module."""
+"""Text in settings that name the folder of collected files, or that may import its name from another module."""
 _LARGEST_SETTINGS = 256 * 1024
 _MOST_SETTINGS = 50
 _BEGIN = 8192
@@ -58,7 +60,7 @@ _PLAIN = frozenset(
     .onnx .bin
     """.split()  # noqa: SIM905 - fifty lines of quotes would be no better to read
 )
-"""Endings of files that are not looked into: they hold no keys, or hold them as code, which is another matter."""
+"""Endings of files that nobody searches: they hold no keys, or hold them as code."""
 _TEXT = frozenset((".txt", ".yml", ".yaml", ".toml", ".xml"))
 """Endings of files that are searched for keys only; some of them indent keys."""
 _SUBMODULE = re.compile(rb"^[ \t]{0,32}path[ \t]{0,32}=[ \t]{0,32}([^\s\"#;][^\"#;\r\n]{0,400})", re.MULTILINE)
@@ -68,12 +70,14 @@ _USUAL_SIZES = range(120, 200)
 _ANY_SIZES = range(100, 1024)
 """Bytes of any pointer (git-lfs, docs/spec.md)."""
 _LARGEST_LIST = 64 * 1024
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,100}(?::[a-z0-9]{1,20})?(?:=[A-Za-z0-9.+:~-]{1,100})?", re.ASCII)
+"""A line of an Aptfile that is a package; others are addresses of packages and repositories."""
 
 
 def check_portable(tree: SourceTree) -> Iterator[Notice]:
     """Look for names that collide without case or Unicode's normal form, and for those that Windows cannot have."""
     paths = [file.path for file in tree.files]
-    # A folder may have two spellings too, which become one that holds both's files.
+    # A folder may have two spellings too: Windows and macOS make one folder of them.
     folders: set[str] = set()
     for path in paths:
         for folder in _above(path):
@@ -84,7 +88,7 @@ def check_portable(tree: SourceTree) -> Iterator[Notice]:
     for path in (*sorted(folders), *paths):
         spelt.setdefault(_folded(path), []).append(path)
     groups = [group for group in spelt.values() if len(group) > 1]
-    # Files in colliding folders collide only because these do.
+    # Files in colliding folders collide only because of the folders.
     twice = {path for group in groups for path in group}
     own = [group for group in groups if not any(above in twice for path in group for above in _above(path))]
     if own:
@@ -116,12 +120,8 @@ def check_static(tree: SourceTree, lock: Lock | None, variables: Mapping[str, st
     settings = [file for file in tree.files if file.path.endswith(".py") and "settings" in file.path]
     asking = ""
     for file in settings[:_MOST_SETTINGS]:
-        try:
-            with open_inside(tree.folder, file.path) as opened:
-                content = opened.read(_LARGEST_SETTINGS)
-        except OSError:
-            return
-        if _SET.search(content):
+        content = tree.read(file.path, _LARGEST_SETTINGS)
+        if content is None or _SET.search(content):
             return
         if not asking and _STATICFILES in content:
             asking = file.path
@@ -155,9 +155,9 @@ def _private(tree: SourceTree, file: SourceFile) -> tuple[str, bool]:
         return "is a store of keys", False
     if ending in _PLAIN or file.size > _LARGEST_PRIVATE:
         return "", False
+    begin = tree.read(file.path, _BEGIN) or b""
     if ending in _TEXT:
-        return ("holds a private key" if re.search(_KEY, _begin(tree, file.path, _BEGIN)) else ""), False
-    begin = _begin(tree, file.path, _BEGIN)
+        return ("holds a private key" if re.search(_KEY, begin) else ""), False
     if _looks_like_variables(name):
         return ("holds what looks like secrets" if re.search(_VALUE, begin) else ""), True
     return _by_content(name, file.path.lower(), begin), False
@@ -178,7 +178,7 @@ def _by_content(name: str, path: str, begin: bytes) -> str:
 
 
 def _looks_like_variables(name: str) -> bool:
-    """Tell whether a file has a name for variables: ``prod.env``, ``env.production``, ``.env-staging``.
+    """Return True if the name is one for variables: ``prod.env``, ``env.production``, ``.env-staging``.
 
     Those called ``.env`` or ``.env.something`` are never shipped, and templates of them hold no secrets.
     """
@@ -190,12 +190,14 @@ def _looks_like_variables(name: str) -> bool:
 def check_clone(tree: SourceTree) -> Iterator[Notice]:
     """Check for empty submodules and for pointers in place of files."""
     sizes = {file.path: file.size for file in tree.files if file.kind == "file"}
-    for name in _SUBMODULE.findall(_begin(tree, ".gitmodules", _LARGEST_LIST)) if ".gitmodules" in sizes else ():
+    submodules = tree.read(".gitmodules", _LARGEST_LIST) if ".gitmodules" in sizes else None
+    for name in _SUBMODULE.findall(submodules or b""):
         path = os.path.normpath(name.decode(errors="replace").strip())
         inside = not path.startswith(("/", ".."))
         if inside and not any(file.startswith(f"{path}/") for file in sizes) and _is_empty(tree, path):
             yield errors.submodule_not_fetched(path)
-    uses_lfs = ".gitattributes" in sizes and b"filter=lfs" in _begin(tree, ".gitattributes", _LARGEST_LIST)
+    attributes = tree.read(".gitattributes", _LARGEST_LIST) if ".gitattributes" in sizes else None
+    uses_lfs = b"filter=lfs" in (attributes or b"")
     likely = _ANY_SIZES if uses_lfs else _USUAL_SIZES
     pointers = [path for path, size in sizes.items() if size in likely and _is_pointer(f"{tree.folder}/{path}")]
     if pointers:
@@ -203,7 +205,7 @@ def check_clone(tree: SourceTree) -> Iterator[Notice]:
 
 
 def _is_empty(tree: SourceTree, path: str) -> bool:
-    """Say whether a folder of the app has nothing in it, or is not there."""
+    """Return True if a folder of the app is empty or missing."""
     place = tree.folder / path
     if os.path.islink(place):
         return False
@@ -217,9 +219,9 @@ def _is_empty(tree: SourceTree, path: str) -> bool:
 
 
 def _is_pointer(path: str) -> bool:
-    """Say whether a file begins as a pointer does.
+    """Return True if a file begins as a pointer does.
 
-    `open_inside` would take ten times as long. Nobody learns more than this from a file that is put in the place.
+    `SourceTree.read` takes ten times as long. If the path is a link that leads elsewhere, only this answer gets out.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW)
@@ -233,9 +235,48 @@ def _is_pointer(path: str) -> bool:
         os.close(descriptor)
 
 
-def _begin(tree: SourceTree, path: str, size: int) -> bytes:
-    try:
-        with open_inside(tree.folder, path) as file:
-            return file.read(size)
-    except OSError:
-        return b""
+def check_heroku(
+    folder: Path, *, names: Collection[str], stack: str | None, python: str | None, packages: Collection[str]
+) -> Iterator[Notice]:
+    """Yield a notice for each file in `folder` that neither deploy nor a locked package reads.
+
+    `names` are the folder's files. `stack` and `python` (``3.12`` or ``3.12.4``) are those that the app asks for;
+    `packages` are the locked ones. Raises as `read_text` does.
+    """
+    if "Aptfile" in names:
+        wanted, others = _parse_aptfile(read_text(folder, "Aptfile") or "")
+        if wanted or others:
+            yield errors.aptfile(_base(stack, python), wanted, others)
+    if ".buildpacks" in names:
+        yield errors.buildpacks()
+    if "heroku.yml" in names:
+        yield errors.not_read("heroku.yml", "the image follows from Procfile and Pipfile.lock")
+    if "Procfile.windows" in names:
+        yield errors.not_read("Procfile.windows", "processes are those of Procfile")
+    if "nltk.txt" in names and "nltk" not in packages:
+        yield errors.reader_not_locked(
+            "nltk.txt", "nltk", what="deploy does not read this file", purpose="download the data"
+        )
+    if ".flaskenv" in names and "flask" in packages and "python-dotenv" not in packages:
+        yield errors.reader_not_locked(
+            ".flaskenv", "python-dotenv", what="Flask does not read this file", purpose="read it"
+        )
+
+
+def _parse_aptfile(text: str) -> tuple[list[str], list[str]]:
+    """Return the packages that an Aptfile names, and its other entries."""
+    lines = [line.strip() for line in text.splitlines()]
+    entries = list(dict.fromkeys(word for line in lines if line and not line.startswith("#") for word in _words(line)))
+    packages = [entry for entry in entries if _PACKAGE.fullmatch(entry)]
+    return packages, [entry for entry in entries if entry not in packages]
+
+
+def _words(line: str) -> list[str]:
+    return [line] if line.startswith(":") else line.split()
+
+
+def _base(stack: str | None, python: str | None) -> str:
+    """Return the image that the base begins with."""
+    if stack and stack != "host" and not stack.startswith(("oci:", "archive:")):
+        return stack
+    return f"python:{'.'.join((python or DEFAULT).split('.')[:2])}-slim"

@@ -9,11 +9,11 @@ from __future__ import annotations
 import ast
 import re
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from buildpack.app.checks.app_target import Files
+from buildpack.app.bindings import try_parse
+from buildpack.app.checks.image_files import Files
 from buildpack.app.checks.packages import find_owners
 from buildpack.app.lockfile import Lock
 from buildpack.dataclass import dataclass, field
@@ -198,9 +198,8 @@ class _Walk:
         for folder, inner in self._places(path, module):
             for name in [inner] if inner else names:
                 place = "/".join(filter(None, (folder, *name.split("."))))
-                for one in (f"{place}.py", f"{place}/__init__.py"):
-                    if self.files.left_out(one):
-                        return one
+                if found := self.files.left_out_module(place):
+                    return found
         return ""
 
     def _follow_string(self, dotted: str) -> None:
@@ -227,14 +226,10 @@ def list_imports(content: bytes) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
 
 def _confirm(path: str, content: bytes, lacking: dict[str, str], *, certain: bool) -> Iterator[Import]:
     """Give those imports that are statements at the module's top level, and that nothing else there makes optional."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an invalid escape in the app's code is not our subject
-            tree = ast.parse(content)
-            top = list(_named(tree.body))
-            every = Counter(name for name, _ in _named(ast.walk(tree)))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    if (tree := try_parse(content)) is None:
         return
+    top = list(_named(tree.body))
+    every = Counter(name for name, _ in _named(ast.walk(tree)))
     plain = Counter(name for name, _ in top)
     for module, line in top:
         # The same import in a `try` or an `if` elsewhere says that the module does without it.

@@ -1,4 +1,4 @@
-"""Checks that the web process listens on ``$PORT``, if its command, or the file that it runs, is plain."""
+"""Check that the web process listens on ``$PORT``, if its command, or the file that it runs, is simple to read."""
 
 from __future__ import annotations
 
@@ -6,56 +6,58 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 
+from buildpack.app.bindings import last_name, try_parse
 from buildpack.app.checks.commands import Invocation, inside_app
 from buildpack.app.checks.serving import Read, Serving
 from buildpack.errors import Notice
 from buildpack.errors import checks as errors
+from buildpack.errors.checks import Started
 
 _FRAMEWORKS = {"Flask": "5000", "Quart": "5000", "Bottle": "8080", "Sanic": "8000"}
 _CALLS = {("uvicorn", "run"): "8000", ("waitress", "serve"): "8080"}
-"""Functions that serve an app they are given: module, name, and the port they listen on by themselves."""
+"""Functions that serve an app: module and name, and the port that they listen on by default."""
 
 
-def check_serving(serving: Serving, *, process: str, line: int) -> Iterator[Notice]:
+def check_serving(serving: Serving, started: Started) -> Iterator[Notice]:
     """Check the address of a known server."""
     if serving.listening in ("fixed", "socket"):
-        yield errors.ignores_port(process, line, serving.told, serving.advice)
+        yield errors.ignores_port(started, serving.words, serving.advice)
     elif serving.listening == "loopback":
-        yield errors.listens_on_loopback(process, line, serving.told, serving.advice)
+        yield errors.listens_on_loopback(started, serving.words, serving.advice)
 
 
-def check_runserver(invocation: Invocation, *, process: str, line: int) -> Iterator[Notice]:
+def check_runserver(invocation: Invocation, started: Started) -> Iterator[Notice]:
     """Check Django's own server, ``manage.py runserver [ADDRESS]``."""
-    words = invocation.arguments
-    if invocation.program == "python" and words[:1] and words[0].rpartition("/")[2] == "manage.py":
-        words = words[1:]
+    arguments = invocation.arguments
+    if invocation.program == "python" and arguments[:1] and arguments[0].rpartition("/")[2] == "manage.py":
+        arguments = arguments[1:]
     elif invocation.program not in ("django-admin", "./manage.py", "manage.py"):
         return
-    if not words or words[0] not in ("runserver", "runserver_plus"):
+    if not arguments or arguments[0] not in ("runserver", "runserver_plus"):
         return
-    addresses = [word for word in words[1:] if not word.startswith("-")]
-    told = addresses[-1] if addresses else ""
-    if "$" in told and not re.match(r"127\.|localhost", told) and ":" in told:
+    addresses = [word for word in arguments[1:] if not word.startswith("-")]
+    address = addresses[-1] if addresses else ""
+    if "$" in address and not re.match(r"127\.|localhost", address) and ":" in address:
         return
     advice = "write `runserver 0.0.0.0:$PORT`, or better `gunicorn` with the project's wsgi module"
-    said = f"runserver {told}" if told else "runserver: 127.0.0.1:8000"
-    if "$" in told:
-        yield errors.listens_on_loopback(process, line, said, advice)
+    words = f"runserver {address}" if address else "runserver: 127.0.0.1:8000"
+    if "$" in address:
+        yield errors.listens_on_loopback(started, words, advice)
     else:
-        yield errors.ignores_port(process, line, said, advice)
+        yield errors.ignores_port(started, words, advice)
 
 
-def check_http_server(invocation: Invocation, *, process: str, line: int) -> Iterator[Notice]:
-    """Check Python's own server of files, ``python -m http.server [PORT]``."""
+def check_http_server(invocation: Invocation, started: Started) -> Iterator[Notice]:
+    """Check Python's own file server, ``python -m http.server [PORT]``."""
     words = invocation.arguments
     if invocation.program != "http.server" or any("$" in word for word in words):
         return
     port = next((word for word in words if word.isdecimal()), "8000")
-    yield errors.ignores_port(process, line, f"http.server: port {port}", "write `python -m http.server $PORT`")
+    yield errors.ignores_port(started, f"http.server: port {port}", "write `python -m http.server $PORT`")
 
 
-def check_file(invocation: Invocation, read: Read, *, process: str, line: int) -> Iterator[Notice]:
-    """Check a file that Python runs, ``python app.py``, and which starts a server by itself."""
+def check_file(invocation: Invocation, read: Read, started: Started) -> Iterator[Notice]:
+    """Check a file that Python runs, ``python app.py``, and that starts a server itself."""
     words = invocation.arguments
     if invocation.program != "python" or len(words) != 1 or not words[0].endswith(".py") or invocation.folder is None:
         return
@@ -63,15 +65,11 @@ def check_file(invocation: Invocation, read: Read, *, process: str, line: int) -
     content = read(path) if path else None
     if content is None or b"PORT" in content or b"argv" in content or b"SERVER_NAME" in content:
         return
-    try:
-        tree = ast.parse(content)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    if (tree := try_parse(content)) is None:
         return
     for call, port in _served(tree):
-        told = f"{path}:{call.lineno}: port {port}"
-        yield errors.ignores_port(
-            process, line, told, 'write `port=int(os.environ["PORT"])` and `host="0.0.0.0"` there'
-        )
+        place = f"{path}:{call.lineno}: port {port}"
+        yield errors.ignores_port(started, place, 'write `port=int(os.environ["PORT"])` and `host="0.0.0.0"` there')
         return
 
 
@@ -81,14 +79,14 @@ def _apps(tree: ast.Module) -> dict[str, str]:
         target.id: _FRAMEWORKS[name]
         for node in ast.walk(tree)
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
-        if (name := _name(node.value.func)) in _FRAMEWORKS
+        if (name := last_name(node.value.func)) in _FRAMEWORKS
         for target in node.targets
         if isinstance(target, ast.Name)
     }
 
 
 def _served(tree: ast.Module) -> Iterator[tuple[ast.Call, str]]:
-    """Give calls that start a server on a port that is written there, or on its own."""
+    """Yield the calls that start a server on a port written there or on its default one, and that port."""
     apps = _apps(tree)
     imported = {
         alias.asname or alias.name: known
@@ -111,16 +109,10 @@ def _served(tree: ast.Module) -> Iterator[tuple[ast.Call, str]]:
 
 
 def _standard_port(function: ast.expr, apps: Mapping[str, str], imported: Mapping[str, str]) -> str | None:
-    """Return the port that a call listens on by itself; None if it starts no known server."""
+    """Return the default port of the server that a call starts; None if it starts no known one."""
     if isinstance(function, ast.Name):
         return imported.get(function.id)
     if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
         own = apps.get(function.value.id) if function.attr == "run" else None
         return own or _CALLS.get((function.value.id, function.attr))
     return None
-
-
-def _name(function: ast.expr) -> str:
-    return (
-        function.id if isinstance(function, ast.Name) else function.attr if isinstance(function, ast.Attribute) else ""
-    )

@@ -1,13 +1,13 @@
-"""Readers of web servers' command lines: the object to serve, the folders to import from, and the address."""
+"""Read web servers' command lines: the object to serve, the folders to import from, and the address."""
 
 from __future__ import annotations
 
 import ast
 import posixpath
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping
 
+from buildpack.app.bindings import assigned_once, try_parse
 from buildpack.app.checks import options as grammars
 from buildpack.app.checks import workers
 from buildpack.app.checks.commands import Invocation, split_words
@@ -55,10 +55,10 @@ def _gunicorn(invocation: Invocation, read: Read) -> Serving | None:
         found = config.get(name.replace("-", "_")) if config is not None else ("$", 0)
         return found[0] if found else None
 
-    told = setting("chdir")
+    moved = setting("chdir")
     target = options.operands[0] if options.operands else setting("wsgi_app")
     needs = [read_need(setting(name), f"--{name}") for name in ("worker-class", "logger-class")]
-    folder = path_inside(invocation.folder, told) if told else invocation.folder
+    folder = path_inside(invocation.folder, moved) if moved else invocation.folder
     search = list_search_folders(folder, (setting("pythonpath") or "").split(","), invocation.variables)
     start = list_search_folders(invocation.folder, (), invocation.variables)
     if search is not None and start is not None:
@@ -84,7 +84,7 @@ def _gunicorn(invocation: Invocation, read: Read) -> Serving | None:
         ),
         config=path if config is not None and path else "",
         listening=listening,
-        told=words,
+        words=words,
         advice="leave it out, and gunicorn listens on $PORT by itself",
         plain=setting("worker-class") is None and config == {},
     )
@@ -106,28 +106,23 @@ def _gunicorn_config(folder: str | None, named: str, read: Read) -> tuple[str, M
 def parse_config(content: bytes) -> Mapping[str, tuple[str, int]] | None:
     """Parse ``gunicorn.conf.py``: the text and line of each setting, ``$`` for one that is computed.
 
-    None where others may be set in ways that do not show.
+    None if the file may set others in ways that its syntax tree does not show.
     """
-    try:
-        tree = ast.parse(content)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    if (tree := try_parse(content)) is None:
         return None
     found: dict[str, tuple[str, int]] = {}
-    for statement in ast.walk(tree):
-        if isinstance(statement, ast.ImportFrom) and any(alias.name == "*" for alias in statement.names):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
             return None
-        if isinstance(statement, ast.Name) and isinstance(statement.ctx, ast.Store):
-            found[statement.id] = ("$", statement.lineno)
-        elif isinstance(statement, ast.alias):
-            found[statement.asname or statement.name] = ("$", 0)
-        elif isinstance(statement, ast.Name) and statement.id in ("globals", "exec", "locals"):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found[node.id] = ("$", node.lineno)
+        elif isinstance(node, ast.alias):
+            found[node.asname or node.name] = ("$", 0)
+        elif isinstance(node, ast.Name) and node.id in ("globals", "exec", "locals"):
             return None
-    counts = Counter(one.id for one in ast.walk(tree) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store))
-    for statement in tree.body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant | ast.List | ast.Tuple):
-            for target in statement.targets:
-                if isinstance(target, ast.Name) and counts[target.id] == 1:
-                    found[target.id] = (_literal(statement.value), statement.lineno)
+    for name, statement in assigned_once(tree):
+        if isinstance(statement.value, ast.Constant | ast.List | ast.Tuple):
+            found[name] = (_literal(statement.value), statement.lineno)
     return found
 
 
@@ -144,8 +139,8 @@ def _uvicorn(invocation: Invocation, _read: Read) -> Serving | None:
     if options is None:
         return None
     variables = invocation.variables
-    told = options.last("--app-dir")
-    folder = path_inside(invocation.folder, told) if told else invocation.folder
+    moved = options.last("--app-dir")
+    folder = path_inside(invocation.folder, moved) if moved else invocation.folder
     host = options.last("--host") or variables.get("UVICORN_HOST") or "127.0.0.1"
     port = options.last("--port") or variables.get("UVICORN_PORT")
     listening, words = listening_on(host, port, standard="8000")
@@ -156,7 +151,7 @@ def _uvicorn(invocation: Invocation, _read: Read) -> Serving | None:
         target=options.operands[0] if options.operands else variables.get("UVICORN_APP"),
         search=list_search_folders(folder, (), variables),
         listening=listening,
-        told=words,
+        words=words,
         advice="write `--host 0.0.0.0 --port $PORT`",
         called=options.has("--factory"),
         needs=read_needs(options, "--loop", "--http", "--ws"),
@@ -179,7 +174,7 @@ def _hypercorn(invocation: Invocation, _read: Read) -> Serving | None:
         files=read_config_files(invocation.folder, options, "--config", "--log-config"),
         search=list_search_folders(invocation.folder, (), invocation.variables),
         listening=listening,
-        told=words,
+        words=words,
         advice="write `--bind 0.0.0.0:$PORT`",
     )
 
@@ -203,7 +198,7 @@ def _daphne(invocation: Invocation, _read: Read) -> Serving | None:
         target=options.operands[0] if options.operands else None,
         search=list_search_folders(invocation.folder, (), invocation.variables),
         listening=listening,
-        told=words,
+        words=words,
         advice="write `-b 0.0.0.0 -p $PORT`",
     )
 
@@ -222,7 +217,7 @@ def _waitress(invocation: Invocation, _read: Read) -> Serving | None:
         target=options.last("--app") or (options.operands[0] if options.operands else None),
         search=list_search_folders(invocation.folder, (), invocation.variables),
         listening="unknown" if options.has("--unix-socket") else listening,
-        told=words,
+        words=words,
         advice="write `--port=$PORT`",
         called=options.has("--call"),
     )
@@ -244,7 +239,7 @@ def _granian(invocation: Invocation, read: Read) -> Serving | None:
         written=options.operands[0],
         search=search,
         listening="unknown" if options.has("--uds") else listening,
-        told=words,
+        words=words,
         advice="write `--host 0.0.0.0 --port $PORT`",
         called=options.has("--factory"),
         needs=read_needs(options, "--loop"),
@@ -285,7 +280,7 @@ def _flask(invocation: Invocation, read: Read, app_object: str) -> Serving | Non
         verb="serve",
         # Both files may set the port.
         listening="unknown" if shipped or group.has("--env-file") else listening,
-        told=words,
+        words=words,
         advice="write `flask run --host 0.0.0.0 --port $PORT`",
     )
 

@@ -1,4 +1,4 @@
-"""The value that every reader of a server's command line returns."""
+"""The start of a server, as readers of its command line return it, and the parts that they share."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from buildpack.app.checks.options import Options
 from buildpack.dataclass import dataclass
 
 Listening = Literal["port", "fixed", "loopback", "socket", "unknown"]
-"""On ``$PORT``; on a port of its own; on the loopback address; on a Unix socket; or the command does not say it."""
+"""On ``$PORT``; on a port of its own; on the loopback address; on a Unix socket; or the command does not show it."""
 
 Read = Callable[[str], "bytes | None"]
-"""Return the content of a file of the app by its path; None if the image has no such file."""
+"""Returns the content of a file of the app by its path; None if the image has no such file."""
 
 _LOOPBACK = re.compile(r"(?:127\.\d+\.\d+\.\d+|localhost|\[::1\]|::1)(?::|$)")
 
 
 class Need(NamedTuple):
-    """A module that an option has the server import, and the words that say so (``-k gevent``).
+    """A module that a server imports because an option names it; `words` are that option (``-k gevent``).
 
     `search` are the folders that it is imported from, None for those of the target.
     """
 
     module: str
-    told: str
+    words: str
     search: tuple[str, ...] | None = None
 
 
 class ConfigFile(NamedTuple):
-    """A file that an option has the server read, relative to the app's folder, and the words that say so."""
+    """A file, relative to the app's folder, that a server reads because an option names it; `words` are that option."""
 
     path: str
-    told: str
+    words: str
 
 
 _WORKERS = {"gevent": "gevent", "gevent_wsgi": "gevent", "gevent_pywsgi": "gevent", "eventlet": "eventlet"} | {
@@ -55,14 +55,13 @@ _WORKERS = {"gevent": "gevent", "gevent_wsgi": "gevent", "gevent_pywsgi": "geven
 class Serving:
     """The start of a server, as its command line describes it.
 
-    `target` is the object as ``module:object`` (``blasto:APP``), None if a file says it; `written` is how the command
-    writes it, empty if it writes just that. `joint` is what the server has between module and object. `search` are the
-    folders that it imports from, relative to the app's folder; None if the command does not tell them. `verb` is what
-    the server does with the object.
-    `told` decides where the server listens: words of the command, or ``gunicorn.conf.py:3``; `advice` is how
-    to make it listen on ``$PORT``. `called` is true if the server calls the object to get the app; `plain` if it
-    speaks nothing but WSGI. `needs` are modules that options have it import, `files` are files that options have it
-    read, and `config` is the Python file of its settings, empty if there is none.
+    `target` is the object as ``module:object`` (``blasto:APP``), None if a file names it. `written` is its spelling in
+    the command, empty if it is the same. `joint` is the character between module and object in that spelling. `search`
+    are the folders that the server imports from, relative to the app's folder; None if the command does not show them.
+    `verb` is what the server does with the object. `words` decide where the server listens: a part of the command, or
+    ``gunicorn.conf.py:3``; `advice` makes it listen on ``$PORT``. `called` is true if the server calls the object to
+    get the app; `plain` if it serves nothing but WSGI. Options name the modules `needs` and the `files`; `config` is
+    the Python file of the server's settings, empty if there is none.
     """
 
     server: str
@@ -72,7 +71,7 @@ class Serving:
     verb: Literal["serve", "run", "load"] = "serve"
     search: tuple[str, ...] | None = ("",)
     listening: Listening = "unknown"
-    told: str = ""
+    words: str = ""
     advice: str = ""
     called: bool = False
     plain: bool = False
@@ -113,20 +112,20 @@ def read_config_files(folder: str | None, options: Options, *names: str) -> tupl
 
 
 def listening_at(binds: Sequence[str], *, option: str) -> tuple[Listening, str]:
-    """Return where addresses such as ``0.0.0.0:8000`` and ``unix:/tmp/socket`` listen, and the words that say so."""
-    told = " ".join(f"{option} {one}" for one in binds)
+    """Return where addresses such as ``0.0.0.0:8000`` and ``unix:/tmp/socket`` listen, and the words that decide it."""
+    words = " ".join(f"{option} {one}" for one in binds)
     addresses = [one for bind in binds for one in bind.split(",")]
     ours = [one for one in addresses if "$" in one]
     if ours:
         inside = all(_LOOPBACK.match(one) for one in ours)
-        return ("loopback" if inside else "port"), told
+        return ("loopback" if inside else "port"), words
     if any(one.startswith("fd://") for one in addresses):
-        return "unknown", told
-    return ("socket" if all(one.startswith("unix:") for one in addresses) else "fixed"), told
+        return "unknown", words
+    return ("socket" if all(one.startswith("unix:") for one in addresses) else "fixed"), words
 
 
 def listening_on(host: str, port: str | None, *, standard: str) -> tuple[Listening, str]:
-    """Return the kind of address of a server that takes host and port apart, and the words that say so."""
+    """Return where a server with options for host and port listens, and the words that decide it."""
     if port is None:
         return "fixed", f"without --port: port {standard}"
     if "$" not in port:
@@ -135,16 +134,16 @@ def listening_on(host: str, port: str | None, *, standard: str) -> tuple[Listeni
 
 
 def path_inside(folder: str | None, path: str) -> str | None:
-    """Return `path`, as a process in `folder` means it, relative to the app's folder; None if it is not in there."""
+    """Return `path`, as a process in `folder` means it, relative to the app's folder; None if it is outside."""
     return None if folder is None else inside_app(folder, path)
 
 
 def list_search_folders(
     folder: str | None, more: Sequence[str], variables: Mapping[str, str]
 ) -> tuple[str, ...] | None:
-    """Return the folders that modules are imported from, the app's own last; None if the command does not tell one."""
+    """Return the folders that modules are imported from, the app's own last; None if the command does not show one."""
     paths = [path for path in more if path]
-    # The launcher sets PYTHONPATH to the app's folder; of what a command adds to it, only itself is not known.
+    # The launcher sets PYTHONPATH to the app's folder. A command may add to it, and repeat it as $PYTHONPATH.
     paths += [path for path in variables.get("PYTHONPATH", "").split(":") if path and path != "$PYTHONPATH"]
     found = [path_inside(folder, path) for path in paths]
     if folder is None or None in found:

@@ -1,4 +1,4 @@
-"""Reads command lines of workers: the module that each imports, and the object that it runs."""
+"""Read workers' command lines: the module that each imports, and the object that it runs."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def read_rq(invocation: Invocation, _read: Read) -> Serving | None:
 
 
 def _dotted(invocation: Invocation, operands: Sequence[str]) -> Serving | None:
-    """Return what runs ``module.object``."""
+    """Return the start of a worker that runs ``module.object``."""
     if not operands:
         return None
     module, _, name = operands[0].rpartition(".")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from buildpack.app.checks.files import check_clone, check_portable, check_private, check_static
+from buildpack.app.checks.files import check_clone, check_heroku, check_portable, check_private, check_static
 from buildpack.app.checks.programs import check_hooks
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.app.source import SourceFile, SourceTree, read_source
@@ -177,7 +177,8 @@ def test_hooks_with_the_line_ends_of_windows(write: Write) -> None:
     assert [str(error) for error in check_hooks(tree)] == [
         (
             "the lines of bin/post_compile end as on Windows\n\n"
-            "Every build runs it, and the carriage return at the end of each line is taken for a part of a word.\n\n"
+            "Every build runs it, and the system takes the carriage return at the end of a line for a part of a "
+            "word.\n\n"
             "hint: write it with Unix line ends; `bin/post_compile text eol=lf` in .gitattributes has git keep them."
         )
     ]
@@ -252,3 +253,76 @@ def test_pointers_of_git_lfs(write: Write) -> None:
     assert notice.place == "model.bin", "a clone without git-lfs has the pointer, whatever .gitattributes says"
     (tree.folder / "model.bin").write_text(pointer.replace("git-lfs", "git_lfs"))
     assert list(check_clone(read_source(tree.folder, environ={}))) == []
+
+
+LINES = (
+    "Aptfile: deploy does not read this file: an image holds the system packages of its base, and no others; make a "
+    "base image with them from these two lines, push it, and name it as `stack` in deploy.toml"
+)
+
+
+def heroku(
+    folder: Path, *, stack: str | None = None, python: str | None = "3.12.4", packages: tuple[str, ...] = ()
+) -> str:
+    names = {path.name for path in folder.iterdir()}
+    found = check_heroku(folder, names=names, stack=stack, python=python, packages=packages)
+    return "\n".join(map(str, found))
+
+
+@pytest.mark.parametrize(
+    ("stack", "python", "base"),
+    [
+        (None, "3.12.4", "python:3.12-slim"),
+        ("host", "3.11", "python:3.11-slim"),
+        ("oci:base", None, "python:3.13-slim"),
+        ("registry.example/base:1", "3.12", "registry.example/base:1"),
+    ],
+)
+def test_aptfile_says_which_base_to_make(tmp_path: Path, stack: str | None, python: str | None, base: str) -> None:
+    (tmp_path / "Aptfile").write_text("# for GDAL\nlibgdal-dev\n\n ffmpeg=7:5.1.6-0 curl\nlibgdal-dev\n")
+    assert heroku(tmp_path, stack=stack, python=python) == (
+        f"{LINES}:\n\n  FROM {base}\n  RUN apt-get update && apt-get install -y --no-install-recommends "
+        "libgdal-dev ffmpeg=7:5.1.6-0 curl && rm -rf /var/lib/apt/lists/*\n"
+    )
+
+
+def test_aptfile_with_more_than_packages(tmp_path: Path) -> None:
+    (tmp_path / "Aptfile").write_text(":repo:deb http://x.org apt main\nhttps://x.org/a.deb\n$(reboot)\n")
+    assert heroku(tmp_path) == (
+        f"{LINES} (add what is not a package's name yourself: `:repo:deb http://x.org apt main`, "
+        "`https://x.org/a.deb`, "
+        "`$(reboot)`):\n\n  FROM python:3.12-slim\n  RUN apt-get update && apt-get install -y "
+        "--no-install-recommends PACKAGE... && rm -rf /var/lib/apt/lists/*\n"
+    )
+
+
+def test_each_file_is_named_once(tmp_path: Path) -> None:
+    for name in (".buildpacks", "Procfile.windows", "heroku.yml", "nltk.txt", ".profile", "Aptfile"):
+        (tmp_path / name).touch()
+    assert heroku(tmp_path) == (
+        ".buildpacks: deploy does not read this file: it runs no buildpacks; let bin/post_compile do what another "
+        "buildpack did.\n"
+        "heroku.yml: deploy does not read this file: the image follows from Procfile and Pipfile.lock; you need to "
+        "do nothing.\n"
+        "Procfile.windows: deploy does not read this file: processes are those of Procfile; you need to do nothing.\n"
+        "nltk.txt: deploy does not read this file: Pipfile.lock has no nltk to download the data with; run "
+        "`deploy add nltk`, or remove nltk.txt."
+    )
+    assert "nltk" not in heroku(tmp_path, packages=("nltk",))
+
+
+@pytest.mark.parametrize(
+    ("packages", "expected"),
+    [
+        (("flask",), True),
+        (("flask", "python-dotenv"), False),
+        (("django",), False),
+    ],
+)
+def test_a_flaskenv_that_flask_cannot_read(tmp_path: Path, packages: tuple[str, ...], expected: bool) -> None:
+    (tmp_path / ".flaskenv").write_text("FLASK_APP=app\n")
+    notice = (
+        ".flaskenv: Flask does not read this file: Pipfile.lock has no python-dotenv to read it with; "
+        "run `deploy add python-dotenv`, or remove .flaskenv."
+    )
+    assert heroku(tmp_path, packages=packages) == (notice if expected else "")

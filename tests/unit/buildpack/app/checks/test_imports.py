@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from buildpack.app.checks.doubts import Brought, Doubt, settle
+from buildpack.app.checks.image_files import list_files
 from buildpack.app.checks.imports import Start
-from buildpack.app.checks.packages import find_owners, modules_of
-from buildpack.app.checks.processes import check_imports, list_files
+from buildpack.app.checks.packages import Brought, Doubt, find_owners, modules_of, settle
+from buildpack.app.checks.processes import check_imports
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.app.source import read_source
 from buildpack.errors import Notice
@@ -199,7 +199,7 @@ def test_a_module_that_an_ignore_file_leaves_out(look: Looking) -> None:
     notices, _ = look(files, "flask")
     assert notices == [
         f"{place} imports {path}, which the image leaves out: git ignores it, or .dockerignore or .slugignore names "
-        f"it; if the image needs it, write `!{path}` at the end of .dockerignore, or of the file that names it."
+        f"it; write `!{path}` at the end of .dockerignore, or of the file that names it."
         for place, path in (("app.py:2", "local_settings.py"), ("shop/__init__.py:1", "shop/secret.py"))
     ]
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from buildpack.app.checks.doubts import Brought, Doubt, settle
+from buildpack.app.checks.image_files import list_files
 from buildpack.app.checks.options import GUNICORN
-from buildpack.app.checks.processes import check_processes, check_test_command, list_files
+from buildpack.app.checks.packages import Brought, Doubt, settle
+from buildpack.app.checks.processes import check_processes, check_test_command
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.app.procfile import parse_procfile
 from buildpack.app.source import read_source
@@ -341,7 +342,7 @@ WRONG = {
         "web: gunicorn blasto:create_app",
         {"blasto/__init__.py": FACTORY},
         (
-            "`create_app` is a factory, and is served uncalled\n\n"
+            "`create_app` is a factory, and nothing calls it\n\n"
             "Procfile:1: `web` has gunicorn serve `blasto:create_app`. blasto/__init__.py:4 defines it with fewer "
             "arguments "
             "than a WSGI app has, so each request fails.\n\n"
@@ -365,7 +366,7 @@ WRONG = {
             "there is no module mysite/wsgi.py\n\n"
             "Procfile:1: `web` has gunicorn serve `mysite.wsgi`. There is neither mysite/wsgi.py nor a package "
             "mysite/wsgi/.\n\n"
-            "hint: name a module that is there, or add it."
+            "hint: name a module that exists, or add it."
         ),
     ),
     "in the folder that is named": (
@@ -384,7 +385,7 @@ WRONG = {
             "there is no module blasto/task.py\n\n"
             "Procfile:1: `worker` has celery run `blasto.task`. There is neither blasto/task.py nor a package "
             "blasto/task/.\n\n"
-            "hint: name a module that is there, or add it."
+            "hint: name a module that exists, or add it."
         ),
     ),
     "flask's own server": (
@@ -567,7 +568,8 @@ def test_a_module_that_is_left_out_of_the_image(check: Check) -> None:
         [],
         [
             (
-                "Procfile:1: `web` has gunicorn serve `blasto.wsgi:APP`, and the image leaves out blasto/wsgi.py: git "
+                "Procfile:1: `web` has gunicorn serve `blasto.wsgi:APP` of blasto/wsgi.py, which the image leaves "
+                "out: git "
                 "ignores it, or .dockerignore or .slugignore names it; write `!blasto/wsgi.py` at the end of "
                 ".dockerignore, or of the file that names it."
             )
@@ -627,8 +629,9 @@ STARTED = {
     "web: windows.sh": (
         [
             (
-                "`windows.sh` is looked for among the programs only\n\n"
-                "Procfile:1: `web` starts it without saying where it is.\n\nhint: write `./windows.sh`."
+                "`windows.sh` is not among the programs\n\n"
+                "Procfile:1: `web` starts it without its folder, and a shell then "
+                "searches PATH only.\n\nhint: write `./windows.sh`."
             )
         ],
         [],
@@ -637,8 +640,8 @@ STARTED = {
         [
             (
                 "the lines of windows.sh end as on Windows\n\n"
-                "Procfile:1: `web` starts it, and the carriage return at the end of its first line is taken for a part "
-                "of a name.\n\n"
+                "Procfile:1: `web` starts it, and the system takes the carriage return at the end of its first line "
+                "for a part of a name.\n\n"
                 "hint: write it with Unix line ends; `windows.sh text eol=lf` in .gitattributes has git keep them."
             )
         ],
@@ -658,7 +661,7 @@ STARTED = {
         [
             (
                 "Procfile:1: the app has no module `application`, which `web` has gunicorn serve: no package of "
-                "Pipfile.lock has that name either; name a module that is there, or add it."
+                "Pipfile.lock has that name either; name a module that exists, or add it."
             )
         ],
     ),
@@ -975,7 +978,7 @@ def test_the_message_shows_the_target_as_the_procfile_writes_it(check: Check) ->
         "there is no module shop/conf.py\n\n"
         "Procfile:1: `web` has gunicorn use `-c python:shop.conf`. There is neither shop/conf.py nor a package "
         "shop/conf/.\n\n"
-        "hint: name a module that is there, or add it."
+        "hint: name a module that exists, or add it."
     )
 
 
