@@ -1,10 +1,13 @@
-"""Finds the word, or the name of an app's file, that somebody meant and mistyped."""
+"""Find the word, or the name of an app's file, that somebody mistyped."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from buildpack.errors import BuildpackError
+from buildpack.errors import app as errors
 
 _LONGEST = 40
 _PREFIX = 3
@@ -29,10 +32,10 @@ _READ = frozenset(("Pipfile", "deploy.toml", "app.json", "runtime.txt", *OTHER_L
 
 
 def find_nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that is most like `word`; None if all are too different to be meant.
+    """Return the known word that is most like `word`; None if all are too different.
 
-    One slip of the keyboard is allowed for every three letters: a letter too many, missing, wrong, or swapped with the
-    next one. A beginning of at least three letters counts too. Case and dashes at the beginning make no difference.
+    One slip of the keyboard may happen in every three letters: a letter too many, missing, wrong, or swapped with the
+    next one. A beginning of at least three letters counts too. Case and leading dashes make no difference.
     """
     plain = word.lstrip("-").lower()
     if not plain or len(plain) > _LONGEST:
@@ -67,14 +70,14 @@ def _distance(word: str, other: str) -> int:
 
 
 def find_misspelt(names: frozenset[str]) -> Iterator[tuple[str, str]]:
-    """Yield each file with a usual misspelling of a name that no file has, and that name."""
+    """Yield each file whose name is a usual misspelling of a missing file's name, and that name."""
     for meant, misspelt in _MISSPELT.items():
         if meant not in names:
             yield from ((name, meant) for name in misspelt if name in names)
 
 
 def find_almost_named(folder: Path, names: frozenset[str]) -> Iterator[tuple[str, str]]:
-    """Yield each file whose name is one slip away from one that is read and missing, and that name."""
+    """Yield each file whose name is one slip away from the name of a missing file, and that name."""
     known = {name for misspelt in _MISSPELT.values() for name in misspelt}
     locked = "Pipfile.lock" in names
     wanted = [name for name in _ONE_SLIP if name not in names and not (locked and name == "requirements.txt")]
@@ -84,8 +87,14 @@ def find_almost_named(folder: Path, names: frozenset[str]) -> Iterator[tuple[str
             yield name, near
 
 
+def missing_file(folder: Path, names: frozenset[str], meant: str, otherwise: BuildpackError) -> BuildpackError:
+    """Return the error for a missing file: it names a file with almost that name, else it is `otherwise`."""
+    found = next((name for name, near in find_almost_named(folder, names) if near == meant), None)
+    return errors.misspelt_file(found, meant) if found else otherwise
+
+
 def _is_one_slip(name: str, meant: str) -> bool:
-    """Tell whether a name is another one with a letter more, less or changed, or two letters in the wrong order."""
+    """Return True if a name differs from another in one letter, or in the order of two."""
     if abs(len(name) - len(meant)) > 1 or name == meant:
         return False
     begin = next((at for at, (one, other) in enumerate(zip(name, meant, strict=False)) if one != other), len(name))

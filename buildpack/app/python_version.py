@@ -7,11 +7,14 @@ The first of these counts: ``runtime.txt`` (deprecated), ``.python-version``, ``
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+from buildpack.app.findings import Findings
 from buildpack.app.lockfile import Lock
+from buildpack.app.settings import Settings
 from buildpack.app.textfile import parse_toml, read_text
 from buildpack.bounded import allows_version
 from buildpack.dataclass import dataclass
@@ -50,12 +53,12 @@ _TWO = date(2020, 1, 1)
 
 _VERSION = re.compile(r"(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})(?:\.(0|[1-9]\d{0,4}))?")
 _MEANT = re.compile(r"(?<![\d.])3\.\d{1,2}(?:\.\d{1,2})?(?!\d|\.\d)")
-"""A version, in something that is not just one."""
+"""A version within other text."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PythonRequest:
-    """A Python version, ``3.12`` or ``3.12.4``, and who asks for it, as messages say it (``.python-version:1``)."""
+    """A Python version, ``3.12`` or ``3.12.4``, and its origin, as messages name it (``.python-version:1``)."""
 
     version: str
     origin: str
@@ -74,8 +77,7 @@ class PythonRequest:
 def read_python_version(folder: Path, lock: Lock | None, *, today: date) -> tuple[PythonRequest | None, list[str]]:
     """Read which Python the app asks for, and warnings; None if no file names one.
 
-    Raises AppError where what speaks first cannot be read, names a version that reached its end of life, or one that
-    is not known.
+    Raises AppError if the file that counts cannot be read, or if its version is not known or reached its end of life.
     """
     warnings: list[str] = []
     request = _read_files(folder, warnings) or _from_lock(lock)
@@ -99,7 +101,7 @@ def _read_files(folder: Path, warnings: list[str]) -> PythonRequest | None:
 
 
 def _other_request(folder: Path) -> PythonRequest | None:
-    """Read ``.python-version`` where ``runtime.txt`` counts; None if it says nothing that can be read."""
+    """Read ``.python-version`` beside a ``runtime.txt``; None if it is missing or cannot be read."""
     try:
         text = read_text(folder, ".python-version")
         return None if text is None else parse_python_version_file(text)
@@ -149,14 +151,14 @@ def parse_python_version_file(text: str, *, name: str = ".python-version") -> Py
 
 
 def _find_meant(text: str) -> str:
-    """Return the one version that a text holds; empty if there is none that an image may have, or a choice."""
+    """Return the only version in a text; empty if there are several, or none that an image may have."""
     found = set(_MEANT.findall(text))
     known = [each for each in found if OLDEST <= tuple(map(int, each.split(".")[:2])) <= max(END_OF_LIFE)]
     return known[0] if len(found) == len(known) == 1 else ""
 
 
 def _reveal(name: str, line: int, text: str) -> None:
-    """Raise AppError if the version is there, but with characters that do not show."""
+    """Raise AppError if the text is a version with invisible characters."""
     visible = "".join(character for character in text if character.isascii() and character.isprintable())
     if visible != text and _VERSION.search(visible):
         raise errors.invisible_characters(name, line, text[:80])
@@ -179,23 +181,79 @@ def _from_lock(lock: Lock | None) -> PythonRequest | None:
 _BOUND = re.compile(r"python_(?:full_)?version\s{0,9}(>=|<)\s{0,9}['\"]3\.(\d{1,3})")
 
 
-def read_requires_python(folder: Path) -> str:
-    """Return ``requires-python`` of pyproject.toml; empty if the file does not say it, or cannot be read."""
+def read_project(folder: Path) -> Mapping[str, Any]:
+    """Return ``[project]`` of pyproject.toml; empty if the file lacks it, or cannot be read.
+
+    The build does not need this file, so a fault in it must not stop the build.
+    """
     try:
         project = parse_toml(read_text(folder, "pyproject.toml") or "", "pyproject.toml").get("project")
     except BuildpackError:
-        return ""  # the file belongs to other tools, which report their own faults
-    value = project.get("requires-python") if isinstance(project, dict) else None
-    return value if isinstance(value, str) else ""
+        return {}
+    return project if isinstance(project, dict) else {}
+
+
+def choose_python(
+    folder: Path,
+    lock: Lock | None,
+    settings: Settings | None,
+    found: Findings,
+    *,
+    today: date,
+    own_python: str,
+    installed: Callable[[], Iterable[str]],
+) -> PythonRequest | None:
+    """Read which Python the app asks for; if no file says it, choose a default. None if a base image decides.
+
+    See `examine_app` for `own_python` and `installed`.
+    """
+    before = len(found.problems)
+    read = found.attempt(lambda: read_python_version(folder, lock, today=today))
+    if len(found.problems) > before or read is None:
+        return None
+    request, warnings = read
+    for text in warnings:
+        found.warn(text)
+    stated = read_project(folder).get("requires-python")
+    requires = stated if isinstance(stated, str) else ""
+    if request is not None:
+        if not fits_requires_python(requires, request.version):
+            found.notices.append(errors.requires_another_python(requires, request.version, request.origin))
+        locked = _locked_for_another(request, lock)
+        if locked is not None:
+            found.notices.append(errors.lock_of_another_python(request.version, request.origin, locked))
+    if request is not None or settings is None:
+        return request
+    notices = found.notices if lock is not None else []
+    if settings.stack is None:
+        version = allowed_python(lock, DEFAULT, requires)
+        notices.append(errors.python_not_named(version, host=False))
+        return PythonRequest(version=version, origin="the default")
+    if settings.stack.value != "host":
+        return None
+    newest = first_allowed(installed(), lock, requires)
+    version = newest or allowed_python(lock, own_python, requires)
+    # An app whose own file names this stack means the Python of each machine that builds.
+    if settings.stack.origin.startswith(("--", "DEPLOY_")) or version not in (newest, own_python):
+        notices.append(errors.python_not_named(version, host=newest is not None))
+    return PythonRequest(version=version, origin=HOST_DEFAULT)
+
+
+def _locked_for_another(request: PythonRequest, lock: Lock | None) -> str | None:
+    """Return the Python that the lock was made for if it is not the one that the app asks for."""
+    for locked in (lock.python_full_version, lock.python_version) if lock is not None else ():
+        if locked and locked != "*" and not f"{request.version}.".startswith(f"{locked}."):
+            return None if f"{locked}.".startswith(f"{request.version}.") else locked
+    return None
 
 
 def fits_requires_python(requires: str, version: str) -> bool:
-    """Return whether `requires` (``>=3.12.4``) allows this version, or any patch level of it (``3.12``)."""
+    """Return True if `requires` (``>=3.12.4``) allows this version, or any patch level of it (``3.12``)."""
     if not requires:
         return True
     patches = {"0", "99", *re.findall(r"\.(\d{1,3})(?!\d|\.)", requires)}
     versions = [version] if version.count(".") == 2 else [f"{version}.{patch}" for patch in sorted(patches)]
-    # A specifier that cannot be read gives None, and forbids nothing.
+    # allows_version returns None for a specifier that cannot be read, which forbids nothing.
     return any(allows_version(requires, one) is not False for one in versions)
 
 
@@ -222,10 +280,10 @@ def _allows(lock: Lock | None, requires: str, version: str) -> bool:
 
 
 def _bounds(lock: Lock | None) -> tuple[int, int]:
-    """Return the least minor version that the lock's packages allow, and the least one that they do not.
+    """Return the first minor version that the lock's packages allow, and the first later one that they do not.
 
-    A locker writes what each package asks of Python as a marker. What a package of Pipfile allows at most counts; of
-    other packages only the least version does, since they may be there for old versions of Python on purpose.
+    A lock holds the versions that each package allows as a marker. The upper bound counts only for packages of Pipfile:
+    another package may be there for old versions of Python on purpose.
     """
     least, below = 0, 1000
     for package in lock.packages if lock is not None else ():

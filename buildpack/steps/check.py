@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from buildpack.app.checks.files import check_heroku
-from buildpack.app.checks.packages import Brought, settle
+from buildpack.app.findings import Brought, settle
 from buildpack.app.procfile import Process
 from buildpack.app.read import App, examine_app
 from buildpack.dataclass import dataclass

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildpack import plan
-from buildpack.app.checks.packages import settle
+from buildpack.app.findings import settle
 from buildpack.app.hook_programs import Hooks, plan_hooks
 from buildpack.app.read import App
 from buildpack.dataclass import dataclass, field, replace

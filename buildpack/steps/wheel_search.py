@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from buildpack.app.checks.packages import Brought, brought_by
+from buildpack.app.findings import Brought, brought_by
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.dataclass import asdict, replace
 from buildpack.errors import wheels as errors

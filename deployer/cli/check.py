@@ -15,7 +15,7 @@ from deployer.cli.messages import print_error, print_json, print_warning
 from deployer.text import harmless, operand_text, plural
 
 if TYPE_CHECKING:
-    from buildpack.app.checks.packages import Brought
+    from buildpack.app.findings import Brought
     from buildpack.app.read import App
     from buildpack.steps.check import Report
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from buildpack.app.bindings import parse_globals
 from buildpack.app.checks.image_files import list_files
-from buildpack.app.checks.packages import Doubt
 from buildpack.app.checks.processes import check_processes
+from buildpack.app.findings import Doubt
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.app.procfile import Process
 from buildpack.app.source import read_source

@@ -12,8 +12,9 @@ from collections.abc import Collection, Iterator
 from buildpack.app.bindings import Globals, parse_globals
 from buildpack.app.checks.commands import Invocation
 from buildpack.app.checks.image_files import Files, Place, find_module
-from buildpack.app.checks.packages import Doubt, find_owners
+from buildpack.app.checks.packages import find_owners
 from buildpack.app.checks.serving import Serving
+from buildpack.app.findings import Doubt
 from buildpack.app.lockfile import Lock
 from buildpack.app.nearest import find_nearest
 from buildpack.errors import BuildpackError, Notice

@@ -11,17 +11,23 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+from buildpack.app.checks.programs import check_hooks
+from buildpack.app.findings import Findings
+from buildpack.app.indexes import holds_credential
 from buildpack.app.lockfile import Lock
 from buildpack.app.python_version import DEFAULT
 from buildpack.app.source import SourceFile, SourceTree
-from buildpack.app.textfile import read_text
+from buildpack.app.textfile import LIMIT, open_inside, read_text
+from buildpack.dataclass import replace
 from buildpack.errors import Notice
+from buildpack.errors import app as app_errors
 from buildpack.errors import checks as errors
 
 _WINDOWS = re.compile(
     r"(?:^|/)(?:(?:con|prn|aux|nul|com[1-9]|lpt[1-9])(?:\.[^/]*)?(?:/|$)|[^/]*[. ](?:/|$)|[^/]*[<>:\"|?*\\\x00-\x1f])",
     re.IGNORECASE,
 )
+_NAME_INDEXES = ("Pipfile", "Pipfile.lock", "pip.conf", "requirements.txt")
 _DISABLING = "DISABLE_COLLECTSTATIC"
 _STATICFILES = b"django.contrib.staticfiles"
 _SET = re.compile(
@@ -72,6 +78,34 @@ _ANY_SIZES = range(100, 1024)
 _LARGEST_LIST = 64 * 1024
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,100}(?::[a-z0-9]{1,20})?(?:=[A-Za-z0-9.+:~-]{1,100})?", re.ASCII)
 """A line of an Aptfile that is a package; others are addresses of packages and repositories."""
+
+
+def check_shipped(tree: SourceTree, lock: Lock | None, variables: Mapping[str, str], found: Findings) -> SourceTree:
+    """Check the app's files, and return them without those that hold the credential of an index.
+
+    More people get an image than a repository. `variables` are those of the build.
+    """
+    held = [path for path in _NAME_INDEXES if _holds_credential(tree, path, found)]
+    for path in (file.path for file in tree.files if file.path in held):
+        found.warn(app_errors.credential_left_out(path))
+    shipped = replace(tree, files=tuple(file for file in tree.files if file.path not in held)) if held else tree
+    found.add(check_hooks(shipped))
+    found.add(check_static(shipped, lock, variables))
+    found.add(check_clone(shipped))
+    found.add(check_private(shipped))
+    found.add(check_portable(shipped))
+    return shipped
+
+
+def _holds_credential(tree: SourceTree, path: str, found: Findings) -> bool:
+    if not any(file.path == path and file.kind == "file" for file in tree.files):
+        return False
+    try:
+        with open_inside(tree.folder, path) as content:
+            return holds_credential(content.read(LIMIT).decode(errors="replace"))
+    except OSError as error:
+        found.problems.append(app_errors.unreadable(path, error.strerror or str(error)))
+        return False
 
 
 def check_portable(tree: SourceTree) -> Iterator[Notice]:

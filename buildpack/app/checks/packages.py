@@ -1,17 +1,13 @@
-"""The modules and programs that packages bring, and findings that hold only if no package brings one.
+"""The modules and programs that well-known packages bring.
 
-The tables hold well-known packages. Any other package may bring a module of any name: then a finding is a doubt, which
-is settled once somebody has looked into the wheels.
+A package that is not in these tables may bring a module of any name, so the checks say nothing definite beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Literal
-
-from buildpack.dataclass import dataclass
-from buildpack.errors import BuildpackError, Notice
 
 _SAME = """
 aiobotocore aiocache aiofiles aiohappyeyeballs aiohttp aiohttp-cors aiomysql aioredis aiosignal aiosmtplib aiosqlite
@@ -251,54 +247,3 @@ def kind_of_stack(stack: str | None) -> Literal["host", "slim", "full", "other"]
     if not name.startswith("python:"):
         return "other"
     return "slim" if "slim" in name or "alpine" in name else "full"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Doubt:
-    """A finding that holds if no wheel brings the module or program `name`.
-
-    `otherwise` is reported if nobody knows what the wheels bring; None reports nothing.
-    """
-
-    kind: Literal["module", "program"]
-    name: str
-    finding: BuildpackError | Notice
-    otherwise: Notice | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Brought:
-    """The modules, by their first names, and the programs that an app's wheels bring."""
-
-    modules: frozenset[str]
-    programs: frozenset[str]
-
-
-def brought_by(paths: Iterable[str], *, scripts: str) -> Brought:
-    """Return the modules and programs among installed files; `scripts` is the folder of programs."""
-    modules, programs = set(), set()
-    for path in paths:
-        folder, _, name = path.rpartition("/")
-        if folder == scripts:
-            programs.add(name)
-        else:
-            inside = path.partition("/site-packages/")[2]
-            modules.add(inside.partition("/")[0].partition(".")[0])
-    return Brought(modules=frozenset(modules), programs=frozenset(programs))
-
-
-def settle(doubts: Sequence[Doubt], brought: Brought | None) -> tuple[list[BuildpackError], list[Notice]]:
-    """Return the errors and notices that hold; `brought` is None if nobody has looked into some wheel."""
-    errors: list[BuildpackError] = []
-    notices: list[Notice] = []
-    for doubt in doubts:
-        if brought is None:
-            found: BuildpackError | Notice | None = doubt.otherwise
-        else:
-            names = brought.modules if doubt.kind == "module" else brought.programs
-            found = None if doubt.name in names else doubt.finding
-        if isinstance(found, Notice):
-            notices.append(found)
-        elif found is not None:
-            errors.append(found)
-    return errors, notices

@@ -9,11 +9,12 @@ from buildpack.app.checks.commands import Invocation, find_slip, inside_app, par
 from buildpack.app.checks.debugger import check_debugger
 from buildpack.app.checks.image_files import Files
 from buildpack.app.checks.imports import Start, find_imports, list_missing
-from buildpack.app.checks.packages import PROGRAMS, SHARED, Doubt, has_only_python, modules_of
+from buildpack.app.checks.packages import PROGRAMS, SHARED, has_only_python, modules_of
 from buildpack.app.checks.ports import check_file, check_http_server, check_runserver, check_serving
 from buildpack.app.checks.programs import RUNNERS, check_config_files, check_program, look_up_program
 from buildpack.app.checks.server_commands import read_serving
 from buildpack.app.checks.serving import Serving
+from buildpack.app.findings import Doubt
 from buildpack.app.lockfile import Lock
 from buildpack.app.procfile import Process
 from buildpack.dataclass import dataclass, replace

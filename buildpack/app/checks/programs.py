@@ -12,8 +12,9 @@ from pathlib import PurePosixPath
 
 from buildpack.app.checks.commands import SHELLS, Invocation, inside_app
 from buildpack.app.checks.image_files import HOOKS, Files
-from buildpack.app.checks.packages import PROGRAMS, Doubt, has_only_python, kind_of_stack
+from buildpack.app.checks.packages import PROGRAMS, has_only_python, kind_of_stack
 from buildpack.app.checks.serving import Serving
+from buildpack.app.findings import Doubt
 from buildpack.app.lockfile import Lock
 from buildpack.app.nearest import find_nearest
 from buildpack.app.source import SourceTree

@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from buildpack.app.checks.packages import Brought, brought_by, settle
+from buildpack.app.findings import Brought, brought_by, settle
 from buildpack.app.read import App, read_app
 from buildpack.dataclass import dataclass, field, replace
 from buildpack.errors import together

@@ -9,8 +9,9 @@ import pytest
 
 from buildpack.app.checks.image_files import list_files
 from buildpack.app.checks.imports import Start
-from buildpack.app.checks.packages import Brought, Doubt, find_owners, modules_of, settle
+from buildpack.app.checks.packages import find_owners, modules_of
 from buildpack.app.checks.processes import check_imports
+from buildpack.app.findings import Brought, Doubt, settle
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.app.source import read_source
 from buildpack.errors import Notice

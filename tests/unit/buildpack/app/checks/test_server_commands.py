@@ -9,8 +9,8 @@ import pytest
 
 from buildpack.app.checks.image_files import list_files
 from buildpack.app.checks.options import GUNICORN
-from buildpack.app.checks.packages import Brought, Doubt, settle
 from buildpack.app.checks.processes import check_processes, check_test_command
+from buildpack.app.findings import Brought, Doubt, settle
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.app.procfile import parse_procfile
 from buildpack.app.source import read_source

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from buildpack.app.freshness import compare
 from buildpack.app.lockfile import parse_lock
+from buildpack.app.locks import compare
 from buildpack.app.pipfile import parse_pipfile
 
 HASHES = ["sha256:" + "a" * 64]

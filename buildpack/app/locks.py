@@ -1,30 +1,87 @@
-"""Compare Pipfile.lock with what Pipfile asks for.
+"""Read an app's lock, and compare it with Pipfile.
 
-A hash that is right by either of pipenv's algorithms settles the question, and then nobody imports this. Most locks are
-good even if neither is right, since versions of pipenv differ in more than their hash. So what counts is whether the
-lock satisfies each entry of Pipfile.
+A hash that is right by either of pipenv's algorithms settles the question. Most locks are good even if neither is
+right, since versions of pipenv differ in more than their hash. So then each entry of Pipfile is compared with the lock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from posixpath import normpath
 
+from buildpack.app.findings import Findings
 from buildpack.app.indexes import without_credentials
-from buildpack.app.lockfile import Lock, LockedPackage, local_path
-from buildpack.app.pipfile import Pipfile, Wanted, canonical
+from buildpack.app.links import OutsideError, find_inside
+from buildpack.app.lockfile import Lock, LockedPackage, local_path, read_lock
+from buildpack.app.nearest import OTHER_LISTS, OTHER_LOCKS, find_misspelt, missing_file
+from buildpack.app.pipfile import Pipfile, Wanted, canonical, pipfile_hashes, read_pipfile
 from buildpack.bounded import allows_version
+from buildpack.errors import BuildpackError, show
 from buildpack.errors import lock as errors
-from buildpack.errors import show
 
 _OWN = ("default", "packages", "develop", "dev-packages")
-"""The names of the two categories that every lock has, there and in Pipfile."""
+"""The two categories that every lock has, by their names there and in Pipfile."""
+
+
+def read_app_lock(folder: Path, names: frozenset[str], categories: Sequence[str], found: Findings) -> Lock | None:
+    """Read Pipfile.lock, and compare it with Pipfile; None if it is missing or unusable, which `found` then says.
+
+    `names` are the folder's files; the packages of `categories` are installed too.
+    """
+    others = [name for name in OTHER_LOCKS if name in names]
+    if "Pipfile.lock" not in names:
+        if problem := _no_lock(folder, names, others):
+            found.problems.append(problem)
+        return None
+    if others:
+        found.problems.append(errors.other_locks(others))
+    before = len(found.problems)
+    pipfile = found.attempt(lambda: read_pipfile(folder))
+    if len(found.problems) > before:
+        return None
+    lock = found.attempt(lambda: read_lock(folder, pipfile, categories))
+    if lock is None:
+        return None
+    found.add(_check_paths(folder, lock))
+    if pipfile is None:
+        found.warn(errors.no_pipfile())
+    elif lock.pipfile_hash not in pipfile_hashes(pipfile):
+        differences, develop = compare(pipfile, lock, categories), compare_develop(pipfile, lock)
+        if differences and differences == develop and {"develop", "dev-packages"}.isdisjoint(categories):
+            found.notices.append(errors.stale_dev_packages(differences))
+        elif differences:
+            found.problems.append(errors.stale_lock(differences))
+        else:
+            found.warn(errors.pipfile_changed())
+    return lock
+
+
+def _no_lock(folder: Path, names: frozenset[str], others: Sequence[str]) -> BuildpackError | None:
+    """Return the error for a missing lock; None if another error names a file with almost its name."""
+    if "Pipfile" in names:
+        return missing_file(folder, names, "Pipfile.lock", errors.not_locked())
+    if any(meant in ("Pipfile", "Pipfile.lock") for _, meant in find_misspelt(names)):
+        return None
+    listing = next((name for name in (*others, *OTHER_LISTS) if name in names), None)
+    return missing_file(folder, names, "Pipfile.lock", errors.no_dependencies(listing))
+
+
+def _check_paths(folder: Path, lock: Lock) -> Iterator[BuildpackError]:
+    """Yield an error for each local package that is outside the app's folder."""
+    for package in {one.name: one for one in (*lock.packages, *lock.develop) if one.path}.values():
+        try:
+            find_inside(folder, package.path or "")
+        except OutsideError as error:
+            from buildpack.errors.wheels import path_outside
+
+            yield path_outside(package.name, package.path or "", package.place, error.filename)
 
 
 def compare(pipfile: Pipfile, lock: Lock, categories: Sequence[str] = ()) -> list[str]:
-    """List, in Pipfile's order, what it asks for and the lock does not give; each a sentence naming the line.
+    """List the entries of Pipfile that the lock does not satisfy, in Pipfile's order: sentences that name the line.
 
-    `categories` are those that were asked for, whose packages are among the lock's.
+    `categories` are those whose packages the lock was read with.
     """
     others = [category for category in dict.fromkeys(categories) if category not in _OWN]
     differences: list[str] = []
@@ -34,7 +91,7 @@ def compare(pipfile: Pipfile, lock: Lock, categories: Sequence[str] = ()) -> lis
 
 
 def compare_develop(pipfile: Pipfile, lock: Lock) -> list[str]:
-    """List what ``[dev-packages]`` asks for and the lock does not give; no image holds these packages."""
+    """List the entries of ``[dev-packages]`` that the lock does not satisfy; no image holds these packages."""
     return list(_compare_section(pipfile, "develop", lock.develop))
 
 
@@ -64,7 +121,7 @@ def _extras(wanted: Wanted) -> set[str]:
 
 
 def _specifier(wanted: Wanted) -> str:
-    """Return the version specifier; pipenv takes a bare version (``1.16.0``, ``1.16.*``) for ``==`` of it."""
+    """Return the version specifier; to pipenv a bare version (``1.16.0``, ``1.16.*``) means ``==``."""
     parts = (part.strip() for part in wanted.specifier.split(","))
     return ",".join(f"=={part}" if part[:1].isdigit() else part for part in parts)
 
@@ -78,7 +135,7 @@ def _satisfies(wanted: Wanted, package: LockedPackage) -> bool:
     if origin := table.get("path") or table.get("file"):
         return origin == package.file or (package.path is not None and _same_path(str(origin), package.path))
     if package.version is None:
-        # Locked by its markers alone, or from git where Pipfile now names a version.
+        # Locked by its markers alone, or from git although Pipfile now names a version.
         return package.git is None and package.path is None and package.file is None
     index = table.get("index")
     if index is not None and package.index is not None and index != package.index:
@@ -87,7 +144,7 @@ def _satisfies(wanted: Wanted, package: LockedPackage) -> bool:
 
 
 def _same_path(wanted: str, locked: str) -> bool:
-    """Compare paths whatever their spelling: ``lib/x``, ``./lib/x/``, ``file:///app/lib/x``."""
+    """Compare paths that may be spelt differently: ``lib/x``, ``./lib/x/``, ``file:///app/lib/x``."""
     path, other = normpath(local_path(wanted)), normpath(locked)
     # Pipenv writes an address as a path below the app's folder.
     return path == other or (wanted.startswith("file://") and path.endswith(f"/{other}"))
