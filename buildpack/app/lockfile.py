@@ -1,45 +1,20 @@
-"""Pipfile.lock: what is to be installed, byte for byte (pipfile-spec 6).
-
-Reading validates every entry and reports all that are wrong at once. It imports neither `packaging` nor anything else
-that is slow, unless an entry is out of the ordinary.
-"""
+"""The value that a lock file is read into. Everything after the reader knows this value only."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
-from typing import Any
-
-from buildpack.app.indexes import Source, check_variables, parse_sources
-from buildpack.app.pipfile import MARKER_NAMES, Pipfile, Wanted, canonical, is_marker, is_version
-from buildpack.app.textfile import decode, parse_json, read_bytes
-from buildpack.bounded import parse_url
+from buildpack.app.indexes import Source
 from buildpack.dataclass import dataclass
-from buildpack.errors import lock as errors
-from buildpack.errors import show
-
-NAME = "Pipfile.lock"
-_PROJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
-_SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
-_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_FRAGMENT = re.compile(r"#(?:[^#]*&)?sha256=([0-9A-Fa-f]{64})(?:&|$)")
-"""The hash in the address of a file, as on a page of an index, for an entry that has none."""
-_OTHER_VCS = ("hg", "svn", "bzr")
-_TEXTS = ("version", "index", "markers", "git", "ref", "subdirectory", "path", "file")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockedPackage:
-    """One entry of the lock.
+    """A package of a lock.
 
     `name` is canonical (PEP 503); `version` has no ``==`` and is None for commits and paths. `hashes` are
-    ``sha256:<hex>``, never empty unless the entry is a commit (`git` and `ref`), a local `path` (a folder has none), or
-    one that pipenv locks only by its `markers` for another platform: such a one has neither version nor hash. `git` and
-    `file` may hold ``${VAR}``. `line` is its line in Pipfile.lock, `pipfile_line` the one in Pipfile that asks for
-    it; 0 is unknown.
+    ``sha256:<hex>``. They are empty for a commit (`git` and `ref`) and for a local `path` that is a folder. A package
+    that is locked only by its `markers`, for another platform, has neither version nor hashes. `git` and `file` may
+    hold ``${VAR}``. `place` is the file and line to fix (``Pipfile:3``). `requested` is true if the app itself asks
+    for the package, and false if another package needs it.
     """
 
     name: str
@@ -54,23 +29,16 @@ class LockedPackage:
     path: str | None = None
     file: str | None = None
     editable: bool = False
-    line: int = 0
-    pipfile_line: int = 0
-
-    @property
-    def place(self) -> str:
-        """The place to fix it: the line of Pipfile that asks for it, else the one of Pipfile.lock."""
-        if self.pipfile_line:
-            return f"Pipfile:{self.pipfile_line}"
-        return f"{NAME}:{self.line}" if self.line else NAME
+    place: str = "the lock"
+    requested: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lock:
-    """Pipfile.lock: `packages` are those of ``default`` and of other categories that were asked for, by name.
+    """An app's locked packages, by name; `develop` are those that only tests need.
 
-    `develop` are those that only tests need, asked for or not.
-    `pipfile_hash` is ``_meta.hash``; `sha256` is of the file's own bytes, in hexadecimal.
+    `input_hash` is the hash, made in the lock tool's own way, of the file that the lock was made from; `sha256` is of
+    the lock file's bytes, in hexadecimal.
     """
 
     packages: tuple[LockedPackage, ...]
@@ -78,259 +46,15 @@ class Lock:
     sources: tuple[Source, ...]
     python_version: str | None = None
     python_full_version: str | None = None
-    pipfile_hash: str = ""
+    input_hash: str = ""
     sha256: str = ""
     warnings: tuple[str, ...] = ()
 
     @property
     def only_develop(self) -> tuple[LockedPackage, ...]:
-        """The packages that only tests need; of one in two sections ``default`` decides, as with pipenv."""
+        """The packages that only tests need, without those of `packages`."""
         return tuple(package for package in self.develop if not self.has(package.name))
 
     def has(self, name: str) -> bool:
-        """Tell whether ``default`` holds the package of this canonical name."""
+        """Return True if `packages` has the package of this canonical name."""
         return any(package.name == name for package in self.packages)
-
-
-def read_lock(folder: Path, pipfile: Pipfile | None, categories: Sequence[str] = ()) -> Lock | None:
-    """Read the app's Pipfile.lock; None if there is none. Raises as `parse_lock` does."""
-    raw = read_bytes(folder, NAME)
-    if raw is None:
-        return None
-    sha256 = hashlib.sha256(raw).hexdigest()
-    return parse_lock(decode(raw, NAME), pipfile=pipfile, sha256=sha256, categories=categories)
-
-
-def parse_lock(text: str, *, pipfile: Pipfile | None = None, sha256: str = "", categories: Sequence[str] = ()) -> Lock:
-    """Parse a lock; `pipfile` gives the lines for messages, and markers for entries that lack them.
-
-    `categories` are to be installed beside ``default``: ``develop``, or pipenv's named ones. Raises AppError that lists
-    every entry that cannot be used, UsageError for a category that is not there.
-    """
-    document = parse_json(text, NAME, hint="run `deploy lock` to make it again, and commit it.")
-    if not isinstance(document, dict):
-        raise errors.no_lock(f"it holds a {_kind(document)} where an object is expected")
-    meta = document.get("_meta")
-    if not isinstance(meta, dict):
-        raise errors.no_lock("it has no `_meta` object")
-    specification = meta.get("pipfile-spec")
-    if specification != 6:
-        raise errors.other_specification(json.dumps(specification)[:40])
-    bad: list[str] = []
-    sources, warnings = parse_sources(meta.get("sources"), bad)
-    names = frozenset(source.name for source in sources)
-    lines = lock_lines(text)
-    asked = [_section(category, document) for category in categories]
-    sections = {
-        section: _parse_section(document.get(section), section, lines=lines, sources=names, pipfile=pipfile, bad=bad)
-        for section in dict.fromkeys(("default", *asked, "develop"))
-    }
-    # Of two sections that hold one package `default` decides, as with pipenv, and then the one asked for first.
-    merged = {package.name: package for section in (*asked[::-1], "default") for package in sections[section]}
-    requires = _table(meta.get("requires"), "_meta.requires", bad)
-    hashes = _table(meta.get("hash"), "_meta.hash", bad)
-    if bad:
-        raise errors.bad_entries(bad)
-    packages = [package for section in sections.values() for package in section]
-    check_variables(
-        {f"the source `{source.name}`": source.url for source in sources},
-        {f"{package.name} ({package.place})": package.git or package.file or "" for package in packages},
-        file=NAME,
-    )
-    return Lock(
-        packages=tuple(merged[name] for name in sorted(merged)),
-        develop=sections["develop"],
-        sources=sources,
-        python_version=_text(requires.get("python_version")),
-        python_full_version=_text(requires.get("python_full_version")),
-        pipfile_hash=_text(hashes.get("sha256")) or "",
-        sha256=sha256,
-        warnings=tuple(warnings),
-    )
-
-
-def _section(category: str, document: Mapping[str, Any]) -> str:
-    """Return the lock's section for a category, which may go by its name in Pipfile."""
-    section = {"packages": "default", "dev-packages": "develop"}.get(category, category)
-    known = [name for name, value in document.items() if name != "_meta" and isinstance(value, dict)]
-    if section not in {"default", "develop", *known}:
-        raise errors.unknown_category(category, sorted({"develop", *known} - {"default"}))
-    return section
-
-
-_HEADER = re.compile(r'^( {4}| {8})"([^"\\]+)": \{', re.MULTILINE)
-
-
-def lock_lines(text: str) -> Mapping[tuple[str, str], int]:
-    """Find the line of each package, by section and name. Knows pipenv's own layout only."""
-    lines: dict[tuple[str, str], int] = {}
-    section, line, at = "", 1, 0
-    for found in _HEADER.finditer(text):
-        line += text.count("\n", at, found.start())
-        at = found.start()
-        if len(found[1]) == 4:
-            section = found[2]
-        else:
-            lines[section, found[2]] = line
-    return lines
-
-
-def _table(value: object, name: str, bad: list[str]) -> Mapping[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        bad.append(f"{NAME}: `{name}` is a {_kind(value)}, not an object")
-        return {}
-    return value
-
-
-def _text(value: object) -> str | None:
-    # A version that is a number (3.10 is 3.1) is reported by the reader of versions.
-    return None if value is None else value if isinstance(value, str) else json.dumps(value)
-
-
-def _kind(value: object) -> str:
-    return {dict: "table", list: "list", str: "string", bool: "boolean"}.get(type(value), "number")
-
-
-def _parse_section(
-    value: object,
-    section: str,
-    *,
-    lines: Mapping[tuple[str, str], int],
-    sources: Collection[str],
-    pipfile: Pipfile | None,
-    bad: list[str],
-) -> tuple[LockedPackage, ...]:
-    """Parse a section into packages sorted by name; faults are appended to `bad`."""
-    if value is None:
-        return ()
-    if not isinstance(value, dict):
-        bad.append(f"{NAME}: `{section}` is not an object")
-        return ()
-    wanted = {one.name: one for one in pipfile.wanted(section)} if pipfile else {}
-    names = {canonical(name) for name in value}
-    misnamed = [
-        one for one in wanted.values() if one.name not in names and ("path" in one.table or "file" in one.table)
-    ]
-    found: dict[str, LockedPackage] = {}
-    for written, entry in value.items():
-        line = lines.get((section, written), 0)
-        told = f"{NAME}:{line}: {show(written)}" if line else f"{NAME}: {section}: {show(written)}"
-        try:
-            package = _parse_entry(written, entry, line=line, sources=sources, wanted=wanted.get(canonical(written)))
-        except ValueError as error:
-            # Pipenv forgets where a package comes from if Pipfile does not call it by its own name.
-            guess = misnamed[0] if misnamed and canonical(written) not in wanted else None
-            bad.append(f"{told} {error}{errors.misnamed(guess.name, guess.line, written) if guess else ''}")
-            continue
-        if package.name in found:
-            bad.append(f"{told} is there twice, once under another spelling")
-        found[package.name] = package
-    return tuple(found[name] for name in sorted(found))
-
-
-def _parse_entry(
-    written: str, entry: object, *, line: int, sources: Collection[str], wanted: Wanted | None
-) -> LockedPackage:
-    """Parse an entry; raises ValueError whose message follows the package's name."""
-    if not _PROJECT.fullmatch(written):
-        raise ValueError("is not a package name")
-    if not isinstance(entry, dict):
-        raise ValueError("is not an object")  # noqa: TRY004 - a value of the file, not of a caller
-    texts = {key: _entry_text(entry, key) for key in _TEXTS}
-    if other := next((key for key in _OTHER_VCS if key in entry), None):
-        raise ValueError(f"comes from {other}; only git is supported")
-    index = texts["index"]
-    if index is not None and index not in sources:
-        known = ", ".join(f"`{show(one)}`" for one in sources)
-        raise ValueError(f"comes from the index `{show(index)}`, which is not among the sources: {known}")
-    markers = _markers(entry) or (wanted.markers if wanted else None)
-    if markers is not None and not is_marker(markers):
-        raise ValueError(f"has markers that cannot be read: {show(markers)}")
-    return LockedPackage(
-        name=canonical(written),
-        markers=markers,
-        extras=tuple(_strings(entry, "extras")),
-        index=index,
-        editable=entry.get("editable") is True,
-        line=line,
-        pipfile_line=wanted.line if wanted else 0,
-        subdirectory=texts["subdirectory"],
-        **_origin(texts, tuple(_strings(entry, "hashes")), has_markers=markers is not None),
-    )
-
-
-def _origin(texts: Mapping[str, str | None], hashes: tuple[str, ...], *, has_markers: bool) -> dict[str, Any]:
-    """Decide where the package comes from: a commit, a path, a file, or an index by version and hash."""
-    if git := texts["git"]:
-        if git.startswith("-"):
-            raise ValueError("comes from git, and its address begins with a dash")
-        ref = texts["ref"] or ""
-        if not _COMMIT.fullmatch(ref):
-            raise ValueError(f"comes from git, and `{show(ref)}` is not the full hash of a commit")
-        return {"git": git, "ref": ref}
-    file = texts["file"]
-    local = texts["path"] or (local_path(file) if file and not file.startswith(("http://", "https://")) else None)
-    if local:
-        # Of a file pipenv locks the hash as well; a folder has none.
-        return {"path": local, "hashes": tuple(one for one in hashes if _SHA256.fullmatch(one))}
-    if file and not hashes and (found := _FRAGMENT.search(file)):
-        hashes = (f"sha256:{found[1].lower()}",)
-    usable = tuple(one for one in hashes if _SHA256.fullmatch(one))
-    if hashes and not usable:
-        raise ValueError("has no sha256 hash, only others")
-    if file:
-        if not usable:
-            raise ValueError(
-                "is a file from the network, without a hash: write `#sha256=...` behind its address in Pipfile"
-            )
-        return {"file": file, "hashes": usable}
-    return _pinned(texts["version"], usable, has_markers=has_markers)
-
-
-def local_path(file: str) -> str:
-    """Return the path of a ``file://`` address; anything else as it is."""
-    if not file.startswith("file://"):
-        return file
-    from urllib.parse import unquote
-
-    parts = parse_url(file)
-    return unquote(parts.path) if parts else file
-
-
-def _pinned(version: str | None, hashes: tuple[str, ...], *, has_markers: bool) -> dict[str, Any]:
-    if version in (None, "", "*"):
-        # What pipenv makes of a package for another platform: it may stay if markers can rule it out.
-        if has_markers and not hashes:
-            return {}
-        raise ValueError("has no pinned version")
-    number = version.lstrip("=") if version else ""
-    if version not in (f"=={number}", f"==={number}") or not is_version(number):
-        raise ValueError(f"has no pinned version: `{show(version or '')}`")
-    if not hashes:
-        raise ValueError("has no hashes")
-    return {"version": number, "hashes": hashes}
-
-
-def _entry_text(entry: Mapping[str, Any], key: str) -> str | None:
-    value = entry.get(key)
-    if value is not None and not isinstance(value, str):
-        raise ValueError(f"has a `{key}` that is not a string")
-    return value
-
-
-def _strings(entry: Mapping[str, Any], key: str) -> list[str]:
-    value = entry.get(key, [])
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise ValueError(f"has `{key}` that are not a list of strings")
-    return value
-
-
-def _markers(entry: Mapping[str, Any]) -> str | None:
-    """Join `markers` and the keys that old locks have in their place (``"sys_platform": "== 'win32'"``)."""
-    parts = [value for key in ("markers", "marker") if isinstance(value := entry.get(key), str) and value.strip()]
-    parts += [f"{key} {entry[key]}" for key in MARKER_NAMES if isinstance(entry.get(key), str)]
-    if len(parts) < 2:
-        return parts[0] if parts else None
-    return " and ".join(f"({part})" for part in parts)

@@ -13,9 +13,10 @@ from posixpath import normpath
 from buildpack.app.findings import Findings
 from buildpack.app.indexes import without_credentials
 from buildpack.app.links import OutsideError, find_inside
-from buildpack.app.lockfile import Lock, LockedPackage, local_path, read_lock
+from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.app.nearest import OTHER_LISTS, OTHER_LOCKS, find_misspelt, missing_file
 from buildpack.app.pipfile import Pipfile, Wanted, canonical, pipfile_hashes, read_pipfile
+from buildpack.app.pipfile_lock import local_path, read_lock
 from buildpack.bounded import allows_version
 from buildpack.errors import BuildpackError, show
 from buildpack.errors import lock as errors
@@ -46,7 +47,7 @@ def read_app_lock(folder: Path, names: frozenset[str], categories: Sequence[str]
     found.add(_check_paths(folder, lock))
     if pipfile is None:
         found.warn(errors.no_pipfile())
-    elif lock.pipfile_hash not in pipfile_hashes(pipfile):
+    elif lock.input_hash not in pipfile_hashes(pipfile):
         differences, develop = compare(pipfile, lock, categories), compare_develop(pipfile, lock)
         if differences and differences == develop and {"develop", "dev-packages"}.isdisjoint(categories):
             found.notices.append(errors.stale_dev_packages(differences))

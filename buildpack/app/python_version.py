@@ -291,7 +291,7 @@ def _bounds(lock: Lock | None) -> tuple[int, int]:
             continue
         bounds = dict(_BOUND.findall(package.markers))
         least = max(least, int(bounds.get(">=", 0)))
-        if package.pipfile_line and ">=" in bounds:
+        if package.requested and ">=" in bounds:
             below = min(below, int(bounds.get("<", below)))
     return least, below
 

@@ -139,8 +139,8 @@ def _choose_host(wanted: Wanted, session: Session) -> _Host:
 
 def _place(host: _Host, wanted: Wanted, store: Store) -> tuple[str, Path]:
     """Return the key of an environment and its folder, which is not pruned from here on."""
-    # Where a package stands in its file decides nothing.
-    packages = tuple(replace(package, line=0, pipfile_line=0) for package in wanted.packages)
+    # The line of a package decides nothing.
+    packages = tuple(replace(package, place="", requested=False) for package in wanted.packages)
     key = _hash(ENVIRONMENT_FORMAT, host, platform.machine(), packages, *filter(None, [wanted.settings.key]))
     folder = reachable_folder(store.folder(_FOLDER), wanted.user) / key
     store.lease.use(folder)

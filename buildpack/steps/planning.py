@@ -284,7 +284,7 @@ def _plan(
 
 def _direct(app: App) -> str:
     """Return the packages that Pipfile names, as `NEED` has them; empty if there is no Pipfile."""
-    return " ".join(need(package.name, package.extras) for package in app.lock.packages if package.pipfile_line)
+    return " ".join(need(package.name, package.extras) for package in app.lock.packages if package.requested)
 
 
 def _told(stack: Stack) -> dict[str, Any]:

@@ -38,6 +38,7 @@ SETUPTOOLS = LockedPackage(
     name="setuptools",
     version="80.9.0",
     hashes=("sha256:062d34222ad13e0cc312a4c02d73f059e86a4acbfbdea8f8f76b28c99f306922",),
+    place="Pipfile.lock",
 )
 """Added where a locked wheel imports `pkg_resources` and nothing locked provides it: older pipenv left it out.
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from buildpack.app.detect import AppObject, detect_app
 from buildpack.app.indexes import without_credentials
-from buildpack.app.lockfile import read_lock
 from buildpack.app.pipfile import read_pipfile
+from buildpack.app.pipfile_lock import read_lock
 from buildpack.app.settings import folder_name, name_of_folder
 from buildpack.app.source import SourceTree, read_source
 from buildpack.dataclass import dataclass, field

@@ -36,7 +36,9 @@ def other() -> Iterator[Index]:
 
 
 def locked(name: str, content: bytes, **options: str) -> LockedPackage:
-    return LockedPackage(name=name, version="1.0", line=9, hashes=(f"sha256:{sha256(content)}",), **options)
+    return LockedPackage(
+        name=name, version="1.0", place="Pipfile.lock:9", hashes=(f"sha256:{sha256(content)}",), **options
+    )
 
 
 def basic(login: str) -> str:

@@ -416,7 +416,9 @@ def fetch(url: str, commit: str, folder: Path, **environ: str) -> str:
     """Fetch a commit; returns git's complaint, "" if there is none."""
     folder.mkdir()
     try:
-        fetch_commit(LockedPackage(name="lib", git=url, ref=commit, line=5), folder, {**os.environ, **environ})
+        fetch_commit(
+            LockedPackage(name="lib", git=url, ref=commit, place="Pipfile.lock:5"), folder, {**os.environ, **environ}
+        )
     except DependencyError as error:
         return str(error)
     return ""
@@ -485,7 +487,7 @@ def test_a_server_that_goes_on_for_ever_has_a_deadline(scheme: str, tmp_path: Pa
     limits = {"GIT_HTTP_LOW_SPEED_LIMIT": "0", "GIT_SSH": str(slow)}
     (tmp_path / "made").mkdir()
     with raw_server(lambda *_: trickle(done)) as host:
-        lib = LockedPackage(name="lib", git=f"{scheme}://{host}/lib", ref="0" * 40, line=5)
+        lib = LockedPackage(name="lib", git=f"{scheme}://{host}/lib", ref="0" * 40, place="Pipfile.lock:5")
         with pytest.raises(DependencyError) as caught:
             fetch_commit(lib, tmp_path / "made", {**os.environ, **limits}, clock=SteppingClock(300))
         done.set()

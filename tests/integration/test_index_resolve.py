@@ -45,9 +45,11 @@ def index(request: pytest.FixtureRequest) -> Iterator[Index]:
         yield served
 
 
-def locked(name: str, *files: Served, version: str | None = "1.0", line: int = 9, **options: Any) -> LockedPackage:
+def locked(
+    name: str, *files: Served, version: str | None = "1.0", place: str = "Pipfile.lock:9", **options: Any
+) -> LockedPackage:
     hashes = tuple(sorted(f"sha256:{sha256(file.content)}" for file in files))
-    return LockedPackage(name=name, version=version, line=line, **{"hashes": hashes, **options})
+    return LockedPackage(name=name, version=version, place=place, **{"hashes": hashes, **options})
 
 
 def add(index: Index, name: str, *tags: str, version: str = "1.0", **options: Any) -> list[Served]:
@@ -184,7 +186,7 @@ def test_a_wheel_on_the_second_index_wins_over_an_sdist_on_the_first(tmp_path: P
 
 
 def test_an_index_that_is_not_defined(index: Index, tmp_path: Path) -> None:
-    package = locked("flask", *add(index, "flask", "py3-none-any"), index="corp", pipfile_line=4)
+    package = locked("flask", *add(index, "flask", "py3-none-any"), index="corp", place="Pipfile:4", requested=True)
 
     assert str(failing(index, [package], tmp_path)) == (
         "flask comes from an index that Pipfile.lock does not define\n\n"
@@ -358,7 +360,7 @@ def test_a_version_that_the_index_does_not_have(index: Index, tmp_path: Path) ->
 def test_nothing_is_built_for_a_lock_that_cannot_be_installed(index: Index, tmp_path: Path) -> None:
     sdist = index.add("aaa", "aaa-1.0.tar.gz", b"sources")
     unfit = add(index, "pandas", "cp312-cp312-manylinux2014_x86_64")
-    folder = LockedPackage(name="local", path="lib", line=3)
+    folder = LockedPackage(name="local", path="lib", place="Pipfile.lock:3")
     packages = [folder, locked("aaa", sdist), locked("pandas", *unfit), locked("gone", *unfit)]
     error = failing(index, packages, tmp_path, build=never)
     assert isinstance(error, Problems)

@@ -143,7 +143,7 @@ def failing(*args: Any, **options: Any) -> BuildpackError:
 def locked_sdist(index: Index, name: str, **options: str) -> LockedPackage:
     filename, content = sdist_of(name, **options)
     index.add(name, filename, content)
-    return LockedPackage(name=name, version="1.0", hashes=(f"sha256:{sha256(content)}",), line=5)
+    return LockedPackage(name=name, version="1.0", hashes=(f"sha256:{sha256(content)}",), place="Pipfile.lock:5")
 
 
 def test_a_build_that_gives_another_version_than_the_locked_one(index: Index, tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_the_code_of_what_a_build_requires_sees_no_login(index: Index, tmp_path:
     asks = "def get_requires_for_build_wheel(config_settings=None):\n    " + watch + "    return ['late', 'tool']\n"
     filename, content = sdist_of("pure", before=watch + "import tool, late", requires='["tool"]', after=asks)
     index.add("pure", filename, content)
-    package = LockedPackage(name="pure", version="1.0", hashes=(f"sha256:{sha256(content)}",), line=5)
+    package = LockedPackage(name="pure", version="1.0", hashes=(f"sha256:{sha256(content)}",), place="Pipfile.lock:5")
 
     wheel = make(package, tmp_path, source=index.url.replace("http://", "http://robot:hunter2@"))
 
@@ -541,7 +541,7 @@ def test_what_is_compiled_here_needs_this_machines_libc(index: Index, tmp_path: 
 def test_a_build_that_makes_something_else(index: Index, tmp_path: Path) -> None:
     _, content = sdist_of("other")
     index.add("pure", "pure-1.0.tar.gz", content)
-    package = LockedPackage(name="pure", version="1.0", hashes=(f"sha256:{sha256(content)}",), line=5)
+    package = LockedPackage(name="pure", version="1.0", hashes=(f"sha256:{sha256(content)}",), place="Pipfile.lock:5")
 
     assert str(failing(package, tmp_path, index=index)) == (
         "pure 1.0 became another wheel than expected\n\n"
@@ -577,7 +577,7 @@ def repository(folder: Path, name: str, under: str = "", **options: str) -> tupl
 @pytest.mark.parametrize("under", ["", "python/lib"])
 def test_a_commit_is_built_and_remembered(tmp_path: Path, under: str) -> None:
     url, commit = repository(tmp_path / "upstream", "lib", under)
-    package = LockedPackage(name="lib", git=url, ref=commit, subdirectory=under or None, line=5)
+    package = LockedPackage(name="lib", git=url, ref=commit, subdirectory=under or None, place="Pipfile.lock:5")
     memory = Memory()
 
     wheel = make(package, tmp_path, memory=memory)
@@ -597,7 +597,7 @@ def test_a_version_that_comes_from_tags_has_them(tmp_path: Path, mention: str) -
         "open('lib.py', 'w').write(asked.stdout.strip() or asked.stderr)"
     )
     url, commit = repository(tmp_path / "upstream", "lib", before=before, requires=f"[]\n# {mention}")
-    package = LockedPackage(name="lib", git=url, ref=commit, line=5)
+    package = LockedPackage(name="lib", git=url, ref=commit, place="Pipfile.lock:5")
 
     with opened(make(package, tmp_path), tmp_path) as archive:
         assert archive.read("lib.py") == f"v1.0-1-g{commit[:7]}".encode()
@@ -605,7 +605,7 @@ def test_a_version_that_comes_from_tags_has_them(tmp_path: Path, mention: str) -
 
 def test_a_commit_that_is_not_there(tmp_path: Path) -> None:
     url, _ = repository(tmp_path / "upstream", "lib")
-    package = LockedPackage(name="lib", git=url, ref="0" * 40, line=5)
+    package = LockedPackage(name="lib", git=url, ref="0" * 40, place="Pipfile.lock:5")
 
     message = str(failing(package, tmp_path))
 
@@ -619,7 +619,7 @@ def test_a_commit_that_is_not_there(tmp_path: Path) -> None:
 def test_a_private_repository_and_no_trace_of_its_token(index: Index, tmp_path: Path) -> None:
     index.login = "robot:hunter2"
     url = index.url.replace("http://", "http://robot:${TOKEN}@") + "lib.git"
-    package = LockedPackage(name="lib", git=url, ref="0" * 40, line=5)
+    package = LockedPackage(name="lib", git=url, ref="0" * 40, place="Pipfile.lock:5")
 
     message = str(failing(package, tmp_path, environ={"TOKEN": "hunter2"}))
 
@@ -630,7 +630,7 @@ def test_a_private_repository_and_no_trace_of_its_token(index: Index, tmp_path: 
 
 
 def test_git_is_not_installed(tmp_path: Path) -> None:
-    package = LockedPackage(name="lib", git="https://example.invalid/lib.git", ref="0" * 40, line=5)
+    package = LockedPackage(name="lib", git="https://example.invalid/lib.git", ref="0" * 40, place="Pipfile.lock:5")
 
     assert str(failing(package, tmp_path, environ={"PATH": str(tmp_path)})) == (
         "lib cannot be fetched\n\n"
@@ -643,7 +643,7 @@ def test_a_local_folder_is_built_anew_when_it_changed(tmp_path: Path) -> None:
     for path, content in files_of("lib").items():
         (tmp_path / "libs/lib").mkdir(parents=True, exist_ok=True)
         (tmp_path / "libs/lib" / path).write_text(content)
-    package, memory = LockedPackage(name="lib", path="./libs/lib", editable=True, line=5), Memory()
+    package, memory = LockedPackage(name="lib", path="./libs/lib", editable=True, place="Pipfile.lock:5"), Memory()
 
     first = make(package, tmp_path, memory=memory)
     same = make(package, tmp_path, memory=memory)
@@ -659,8 +659,8 @@ def test_local_archives_and_wheels(tmp_path: Path) -> None:
     for filename, content in (sdist_of("lib"), make_wheel("ready", "2.0")):
         (tmp_path / filename).write_bytes(content)
 
-    built = make(LockedPackage(name="lib", path="lib-1.0.tar.gz", line=5), tmp_path)
-    taken = make(LockedPackage(name="ready", path="ready-2.0-py3-none-any.whl", line=5), tmp_path)
+    built = make(LockedPackage(name="lib", path="lib-1.0.tar.gz", place="Pipfile.lock:5"), tmp_path)
+    taken = make(LockedPackage(name="ready", path="ready-2.0-py3-none-any.whl", place="Pipfile.lock:5"), tmp_path)
 
     assert (built.filename, taken.filename) == ("lib-1.0-py3-none-any.whl", "ready-2.0-py3-none-any.whl")
     assert taken.version == "2.0"
@@ -670,14 +670,14 @@ def test_a_sibling_in_the_work_tree_is_built(tmp_path: Path) -> None:
     repository(tmp_path, "lib", "shared-lib")
     (tmp_path / "services/app").mkdir(parents=True)
 
-    wheel = make(LockedPackage(name="lib", path="../../shared-lib", line=5), tmp_path / "services/app")
+    wheel = make(LockedPackage(name="lib", path="../../shared-lib", place="Pipfile.lock:5"), tmp_path / "services/app")
 
     with opened(wheel, tmp_path / "services/app") as archive:
         assert archive.read("lib.py") == b"ANSWER = 43\n"
 
 
 def test_a_path_that_leads_nowhere(tmp_path: Path) -> None:
-    package = LockedPackage(name="lib", path="./libs/lib", line=5, pipfile_line=8)
+    package = LockedPackage(name="lib", path="./libs/lib", place="Pipfile:8", requested=True)
 
     assert str(failing(package, tmp_path)) == (
         "the sources of lib are not there\n\n"
@@ -690,7 +690,7 @@ def test_files_by_address(index: Index, tmp_path: Path) -> None:
     def at(name: str, filename: str, content: bytes, locked: bytes) -> LockedPackage:
         index.add(name, filename, content)
         address = index.url.replace("/simple/", f"/files/{filename}")
-        return LockedPackage(name=name, file=address, hashes=(f"sha256:{sha256(locked)}",), line=5)
+        return LockedPackage(name=name, file=address, hashes=(f"sha256:{sha256(locked)}",), place="Pipfile.lock:5")
 
     wheel, sdist = make_wheel("ready", "2.0"), sdist_of("lib")
 

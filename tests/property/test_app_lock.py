@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildpack.app.lockfile import parse_lock
 from buildpack.app.pipfile import is_marker, parse_pipfile, pipfile_hashes
+from buildpack.app.pipfile_lock import parse_lock
 from buildpack.errors import AppError
 
 JSON = st.recursive(

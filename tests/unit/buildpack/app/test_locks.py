@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from buildpack.app.lockfile import parse_lock
 from buildpack.app.locks import compare
 from buildpack.app.pipfile import parse_pipfile
+from buildpack.app.pipfile_lock import parse_lock
 
 HASHES = ["sha256:" + "a" * 64]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

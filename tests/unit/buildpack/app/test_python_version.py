@@ -79,7 +79,7 @@ def test_runtime_txt_may_have_comments(text: str) -> None:
     ],
 )
 def test_the_version_that_the_lock_s_packages_allow(markers: str | None, direct: bool, allowed: str) -> None:
-    package = LockedPackage(name="one", version="1", hashes=("sha256:0",), markers=markers, pipfile_line=int(direct))
+    package = LockedPackage(name="one", version="1", hashes=("sha256:0",), markers=markers, requested=direct)
     assert allowed_python(Lock(packages=(package,), sources=()), "3.13") == allowed
 
 

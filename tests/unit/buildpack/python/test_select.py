@@ -20,7 +20,7 @@ PY_3_11_7 = target_for(version="3.11.7", machine="x86_64", libc=("glibc", 2, 36)
 
 
 def package(name: str, markers: str | None = None, **options: object) -> LockedPackage:
-    given = {"version": "1.0", "hashes": ("sha256:" + "0" * 64,), "line": 7, **options}
+    given = {"version": "1.0", "hashes": ("sha256:" + "0" * 64,), "place": "Pipfile.lock:7", **options}
     return LockedPackage(name=name, markers=markers, **given)  # type: ignore[arg-type]
 
 
@@ -65,7 +65,7 @@ def test_a_marker_that_cannot_be_read() -> None:
 
 
 def test_a_package_locked_by_name_only_may_be_left_out_but_not_installed() -> None:
-    bare = package("pywin32", "sys_platform == 'linux'", version=None, hashes=(), pipfile_line=12)
+    bare = package("pywin32", "sys_platform == 'linux'", version=None, hashes=(), place="Pipfile:12", requested=True)
     other = package("pywin32", "sys_platform == 'win32'", version=None, hashes=())
 
     assert select_packages([other], PY_3_11_7) == []

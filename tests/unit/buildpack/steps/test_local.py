@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from buildpack.app.lockfile import Lock, parse_lock
+from buildpack.app.lockfile import Lock
+from buildpack.app.pipfile_lock import parse_lock
 from buildpack.errors import BuildpackError
 from buildpack.oci.store import Store
 from buildpack.steps.local import Wanted, make_environment
@@ -76,7 +77,7 @@ def test_known_it_takes_no_process_and_imports_nothing_heavy(lock, tmp_path):
     script = """
 import json, os, sys
 from pathlib import Path
-from buildpack.app.lockfile import parse_lock
+from buildpack.app.pipfile_lock import parse_lock
 from buildpack.steps.local import Wanted, make_environment
 from buildpack.oci.store import Store
 from deployer.session import open_session

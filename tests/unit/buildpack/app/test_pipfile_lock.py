@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from buildpack.app.indexes import PYPI, Source, expand_url, holds_credential, without_credentials
-from buildpack.app.lockfile import LockedPackage, parse_lock, read_lock
+from buildpack.app.lockfile import LockedPackage
 from buildpack.app.pipfile import is_marker, is_version, parse_pipfile
+from buildpack.app.pipfile_lock import parse_lock, read_lock
 from buildpack.errors import AppError, DependencyError
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -128,18 +129,17 @@ def test_what_cannot_be_installed_safely_is_refused(value: Any, told: str) -> No
 
 def test_pipfiles_markers_serve_where_the_lock_has_none() -> None:
     found = entry({"version": "*"}, '[packages]\nPKG = {version = "*", sys_platform = "== \'win32\'"}\n')
-    assert (found.markers, found.version, found.pipfile_line) == ("sys_platform == 'win32'", None, 2)
+    assert (found.markers, found.version, found.place) == ("sys_platform == 'win32'", None, "Pipfile:2")
 
 
 def test_packages_are_sorted_named_canonically_and_know_their_lines() -> None:
     pinned = {"version": "==1", "hashes": [A]}
     lock = parse_lock(text({"Zope.X": pinned, "abc": pinned}), pipfile=parse_pipfile('[packages]\nZope-X = "*"\n'))
-    assert [(one.name, one.line, one.pipfile_line, one.place) for one in lock.packages] == [
-        ("abc", 15, 0, "Pipfile.lock:15"),
-        ("zope-x", 9, 2, "Pipfile:2"),
+    assert [(one.name, one.requested, one.place) for one in lock.packages] == [
+        ("abc", False, "Pipfile.lock:15"),
+        ("zope-x", True, "Pipfile:2"),
     ]
     assert (lock.has("abc"), lock.has("abd")) == (True, False)
-    assert LockedPackage(name="x").place == "Pipfile.lock"
 
 
 def test_sources_and_requirements(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_sources_and_requirements(tmp_path: Path) -> None:
         ),
         "the source `b` is asked without verifying who answers (verify_ssl = false).",
     )
-    assert (lock.python_version, lock.python_full_version, lock.pipfile_hash) == ("3.11", "3.11.2", "x")
+    assert (lock.python_version, lock.python_full_version, lock.input_hash) == ("3.11", "3.11.2", "x")
     assert lock.sha256 == hashlib.sha256(content.encode()).hexdigest()
     assert "secret" not in repr(lock)
     assert read_lock(tmp_path / "nowhere", None) is None
@@ -402,7 +402,7 @@ class TestMarkersAndVersions:
             {"pkg": {"version": "==1.2rc1", "hashes": [A], "markers": "os_name == 'a' and (os_name == 'b')"}}
         )
         program = (
-            "import sys; from buildpack.app.lockfile import parse_lock; parse_lock(sys.argv[1])\n"
+            "import sys; from buildpack.app.pipfile_lock import parse_lock; parse_lock(sys.argv[1])\n"
             "print(sorted({name.partition('.')[0] for name in sys.modules} & {'packaging', 'requests', 'subprocess'}))"
         )
         root = Path(__file__).parents[4]
