@@ -265,7 +265,7 @@ def test_what_is_no_lock_is_told(content: str, told: str) -> None:
 
 def test_two_spellings_of_one_package_are_refused() -> None:
     pinned = {"version": "==1", "hashes": [A]}
-    assert "  - Pipfile.lock:15: a-b is there twice, once under another spelling\n" in failure(
+    assert "  - Pipfile.lock:15: a-b is there twice, once in another spelling\n" in failure(
         text({"A_B": pinned, "a-b": pinned})
     )
 
