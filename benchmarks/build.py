@@ -75,7 +75,7 @@ class Results:
         tell(f"{contender:>9}  {row:<11} {seconds:7.3f} s")
 
     def figure(self, row: str, contender: str) -> float | None:
-        """Return what stands in the table: the median, or the best where that was asked for."""
+        """Return the figure of the table: the median, or the best if `--best` is given."""
         samples = self.seconds.get(row, {}).get(contender)
         if not samples:
             return None
@@ -190,7 +190,7 @@ def show_cell(results: Results, row: str, contender: str) -> str:
 
 
 def compare(results: Results, row: str, contender: str) -> float | None:
-    """Return what the row's target speaks of: a ratio, or MB."""
+    """Return the value that the row's target limits: a ratio, or MB."""
     if ROWS[row].unit == "MB":
         return results.memory[contender].own if contender in results.memory else None
     ours = results.figure(row, contender)
@@ -325,7 +325,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, help="runs per round of what takes no time (default 3)")
     parser.add_argument("--quick", action="store_true", help="one round, one repeat, and of the peers only uv")
     parser.add_argument("--best", action="store_true", help="print the best instead of the median: for a busy machine")
-    parser.add_argument("--base", metavar="IMAGE", help="pull this image to stand on, instead of making a stand-in")
+    parser.add_argument("--base", metavar="IMAGE", help="pull this image as the base, instead of making a stand-in")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every sample to this file")
     options = parser.parse_args()
     if options.quick:

@@ -1,4 +1,4 @@
-"""Who is measured: Dockerfiles in the engine's BuildKit, and `deploy build`. Each can forget everything and build."""
+"""The contenders: Dockerfiles in the engine's BuildKit, and `deploy build`. Each can forget everything and build."""
 
 from __future__ import annotations
 

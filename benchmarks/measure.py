@@ -83,7 +83,7 @@ def sum_resident(processes: Sequence[Process], root: int) -> int:
 def measure_memory(
     command: Sequence[str], *, cwd: Path, environ: Mapping[str, str], engine: int | None, log: Path
 ) -> Memory:
-    """Run a command and sample its memory every few milliseconds; ``engine`` is the engine's process, where it is here.
+    """Run a command and sample its memory every few milliseconds; ``engine`` is the engine's process, if it is on this machine.
 
     Pages that processes share are counted for each of them, so the sums are upper bounds.
     """
@@ -111,7 +111,7 @@ def measure_memory(
 
 
 def read_engine_pid() -> int | None:
-    """Return the process of the engine on this machine, where it left its number in the usual place."""
+    """Return the process of the engine on this machine, if it left its number in the usual place."""
     try:
         return int(Path("/run/docker.pid").read_text())
     except (OSError, ValueError):

@@ -176,7 +176,7 @@ def run(contender: Contender, commands: Sequence[Sequence[str]]) -> float:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bench:
-    """What all rows need: the registry's address, and numbers for repositories that nobody used.
+    """The parts that all rows need: the registry's address, and numbers for repositories that nobody used.
 
     With a relay bytes are noted, and no seconds.
     """
@@ -262,7 +262,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rows", default=",".join(ROWS), help=f"of {','.join(ROWS)}")
     parser.add_argument("--contenders", default=",".join(TITLES), help=f"of {','.join(TITLES)}")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each row (default 3)")
-    parser.add_argument("--base", metavar="IMAGE", help="pull this image to stand on, instead of making a stand-in")
+    parser.add_argument("--base", metavar="IMAGE", help="pull this image as the base, instead of making a stand-in")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every sample to this file")
     return parser.parse_args()
 

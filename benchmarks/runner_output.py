@@ -38,7 +38,7 @@ WIDTH = 80
 
 
 def main() -> int:
-    """Run the benchmark; returns 0 where our runner reaches 20 times honcho's lines per second, and all are there."""
+    """Run the benchmark; returns 0 if our runner reaches 20 times honcho's lines per second, and all are there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lines", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3, help="of which the best counts (for each of them)")

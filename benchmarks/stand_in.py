@@ -1,4 +1,4 @@
-"""What the benchmark stands on: a base like python:3.11-slim, made here, and a registry on loopback to serve it."""
+"""The base of the benchmark: a base like python:3.11-slim, made here, and a registry on loopback to serve it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONFIG = (
 def make_base(cache: Path, environ: Mapping[str, str]) -> Path:
     """Make the base's file system as a tar, or take the one of an earlier run: Debian 12 with its Python 3.11.
 
-    Where ``SSL_CERT_FILE`` names a CA bundle the base gets that one, since containers reach the index through it.
+    If ``SSL_CERT_FILE`` names a CA bundle, the base gets that one, since containers reach the index through it.
     """
     bundle = environ.get("SSL_CERT_FILE")
     options = [
@@ -42,7 +42,7 @@ def make_base(cache: Path, environ: Mapping[str, str]) -> Path:
         return path
     program = shutil.which("mmdebstrap")
     if program is None:
-        raise SystemExit("mmdebstrap is not installed; install it, or name an image to stand on with --base")
+        raise SystemExit("mmdebstrap is not installed; install it, or name a base image with --base")
     cache.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.tar")
     try:

@@ -113,7 +113,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 @contextmanager
 def serve(folder: Path, packages: Mapping[str, Path]) -> Iterator[dict[str, str]]:
-    """Serve the wheels, which lie in `folder`, for as long as the block lasts; gives the variable of `SOURCE`."""
+    """Serve the wheels, which are in `folder`, for as long as the block lasts; gives the variable of `SOURCE`."""
     for name, path in packages.items():
         page = folder / "simple" / name / "index.html"
         page.parent.mkdir(parents=True, exist_ok=True)

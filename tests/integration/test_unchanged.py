@@ -126,7 +126,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "the lock": lambda app: (app / "Pipfile.lock").write_text((app / "Pipfile.lock").read_text() + "\n"),
     "the Procfile": lambda app: (app / "Procfile").write_text("web: python server.py\n"),
     "a Python version": lambda app: (app / ".python-version").write_text(
-        f"{sys.version_info[0]}.{sys.version_info[1]}\n"
+        f"{'.'.join(map(str, sys.version_info[:3]))}\n"
     ),
     "an ignore file": lambda app: (app / ".dockerignore").write_text("pages\n"),
     "an app.json": lambda app: (app / "app.json").write_text('{"formation": {"web": {"quantity": 2}}}'),
@@ -546,7 +546,8 @@ def test_a_git_that_is_installed_is_asked(tracked, home, tmp_path):
 def test_an_interpreter_that_comes_before_the_stack_s_is_found(app, home, tmp_path):
     folder = tmp_path / "bin"
     folder.mkdir()
-    env = {"PATH": f"{folder}:{os.environ['PATH']}"}
+    (app / ".python-version").unlink()
+    env = {"PATH": str(folder), "HOME": str(tmp_path), "PYENV_ROOT": ""}
     before = build(app, "-q", home=home, env=env)
     assert build(app, "-q", home=home, env=env).recorded
     chosen = next(usable_versions(environ={**os.environ, **env}, own=sys.executable))

@@ -26,12 +26,17 @@ SETTLE = 0.12
 
 
 def make_app(folder: Path) -> Path:
-    """Write an app that needs nothing but the stack `host`."""
+    """Write an app that needs nothing but the stack `host`.
+
+    It names its Python. Otherwise every folder of PATH would decide which one a build takes, and any installation on
+    this machine during a test (pyenv writes its folder of shims when a shell starts) would change the answer.
+    """
     meta = {"pipfile-spec": 6, "hash": {"sha256": pipfile_hashes(parse_pipfile(PIPFILE))[0]}, "sources": []}
     lock = {"_meta": meta, "default": {}, "develop": {}}
     folder.mkdir(parents=True)
     (folder / "Pipfile").write_text(PIPFILE)
     (folder / "Pipfile.lock").write_text(json.dumps(lock))
+    (folder / ".python-version").write_text(f"{sys.version_info[0]}.{sys.version_info[1]}\n")
     (folder / "Procfile").write_text("web: python -m http.server $PORT\n")
     (folder / "deploy.toml").write_text('stack = "host"\n')
     (folder / "server.py").write_text("GREETING = 'hello'\n")

@@ -18,8 +18,6 @@ ROOT = Path(__file__).parents[2]
 
 PENDING = frozenset(
     [
-        "README.md",
-        "benchmarks",
         "buildpack/app",
         "buildpack/dataclass.py",
         "buildpack/errors",
@@ -44,9 +42,6 @@ PENDING = frozenset(
         "deployer/runner",
         "deployer/scaffold",
         "deployer/settings",
-        "docs/decisions",
-        "docs/pipelines.md",
-        "examples",
         "tests/conftest.py",
         "tests/integration",
         "tests/property",

@@ -1,4 +1,4 @@
-"""What the worker does: draw covers and sign them."""
+"""The worker's task: draw covers and sign them."""
 
 import base64
 import hashlib
