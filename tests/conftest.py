@@ -35,7 +35,7 @@ settings.load_profile("patient")
 
 for ignored, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(ignored) is signal.SIG_IGN:
-        # A shell in the background or nohup has it ignored, and whatever the tests signal would inherit that.
+        # A shell in the background, or nohup, ignores this signal, and processes that tests signal would inherit that.
         signal.signal(ignored, usual)
 
 CI = os.environ.get("CI", "") not in ("", "0", "false")
@@ -81,7 +81,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """In CI every skip is a failure, whichever test asks for it: there all real parts are installed."""
+    """Make every skip a failure in CI, where all real parts are installed."""
     report = yield
     if CI and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
@@ -90,7 +90,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 def missing(what: str) -> NoReturn:
-    """Skip for want of a real part; in CI, fail."""
+    """Skip because a real part is missing; in CI, fail."""
     if CI:
         pytest.fail(f"{what} (in CI that is a failure)")
     pytest.skip(what)

@@ -1,4 +1,4 @@
-"""What other tools make of our archives and layouts, and we of theirs."""
+"""Other tools read our archives and layouts, and we read theirs."""
 
 from __future__ import annotations
 

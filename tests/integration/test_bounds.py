@@ -1,7 +1,7 @@
 """Numbers, ports, URLs and text beyond every bound: each command and each wire format refuses them as what they are.
 
-Exit code 1 would mean a bug of ours. What once took more than linear time runs in a process with a limit on processor
-time, which other work on the machine does not use up.
+Exit code 1 would mean a bug of ours. Input that once took more than linear time is read in a process with a limit on
+processor time, which other work on the machine does not use up.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ADDRESSES = {
 }
 
 LISTING = {"init", "add", "remove", "export", "completion", "cache"}
-"""Commands whose first operand is no app or image that has to be there."""
+"""Commands whose first operand need not be an app or image that exists."""
 
 
 @pytest.fixture(autouse=True)

@@ -167,7 +167,7 @@ def test_no_umask_opens_or_closes_the_store(umask, tmp_path):
 
 NOBODY = (
     *("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"),
-    # The tests' own interpreter may lie in root's home, which nobody may not enter.
+    # The tests' own interpreter may be in root's home, which the user nobody may not enter.
     *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
 )
 
@@ -212,7 +212,7 @@ def test_an_empty_store_has_the_stack_gathered(blasto, tmp_path):
     assert origins == {("built", "gathered from this machine")}
 
 
-def test_a_first_build_says_so_whatever_it_shares_with_others(home, blasto):
+def test_a_first_build_says_so_also_if_it_shares_layers_with_others(home, blasto):
     deploy("build", blasto, "-t", "one:1", home=home)
     again = deploy("build", blasto, "-t", "one:1", "--no-cache", home=home)
     assert "  written  all of ours: --no-cache was given\n" in again.err

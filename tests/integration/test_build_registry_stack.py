@@ -67,7 +67,7 @@ def first(build: Build, pinned: str) -> Report:
     return build(pinned)
 
 
-def test_the_image_stands_on_the_registry_s(first, pinned, stand_in):
+def test_the_image_has_the_registry_s_base(first, pinned, stand_in):
     listed = json.loads((stand_in / "index.json").read_text())["manifests"][0]["digest"]
     manifest = json.loads((stand_in / "blobs" / listed.replace(":", "/")).read_text())
     assert first["stack"] == {"name": pinned, "reference": pinned, "digest": listed}
@@ -106,7 +106,7 @@ def test_a_layout_and_an_archive_on_disk_give_the_same_image(first, build, stand
         assert (without_name_of_base(report), report["warnings"]) == (without_name_of_base(first), [])
 
 
-def test_an_app_s_image_is_no_stack(first, build, pinned, tmp_path):
+def test_an_app_s_image_is_refused_as_a_stack(first, build, pinned, tmp_path):
     """Its packages would lie beneath the new app's."""
     assert build(pinned, "--to", f"archive:{tmp_path}/app.tar")["digest"] == first["digest"]
     stack = f"archive:{tmp_path}/app.tar"

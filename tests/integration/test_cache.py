@@ -94,14 +94,14 @@ def test_info_tells_what_takes_how_much_room(home: Path) -> None:
     assert max(map(len, text.splitlines()[1:])) <= 80
 
 
-def test_an_empty_store_is_told_and_not_made(tmp_path: Path) -> None:
+def test_a_missing_store_is_reported_and_not_made(tmp_path: Path) -> None:
     home = tmp_path / "none"
     assert deploy("cache", "info", home=home).out == f"{home}: 0 B, 0 images\n"
     assert deploy("cache", "prune", "--keep-storage", "0", home=home).out == "Freed 0 B; 0 B left\n"
     assert not home.exists()
 
 
-def test_a_store_that_cannot_be_written_is_told_and_no_other_is_pruned(home: Path, tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_written_is_an_error_and_no_other_is_pruned(home: Path, tmp_path: Path) -> None:
     if os.getuid() != 0 or subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode:
         missing("only root may mount a folder read-only")
     elsewhere = {"TMPDIR": str(tmp_path / "temporary")}

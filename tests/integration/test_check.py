@@ -1,4 +1,4 @@
-"""`deploy check`, and that whatever needs an app checks the same."""
+"""`deploy check`, and the same check in every command that needs an app."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_all_errors_come_first_then_warnings_then_the_verdict(faulty, home):
 
 
 @pytest.mark.parametrize("command", ["build", "local", "run --engine local", "ci --no-boot"])
-def test_whatever_needs_an_app_checks_the_same(faulty, home, command):
+def test_every_command_that_needs_an_app_checks_the_same(faulty, home, command):
     name, *options = command.split()
     done = deploy(name, faulty, *options, home=home)
     assert done.code == 10
@@ -256,7 +256,7 @@ def test_a_module_that_neither_the_app_nor_a_package_has(blasto, home):
     assert deploy("check", blasto, home=home).code == 0
 
 
-# What can be told of a stack
+# Checks that depend on the stack
 
 
 def test_a_python_that_this_machine_lacks(blasto, home):
@@ -280,17 +280,17 @@ def test_a_stack_with_another_python(blasto, home):
 
 
 @pytest.mark.parametrize(
-    ("stack", "code", "told"),
+    ("stack", "code", "message"),
     [
         ("oci:nowhere", 30, "error: oci:nowhere "),
         ("hosst", 2, "error: there is no stack `hosst`\n"),
         ("Python:3", 2, "error: 'Python:3' is not an image reference\n"),
     ],
 )
-def test_a_stack_that_is_none(blasto, home, stack, code, told):
+def test_a_stack_that_is_none(blasto, home, stack, code, message):
     done = deploy("check", blasto, "--stack", stack, home=home)
     assert done.code == code
-    assert done.err.startswith(told)
+    assert done.err.startswith(message)
 
 
 def test_other_categories_are_checked_too(blasto, home):
@@ -301,7 +301,7 @@ def test_other_categories_are_checked_too(blasto, home):
     assert deploy("check", blasto, "--category", "develop", home=home).code == 0
 
 
-def test_a_category_that_is_stale_is_told_where_it_is_asked_for(blasto, home):
+def test_a_stale_category_is_an_error_if_it_is_asked_for(blasto, home):
     (blasto / "Pipfile").write_text((blasto / "Pipfile").read_text() + '\n[docs]\nflask = "<1"\n')
     lock = json.loads((blasto / "Pipfile.lock").read_text())
     (blasto / "Pipfile.lock").write_text(json.dumps({**lock, "docs": {}}))

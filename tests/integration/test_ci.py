@@ -31,7 +31,7 @@ PIPELINE = {
     "DEPLOY_REGISTRY_USER": "planted-user",
     "DEPLOY_REGISTRY_PASSWORD": "planted-password",
 }
-"""What a pipeline's environment holds that is not the app's business."""
+"""Variables of a pipeline that must not reach the app."""
 
 WATCHED = """\
 import os
@@ -46,7 +46,7 @@ def test_nothing_of_the_pipeline_is_here():
     assert "planted" not in repr(dict(os.environ))
     assert os.environ["CI"] == "true"
     assert os.environ["GIVEN"] == "given"
-    assert os.environ["FROM_APP_JSON"] == "told"
+    assert os.environ["FROM_APP_JSON"] == "given there"
 """
 CONFINED = """
 def test_a_container_has_few_privileges():
@@ -66,7 +66,7 @@ def ready(home: Path) -> Path:
 
 
 def write_app_json(app: Path, test: str, **scripts: str) -> None:
-    environment = {"scripts": {"test": test, **scripts}, "env": {"FROM_APP_JSON": "told"}}
+    environment = {"scripts": {"test": test, **scripts}, "env": {"FROM_APP_JSON": "given there"}}
     (app / "app.json").write_text(json.dumps({"environments": {"test": environment}}))
 
 
@@ -78,7 +78,7 @@ def statuses(report: Mapping[str, object]) -> dict[str, tuple[object, object]]:
 
 @pytest.fixture(params=["local", "docker"])
 def place(request: pytest.FixtureRequest) -> str:
-    """Where the image is tried out."""
+    """Give each place that can try out an image."""
     if request.param == "docker":
         request.getfixturevalue("engine")
     return str(request.param)
@@ -126,7 +126,7 @@ def test_all_steps_pass_and_leave_nothing(
     assert reasons["boot"].startswith("web answered 200 after ")
     assert reasons["push"] == "--push is not given"
     assert "planted" not in done.err + done.out
-    # What is tested is what is built, and nothing of the tests' is in it.
+    # The tested image is the built one, without anything of the tests.
     built = deploy("build", blasto, "--json", home=ready).report
     assert built["digest"] == report["digest"]
     assert list((ready / "trials").iterdir()) == [] if place == "local" else True
@@ -155,7 +155,7 @@ def test_the_release_process_runs_before_the_boot_with_the_variables_of_the_test
         ("boot", "passed"),
         ("push", "skipped"),
     ]
-    assert "migrates told as release.1\n" in done.err
+    assert "migrates given there as release.1\n" in done.err
     assert "is not run" not in done.err
 
 
@@ -235,7 +235,7 @@ def test_a_release_process_that_is_not_run_is_named_with_what_runs_it(blasto: Pa
     assert "error: --release has nothing to run\n" in done.err
 
 
-def test_tests_that_nothing_runs_are_told_and_auto_runs_them(blasto: Path, ready: Path) -> None:
+def test_tests_that_nothing_runs_are_reported_and_auto_runs_them(blasto: Path, ready: Path) -> None:
     rename(blasto)
     (blasto / "tests").mkdir(exist_ok=True)
     done = deploy("ci", blasto, "--engine", "local", "--json", home=ready)
@@ -324,7 +324,7 @@ def test_a_test_command_that_is_not_there(blasto: Path, ready: Path) -> None:
     assert re.search(r"\nbuild +skipped", done.err), "before anything is built"
 
 
-def test_a_set_up_that_fails_is_told_with_the_tests(place: str, blasto: Path, ready: Path) -> None:
+def test_a_set_up_that_fails_is_reported_with_the_tests(place: str, blasto: Path, ready: Path) -> None:
     write_app_json(blasto, "echo never", **{"test-setup": "exit 4"})
     done = deploy("ci", blasto, "--engine", place, home=ready)
     assert done.code == 60
@@ -402,7 +402,7 @@ def test_a_health_path_that_answers_500_until_the_end_is_50(place: str, blasto: 
     assert "\n  LookupError: no database" in error["why"]
 
 
-def test_a_folder_to_mend_is_10_and_nothing_is_built(blasto: Path, tmp_path: Path) -> None:
+def test_a_folder_to_fix_is_10_and_nothing_is_built(blasto: Path, tmp_path: Path) -> None:
     (blasto / "Pipfile.lock").unlink()
     done = deploy("ci", blasto, "--json", home=tmp_path / "home", env={"GITHUB_ACTIONS": "true"})
     assert done.code == 10
@@ -676,21 +676,21 @@ def test_a_host_that_the_app_refuses_is_named_at_once(tmp_path):
 
 
 @pytest.mark.engine
-def test_an_engine_tells_a_refused_host_too(engine, tmp_path):
+def test_a_refused_host_is_reported_with_an_engine_too(engine, tmp_path):
     app, home, port = write_app(tmp_path / "tiny", {}), tmp_path / "home", str(free_port())
     (app / "serve.py").write_text(CHOOSY)
     (app / "Procfile").write_text("web: python serve.py\n")
     done = deploy("ci", app, "--engine", "docker", "--no-test", "--health", "/", "--boot-timeout", "3600", home=home)
     assert done.code == 50, done.err
     assert "web.1 answers 400 to GET /\n\nIt was asked for the host `localhost:8000`, which its ALLOWED" in done.err
-    for given, told in (
+    for given, reported in (
         ([], "(it answers 400: DisallowedHost; --health-host names another host)"),
         (["-e", "ALLOWED_HOSTS=a.example"], "(it answers to the host a.example)"),
         (["--health-host", "a.example"], "(it answers to the host a.example)"),
     ):
         running = Running("run", app, "--engine", "docker", "-p", port, *given, home=home)
         try:
-            running.wait_for(f"ready: http://localhost:{port} {told}\n")
+            running.wait_for(f"ready: http://localhost:{port} {reported}\n")
             running.stop()
         finally:
             running.close()

@@ -195,7 +195,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (checkout / f"{name}.py").write_text("raise SystemExit('the checkout was imported')\n")
     runner = Runner(tmp_path_factory.mktemp("runner"), checkout)
     install, _ = action()["runs"]["steps"]
-    # What it depends on is not fetched again: the tests' own environment has it.
+    # Its dependencies are not fetched again: the tests' own environment has them.
     own = sysconfig.get_path("purelib")
     done = runner.run(install, {"python": sys.executable}, PYTHONPATH=own, **pip_settings())
     assert done.returncode == 0, done.stderr
@@ -296,7 +296,7 @@ def test_the_action_s_shell(installed: Path, registry: str, home: Path, blasto: 
         *("service", "health-host", "build-env-file", "format", "no-test", "no-cache"),
     ],
 )
-def test_whatever_an_input_holds_it_is_a_value(name: str, installed: Path, blasto: Path, tmp_path: Path) -> None:
+def test_an_input_with_any_text_is_a_value(name: str, installed: Path, blasto: Path, tmp_path: Path) -> None:
     runner = Runner(tmp_path / "runner", blasto.parent)
     shell = runner.folder / "temp" / "deploy-ci" / "bin"
     shell.mkdir(parents=True)

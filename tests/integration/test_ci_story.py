@@ -135,7 +135,7 @@ def test_from_a_commit_to_an_answer_elsewhere(
     assert "RuntimeError: broken" in done.err
     assert tagged(image) == second["digest"]
 
-    # Another machine pulls by the digest that was told, and the image answers with the second commit's line.
+    # Another machine pulls by the reported digest, and the image answers with the second commit's line.
     reference = f"{image.rpartition(':')[0]}@{second['digest']}"
     assert second_line(Host(address=engine, product="docker"), reference)
 
@@ -217,7 +217,7 @@ def demand_login(handler: Handler) -> int:
 
 
 SPY = "for file in /proc/[0-9]*/cmdline; do tr '\\0' ' ' < $file; echo; done 2>/dev/null; env; true"
-"""What a test of the app's gets to see of processes and variables."""
+"""A test of the app that reads other processes and its variables."""
 
 
 @pytest.mark.parametrize("through", ["variables", "config.json"])

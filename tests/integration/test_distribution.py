@@ -1,4 +1,4 @@
-"""The wheel and the sdist: the same to the last bit whoever builds them, and complete."""
+"""The wheel and the sdist: complete, and the same to the last bit in every build."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_installed_wheel_builds_the_example(dist, seed, tmp_path):
     [wheel] = dist.glob("*.whl")
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", wheel]
     subprocess.run(pip, check=True, capture_output=True)
-    # What it depends on is taken from the environment of the tests, less this tree.
+    # Its dependencies come from the environment of the tests, without this tree.
     [site] = (tmp_path / "venv").glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     home = with_stack(seed, tmp_path / "home")

@@ -1,4 +1,4 @@
-"""What `.dockerignore` leaves out, compared with `docker build` itself."""
+"""`.dockerignore` leaves out the same files as in `docker build`."""
 
 from __future__ import annotations
 

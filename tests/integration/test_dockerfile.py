@@ -58,7 +58,7 @@ def app(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "python -c 'import alpha, sys; print(alpha.NUMBER, sys.version)' > made.txt\n"
     )
     for place in (app, *app.rglob("*")):
-        place.chmod(0o755 if place.is_dir() else 0o644)  # for the container's user, whatever the umask
+        place.chmod(0o755 if place.is_dir() else 0o644)  # for the container's user, under any umask
     return app
 
 
@@ -69,7 +69,7 @@ def out(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     folder.chmod(0o777)
     yield folder
-    # What it wrote is not this user's to remove.
+    # This user may not remove its files.
     run_toolchain(command=("rm", "-rf", "/out/layout"), options=("-v", f"{folder}:/out"))
 
 

@@ -112,7 +112,7 @@ def steady(lines: list[str]) -> set[str]:
 
 
 def serve(running: Running, port: int) -> dict[str, object]:
-    """Use a formation that is up: HTTP, the queue; then stop it. What was seen, to compare."""
+    """Use a running formation (HTTP, the queue), stop it, and return what was seen, to compare."""
     try:
         running.wait_for("ready: http://", seconds=90)
         running.wait_for(" ready.", seconds=60)
@@ -129,7 +129,7 @@ def serve(running: Running, port: int) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def expected(home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """What `deploy local` shows; the others are compared with it."""
+    """The result of `deploy local`; the others are compared with it."""
     port = free_port()
     folder = tmp_path_factory.mktemp("shelf")
     seen = serve(Running("local", APP, "-p", str(port), "-e", f"BOOKSHELF_FOLDER={folder}", home=home), port)

@@ -1,4 +1,4 @@
-"""What `build` and `lock` say, word by word, and the exit code they end with, in the situations that people meet.
+"""The whole messages and exit codes of `build` and `lock` in the situations that people meet.
 
 Fetching and building packages has a module of its own, `test_exit_codes_packages`; what a full disk, a signal or a
 lack of permission does, `test_exit_codes_machine`.
@@ -27,7 +27,7 @@ def told(done: Done) -> tuple[int, str, str]:
 # 1: a bug
 
 
-def test_a_bug_is_told_from_what_is_wrong_with_the_app(tmp_path, home):
+def test_a_bug_is_not_taken_for_a_fault_of_the_app(tmp_path, home):
     """A tool with a broken module stands for any bug."""
     for package in ("buildpack", "deployer"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -109,7 +109,7 @@ USAGE = {
         ("build", "examples/blasto", "--label", "team"),
         "error: --label 'team' is not NAME=value\n\nhint: write `--label org.opencontainers.image.version=1.0`.",
     ),
-    "a label that is no text": (
+    "a label that is not text": (
         ("build", "examples/blasto", "--label", "team=caf\udce9"),
         (
             "error: --label 'team=caf\\udce9' is not UTF-8\n\nLabels are written into the image as UTF-8.\n\n"
@@ -165,7 +165,7 @@ def test_a_layout_is_not_written_among_other_files(home, blasto):
     )
 
 
-# 10: a file to mend
+# 10: a file to fix
 
 FOLDERS = {
     "stale_lock": (
@@ -213,7 +213,7 @@ FOLDERS = {
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_a_file_to_mend(home, folder):
+def test_a_file_to_fix(home, folder):
     assert told(deploy("build", APPS / folder, home=home)) == (
         10,
         "",
@@ -233,7 +233,7 @@ def test_a_folder_without_a_pipfile_is_not_locked(home, tmp_path):
     )
 
 
-def test_a_stack_that_is_none_is_told_with_the_file_that_names_it(home, blasto):
+def test_an_invalid_stack_is_reported_with_the_file_that_names_it(home, blasto):
     (blasto / "deploy.toml").write_text('stack = "Python:3.12"\n')
     assert told(deploy("build", blasto, home=home)) == (
         10,
@@ -299,7 +299,7 @@ def test_a_registry_that_does_not_answer(home, blasto):
     )
 
 
-def test_the_default_stack_is_named_where_it_cannot_be_had(home, blasto):
+def test_the_default_stack_is_named_if_it_is_not_available(home, blasto):
     (blasto / "deploy.toml").unlink()
     (blasto / ".python-version").write_text("3.13\n")
     nowhere = {"HTTPS_PROXY": f"http://127.0.0.1:{free_port()}", "NO_PROXY": ""}
@@ -382,7 +382,7 @@ def test_an_engine_that_refuses(home, tmp_path, said):
 
 
 @pytest.mark.parametrize("arguments", [("build", "examples/blasto", "--json"), ("--help",), ("build", "--help")])
-def test_a_reader_that_goes_away_is_no_bug(home, arguments):
+def test_a_reader_that_goes_away_is_not_a_bug(home, arguments):
     prefix = ("bash", "-o", "pipefail", "-c", '(sleep 0.2; "$@") | true', "bash")
     done = deploy(*arguments, home=home, prefix=prefix)
     assert (done.code, done.err) == (141, "")
@@ -390,7 +390,7 @@ def test_a_reader_that_goes_away_is_no_bug(home, arguments):
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams(home, closed):
-    """What is opened first must not get the number of a standard stream, or messages would be written into it."""
+    """The first opened file must not get the number of a standard stream, or messages would be written into it."""
     done = deploy("build", EXAMPLES / "blasto", "-q", home=home, prefix=("sh", "-c", f'"$@" {closed}', "sh"))
     assert (done.code, done.err) == (0, "")
     done = deploy("build", "nowhere", home=home, prefix=("sh", "-c", f'"$@" {closed}', "sh"))

@@ -1,4 +1,4 @@
-"""What `build` says and does where this machine is at fault, or somebody interrupts it: 70, 130, 143.
+"""Faults of this machine and interruptions of `build`: 70, 130, 143.
 
 Whatever happens, the store stays usable, and nothing of the broken build stays behind in it.
 """
@@ -25,7 +25,7 @@ from tests.support.tiny import add_wheels, environ, with_stack, write_app
 
 
 def left_behind(home: Path) -> list[str]:
-    """What is neither a finished file nor a lock, nor the lease of a process that ended at once."""
+    """Return the files that are neither finished nor a lock, nor the lease of a process that ended at once."""
     found = [path.relative_to(home) for path in home.rglob("*.part")]
     return [str(path) for path in found if path.parts[0] != "leases"]
 
@@ -153,7 +153,7 @@ def test_an_archive_where_no_folder_is(home, tmp_path):
 
 NOBODY = (
     *("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"),
-    # The tests' own interpreter may lie in root's home, which nobody may not enter.
+    # The tests' own interpreter may be in root's home, which the user nobody may not enter.
     *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
 )
 

@@ -1,4 +1,4 @@
-"""What `build` says, and that it ends with 20, where a package cannot be fetched, verified or built.
+"""`build` ends with 20 and says why if a package cannot be fetched, verified or built.
 
 The index is on loopback; the store has this machine's stack already.
 """
@@ -56,7 +56,7 @@ def test_a_wheel_that_is_not_the_locked_one(index, home, tmp_path):
     assert deploy("build", app, "-q", home=home, env=environ(index)).code == 0, "nothing of it was kept"
 
 
-def test_everything_wrong_with_packages_is_told_at_once(index, home, tmp_path):
+def test_everything_wrong_with_packages_is_reported_at_once(index, home, tmp_path):
     filename, content = make_wheel("bravo", "1.0")
     index.add("bravo", filename, content)
     mac, for_mac = make_wheel("charlie", "1.0", tag="cp311-cp311-macosx_11_0_arm64")
@@ -151,7 +151,7 @@ USER, PASSWORD = "deploy-bot", "s3cr3t/p@ss:w0rd"
 
 
 def traces(done: Done, *folders: Path) -> list[str]:
-    """Where the login stands, in whichever guise: in what was printed, in files, in compressed layers."""
+    """Return the places that hold the login in any form: output, files, compressed layers."""
     pair = f"{USER}:{PASSWORD}".encode()
     secrets = {PASSWORD.encode(), quote(PASSWORD, safe="").encode(), quote(PASSWORD).encode(), base64.b64encode(pair)}
     places = {"stdout": done.out.encode(), "stderr": done.err.encode()}

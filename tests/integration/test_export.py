@@ -81,7 +81,7 @@ def test_compose_reads_nasty_values_as_they_are_meant(tmp_path, home, nasty):
     assert done.code == 0, done.err
     services = read_compose(tmp_path / "compose.yaml")
     assert set(services) == set(COMMANDS)  # to name some changes their counts, and drops none
-    # What `config` prints is a compose file again, so each dollar is still two.
+    # `config` prints a compose file again, so each dollar is still two.
     values = {name: value.replace("$$", "$") for name, value in services["web"]["environment"].items()}
     assert values == {**NASTY, "PORT": "8000"}
     assert services["web"]["image"] == "my-app-100-home:latest"
@@ -253,7 +253,7 @@ def answer_of(port: int, seconds: float = 20) -> int:
 
 
 def test_the_units_commands_serve_the_app(tmp_path, home, blasto):
-    """What systemd would do, done by hand: its own reading of the unit, started where it says."""
+    """Do what systemd would do: read the unit with systemd, and start the command in its folder."""
     import sys
 
     venv = Path(sys.prefix)

@@ -141,7 +141,7 @@ def below(pid: int) -> list[int]:
 
 
 def is_busy(pid: int) -> bool:
-    """Whether a process has used a twentieth of a second of processor time: it is past its start."""
+    """Return True if a process has used a twentieth of a second of processor time, so that it is past its start."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12]) > os.sysconf("SC_CLK_TCK") // 20
 
@@ -258,9 +258,9 @@ def test_a_damaged_blob_is_found_and_made_again_on_its_way_to_an_archive(
     damage(path, how)
     done = deploy("build", app, "-q", "--to", f"archive:{tmp_path}/image.tar", home=home, env=env)
     assert (done.code, done.out.strip()) == (0, reference), done.err
-    # What has another size counts as absent from the start, and what is small is verified when it is read.
-    told = f"warning: the blob sha256:{path.name} in the store at {home} is damaged; it was made again. "
-    expected = f"{told}If this happens again, check the disk.\n" if how == "flipped" and kind in LAYERS else ""
+    # A blob of another size counts as absent from the start, and a small one is verified when it is read.
+    warning = f"warning: the blob sha256:{path.name} in the store at {home} is damaged; it was made again. "
+    expected = f"{warning}If this happens again, check the disk.\n" if how == "flipped" and kind in LAYERS else ""
     assert done.err == expected
     assert is_whole(home, reference)
     with tarfile.open(tmp_path / "image.tar") as archive:
@@ -397,7 +397,7 @@ def test_damaged_byte_code_is_compiled_again(app, env, home, reference, how):
 
 
 def mutants(content: bytes) -> Iterator[bytes]:
-    """What bad disks, crashes and editors make of a small JSON file."""
+    """Yield what bad disks, crashes and editors make of a small JSON file."""
     yield from (b"", content[: len(content) // 2], b"\0" * len(content), b"null", b"[]", b'"x"', b"{}")
     document = json.loads(content)
     keys = [(key,) for key in document]
@@ -432,7 +432,7 @@ def test_damaged_facts_are_none(app, env, home, reference):
         path.write_bytes(content)
 
 
-def test_files_in_place_of_folders_are_told(app, env, home):
+def test_files_in_place_of_folders_are_an_error(app, env, home):
     shutil.rmtree(home / "layers")
     (home / "layers").write_text("")
     forget(home)
@@ -445,7 +445,7 @@ def test_files_in_place_of_folders_are_told(app, env, home):
     )
 
 
-# Where the store is
+# The place of the store
 
 
 @pytest.mark.parametrize("name", ["with spaces", "ünï¢ode-☃", "q'u\"o$te", "-dash", "a:b,c;d"])

@@ -181,7 +181,7 @@ def test_libraries_are_looked_for_in_the_stack(index: Index, tmp_path: Path) -> 
     )
 
 
-# What depends on the machine that builds is an argument, so each machine can be played here.
+# The machine that builds is an argument, so each machine can be played here.
 
 
 def build_on(machine: str, app: Path, home: Path, environ: dict[str, str], **options: Any) -> BuiltImage:
@@ -190,7 +190,7 @@ def build_on(machine: str, app: Path, home: Path, environ: dict[str, str], **opt
 
 
 @pytest.mark.parametrize(("built_on", "image_for"), [("aarch64", "linux/amd64"), ("x86_64", "linux/arm64")])
-def test_the_image_is_the_same_whichever_machine_builds_it(
+def test_the_image_is_the_same_on_every_machine_that_builds_it(
     built_on: str, image_for: str, index: Index, tmp_path: Path
 ) -> None:
     packages = offer(index, tmp_path / "wheels", *EVERYWHERE)
@@ -228,12 +228,12 @@ def test_the_same_stack_s_python_for_this_machine_compiles_for_the_other(
     here = build_here(app, tmp_path / "home", environ(index))
     assert there.warnings == here.warnings == ()
     assert labels(there)["dev.deploy.bytecode"] == labels(here)["dev.deploy.bytecode"] == "3.11.2"
-    # What was compiled for the one serves the other.
+    # Byte code that was compiled for the one serves the other.
     origins = {made.source for made, _ in here.layers if made.planned.kind == "dependencies"}
     assert origins == {"store"}
 
 
-def test_a_package_that_one_of_two_platforms_lacks_is_told_with_the_platform(index: Index, tmp_path: Path) -> None:
+def test_a_package_that_one_of_two_platforms_lacks_is_reported_with_the_platform(index: Index, tmp_path: Path) -> None:
     bases = [make_base(tmp_path / machine, machine=machine, python="3.12.99") for machine in ("x86_64", "aarch64")]
     base = join_platforms(bases, tmp_path / "base")
     app = app_on(base, tmp_path, offer(index, tmp_path / "wheels", EVERYWHERE[0]))

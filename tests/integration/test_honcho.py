@@ -218,7 +218,7 @@ def test_prefixes_and_colours_on_a_terminal(run):
     assert both[1].lines()["worker.1"] == [b"\x1b[0m\x1b[33mTIME worker.1    | \x1b[0mup"]
 
 
-# Where they differ
+# Differences
 
 
 @dataclass(frozen=True, kw_only=True)

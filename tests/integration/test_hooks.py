@@ -251,7 +251,7 @@ def test_an_edit_takes_the_environment_that_the_last_build_made(app, index, home
     first = where()
     (app / "tiny" / "page.html").write_text("<p>changed</p>\n")
     assert where() == first
-    # What cleans up in a temporary folder may take a part of it.
+    # A cleaner of the temporary folder may remove a part of it.
     first[0].unlink()
     (app / "tiny" / "page.html").write_text("<p>changed again</p>\n")
     if os.geteuid() == 0:
@@ -261,7 +261,7 @@ def test_an_edit_takes_the_environment_that_the_last_build_made(app, index, home
 def test_nobody_s_files_are_written_nor_root_s_read(app, home, environ, tmp_path):
     tmp_path.chmod(0o755)
     secret = tmp_path / "secret"
-    secret.write_text("of whoever builds")
+    secret.write_text("of the builder")
     secret.chmod(0o600)
     script = f"""#!/bin/sh
 cat {secret} > stolen.txt 2>/dev/null
@@ -323,7 +323,7 @@ mkdir made/shut; echo kept > made/shut/file; chmod 0 made/shut
 
 
 def test_what_deserves_a_word_is_said_each_time(app, home, environ):
-    write(app, "pre_compile", "#!/bin/sh\necho '# mended' >> Procfile\necho $PWD > place.txt\n")
+    write(app, "pre_compile", "#!/bin/sh\necho '# changed' >> Procfile\necho $PWD > place.txt\n")
     expected = (
         "bin/pre_compile wrote the path of the folder in which it ran into place.txt. In the image the app is in /app.",
         "bin/pre_compile changed Procfile, which was read before: what it says now is shipped, and decided nothing.",
@@ -447,7 +447,7 @@ def django(app: Path, index: Index, tmp_path: Path) -> Path:
     return app
 
 
-def test_collectstatic_that_fails_is_told_with_its_remedy(django, index, home):
+def test_collectstatic_that_fails_is_reported_with_its_remedy(django, index, home):
     (django / "manage.py").write_text(
         'import os, sys\nprint("Found another file.", sys.argv)\nos.environ["SECRET_KEY"]\n'
     )

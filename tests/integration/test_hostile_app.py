@@ -25,7 +25,7 @@ from tests.support.tiny import build_here, with_stack, write_app
 
 
 def shipped(home: Path, built: BuiltImage) -> dict[str, tarfile.TarInfo]:
-    """What is in the app's layer."""
+    """Return the content of the app's layer."""
     made = next(made for made, _ in built.layers if made.planned.kind == "app")
     with Store(home).open(made.layer.digest) as blob:
         unpacked = io.BytesIO(b"".join(gunzip(blob)))

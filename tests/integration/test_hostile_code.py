@@ -153,7 +153,7 @@ def test_a_package_that_pipenv_builds_cannot_look_into_deploy(secrets, anyones):
         prefix=("setpriv", "--bounding-set=-sys_ptrace"),
     )
     assert reported(reports).keys() == {"build"}, done.err
-    # Root owns its files in /proc whatever is hidden, so some kernels let it read `environ` and `maps`.
+    # Root owns its files in /proc even if they are hidden, so some kernels let it read `environ` and `maps`.
     assert set(reported(reports)["build"][1]) <= {"environ", "maps"}
     assert done.code == 0, done.err
 
@@ -192,7 +192,7 @@ def compile_module(folder: Path, *sonames: str) -> None:
     (folder / "0.so").rename(folder / "planted.so")
 
 
-def test_root_writes_nothing_where_the_name_of_a_library_leads(seed, tmp_path, anyones):
+def test_root_writes_nothing_at_the_place_that_a_library_s_name_leads_to(seed, tmp_path, anyones):
     if os.geteuid() != 0:
         missing("only root hands over to another user")
     home = tiny.with_stack(seed, tmp_path / "home")
@@ -217,7 +217,10 @@ def test_root_writes_nothing_where_the_name_of_a_library_leads(seed, tmp_path, a
 
 
 def test_root_enters_no_folder_that_a_link_takes_the_place_of(tmp_path, anyones):
-    """A build's first hook can put a link in its project's place. The second one would start behind root's doors."""
+    """A build's first hook can put a link in its project's place.
+
+    The second hook would then start in a folder that only root may enter.
+    """
     if os.geteuid() != 0:
         missing("only root hands over to another user")
     inside = tmp_path / "private" / "inside"

@@ -98,21 +98,21 @@ def test_one_answer_that_is_nonsense_is_not_a_bug_of_ours(
             assert "Traceback" not in said
 
 
-@pytest.mark.parametrize(("state", "told"), [("exited", True), ("removing", False)])
+@pytest.mark.parametrize(("state", "reported"), [("exited", True), ("removing", False)])
 def test_a_container_that_the_engine_is_removing_is_left_to_it(
     state: str,
-    told: bool,
+    reported: bool,
     app: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Docker 20.10 may list one until it starts again, and answers 404 to whatever it is asked about it."""
+    """Docker 20.10 may list one until it starts again, and answers 404 to every question about it."""
     labels = owner_labels(replace(this_owner(), started="long ago"))
     listed = [{"Id": IDENTITY, "Names": [], "State": state, "Labels": labels}]
     ask(["run", "x:1"], {"GET /containers/json": json.dumps(listed).encode()}, tmp_path, monkeypatch)
     said = capsys.readouterr().err
-    assert (f"removed {IDENTITY[:12]}, which an earlier run left\n" in said) == told, said
+    assert (f"removed {IDENTITY[:12]}, which an earlier run left\n" in said) == reported, said
 
 
 CLOSING = """

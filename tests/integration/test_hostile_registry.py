@@ -367,7 +367,7 @@ def test_a_registry_whose_root_alone_says_where_tokens_come_from(server, proxy, 
     }
 
 
-def test_a_mount_that_the_token_server_refuses_is_not_told_of_the_push(server, proxy, tmp_path):
+def test_a_refused_mount_is_not_reported_as_a_refused_push(server, proxy, tmp_path):
     """Harbor answers 401 for a mount from a project that does not exist."""
     challenge = f'Bearer realm="http://{proxy.name}/token",service="reg"'
     proxy.fault("PUT", "/manifests/", proxies.answer(403), times=-1)

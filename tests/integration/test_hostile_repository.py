@@ -69,7 +69,7 @@ def touch(path: Path) -> None:
     os.utime(path, (1, 1))
 
 
-# What git ignores
+# Files that git ignores
 
 
 def test_a_missing_blob_is_not_fetched(app: Path, trap: Trap) -> None:
@@ -127,7 +127,7 @@ def test_a_pipe_in_the_place_of_patterns_does_not_stop_the_build(app: Path) -> N
     assert code == -9
 
 
-# Whose checkout it is
+# The owner of the checkout
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a checkout to somebody else")
@@ -157,7 +157,7 @@ def test_a_checkout_of_the_app_s_own_owner_is_asked(app: Path) -> None:
     assert names(app) == [".gitignore", "app.py", "notes.txt"]
 
 
-# What is not committed, and when the commit was made
+# Uncommitted files, and the time of the commit
 
 
 def test_no_filter_or_converter_is_run(app: Path, trap: Trap) -> None:
@@ -255,7 +255,7 @@ def test_one_module_starts_git() -> None:
     assert found == {"buildpack/app/git.py"}
 
 
-# What an app's folder leads to
+# Links out of an app's folder
 
 
 @pytest.mark.parametrize("path", ["/root", "../..", "/dev", "../.git", "file:///etc", "linked"])

@@ -38,7 +38,7 @@ def demo(folder: Path) -> bytearray:
 
 
 def directory_of(wheel: bytearray, name: str) -> int:
-    """Where the directory tells of a file."""
+    """Return the place in the central directory that describes a file."""
     at = wheel.index(b"PK\1\2")
     while wheel[at + 46 : at + 46 + len(name)] != name.encode():
         at = wheel.index(b"PK\1\2", at + 4)
@@ -55,7 +55,7 @@ def spoil_body(wheel: bytearray, name: str) -> None:
 
 
 def spoil_size(wheel: bytearray, name: str) -> None:
-    """Some bytes are told of, a bomb of them comes: only the first is ever inflated."""
+    """The directory states a few bytes, but a bomb comes: only the first bytes are ever inflated."""
     at = directory_of(wheel, name) + 24
     wheel[at : at + 4] = struct.pack("<I", 11)
 
@@ -104,7 +104,7 @@ def test_one_that_is_another_package_than_the_lock_says(index, seed, tmp_path):
 
 
 def test_one_that_was_looked_into_under_its_own_name(index, seed, tmp_path):
-    """What a store knows of a wheel by its hash is compared with each lock again."""
+    """Facts that a store has about a wheel are compared with each lock again."""
     wheel = write_wheel(tmp_path, {}, name="evil", version="1.0")
     content, home, env = wheel.read_bytes(), with_stack(seed, tmp_path / "home"), {**os.environ, **environ(index)}
     index.projects.clear()

@@ -26,7 +26,7 @@ TARGET = target_for(version="3.11.7", machine="x86_64", libc=("glibc", 2, 36))
 
 
 class Memory:
-    """Recalls what it was told, through JSON as the store does."""
+    """A memory that keeps its values as JSON, as the store does."""
 
     def __init__(self) -> None:
         self.kept: dict[tuple[str, str], str] = {}
@@ -115,7 +115,7 @@ def test_the_best_locked_wheel_is_taken(index: Index, tmp_path: Path) -> None:
     assert index.paths() == ["/simple/numpy/"]
 
 
-def test_wheels_come_in_the_packages_order_and_are_told_as_they_are_found(index: Index, tmp_path: Path) -> None:
+def test_wheels_come_in_the_packages_order_and_are_reported_as_they_are_found(index: Index, tmp_path: Path) -> None:
     packages = [locked(f"p-{number}", *add(index, f"p-{number}", "py3-none-any")) for number in range(30)]
     told: list[str] = []
 
@@ -138,7 +138,7 @@ def test_what_was_found_once_is_not_asked_for_again(index: Index, tmp_path: Path
     assert resolve(index, changed, tmp_path, memory=memory)[0].version == "1.1"
 
 
-def test_damaged_memories_are_no_memories(index: Index, tmp_path: Path) -> None:
+def test_damaged_memories_are_ignored(index: Index, tmp_path: Path) -> None:
     memory = Memory()
     packages = [locked("flask", *add(index, "flask", "py3-none-any"))]
     first = resolve(index, packages, tmp_path, memory=memory)
@@ -246,10 +246,10 @@ def test_without_a_strong_hash_nothing_is_fetched(index: Index, tmp_path: Path, 
     assert index.asked == []
 
 
-# What cannot be had
+# Packages that are not available
 
 
-def test_no_file_fits_and_each_reason_is_told(index: Index, tmp_path: Path) -> None:
+def test_no_file_fits_and_each_reason_is_reported(index: Index, tmp_path: Path) -> None:
     files = add(
         index,
         "pandas",
@@ -303,7 +303,9 @@ def test_none_of_the_hashes_is_known(index: Index, tmp_path: Path) -> None:
     )
 
 
-def test_the_packages_own_reason_is_told_with_the_nearest_version_that_would_do(index: Index, tmp_path: Path) -> None:
+def test_the_packages_own_reason_is_reported_with_the_nearest_version_that_would_do(
+    index: Index, tmp_path: Path
+) -> None:
     old = {"requires_python": ">=3.7,<3.10"}
     files = [
         *add(index, "numpy", "cp39-cp39-manylinux2014_x86_64", "cp38-cp38-manylinux2014_x86_64", **old),
@@ -416,7 +418,7 @@ def test_an_address_at_which_there_is_no_package_at_all(index: Index, tmp_path: 
     )
 
 
-def test_all_that_cannot_be_had_is_told_at_once(index: Index, tmp_path: Path) -> None:
+def test_all_missing_packages_are_reported_at_once(index: Index, tmp_path: Path) -> None:
     good = locked("flask", *add(index, "flask", "py3-none-any"))
     names = ["b-gone", "a-gone", "c-gone"]
     bad = [locked(name, hashes=("sha256:" + "0" * 64,)) for name in names]
@@ -439,7 +441,7 @@ def test_a_page_that_is_none(index: Index, tmp_path: Path) -> None:
     )
 
 
-def test_a_dead_index_is_told_once_and_soon(tmp_path: Path) -> None:
+def test_a_dead_index_is_reported_once_and_soon(tmp_path: Path) -> None:
     packages = [locked(f"p-{number}", hashes=("sha256:" + "0" * 64,)) for number in range(50)]
     slept: list[float] = []
     source = Source(name="dead", url="http://127.0.0.1:1/simple")
@@ -573,7 +575,7 @@ def test_files_on_another_host_get_no_login(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 that only who is told of it trusts."""
+    """A certificate for 127.0.0.1 that is trusted only if it is named."""
     folder = tmp_path_factory.mktemp("authority")
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test -addext subjectAltName=IP:127.0.0.1"
     files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "ca.pem")]

@@ -287,7 +287,7 @@ def test_which_version_a_build_gets(wanted: str, version: str, index: Index, tmp
     make(locked_sdist(index, "pure", requires=f'["{wanted}"]', before=before), tmp_path, index=index)
 
 
-def test_versions_that_do_not_agree_are_told(index: Index, tmp_path: Path) -> None:
+def test_versions_that_do_not_agree_are_reported(index: Index, tmp_path: Path) -> None:
     for each in ("1.0", "2.0"):
         index.add("tool", *make_wheel("tool", each))
     index.add("user", *make_wheel("user", "1.0", requires=("tool<2",)))
@@ -623,7 +623,7 @@ def test_a_private_repository_and_no_trace_of_its_token(index: Index, tmp_path: 
 
     message = str(failing(package, tmp_path, environ={"TOKEN": "hunter2"}))
 
-    # The server is no git server, but it was asked, with the token.
+    # The server is not a git server, but it got a request with the token.
     assert {each.authorization for each in index.asked} == {"Basic cm9ib3Q6aHVudGVyMg=="}
     assert "hunter2" not in message
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
@@ -639,7 +639,7 @@ def test_git_is_not_installed(tmp_path: Path) -> None:
     )
 
 
-def test_a_local_folder_is_built_anew_when_it_changed(tmp_path: Path) -> None:
+def test_a_local_folder_is_built_again_when_it_changed(tmp_path: Path) -> None:
     for path, content in files_of("lib").items():
         (tmp_path / "libs/lib").mkdir(parents=True, exist_ok=True)
         (tmp_path / "libs/lib" / path).write_text(content)

@@ -203,7 +203,7 @@ def test_on_a_terminal_each_file_and_package_is_asked_for(wsgi, home):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("flask",), "error: the package cannot be called flask\n\n`flask` is a package that the app depends on"),
         (("2048",), "error: '2048' is not a name for a Python package\n"),
@@ -213,12 +213,12 @@ def test_on_a_terminal_each_file_and_package_is_asked_for(wsgi, home):
         (("nowhere",), "error: nowhere is not a folder\n\nIt is where nowhere/__init__.py is to be written."),
     ],
 )
-def test_names_that_cannot_be_leave_nothing_behind(tmp_path, home, arguments, told):
+def test_names_that_cannot_be_leave_nothing_behind(tmp_path, home, arguments, message):
     (tmp_path / "notes").write_text("")
     (tmp_path / "nowhere").symlink_to("gone")
     done = deploy("init", *arguments, cwd=tmp_path, home=home)
     assert done.code == 2
-    assert done.err.startswith(told)
+    assert done.err.startswith(message)
     assert sorted(path.name for path in tmp_path.iterdir() if path != home) == ["notes", "nowhere"]
 
 

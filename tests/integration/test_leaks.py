@@ -1,6 +1,6 @@
 """Credentials of every kind are planted around a build; none of them is in anything that the build leaves or says.
 
-Nor in what it says when it fails, in each of its phases. Each secret is looked for as it stands, as URLs quote it, and
+Nor in what it says when it fails, in each of its phases. Each secret is looked for in plain text, as URLs quote it, and
 as HTTP's Basic scheme encodes it.
 """
 
@@ -43,7 +43,7 @@ SECRETS = {kind: f"p4ss/{kind}+@w%rd=" for kind in KINDS}
 
 
 def forms(secret: str) -> set[bytes]:
-    """How a secret may be written: plain, quoted, in JSON, and in base64 wherever in a text it stood."""
+    """How a secret may be written: plain, quoted, in JSON, and in base64 at any place in a text."""
     found = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1]}
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + secret.encode()).decode().rstrip("=")
@@ -266,7 +266,7 @@ def bad_sdist(default: dict[str, Any], index: Index) -> None:
 
 
 def needy_sdist(default: dict[str, Any], index: Index) -> None:
-    """What it needs to be built is not there, so that pip names the indexes that it asked."""
+    """Its build requirement is missing, so that the error names the indexes."""
     import tarfile
 
     out = io.BytesIO()

@@ -29,7 +29,7 @@ def warm(home: Path) -> None:
 
 @pytest.fixture
 def local(home: Path) -> Iterator[Callable[..., Running]]:
-    """Start `deploy local` with these arguments; whatever is left of it is killed after the test."""
+    """Start `deploy local` with these arguments, and kill what is left of it after the test."""
     started: list[Running] = []
 
     def begin(*arguments: str | Path, **options) -> Running:
@@ -63,7 +63,7 @@ def stub(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-# What it starts
+# Started processes
 
 
 def test_blasto_serves_with_real_gunicorn(local, blasto, port):
@@ -384,7 +384,7 @@ def test_where_the_port_comes_from(local, stub, arguments, env, file, wanted):
     assert running.out == f"{wanted}\n"
 
 
-def test_a_port_that_is_no_number(local, stub):
+def test_a_port_that_is_not_a_number(local, stub):
     running = local(stub("web: true\n"), "-e", "PORT=http")
     assert running.wait() == 2
     assert running.err == (

@@ -65,8 +65,8 @@ def start(warm: Path, tmp_path: Path) -> Iterator[Callable[..., Running]]:
 @pytest.mark.parametrize("status", ["204", "302", "400", "404", "500"])
 def test_any_answer_is_ready(start, port, status):
     running = start(f"python listen.py 127.0.0.1 $PORT {status}", "-p", port)
-    told = "" if status < "400" else f" (it answers {status})"
-    running.wait_for(f"ready: http://localhost:{port}{told}\n")
+    note = "" if status < "400" else f" (it answers {status})"
+    running.wait_for(f"ready: http://localhost:{port}{note}\n")
     assert running.stop() == 143
 
 
@@ -84,7 +84,7 @@ make_server("", int(os.environ["PORT"]), app).serve_forever()
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "reported"),
     [
         ([], "(it answers 400: DisallowedHost; --health-host names another host)"),
         (["-e", "ALLOWED_HOSTS=a.example"], "(it answers to the host a.example)"),
@@ -95,9 +95,9 @@ make_server("", int(os.environ["PORT"]), app).serve_forever()
         ),
     ],
 )
-def test_the_host_of_the_app_is_asked_for_and_a_refusal_is_told_with_its_reason(start, port, given, told):
+def test_the_host_of_the_app_is_asked_for_and_a_refusal_is_reported_with_its_reason(start, port, given, reported):
     running = start("python serve.py", "-p", port, *given, serve=HOSTS)
-    running.wait_for(f"ready: http://localhost:{port} {told}\n")
+    running.wait_for(f"ready: http://localhost:{port} {reported}\n")
     assert running.stop() == 143
 
 
@@ -203,7 +203,7 @@ def test_one_that_listens_and_never_answers(start, port, web):
     )
 
 
-def test_one_that_is_stopped_before_it_answered_is_no_error(start, port):
+def test_a_process_that_is_stopped_before_it_answered_is_not_an_error(start, port):
     running = start("echo up; exec sleep 60", "-p", port)
     running.wait_for("up")
     assert running.stop(2) == 130
@@ -253,7 +253,7 @@ def several(start, tmp_path: Path) -> Callable[..., Running]:
     return begin
 
 
-def test_a_process_that_fails_and_stops_the_others_is_told_last_with_its_log(several, port, tmp_path):
+def test_a_process_that_fails_and_stops_the_others_is_reported_last_with_its_log(several, port, tmp_path):
     running = several("exit 7", "-p", port, "--log-format", "text")
     assert running.wait() == 7
     assert "worker.1 ended (it exited with 7), so the others are stopped" in running.out

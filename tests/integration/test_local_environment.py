@@ -70,7 +70,7 @@ def test_it_is_made_once(local, empty, blasto):
     assert second.err == ""
 
 
-def test_another_place_in_the_lock_is_no_other_lock(local, blasto):
+def test_another_order_in_the_lock_keeps_the_environment(local, blasto):
     made = prefix(local(blasto, *WHERE))
     pipfile = blasto / "Pipfile"
     pipfile.write_text("# a comment\n\n" + pipfile.read_text())

@@ -81,12 +81,12 @@ def test_a_mistake_waits_for_its_correction(local, app, port):
     running.wait_for("ready:")
     (app / "blasto" / "__init__.py").write_text("1/0\n")
     running.wait_for("; it starts again when a file changes")
-    write_view(app, "mended")
-    wait_for_body(port, b"mended")
+    write_view(app, "repaired")
+    wait_for_body(port, b"repaired")
     assert running.stop() == 143
 
 
-def test_what_the_app_writes_is_no_change(local, app, port):
+def test_files_that_the_app_writes_do_not_count_as_changes(local, app, port):
     running = local(app, "worker", "--reload")
     running.wait_for("working")
     for name in ("books.db", "upload.jpg", "app.log"):
@@ -98,7 +98,7 @@ def test_what_the_app_writes_is_no_change(local, app, port):
     assert running.stop() == 143
 
 
-def test_what_is_read_at_the_start_is_told(local, app):
+def test_a_change_of_a_file_that_is_read_at_the_start_is_reported(local, app):
     running = local(app, "worker", "--reload")
     running.wait_for("working")
     (app / ".env").write_text("A=1\n")

@@ -63,7 +63,7 @@ def test_a_pipfile_that_cannot_be_read(home, blasto):
     assert done.err.startswith("error: Pipfile is not valid TOML\n\nPipfile:1:10: ")
 
 
-def test_a_file_is_no_folder(home, blasto):
+def test_a_file_in_place_of_the_folder_is_an_error(home, blasto):
     done = deploy("lock", blasto / "Procfile", home=home)
     assert (done.code, done.out, done.err) == (
         2,

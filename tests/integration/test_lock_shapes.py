@@ -238,7 +238,7 @@ def test_all_of_them_are_in_the_image(locked, home, built):
 
 
 def test_the_app_itself_is_a_path_file(locked, home, built):
-    """Its code is in the app's layer alone, so a changed line is no changed package."""
+    """Its code is in the app's layer alone, so a changed line does not change a package."""
     files = content(home, built)
     assert files[f"{SITE}/theapp.pth"] == b"/app\n"
     assert [path for path in files if path.startswith(f"{SITE}/theapp/")] == []
@@ -305,7 +305,7 @@ def test_the_image_imports_all_of_them(locked, home, built, engine):
         subprocess.run(["docker", "rmi", "-f", "hard-shapes:1"], env=env, check=False, capture_output=True)
 
 
-# What pipenv does not write by itself
+# Entries that pipenv does not write by itself
 
 
 def with_entry(folder: Path, name: str, entry: Mapping[str, object], *, pipfile: str = '"*"') -> Path:
@@ -415,7 +415,7 @@ def test_sources_are_built_for_a_base_that_has_neither_headers_nor_venv(index, t
     assert member.filename == f"local-1.0-{platform}.whl"
 
 
-def test_a_compiler_that_is_missing_is_told(index, empty, tmp_path):
+def test_a_missing_compiler_is_reported(index, empty, tmp_path):
     app = local_project(tmp_path / "app", index, compiled=True)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/git").symlink_to(str(shutil.which("git")))

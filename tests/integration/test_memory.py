@@ -1,4 +1,4 @@
-"""A build's memory stays bounded, whatever the size of the app: that of all its processes together, at its peak."""
+"""A build's memory stays bounded for apps of any size: that of all its processes together, at its peak."""
 
 from __future__ import annotations
 

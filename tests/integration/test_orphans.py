@@ -1,4 +1,4 @@
-"""Builds that are killed, or told to end, while a program of somebody else's works for them: it ends with them."""
+"""Builds that are killed or interrupted while a program of a package works for them: it ends with them."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ group.run(["/bin/sh", "-c", script], folder=Path.cwd(), environment={}, heard=he
 
 
 @pytest.mark.parametrize("in_session", [True, False])
-def test_a_program_ends_with_whoever_started_it(tmp_path, in_session):
+def test_a_program_ends_with_the_process_that_started_it(tmp_path, in_session):
     """Alone in its session, with all that it started; else by itself, which has to end what it started."""
     pids = tmp_path / "pids"
     parent = subprocess.Popen(

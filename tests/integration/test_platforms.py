@@ -108,7 +108,7 @@ def test_layers_of_pure_wheels_launcher_and_app_are_shared(first: Report) -> Non
     assert first["size"] < sum(one["size"] for one in first["platforms"])
 
 
-def test_byte_code_is_of_the_same_version_whoever_compiled_it(first: Report, store: Store) -> None:
+def test_byte_code_is_of_the_same_version_on_each_platform(first: Report, store: Store) -> None:
     for platform in (AMD64, ARM64):
         image = store.image(FULL, platform)
         assert image is not None
@@ -144,7 +144,7 @@ def test_neither_order_nor_place_of_the_list_matters(
     settings.write_text(settings.read_text() + 'platform = ["linux/arm64", "linux/amd64", "linux/arm64/v8"]\n')
     assert build(stack, another_store, app=app)["digest"] == first["digest"]
     assert build(stack, another_store, "--platform", "linux/aarch64,linux/x86_64")["digest"] == first["digest"]
-    # What needs one image of them leaves the name to the index.
+    # A command that needs one of the images leaves the name to the index.
     one = build_here(app, another_store.root, os.environ, stack=stack, references=(NAME,))
     assert (str(one.image.digest), one.stack.platform) in {
         (each["digest"], parse_platform(each["platform"])) for each in first["platforms"]

@@ -345,7 +345,7 @@ def test_a_changed_line_is_found_and_named(world, deploy, copy):
     )
 
 
-def test_what_is_not_committed_is_told(deploy, copy):
+def test_uncommitted_files_are_reported(deploy, copy):
     def git(*arguments: str) -> None:
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
         subprocess.run(["git", *identity, *arguments], cwd=copy, check=True, capture_output=True)
@@ -527,7 +527,7 @@ def test_no_image_speaks_to_the_terminal(world, deploy):
 
 
 @pytest.mark.parametrize("case", ALTERED)
-def test_every_reason_is_told_by_what_gives_it_away(world, case):
+def test_every_reason_is_found(world, case):
     change, told = ALTERED[case]
     image = altered(world.built.image, change)
     store = Store(world.home)

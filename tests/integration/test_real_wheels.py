@@ -1,4 +1,4 @@
-"""The most depended-on packages with compiled code, in real images: they import, and what a stack lacks is told before.
+"""Well-known packages with compiled code, in real images: they import, and the build reports what a stack lacks.
 
 One lock (tests/apps/real_wheels) on two stacks, from one store: some 120 MB come from the package index, once.
 """
@@ -57,7 +57,7 @@ MODULES = (
     "uvloop",
     "zstandard.backend_c",
 )
-"""What loads the compiled part of each package of the Pipfile."""
+"""The module that loads the compiled part, for each package of the Pipfile."""
 
 PROBE = """
 import ctypes, importlib, importlib.metadata, json, os, re, sys
@@ -75,7 +75,7 @@ for wheel in importlib.metadata.distributions():
                 ctypes.CDLL(str(file.locate()), os.RTLD_LAZY)
             except OSError as error:
                 lacking.setdefault(wheel.metadata["Name"].lower().replace("_", "-"), set()).add(str(error))
-json.dump({"refused": refused, "lacking": {name: sorted(told) for name, told in lacking.items()}}, sys.stdout)
+json.dump({"refused": refused, "lacking": {name: sorted(errors) for name, errors in lacking.items()}}, sys.stdout)
 """
 
 
@@ -124,7 +124,7 @@ def test_everything_imports(tag: str, home: Path, stand_in: Path, engine: str) -
     assert [text for text in tried.warnings if " needs " in text] == []
 
 
-def test_what_the_stack_lacks_is_told_at_build_time(home: Path, stand_in: Path, tmp_path: Path) -> None:
+def test_the_build_reports_what_the_stack_lacks(home: Path, stand_in: Path, tmp_path: Path) -> None:
     bare = without(stand_in, "libstdc++.so.6", tmp_path / "bare")
     report = deploy("build", APP, "--stack", f"oci:{bare}", "-t", f"{NAME}:bare", "--json", home=home).report
     store = Store(home)

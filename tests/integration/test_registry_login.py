@@ -70,9 +70,9 @@ def pull(reference: str, environ: Mapping[str, str]) -> bool:
 
 
 def told(call: Callable[[], object]) -> str:
-    """The message; nothing of what went wrong holds the password, in any form, however it is shown.
+    """Return the message, and check that the error holds the password in no form.
 
-    Blobs go side by side, and whichever is refused first is told of: its digest is left out.
+    Blobs go side by side, and the message names the first that is refused: its digest is left out.
     """
     with pytest.raises(StackError) as caught:
         call()
@@ -100,7 +100,7 @@ def helper(folder: Path, name: str, answer: Mapping[str, str] | str, code: int =
     return {"PATH": f"{folder}{os.pathsep}{os.defpath}"}
 
 
-# Where a login comes from
+# The source of a login
 
 
 def test_pipelines(passwords):
@@ -237,7 +237,7 @@ def test_half_a_login(passwords):
 
 
 def test_what_is_in_the_way_of_a_login(passwords, tmp_path):
-    """It is told where a login is needed, and nowhere else."""
+    """It is reported if a login is needed, and never otherwise."""
     reference = f"{passwords}/team/broken:1"
 
     def notes(config: str, **environ: str) -> str:

@@ -105,7 +105,7 @@ def seen(proxy: Proxy) -> list[str]:
     return [str(each).partition("?")[0].partition("/uploads/")[0] for each in proxy.log]
 
 
-# What moves
+# Traffic
 
 
 def test_everything_then_one_changed_layer(proxy, transport, repository, app):
@@ -344,7 +344,7 @@ def test_pieces_where_the_registry_takes_no_large_request(proxy, transport, repo
 
 
 def test_pieces_go_on_where_they_were_cut(proxy, transport, repository, app):
-    """What the registry has by then is not sent again."""
+    """Blobs that the registry has by then are not sent again."""
     proxy.fault("PUT", PUT_BLOB, proxies.answer(413))
     proxy.fault("PATCH", "", proxies.cut(), skip=1, times=2)
     heard = send_big(proxy, transport, repository, app)
@@ -356,7 +356,7 @@ def test_pieces_go_on_where_they_were_cut(proxy, transport, repository, app):
     assert heard[-1] == app.big.size
 
 
-def test_an_upload_that_the_registry_forgot_is_begun_anew(proxy, transport, repository, app):
+def test_an_upload_that_the_registry_forgot_is_begun_again(proxy, transport, repository, app):
     """This one forgets what was cut in the middle; the second attempt is one that others keep."""
     proxy.fault("PUT", PUT_BLOB, proxies.cut_request(200_000))
     proxy.fault("PATCH", "", proxies.cut_request(200_000))

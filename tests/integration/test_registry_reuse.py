@@ -52,7 +52,7 @@ class World:
     folder: Path
 
     def build(self, app: Path, home: Path, *arguments: str, name: str = "", env: dict[str, str] | None = None) -> Done:
-        """Build with --to registry, or whatever the arguments say instead, under this name in the proxy's registry."""
+        """Build under this name in the proxy's registry: with --to registry, or with other arguments."""
         options = ("--stack", self.base, *(("-t", self.named(name)) if name else ()), *arguments)
         return deploy("build", app, *options, home=home, env={**tiny.environ(self.index), **(env or {})})
 
@@ -124,7 +124,7 @@ def change_line(app: Path) -> None:
 
 
 def sources(report: dict[str, Any]) -> dict[str, list[str]]:
-    """Which kinds of layers came from where."""
+    """Return the kinds of layers by their origin."""
     found: dict[str, list[str]] = {}
     for layer in report["layers"]:
         found.setdefault(layer["source"], []).append(layer["kind"])
@@ -139,7 +139,7 @@ def reasons(report: dict[str, Any]) -> set[str]:
     return {layer["reason"] for layer in report["layers"] if layer["kind"] != "stack"}
 
 
-# What moves
+# Traffic
 
 
 def test_one_changed_line_moves_nothing_but_itself(world, app, name, pushed, empty):
@@ -391,7 +391,7 @@ def test_a_cache_brings_layers_here_where_nothing_is_pushed(world, app, name, pu
     assert not list((empty / "layers").iterdir())
 
 
-# What is not believed
+# False claims
 
 
 def test_no_cache_trusts_nothing(world, app, name, pushed, empty):
@@ -465,11 +465,11 @@ TWICE = NOT_BELIEVED + "it has the same layer twice, under two keys or one"
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
-def test_a_claim_that_can_be_told_false_is_a_reason_to_build(world, app, name, pushed, empty, forge: Forge, why: str):
+def test_a_claim_that_is_found_false_is_a_reason_to_build(world, app, name, pushed, empty, forge: Forge, why: str):
     forge_image(world, name, forge)
     report = world.build(app, empty, "--to", "registry", "--json", name=name).report
     assert report["digest"] == pushed["digest"] == digest_of(world, name)
-    # A base that nobody can speak for is looked into, and then the rest is believed as ever.
+    # A base that no image describes is looked into, and then the other claims count as usual.
     full = world.named(name)
     assert reasons(report) - {""} == ({why.replace("{base}", world.base).format(full, full)} if why else set())
 
@@ -484,7 +484,7 @@ def test_what_a_writer_of_the_repository_can_do_stays_in_that_repository(world, 
     forge_image(world, name, lie)
     taken = world.build(app, empty, "--to", "registry", "--json", name=name).report
     assert taken["digest"] != pushed["digest"]  # docs/decisions/0014 says what is trusted
-    # It does not get into the store, from where other apps would have it; and whoever needs it here, finds out.
+    # It does not get into the store, so no other app gets it; and a command that needs it here finds out.
     here = world.build(app, tmp_path / "here", "--cache-from", world.named(name), "--json").report
     assert here["digest"] == pushed["digest"]
     assert reasons(here) - {""} == {
@@ -498,7 +498,7 @@ def test_what_a_writer_of_the_repository_can_do_stays_in_that_repository(world, 
 
 
 def test_verify_names_what_a_writer_of_the_repository_put_under_a_right_key(world, app, name, pushed, empty):
-    """A good layer with one more line in one file, its diff_id told truly: nothing but building it again can tell."""
+    """A good layer with one more line in one file, with its true diff_id: only building it again can show that."""
     repository = name.partition(":")[0]
 
     def lie(manifest: dict[str, Any], config: dict[str, Any]) -> None:
@@ -535,7 +535,7 @@ def with_another_line(tar: bytes) -> bytes:
     return out.getvalue()
 
 
-# What is missing, or in the way
+# Missing images, and obstacles
 
 
 def test_a_first_build_says_so(world, app, name, empty):
@@ -580,7 +580,7 @@ def test_a_layer_that_comes_altered_is_built(world, app, name, pushed, empty):
     assert report["digest"] == pushed["digest"]
 
 
-def test_a_registry_that_lets_nobody_in_is_told_before_anything_is_built(world, app, empty):
+def test_a_registry_that_refuses_everybody_is_reported_before_anything_is_built(world, app, empty):
     world.index.asked.clear()
     with refusing() as host:
         done = world.build(app, empty, "--to", "registry", "-t", f"{host}/me/app:1")
@@ -596,7 +596,7 @@ def test_a_cache_that_lets_nobody_in_is_a_reason_to_build(world, app, empty, nam
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (
             ("--to", "registry"),
@@ -615,9 +615,9 @@ def test_a_cache_that_lets_nobody_in_is_a_reason_to_build(world, app, empty, nam
         ),
     ],
 )
-def test_a_push_to_nowhere_is_told_at_once(world, app, empty, arguments, told):
+def test_a_push_to_nowhere_is_an_error_at_once(world, app, empty, arguments, message):
     done = world.build(app, empty, *arguments)
-    assert (done.code, done.out, done.err) == (2, "", told)
+    assert (done.code, done.out, done.err) == (2, "", message)
 
 
 # deploy push
@@ -631,7 +631,7 @@ def test_push_sends_what_the_store_has(world, app, name, empty):
     assert digest_of(world, name) == built
 
 
-def test_push_sends_an_app_s_image_where_it_is_told(world, app, name, empty):
+def test_push_sends_an_app_s_image_to_the_named_registry(world, app, name, empty):
     built = world.build(app, world.home).out.strip()
     report = deploy("push", app, "-t", world.named(name), "--json", home=world.home).report
     assert report["digest"] == built == digest_of(world, name)

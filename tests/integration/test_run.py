@@ -42,6 +42,10 @@ def host(request: pytest.FixtureRequest) -> Host:
     return Host(address=address, product=request.param.capitalize())
 
 
+ON_DOCKER = pytest.mark.parametrize("host", HOSTS[:1], indirect=True, scope="session")
+"""For tests of what no engine decides: one engine is enough."""
+
+
 @pytest.fixture(scope="session")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_app(tmp_path_factory.mktemp("apps"))
@@ -159,6 +163,7 @@ def test_a_formation_has_a_container_for_each_process(built, run, port):
     assert running.stop(signal.SIGTERM) == 143
 
 
+@ON_DOCKER
 def test_without_a_type_release_is_not_started(run, port):
     running = run("-p", port, "-e", "ANY=exec sleep 1000")
     running.wait_for("ready:")
@@ -183,6 +188,7 @@ def test_a_request_in_flight_is_finished(run, port):
     assert answers == [(200, b"done")]
 
 
+@ON_DOCKER
 def test_log_lines_as_json(finished):
     done = finished("any", "--log-format", "json", "-e", "ANY=echo one; echo two >&2")
     assert done.code == 0
@@ -191,6 +197,7 @@ def test_log_lines_as_json(finished):
     assert sorted(line["message"] for line in lines if line["process"] == "any.1") == ["one", "two"]
 
 
+@ON_DOCKER
 def test_quiet_leaves_the_processes_lines(finished):
     done = finished("any", "-q", "-e", "ANY=echo one")
     assert (done.code, done.err) == (0, "")
@@ -217,6 +224,7 @@ def test_the_exit_code_is_the_processs(finished, command, code):
     assert narrated(done.out)[-1] == f"any.1 stopped (rc={code})"
 
 
+@ON_DOCKER
 def test_the_first_end_stops_the_rest_and_names_the_exit_code(finished):
     done = finished("any", "worker", "-e", "ANY=sleep 1; echo no database; exit 4")
     assert done.code == 4
@@ -240,6 +248,7 @@ def test_at_the_deadline_it_is_killed(built, run):
     ]
 
 
+@ON_DOCKER
 def test_a_second_interrupt_a_second_later_kills(run):
     running = run("stubborn")
     await_start(running, "stubborn.1", "deaf")
@@ -291,6 +300,7 @@ def test_a_process_that_failed_is_started_again(run):
     assert running.stop(signal.SIGINT) in {130, 1}
 
 
+@ON_DOCKER
 def test_an_app_that_does_not_load_is_not(finished):
     done = finished("any", "--restart", "always", "-e", "ANY=exit 3")
     assert done.code == 3
@@ -325,6 +335,7 @@ def test_limits_are_seen_by_web_concurrency(finished):
 # Environment
 
 
+@ON_DOCKER
 def test_the_command_line_wins_over_env_files_over_dot_env(app, finished, tmp_path):
     (app / ".env").write_text('A=dotenv\nB=dotenv\nC=dotenv\nexport D="it\'s"\n')
     (tmp_path / "more.env").write_text("B=file\nC=file\n")
@@ -344,6 +355,7 @@ def test_the_command_line_wins_over_env_files_over_dot_env(app, finished, tmp_pa
 # Ports
 
 
+@ON_DOCKER
 def test_an_occupied_port_is_an_error_before_anything_is_started(built, finished):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -357,6 +369,7 @@ def test_an_occupied_port_is_an_error_before_anything_is_started(built, finished
     )
 
 
+@ON_DOCKER
 def test_a_port_that_is_not_a_port_is_an_error_before_the_build(finished):
     done = finished("web", "-e", "PORT=abc")
     assert (done.code, done.out) == (2, "")
@@ -373,6 +386,7 @@ def test_what_the_engine_refuses_did_not_start(finished, port):
 # Readiness
 
 
+@ON_DOCKER
 @pytest.mark.parametrize(
     ("command", "code", "error"),
     [
@@ -420,13 +434,13 @@ def test_what_the_engine_refuses_did_not_start(finished, port):
     ],
     ids=["dies", "listens nowhere", "wrong port", "wrong address"],
 )
-def test_a_web_process_that_never_answers_is_told_why(finished, app, port, command, code, error):
+def test_the_reason_is_given_if_a_web_process_never_answers(finished, app, port, command, code, error):
     done = finished("web", "-p", str(port), "--boot-timeout", "4", "-e", f"WEB={command}")
     assert done.code == code
     assert done.err.partition("\n")[2] == error.replace("deploy run --", f"deploy run {app} --")
 
 
-def test_a_process_that_accepts_and_says_nothing_is_told_apart(finished, port):
+def test_a_process_that_accepts_and_never_answers_is_recognised(finished, port):
     silent = "import socket,time; s=socket.create_server((str(),8000)); print(1,flush=True); time.sleep(1000)"
     done = finished("web", "-p", str(port), "--boot-timeout", "4", "-e", f'WEB=exec python -c "{silent}"')
     assert done.code == 50
@@ -458,6 +472,7 @@ def test_what_a_killed_deploy_left_is_cleared_by_the_next_and_the_living_are_not
     assert living.stop() == 143
 
 
+@ON_DOCKER
 def test_containers_of_other_machines_are_left_alone(built, finished):
     here = this_owner()
     labels = {
@@ -482,6 +497,7 @@ def test_containers_of_other_machines_are_left_alone(built, finished):
 # Images
 
 
+@ON_DOCKER
 def test_an_image_is_run_by_its_reference(built, home):
     done = deploy(
         *("run", f"{APP}:latest", "any", "-e", "ANY=echo here"), home=home, env={"DOCKER_HOST": built.address}
@@ -489,6 +505,7 @@ def test_an_image_is_run_by_its_reference(built, home):
     assert (done.code, said(done.out, "any.1")) == (0, ["here"])
 
 
+@ON_DOCKER
 def test_an_unknown_process_type_of_an_image(built, home):
     done = deploy("run", f"{APP}:latest", "wbe", home=home, env={"DOCKER_HOST": built.address})
     assert done.code == 2
@@ -500,7 +517,7 @@ def test_an_unknown_process_type_of_an_image(built, home):
 
 
 def test_an_image_that_is_made_to_be_read_for_ever(host, home, tmp_path):
-    """Neither is it read, nor does the engine wait for whoever reads it before it lets go of the container."""
+    """deploy does not read it, and the engine does not wait for a reader before it removes the container."""
     name = f"deploy-made-to-harm-{free_port()}:1"
     layer = tmp_path / "layer.tar"
     with tarfile.open(layer, "w") as tar:
@@ -531,6 +548,7 @@ def test_an_image_that_only_the_store_has_is_loaded(built, app, home):
         built.docker("rmi", name, check=False)
 
 
+@ON_DOCKER
 def test_no_build_runs_what_is_there(built, app, finished):
     (app / "Procfile").write_text((app / "Procfile").read_text() + "new: true\n")
     try:
@@ -545,6 +563,7 @@ def test_no_build_runs_what_is_there(built, app, finished):
     )
 
 
+@ON_DOCKER
 def test_no_build_without_an_image(built, blasto, home):
     folder = blasto.rename(blasto.parent / "deploytestnever")
     done = deploy("run", folder, "--no-build", home=home, env={"DOCKER_HOST": built.address})
@@ -567,6 +586,7 @@ print("changed", hashlib.sha256(key).hexdigest(), found)
 """
 
 
+@ON_DOCKER
 def test_a_changed_app_is_built_first_and_a_secret_is_made_for_it(built, app, home, finished):
     (app / "new.py").write_text(REPORT)
     (app / "app.json").write_text('{"env": {"KEY": {"generator": "secret"}}}')

@@ -1,4 +1,4 @@
-"""What an image's environment holds is what `pipenv sync` installs: the peer is the specification."""
+"""The environment of an image is the one that `pipenv sync` installs: pipenv is the specification."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ ROOT = Path(__file__).parents[2]
 APP = ROOT / "examples" / "bookshelf"
 
 LEFT_OUT = re.compile(r"(^|/)__pycache__/|\.dist-info/(RECORD|INSTALLER|REQUESTED)$")
-"""What an installer writes as it likes: byte code, and its own records."""
+"""Files that installers write differently: byte code, and their own records."""
 
 LAUNCHER = re.compile(rb"^from ([\w.]+) import (\w+)$.*^ *sys\.exit\(([\w.]+)\(\)\)$", re.MULTILINE | re.DOTALL)
 
 
 def compare_installs(installed: Path, entries: Iterable[Entry], layout: VenvLayout, names: Sequence[str]) -> list[str]:
-    """Tell every difference between an environment on disk and entries, for these distributions.
+    """Return every difference between an environment on disk and entries, for these distributions.
 
-    `installed` is the environment's folder; which of its files belong to a distribution stands in its RECORD.
+    `installed` is the environment's folder; its RECORD files say which files belong to a distribution.
     Launchers are equal where they call the same entry point, other scripts where they differ in nothing
     but the interpreter's path.
     """

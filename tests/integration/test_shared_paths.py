@@ -46,8 +46,8 @@ def app_with(index: Index, folder: Path, **wheels: dict[str, bytes | Packed]) ->
     return app
 
 
-def test_the_last_name_wins_in_the_image_and_here_whatever_the_layers(index: Index, home: Path, tmp_path: Path) -> None:
-    # By its size the large one would have a layer of its own, below that of the small one.
+def test_the_last_name_wins_in_the_image_and_here_with_any_layers(index: Index, home: Path, tmp_path: Path) -> None:
+    # Its size would give the large wheel a layer of its own, below that of the small one.
     app = app_with(
         index,
         tmp_path,
@@ -82,7 +82,7 @@ def test_the_last_name_wins_in_the_image_and_here_whatever_the_layers(index: Ind
     assert here.out == "zeta\n", here.err
 
 
-def test_equal_files_are_no_conflict(index: Index, home: Path, tmp_path: Path) -> None:
+def test_equal_files_are_not_a_conflict(index: Index, home: Path, tmp_path: Path) -> None:
     app = app_with(
         index,
         tmp_path,

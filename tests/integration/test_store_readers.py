@@ -199,7 +199,7 @@ def test_an_engine_loads_and_runs_the_image(store: Store, image: Image, engine: 
 
 
 def test_umoci_and_skopeo_find_a_store_that_was_written_again(store: Store, image: Image, tmp_path: Path) -> None:
-    """What another tool adds to the store stays, and ours stays readable beside it."""
+    """An image that another tool adds to the store stays, and ours stays readable beside it."""
     copy = Store(tmp_path / "store")
     shutil.copytree(store.root, copy.root)
     run("skopeo", "copy", f"oci:{store.root}:{NAME}", f"oci:{copy.root}:added")

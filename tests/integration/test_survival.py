@@ -157,8 +157,8 @@ def test_a_build_killed_at_any_moment_leaves_the_store_usable(app, env, seed, re
             home = tmp_path / "home"
             way.prepare(home)
             moment = moments.uniform(0.02, way.seconds * 1.1)
-            told = kill(command(app, *way.arguments), variables(env, home), moment)
-            told = f"seed {number}, turn {turn} of {KILLS}, {way.arguments}, {moment:.3f} s: {told}"
+            said = kill(command(app, *way.arguments), variables(env, home), moment)
+            told = f"seed {number}, turn {turn} of {KILLS}, {way.arguments}, {moment:.3f} s: {said}"
             if way is load:
                 again = deploy("build", app, "-q", *way.arguments, home=home, env=env)
                 assert (again.code, again.out.strip(), again.err) == (0, way.right, ""), told
@@ -229,7 +229,7 @@ cp -a "$DEPLOY_HOME" "$AFTER"
 @pytest.mark.endurance
 @pytest.mark.slow
 def test_a_disk_that_is_full_at_any_moment(app, env, right, tmp_path):
-    """Whatever did not fit is told, and once there is room the next build on what was left is right."""
+    """The error says that the disk is full, and once there is room the next build on the same store is right."""
     number = chosen_seed()
     if os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode:
         missing("only root may mount a small disk in a namespace of its own")
@@ -274,7 +274,7 @@ PATIENCE = {
         {FILE: other.url.replace("/simple/", FILE)}
     ),
 }
-"""What an index may do, and the build is right all the same."""
+"""Faults of an index with which the build is still right."""
 
 REFUSED = {
     "other bytes of the same size": (

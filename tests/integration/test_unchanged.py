@@ -316,7 +316,7 @@ def test_what_cannot_be_watched_is_not_recorded(tracked, home, change):
     assert first.digest == second.digest
 
 
-def test_an_app_that_becomes_a_work_tree_is_read_anew(app, home, recorded):
+def test_an_app_that_becomes_a_work_tree_is_read_again(app, home, recorded):
     write(app / ".gitignore", "")
     before = build(app, "-q", home=home)
     assert build(app, "-q", home=home).recorded
@@ -433,7 +433,7 @@ def test_other_arguments_are_another_question(app, home, recorded):
 
 
 @pytest.mark.parametrize("option", ["--no-cache", "--pull"])
-def test_whoever_asks_for_work_gets_it(app, home, recorded, option):
+def test_options_that_ask_for_work_get_it(app, home, recorded, option):
     assert [build(app, "-q", option, home=home).recorded for _ in range(2)] == [False, False]
 
 
@@ -466,7 +466,7 @@ def test_an_engine_is_asked_each_time_and_disturbed_only_by_changes(app, home, t
         engine.stop()
 
 
-def test_what_an_engine_has_is_told_from_the_record_as_without_it(app, home, tmp_path):
+def test_the_record_and_a_build_report_the_same_about_an_engine(app, home, tmp_path):
     engine = Engine(tmp_path / "engine.sock")
     try:
         env = {"DOCKER_HOST": engine.host}
@@ -589,7 +589,7 @@ def test_two_builds_at_once_leave_one_whole_record(app, home):
     assert len(list((home / "records").iterdir())) == 1
 
 
-def test_a_reader_that_went_away_is_no_traceback(app, home, recorded):
+def test_a_reader_that_went_away_gives_no_traceback(app, home, recorded):
     read, write_end = os.pipe()
     os.close(read)
     command = [sys.executable, "-m", "deployer", "build", str(app), "-q"]

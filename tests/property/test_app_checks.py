@@ -101,7 +101,7 @@ LOCK = Lock(packages=(LockedPackage(name="gunicorn", version="1", hashes=("sha25
     ),
     stack=st.sampled_from([None, "host", "ghcr.io/me/base"]),
 )
-def test_whatever_is_in_the_folder_a_check_ends(
+def test_a_check_ends_with_anything_in_the_folder(
     commands: list[str], files: dict[str, bytes], stack: str | None
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -111,7 +111,7 @@ def expected(minor: str) -> dict[str, str]:
     seed=st.sampled_from(["random", "0", "1", "4294967295"]),
     padding=st.integers(0, 5000),
 )
-def test_same_bytes_whatever_the_circumstances(
+def test_same_bytes_in_all_circumstances(
     minor: str, order: list[Entry], chunk: int, jobs: int, umask: int, seed: str, padding: int
 ) -> None:
     environ = {
@@ -132,7 +132,7 @@ def test_same_bytes_whatever_the_circumstances(
 
 @pytest.mark.parametrize("minor", sorted(interpreters()))
 def test_the_interpreter_loads_it_without_the_source(minor: str, tmp_path: Path) -> None:
-    """Where the source was changed after compiling, the byte code still counts: it is unchecked."""
+    """Byte code still counts if the source was changed after compiling: it is unchecked."""
     version, _, path = interpreters()[minor].partition(" ")
     tag = f"cpython-{minor.replace('.', '')}"
     sources = [file("a/__init__.py", b"x = 'compiled'\n"), file("a/b.py", SETS + b"x = 'compiled'\n")]

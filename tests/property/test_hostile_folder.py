@@ -1,4 +1,4 @@
-"""Laws of an app's folder: whatever any of its files holds, it is read, or refused in words that name what to mend."""
+"""Laws of an app's folder: a file with any content is read, or refused with a message that names what to fix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of packages that anybody may have made: whatever their bytes, they end inside or in an error of ours."""
+"""Laws of packages of strangers: with any bytes, they are read inside their folder or end in an error of ours."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from buildpack.python.wheel_scan import scan_members
 from tests.support.wheels import LAYOUT, Packed, write_wheel
 
 changes = st.lists(st.tuples(st.integers(0, 1 << 16), st.binary(min_size=1, max_size=4)), max_size=6)
-"""Where bytes are put in the place of others, and which."""
+"""A place in a file, and the bytes that replace others there."""
 names = st.text(st.characters(codec="utf-8") | st.sampled_from("./\\\0\n:ÄäA ~"), min_size=1, max_size=30)
 
 
@@ -128,7 +128,7 @@ def test_any_name_stays_in_the_environment(tmp_path_factory, member):
 
 @given(filename=names)
 def test_no_name_on_a_page_leads_out_of_its_folder(filename):
-    """What an index calls a file is where it would be kept."""
+    """The name that an index gives a file decides where the file would be kept."""
     from json import dumps
     from urllib.parse import quote
 

@@ -1,4 +1,4 @@
-"""Laws of the layer writer: what goes in comes out, whoever reads it, and order does not matter."""
+"""Laws of the layer writer: every reader gets what went in, and order does not matter."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Sources:
 
 @st.composite
 def trees(draw: st.DrawFn) -> dict[str, tuple[str, ...]]:
-    """Paths with what they are: no path twice, nothing below what is no folder."""
+    """Paths with their kinds: no path twice, and only folders have something below them."""
     kinds = st.sampled_from(["inline", "slice", "deflated", "deflated", "directory", "symlink"])
     chosen: dict[tuple[str, ...], str] = {}
     for parts, kind in draw(st.lists(st.tuples(PATHS, kinds), max_size=12)):

@@ -1,4 +1,4 @@
-"""Whatever `deploy run` starts on an engine, and whatever becomes of it: it ends in time, and nothing of it is left.
+"""Random formations of `deploy run` that are stopped and killed: each ends in time, and nothing of it is left.
 
 A fiftieth of the 500 sequences by default; all of them:
 
@@ -71,7 +71,7 @@ if os.fork() == 0:
     os._exit(0)
 """
 LASTING = {"web", "sleeps", "ignores-TERM", "has-a-daemon", "makes-orphans", "forks", "floods"}
-"""What does not end by itself."""
+"""Process types that do not end by themselves."""
 CODES = {"fails": 5, "fails-soon": 6, "is-killed": 137, "is-missing": 127}
 """With what the others end; where that is not 0."""
 
@@ -86,7 +86,7 @@ ACTIONS = (*STOPS, *("kill", "stop", "rm", "KILL", "wait") * 2, "USR1", "close o
 
 @dataclass(frozen=True, kw_only=True)
 class Sequence:
-    """What is started and how, then what is done to it: each step is an action, seconds before it, and which container.
+    """A formation, how it is started, and its steps: each is an action, the seconds before it, and a container.
 
     `begin` is when the first step's seconds begin: as soon as there is a process, once it has chosen the engine, or
     once a container runs.
@@ -125,7 +125,7 @@ sequences = st.builds(
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where it all happens: the app's folder, its store, and the engine that has its image."""
+    """The app's folder, its store, and the engine that has its image."""
 
     app: Path
     home: Path
@@ -330,7 +330,7 @@ def end_container(action: str, api: Any, container: Mapping[str, Any]) -> set[in
             return {KILLED, TERMINATED}
         else:
             api.remove_container(container["Id"], force=True)
-            # What is removed before it starts cannot be started.
+            # A container that is removed before it starts cannot be started.
             return {KILLED} if container["State"] == "running" else {KILLED, REFUSED}
     return {KILLED}
 

@@ -1,4 +1,4 @@
-"""Whatever is started, crashes, is signalled, stopped and killed, in whatever order: no zombie, no orphan.
+"""Random formations that crash and are signalled, stopped and killed in any order: no zombie, no orphan.
 
 A fiftieth of the 500 sequences by default; all of them:
 

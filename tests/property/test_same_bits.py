@@ -1,4 +1,4 @@
-"""The same app gives the same image: whoever builds it, where, when, in whatever order the world answers.
+"""The same app gives the same image for any user, place and time, and any order of answers.
 
 Each example builds a tiny app of six locked packages under drawn circumstances, in this process or by the command, and
 compares digests. The stack is known beforehand, since gathering it takes a second; that the stack is the same from an
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 PACKAGES = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot")
 REFERENCE = "docker.io/library/tiny:latest"
 
-# What lies about in folders and never enters an image.
+# Files that are often in folders and never enter an image.
 LITTER = {
     ".DS_Store": b"\0\1\2",
     ".env": b"SECRET=1\n",
@@ -45,7 +45,7 @@ LITTER = {
 
 
 class World:
-    """What the examples share: the app as it was written first, its index, and a store that has built it."""
+    """The parts that all examples share: the app as it was written first, its index, and a store that has built it."""
 
     def __init__(self, app: Path, index: Index, home: Path, digest: str) -> None:
         self.app, self.index, self.home, self.digest = app, index, home, digest
@@ -115,7 +115,7 @@ CIRCUMSTANCES = st.builds(
 
 
 @given(circumstances=CIRCUMSTANCES)
-def test_one_app_gives_one_digest_whatever_the_circumstances(world: World, circumstances: Circumstances) -> None:
+def test_one_app_gives_one_digest_in_all_circumstances(world: World, circumstances: Circumstances) -> None:
     place = Path(tempfile.mkdtemp(dir=world.home.parent))
     try:
         place.chmod(0o755)
@@ -193,13 +193,13 @@ def by_command(app: Path, home: Path, circumstances: Circumstances, env: Mapping
     user = circumstances.user if os.getuid() == 0 else None
     if user is not None:
         for path in (app, home, *app.rglob("*"), *home.rglob("*")):
-            # Blobs and wheels are other stores' as well; whoever may read them may use them.
+            # Blobs and wheels belong to other stores as well; a user who may read them may use them.
             if not path.is_relative_to(home / "blobs/sha256") and not path.is_relative_to(home / "wheels"):
                 os.chown(path, user, user)
         os.chown(home / "blobs/sha256", user, user)
         for path in home.glob("wheels/**/"):
             os.chown(path, user, user)
-        # The tests' own interpreter may lie in root's home, which nobody else may enter.
+        # The tests' own interpreter may be in root's home, which no other user may enter.
         capable = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
         prefix += ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *capable]
     folder = app if circumstances.relative else app.parent

@@ -1,4 +1,4 @@
-"""Reading a tar at random gives what `tarfile` gives, and no bytes whatever make it do anything but refuse."""
+"""Reading a tar at random gives what `tarfile` gives, and bytes that are not a tar are refused."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Host:
 
     @property
     def network(self) -> tuple[str, ...]:
-        """What to put before a command so that ports that the engine publishes answer it.
+        """Return the prefix of a command that has to reach the ports that the engine publishes.
 
         tests/support/engines/start.sh gives an engine a network of its own.
         """

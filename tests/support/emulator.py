@@ -14,7 +14,7 @@ _PACKAGE = "qemu-user-static"
 def find_emulator(machine: str) -> Path:
     """Return QEMU for this machine (``aarch64``): the installed one, else from Debian's package, kept on this machine.
 
-    Of that package's 380 MB one file is unpacked. Raises RuntimeError where it cannot be had.
+    Of that package's 380 MB one file is unpacked. Raises RuntimeError if it is not available.
     """
     name = f"qemu-{machine}-static"
     if found := shutil.which(name):
@@ -46,9 +46,9 @@ def _download(folder: str, name: str) -> Path:
 def emulate_in(
     root: Path, emulator: Path, *command: str, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program of this root folder with it as root, under QEMU; as root of a user namespace where need be.
+    """Run a program of this root folder with it as root, under QEMU; as root of a user namespace if necessary.
 
-    What the program starts itself by name does not run: the kernel would have to know about QEMU for that.
+    Programs that it starts by name do not run: the kernel would have to know about QEMU for that.
     """
     inside = root / "emulator"
     if not inside.exists():

@@ -1,6 +1,6 @@
 """An engine on a Unix socket that keeps images as Docker and Podman do, in memory, and fails on demand.
 
-For what no real engine does when asked: run out of disk, refuse a part, answer nonsense. What real engines do is tested
+It does what no real engine does on request: run out of disk, refuse a part, answer nonsense. Real behaviour is tested
 with real engines.
 """
 

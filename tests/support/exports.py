@@ -93,7 +93,7 @@ def read_compose(file: Path) -> dict[str, Any]:
 
 
 def parse_services(text: bytes) -> dict[str, Any]:
-    """Read YAML with the reader that Debian's compose stands on; Debian's Python has it."""
+    """Read YAML with the reader of Debian's compose; Debian's Python has it."""
     script = "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin.buffer), sys.stdout)"
     loaded = subprocess.run(["/usr/bin/python3", "-c", script], input=text, capture_output=True, check=True)
     services: dict[str, Any] = json.loads(loaded.stdout)["services"]

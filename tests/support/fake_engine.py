@@ -1,4 +1,4 @@
-"""A container engine on a Unix socket that answers whatever a test gives it."""
+"""A container engine on a Unix socket that gives the answers of a test."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ ANSWERS: Mapping[str, Any] = {
     "POST /containers/create": {"Id": IDENTITY, "Warnings": []},
     "GET /containers/X/json": {"State": {"Pid": 0}, "Config": {"Tty": False}, "NetworkSettings": {"Networks": {}}},
 }
-"""What it says by default, by method and path, with the version left out and X in the place of a name."""
+"""The default answers by method and path, without the version, and with X in the place of a name."""
 
 
 @contextmanager
 def fake_engine(folder: Path, answers: Mapping[str, bytes]) -> Iterator[str]:
     """Serve an engine whose answers are `ANSWERS`, but for these; yield its address.
 
-    The answer to ``*`` is the one to everything but a ping. What it has no answer to does not exist there.
+    The answer to ``*`` is the one to everything but a ping. A path without an answer does not exist there.
     """
 
     class Handler(BaseHTTPRequestHandler):

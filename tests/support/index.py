@@ -72,28 +72,28 @@ class Asked:
 
 @dataclass
 class Index:
-    """What the server offers, and how it behaves; tests change it as they go."""
+    """The files of the server, and its behaviour; tests change both while it runs."""
 
     url: str = ""
     projects: dict[str, list[Served]] = field(default_factory=dict)
     style: str = "html"
     prefix: str = ""
-    """What the path of every address begins with, a token for example."""
+    """The beginning of every path, a token for example."""
     login: str = ""
     """``user:password`` that pages and files ask for."""
     files_at: str = ""
-    """Where links to files lead; relative ones where empty."""
+    """The address before each link to a file; links are relative if it is empty."""
     failures: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     """Answers to give first, status and headers; status 0 cuts the connection, -1 cuts the body halfway."""
     redirects: dict[str, str] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=dict)
-    """What a path answers, whatever is there."""
+    """Answers by path, in place of the files."""
     signature: str = ""
-    """What the query of a file's link has to be."""
+    """The query that the link of a file must have."""
     without_head: bool = False
     pages: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     instead: dict[str, bytes] = field(default_factory=dict)
-    """What is served in place of a file, by its name."""
+    """Content that is served in place of a file, by its name."""
     gate: threading.Event | None = None
     """Files wait for this."""
     random: Random | None = None

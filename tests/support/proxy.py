@@ -53,7 +53,7 @@ Action = Callable[["Handler"], int]
 
 @dataclass
 class Fault:
-    """What the next requests of a kind meet."""
+    """The fault that the next requests of a kind meet."""
 
     method: str
     path: re.Pattern[str]

@@ -1,4 +1,4 @@
-"""A server on loopback that writes whatever bytes a test gives it, for answers that no library would send."""
+"""A server on loopback that writes the bytes of a test, for answers that no library would send."""
 
 from __future__ import annotations
 

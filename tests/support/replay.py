@@ -21,7 +21,7 @@ _NOISE = re.compile(r" \((?:pid|container)[ =][^)]*\)")
 
 
 class Stage:
-    """Where a history is played: the time, and what was done so far."""
+    """The world that a history is played in: the time, and the actions so far."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -106,7 +106,7 @@ class Formation:
             case "end":
                 self.printer.end(name)
 
-    # What a history may say
+    # The words of a history
 
     def starts(self, name: str) -> None:
         self.lifecycle.started(name, self.stage.now, label="pid=1", tag=" (pid 1)")

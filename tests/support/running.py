@@ -105,7 +105,7 @@ class Running:
         return found
 
     def close(self) -> None:
-        """Kill whatever is left of it."""
+        """Kill everything that is left of it."""
         for pid in self.left():
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)

@@ -91,7 +91,7 @@ def write_app(
 
 
 def write_lock(folder: Path, packages: Mapping[str, Entry], *, source: str = SOURCE) -> None:
-    """Write Pipfile.lock anew, for the Pipfile as it is."""
+    """Write Pipfile.lock again, for the Pipfile as it is."""
     pipfile = read_pipfile(folder)
     assert pipfile is not None
     lock = {

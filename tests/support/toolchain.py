@@ -34,9 +34,9 @@ def find_builder() -> str | None:
 
 
 def make_toolchain(client: str) -> str:
-    """Build the image; its tag. What was built before comes from the engine's cache.
+    """Build the image and return its tag. The engine's cache has what was built before.
 
-    Raises RuntimeError where the base cannot be had, or the build fails.
+    Raises RuntimeError if the base is not available, or the build fails.
     """
     layout = make_stand_in(more=("python3-pip", "git"))
     copied = ["skopeo", "copy", "--quiet", f"oci:{layout}:{STAND_IN}", f"docker-daemon:{BASE}"]

@@ -47,7 +47,7 @@ def make_app(folder: Path) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a build said, which modules it imported, and whether it answered from its record."""
+    """The output of a build, the modules that it imported, and whether it answered from its record."""
 
     digest: str
     recorded: bool
@@ -57,7 +57,7 @@ class Answer:
 
 
 def copy_tool(folder: Path) -> Path:
-    """Copy the tool, so that one can edit it, and compile it, since its processes write no byte code."""
+    """Copy the tool, so that a test can edit it, and compile it, since its processes write no byte code."""
     for name in ("buildpack", "deployer"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     compileall.compile_dir(folder, quiet=1)

@@ -23,7 +23,7 @@ _OUR_TYPES = {tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE}
 
 
 def validate(image: Image, open_blob: Callable[[Digest], BinaryIO]) -> list[str]:
-    """Return what is wrong with the image, one line each; nothing where all is well.
+    """Return the faults of the image, one line each; an empty list if there is none.
 
     Layers with a layer key are ours, and must be what `write_layer` promises: sorted, parents first, no path
     twice, no whiteouts, only files, folders and symbolic links. A stack's layers need only be readable tars whose
@@ -60,7 +60,7 @@ def _check_documents(image: Image) -> Iterator[str]:
             filled = [each for each in config["history"] if not each.get("empty_layer")]
             yield from _differences("the history's count of layers", len(filled), len(image.layers))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        yield f"manifest or config lacks a part, or is no JSON: {type(error).__name__}: {error}"
+        yield f"manifest or config lacks a part, or is not JSON: {type(error).__name__}: {error}"
 
 
 def _check_config_blob(image: Image, open_blob: Callable[[Digest], BinaryIO]) -> Iterator[str]:
@@ -99,7 +99,7 @@ def _check_layer(layer: Layer, stream: BinaryIO) -> Iterator[str]:
     found = list(_check_tar(tar, strict=bool(layer.key)))
     tar.drain()
     blob.drain()
-    # What ends early in gzip is no whole tar either.
+    # A stream that ends early in gzip is not a whole tar either.
     yield from torn or found
     yield from _differences("size", blob.size, layer.size)
     yield from _differences("digest", str(blob.digest), str(layer.digest))
@@ -111,7 +111,7 @@ def _inflated(blob: _Hashing, torn: list[str]) -> Iterator[bytes]:
     try:
         yield from gunzip(blob)
     except (zlib.error, EOFError) as error:
-        torn.append(f"it is no whole gzip stream: {error}")
+        torn.append(f"it is not a whole gzip stream: {error}")
 
 
 def _check_tar(tar: _Hashing, *, strict: bool) -> Iterator[str]:
@@ -120,10 +120,10 @@ def _check_tar(tar: _Hashing, *, strict: bool) -> Iterator[str]:
             yield from _check_entries(archive, strict=strict)
             end = archive.offset
     except tarfile.TarError as error:
-        yield f"it is no readable tar: {error}"
+        yield f"it is not a readable tar: {error}"
         return
     tar.drain()
-    # `tarfile` takes any nonsense that is no header for the end of the archive.
+    # `tarfile` takes any bytes that are not a header for the end of the archive.
     if strict and (tar.size != end + len(END) or tar.last[-len(END) :] != END):
         yield "its tar does not end in two zero blocks behind the last entry"
 
@@ -142,7 +142,7 @@ def _check_entries(archive: tarfile.TarFile, *, strict: bool) -> Iterator[str]:
         if "/".join(parts[:-1]) not in folders:
             yield f"{member.name} comes before its folder"
         if any(part in {"", ".", ".."} or part.startswith(".wh.") for part in parts):
-            yield f"{member.name} is no path for a layer"
+            yield f"{member.name} is not a path for a layer"
         if member.type not in _OUR_TYPES:
             yield f"{member.name} has type {member.type!r}"
         if member.isdir():

@@ -95,7 +95,7 @@ class Running:
 
     @property
     def lines(self) -> list[str]:
-        """What was printed so far, without time and padding: ``web.1 | text``."""
+        """Return the lines so far, without time and padding: ``web.1 | text``."""
         whole = self.text.decode().splitlines()
         return [
             " ".join(line.split(" | ", 1)[0].split()[1:]) + " | " + line.split(" | ", 1)[1] if " | " in line else line
@@ -186,7 +186,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def start(carried: Path, environment: dict[str, str]) -> Iterator[Callable[..., Running]]:
-    """Start runners as asked for; whatever is left of them is killed after the test."""
+    """Start runners, and kill what is left of them after the test."""
     started: list[Running] = []
 
     def begin(argv: list[str], **options) -> Running:
@@ -304,7 +304,7 @@ def web(port: int) -> str:
 
 @pytest.fixture
 def launch(carried: Path, start: Callable[..., Running]) -> Callable[..., Running]:
-    """Start the launcher as an image's entry point does, beside whatever processes a test names."""
+    """Start the launcher as an image's entry point does, beside the processes that a test names."""
 
     def begin(
         processes: dict[str, str], *arguments: str, python: str = sys.executable, default="web", prefix=(), **popen

@@ -5,7 +5,7 @@ import time
 
 
 def record(what: str) -> None:
-    """Append a line, whole, whoever else does."""
+    """Append a whole line, also if other processes append at the same time."""
     file = os.environ.get("REQUEST_RECORD")
     if file:
         fd = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

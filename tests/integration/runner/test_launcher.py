@@ -1,4 +1,4 @@
-"""What an image's entry point does, as PID 1 of a namespace and elsewhere, on every Python a stack may have."""
+"""The entry point of images, as PID 1 of a namespace and elsewhere, on every Python that a stack may have."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def test_without_arguments_it_starts_the_default(launch, python):
 
 
 @pytest.mark.parametrize(
-    ("told", "name"), [("web.2", "web.2"), ("worker.2", "web.1"), ("web.x", "web.1"), ("web", "web.1"), ("2", "web.1")]
+    ("ps", "name"), [("web.2", "web.2"), ("worker.2", "web.1"), ("web.x", "web.1"), ("web", "web.1"), ("2", "web.1")]
 )
-def test_a_container_that_is_one_of_several_keeps_its_name(launch, told, name):
-    running = launch({"web": SHOW}, env={"DYNO": told})
+def test_a_container_that_is_one_of_several_keeps_its_name(launch, ps, name):
+    running = launch({"web": SHOW}, env={"DYNO": ps})
     assert running.wait() == 0
     assert running.text.decode() == f"{name} 8000 slow_app:app\n"
 
@@ -185,7 +185,7 @@ def test_settings_that_make_no_sense(launch, name, value, message):
     assert running.text.decode() == message
 
 
-def test_an_occupied_port_is_told_before_anything_starts(launch):
+def test_an_occupied_port_is_an_error_before_anything_starts(launch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -388,7 +388,7 @@ def test_as_pid_1_requests_that_wait_at_term_are_answered(launch, as_pid_1, port
     web = f"{GUNICORN} -w 1 --chdir {HERE} slow_app:app"
     running = launch({"web": web, "worker": "sleep 100"}, *arguments, prefix=as_pid_1, env={"PORT": str(port)})
     answers()
-    # Connected and sent: the kernel holds them, whatever the only worker is busy with.
+    # Connected and sent: the kernel holds them while the only worker is busy.
     requests = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(4)]
     for request in requests:
         request.sendall(b"GET /0.5?slow HTTP/1.0\r\n\r\n")
@@ -427,16 +427,16 @@ def test_as_pid_1_neither_int_nor_a_second_term_waits(launch, as_pid_1, port, nu
 
 @pytest.mark.parametrize("init", [True, False], ids=["init", "elsewhere"])
 @pytest.mark.parametrize(
-    "arguments", [["web"], ["web=1", "worker=1"], ["./start", "told"]], ids=["one", "several", "run"]
+    "arguments", [["web"], ["web=1", "worker=1"], ["./start", "named"]], ids=["one", "several", "run"]
 )
 def test_a_script_without_a_first_line_runs_under_the_shell(launch, as_pid_1, tmp_path, arguments, init):
     script = tmp_path / "start"
     script.write_text("echo up $1\nexit 3\n")
     script.chmod(0o755)
     prefix = as_pid_1 if init else ()
-    running = launch({"web": "./start told", "worker": "sleep 100"}, *arguments, prefix=prefix, cwd=tmp_path)
+    running = launch({"web": "./start named", "worker": "sleep 100"}, *arguments, prefix=prefix, cwd=tmp_path)
     assert running.wait() == 3
-    assert b"up told" in running.text
+    assert b"up named" in running.text
 
 
 def test_a_program_of_another_machine_does_not_run_under_the_shell(launch, tmp_path):

@@ -81,8 +81,8 @@ def test_a_stacks_layers_may_hold_what_ours_may_not(store: Store) -> None:
         ([("a.b", b"0"), ("a", b"5")], "a comes after a.b: out of order, or twice"),
         ([("a/b", b"0")], "a/b comes before its folder"),
         ([("a", b"0"), ("a/b", b"0")], "a/b comes before its folder"),
-        ([("a", b"5"), ("a/.wh.b", b"0")], "a/.wh.b is no path for a layer"),
-        ([("..", b"5")], ".. is no path for a layer"),
+        ([("a", b"5"), ("a/.wh.b", b"0")], "a/.wh.b is not a path for a layer"),
+        ([("..", b"5")], ".. is not a path for a layer"),
         ([("a", b"1")], "a has type b'1'"),
         ([("a", b"3")], "a has type b'3'"),
     ],
@@ -101,7 +101,7 @@ def test_a_layer_of_ours_must_end_in_two_zero_blocks(store: Store, end: bytes) -
     ]
 
 
-def test_wrong_digests_and_sizes_are_told(store: Store) -> None:
+def test_wrong_digests_and_sizes_are_reported(store: Store) -> None:
     right = written(store)
     wrong = replace(right, diff_id=sha256(b"x"), size=right.size + 1)
     where = f"layer 1 ({right.digest.short}): "
@@ -119,7 +119,7 @@ def test_wrong_digests_and_sizes_are_told(store: Store) -> None:
     ]
 
 
-def test_blobs_that_cannot_be_read_are_told(store: Store) -> None:
+def test_blobs_that_cannot_be_read_are_reported(store: Store) -> None:
     layers = [written(store), packed(store, b"no tar" * 200, ours=False), packed(store, b"x", ours=False)]
     made = image(store, *layers)
     store.path(layers[0].digest).write_bytes(b"damaged")
@@ -129,20 +129,20 @@ def test_blobs_that_cannot_be_read_are_told(store: Store) -> None:
     assert validate(made, store.open) == [
         f"the config's blob cannot be read: the store at {store.root} lacks the blob {made.config_digest}",
         f"{first}cannot be read: the blob {layers[0].digest} in the store at {store.root} is damaged",
-        f"{second}it is no readable tar: invalid header",
+        f"{second}it is not a readable tar: invalid header",
         f"{third}cannot be read: the store at {store.root} lacks the blob {layers[2].digest}",
     ]
 
 
-def test_a_cut_gzip_stream_is_told(store: Store) -> None:
+def test_a_cut_gzip_stream_is_reported(store: Store) -> None:
     whole = gzip.compress(tar_of(("a", b"0")))
     for blob in (whole[:-4], whole[:-8] + bytes(8)):
         layer = Layer(digest=store.write(blob), diff_id=sha256(tar_of(("a", b"0"))), size=len(blob))
         problems = validate(image(store, layer), store.open)
-        assert problems[0].startswith(f"layer 1 ({layer.digest.short}): it is no whole gzip stream: ")
+        assert problems[0].startswith(f"layer 1 ({layer.digest.short}): it is not a whole gzip stream: ")
 
 
-def test_a_layer_in_another_format_is_told(store: Store) -> None:
+def test_a_layer_in_another_format_is_reported(store: Store) -> None:
     zstd = "application/vnd.oci.image.layer.v1.tar+zstd"
     layer = replace(packed(store, b"x", ours=False), media_type=zstd)
     assert validate(image(store, layer), store.open) == [
@@ -168,8 +168,8 @@ def test_manifest_and_config_must_agree_with_the_layers(store: Store) -> None:
     ]
 
 
-def test_a_manifest_that_is_no_json_is_told(store: Store) -> None:
+def test_a_manifest_that_is_not_json_is_reported(store: Store) -> None:
     broken = replace(image(store, written(store)), manifest=b"{")
     store.write(broken.manifest)
     (problem,) = validate(broken, store.open)
-    assert problem.startswith("manifest or config lacks a part, or is no JSON: JSONDecodeError: ")
+    assert problem.startswith("manifest or config lacks a part, or is not JSON: JSONDecodeError: ")
