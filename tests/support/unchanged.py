@@ -6,6 +6,7 @@ import atexit
 import compileall
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -94,9 +95,10 @@ def build(
     environ = {**environment(home, tool), **(env or {})}
     command = [python, "-X", "importtime", "-m", "deployer", "build", str(app), *arguments]
     done = subprocess.run(command, cwd=cwd or tool, env=environ, capture_output=True, text=True, check=False)
-    lines = done.stderr.splitlines(keepends=True)
-    err = without_progress("".join(line for line in lines if not line.startswith("import time:")))
+    # A thread that imports may write its line before the end of another line.
+    imports = re.compile(r"import time:.*\n")
+    err = without_progress(imports.sub("", done.stderr))
     assert done.returncode == 0, err
-    imported = frozenset(line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:"))
+    imported = frozenset(line.rpartition("|")[2].strip() for line in imports.findall(done.stderr))
     recorded = "click" not in imported
     return Answer(digest=done.stdout.strip(), recorded=recorded, imported=imported, err=err, out=done.stdout)
