@@ -83,7 +83,7 @@ def sum_resident(processes: Sequence[Process], root: int) -> int:
 def measure_memory(
     command: Sequence[str], *, cwd: Path, environ: Mapping[str, str], engine: int | None, log: Path
 ) -> Memory:
-    """Run a command and sample its memory every few milliseconds; ``engine`` is the engine's process, if it is on this machine.
+    """Run a command and sample its memory every few milliseconds; ``engine`` is the engine's process, if it is here.
 
     Pages that processes share are counted for each of them, so the sums are upper bounds.
     """
