@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -225,7 +226,8 @@ def test_prefixes_and_colours_on_a_terminal(run):
 class Case:
     """A difference: what is run, and what is seen of it under each of the two.
 
-    Once all of `until` is printed, or at the end if it is empty, `see` looks. `stop` is sent then.
+    Once all of `until` is printed, `stop` is sent, if any, and `see` looks. Where the order of two events counts, `see`
+    makes the second one itself: no case depends on how long something takes.
     """
 
     procfile: str
@@ -247,12 +249,50 @@ def lines(runner: Runner) -> list[str]:
     return runner.said("job.1")
 
 
+def is_honcho(runner: Runner) -> bool:
+    return "honcho" in str(runner.process.args)
+
+
 def shown(runner: Runner) -> bool:
-    return b"Password: " in runner.text
+    """Look whether the prompt is there: ours may take a moment, Honcho never shows it."""
+    return b"Password: " in runner.text or (
+        not is_honcho(runner) and settles(lambda: b"Password: " in runner.text, seconds=60)
+    )
 
 
 def names(runner: Runner) -> list[str]:
+    """Stop it once all that it starts is up; return the names of its processes."""
+    runner.wait_for("up\n", 2 if is_honcho(runner) else 1)
+    runner.process.send_signal(signal.SIGTERM)
+    runner.wait()
     return sorted(set(runner.lines()) - {"system"})
+
+
+def late_failure(runner: Runner) -> int:
+    """Let `a` end well and `b` fail afterwards, before ours sees either; return the exit code."""
+    runner.wait_for("up\n", 2)
+    if is_honcho(runner):
+        (runner.folder / "end-a").touch()
+        runner.wait_for("a.1 stopped", 1)
+        (runner.folder / "end-b").touch()
+        return runner.wait()
+    runner.process.send_signal(signal.SIGSTOP)
+    for name in ("a", "b"):
+        (runner.folder / f"end-{name}").touch()
+        stat = Path("/proc", (runner.folder / f"{name}.pid").read_text().strip(), "stat")
+        assert settles(lambda stat=stat: stat.read_text().rpartition(")")[2].split()[0] == "Z", seconds=60)
+    runner.process.send_signal(signal.SIGCONT)
+    return runner.wait()
+
+
+def slow_end(runner: Runner) -> list[str]:
+    """Let `a` end, so that the other is stopped; for ours let that take more seconds than Honcho gives it."""
+    runner.wait_for("up\n", 1)
+    (runner.folder / "end-a").touch()
+    if not is_honcho(runner):
+        time.sleep(6)  # Honcho kills after 5 seconds, ours after 25
+        (runner.folder / "end").touch()
+    return lines(runner)
 
 
 def left(runner: Runner) -> tuple[int, bool]:
@@ -263,7 +303,14 @@ def left(runner: Runner) -> tuple[int, bool]:
 CASES = {
     "a process that a signal killed": Case(procfile="job: kill -9 $$\n", see=code, honcho=247, ours=137),
     "one that fails after one that ended well": Case(
-        procfile="a: true\nb: trap '' TERM; sleep 0.02; exit 5\n", see=code, honcho=0, ours=5
+        procfile="".join(
+            f"{name}: trap '' TERM; echo $$ > {name}.pid; echo up; "
+            f"while [ ! -e end-{name} ]; do sleep 0.05; done; exit {number}\n"
+            for name, number in (("a", 0), ("b", 5))
+        ),
+        see=late_failure,
+        honcho=0,
+        ours=5,
     ),
     "HUP": Case(
         procfile="job: echo up; exec sleep 1000\n",
@@ -277,10 +324,12 @@ CASES = {
         procfile="job: sleep 1000 >/dev/null 2>&1 & echo up\n", see=left, honcho=(0, True), ours=(0, False)
     ),
     "six seconds to end": Case(
-        procfile="a: sleep 0.2\njob: exec 2>/dev/null; trap 'sleep 6; echo finished; exit 0' TERM; sleep 9 & wait\n",
-        see=lines,
-        honcho=[],
-        ours=["finished"],
+        procfile="a: while [ ! -e end-a ]; do sleep 0.05; done\n"
+        "job: exec 2>/dev/null; trap 'while [ ! -e end ]; do sleep 0.05; done; echo finished; exit 0' TERM; "
+        "echo up; while :; do sleep 0.05; done\n",
+        see=slow_end,
+        honcho=["up"],
+        ours=["up", "finished"],
     ),
     "a carriage return within a line": Case(
         procfile="job: printf '1\\r2\\n'\n", see=lines, honcho=["1", "2"], ours=["1\r2"]
@@ -289,7 +338,8 @@ CASES = {
         procfile="job: printf 'caf\\351\\n'\n", see=lines, honcho=["caf\N{REPLACEMENT CHARACTER}"], ours=["caf\udce9"]
     ),
     "a prompt": Case(
-        procfile="job: printf 'Password: '; exec sleep 1000\nclock: sleep 1; echo tick; exec sleep 1000\n",
+        procfile="job: printf 'Password: '; touch asked; exec sleep 1000\n"
+        "clock: while [ ! -e asked ]; do sleep 0.05; done; echo tick; exec sleep 1000\n",
         until="tick\n",
         see=shown,
         honcho=False,
@@ -304,8 +354,7 @@ CASES = {
     ),
     "an apostrophe in .env": Case(procfile="job: echo $A\n", dotenv="A=it's\n", see=lines, honcho=[], ours=["it's"]),
     "release": Case(
-        procfile="release: echo up; exec sleep 1000\njob: echo up; sleep 1; echo tick; exec sleep 1000\n",
-        until="tick\n",
+        procfile="release: echo up; exec sleep 1000\njob: echo up; exec sleep 1000\n",
         see=names,
         honcho=["job.1", "release.1"],
         ours=["job.1"],
