@@ -226,7 +226,7 @@ def test_prefixes_and_colours_on_a_terminal(run):
 class Case:
     """A difference: what is run, and what is seen of it under each of the two.
 
-    Once all of `until` is printed, `stop` is sent, if any, and `see` looks. Where the order of two events counts, `see`
+    Once all of `until` is printed, `stop` is sent, if any, and `see` looks. If the order of two events counts, `see`
     makes the second one itself: no case depends on how long something takes.
     """
 
