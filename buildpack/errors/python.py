@@ -291,6 +291,20 @@ def unwritable(path: str, reason: str) -> MachineError:
     )
 
 
+def requirement_missing(wheel: str, requirement: str, *, pinned: str, marker: str, target: str, python: str) -> str:
+    """`wheel` is a name and a version; `pinned` is the lock's version of the required package, empty for none."""
+    needs = f"{wheel} needs {requirement}"
+    if pinned:
+        return f"{needs}, and Pipfile.lock pins {pinned}."
+    if "python_full_version" in marker or "implementation_version" in marker:
+        return (
+            f"{needs} on Python {python} ({marker}), and Pipfile.lock lacks it: it was made on another patch level of "
+            f"Python. Lock on {python}, or set python_full_version in Pipfile."
+        )
+    where = f" on {target} ({marker})" if marker else ""
+    return f"{needs}{where}, and Pipfile.lock lacks it. Add it to Pipfile and run `deploy lock`."
+
+
 def _host(url: str) -> str:
     return url.partition("://")[2].partition("/")[0] or url
 

@@ -251,7 +251,7 @@ def unusable_archive(name: str, filename: str, reason: str) -> DependencyError:
 def cannot_unpack(name: str, filename: str, error: OSError) -> BuildpackError:
     reason = error.strerror or str(error)
     if error.errno in {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}:
-        return unusable_archive(name, filename, f"it holds a name that this system does not take ({reason})")
+        return unusable_archive(name, filename, f"it holds a name that cannot be created here ({reason})")
     return MachineError(
         f"{filename} cannot be unpacked",
         why=f"It is the locked archive of {name}. The system says: {reason}.",

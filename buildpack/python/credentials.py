@@ -75,11 +75,6 @@ class SourceUrl:
         return f"{start}{folder}{slash}{name}"
 
 
-def open_sources(sources: Iterable[Source], environ: Mapping[str, str]) -> tuple[SourceUrl, ...]:
-    """Open each source, in their order."""
-    return tuple(open_source(source, environ) for source in sources)
-
-
 def open_source(source: Source, environ: Mapping[str, str]) -> SourceUrl:
     """Expand variables, split off the login, and let PIPENV_PYPI_MIRROR replace pypi.org.
 

@@ -1,8 +1,8 @@
-"""The app as a package of its own: a lock's ``path = "."`` becomes a wheel that leads to the app's folder.
+"""Makes a wheel of the app itself, for a lock with ``path = "."``: it leads to the app's folder.
 
-As pip's editable installs do (PEP 660), but nothing is built: name, version and entry points are read from what the
-folder declares, so that a changed line of code changes the app's layer and nothing else. No backend is asked, and so
-a version or entry points that a `setup.py` computes are not known; the app's own code needs neither.
+It is what pip's editable installs are (PEP 660), but nothing is built: name, version and entry points come from
+pyproject.toml and setup.cfg, so that a changed line of code changes the app's layer and nothing else. A version or
+entry points that a `setup.py` computes stay unknown; the app's own code needs neither.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from buildpack.app.textfile import parse_toml, read_text
 from buildpack.bounded import parse_version
 from buildpack.errors import wheels as errors
-from buildpack.python.files import WheelFile
-from buildpack.python.install_files import record_row, render_record
-from buildpack.system.temporary import create_temporary, make_folder
+from buildpack.errors.python import unwritable
+from buildpack.python.files import WheelFile, store_file
+from buildpack.python.venv import record_row, render_record
 
 if TYPE_CHECKING:
     from configparser import ConfigParser
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from buildpack.app.lockfile import LockedPackage
 
 _UNKNOWN = "0"
-"""The version where none is declared, as setuptools has it."""
+"""The version if none is declared, as setuptools has it."""
 _NOT_IN_NAMES = re.compile(r"[-_.]+")
 _GROUPS = {"scripts": "console_scripts", "gui-scripts": "gui_scripts"}
 _WHEEL = b"Wheel-Version: 1.0\nGenerator: deploy\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -41,26 +41,25 @@ def is_app(package: LockedPackage, app: Path) -> bool:
 
 
 def link_app(package: LockedPackage, *, app: Path, place: str, folder: Path) -> WheelFile:
-    """Make the wheel of the app in the folder `app`, whose code will lie at `place`; put it into the store's `folder`.
+    """Make the wheel of the app in the folder `app` and put it into the store's `folder`.
 
-    Raises AppError where what the folder declares cannot be read.
+    `place` is where the app's code will be. Raises AppError if setup.cfg or pyproject.toml cannot be read.
     """
-    from hashlib import sha256
-
     declared = _declared(app)
     version, points = _version(declared), _entry_points(declared)
     roots = [f"{place}/src"] if (app / "src").is_dir() and not (app / "src/__init__.py").exists() else []
     stem = f"{_NOT_IN_NAMES.sub('_', package.name)}-{version}"
     content = _pack(package.name, version, stem, points, [*roots, place])
-    filename, digest = f"{stem}-py3-none-any.whl", sha256(content).hexdigest()
-    _keep(content, folder / digest / filename, folder)
-    return WheelFile(
-        name=package.name, version=version, filename=filename, url="", sha256=digest, size=len(content), source=""
-    )
+    filename = f"{stem}-py3-none-any.whl"
+    try:
+        sha256, size = store_file(io.BytesIO(content), filename, folder)
+    except OSError as error:
+        raise unwritable(str(folder), error.strerror or "it cannot be written") from None
+    return WheelFile(name=package.name, version=version, filename=filename, url="", sha256=sha256, size=size, source="")
 
 
 def _declared(app: Path) -> tuple[Mapping[str, Any], ConfigParser]:
-    """Read pyproject.toml and setup.cfg; what is absent is empty."""
+    """Read pyproject.toml and setup.cfg; both are empty if the file is missing."""
     from configparser import ConfigParser, Error
 
     text = read_text(app, "pyproject.toml")
@@ -79,7 +78,6 @@ def _table(value: object, *keys: str) -> Mapping[str, Any]:
 
 
 def _version(declared: tuple[Mapping[str, Any], ConfigParser]) -> str:
-
     document, settings = declared
     found = [
         _table(document, "project").get("version"),
@@ -125,7 +123,7 @@ def _pack(name: str, version: str, stem: str, points: Mapping[str, Mapping[str, 
         f"{_NOT_IN_NAMES.sub('_', name)}.pth": "".join(f"{root}\n" for root in roots).encode(),
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
         f"{info}/WHEEL": _WHEEL,
-        # PEP 610: tools that list what is installed tell an editable install by it.
+        # PEP 610: by this file other tools recognise an editable install.
         f"{info}/direct_url.json": json.dumps({"dir_info": {"editable": True}, "url": f"file://{roots[-1]}"}).encode(),
     }
     if points:
@@ -141,22 +139,3 @@ def _pack(name: str, version: str, stem: str, points: Mapping[str, Mapping[str, 
         for path, body in files.items():
             archive.writestr(ZipInfo(path), body)
     return packed.getvalue()
-
-
-def _keep(content: bytes, place: Path, folder: Path) -> None:
-    """Put the wheel in its place, unless it is there."""
-    import os
-
-    from buildpack.errors import python as index_errors
-
-    if place.is_file() and place.stat().st_size == len(content):
-        return
-    try:
-        make_folder(place.parent)
-        descriptor, temporary = create_temporary(folder)
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(content)
-            out.flush()
-            temporary.replace(place)
-    except OSError as error:
-        raise index_errors.unwritable(str(place), error.strerror or "it cannot be written") from None

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Self, TypeVar
 
 from buildpack.errors import python as errors
 from buildpack.python.files import LockedFile, verified_path
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from buildpack.python.credentials import SourceUrl
     from buildpack.python.files import IndexFile
+
+F = TypeVar("F", bound=LockedFile)
 
 CHUNK = 1 << 18
 LARGEST = 4 << 30
@@ -83,14 +85,7 @@ def fetch_file(
             gone = errors.not_served(file.filename, file.url, error.status) if listed else None
             raise gone or errors.link_gone(file.name, file.url) from None
         except DeniedError as error:
-            raise errors.denied(
-                file.filename,
-                file.url,
-                error.status,
-                logged_in=error.logged_in,
-                unread=error.unread,
-                source=file.source,
-            ) from None
+            raise error.explain(file.filename, file.url, file.source) from None
 
 
 def _source(client: Client, name: str) -> SourceUrl | None:
@@ -143,14 +138,51 @@ def probe_file(
     except NotFoundError as error:
         raise errors.not_served(offered.filename, shown, error.status, listed=source is not None) from None
     except DeniedError as error:
-        raise errors.denied(
-            offered.filename,
-            shown,
-            error.status,
-            logged_in=error.logged_in,
-            unread=error.unread,
-            source=source.name if source else "",
-        ) from None
+        raise error.explain(offered.filename, shown, source.name if source else "") from None
+
+
+def describe_file(
+    kind: type[F],
+    offered: IndexFile,
+    *,
+    name: str,
+    version: str,
+    client: Client,
+    folder: Path,
+    locked: Mapping[str, Collection[str]] | None,
+    source: SourceUrl,
+) -> F | None:
+    """Complete an index's description of a file: from the page, from its headers, else by downloading it.
+
+    `locked` are as in `probe_file`; None if the file has none of those hashes.
+    """
+    sha256 = offered.hashes.get("sha256")
+    size = None
+    if sha256 is not None and (locked is None or sha256 in locked.get("sha256", ())):
+        size = offered.size or _promised_size(offered, client, source)
+    if sha256 is None or size is None:
+        probed = probe_file(offered, client, folder, locked, source)
+        if probed is None:
+            return None
+        sha256, size = probed
+    return kind(
+        name=name,
+        version=version,
+        filename=offered.filename,
+        url=client.hide(offered.link),
+        sha256=sha256,
+        size=size,
+        source=source.name,
+        yanked=offered.yanked,
+    )
+
+
+def _promised_size(offered: IndexFile, client: Client, source: SourceUrl) -> int | None:
+    """Ask for a file's size in bytes; None if the server does not say."""
+    try:
+        return client.get(client.hide(offered.link), promised_size, source=source, method="HEAD")
+    except (NotFoundError, DeniedError, errors.SourceError):
+        return None  # signed links often allow nothing but GET
 
 
 def _copy(

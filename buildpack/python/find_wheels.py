@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from buildpack.errors import BuildpackError, together
 from buildpack.errors import python as errors
 from buildpack.python.files import WheelFile
-from buildpack.python.http import Client
-from buildpack.python.index import Build, Recall, Remember, Resolver, Unbuilt, forget_nothing, keep_nothing
-from buildpack.python.target import Target
+from buildpack.python.index import Resolver, Unbuilt
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -28,23 +25,16 @@ _CHANCE = 3
 
 def resolve_wheels(
     packages: Sequence[LockedPackage],
-    target: Target,
+    resolver: Resolver,
     *,
-    client: Client,
-    folder: Path,
-    recall: Recall = forget_nothing,
-    remember: Remember = keep_nothing,
-    build: Build | None = None,
     resolved: Callable[[WheelFile], None] | None = None,
     jobs: int = 12,
 ) -> list[WheelFile]:
     """Find the wheel of each package, in the packages' order.
 
-    `recall` and `remember` take a kind, a key and a JSON value, and are told no secret. `resolved` is
-    called, from several threads, with each wheel as soon as it is known. `folder` is the store's for wheels.
-    Raises DependencyError, or Problems when several packages cannot be had.
+    `resolved` is called, from several threads, with each wheel as soon as it is known.
+    Raises DependencyError, or Problems of several packages.
     """
-    resolver = Resolver(target=target, client=client, folder=folder, recall=recall, remember=remember, build=build)
     wheels: list[WheelFile | None] = [resolver.recalled(package) for package in packages]
     if resolved:
         for wheel in filter(None, wheels):
@@ -57,20 +47,11 @@ def resolve_wheels(
     return [wheel for wheel in wheels if wheel is not None]
 
 
-def look_up(
-    packages: Sequence[LockedPackage],
-    target: Target,
-    *,
-    client: Client,
-    folder: Path,
-    recall: Recall,
-    jobs: int = 12,
-) -> None:
-    """Find a file for each package, without fetching or building anything; raises as `resolve_wheels` does.
+def look_up(packages: Sequence[LockedPackage], resolver: Resolver, *, jobs: int = 12) -> None:
+    """Find a file for each package, without building any; raises as `resolve_wheels` does.
 
-    A file whose hash no page tells is fetched all the same, as nothing else says that it is the locked one.
+    A file is fetched only if no page says its hash: nothing else shows that it is the locked one.
     """
-    resolver = Resolver(target=target, client=client, folder=folder, recall=recall, remember=keep_nothing, build=None)
     unknown = [package for package in packages if resolver.recalled(package) is None]
     if unknown:
         with _pool(jobs, unknown) as pool:

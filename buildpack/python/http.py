@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 from buildpack.bounded import join_url, origin_of, parse_integer
+from buildpack.errors import DependencyError
 from buildpack.errors import python as errors
 from buildpack.errors.transfer import why_unanswered
 from buildpack.net.pace import ATTEMPTS, LONGEST_WAIT, Pace, is_busy, pause, retry_after
@@ -23,7 +24,7 @@ from buildpack.python.credentials import (
     Login,
     SourceUrl,
     netrc_login,
-    open_sources,
+    open_source,
     split_login,
     unreadable_netrc,
     without_secrets,
@@ -58,6 +59,10 @@ class DeniedError(Exception):
         self.status = status
         self.logged_in = logged_in
 
+    def explain(self, name: str, url: str, source: str) -> DependencyError:
+        """Return the error to show: the server of `url` refused `name`. `source` is as in `errors.denied`."""
+        return errors.denied(name, url, self.status, logged_in=self.logged_in, unread=self.unread, source=source)
+
 
 class CutError(Exception):
     """A body ended early; raised by those who read it, so that the request is made again."""
@@ -80,7 +85,7 @@ class Client:
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.sources = open_sources(sources, environ)
+        self.sources = tuple(open_source(source, environ) for source in sources)
         self._environ = environ
         self._timeout = timeout
         self._sleep = sleep

@@ -15,9 +15,9 @@ from buildpack.bounded import parse_version
 from buildpack.dataclass import asdict, dataclass
 from buildpack.errors import BuildpackError, DependencyError
 from buildpack.errors import python as errors
-from buildpack.python.fetch import probe_file
+from buildpack.python.fetch import describe_file
 from buildpack.python.files import IndexFile, LockedFile, Sdist, WheelFile, canonical_name
-from buildpack.python.http import Client, DeniedError, NotFoundError, promised_size
+from buildpack.python.http import Client, DeniedError, NotFoundError
 from buildpack.python.simple import fetch_files
 from buildpack.python.target import Target
 from buildpack.python.wheel_choice import (
@@ -71,9 +71,9 @@ class Resolver:
     target: Target
     client: Client
     folder: Path
-    recall: Recall
-    remember: Remember
-    build: Build | None
+    recall: Recall = forget_nothing
+    remember: Remember = keep_nothing
+    build: Build | None = None
 
     def recalled(self, package: LockedPackage) -> WheelFile | None:
         """Return what an earlier build found, if it is of use still."""
@@ -158,10 +158,7 @@ class Resolver:
             return sdist
         if denied:
             by, refusal = denied
-            url = f"{by.url}{canonical_name(package.name)}/"
-            raise errors.denied(
-                package.name, url, refusal.status, logged_in=refusal.logged_in, unread=refusal.unread, source=by.name
-            )
+            raise refusal.explain(package.name, f"{by.url}{canonical_name(package.name)}/", by.name)
         raise self._explain(package, locked, seen, missing)
 
     def _files(
@@ -204,34 +201,18 @@ class Resolver:
         file: IndexFile,
         locked: Mapping[str, Collection[str]],
     ) -> F | None:
-        """Complete a file's description: from the page, from its headers, else by downloading it."""
         name = canonical_name(package.name)
-        sha256 = file.hashes.get("sha256")
-        known = sha256 is not None and sha256 in locked.get("sha256", ())
-        size = (file.size or self._size(source, file)) if known else None
-        if sha256 is None or size is None:
-            probed = probe_file(file, self.client, self.folder, locked, source)
-            if probed is None:
-                return None
-            sha256, size = probed
         version = file_version(file.filename, name) or package.version or ""
-        return kind(
+        return describe_file(
+            kind,
+            file,
             name=name,
             version=version,
-            filename=file.filename,
-            url=self.client.hide(file.link),
-            sha256=sha256,
-            size=size,
-            source=source.name,
-            yanked=file.yanked,
+            client=self.client,
+            folder=self.folder,
+            locked=locked,
+            source=source,
         )
-
-    def _size(self, source: SourceUrl, file: IndexFile) -> int | None:
-        """Ask for a file's size in bytes; None where the server does not say."""
-        try:
-            return self.client.get(self.client.hide(file.link), promised_size, source=source, method="HEAD")
-        except (NotFoundError, DeniedError, errors.SourceError):
-            return None  # signed links often allow nothing but GET
 
     def _explain(
         self,

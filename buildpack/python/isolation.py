@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from buildpack.dataclass import dataclass
 from buildpack.errors.build import unreachable_interpreter
 from buildpack.python.build_settings import COMPILER_VARIABLES
+from buildpack.python.target import Target
 from buildpack.python.venv import VenvLayout, install_entries, venv_entries
 from buildpack.python.wheel import read_wheel
 from buildpack.system.processes import ProcessGroup, User, library_path
@@ -40,23 +40,10 @@ Provide = Callable[[Sequence[str]], Sequence[Path]]
 """Gives the verified wheels that fulfil a build's requirements, those that they require in turn included."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interpreter:
-    """What an interpreter on this machine says of itself."""
+def inspect(argv: Sequence[str], environ: Mapping[str, str]) -> Target:
+    """Ask an interpreter of this machine what it accepts. Raises OSError or CalledProcessError if it does not run.
 
-    version: str
-    machine: str
-    libc: tuple[str, int, int]
-
-    def __str__(self) -> str:
-        name, major, minor = self.libc
-        return f"CPython {self.version} on {self.machine} with {name} {major}.{minor}"
-
-
-def inspect(argv: Sequence[str], environ: Mapping[str, str]) -> Interpreter:
-    """Ask an interpreter for its version and platform. Raises OSError or CalledProcessError if it does not run.
-
-    It may be a base image's, so it gets the one variable without which it may not start.
+    It may belong to a base image, so it gets LD_LIBRARY_PATH, without which it may not start.
     """
     import subprocess
 
@@ -65,16 +52,16 @@ def inspect(argv: Sequence[str], environ: Mapping[str, str]) -> Interpreter:
     version, machine, *libc = ran.stdout.split()
     name, number = libc if len(libc) == 2 else ("musl", "1.2")
     major, minor = [*number.split("."), "0"][:2]
-    return Interpreter(version=version, machine=machine, libc=(name, int(major), int(minor)))
+    return Target(version=version, machine=machine, libc=(name, int(major), int(minor)))
 
 
 def own_libc() -> tuple[str, int, int] | None:
-    """Return the C library that this process runs on; None for musl, which tells no version."""
+    """Return the C library that this process runs on; None for musl, which does not report its version."""
     try:
-        told = os.confstr("CS_GNU_LIBC_VERSION") or ""
+        found = os.confstr("CS_GNU_LIBC_VERSION") or ""
     except (OSError, ValueError):
         return None
-    name, _, number = told.partition(" ")
+    name, _, number = found.partition(" ")
     major, _, minor = number.partition(".")
     return (name, int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import Requirement
@@ -17,11 +17,10 @@ from packaging.version import Version
 
 from buildpack.bounded import parse_requirement, parse_version
 from buildpack.dataclass import dataclass, field
-from buildpack.errors import python as index_errors
 from buildpack.python.build_settings import BuildSettings
-from buildpack.python.fetch import fetch_file, probe_file
-from buildpack.python.files import IndexFile, Sdist, WheelFile, canonical_name
-from buildpack.python.http import Client, DeniedError, NotFoundError, promised_size
+from buildpack.python.fetch import describe_file, fetch_file
+from buildpack.python.files import IndexFile, LockedFile, Sdist, WheelFile, canonical_name
+from buildpack.python.http import Client, DeniedError, NotFoundError
 from buildpack.python.isolation import RequirementsError
 from buildpack.python.simple import fetch_files
 from buildpack.python.wheel import read_requires
@@ -30,6 +29,8 @@ from buildpack.python.wheel_choice import best_wheel, file_version, is_sdist, re
 if TYPE_CHECKING:
     from buildpack.python.credentials import SourceUrl
     from buildpack.python.target import Target
+
+F = TypeVar("F", bound=LockedFile)
 
 _ROUNDS = 2000
 """Steps after which a resolution gives up. What builds require is a handful of projects."""
@@ -109,9 +110,9 @@ class _Provider:
         found = self._wheels.get(candidate.file.filename)
         if found is None:
             if is_sdist(candidate.file.filename):
-                found = self.build(self._describe(Sdist, candidate))
+                found = self.build(self._described(Sdist, candidate))
             else:
-                found = self._describe(WheelFile, candidate)
+                found = self._described(WheelFile, candidate)
             self._wheels[candidate.file.filename] = found
         return found
 
@@ -185,36 +186,25 @@ class _Provider:
                 denied = denied or (source, error)
         if denied:
             by, refusal = denied
-            url = f"{by.url}{name}/"
-            raise index_errors.denied(
-                name, url, refusal.status, logged_in=refusal.logged_in, unread=refusal.unread, source=by.name
-            )
+            raise refusal.explain(name, f"{by.url}{name}/", by.name)
         return self.client.sources[0], ()
 
-    def _describe(self, kind: type[Any], candidate: _Candidate) -> Any:
-        """Complete a file's description; one whose hash or size the index does not say is downloaded for it."""
-        file, source = candidate.file, candidate.source
-        sha256, size = file.hashes.get("sha256"), file.size
-        try:
-            if sha256 is not None and size is None:
-                size = self.client.get(self.client.hide(file.link), promised_size, source=source, method="HEAD")
-        except (NotFoundError, DeniedError, index_errors.SourceError):
-            size = None
-        if sha256 is None or size is None:
-            locked = {algorithm: {value} for algorithm, value in file.hashes.items()} or None
-            probed = probe_file(file, self.client, self.folder, locked, source)
-            if probed is None:
-                raise RequirementsError(f"{file.filename} is not the file that its index promises")
-            sha256, size = probed
-        return kind(
+    def _described(self, kind: type[F], candidate: _Candidate) -> F:
+        file, version = candidate.file, str(candidate.version)
+        promised = {algorithm: {value} for algorithm, value in file.hashes.items()} or None
+        found = describe_file(
+            kind,
+            file,
             name=candidate.name,
-            version=str(candidate.version),
-            filename=file.filename,
-            url=self.client.hide(file.link),
-            sha256=sha256,
-            size=size,
-            source=source.name,
+            version=version,
+            client=self.client,
+            folder=self.folder,
+            locked=promised,
+            source=candidate.source,
         )
+        if found is None:
+            raise RequirementsError(f"{file.filename} is not the file that its index promises")
+        return found
 
 
 def resolve_requirements(

@@ -20,7 +20,6 @@ from buildpack.dataclass import asdict, dataclass, replace
 from buildpack.errors import python as index_errors
 from buildpack.errors import wheels as errors
 from buildpack.net.secret import Secret
-from buildpack.python.archives import find_project, unpack
 from buildpack.python.build_failure import ALTERNATIVES, keep_log, missing_parts, remedies, telling_lines
 from buildpack.python.build_settings import NO_SETTINGS, BuildSettings, names_in
 from buildpack.python.checkout import fetch_commit
@@ -32,16 +31,15 @@ from buildpack.python.http import Client
 from buildpack.python.index import Recall, Remember, forget_nothing, is_of_another_version, keep_nothing, nearest_wheel
 from buildpack.python.isolation import (
     BuildFailedError,
-    Interpreter,
     RequirementsError,
     build_in_isolation,
     inspect,
     own_libc,
     reachable,
 )
-from buildpack.python.local_sources import MOST_BYTES, copy_sources, digest_sources
 from buildpack.python.simple import is_plain
-from buildpack.python.target import Target, target_for
+from buildpack.python.source_tree import MOST_BYTES, copy_sources, digest_sources, find_project, unpack
+from buildpack.python.target import Target
 from buildpack.python.wheel_choice import best_wheel, is_sdist, parse_wheel_name
 from buildpack.system.temporary import make_folder
 from buildpack.system.unprivileged import choose_user, give, open_left, workplace
@@ -259,18 +257,17 @@ def _build(
     return wheel
 
 
-def _requirements(wanted: Sequence[str], here: Interpreter, bench: Workbench) -> tuple[WheelFile, ...]:
-    """Find what a build requires, for the interpreter that builds: the stack's may be of another patch level.
+def _requirements(wanted: Sequence[str], here: Target, bench: Workbench) -> tuple[WheelFile, ...]:
+    """Find the wheels that a build requires, for the interpreter that builds (`here`), and build those that lack one.
 
-    What has no wheel is built in the same way.
+    The stack's interpreter may have another patch level.
     """
     if not wanted:
         return ()
     from buildpack.app.lockfile import LockedPackage
     from buildpack.python.requirements import resolve_requirements
 
-    target = target_for(version=here.version, machine=here.machine, libc=here.libc)
-    below = replace(bench, target=target, depth=bench.depth + 1)
+    below = replace(bench, target=here, depth=bench.depth + 1)
 
     def build(archive: Sdist) -> WheelFile:
         if below.depth > _DEEPEST:
@@ -279,11 +276,11 @@ def _requirements(wanted: Sequence[str], here: Interpreter, bench: Workbench) ->
         return build_wheel(required, archive, bench=below)
 
     return resolve_requirements(
-        wanted, target=target, client=bench.client, folder=bench.folder, settings=bench.settings, build=build
+        wanted, target=here, client=bench.client, folder=bench.folder, settings=bench.settings, build=build
     )
 
 
-def _interpreter(package: LockedPackage, argv: tuple[str, ...], bench: Workbench) -> Interpreter:
+def _interpreter(package: LockedPackage, argv: tuple[str, ...], bench: Workbench) -> Target:
     here, target = inspect(argv, bench.environ), bench.target
     fits = here.machine == target.machine and here.libc[0] == target.libc[0]
     if not fits or here.version.split(".")[:2] != target.version.split(".")[:2]:
@@ -291,7 +288,7 @@ def _interpreter(package: LockedPackage, argv: tuple[str, ...], bench: Workbench
     return here
 
 
-def _check_libc(package: LockedPackage, wheel: WheelFile, here: Interpreter, bench: Workbench) -> None:
+def _check_libc(package: LockedPackage, wheel: WheelFile, here: Target, bench: Workbench) -> None:
     name = parse_wheel_name(wheel.filename)
     # An unpacked base's interpreter brings a libc of its own, but what is compiled is linked against this machine's.
     libc = max(here.libc, own_libc() or here.libc)

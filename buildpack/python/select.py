@@ -1,4 +1,4 @@
-"""Which of the locked packages a target needs, and what its wheels need that the lock lacks."""
+"""Selects the locked packages that a target needs, and finds what their wheels need and the lock lacks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from operator import eq, ge, gt, le, lt, ne
 from typing import TYPE_CHECKING
 
 from buildpack.bounded import parse_requirement
-from buildpack.dataclass import dataclass
 from buildpack.errors import python as errors
 from buildpack.python.about import NEED, need, within
 from buildpack.python.files import canonical_name
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from packaging.markers import Marker
 
     from buildpack.app.lockfile import LockedPackage
+    from buildpack.python.files import WheelFile
 
 _USUAL = re.compile(
     r"(python_version|python_full_version)\s*(>=|<=|<|>|==|!=)\s*'(\d{1,9}\.\d{1,9}(?:\.\d{1,9})?)'", re.ASCII
@@ -31,8 +31,8 @@ _COMPARED = {">=": ge, "<=": le, "<": lt, ">": gt, "==": eq, "!=": ne}
 def select_packages(packages: Iterable[LockedPackage], target: Target) -> list[LockedPackage]:
     """Keep the packages whose marker holds on the target, in their order.
 
-    Raises DependencyError for a marker that cannot be read, and for a package that is needed after all though
-    pipenv locked nothing but its name, for another platform.
+    Raises DependencyError for a marker that cannot be read, AppError for a package that the target needs and that is
+    locked by its name only, for another platform.
     """
     environment = dict(target.environment)
     needed = [package for package in packages if _applies(package, environment)]
@@ -45,12 +45,12 @@ def select_packages(packages: Iterable[LockedPackage], target: Target) -> list[L
 def _applies(package: LockedPackage, environment: Mapping[str, str]) -> bool:
     if not package.markers:
         return True
-    told = _compare_quickly(package.markers, environment)
-    if told is not None:
-        return told
+    holds = _compare_quickly(package.markers, environment)
+    if holds is not None:
+        return holds
     from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
 
-    # The lock has the package because its extra was asked for; the tool that locked decided that.
+    # The lock has the package because the tool that locked was asked for its extra.
     marker = _EXTRA.sub(_TRUE, package.markers)
     try:
         return Marker(marker).evaluate(dict(environment))
@@ -59,10 +59,10 @@ def _applies(package: LockedPackage, environment: Mapping[str, str]) -> bool:
 
 
 def _compare_quickly(marker: str, environment: Mapping[str, str]) -> bool | None:
-    """Evaluate what nearly all markers in a lock are, without loading packaging; None for any other.
+    """Evaluate the usual markers of a lock without loading packaging; None for any other marker.
 
-    That is a comparison of Python's version with another one of as many numbers, or several with ``and``: then numbers
-    compare as PEP 440 has it.
+    The usual ones compare Python's version with another of as many numbers, or join such comparisons by ``and``. Then
+    PEP 440 compares number by number.
     """
     outcome = True
     for part in marker.split(" and "):
@@ -76,73 +76,42 @@ def _compare_quickly(marker: str, environment: Mapping[str, str]) -> bool | None
     return outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstalledWheel:
-    """What a wheel's METADATA says: canonical name, version, ``Requires-Dist`` lines; the lock's extras for it."""
+def missing_requirements(
+    wheels: Sequence[WheelFile],
+    requires: Mapping[str, Sequence[str]],
+    extras: Mapping[str, Iterable[str]],
+    target: Target,
+) -> list[str]:
+    """Return a warning for each package that a wheel needs on the target and that is missing or of another version.
 
-    name: str
-    version: str
-    requires: tuple[str, ...] = ()
-    extras: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Missing:
-    """`wheel` needs `requirement`, which is not installed (`found` is "") or in another version."""
-
-    wheel: str
-    version: str
-    requirement: str
-    marker: str
-    found: str = ""
-
-
-def missing_requirements(wheels: Sequence[InstalledWheel], target: Target) -> list[Missing]:
-    """Compare what the wheels need on the target with what will be there.
-
-    A lock that was made on another patch level lacks what only this one needs; it is complete on its own.
+    `requires` are ``Requires-Dist`` lines and `extras` the extras that the lock asks for, both by the wheel's name. A
+    lock from another patch level lacks what only this one needs, although it is complete on its own.
     """
-    versions = {wheel.name: wheel.version for wheel in wheels}
-    extras: dict[str, set[str]] = {wheel.name: set(wheel.extras) for wheel in wheels}
     by_name = {wheel.name: wheel for wheel in wheels}
-    found: dict[tuple[str, str], Missing] = {}
-    pending = [wheel.name for wheel in wheels]
+    asked = {name: set(extras.get(name, ())) for name in by_name}
+    found: dict[tuple[str, str], str] = {}
+    pending = list(by_name)
     while pending:
         wheel = by_name[pending.pop()]
-        for name, wanted, missing in _needs(wheel, extras[wheel.name], versions, target):
-            if missing:
-                found[wheel.name, missing.requirement] = missing
-            elif not wanted <= extras[name]:
-                extras[name] |= wanted
+        for requirement in filter(None, map(parse_requirement, requires.get(wheel.name, ()))):
+            if not any(_holds(requirement.marker, target, extra) for extra in ("", *asked[wheel.name])):
+                continue
+            name = canonical_name(requirement.name)
+            version = by_name[name].version if name in by_name else ""
+            if not (version and (requirement.url or requirement.specifier.contains(version, prereleases=True))):
+                wanted = f"{requirement.name}{requirement.specifier}"
+                found[wheel.name, wanted] = errors.requirement_missing(
+                    f"{wheel.name} {wheel.version}",
+                    wanted,
+                    pinned=version,
+                    marker=str(requirement.marker or ""),
+                    target=str(target),
+                    python=target.version,
+                )
+            elif not requirement.extras <= asked[name]:
+                asked[name] |= requirement.extras
                 pending.append(name)  # an extra has needs of its own
     return [found[key] for key in sorted(found)]
-
-
-def _needs(
-    wheel: InstalledWheel, extras: Iterable[str], versions: Mapping[str, str], target: Target
-) -> Iterable[tuple[str, set[str], Missing | None]]:
-    if not wheel.requires:
-        return
-    for line in wheel.requires:
-        requirement = parse_requirement(line)
-        if requirement is None:
-            continue  # old wheels hold some that no tool can read
-        marker = requirement.marker
-        if not any(_holds(marker, target, extra) for extra in ("", *extras)):
-            continue
-        name = canonical_name(requirement.name)
-        version = versions.get(name, "")
-        if version and (requirement.url or requirement.specifier.contains(version, prereleases=True)):
-            yield name, set(requirement.extras), None
-            continue
-        wanted = f"{requirement.name}{requirement.specifier}"
-        yield (
-            name,
-            set(),
-            Missing(
-                wheel=wheel.name, version=wheel.version, requirement=wanted, marker=str(marker or ""), found=version
-            ),
-        )
 
 
 def required_names(lines: Iterable[str], target: Target) -> tuple[str, ...]:
@@ -168,17 +137,3 @@ def _holds(marker: Marker | None, target: Target, extra: str) -> bool:
         return marker is None or marker.evaluate({**target.environment, "extra": extra})
     except (UndefinedComparison, UndefinedEnvironmentName):
         return False
-
-
-def render_missing(missing: Missing, target: Target) -> str:
-    """Word a warning: what will be lacking at run time, and why the lock lacks it."""
-    needs = f"{missing.wheel} {missing.version} needs {missing.requirement}"
-    if missing.found:
-        return f"{needs}, and Pipfile.lock pins {missing.found}."
-    if "python_full_version" in missing.marker or "implementation_version" in missing.marker:
-        return (
-            f"{needs} on Python {target.version} ({missing.marker}), and Pipfile.lock lacks it: it was made on another "
-            f"patch level of Python. Lock on {target.version}, or set python_full_version in Pipfile."
-        )
-    where = f" on {target} ({missing.marker})" if missing.marker else ""
-    return f"{needs}{where}, and Pipfile.lock lacks it. Add it to Pipfile and run `deploy lock`."

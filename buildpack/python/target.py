@@ -1,6 +1,6 @@
-"""What a stack's interpreter accepts: the environment for markers and the tags of wheels.
+"""The markers and the tags of wheels that an interpreter accepts.
 
-Everything follows from the stack's facts, nothing from the machine that builds.
+They follow from the stack's facts, never from the machine that builds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ _ALSO_RUNS = {"armv8l": ("armv8l", "armv7l")}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A CPython on Linux: `version` is exact (``3.11.7``), `libc` a name with major and minor version."""
+    """A CPython on Linux.
+
+    `version` is exact (``3.11.7``); `machine` is the kernel's name of it (``x86_64``, ``aarch64``); `libc` has a name
+    with major and minor version.
+    """
 
     version: str
     machine: str
@@ -30,7 +34,7 @@ class Target:
 
     @property
     def environment(self) -> MappingProxyType[str, str]:
-        """The values of all markers (PEP 508); the kernel's, which no stack decides, are empty."""
+        """The values of all markers (PEP 508). Those about the kernel are empty: no stack decides them."""
         return MappingProxyType(
             {
                 "implementation_name": "cpython",
@@ -54,7 +58,7 @@ class Target:
 
     @property
     def key(self) -> str:
-        """What tells this target from another, for keys of remembered facts."""
+        """A text that differs for each target, for keys of remembered facts."""
         name, major, minor = self.libc
         return f"cpython-{self.version}-linux-{self.machine}-{name}-{major}.{minor}"
 
@@ -63,14 +67,9 @@ class Target:
         return f"CPython {self.version} on {self.machine} with {name} {major}.{minor}"
 
 
-def target_for(*, version: str, machine: str, libc: tuple[str, int, int]) -> Target:
-    """Make the target of a stack; `machine` is as the kernel says it (``x86_64``, ``aarch64``)."""
-    return Target(version=version, machine=machine, libc=libc)
-
-
 @cache
 def _tags(python_version: str, machine: str, libc: tuple[str, int, int]) -> tuple[str, ...]:
-    """Return what `packaging.tags` would: it takes 8 ms, most of them to load what asks this machine's own Python."""
+    """Return the tags that `packaging.tags` gives, which takes 8 ms, most of them for imports."""
     major, minor = (int(part) for part in python_version.split("."))
     own, platforms = f"cp{major}{minor}", list(_platforms(machine, libc))
     pythons = [f"py{major}{minor}", f"py{major}", *(f"py{major}{older}" for older in range(minor - 1, -1, -1))]

@@ -1,13 +1,18 @@
-"""The virtual environment's layout: where each kind of file goes, and what is there before any wheel.
+"""The virtual environment: its layout, the files of an empty one, and the files that an installer adds to a wheel's.
 
-An image's environment is `/opt/venv` on the stack's interpreter. `deploy local` uses the same layout at a folder of
+An image's environment is `/opt/venv` on the stack's interpreter. `deploy local` uses the same layout in a folder of
 this machine and writes the same entries to disk.
 """
 
 from __future__ import annotations
 
+import base64
+import csv
+import hashlib
+import io
 import os
 import posixpath
+import shlex
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -17,13 +22,19 @@ from buildpack.oci.content import Sources
 from buildpack.oci.entry import Entry, Inline, file, symlink
 from buildpack.system.temporary import make_folder
 
+SHEBANG_LIMIT = 127
+"""Bytes of a first line that every Linux kernel reads (BINPRM_BUF_SIZE was 128 before 5.1)."""
+
+Row = tuple[str, str, str]
+"""Path, hash (``sha256=...``) and size; the last two may be empty."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenvLayout:
     """A virtual environment's folders, as paths from the root of the file system without the leading slash.
 
-    `python_version` is the full one (``3.11.7``); `stack_python` the absolute path of the interpreter it
-    stands on. Schemes are named as in sysconfig's ``venv`` scheme.
+    `python_version` is the full one (``3.11.7``); `stack_python` is the absolute path of the environment's base
+    interpreter. The properties are named as in sysconfig's ``venv`` scheme.
     """
 
     python_version: str
@@ -56,9 +67,9 @@ class VenvLayout:
 
 
 def venv_entries(layout: VenvLayout) -> list[Entry]:
-    """Return the environment without any package: what `python -m venv --without-pip` makes, less its activation.
+    """Return an empty environment: that of `python -m venv --without-pip`, without the scripts that activate it.
 
-    `site-packages` itself comes with the first wheel; an environment without wheels has none.
+    The first wheel brings the folder `site-packages`.
     """
     home = posixpath.dirname(layout.stack_python)
     settings = {
@@ -78,12 +89,10 @@ def venv_entries(layout: VenvLayout) -> list[Entry]:
 
 
 def install_entries(entries: Iterable[Entry], folder: Path) -> None:
-    """Write the entries, whose paths all lie in `folder`, to disk: all of them or none.
+    """Write the entries, whose paths are all inside `folder`, to disk: all of them or none.
 
-    A later entry takes the place of an earlier one with the same path. They are written beside `folder`,
-    which appears by a rename; where it exists already, made by another process meanwhile, it is left
-    alone. Raises ValueError for a path outside of it and for a stream that does not hold what its entry
-    says.
+    Of two entries with one path the later counts. They are written beside `folder`, which appears by a rename; a folder
+    that another process made meanwhile stays. Raises ValueError for a path outside and for damaged content.
     """
     import shutil
     import tempfile
@@ -120,7 +129,7 @@ def _write_all(building: str, prefix: str, entries: Iterable[Entry], sources: So
 
 
 def _make(folder: str, made: set[str]) -> None:
-    """Make a folder and those above it, with the same mode under any umask: another user may have to get there."""
+    """Make a folder and its parents with mode 755 under any umask, so that another user can enter them."""
     parent = folder.rpartition("/")[0]
     if parent not in made and not os.path.isdir(parent):
         _make(parent, made)
@@ -143,3 +152,74 @@ def _write(target: str, entry: Entry, sources: Sources) -> None:
         raise ValueError(f"{entry.path}: {error}") from error
     finally:
         os.close(descriptor)
+
+
+# RECORD and commands
+
+
+def parse_record(text: str) -> dict[str, Row]:
+    """Read the rows of a RECORD, by path; raises ValueError if a line does not have three fields."""
+    from installer.records import InvalidRecordEntry, parse_record_file
+
+    try:
+        return {row[0]: row for row in parse_record_file(text.splitlines())}
+    except (InvalidRecordEntry, csv.Error) as error:
+        raise ValueError(str(error)) from error
+
+
+def record_row(path: str, body: bytes) -> Row:
+    """Make the row of a file that was not in the wheel, or not with these bytes."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(body).digest()).decode().rstrip("=")
+    return path, f"sha256={digest}", str(len(body))
+
+
+def render_record(rows: Iterable[Row]) -> bytes:
+    """Write the rows sorted by path, so that equal contents have equal bytes."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(sorted(rows))
+    return text.getvalue().encode()
+
+
+def shebang(interpreter: str) -> bytes:
+    """Return the first line (or lines) that start this interpreter.
+
+    If the path is too long or holds a space, `sh` starts it: the lines are a shell command and at the
+    same time a Python string, as distlib, pip and installer write them.
+    """
+    line = f"#!{interpreter}\n".encode()
+    if len(line) <= SHEBANG_LIMIT and b" " not in line:
+        return line
+    return f"#!/bin/sh\n'''exec' {shlex.quote(interpreter)} \"$0\" \"$@\"\n' '''\n".encode()
+
+
+def rewrite_shebang(body: bytes, interpreter: str) -> bytes:
+    """Return a wheel's script with the interpreter's path in place of ``#!python`` or ``#!pythonw``.
+
+    Any other script is returned as it is (binary distribution format, "Recommended installer features").
+    """
+    if not body.startswith(b"#!python"):
+        return body
+    return shebang(interpreter) + body.partition(b"\n")[2]
+
+
+def entry_point_scripts(text: str, interpreter: str) -> dict[str, bytes]:
+    """Return the scripts that an ``entry_points.txt`` asks for, by name.
+
+    The template is installer's, which is pip's. Raises ValueError for a file that does not parse.
+    """
+    from configparser import Error
+
+    from installer.scripts import Script
+    from installer.utils import parse_entrypoints
+
+    try:
+        points = list(parse_entrypoints(text))
+    except (Error, AssertionError, AttributeError) as error:
+        # installer asserts if a line names no `module:function`.
+        raise ValueError("entry_points.txt does not parse") from error
+    made: dict[str, bytes] = {}
+    for name, module, attribute, section in points:
+        script = Script(name, module, attribute, section)
+        # The empty interpreter gives a first line that is replaced.
+        made[name] = shebang(interpreter) + script.generate("", "posix")[1].partition(b"\n")[2]
+    return made

@@ -1,7 +1,7 @@
-"""A wheel file becomes entries of an image, straight from its zip: nothing is installed on disk.
+"""Turns a wheel file into entries of an image, straight from its zip: nothing is installed on disk.
 
-What lands where follows the binary distribution format and, where that leaves a choice, pip, so that
-`/opt/venv` holds what `pipenv sync` would have put there.
+The places of files follow the binary distribution format and, if that leaves a choice, pip. So `/opt/venv` gets the
+files that `pipenv sync` would install.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from buildpack.oci.content import reader
 from buildpack.oci.entry import Entry, Inline, file
 from buildpack.python.about import About, read_about
 from buildpack.python.files import canonical_name
-from buildpack.python.install_files import (
+from buildpack.python.venv import (
     Row,
+    VenvLayout,
     entry_point_scripts,
     parse_record,
     record_row,
     render_record,
     rewrite_shebang,
+    venv_entries,
 )
-from buildpack.python.venv import VenvLayout, venv_entries
 from buildpack.python.wheel_scan import in_tests
 from buildpack.python.wheel_zip import ZipMember, file_and_folder, read_members, read_text, read_whole, unsafe
 
@@ -36,12 +37,12 @@ if TYPE_CHECKING:
 INSTALLER = b"deploy\n"
 
 _OURS = ("RECORD", "INSTALLER", "REQUESTED")
-"""Files of `.dist-info` that the installer writes, not the wheel."""
+"""Files of `.dist-info` that the installer writes. A wheel's own are left out."""
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")
-"""Those that RECORD does not mention (binary distribution format, "Signed wheel files")."""
+"""Files that RECORD does not list (binary distribution format, "Signed wheel files")."""
 
 MAX_SOURCE = 4 << 20
-"""Bytes of a module that is compiled: the compiler takes 170 times as much memory, and no such module was ever seen."""
+"""Bytes of the largest module that is compiled: the compiler takes 170 times as much memory. No larger one is known."""
 
 _IMPORTING = threading.Lock()
 
@@ -50,8 +51,9 @@ _IMPORTING = threading.Lock()
 class WheelContents:
     """The files that a wheel puts into the environment, and its metadata.
 
-    `members` are the files of the zip, `entries` those of the image, sorted by path; `sources` are those of them to
-    byte-compile. `requires_dist` is as METADATA has it. `about` lacks the required packages: they depend on the target.
+    `members` are the files of the zip and `entries` those of the image, sorted by path; `sources` are the entries to
+    byte-compile. `requires_dist` has the lines of METADATA. `about` lacks the required packages, which depend on the
+    target.
     """
 
     name: str
@@ -70,12 +72,8 @@ class WheelContents:
         return frozenset(entry.path for entry in self.entries)
 
 
-def read_wheel(
-    path: Path,
-    *,
-    layout: VenvLayout,
-) -> WheelContents:
-    """Read a wheel whose bytes were verified against the lock: its directory and metadata, and where its files go.
+def read_wheel(path: Path, *, layout: VenvLayout) -> WheelContents:
+    """Read the directory and metadata of a wheel that was verified, and decide where its files go.
 
     Raises DependencyError for a wheel that is unsafe, contradicts itself, or that no installer supports.
     """
@@ -108,7 +106,7 @@ def read_wheel(
 
 
 def read_requires(path: Path) -> tuple[str, ...]:
-    """Read the ``Requires-Dist`` lines of a wheel and nothing else; raises DependencyError as `read_wheel` does."""
+    """Return only the ``Requires-Dist`` lines of a wheel; raises DependencyError as `read_wheel` does."""
     _import_installer()
     members = {member.name: member for member in read_members(path)}
     metadata = _read_metadata(path, members, _dist_info(path, members))
@@ -116,7 +114,7 @@ def read_requires(path: Path) -> tuple[str, ...]:
 
 
 def _import_installer() -> None:
-    """Import it in one thread: its modules import each other, and two threads at once see half of one."""
+    """Import installer in one thread: its modules import each other, so two threads could see half of one."""
     with _IMPORTING:
         import installer.records
         import installer.scripts
@@ -124,7 +122,7 @@ def _import_installer() -> None:
 
 
 def _dist_info(path: Path, members: Mapping[str, ZipMember]) -> str:
-    """Return the name of the one `.dist-info` folder, which has to fit the file's name."""
+    """Return the name of the only `.dist-info` folder, which must belong to the file's name."""
     from installer.utils import parse_wheel_filename
 
     try:
@@ -144,7 +142,7 @@ def _dist_info(path: Path, members: Mapping[str, ZipMember]) -> str:
 
 
 def _read_metadata(path: Path, members: Mapping[str, ZipMember], dist_info: str) -> Message:
-    """Read METADATA's headers, after checking that WHEEL names a format we know."""
+    """Check that WHEEL names a format that is known, and return the headers of METADATA."""
     for required in ("WHEEL", "METADATA", "RECORD"):
         if f"{dist_info}/{required}" not in members:
             raise wheel_refused(path.name, f"it lacks {dist_info}/{required}")
@@ -162,13 +160,13 @@ def _read_metadata(path: Path, members: Mapping[str, ZipMember], dist_info: str)
 def _headers(member: ZipMember) -> Message:
     from installer.utils import parse_metadata_file
 
-    # Up to the first empty line: the description after it can be long, and nobody here reads it.
+    # Only up to the first empty line: the description after it can be long and is not needed.
     return parse_metadata_file(re.split(r"\r?\n\r?\n", read_text(member), maxsplit=1)[0] + "\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Placement:
-    """Knows where a member goes, and what a row of RECORD calls that place."""
+    """Decides where a member goes, and the path of that place in RECORD."""
 
     path: Path
     layout: VenvLayout
@@ -204,7 +202,7 @@ class _Placement:
 def _place(
     plan: _Placement, members: Mapping[str, ZipMember], dist_info: str
 ) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
-    """Turn the members into entries, with the scripts, INSTALLER and a RECORD that describes them."""
+    """Turn the members into entries and add scripts, INSTALLER and RECORD; return them with warnings."""
     try:
         listed = parse_record(read_text(members[f"{dist_info}/RECORD"]))
     except ValueError as error:
@@ -231,10 +229,10 @@ def _place(
 
 
 def _installable(members: Iterable[ZipMember], dist_info: str) -> Iterator[ZipMember]:
-    """Leave out what the installer writes itself, and shipped byte code, which would run unseen."""
+    """Leave out the files that the installer writes itself, and shipped byte code, whose source nobody sees."""
     ours = {f"{dist_info}/{name}" for name in _OURS}
     usual = (m for m in members if m.name not in ours and "__pycache__" not in m.name.split("/")[:-1])
-    # Of two members for one place that from .data counts, as with pip.
+    # Of two members for one place the one from .data counts, as with pip.
     yield from sorted(usual, key=lambda member: member.name.partition("/")[0].endswith(".data"))
 
 
@@ -252,7 +250,7 @@ def _entry(plan: _Placement, member: ZipMember) -> Entry:
 
 
 def _rewritten(plan: _Placement, member: ZipMember) -> bytes | None:
-    """Return a script with its interpreter filled in; None where there is nothing to fill in."""
+    """Return a script with its interpreter filled in; None if it needs no change."""
     with reader(member.content) as read_at:
         if read_at(0, 8) != b"#!python":
             return None
@@ -286,10 +284,10 @@ def _check_targets(plan: _Placement, placed: Mapping[str, Entry]) -> None:
 def _record_warnings(
     path: Path, members: Mapping[str, ZipMember], listed: Mapping[str, Row], dist_info: str
 ) -> tuple[str, ...]:
-    """Say where RECORD and the archive differ.
+    """Return a warning for each difference between RECORD and the archive.
 
-    The format calls that an error, pip does not look, and PyPI refuses such uploads only since 2026: the
-    lock's hash vouches for the bytes, so a warning is enough.
+    The format calls that an error, pip does not check it, and PyPI refuses such uploads only since 2026. The lock's
+    hash proves the bytes, so a warning is enough.
     """
     signatures = {f"{dist_info}/{name}" for name in (*_SIGNATURES, "RECORD")}
     unlisted = sorted(members.keys() - listed.keys() - signatures)

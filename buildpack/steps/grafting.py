@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import wheels as errors
 from buildpack.python.files import store_file, stored_path
-from buildpack.python.install_files import record_row, render_record
+from buildpack.python.venv import record_row, render_record
 from buildpack.stacks.shared_libraries import close, read_libraries
 from buildpack.system.elf import Elf, read_elf
 from buildpack.system.processes import ProcessGroup, User

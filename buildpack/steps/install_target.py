@@ -89,9 +89,9 @@ class Resolution:
 
 def target_of(stack: Stack) -> Target:
     """Return what the stack's interpreter accepts."""
-    from buildpack.python.target import target_for
+    from buildpack.python.target import Target
 
-    return target_for(version=stack.python.version, machine=stack.machine, libc=stack.libc)
+    return Target(version=stack.python.version, machine=stack.machine, libc=stack.libc)
 
 
 def layout_for(stack: Stack, root: str = VENV_ROOT) -> VenvLayout:

@@ -200,13 +200,13 @@ def _differs(python: str, host: _Host) -> bool:
 
 
 def _target(host: _Host, folder: Path, wanted: Wanted) -> InstallTarget:
-    from buildpack.python.target import target_for
+    from buildpack.python.target import Target
     from buildpack.python.venv import VenvLayout
     from buildpack.stacks.stack import Interpreter
     from buildpack.steps.install_target import InstallTarget
 
     return InstallTarget(
-        target=target_for(version=host.version, machine=platform.machine(), libc=host.libc),
+        target=Target(version=host.version, machine=platform.machine(), libc=host.libc),
         layout=VenvLayout(python_version=host.version, stack_python=host.executable, root=str(folder).lstrip("/")),
         identity=f"{ENVIRONMENT_FORMAT}+{host.executable}+{host.version}+{folder}",
         interpreter=lambda: Interpreter(argv=(host.executable,), version=host.version),

@@ -81,12 +81,12 @@ class LookAhead:
 
     def _prefetch(self, host: HostPython) -> None:
         from buildpack.python.build_settings import read_settings
-        from buildpack.python.target import target_for
+        from buildpack.python.target import Target
         from buildpack.python.venv import VenvLayout
         from buildpack.stacks.stack import Interpreter
 
         assert host.glibc is not None
-        self._target = target_for(version=host.version, machine=os.uname().machine, libc=host.glibc)
+        self._target = Target(version=host.version, machine=os.uname().machine, libc=host.glibc)
         target = InstallTarget(
             target=self._target,
             layout=VenvLayout(python_version=host.version, stack_python=str(host.executable)),

@@ -137,11 +137,13 @@ def look_up_develop(lock: Lock, target: InstallTarget, session: Session) -> None
         return
     from buildpack.python.find_wheels import look_up
     from buildpack.python.http import Client
+    from buildpack.python.index import Resolver
     from buildpack.python.select import select_packages
 
     try:
         with Client(lock.sources, session.environ) as client:
             selected = select_packages(packages, target.target)
-            look_up(selected, target.target, client=client, folder=store.folder("wheels"), recall=store.recall)
+            folder = store.folder("wheels")
+            look_up(selected, Resolver(target=target.target, client=client, folder=folder, recall=store.recall))
     except BuildpackError as error:
         raise errors.only_for_tests(error) from None

@@ -138,9 +138,18 @@ class WheelSearch:
     def _find(self, packages: Sequence[LockedPackage], target: Target, client: Client) -> list[WheelFile]:
         from buildpack.python.fetch import Downloads
         from buildpack.python.find_wheels import resolve_wheels
+        from buildpack.python.index import Resolver
 
         progress = _Bytes(self._session.observer)
         facts: list[tuple[str, str, Any]] = []
+        resolver = Resolver(
+            target=target,
+            client=client,
+            folder=self._wheels,
+            recall=self._store.recall,
+            remember=lambda *fact: facts.append(fact),
+            build=self._builder(client, target),
+        )
         with Downloads(client, self._wheels, progress=progress, arrived=self._arrived) as downloads:
 
             def resolved(wheel: WheelFile) -> None:
@@ -148,16 +157,7 @@ class WheelSearch:
                     progress.expect(wheel)
                     downloads.start(wheel)
 
-            wheels = resolve_wheels(
-                packages,
-                target,
-                client=client,
-                folder=self._wheels,
-                recall=self._store.recall,
-                remember=lambda *fact: facts.append(fact),
-                build=self._builder(client, target),
-                resolved=resolved,
-            )
+            wheels = resolve_wheels(packages, resolver, resolved=resolved)
             for _ in downloads.finished():
                 pass
         # Not before: what an index said of a file that then turned out another is nothing to come back to.
@@ -269,18 +269,11 @@ class WheelSearch:
 
     def _warnings(self, wheels: Sequence[WheelFile], packages: Sequence[LockedPackage]) -> list[str]:
         """Return what is to be said of those wheels that were looked into."""
-        from buildpack.python.select import InstalledWheel, missing_requirements, render_missing
+        from buildpack.python.select import missing_requirements
 
-        target = self._to.target
         extras = {package.name: package.extras for package in packages}
         summaries = [(wheel, found) for wheel in wheels if (found := self._summaries.get(wheel.sha256))]
         requires = {wheel.name: found.requires for wheel, found in summaries}
-        installed = [
-            InstalledWheel(
-                name=w.name, version=w.version, requires=requires.get(w.name, ()), extras=extras.get(w.name, ())
-            )
-            for w in wheels
-        ]
         provided = frozenset(name for _, summary in summaries for name in summary.provided)
         needed = {wheel.name: frozenset(summary.needed) - provided for wheel, summary in summaries}
         return [
@@ -290,7 +283,7 @@ class WheelSearch:
                 for wheel, _ in summaries
                 if wheel.yanked is not None
             ),
-            *(render_missing(missing, target) for missing in missing_requirements(installed, target)),
+            *missing_requirements(wheels, requires, extras, self._to.target),
             # A wheel that nobody looked into may bring what another one lacks.
             *(self._to.missing_libraries(needed) if len(summaries) == len(wheels) else ()),
         ]

@@ -16,11 +16,12 @@ from buildpack.python.fetch import fetch_file, probe_file
 from buildpack.python.files import IndexFile, WheelFile
 from buildpack.python.find_wheels import resolve_wheels
 from buildpack.python.http import Client
-from buildpack.python.target import target_for
+from buildpack.python.index import Resolver
+from buildpack.python.target import Target
 from tests.support.index import JSON, Index, make_wheel, serving, sha256
 from tests.support.raw_server import CONTINUES, ENDLESS, TRICKLE, SteppingClock, raw_server
 
-TARGET = target_for(version="3.11.7", machine="x86_64", libc=("glibc", 2, 36))
+TARGET = Target(version="3.11.7", machine="x86_64", libc=("glibc", 2, 36))
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def offer(page_of: Index, files_of: Index, name: str, login: str) -> LockedPacka
 
 
 def fetch(client: Client, packages: list[LockedPackage], folder: Path) -> list[WheelFile]:
-    found = resolve_wheels(packages, TARGET, client=client, folder=folder)
+    found = resolve_wheels(packages, Resolver(target=TARGET, client=client, folder=folder))
     for wheel in found:
         fetch_file(wheel, client, folder)
     return found

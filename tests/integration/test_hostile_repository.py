@@ -17,7 +17,7 @@ from buildpack.app.source import SourceTree, read_source
 from buildpack.app.worktree import list_uncommitted, public_address, read_commit
 from buildpack.errors import AppError, DependencyError
 from buildpack.python.checkout import fetch_commit
-from buildpack.python.local_sources import MOST_BYTES
+from buildpack.python.source_tree import MOST_BYTES
 from tests.support.command import ROOT, deploy
 from tests.support.git_server import git, make_repository
 from tests.support.raw_server import SteppingClock, raw_server

@@ -19,10 +19,11 @@ from buildpack.python.fetch import Downloads, fetch_file
 from buildpack.python.files import Sdist, WheelFile
 from buildpack.python.find_wheels import resolve_wheels
 from buildpack.python.http import ATTEMPTS, Client
-from buildpack.python.target import target_for
+from buildpack.python.index import Build, Resolver
+from buildpack.python.target import Target
 from tests.support.index import Index, Served, make_wheel, serving, sha256
 
-TARGET = target_for(version="3.11.7", machine="x86_64", libc=("glibc", 2, 36))
+TARGET = Target(version="3.11.7", machine="x86_64", libc=("glibc", 2, 36))
 
 
 class Memory:
@@ -66,21 +67,22 @@ def resolve(
     memory: Memory | None = None,
     sources: list[Source] | None = None,
     environ: dict[str, str] | None = None,
+    build: Build | None = None,
     **options: Any,
 ) -> list[WheelFile]:
     indexes = index if isinstance(index, list) else [index]
     found = sources or [Source(name=f"index-{number}", url=each.url) for number, each in enumerate(indexes)]
     memory = memory or Memory()
     with Client(found, environ or {}, sleep=lambda _: None) as client:
-        return resolve_wheels(
-            packages,
-            TARGET,
+        resolver = Resolver(
+            target=TARGET,
             client=client,
             folder=folder,
             recall=memory.recall,
             remember=memory.remember,
-            **options,
+            build=build,
         )
+        return resolve_wheels(packages, resolver, **options)
 
 
 def failing(*args: Any, **options: Any) -> BuildpackError:
@@ -447,7 +449,7 @@ def test_a_dead_index_is_reported_once_and_soon(tmp_path: Path) -> None:
     source = Source(name="dead", url="http://127.0.0.1:1/simple")
 
     with Client([source], {}, sleep=slept.append) as client, pytest.raises(DependencyError, match="cannot be reached"):
-        resolve_wheels(packages, TARGET, client=client, folder=tmp_path, jobs=4)
+        resolve_wheels(packages, Resolver(target=TARGET, client=client, folder=tmp_path), jobs=4)
 
     assert len(slept) <= 4 * (ATTEMPTS - 1), "only what was begun at the first failure"
 
@@ -479,15 +481,9 @@ def test_a_private_index_and_no_trace_of_its_password(
     environ = {"USER": "robot", "TOKEN": "hunter2"}
 
     with Client([source], environ) as client, Downloads(client, tmp_path / "wheels") as downloads:
-        (wheel,) = resolve_wheels(
-            packages,
-            TARGET,
-            client=client,
-            folder=tmp_path / "wheels",
-            recall=memory.recall,
-            remember=memory.remember,
-            resolved=downloads.start,
-        )
+        folder, recall, remember = tmp_path / "wheels", memory.recall, memory.remember
+        resolver = Resolver(target=TARGET, client=client, folder=folder, recall=recall, remember=remember)
+        (wheel,) = resolve_wheels(packages, resolver, resolved=downloads.start)
         path = downloads.path(wheel)
         assert "hunter2" in {secret.reveal() for secret in client.secrets}
         shown = [repr(wheel), repr(client.sources), repr(client.secrets), repr(source), repr(memory.kept), str(path)]
@@ -537,9 +533,10 @@ def test_signed_links_are_used_and_never_remembered(index: Index, tmp_path: Path
 
     def fetch() -> Path:
         with Client([source], {}) as client, Downloads(client, tmp_path) as downloads:
-            (wheel,) = resolve_wheels(
-                packages, TARGET, client=client, folder=tmp_path, recall=memory.recall, remember=memory.remember
+            resolver = Resolver(
+                target=TARGET, client=client, folder=tmp_path, recall=memory.recall, remember=memory.remember
             )
+            (wheel,) = resolve_wheels(packages, resolver)
             assert "5ecret" not in repr(wheel)
             return downloads.path(wheel)
 
@@ -564,7 +561,9 @@ def test_files_on_another_host_get_no_login(tmp_path: Path) -> None:
         (file,) = add(files, "inhouse", "py3-none-any")
         pages.projects["inhouse"] = [file]
         with Client([source], {"USER": "robot", "TOKEN": "hunter2"}) as client:
-            (wheel,) = resolve_wheels([locked("inhouse", file)], TARGET, client=client, folder=tmp_path)
+            (wheel,) = resolve_wheels(
+                [locked("inhouse", file)], Resolver(target=TARGET, client=client, folder=tmp_path)
+            )
             fetch_file(wheel, client, tmp_path)
 
         assert {each.authorization for each in files.asked} == {""}

@@ -26,14 +26,15 @@ from buildpack.python.build_settings import NO_SETTINGS, BuildSettings, read_con
 from buildpack.python.files import WheelFile, stored_path
 from buildpack.python.find_wheels import resolve_wheels
 from buildpack.python.http import Client
+from buildpack.python.index import Resolver
 from buildpack.python.isolation import inspect
 from buildpack.python.sdist import Workbench, build_wheel
-from buildpack.python.target import Target, target_for
+from buildpack.python.target import Target
 from tests.support.index import Index, make_wheel, serving, sha256
 from tests.support.tiny import write_app
 
 PYTHON = (sys.executable,)
-HERE = target_for(version=platform.python_version(), machine=platform.machine(), libc=inspect(PYTHON, os.environ).libc)
+HERE = Target(version=platform.python_version(), machine=platform.machine(), libc=inspect(PYTHON, os.environ).libc)
 
 PYPROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
 BACKEND = '''
@@ -121,15 +122,15 @@ def make(
             recall=memory.recall,
             remember=memory.remember,
         )
-        (wheel,) = resolve_wheels(
-            [package],
-            target,
+        resolver = Resolver(
+            target=target,
             client=client,
             folder=folder / "wheels",
             recall=memory.recall,
             remember=memory.remember,
             build=partial(build_wheel, bench=bench),
         )
+        (wheel,) = resolve_wheels([package], resolver)
     return wheel
 
 
@@ -508,7 +509,7 @@ def test_a_failed_compile_shows_its_first_error_and_keeps_the_whole_log(index: I
 
 
 def test_another_platform_is_refused_before_anything_is_fetched(index: Index, tmp_path: Path) -> None:
-    elsewhere = target_for(version=HERE.version, machine="s390x", libc=HERE.libc)
+    elsewhere = Target(version=HERE.version, machine="s390x", libc=HERE.libc)
     package = locked_sdist(index, "pure")
 
     message = str(failing(package, tmp_path, index=index, target=elsewhere))
@@ -522,7 +523,7 @@ def test_another_platform_is_refused_before_anything_is_fetched(index: Index, tm
 
 
 def test_what_is_compiled_here_needs_this_machines_libc(index: Index, tmp_path: Path) -> None:
-    older = target_for(version=HERE.version, machine=HERE.machine, libc=("glibc", 2, 17))
+    older = Target(version=HERE.version, machine=HERE.machine, libc=("glibc", 2, 17))
     major, minor = sys.version_info[:2]
     compiled = locked_sdist(index, "fast", tag=f"cp{major}{minor}-cp{major}{minor}-linux_{HERE.machine}")
     pure = locked_sdist(index, "pure")

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from buildpack.app.read import examine_app
 from buildpack.errors import BuildpackError
-from buildpack.python.credentials import open_sources
+from buildpack.python.credentials import open_source
 from buildpack.python.editable import link_app
 from buildpack.python.select import select_packages
-from buildpack.python.target import target_for
+from buildpack.python.target import Target
 
-TARGET = target_for(version="3.11.7", machine="x86_64", libc=("glibc", 2, 36))
+TARGET = Target(version="3.11.7", machine="x86_64", libc=("glibc", 2, 36))
 
 FILES: dict[str, str] = {
     "Pipfile": '[[source]]\nurl = "https://pypi.org/simple"\nverify_ssl = true\nname = "pypi"\n\n'
@@ -123,7 +123,8 @@ def look(folder: Path, name: str, content: bytes) -> None:
         with suppress(BuildpackError):
             select_packages(lock.packages, TARGET)
         with suppress(BuildpackError):
-            open_sources(lock.sources, {"USER": "u", "WORD": "w"})
+            for source in lock.sources:
+                open_source(source, {"USER": "u", "WORD": "w"})
 
 
 @pytest.mark.parametrize("name", sorted(FILES))

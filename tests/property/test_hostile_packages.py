@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from buildpack.errors import BuildpackError, DependencyError
 from buildpack.oci.layer import write_layer
-from buildpack.python.archives import unpack
 from buildpack.python.simple import is_plain, parse_html, parse_json
+from buildpack.python.source_tree import unpack
 from buildpack.python.wheel import read_wheel
 from buildpack.python.wheel_scan import scan_members
 from tests.support.wheels import LAYOUT, Packed, write_wheel

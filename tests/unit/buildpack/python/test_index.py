@@ -11,10 +11,10 @@ import pytest
 
 from buildpack.python.files import IndexFile
 from buildpack.python.simple import parse_html, parse_json, parse_page
-from buildpack.python.target import target_for
+from buildpack.python.target import Target
 from buildpack.python.wheel_choice import best_wheel, file_version, misfits, parse_wheel_name
 
-TARGET = target_for(version="3.11.7", machine="x86_64", libc=("glibc", 2, 36))
+TARGET = Target(version="3.11.7", machine="x86_64", libc=("glibc", 2, 36))
 HASH = "ab" * 32
 URL = "https://index.example/simple/flask/"
 

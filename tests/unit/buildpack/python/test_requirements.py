@@ -8,9 +8,9 @@ from buildpack.python.build_settings import NO_SETTINGS
 from buildpack.python.http import Client
 from buildpack.python.isolation import RequirementsError
 from buildpack.python.requirements import resolve_requirements
-from buildpack.python.target import target_for
+from buildpack.python.target import Target
 
-HERE = target_for(version="3.11.2", machine="x86_64", libc=("glibc", 2, 36))
+HERE = Target(version="3.11.2", machine="x86_64", libc=("glibc", 2, 36))
 
 
 @pytest.mark.parametrize(

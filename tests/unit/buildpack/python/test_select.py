@@ -5,18 +5,16 @@ from packaging.markers import Marker
 
 from buildpack.app.lockfile import LockedPackage
 from buildpack.errors import AppError, DependencyError
+from buildpack.python.files import WheelFile
 from buildpack.python.select import (
-    InstalledWheel,
-    Missing,
     missing_requirements,
-    render_missing,
     required_names,
     select_packages,
 )
-from buildpack.python.target import target_for
+from buildpack.python.target import Target
 
-PY_3_11_2 = target_for(version="3.11.2", machine="x86_64", libc=("glibc", 2, 36))
-PY_3_11_7 = target_for(version="3.11.7", machine="x86_64", libc=("glibc", 2, 36))
+PY_3_11_2 = Target(version="3.11.2", machine="x86_64", libc=("glibc", 2, 36))
+PY_3_11_7 = Target(version="3.11.7", machine="x86_64", libc=("glibc", 2, 36))
 
 
 def package(name: str, markers: str | None = None, **options: object) -> LockedPackage:
@@ -79,47 +77,51 @@ def test_a_package_locked_by_name_only_may_be_left_out_but_not_installed() -> No
     )
 
 
-REDIS = InstalledWheel(
-    name="redis",
-    version="5.0.1",
-    requires=('async-timeout>=4.0.2; python_full_version < "3.11.3"', "hiredis; extra == 'hiredis'"),
-)
+REDIS = ('async-timeout>=4.0.2; python_full_version < "3.11.3"', "hiredis; extra == 'hiredis'")
+
+
+def warnings(
+    requires: dict[str, tuple[str, ...]], target: Target, extras: dict[str, tuple[str, ...]] | None = None
+) -> list[str]:
+    """Warn of what wheels, each given as ``NAME VERSION`` with its requirements, lack."""
+    split = {wheel.partition(" ")[0]: (wheel.partition(" ")[2], lines) for wheel, lines in requires.items()}
+    wheels = [
+        WheelFile(name=name, version=version, filename="", url="", sha256="", size=0, source="")
+        for name, (version, _) in split.items()
+    ]
+    return missing_requirements(wheels, {name: lines for name, (_, lines) in split.items()}, extras or {}, target)
 
 
 def test_a_lock_from_another_patch_level_lacks_what_only_this_one_needs() -> None:
-    missing = missing_requirements([REDIS], PY_3_11_2)
-
-    assert missing == [
-        Missing(
-            wheel="redis", version="5.0.1", requirement="async-timeout>=4.0.2", marker='python_full_version < "3.11.3"'
+    assert warnings({"redis 5.0.1": REDIS}, PY_3_11_2) == [
+        (
+            'redis 5.0.1 needs async-timeout>=4.0.2 on Python 3.11.2 (python_full_version < "3.11.3"), and '
+            "Pipfile.lock lacks it: it was made on another patch level of Python. Lock on 3.11.2, or set "
+            "python_full_version in Pipfile."
         )
     ]
-    assert render_missing(missing[0], PY_3_11_2) == (
-        'redis 5.0.1 needs async-timeout>=4.0.2 on Python 3.11.2 (python_full_version < "3.11.3"), and Pipfile.lock '
-        "lacks it: it was made on another patch level of Python. Lock on 3.11.2, or set python_full_version in Pipfile."
-    )
-    assert missing_requirements([REDIS], PY_3_11_7) == []
+    assert warnings({"redis 5.0.1": REDIS}, PY_3_11_7) == []
 
 
-def test_extras_count_where_the_lock_or_another_wheel_asks_for_them() -> None:
-    celery = InstalledWheel(name="celery", version="5.4", requires=("redis[hiredis]>=4",))
-    asked = InstalledWheel(name="redis", version="5.0.1", requires=REDIS.requires, extras=("hiredis",))
+def test_extras_count_if_the_lock_or_another_wheel_asks_for_them() -> None:
+    celery = {"celery 5.4": ("redis[hiredis]>=4",)}
+    redis = {"redis 5.0.1": REDIS}
+    lacking = [
+        (
+            'redis 5.0.1 needs hiredis on CPython 3.11.7 on x86_64 with glibc 2.36 (extra == "hiredis"), and '
+            "Pipfile.lock lacks it. Add it to Pipfile and run `deploy lock`."
+        )
+    ]
 
-    assert [each.requirement for each in missing_requirements([celery, REDIS], PY_3_11_7)] == ["hiredis"]
-    assert [each.requirement for each in missing_requirements([REDIS, celery], PY_3_11_7)] == ["hiredis"]
-    assert [each.requirement for each in missing_requirements([asked], PY_3_11_7)] == ["hiredis"]
+    assert warnings({**celery, **redis}, PY_3_11_7) == lacking
+    assert warnings({**redis, **celery}, PY_3_11_7) == lacking
+    assert warnings(redis, PY_3_11_7, {"redis": ("hiredis",)}) == lacking
 
 
 def test_a_version_that_does_not_satisfy_and_one_that_does() -> None:
-    flask = InstalledWheel(
-        name="flask", version="3.0", requires=("Werkzeug>=3.0.0", "click<8.2.dev0", "not a requirement!")
-    )
-    old = InstalledWheel(name="werkzeug", version="2.3.1")
-    click = InstalledWheel(name="click", version="8.1.0rc1")
+    flask = ("Werkzeug>=3.0.0", "click<8.2.dev0", "not a requirement!")
 
-    missing = missing_requirements([flask, old, click], PY_3_11_7)
-
-    assert [render_missing(each, PY_3_11_7) for each in missing] == [
+    assert warnings({"flask 3.0": flask, "werkzeug 2.3.1": (), "click 8.1.0rc1": ()}, PY_3_11_7) == [
         "flask 3.0 needs Werkzeug>=3.0.0, and Pipfile.lock pins 2.3.1."
     ]
 
@@ -142,21 +144,18 @@ def test_required_names_are_those_whose_markers_hold_on_the_target() -> None:
         "all:redis[a-b,hiredis]",
         "cache:redis[a-b,hiredis]",
     )
-    assert required_names(REDIS.requires, PY_3_11_2) == ("async-timeout", "hiredis:hiredis")
-    assert required_names(REDIS.requires, PY_3_11_7) == ("hiredis:hiredis",)
+    assert required_names(REDIS, PY_3_11_2) == ("async-timeout", "hiredis:hiredis")
+    assert required_names(REDIS, PY_3_11_7) == ("hiredis:hiredis",)
 
 
 def test_a_marker_that_cannot_be_compared_asks_for_nothing() -> None:
-    odd = InstalledWheel(name="odd", version="1", requires=("x ; python_version ~= 'nonsense'",))
-    assert missing_requirements([odd], PY_3_11_7) == []
+    assert warnings({"odd 1": ("x ; python_version ~= 'nonsense'",)}, PY_3_11_7) == []
 
 
 def test_a_plain_gap() -> None:
-    gunicorn = InstalledWheel(
-        name="gunicorn", version="20.1", requires=("setuptools>=3.0", "colorama; sys_platform == 'linux'")
-    )
+    gunicorn = ("setuptools>=3.0", "colorama; sys_platform == 'linux'")
 
-    colorama, setuptools = (render_missing(each, PY_3_11_7) for each in missing_requirements([gunicorn], PY_3_11_7))
+    colorama, setuptools = warnings({"gunicorn 20.1": gunicorn}, PY_3_11_7)
 
     assert colorama == (
         'gunicorn 20.1 needs colorama on CPython 3.11.7 on x86_64 with glibc 2.36 (sys_platform == "linux"), and '
@@ -169,7 +168,7 @@ def test_a_plain_gap() -> None:
 
 @pytest.mark.parametrize("version", ["3.9.1", "3.10.4", "3.11.2", "3.14.0", "3.14.0rc1"])
 def test_the_usual_markers_mean_what_packaging_says(version: str) -> None:
-    target = target_for(version=version, machine="x86_64", libc=("glibc", 2, 36))
+    target = Target(version=version, machine="x86_64", libc=("glibc", 2, 36))
     versions = ("2.7", "3.9", "3.10", "3.11", "3.9.0", "3.9.1", "3.10.4", "3.11.2", "3.14.0", "3.014", "3.14.0rc1")
     single = [
         f"{name} {operator} '{value}'"

@@ -6,18 +6,16 @@ import sys
 import pytest
 from packaging import markers, tags
 
-from buildpack.python.target import _platforms, target_for
+from buildpack.python.target import Target, _platforms
 
-BOOKWORM = target_for(version="3.11.7", machine="x86_64", libc=("glibc", 2, 36))
-ALPINE = target_for(version="3.12.1", machine="aarch64", libc=("musl", 1, 2))
+BOOKWORM = Target(version="3.11.7", machine="x86_64", libc=("glibc", 2, 36))
+ALPINE = Target(version="3.12.1", machine="aarch64", libc=("musl", 1, 2))
 
 
 @pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="compares with a glibc Linux")
 def test_here_it_agrees_with_packaging_about_this_very_interpreter() -> None:
     major, minor = platform.libc_ver()[1].split(".")[:2]
-    here = target_for(
-        version=platform.python_version(), machine=platform.machine(), libc=("glibc", int(major), int(minor))
-    )
+    here = Target(version=platform.python_version(), machine=platform.machine(), libc=("glibc", int(major), int(minor)))
 
     assert list(here.tags) == [str(tag) for tag in tags.sys_tags()]
     # What the kernel says is no property of a stack.
@@ -37,7 +35,7 @@ def test_glibc_comes_with_all_older_names() -> None:
 
 
 def test_other_machines_start_at_glibc_2_17() -> None:
-    arm = target_for(version="3.11.7", machine="aarch64", libc=("glibc", 2, 36))
+    arm = Target(version="3.11.7", machine="aarch64", libc=("glibc", 2, 36))
 
     platforms = [tag.split("-")[2] for tag in arm.tags if tag.startswith("cp311-cp311-")]
 
@@ -75,7 +73,7 @@ def test_markers_see_the_stack() -> None:
 @pytest.mark.parametrize("libc", [("glibc", 2, 17), ("glibc", 2, 41), ("musl", 1, 2)])
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64", "armv8l"])
 def test_tags_are_those_of_packaging(python: str, libc: tuple[str, int, int], machine: str) -> None:
-    target = target_for(version=f"{python}.1", machine=machine, libc=libc)
+    target = Target(version=f"{python}.1", machine=machine, libc=libc)
     version, own = tuple(map(int, python.split("."))), f"cp{python.replace('.', '')}"
     platforms = list(_platforms(machine, libc))
     expected = [*tags.cpython_tags(version, [own], platforms), *tags.compatible_tags(version, own, platforms)]

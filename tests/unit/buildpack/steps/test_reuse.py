@@ -14,10 +14,10 @@ from buildpack.oci.image import LAYER_TAR, Image, Layer, Platform, assemble, can
 from buildpack.plan import Member, PlannedLayer, layer_annotations
 from buildpack.python.about import About
 from buildpack.python.build_settings import NO_SETTINGS, BuildSettings
-from buildpack.python.target import target_for
+from buildpack.python.target import Target
 from buildpack.steps.reuse import NOTHING, Claims, answering, find_host_layers, find_layers, parse_claims
 
-TARGET = target_for(version="3.11.7", machine="x86_64", libc=("glibc", 2, 36))
+TARGET = Target(version="3.11.7", machine="x86_64", libc=("glibc", 2, 36))
 FACTS: dict[str, Any] = {
     "python": {
         "version": "3.11.7",

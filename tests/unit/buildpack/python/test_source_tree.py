@@ -1,4 +1,4 @@
-"""Archives of sources that somebody hostile, or careless, has packed: each is unpacked whole and inside, or refused."""
+"""Sources from hostile or careless people: an archive or a local project is taken whole and inside, or refused."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from buildpack.app.links import OutsideError
 from buildpack.errors import DependencyError
 from buildpack.oci import compression
-from buildpack.python import archives
-from buildpack.python.archives import unpack
+from buildpack.python import source_tree
+from buildpack.python.source_tree import MOST_BYTES, copy_sources, digest_sources, unpack
 
 HINT = "\n\nhint: lock another version (`deploy lock`), and tell the package's authors."
 
@@ -131,11 +132,6 @@ LEADS_OUT = {
         member("a-1/d/up", tarfile.SYMTYPE, ".."),
         member("out", tarfile.SYMTYPE, "a-1/d/up/../.."),
     ],
-    "a hard link": [member("a-1/hard", tarfile.LNKTYPE, "../evil")],
-    "an absolute hard link": [member("a-1/hard", tarfile.LNKTYPE, "/etc/passwd")],
-    "a hard link to a link": [member("soft", tarfile.SYMTYPE, "x"), member("hard", tarfile.LNKTYPE, "soft")],
-    "a hard link to itself": [member("hard", tarfile.LNKTYPE, "hard")],
-    "a hard link to nothing": [member("hard", tarfile.LNKTYPE, "nothing")],
 }
 
 
@@ -145,17 +141,33 @@ def test_what_leads_out_is_refused(tmp_path, members):
     assert told == f"it reaches outside its folder with {members[-1].name!r}."
 
 
-def test_nothing_is_written_through_a_link(tmp_path):
-    through = [member("a-1/link", tarfile.SYMTYPE, "."), member("a-1/link/evil")]
-    told = refused(write(tmp_path, tar((each, b"") for each in through)), tmp_path)
-    assert told == "'a-1/link' is a folder in it, and a file or link as well."
+@pytest.mark.parametrize("target", ["../evil", "/etc/passwd"])
+def test_a_hard_link_that_leads_out(tmp_path, target):
+    content = tar([(member("a-1/hard", tarfile.LNKTYPE, target), b"")])
+    assert refused(write(tmp_path, content), tmp_path) == f"it reaches outside its folder with {target!r}."
+
+
+@pytest.mark.parametrize("target", ["soft", "hard", "nothing"])
+def test_a_hard_link_to_a_link_to_itself_or_to_nothing(tmp_path, target):
+    links = [member("soft", tarfile.SYMTYPE, "x"), member("hard", tarfile.LNKTYPE, target)]
+    content = tar((each, b"") for each in links)
+    assert refused(write(tmp_path, content), tmp_path) == "its link 'hard' leads to none of its files."
+
+
+@pytest.mark.parametrize("below", [member("out/evil"), member("out/evil", tarfile.SYMTYPE, "x")])
+@pytest.mark.parametrize("target", [".", "..", "/tmp"])
+def test_nothing_is_written_through_a_link(tmp_path, target, below):
+    through = [member("out", tarfile.SYMTYPE, target), below]
+    refusal = refused(write(tmp_path, tar((each, b"") for each in through)), tmp_path)
+    assert refusal == "it holds a name that cannot be created here (File exists)."
 
 
 def test_a_file_that_is_a_folder_as_well(tmp_path):
     with zipfile.ZipFile(tmp_path / "a-1.zip", "w") as archive:
         archive.writestr("a-1/x", b"")
         archive.writestr("a-1/x/y", b"")
-    assert refused(tmp_path / "a-1.zip", tmp_path) == "'a-1/x' is a folder in it, and a file or link as well."
+    refusal = refused(tmp_path / "a-1.zip", tmp_path)
+    assert refusal == "it holds a name that cannot be created here (File exists)."
 
 
 @pytest.mark.parametrize("name", ["../evil", "a-1/../../evil", "/evil"])
@@ -173,7 +185,7 @@ def test_devices_and_pipes(tmp_path, kind):
 
 def test_a_name_that_no_file_can_have(tmp_path):
     told = refused(write(tmp_path, tar([(member("a-1/" + "x" * 300), b"")])), tmp_path)
-    assert told == "it holds a name that this system does not take (File name too long)."
+    assert told == "it holds a name that cannot be created here (File name too long)."
 
 
 def test_folders_in_folders_in_folders(tmp_path):
@@ -185,7 +197,7 @@ def test_folders_in_folders_in_folders(tmp_path):
 
 
 def test_a_bomb_of_zeros(tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "RATIO_FROM", 8 << 20)
+    monkeypatch.setattr(source_tree, "RATIO_FROM", 8 << 20)
     path = write(tmp_path, tar([(member("a-1/zeros"), bytes(32 << 20))]))
     told = refused(path, tmp_path)
     assert told.startswith(f"its {path.stat().st_size:,} bytes unpack to ")
@@ -194,11 +206,11 @@ def test_a_bomb_of_zeros(tmp_path, monkeypatch):
 
 def test_a_bomb_of_a_bomb_takes_no_more_room_than_its_limit(tmp_path, monkeypatch):
     """A thousand times its size: what is beyond the limit is never written."""
-    monkeypatch.setattr(archives, "LARGEST", 16 << 20)
+    monkeypatch.setattr(source_tree, "LARGEST", 16 << 20)
     packed = zlib.compressobj(9, wbits=31)
     body = b"".join(packed.compress(bytes(1 << 20)) for _ in range(64)) + packed.flush()
     (tmp_path / "a-1.tar.gz").write_bytes(body)
-    monkeypatch.setattr(archives, "RATIO_FROM", 1 << 40)
+    monkeypatch.setattr(source_tree, "RATIO_FROM", 1 << 40)
     assert refused(tmp_path / "a-1.tar.gz", tmp_path) == "its content is larger than 0 GB."
 
 
@@ -238,7 +250,7 @@ def test_extended_headers_without_end(tmp_path):
 
 
 def test_more_files_than_the_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "MAX_MEMBERS", 50)
+    monkeypatch.setattr(source_tree, "MAX_MEMBERS", 50)
     content = tar((member(f"a-1/{number}"), b"") for number in range(60))
     assert refused(write(tmp_path, content), tmp_path) == "it holds more than 50 files."
 
@@ -278,3 +290,47 @@ def test_damage(tmp_path, name, how):
     }
     (tmp_path / name).write_bytes(damaged[how])
     assert refused(tmp_path / name, tmp_path) == "it is damaged, or reaches outside its folder."
+
+
+# Local projects
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "project/inner").mkdir(parents=True)
+    (tmp_path / "project/code.py").write_text("x = 1\n")
+    (tmp_path / "secret").write_text("hunter2")
+    return tmp_path / "project"
+
+
+@pytest.mark.parametrize("target", ["../../secret", "/etc/passwd", "{tmp}/secret"])
+def test_a_link_that_leaves_the_project_is_refused(project: Path, tmp_path: Path, target: str) -> None:
+    (project / "inner/data.txt").symlink_to(target.format(tmp=tmp_path))
+    for read in (digest_sources, lambda source: copy_sources(source, tmp_path / "copy")):
+        with pytest.raises(OutsideError):
+            read(project)
+    assert not (tmp_path / "copy/inner/data.txt").exists()
+
+
+def test_links_inside_are_files_and_pipes_are_left_out(project: Path, tmp_path: Path) -> None:
+    (project / "inner/data.py").symlink_to("../code.py")
+    os.mkfifo(project / "pipe")
+    (project / "zero").symlink_to("/dev/zero")
+
+    copy_sources(project, tmp_path / "copy")
+
+    copied = [path.relative_to(tmp_path / "copy").as_posix() for path in (tmp_path / "copy").rglob("*")]
+    assert sorted(copied) == ["code.py", "inner", "inner/data.py"]
+    assert not (tmp_path / "copy/inner/data.py").is_symlink()
+
+
+def test_a_project_beyond_the_bound_is_refused(project: Path) -> None:
+    with (project / "data").open("wb") as out:
+        out.truncate(MOST_BYTES)
+    with pytest.raises(DependencyError) as caught:
+        digest_sources(project)
+    assert str(caught.value) == (
+        f"{project} is too large for a local package\n\n"
+        "At most 1,073,741,824 bytes in 100,000 files are read.\n\n"
+        "hint: check which folder the path in Pipfile names; data belongs outside the package."
+    )
