@@ -1,8 +1,8 @@
-"""Byte code for a layer's modules, compiled by the stack's own interpreter, the same bytes every time.
+"""Compiles a layer's modules by the stack's own interpreter, to the same bytes every time.
 
-Modules are compiled in chunks by processes that start clean (`system/compile_worker.py`), while further wheels are
-still on their way. What was compiled once is kept as a pack: one file per wheel and interpreter, into which
-the layer's entries point.
+Processes that start clean (`system/compile_worker.py`) compile modules in chunks, while further wheels are still being
+fetched. The byte code of a wheel is kept as a pack: one file per wheel and interpreter, into which the layer's entries
+point.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import hashlib
 import heapq
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from concurrent.futures import Future, InvalidStateError
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,39 +40,11 @@ TIMEOUT = 120.0
 """Seconds for one job."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bytecode:
-    """The `.pyc` entries of one wheel; `skipped` are the sources that do not compile (templates, Python 2).
+Compilation = Future[tuple[Entry, ...]]
+"""The `.pyc` entries of one wheel; modules that do not compile (templates, Python 2) have none.
 
-    Where `reason` is not empty there is no byte code, and it says why; the build goes on without.
-    """
-
-    entries: tuple[Entry, ...] = ()
-    skipped: tuple[str, ...] = ()
-    reason: str = ""
-
-
-class Compilation:
-    """The byte code of one wheel, which may not be there yet."""
-
-    def __init__(self) -> None:
-        self._done = threading.Event()
-        self._bytecode = Bytecode()
-
-    def set(self, bytecode: Bytecode) -> None:
-        """Give the result; the first one counts."""
-        if not self._done.is_set():
-            self._bytecode = bytecode
-            self._done.set()
-
-    def done(self) -> bool:
-        """Tell whether `result` would return at once."""
-        return self._done.is_set()
-
-    def result(self) -> Bytecode:
-        """Wait until all modules are compiled, or it is clear that they cannot be."""
-        self._done.wait()
-        return self._bytecode
+Raises CompileError if the interpreter failed.
+"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,7 +60,7 @@ class _Wheel:
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Job:
-    """One chunk; the largest come first, then the earliest."""
+    """One chunk; the largest comes first, then the earliest."""
 
     rank: tuple[int, int]
     request: Mapping[str, Any] = field(compare=False)
@@ -95,10 +68,10 @@ class _Job:
 
 
 class Compiler:
-    """Compiles wheels' modules in `jobs` processes of the stack's interpreter, which start with the first need.
+    """Compiles wheels' modules in `jobs` processes of the stack's interpreter, which start when first needed.
 
-    Packs are kept in `folder`; with `fresh` those of earlier runs are replaced. `scratch` is for work in progress, on
-    the same file system. Safe to call from several threads; several processes may share both.
+    Packs are kept in `folder`; with `fresh` those of earlier runs are replaced. `scratch` is for temporary files, on
+    the same file system. Several threads may call it, and several processes may share both folders.
     """
 
     def __init__(
@@ -139,7 +112,7 @@ class Compiler:
         self.close(wait=kind is None)
 
     def probe(self) -> str:
-        """Start the interpreter once; return why it cannot compile, or nothing."""
+        """Start the interpreter once; return why it cannot compile, empty if it can."""
         if not self._reason:
             try:
                 with closing(self._process()) as process:
@@ -151,28 +124,27 @@ class Compiler:
     def submit(self, identity: str, sources: Sequence[Entry]) -> Compilation:
         """Begin to compile these files, or take them from the pack of an earlier run.
 
-        `identity` stands for the bytes the sources point into: the wheel's hash. The files' paths in
-        the image become the code's file names.
+        `identity` is the hash of the wheel that holds them. The files' paths in the image become the code's file names.
         """
-        compilation = Compilation()
+        compilation: Compilation = Future()
         paths = tuple(source.path for source in sources)
         pack = self._folder / f"{self._key(identity, paths)}.pycs"
         if not sources:
-            compilation.set(Bytecode())
+            compilation.set_result(())
         elif (
             not self._fresh
             and use(pack, self._folder.parent)
             and (known := _read_pack(pack, paths, self._python.cache_tag)) is not None
         ):
-            compilation.set(known)
+            compilation.set_result(known)
         elif self._reason:
-            compilation.set(Bytecode(reason=self._reason))
+            compilation.set_exception(CompileError(self._reason))
         else:
             self._enqueue(_Wheel(pack=pack, paths=paths, compilation=compilation), sources)
         return compilation
 
     def close(self, *, wait: bool = True) -> None:
-        """End the processes, after what was submitted or, without `wait`, at once."""
+        """End the processes: after all submitted work or, without `wait`, at once."""
         if not wait:
             self._fail("the build was stopped")
             for process in tuple(self._processes):
@@ -199,7 +171,7 @@ class Compiler:
         modules = list(_modules(sources, scratch / f"{number}.py"))
         with self._condition:
             if self._reason:  # it failed meanwhile
-                wheel.compilation.set(Bytecode(reason=self._reason))
+                wheel.compilation.set_exception(CompileError(self._reason))
                 return
             for path, chunk in _chunks(modules, self._chunk):
                 number = next(self._numbers)
@@ -220,7 +192,7 @@ class Compiler:
         return CompileProcess(self._python, timeout=self._timeout)
 
     def _work(self) -> None:
-        """Be one worker's thread: feed its process with jobs until there are no more."""
+        """Give jobs to one process until there are none left; a thread runs this."""
         process: CompileProcess | None = None
         reason = "the thread that hands out modules broke down"
         try:
@@ -253,9 +225,13 @@ class Compiler:
                 return
         join_packs(wheel.pack, wheel.outs)
         made = _read_pack(wheel.pack, wheel.paths, self._python.cache_tag)
-        wheel.compilation.set(made or Bytecode(reason=f"{wheel.pack} could not be read back"))
+        with suppress(InvalidStateError):  # `_fail` was faster
+            if made is None:
+                wheel.compilation.set_exception(CompileError(f"{wheel.pack} could not be read back"))
+            else:
+                wheel.compilation.set_result(made)
         with self._condition:
-            # Not before: whoever waits for this wheel must hear of it when writing the pack fails.
+            # Only now: if writing the pack fails, `_fail` must find the wheel.
             self._wheels = [other for other in self._wheels if other is not wheel]
 
     def _fail(self, reason: str) -> None:
@@ -263,7 +239,8 @@ class Compiler:
         with self._condition:
             self._reason = self._reason or reason
             for wheel in self._wheels:
-                wheel.compilation.set(Bytecode(reason=self._reason))
+                with suppress(InvalidStateError):  # `_finish` was faster
+                    wheel.compilation.set_exception(CompileError(self._reason))
             self._wheels.clear()
             self._queue.clear()
             self._condition.notify_all()
@@ -272,7 +249,7 @@ class Compiler:
 def compile_sources(python: CompilingPython, sources: Mapping[str, bytes]) -> dict[str, bytes]:
     """Compile a few modules, given by their paths in the image; return the byte code by its path.
 
-    What does not compile is left out; raises CompileError where the interpreter does not run here, or breaks down.
+    Modules that do not compile are left out. Raises CompileError if the interpreter does not run here or fails.
     """
     import tempfile
 
@@ -280,18 +257,16 @@ def compile_sources(python: CompilingPython, sources: Mapping[str, bytes]) -> di
     with tempfile.TemporaryDirectory() as folder:
         with Compiler(python, folder=Path(folder), jobs=1) as compiler:
             made = compiler.submit("sources", entries).result()
-        if made.reason:
-            raise CompileError(made.reason)
         with Sources() as files:
-            return {entry.path: b"".join(files.pieces(entry.content)) for entry in made.entries if entry.content}
+            return {entry.path: b"".join(files.pieces(entry.content)) for entry in made if entry.content}
 
 
 _Module = tuple[str, int, int, int]
-"""File name in the image, offset, length of the DEFLATE stream or -1 where stored, size: as the worker wants it."""
+"""File name in the image, offset, length of the DEFLATE stream (-1 if stored), size; the worker's format."""
 
 
 def _modules(sources: Sequence[Entry], spool: Path) -> Iterator[tuple[Path, _Module]]:
-    """Say where each source lies; those held in memory are written to `spool` first."""
+    """Yield the file that holds each source, and the place in it; sources in memory are written to `spool` first."""
     position = 0
     for source in sources:
         name, content = f"/{source.path}", source.content
@@ -319,15 +294,13 @@ def _chunks(modules: Sequence[tuple[Path, _Module]], limit: int) -> Iterator[tup
             size, chunk = 0, []
 
 
-def _read_pack(pack: Path, paths: Sequence[str], cache_tag: str) -> Bytecode | None:
-    """Return what a pack holds for these sources; None if it is missing or damaged."""
+def _read_pack(pack: Path, paths: Sequence[str], cache_tag: str) -> tuple[Entry, ...] | None:
+    """Return the byte code that a pack has of these sources; None if it is missing or damaged."""
     places = read_pack(pack)
     if places is None or len(places) != len(paths):
         return None
-    entries, skipped = [], []
-    for path, (start, size) in zip(paths, places, strict=True):
-        if size:
-            entries.append(file(pyc_path(path, cache_tag), FileSlice(pack, size, start)))
-        else:
-            skipped.append(path)
-    return Bytecode(entries=tuple(entries), skipped=tuple(skipped))
+    return tuple(
+        file(pyc_path(path, cache_tag), FileSlice(pack, size, start))
+        for path, (start, size) in zip(paths, places, strict=True)
+        if size
+    )

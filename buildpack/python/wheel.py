@@ -61,15 +61,9 @@ class WheelContents:
     members: tuple[ZipMember, ...]
     entries: tuple[Entry, ...]
     sources: tuple[Entry, ...]
-    scripts: tuple[str, ...]
     requires_dist: tuple[str, ...]
     about: About
     warnings: tuple[str, ...]
-
-    @property
-    def paths(self) -> frozenset[str]:
-        """The files' paths in the image: two wheels that share one overwrite each other."""
-        return frozenset(entry.path for entry in self.entries)
 
 
 def read_wheel(path: Path, *, layout: VenvLayout) -> WheelContents:
@@ -98,7 +92,6 @@ def read_wheel(path: Path, *, layout: VenvLayout) -> WheelContents:
             and entry.content is not None
             and entry.content.size <= MAX_SOURCE
         ),
-        scripts=tuple(entry.path.rpartition("/")[2] for entry in placed if entry.path.startswith(f"{layout.scripts}/")),
         requires_dist=tuple(metadata.get_all("Requires-Dist") or ()),
         about=read_about(metadata),
         warnings=warnings,

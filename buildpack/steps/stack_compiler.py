@@ -16,7 +16,7 @@ from buildpack.oci.entry import Entry
 from buildpack.plan import Bytecode
 from buildpack.session import Session
 from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack
-from buildpack.system.compile_process import BYTECODE_FORMAT, CompilingPython, unsupported
+from buildpack.system.compile_process import BYTECODE_FORMAT, CompileError, CompilingPython, unsupported
 from buildpack.system.unprivileged import choose_user
 
 if TYPE_CHECKING:
@@ -126,10 +126,10 @@ class StackCompiler:
         compilation = self.submit(wheel, sources)
         if compilation is None:
             raise errors.compiling_failed(self.why_none())
-        made = compilation.result()
-        if made.reason:
-            raise errors.compiling_failed(made.reason)
-        return made.entries
+        try:
+            return compilation.result()
+        except CompileError as error:
+            raise errors.compiling_failed(str(error)) from error
 
     def builder(self) -> Interpreter | None:
         """Return how to start a Python here for wheels that have to be built: this machine's, else the stack's own.
@@ -154,7 +154,6 @@ class StackCompiler:
     def compile_files(self, files: Mapping[str, bytes]) -> dict[str, bytes]:
         """Compile a few modules given by their path in the image; byte code by its own path. Raises as `entries`."""
         from buildpack.python.bytecode import compile_sources
-        from buildpack.system.compile_process import CompileError
 
         if self._start() is None:
             raise errors.compiling_failed(self.why_none())
