@@ -56,14 +56,6 @@ def static_host_python(path: str) -> StackError:
     )
 
 
-def host_python_broke(path: str) -> MachineError:
-    return MachineError(
-        f"{path} does not run any more",
-        why="It did when it was chosen for the host stack, and its file has not changed since.",
-        hint=f"run `{path} --version` to see what is wrong with it.",
-    )
-
-
 def host_layer_lost(digest: object) -> MachineError:
     return MachineError(
         f"the host stack's layer {digest} vanished from the store",

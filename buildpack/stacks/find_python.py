@@ -1,7 +1,7 @@
-"""Find the Python interpreters of this machine, for the host stack.
+"""Finds the Python interpreters of this machine.
 
-An interpreter counts once it ran and named its version. Programs that only look like one, above all pyenv's
-shims, are scripts, so only ELF files count.
+An interpreter counts if it runs and reports its version. pyenv's shims, which only look like interpreters, are
+scripts, so only ELF files count.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ _OLDEST = (3, 10)
 _NAME = re.compile(r"python(3\.\d+)")
 _FINAL = re.compile(r"[0-9.]+")
 _PROBE_SECONDS = 20
-_USABLE = "host-usable"
+_ANSWER = "interpreter"
 
 _PROBE = """
 import json, os, sys
@@ -56,7 +56,7 @@ json.dump({
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostPython:
-    """An interpreter that ran here. `executable` is real, neither a link nor a virtual environment's."""
+    """An interpreter that runs here. `executable` is the real file, neither a link nor a virtual environment's."""
 
     executable: Path
     version: str
@@ -92,15 +92,15 @@ def series_of(version: str) -> str:
 
 
 def own_executable(own: str | None = None) -> str:
-    """Return the interpreter that runs this: `own`, by default this process's, outside its virtual environment."""
+    """Return `own`, by default the interpreter of this process outside its virtual environment."""
     return own if own is not None else str(getattr(sys, "_base_executable", None) or sys.executable)
 
 
 def find_candidates(python: str | None, *, environ: Mapping[str, str], own: str) -> list[Path]:
-    """List what may be an interpreter of this version (``3.11``, ``3.11.7``; None: any), the preferred first.
+    """List the files that may be an interpreter of this version (``3.11``, ``3.11.7``; None: any), the preferred first.
 
-    The active virtual environment, the interpreter that runs this (`own`), PATH, pyenv's versions (the newest
-    patch level first), then the usual folders. Nothing is run; no file is named twice.
+    The order is the active virtual environment, the folder of `own`, PATH, pyenv's versions (the newest patch level
+    first), then the usual folders. No file is run, and none is listed twice.
     """
     series = series_of(python) if python else None
     seen: set[str] = set()
@@ -115,7 +115,7 @@ def find_candidates(python: str | None, *, environ: Mapping[str, str], own: str)
 
 
 def candidate_witnesses(python: str | None, *, environ: Mapping[str, str], own: str) -> list[str]:
-    """List the paths, most of which lead nowhere, that decide what `find_candidates` finds."""
+    """List the paths that decide what `find_candidates` finds; most of them do not exist."""
     series = series_of(python) if python else None
     versions = _pyenv_versions(environ)
     found = [str(versions)] if versions else []
@@ -169,8 +169,24 @@ def _is_elf(path: str) -> bool:
         return False
 
 
-def probe(path: Path, environ: Mapping[str, str]) -> HostPython | None:
-    """Run this interpreter and let it tell about itself; None unless it is a usable CPython 3.10 or later."""
+def probe(path: Path, environ: Mapping[str, str], store: Store | None = None) -> HostPython | None:
+    """Run this interpreter and read what it reports about itself; None unless it is a CPython 3.10 or later.
+
+    The store remembers the answer until the interpreter or its standard library changes, so that it starts once.
+    """
+    if store is None:
+        return _parse_answer(_ask(path, environ))
+    key = json.dumps([str(path), os.path.realpath(path), _stamp(path), environ.get("LD_LIBRARY_PATH")])
+    known = store.recall(_ANSWER, key)
+    if isinstance(known, dict) and known["stamps"] == _stamps(known["answer"]):
+        return _parse_answer(known["answer"])
+    answer = _ask(path, environ)
+    if answer is not None:
+        store.remember(_ANSWER, key, {"answer": answer, "stamps": _stamps(answer)})
+    return _parse_answer(answer)
+
+
+def _ask(path: Path, environ: Mapping[str, str]) -> dict[str, Any] | None:
     import subprocess
 
     try:
@@ -182,31 +198,62 @@ def probe(path: Path, environ: Mapping[str, str]) -> HostPython | None:
             env=library_path(environ),
             stdin=subprocess.DEVNULL,
         ).stdout
-        told: dict[str, Any] = json.loads(answer)
+        found: dict[str, Any] = json.loads(answer)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
-    number = tuple(int(part) for part in told["version"].split(".")[:2])
+    return found
+
+
+def _parse_answer(found: dict[str, Any] | None) -> HostPython | None:
+    if found is None:
+        return None
+    number = tuple(int(part) for part in found["version"].split(".")[:2])
     # Free-threaded builds (PEP 703) take other wheels; they are another interpreter than the one asked for.
-    if told["implementation"] != "cpython" or "t" in told["flags"] or number < _OLDEST:
+    if found["implementation"] != "cpython" or "t" in found["flags"] or number < _OLDEST:
         return None
     return HostPython(
-        executable=Path(os.path.realpath(told["executable"])),
-        version=told["version"],
-        cache_tag=told["cache_tag"],
-        prefix=told["prefix"],
-        stdlib=Path(told["stdlib"]),
-        dynload=Path(told["dynload"]) if told["dynload"] else None,
-        libc=told["libc"],
-        cafile=told["cafile"],
-        lacking=tuple(told["lacking"]),
+        executable=Path(os.path.realpath(found["executable"])),
+        version=found["version"],
+        cache_tag=found["cache_tag"],
+        prefix=found["prefix"],
+        stdlib=Path(found["stdlib"]),
+        dynload=Path(found["dynload"]) if found["dynload"] else None,
+        libc=found["libc"],
+        cafile=found["cafile"],
+        lacking=tuple(found["lacking"]),
     )
 
 
-def choose(python: str | None, candidates: Iterable[Path], environ: Mapping[str, str]) -> HostPython | None:
-    """Return the first that has this version; one of another patch level only if none has."""
+def _stamps(answer: Mapping[str, Any]) -> list[list[int]]:
+    return [_stamp(answer[name]) for name in ("executable", "stdlib", "dynload")]
+
+
+def _stamp(path: str | Path) -> list[int]:
+    """Return size and time of a file or folder; nothing if it is missing."""
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return []
+    return [found.st_size, found.st_mtime_ns]
+
+
+def find_python(
+    python: str | None, *, environ: Mapping[str, str], own: str, store: Store | None = None
+) -> HostPython | None:
+    """Return this machine's first interpreter of this version; one of another patch level only if there is no such.
+
+    The order is that of `find_candidates`.
+    """
+    return choose(python, find_candidates(python, environ=environ, own=own), environ, store)
+
+
+def choose(
+    python: str | None, candidates: Iterable[Path], environ: Mapping[str, str], store: Store | None = None
+) -> HostPython | None:
+    """Return the first of these interpreters that has this version; one of another patch level only if none has."""
     second: HostPython | None = None
     for path in candidates:
-        found = probe(path, environ)
+        found = probe(path, environ, store)
         if found is None or (python and found.series != series_of(python)):
             continue
         if python is None or python in (found.series, found.version):
@@ -219,48 +266,23 @@ def usable_versions(*, environ: Mapping[str, str], own: str, store: Store | None
     """Yield the versions (``3.13``) of this machine's interpreters that can run a server, the newest first.
 
     `choose` takes the same file for each of them. An interpreter can run a server if it is a final release, is linked
-    dynamically, and has every module that `probe` looks for (``ssl`` among them). The store remembers what each file
-    answered by its size and time, so that an interpreter starts once.
+    dynamically, and has every module that `probe` looks for (``ssl`` among them).
     """
+    from buildpack.system.elf import read_elf
+
     decided: set[str] = set()
-    candidates = find_candidates(None, environ=environ, own=own)
-    for path in sorted(candidates, key=lambda path: _newest_first(path.name)):
+    for path in sorted(find_candidates(None, environ=environ, own=own), key=lambda path: _newest_first(path.name)):
         series = path.name.removeprefix("python")
-        if series in decided:
+        found = probe(path, environ, store) if series not in decided else None
+        if found is None or found.series != series:
             continue
-        usable = _recall_usable(path, series, environ, store)
-        if usable is not None:
-            decided.add(series)
-        if usable:
+        decided.add(series)
+        elf = read_elf(found.executable)
+        if elf and elf.interpreter and not found.lacking and _FINAL.fullmatch(found.version):
             yield series
 
 
-def _recall_usable(path: Path, series: str, environ: Mapping[str, str], store: Store | None) -> bool | None:
-    """Return whether it can run a server; None if it does not run at all, or is of another version."""
-    if store is None:
-        return _is_usable(path, series, environ)
-    real = os.path.realpath(path)
-    stat = os.stat(real)  # noqa: PTH116
-    key = json.dumps([str(path), real, stat.st_size, stat.st_mtime_ns, environ.get("LD_LIBRARY_PATH")])
-    known = store.recall(_USABLE, key)
-    if not isinstance(known, list):
-        known = [_is_usable(path, series, environ)]
-        store.remember(_USABLE, key, known)
-    usable: bool | None = known[0]
-    return usable
-
-
-def _is_usable(path: Path, series: str, environ: Mapping[str, str]) -> bool | None:
-    from buildpack.system.elf import read_elf
-
-    found = probe(path, environ)
-    if found is None or found.series != series:
-        return None
-    like = read_elf(found.executable)
-    return bool(like and like.interpreter) and not found.lacking and _FINAL.fullmatch(found.version) is not None
-
-
-def describe(candidates: Sequence[Path], environ: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return version and path of each that runs, for the error that says what there is."""
-    found = (probe(path, environ) for path in candidates)
+def list_pythons(*, environ: Mapping[str, str], own: str) -> list[tuple[str, str]]:
+    """Return version and path of each interpreter of this machine that runs, for the error that lists them."""
+    found = (probe(path, environ) for path in find_candidates(None, environ=environ, own=own))
     return [(python.version, str(python.executable)) for python in found if python]

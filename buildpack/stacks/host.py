@@ -21,11 +21,9 @@ from buildpack.oci.store import Store
 from buildpack.stacks.find_python import (
     HostPython,
     candidate_witnesses,
-    choose,
-    describe,
-    find_candidates,
+    find_python,
+    list_pythons,
     own_executable,
-    probe,
     series_of,
 )
 from buildpack.stacks.platforms import native_platform
@@ -41,7 +39,6 @@ HOST_FORMAT = "5"
 """Changes whenever the same machine would give other layers; part of what is remembered."""
 
 _KIND = "host"
-_CHOICE = "host-choice"
 _DPKG = Path("/var/lib/dpkg")
 _DOCUMENTS = Path("/usr/share/doc")
 
@@ -65,25 +62,15 @@ def resolve_host(
     if request.platform.architecture != here.architecture:
         raise errors.host_is_another_platform(str(request.platform), str(here), python)
     own = own_executable(request.own)
-    candidates = find_candidates(python, environ=environ, own=own)
+    chosen = find_python(python, environ=environ, own=own, store=store)
+    if chosen is None:
+        raise errors.no_host_python(python, list_pythons(environ=environ, own=own))
+    executable = str(chosen.executable)
     certificates = _certificates()
-    choice = canonical_json([python, [[str(path), *_stamp(os.path.realpath(path))] for path in candidates]]).decode()
-    chosen: HostPython | None = None
-    executable = store.recall(_CHOICE, choice)
-    if not isinstance(executable, str) or not os.path.exists(executable):
-        chosen = choose(python, candidates, environ)
-        if chosen is None:
-            everything = candidates if python is None else find_candidates(None, environ=environ, own=own)
-            raise errors.no_host_python(python, describe(everything, environ))
-        executable = str(chosen.executable)
-        store.remember(_CHOICE, choice, executable)
     parts = [HOST_FORMAT, LAYER_FORMAT, _stamp(executable), str(certificates), environ.get("LD_LIBRARY_PATH")]
     key = canonical_json(parts).decode()
     stack = _recall(store, key)
     if stack is None:
-        chosen = chosen or probe(Path(executable), environ)
-        if chosen is None:
-            raise errors.host_python_broke(executable)
         stack = _gather(chosen, here, certificates, store=store, environ=environ, known_layers=known_layers)
         if all(store.has(layer.digest) for layer in stack.layers):
             _remember(store, key, stack, chosen)

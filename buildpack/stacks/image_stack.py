@@ -1,10 +1,12 @@
-"""Makes a stack of an image from a registry or a disk, and reads the image's layers as rarely as possible."""
+"""Makes a stack of an image in a registry or on disk, and reads the image's layers as rarely as possible."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass, replace
@@ -18,10 +20,13 @@ from buildpack.stacks.platforms import platform_of
 from buildpack.stacks.stack import Facts, Stack
 from buildpack.system.temporary import temporary_folder
 
+if TYPE_CHECKING:
+    from buildpack.oci.layout import DiskImages
+
 _KIND = "stack"
 _UNPACKED = "unpacked"
 _APP = "dev.deploy.lock"
-"""The label of an image that we built, and so has packages of its own."""
+"""The label of an app's image, which has packages of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,3 +133,58 @@ def unpacked(digest: Digest, layers: Sequence[Layer], store: Store, *, stack: st
             if not place.is_dir():
                 raise
     return place
+
+
+# Images on disk
+
+
+@contextmanager
+def open_base(value: str, platform: Platform, store: Store) -> Iterator[Base]:
+    """Open the image that a folder (``oci:DIR``) or file (``archive:FILE``) holds for `platform`.
+
+    Either may end in ``:NAME`` if it holds several images. Each build reads it again. Raises StackError if that fails.
+    """
+    from buildpack.oci.layout import open_layout, split_name
+
+    path, name = split_name(value.partition(":")[2])
+    with open_layout(path, scratch=store.folder("tmp"), origin=value) as images:
+        image = images.image(platform, name)
+        yield Base(
+            image=image,
+            name=value,
+            reference=f"{value}@{image.digest}",
+            platform=platform,
+            fetch=lambda layers: _copy(images, layers, store),
+            witnesses=tuple(_witnesses(value)),
+        )
+
+
+def copy_layers(value: str, layers: Sequence[Layer], store: Store) -> None:
+    """Copy the blobs that the store lacks, verified; raises StackError."""
+    from buildpack.oci.layout import open_layout, split_name
+
+    path, _ = split_name(value.partition(":")[2])
+    with open_layout(path, scratch=store.folder("tmp"), origin=value) as images:
+        _copy(images, layers, store)
+
+
+def _witnesses(value: str) -> list[str]:
+    """List the paths whose change gives another stack: the archive, or the layout's files with all blobs."""
+    found = [value.partition(":")[2]]
+    # The longest path that exists counts; the rest is an image's name.
+    while not os.path.exists(found[-1]) and ":" in found[-1]:
+        found.append(found[-1].rpartition(":")[0])
+    path = Path(found[-1])
+    if os.path.isdir(path):
+        blobs = path / "blobs" / "sha256"
+        found += [str(path / name) for name in ("index.json", "oci-layout", "manifest.json")]
+        found += [str(blobs), *(str(blob) for blob in sorted(blobs.iterdir()))] if os.path.isdir(blobs) else []
+    return found
+
+
+def _copy(images: DiskImages, layers: Sequence[Layer], store: Store) -> None:
+    for layer in layers:
+        if not store.has(layer.digest, layer.size):
+            with store.blob(hashed=False) as blob:
+                images.fetch_blob(layer.digest, layer.size, blob)
+                blob.commit(layer.digest)

@@ -1,8 +1,8 @@
-"""The choice between the three kinds of stacks.
+"""Resolves a stack: chooses between its three kinds.
 
 host                      this machine's interpreter           host.py
 python:3.12-slim          an image in a registry               registry.py
-oci:DIR, archive:FILE     an image on disk                     layout.py
+oci:DIR, archive:FILE     an image on disk                     image_stack.py
 """
 
 from __future__ import annotations
@@ -29,18 +29,16 @@ def resolve_stack(
 ) -> Stack:
     """Find a stack's layers, its config and its facts; raises StackError.
 
-    Registries are spoken to through `transport`; without one, through a new one made from `environ`.
+    Registries are reached through `transport`; without one, through a new one made from `environ`.
     """
     known = claimed or Claimed()
     if request.name == "host":
         from buildpack.stacks.host import resolve_host
 
         return resolve_host(request, store=store, environ=environ, known_layers=known.layers)
-    from buildpack.stacks.image_stack import make_stack
+    from buildpack.stacks.image_stack import make_stack, open_base
 
     if request.name.startswith(_ON_DISK):
-        from buildpack.stacks.layout import open_base
-
         with open_base(request.name, request.platform, store) as base:
             return make_stack(base, request.python, store=store, known_facts=known.facts)
     from buildpack.stacks.registry import find_base
@@ -63,7 +61,7 @@ def fetch_layers(stack: Stack, store: Store, environ: Mapping[str, str], transpo
 
         raise errors.host_layer_lost(missing[0].digest)
     if stack.name.startswith(_ON_DISK):
-        from buildpack.stacks.layout import copy_layers
+        from buildpack.stacks.image_stack import copy_layers
 
         copy_layers(stack.name, missing, store)
     else:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from buildpack.dataclass import replace
 from buildpack.oci.store import Store
 from buildpack.stacks.facts import find_library_folders
-from buildpack.stacks.find_python import choose, find_candidates, own_executable, probe
+from buildpack.stacks.find_python import find_candidates, find_python, own_executable, probe
 from buildpack.stacks.image_stack import confirm_facts, unpacked
 from buildpack.stacks.resolve import fetch_layers
 from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack
@@ -50,16 +50,16 @@ def start_interpreter(
         executable = recall_executable(stack, store)
         if executable:
             return Interpreter(argv=(executable,), version=stack.python.version, env=library_path(environ))
-        return _of_this_machine(stack, environ, own, "the interpreter it was made from is gone")
+        return _of_this_machine(stack, store, environ, own, "the interpreter it was made from is gone")
     if stack.claimed:
-        other = _of_this_machine(stack, environ, own, "")
+        other = _of_this_machine(stack, store, environ, own, "")
         if isinstance(other, Interpreter):
             return other
     found = interpreter_of(look_into(stack, store, environ, transport), stack)
     reason = _why_not(found, stack.python.version)
     if reason is None:
         return found
-    here = _of_this_machine(stack, environ, own, reason)
+    here = _of_this_machine(stack, store, environ, own, reason)
     if isinstance(here, Interpreter):
         return here
     beside = sibling()
@@ -152,29 +152,27 @@ def _why_not(interpreter: Interpreter, version: str) -> str | None:
 
 
 def _of_this_machine(
-    stack: Stack, environ: Mapping[str, str], own: str | None, reason: str
+    stack: Stack, store: Store, environ: Mapping[str, str], own: str | None, reason: str
 ) -> Interpreter | NoInterpreter:
     version = stack.python.version
-    candidates = find_candidates(version, environ=environ, own=own_executable(own))
-    found = choose(version, candidates, environ)
+    found = find_python(version, environ=environ, own=own_executable(own), store=store)
     if found is None or found.version != version:
         return NoInterpreter(reason=f"{reason}, and this machine has no Python {version}")
     return Interpreter(argv=(os.fspath(found.executable),), version=version, env=library_path(environ), own=False)
 
 
-def find_builder(stack: Stack, environ: Mapping[str, str], *, own: str | None = None) -> Interpreter | None:
-    """Return a Python of this machine that wheels for a stack can be built with; None if there is none.
+def find_builder(stack: Stack, store: Store, environ: Mapping[str, str]) -> Interpreter | None:
+    """Return a Python of this machine that can build wheels for a stack; None if there is none.
 
-    The stack's own is for running: it lacks headers, and a compiler here links against this machine's libraries anyway.
-    The result depends on the series (3.11) and not on the patch level, although the stack's own patch level is
-    preferred. `own` is the interpreter that runs this.
+    The stack's own only runs apps: it lacks headers, and a compiler here links against this machine's libraries anyway.
+    The stack's patch level is preferred, and another one builds the same wheels.
     """
     if stack.machine != os.uname().machine:
         return None
     found = [
         python
-        for path in find_candidates(stack.python.series, environ=environ, own=own_executable(own))
-        if (python := probe(path, environ)) is not None and python.series == stack.python.series
+        for path in find_candidates(stack.python.series, environ=environ, own=own_executable())
+        if (python := probe(path, environ, store)) is not None and python.series == stack.python.series
     ]
     chosen = min(found, key=lambda python: python.version != stack.python.version, default=None)
     if chosen is None:

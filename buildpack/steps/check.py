@@ -130,7 +130,7 @@ def _check_stack(
 def _check_host(
     python: str | None, *, platform: str | None, environ: Mapping[str, str], own: str, system: str
 ) -> list[str]:
-    from buildpack.stacks.find_python import choose, describe, find_candidates
+    from buildpack.stacks.find_python import find_python, list_pythons
     from buildpack.stacks.platforms import native_platform, parse_platforms
 
     if system != "linux":
@@ -139,9 +139,9 @@ def _check_host(
     others = [one for one in parse_platforms(platform) if one.architecture != here.architecture] if platform else []
     if others:
         raise errors.host_is_another_platform(str(others[0]), str(here), python)
-    found = choose(python, find_candidates(python, environ=environ, own=own), environ)
+    found = find_python(python, environ=environ, own=own)
     if found is None:
-        raise errors.no_host_python(python, describe(find_candidates(None, environ=environ, own=own), environ))
+        raise errors.no_host_python(python, list_pythons(environ=environ, own=own))
     if python and python not in (found.series, found.version):
         return [errors.other_patch_level(python, found.version)]
     return []

@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from buildpack.app.lockfile import Lock, LockedPackage
 from buildpack.dataclass import dataclass, replace
@@ -152,43 +152,13 @@ def _is_there(folder: Path, host: _Host, user: User | None) -> bool:
 
 
 def _find_host(python: str | None, session: Session) -> _Host | None:
-    """Choose an interpreter; what it told about itself is remembered with every candidate's size and time."""
-    from buildpack.stacks.find_python import choose, find_candidates
+    from buildpack.stacks.find_python import find_python
 
-    store, environ = session.store, session.environ
-    candidates = find_candidates(python, environ=environ, own=session.own_python.executable)
-    key = repr((ENVIRONMENT_FORMAT, python, environ.get("LD_LIBRARY_PATH"), [_stamp(path) for path in candidates]))
-    known = _recalled(store.recall("local-python", key))
-    if known is not None:
-        return known
-    found = choose(python, candidates, environ)
+    own = session.own_python.executable
+    found = find_python(python, environ=session.environ, own=own, store=session.store)
     if found is None:
         return None
-    host = _Host(executable=str(found.executable), version=found.version, libc=found.glibc or ("musl", 1, 2))
-    store.remember("local-python", key, {"stamp": _stamp(found.executable), "host": _fields(host)})
-    return host
-
-
-def _recalled(value: Any) -> _Host | None:
-    try:
-        executable, version, libc = value["host"]
-        unchanged = value["stamp"] == _stamp(executable)
-    except (KeyError, TypeError, ValueError):
-        return None
-    return _Host(executable=executable, version=version, libc=tuple(libc)) if unchanged else None
-
-
-def _fields(host: _Host) -> list[Any]:
-    return [host.executable, host.version, list(host.libc)]
-
-
-def _stamp(path: str | Path) -> list[Any]:
-    real = os.path.realpath(path)
-    try:
-        found = os.stat(real)  # noqa: PTH116 - on the path of every start
-    except OSError:
-        return [str(path), real]
-    return [str(path), real, found.st_size, found.st_mtime_ns]
+    return _Host(executable=str(found.executable), version=found.version, libc=found.glibc or ("musl", 1, 2))
 
 
 def _hash(*parts: object) -> str:

@@ -70,11 +70,11 @@ class LookAhead:
     def _fetch(self) -> None:
         if not self._needed():
             return
-        from buildpack.stacks.find_python import choose, find_candidates
+        from buildpack.stacks.find_python import find_python
 
         session = self._session
-        candidates = find_candidates(self._python, environ=session.environ, own=session.own_python.executable)
-        host = choose(self._python, candidates, session.environ)
+        own = session.own_python.executable
+        host = find_python(self._python, environ=session.environ, own=own, store=session.store)
         if host is None or host.glibc is None:
             return
         self._prefetch(host)

@@ -140,7 +140,7 @@ class StackCompiler:
 
         with self._building:
             if self._builder is None:
-                self._builder = find_builder(self.stack, self._environ)
+                self._builder = find_builder(self.stack, self._store, self._environ)
             if self._builder is not None:
                 return self._builder
         found = self.interpreter()

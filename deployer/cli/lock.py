@@ -189,12 +189,12 @@ def _tell(seconds: float) -> None:
 def _interpreter(app: Path) -> str:
     """Return an interpreter of the app's Python on this machine, else the one that runs this."""
     from buildpack.app.python_version import read_python_version
-    from buildpack.stacks.find_python import choose, find_candidates
+    from buildpack.stacks.find_python import find_python
 
     asked, _warnings = read_python_version(app, None, today=date.today())  # noqa: DTZ011  a date of no time zone
     if asked is None:
         return sys.executable
-    found = choose(asked.version, find_candidates(asked.version, environ=os.environ, own=sys.executable), os.environ)
+    found = find_python(asked.version, environ=os.environ, own=sys.executable)
     return str(found.executable) if found else sys.executable
 
 

@@ -125,7 +125,7 @@ def with_stack(seed: Path, home: Path) -> Path:
     """Make a store that knows what `seed` knows of stacks, and nothing else; the blobs are the same files."""
     home.mkdir(parents=True)
     shutil.copytree(seed / "blobs", home / "blobs", copy_function=os.link)
-    for kind in ("host", "host-choice", "host-python", "host-usable", "bytecode"):
+    for kind in ("host", "host-python", "interpreter", "bytecode"):
         if (seed / "facts" / kind).exists():  # an app that names its Python asks for no other
             shutil.copytree(seed / "facts" / kind, home / "facts" / kind)
     return home

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from buildpack.oci.store import Store
-from buildpack.stacks.find_python import choose, describe, find_candidates, probe, usable_versions
+from buildpack.stacks.find_python import choose, find_candidates, list_pythons, probe, usable_versions
 
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 VERSION = ".".join(map(str, sys.version_info[:3]))
@@ -130,10 +130,9 @@ def test_another_series_is_none() -> None:
 
 
 def test_the_environment_of_the_caller_does_not_reach_it() -> None:
-    """`PYTHONHOME` would break it, and `PYTHONPATH` could let it lie."""
-    assert describe([Path(sys.executable)], {"PYTHONHOME": "/nowhere", "PYTHONPATH": "/nowhere"}) == [
-        (VERSION, os.path.realpath(getattr(sys, "_base_executable", REAL)))
-    ]
+    """`PYTHONHOME` would break it, and `PYTHONPATH` could change its answer."""
+    found = list_pythons(environ={"PYTHONHOME": "/nowhere", "PYTHONPATH": "/nowhere"}, own=sys.executable)
+    assert (VERSION, os.path.realpath(getattr(sys, "_base_executable", REAL))) in found
 
 
 def without_ssl(prefix: Path) -> Path:
@@ -172,9 +171,19 @@ def test_an_interpreter_without_ssl_cannot_run_a_server(tmp_path: Path) -> None:
     assert HERE not in usable_versions(environ={}, own=str(lacking))
 
 
-def test_an_interpreter_is_asked_once(tmp_path: Path) -> None:
-    elf(tmp_path / "python3.77")
+def test_an_answer_is_remembered_until_the_standard_library_changes(tmp_path: Path) -> None:
+    lacking, store = without_ssl(tmp_path / "lacking"), Store(tmp_path / "s")
+    first = probe(lacking, {}, store)
+    assert first is not None
+    assert first.lacking == ("ssl",)
+    assert first.dynload is not None
+    (first.dynload / "_ssl.so").touch()
+    again = probe(lacking, {}, store)
+    assert again is not None
+    assert again.lacking == ()
 
+
+def test_an_interpreter_is_asked_once(tmp_path: Path) -> None:
     def ask() -> tuple[list[str], int]:
         """Return the versions, and how much was used by processes that were started for them."""
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt

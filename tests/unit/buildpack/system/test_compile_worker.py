@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from buildpack.stacks.find_python import HostPython, describe, find_candidates, probe
+from buildpack.stacks.find_python import HostPython, list_pythons, probe
 from buildpack.system.compile_process import CompileProcess, CompilingPython, read_pack
 
 SOURCE = '''"""Text."""
@@ -21,7 +21,7 @@ def greet(name: str = "you", *, times=[1, 2, 3][:2]) -> str:
 class Thing:
     value = 1 << 70
 '''
-PYTHONS = sorted({path for _, path in describe(find_candidates(None, environ=os.environ, own=sys.executable), {})})
+PYTHONS = sorted({path for _, path in list_pythons(environ=os.environ, own=sys.executable)})
 
 
 @pytest.fixture(params=PYTHONS, ids=lambda path: path.strip("/").replace("/", "-"))
