@@ -1,1 +1,1 @@
-"""What Python needs: find and fetch wheels, turn them into a virtual environment's files, compile byte code."""
+"""Finds, fetches and builds wheels, turns them into files of a virtual environment, and compiles byte code."""

@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 NEED = re.compile(
     r"(?:(?P<extra>[a-z0-9][a-z0-9-]*):)?(?P<name>[a-z0-9][a-z0-9-]*)(?:\[(?P<extras>[a-z0-9,-]+)\])?", re.ASCII
 )
-"""One of `About.requires`."""
+"""The form of each text in `About.requires`."""
 
 _EXPRESSION = re.compile(r"[A-Za-z0-9.+:() -]{1,500}", re.ASCII)
 """The characters of an SPDX expression."""
 _ADDRESS = re.compile(r'(?:"([^"]*)" ?|([^",<>]*))<([^@<>\s]+@[^@<>\s]+)>|([^@<>",\s]+@[^@<>",\s]+)')
 _MAIL = re.compile(r"[^@<>\s]+@[^@<>\s]+")
 _LONGEST = 100
-"""Characters of a licence's or a supplier's name. A longer ``License`` is the licence itself."""
+"""Characters of a licence's or a supplier's name. A longer ``License`` is the licence's text."""
 _LONGEST_LIST = 1000
 """Characters of a header that lists mail addresses."""
 _MOST = 10
 """Licences, or suppliers, of one wheel."""
 _MOST_REQUIRED = 4000
-"""Characters of all required names together. METADATA of the largest projects with extras has about as many."""
+"""Characters of all required names together. The largest projects with extras have about as many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,8 @@ class About:
 
     `expression` is an SPDX licence expression; only without one there are `licences`, by name. `suppliers` are names
     and mail addresses; one of the two may be empty. `requires` are the packages that ``Requires-Dist`` names and whose
-    markers hold on the target, as `NEED` has them: the extra that asks for it if one does, and the extras asked for.
+    markers hold on the target, in the form of `NEED`: the extra that asks for it if there is one, and the extras that
+    are asked for.
     """
 
     expression: str = ""
@@ -50,7 +51,7 @@ class About:
     requires: tuple[str, ...] = ()
 
     def render(self) -> dict[str, Any]:
-        """Return what JSON holds of it: only what METADATA states."""
+        """Return the facts that METADATA states as JSON values."""
         stated = {
             "expression": self.expression,
             "licences": list(self.licences),
@@ -61,7 +62,7 @@ class About:
 
     @classmethod
     def parse(cls, value: Any) -> About | None:
-        """Read what `render` made. None for anything else, and for what no METADATA could have led to."""
+        """Read what `render` returned. None for anything else, and for values that no METADATA gives."""
         try:
             found = cls(
                 expression=value.get("expression", ""),
@@ -103,20 +104,20 @@ def read_about(metadata: Message) -> About:
 
 
 def need(name: str, extras: Iterable[str], extra: str = "") -> str:
-    """Return a required package as `NEED` has it, with the extras that it is asked for; `extra` is what asks."""
+    """Return a required package in the form of `NEED`, with the extras asked of it; `extra` is the one that asks."""
     asked = ",".join(sorted(map(canonical_name, extras)))
     return f"{canonical_name(extra)}:" * bool(extra) + canonical_name(name) + f"[{asked}]" * bool(asked)
 
 
 def parse_need(text: str) -> tuple[str, str, tuple[str, ...]]:
-    """Return the extra that asks, the package's name, and the extras that it is asked for."""
+    """Return the extra that asks, the package's name, and the extras asked of it."""
     found = NEED.fullmatch(text)
     assert found is not None, text
     return found["extra"] or "", found["name"], tuple(filter(None, (found["extras"] or "").split(",")))
 
 
 def within(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the names up to the limit for all of them together, those that no extra asks for first."""
+    """Return as many names as fit into the manifest; names that no extra asks for come first."""
     kept: list[str] = []
     left = _MOST_REQUIRED
     for name in sorted(set(names), key=lambda name: (":" in name, name)):
@@ -128,7 +129,7 @@ def within(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _stated(metadata: Message, header: str) -> str:
-    """Return a header's text; empty if it is missing or ``UNKNOWN``, which old tools write for nothing."""
+    """Return a header's text; empty if it is missing or ``UNKNOWN``, which old tools write instead of nothing."""
     found = str(metadata.get(header, "")).strip()
     return "" if found == "UNKNOWN" else found
 
@@ -150,7 +151,7 @@ def _licences(metadata: Message) -> tuple[str, ...]:
 
 
 def _suppliers(metadata: Message, role: str) -> tuple[tuple[str, str], ...]:
-    """Read ``Maintainer`` or ``Author``, and the header of their mail addresses, which may name others."""
+    """Read ``Maintainer`` or ``Author``, and the header of mail addresses, which may name other people."""
     name = _short(_stated(metadata, role))
     listed = " ".join(_stated(metadata, f"{role}-email").split())
     found = [

@@ -1,4 +1,4 @@
-"""What a failed build lacked, read from its output."""
+"""Reads from the output of a failed build what the build lacked."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from buildpack.system.temporary import make_folder, temporary_folder
 
 ALTERNATIVES = {"psycopg2": "psycopg2-binary"}
-"""Packages that exist a second time, with wheels, under another name (canonical)."""
+"""Packages that have wheels under another name (canonical)."""
 
-# Names of Debian's packages: they help on most images, and elsewhere they are good to search for.
+# Debian's package names help on most images; on other systems they help to search.
 _HEADERS = {
     "Python.h": "Python's own headers (python3-dev)",
     "libpq-fe.h": "PostgreSQL's client library (libpq-dev)",
@@ -48,7 +48,7 @@ _TOOLS = {
     "cython": "cython",
 }
 _SEARCHED = 2000
-"""Characters of a line: some of the expressions below take a time that grows with their square."""
+"""Characters of a line that are searched: the time of some expressions below grows with their square."""
 _COMPILER = re.compile(r"(?:[\w.-]*-)?(?:gcc|g\+\+|cc|c\+\+|clang)(?:-\d+)?")
 _QUOTES = "'\"`\u2018\u2019"
 _NAME = rf"[{_QUOTES}]?(?P<name>[^\s:{_QUOTES}]+)[{_QUOTES}]?"
@@ -74,11 +74,11 @@ _ERROR = re.compile(
 )
 _OLD_SETUPTOOLS = "write `setuptools<81` to a file, and set PIP_CONSTRAINT to its path"
 _BEFORE, _AFTER = 3, 6
-"""Lines around the first error that are shown with it, its own included in those after."""
+"""Lines before and after the first error that are shown; its own line counts as one after."""
 
 
 def remedies(output: str, name: str) -> list[str]:
-    """Return what a user can set for the build of this package, by its output, with the command that failed."""
+    """Return the settings that may help this package's build, according to its output."""
     found = []
     variable = name.upper().replace("-", "_").replace(".", "_")
     if "setuptools-scm was unable to detect version" in output or "setuptools_scm was unable to detect" in output:
@@ -91,14 +91,14 @@ def remedies(output: str, name: str) -> list[str]:
 
 
 def missing_parts(output: str) -> list[str]:
-    """Name what a build's output says is missing, in the order of the output, each once."""
+    """Return what is missing according to a build's output, in its order, each part once."""
     return list(dict.fromkeys(filter(None, map(_missing, output.splitlines()))))
 
 
 def telling_lines(output: str, limit: int = 15) -> list[str]:
-    """Return at most so many lines of a build's output: the first error with the lines around it, and the last lines.
+    """Return at most `limit` lines of a build's output: the first error with the lines around it, and the last lines.
 
-    Compilers name the cause first, and everything after it, such as the backend's traceback, follows from it.
+    Compilers name the cause first. The rest, such as the backend's traceback, follows from it.
     """
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
     first = next((number for number, line in enumerate(lines) if _missing(line) or _ERROR.search(line)), None)
@@ -128,18 +128,18 @@ def _describe(kind: str, name: str) -> str | None:
     tool = name.rpartition("/")[2]
     if _COMPILER.fullmatch(tool):
         return f"a C compiler ({tool}; on Debian, build-essential)"
-    # "No such file" is said of all kinds of files: only what is known to be a program is told.
+    # "No such file" may mean any file: only a known program is named.
     return _TOOLS.get(tool)
 
 
 def keep_log(release: str, output: str, folder: Path) -> Path | None:
-    """Write all of a failed build's output to a file, the last one of each release; None if that is impossible."""
+    """Write a failed build's whole output to a file and replace that of the same release; None if that fails."""
     path = folder / f"{re.sub(r'[^A-Za-z0-9.+-]', '_', release)[:200]}.log"
     try:
         make_folder(folder, 0o700)
         with temporary_folder(folder) as beside:
             (beside / path.name).write_text(output, errors="replace")
-            (beside / path.name).chmod(0o600)  # whatever the umask
+            (beside / path.name).chmod(0o600)  # under any umask
             (beside / path.name).replace(path)
     except OSError:
         return None

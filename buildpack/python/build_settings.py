@@ -1,6 +1,6 @@
-"""What a user says about the builds of packages: variables for them, and which versions of their requirements to take.
+"""The user's settings for builds of packages: variables, and constraints for the versions of their requirements.
 
-It decides what a built wheel is, together with the sources, so it is part of the key under which one is kept.
+Together with the sources they determine the wheel that is built, so they are part of the key under which it is kept.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ COMPILER_VARIABLES = frozenset(
     {"PATH", "TMPDIR", "CC", "CXX", "AR", "LD", "CPPFLAGS", "LDFLAGS", "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH",
      "LIBRARY_PATH", "LD_LIBRARY_PATH", "PKG_CONFIG_PATH", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "JAVA_HOME"}
 )  # fmt: skip
-"""Variables of the user that every build of a package gets: compilers and their kin obey them."""
+"""The user's variables that every build gets, because compilers and related tools obey them."""
 CONSTRAINT_VARIABLES = ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT")
 _ROUNDS = 100_000
-"""Of the hash that stands for variables from the command line in keys, which are public."""
+"""Rounds of the hash that represents variables of the command line in keys, which are public."""
 _LARGEST = 1 << 20
 _DEEPEST = 8
 _COMMENT = re.compile(r"(?:^|\s)#.*")
@@ -40,7 +40,7 @@ _NESTED = re.compile(r"(?:-c|--constraint)[= ]\s*(\S+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraint:
-    """A line of a constraints file: what it allows of a project, and which files if it has hashes."""
+    """A line of a constraints file: the versions that it allows and, if it has hashes, the files."""
 
     requirement: str
     hashes: tuple[str, ...] = ()
@@ -48,10 +48,10 @@ class Constraint:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildSettings:
-    """`variables` reach every build of a package; `given` names those whose values must not be shown.
+    """The settings of all builds: `variables`, of which `given` names those whose values must not be shown.
 
-    `constraints` are by canonical name, and so are `pins`: the lock's versions, preferred for what a build requires.
-    `problem` is why the constraints cannot be used: an error if a package has to be built, and only then.
+    `constraints` and `pins` are by canonical name; `pins` are the lock's packages, preferred if a build requires them.
+    `problem` says why the constraints cannot be used; it is raised only if a package has to be built.
     """
 
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -62,7 +62,7 @@ class BuildSettings:
 
     @cached_property
     def key(self) -> str:
-        """Stand for the variables and constraints in keys; empty if there are none. The values cannot be guessed."""
+        """A hash of the variables and constraints, for keys; empty if there are none. Nobody can guess the values."""
         if not self.variables and not self.constraints and self.problem is None:
             return ""
         constraints = [*sorted(map(repr, self.constraints.items())), *([str(self.problem)] if self.problem else [])]
@@ -72,7 +72,7 @@ class BuildSettings:
 
     @cached_property
     def pins_key(self) -> str:
-        """Stand for all pins, for what is remembered of a lock with a package that was built."""
+        """A hash of all pins, for facts about a lock that has a package that was built."""
         return self._hash_pins(self.pins)
 
     @property
@@ -81,12 +81,12 @@ class BuildSettings:
         return [self.variables[name] for name in self.given if name in self.variables]
 
     def pinned(self, required: Iterable[str]) -> str:
-        """Return the names of projects, and a hash of what the lock says of each: ``NAME NAME pins:<hex>``."""
+        """Return the names of projects and a hash of their entries in the lock: ``NAME NAME pins:<hex>``."""
         names = sorted(required)
         return " ".join([*names, f"pins:{self._hash_pins(names)}"])
 
     def agrees(self, pinned: str) -> bool:
-        """Return True if the lock says of these projects what it said when `pinned` rendered them."""
+        """Return True if the lock's entries of these projects are the same as when `pinned` rendered them."""
         return pinned == self.pinned(names_in(pinned))
 
     def _hash_pins(self, names: Iterable[str]) -> str:
@@ -104,7 +104,7 @@ def names_in(pinned: str) -> list[str]:
 
 
 def read_settings(app: App, environ: Mapping[str, str]) -> BuildSettings:
-    """Gather what the app, the command line and pip's variables say."""
+    """Gather the settings of the app, of the command line and of pip's variables."""
     locked = (*app.lock.develop, *app.lock.packages)
     constraints: Mapping[str, tuple[Constraint, ...]] = {}
     problem = None
@@ -147,7 +147,7 @@ def _refused(variable: str, name: str, reason: str) -> Exception:
 def _read_file(name: str, variable: str, depth: int, files: list[str]) -> Iterator[tuple[str, Constraint]]:
     """Yield the constraints of a file and of those that it names, and add the paths of all to `files`."""
     if "://" in name:
-        raise _refused(variable, name, "it is an address, and only a file on this machine is read")
+        raise _refused(variable, name, "it is an address, and deploy reads only files of this machine")
     path = Path(name)
     try:
         if not path.is_file():
@@ -157,7 +157,7 @@ def _read_file(name: str, variable: str, depth: int, files: list[str]) -> Iterat
     except (OSError, UnicodeDecodeError) as error:
         raise _refused(variable, name, str(getattr(error, "strerror", None) or error)) from None
     if len(text) > _LARGEST or not depth:
-        raise _refused(variable, name, "it is larger than 1 MB, or names itself")
+        raise _refused(variable, name, "it is larger than 1 MB, or includes itself")
     files.append(str(path))
     for line in text.replace("\\\n", " ").splitlines():
         wanted = _COMMENT.sub("", line).strip()
@@ -175,7 +175,7 @@ def _parse(text: str, variable: str, name: str) -> Requirement:
     try:
         requirement = Requirement(text)
     except InvalidRequirement:
-        raise _refused(variable, name, f"{text!r} is not a version that one could ask for") from None
+        raise _refused(variable, name, f"{text!r} is not a requirement") from None
     if requirement.url:
         raise _refused(variable, name, f"{text!r} names an address, which is not supported")
     return requirement

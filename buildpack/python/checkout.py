@@ -1,4 +1,4 @@
-"""Sources that come from git, at the locked commit."""
+"""Fetches sources from git, at the locked commit."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from buildpack.app.lockfile import LockedPackage
 
 _PROTOCOLS = "https:ssh"
-"""Those of submodules, whose addresses the repository chooses; the address in the lock may be a file's, too."""
+"""The protocols of submodules, whose addresses the repository chooses. The lock's own address may be a file's, too."""
 _TOO_SLOW = "Operation too slow"
-"""What curl says, in git's output, of a server that is slower than the least rate."""
+"""Curl's words, in git's output, about a server that is slower than the least rate."""
 _FROM_TAGS = re.compile(
     rb"scm|vcs|versioneer|versioningit|dynamic-versioning|dunamai|pbr|\bgit\W{1,9}(?:describe|rev-list|log|tag)\b"
 )
-"""Words in the files of a project whose version comes from git's tags or history (setuptools-scm, hatch-vcs, ...)."""
+"""Found in the files of projects that take their version from git (setuptools-scm, hatch-vcs, ...)."""
 _DECLARING = ("pyproject.toml", "setup.py", "setup.cfg")
 _INFINITE = 0x7FFFFFFF
-"""What git takes for the whole history (`git fetch --depth`); ``--unshallow`` fails if it is there already."""
+"""The depth that makes git fetch the whole history; ``--unshallow`` fails if the history is complete."""
 _LARGEST = 1 << 20
 
 
@@ -40,10 +40,9 @@ def fetch_commit(
 ) -> None:
     """Check the locked commit of a package out into an empty folder, with its submodules.
 
-    The commit comes without history, unless the package's version is derived from tags: then with all of it.
-    A login in the URL goes to git in its environment: not on its command line, and not into ``.git/config``.
-    All of it has one deadline, over any transport; over http and https there is a least rate, too.
-    Raises DependencyError if git is missing or fails.
+    The history is fetched only if the package's version comes from tags. Git gets a login of the URL through its
+    environment, not on its command line, and does not store it in ``.git/config``. One deadline covers all transports;
+    http and https have a least rate, too. Raises DependencyError if git is missing or fails.
     """
     git = find_git(environ)
     if git is None:
@@ -56,8 +55,8 @@ def fetch_commit(
         user = expand_url(user, environ, where=package.name)
         url, login = f"{scheme}{user}@{rest}", None
         secrets = [Secret(user)] if user not in written else []
-    # The user's own git configuration counts: it knows credential helpers, proxies and certificates. Its filters do
-    # not: which of them run, and on what, a stranger's .gitattributes would say.
+    # The user's git configuration has credential helpers, proxies and certificates. Its filters are switched off,
+    # because a stranger's .gitattributes would choose which of them run.
     config = without_filters(git, folder, environ) | (_login(url, login) if login else {})
     # The pace of all transfers (docs/decisions/0026); git's own variables set other limits.
     slowest = {"GIT_HTTP_LOW_SPEED_LIMIT": str(RATE), "GIT_HTTP_LOW_SPEED_TIME": f"{SILENCE:.0f}"}
@@ -73,18 +72,18 @@ def fetch_commit(
             try:
                 ran = group.run(argv, folder=folder, environment=environment)
             except TimeoutError:
-                late = f"git was not done after {seconds / 60:.0f} minutes, so it was ended"
+                late = f"git was stopped after {seconds / 60:.0f} minutes"
                 raise errors.git_failed(package.name, without_secrets(url), ref, late, slow=True) from None
             if ran.code:
                 return "\n".join(ran.lines).strip() or f"git {command[0]} ended with status {ran.code}"
         return ""
 
-    # ssh may ask at the terminal for what unlocks a key.
+    # ssh may ask for the passphrase of a key at the terminal.
     group = ProcessGroup(in_session=url.startswith(("http://", "https://")), expired=lambda: clock() > end)
     allowed = f"{_PROTOCOLS}:file" + (":http" if _is_loopback(url) else "")
     output = attempt(["init", "-q"], ["fetch", "-q", "--depth=1", "--", url, ref], protocols=allowed)
     if output and _TOO_SLOW not in output:
-        # Not every server gives a commit that no branch points at: then everything is fetched.
+        # Some servers refuse a commit that no branch points to: then everything is fetched.
         output = attempt(["fetch", "-q", "--", url, "+refs/*:refs/fetched/*"], protocols=allowed)
     output = output or attempt(["checkout", "-q", "--detach", ref], protocols="none")
     if not output and _is_from_tags(folder / (package.subdirectory or "")):
@@ -98,7 +97,7 @@ def fetch_commit(
 
 
 def _is_from_tags(project: Path) -> bool:
-    """Tell whether the version of a project comes from tags, by what its files mention."""
+    """Return True if the project's files name a tool that takes the version from tags."""
     for name in _DECLARING:
         path = project / name
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Sources of packages with their secrets taken out: what may be shown and stored, and what may not."""
+"""Separates the addresses of package sources from their secrets, so that the rest can be shown and stored."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Login:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceUrl:
-    """A source of the lock, ready to ask: `url` ends with a slash, holds no login, and has ``${VAR}`` for variables.
+    """A source of the lock: `url` ends with a slash, has no login, and shows variables as ``${VAR}``.
 
-    `starts` are beginnings of addresses, as they are sent and as they are shown, the source's own first. `values` are
-    those of variables in the path, with what is shown in their place.
+    `starts` are beginnings of addresses, each as it is sent and as it is shown; the source's own comes first. `values`
+    are the values of variables in the path, each with the text that is shown instead.
     """
 
     name: str
@@ -49,11 +49,11 @@ class SourceUrl:
 
     @property
     def address(self) -> Secret:
-        """The address that is asked."""
+        """The address that requests go to."""
         return self.reveal(self.url) or Secret(self.url)
 
     def reveal(self, shown: str) -> Secret | None:
-        """Return the address that `shown` stands for; None if it is not one of this source's."""
+        """Return the real address of `shown`; None if it is not one of this source's."""
         real, start = self.starts[0]
         if not shown.startswith(start):
             return None
@@ -63,7 +63,7 @@ class SourceUrl:
         return Secret(real.reveal() + rest)
 
     def veil(self, link: str) -> str:
-        """Return a link with ``${VAR}`` in the place of each value that the source's address has from a variable."""
+        """Return a link in which ``${VAR}`` replaces each value that the source's address takes from a variable."""
         real, start = next(
             ((real.reveal(), shown) for real, shown in self.starts if link.startswith(real.reveal())), ("", "")
         )
@@ -76,7 +76,7 @@ class SourceUrl:
 
 
 def open_source(source: Source, environ: Mapping[str, str]) -> SourceUrl:
-    """Expand variables, split off the login, and let PIPENV_PYPI_MIRROR replace pypi.org.
+    """Expand variables, separate the login, and replace pypi.org by PIPENV_PYPI_MIRROR.
 
     Raises DependencyError for a variable that is not set and for a scheme other than http(s).
     """
@@ -85,7 +85,7 @@ def open_source(source: Source, environ: Mapping[str, str]) -> SourceUrl:
     if mirror and _PYPI.fullmatch(raw):
         raw = mirror
     where = f"the source `{source.name}`"
-    expand_url(raw, environ, where=where)  # names all variables that are missing, not the login's alone
+    expand_url(raw, environ, where=where)  # reports all missing variables at once
     written, login = open_address(raw, environ, where=where)
     shown, values = set_variables(written, environ)
     head = _HEAD.match(shown)[0]  # type: ignore[index]  # it matches the empty text
@@ -93,7 +93,7 @@ def open_source(source: Source, environ: Mapping[str, str]) -> SourceUrl:
     parts = parse_url(begin)
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
         raise errors.source_scheme(source.name, shown)
-    # A variable that is the whole address has folders: there are files beside and above the source.
+    # If a variable holds the whole address, files beside and above the source need its folders.
     folders = [f"{folder}/" for folder in parts.path.split("/") if folder]
     starts = [
         (f"{parts.scheme}://{parts.netloc.lower()}/" + "".join(folders[: len(folders) - up]), f"{head}/" + "../" * up)
@@ -110,9 +110,9 @@ def open_source(source: Source, environ: Mapping[str, str]) -> SourceUrl:
 
 
 def open_address(raw: str, environ: Mapping[str, str], *, where: str) -> tuple[str, Login | None]:
-    """Split off the login of an address, with its variables expanded: a value may hold ``/``, ``@``, ``:``.
+    """Separate the login from an address and expand its variables, whose values may hold ``/``, ``@`` and ``:``.
 
-    The rest stays as it is written. `where` says for messages what the address is of. Raises DependencyError for a
+    The rest stays as it is written. `where` names the owner of the address in messages. Raises DependencyError for a
     variable that is not set.
     """
     scheme, userinfo, rest = split_address(raw)
@@ -127,7 +127,7 @@ def open_address(raw: str, environ: Mapping[str, str], *, where: str) -> tuple[s
 def split_login(url: str) -> tuple[str, Login | None]:
     """Take ``user:password@`` out of a URL."""
     parts = parse_url(url)
-    if parts is None:  # nobody can tell where a login ends in it
+    if parts is None:  # the end of a login in it is unknown
         return f"[redacted]@{url.rpartition('@')[2]}" if "@" in url else url, None
     userinfo, at, host = parts.netloc.rpartition("@")
     if not at:
@@ -146,7 +146,7 @@ def without_secrets(url: str) -> str:
 
 
 def redact(text: str, secrets: Iterable[Secret] = ()) -> str:
-    """Replace logins in URLs, and these secrets wherever they stand, by ``[redacted]``."""
+    """Replace logins in URLs, and each of these secrets, by ``[redacted]``."""
     text = _USERINFO.sub("[redacted]@", text)
     # The longest first: one secret may be part of another.
     for secret in sorted({each.reveal() for each in secrets if each}, key=lambda each: (-len(each), each)):
@@ -155,7 +155,7 @@ def redact(text: str, secrets: Iterable[Secret] = ()) -> str:
 
 
 def unreadable_netrc(environ: Mapping[str, str]) -> str:
-    """Say which file of logins exists and cannot be read; empty if there is none."""
+    """Return a clause about a netrc file that exists and cannot be read; empty if there is none."""
     for candidate in _netrc_files(environ):
         try:
             with open(candidate, "rb"):  # noqa: PTH123
@@ -173,7 +173,7 @@ def _netrc_files(environ: Mapping[str, str]) -> list[str]:
 
 
 def netrc_login(host: str, environ: Mapping[str, str]) -> Login | None:
-    """Look a host up in the file of NETRC, else in ``~/.netrc``; a damaged file counts as none, as in requests."""
+    """Look up a host's login in the file of NETRC, else in ``~/.netrc``; a damaged file has none, as in requests."""
     import netrc
 
     for candidate in _netrc_files(environ):

@@ -1,6 +1,6 @@
-"""Downloads: in parallel, verified, into the store's folder ``wheels`` as ``<sha256>/<file name>``.
+"""Downloads files in parallel into the store's folder ``wheels``, as ``<sha256>/<file name>``.
 
-A file stands under that name only after its hash was right; what is taken from there later is hashed again.
+A file gets that name only after its hash was verified, and is hashed again each time it is taken from there.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ CHUNK = 1 << 18
 LARGEST = 4 << 30
 """Bytes of a file whose size nobody knows before; the largest wheels on PyPI have less than 1 GiB."""
 LEEWAY = 1 << 20
-"""Bytes beyond the promised size after which a file will not be the right one: it may have no end."""
+"""Bytes beyond the promised size after which a download stops: it may have no end."""
 
 Progress = Callable[[LockedFile, int, int], None]
-"""Called from several threads with the file, the bytes that are here, and its size."""
+"""Called from several threads with the file, the bytes received so far, and its size."""
 
 
 class _StoppedError(Exception):
-    """The build ends; nobody waits for this download."""
+    """The build ends, so nobody waits for this download."""
 
 
 def fetch_file(
@@ -50,9 +50,9 @@ def fetch_file(
     progress: Progress | None = None,
     stop: threading.Event | None = None,
 ) -> Path:
-    """Return the verified file's path, downloading it where the folder lacks it.
+    """Return the path of the verified file, after downloading it if the folder lacks it.
 
-    Raises DependencyError when it cannot be had or is not what was locked, MachineError when it cannot be written.
+    Raises DependencyError if it cannot be fetched or is not the locked file, MachineError if it cannot be written.
     """
     if path := verified_path(folder, file):
         return path
@@ -93,7 +93,7 @@ def _source(client: Client, name: str) -> SourceUrl | None:
 
 
 def _find_again(file: LockedFile, client: Client, source: SourceUrl | None) -> bool:
-    """Read the index's page again, so that the client learns the file's signed link; True if the page has it."""
+    """Read the index's page again, so that the client learns the file's signed link; return True if it is listed."""
     from buildpack.python.simple import fetch_files
 
     listed = False
@@ -115,9 +115,9 @@ def probe_file(
 ) -> tuple[str, int] | None:
     """Download a file of at most `largest` bytes whose sha256 or size the index does not say.
 
-    Returns its sha256 and size, and keeps the file, if one of the `locked` hashes (by algorithm) is its; else None.
-    None for `locked` takes any file: the index says no hash of it, and no lock names one. Without `source` the lock
-    itself names the address. Raises DependencyError if the file cannot be had.
+    Return its sha256 and size, and keep the file, if it has one of the `locked` hashes (by algorithm); else None. With
+    None for `locked` any file will do: neither the index nor a lock has a hash of it. Without `source` the lock itself
+    names the address. Raises DependencyError if the file cannot be fetched.
     """
     shown = client.hide(offered.link)
 
@@ -194,13 +194,13 @@ def _copy(
     stop: threading.Event | None = None,
     most: int | None = None,
 ) -> tuple[dict[str, str], int]:
-    """Copy a body, little more than `most` bytes of it, and hash it meanwhile. Raises CutError where it ends early."""
+    """Copy and hash a body, little more than `most` bytes of it. Raises CutError if it ends early."""
     from urllib3.exceptions import HTTPError
 
     hashers = {algorithm: hashlib.new(algorithm) for algorithm in algorithms}
     done = 0
     try:
-        # As it came: some servers call a .tar.gz "Content-Encoding: gzip".
+        # Not decoded: some servers send a .tar.gz with "Content-Encoding: gzip".
         for chunk in response.raw.stream(CHUNK, decode_content=False):
             if stop is not None and stop.is_set():
                 raise _StoppedError
@@ -230,7 +230,7 @@ def _write(out: IO[bytes], chunk: bytes) -> None:
 
 @contextmanager
 def _partial(folder: Path) -> Iterator[IO[bytes]]:
-    """Open a file of its own for a download; it goes away unless `_keep` renamed it."""
+    """Open a new file for a download; it is deleted unless `_keep` renames it."""
     try:
         make_folder(folder)
         descriptor, path = create_temporary(folder)
@@ -257,8 +257,8 @@ def _keep(out: IO[bytes], folder: Path, sha256: str, filename: str) -> Path:
 class Downloads:
     """Fetches files in the background, several at a time; a context manager.
 
-    `arrived` is called with each file and its path, from several threads; what it raises counts as a failed download.
-    Leaving it on an error stops what is under way.
+    `arrived` is called with each file and its path, from several threads; an error of it is a failed download.
+    An error in the block stops all downloads.
     """
 
     def __init__(
@@ -308,17 +308,17 @@ class Downloads:
         except BaseException as error:
             with self._lock:
                 self._failure = self._failure or error
-            self._stop.set()  # one failure fails the build: the others need not go on
+            self._stop.set()  # one failure fails the build, so the others stop
             raise
         return path
 
     def path(self, file: LockedFile) -> Path:
-        """Wait for a file and return its path; starts it where nobody did."""
+        """Return a file's path after it is fetched; `start` need not have been called."""
         self.start(file)
         return self._result(self._futures[file.sha256])
 
     def finished(self) -> Iterator[tuple[LockedFile, Path]]:
-        """Yield what was started, as it comes. Raises the first failure."""
+        """Yield the started files as they come. Raises the first failure."""
         from concurrent.futures import as_completed
 
         started = {future: self._files[sha256] for sha256, future in self._futures.items()}
@@ -329,6 +329,6 @@ class Downloads:
         try:
             return future.result()
         except _StoppedError:
-            # Another download failed first: its error is the one to tell.
+            # Another download failed first: its error is shown.
             assert self._failure is not None
             raise self._failure from None

@@ -1,6 +1,6 @@
-"""Files of an index as values, and where each is in the store once it is fetched.
+"""Files of an index as values, and their places in the store.
 
-Apart from `fetch`, because a build in which nothing changed needs these values and no connections.
+This is not a part of `fetch`, because a build in which nothing changed needs these values and no connections.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def canonical_name(name: str) -> str:
 class IndexFile:
     """One file that an index offers.
 
-    `link` is absolute and may hold a login or a signature, so it never prints. `hashes` are by
-    algorithm, in lower-case hexadecimal; `size` is in bytes, None if the index does not say;
-    `yanked` is the reason (PEP 592), None for a file that is not.
+    `link` is absolute and may hold a login or a signature, so it is never printed. `hashes` are by algorithm, in
+    lower-case hexadecimal; `size` is in bytes, None if the index does not say; `yanked` is the reason (PEP 592), None
+    for a file that is not yanked.
     """
 
     filename: str
@@ -40,10 +40,10 @@ class IndexFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedFile:
-    """A file that the lock allows, on an index: values for JSON, and no secret among them.
+    """A file of an index that the lock allows: values for JSON, without a secret.
 
-    `name` is canonical; `url` lacks login and query; `source` is the index's name in the lock;
-    `sha256` is in hexadecimal, `size` in bytes; `yanked` is the index's reason, None for no.
+    `name` is canonical; `url` has neither login nor query; `source` is the index's name in the lock; `sha256` is in
+    hexadecimal, `size` in bytes; `yanked` is the index's reason, None for a file that is not yanked.
     """
 
     name: str
@@ -60,9 +60,9 @@ class LockedFile:
 class WheelFile(LockedFile):
     """The wheel that serves a locked package on a target. A wheel built here has no `url`.
 
-    `origin` tells what it was built from, where that is locked: an archive's ``sha256:<hex>``, or ``git:<commit>``.
-    `required` is what the build required, as `BuildSettings.pinned` renders it. `libraries` are the shared libraries
-    that were copied into it, each as ``SONAME=sha256:<hex>``, with spaces between.
+    `origin` names its locked sources: an archive's ``sha256:<hex>``, or ``git:<commit>``. `required` are the projects
+    that its build required, as `BuildSettings.pinned` renders them. `libraries` are the shared libraries that were
+    copied into it, each as ``SONAME=sha256:<hex>``, separated by spaces.
     """
 
     origin: str = ""
@@ -72,18 +72,18 @@ class WheelFile(LockedFile):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sdist(LockedFile):
-    """The archive of sources from which a locked package has to be built."""
+    """The archive of sources of a locked package that has to be built."""
 
 
 def stored_path(folder: Path, file: LockedFile) -> Path | None:
-    """Return a file's path in the folder, if it is there with the right size."""
+    """Return a file's path in the folder; None if it is missing or has another size."""
     path = folder / file.sha256 / file.filename
     found = use(path, folder.parent)
     return path if found is not None and found.st_size == file.size else None
 
 
 def verified_path(folder: Path, file: LockedFile) -> Path | None:
-    """Return a file's path in the folder, if its bytes are still those that were verified; delete it if not."""
+    """Return a file's path in the folder if it still has its hash; else delete it and return None."""
     from hashlib import file_digest
 
     path = folder / file.sha256 / file.filename
@@ -109,6 +109,6 @@ def store_file(content: BinaryIO, filename: str, folder: Path) -> tuple[str, int
             out.seek(0)
             sha256 = file_digest(out, "sha256").hexdigest()
         make_folder(folder / sha256)
-        (beside / filename).chmod(0o644)  # whatever the umask
+        (beside / filename).chmod(0o644)  # under any umask
         (beside / filename).replace(folder / sha256 / filename)
     return sha256, size

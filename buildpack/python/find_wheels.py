@@ -20,7 +20,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 _CHANCE = 3
-"""If more packages than that are unknown, and none is known, the address is wrong, and not the packages."""
+"""If more packages than this are unknown, and none is known, the index's address is wrong, not the packages."""
 
 
 def resolve_wheels(
@@ -72,7 +72,7 @@ def _pool(jobs: int, packages: Sequence[LockedPackage]) -> Iterator[Executor]:
 def _resolve_all(
     packages: Sequence[LockedPackage], resolver: Resolver, resolved: Callable[[WheelFile], None] | None, jobs: int
 ) -> list[WheelFile]:
-    """Find all packages, and only then build what has to be built: a build takes long, and may be for nothing."""
+    """Find the files of all packages, and only then build: a build takes long and may be in vain."""
 
     def find(package: LockedPackage) -> WheelFile | Unbuilt:
         found = resolver.find(package)
@@ -98,7 +98,7 @@ def _find_all(
     resolver: Resolver,
     find: Callable[[LockedPackage], WheelFile | Unbuilt],
 ) -> list[WheelFile | Unbuilt]:
-    """Call `find` for all packages at once; raises every problem that it meets."""
+    """Call `find` for all packages at once; raises all problems together."""
     found = _at_once(pool, find, packages)
     problems = [each for each in found if isinstance(each, BuildpackError)]
     if len(problems) > _CHANCE and all(isinstance(each, errors.UnknownProject) for each in found):
@@ -109,7 +109,7 @@ def _find_all(
 
 
 def _at_once(pool: Executor, work: Callable[[A], B], items: Iterable[A]) -> list[B | BuildpackError]:
-    """Do the work for each item; return results and errors. Raises at once what concerns the others as well."""
+    """Do the work for each item; return results and errors. Raises an error of a server at once: it meets all items."""
     from concurrent.futures import FIRST_EXCEPTION, wait
 
     failed: list[errors.SourceError] = []
@@ -120,7 +120,7 @@ def _at_once(pool: Executor, work: Callable[[A], B], items: Iterable[A]) -> list
         try:
             return work(item)
         except errors.SourceError as error:
-            failed.append(error)  # those not yet begun would wait for the same server
+            failed.append(error)  # later items would wait for the same server
             raise
         except BuildpackError as error:
             return error
@@ -134,7 +134,7 @@ def _at_once(pool: Executor, work: Callable[[A], B], items: Iterable[A]) -> list
 
 
 def _sound(results: Sequence[B | BuildpackError]) -> list[B]:
-    """Return the results; raises DependencyError, or Problems of several."""
+    """Return the results; raises the error among them, or Problems of several."""
     problems = [result for result in results if isinstance(result, BuildpackError)]
     if problems:
         raise together(problems)

@@ -1,7 +1,7 @@
-"""Asking indexes over HTTP: one pool of connections, logins by origin, and patience with busy servers.
+"""Asks indexes over HTTP: one pool of connections, logins by origin, and patience with busy servers.
 
-Nothing is read from the process's environment but from the mapping that is passed in; requests' own
-reading of it (`trust_env`) is off, and so is its netrc lookup.
+Variables come from the mapping that is passed in, never from the process's environment: `trust_env` of requests, which
+reads that and netrc, is off.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class DeniedError(Exception):
 
 
 class CutError(Exception):
-    """A body ended early; raised by those who read it, so that the request is made again."""
+    """A body ended early. Its reader raises this, so that the request is made again."""
 
 
 class Client:
@@ -115,20 +115,20 @@ class Client:
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
-        """Everything that must not be shown, as it stands and as it is quoted in a URL."""
+        """All texts that must not be shown, each as it is and as it is quoted in a URL."""
         links = [*self._given.values(), *self._written.values()]
         logins = [source.login for source in self.sources] + [*links, *self._netrc.values()]
         texts: list[str] = []
         for login in filter(None, logins):
-            # A user is a secret where no password follows: then it is a token.
+            # Without a password the user is a token, so it is a secret.
             texts += [login.password.reveal() or login.user.reveal()]
         return tuple(Secret(each) for text in texts if text for each in dict.fromkeys((text, quote(text, safe=""))))
 
     def hide(self, link: str, login: Login | None = None) -> str:
-        """Return a link's showable form, and remember the rest (login, signature, variables) for `get` on this client.
+        """Return a link's form without secrets, and remember login, signature and variables for `get` on this client.
 
-        `login` is one that the user gave for this link. A login inside `link` is the index's word: it goes with this
-        link alone, and only if the user configured none for the host.
+        `login` is the user's for this link. A login inside `link` comes from the index: only this link gets it, and
+        only if the user configured none for the host.
         """
         url, written = split_login(link)
         asked = shown = without_secrets(url)
@@ -143,7 +143,7 @@ class Client:
         return shown
 
     def _address(self, shown: str) -> str:
-        """Return the address that a link as `hide` gave it stands for."""
+        """Return the real address of a link that `hide` returned."""
         found = self._links.get(shown) or next(filter(None, (each.reveal(shown) for each in self.sources)), None)
         return found.reveal() if found else shown
 
@@ -157,10 +157,10 @@ class Client:
         accept: str = "*/*",
         encoding: str = "identity",
     ) -> T:
-        """Ask for a URL as `hide` gave it and return what `consume` makes of the response.
+        """Ask for a URL that `hide` returned, and return what `consume` makes of the response.
 
-        `consume` is called again from the start when the connection is cut, with waits that double.
-        Raises NotFoundError, DeniedError, or DependencyError.
+        If the connection is cut, the request is made again after waits that double, and `consume` starts again. Raises
+        NotFoundError, DeniedError, or DependencyError.
         """
         from requests import exceptions
 
@@ -188,13 +188,13 @@ class Client:
             ) as error:
                 reason = why_unanswered(error, "it cut the connection")
             except (exceptions.TooManyRedirects, exceptions.InvalidURL, exceptions.InvalidSchema):
-                raise errors.refused(url, "it redirects in a circle, or to what is no http(s) address") from None
+                raise errors.refused(url, "it redirects in a circle, or to an address that is not http(s)") from None
             except exceptions.RequestException:
-                # What is left is what no server says: contradicting headers, for one.
+                # The remaining errors are malformed answers, such as contradicting headers.
                 raise errors.refused(url, "its answer cannot be understood") from None
-            # A server that asks for more ends in an error, not in a build that hangs.
+            # If a server asks for a longer wait, the build fails instead of hanging.
             if attempt < ATTEMPTS and (asked or 0.0) <= LONGEST_WAIT:
-                # Up to a quarter longer, so that many builds do not return at once.
+                # Up to a quarter longer, so that many builds do not ask again at the same time.
                 longer = 1 + random.random() / 4  # noqa: S311  nothing secret in a wait
                 self._sleep(asked if asked is not None else pause(attempt) * longer)
                 continue
@@ -202,7 +202,7 @@ class Client:
         raise AssertionError("unreachable")
 
     def _judge(self, url: str, response: requests.Response) -> float | None:
-        """Return the seconds a busy server asks for; raise on what no patience helps."""
+        """Return the seconds that a busy server asks for; raise if waiting does not help."""
         status = response.status_code
         if status in {404, 410}:
             raise NotFoundError(status)
@@ -215,7 +215,7 @@ class Client:
         return retry_after(response.headers, self._now)
 
     def _send(self, method: str, shown: str, headers: Mapping[str, str], source: SourceUrl | None) -> requests.Response:
-        """Ask, and follow redirects; login and proxy are chosen for each address. No redirect's body is read."""
+        """Ask and follow redirects, with the login and proxy of each address. A redirect's body is not read."""
         from requests import exceptions
 
         session = self._connected()
@@ -237,12 +237,12 @@ class Client:
                 url, _ = split_login(following)
             except (exceptions.RequestException, OSError):
                 raise
-            except ValueError as error:  # an address that has a port or a bracket where none can be
+            except ValueError as error:  # an address with a misplaced port or bracket
                 raise exceptions.InvalidURL from error
         raise exceptions.TooManyRedirects
 
     def _login(self, url: str, shown: str, source: SourceUrl | None) -> Login | None:
-        """Choose the login for an address that the link `shown` led to: what the user configured wins."""
+        """Choose the login for an address to which the link `shown` led: the user's login wins."""
         origin = origin_of(url)
         here = origin == origin_of(self._address(shown))
         if here and shown in self._given:
@@ -260,7 +260,7 @@ class Client:
         return {urlsplit(url).scheme: proxy} if proxy else {}
 
     def _veil_host(self, text: str) -> str:
-        """Put the variable in the place of a source's host that has its name from one."""
+        """Replace the host of a source by the variable that names it."""
         for source in self.sources:
             host, written = origin_of(source.address.reveal())[1], source.starts[0][1]
             if "$" in written:
@@ -287,7 +287,7 @@ class Client:
         if self._unverified:
             import urllib3
 
-            # The build says it once, by name of the source; urllib3 would for each connection.
+            # The build warns once for each source; urllib3 would warn for each connection.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         session = requests.Session()
         session.trust_env = False
@@ -305,7 +305,7 @@ class Client:
 
 
 def promised_size(response: requests.Response) -> int | None:
-    """Return the bytes of a body as it is sent, None where the server does not say, or says nonsense."""
+    """Return the size in bytes of a body as it is sent; None if the server does not give a valid one."""
     return parse_integer(response.headers.get("Content-Length", ""))
 
 

@@ -1,7 +1,7 @@
-"""Find the file on an index that serves a locked package on the target.
+"""Finds the file of an index that serves a locked package on the target.
 
-A lock has hashes and no file names. Each project's page is read, the files with a locked hash are
-kept, and of these the wheel that fits best is taken; without one, the archive of sources is built.
+A lock has hashes and no file names. So each project's page is read, and of the files with a locked hash the wheel that
+fits best is taken; without a wheel, the archive of sources is built.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ FORMAT = 1
 F = TypeVar("F", bound=LockedFile)
 
 Build = Callable[["LockedPackage", Sdist | None], WheelFile]
-"""Makes a wheel: from an archive of sources, or from what the package itself names (VCS, path, file)."""
+"""Makes a wheel from an archive of sources, or from the commit, path or file that the package names."""
 
 Recall = Callable[[str, str], Any]
 Remember = Callable[[str, str, Any], None]
 
 
 def forget_nothing(kind: str, key: str) -> None:
-    """Recall nothing: the stand-in where there is no store."""
+    """Recall nothing; used without a store."""
 
 
 def keep_nothing(kind: str, key: str, value: Any) -> None:
-    """Remember nothing: the stand-in where there is no store."""
+    """Remember nothing; used without a store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unbuilt:
-    """A package that has to be built: from an archive of sources, else from what the package itself names."""
+    """A package that has to be built: from an archive of sources, else from the commit, path or file that it names."""
 
     package: LockedPackage
     sdist: Sdist | None = None
@@ -66,7 +66,10 @@ class Unbuilt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolver:
-    """Finds the file of one package: what an earlier build found, else what the indexes offer."""
+    """Finds the file of one package: the one that an earlier build found, else one of the indexes.
+
+    `recall` and `remember` take a kind, a key and a JSON value without secrets; `folder` is the store's for wheels.
+    """
 
     target: Target
     client: Client
@@ -76,7 +79,7 @@ class Resolver:
     build: Build | None = None
 
     def recalled(self, package: LockedPackage) -> WheelFile | None:
-        """Return what an earlier build found, if it is of use still."""
+        """Return the wheel that an earlier build found on an index; None if there is none."""
         if not package.hashes:
             return None
         value = self.recall("wheel", self._key(package))
@@ -99,14 +102,14 @@ class Resolver:
         return Unbuilt(package=package, sdist=found)
 
     def make(self, unbuilt: Unbuilt) -> WheelFile:
-        """Have a wheel built, or recalled by the builder."""
+        """Build a wheel; the builder may remember it from an earlier build."""
         package, sdist = unbuilt.package, unbuilt.sdist
         if self.build is None:
             raise errors.must_be_built(package.name, package.version, sdist.filename if sdist else None)
         return self.build(package, sdist)
 
     def _recalled_sdist(self, package: LockedPackage) -> Sdist | None:
-        """Return the archive of which an earlier look-up learnt; what it became, the builder remembers."""
+        """Return the archive that an earlier build found; the builder remembers its wheel."""
         value = self.recall("sdist", self._key(package))
         try:
             return Sdist(**value) if value else None
@@ -135,7 +138,7 @@ class Resolver:
         return named
 
     def _find(self, package: LockedPackage, locked: Mapping[str, Collection[str]]) -> WheelFile | Sdist:
-        """Ask the sources in turn; the first wheel wins over any archive of sources."""
+        """Ask the sources in their order; the first wheel wins over any archive of sources."""
         sdist: Sdist | None = None
         seen: list[IndexFile] = []
         missing: list[str] = []
@@ -164,7 +167,7 @@ class Resolver:
     def _files(
         self, source: SourceUrl, package: LockedPackage, locked: Mapping[str, Collection[str]]
     ) -> list[IndexFile]:
-        # Files with another sha256 can be left out unread only where the lock speaks of nothing but sha256.
+        # Files with another sha256 can be skipped only if the lock has no other kind of hash.
         wanted = locked["sha256"] if set(locked) == {"sha256"} else None
         return fetch_files(self.client, source, canonical_name(package.name), wanted=wanted)
 
@@ -224,7 +227,7 @@ class Resolver:
         sources = self._sources(package)
         if len(missing) == len(sources):
             return errors.no_such_project(package.name, package.place, missing)
-        # Once more in full: the first reading left out whatever is not locked.
+        # Read again in full: the first reading skipped files that are not locked.
         name = canonical_name(package.name)
         offered: list[IndexFile] = []
         for source in sources:
@@ -258,13 +261,13 @@ class Resolver:
         )
 
     def _fits(self, file: IndexFile) -> bool:
-        """Tell whether a file could be installed, or built, on the target."""
+        """Return True if a file could be installed, or built, on the target."""
         buildable = is_sdist(file.filename) and requires_python_fits(file.requires_python, self.target)
         return buildable or best_wheel([file], self.target) is not None
 
 
 def nearest_wheel(package: LockedPackage, client: Client, target: Target) -> str | None:
-    """Ask the first index for the nearest release with a wheel; None if the index does not answer: it is advice."""
+    """Ask the first index for the nearest release with a wheel, for a hint; None if the index does not answer."""
     try:
         files = [file for source in client.sources[:1] for file in fetch_files(client, source, package.name)]
     except (DependencyError, NotFoundError, DeniedError):
@@ -285,7 +288,7 @@ def locked_hashes(package: LockedPackage) -> dict[str, frozenset[str]]:
 
 
 def _agrees(file: IndexFile, locked: Mapping[str, Collection[str]]) -> bool | None:
-    """Tell whether a file's hash is locked; None where the index says no hash that the lock has."""
+    """Return True if a file's hash is locked; None if the index gives no hash of a kind that the lock has."""
     shared = [algorithm for algorithm in locked if algorithm in file.hashes]
     if not shared:
         return None
@@ -293,15 +296,15 @@ def _agrees(file: IndexFile, locked: Mapping[str, Collection[str]]) -> bool | No
 
 
 def _is_of(file: IndexFile, package: LockedPackage) -> bool:
-    """Tell by its name whether a file is of the locked version; any version where the lock names none."""
+    """Return True if a file's name has the locked version; any version will do if the lock names none."""
     version = file_version(file.filename, canonical_name(package.name))
     return version is not None and (not package.version or _same_version(version, package.version))
 
 
 def is_of_another_version(file: IndexFile, package: LockedPackage) -> bool:
-    """Tell whether a file's name says for certain that it is of another version than the locked one.
+    """Return True if a file's name has certainly another version than the locked one.
 
-    A version without a local part stands for those with one (PEP 440, "Version matching").
+    A version without a local part includes those with one (PEP 440, "Version matching").
     """
     found = file_version(file.filename, canonical_name(package.name))
     if found is None or not package.version:

@@ -1,4 +1,4 @@
-"""A package's build in a virtual environment of its own, with nothing of ours in its environment or reach."""
+"""Builds a package in a virtual environment of its own, out of reach of deploy's files, variables and logins."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from buildpack.system.unprivileged import bring_python, give, open_left, reachab
 EPOCH = "315532800"
 """1980-01-01, the oldest time that a zip can hold."""
 _KEPT = 50_000
-"""Lines of output: compilers name the first error long before the end."""
+"""Lines of output that are kept: compilers name the first error long before the end."""
 _LONGEST_ANSWER = 1 << 20
 _ASK = "import platform; print(platform.python_version(), platform.machine(), *platform.libc_ver())"
 
@@ -33,11 +33,11 @@ class BuildFailedError(Exception):
 
 
 class RequirementsError(Exception):
-    """Nothing fulfils what a build requires; the text says what was wanted and by whom."""
+    """No package fulfils a build's requirement; the text names the requirement and who has it."""
 
 
 Provide = Callable[[Sequence[str]], Sequence[Path]]
-"""Gives the verified wheels that fulfil a build's requirements, those that they require in turn included."""
+"""Returns the verified wheels that fulfil a build's requirements, and the wheels that these require in turn."""
 
 
 def inspect(argv: Sequence[str], environ: Mapping[str, str]) -> Target:
@@ -77,11 +77,11 @@ def build_in_isolation(
     user: User | None,
     provide: Provide,
 ) -> Path:
-    """Build a project's wheel in new environments under `place`; return its path. Raises BuildFailedError.
+    """Build a project's wheel in a new environment under `place`; return its path. Raises BuildFailedError.
 
-    `interpreter` is a Python outside of any virtual environment, and `version` its version, as in "3.11.7".
-    `provide` is asked, in this process, for the wheels of what the build requires; they are unpacked here. Code of the
-    project and of those wheels runs as `user`, in the folders of `place` that are given to it, and sees no login.
+    `interpreter` is a Python outside of any virtual environment, of this `version` ("3.11.7"). `provide` returns the
+    wheels of the build's requirements; this process unpacks them. Code of the project and of those wheels runs as
+    `user`, in the folders of `place` that belong to that user, and sees no login.
     """
     from build import BuildBackendException, BuildException, FailedProcessError, ProjectBuilder
 
@@ -104,7 +104,7 @@ def build_in_isolation(
         _make_environment(place / "venv", wheels, interpreter, version)
         more = builder.get_requires_for_build("wheel")
         if more and (added := _provided(provide, {*wanted, *more})) != wheels:
-            # At the same place: another builder would read pyproject.toml again, after the project's code ran.
+            # In the same place: a new builder would read pyproject.toml again, after the project's code ran.
             shutil.rmtree(place / "venv")
             _make_environment(place / "venv", added, interpreter, version)
         return place / "out" / Path(builder.build("wheel", str(place / "out"))).name
@@ -128,12 +128,12 @@ def _call(
     place: Path,
     user: User | None,
 ) -> None:
-    """Run a hook of the build (pyproject_hooks): question and answer are files, in a folder that `user` gets to."""
+    """Run a hook of the build (pyproject_hooks), whose question and answer are files in a folder of `user`."""
     python, script, name, folder = command
     exchange = place / f"exchange-{len(output)}"
     make_folder(exchange)
     shutil.copyfile(Path(folder) / "input.json", exchange / "input.json")
-    (exchange / "input.json").chmod(0o600)  # whatever the umask
+    (exchange / "input.json").chmod(0o600)  # under any umask
     give(exchange, user)
     worker = place / "hook.py"
     shutil.copyfile(script, worker)
@@ -157,17 +157,14 @@ def _run(
     import subprocess
 
     ran = ProcessGroup().run(command, folder=cwd, environment=environment, user=user, kept=_KEPT)
-    told = "".join(f"{line}\n" for line in ran.lines)
-    output.append(told)
+    text = "".join(f"{line}\n" for line in ran.lines)
+    output.append(text)
     if ran.code:
-        raise subprocess.CalledProcessError(ran.code, list(command), told)
+        raise subprocess.CalledProcessError(ran.code, list(command), text)
 
 
 def _make_environment(folder: Path, wheels: Sequence[Path], python: str, version: str) -> None:
-    """Make a virtual environment that holds wheels.
-
-    It is ours: none of the project's code runs yet, and `user` only reads it.
-    """
+    """Make a virtual environment that holds wheels; `user` can only read it."""
     layout = VenvLayout(python_version=version, stack_python=python, root=str(folder).lstrip("/"))
     entries = [entry for wheel in wheels for entry in read_wheel(wheel, layout=layout).entries]
     try:
@@ -179,9 +176,9 @@ def _make_environment(folder: Path, wheels: Sequence[Path], python: str, version
 def _clean_environment(
     environ: Mapping[str, str], place: Path, user: User | None, variables: Mapping[str, str]
 ) -> dict[str, str]:
-    """Make the environment of a build: what compilers need, what the user named for builds, and nothing else.
+    """Return the variables of a build: those of compilers, those that the user set for builds, and fixed ones.
 
-    The rest of it makes the result the same every time.
+    The fixed ones make each build give the same result.
     """
     flags = f"-g0 -ffile-prefix-map={place}=/build"
     kept = {name: value for name, value in environ.items() if name in COMPILER_VARIABLES}
@@ -198,7 +195,7 @@ def _clean_environment(
         "TZ": "UTC",
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
-        # A backend's warnings would be raised again in this process, which prints nothing (pyproject_hooks 1.3).
+        # pyproject_hooks 1.3 repeats a backend's warnings in this process, which prints nothing.
         "PYTHONWARNINGS": "ignore",
         "SOURCE_DATE_EPOCH": EPOCH,
         **{name: f"{variables.get(name, environ.get(name, ''))} {flags}".strip() for name in ("CFLAGS", "CXXFLAGS")},
@@ -206,9 +203,9 @@ def _clean_environment(
 
 
 def reachable(name: str, argv: tuple[str, ...], pythons: Path, user: User | None) -> tuple[str, ...]:
-    """Return the command of an interpreter as `user` can run it to build `name`; copies are kept in `pythons`."""
+    """Return the command of an interpreter that `user` can run to build `name`; copies are kept in `pythons`."""
     if len(argv) > 1:
-        return argv  # from an image's files, which are where the user can reach them
+        return argv  # from an image's files, which the user can reach
     make_folder(pythons)
     executable = bring_python(argv[0], pythons, user)
     if executable is None:

@@ -1,7 +1,7 @@
-"""Resolve what a package's build requires, on the lock's indexes by our own client: no login leaves this process.
+"""Resolves the requirements of a package's build on the lock's indexes, in this process, so that no login leaves it.
 
-The lock's own version of a project is preferred if it fits, and only its hashes are then taken. Without one it is the
-newest version that has a wheel; an archive of sources is built only if no version that fits has a wheel.
+The lock's own version of a project is preferred if it fits, and only with the locked hashes. Otherwise the newest
+version that has a wheel is taken; an archive of sources is built only if no version that fits has a wheel.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=LockedFile)
 
 _ROUNDS = 2000
-"""Steps after which a resolution gives up. What builds require is a handful of projects."""
+"""Steps after which a resolution gives up. Most builds require a handful of projects."""
 _SHOWN = 200
 """Characters of a requirement that a message shows."""
 
@@ -43,7 +43,7 @@ Build = Callable[[Sdist], WheelFile]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Candidate:
-    """A file that could be taken; `extras` are all that anything asked of this project so far."""
+    """A file that could be taken; `extras` are all extras of this project that are asked for so far."""
 
     name: str
     version: Version
@@ -106,7 +106,7 @@ class _Provider:
         return list(_applying(read_requires(path), self.target, candidate.extras))
 
     def wheel(self, candidate: _Candidate) -> WheelFile:
-        """Return the wheel of a candidate, which is built if there is none."""
+        """Return the wheel of a candidate; an archive of sources is built."""
         found = self._wheels.get(candidate.file.filename)
         if found is None:
             if is_sdist(candidate.file.filename):
@@ -146,7 +146,7 @@ class _Provider:
         source: SourceUrl,
         extras: frozenset[str],
     ) -> Iterator[_Candidate]:
-        """Give the file that the lock has of a project, if its version is allowed."""
+        """Yield the locked file of a project, if its version is allowed."""
         pin = self.settings.pins.get(name)
         if pin is None or pin.version is None or not allowed.contains(pin.version, prereleases=True):
             return
@@ -165,7 +165,7 @@ class _Provider:
         return is_sdist(file.filename) and requires_python_fits(file.requires_python, self.target)
 
     def _offer(self, name: str) -> tuple[SourceUrl, Sequence[IndexFile]]:
-        """Return the files of a project, of the first index that knows it, or of the one that the lock names."""
+        """Return a project's files from the index that the lock names for it, else from the first that knows it."""
         if name not in self._offers:
             self._offers[name] = self._ask(name)
         return self._offers[name]
@@ -210,7 +210,7 @@ class _Provider:
 def resolve_requirements(
     texts: Iterable[str], *, target: Target, client: Client, folder: Path, settings: BuildSettings, build: Build
 ) -> tuple[WheelFile, ...]:
-    """Return the wheels that fulfil the requirements and what those require in turn, by name; none is installed yet.
+    """Return the wheels, by name, that fulfil the requirements and the requirements of those wheels in turn.
 
     Raises RequirementsError, or DependencyError if an index cannot be asked.
     """

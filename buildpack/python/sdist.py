@@ -1,7 +1,7 @@
-"""Wheels made here: from archives of sources, commits and local folders, by the package's own build (PEP 517).
+"""Makes wheels from archives of sources, commits and local folders, by the package's own build (PEP 517).
 
-What is built is remembered by the archive's hash, the commit or the folder's content. Such a wheel is as
-reproducible as the package's build is: dates, hash seed, umask and paths in debug records are fixed for it.
+Built wheels are remembered by the archive's hash, the commit or the folder's content. They are as reproducible as the
+package's build: dates, hash seed, umask and paths in debug records are fixed.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ FORMAT = 3
 """Goes into the keys of what is remembered: raise it when the same sources become another wheel."""
 
 _SECRET = 6
-"""Characters from which on the value of a variable is not shown: shorter ones are switches, and part of many a word."""
+"""Values of variables with fewer characters are shown: they are switches, and parts of ordinary words."""
 _DEEPEST = 8
-"""Builds that may wait for one another: a package whose build requires itself never ends."""
+"""Builds that may wait for one another: a package whose build requires itself would never end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workbench:
-    """What builds need: `python` gives the command of an interpreter of the target's version on this machine.
+    """The surroundings of builds.
 
-    It raises DependencyError, naming the package, if there is none, and is called only for what has to be built.
-    `folder` is the store's for wheels, `app` the app's, which will be at `place`. `depth` counts the builds that wait
-    for this one, because they require its package.
+    `python` returns the command of an interpreter of the target's version on this machine, or raises DependencyError
+    that names the package; it is called only if a package has to be built. `folder` is the store's for wheels, `app`
+    the app's, which will be at `place`. `depth` counts the builds that wait for this one.
     """
 
     target: Target
@@ -81,7 +81,7 @@ class Workbench:
 def build_wheel(package: LockedPackage, sdist: Sdist | None, *, bench: Workbench) -> WheelFile:
     """Make the wheel of a locked package: from `sdist`, else from the commit, path or file that the package names.
 
-    Raises DependencyError that names what the build lacked and, where there is one, a wheel that would do.
+    Raises DependencyError that names what the build lacked and, if there is one, a wheel to use instead.
     """
     if sdist is not None:
         return _from_archive(package, sdist, bench)
@@ -102,13 +102,13 @@ def _from_archive(package: LockedPackage, sdist: Sdist, bench: Workbench) -> Whe
 
 
 def _from_address(package: LockedPackage, bench: Workbench) -> WheelFile:
-    """Fetch a file whose URL and hash the lock holds: a wheel is taken as it is, an archive is built."""
+    """Fetch a file whose URL and hash are locked; a wheel is taken as it is, an archive is built."""
     written, _, _ = (package.file or "").partition("#")
     link, login = open_address(written, bench.environ, where=f"the address of {package.name}")
     shown = bench.client.hide(link, login)
     filename = unquote(shown.rpartition("/")[2])
     if not is_plain(filename):
-        raise index_errors.refused(shown, "its last part is no file name")
+        raise index_errors.refused(shown, "its last part is not a file name")
     sha256, size = _recalled_address(package, shown, filename, bench) or _fetch_address(package, link, filename, bench)
     version = package.version or ""
     sdist = Sdist(name=package.name, version=version, filename=filename, url=shown, sha256=sha256, size=size, source="")
@@ -118,7 +118,7 @@ def _from_address(package: LockedPackage, bench: Workbench) -> WheelFile:
 
 
 def _recalled_address(package: LockedPackage, shown: str, filename: str, bench: Workbench) -> tuple[str, int] | None:
-    """Take the hash and size that an earlier build found at this address, where its file is still here."""
+    """Return the hash and size that an earlier build found at this address, if its file is still stored."""
     value = bench.recall("address", _address_key(package, shown))
     if not value:
         return None
@@ -163,7 +163,7 @@ def _from_path(package: LockedPackage, bench: Workbench) -> WheelFile:
 
 @contextmanager
 def _telling_path(package: LockedPackage) -> Iterator[None]:
-    """Word what the system says of a local path: it may be unreadable, or vanish while it is read."""
+    """Explain the system's error about a local path, which may be unreadable or vanish while it is read."""
     try:
         yield
     except OutsideError as error:
@@ -192,10 +192,10 @@ def _from_local_file(package: LockedPackage, path: Path, bench: Workbench) -> Wh
 def _remembered(
     package: LockedPackage, what: str, identity: Sequence[Any], bench: Workbench, prepare: Callable[[Path], None]
 ) -> WheelFile:
-    """Recall the wheel that was built from the same with the same, else build it.
+    """Recall the wheel that was built from the same sources with the same settings, else build it.
 
-    A wheel is kept with the projects that its build required, and what the lock said of each: another pin of one of
-    them makes another wheel.
+    A wheel is kept with the projects that its build required and the lock's pin of each: another pin gives another
+    wheel.
     """
     key = json.dumps([FORMAT, package.name, bench.target.key, *identity, *filter(None, [bench.settings.key])])
     value = bench.recall("built", key)
@@ -271,7 +271,9 @@ def _requirements(wanted: Sequence[str], here: Target, bench: Workbench) -> tupl
 
     def build(archive: Sdist) -> WheelFile:
         if below.depth > _DEEPEST:
-            raise RequirementsError(f"{archive.filename} requires itself to be built, or too many others first")
+            raise RequirementsError(
+                f"the build of {archive.filename} requires itself, or a chain of more than {_DEEPEST} builds"
+            )
         required = LockedPackage(name=archive.name, version=archive.version, hashes=(f"sha256:{archive.sha256}",))
         return build_wheel(required, archive, bench=below)
 
@@ -290,7 +292,7 @@ def _interpreter(package: LockedPackage, argv: tuple[str, ...], bench: Workbench
 
 def _check_libc(package: LockedPackage, wheel: WheelFile, here: Target, bench: Workbench) -> None:
     name = parse_wheel_name(wheel.filename)
-    # An unpacked base's interpreter brings a libc of its own, but what is compiled is linked against this machine's.
+    # The interpreter of an unpacked base has its own libc, but a compiler here links against this machine's.
     libc = max(here.libc, own_libc() or here.libc)
     if name is not None and name.platforms != ("any",) and libc[1:] > bench.target.libc[1:]:
         ours, theirs = (f"{kind} {major}.{minor}" for kind, major, minor in (libc, bench.target.libc))
@@ -311,7 +313,7 @@ def _stored(package: LockedPackage, filename: str, wheel: BinaryIO, folder: Path
 def _checked(package: LockedPackage, wheel: WheelFile, bench: Workbench) -> WheelFile:
     name = parse_wheel_name(wheel.filename)
     offered = IndexFile(filename=wheel.filename, link="", hashes={})
-    # A commit or a folder may say another version than the lock: its tags are not always there.
+    # A commit or a folder may give another version than the lock: its tags may be missing.
     released = not (package.git or package.path)
     other = name is None or name.name != package.name or (released and is_of_another_version(offered, package))
     if name is None or other or best_wheel([offered], bench.target) is None:

@@ -115,7 +115,7 @@ def missing_requirements(
 
 
 def required_names(lines: Iterable[str], target: Target) -> tuple[str, ...]:
-    """Return the packages that ``Requires-Dist`` lines name for the target, as `About.requires` has them."""
+    """Return the packages that ``Requires-Dist`` lines name for the target, in the form of `About.requires`."""
     found: set[str] = set()
     for requirement in filter(None, map(parse_requirement, lines)):
         marker = requirement.marker

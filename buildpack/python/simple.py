@@ -1,4 +1,4 @@
-"""Pages of an index: the files of one project, as HTML (PEP 503) or JSON (PEP 691 and 700)."""
+"""Reads pages of an index: the files of one project, as HTML (PEP 503) or JSON (PEP 691 and 700)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BASE = re.compile(rb"""<base\s((?:[^<>"']++|"[^"]*"|'[^']*')*+)>""", re.IGNOREC
 _ATTRIBUTE = re.compile(r"""([^\s=>"'/]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+)))?""")
 _SHA256 = re.compile(rb"#sha256=([0-9a-fA-F]{64})")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!-]{0,254}")
-"""What the names of wheels and sdists are made of: no slash, which would lead into another folder, no control."""
+"""The name of a wheel or sdist: without a slash, which would lead into another folder, or a control character."""
 _HASH = re.compile(r"(md5|sha1|sha224|sha256|sha384|sha512)=([0-9a-f]+)", re.IGNORECASE)
 
 
@@ -34,7 +34,7 @@ LARGEST_PAGE = 64 << 20
 
 
 def is_plain(filename: str) -> bool:
-    """Tell whether a file's name, as an index or an address gives it, names a file in a folder and nothing else."""
+    """Return True if a name that an index or an address gives is a plain file name."""
     return _PLAIN.fullmatch(filename) is not None
 
 
@@ -58,7 +58,7 @@ def fetch_files(
 
 
 def _read_page(response: requests.Response, url: str) -> bytes:
-    """Read a page, inflated a little at a time: what a few kilobytes inflate to is not known before."""
+    """Read a page and inflate it piece by piece: a few kilobytes may inflate to any size."""
     import zlib
 
     from urllib3.exceptions import HTTPError
@@ -87,10 +87,10 @@ def _read_page(response: requests.Response, url: str) -> bytes:
 def parse_page(
     content: bytes, content_type: str, url: str, *, wanted: Collection[str] | None = None
 ) -> list[IndexFile]:
-    """Parse what came from `url` by its content type. Raises ValueError on what is no page of an index.
+    """Parse the content of `url` by its content type. Raises ValueError if it is not a page of an index.
 
-    With `wanted` (sha256 in hexadecimal) files that are certainly other ones are left out, which
-    saves most of the time: some pages list ten thousand.
+    With `wanted` (sha256 in hexadecimal) files that certainly have another hash are left out, which saves most of the
+    time: some pages list ten thousand.
     """
     if content_type.partition(";")[0].strip().lower().endswith("json"):
         return parse_json(content, url, wanted=wanted)
@@ -107,7 +107,7 @@ def parse_html(content: bytes, url: str, *, wanted: Collection[str] | None = Non
 
 
 def _without_comments(content: bytes) -> bytes:
-    """Return a page without its comments; one that does not end stays, as it hides nothing from a browser's user."""
+    """Return a page without its comments; an unterminated one stays, because browsers show what follows it."""
     kept, at = [], 0
     while (begin := content.find(b"<!--", at)) >= 0 and (end := content.find(b"-->", begin + 4)) >= 0:
         kept.append(content[at:begin])

@@ -136,7 +136,7 @@ def _write(place: Path, source: IO[bytes], *, executable: bool) -> None:
         os.fchmod(out.fileno(), 0o755 if executable else 0o644)
 
 
-# What is refused
+# Limits and names
 
 
 def _check_count(count: int) -> None:

@@ -238,7 +238,7 @@ def _entry(plan: _Placement, member: ZipMember) -> Entry:
         rewritten = _rewritten(plan, member)
     except ValueError as error:
         raise member_refused(plan.path.name, member.name, f"cannot be read: {error}") from error
-    # Executable whatever the zip says: it may come from Windows.
+    # Executable even if the zip says otherwise: it may come from Windows.
     return file(target, member.content if rewritten is None else rewritten, executable=True)
 
 

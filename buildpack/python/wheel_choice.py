@@ -1,4 +1,4 @@
-"""Which of the files that an index offers is installed on a target, and why the others are not."""
+"""Chooses the file of an index that is installed on a target, and explains why others do not fit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class WheelName:
 
 
 def parse_wheel_name(filename: str) -> WheelName | None:
-    """Take a wheel's name apart, old and sloppy ones as well; None if it is none."""
+    """Take a wheel's file name apart, even an old or sloppy one; None if it is not a wheel's."""
     stem, dot, extension = filename.rpartition(".")
     parts = stem.split("-")
     if not dot or extension.lower() != "whl" or len(parts) not in {5, 6}:
@@ -56,7 +56,7 @@ def parse_wheel_name(filename: str) -> WheelName | None:
 
 
 def is_sdist(filename: str) -> bool:
-    """Tell whether a file is an archive of sources."""
+    """Return True for the name of an archive of sources."""
     return _SDIST.search(filename) is not None
 
 
@@ -75,7 +75,7 @@ def file_version(filename: str, name: str) -> str | None:
 
 
 def best_wheel(files: Iterable[IndexFile], target: Target) -> IndexFile | None:
-    """Choose as pip does: the best tag, then the highest build number; then the name, so that order is no matter."""
+    """Choose as pip does: the best tag, then the highest build number; then the name, so that order does not matter."""
     ranked = []
     for file in files:
         wheel = parse_wheel_name(file.filename)
@@ -98,7 +98,7 @@ def _parts(target: Target) -> tuple[frozenset[str], ...]:
 def rank_wheel(wheel: WheelName, target: Target) -> int | None:
     """Return the place of the wheel's best tag among the target's, 0 for the best; None if the wheel does not fit.
 
-    A hostile file name can stand for thousands of tags, so only those parts that the target has are combined.
+    A hostile file name can mean thousands of tags, so only parts that the target has are combined.
     """
     order = _order(target)
     given = (wheel.pythons, wheel.abis, wheel.platforms)
@@ -108,20 +108,20 @@ def rank_wheel(wheel: WheelName, target: Target) -> int | None:
 
 @lru_cache(maxsize=1024)
 def requires_python_fits(specifier: str, target: Target) -> bool:
-    """Tell whether a file's Requires-Python allows the target; one that cannot be read does, as in pip."""
+    """Return True if a file's Requires-Python allows the target or, as in pip, cannot be read."""
     return not specifier or allows_version(specifier, target.version) is not False
 
 
 def misfits(files: Sequence[IndexFile], target: Target) -> dict[str, list[str]]:
-    """Group files that do not fit by the reason, most telling first."""
+    """Group files that do not fit by the reason; the most helpful reason comes first."""
     reasons: dict[str, list[str]] = {}
     for file in sorted(files, key=lambda each: each.filename):
         reasons.setdefault(_misfit(file, target), []).append(file.filename)
-    return dict(sorted(reasons.items(), key=lambda item: (_telling(item[0]), item[0])))
+    return dict(sorted(reasons.items(), key=lambda item: (_helpful(item[0]), item[0])))
 
 
 def only_system(files: Sequence[IndexFile]) -> str:
-    """Return the one `sys_platform` that all files are for, ``win32`` or ``darwin``; empty if there is another."""
+    """Return ``win32`` or ``darwin`` if all files are for this `sys_platform` only; else an empty text."""
     platforms = {platform for file in files for platform in _platforms_of(file)}
     systems = {next((name for start, name in _SYSTEMS if platform.startswith(start)), "") for platform in platforms}
     return systems.pop() if len(systems) == 1 else ""
@@ -132,7 +132,7 @@ def _platforms_of(file: IndexFile) -> Sequence[str]:
     return wheel.platforms if wheel else ("any",)
 
 
-def _telling(reason: str) -> int:
+def _helpful(reason: str) -> int:
     order = ("needs Python", "for a newer", "for another libc", "for another Python", "for another machine")
     return next((index for index, start in enumerate(order) if reason.startswith(start)), len(order))
 
@@ -167,7 +167,7 @@ def _platform_misfit(platforms: Sequence[str], target: Target) -> str:
 
 
 def nearest_version(files: Iterable[IndexFile], package: LockedPackage, target: Target) -> str | None:
-    """Name the release nearest to the locked one, newer ones first, that has a wheel for the target."""
+    """Return the name and version of the nearest release with a wheel for the target, newer ones first."""
     locked = parse_version(package.version or "")
     if locked is None:
         return None
@@ -176,7 +176,7 @@ def nearest_version(files: Iterable[IndexFile], package: LockedPackage, target: 
         version = parse_version(file_version(file.filename, canonical_name(package.name)) or "")
         if version is not None and file.yanked is None and not version.is_prerelease:
             by_version.setdefault(version, []).append(file)
-    # The nearest ones first: to look at each release of some projects takes seconds.
+    # Only until the first match: looking at each release of some projects takes seconds.
     newer = sorted(version for version in by_version if version > locked)
     older = sorted((version for version in by_version if version < locked), reverse=True)
     nearest = next((each for each in (*newer, *older) if best_wheel(by_version[each], target)), None)

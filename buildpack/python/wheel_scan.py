@@ -1,6 +1,6 @@
-"""Look inside a wheel's files: for the shared libraries that they need, a forgotten import, and namespace packages.
+"""Searches a wheel's files for the shared libraries that they need, imports of pkg_resources, and namespace packages.
 
-This inflates every library and module, so the caller remembers the result by the wheel's hash.
+This inflates each library and module, so the store remembers the result by the wheel's hash.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from buildpack.python.wheel_zip import MAX_TEXT, ZipMember
 from buildpack.system.elf import MACHINES, parse_elf
 
 SCAN_FORMAT = "1"
-"""Goes into the key of remembered scans; grows when what is looked for changes."""
+"""Goes into the key of remembered scans: raise it when the search changes."""
 
 _LIBRARY = re.compile(r"\.so(?:\.[0-9]+)*$")
 _IMPORT = re.compile(
@@ -24,7 +24,7 @@ _IMPORT = re.compile(
            |__import__\(['"]pkg_resources['"]\))""",
     re.MULTILINE | re.VERBOSE,
 )
-"""At the margin only: an import in a `try`, an `if` or a function is one that its author can do without."""
+"""Only without indentation: the author can do without an import in a `try`, an `if` or a function."""
 _TEXTS = re.compile(rb"""\A(?:\s|\#[^\n]*+\n)*+(?P<quotes>\"{3}|'{3})[\s\S]*?(?P=quotes)|\#[^\n]*""")
 """A docstring at the beginning, and comments."""
 _DECLARES = re.compile(
@@ -40,9 +40,9 @@ _LONGEST_DECLARATION = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scan:
-    """`needed` are sonames that no file of the wheel provides; `provided` are those its files provide.
+    """The findings: `needed` are sonames that no file of the wheel provides, `provided` those that its files provide.
 
-    `namespaces` are the members that do no more than make a folder a package that others add to.
+    `namespaces` are the members that only declare a package to which other wheels add modules.
     """
 
     needed: tuple[str, ...]
@@ -59,7 +59,7 @@ def scan_wheel(
     recall: Callable[[str, str], Any],
     remember: Callable[[str, str, Any], None],
 ) -> Scan:
-    """Do what `scan_members` does, unless an earlier scan of the wheel with this SHA-256 is remembered."""
+    """Return the remembered scan of the wheel with this SHA-256, else that of `scan_members`."""
     key = f"{SCAN_FORMAT}+{sha256}+{machine}"
     known: Any = recall("scan", key)
     try:
@@ -74,7 +74,7 @@ def scan_wheel(
 
 
 def scan_members(members: Iterable[ZipMember], *, machine: str) -> Scan:
-    """Look into the wheel's libraries made for this machine (``x86_64``; empty for any) and into the modules."""
+    """Search the modules, and the libraries for this machine (``x86_64``; empty for any)."""
     needed: set[str] = set()
     provided: set[str] = set()
     namespaces: list[str] = []
@@ -101,7 +101,7 @@ def scan_members(members: Iterable[ZipMember], *, machine: str) -> Scan:
 
 
 def in_tests(name: str) -> bool:
-    """Tell whether a module lies in a `tests` or `test` folder, which no serving process imports."""
+    """Return True for a module in a `tests` or `test` folder, which no app imports when it serves."""
     return not {"tests", "test"}.isdisjoint(name.split("/")[:-1])
 
 
@@ -111,12 +111,12 @@ def _imports_pkg_resources(sources: Sources, member: ZipMember) -> bool:
     try:
         body = sources.whole(member.content, limit=MAX_TEXT)
     except ValueError:
-        return False  # the layer writer says what is wrong with it
+        return False  # the layer writer reports the damage
     return b"pkg_resources" in body and _IMPORT.search(body) is not None
 
 
 def _declares_a_namespace(sources: Sources, member: ZipMember) -> bool:
-    """Tell whether a module is what pkgutil or setuptools ask for in a namespace package; False for an empty one."""
+    """Return True if a module only declares a namespace for pkgutil or setuptools; False for an empty one."""
     if not 0 < member.content.size <= _LONGEST_DECLARATION:
         return False
     try:

@@ -1,7 +1,7 @@
-"""The zip behind a wheel: which files it holds, whether their names are safe, and where their bytes lie.
+"""Reads the directory of a wheel's zip and checks the names, sizes and places of its files.
 
-Nothing is unpacked here. A member's content is a slice of the wheel itself, so that the layer writer can
-splice its DEFLATE stream and the byte-code workers can read it without knowing about zips.
+Nothing is unpacked here. A member's content is a slice of the wheel itself, so that the layer writer can copy its
+DEFLATE stream and the byte-code workers can read it without knowing about zips.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ MAX_TOTAL = 16 << 30
 """Bytes of all members together, inflated: twice the largest wheel known (CUDA libraries)."""
 MAX_RATIO = 200
 RATIO_FROM = 256 << 20
-"""The ratio counts from this size on: a small file of zeros is no bomb."""
+"""The ratio counts from this size on: a small file of zeros does no harm."""
 MAX_TEXT = 16 << 20
 """Bytes of a member that is read as a whole: metadata, scripts, sources."""
 
 MAX_DIRECTORY = 16 << 20
-"""Bytes of the zip's directory, which is read as a whole; that of the largest wheels has some five."""
+"""Bytes of the zip's directory, which is read as a whole; the largest known has about 5 MB."""
 
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 _END = struct.Struct("<4s4H2LH")
@@ -46,7 +46,7 @@ _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]|^/|^[A-Za-z]:|(?:^|/)(?:\.{0,2}(?:/|$)|
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZipMember:
-    """One file of a wheel: its name in the zip, whether it is executable, and where its bytes are."""
+    """One file of a wheel, with its name in the zip and the place of its bytes."""
 
     name: str
     executable: bool
@@ -54,11 +54,10 @@ class ZipMember:
 
 
 def read_members(path: Path) -> list[ZipMember]:
-    """List the files of the wheel, in the order of the zip's central directory.
+    """List the files of the wheel, without folders, in the order of the zip's central directory.
 
-    Directories are left out. Raises DependencyError for names that leave the archive or occur twice,
-    links, encryption, other methods than "stored" and "deflated", overlapping streams, and sizes beyond
-    the limits of this module.
+    Raises DependencyError for names that leave the archive or occur twice, links, encryption, other methods than
+    "stored" and "deflated", overlapping streams, and sizes beyond the limits of this module.
     """
     import zipfile
 
@@ -83,7 +82,7 @@ def read_whole(member: ZipMember) -> bytes:
 
 
 def read_text(member: ZipMember) -> str:
-    """Return a metadata file's text; raises DependencyError where it is damaged, too large or not UTF-8."""
+    """Return a metadata file's text; raises DependencyError if it is damaged, too large or not UTF-8."""
     try:
         return read_whole(member).decode("utf-8")
     except ValueError as error:
@@ -92,12 +91,12 @@ def read_text(member: ZipMember) -> str:
 
 
 def unsafe(name: str) -> bool:
-    """Tell whether a path from a wheel could leave its folder, or mean something else in a layer."""
+    """Return True if a path of a wheel could leave its folder, or mean something else in a layer."""
     return _UNSAFE.search(name) is not None
 
 
 def _check_directory(path: Path) -> None:
-    """Refuse a directory that would fill the memory, before it is read; what cannot be found here is none anyway."""
+    """Refuse a directory that would fill the memory before it is read; without one here, `zipfile` fails anyway."""
     with path.open("rb") as raw:
         size = raw.seek(0, os.SEEK_END)
         tail = os.pread(raw.fileno(), _END.size + (1 << 16), max(0, size - _END.size - (1 << 16)))
@@ -133,7 +132,7 @@ def _read_member(path: Path, descriptor: int, found: ZipInfo) -> ZipMember:
         header = os.pread(descriptor, _LOCAL_HEADER.size + len(name), found.header_offset)
     except (OSError, OverflowError):  # an offset that is negative, or beyond any file
         header = b""
-    # Tools that trust the local header would see another archive than those that trust the directory.
+    # Otherwise tools that trust the local header would see another archive than those that trust the directory.
     if not header.startswith(b"PK\3\4") or header[_LOCAL_HEADER.size :] != name:
         raise wheel_damaged(path.name, f"the header of {found.filename!r} is not where the directory says")
     *_, name_length, extra_length = _LOCAL_HEADER.unpack_from(header)
@@ -177,7 +176,7 @@ def _check_unique(path: Path, members: Iterable[ZipMember]) -> None:
 
 
 def file_and_folder(names: set[str]) -> str:
-    """Return the first of these files' paths that is also the folder of another; empty where there is none."""
+    """Return the first of these files' paths that is also the folder of another; empty if there is none."""
     folders: set[str] = set()
     for name in names:
         folder = name.rpartition("/")[0]
@@ -188,7 +187,7 @@ def file_and_folder(names: set[str]) -> str:
 
 
 def _check_overlap(path: Path, members: Iterable[ZipMember]) -> None:
-    """Refuse streams that share bytes: how a small zip bomb quotes one kernel from many members."""
+    """Refuse streams that share bytes: a small zip bomb uses the same bytes for many members."""
     end = 0
     for member in sorted(members, key=lambda member: member.content.offset):
         content = member.content

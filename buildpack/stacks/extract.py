@@ -1,8 +1,8 @@
-"""Take the interpreter, its library and the shared libraries out of a base's layers, without root.
+"""Takes the interpreter, its library and the shared libraries out of a base's layers, without root.
 
-Layers are applied as the OCI image specification says (layer.md, "Applying Changesets"), but to a tree in memory:
-on disk there are only numbered files until all is known, so no link in a layer can lead a write astray. At the
-end files move to their places, and links are made again, relative and only to what is inside.
+Layers are applied as the OCI image specification says (layer.md, "Applying Changesets"), but to a tree in memory. Until
+all of them are applied the disk has only numbered files, so no link in a layer can redirect a write. At the end the
+files move to their places, and the links are made: relative ones, and only to targets inside.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ETC = re.compile(r"etc/(?:passwd|group|ld\.so\.conf|ld\.so\.conf\.d/[^/]+\.conf
 
 
 def wanted(path: str) -> bool:
-    """Tell whether a file is one that the stack's facts or its interpreter need."""
+    """Return True for a file that the stack's facts or its interpreter need."""
     if _NOT_LIBRARY.search(path):
         return False
     found = (_SHARED_LIBRARY, _PYTHON, _LIBRARY, _ETC)
@@ -46,7 +46,7 @@ def wanted(path: str) -> bool:
 
 @dataclass(slots=True)
 class _Node:
-    """A file (number in the scratch folder), a link (its target) or a folder (children); `layer` brought it."""
+    """A file (its number in the scratch folder), a link (its target) or a folder (children), from the layer `layer`."""
 
     layer: int
     number: int | None = None
@@ -59,12 +59,12 @@ class _Node:
         return self.number is None and self.target is None
 
     def holds_something(self) -> bool:
-        """Tell whether there is a file or link from here down: the many empty folders of a base cost time to make."""
+        """Return True if a file or link is at or below this node: a base has many empty folders, which take time."""
         return not self.is_folder or any(child.holds_something() for child in self.children.values())
 
 
 class Tree:
-    """The file system that layers make, as far as it is wanted; files wait in `scratch`."""
+    """The wanted part of the file system that layers make; its files are in `scratch` until `settle`."""
 
     def __init__(self, scratch: Path, stack: str) -> None:
         self.root = _Node(layer=0)
@@ -75,7 +75,7 @@ class Tree:
         self._bytes = 0
 
     def locate(self, path: str, *, follow: bool = True) -> tuple[list[str], _Node | None]:
-        """Resolve a path as a process in the image would, ``..`` and links included; it never leaves the root."""
+        """Resolve a path with its ``..`` and links as a process in the image does; it never leaves the root."""
         waiting = [part for part in reversed(path.split("/")) if part]
         here: list[str] = []
         nodes = [self.root]
@@ -151,7 +151,7 @@ class Tree:
         return "/".join(parts)
 
     def _white_out(self, parent: str, name: str) -> None:
-        """Hide what lower layers brought; what this layer itself brings stays, in whatever order it comes."""
+        """Hide files of lower layers; this layer's own files stay, even if they came earlier."""
         _, folder = self.locate(parent)
         if folder is None:
             return
@@ -162,7 +162,7 @@ class Tree:
                 del folder.children[each]
 
     def _hide(self, node: _Node) -> bool:
-        """Drop what lower layers brought from here down; tell whether anything is left."""
+        """Drop files of lower layers at and below this node; return True if anything is left."""
         for name, child in list(node.children.items()):
             if not self._hide(child):
                 del node.children[name]
@@ -205,7 +205,7 @@ class Tree:
 
 
 def apply_layer(tree: Tree, blob: BinaryIO, media_type: str) -> None:
-    """Apply one layer on top of what the tree holds; the whole blob is read, so that its digest is proved."""
+    """Apply one layer to the tree; the whole blob is read, so that its digest is verified."""
     if media_type.endswith("zstd"):
         raise errors.compressed_with_zstd(tree.stack)
     tree.layer += 1
@@ -217,16 +217,16 @@ def apply_layer(tree: Tree, blob: BinaryIO, media_type: str) -> None:
             pass
     except (ArchiveDamaged, zlib.error, EOFError) as error:
         reason = error.why[:1].lower() + error.why[1:].rstrip(".") if isinstance(error, ArchiveDamaged) else error
-        raise errors.hostile_base(tree.stack, f"layer {tree.layer} is no archive that can be read: {reason}") from error
+        raise errors.hostile_base(tree.stack, f"layer {tree.layer} is not a readable archive: {reason}") from error
     while blob.read(_PIECE):
         pass
 
 
 def digest_tree(root: Path) -> str:
-    """Return a SHA-256 of every file, link and folder below `root`: paths, x bits, contents, targets.
+    """Return a SHA-256 of each file, link and folder below `root`: paths, x bits, contents, targets.
 
-    Empty if anything cannot be read or is of another kind. An unpacked base that was changed or damaged is found by it
-    before its interpreter starts. It takes two milliseconds per megabyte.
+    Empty if anything cannot be read or is of another kind. It shows that an unpacked base was changed or damaged before
+    its interpreter starts, and takes two milliseconds per megabyte.
     """
     digest = hashlib.sha256()
     try:

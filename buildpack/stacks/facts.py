@@ -1,4 +1,4 @@
-"""Reads from the contents of a base its Python, its C library, its shared libraries and its accounts."""
+"""Reads a base's Python, C library, shared libraries and accounts from its contents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from buildpack.stacks.stack import Facts, StackPython
 from buildpack.system.elf import read_elf
 
 FACTS_FORMAT = "1"
-"""Changes whenever the same base would give other facts."""
+"""Raise it when the same base would give other facts."""
 
 _USUAL_PATH = "/usr/local/bin:/usr/bin:/bin"
 _FOLDERS = ("lib", "usr/lib", "lib64", "usr/lib64", "usr/local/lib", "usr/local/lib64")
@@ -67,7 +67,7 @@ def _text(path: Path) -> str | None:
 
 
 def _find_python(root: Path, config: Mapping[str, Any], stack: str) -> tuple[str, str]:
-    """Return the path of the interpreter that ``python3`` means in the image, links resolved, and its series."""
+    """Return the real path of the image's ``python3``, and its series."""
     env = dict(text.partition("=")[::2] for text in config.get("Env") or ())
     top = os.path.realpath(root)
     for folder in f"{env.get('PATH', '')}:{_USUAL_PATH}".split(":"):
@@ -91,7 +91,7 @@ def _libpythons(root: Path, folders: list[str], series: str) -> Iterator[Path]:
 
 
 def python_version(body: bytes, series: str) -> str | None:
-    """Find the version that an interpreter (or its library) of this series holds as a string."""
+    """Find the version in the text of an interpreter of this series, or of its library."""
     match = re.search(rb"(?<![\d.])" + re.escape(series.encode()) + rb"\.\d+(?:(?:a|b|rc)\d+)?(?=\+?\0)", body)
     return match[0].decode() if match else None
 
@@ -103,7 +103,7 @@ def glibc_version(body: bytes) -> tuple[str, int, int] | None:
 
 
 def musl_version(body: bytes) -> tuple[str, int, int] | None:
-    """Find the version in musl's loader, which is its C library as well."""
+    """Find the version in musl's loader, which is also its C library."""
     match = _MUSL.search(body)
     return ("musl", int(match[1]), int(match[2])) if match else None
 
@@ -120,7 +120,7 @@ def _find_libc(root: Path, folders: list[str], loader: str) -> tuple[str, int, i
 
 
 def find_library_folders(root: Path) -> Iterator[str]:
-    """Yield the folders that the base's loader searches, below `root`, each real folder once, ld.so.conf's first."""
+    """Yield the folders below `root` that the base's loader searches, ld.so.conf's first, each real folder once."""
     seen: set[str] = set()
     top = os.path.realpath(root)
     for folder in (*_configured(root), *_multiarch(root), *_FOLDERS):

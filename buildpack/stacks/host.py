@@ -1,7 +1,7 @@
-"""The host stack: this machine's interpreter and the few files of an operating system that it needs, in two layers.
+"""Makes the host stack: this machine's interpreter and the few files of its operating system that it needs.
 
-The store remembers the stack with its witnesses, the files and folders that it came from, by size and time. While
-they do not change, finding the stack again costs a few hundred `stat` calls and starts no process.
+The store remembers the stack with its witnesses, the files and folders that it came from, by size and time. While they
+do not change, finding the stack again takes a few hundred `stat` calls and starts no process.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from buildpack.stacks.stack import Facts, Stack, StackPython, StackRequest
 from buildpack.system.temporary import temporary_folder
 
 if TYPE_CHECKING:
-    from buildpack.stacks.host_files import Harvest
+    from buildpack.stacks.host_files import HostFiles
     from buildpack.stacks.stdlib import ByteCode
     from buildpack.system.elf import Elf
 
 HOST_FORMAT = "5"
-"""Changes whenever the same machine would give other layers; part of what is remembered."""
+"""Raise it when the same machine would give other layers; part of the key of remembered stacks."""
 
 _KIND = "host"
 _DPKG = Path("/var/lib/dpkg")
@@ -50,10 +50,10 @@ def resolve_host(
     environ: Mapping[str, str],
     known_layers: Callable[[str], tuple[Layer, ...]] | None,
 ) -> Stack:
-    """Return the stack of this machine; it is gathered again only if something changed.
+    """Return the stack of this machine; it is gathered again only if a witness changed.
 
-    `known_layers` may return the layers of this identity from an earlier image: then they are not written, and the
-    store remembers nothing of the stack. Raises StackError if this is not Linux, or has no such Python.
+    `known_layers` may return the layers of an identity from an earlier image. Then they are not written, and the store
+    does not remember the stack. Raises StackError if this is not Linux, or has no such Python.
     """
     python = request.python
     if request.system != "linux":
@@ -79,13 +79,13 @@ def resolve_host(
 
 
 def recall_executable(stack: Stack, store: Store) -> str | None:
-    """Return this machine's own interpreter, from which the stack was made."""
+    """Return this machine's interpreter from which the stack was made; None if it is gone."""
     found = store.recall(_KIND + "-python", str(stack.digest))
     return found if isinstance(found, str) and os.path.exists(found) else None
 
 
 def _certificates() -> Path:
-    """Find certifi's bundle without importing certifi, which takes longer than all other work for a known stack."""
+    """Find certifi's file without importing certifi, which takes longer than all other work for a known stack."""
     from importlib.util import find_spec
 
     spec = find_spec("certifi")
@@ -194,7 +194,7 @@ def _gather(
     known_layers: Callable[[str], tuple[Layer, ...]] | None,
 ) -> Stack:
     from buildpack.stacks import system
-    from buildpack.stacks.host_files import Harvest, identify
+    from buildpack.stacks.host_files import HostFiles, identify
     from buildpack.stacks.shared_libraries import close, read_libraries
     from buildpack.stacks.stdlib import ByteCode, build_folders, gather_python
     from buildpack.system.elf import read_elf
@@ -203,14 +203,14 @@ def _gather(
     if like is None or not like.interpreter:
         raise errors.static_host_python(str(python.executable))
     folders = build_folders(python)
-    upper, lower = Harvest(prefixes=folders), Harvest()
+    upper, lower = HostFiles(prefixes=folders), HostFiles()
     with temporary_folder(store.folder("tmp")) as scratch, ExitStack() as running:
         sources = gather_python(upper, python, folders)
 
         def compile_library() -> ByteCode:
             return running.enter_context(closing(ByteCode(python, sources, scratch, environ)))
 
-        # If an earlier image may have the layers, compiling waits until it is clear that it does not.
+        # If an earlier image may have the layers, compiling starts only when it turns out that it has not.
         byte_code = compile_library() if known_layers is None else None
         libraries = read_libraries(environ)
         system.gather_system(lower, loader=like.interpreter, certificates=certificates, cafile=python.cafile)
@@ -239,7 +239,7 @@ def _gather(
     )
 
 
-def _facts(python: HostPython, like: Elf, lower: Harvest, *, sonames: set[str]) -> Facts:
+def _facts(python: HostPython, like: Elf, lower: HostFiles, *, sonames: set[str]) -> Facts:
     executable = f"/usr/local/bin/python{python.series}"
     return Facts(
         python=StackPython(version=python.version, executable=executable, cache_tag=python.cache_tag),
@@ -251,7 +251,7 @@ def _facts(python: HostPython, like: Elf, lower: Harvest, *, sonames: set[str]) 
     )
 
 
-def _warnings(python: HostPython, lower: Harvest, *, missing: Mapping[str, Path]) -> list[str]:
+def _warnings(python: HostPython, lower: HostFiles, *, missing: Mapping[str, Path]) -> list[str]:
     warnings = []
     if python.lacking:
         warnings.append(errors.host_python_lacks(str(python.executable), python.lacking))
@@ -262,7 +262,7 @@ def _warnings(python: HostPython, lower: Harvest, *, missing: Mapping[str, Path]
     return warnings
 
 
-def _gather_packages(lower: Harvest, upper: Harvest) -> str:
+def _gather_packages(lower: HostFiles, upper: HostFiles) -> str:
     """Put dpkg's status and copyright files of the files' packages into the upper layer; return the packages' list."""
     from buildpack.oci.entry import FileSlice, file
     from buildpack.stacks.packages import list_packages, read_packages, render_status
@@ -280,7 +280,7 @@ def _gather_packages(lower: Harvest, upper: Harvest) -> str:
     return list_packages(packages, text)
 
 
-def _write_both(store: Store, lower: list[Entry], upper: Harvest, byte_code: ByteCode) -> tuple[Layer, ...]:
+def _write_both(store: Store, lower: list[Entry], upper: HostFiles, byte_code: ByteCode) -> tuple[Layer, ...]:
     """Write the two layers at the same time: compressing releases the interpreter's lock."""
     from concurrent.futures import ThreadPoolExecutor
 

@@ -15,13 +15,13 @@ _MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 
 def merged(path: str) -> str:
-    """Return an absolute path's place in the image, whose ``/bin``, ``/sbin`` and ``/lib*`` link into ``/usr``."""
+    """Return an absolute path's place in the image, in which ``/bin``, ``/sbin`` and ``/lib*`` link into ``/usr``."""
     parts = [part for part in path.split("/") if part]
     return "/".join(["usr", *parts] if parts[0] in _MERGED else parts)
 
 
 def identify(entries: Iterable[Entry], *parts: str) -> str:
-    """Return a hash of these entries and their contents, which takes far less time than writing them."""
+    """Return a hash of these entries and their contents, which takes much less time than writing a layer."""
     found = hashlib.sha256(repr(parts).encode())
     for entry in entries:
         content = hashlib.sha256()
@@ -37,23 +37,23 @@ def identify(entries: Iterable[Entry], *parts: str) -> str:
 
 
 @dataclass(slots=True)
-class Harvest:
-    """Entries by path, the first one wins; `witnesses` are the files and folders whose change makes it stale."""
+class HostFiles:
+    """The gathered entries by path, the first of each counts; `witnesses` are the files and folders they came from."""
 
     prefixes: tuple[str, ...] = ()
-    """Folders of this machine that were compiled into programs, replaced by ``/usr/local``; the longest first."""
+    """This machine's folders in programs that ``/usr/local`` replaces, the longest first."""
     entries: dict[str, Entry] = field(default_factory=dict)
     witnesses: set[str] = field(default_factory=set)
     programs: list[Path] = field(default_factory=list)
     """ELF files gathered so far, whose shared libraries the image needs too."""
 
     def put(self, entries: Iterable[Entry]) -> None:
-        """Add entries that come from nowhere on this machine."""
+        """Add entries that are not copies of files."""
         for entry in entries:
             self.entries.setdefault(entry.path, entry)
 
     def text(self, path: str) -> str:
-        """Return a small file that was put, not taken."""
+        """Return the content of a file that `put` added."""
         content = self.entries[path].content
         assert isinstance(content, Inline)
         return content.body.decode()
@@ -91,7 +91,7 @@ class Harvest:
             self.put([symlink(merged(found), "/" + home)])
 
     def take_tree(self, folder: Path, path: str, *, skip: frozenset[str] = frozenset()) -> None:
-        """Add a folder's files, and the links in it that stay in it; `skip` names what is left out anywhere."""
+        """Add a folder's files, and the links that stay inside it; names in `skip` are left out at any depth."""
         self._walk(folder, path, os.path.realpath(folder), skip)
 
     def _walk(self, folder: Path, path: str, root: str, skip: frozenset[str]) -> None:

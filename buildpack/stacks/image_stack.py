@@ -102,9 +102,9 @@ def _compare(name: str, asked: str | None, version: str, series: str) -> list[st
 
 
 def unpacked(digest: Digest, layers: Sequence[Layer], store: Store, *, stack: str) -> Path:
-    """Return the folder that holds the base's interpreter and libraries; unpack it from the store if necessary.
+    """Return the folder with the base's interpreter and libraries; unpack it from the store if necessary.
 
-    A folder that an earlier build unpacked is used again only if it still has its hash.
+    The folder of an earlier build is used again only if it still has its hash.
     """
     from buildpack.stacks.extract import Tree, apply_layer, digest_tree
 
@@ -120,7 +120,7 @@ def unpacked(digest: Digest, layers: Sequence[Layer], store: Store, *, stack: st
             with store.open(layer.digest) as blob:
                 apply_layer(tree, blob, layer.media_type)
         tree.settle(scratch / "root")
-        # Remembered before the folder is there. Every build that unpacks this base remembers the same hash.
+        # Remembered before the folder exists. Each build that unpacks this base remembers the same hash.
         store.remember(_UNPACKED, digest.hex, digest_tree(scratch / "root"))
         with suppress(OSError):
             # Another build's new folder stays: its interpreter may run from it.

@@ -1,6 +1,6 @@
-"""The operating system's packages whose files the host stack holds, as scanners for vulnerabilities read them.
+"""Finds the operating system's packages whose files the host stack has, and lists them for vulnerability scanners.
 
-Reads dpkg's own database, so that no process is started. A machine without dpkg has no packages here.
+They come from dpkg's own database, so no process is started. A machine without dpkg has none.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _FIELDS = (
     *("Package", "Status", "Priority", "Section", "Maintainer", "Architecture", "Multi-Arch", "Source", "Version"),
     *("Homepage", "Description"),
 )
-"""Fields that follow from the package alone. Dependencies are left out: the image need not hold them."""
+"""Fields of the package itself. Dependencies are left out, because the image may lack them."""
 _FIELD = re.compile(r"^([A-Za-z-]+):[ \t]*(.*)$", re.MULTILINE)
 _RELEASE = re.compile(r"""^(ID|VERSION_ID)=["']?([A-Za-z0-9._-]+)["']?$""", re.MULTILINE)
 _INSTALLED = " ok installed"
@@ -36,22 +36,22 @@ _LARGEST = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemPackage:
-    """One installed package; `fields` are those of its status, by name, `copyright` is its copyright file."""
+    """One installed package; `fields` are those of its status by name, `copyright` is its copyright file."""
 
     fields: Mapping[str, str]
     copyright: bytes = b""
 
     @property
     def sort_key(self) -> tuple[str, str]:
-        """Name and architecture, of which one machine has a package once."""
+        """Name and architecture, which are unique on a machine."""
         return self.fields["Package"], self.fields["Architecture"]
 
     @property
     def licences(self) -> tuple[str, ...]:
         """The sorted names of the licences in the copyright file.
 
-        They are those of ``License`` fields (Debian's machine-readable format 1.0), else of the common licences that
-        the text refers to.
+        They come from its ``License`` fields (Debian's machine-readable format 1.0), else from the common licences to
+        which the text refers.
         """
         if self.copyright.startswith(_MACHINE_READABLE):
             found = {name for line in _LICENCE.findall(self.copyright) for name in _NAME.findall(line)}
@@ -61,12 +61,12 @@ class SystemPackage:
 
 
 def list_packages(packages: Iterable[SystemPackage], release: str) -> str:
-    """Return packages and licences in few bytes, ``debian/12 libc6:amd64=2.36-9;GPL-2,LGPL-2.1``.
+    """Return packages and licences in few bytes, because each push sends them; `parse_packages` reads them.
 
-    `release` is the content of os-release. Every push sends this. `parse_packages` reads it.
+    An example is ``debian/12 libc6:amd64=2.36-9;GPL-2,LGPL-2.1``. `release` is the content of os-release.
     """
-    told = dict(_RELEASE.findall(release))
-    system = "/".join(filter(None, (told.get("ID", "debian"), told.get("VERSION_ID"))))
+    fields = dict(_RELEASE.findall(release))
+    system = "/".join(filter(None, (fields.get("ID", "debian"), fields.get("VERSION_ID"))))
     return " ".join((system, *map(_row, packages)))
 
 
@@ -140,7 +140,7 @@ def render_status(packages: Iterable[SystemPackage]) -> bytes:
 
 
 def _read_copyright(path: Path) -> bytes:
-    """Return the file; empty if it is not there, or larger than such a file is."""
+    """Return the file's content; empty if it is missing or too large."""
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST + 1)
@@ -150,12 +150,12 @@ def _read_copyright(path: Path) -> bytes:
 
 
 def _spellings(path: str) -> tuple[str, ...]:
-    """Return how dpkg may list a real path: before /bin, /sbin and /lib* became links, it had no /usr in front."""
+    """Return the paths under which dpkg may list a file: before /bin, /sbin and /lib* became links, it had no /usr."""
     return (path, path.removeprefix("/usr")) if path.startswith(("/usr/bin/", "/usr/sbin/", "/usr/lib")) else (path,)
 
 
 def _read_diversions(database: Path) -> dict[str, tuple[str, str]]:
-    """Return the paths that a package moved aside: where to, and the package that did."""
+    """Return the paths that a package diverted, each with the new path and that package."""
     try:
         lines = (database / "diversions").read_text("utf-8", "surrogateescape").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Names of architectures: the kernel's (``x86_64``) and the image specification's (``amd64``)."""
+"""Platforms and their names: the kernel's (``x86_64``) and the image specification's (``amd64``)."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _ARCHITECTURES = {
 }
 _ALIASES = {"arm64": "aarch64", "amd64": "x86_64", "i386": "i686"}
 _SPELT_OUT = {("arm64", "v8"), ("amd64", "v1")}
-"""Variants that are what the architecture means anyway, as containerd has it."""
+"""Variants that the architecture's name already means, as in containerd."""
 
 
 def platform_of(machine: str) -> Platform:
-    """Return the platform of what ``uname -m`` says."""
+    """Return the platform of a machine that ``uname -m`` names."""
     architecture, variant = _ARCHITECTURES.get(_ALIASES.get(machine, machine), (machine, ""))
     return Platform(architecture=architecture, variant=variant)
 
 
 def native_platform(machine: str = "") -> Platform:
-    """Return the platform of images that this machine runs; on macOS too, engines run Linux."""
+    """Return the platform of images that this machine runs; engines run Linux on macOS, too."""
     return platform_of(machine or os.uname().machine)
 
 
@@ -53,14 +53,14 @@ def parse_platforms(text: str) -> tuple[Platform, ...]:
 
 
 def choose_platform(platforms: Sequence[Platform], native: Platform) -> Platform:
-    """Return the one of several that counts where only one can: this machine's, else the first."""
+    """Return this machine's platform if it is among them, else the first."""
     return native if native in platforms else platforms[0]
 
 
 def read_platforms(folder: Path, *, environ: Mapping[str, str], flag: str | None) -> tuple[Platform, ...]:
-    """Return the requested platforms, sorted by name; empty if none is requested, or none can be read.
+    """Return the requested platforms, sorted by name; empty if none is requested or a setting cannot be read.
 
-    Then the build proper says what is wrong, with all else that is. `flag` is what the command line said.
+    The build reports such a setting later, with all other problems. `flag` is the value of the command line.
     """
     from buildpack.app.settings import read_settings
     from buildpack.errors import BuildpackError

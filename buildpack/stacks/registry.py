@@ -1,4 +1,4 @@
-"""A stack in a registry: manifest and config are looked up, layers only where their contents must be known."""
+"""Finds a stack in a registry: looks up manifest and config, and fetches layers only if their contents are needed."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _AT_ONCE = 4
 
 
 def find_base(request: StackRequest, *, store: Store, environ: Mapping[str, str], transport: Transport | None) -> Base:
-    """Look up the image that a reference means; raises StackError if the registry refuses.
+    """Look up the image of a reference; raises StackError if the registry refuses.
 
-    A digest never changes, so its image is asked for once. A tag is asked for again after 24 hours, or on `pull`; if
-    that fails, the image it meant last is used, with a warning. Without a `transport`, a new one is made from
+    The image of a digest is looked up once, because it never changes. A tag is looked up again after 24 hours, or on
+    `pull`; if that fails, its last image is used, with a warning. Without a `transport`, a new one is made from
     `environ`.
     """
     reference = parse_reference(request.name)
@@ -118,7 +118,7 @@ def pull_layers(
 
 
 def names_of(digest: Digest, store: Store) -> tuple[str, ...]:
-    """Return the references, with their digests, that meant this base when builds of this store looked them up."""
+    """Return the references, with digests, of this base that builds with this store looked up."""
     names = set()
     for path in (store.root / "facts" / _KIND).glob("*.json"):
         try:

@@ -1,4 +1,4 @@
-"""Finds Pythons of this machine for a stack: one that compiles its byte code, and one that builds wheels for it."""
+"""Finds Pythons for a stack that run on this machine: one that compiles byte code, and one that builds wheels."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def start_interpreter(
     sibling: Callable[[], Stack | None] = lambda: None,
     transport: Transport | None = None,
 ) -> Interpreter | NoInterpreter:
-    """Return how to start a Python of exactly the stack's version: its own, else one of this machine's.
+    """Return the command of a Python of exactly the stack's version: its own, else one of this machine's.
 
-    The base's layers are fetched and unpacked if they are not yet. If only an earlier image's facts about them are
-    known, this machine's Python is tried first, since nothing else needs the layers. `own` is the interpreter that
-    runs this; `sibling` gives the same stack for this machine's platform, whose Python is used if it has the same
-    version. Raises FactsContradicted if the base differs from those facts.
+    The base's layers are fetched and unpacked if necessary. If its facts come from an earlier image, this machine's
+    Python is tried first, because nothing else needs the layers. `own` is the interpreter that runs this; `sibling`
+    returns the same stack for this machine's platform, whose Python is used if it has the same version. Raises
+    FactsContradicted if the base differs from those facts.
     """
     if stack.name == "host":
         from buildpack.stacks.host import recall_executable
@@ -70,7 +70,7 @@ def start_interpreter(
 
 
 def look_into(stack: Stack, store: Store, environ: Mapping[str, str], transport: Transport | None = None) -> Path:
-    """Fetch and unpack a base unless that is done; raises FactsContradicted if an earlier image's facts differ."""
+    """Fetch and unpack a base if necessary; raises FactsContradicted if an earlier image's facts differ."""
     fetch_layers(stack, store, environ, transport)
     root = unpacked(stack.digest, stack.layers, store, stack=stack.name)
     if stack.claimed:
@@ -79,13 +79,13 @@ def look_into(stack: Stack, store: Store, environ: Mapping[str, str], transport:
 
 
 def _of_sibling(sibling: Stack, store: Store) -> Interpreter | None:
-    """Start the Python of the same stack for another platform; None if it does not run."""
+    """Return the Python of the same stack for another platform; None if it does not run."""
     found = interpreter_of(unpacked(sibling.digest, sibling.layers, store, stack=sibling.name), sibling)
     return replace(found, own=False) if _why_not(found, sibling.python.version) is None else None
 
 
 def interpreter_of(root: Path, stack: Stack) -> Interpreter:
-    """Return how to start the Python of a base that is unpacked at `root`, without trying.
+    """Return the command of the Python of a base that is unpacked at `root`, without trying it.
 
     It starts through the base's own loader, with the base's own libraries: this machine may have another libc.
     """
@@ -100,7 +100,7 @@ def interpreter_of(root: Path, stack: Stack) -> Interpreter:
 
 
 def bring_base(stack: Stack, found: Interpreter, store: Store, user: User | None) -> Interpreter:
-    """Return the stack's own interpreter as `user` can start it: from the store, else from a copy that is kept."""
+    """Return the command of the stack's own interpreter for `user`: in the store, else in a copy that is kept."""
     if user is None or is_reachable(found.argv[-1]):
         return found
     root = unpacked(stack.digest, stack.layers, store, stack=stack.name)
@@ -115,7 +115,7 @@ def bring_base(stack: Stack, found: Interpreter, store: Store, user: User | None
             with suppress(OSError):  # another build was faster
                 (making / "root").rename(place)
     with suppress(OSError):
-        os.utime(place)  # the date of its last use
+        os.utime(place)  # `deploy prune` reads the date of its last use
     return interpreter_of(place, stack)
 
 
@@ -129,7 +129,7 @@ def _link_or_copy(source: str, target: str) -> None:
 
 
 def _why_not(interpreter: Interpreter, version: str) -> str | None:
-    """Run it once; return the reason why it cannot be used; None if it has this version."""
+    """Run the interpreter once; return why it cannot be used, None if it runs and has this version."""
     try:
         ran = subprocess.run(
             [*interpreter.argv, "-S", "-B", "-c", _VERSION],

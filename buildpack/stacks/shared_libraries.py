@@ -1,4 +1,4 @@
-"""Shared libraries: those that files need, found as the loader finds them (ld.so(8)), and those that a stack lacks."""
+"""Finds the shared libraries that files need, as the loader does (ld.so(8)), and those that a stack lacks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _USUAL = ("/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Libraries:
-    """The places that the loader searches: `first` (LD_LIBRARY_PATH), `cached` (soname to files), then `folders`."""
+    """The places that the loader searches: `first` (LD_LIBRARY_PATH), `cached` (files by soname), then `folders`."""
 
     cached: Mapping[str, tuple[str, ...]]
     folders: tuple[str, ...] = ()
@@ -28,14 +28,14 @@ class Libraries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closure:
-    """`found`: soname to file, in the order the loader would map them; `missing`: soname to the file that asks."""
+    """The libraries by soname: `found`, in the loader's order, and `missing`, each with the file that needs it."""
 
     found: Mapping[str, Path]
     missing: Mapping[str, Path]
 
 
 def parse_ldconfig(text: str) -> dict[str, tuple[str, ...]]:
-    """Read what ``ldconfig -p`` prints: every soname with its files, in the loader's order."""
+    """Read the output of ``ldconfig -p``: each soname with its files, in the loader's order."""
     cached: dict[str, tuple[str, ...]] = {}
     for line in text.splitlines():
         if match := _LINE.match(line):
@@ -44,9 +44,9 @@ def parse_ldconfig(text: str) -> dict[str, tuple[str, ...]]:
 
 
 def read_libraries(environ: Mapping[str, str]) -> Libraries:
-    """Ask this machine where its shared libraries are. Without ``ldconfig`` (musl), the usual folders are left.
+    """Ask ``ldconfig`` for this machine's shared libraries, and add the usual folders: musl has no ``ldconfig``.
 
-    Those of Debian's loader count as usual: a minimal image may lack the cache, and its loader does without.
+    Debian's folders are usual, too: a minimal image may lack the cache, which its loader does not need.
     """
     import subprocess
 
@@ -62,8 +62,8 @@ def read_libraries(environ: Mapping[str, str]) -> Libraries:
 def close(roots: Iterable[Path], sonames: Iterable[str], libraries: Libraries, *, like: Elf) -> Closure:
     """Find every library that these files and sonames need, directly or not.
 
-    `like` is the interpreter: libraries of another architecture do not count, and its loader is no library
-    to look for. A soname in `sonames` that this machine lacks is passed over: they are wanted, not needed.
+    `like` is the interpreter: libraries of another architecture do not count, and its loader is not searched for. A
+    soname of `sonames` that this machine lacks is skipped, because no file needs it.
     """
     found: dict[str, Path] = {}
     missing: dict[str, Path] = {}
@@ -88,7 +88,7 @@ def close(roots: Iterable[Path], sonames: Iterable[str], libraries: Libraries, *
 
 
 def _own_folders(path: Path, elf: Elf) -> tuple[str, ...]:
-    """Expand the file's RUNPATH; RPATH counts only without one."""
+    """Return the folders of the file's RUNPATH, else of its RPATH."""
     origin = str(path.resolve().parent)
     texts = elf.runpath or elf.rpath
     return tuple(text.replace("${ORIGIN}", origin).replace("$ORIGIN", origin) for text in texts)
@@ -97,7 +97,7 @@ def _own_folders(path: Path, elf: Elf) -> tuple[str, ...]:
 def _search(soname: str, own: tuple[str, ...], libraries: Libraries, like: Elf) -> tuple[Path, Elf] | None:
     """Find a library; None for a name with a slash.
 
-    The loader takes that for a path, but a package must not choose a file for root to read.
+    The loader treats such a name as a path, but a package must not choose a file that root reads.
     """
     if "/" in soname:
         return None
@@ -114,9 +114,9 @@ def _search(soname: str, own: tuple[str, ...], libraries: Libraries, like: Elf) 
 
 
 def missing_sonames(needed: Mapping[str, frozenset[str]], stack: Stack) -> tuple[str, ...]:
-    """Return a warning for each wheel that needs shared libraries (sonames) which the stack lacks, sorted by wheel.
+    """Return a warning for each wheel that needs shared libraries (sonames) that the stack lacks, sorted by wheel.
 
-    These are not errors: a wheel may hold modules that no app imports, such as Pillow's for Tk.
+    They are not errors: a wheel may have modules that no app imports, such as Pillow's for Tk.
     """
     lacking = {wheel: tuple(sorted(sonames - stack.sonames)) for wheel, sonames in sorted(needed.items())}
     return tuple(errors.libraries_missing(wheel, sonames, stack.name) for wheel, sonames in lacking.items() if sonames)

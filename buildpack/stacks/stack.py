@@ -1,4 +1,4 @@
-"""The values of a stack, the base that an image stands on; `resolve` finds one."""
+"""The values of a stack, the base of an image; `resolve` finds one."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class StackRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """What earlier images say about stacks, so that a base need not be downloaded and layers need not be written.
+    """Claims of earlier images about stacks, so that a base need not be downloaded and layers need not be written.
 
-    `facts` takes the digest of a base's manifest; `layers` takes the identity of the host's layers. None if nobody is
-    to be asked.
+    `facts` takes the digest of a base's manifest; `layers` takes the identity of the host's layers. Either is None if
+    no image is asked.
     """
 
     facts: Callable[[Digest], Facts | None] | None = None
@@ -59,7 +59,7 @@ class StackPython:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Facts that are found only in the contents of a base; they follow from its digest.
+    """Facts that only the contents of a base show; they follow from its digest.
 
     `libc` is a name and a version: ``("glibc", 2, 36)``. `sonames` are the shared libraries that the loader finds.
     `passwd` and `group` are the contents of the files in ``/etc``; None if the base lacks them.
@@ -90,7 +90,7 @@ class Facts:
 
     @classmethod
     def parse(cls, rendered: Any) -> Facts | None:
-        """Read what `render` returned; None for anything else."""
+        """Read the facts from the value of `render`; None for anything else."""
         try:
             name, major, minor = rendered["libc"]
             return cls(
@@ -109,9 +109,9 @@ class Facts:
 class Stack:
     """A resolved stack.
 
-    `name` is the requested one; `reference` says exactly what it is today (``host`` for the host). `digest` is that of
-    the base's manifest; for the host it is computed from its layers' diff_ids. `config` is the ``config`` object of the
-    base's image config.
+    `name` is the requested one; `reference` has its digest (``host`` for the host). `digest` is that of the base's
+    manifest; for the host it is computed from its layers' diff_ids. `config` is the ``config`` object of the base's
+    image config.
 
     `identity` is a hash of everything in the host's layers, known before they are written; empty for other stacks.
     `packages` lists the operating system's packages whose files the host's layers hold (`packages.list_packages`).
@@ -119,8 +119,8 @@ class Stack:
     Until `expires` (seconds since 1970), and while no path of `witnesses` changes (some need not exist), resolving the
     stack again gives the same result.
 
-    `claimed` means that the facts come from an earlier image, which says nothing about `sonames`: nobody has read the
-    base's layers, and they may not be in the store.
+    `claimed` means that the facts come from an earlier image, which does not name `sonames`: the base's layers were not
+    read, and the store may lack them.
     """
 
     name: str

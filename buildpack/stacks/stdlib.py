@@ -1,4 +1,4 @@
-"""The Python part of the host stack: interpreter, standard library and its byte code, moved to ``/usr/local``."""
+"""Gathers the Python of the host stack, its standard library and its byte code, and moves them to ``/usr/local``."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pathlib import Path
 from buildpack.errors import build as errors
 from buildpack.oci.entry import Entry, FileSlice, file, symlink
 from buildpack.stacks.find_python import HostPython
-from buildpack.stacks.host_files import Harvest
+from buildpack.stacks.host_files import HostFiles
 from buildpack.system.compile_process import CompileError, CompileProcess, CompilingPython, pyc_path, read_pack
 from buildpack.system.processes import library_path
 
 HOME = "usr/local"
 _SECONDS = 3600.0
-"""For a half of the library; a machine that swaps is slow."""
-# Tests, what needs Tk, what only installs other things, and other packages' folders.
+"""Time for half of the library; a machine that swaps is slow."""
+# Tests, modules that need Tk or only install other things, and other packages' folders.
 _NO_FOLDERS = re.compile(
     r"test|tests|idle_test|idlelib|tkinter|turtledemo|ensurepip|site-packages|dist-packages|__pycache__|config-.+"
 )
 _NO_FILES = re.compile(r"turtle\.py|.+\.(?:pyc|pyo|exe|a)|EXTERNALLY-MANAGED")
 _NO_MODULES = re.compile(r"(?:_tkinter|_test.*|_ctypes_test|_xxtestfuzz|xxlimited.*|xxsubtype)\..+")
-# What tells how the interpreter was built; from 3.14 on in JSON as well (PEP 739).
+# These describe how the interpreter was built; since 3.14 there is a JSON file, too (PEP 739).
 _BUILD_FILES = re.compile(r"_sysconfig.+|build-details\.json")
 _BUILD_FOLDER = re.compile(r"""'abs_(?:builddir|srcdir)':\s*'([^']{2,})'""")
 _BUILD_PREFIX = re.compile(r"""'(?:exec_)?prefix':\s*'([^']{2,})'""")
@@ -32,9 +32,9 @@ _SHARED_PREFIXES = frozenset({"/usr", "/usr/local", "/"})
 
 
 def build_folders(python: HostPython) -> tuple[str, ...]:
-    """Return the folders of this machine whose names the interpreter's files hold, the longest first.
+    """Return the folders in which the interpreter was compiled and installed, whose names its files have.
 
-    It was compiled in one, and meant to be installed in the other; Debian's ``/usr`` is not a secret.
+    The longest comes first. Shared folders, such as Debian's ``/usr``, are left out, since they reveal nothing.
     """
     found = {python.prefix}
     for path in sorted(python.stdlib.glob("_sysconfigdata*.py")):
@@ -44,37 +44,37 @@ def build_folders(python: HostPython) -> tuple[str, ...]:
     return tuple(sorted((text for text in found - _SHARED_PREFIXES if text.startswith("/")), key=len, reverse=True))
 
 
-def gather_python(harvest: Harvest, python: HostPython, folders: tuple[str, ...]) -> dict[str, Path | bytes]:
+def gather_python(gathered: HostFiles, python: HostPython, folders: tuple[str, ...]) -> dict[str, Path | bytes]:
     """Gather interpreter and library; return the sources to compile, by path in the image.
 
-    A source is a file of this machine, or bytes where build paths in it were rewritten.
+    A source is a file of this machine, or bytes if build paths in it were rewritten.
     """
     name = f"python{python.series}"
-    harvest.take_elf(f"{HOME}/bin/{name}", python.executable, executable=True)
-    harvest.put([symlink(f"{HOME}/bin/python3", name), symlink(f"{HOME}/bin/python", name)])
+    gathered.take_elf(f"{HOME}/bin/{name}", python.executable, executable=True)
+    gathered.put([symlink(f"{HOME}/bin/python3", name), symlink(f"{HOME}/bin/python", name)])
     sources: dict[str, Path | bytes] = {}
-    for path, found in _library(harvest, python.stdlib, f"{HOME}/lib/{name}"):
+    for path, found in _library(gathered, python.stdlib, f"{HOME}/lib/{name}"):
         if _BUILD_FILES.fullmatch(found.name):
             body = _without(folders, found.read_bytes())
-            harvest.put([file(path, body)])
+            gathered.put([file(path, body)])
             sources[path] = body
         elif found.suffix == ".so":
-            harvest.take_elf(path, found)
+            gathered.take_elf(path, found)
         else:
-            harvest.put([file(path, FileSlice(path=found, size=found.stat().st_size))])
+            gathered.put([file(path, FileSlice(path=found, size=found.stat().st_size))])
             sources[path] = found
     if python.dynload and not python.dynload.is_relative_to(python.stdlib):
-        for path, found in _library(harvest, python.dynload, f"{HOME}/lib/{name}/lib-dynload"):
-            harvest.take_elf(path, found)
+        for path, found in _library(gathered, python.dynload, f"{HOME}/lib/{name}/lib-dynload"):
+            gathered.take_elf(path, found)
     return {path: source for path, source in sources.items() if path.endswith(".py")}
 
 
-def _library(harvest: Harvest, folder: Path, path: str) -> Iterator[tuple[str, Path]]:
+def _library(gathered: HostFiles, folder: Path, path: str) -> Iterator[tuple[str, Path]]:
     root = os.path.realpath(folder) + "/"
     waiting = [(str(folder), path)]
     while waiting:
         here, inside = waiting.pop()
-        harvest.witnesses.add(here)
+        gathered.witnesses.add(here)
         with os.scandir(here) as listing:
             for entry in sorted(listing, key=lambda entry: entry.name):
                 if entry.is_dir(follow_symlinks=False):
@@ -95,9 +95,9 @@ def _without(folders: tuple[str, ...], body: bytes) -> bytes:
 
 
 class ByteCode:
-    """Compiles the standard library by its own interpreter, in processes beside this one.
+    """Compiles the standard library by its own interpreter, in two other processes.
 
-    Always two, each with every other source, so that nothing depends on how many processors there are.
+    Each takes every second source, so that the result does not depend on the number of processors.
     """
 
     def __init__(
@@ -121,16 +121,16 @@ class ByteCode:
             for half in range(2):
                 process = CompileProcess(own, timeout=_SECONDS)
                 self._halves.append((folder / f"pack{half}", listed[half::2], process))
-                with contextlib.suppress(CompileError):  # `entries` says why it ended
+                with contextlib.suppress(CompileError):  # `entries` raises the reason
                     process.begin({"out": str(folder / f"pack{half}"), "modules": listed[half::2]})
         except CompileError as error:
             self.close()
             raise errors.compiling_failed(str(error)) from error
 
     def entries(self) -> list[Entry]:
-        """Wait for the byte code; raises MachineError if the interpreter fails, as it does without enough memory.
+        """Wait for the byte code; raises MachineError if the interpreter fails, for example without enough memory.
 
-        Going on without would give another stack, and a slower one, which nobody would notice.
+        A stack without byte code would be another and slower one, and nobody would notice.
         """
         made: list[Entry] = []
         for pack, modules, process in self._halves:

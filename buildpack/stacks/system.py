@@ -1,4 +1,4 @@
-"""The operating system's part of the host stack: loader, libraries, shell, certificates, time zones, accounts."""
+"""Gathers the operating system of the host stack: loader, libraries, shell, certificates, time zones, accounts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from buildpack.oci.entry import directory, file, symlink
-from buildpack.stacks.host_files import Harvest, merged
+from buildpack.stacks.host_files import HostFiles, merged
 
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 ENVIRONMENT = (
@@ -17,13 +17,13 @@ ENVIRONMENT = (
 
 SONAMES = (
     *("libgcc_s.so.1", "libstdc++.so.6"),
-    # All that PEP 513 and its successors let a wheel expect of glibc, also where it is but a stub today.
+    # The libraries of glibc that PEP 513 and its successors allow a wheel to need; some are only stubs today.
     *("libc.so.6", "libm.so.6", "libdl.so.2", "librt.so.1", "libutil.so.1", "libpthread.so.0", "libresolv.so.2"),
     *("libanl.so.1", "libnsl.so.1", "libcrypt.so.1", "libz.so.1", "libexpat.so.1"),
     # The resolver opens these by name; newer glibc holds them itself.
     *("libnss_files.so.2", "libnss_dns.so.2"),
 )
-"""Libraries that every host stack has, where this machine has them."""
+"""Libraries of each host stack, if this machine has them."""
 
 _COREUTILS = """
     [ b2sum base32 base64 basename cat chgrp chmod chown cksum comm cp csplit cut date dd df dir dirname du echo env
@@ -63,54 +63,54 @@ def _passwd(shell: str) -> str:
     )
 
 
-def gather_system(harvest: Harvest, *, loader: str, certificates: Path, cafile: str) -> None:
-    """Gather all but the shared libraries. `loader` is the path that programs name, `cafile` OpenSSL's default."""
-    _gather_skeleton(harvest)
+def gather_system(gathered: HostFiles, *, loader: str, certificates: Path, cafile: str) -> None:
+    """Gather all files except libraries; `loader` is the path that programs name, `cafile` OpenSSL's default."""
+    _gather_skeleton(gathered)
     real_loader = Path(os.path.realpath(loader))
-    harvest.take_file(merged(loader), real_loader, executable=True)
+    gathered.take_file(merged(loader), real_loader, executable=True)
     for name in _PROGRAMS:
         if found := _first(f"{folder}/{name}" for folder in _PROGRAM_FOLDERS):
-            harvest.take_program(found)
+            gathered.take_program(found)
         else:
-            harvest.witnesses.add(f"/usr/bin/{name}")
-    harvest.take_file(CERTIFICATES.lstrip("/"), certificates)
+            gathered.witnesses.add(f"/usr/bin/{name}")
+    gathered.take_file(CERTIFICATES.lstrip("/"), certificates)
     if cafile.startswith(("/usr/", "/etc/")) and cafile != CERTIFICATES:
-        harvest.put([symlink(merged(cafile), CERTIFICATES)])
+        gathered.put([symlink(merged(cafile), CERTIFICATES)])
     for terminal in _TERMINALS:
         if found := _first(f"{folder}/{terminal}" for folder in _TERMINAL_FOLDERS):
-            harvest.take_file(merged(found), Path(os.path.realpath(found)))
+            gathered.take_file(merged(found), Path(os.path.realpath(found)))
     for locale in _LOCALES:
         if os.path.isdir(locale):
-            harvest.take_tree(Path(locale), merged(locale))
-    harvest.witnesses.add(str(_ZONES))
+            gathered.take_tree(Path(locale), merged(locale))
+    gathered.witnesses.add(str(_ZONES))
     if os.path.isdir(_ZONES):
-        harvest.take_tree(_ZONES, merged(str(_ZONES)), skip=_NO_ZONES)
-        harvest.put([symlink("etc/localtime", "../usr/share/zoneinfo/Etc/UTC")])
+        gathered.take_tree(_ZONES, merged(str(_ZONES)), skip=_NO_ZONES)
+        gathered.put([symlink("etc/localtime", "../usr/share/zoneinfo/Etc/UTC")])
     if release := _first(("/usr/lib/os-release", "/etc/os-release")):
-        harvest.take_file("usr/lib/os-release", Path(os.path.realpath(release)))
-        harvest.put([symlink("etc/os-release", "../usr/lib/os-release")])
-    shell = "/bin/bash" if "usr/bin/bash" in harvest.entries else "/bin/sh"
-    harvest.put([file("etc/passwd", _passwd(shell).encode())])
+        gathered.take_file("usr/lib/os-release", Path(os.path.realpath(release)))
+        gathered.put([symlink("etc/os-release", "../usr/lib/os-release")])
+    shell = "/bin/bash" if "usr/bin/bash" in gathered.entries else "/bin/sh"
+    gathered.put([file("etc/passwd", _passwd(shell).encode())])
 
 
-def gather_libraries(harvest: Harvest, folder: str, found: Iterable[tuple[str, Path]]) -> None:
+def gather_libraries(gathered: HostFiles, folder: str, found: Iterable[tuple[str, Path]]) -> None:
     """Gather shared libraries into the loader's default `folder`, each under its soname."""
     for soname, path in found:
-        harvest.take_elf(f"{folder}/{Path(soname).name}", Path(os.path.realpath(path)))
-        harvest.witnesses.add(str(path))
+        gathered.take_elf(f"{folder}/{Path(soname).name}", Path(os.path.realpath(path)))
+        gathered.witnesses.add(str(path))
 
 
 def library_folder(libc: Path | None, loader: str) -> str:
-    """Return the folder of the image that the loader searches by default: the one that has libc here."""
+    """Return the folder of the image that the loader searches by default: libc's on this machine."""
     return merged(str(libc.parent)) if libc else merged(str(Path(loader).parent))
 
 
-def _gather_skeleton(harvest: Harvest) -> None:
+def _gather_skeleton(gathered: HostFiles) -> None:
     for name in ("bin", "lib", "lib64", "sbin"):
-        harvest.put([symlink(name, f"usr/{name}"), directory(f"usr/{name}")])
+        gathered.put([symlink(name, f"usr/{name}"), directory(f"usr/{name}")])
     for name in ("dev", "proc", "run", "sys", "etc", "home", "opt", "var"):
-        harvest.put([directory(name)])
-    harvest.put([directory("root", mode=0o700), directory("tmp", mode=0o1777), directory("var/tmp", mode=0o1777)])
+        gathered.put([directory(name)])
+    gathered.put([directory("root", mode=0o700), directory("tmp", mode=0o1777), directory("var/tmp", mode=0o1777)])
     texts = {
         "group": GROUP,
         "hosts": _HOSTS,
@@ -119,7 +119,7 @@ def _gather_skeleton(harvest: Harvest) -> None:
         "services": _SERVICES,
         "timezone": "Etc/UTC\n",
     }
-    harvest.put(file(f"etc/{name}", text.encode()) for name, text in texts.items())
+    gathered.put(file(f"etc/{name}", text.encode()) for name, text in texts.items())
 
 
 def _first(paths: Iterable[str]) -> str | None:
