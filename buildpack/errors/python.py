@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from buildpack.errors import AppError, DependencyError, MachineError
 
 _SYSTEMS = {"win32": "Windows", "darwin": "macOS"}
+_LOCK_AGAIN = "run `deploy lock`, commit Pipfile.lock, and build again."
+_CHANGED = "something between here and the index changed it. Do not work around this: find out who did."
 
 
 class SourceError(DependencyError):
-    """A server is out of reach or refuses; every other request to it will fail as well."""
+    """A server cannot be reached or refuses, so every other request to it will fail, too."""
 
 
 def _pinned(name: str, version: str | None) -> str:
@@ -35,10 +37,10 @@ def unknown_source(name: str, source: str, sources: Sequence[str], place: str) -
 
 
 def locked_by_name_only(name: str, marker: str, target: str, place: str) -> AppError:
-    because = f" where {marker}, which holds for {target}" if marker else f" on {target}"
+    because = f" if {marker}, which is true for {target}" if marker else f" on {target}"
     return AppError(
         f"{name} is locked without a version and a hash",
-        why=f"{place} asks for it{because}. Pipenv locks a package so when the machine that locks does not need it.",
+        why=f"{place} asks for it{because}. Pipenv locks a package this way if the locking machine does not need it.",
         hint="run `deploy lock` on a machine like the stack, commit Pipfile.lock, and build again.",
         place=place,
     )
@@ -48,8 +50,8 @@ def unhashed(name: str, version: str | None, weak: Sequence[str], place: str) ->
     has = f"only {_list(weak)} hashes, which can be forged" if weak else "no hash"
     return DependencyError(
         f"{_pinned(name, version)} cannot be verified",
-        why=f"Its entry ({place}) has {has}; whatever an index serves would be installed.",
-        hint="run `deploy lock`, commit Pipfile.lock, and build again.",
+        why=f"Its entry ({place}) has {has}, so any file that an index serves would be installed.",
+        hint=_LOCK_AGAIN,
     )
 
 
@@ -66,8 +68,8 @@ def unreachable(url: str, reason: str, attempts: int) -> DependencyError:
     times = "once" if attempts == 1 else f"{attempts} times"
     return SourceError(
         f"{_host(url)} cannot be reached",
-        why=f"{url} was asked for {times}; the last time: {reason}.",
-        hint="check the network and the index's status page, and build again: what was fetched is kept.",
+        why=f"{url} was requested {times}; the last time: {reason}.",
+        hint="check the network and the index's status page, and build again: files that arrived are kept.",
     )
 
 
@@ -106,26 +108,26 @@ def ca_file(variable: str, path: str) -> DependencyError:
 def proxy(url: str) -> DependencyError:
     return SourceError(
         "the proxy cannot be reached",
-        why=f"{url} is asked for through the proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names, and that fails.",
+        why=f"Requests for {url} go through the proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names, and it fails.",
         hint=f"correct the variable, or list {_host(url)} in NO_PROXY.",
     )
 
 
 def denied(name: str, url: str, status: int, *, logged_in: bool, source: str, unread: str = "") -> DependencyError:
-    """The index `source`, or an address that the lock names (""), wants another login.
+    """`source` is an index of the lock, or empty for an address that the lock itself names.
 
-    `unread` names a file of logins that this user may not read.
+    `unread` is a clause about a file of logins that this user cannot read.
     """
     where = f"the URL of the source {source!r}" if source else "its address"
     why = (
         f"{url} answered HTTP {status} to the login that was sent."
         if logged_in
-        else f"{url} answered HTTP {status}, and no login is known for it."
+        else f"{url} answered HTTP {status}, and deploy has no login for it."
     )
     if unread:
-        why += f" {unread}, so a login in it counts as absent."
+        why += f" {unread}, so no login is read from it."
     return SourceError(
-        f"{_host(url)} does not let us read {name}",
+        f"{_host(url)} denies access to {name}",
         why=why,
         hint=f"put ${{USER}}:${{PASSWORD}}@ into {where} in Pipfile and set both variables, "
         f"or add {_host(url)} to ~/.netrc.",
@@ -136,21 +138,20 @@ def not_a_page(url: str, reason: str) -> DependencyError:
     return SourceError(
         f"{_host(url)} is not a package index",
         why=f"{url} is not a page as PEP 503 or PEP 691 describe it: {reason}.",
-        hint="check the URL of the source in Pipfile: it mostly ends in /simple.",
+        hint="check the URL of the source in Pipfile: most end in /simple.",
     )
 
 
 class UnknownProject(DependencyError):
-    """No index has a project."""
+    """No index has this project."""
 
 
 def knows_nothing(names: Sequence[str], asked: Sequence[str]) -> DependencyError:
     pages = ", ".join(f"{url}{names[0]}/" for url in asked)
     return DependencyError(
         f"no index has any of the {len(names)} packages: {_few(names)}",
-        why=f"Pipfile.lock names where they come from; not found: {pages} and its like.",
-        hint="check the URLs of the sources in Pipfile: they mostly end in /simple. Then run `deploy lock`, and build "
-        "again.",
+        why=f"The sources of Pipfile.lock do not have them; not found: {pages} and the pages of the others.",
+        hint="check the URLs of the sources in Pipfile: most end in /simple. Then run `deploy lock`, and build again.",
     )
 
 
@@ -158,15 +159,15 @@ def no_such_project(name: str, place: str, urls: Sequence[str]) -> UnknownProjec
     return UnknownProject(
         f"no index has {name}",
         why=f"{place} asks for it; not found: {_list(urls)}.",
-        hint="if it comes from a private index, add it to Pipfile as a [[source]], run `deploy lock`, build again.",
+        hint="if it is on a private index, add that to Pipfile as a [[source]], run `deploy lock`, and build again.",
     )
 
 
 def no_such_version(name: str, version: str | None, place: str, nearest: str | None) -> DependencyError:
-    would_do = f" The nearest one with a wheel for the stack is {nearest}." if nearest else ""
+    other = f" The nearest version with a wheel for the stack is {nearest}." if nearest else ""
     return DependencyError(
         f"no index has {_pinned(name, version)}",
-        why=f"{place} asks for it, and the index has other versions only.{would_do}",
+        why=f"{place} asks for it, and the index has only other versions.{other}",
         hint=f"ask for {nearest or 'another version'} in Pipfile, run `deploy lock`, and build again.",
     )
 
@@ -174,16 +175,16 @@ def no_such_version(name: str, version: str | None, place: str, nearest: str | N
 def not_as_locked(name: str, version: str | None, place: str, offered: Sequence[str]) -> DependencyError:
     return DependencyError(
         f"{_pinned(name, version)} on the index is not what was locked",
-        why=f"{place} asks for it, and Pipfile.lock has the hash of none of its files on the index: {_few(offered)}.",
+        why=f"{place} asks for it, and Pipfile.lock has no hash of its files on the index: {_few(offered)}.",
         hint="if the release was uploaded again, run `deploy lock`, commit Pipfile.lock, and build again.",
     )
 
 
 def another_version_locked(name: str, version: str | None, place: str, found: Sequence[str]) -> DependencyError:
     return DependencyError(
-        f"the hashes of {_pinned(name, version)} in Pipfile.lock are another version's",
-        why=f"{place} names the version, and the hashes beside it are those of {_few(found)}.",
-        hint="run `deploy lock`, commit Pipfile.lock, and build again.",
+        f"the hashes of {_pinned(name, version)} in Pipfile.lock belong to another version",
+        why=f"{place} names the version, and its hashes are those of {_few(found)}.",
+        hint=_LOCK_AGAIN,
     )
 
 
@@ -208,7 +209,7 @@ def no_file_fits(
             "has a wheel for musl (musllinux)."
         )
     if system:
-        lines += [f"It is for {_SYSTEMS[system]} only, and the lock asks for it everywhere."]
+        lines += [f"It works only on {_SYSTEMS[system]}, and the lock asks for it on every system."]
         hint = (
             f'write {name} = {{version = "*", markers = "sys_platform == \'{system}\'"}} into Pipfile, run '
             "`deploy lock`, and build again."
@@ -218,13 +219,13 @@ def no_file_fits(
         another = ", or choose another Python" if any(reason.startswith("needs") for reason in misfits) else ""
         hint = f"ask for {nearest} in Pipfile, run `deploy lock`, and build again{another}."
     if unlocked:
-        lines += [f"The index has a file that fits, and its hash is not locked: {_few(unlocked)}."]
-        hint = "run `deploy lock`, commit Pipfile.lock, and build again."
+        lines += [f"The index has a file that fits, but its hash is not locked: {_few(unlocked)}."]
+        hint = _LOCK_AGAIN
     return DependencyError(f"no file of {_pinned(name, version)} fits the stack", why="\n".join(lines), hint=hint)
 
 
 def must_be_built(name: str, version: str | None, sdist: str | None) -> DependencyError:
-    what = f"only as {sdist}, an archive of sources" if sdist else "as sources, not on an index"
+    what = f"only as {sdist}, an archive of sources" if sdist else "as sources that are not on an index"
     return DependencyError(
         f"{_pinned(name, version)} has no wheel for the stack",
         why=f"It is locked {what}, and this build makes no wheels.",
@@ -244,16 +245,16 @@ def wrong_hash(name: str, filename: str, url: str, expected: str, found: str) ->
 def too_long(filename: str, url: str, expected: int) -> DependencyError:
     return DependencyError(
         f"{filename} is not the file that was locked",
-        why=f"{url} should have {expected} bytes and sends more.",
-        hint="something between here and the index changed it. Do not work around this: find out who did.",
+        why=f"{url} should have {expected} bytes and has more.",
+        hint=_CHANGED,
     )
 
 
 def too_large(filename: str, url: str, limit: int) -> DependencyError:
     return DependencyError(
         f"{filename} is too large",
-        why=f"{url} sends more than {limit >> 20} MB, and the index does not say its size and hash.",
-        hint="ask those who run the index to publish hashes and sizes, or lock the package from another index.",
+        why=f"{url} has more than {limit >> 20} MB, and the index does not give its size and hash.",
+        hint="ask the operators of the index to publish hashes and sizes, or lock the package from another index.",
     )
 
 
@@ -269,7 +270,7 @@ def link_gone(name: str, url: str) -> DependencyError:
     return SourceError(
         f"the file of {name} is gone",
         why=f"{url} is no longer served, and the index does not list the file.",
-        hint="run `deploy lock`, commit Pipfile.lock, and build again.",
+        hint=_LOCK_AGAIN,
     )
 
 
@@ -277,9 +278,9 @@ def not_served(filename: str, url: str, status: int, *, listed: bool = True) -> 
     return SourceError(
         f"{_host(url)} does not serve {filename}",
         why=f"{'The index lists' if listed else 'Pipfile.lock names'} {url}, which answered HTTP {status}.",
-        hint="build again later; if the file stays away, run `deploy lock`, commit Pipfile.lock, and build again."
+        hint="build again later; if that does not help, run `deploy lock`, commit Pipfile.lock, and build again."
         if listed
-        else "build again later; if the file stays away, name another address in Pipfile, and run `deploy lock`.",
+        else "build again later; if that does not help, name another address in Pipfile, and run `deploy lock`.",
     )
 
 
@@ -287,7 +288,7 @@ def unwritable(path: str, reason: str) -> MachineError:
     return MachineError(
         "a download cannot be stored",
         why=f"{path}: {reason}.",
-        hint="make room there, or let DEPLOY_HOME name another folder.",
+        hint="free some space there, or set DEPLOY_HOME to another folder.",
     )
 
 
@@ -298,8 +299,8 @@ def requirement_missing(wheel: str, requirement: str, *, pinned: str, marker: st
         return f"{needs}, and Pipfile.lock pins {pinned}."
     if "python_full_version" in marker or "implementation_version" in marker:
         return (
-            f"{needs} on Python {python} ({marker}), and Pipfile.lock lacks it: it was made on another patch level of "
-            f"Python. Lock on {python}, or set python_full_version in Pipfile."
+            f"{needs} on Python {python} ({marker}), and Pipfile.lock lacks it: it was made with another patch level "
+            f"of Python. Lock with {python}, or set python_full_version in Pipfile."
         )
     where = f" on {target} ({marker})" if marker else ""
     return f"{needs}{where}, and Pipfile.lock lacks it. Add it to Pipfile and run `deploy lock`."

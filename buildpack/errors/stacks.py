@@ -19,7 +19,7 @@ def _image(python: str | None) -> str:
 def host_needs_linux(system: str, python: str | None) -> StackError:
     return StackError(
         f"the host stack needs Linux, and this is {_SYSTEMS.get(system, system)}",
-        why="It puts this machine's own Python and its shared libraries into the image, and images run on Linux.",
+        why="It puts this machine's own Python and shared libraries into the image, and images run on Linux.",
         hint=f'take a base image from a registry: `--stack {_image(python)}`, or `stack = "{_image(python)}"` '
         "in deploy.toml.",
     )
@@ -27,8 +27,8 @@ def host_needs_linux(system: str, python: str | None) -> StackError:
 
 def host_is_another_platform(asked: str, here: str, python: str | None) -> StackError:
     return StackError(
-        f"the host stack cannot give an image for {asked}: this machine is {here}",
-        why="It puts this machine's own Python and its shared libraries into the image.",
+        f"the host stack cannot make an image for {asked}: this machine is {here}",
+        why="It puts this machine's own Python and shared libraries into the image.",
         hint=f"take a base image from a registry: `--stack {_image(python)} --platform {asked}`.",
     )
 
@@ -43,7 +43,7 @@ def no_host_python(python: str | None, found: Sequence[tuple[str, str]]) -> Stac
         f"there is no Python {series} on this machine for the host stack"
         if series
         else "there is no Python 3.10 or later on this machine for the host stack",
-        why=f"{looked}. What runs here:\n\n{listed}" if found else f"{looked}; nothing that runs was found.",
+        why=f"{looked}. They have:\n\n{listed}" if found else f"{looked}; none has a Python that runs.",
         hint=f"{install}, or take a base image from a registry: `--stack {_image(python)}`.",
     )
 
@@ -51,43 +51,44 @@ def no_host_python(python: str | None, found: Sequence[tuple[str, str]]) -> Stac
 def static_host_python(path: str) -> StackError:
     return StackError(
         f"{path} cannot be a stack: it is linked statically",
-        why="A static interpreter loads no extension modules, and most wheels hold some.",
+        why="A static interpreter cannot load extension modules, which many wheels have.",
         hint="use another interpreter, or a base image from a registry, such as `--stack python:3.12-slim`.",
     )
 
 
 def host_layer_lost(digest: object) -> MachineError:
     return MachineError(
-        f"the host stack's layer {digest} vanished from the store",
-        why="Something removed it while this build ran.",
-        hint="build again; it will be gathered again.",
+        f"the host stack's layer {digest} disappeared from the store",
+        why="Another program removed it during this build.",
+        hint="build again, which makes it again.",
     )
 
 
 def other_patch_level(asked: str, found: str) -> str:
     return (
-        f"the app asks for Python {asked}, the stack has {found}. Wheels are made for both alike, "
-        f"but a lock made on {asked} may lack what {found} needs."
+        f"the app asks for Python {asked}, the stack has {found}. The same wheels fit both, "
+        f"but a lock made on {asked} may lack packages that {found} needs."
     )
 
 
 def host_python_lacks(path: str, modules: Sequence[str]) -> str:
     return (
-        f"{path} was built without {', '.join(modules)}, so the image has no such "
-        f"{'module' if len(modules) == 1 else 'modules'} either; headers were missing when it was compiled."
+        f"{path} was built without the {'module' if len(modules) == 1 else 'modules'} {', '.join(modules)}, "
+        "because headers were missing, so the image lacks "
+        f"{'it' if len(modules) == 1 else 'them'}, too."
     )
 
 
 def host_lacks_zones() -> str:
     return (
-        "this machine has no time zones in /usr/share/zoneinfo, so `zoneinfo` finds none in the image: install tzdata "
+        "this machine has no time zones in /usr/share/zoneinfo, so the image has none for `zoneinfo`: install tzdata "
         "here, or add the package tzdata to Pipfile."
     )
 
 
 def host_library_missing(missing: Mapping[str, object]) -> str:
     listed = ", ".join(f"{soname} (for {path})" for soname, path in sorted(missing.items()))
-    return f"this machine lacks shared libraries that its own Python asks for: {listed}."
+    return f"this machine lacks shared libraries that its own Python needs: {listed}."
 
 
 # Bases
@@ -111,13 +112,13 @@ def unpinned(stack: str, reference: str) -> str:
 
 
 def stale_tag(stack: str, hours: int, problem: str) -> str:
-    return f"the stack {stack} was looked up {hours} hours ago and cannot be now ({problem}): what it was then is used."
+    return f"the stack {stack} cannot be looked up now ({problem}), so its image of {hours} hours ago is used."
 
 
 def no_python_in_base(stack: str) -> StackError:
     return StackError(
-        f"the stack {stack} holds no Python",
-        why="python3 was looked for in the folders of its PATH, /usr/local/bin and /usr/bin.",
+        f"the stack {stack} has no Python",
+        why="The folders of its PATH, /usr/local/bin and /usr/bin have no python3.",
         hint="a stack needs CPython 3.10 or later: `--stack python:3.12-slim`, or an image of your own made FROM one.",
     )
 
@@ -125,7 +126,7 @@ def no_python_in_base(stack: str) -> StackError:
 def unknown_python_in_base(stack: str, executable: str) -> StackError:
     return StackError(
         f"the stack {stack} has a Python that cannot be identified",
-        why=f"{executable} holds no version of CPython 3.10 or later.",
+        why=f"{executable} does not contain a version of CPython 3.10 or later.",
         hint="a stack needs CPython 3.10 or later: `--stack python:3.12-slim`, or an image of your own made FROM one.",
     )
 
@@ -133,8 +134,8 @@ def unknown_python_in_base(stack: str, executable: str) -> StackError:
 def app_as_base(stack: str) -> StackError:
     return StackError(
         f"the stack {stack} is an app's image",
-        why="`deploy build` made it: the packages in its /opt/venv would lie beneath this app's, and what Pipfile.lock "
-        "does not name could be imported all the same.",
+        why="`deploy build` made it: the packages in its /opt/venv would stay below this app's, so that the app could "
+        "import packages that its Pipfile.lock does not name.",
         hint="build on that image's base: `--stack python:3.12-slim`, or an image of your own made FROM one.",
     )
 
@@ -142,7 +143,7 @@ def app_as_base(stack: str) -> StackError:
 def no_libc_in_base(stack: str) -> StackError:
     return StackError(
         f"the stack {stack} has no C library that wheels are made for",
-        why="Neither glibc (libc.so.6) nor musl (ld-musl-*.so.1) was found where its loader looks.",
+        why="The folders of its loader have neither glibc (libc.so.6) nor musl (ld-musl-*.so.1).",
         hint="use a base with glibc or musl, such as `--stack python:3.12-slim`.",
     )
 
@@ -151,14 +152,14 @@ def hostile_base(stack: str, problem: str) -> StackError:
     return StackError(
         f"the stack {stack} cannot be unpacked",
         why=f"{problem}.",
-        hint="the image is damaged or made to do harm: use another one.",
+        hint="the image is damaged or malicious: use another one.",
     )
 
 
 def compressed_with_zstd(stack: str) -> StackError:
     return StackError(
         f"the stack {stack} has layers compressed with zstd",
-        why="Python reads zstd from 3.14 on, and the layers must be read to know the stack's Python and libraries.",
+        why="The layers must be read to find the stack's Python and libraries, and deploy does not read zstd.",
         hint="use an image with gzip layers; `skopeo copy --dest-compress-format gzip` makes one.",
     )
 
@@ -211,7 +212,7 @@ def libraries_not_there(
     )
     return DependencyError(
         f"{name} {version} does not work on the stack {stack}",
-        why=f"It has no wheel and was built here; it needs {', '.join(sonames)}, which the stack lacks.",
+        why=f"It has no wheel and was built here. It needs {', '.join(sonames)}, which the stack lacks.",
         hint=" ".join(ways),
     )
 
@@ -221,7 +222,7 @@ def libraries_missing(wheel: str, sonames: Sequence[str], stack: str) -> str:
     apt = f" Debian has {'it' if len(sonames) == 1 else 'them'} in {', '.join(packages)}." if packages else ""
     way = f"Use a stack that has {'it' if len(sonames) == 1 else 'them'}"
     if stack == "host":
-        # Whatever is installed here: of this machine's libraries only those that Python itself needs are taken.
+        # Installing it here would not help: the stack takes only libraries that Python itself needs.
         way = f"That stack holds only what its Python needs. {way}"
     return (
         f"{wheel} needs {', '.join(sonames)}, which the stack {stack} lacks: importing it may fail.{apt} "

@@ -1,4 +1,4 @@
-"""Errors of wheels: what they hold, what they do to each other, and how one is built from sources."""
+"""Errors of wheels: their contents, conflicts between them, and builds from sources."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from buildpack.errors import (
 )
 
 _HINT = (
-    "the file's hash is the one that Pipfile.lock lists, so its publisher made it so: "
-    "ask for another version of {name} in Pipfile, run `deploy lock`, and build again."
+    "the file has the hash of Pipfile.lock, so it was published this way: ask for another version of {name} in "
+    "Pipfile, run `deploy lock`, and build again."
 )
 
 
@@ -53,7 +53,7 @@ def _hint(filename: str) -> str:
 
 def setuptools_added(name: str, version: str, setuptools: str) -> str:
     return (
-        f"{name} {version} imports pkg_resources, and nothing in Pipfile.lock provides it: setuptools {setuptools} was "
+        f"{name} {version} imports pkg_resources, and no package of Pipfile.lock has it: setuptools {setuptools} was "
         f'added. Add `setuptools = "<81"` to Pipfile and run `deploy lock`.'
     )
 
@@ -61,27 +61,27 @@ def setuptools_added(name: str, version: str, setuptools: str) -> str:
 def setuptools_outgrown(name: str, version: str, setuptools: str) -> str:
     return (
         f"{name} {version} imports pkg_resources, which setuptools {setuptools} of Pipfile.lock no longer has: "
-        f'unless it can do without, it dies as it starts. Add `setuptools = "<81"` to Pipfile and run `deploy lock`.'
+        f'if it needs that, it fails when it starts. Add `setuptools = "<81"` to Pipfile and run `deploy lock`.'
     )
 
 
 def shared_paths(loser: str, winner: str, paths: Sequence[str], advice: str) -> str:
     """`paths` is not empty."""
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-    return f"{loser} and {winner} ship different files as /{paths[0]}{more}; {winner}'s counts. {advice}"
+    return f"{loser} and {winner} ship different files as /{paths[0]}{more}; {winner}'s files are used. {advice}"
 
 
 def one_to_drop(loser: str, winner: str, loser_for: Sequence[str], winner_for: Sequence[str]) -> str:
-    """Say which of two packages to drop; `*_for` are the packages that require each."""
+    """Return advice on which of two packages to remove; `*_for` are the packages that require each."""
     if not loser_for:
-        return f"Drop {loser} from Pipfile: its files are replaced, and no other package requires it."
+        return f"Remove {loser} from Pipfile: its files are replaced, and no other package requires it."
     if not winner_for:
-        return f"Drop {winner} from Pipfile: {loser_for[0]} requires {loser}, and no other package requires {winner}."
-    return f"{loser_for[0]} requires {loser}, and {winner_for[0]} requires {winner}: lock versions that share one."
+        return f"Remove {winner} from Pipfile: {loser_for[0]} requires {loser}, and no other package requires {winner}."
+    return f"{loser_for[0]} requires {loser}, and {winner_for[0]} requires {winner}: lock versions that agree."
 
 
 def only_for_tests(error: BuildpackError) -> BuildpackError:
-    """Add that only the tests need the package; the exit code stays."""
+    """Add to an error that only the tests need the package; the exit code stays."""
     for problem in error.problems if isinstance(error, Problems) else (error,):
         problem.why = f"{problem.why}\nOnly the tests need it: it is a develop package.".lstrip()
         problem.hint = f"{problem.hint.rstrip('.')}, or leave out the tests with `--no-test`.".lstrip(", ")
@@ -107,7 +107,7 @@ def file_and_folder(names: Sequence[str], path: str) -> DependencyError:
 def cannot_build_here(name: str, version: str | None, target: str) -> DependencyError:
     return DependencyError(
         f"{name} {version or ''}".rstrip() + " has no wheel, and cannot be built here",
-        why=f"It has to be built by {target}, and no such interpreter runs on this machine.",
+        why=f"It must be built with {target}, and this machine has no such interpreter.",
         hint="lock a version that has a wheel for this platform, or build on a machine of the stack's platform.",
     )
 
@@ -116,7 +116,7 @@ def wheel_lost(filename: str, folder: object) -> LostError:
     return LostError(
         f"{filename} in {folder} is damaged or gone",
         why="It was built here from sources, so no index has it.",
-        hint="build again; it is built again. If it happens again, check the disk.",
+        hint="build again, which makes it again. If this happens a second time, check the disk.",
     )
 
 
@@ -136,7 +136,7 @@ def _tail(output: str) -> str:
 def interpreter_differs(name: str, version: str | None, target: str, here: str) -> DependencyError:
     return DependencyError(
         f"{_pinned(name, version)} cannot be built for the stack",
-        why=f"It has no wheel, so it would be built here, for {here}; the stack is {target}.",
+        why=f"It has no wheel, and a build here gives one for {here}; the stack is {target}.",
         hint="lock a version that has a wheel for the stack, or build on a machine like it.",
     )
 
@@ -144,20 +144,20 @@ def interpreter_differs(name: str, version: str | None, target: str, here: str) 
 def newer_libc(name: str, version: str | None, here: str, stack: str) -> DependencyError:
     return DependencyError(
         f"{_pinned(name, version)} cannot be built for the stack",
-        why=f"It has no wheel, and what is compiled here, with {here}, does not run on the stack's {stack}.",
+        why=f"It has no wheel, and code that is compiled here, with {here}, does not run on the stack's {stack}.",
         hint="lock a version that has a wheel, choose a newer stack, or build on an older machine.",
     )
 
 
 class BuildFailed(DependencyError):
-    """A package's own build failed; `log` is the file with all of its output, None if it could not be written."""
+    """A package's own build failed; `log` is the file with its whole output, None if that could not be written."""
 
     log: Path | None = None
 
 
 def not_grafted(filename: str, reason: str) -> DependencyError:
     return DependencyError(
-        f"{filename} cannot be completed with the shared libraries that it needs",
+        f"the shared libraries that {filename} needs cannot be added to it",
         why=f"{reason.strip().rstrip('.')}.",
         hint="lock a version that has a wheel, or build on a stack that has the libraries.",
     )
@@ -166,7 +166,7 @@ def not_grafted(filename: str, reason: str) -> DependencyError:
 def library_too_large(filename: str, library: Path, size: int, limit: int) -> DependencyError:
     return DependencyError(
         f"{filename} needs {library}, which is too large to copy into it",
-        why=f"The library has {size >> 20} MiB. A library that is copied may have {limit >> 20} MiB.",
+        why=f"The library has {size >> 20} MiB, and the limit is {limit >> 20} MiB.",
         hint="lock a version that has a wheel, or build on a stack that has the library.",
     )
 
@@ -190,7 +190,7 @@ def build_failed(
     remedies: Sequence[str] = (),
     log: Path | None = None,
 ) -> BuildFailed:
-    """`lines` are of its output, `instead` is another package or version, `remedies` are settings for the build."""
+    """`lines` are lines of its output, `instead` is another package or version, `remedies` are settings to try."""
     why = f"It has no wheel for the stack, so it was built from {what}, and that failed."
     if missing:
         why += f" Missing: {'; '.join(missing)}."
@@ -202,7 +202,7 @@ def build_failed(
     if instead:
         hints.append(f"ask for {instead} in Pipfile, which has a wheel, and run `deploy lock`")
     if missing:
-        hints.append("install what is missing on this machine, and on the stack what the package needs to run")
+        hints.append("install the missing parts on this machine, and on the stack those that the package needs to run")
     hint = "; or ".join(hints) or _ASK_AUTHORS
     error = BuildFailed(f"{_pinned(name, version)} could not be built", why=why, hint=f"{hint}.")
     error.log = log
@@ -212,11 +212,11 @@ def build_failed(
 def requirement_failed(
     name: str, version: str | None, what: str, failure: BuildFailed, *, instead: str | None
 ) -> BuildFailed:
-    """`instead` is another version with a wheel; Pipfile names the package, not what its build requires."""
+    """`instead` is another version with a wheel. The hint is about the package: Pipfile does not name `failure`'s."""
     hint = f"ask for {instead} in Pipfile, which has a wheel, and run `deploy lock`" if instead else _ASK_AUTHORS
     error = BuildFailed(
         f"{_pinned(name, version)} could not be built",
-        why=f"It has no wheel for the stack, so it is built from {what}. That build requires another package, and "
+        why=f"It has no wheel for the stack, so it must be built from {what}. That build requires another package, and "
         f"{failure.what}:\n{failure.why}",
         hint=f"{hint}.",
     )
@@ -255,7 +255,7 @@ def cannot_unpack(name: str, filename: str, error: OSError) -> BuildpackError:
     return MachineError(
         f"{filename} cannot be unpacked",
         why=f"It is the locked archive of {name}. The system says: {reason}.",
-        hint="make room where the store is, or let DEPLOY_HOME name another folder.",
+        hint="free some space for the store, or set DEPLOY_HOME to another folder.",
     )
 
 
@@ -264,14 +264,14 @@ def path_unreadable(name: str, path: str, place: str, error: OSError) -> Depende
     return DependencyError(
         f"the sources of {name} cannot be read",
         why=f"{place} names the path {path!r}. The system says: {error.strerror or error}{where}.",
-        hint="let this user read it, and build again once nothing writes to it.",
+        hint="give this user the right to read it, and build again when no other program writes to it.",
     )
 
 
 def another_file(name: str, filename: str, path: str, place: str, sha256: str) -> DependencyError:
     return DependencyError(
         f"{filename} is not the file that was locked",
-        why=f"{place} names the path {path!r}, whose file has the hash sha256:{sha256} now. Pipfile.lock has another.",
+        why=f"{place} names the path {path!r}, whose file now has the hash sha256:{sha256}. Pipfile.lock has another.",
         hint=f"if you changed it, run `deploy lock`; if not, find out who changed {name}.",
     )
 
@@ -282,7 +282,7 @@ def bad_setup_cfg(reason: str) -> AppError:
 
 def unexpected_wheel(name: str, version: str | None, filename: str, target: str) -> DependencyError:
     return DependencyError(
-        f"{_pinned(name, version)} became another wheel than expected",
+        f"the build of {_pinned(name, version)} made an unexpected wheel",
         why=f"The result is {filename}, which cannot be installed as {_pinned(name, version)} on {target}.",
         hint="check the entry in Pipfile, and lock a version that has a wheel.",
     )
@@ -290,8 +290,8 @@ def unexpected_wheel(name: str, version: str | None, filename: str, target: str)
 
 def no_such_path(name: str, path: str, place: str) -> DependencyError:
     return DependencyError(
-        f"the sources of {name} are not there",
-        why=f"{place} names the path {path!r}, relative to the app's folder, and nothing is there.",
+        f"the sources of {name} are missing",
+        why=f"{place} names the path {path!r}, relative to the app's folder, and it does not exist.",
         hint="put the sources there, or fix the path in Pipfile and run `deploy lock`.",
     )
 
@@ -309,7 +309,7 @@ def path_outside(name: str, path: str, place: str, target: str) -> AppError:
 def project_too_large(path: str, most: int, files: int) -> DependencyError:
     return DependencyError(
         f"{show(path)} is too large for a local package",
-        why=f"At most {most:,} bytes in {files:,} files are read.",
+        why=f"A local package may have at most {most:,} bytes in {files:,} files.",
         hint="check which folder the path in Pipfile names; data belongs outside the package.",
     )
 
@@ -323,7 +323,7 @@ def no_git(name: str) -> DependencyError:
 
 
 def git_failed(name: str, url: str, ref: str, output: str, *, slow: bool = False) -> DependencyError:
-    """The server is too `slow`, or refuses; no text has a credential."""
+    """The server refuses or is too `slow`. No text may have a credential."""
     refused = (
         "check the address, the commit and your access to it; private repositories take ${USER}:${TOKEN}@ in the URL, "
         "or git's own credential helpers."
@@ -331,6 +331,6 @@ def git_failed(name: str, url: str, ref: str, output: str, *, slow: bool = False
     waiting = "build again when the server is faster; git's variable GIT_HTTP_LOW_SPEED_TIME sets the seconds it waits."
     return DependencyError(
         f"the locked commit of {name} cannot be fetched",
-        why=f"{url} was asked for {ref}:\n{_tail(output)}",
+        why=f"git asked {url} for {ref}:\n{_tail(output)}",
         hint=waiting if slow else refused,
     )

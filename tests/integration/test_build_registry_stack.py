@@ -114,8 +114,8 @@ def test_an_app_s_image_is_refused_as_a_stack(first, build, pinned, tmp_path):
     assert done.code == 30
     assert done.err == (
         f"error: the stack {stack} is an app's image\n\n"
-        "`deploy build` made it: the packages in its /opt/venv would lie beneath this app's, and what "
-        "Pipfile.lock does not name could be imported all the same.\n\n"
+        "`deploy build` made it: the packages in its /opt/venv would stay below this app's, so that the app could "
+        "import packages that its Pipfile.lock does not name.\n\n"
         "hint: build on that image's base: `--stack python:3.12-slim`, or an image of your own made FROM "
         "one.\n"
     )

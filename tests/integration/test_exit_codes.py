@@ -265,7 +265,7 @@ def test_the_host_stack_elsewhere_than_on_linux_names_the_way_out(home, blasto):
         "",
         (
             "error: the host stack needs Linux, and this is macOS\n\n"
-            "It puts this machine's own Python and its shared libraries into the image, and images run on Linux.\n\n"
+            "It puts this machine's own Python and shared libraries into the image, and images run on Linux.\n\n"
             'hint: take a base image from a registry: `--stack python:3.12-slim`, or `stack = "python:3.12-slim"` '
             "in deploy.toml.\n"
         ),
@@ -278,8 +278,8 @@ def test_the_host_stack_of_another_platform(home, blasto):
         30,
         "",
         (
-            "error: the host stack cannot give an image for linux/s390x: this machine is linux/amd64\n\n"
-            "It puts this machine's own Python and its shared libraries into the image.\n\n"
+            "error: the host stack cannot make an image for linux/s390x: this machine is linux/amd64\n\n"
+            "It puts this machine's own Python and shared libraries into the image.\n\n"
             "hint: take a base image from a registry: "
             "`--stack python:3.12-slim --platform linux/s390x`."
         ),

@@ -68,15 +68,15 @@ def test_everything_wrong_with_packages_is_reported_at_once(index, home, tmp_pat
     assert said == (
         "error: no index has alpha\n\n"
         f"Pipfile:7 asks for it; not found: http://${{TINY_INDEX}}/simple/alpha/.\n\n"
-        "hint: if it comes from a private index, add it to Pipfile as a [[source]], "
-        f"run `deploy lock {app}`, build again.\n\n"
+        "hint: if it is on a private index, add that to Pipfile as a [[source]], "
+        f"run `deploy lock {app}`, and build again.\n\n"
         "error: bravo 1.0 on the index is not what was locked\n\n"
-        f"Pipfile:8 asks for it, and Pipfile.lock has the hash of none of its files on the index: {filename}.\n\n"
+        f"Pipfile:8 asks for it, and Pipfile.lock has no hash of its files on the index: {filename}.\n\n"
         f"hint: if the release was uploaded again, run `deploy lock {app}`, commit Pipfile.lock, and build again.\n\n"
         "error: no file of charlie 1.0 fits the stack\n\n"
         f"The stack is CPython 3.{python} The files of charlie 1.0 (Pipfile:9) are not for it:\n"
         f"  for another machine or system: {mac}\n"
-        "It is for macOS only, and the lock asks for it everywhere.\n\n"
+        "It works only on macOS, and the lock asks for it on every system.\n\n"
         'hint: write charlie = {version = "*", markers = "sys_platform == \'darwin\'"} into Pipfile, run '
         f"`deploy lock {app}`, and build again.\n"
     )
@@ -87,8 +87,8 @@ def test_an_index_out_of_reach(index, home, tmp_path):
     host = f"127.0.0.1:{free_port()}"
     assert failing(app, home, index, TINY_INDEX=host) == (
         "error: ${TINY_INDEX} cannot be reached\n\n"
-        "http://${TINY_INDEX}/simple/delta/ was asked for 5 times; the last time: it refused the connection.\n\n"
-        "hint: check the network and the index's status page, and build again: what was fetched is kept.\n"
+        "http://${TINY_INDEX}/simple/delta/ was requested 5 times; the last time: it refused the connection.\n\n"
+        "hint: check the network and the index's status page, and build again: files that arrived are kept.\n"
     )
 
 
@@ -117,7 +117,7 @@ def test_sources_that_do_not_build(index, home, tmp_path):
         "  configuring echo\n"
         "  echo.c:1:10: fatal error: echo.h: No such file\n"
         f"The whole log, which -v prints: {home}/logs/echo-1.0.log\n\n"
-        "hint: install what is missing on this machine, and on the stack what the package needs to run.\n"
+        "hint: install the missing parts on this machine, and on the stack those that the package needs to run.\n"
     )
     app = write_app(tmp_path / "verbose", {"echo": entry(content)})
     log = (home / "logs" / "echo-1.0.log").read_text()
@@ -191,7 +191,7 @@ def test_a_wrong_login_leaves_no_trace(private, seed, tmp_path):
     assert (done.code, done.out) == (20, "")
     host = "${TINY_INDEX}"
     assert done.err.partition("error: ")[2] == (
-        f"{host} does not let us read inhouse\n\n"
+        f"{host} denies access to inhouse\n\n"
         f"http://{host}/simple/inhouse/ answered HTTP 401 to the login that was sent.\n\n"
         "hint: put ${USER}:${PASSWORD}@ into the URL of the source 'tiny' in Pipfile and set both variables, "
         f"or add {host} to ~/.netrc.\n"
@@ -220,8 +220,8 @@ def test_no_login(private, home, tmp_path):
     app = write_app(tmp_path / "app", {"inhouse": entry(b"")})
     host = "${TINY_INDEX}"
     assert failing(app, home, private, HOME=str(tmp_path)) == (
-        f"error: {host} does not let us read inhouse\n\n"
-        f"http://{host}/simple/inhouse/ answered HTTP 401, and no login is known for it.\n\n"
+        f"error: {host} denies access to inhouse\n\n"
+        f"http://{host}/simple/inhouse/ answered HTTP 401, and deploy has no login for it.\n\n"
         "hint: put ${USER}:${PASSWORD}@ into the URL of the source 'tiny' in Pipfile and set both variables, "
         f"or add {host} to ~/.netrc.\n"
     )

@@ -145,8 +145,8 @@ def test_sources_are_not_built_for_another_machine(index: Index, tmp_path: Path)
         build_here(app, tmp_path / "home", environ(index), platform="linux/arm64")
     assert str(caught.value) == (
         "slow 1.0 has no wheel, and cannot be built here\n\n"
-        "It has to be built by CPython 3.12.99 on aarch64 with glibc 2.36, and no such interpreter runs on this "
-        "machine.\n\n"
+        "It must be built with CPython 3.12.99 on aarch64 with glibc 2.36, and this machine has no such "
+        "interpreter.\n\n"
         "hint: lock a version that has a wheel for this platform, or build on a machine of the stack's platform."
     )
     assert caught.value.exit_code == 20
@@ -162,7 +162,7 @@ def test_nor_where_this_machine_has_that_very_version(index: Index, tmp_path: Pa
     libc = " ".join(platform.libc_ver())
     assert str(caught.value) == (
         "slow 1.0 cannot be built for the stack\n\n"
-        f"It has no wheel, so it would be built here, for CPython {version} on {platform.machine()} with {libc}; "
+        f"It has no wheel, and a build here gives one for CPython {version} on {platform.machine()} with {libc}; "
         f"the stack is CPython {version} on aarch64 with glibc 2.36.\n\n"
         "hint: lock a version that has a wheel for the stack, or build on a machine like it."
     )

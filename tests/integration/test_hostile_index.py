@@ -123,7 +123,7 @@ def test_a_file_without_a_hash_that_is_listed_and_not_served(index: Index, tmp_p
     assert (
         error.value.what
         == {
-            403: f"{host} does not let us read flask-1.0-py3-none-any.whl",
+            403: f"{host} denies access to flask-1.0-py3-none-any.whl",
             404: f"{host} does not serve flask-1.0-py3-none-any.whl",
         }[status]
     )
@@ -133,7 +133,7 @@ def test_a_file_without_a_hash_that_is_listed_and_not_served(index: Index, tmp_p
 @pytest.mark.parametrize(
     ("status", "what", "hint"),
     [
-        (403, "does not let us read", "put ${USER}:${PASSWORD}@ into its address in Pipfile"),
+        (403, "denies access to", "put ${USER}:${PASSWORD}@ into its address in Pipfile"),
         (404, "does not serve", "name another address in Pipfile"),
     ],
 )
@@ -161,7 +161,7 @@ def test_a_file_with_a_hash_that_is_listed_and_not_served(index: Index, tmp_path
     assert str(error.value) == (
         f"{host} does not serve flask-1.0-py3-none-any.whl\n\n"
         f"The index lists {url}, which answered HTTP 404.\n\n"
-        "hint: build again later; if the file stays away, run `deploy lock`, commit Pipfile.lock, and build again."
+        "hint: build again later; if that does not help, run `deploy lock`, commit Pipfile.lock, and build again."
     )
 
 

@@ -242,7 +242,7 @@ def test_without_a_strong_hash_nothing_is_fetched(index: Index, tmp_path: Path, 
     assert error.exit_code == 20
     assert str(error) == (
         "flask 1.0 cannot be verified\n\n"
-        f"Its entry (Pipfile.lock:9) has {has}; whatever an index serves would be installed.\n\n"
+        f"Its entry (Pipfile.lock:9) has {has}, so any file that an index serves would be installed.\n\n"
         "hint: run `deploy lock`, commit Pipfile.lock, and build again."
     )
     assert index.asked == []
@@ -286,7 +286,7 @@ def test_a_fitting_file_that_is_not_locked_is_named(index: Index, tmp_path: Path
         "The stack is CPython 3.11.7 on x86_64 with glibc 2.36. "
         "The files of pandas 1.0 (Pipfile.lock:9) are not for it:\n"
         "  for another Python: pandas-1.0-cp312-cp312-manylinux2014_x86_64.whl\n"
-        "The index has a file that fits, and its hash is not locked: "
+        "The index has a file that fits, but its hash is not locked: "
         "pandas-1.0-cp311-cp311-manylinux2014_x86_64.whl.\n\n"
         "hint: run `deploy lock`, commit Pipfile.lock, and build again."
     )
@@ -299,7 +299,7 @@ def test_none_of_the_hashes_is_known(index: Index, tmp_path: Path) -> None:
 
     assert str(failing(index, [package], tmp_path)) == (
         "flask 1.0 on the index is not what was locked\n\n"
-        "Pipfile.lock:9 asks for it, and Pipfile.lock has the hash of none of its files on the index: "
+        "Pipfile.lock:9 asks for it, and Pipfile.lock has no hash of its files on the index: "
         "flask-1.0-py3-none-any.whl.\n\n"
         "hint: if the release was uploaded again, run `deploy lock`, commit Pipfile.lock, and build again."
     )
@@ -342,21 +342,21 @@ def test_a_package_of_another_system(
     index: Index, tmp_path: Path, tags: tuple[str, ...], system: str, name: str
 ) -> None:
     error = failing(index, [locked("pywin32", *add(index, "pywin32", *tags))], tmp_path)
-    assert error.why.endswith(f"\nIt is for {name} only, and the lock asks for it everywhere.")
+    assert error.why.endswith(f"\nIt works only on {name}, and the lock asks for it on every system.")
     assert error.hint == (
         f'write pywin32 = {{version = "*", markers = "sys_platform == \'{system}\'"}} into Pipfile, run '
         "`deploy lock`, and build again."
     )
     both = locked("both", *add(index, "both", *tags, "cp312-cp312-manylinux2014_x86_64"))
-    assert "only" not in failing(index, [both], tmp_path).why
+    assert "works only" not in failing(index, [both], tmp_path).why
 
 
 def test_a_version_that_the_index_does_not_have(index: Index, tmp_path: Path) -> None:
     add(index, "flask", "py3-none-any", version="0.9")
     assert str(failing(index, [locked("flask", hashes=("sha256:" + "0" * 64,))], tmp_path)) == (
         "no index has flask 1.0\n\n"
-        "Pipfile.lock:9 asks for it, and the index has other versions only. "
-        "The nearest one with a wheel for the stack is flask 0.9.\n\n"
+        "Pipfile.lock:9 asks for it, and the index has only other versions. "
+        "The nearest version with a wheel for the stack is flask 0.9.\n\n"
         "hint: ask for flask 0.9 in Pipfile, run `deploy lock`, and build again."
     )
 
@@ -379,8 +379,8 @@ def test_hashes_of_another_version(index: Index, tmp_path: Path) -> None:
     (wheel,) = resolve(index, [locked("flask", *files, version="1.10")], tmp_path)
     assert wheel.version == "1.10"
     assert str(failing(index, [locked("flask", *files)], tmp_path)) == (
-        "the hashes of flask 1.0 in Pipfile.lock are another version's\n\n"
-        "Pipfile.lock:9 names the version, and the hashes beside it are those of "
+        "the hashes of flask 1.0 in Pipfile.lock belong to another version\n\n"
+        "Pipfile.lock:9 names the version, and its hashes are those of "
         "flask-1.10-py3-none-any.whl, flask-1.9-py3-none-any.whl.\n\n"
         "hint: run `deploy lock`, commit Pipfile.lock, and build again."
     )
@@ -403,7 +403,7 @@ def test_nobody_knows_the_project(tmp_path: Path) -> None:
         assert str(failing([first, second], [package], tmp_path)) == (
             "no index has inhouse\n\n"
             f"Pipfile.lock:9 asks for it; not found: {first.url}inhouse/, {second.url}inhouse/.\n\n"
-            "hint: if it comes from a private index, add it to Pipfile as a [[source]], run `deploy lock`, build again."
+            "hint: if it is on a private index, add that to Pipfile as a [[source]], run `deploy lock`, and build again."
         )
 
 
@@ -414,8 +414,8 @@ def test_an_address_at_which_there_is_no_package_at_all(index: Index, tmp_path: 
 
     assert str(failing(index, packages, tmp_path, sources=[wrong])) == (
         "no index has any of the 5 packages: alpha, bravo, charlie, delta and 1 more\n\n"
-        f"Pipfile.lock names where they come from; not found: {wrong.url}alpha/ and its like.\n\n"
-        "hint: check the URLs of the sources in Pipfile: they mostly end in /simple. Then run `deploy lock`, and build "
+        f"The sources of Pipfile.lock do not have them; not found: {wrong.url}alpha/ and the pages of the others.\n\n"
+        "hint: check the URLs of the sources in Pipfile: most end in /simple. Then run `deploy lock`, and build "
         "again."
     )
 
@@ -439,7 +439,7 @@ def test_a_page_that_is_none(index: Index, tmp_path: Path) -> None:
         f"{index.url.split('/')[2]} is not a package index\n\n"
         f"{index.url}flask/ is not a page as PEP 503 or PEP 691 describe it: "
         "not a project's page: it has no list of files.\n\n"
-        "hint: check the URL of the source in Pipfile: it mostly ends in /simple."
+        "hint: check the URL of the source in Pipfile: most end in /simple."
     )
 
 
@@ -508,12 +508,12 @@ def test_a_wrong_password_and_none(index: Index, tmp_path: Path) -> None:
     none = failing(index, packages, tmp_path, sources=[Source(name="corp", url=index.url)])
 
     assert str(wrong) == (
-        f"{host} does not let us read inhouse\n\n"
+        f"{host} denies access to inhouse\n\n"
         f"{index.url}inhouse/ answered HTTP 401 to the login that was sent.\n\n{hint}"
     )
     assert str(none) == (
-        f"{host} does not let us read inhouse\n\n"
-        f"{index.url}inhouse/ answered HTTP 401, and no login is known for it.\n\n{hint}"
+        f"{host} denies access to inhouse\n\n"
+        f"{index.url}inhouse/ answered HTTP 401, and deploy has no login for it.\n\n{hint}"
     )
     assert (wrong.exit_code, none.exit_code) == (20, 20)
 

@@ -150,7 +150,7 @@ def locked_sdist(index: Index, name: str, **options: str) -> LockedPackage:
 def test_a_build_that_gives_another_version_than_the_locked_one(index: Index, tmp_path: Path) -> None:
     other = 'path = "pure-2.0-py3-none-any.whl"\nzipfile.ZipFile(os.path.join(folder, path), "w").close()\nreturn path'
     error = failing(locked_sdist(index, "pure", before=other), tmp_path, index=index)
-    assert error.what == "pure 1.0 became another wheel than expected"
+    assert error.what == "the build of pure 1.0 made an unexpected wheel"
     assert error.why == f"The result is pure-2.0-py3-none-any.whl, which cannot be installed as pure 1.0 on {HERE}."
 
 
@@ -437,8 +437,8 @@ def test_a_missing_header_is_named_and_so_is_the_version_that_has_a_wheel(index:
     )
     assert "fatal error: libpq-fe.h" in rest
     assert rest.endswith(
-        "\n\nhint: ask for driver 1.1 in Pipfile, which has a wheel, and run `deploy lock`; or install what is missing "
-        "on this machine, and on the stack what the package needs to run."
+        "\n\nhint: ask for driver 1.1 in Pipfile, which has a wheel, and run `deploy lock`; or install the missing "
+        "parts on this machine, and on the stack those that the package needs to run."
     )
     assert not list((tmp_path / "wheels").glob(".build-*"))
 
@@ -451,7 +451,7 @@ def test_what_a_build_requires_is_not_called_a_package_of_pipfile(index: Index, 
 
     assert str(error) == (
         "pure 1.0 could not be built\n\n"
-        "It has no wheel for the stack, so it is built from pure-1.0.tar.gz. "
+        "It has no wheel for the stack, so it must be built from pure-1.0.tar.gz. "
         "That build requires another package, and tool 1.0 could not be built:\n"
         "It has no wheel for the stack, so it was built from tool-1.0.tar.gz, and that failed. From its output:\n"
         f"  no luck\nThe whole log, which -v prints: {tmp_path}/logs/tool-1.0.log\n\n"
@@ -516,7 +516,7 @@ def test_another_platform_is_refused_before_anything_is_fetched(index: Index, tm
 
     assert message == (
         "pure 1.0 cannot be built for the stack\n\n"
-        f"It has no wheel, so it would be built here, for {HERE}; the stack is {elsewhere}.\n\n"
+        f"It has no wheel, and a build here gives one for {HERE}; the stack is {elsewhere}.\n\n"
         "hint: lock a version that has a wheel for the stack, or build on a machine like it."
     )
     assert not [path for path in index.paths() if "files" in path]
@@ -532,7 +532,7 @@ def test_what_is_compiled_here_needs_this_machines_libc(index: Index, tmp_path: 
 
     assert message == (
         "fast 1.0 cannot be built for the stack\n\n"
-        f"It has no wheel, and what is compiled here, with glibc {HERE.libc[1]}.{HERE.libc[2]}, "
+        f"It has no wheel, and code that is compiled here, with glibc {HERE.libc[1]}.{HERE.libc[2]}, "
         "does not run on the stack's glibc 2.17.\n\n"
         "hint: lock a version that has a wheel, choose a newer stack, or build on an older machine."
     )
@@ -545,7 +545,7 @@ def test_a_build_that_makes_something_else(index: Index, tmp_path: Path) -> None
     package = LockedPackage(name="pure", version="1.0", hashes=(f"sha256:{sha256(content)}",), place="Pipfile.lock:5")
 
     assert str(failing(package, tmp_path, index=index)) == (
-        "pure 1.0 became another wheel than expected\n\n"
+        "the build of pure 1.0 made an unexpected wheel\n\n"
         f"The result is other-1.0-py3-none-any.whl, which cannot be installed as pure 1.0 on {HERE}.\n\n"
         "hint: check the entry in Pipfile, and lock a version that has a wheel."
     )
@@ -681,8 +681,8 @@ def test_a_path_that_leads_nowhere(tmp_path: Path) -> None:
     package = LockedPackage(name="lib", path="./libs/lib", place="Pipfile:8", requested=True)
 
     assert str(failing(package, tmp_path)) == (
-        "the sources of lib are not there\n\n"
-        "Pipfile:8 names the path './libs/lib', relative to the app's folder, and nothing is there.\n\n"
+        "the sources of lib are missing\n\n"
+        "Pipfile:8 names the path './libs/lib', relative to the app's folder, and it does not exist.\n\n"
         "hint: put the sources there, or fix the path in Pipfile and run `deploy lock`."
     )
 

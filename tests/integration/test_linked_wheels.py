@@ -216,7 +216,7 @@ def test_a_library_that_is_too_large_to_copy_ends_the_build(machine, tmp_path):
             environ={"LD_LIBRARY_PATH": str(large.parent)},
         )
     assert caught.value.what == f"{wheel.name} needs {large}, which is too large to copy into it"
-    assert caught.value.why == "The library has 257 MiB. A library that is copied may have 256 MiB."
+    assert caught.value.why == "The library has 257 MiB. and the limit is 256 MiB."
 
 
 def test_on_a_base_that_lacks_them_the_build_stops(built, app, home, env, tmp_path):

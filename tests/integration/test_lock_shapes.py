@@ -380,7 +380,7 @@ def test_a_platform_that_is_not_this_machines_is_refused_with_the_reason(index, 
     done = refused(app, empty, *stack)
     assert done.code == 20
     assert done.err.startswith(
-        "error: local cannot be built for the stack\n\nIt has no wheel, so it would be built here, for CPython "
+        "error: local cannot be built for the stack\n\nIt has no wheel, and a build here gives one for CPython "
     ), done.err
     filename, body = wheel("ready")
     app = with_entry(tmp_path / "wheel", "ready", {"path": f"./{filename}"}, pipfile=f'{{path = "./{filename}"}}')

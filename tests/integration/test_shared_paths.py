@@ -66,11 +66,11 @@ def test_the_last_name_wins_in_the_image_and_here_with_any_layers(index: Index, 
     ]
     (warning,) = report["warnings"][1:]
     assert warning == (
-        f"alpha and zeta ship different files as {SITE}/shared.py; zeta's counts. "
-        "Drop alpha from Pipfile: its files are replaced, and no other package requires it."
+        f"alpha and zeta ship different files as {SITE}/shared.py; zeta's files are used. "
+        "Remove alpha from Pipfile: its files are replaced, and no other package requires it."
     )
     assert report["notes"] == [
-        f"alpha and zeta ship different files as {SITE}/tests/conftest.py; zeta's counts. No app imports them."
+        f"alpha and zeta ship different files as {SITE}/tests/conftest.py; zeta's files are used. No app imports them."
     ]
     (layer,) = (layer for layer in report["layers"] if layer["members"])
     with tarfile.open(home / "blobs" / "sha256" / layer["digest"].removeprefix("sha256:")) as tar:

@@ -234,8 +234,8 @@ def test_a_proxy_that_does_not_work() -> None:
 
     assert str(error.value) == (
         "the proxy cannot be reached\n\n"
-        "http://pypi.invalid/simple/x/ is asked for through the proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names, "
-        "and that fails.\n\n"
+        "Requests for http://pypi.invalid/simple/x/ go through the proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY "
+        "names, and it fails.\n\n"
         "hint: correct the variable, or list pypi.invalid in NO_PROXY."
     )
 
@@ -278,8 +278,8 @@ def test_who_asks_for_an_hour_is_not_waited_for(index: Index) -> None:
     assert clock.slept == []
     assert str(error.value) == (
         f"{host} cannot be reached\n\n"
-        f"{index.url}x/ was asked for once; the last time: HTTP 429.\n\n"
-        "hint: check the network and the index's status page, and build again: what was fetched is kept."
+        f"{index.url}x/ was requested once; the last time: HTTP 429.\n\n"
+        "hint: check the network and the index's status page, and build again: files that arrived are kept."
     )
 
 
@@ -288,7 +288,7 @@ def test_a_server_that_stays_away(index: Index) -> None:
     with client_of(index) as client, pytest.raises(DependencyError) as error:
         text(client, f"{index.url}x/")
 
-    assert f"{index.url}x/ was asked for 5 times; the last time: HTTP 503." in str(error.value)
+    assert f"{index.url}x/ was requested 5 times; the last time: HTTP 503." in str(error.value)
     assert len(index.asked) == ATTEMPTS
 
 
@@ -303,7 +303,7 @@ def test_nobody_there(url: str, reason: str) -> None:
     with Client([], {}, sleep=Clock()) as client, pytest.raises(DependencyError) as error:
         text(client, url)
 
-    assert f"{url} was asked for 5 times; the last time: {reason}." in str(error.value)
+    assert f"{url} was requested 5 times; the last time: {reason}." in str(error.value)
 
 
 def test_a_server_that_hangs_up_in_the_middle_of_every_body(index: Index, tmp_path: Path) -> None:
@@ -438,7 +438,7 @@ def test_a_file_that_goes_on_and_on_is_stopped(index: Index, tmp_path: Path) -> 
 
     assert str(error.value) == (
         f"flask-1.0-py3-none-any.whl is not the file that was locked\n\n{wheel.url} should have {wheel.size} bytes and "
-        "sends more.\n\n"
+        "has more.\n\n"
         "hint: something between here and the index changed it. Do not work around this: find out who did."
     )
     assert max(seen) < 2 << 20
@@ -480,7 +480,7 @@ def test_a_folder_that_cannot_be_written(index: Index, tmp_path: Path) -> None:
     assert str(error.value) == (
         "a download cannot be stored\n\n"
         f"{tmp_path}/file/wheels: Not a directory.\n\n"
-        "hint: make room there, or let DEPLOY_HOME name another folder."
+        "hint: free some space there, or set DEPLOY_HOME to another folder."
     )
 
 

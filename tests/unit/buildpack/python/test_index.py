@@ -234,7 +234,7 @@ def test_why_files_do_not_fit() -> None:
 
 
 def test_importing_these_modules_costs_nothing_heavy() -> None:
-    modules = "target, select, index, fetch, http, simple, wheel_choice, credentials, archives, editable, sdist"
+    modules = "target, select, index, fetch, http, simple, wheel_choice, credentials, source_tree, editable, sdist"
     script = (
         f"import sys; from buildpack.python import {modules}; "
         "print([m for m in ('requests', 'packaging', 'urllib3', 'ssl', 'zipfile', 'concurrent.futures', 'subprocess', "

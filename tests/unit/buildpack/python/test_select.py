@@ -71,8 +71,8 @@ def test_a_package_locked_by_name_only_may_be_left_out_but_not_installed() -> No
         select_packages([bare], PY_3_11_7)
     assert str(error.value) == (
         "pywin32 is locked without a version and a hash\n\n"
-        "Pipfile:12 asks for it where sys_platform == 'linux', which holds for CPython 3.11.7 on x86_64 with glibc "
-        "2.36. Pipenv locks a package so when the machine that locks does not need it.\n\n"
+        "Pipfile:12 asks for it if sys_platform == 'linux', which is true for CPython 3.11.7 on x86_64 with glibc "
+        "2.36. Pipenv locks a package this way if the locking machine does not need it.\n\n"
         "hint: run `deploy lock` on a machine like the stack, commit Pipfile.lock, and build again."
     )
 
@@ -96,7 +96,7 @@ def test_a_lock_from_another_patch_level_lacks_what_only_this_one_needs() -> Non
     assert warnings({"redis 5.0.1": REDIS}, PY_3_11_2) == [
         (
             'redis 5.0.1 needs async-timeout>=4.0.2 on Python 3.11.2 (python_full_version < "3.11.3"), and '
-            "Pipfile.lock lacks it: it was made on another patch level of Python. Lock on 3.11.2, or set "
+            "Pipfile.lock lacks it: it was made with another patch level of Python. Lock with 3.11.2, or set "
             "python_full_version in Pipfile."
         )
     ]

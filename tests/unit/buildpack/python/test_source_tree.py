@@ -331,6 +331,6 @@ def test_a_project_beyond_the_bound_is_refused(project: Path) -> None:
         digest_sources(project)
     assert str(caught.value) == (
         f"{project} is too large for a local package\n\n"
-        "At most 1,073,741,824 bytes in 100,000 files are read.\n\n"
+        "A local package may have at most 1,073,741,824 bytes in 100,000 files.\n\n"
         "hint: check which folder the path in Pipfile names; data belongs outside the package."
     )

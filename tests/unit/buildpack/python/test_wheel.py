@@ -22,7 +22,7 @@ from tests.support.wheels import LAYOUT, SITE, Packed, by_path, content_bytes, w
 
 INFO = "demo-1.0.dist-info"
 HINT = (
-    "hint: the file's hash is the one that Pipfile.lock lists, so its publisher made it so: "
+    "hint: the file has the hash of Pipfile.lock, so it was published this way: "
     "ask for another version of demo in Pipfile, run `deploy lock`, and build again."
 )
 

@@ -101,7 +101,7 @@ def test_a_name_that_leads_out_is_refused(store: Store, layer: MakeLayer, name: 
     assert str(caught.value) == (
         "the stack base cannot be unpacked\n\n"
         f"a layer holds the name {name!r}, which leads out of the image.\n\n"
-        "hint: the image is damaged or made to do harm: use another one."
+        "hint: the image is damaged or malicious: use another one."
     )
     assert not (store.folder("stacks") / DIGEST.hex).exists()
     assert list(store.folder("tmp").iterdir()) == []
@@ -112,7 +112,7 @@ def test_what_is_no_archive_is_refused(store: Store) -> None:
     made = Layer(digest=store.write(body), diff_id=DIGEST, size=len(body))
     with pytest.raises(StackError) as caught:
         unpack(store, made)
-    assert str(caught.value).startswith("the stack base cannot be unpacked\n\nlayer 1 is no archive that can be read: ")
+    assert str(caught.value).startswith("the stack base cannot be unpacked\n\nlayer 1 is not a readable archive: ")
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
@@ -126,8 +126,8 @@ def test_a_header_that_would_fill_the_memory_is_refused(store: Store, kind: byte
         unpack(store, made)
     assert str(caught.value) == (
         "the stack base cannot be unpacked\n\n"
-        "layer 1 is no archive that can be read: the extended header 'x' is 1073741824 bytes long.\n\n"
-        "hint: the image is damaged or made to do harm: use another one."
+        "layer 1 is not a readable archive: the extended header 'x' is 1073741824 bytes long.\n\n"
+        "hint: the image is damaged or malicious: use another one."
     )
 
 

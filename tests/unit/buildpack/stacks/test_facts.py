@@ -85,8 +85,8 @@ def test_a_base_without_python(tmp_path: Path) -> None:
     with pytest.raises(StackError) as caught:
         read_facts(tmp_path, CONFIG, stack="debian:12")
     assert str(caught.value) == (
-        "the stack debian:12 holds no Python\n\n"
-        "python3 was looked for in the folders of its PATH, /usr/local/bin and /usr/bin.\n\n"
+        "the stack debian:12 has no Python\n\n"
+        "The folders of its PATH, /usr/local/bin and /usr/bin have no python3.\n\n"
         "hint: a stack needs CPython 3.10 or later: `--stack python:3.12-slim`, or an image of your own made FROM one."
     )
 
@@ -100,7 +100,7 @@ def test_a_base_with_another_python(tmp_path: Path, name: str) -> None:
         read_facts(tmp_path, {}, stack="base")
     assert str(caught.value) == (
         "the stack base has a Python that cannot be identified\n\n"
-        f"/usr/bin/{name} holds no version of CPython 3.10 or later.\n\n"
+        f"/usr/bin/{name} does not contain a version of CPython 3.10 or later.\n\n"
         "hint: a stack needs CPython 3.10 or later: `--stack python:3.12-slim`, or an image of your own made FROM one."
     )
 

@@ -146,8 +146,8 @@ def test_its_interpreter_is_this_machines_own(gathered: Store) -> None:
 def test_another_patch_level_is_a_warning(gathered: Store) -> None:
     [warning] = resolve(gathered, f"{HERE}.99").warnings
     assert warning == (
-        f"the app asks for Python {HERE}.99, the stack has {VERSION}. Wheels are made for both alike, "
-        f"but a lock made on {HERE}.99 may lack what {VERSION} needs."
+        f"the app asks for Python {HERE}.99, the stack has {VERSION}. The same wheels fit both, "
+        f"but a lock made on {HERE}.99 may lack packages that {VERSION} needs."
     )
     assert resolve(gathered, VERSION).warnings == ()
 
@@ -158,7 +158,7 @@ def test_another_system_is_told_the_way_out(store: Store, system: str, name: str
         resolve(store, "3.12", system=system)
     assert str(caught.value) == (
         f"the host stack needs Linux, and this is {name}\n\n"
-        "It puts this machine's own Python and its shared libraries into the image, and images run on Linux.\n\n"
+        "It puts this machine's own Python and shared libraries into the image, and images run on Linux.\n\n"
         "hint: take a base image from a registry: `--stack python:3.12-slim`, "
         'or `stack = "python:3.12-slim"` in deploy.toml.'
     )
@@ -168,7 +168,7 @@ def test_another_system_is_told_the_way_out(store: Store, system: str, name: str
 def test_another_architecture_is_told_the_way_out(store: Store) -> None:
     with pytest.raises(StackError) as caught:
         resolve(store, "3.12", platform=parse_platform("linux/s390x"))
-    assert str(caught.value).startswith("the host stack cannot give an image for linux/s390x: this machine is linux/")
+    assert str(caught.value).startswith("the host stack cannot make an image for linux/s390x: this machine is linux/")
     assert str(caught.value).endswith(
         "\n\nhint: take a base image from a registry: `--stack python:3.12-slim --platform linux/s390x`."
     )
@@ -180,7 +180,7 @@ def test_without_such_a_python_all_that_run_are_told(store: Store, tmp_path: Pat
         resolve(store, "3.77", own=own)
     what, why, *listed, hint = str(caught.value).split("\n\n")
     assert what == "there is no Python 3.77 on this machine for the host stack"
-    assert why == "PATH, pyenv's versions, /usr/local/bin and /usr/bin were searched. What runs here:"
+    assert why == "PATH, pyenv's versions, /usr/local/bin and /usr/bin were searched. They have:"
     assert f"  {VERSION:8} {os.path.realpath(own)}" in listed[0].split("\n")
     assert hint == (
         "hint: install it (`pyenv install 3.77`, or your system's package python3.77), "

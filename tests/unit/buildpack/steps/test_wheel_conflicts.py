@@ -33,7 +33,7 @@ def test_setuptools_is_added_where_the_lock_has_none():
     locked = wheels(flask="3.0", gunicorn="20.0.4")
     [told] = forgotten(locked, GUNICORN, "80.9.0")
     assert told == (
-        "gunicorn 20.0.4 imports pkg_resources, and nothing in Pipfile.lock provides it: setuptools 80.9.0 was added. "
+        "gunicorn 20.0.4 imports pkg_resources, and no package of Pipfile.lock has it: setuptools 80.9.0 was added. "
         'Add `setuptools = "<81"` to Pipfile and run `deploy lock`.'
     )
     assert forgotten(locked, frozenset(), "80.9.0") == []
@@ -44,8 +44,8 @@ def test_a_setuptools_that_has_given_it_up_is_told_of():
     """The lock decides what is installed, so it stays."""
     [told] = outgrown(wheels(gunicorn="20.0.4", setuptools="84.2.1"), GUNICORN)
     assert told == (
-        "gunicorn 20.0.4 imports pkg_resources, which setuptools 84.2.1 of Pipfile.lock no longer has: unless it can "
-        'do without, it dies as it starts. Add `setuptools = "<81"` to Pipfile and run `deploy lock`.'
+        "gunicorn 20.0.4 imports pkg_resources, which setuptools 84.2.1 of Pipfile.lock no longer has: if it needs "
+        'that, it fails when it starts. Add `setuptools = "<81"` to Pipfile and run `deploy lock`.'
     )
     assert outgrown(wheels(gunicorn="20.0.4", setuptools="84.2.1"), frozenset()) == []
     assert outgrown(wheels(gunicorn="20.0.4"), GUNICORN) == []
@@ -81,11 +81,11 @@ def test_of_two_packages_with_one_path_the_one_to_drop_is_named_and_why():
     one, two = shipping(cv2__a="1"), shipping(cv2__a="2")
     asks = {"app": shipping(requires=("Alpha>=1; python_version > '3'", "zeta ; extra == 'x'"))}
     both = {"app": shipping(requires=("alpha", "zeta<3"))}
-    told = [overlaps(**more, alpha=one, zeta=two).warnings[0].partition("counts. ")[2] for more in ({}, asks, both)]
+    told = [overlaps(**more, alpha=one, zeta=two).warnings[0].partition("are used. ")[2] for more in ({}, asks, both)]
     assert told == [
-        "Drop alpha from Pipfile: its files are replaced, and no other package requires it.",
-        "Drop zeta from Pipfile: app requires alpha, and no other package requires zeta.",
-        "app requires alpha, and app requires zeta: lock versions that share one.",
+        "Remove alpha from Pipfile: its files are replaced, and no other package requires it.",
+        "Remove zeta from Pipfile: app requires alpha, and no other package requires zeta.",
+        "app requires alpha, and app requires zeta: lock versions that agree.",
     ]
 
 
@@ -99,7 +99,7 @@ def test_equal_files_and_strays():
     found = overlaps(a=shipping(same="1", tests__x="1"), b=shipping(same="1", tests__x="2"))
     assert (found.names, found.warnings) == ({"a", "b"}, ())
     site = "/opt/venv/lib/python3.12/site-packages"
-    assert found.notes == (f"a and b ship different files as {site}/tests/x; b's counts. No app imports them.",)
+    assert found.notes == (f"a and b ship different files as {site}/tests/x; b's files are used. No app imports them.",)
 
 
 def test_modules_that_only_declare_a_namespace_make_no_difference():
@@ -109,7 +109,7 @@ def test_modules_that_only_declare_a_namespace_make_no_difference():
         dataclasses.replace(shipping(x=mark), paths=(path,)) for mark in ("41 aa 1a4 namespace", "50 bb 1a4 namespace")
     )
     empty, real = (dataclasses.replace(shipping(x=mark), paths=(path,)) for mark in ("0 0 1a4", "9 cc 1a4"))
-    told = f"a and b ship different files as /{path}; b's counts. Each only declares the namespace."
+    told = f"a and b ship different files as /{path}; b's files are used. Each only declares the namespace."
     for pair in ((declared, other), (empty, declared)):
         found = overlaps(a=pair[0], b=pair[1])
         assert (found.names, found.warnings, found.notes) == ({"a", "b"}, (), (told,))
