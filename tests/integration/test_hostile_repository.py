@@ -493,7 +493,7 @@ def test_a_server_that_goes_on_for_ever_has_a_deadline(scheme: str, tmp_path: Pa
         done.set()
 
     assert caught.value.exit_code == 20
-    assert f"{scheme}://{host}/lib was asked for" in str(caught.value)
+    assert f"git asked {scheme}://{host}/lib for" in str(caught.value)
     assert "git was not done after 60 minutes, so it was ended" in str(caught.value)
 
 

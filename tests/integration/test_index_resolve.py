@@ -403,7 +403,8 @@ def test_nobody_knows_the_project(tmp_path: Path) -> None:
         assert str(failing([first, second], [package], tmp_path)) == (
             "no index has inhouse\n\n"
             f"Pipfile.lock:9 asks for it; not found: {first.url}inhouse/, {second.url}inhouse/.\n\n"
-            "hint: if it is on a private index, add that to Pipfile as a [[source]], run `deploy lock`, and build again."
+            "hint: if it is on a private index, add that to Pipfile as a [[source]], run `deploy lock`, and build "
+            "again."
         )
 
 

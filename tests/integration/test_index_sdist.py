@@ -610,7 +610,7 @@ def test_a_commit_that_is_not_there(tmp_path: Path) -> None:
 
     message = str(failing(package, tmp_path))
 
-    assert message.startswith(f"the locked commit of lib cannot be fetched\n\n{url} was asked for {'0' * 40}:\n  ")
+    assert message.startswith(f"the locked commit of lib cannot be fetched\n\ngit asked {url} for {'0' * 40}:\n  ")
     assert message.endswith(
         "\n\nhint: check the address, the commit and your access to it; private repositories take ${USER}:${TOKEN}@ "
         "in the URL, or git's own credential helpers."
