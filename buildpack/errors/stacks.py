@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from buildpack.errors import AppError, DependencyError, MachineError, StackError, UsageError
+from buildpack.errors import AppError, DependencyError, MachineError, StackError, UsageError, sentence
 
 _SYSTEMS = {"darwin": "macOS", "win32": "Windows", "cygwin": "Cygwin"}
 
@@ -151,7 +151,7 @@ def no_libc_in_base(stack: str) -> StackError:
 def hostile_base(stack: str, problem: str) -> StackError:
     return StackError(
         f"the stack {stack} cannot be unpacked",
-        why=f"{problem}.",
+        why=f"{sentence(problem)}.",
         hint="the image is damaged or malicious: use another one.",
     )
 

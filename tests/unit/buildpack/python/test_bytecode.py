@@ -89,7 +89,7 @@ def test_reads_the_modules_from_the_wheel(tmp_path: Path, compiler: MakeCompiler
         assert names["x"] == number
 
 
-def test_what_does_not_compile_is_left_out(compiler: MakeCompiler) -> None:
+def test_modules_that_do_not_compile_are_left_out(compiler: MakeCompiler) -> None:
     given = sources(py2="print 1\n", template="x = {{ it }\n", nul="x = '\0'\n", good="", deep="(" * 500)
     with compiler() as started:
         made = started.submit("w", given).result()
@@ -111,7 +111,7 @@ class TestPacks:
             assert again.result() == made
         assert [path.suffix for path in (tmp_path / "packs").iterdir()] == [".pycs"]
 
-    def test_a_fresh_one_believes_no_earlier_one(self, compiler: MakeCompiler) -> None:
+    def test_a_fresh_compiler_ignores_earlier_packs(self, compiler: MakeCompiler) -> None:
         with compiler() as first:
             old = compiled(first.submit("w", sources(a="A = 1")).result())
         with compiler() as trusting:
@@ -168,7 +168,7 @@ class TestPacks:
 
 
 class TestNoByteCode:
-    """Whatever is wrong with the interpreter, the build goes on; the reason says what it was."""
+    """A failing interpreter gives a reason."""
 
     def reason(self, started: Compiler) -> str:
         with started:
@@ -193,7 +193,7 @@ class TestNoByteCode:
         path = fake_python(tmp_path, "kill -SEGV $$")
         assert self.reason(compiler(path)) == f"{path} does not run on this machine: signal SIGSEGV"
 
-    def test_it_speaks_otherwise(self, tmp_path: Path, compiler: MakeCompiler) -> None:
+    def test_it_answers_something_else(self, tmp_path: Path, compiler: MakeCompiler) -> None:
         path = fake_python(tmp_path, "echo hello; cat")
         assert self.reason(compiler(path)) == f"{path} does not run on this machine: it says b'hello'"
 
@@ -231,7 +231,9 @@ class TestNoByteCode:
         with pytest.raises(FileExistsError):
             compiler(folder=tmp_path / "packs" / "x").submit("w", sources(a=""))
 
-    def test_probe_asks_before_anything_is_compiled(self, tmp_path: Path, compiler: MakeCompiler) -> None:
+    def test_probe_starts_the_interpreter_before_anything_is_compiled(
+        self, tmp_path: Path, compiler: MakeCompiler
+    ) -> None:
         with compiler() as started:
             assert started.probe() == ""
         with compiler("/no/such/python") as started:
@@ -240,8 +242,8 @@ class TestNoByteCode:
         assert not (tmp_path / "packs").exists()
 
 
-def test_nothing_is_compiled_for_the_dead(tmp_path: Path) -> None:
-    """A killed build ends its interpreter's job, too, and not only the process that hands jobs out."""
+def test_nothing_is_compiled_for_a_killed_build(tmp_path: Path) -> None:
+    """A killed build also ends its interpreter's job."""
     module = tmp_path / "m.py"
     module.write_text("\n".join(f"x{number} = [{number}, (1, 2)]" for number in range(200_000)))
     out = tmp_path / "out"
@@ -291,14 +293,14 @@ def test_the_environment_does_not_reach_the_interpreter(
     assert names["__doc__"] == "Text."
 
 
-def test_which_interpreters() -> None:
+def test_interpreters_that_compile_reproducibly() -> None:
     assert unsupported("3.10.13", "cpython-310") == ""
     assert unsupported("3.13.0", "cpython-313") == ""
     assert unsupported("3.14.0", "cpython-314") == "byte code of Python 3.14.0 is not known to be reproducible"
     assert unsupported("3.10.14", "pypy310") == "byte code of pypy310 is not known to be reproducible"
 
 
-def test_where_the_interpreter_looks() -> None:
+def test_the_path_of_byte_code() -> None:
     assert pyc_path("opt/a/b.py", "cpython-311") == "opt/a/__pycache__/b.cpython-311.pyc"
     assert "/" + pyc_path("opt/a/b.py", TAG) == importlib.util.cache_from_source("/opt/a/b.py")
 

@@ -144,7 +144,7 @@ def test_a_missing_variable_is_named() -> None:
     assert "The source `team`" in str(error.value)
 
 
-def test_a_source_that_is_no_web_address() -> None:
+def test_a_source_that_is_not_a_web_address() -> None:
     with pytest.raises(DependencyError) as error:
         open_source(Source(name="disk", url="file:///srv/simple"), {})
 
@@ -155,7 +155,7 @@ def test_a_source_that_is_no_web_address() -> None:
     )
 
 
-def test_secrets_print_as_nothing() -> None:
+def test_secrets_do_not_print() -> None:
     secret = Secret("hunter2")
 
     assert f"{secret} {secret!r} {[secret]}" == "[redacted] [redacted] [[redacted]]"
@@ -210,7 +210,7 @@ def test_netrc_and_its_file_by_name(index: Index, tmp_path: Path) -> None:
     assert [each.authorization for each in index.asked] == [basic("home:one"), basic("named:two"), "", ""]
 
 
-def test_the_processs_own_environment_is_not_looked_at(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_of_the_process_is_not_read(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("no_proxy", "")
     index.pages["/simple/x/"] = ("text/plain", b"x")
@@ -268,7 +268,7 @@ def test_retry_after_is_obeyed(index: Index, header: str, waited: float) -> None
     assert clock.slept == [waited]
 
 
-def test_who_asks_for_an_hour_is_not_waited_for(index: Index) -> None:
+def test_a_server_that_asks_for_an_hour_is_not_waited_for(index: Index) -> None:
     index.failures = [(429, {"Retry_After": "3600"})]
     clock = Clock()
     with client_of(index, clock=clock) as client, pytest.raises(DependencyError) as error:
@@ -299,7 +299,7 @@ def test_a_server_that_stays_away(index: Index) -> None:
         ("http://no.such.host.invalid/x", "its name does not resolve"),
     ],
 )
-def test_nobody_there(url: str, reason: str) -> None:
+def test_a_server_that_refuses_connections(url: str, reason: str) -> None:
     with Client([], {}, sleep=Clock()) as client, pytest.raises(DependencyError) as error:
         text(client, url)
 
@@ -316,7 +316,7 @@ def test_a_server_that_hangs_up_in_the_middle_of_every_body(index: Index, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_answers_that_no_patience_helps(index: Index) -> None:
+def test_answers_that_fail_at_once(index: Index) -> None:
     index.failures = [(404, {}), (410, {}), (403, {}), (400, {})]
     with client_of(index) as client:
         for kind in (NotFoundError, NotFoundError, DeniedError):
@@ -339,7 +339,7 @@ def test_redirects_in_a_circle(index: Index) -> None:
         text(client, f"{index.url}x/")
 
 
-def test_a_file_of_certificates_that_is_none_ends_where_one_is_needed(index: Index, tmp_path: Path) -> None:
+def test_a_broken_file_of_certificates_fails_only_if_one_is_needed(index: Index, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     path = str(tmp_path / "ca.pem")
     with client_of(index, {"SSL_CERT_FILE": path}) as client, pytest.raises(DependencyError) as error:
@@ -402,7 +402,7 @@ def test_a_damaged_file_is_fetched_again(index: Index, tmp_path: Path) -> None:
     assert sha256(path.read_bytes()) == wheel.sha256
 
 
-def test_what_is_cut_is_fetched_from_the_start(index: Index, tmp_path: Path) -> None:
+def test_a_cut_download_starts_again(index: Index, tmp_path: Path) -> None:
     wheel = wheel_on(index, body=bytes(range(256)) * 4000)
     index.failures = [(-1, {}), (502, {}), (-1, {})]
     with client_of(index) as client:
@@ -429,7 +429,7 @@ def test_another_file_than_the_locked_one_is_refused_and_not_kept(index: Index, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_goes_on_and_on_is_stopped(index: Index, tmp_path: Path) -> None:
+def test_a_file_without_end_is_stopped(index: Index, tmp_path: Path) -> None:
     wheel = wheel_on(index)
     index.projects["flask"][0].content = bytes(9 << 20)
     seen: list[int] = []
@@ -445,7 +445,7 @@ def test_a_file_that_goes_on_and_on_is_stopped(index: Index, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_the_index_says_of_a_size_is_checked(index: Index, tmp_path: Path) -> None:
+def test_the_size_that_the_index_gives_is_checked(index: Index, tmp_path: Path) -> None:
     wheel = replace(wheel_on(index), size=1)
     with client_of(index) as client, pytest.raises(DependencyError) as error:
         fetch_file(wheel, client, tmp_path)
@@ -500,7 +500,7 @@ def test_several_at_once_come_as_they_are_ready(index: Index, tmp_path: Path) ->
     assert len(index.paths()) == 20
 
 
-def test_the_first_failure_ends_the_others_and_is_the_one_told(index: Index, tmp_path: Path) -> None:
+def test_the_first_failure_ends_the_others_and_is_raised(index: Index, tmp_path: Path) -> None:
     wheels = [wheel_on(index, f"package-{number}", body=b"x" * 1_000_000) for number in range(8)]
     index.projects["package-0"][0].content = b"evil"
 

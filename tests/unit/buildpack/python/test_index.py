@@ -1,4 +1,4 @@
-"""Pages, file names and the choice among files; what needs a server is in tests/integration."""
+"""Pages, file names and the choice of a file, without a server; tests/integration has the rest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def offered(filename: str, **options: object) -> IndexFile:
     return IndexFile(filename=filename, link=f"https://files.example/{filename}", hashes={}, **options)  # type: ignore[arg-type]
 
 
-def test_html_as_pypi_writes_it() -> None:
+def test_html_of_pypi() -> None:
     page = (
         f'<a href="https://files.example/p/Flask-3.0.0-py3-none-any.whl#sha256={HASH}" '
         f'data-requires-python="&gt;=3.8" data-upload-time="2023">Flask-3.0.0-py3-none-any.whl</a><br/>'
@@ -51,13 +51,13 @@ def test_html_as_pypi_writes_it() -> None:
         ('<base href="https://other.example/x/"><a href="a-1.tar.gz">', "https://other.example/x/a-1.tar.gz"),
     ],
 )
-def test_html_as_others_write_it(anchor: str, link: str) -> None:
+def test_html_of_other_indexes(anchor: str, link: str) -> None:
     (file,) = parse_html(f"<!-- <a href='no.whl'> --><abbr title='x'>{anchor}a</a><a name='top'>".encode(), URL)
 
     assert (file.link, file.filename) == (link, "a-1.tar.gz")
 
 
-def test_html_names_are_unquoted_and_yanked_is_told_from_not() -> None:
+def test_html_names_are_unquoted_and_yanked_files_are_known() -> None:
     page = (
         b'<a href="a%2Bb-1.0%2Bcpu.tar.gz">x</a><a href="c-1.tar.gz" data-yanked="bad &quot;build&quot;">x</a>'
         b'<a href="d-1.tar.gz" data-yanked>x</a>'
@@ -106,7 +106,7 @@ def test_json_of_pep_691_and_700() -> None:
 
 
 @pytest.mark.parametrize("page", [b"[]", b"{}", b'{"files": 3}', b"not json"])
-def test_what_is_no_page_of_json(page: bytes) -> None:
+def test_json_that_is_not_a_page(page: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_json(page, URL)
 
@@ -180,7 +180,7 @@ RANKED = [
 ]
 
 
-def test_the_best_wheel_by_tag_then_build_number_whatever_the_order() -> None:
+def test_the_best_wheel_by_tag_then_build_number_in_any_order() -> None:
     useless = ["p-1.tar.gz", "p-1-cp312-cp312-manylinux_2_28_x86_64.whl", "p-1-cp311-cp311-musllinux_1_2_x86_64.whl"]
     for first in range(len(RANKED)):
         names = [*RANKED[first:], *useless]
@@ -199,7 +199,7 @@ def test_a_name_that_stands_for_a_million_million_tags_is_ranked_by_those_that_f
     assert best_wheel([offered(hostile.replace("-py3", "-py2").replace(".py3", ".py2"))], TARGET) is None
 
 
-def test_requires_python_rules_a_wheel_out_and_nonsense_does_not() -> None:
+def test_requires_python_excludes_a_wheel_and_nonsense_does_not() -> None:
     assert best_wheel([offered("p-1-py3-none-any.whl", requires_python=">=3.12")], TARGET) is None
     assert best_wheel([offered("p-1-py3-none-any.whl", requires_python=">=3.8.*")], TARGET) is not None
     assert best_wheel([offered("p-1-py3-none-any.whl", requires_python="three")], TARGET) is not None

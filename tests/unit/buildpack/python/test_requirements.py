@@ -1,4 +1,4 @@
-"""What builds require, in texts that strangers wrote."""
+"""Requirements of builds, in texts that strangers wrote."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HERE = Target(version="3.11.2", machine="x86_64", libc=("glibc", 2, 36))
         ("x; python_version ~= 'abc'", "a requirement's marker cannot be compared: x; python_version ~= 'abc'"),
     ],
 )
-def test_a_requirement_that_nobody_can_read(text, reason, tmp_path):
+def test_a_requirement_that_cannot_be_read(text, reason, tmp_path):
     with Client([], {}) as client, pytest.raises(RequirementsError) as error:
         resolve_requirements([text], target=HERE, client=client, folder=tmp_path, settings=NO_SETTINGS, build=None)
     assert str(error.value).startswith(reason)

@@ -1,4 +1,4 @@
-"""What builds need besides an interpreter: unpacking, copying, and reading why one failed."""
+"""The steps around a build: unpacking, copying, and reading why it failed."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_local_sources_are_known_by_their_content_alone(tmp_path: Path) -> None:
     assert (tmp_path / "copy/run.sh").stat().st_mode & 0o777 == 0o755
 
     (other / "pkg/build").mkdir()
-    (other / "pkg/build/__init__.py").write_text("a package called build is no build's")
+    (other / "pkg/build/__init__.py").write_text("a package called build counts")
     before = digest_sources(other)
     assert before != digest_sources(one)
     (other / "pkg/env").mkdir()

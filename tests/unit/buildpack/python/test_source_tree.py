@@ -60,7 +60,7 @@ def refused(path: Path, folder: Path) -> str:
 
 
 def outside(folder: Path, *known: Path) -> list[str]:
-    """What there is beside the archive and the folder that it was unpacked to."""
+    """Return the names beside the archive and the folder to which it was unpacked."""
     return sorted(path.name for path in folder.iterdir() if path.name != "inside" and path not in known)
 
 
@@ -68,7 +68,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-# What is fine
+# Archives that are unpacked
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_zip_with_names_that_only_look_dangerous(tmp_path):
     assert files(tmp_path / "inside") == {"a-1/..hidden": b"x", "a-1/b\\..\\c": b"y", "a-1/up": b"z"}
 
 
-# What leads out
+# Paths that lead out
 
 LEADS_OUT = {
     "a name": [member("../evil")],
@@ -136,7 +136,7 @@ LEADS_OUT = {
 
 
 @pytest.mark.parametrize("members", LEADS_OUT.values(), ids=list(LEADS_OUT))
-def test_what_leads_out_is_refused(tmp_path, members):
+def test_a_member_that_leads_out_is_refused(tmp_path, members):
     told = refused(write(tmp_path, tar((each, b"") for each in members)), tmp_path)
     assert told == f"it reaches outside its folder with {members[-1].name!r}."
 
@@ -193,7 +193,7 @@ def test_folders_in_folders_in_folders(tmp_path):
     assert told == "its folders nest more than 100 deep."
 
 
-# What is too much
+# Limits
 
 
 def test_a_bomb_of_zeros(tmp_path, monkeypatch):
@@ -205,7 +205,7 @@ def test_a_bomb_of_zeros(tmp_path, monkeypatch):
 
 
 def test_a_bomb_of_a_bomb_takes_no_more_room_than_its_limit(tmp_path, monkeypatch):
-    """A thousand times its size: what is beyond the limit is never written."""
+    """It has a thousand times its size, and bytes beyond the limit are never written."""
     monkeypatch.setattr(source_tree, "LARGEST", 16 << 20)
     packed = zlib.compressobj(9, wbits=31)
     body = b"".join(packed.compress(bytes(1 << 20)) for _ in range(64)) + packed.flush()
@@ -214,7 +214,7 @@ def test_a_bomb_of_a_bomb_takes_no_more_room_than_its_limit(tmp_path, monkeypatc
     assert refused(tmp_path / "a-1.tar.gz", tmp_path) == "its content is larger than 0 GB."
 
 
-def test_a_zip_whose_sizes_are_lies(tmp_path):
+def test_a_zip_with_wrong_sizes(tmp_path):
     with zipfile.ZipFile(tmp_path / "a-1.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a-1/x", bytes(1 << 20))
     body = bytearray((tmp_path / "a-1.zip").read_bytes())
@@ -225,7 +225,7 @@ def test_a_zip_whose_sizes_are_lies(tmp_path):
 
 
 def test_a_sparse_file_of_any_size(tmp_path):
-    """A header of GNU's old format: some bytes that stand for five gigabytes of zeros."""
+    """A header of GNU's old format gives five gigabytes of zeros in a few bytes."""
     header = bytearray(member("a-1/sparse").tobuf(tarfile.GNU_FORMAT))
     header[156:157] = tarfile.GNUTYPE_SPARSE
     header[483:495] = b"%011o\0" % (5 << 30)
@@ -256,7 +256,7 @@ def test_more_files_than_the_limit(tmp_path, monkeypatch):
 
 
 def test_thousands_of_tiny_streams(tmp_path):
-    """Each would copy what is left of all others."""
+    """Each stream could copy the rest of all others."""
     (tmp_path / "a-1.tar.gz").write_bytes(gzip.compress(b"", 1) * 200_000)
     assert refused(tmp_path / "a-1.tar.gz", tmp_path) == "it is damaged, or reaches outside its folder."
 
@@ -267,7 +267,7 @@ def test_an_xz_that_wants_all_memory(tmp_path, monkeypatch):
     assert refused(tmp_path / "a-1.tar.xz", tmp_path) == "it is damaged, or reaches outside its folder."
 
 
-# What is damaged
+# Damage
 
 
 @pytest.mark.parametrize("name", ["a-1.tar.gz", "a-1.tar.bz2", "a-1.tar.xz", "a-1.zip", "a-1.tar"])

@@ -18,7 +18,7 @@ def test_here_it_agrees_with_packaging_about_this_very_interpreter() -> None:
     here = Target(version=platform.python_version(), machine=platform.machine(), libc=("glibc", int(major), int(minor)))
 
     assert list(here.tags) == [str(tag) for tag in tags.sys_tags()]
-    # What the kernel says is no property of a stack.
+    # A stack does not decide the kernel's values.
     kernel = ("platform_release", "platform_version")
     expected = {name: value for name, value in markers.default_environment().items() if name not in kernel}
     assert {name: value for name, value in here.environment.items() if name not in kernel} == expected

@@ -146,7 +146,7 @@ class TestInstalling:
             install_entries([*venv_entries(layout), below], tmp_path / "venv")
         assert (tmp_path / "python").stat().st_mode & 0o777 == 0o700
 
-    def test_whoever_comes_first_stays(self, tmp_path: Path) -> None:
+    def test_the_first_environment_stays(self, tmp_path: Path) -> None:
         folder = tmp_path / "venv"
         root = str(folder).lstrip("/")
         install_entries([file(f"{root}/a", b"first")], folder)

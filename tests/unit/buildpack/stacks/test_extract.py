@@ -19,7 +19,7 @@ DIGEST = Digest("ab" * 32)
 
 
 def unpack(store: Store, *layers: Layer) -> dict[str, str]:
-    """Unpack and return what there is: content of files, target of links."""
+    """Unpack and return the contents of files and the targets of links."""
     root = unpacked(DIGEST, layers, store, stack="base")
     found = {}
     for folder, _, names in os.walk(root):
@@ -34,7 +34,7 @@ def unpack(store: Store, *layers: Layer) -> dict[str, str]:
     ["usr/bin/python3.12", "usr/local/bin/python", "lib/x86_64-linux-gnu/libc.so.6", "lib64/ld-linux-x86-64.so.2",
      "usr/lib/python3.11/os.py", "usr/lib/python3.11/lib-dynload/_ssl.so", "etc/passwd", "etc/ld.so.conf.d/libc.conf"],
 )  # fmt: skip
-def test_what_facts_and_interpreter_need_is_wanted(path: str) -> None:
+def test_files_that_facts_and_interpreter_need_are_wanted(path: str) -> None:
     assert wanted(path)
 
 
@@ -57,7 +57,7 @@ def test_a_whited_out_folder_goes_with_all_that_is_in_it(store: Store, layer: Ma
     assert unpack(store, below, layer(("opt/.wh.x", b""))) == {"opt/z.so": "z"}
 
 
-def test_a_linked_folder_is_written_through_as_the_image_would(store: Store, layer: MakeLayer) -> None:
+def test_a_file_below_a_linked_folder_goes_to_the_link_s_target(store: Store, layer: MakeLayer) -> None:
     """Debian's `/lib` is a link into `/usr`; packages still ship `/lib/...`."""
     below = layer(("usr/lib", None), ("lib", "-> usr/lib"))
     unpack(store, below, layer(("lib/a.so", b"a")))
@@ -85,7 +85,7 @@ def test_links_become_relative_and_stay_inside(store: Store, layer: MakeLayer) -
     }
 
 
-def test_a_link_out_does_not_lead_a_write_astray(store: Store, layer: MakeLayer, tmp_path: Path) -> None:
+def test_a_link_out_does_not_redirect_a_write(store: Store, layer: MakeLayer, tmp_path: Path) -> None:
     """The absolute target means the same path inside the image, as for a process that runs there."""
     victim = tmp_path / "victim"
     victim.mkdir()
@@ -107,12 +107,12 @@ def test_a_name_that_leads_out_is_refused(store: Store, layer: MakeLayer, name: 
     assert list(store.folder("tmp").iterdir()) == []
 
 
-def test_what_is_no_archive_is_refused(store: Store) -> None:
+def test_a_broken_archive_is_refused(store: Store) -> None:
     body = b"no tar at all" * 100
     made = Layer(digest=store.write(body), diff_id=DIGEST, size=len(body))
     with pytest.raises(StackError) as caught:
         unpack(store, made)
-    assert str(caught.value).startswith("the stack base cannot be unpacked\n\nlayer 1 is not a readable archive: ")
+    assert str(caught.value).startswith("the stack base cannot be unpacked\n\nLayer 1 is not a readable archive: ")
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
@@ -126,7 +126,7 @@ def test_a_header_that_would_fill_the_memory_is_refused(store: Store, kind: byte
         unpack(store, made)
     assert str(caught.value) == (
         "the stack base cannot be unpacked\n\n"
-        "layer 1 is not a readable archive: the extended header 'x' is 1073741824 bytes long.\n\n"
+        "Layer 1 is not a readable archive: the extended header 'x' is 1073741824 bytes long.\n\n"
         "hint: the image is damaged or malicious: use another one."
     )
 
@@ -144,8 +144,8 @@ def test_it_is_unpacked_once(store: Store, layer: MakeLayer) -> None:
 
 
 @pytest.mark.parametrize("how", ["flipped", "cut", "gone", "more", "executable", "link"])
-def test_what_is_damaged_is_unpacked_anew(store: Store, layer: MakeLayer, how: str) -> None:
-    """An interpreter that rotted would compile other byte code."""
+def test_a_damaged_base_is_unpacked_again(store: Store, layer: MakeLayer, how: str) -> None:
+    """A damaged interpreter would compile other byte code."""
     base = layer(("lib/a.so", b"library"), ("lib/b.so", "-> a.so"))
     right = unpack(store, base)
     root = unpacked(DIGEST, [base], store, stack="base")

@@ -43,7 +43,7 @@ def test_the_active_environment_comes_before_path_and_pyenv(tmp_path: Path) -> N
     assert find_candidates("3.77.9", environ=environ, own=f"{tmp_path}/own/python") == expected
 
 
-def test_what_cannot_be_read_counts_as_absent(tmp_path: Path) -> None:
+def test_an_unreadable_folder_counts_as_absent(tmp_path: Path) -> None:
     found = elf(tmp_path / "path/python3.77")
     too_long = f"/{'a' * 5000}"  # which even root cannot look at
     environ = {"PATH": f"{too_long}:{tmp_path}/path", "PYENV_ROOT": too_long, "VIRTUAL_ENV": too_long}
@@ -51,7 +51,7 @@ def test_what_cannot_be_read_counts_as_absent(tmp_path: Path) -> None:
     assert found in find_candidates(None, environ=environ, own="")
 
 
-def test_what_another_user_closed_counts_as_absent() -> None:
+def test_a_folder_of_another_user_counts_as_absent() -> None:
     """The folders of a test are root's alone, so these are elsewhere."""
     with TemporaryDirectory() as name:
         place = Path(name)
@@ -107,7 +107,7 @@ def test_an_interpreter_names_its_version() -> None:
     assert found.cache_tag == sys.implementation.cache_tag
 
 
-def test_what_does_not_run_does_not_count(tmp_path: Path) -> None:
+def test_a_program_that_does_not_run_does_not_count(tmp_path: Path) -> None:
     assert probe(elf(tmp_path / "python3.77"), {}) is None
     assert probe(tmp_path / "absent", {}) is None
     assert probe(Path(shutil.which("true") or "/bin/true"), {}) is None

@@ -56,7 +56,7 @@ def test_the_stack_is_gathered_once(gathered: Store) -> None:
 
 
 def test_a_known_stack_starts_no_process_and_imports_nothing_heavy(gathered: Store) -> None:
-    """What counts is a build in which nothing changed, in a process of its own."""
+    """A build in which nothing changed, in a process of its own."""
     root = str(gathered.root)
     code = (
         "import os, sys; from pathlib import Path; from buildpack.oci.store import Store\n"
@@ -153,7 +153,7 @@ def test_another_patch_level_is_a_warning(gathered: Store) -> None:
 
 
 @pytest.mark.parametrize(("system", "name"), [("darwin", "macOS"), ("win32", "Windows"), ("freebsd14", "freebsd14")])
-def test_another_system_is_told_the_way_out(store: Store, system: str, name: str) -> None:
+def test_another_system_gets_a_hint(store: Store, system: str, name: str) -> None:
     with pytest.raises(StackError) as caught:
         resolve(store, "3.12", system=system)
     assert str(caught.value) == (
@@ -165,7 +165,7 @@ def test_another_system_is_told_the_way_out(store: Store, system: str, name: str
     assert caught.value.exit_code == 30
 
 
-def test_another_architecture_is_told_the_way_out(store: Store) -> None:
+def test_another_architecture_gets_a_hint(store: Store) -> None:
     with pytest.raises(StackError) as caught:
         resolve(store, "3.12", platform=parse_platform("linux/s390x"))
     assert str(caught.value).startswith("the host stack cannot make an image for linux/s390x: this machine is linux/")
@@ -174,7 +174,7 @@ def test_another_architecture_is_told_the_way_out(store: Store) -> None:
     )
 
 
-def test_without_such_a_python_all_that_run_are_told(store: Store, tmp_path: Path) -> None:
+def test_without_such_a_python_all_others_are_listed(store: Store, tmp_path: Path) -> None:
     own = str(getattr(sys, "_base_executable", sys.executable))
     with pytest.raises(StackError) as caught:
         resolve(store, "3.77", own=own)

@@ -38,7 +38,7 @@ def test_one_platform_has_one_name(text: str, platform: Platform) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "linux", "amd64", "windows/amd64", "linux/", "linux/arm/v7/x", "linux/amd64,"])
-def test_what_is_no_platform_is_refused(text: str) -> None:
+def test_a_text_that_is_not_a_platform_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_platforms(text)
     wrong = text.rpartition(",")[2] if "," in text else text
@@ -58,7 +58,7 @@ def test_machines_have_platforms(machine: str, platform: Platform) -> None:
     assert platform_of(machine) == native_platform(machine) == platform
 
 
-def test_where_only_one_can_count_it_is_the_machine_s() -> None:
+def test_of_several_the_machine_s_counts() -> None:
     assert choose_platform((AMD64, ARM64), ARM64) == ARM64
     assert choose_platform((AMD64, ARM64), ARMV7) == AMD64
 
@@ -71,6 +71,6 @@ def test_what_was_asked_for(tmp_path: Path) -> None:
     assert read_platforms(app, environ={}, flag=None) == (AMD64, ARM64)
     assert read_platforms(app, environ={"DEPLOY_PLATFORM": "linux/arm64"}, flag=None) == (ARM64,)
     assert read_platforms(app, environ={}, flag="linux/s390x,linux/amd64") == (AMD64, Platform(architecture="s390x"))
-    # What cannot be read is the build's to tell, with whatever else is wrong.
+    # The build reports a setting that cannot be read, with all other problems.
     (app / "deploy.toml").write_text("platform = \n")
     assert read_platforms(app, environ={}, flag=None) == ()

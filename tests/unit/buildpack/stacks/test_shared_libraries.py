@@ -50,7 +50,7 @@ def test_ldconfig_is_read_in_the_loaders_order() -> None:
     }
 
 
-def test_what_a_library_needs_is_found_too(tmp_path: Path) -> None:
+def test_the_libraries_of_a_library_are_found_too(tmp_path: Path) -> None:
     program = library(tmp_path / "program", "liba.so", runpath="$ORIGIN/lib")
     a = library(tmp_path / "lib/liba.so", "libb.so", "ld-linux-x86-64.so.2")
     b = library(tmp_path / "cache/libb.so", "liba.so")
@@ -59,7 +59,7 @@ def test_what_a_library_needs_is_found_too(tmp_path: Path) -> None:
     assert closure.missing == {}
 
 
-def test_a_missing_library_is_told_with_who_needs_it(tmp_path: Path) -> None:
+def test_a_missing_library_is_listed_with_the_file_that_needs_it(tmp_path: Path) -> None:
     program = library(tmp_path / "program", "libnone.so")
     assert close([program], (), Libraries(cached={}), like=LIKE).missing == {"libnone.so": program}
 
