@@ -8,10 +8,9 @@ point.
 from __future__ import annotations
 
 import hashlib
-import heapq
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from types import TracebackType
@@ -58,15 +57,6 @@ class _Wheel:
     open_chunks: int = 0
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Job:
-    """One chunk; the largest comes first, then the earliest."""
-
-    rank: tuple[int, int]
-    request: Mapping[str, Any] = field(compare=False)
-    wheel: _Wheel = field(compare=False)
-
-
 class Compiler:
     """Compiles wheels' modules in `jobs` processes of the stack's interpreter, which start when first needed.
 
@@ -88,20 +78,17 @@ class Compiler:
         self._python = python
         self._folder = folder
         self._temporary = scratch or folder
-        self._jobs = jobs
         self._timeout = timeout
         self._chunk = chunk
         self._fresh = fresh
         self._reason = unsupported(python.version, python.cache_tag)
-        self._condition = threading.Condition()
-        self._queue: list[_Job] = []
-        self._threads: list[threading.Thread] = []
-        self._wheels: list[_Wheel] = []
-        self._processes: set[CompileProcess] = set()
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="bytecode")
+        self._own = threading.local()
+        self._processes: list[CompileProcess] = []
         self._scratch: Path | None = None
         self._exits = ExitStack()
         self._numbers = iter(range(1 << 62))
-        self._closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -115,10 +102,10 @@ class Compiler:
         """Start the interpreter once; return why it cannot compile, empty if it can."""
         if not self._reason:
             try:
-                with closing(self._process()) as process:
+                with closing(CompileProcess(self._python, timeout=self._timeout)) as process:
                     process.greet()
             except CompileError as error:
-                self._fail(str(error))
+                self._reason = str(error)
         return self._reason
 
     def submit(self, identity: str, sources: Sequence[Entry]) -> Compilation:
@@ -146,14 +133,12 @@ class Compiler:
     def close(self, *, wait: bool = True) -> None:
         """End the processes: after all submitted work or, without `wait`, at once."""
         if not wait:
-            self._fail("the build was stopped")
+            self._reason = self._reason or "the build was stopped"
             for process in tuple(self._processes):
                 process.kill()
-        with self._condition:
-            self._closed = True
-            self._condition.notify_all()
-        for thread in self._threads:
-            thread.join()
+        self._pool.shutdown()
+        for process in self._processes:
+            process.close()
         self._exits.close()
 
     def _key(self, identity: str, paths: tuple[str, ...]) -> str:
@@ -162,88 +147,53 @@ class Compiler:
         return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
     def _enqueue(self, wheel: _Wheel, sources: Sequence[Entry]) -> None:
-        with self._condition:
+        with self._lock:
             if self._scratch is None:
                 make_folder(self._folder)
                 self._scratch = self._exits.enter_context(temporary_folder(self._temporary))
             scratch = self._scratch
-            number = next(self._numbers)
-        modules = list(_modules(sources, scratch / f"{number}.py"))
-        with self._condition:
-            if self._reason:  # it failed meanwhile
+        modules = list(_modules(sources, scratch / f"{next(self._numbers)}.py"))
+        requests: list[tuple[int, Mapping[str, Any]]] = []
+        for path, chunk in _chunks(modules, self._chunk):
+            out = scratch / str(next(self._numbers))
+            wheel.outs.append(out)
+            size = sum(module[3] for module in chunk)
+            requests.append((size, {"source": str(path), "out": str(out), "modules": chunk}))
+        wheel.open_chunks = len(requests)
+        # The largest first, so that no processor is idle while another one ends with it.
+        for _, request in sorted(requests, key=lambda each: -each[0]):
+            self._pool.submit(self._compile, wheel, request)
+
+    def _compile(self, wheel: _Wheel, request: Mapping[str, Any]) -> None:
+        """Compile a chunk, and join the pack after a wheel's last one.
+
+        A failure ends byte code altogether: an image has it for all of its wheels, or for none.
+        """
+        try:
+            self._process().run(request)
+            with self._lock:
+                wheel.open_chunks -= 1
+                if wheel.open_chunks:
+                    return
+            join_packs(wheel.pack, wheel.outs)
+            made = _read_pack(wheel.pack, wheel.paths, self._python.cache_tag)
+            if made is None:
+                raise CompileError(f"{wheel.pack} could not be read back")
+            wheel.compilation.set_result(made)
+        except Exception as error:  # noqa: BLE001  `result` raises it
+            self._reason = self._reason or str(error) or type(error).__name__
+            with suppress(InvalidStateError):  # another chunk failed, too
                 wheel.compilation.set_exception(CompileError(self._reason))
-                return
-            for path, chunk in _chunks(modules, self._chunk):
-                number = next(self._numbers)
-                out = scratch / str(number)
-                wheel.outs.append(out)
-                size = sum(module[3] for module in chunk)
-                request = {"source": str(path), "out": str(out), "modules": chunk}
-                heapq.heappush(self._queue, _Job((-size, number), request, wheel))
-            wheel.open_chunks = len(wheel.outs)
-            self._wheels.append(wheel)
-            while len(self._threads) < min(self._jobs, len(self._queue)):
-                thread = threading.Thread(target=self._work, name="bytecode", daemon=True)
-                self._threads.append(thread)
-                thread.start()
-            self._condition.notify_all()
 
     def _process(self) -> CompileProcess:
-        return CompileProcess(self._python, timeout=self._timeout)
-
-    def _work(self) -> None:
-        """Give jobs to one process until there are none left; a thread runs this."""
-        process: CompileProcess | None = None
-        reason = "the thread that hands out modules broke down"
-        try:
-            while (job := self._next()) is not None:
-                if process is None:
-                    process = self._process()
-                    self._processes.add(process)
-                process.run(job.request)
-                self._finish(job.wheel)
-            reason = ""
-        except (CompileError, OSError) as error:
-            reason = str(error)
-        finally:
-            if reason:
-                self._fail(reason)
-            if process is not None:
-                self._processes.discard(process)
-                process.close()
-
-    def _next(self) -> _Job | None:
-        with self._condition:
-            while not self._queue and not self._closed:
-                self._condition.wait()
-            return heapq.heappop(self._queue) if self._queue and not self._reason else None
-
-    def _finish(self, wheel: _Wheel) -> None:
-        with self._condition:
-            wheel.open_chunks -= 1
-            if wheel.open_chunks or wheel.compilation.done():
-                return
-        join_packs(wheel.pack, wheel.outs)
-        made = _read_pack(wheel.pack, wheel.paths, self._python.cache_tag)
-        with suppress(InvalidStateError):  # `_fail` was faster
-            if made is None:
-                wheel.compilation.set_exception(CompileError(f"{wheel.pack} could not be read back"))
-            else:
-                wheel.compilation.set_result(made)
-        with self._condition:
-            # Only now: if writing the pack fails, `_fail` must find the wheel.
-            self._wheels = [other for other in self._wheels if other is not wheel]
-
-    def _fail(self, reason: str) -> None:
-        """Give up byte code altogether: an image has it for all of its wheels, or for none."""
-        with self._condition:
-            self._reason = self._reason or reason
-            for wheel in self._wheels:
-                with suppress(InvalidStateError):  # `_finish` was faster
-                    wheel.compilation.set_exception(CompileError(self._reason))
-            self._wheels.clear()
-            self._queue.clear()
-            self._condition.notify_all()
+        """Return the process of this thread; raises CompileError after any failure."""
+        process: CompileProcess | None = getattr(self._own, "process", None)
+        if process is None:
+            process = self._own.process = CompileProcess(self._python, timeout=self._timeout)
+            self._processes.append(process)  # before the next line, so that `close` never misses it
+        if self._reason:
+            raise CompileError(self._reason)
+        return process
 
 
 def compile_sources(python: CompilingPython, sources: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -365,8 +365,8 @@ def test_constraints_narrow_what_a_build_gets(variable: str, index: Index, tmp_p
     [
         (None, "there is no such file"),
         ("tool @ https://example.com/tool.whl", "'tool @ https://example.com/tool.whl' names an address"),
-        ("--no-index", "'--no-index' is not a version that one could ask for"),
-        ("-c constraints.txt", "it is larger than 1 MB, or names itself"),
+        ("--no-index", "'--no-index' is not a requirement"),
+        ("-c constraints.txt", "it is larger than 1 MB, or includes itself"),
     ],
 )
 def test_constraints_that_cannot_be_used(text: str | None, reason: str, tmp_path: Path) -> None:

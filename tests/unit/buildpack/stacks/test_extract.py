@@ -100,7 +100,7 @@ def test_a_name_that_leads_out_is_refused(store: Store, layer: MakeLayer, name: 
         unpack(store, layer((name, b"a")))
     assert str(caught.value) == (
         "the stack base cannot be unpacked\n\n"
-        f"a layer holds the name {name!r}, which leads out of the image.\n\n"
+        f"A layer holds the name {name!r}, which leads out of the image.\n\n"
         "hint: the image is damaged or malicious: use another one."
     )
     assert not (store.folder("stacks") / DIGEST.hex).exists()
