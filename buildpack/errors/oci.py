@@ -31,7 +31,7 @@ def path_twice(path: str) -> BuildpackError:
 def parent_is_no_folder(path: str, parent: str) -> AppError:
     return AppError(
         f"/{path} cannot be in an image",
-        why=f"/{parent} is a file or a symbolic link, so nothing can lie below it.",
+        why=f"/{parent} is a file or a symbolic link, so nothing can be below it.",
         hint="rename or delete one of the two.",
     )
 
@@ -71,7 +71,7 @@ def content_changed(path: Path, reason: str) -> MachineError:
 def file_changed(path: Path) -> MachineError:
     return MachineError(
         f"{path} changed while it was read",
-        why="An image would hold half of what it was and half of what it is.",
+        why="The image would mix its old and its new content.",
         hint="build again once nothing writes to it, or name it in .dockerignore if the app needs no copy of it.",
     )
 
@@ -129,5 +129,5 @@ def blob_mismatch(expected: object, found: object) -> MachineError:
     return MachineError(
         f"received bytes that are not {expected}",
         why=f"Their digest is {found}.",
-        hint="try again; if it happens again, whatever sends them (a proxy, a mirror, a disk) alters them.",
+        hint="try again; if it happens again, a proxy, a mirror or a disk alters them.",
     )

@@ -1,7 +1,7 @@
 """Errors of registries.
 
-`origin` names an image as the user wrote it, `host` the machine that serves the API. `around` adds how to do without a
-registry, if it serves only the stack.
+`origin` is an image's name as the user wrote it, `host` the machine that serves the API. With `around`, for a registry
+that only serves the base image, the hint also says how to build without it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ LOGIN_VARIABLES = ("DEPLOY_REGISTRY_USER", "DEPLOY_REGISTRY_PASSWORD")
 
 
 class NotFound(StackError):
-    """The registry knows no such repository, tag or digest."""
+    """The registry has no such repository, tag or digest."""
 
 
 class AccessRefused(StackError):
-    """The registry refuses every request: it is out of reach or not trusted, or it wants another login."""
+    """The registry cannot be used: it is out of reach or not trusted, it is busy, or it refuses the login."""
 
 
 class AccessDenied(AccessRefused):
@@ -34,14 +34,14 @@ class AccessDenied(AccessRefused):
 
 
 class ManifestRefused(StackError):
-    """The registry takes the blobs but not this manifest; `fixed` if the reason is a tag that must not move."""
+    """The registry accepts the blobs but not this manifest; `fixed` if the tag must not move."""
 
     answer: Answer
     fixed: bool = False
 
 
 class BlobVanished(StackError):
-    """The registry lacks blobs that it had, or seemed to have, and the store lacks them too."""
+    """The registry lacks blobs that it seemed to have, and the store lacks them too."""
 
     digests: tuple[str, ...] = ()
 
@@ -82,7 +82,7 @@ def unanswered(host: str, failure: OSError) -> AccessRefused:
 
 
 def astray(host: str, reason: str) -> AccessRefused:
-    return unreachable(host, reason, todo="check that the host is a registry's, and nothing in between answers for it.")
+    return unreachable(host, reason, todo="check that the host is a registry, and that no proxy answers in its place.")
 
 
 def proxy(host: str) -> AccessRefused:
@@ -100,10 +100,10 @@ def too_slow(host: str, reason: str) -> AccessRefused:
 def untrusted(host: str, reason: str) -> AccessRefused:
     hint = "name the file with your network's CA certificates in REQUESTS_CA_BUNDLE."
     if "expired" in reason or "not yet valid" in reason:
-        hint = "renew the registry's certificate; if that is good, set this machine's clock."
+        hint = "renew the registry's certificate; if it is valid, correct this machine's clock."
     elif "mismatch" in reason:
         reason = reason.partition(",")[0]
-        hint = "write the registry's name as its certificate has it, or give it a certificate for this one."
+        hint = "use the name in the registry's certificate, or give the registry a certificate for this name."
     return AccessRefused(
         f"the registry {host} cannot be trusted", why=f"Its certificate does not verify: {reason}.", hint=hint
     )
@@ -126,7 +126,7 @@ def authorities_unreadable(variable: str, path: str) -> AccessRefused:
     )
 
 
-# Answers that are none
+# Refusals
 
 
 def failed(host: str, answer: Answer, attempts: int, *, around: bool = False) -> AccessRefused:
@@ -135,7 +135,7 @@ def failed(host: str, answer: Answer, attempts: int, *, around: bool = False) ->
         why=f"{answer}{_times(attempts)}.",
         hint=f"try again later.{_AROUND}"
         if around
-        else "try again later; if it stays so, the server's log says why: a full disk, say.",
+        else "try again later; if it fails again, see the server's log: its disk may be full, for example.",
     )
 
 
@@ -158,10 +158,10 @@ def denied(
     unset: Sequence[str],
     notes: Sequence[str] = (),
 ) -> AccessDenied:
-    """`login` says where our login came from; `unset` are those of LOGIN_VARIABLES that are not set."""
+    """`login` is the source of our login; `unset` are those of LOGIN_VARIABLES that are not set."""
     if login:
         what = f"{origin} cannot be {'pushed' if pushing else 'read'} with this login"
-        reason = f"The login from {login} is not allowed to, or there is no such repository"
+        reason = f"The login from {login} has no right to do this, or there is no such repository"
         hint = (
             f"check the name, or give that user the right to {'push to' if pushing else 'read'} the repository; for "
             f"another login, {_log_in(host, login, unset)}."
@@ -178,11 +178,11 @@ def denied(
 
 
 def denied_elsewhere(origin: str, host: str, answer: Answer) -> StackError:
-    """`host` is the registry that sent us to another store."""
+    """`host` is the registry that redirected to another store."""
     return StackError(
         f"{origin}: the store that {host} keeps its blobs in refuses",
         why=f"{answer}.\nThe registry sent us there; its login is for itself and was not sent on.",
-        hint="try again: such links last for minutes; if it stays so, the registry's log says why.",
+        hint="try again, because such links expire within minutes; if it fails again, see the registry's log.",
     )
 
 
@@ -195,7 +195,7 @@ def login_refused(host: str, answer: Answer, *, login: str, unset: Sequence[str]
 
 
 def _log_in(host: str, login: str, unset: Sequence[str]) -> str:
-    """Say how to log in; name only variables that are not set."""
+    """Return how to log in, naming only variables that are not set."""
     command = f"log in with `docker login {host}`"
     if login == LOGIN_VARIABLES[0]:
         return f"correct {' and '.join(LOGIN_VARIABLES)}, or unset them and {command}"
@@ -214,33 +214,37 @@ def nothing_reachable(origin: str, answer: Answer) -> NotFound:
     return NotFound(
         f"{origin} cannot be pushed",
         why=f"{answer}.",
-        hint="create the repository first: this registry makes none by itself; and check its name.",
+        hint="check the name, and create the repository first: this registry does not create repositories.",
     )
 
 
 def refused(origin: str, answer: Answer) -> StackError:
     if answer.status == 405 and answer.method not in {"GET", "HEAD"}:
         return StackError(
-            f"{origin} cannot be pushed: the registry takes nothing",
-            why=f"{answer}.\nIt is set to read only, or is a mirror of another registry.",
+            f"{origin} cannot be pushed: the registry is read-only",
+            why=f"{answer}.\nIt is in maintenance, or is a mirror of another registry.",
             hint="end its maintenance, or push to the registry that it mirrors.",
         )
-    hint = "the registry's words say why; its log may say more." if answer.said else "the registry's log may say why."
+    hint = (
+        "the registry's message says why; its log may say more." if answer.said else "the registry's log may say why."
+    )
     if answer.status == 400 and answer.url.startswith("http://") and not answer.said:
-        # What Go's servers say to those who speak no TLS; nothing of it in answer to HEAD.
+        # A Go server that wants TLS answers 400 to plain requests, without a body if it is a HEAD.
         hint = (
-            "it may want TLS, and was asked without: leave it out of DEPLOY_INSECURE_REGISTRIES, and name it otherwise "
-            "than localhost or 127.0.0.1."
+            "it may need TLS: remove it from DEPLOY_INSECURE_REGISTRIES, and use a name other than localhost or "
+            "127.0.0.1."
         )
     return StackError(f"{origin}: the registry refuses a request", why=f"{answer}.", hint=hint)
 
 
 def manifest_refused(origin: str, answer: Answer, media_type: str, *, fixed: bool) -> ManifestRefused:
-    hint = "the registry's words say why; its log may say more." if answer.said else "the registry's log may say why."
+    hint = (
+        "the registry's message says why; its log may say more." if answer.said else "the registry's log may say why."
+    )
     if answer.status == 403:
         hint = "check the registry's quota, its rules for tags, and the rights of the login."
     elif not fixed and media_type.startswith("application/vnd.oci.image.") and answer.status != 413:
-        hint = "if the registry takes only Docker's format, add `--format docker` to the command."
+        hint = "if the registry accepts only Docker's format, add `--format docker` to the command."
     error = ManifestRefused(
         f"{origin} cannot be pushed: the registry refuses the manifest",
         why=f"{answer}.\nIt has all the blobs; the manifest's media type is {media_type}.",
@@ -251,7 +255,7 @@ def manifest_refused(origin: str, answer: Answer, media_type: str, *, fixed: boo
 
 
 def tag_kept(refused: ManifestRefused, origin: str, kept: str, *, same_format: bool) -> StackError:
-    """`kept` is the image that the tag names. `same_format`: the registry took a manifest of this format before."""
+    """`kept` is the image that the tag names; `same_format` if its manifest has the format of ours."""
     if refused.fixed:
         return StackError(
             f"{origin} cannot be pushed: the tag names another image, and the registry does not let it move",
@@ -282,14 +286,14 @@ def not_a_registry(host: str, found: str) -> AccessRefused:
     )
 
 
-# What comes
+# Fetching
 
 
 def digest_mismatch(origin: str, wanted: str, found: str) -> StackError:
     return StackError(
-        f"{origin} came damaged",
+        f"{origin} arrived damaged",
         why=f"Its bytes should have the digest {wanted}, they have {found}.",
-        hint="try again; if it stays so, something between here and there changes what passes through.",
+        hint="try again; if it happens again, something between this machine and the registry alters the data.",
     )
 
 
@@ -298,20 +302,20 @@ def blob_cut(origin: str, wanted: str, received: int, size: int) -> StackError:
     return StackError(f"{origin} cannot be fetched", why=why, hint="try again on a better connection.")
 
 
-# What goes
+# Pushing
 
 
 def upload_cut(origin: str, digest: str, size: int, reason: str, attempts: int) -> StackError:
     return StackError(
         f"{origin} cannot be pushed",
         why=f"The upload of {digest} ({size} bytes) failed {attempts} times. Last: {sentence(reason)}.",
-        hint="try again; what the registry has by now is not sent again. No tag was changed.",
+        hint="try again; blobs that the registry has are not sent again. No tag was changed.",
     )
 
 
 def too_large(origin: str, answer: Answer, size: int) -> StackError:
     return StackError(
-        f"{origin} cannot be pushed: the registry takes no request of that size",
+        f"{origin} cannot be pushed: the registry refuses requests of this size",
         why=f"{answer}.\nThe blob has {size} bytes; smaller pieces were refused as well.",
         hint="raise the limit of the registry, or of the proxy before it (nginx: client_max_body_size 0).",
     )
@@ -321,7 +325,7 @@ def pushed_otherwise(origin: str, sent: str, kept: str) -> StackError:
     return StackError(
         f"{origin} is not what was pushed",
         why=f"The manifest {sent} was sent, and the registry says that it keeps {kept}.",
-        hint="something between here and the registry changes what passes through; the tag is not to be used.",
+        hint="do not use the tag: something between this machine and the registry alters the data.",
     )
 
 

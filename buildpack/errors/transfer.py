@@ -1,6 +1,6 @@
 """Errors of images: their names, their copies on disk, and their way to an engine.
 
-`origin` names the source of an image as the user wrote it: a reference, ``oci:DIR`` or ``archive:FILE``.
+`origin` is the source of an image as the user wrote it: a reference, ``oci:DIR`` or ``archive:FILE``.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ UNKNOWN_NAME = "its name does not resolve"
 
 
 def why_unanswered(failure: BaseException, otherwise: str) -> str:
-    """Say why an index, a registry or an engine did not answer; `otherwise` if the failure is none of the usual ones.
+    """Return why an index, a registry or an engine did not answer; `otherwise` if the failure is not a usual one.
 
-    The system's error may be below those of a library.
+    The system's error may be the cause of a library's.
     """
     import socket
 
@@ -47,7 +47,7 @@ def invalid_reference(text: str, reason: str, *, suggestion: str = "") -> UsageE
     return UsageError(f"{text!r} is not an image reference", why=f"{sentence(reason)}.", hint=hint)
 
 
-# Manifests and blobs, wherever they come from
+# Manifests and blobs from any source
 
 
 def manifest_too_large(origin: str, limit: int) -> StackError:
@@ -60,9 +60,9 @@ def manifest_too_large(origin: str, limit: int) -> StackError:
 
 def blob_damaged(origin: str, wanted: str, reason: str) -> StackError:
     return StackError(
-        f"{origin} came damaged",
+        f"{origin} arrived damaged",
         why=f"Blob {wanted}: {reason}.",
-        hint="try again; if it stays so, the image or the way to it is broken.",
+        hint="try again; if it happens again, the image or the connection is damaged.",
     )
 
 
@@ -183,7 +183,7 @@ def image_unreadable(origin: str, reason: str) -> StackError:
 
 def folder_taken(folder: str) -> UsageError:
     return UsageError(
-        f"{folder} is not empty and no OCI layout",
+        f"{folder} is neither empty nor an OCI layout",
         why="An image would be mixed with the files there.",
         hint="name a new folder, an empty one, or an OCI layout to add to.",
     )
@@ -249,7 +249,7 @@ def engine_speaks_ssh(host: str) -> EngineError:
 
 def engine_unreadable_host(host: str, source: str) -> EngineError:
     return EngineError(
-        f"{source} names no container engine",
+        f"{source} does not name a container engine",
         why=f"It says {host!r}; unix:///PATH and tcp://HOST:PORT are understood.",
         hint=f"correct {source}, or unset it to use the default engine.",
     )

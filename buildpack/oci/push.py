@@ -1,6 +1,6 @@
-"""Pushes an image: what the registry lacks, all at once; then the config; the tags last, when nothing is missing.
+"""Pushes an image: the blobs that the registry lacks, several at once, and then the manifest under each tag.
 
-A tag never names anything broken: whatever ends a push early, it leaves blobs that nothing names.
+A tag never names an incomplete image: a push that ends early leaves only blobs that nothing names.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ELSEWHERE: Mapping[Digest, Reference] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pushed:
-    """What became of a push: the references, each with the digest, and what happened to the blobs, config included."""
+    """The result of a push: the references with the digest, and how each blob, including the config, got there."""
 
     digest: Digest
     references: tuple[Reference, ...]
@@ -46,15 +46,15 @@ class Blob:
 
 
 class _MissingHereError(Exception):
-    """A blob that is neither on this machine nor anywhere it could be fetched from."""
+    """A blob is neither on this machine nor in a repository from which it could be fetched."""
 
 
 class _StoppedError(Exception):
-    """Another blob's upload failed, so this one need not go on."""
+    """Another blob's upload failed, so this upload stops."""
 
 
 class _Watch:
-    """Adds up what all uploads have sent, and ends them where one fails; threads share it."""
+    """Adds up the bytes that all uploads have sent, and stops them if one fails; threads share it."""
 
     def __init__(self, observer: Observer, total: int) -> None:
         self._observer = observer
@@ -65,17 +65,17 @@ class _Watch:
 
     @property
     def stopped(self) -> bool:
-        """Whether uploads are to end."""
+        """True if uploads must stop."""
         return self._stopped.is_set()
 
     def stop(self) -> None:
-        """End every upload at its next bytes."""
+        """Stop every upload before its next bytes."""
         self._stopped.set()
 
-    def sees(self, digest: Digest) -> Callable[[int], None]:
-        """Return what hears how many bytes of a blob were sent."""
+    def observer_of(self, digest: Digest) -> Callable[[int], None]:
+        """Return a function that takes the number of bytes of this blob that were sent."""
 
-        def hear(sent: int) -> None:
+        def observe(sent: int) -> None:
             if self._stopped.is_set():
                 raise _StoppedError
             with self._lock:
@@ -83,13 +83,13 @@ class _Watch:
                 done = sum(self._sent.values())
                 self._observer(Progress(stage="push", done=done, total=self._total, unit="bytes", item=digest.short))
 
-        return hear
+        return observe
 
 
 def _run_at_once(work: Callable[[], None], count: int, *, stop: Callable[[], None]) -> None:
-    """Have so many threads do the same work; `stop` is called, and they are waited for, where this one is interrupted.
+    """Do the same work in `count` threads; if this thread is interrupted, call `stop` and wait for them.
 
-    A pool of `concurrent.futures` takes 4 ms to load, and most pushes have two blobs to send.
+    A pool of `concurrent.futures` takes 4 ms to load, and most pushes send two blobs.
     """
     threads = [threading.Thread(target=work, name="push") for _ in range(count)]
     for thread in threads:
@@ -105,9 +105,9 @@ def _run_at_once(work: Callable[[], None], count: int, *, stop: Callable[[], Non
 
 
 class Push:
-    """A push to one repository; `places` are other repositories that have a blob.
+    """A push to one repository; `places` names another repository that has a blob.
 
-    `moved` tells whether the repository got any blob; `sent_late` are blobs that it turned out to lack.
+    `moved` is True if the repository got any blob; `sent_late` are blobs that it turned out to lack.
     """
 
     def __init__(
@@ -129,9 +129,9 @@ class Push:
     def run(
         self, blobs: Sequence[Blob], *, absent: frozenset[Digest], observer: Observer, mounting: bool = True
     ) -> dict[Digest, Outcome]:
-        """Get these blobs there, several at once, the largest first; raises BlobVanished for those that are nowhere.
+        """Mount or send these blobs, several at once, the largest first; raises BlobVanished for blobs found nowhere.
 
-        Mounting is tried first, unless `mounting` is false: then the registry is asked for the blob first.
+        Without `mounting` no blob is mounted, and the registry is asked for each.
         """
         if not blobs:
             return {}
@@ -142,11 +142,11 @@ class Push:
         todo = iter(ordered)
 
         def send() -> None:
-            # Threads take turns at an iterator without losing anything.
+            # Threads may share this iterator: the GIL gives each item to one of them.
             for blob in todo:
                 try:
                     fates[blob.digest] = self._send(blob, absent, watch, mounting=mounting)
-                except BaseException as failure:  # noqa: BLE001  raised where it can be told
+                except BaseException as failure:  # noqa: BLE001  raised again in the main thread
                     failures.append(failure)
                     watch.stop()
                 if watch.stopped:
@@ -171,20 +171,20 @@ class Push:
         *,
         unasked: Sequence[Blob],
     ) -> None:
-        """Have each tag, or the digest, name the image; `unasked` are blobs that only a manifest says are there."""
+        """Push the manifest under each selector; `unasked` are blobs that only a manifest promises."""
         if self.moved:
             wanting = list(selectors)
         else:
-            # The manifest may be there too: nothing was new to the registry.
+            # The registry lacked no blob, so it may have the manifest too.
             wanting = [each for each in selectors if self._registry.find_digest(each) != image.digest]
             if len(wanting) < len(selectors):
-                # No PUT has the registry check these, so they are asked for.
+                # Without a PUT the registry does not check these blobs, so ask for each.
                 self._add_late(self.run(unasked, absent=frozenset(), observer=ignore, mounting=False))
         for selector in wanting:
             self._put(image, selector, blobs)
 
     def _put(self, image: Image, selector: str | Digest, blobs: Mapping[Digest, Blob]) -> None:
-        """Put the manifest; send again, once, what the registry turns out to have lost."""
+        """Push the manifest; once, send blobs again that the registry turns out to have lost."""
         try:
             self._registry.push_manifest(image.manifest, image.media_type, selector, accepted=self.moved)
         except errors.BlobVanished as vanished:
@@ -200,7 +200,7 @@ class Push:
         self.sent_late += [digest for digest, fate in found.items() if fate == "sent"]
 
     def _send(self, blob: Blob, absent: frozenset[Digest], watch: _Watch, *, mounting: bool) -> Outcome | None:
-        """Get one blob there; None where it is neither there nor here."""
+        """Mount or send one blob; None if it is neither there nor here."""
         place = self._places.get(blob.digest)
         near = place is not None and place.registry == self.reference.registry and place.name != self.reference.name
         try:
@@ -210,7 +210,7 @@ class Push:
                 lambda: self._open(blob),
                 mount=place.repository if place is not None and near and mounting else None,
                 assume_missing=blob.digest in absent,
-                observe=watch.sees(blob.digest),
+                observe=watch.observer_of(blob.digest),
             )
         except _MissingHereError:
             return None
@@ -225,10 +225,10 @@ class Push:
         return self._relay(blob, place)
 
     def _relay(self, blob: Blob, place: Reference) -> BinaryIO:
-        """Fetch a blob from where it is, verified, to send it on."""
+        """Fetch a blob from another repository, verified, to send it."""
         import tempfile
 
-        spool: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  closed by who reads it
+        spool: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  the reader closes it
         try:
             Registry(place, transport=self._transport).fetch_blob(blob.digest, blob.size, spool)
         except BaseException:
@@ -251,12 +251,11 @@ def push_image(
 ) -> Pushed:
     """Push an image under these references; one without a tag pushes by digest only.
 
-    `present` are blobs that the first reference's repository has, as a manifest read from it just now says; `absent`
-    are new, so that no registry has to be asked for them. `mounts` names another repository that has a blob: it is
-    mounted from there, or fetched from there where that fails and `open_blob` raises LostError, FileNotFoundError or
-    KeyError.
+    `present` are blobs that the first reference's repository has, by a manifest that was just read from it; `absent`
+    are new, so no registry is asked for them. `mounts` names another repository that has a blob: the blob is mounted
+    from there, or fetched if that fails and `open_blob` raises LostError, FileNotFoundError or KeyError.
 
-    Raises BlobVanished where the registry lacks what is not here, another StackError where it does not do its part.
+    Raises BlobVanished if a blob is neither in the registry nor here, another StackError if the registry fails.
     """
     config = Blob(digest=image.config_digest, size=len(image.config))
     blobs = {layer.digest: Blob(digest=layer.digest, size=layer.size) for layer in image.layers}
@@ -266,7 +265,7 @@ def push_image(
     pushes: list[tuple[Push, list[Blob]]] = []
     fates: dict[Digest, Outcome] = {}
     for reference in repositories:
-        # What the first repository has by then, the others can take from there.
+        # The other repositories can mount the blobs of the first.
         places = mounts if reference is first else {**dict.fromkeys(blobs, first), **mounts}
         push = Push(
             reference=reference,
@@ -295,9 +294,9 @@ def push_image(
 
 
 def push_index(raw: bytes, references: Sequence[Reference], *, transport: Transport, media_type: str = INDEX) -> Pushed:
-    """Put an index under these references, whose repositories have all that it lists; raises StackError.
+    """Push an index under these references, whose repositories have all its images; raises StackError.
 
-    A tag that names the index already is left alone.
+    A tag that names the index already is not pushed again.
     """
     digest = sha256(raw)
     for reference, selectors in _by_repository(references, digest).items():
@@ -309,7 +308,7 @@ def push_index(raw: bytes, references: Sequence[Reference], *, transport: Transp
 
 
 def _by_repository(references: Sequence[Reference], digest: Digest) -> dict[Reference, list[str | Digest]]:
-    """Group what to push by repository, in the order of first mention: tags, the digest where there is none."""
+    """Return the tags to push in each repository, in the order of first mention; the digest if there is no tag."""
     grouped: dict[tuple[str, str], tuple[Reference, list[str | Digest]]] = {}
     for reference in references:
         _, selectors = grouped.setdefault((reference.registry, reference.repository), (reference, []))

@@ -28,9 +28,9 @@ _DOCKER_ONLY = frozenset({"registry.heroku.com", "docker.pkg.github.com"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """One image in one registry; `str()` gives the full name, which every engine and tool reads the same way.
+    """The name of one image in one registry; `str()` gives the full name, which all tools read the same way.
 
-    At least one of `tag` and `digest` is set. Where both are, the digest decides and the tag is for people.
+    At least one of `tag` and `digest` is set. If both are, the digest decides, and the tag is for people.
     """
 
     registry: str
@@ -50,17 +50,17 @@ class Reference:
 
     @property
     def selector(self) -> str:
-        """What a registry is asked for: the digest, else the tag."""
+        """The digest, or else the tag: the last part of a manifest's address."""
         return str(self.digest) if self.digest else str(self.tag)
 
     @property
     def host(self) -> str:
-        """The host (and port) that serves the distribution API; Docker Hub's differs from its name."""
+        """The host (and port) of the registry's API; Docker Hub's host is not its name."""
         return "registry-1.docker.io" if self.registry == _HUB else self.registry
 
     @property
     def local(self) -> bool:
-        """Whether the registry is on this machine, and so spoken to over plain http."""
+        """True if the registry is on this machine, so that plain http is used."""
         host = self.registry.rpartition(":")[0] if re.search(r":\d+$", self.registry) else self.registry
         return host in {"localhost", "[::1]"} or re.fullmatch(r"127(?:\.\d{1,3}){3}", host) is not None
 
@@ -70,12 +70,12 @@ class Reference:
 
 
 def format_for(references: Iterable[Reference]) -> Format:
-    """Return the manifest format that the registries of these references take."""
+    """Return the manifest format that the registries of these references accept."""
     return "docker" if any(each.registry in _DOCKER_ONLY for each in references) else "oci"
 
 
 def parse_reference(text: str) -> Reference:
-    """Read a reference as a user writes it; raises UsageError that says what is wrong with it."""
+    """Read a reference as a user writes it; raises UsageError for an invalid one."""
     name, _, digest_text = text.partition("@")
     digest = _parse_digest(text, digest_text) if "@" in text else None
     tag: str | None = None
@@ -83,7 +83,8 @@ def parse_reference(text: str) -> Reference:
     if colon and "/" not in after:
         name, tag = before, after
         if not _TAG.fullmatch(tag):
-            raise errors.invalid_reference(text, f"{tag!r} is no tag: letters, digits, '_', '.' and '-', at most 128")
+            reason = f"{tag!r} is not a tag: letters, digits, '_', '.' and '-', at most 128"
+            raise errors.invalid_reference(text, reason)
     registry, repository = _split_registry(text, name)
     _check_repository(text, repository)
     if registry == _HUB and "/" not in repository:
@@ -100,17 +101,17 @@ def _parse_digest(text: str, digest: str) -> Digest:
         return Digest.parse(digest)
     except ValueError:
         raise errors.invalid_reference(
-            text, f"{digest!r} is no digest: 'sha256:' and 64 hexadecimal digits in lower case"
+            text, f"{digest!r} is not a digest: 'sha256:' and 64 hexadecimal digits in lower case"
         ) from None
 
 
 def _split_registry(text: str, name: str) -> tuple[str, str]:
-    """Tell a registry from a repository's first part: it has a dot, a colon or capitals, or is localhost."""
+    """Split a name into registry and repository: a registry has a dot, a colon or capitals, or is localhost."""
     first, slash, rest = name.partition("/")
     if not slash or not (any(mark in first for mark in ".:") or first == "localhost" or first != first.lower()):
         return _HUB, name
     if not _HOST.fullmatch(first):
-        raise errors.invalid_reference(text, f"{first!r} is no registry: a host name, with or without a port")
+        raise errors.invalid_reference(text, f"{first!r} is not a registry: a host name, with or without a port")
     return (_HUB if first == "index.docker.io" else first), rest
 
 
@@ -118,7 +119,7 @@ def _check_repository(text: str, repository: str) -> None:
     if not repository:
         raise errors.invalid_reference(text, "it names no repository")
     if _IDENTIFIER.fullmatch(repository):
-        raise errors.invalid_reference(text, "64 hexadecimal digits are an image's ID, which no registry knows")
+        raise errors.invalid_reference(text, "64 hexadecimal digits are an image's ID, which registries do not use")
     for component in repository.split("/"):
         if _COMPONENT.fullmatch(component):
             continue
@@ -130,6 +131,6 @@ def _check_repository(text: str, repository: str) -> None:
             )
         raise errors.invalid_reference(
             text,
-            f"{component!r} is no part of a repository: lower-case letters and digits, "
+            f"{component!r} is not a part of a repository: lower-case letters and digits, "
             "with single '.', '_', '__' or any number of '-' between them",
         )

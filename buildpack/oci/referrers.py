@@ -25,14 +25,14 @@ from buildpack.oci.transport import Transport
 from buildpack.progress import ignore
 
 _PAGES = 100
-"""The most that are read of a list of referrers."""
+"""How many pages of a list of referrers are read."""
 _TRIES = 3
-"""How often a tag of referrers is written until it holds what it should: others write it as well."""
+"""How often a tag of referrers is written until it lists the new one: other writers may replace it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Referrers:
-    """The descriptors of what refers to a manifest.
+    """The descriptors of manifests that refer to another one.
 
     `trouble` says why the registry's own list could not be read; "" if it could, or if there is none.
     """
@@ -51,10 +51,10 @@ class Referrers:
 
 
 def fetch_referrers(registry: Registry, digest: Digest, artifact_type: str | None = None) -> Referrers:
-    """Return what refers to a manifest, all or that of one type.
+    """Return the referrers of a manifest, all or those of one type.
 
-    It comes from the registry's own list, or from the tag if that list cannot be read or is empty. This is a look, so
-    it raises nothing: none are known if neither can be read.
+    They come from the registry's own list, or from the tag if that list cannot be read or is empty. Raises nothing:
+    without either list there are no referrers.
     """
     query = {"artifactType": artifact_type} if artifact_type else None
     trouble = ""
@@ -62,7 +62,7 @@ def fetch_referrers(registry: Registry, digest: Digest, artifact_type: str | Non
         listed = _read_pages(registry, registry.connection.url(f"/referrers/{digest}", query), look=True)
     except StackError as error:
         listed, trouble = (), error.why.partition("\n")[0]
-    # A registry may leave the choice to us, and the tag scheme always does.
+    # A registry may ignore the type, and the tag always lists all types.
     found = Referrers(listed=listed, trouble=trouble).of_type(artifact_type)
     if found.listed:
         return found
@@ -76,8 +76,8 @@ def fetch_referrers(registry: Registry, digest: Digest, artifact_type: str | Non
 def push_referrer(raw: bytes, blobs: Mapping[Digest, bytes], repository: Reference, *, transport: Transport) -> Digest:
     """Push a manifest with a ``subject``, and its blobs, so that a list of the subject's referrers has it.
 
-    If the registry keeps no list of referrers, or its list does not show this one afterwards, the tag lists it. Raises
-    StackError if a look afterwards does not find it.
+    If the registry keeps no list of referrers, or its list lacks the new one afterwards, the tag lists it. Raises
+    StackError if the tag does not list it afterwards either.
     """
     digest, manifest = sha256(raw), json.loads(raw)
     subject = Digest.parse(manifest["subject"]["digest"])
@@ -102,7 +102,7 @@ def _descriptor(raw: bytes, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _add_to_tag(registry: Registry, subject: Digest, referrer: Mapping[str, Any]) -> None:
-    """Add to the tag that replaces a list of referrers until a look finds it there: nothing locks a tag."""
+    """Add a referrer to the tag, and again until the tag lists it, because tags have no locks."""
     digest = Digest.parse(referrer["digest"])
     found = _fetch_tagged(registry, subject)
     for _ in range(_TRIES):
@@ -116,24 +116,24 @@ def _add_to_tag(registry: Registry, subject: Digest, referrer: Mapping[str, Any]
 
 
 def _fetch_tagged(registry: Registry, digest: Digest, *, look: bool = False) -> Referrers:
-    """Return what the tag lists that replaces a registry's own list."""
+    """Return the referrers that the tag lists."""
     try:
         url = registry.connection.url(f"/manifests/sha256-{digest.hex}")
         return Referrers(listed=_read_pages(registry, url, look=look))
     except errors.AccessDenied:
-        # Some registries answer 403 for what is not there. The list is only absent if we may read the subject.
+        # Some registries answer 403 for a missing tag. It is missing only if we may read the subject.
         if registry.find_digest(digest) != digest:
             raise
         return Referrers()
 
 
 def _read_pages(registry: Registry, url: str, *, look: bool) -> tuple[dict[str, Any], ...]:
-    """Return what an index lists, on all its pages; nothing if there is none."""
+    """Return the descriptors on all pages of an index; none if there is no index."""
     listed: list[dict[str, Any]] = []
     for _ in range(_PAGES):
         found = registry.read(url, limit=MANIFEST_LIMIT, accept=[INDEX], optional=True, look=look)
         if found is None or found[1].get("Content-Type", "").partition(";")[0].strip() != INDEX:
-            # Some servers have a web page for everything.
+            # Some servers answer every request with a web page.
             break
         listed += _parse_list(found[0])
         following = _next_page(found[1].get("Link", ""))
@@ -145,7 +145,7 @@ def _read_pages(registry: Registry, url: str, *, look: bool) -> tuple[dict[str, 
 
 
 def _next_page(link: str) -> str | None:
-    """Return where a Link field (RFC 8288) says that a list goes on."""
+    """Return the next page of a list by its Link field (RFC 8288); None at its end."""
     if not link:
         return None
     from requests.utils import parse_header_links

@@ -1,4 +1,4 @@
-"""One repository of a registry: manifests and blobs come and go. No byte that comes is believed unseen."""
+"""Fetches and pushes the manifests and blobs of one repository in a registry; verifies every byte it fetches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, Protocol, Self
 
 from buildpack.dataclass import dataclass
@@ -17,9 +17,9 @@ from buildpack.oci import manifest as manifests
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import Image, Platform
 from buildpack.oci.reference import Reference
-from buildpack.oci.registry_http import Connection
+from buildpack.oci.registry_http import RepositoryClient
 from buildpack.oci.registry_replies import codes_in, digests_in
-from buildpack.oci.transport import Traffic, Transport
+from buildpack.oci.transport import Transport
 from buildpack.oci.upload import Outcome, Source, may_push, upload
 
 if TYPE_CHECKING:
@@ -27,27 +27,27 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _STREAKS = 50
-"""How often one blob's transfer is taken up again, progress or not: a server may send a byte at a time."""
+"""How often one blob's transfer is resumed, even if it makes progress: a server may send a byte at a time."""
 
 _ABOUT_MANIFESTS = frozenset({400, 403, 404, 405, 406, 409, 412, 413, 415, 422})
-"""Statuses that refuse a manifest, and that the registry's codes explain."""
+"""Statuses that refuse a manifest, for a reason that the registry's codes give."""
 _FIXED = ("immutab", "already exist", "overwrit", "updating assets")
-"""Parts of the words with which registries refuse to move a tag; the last are Nexus's."""
+"""Parts of the messages with which registries refuse to move a tag; the last is Nexus's."""
 _LACKING = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"})
-"""Codes with which a registry refuses a manifest that names what it lacks."""
+"""Codes with which a registry refuses a manifest because it lacks a blob or manifest named there."""
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Sink(Protocol):
-    """What blobs are written to."""
+    """The destination of a blob."""
 
     def write(self, data: bytes, /) -> object:
-        """Take the next bytes."""
+        """Write the next bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """A manifest or an index as it came; `digest` is that of `raw`."""
+    """A manifest or an index as the registry sent it; `digest` is the digest of `raw`."""
 
     raw: bytes
     media_type: str
@@ -56,7 +56,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pulled:
-    """An image for one platform, and the reference pinned to what the tag names: the index, where there is one."""
+    """An image for one platform, and the reference pinned to the tag's digest: that of the index, if there is one."""
 
     reference: Reference
     image: Image
@@ -65,9 +65,9 @@ class Pulled:
 class Registry:
     """One repository of a registry; a context manager that threads may share.
 
-    Every method raises StackError where the registry does not give what is asked. `transport` is used and left open;
-    without one there is one of its own, from `environ`, `sleep` (between attempts, in seconds) and `traffic`. `writes`
-    asks for tokens that may push from the start, where a push is to follow.
+    Every method raises StackError if the registry does not return what was requested. A `transport` stays open; without
+    one, the object makes and closes its own from `environ` and `sleep` (the waits between attempts, in seconds). With
+    `writes`, even the first token allows a push.
     """
 
     def __init__(
@@ -77,33 +77,30 @@ class Registry:
         transport: Transport | None = None,
         environ: Mapping[str, str] = _NOTHING,
         sleep: Callable[[float], None] = time.sleep,
-        traffic: Traffic | None = None,
         writes: bool = False,
     ) -> None:
         self.reference = reference
         self._origin = str(reference)
-        self._owned = Transport(environ, sleep=sleep, traffic=traffic) if transport is None else None
+        self._owned = Transport(environ, sleep=sleep) if transport is None else None
         self._transport = transport or self._owned or Transport({})
         self._sleep = self._transport.sleep
-        self.connection = Connection(reference, self._transport, writes=writes)
+        self.connection = RepositoryClient(reference, self._transport, writes=writes)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Close the connections, unless they belong to a transport from outside."""
+        """Close the connections, unless the caller gave the transport."""
         if self._owned is not None:
             self._owned.close()
 
     def fetch_manifest(self, selector: str | Digest | None = None, *, look: bool = False) -> Fetched:
         """Fetch a manifest or index by tag or digest (default: the reference's own), verified against the digest.
 
-        A `look` only saves work, so it waits for no busy registry.
+        A `look` only saves work, so it does not wait for a busy registry.
         """
         wanted = str(selector) if selector is not None else self.reference.selector
         found = self.read(
@@ -124,7 +121,7 @@ class Registry:
         return Fetched(raw=raw, media_type=media_type, digest=digest)
 
     def fetch_image(self, platform: Platform, *, look: bool = False) -> Pulled:
-        """Fetch manifest and config of the image for `platform`, and no layer. See `fetch_manifest` for `look`."""
+        """Fetch the manifest and the config of the image for `platform`, no layers. For `look` see `fetch_manifest`."""
         top = found = self.fetch_manifest(look=look)
         if manifests.is_index(top.raw, media_type=top.media_type, origin=self._origin):
             listed = manifests.parse_index(top.raw, origin=self._origin)
@@ -140,9 +137,9 @@ class Registry:
         return Pulled(reference=self.reference.pinned(top.digest), image=image)
 
     def fetch_blob(self, digest: Digest, size: int, out: Sink, *, look: bool = False) -> None:
-        """Stream one blob of `size` bytes into `out`, verified as it passes; a cut transfer goes on where it ended.
+        """Stream one blob of `size` bytes into `out` and verify it; a cut transfer is resumed where it ended.
 
-        If this raises, `out` holds bytes that are not the blob. See `fetch_manifest` for `look`.
+        If this raises, the bytes in `out` are useless. For `look` see `fetch_manifest`.
         """
         hashed, received, failures = hashlib.sha256(), 0, 0
         end = self._transport.clock() + allowance(size)
@@ -167,11 +164,11 @@ class Registry:
             raise transfer.blob_damaged(self._origin, str(digest), f"its bytes have the digest {found}")
 
     def may_push(self) -> None:
-        """Ask the registry to begin an upload, and cancel it; raises StackError if the registry refuses."""
+        """Begin an upload and cancel it; raises StackError if the registry refuses."""
         may_push(self.connection)
 
     def find_digest(self, selector: str | Digest) -> Digest | None:
-        """Return the digest of the manifest that a tag or digest names; None unless the registry says it clearly."""
+        """Return the digest of the manifest with this tag or digest; None unless the registry answers clearly."""
         url, accept = self.connection.url(f"/manifests/{selector}"), {"Accept": ", ".join(manifests.ACCEPTED)}
         response = self.connection.look_up("HEAD", url, headers=accept)
         if response is None:
@@ -201,17 +198,17 @@ class Registry:
     ) -> Outcome:
         """Make sure that the repository has a blob; `mount` is another repository of this registry that has it.
 
-        `open_blob` gives the bytes from the start, once for each attempt; `observe` hears how many were sent.
+        `open_blob` opens the blob for each attempt; `observe` is called with the number of bytes sent.
         """
         source = Source(digest=digest, size=size, open_blob=open_blob, observe=observe or _observe_nothing)
         return upload(self.connection, source, mount=mount or "", assume_missing=assume_missing)
 
     def push_manifest(self, raw: bytes, media_type: str, selector: str | Digest, *, accepted: bool = True) -> bool:
-        """Put a manifest or index under a tag or its digest; all it names has to be there.
+        """Push a manifest or index under a tag or its digest, after everything that it names.
 
-        `accepted` tells that the registry took blobs just now, so that it is not read-only. Returns True if the
-        registry lists it as a referrer of its subject by itself (distribution specification 1.1, "Pushing Manifests
-        with Subject"), or may have done so. Raises BlobVanished if the registry lacks what the manifest names.
+        `accepted` is True if the registry has just accepted blobs, and so is not read-only. Returns True if the
+        registry may list the manifest as a referrer of its subject (distribution specification 1.1, "Pushing Manifests
+        with Subject"). Raises BlobVanished if the registry lacks a blob that the manifest names.
         """
         digest, url = sha256(raw), self.connection.url(f"/manifests/{selector}")
         headers = {"Content-Type": media_type}
@@ -222,7 +219,7 @@ class Registry:
         except errors.BlobVanished:
             raise
         except StackError as error:
-            # A registry may refuse to write what it has: a tag that must not move. Some know no HEAD of a manifest.
+            # A registry may refuse a tag that names this manifest already. Some do not support HEAD for manifests.
             kept_there = self._find_manifest(selector)
             if kept_there is not None and kept_there.digest == digest:
                 return True
@@ -260,7 +257,7 @@ class Registry:
         return out.getvalue()
 
     def _stream(self, digest: Digest, start: int, *, look: bool = False) -> Iterator[bytes]:
-        """Yield a blob's bytes from `start` on, whether or not the server knows ranges; end where it is cut."""
+        """Yield a blob's bytes from `start` on, even if the server ignores ranges; end if the connection is cut."""
         headers = {"Range": f"bytes={start}-"} if start else {}
         url = self.connection.url(f"/blobs/{digest}")
         with self.connection.send("GET", url, headers=headers, look=look) as response:
@@ -286,7 +283,7 @@ class Registry:
         optional: bool = False,
         look: bool = False,
     ) -> tuple[bytes, Mapping[str, str]] | None:
-        """Fetch a whole body of at most `limit` bytes, and the headers; None for a 404 if it is `optional`."""
+        """Fetch a whole body of at most `limit` bytes, and its headers; None for a 404 if the body is `optional`."""
         headers = {"Accept": ", ".join(accept)}
         allowed = frozenset({404}) if optional else frozenset[int]()
         for attempt in range(1, (LOOKS if look else ATTEMPTS) + 1):

@@ -1,9 +1,9 @@
-"""Logins for registries, from where docker, podman and pipelines keep them.
+"""Finds logins for registries in the places where docker, podman and pipelines keep them.
 
-The first of these that knows the registry: DEPLOY_REGISTRY_USER with DEPLOY_REGISTRY_PASSWORD, docker's ``config.json``
-(``credHelpers``, ``credsStore``, ``auths``), podman's ``auth.json`` (containers-auth.json(5)), which may have logins
-for a namespace or a repository alone. What cannot be read counts as no login, and is told where one turns out to be
-needed: a broken helper must not stand in the way of a public image.
+The first of these with a login for the registry counts: DEPLOY_REGISTRY_USER with DEPLOY_REGISTRY_PASSWORD, docker's
+``config.json`` (``credHelpers``, ``credsStore``, ``auths``), podman's ``auth.json`` (containers-auth.json(5)), which
+may have logins for one namespace or repository. A place that cannot be read counts as empty, and is reported only if a
+login turns out to be needed: a broken helper must not block a public image.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ _IDENTITY = Secret("<token>")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """A user (a secret too: tokens are often sent as the user) and a password, or a token.
+    """A user (also secret: tokens are often sent as the user) and a password, or a token.
 
-    `identity` is an OAuth2 refresh token, `bearer` one that is sent as it is; `source` says where all this came from.
+    `identity` is an OAuth2 refresh token, `bearer` a token that is sent as it is; `source` says where the login is
+    from.
     """
 
     source: str
@@ -40,26 +41,26 @@ class Login:
 
     @property
     def basic(self) -> str:
-        """The header for basic authentication (RFC 7617, in UTF-8), empty where there is only a token."""
+        """The header for basic authentication (RFC 7617, in UTF-8); "" if there is only a token."""
         from base64 import b64encode
 
         if not self.password:
             return ""
-        # A variable's bytes are sent as they are, whatever they are.
+        # A variable may have bytes that are not UTF-8; they are sent unchanged.
         pair = f"{self.user.reveal()}:{self.password.reveal()}".encode(errors="surrogateescape")
         return f"Basic {b64encode(pair).decode()}"
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
-        """What must not be shown."""
+        """Texts that must not be shown."""
         return tuple(each for each in (self.password, self.identity, self.bearer, Secret(self.basic[6:])) if each)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logins:
-    """The logins there are for one registry, and what was in the way of finding others.
+    """The logins for one registry, each with a namespace, "" for all repositories; earlier logins are preferred.
 
-    Each is for the repositories below a namespace, empty for all of them; earlier ones are preferred.
+    `notes` are sentences about configuration that could not be used.
     """
 
     found: tuple[tuple[str, Login], ...]
@@ -72,9 +73,9 @@ class Logins:
 
 
 def find_logins(registry: str, environ: Mapping[str, str], *, home: bool) -> Logins:
-    """Look for the logins of a registry; `home` registries are those that DEPLOY_REGISTRY_USER is for."""
+    """Find the logins for a registry; `home` is True if DEPLOY_REGISTRY_USER is for it."""
     notes: list[str] = []
-    # Secrets of pipelines often end with a line end; `docker login --password-stdin` removes it too.
+    # Secrets of pipelines often end with a line break; `docker login --password-stdin` removes it too.
     user, password = (
         environ.get("DEPLOY_REGISTRY_USER", "").strip(),
         environ.get("DEPLOY_REGISTRY_PASSWORD", "").strip("\r\n"),
@@ -83,7 +84,7 @@ def find_logins(registry: str, environ: Mapping[str, str], *, home: bool) -> Log
         if home:
             login = Login(source="DEPLOY_REGISTRY_USER", user=Secret(user), password=Secret(password))
             return Logins(found=(("", login),))
-        notes.append("DEPLOY_REGISTRY_USER is for the registries of `-t` and `--cache-from`, and not for this one.")
+        notes.append("DEPLOY_REGISTRY_USER is for the registries of `-t` and `--cache-from`, not for this one.")
     elif user or password:
         there, missing = ("USER", "PASSWORD") if user else ("PASSWORD", "USER")
         notes.append(f"DEPLOY_REGISTRY_{there} is set, DEPLOY_REGISTRY_{missing} is not.")
@@ -98,7 +99,7 @@ def find_logins(registry: str, environ: Mapping[str, str], *, home: bool) -> Log
 
 
 def registry_keys(registry: str) -> tuple[str, ...]:
-    """Return the names under which a registry's login may be kept, the usual one first."""
+    """Return the names that a registry's login may have, the usual one first."""
     return (*_HUB_KEYS[:1], registry, *_HUB_KEYS[1:]) if registry == "docker.io" else (registry,)
 
 
@@ -141,10 +142,10 @@ def _read_config(path: Path, notes: list[str]) -> Mapping[str, Any]:
 def _from_config(
     config: Mapping[str, Any], source: str, keys: tuple[str, ...], environ: Mapping[str, str], notes: list[str]
 ) -> list[tuple[str, Login]]:
-    """Ask the helper of this registry, then the one for all, then the file itself."""
+    """Ask the helper for this registry, then the helper for all, then read the file itself."""
     helpers = config.get("credHelpers")
     own = [helpers[key] for key in keys if key in helpers] if isinstance(helpers, dict) else []
-    # As with docker, an empty name means that this registry's login is in the file.
+    # As in docker, an empty name means that this registry's login is in the file.
     for name in own[:1] if own[:1] == [""] else [*own[:1], config.get("credsStore")]:
         if isinstance(name, str) and name:
             login = _from_helper(name, keys, environ, notes)
@@ -172,10 +173,10 @@ def _from_helper(name: str, keys: tuple[str, ...], environ: Mapping[str, str], n
 def _from_auths(
     auths: Mapping[str, Any], source: str, keys: tuple[str, ...], notes: list[str]
 ) -> list[tuple[str, Login]]:
-    """Read what ``auths`` has for a registry, the longest namespace first."""
+    """Read the logins in ``auths`` for a registry, the longest namespace first."""
     found: dict[str, Login] = {}
     for key in keys:
-        # What is written just like that comes before what means the same.
+        # The exact key comes before keys with the same meaning.
         for name in sorted(auths, key=lambda name: name != key):
             host, namespace = _parse_key(name)
             if host == _parse_key(key)[0] and namespace not in found:
@@ -188,7 +189,7 @@ def _from_auths(
 def _parse_key(key: str) -> tuple[str, str]:
     """Split a key of ``auths`` into host and namespace.
 
-    Docker's may be addresses, ``https://HOST/v1/``, whose path means nothing; in podman's a namespace may follow.
+    Docker's keys may be addresses, ``https://HOST/v1/``, whose path has no meaning; podman's may have a namespace.
     """
     bare = key.removeprefix("https://").removeprefix("http://")
     host, _, path = bare.partition("/")
@@ -197,7 +198,7 @@ def _parse_key(key: str) -> tuple[str, str]:
 
 
 def _from_entry(entry: object, source: str, notes: list[str]) -> Login | None:
-    """Read an entry of ``auths``; an empty one is what a credential store leaves there."""
+    """Read an entry of ``auths``; None if it is empty, as a credential store leaves it."""
     from base64 import b64decode
 
     if not isinstance(entry, dict):
@@ -205,10 +206,10 @@ def _from_entry(entry: object, source: str, notes: list[str]) -> Login | None:
     user, password = text_of(entry, "username"), text_of(entry, "password")
     if coded := text_of(entry, "auth"):
         try:
-            # As docker reads it: base64 may be wrapped, and what is in it padded. `echo` adds a line end.
+            # As docker reads it: base64 may be wrapped, and its content padded. `echo` adds a line break.
             user, _, password = b64decode("".join(coded.split()), validate=True).decode().partition(":")
         except ValueError:
-            notes.append(f"{source}: an entry's auth is not USER:PASSWORD in base64.")
+            notes.append(f"{source}: the auth of an entry is not USER:PASSWORD in base64.")
             return None
         password = password.strip("\0").rstrip("\r\n")
     identity, bearer = text_of(entry, "identitytoken"), text_of(entry, "registrytoken")

@@ -1,6 +1,6 @@
-"""Asks a credential helper for a login: a program of the user's, which may hang, fail, or print whatever it likes.
+"""Asks a credential helper, a program that the user installed, for a login. It may hang, fail, or print anything.
 
-It speaks the protocol of github.com/docker/docker-credential-helpers: ``docker-credential-NAME get`` reads the registry
+The protocol is that of github.com/docker/docker-credential-helpers: ``docker-credential-NAME get`` reads the registry
 and prints a JSON object.
 """
 
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LASTS = 60.0
-"""Seconds: some ask a cloud for a token first."""
+"""Seconds. Some helpers ask a cloud for a token first."""
 _LONGEST = 1 << 20
-"""Bytes of an answer; the tokens of clouds have some thousands."""
+"""Bytes of an answer; tokens of clouds have some thousands."""
 _TICK = 0.1
-"""Seconds after which one looks whether a program ended whose output somebody else keeps open: a key ring it began."""
+"""Seconds between checks if the helper ended: a key ring that it started may keep its output open."""
 _OURS = frozenset({"DEPLOY_REGISTRY_USER", "DEPLOY_REGISTRY_PASSWORD"})
 
 
 class HelperFailed(Exception):
-    """Why there is no answer: a sentence that repeats nothing of what was printed, since nobody knows what that is."""
+    """The helper gave no answer. The message repeats nothing of its output, which may be a secret."""
 
 
 class _TooMuch(Exception):
-    """More was printed than any answer has."""
+    """The output is longer than any answer."""
 
 
 def ask_helper(
     name: str, servers: Sequence[str], environ: Mapping[str, str], *, lasts: float = _LASTS
 ) -> tuple[Secret, Secret] | None:
-    """Ask for the user and the secret of the first of these servers that it knows; None where it knows none.
+    """Return the user and the secret for the first of these servers that the helper knows; None if it knows none.
 
-    It gets all of `environ` but the login that is ours. `lasts` is in seconds, for all servers together. Raises
-    HelperFailed.
+    The helper gets `environ` without DEPLOY_REGISTRY_USER and DEPLOY_REGISTRY_PASSWORD. `lasts` is in seconds, for all
+    servers together. Raises HelperFailed.
     """
     import shutil
     import subprocess
@@ -60,7 +60,7 @@ def ask_helper(
         except subprocess.TimeoutExpired:
             raise HelperFailed(f"{program} gave no answer within {lasts:.0f} seconds.") from None
         except _TooMuch:
-            raise HelperFailed(f"{program} printed more than {_LONGEST} bytes, which is no login.") from None
+            raise HelperFailed(f"{program} printed more than {_LONGEST} bytes, which cannot be a login.") from None
         except OSError as error:
             raise HelperFailed(f"{program} cannot be run: {error.strerror}.") from None
         if code == 0:
@@ -71,7 +71,7 @@ def ask_helper(
 
 
 def text_of(entry: Mapping[str, object], name: str) -> str:
-    """Return a text of a JSON object, empty where there is none that could be sent: half a surrogate pair cannot."""
+    """Return a text of a JSON object; "" if it is missing or cannot be encoded, such as half a surrogate pair."""
     value = entry.get(name)
     if not isinstance(value, str):
         return ""
@@ -94,9 +94,9 @@ def _parse_answer(output: bytes, program: str) -> tuple[Secret, Secret] | None:
 
 
 def _run(path: str, server: str, environ: Mapping[str, str], end: float) -> tuple[int, bytes]:
-    """Run a helper to its end, or end it where it is not done by `end`.
+    """Run a helper until it exits, or kill it at `end`.
 
-    It stays in our group of processes: what a terminal sends to all of them ends it, and what it waits for, too.
+    It stays in our process group, so that Ctrl-C in a terminal also ends the helper and its children.
     """
     import subprocess
 
@@ -125,7 +125,7 @@ def _run(path: str, server: str, environ: Mapping[str, str], end: float) -> tupl
 
 
 def _read(process: Popen[bytes], end: float) -> bytes:
-    """Read what a helper prints until it closes its output, or is gone."""
+    """Read a helper's output until it closes the output, or exits."""
     import selectors
     import subprocess
 

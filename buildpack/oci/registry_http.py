@@ -1,6 +1,6 @@
-"""Requests to one repository of a registry: answered for good, or explained. Logins, waits and retries happen here.
+"""Sends requests to one repository of a registry: logs in, waits, tries again, and explains refusals.
 
-Distribution specification 1.1 for paths and codes.
+Paths and codes are those of the distribution specification 1.1.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _PULL = frozenset({"pull"})
 _PUSH = frozenset({"pull", "push"})
 
 
-class Connection:
-    """Asks one repository. `writes` asks for tokens that may push from the start."""
+class RepositoryClient:
+    """Sends requests to one repository. With `writes`, even the first token allows a push."""
 
     def __init__(self, reference: Reference, transport: Transport, *, writes: bool) -> None:
         self.reference = reference
@@ -39,26 +39,26 @@ class Connection:
 
     @property
     def around(self) -> bool:
-        """Whether one could do without this registry: only a stack's."""
+        """True if this registry only serves the base image, so that messages may suggest `--stack host`."""
         return not self._writes and not self.transport.is_own(self.reference.registry)
 
     def url(self, path: str, query: Mapping[str, str] | None = None) -> str:
-        """Return the address of something below the repository."""
+        """Return the address of a path below the repository."""
         return self._base + path + (f"?{urlencode(query, safe=':')}" if query else "")
 
     def located(self, response: Response) -> str | None:
-        """Return where a response's Location leads, absolute; None where it names none, or one without TLS."""
+        """Return a response's Location as an absolute URL; None if it has none, or one that gives up TLS."""
         target = response.headers.get("Location", "")
         return self.resolved(response.url, target) if target else None
 
     def resolved(self, base: str, target: str) -> str | None:
-        """Return a link of a page at `base`, absolute; None where it would be followed without TLS."""
+        """Return a link on the page `base` as an absolute URL; None if it gives up TLS."""
         link = join_url(base, target)
         if link is None:
             return None
         found = urlsplit(link)
         if found.scheme == "http" and self._root.startswith("https:"):
-            # A registry behind a proxy that speaks TLS for it may not know that it is spoken to with TLS.
+            # A registry behind a proxy that ends TLS may not know that its clients use TLS.
             if found.hostname != urlsplit(self._root).hostname:
                 return None
             found = found._replace(scheme="https", netloc=urlsplit(self._root).netloc)
@@ -74,10 +74,10 @@ class Connection:
         allowed: frozenset[int] = frozenset(),
         look: bool = False,
     ) -> Response:
-        """Send one request until it is answered for good; the response's body is not read yet.
+        """Send one request until the answer is final; the response's body is not read yet.
 
-        Statuses of `allowed` are returned as those below 300 are. Raises StackError for others. A `look` only saves
-        work, so it is tried twice, and does not wait as long as the registry may ask for.
+        Returns responses with a status below 300 or in `allowed`; raises StackError for others. A `look` only saves
+        work, so it is tried twice at most, and does not wait as long as a busy registry asks.
         """
         response, attempts = self.transport.persist(
             lambda: self.exchange(method, url, headers=headers, body=body, look=look),
@@ -93,8 +93,8 @@ class Connection:
     ) -> Response | None:
         """Send a request that only saves work; None if no answer came. The response's body is not read yet.
 
-        `mounts` is the repository that a mount reads from. A look-up raises nothing: unless the answer is a clear yes,
-        nothing is known, and the upload decides.
+        `mounts` is the repository that a mount reads. Raises nothing: unless the answer is a clear yes, the caller
+        uploads.
         """
         try:
             response, _ = self.transport.persist(
@@ -117,14 +117,15 @@ class Connection:
         patience: float = 60.0,
         look: bool = False,
     ) -> Response:
-        """Send one request, again only if a login or a new token may help; return whatever is answered.
+        """Send one request, and again only if a login or a new token may help; return the answer, good or bad.
 
-        A registry that refuses an anonymous request, and does not ask for a login, gets what its root asks for. If the
-        root asks for nothing either, the registry gets the login that is at hand, once. Raises InterruptedRequest if
-        the connection failed in a way that may pass, else StackError. A `look` does not wait for a busy token server.
+        If a registry refuses an anonymous request without asking for a login, its root is asked which login it wants.
+        If the root does not ask for one either, the login from the configuration is sent, once. Raises
+        InterruptedRequest if the connection failed for a reason that may pass, else StackError. A `look` does not wait
+        for a busy token server.
         """
         needed = self._needed(method, mounts)
-        # An upload may be taken elsewhere, to a store that knows nothing of our login.
+        # An upload may go to another host, which must not get our login.
         ours = origin_of(url) == origin_of(self._root)
         for again in (True, False):
             used = self._authorizer.header(needed, look=look) if ours else ""
@@ -132,7 +133,7 @@ class Connection:
             response = self.transport.exchange(method, url, headers=sent, body=body, patience=patience)
             challenge = response.headers.get("WWW-Authenticate", "")
             unasked = not challenge and not used and _refuses(response.status, method)
-            # A host that we were sent on to may not say where the registry's login is to go.
+            # Another host, after a redirect, may not choose where the registry's login goes.
             if not (response.status == 401 or unasked) or not ours or not again or self._elsewhere(response):
                 break
             if unasked:
@@ -145,7 +146,7 @@ class Connection:
         return response
 
     def refusal(self, response: Response, *, attempts: int = 1, raw: bytes | None = None) -> StackError:
-        """Return the error for an answer that is not a success; `raw` is its body if it was read. Closes it."""
+        """Return the error for a refusal, and close the response; `raw` is its body if it was read already."""
         raw = self.transport.finish(response) if raw is None else raw
         answer = self.answer(response, raw)
         host, status = self.reference.host, response.status
@@ -168,7 +169,7 @@ class Connection:
         return errors.refused(self.origin, answer)
 
     def answer(self, response: Response, raw: bytes) -> errors.Answer:
-        """Return the facts of an answer whose body is `raw`."""
+        """Return the facts of a response with the body `raw`, for messages."""
         return errors.Answer(
             method=response.method,
             url=shown(response.url),
@@ -177,14 +178,14 @@ class Connection:
         )
 
     def _elsewhere(self, response: Response) -> bool:
-        """Tell whether another host answered, a store of blobs: the login is none of its business."""
+        """Return True if another host answered, such as a store of blobs, which must not get the login."""
         return origin_of(response.url) != origin_of(self._root)
 
     def _denial(self, answer: errors.Answer, *, pushing: bool) -> StackError:
         authorizer, repository = self._authorizer, self.reference.repository
         login, refusal = authorizer.source(repository), authorizer.refusal(repository)
         unset = tuple(name for name in errors.LOGIN_VARIABLES if not self.transport.environ.get(name, "").strip())
-        # A token server that answers 403 knows the login; the login has too few rights.
+        # A token server that answers 403 accepts the login, but the login has too few rights.
         if login and refusal is not None and refusal.status != 403:
             return errors.login_refused(self.reference.host, refusal, login=login, unset=unset)
         if login and answer.status == 401 and authorizer.basic:
@@ -206,5 +207,5 @@ class Connection:
 
 
 def _refuses(status: int, method: str) -> bool:
-    """Tell whether an answer to an anonymous request may mean that it needs a login; Nexus answers 400 to reads."""
+    """Return True if this answer to an anonymous request may ask for a login; Nexus answers 400 to reads."""
     return status in {401, 403} or (status == 400 and method in {"GET", "HEAD"})

@@ -9,32 +9,33 @@ from typing import Any
 
 from buildpack.bounded import parse_json
 
-_LONGEST_WORDS = 300
+_LONGEST = 300
+"""Characters."""
 _ASKED = frozenset({"UNAUTHORIZED", "DENIED", "NAME_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"})
-"""Codes whose details name in parts what was asked for, which our message does already."""
+"""Codes whose details repeat the request, which our message names already."""
 _DEPTH = 4
-"""How far down what has parts is shown."""
+"""How many levels of a detail are shown."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def said_by(raw: bytes, hide: Callable[[str], str]) -> str:
-    """Return what an error's body says (distribution specification, "Error Codes") as a printable line.
+    """Return the errors in a body (distribution specification, "Error Codes") as one printable line.
 
-    `hide` takes secrets out of a text, before anything is cut off or written otherwise.
+    `hide` removes secrets from a text, before the text is cut or quoted.
     """
     parts = []
     for entry in _entries(raw):
         detail = entry.get("detail")
         known = str(entry.get("code")).upper() in _ASKED and not isinstance(detail, str)
-        told = (entry.get("code"), entry.get("message"), None if known else detail)
-        parts.append(": ".join(dict.fromkeys(filter(None, (_plain(each, hide) for each in told)))))
+        shown = (entry.get("code"), entry.get("message"), None if known else detail)
+        parts.append(": ".join(dict.fromkeys(filter(None, (_plain(each, hide) for each in shown)))))
     text = "; ".join(filter(None, parts))
     line = " ".join("".join(each if each.isprintable() else " " for each in text).split()).rstrip(".")
-    return line if len(line) <= _LONGEST_WORDS else line[: _LONGEST_WORDS - 1] + "…"
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
 
 
 def _plain(value: object, hide: Callable[[str], str]) -> str:
-    """Write a text as it is, and what has parts, as many details have, as JSON."""
+    """Return a text as it is, and a list or object, as many details are, as JSON."""
     if isinstance(value, str) or not value:
         return hide(str(value or ""))
     return json.dumps(_hidden(value, hide, _DEPTH), ensure_ascii=False)
@@ -56,7 +57,7 @@ def codes_in(raw: bytes) -> frozenset[str]:
 
 
 def digests_in(raw: bytes) -> tuple[str, ...]:
-    """Return every digest that an error's details name, wherever it stands there: registries differ."""
+    """Return every digest anywhere in the errors, because registries put them in different places."""
     found = [match for entry in _entries(raw) for match in _DIGEST.findall(json.dumps(entry))]
     return tuple(dict.fromkeys(found))
 
@@ -71,6 +72,6 @@ def _entries(raw: bytes) -> list[dict[str, Any]]:
     listed = body.get("errors")
     if isinstance(listed, list):
         return [entry for entry in listed if isinstance(entry, dict)]
-    # Token servers answer in OAuth2's form (RFC 6749, 5.2), or with one error and no list.
+    # Token servers answer in OAuth2's form (RFC 6749, 5.2), or with one error instead of a list.
     code, message = body.get("error") or body.get("code"), body.get("error_description") or body.get("message")
     return [{"code": code, "message": message or body.get("details")}] if code or message or body.get("details") else []

@@ -1,7 +1,7 @@
-"""Answers a registry's 401: tokens for what is about to be done, or a login as it is.
+"""Answers a registry's 401: with a token for the next requests, or with the login itself.
 
-The token flow is the one that distribution.github.io/distribution/spec/auth describes: GET with basic authentication or
-none, POST (OAuth2) where the login is an identity token.
+Tokens follow distribution.github.io/distribution/spec/auth: GET with basic authentication or none, POST (OAuth2) if the
+login is an identity token.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _ATTEMPTS = 4
 _TOKEN_LIMIT = 1 << 20
 _LONGEST_LIFE = 86400.0
 _LASTS = 60.0
-"""Seconds: a token that does not say how long it is good for is good for this long, the specification says."""
+"""Seconds that a token without a lifetime is valid, by the specification."""
 _PARAMETER = re.compile(r'(?<![A-Za-z_])([A-Za-z_]++)\s*+=\s*+(?:"((?:[^"\\]++|\\.)*+)"|([^\s,]+))')
 _QUOTED = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?$)', re.DOTALL)
-"""A quoted string, or the beginning of one that does not end."""
+"""A quoted string, or the beginning of an unfinished one."""
 _SCHEME = re.compile(r"(?:^|,)\s*+([A-Za-z][A-Za-z0-9-]*)(?=\s+[A-Za-z_]+\s*=|\s*(?:,|$))")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """What may be done with a repository: some of ``pull``, ``push``, ``delete``."""
+    """Rights in a repository: some of ``pull``, ``push``, ``delete``."""
 
     repository: str
     actions: frozenset[str]
@@ -77,7 +77,7 @@ class Authorizer:
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
-        """What must not be shown."""
+        """Texts that must not be shown."""
         found = self._found.found if self._found else ()
         return (
             *(secret for _, login in found for secret in login.secrets),
@@ -85,26 +85,26 @@ class Authorizer:
         )
 
     def source(self, repository: str) -> str:
-        """Return where the login for a repository came from; empty where there is none."""
+        """Return the source of the login for a repository; "" if there is no login."""
         login = self._login(repository)
         return login.source if login else ""
 
     def refusal(self, repository: str) -> errors.Answer | None:
-        """Return what the token server said of that login, asked for this repository alone."""
+        """Return how the token server refused that login for this repository; None if it did not."""
         return self._refusals.get((self._login(repository), repository))
 
     @property
     def basic(self) -> bool:
-        """Whether the registry took, or refused, the login as it is: it has no token server."""
+        """True if the registry has no token server, and so gets the login itself."""
         return self._challenge is None
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was in the way of finding a login."""
+        """Sentences about configuration that could not be used to find a login."""
         return self._found.notes if self._found else ()
 
     def header(self, needed: tuple[Access, ...], *, look: bool = False) -> str:
-        """Return the Authorization header for what is needed; empty if the registry did not ask for one yet.
+        """Return the Authorization header for `needed`; "" if the registry has not asked for one yet.
 
         A `look` does not wait for a busy token server.
         """
@@ -112,14 +112,14 @@ class Authorizer:
             return self._header(needed, look=look)
 
     def answer(self, challenge: str, needed: tuple[Access, ...], used: str, *, look: bool = False) -> bool:
-        """Get what a WWW-Authenticate header asks for, after `used` was refused; False if that fails."""
+        """Get what a WWW-Authenticate header asks for, after `used` was refused; return False if that fails."""
         with self._lock:
             return self._answer(challenge, needed, used, look=look)
 
     def offer(self, needed: tuple[Access, ...]) -> bool:
-        """Use the login at hand though no login was asked for; False if there is none, or it was refused.
+        """Use the configured login although the registry did not ask; return False if there is none or it was refused.
 
-        The registry's root may ask for it: that is where Docker's clients ask first.
+        The registry's root is asked first, as Docker's clients do: it may say which login it wants.
         """
         with self._lock:
             if self._known(needed):
@@ -165,7 +165,7 @@ class Authorizer:
 
     def _header(self, needed: tuple[Access, ...], *, look: bool) -> str:
         known = self._known(needed)
-        # Once a registry has said where its tokens come from, no request is spent on hearing it again.
+        # Once a registry has named its token server, no request is spent on being refused again.
         return known or (self._fetch_header(needed, look=look) if self._challenge is not None else "")
 
     def _known(self, needed: tuple[Access, ...]) -> str:
@@ -177,7 +177,7 @@ class Authorizer:
         return next((token.header.reveal() for token in fitting), "")
 
     def _find(self, needed: tuple[Access, ...]) -> Login | None:
-        """Look for logins, once one is asked for; return the one for the repository that is needed first."""
+        """Look for logins at the first call; return the login for the first repository in `needed`."""
         if self._found is None:
             registry = self._reference.registry
             home = self._transport.is_home(registry)
@@ -195,7 +195,7 @@ class Authorizer:
         return realm.startswith("https://") or (realm.startswith("http://") and self._transport.plain(realm))
 
     def _fetch_header(self, needed: tuple[Access, ...], *, asked: tuple[Access, ...] = (), look: bool) -> str:
-        """Fetch a token for what is needed and `asked` for, with the login for the first of it; empty without one."""
+        """Fetch a token for `needed` and `asked`, with the login for the first repository; "" if that fails."""
         challenge = self._challenge or {}
         login = self._find(needed)
         if login is not None and login.bearer:
@@ -203,7 +203,7 @@ class Authorizer:
         wanted = _merge((*needed, *asked))
         answer = self._ask(login, challenge["realm"], challenge.get("service", ""), wanted, look=look)
         if isinstance(answer, errors.Answer):
-            # If a mount is refused, the blob is uploaded instead.
+            # A refused mount does not matter: the blob is uploaded instead.
             if len(needed) == 1:
                 self._refusals[login, needed[0].repository] = answer
             return ""
@@ -213,7 +213,7 @@ class Authorizer:
         token = _Token(
             header=Secret(f"Bearer {text}"),
             grants=wanted,
-            # Renewed a little early: an upload that is refused in its middle is sent twice.
+            # Renewed a little early, because an upload that is refused halfway is sent twice.
             ends=self._transport.clock() + lasts * 0.9,
         )
         self._tokens.append(token)
@@ -266,7 +266,7 @@ def find_authorizer(transport: Transport, reference: Reference) -> Authorizer:
 
 def parse_challenges(header: str) -> tuple[tuple[str, dict[str, str]], ...]:
     """Split a WWW-Authenticate header (RFC 9110, 11.6.1) into schemes, in lower case, with their parameters."""
-    # What stands in quotes is no scheme, whatever it looks like.
+    # A quoted string may look like a scheme.
     masked = _QUOTED.sub(lambda found: "x" * len(found[0]), header)
     starts = [found for found in _SCHEME.finditer(masked) if "=" not in found[1]]
     ends = [*(found.start() for found in starts[1:]), len(header)][: len(starts)]
@@ -284,7 +284,7 @@ def _parse_parameters(text: str) -> dict[str, str]:
 
 
 def _parse_scope(text: str) -> tuple[Access, ...]:
-    """Read the repositories of a challenge's scope; what else there may be is not for us."""
+    """Read the repositories of a challenge's scope; other resources are ignored."""
     found = []
     for part in text.split():
         kind, _, rest = part.partition(":")
@@ -295,7 +295,7 @@ def _parse_scope(text: str) -> tuple[Access, ...]:
 
 
 def _merge(accesses: Iterable[Access]) -> tuple[Access, ...]:
-    """Put together what is wanted of each repository, in the order of their first mention."""
+    """Merge the rights in each repository, in the order of first mention."""
     merged: dict[str, frozenset[str]] = {}
     for access in accesses:
         merged[access.repository] = merged.get(access.repository, frozenset()) | access.actions
@@ -310,7 +310,7 @@ def _parse_token(raw: bytes) -> tuple[str, float] | None:
     if not isinstance(body, dict):
         return None
     token, lasts = body.get("token") or body.get("access_token"), body.get("expires_in")
-    # A line end inside would end the header.
+    # A line break inside would end the header.
     if not isinstance(token, str) or not token.isascii() or not token.isprintable():
         return None
     return token, parse_seconds(lasts, most=_LONGEST_LIFE) or _LASTS

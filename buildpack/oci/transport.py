@@ -1,7 +1,7 @@
-"""What all talk with registries shares: kept connections, logins and tokens, and a count of requests and bytes.
+"""Connections, logins, tokens, and counts of requests and bytes that all requests to registries share.
 
-One `Transport` serves a whole command, so that reading the previous image and pushing the next need one TLS handshake
-and one token. Of the environment it believes what docs/decisions/0007 says, and no more.
+One `Transport` serves a whole command, so that reading the previous image and pushing the next take one TLS handshake
+and one token. docs/decisions/0007 lists the variables of the environment that it reads.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar, cast
+from typing import Protocol, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
 from buildpack.bounded import PORTS, join_url, origin_of, parse_url
@@ -23,9 +23,6 @@ from buildpack.net.pool import Pool, ProxyError
 from buildpack.net.secret import Secret
 from buildpack.net.sockets import Contexts, find_proxy
 from buildpack.oci.reference import Reference
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 K = TypeVar("K", bound="Keyring")
 
@@ -39,16 +36,16 @@ _LOOPBACK = re.compile(r"localhost|::1|127(?:\.\d{1,3}){3}")
 
 
 class Keyring(Protocol):
-    """What knows the logins and tokens of one registry."""
+    """The logins and tokens of one registry."""
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
-        """The texts that must not be shown."""
+        """Texts that must not be shown."""
         ...
 
 
 class Body(Protocol):
-    """A request's body: iterated again for each attempt, `len()` bytes each time."""
+    """A request's body: each attempt iterates it again, and gets `len()` bytes."""
 
     def __len__(self) -> int: ...
 
@@ -56,7 +53,7 @@ class Body(Protocol):
 
 
 class InterruptedRequest(Exception):
-    """No answer came, for a reason that may pass; raise `error` if it does not."""
+    """No answer came, for a reason that may pass; `error` is the error to raise if it does not."""
 
     def __init__(self, error: StackError) -> None:
         super().__init__(error.what)
@@ -64,33 +61,21 @@ class InterruptedRequest(Exception):
 
 
 class Traffic:
-    """Counts requests and bytes, those of request lines and headers included; threads share it."""
+    """Counts `requests`, and the bytes `sent` and `received`; threads share it.
+
+    Redirects and requests for tokens count, and so do the bytes of heads.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._requests = self._sent = self._received = 0
+        self.requests = self.sent = self.received = 0
 
     def count(self, *, requests: int = 0, sent: int = 0, received: int = 0) -> None:
         """Add to the counts."""
         with self._lock:
-            self._requests += requests
-            self._sent += sent
-            self._received += received
-
-    @property
-    def requests(self) -> int:
-        """Requests made, redirects and those for tokens included."""
-        return self._requests
-
-    @property
-    def sent(self) -> int:
-        """Bytes sent."""
-        return self._sent
-
-    @property
-    def received(self) -> int:
-        """Bytes received."""
-        return self._received
+            self.requests += requests
+            self.sent += sent
+            self.received += received
 
 
 class Transport:
@@ -98,7 +83,7 @@ class Transport:
 
     `environ` supplies proxies, certificates, logins and DEPLOY_INSECURE_REGISTRIES. `homes` are references of the
     user's own image: DEPLOY_REGISTRY_USER is for their registries, or for the one that DEPLOY_REGISTRY names.
-    `sleep` waits between attempts, `clock` tells when a token or the patience with a server ends; both in seconds.
+    `sleep` waits between attempts; `clock` is the time for tokens and time limits. Both are in seconds.
     """
 
     def __init__(
@@ -106,12 +91,11 @@ class Transport:
         environ: Mapping[str, str],
         *,
         homes: Iterable[Reference] = (),
-        traffic: Traffic | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.environ = environ
-        self.traffic = traffic or Traffic()
+        self.traffic = Traffic()
         self.sleep = sleep
         self.clock = clock
         self._images = tuple(homes)
@@ -129,9 +113,7 @@ class Transport:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -142,17 +124,17 @@ class Transport:
                 self._pool = None
 
     def warm(self) -> None:
-        """Load what TLS needs beside whatever else happens now, where the user's own image needs it; return at once."""
+        """Load TLS in the background if the user's own image needs it."""
         if any(self.base(each).startswith("https:") for each in self._images):
             threading.Thread(target=self._warm, name="registry code", daemon=True).start()
 
     def _warm(self) -> None:
-        # What is wrong with the authorities is told where they are needed.
+        # The first request reports unreadable authorities.
         with suppress(StackError):
             self._connected().warm()
 
     def plain(self, url: str) -> bool:
-        """Tell whether this address may be spoken to without TLS: on this machine, or because the user says so."""
+        """Return True if requests to this address need no TLS: it is on this machine, or the user allows it."""
         parts = parse_url(url)
         if parts is None:
             return False
@@ -160,20 +142,20 @@ class Transport:
         return _LOOPBACK.fullmatch(host) is not None or bool({host, parts.netloc} & self._insecure)
 
     def base(self, reference: Reference) -> str:
-        """Return where a reference's registry is: ``https://HOST``, or ``http://HOST``."""
+        """Return the address of a reference's registry: ``https://HOST``, or ``http://HOST``."""
         plain = reference.local or self.plain(f"//{reference.host}")
         return f"{'http' if plain else 'https'}://{reference.host}"
 
     def is_home(self, registry: str) -> bool:
-        """Tell whether DEPLOY_REGISTRY_USER is for this registry."""
+        """Return True if DEPLOY_REGISTRY_USER is for this registry."""
         return registry in self._homes
 
     def is_own(self, registry: str) -> bool:
-        """Tell whether the user's own image is in this registry."""
+        """Return True if the user's own image is in this registry."""
         return registry in self._own
 
     def keyring(self, registry: str, make: Callable[[], K]) -> K:
-        """Return the one keyring of a registry, which `make` makes the first time."""
+        """Return the keyring of a registry; `make` makes it the first time."""
         with self._lock:
             if registry not in self._keyrings:
                 self._keyrings[registry] = make()
@@ -197,7 +179,7 @@ class Transport:
     ) -> Response:
         """Send one request, once, and follow its redirects; the response's body is not read yet.
 
-        `patience` is in seconds, between two reads. Raises InterruptedRequest for what may pass, else
+        `patience` is the longest silence in seconds. Raises InterruptedRequest for a failure that may pass, else
         StackError.
         """
         sent = dict(headers)
@@ -210,23 +192,23 @@ class Transport:
                 return response
             with response:
                 following = _followed(url, target)
-                # Such bodies are short. What is longer is not worth reading, and costs the connection.
+                # Such bodies are short. A longer one is not read, which closes the connection.
                 with suppress(OSError):
                     response.read(_REDIRECT_LIMIT)
             if origin_of(following) != origin_of(url):
                 sent.pop("Authorization", None)
             url = following
-        raise errors.astray(_host(url), "it sends us in a circle")
+        raise errors.astray(_host(url), "it redirects in a circle")
 
     def proxy(self, url: str) -> str:
-        """Return the proxy for a URL; "" for this machine, since a proxy would look for its own loopback."""
+        """Return the proxy for a URL; "" for this machine, because a proxy would use its own loopback."""
         host = urlsplit(url).hostname or ""
         return "" if _LOOPBACK.fullmatch(host) else find_proxy(self.environ, url)
 
     def _ask(
         self, method: str, url: str, headers: Mapping[str, str], body: Body | bytes | None, patience: float
     ) -> Response:
-        """Send one request, once; raises as `exchange`."""
+        """Send one request, once; raises as `exchange` does."""
         try:
             response = self._connected().request(
                 method,
@@ -235,7 +217,12 @@ class Transport:
                 body=(body,) if isinstance(body, bytes) else body,
                 length=len(body or b""),
                 proxy=self.proxy(url),
-                pace=self.pace(url, patience=patience, size=len(body or b"")),
+                pace=Pace(
+                    lambda reason: errors.too_slow(_host(url), reason),
+                    patience=patience,
+                    size=len(body or b""),
+                    clock=self.clock,
+                ),
             )
         except (OSError, MalformedError) as failure:
             self.traffic.count(requests=1)
@@ -252,16 +239,11 @@ class Transport:
         self.traffic.count(requests=1, sent=sent, received=response.head_size)
         return response
 
-    def pace(self, url: str, *, patience: float = 60.0, size: int = 0) -> Pace:
-        """Begin the time that an exchange may take, with so many bytes to send."""
-        host = _host(url)
-        return Pace(lambda reason: errors.too_slow(host, reason), patience=patience, size=size, clock=self.clock)
-
     def persist(self, ask: Callable[[], Response], *, attempts: int, waits: bool = True) -> tuple[Response, int]:
         """Repeat a request while the connection is cut or the server is busy.
 
-        Return the last answer, which may still be a busy server's, and the number of attempts. Without `waits` a server
-        may not ask for a longer wait. Raises StackError if no answer came.
+        Return the last answer, which may still be a busy server's, and the number of attempts. Without `waits`, ignore
+        the wait that a server asks for. Raises StackError if no answer came.
         """
         for attempt in range(1, attempts + 1):
             wait = None
@@ -279,9 +261,9 @@ class Transport:
         raise AssertionError("unreachable")
 
     def finish(self, response: Response) -> bytes:
-        """Return the beginning of a body, b"" if it does not come; closes the response.
+        """Read the beginning of a body, and close the response; b"" if the connection is cut.
 
-        The connection is kept only if the body was read to its end, even an empty one.
+        The connection is kept only if this reads the body to its end.
         """
         with response:
             try:
@@ -299,22 +281,22 @@ class Transport:
 
 
 def wait_asked(response: Response) -> float | None:
-    """Return the seconds that a busy registry asks for, within reason; None if it does not say."""
+    """Return the wait that a busy registry asks for, in seconds and with a limit; None if it asks for none."""
     wait = retry_after(response.headers)
     return None if wait is None else min(wait, LONGEST_WAIT)
 
 
 def _followed(url: str, target: str) -> str:
-    """Return where a redirect leads; raises StackError for an end to TLS, and for what is no address of the web."""
-    # Fields are read as Latin-1, and addresses written as UTF-8 all the same.
+    """Return the target of a redirect; raises StackError if it gives up TLS or is not a web address."""
+    # Fields are read as Latin-1, but servers write addresses as UTF-8.
     text = target.encode("latin-1").decode("utf-8", "replace")
     following = join_url(url, text) or ""
     parts = urlsplit(following)
     scheme, host = parts.scheme, parts.hostname
     if url.startswith("https:") and scheme == "http":
-        raise errors.insecure(_host(url), "it sends us on to plain http")
+        raise errors.insecure(_host(url), "it redirects to plain http")
     if scheme not in PORTS or not host:
-        raise errors.astray(_host(url), "it sends us to something that is not a web address")
+        raise errors.astray(_host(url), "it redirects to something that is not a web address")
     return following
 
 
@@ -323,6 +305,6 @@ def _host(url: str) -> str:
 
 
 def shown(url: str) -> str:
-    """Return a URL without login and query: the state of an upload and the signature of a link are in its query."""
+    """Return a URL without login and query, which may hold an upload's state or a link's signature."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -1,7 +1,7 @@
-"""Sends one blob to a repository: mounted where that is possible, else uploaded, taken up again where it was cut.
+"""Sends one blob to a repository: mounts it if possible, else uploads it, and resumes an upload that was cut.
 
-Distribution specification 1.1, "Pushing blobs": one POST and one PUT with everything. Pieces (PATCH) are sent where the
-registry asks for them, where it takes no request of that size, and to go on after a cut.
+An upload is one POST, and one PUT with the whole blob (distribution specification 1.1, "Pushing blobs"). It is sent in
+pieces (PATCH) if the registry asks for pieces or refuses a request of that size, and after a cut.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from buildpack.errors import StackError
 from buildpack.errors import registry as errors
 from buildpack.net.pace import ATTEMPTS, allowance, is_busy, pause
 from buildpack.oci.digest import Digest
-from buildpack.oci.registry_http import Connection
+from buildpack.oci.registry_http import RepositoryClient
 from buildpack.oci.registry_replies import codes_in
 from buildpack.oci.transport import InterruptedRequest, wait_asked
 
@@ -26,23 +26,24 @@ if TYPE_CHECKING:
 Outcome = Literal["present", "mounted", "sent"]
 
 _READ = 1 << 16
-"""Bytes; a socket's time limit is for the whole of what is given to it at once."""
+"""Bytes written at once, because a socket's time limit is for each write."""
 _PIECE = 8 << 20
 _SMALLEST_PIECE = 1 << 18
 _STREAKS = 50
-"""How often one blob is taken up again after trouble, progress or not: a registry may take a byte at a time."""
+"""How often one upload is resumed, even if it makes progress: a registry may accept a byte at a time."""
 _PATIENCE_LEAST, _PATIENCE = 60.0, 600.0
+"""Seconds for the answer to the last bytes, of a small and of the largest blob."""
 _HASHED = 2e6
-"""Seconds for the answer to the last bytes, and bytes a second: some registries hash or copy all before they answer."""
-_ANEW = frozenset({"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "DIGEST_INVALID", "SIZE_INVALID"})
-"""Codes after which an upload is begun anew."""
-_NOWHERE = b'{"message": "it names no place to upload to, or one without TLS"}'
+"""Bytes a second. Some registries hash or copy the whole blob before they answer, so `_PATIENCE` grows with it."""
+_RESTARTING = frozenset({"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "DIGEST_INVALID", "SIZE_INVALID"})
+"""Codes after which an upload starts again."""
+_NOWHERE = b'{"message": "it gives no address for the upload, or one without TLS"}'
 _RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A blob to send; `open_blob` gives its bytes from the start, `observe` hears how many of them were sent."""
+    """A blob to send; `open_blob` opens it at its start, `observe` is called with the number of bytes sent."""
 
     digest: Digest
     size: int
@@ -52,7 +53,7 @@ class Source:
 
 @dataclass(slots=True, kw_only=True)
 class _Session:
-    """An upload in progress: the registry has `offset` bytes; it asks for pieces of `least` bytes, 0 for none."""
+    """An upload in progress: the registry has `offset` bytes; it wants pieces of `least` bytes, 0 for none."""
 
     location: str
     least: int = 0
@@ -60,7 +61,7 @@ class _Session:
 
 
 class _Part:
-    """Bytes of a blob from `start` to `end`, read from its beginning each time they are sent."""
+    """The bytes of a blob from `start` to `end`, read again each time they are sent."""
 
     def __init__(self, source: Source, start: int, end: int, count: Callable[[int], None]) -> None:
         self._source = source
@@ -82,35 +83,35 @@ class _Part:
                     self._count(len(chunk))
                     self._source.observe(place)
                 if place < self._end:
-                    # The registry would wait for the rest.
+                    # Without an error, the registry would wait for the rest.
                     raise errors.source_unreadable(str(self._source.digest), f"it ends after {place} bytes")
         except OSError as error:
-            # Not to be taken for one of the connection.
+            # An OSError would look like an error of the connection.
             raise errors.source_unreadable(str(self._source.digest), error.strerror or str(error)) from error
 
 
-def has_blob(connection: Connection, digest: Digest) -> bool:
-    """Return True if the registry says clearly that the repository has a blob; any other answer means unknown."""
+def has_blob(connection: RepositoryClient, digest: Digest) -> bool:
+    """Return True if the registry answers clearly that the repository has a blob."""
     response = connection.look_up("HEAD", connection.url(f"/blobs/{digest}"))
     if response is None:
         return False
     connection.transport.finish(response)
-    # Some servers have a web page for everything.
+    # Some servers answer every request with a web page.
     return response.status == 200 and "html" not in response.headers.get("Content-Type", "")
 
 
-def may_push(connection: Connection) -> None:
+def may_push(connection: RepositoryClient) -> None:
     """Begin an upload and cancel it; raises StackError if the registry refuses it."""
     response = connection.send("POST", connection.url("/blobs/uploads/"))
     connection.transport.finish(response)
     _cancel(connection, _session(connection, response))
 
 
-def upload(connection: Connection, source: Source, *, mount: str = "", assume_missing: bool = False) -> Outcome:
+def upload(connection: RepositoryClient, source: Source, *, mount: str = "", assume_missing: bool = False) -> Outcome:
     """Make sure that the repository has this blob; `mount` is another repository of the registry that has it.
 
-    `assume_missing` saves the question whether it is there. Raises StackError; MachineError for a
-    blob that cannot be read here.
+    With `assume_missing` the registry is not asked if it has the blob. Raises StackError; MachineError if the blob
+    cannot be read here.
     """
     begun = _mount(connection, source.digest, mount) if mount else None
     if begun == "mounted":
@@ -124,9 +125,9 @@ def upload(connection: Connection, source: Source, *, mount: str = "", assume_mi
 
 
 class _Upload:
-    """Gets one blob across, whatever happens to the connection; `session` is None where one has to be begun."""
+    """Sends one blob, over several connections if they are cut; `session` is an upload begun already, or None."""
 
-    def __init__(self, connection: Connection, source: Source, session: _Session | None) -> None:
+    def __init__(self, connection: RepositoryClient, source: Source, session: _Session | None) -> None:
         self._connection = connection
         self._source = source
         self._session = session
@@ -136,7 +137,7 @@ class _Upload:
         self._reason = ""
 
     def run(self) -> None:
-        """Send until the registry has everything."""
+        """Send until the registry has the whole blob."""
         failures = troubles = 0
         clock = self._connection.transport.clock
         end = clock() + allowance(self._source.size)
@@ -173,9 +174,9 @@ class _Upload:
         return self._session
 
     def _advance(self, session: _Session) -> bool:
-        """Send what comes next; True once the registry has everything and says so."""
+        """Send the next piece; return True once the registry confirms the whole blob."""
         size, end = self._source.size, self._end(session)
-        # Many registries forget a PUT that was cut, and keep a PATCH: the second attempt is one that can go on.
+        # Many registries forget a PUT that was cut, but keep a PATCH, so the second attempt can be resumed.
         lasting = self._was_cut and self._goes_on and size > _SMALLEST_PIECE
         whole = session.offset == 0 and end == size and not lasting
         body = _Part(self._source, session.offset, end, self._count) if end > session.offset else b""
@@ -198,13 +199,13 @@ class _Upload:
         return False
 
     def _end(self, session: _Session) -> int:
-        """Return where the next request's bytes end."""
+        """Return the end of the next request's bytes."""
         size = self._source.size
         piece = self._piece or (session.least if session.least < size else 0)
         return min(size, session.offset + piece) if piece else size
 
     def _judge(self, response: Response, method: str, length: int) -> None:
-        """Decide how to go on after an answer that is no success; raises where there is no way."""
+        """Decide how to continue after an error; raises StackError if the upload cannot continue."""
         status = response.status
         if is_busy(status):
             wait = wait_asked(response)
@@ -213,7 +214,7 @@ class _Upload:
         raw = self._connection.transport.finish(response)
         answer = self._connection.answer(response, raw)
         if status == 403 and answer.said:
-            # The upload could begin, so the login may push. A full quota is told this late.
+            # The upload could begin, so the login may push; a full quota is reported this late.
             raise errors.refused(self._connection.origin, answer)
         if status in {401, 403}:
             raise self._connection.refusal(response, raw=raw)
@@ -227,14 +228,14 @@ class _Upload:
             if self._piece < max(_SMALLEST_PIECE, self._session.least if self._session else 0):
                 raise errors.too_large(self._connection.origin, answer, self._source.size)
         elif method == "PATCH" and not self._piece and self._goes_on:
-            # It does not take an upload up again: from now on all of it or nothing.
+            # The registry does not resume uploads: from now on, send the whole blob.
             self._goes_on = False
-        elif status != 404 and not codes_in(raw) & _ANEW:
+        elif status != 404 and not codes_in(raw) & _RESTARTING:
             raise errors.refused(self._connection.origin, answer)
         self._session = None
 
     def _recover(self) -> bool:
-        """Ask how far the upload got; True where it turns out to be complete."""
+        """Ask how many bytes the registry has; return True if the upload is complete."""
         session, self._session = self._session, None
         if session is None:
             return False
@@ -257,7 +258,7 @@ class _Upload:
 
 
 class _BusyError(Exception):
-    """An answer that may be another one after `wait` seconds, None where it does not say."""
+    """The registry is busy; it asks for a wait of `wait` seconds, None if it does not say."""
 
     def __init__(self, reason: str, wait: float | None) -> None:
         super().__init__(reason)
@@ -265,8 +266,8 @@ class _BusyError(Exception):
         self.wait = wait
 
 
-def _mount(connection: Connection, digest: Digest, source: str) -> _Session | Literal["mounted"] | None:
-    """Ask for a mount. A registry that does not mount begins an upload instead; None for every other answer."""
+def _mount(connection: RepositoryClient, digest: Digest, source: str) -> _Session | Literal["mounted"] | None:
+    """Ask for a mount. A registry that does not mount begins an upload, which is returned; None for other answers."""
     url = connection.url("/blobs/uploads/", {"mount": str(digest), "from": source})
     response = connection.look_up("POST", url, mounts=source)
     if response is None:
@@ -280,7 +281,7 @@ def _mount(connection: Connection, digest: Digest, source: str) -> _Session | Li
         return None
 
 
-def _session(connection: Connection, response: Response) -> _Session:
+def _session(connection: RepositoryClient, response: Response) -> _Session:
     location = connection.located(response)
     if location is None:
         raise errors.refused(connection.origin, connection.answer(response, _NOWHERE))
@@ -288,8 +289,8 @@ def _session(connection: Connection, response: Response) -> _Session:
     return _Session(location=location, least=max(least, _PIECE) if least else 0)
 
 
-def _cancel(connection: Connection, session: _Session) -> None:
-    """Tell the registry that nothing will come; it would find out by itself, days later."""
+def _cancel(connection: RepositoryClient, session: _Session) -> None:
+    """Cancel an upload, which the registry would otherwise keep for days."""
     try:
         connection.transport.finish(connection.exchange("DELETE", session.location))
     except (StackError, InterruptedRequest):
@@ -297,7 +298,7 @@ def _cancel(connection: Connection, session: _Session) -> None:
 
 
 def _offset(response: Response, otherwise: int) -> int:
-    """Return how many bytes the registry has; "0-0" is also what it says of none."""
+    """Return how many bytes the registry has; "0-0" also means none."""
     found = _RANGE.fullmatch(response.headers.get("Range", "").strip())
     last = parse_integer(found[1]) if found else None
     if last is None:

@@ -158,7 +158,7 @@ def test_a_layout_is_not_written_among_other_files(home, blasto):
         2,
         "",
         (
-            f"error: {blasto} is not empty and no OCI layout\n\n"
+            f"error: {blasto} is neither empty nor an OCI layout\n\n"
             "An image would be mixed with the files there.\n\n"
             "hint: name a new folder, an empty one, or an OCI layout to add to."
         ),

@@ -169,7 +169,7 @@ def test_a_file_that_changes_while_it_is_read_is_in_no_image(app, env, seed, tmp
         build_here(app, home, env, listener=Writing(lambda: database.write_bytes(b"after".ljust(100_000))))
     assert str(caught.value) == (
         f"{database} changed while it was read\n\n"
-        "An image would hold half of what it was and half of what it is.\n\n"
+        "The image would mix its old and its new content.\n\n"
         "hint: build again once nothing writes to it, or name it in .dockerignore if the app needs no copy of it."
     )
     assert left_behind(home) == []

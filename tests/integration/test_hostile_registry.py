@@ -397,7 +397,7 @@ def test_a_login_that_is_refused_is_not_tried_again(server, proxy, tmp_path):
     assert text == (
         f"{proxy.name}/team/app:1 cannot be pushed with this login\n\n"
         f"POST http://{proxy.name}/v2/team/app/blobs/uploads/ answered 403: DENIED.\n"
-        f"The login from {tmp_path}/config.json is not allowed to, or there is no such repository.\n\n"
+        f"The login from {tmp_path}/config.json has no right to do this, or there is no such repository.\n\n"
         "hint: check the name, or give that user the right to push to the repository; for another login, log in with "
         f"`docker login {proxy.name}` again, or set DEPLOY_REGISTRY_USER and DEPLOY_REGISTRY_PASSWORD."
     )
@@ -459,7 +459,7 @@ def test_a_token_server_s_403_is_a_matter_of_rights(server, proxy):
     assert text == (
         f"{proxy.name}/team/app:1 cannot be pushed with this login\n\n"
         f"GET http://{proxy.name}/token answered 403: DENIED.\n"
-        "The login from DEPLOY_REGISTRY_USER is not allowed to, or there is no such repository.\n\n"
+        "The login from DEPLOY_REGISTRY_USER has no right to do this, or there is no such repository.\n\n"
         "hint: check the name, or give that user the right to push to the repository; for another login, correct "
         f"DEPLOY_REGISTRY_USER and DEPLOY_REGISTRY_PASSWORD, or unset them and log in with `docker login {proxy.name}`."
     )
@@ -523,7 +523,7 @@ REFUSED = "the registry refuses the manifest"
 NEW_TAG = "push under a new tag: `-t REF`."
 IF_FIXED = "if tags must not move there, push under a new tag: `-t REF`"
 RIGHTS = "check the registry's quota, its rules for tags, and the rights of the login."
-FORMAT = "if the registry takes only Docker's format, add `--format docker` to the command."
+FORMAT = "if the registry accepts only Docker's format, add `--format docker` to the command."
 LOCKED = said("TAG_INVALID", "The image tag '1' already exists and cannot be overwritten: the repository is immutable.")
 FORBIDDEN = said("MANIFEST_INVALID", "manifest invalid", {"description": "HTTP 403 Forbidden"})
 DISALLOWED = said("REGISTRY_DISALLOWED_OPERATION", "The operation is disallowed on this registry, repository or image.")
@@ -596,7 +596,7 @@ def test_a_refused_manifest_after_accepted_blobs_is_about_the_manifest(server, p
         f"{proxy.name}/team/app:1 cannot be pushed: the registry refuses the manifest\n\n"
         f"PUT http://{proxy.name}/v2/team/app/manifests/1 answered {status}: MANIFEST_INVALID.\n"
         f"It has all the blobs; the manifest's media type is {MANIFEST}.\n\n"
-        "hint: if the registry takes only Docker's format, add `--format docker` to the command."
+        "hint: if the registry accepts only Docker's format, add `--format docker` to the command."
     )
 
 

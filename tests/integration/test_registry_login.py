@@ -222,7 +222,7 @@ def test_wrong_password(passwords, tmp_path):
 def test_a_pipeline_s_login_goes_to_its_own_registry_only(passwords):
     """The base image's registry must not see it."""
     reference = f"{passwords}/team/foreign:1"
-    note = "DEPLOY_REGISTRY_USER is for the registries of `-t` and `--cache-from`, and not for this one.\n"
+    note = "DEPLOY_REGISTRY_USER is for the registries of `-t` and `--cache-from`, not for this one.\n"
     text = denied(reference, note, f"set DEPLOY_REGISTRY={passwords} if DEPLOY_REGISTRY_USER is a user there")
     assert told(lambda: push(reference, PIPELINE, home=False)) == text
     assert told(lambda: push(reference, {**PIPELINE, "DEPLOY_REGISTRY": "ghcr.io"})) == text
@@ -252,7 +252,7 @@ def test_what_is_in_the_way_of_a_login(passwords, tmp_path):
     assert notes("{}") == ""
     assert notes('{"auths": 1, "credHelpers": 1, "credsStore": 1}') == ""
     assert notes(json.dumps({"auths": {passwords: {"auth": "?"}}})) == (
-        f"{tmp_path}/config.json: an entry's auth is not USER:PASSWORD in base64."
+        f"{tmp_path}/config.json: the auth of an entry is not USER:PASSWORD in base64."
     )
     store = '{"credsStore": "x"}'
     assert notes(store) == "The credential helper 'docker-credential-x' is not installed."

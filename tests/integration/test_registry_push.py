@@ -375,7 +375,7 @@ def test_nothing_is_small_enough(proxy, transport, repository, app):
     text = told(lambda: send_big(proxy, transport, repository, app))
     upload = proxy.log[-1].path.partition("?")[0]
     assert text == (
-        f"{proxy.name}/{repository}:1 cannot be pushed: the registry takes no request of that size\n\n"
+        f"{proxy.name}/{repository}:1 cannot be pushed: the registry refuses requests of this size\n\n"
         f"PATCH http://{proxy.name}{upload} answered 413.\n"
         f"The blob has {app.big.size} bytes; smaller pieces were refused as well.\n\n"
         "hint: raise the limit of the registry, or of the proxy before it (nginx: client_max_body_size 0)."
@@ -412,9 +412,9 @@ def test_a_registry_that_is_read_only(transport, app, tmp_path):
     with serving_registry(tmp_path, storage="  maintenance:\n    readonly:\n      enabled: true\n") as name:
         text = told(lambda: app.push(f"{name}/team/app:1", transport))
     assert text == (
-        f"{name}/team/app:1 cannot be pushed: the registry takes nothing\n\n"
+        f"{name}/team/app:1 cannot be pushed: the registry is read-only\n\n"
         f"POST http://{name}/v2/team/app/blobs/uploads/ answered 405.\n"
-        "It is set to read only, or is a mirror of another registry.\n\n"
+        "It is in maintenance, or is a mirror of another registry.\n\n"
         "hint: end its maintenance, or push to the registry that it mirrors."
     )
 
@@ -428,7 +428,7 @@ def test_a_registry_s_full_disk_is_named(proxy, transport, repository, app):
         f"the registry {proxy.name} fails\n\n"
         f"POST http://{proxy.name}/v2/{repository}/blobs/uploads/ answered 500: UNKNOWN: unknown error: "
         f"{json.dumps(detail)}, 5 times.\n\n"
-        "hint: try again later; if it stays so, the server's log says why: a full disk, say."
+        "hint: try again later; if it fails again, see the server's log: its disk may be full, for example."
     )
 
 
@@ -440,7 +440,7 @@ def test_a_registry_that_fails_at_every_upload(proxy, transport, pauses, reposit
         f"{proxy.name}/{repository}:1 cannot be pushed\n\n"
         f"The upload of {app.big.digest} ({app.big.size} bytes) failed 5 times. "
         f"Last: PUT http://{proxy.name}{upload} answered 500: UNKNOWN: disk.\n\n"
-        "hint: try again; what the registry has by now is not sent again. No tag was changed."
+        "hint: try again; blobs that the registry has are not sent again. No tag was changed."
     )
     assert len(pauses) == 4
 
@@ -452,7 +452,7 @@ def test_a_refusal(proxy, transport, repository, app):
         f"{proxy.name}/{repository}:1 cannot be pushed: the registry refuses the manifest\n\n"
         f"PUT http://{proxy.name}/v2/{repository}/manifests/1 answered 400: MANIFEST_INVALID: manifest invalid: no.\n"
         f"It has all the blobs; the manifest's media type is {MANIFEST}.\n\n"
-        "hint: if the registry takes only Docker's format, add `--format docker` to the command."
+        "hint: if the registry accepts only Docker's format, add `--format docker` to the command."
     )
 
 
@@ -461,7 +461,7 @@ def test_no_such_repository(proxy, transport, repository, app):
     assert told(lambda: app.push(f"{proxy.name}/{repository}:1", transport)) == (
         f"{proxy.name}/{repository}:1 cannot be pushed\n\n"
         f"POST http://{proxy.name}/v2/{repository}/blobs/uploads/ answered 404: NAME_UNKNOWN.\n\n"
-        "hint: create the repository first: this registry makes none by itself; and check its name."
+        "hint: check the name, and create the repository first: this registry does not create repositories."
     )
 
 
@@ -499,7 +499,7 @@ def test_wrong_bytes_go(proxy, transport, repository, app):
 def test_wrong_bytes_come(proxy, transport, repository, app, path):
     app.push(f"{proxy.name}/{repository}:1", transport)
     proxy.fault("GET", path, proxies.alter())
-    assert "came damaged" in told(lambda: pulled(f"{proxy.name}/{repository}:1"))
+    assert "arrived damaged" in told(lambda: pulled(f"{proxy.name}/{repository}:1"))
 
 
 # Blobs that vanish

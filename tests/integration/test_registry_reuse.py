@@ -576,7 +576,7 @@ def test_a_layer_that_comes_altered_is_built(world, app, name, pushed, empty):
     world.proxy.clear()
     [made] = [one for one in report["layers"] if one["digest"] == layer["digest"]]
     full = world.named(name)
-    assert (made["source"], made["reason"]) == ("built", f"it could not be taken from {full}: {full} came damaged")
+    assert (made["source"], made["reason"]) == ("built", f"it could not be taken from {full}: {full} arrived damaged")
     assert report["digest"] == pushed["digest"]
 
 

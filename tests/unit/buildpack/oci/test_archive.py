@@ -132,8 +132,8 @@ def test_a_blob_of_another_length_spoils_nothing(image: Image, blobs: Blobs, tmp
     for damaged in (blobs.content[digest] + b"x", blobs.content[digest][:-1]):
         blobs.content[digest] = damaged
         assert message(lambda: write_archive_file(image, blobs.open, tmp_path / "a.tar", NAMES)) == (
-            f"the image came damaged\n\nBlob {digest}: it is not {image.layers[0].size} bytes long.\n\n"
-            "hint: try again; if it stays so, the image or the way to it is broken."
+            f"the image arrived damaged\n\nBlob {digest}: it is not {image.layers[0].size} bytes long.\n\n"
+            "hint: try again; if it happens again, the image or the connection is damaged."
         )
         assert list(tmp_path.iterdir()) == []
 
@@ -212,7 +212,7 @@ def test_layouts_do_not_depend_on_what_was_there(image: Image, blobs: Blobs, tmp
 def test_folder_with_something_else(image: Image, blobs: Blobs, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("{}")
     assert message(lambda: write_oci_dir(image, blobs.open, tmp_path, NAMES), UsageError) == (
-        f"{tmp_path} is not empty and no OCI layout\n\nAn image would be mixed with the files there.\n\n"
+        f"{tmp_path} is neither empty nor an OCI layout\n\nAn image would be mixed with the files there.\n\n"
         "hint: name a new folder, an empty one, or an OCI layout to add to."
     )
     assert [path.name for path in tmp_path.iterdir()] == [name]
@@ -278,8 +278,8 @@ def test_docker_archive_with_a_changed_layer(tmp_path: Path, blobs: Blobs) -> No
     with opened(tmp_path, tar_of(files)) as images:
         changed = sha256(bytes(len(tar)))
         assert message(lambda: images.fetch_blob(layer.diff_id, len(tar), io.BytesIO())) == (
-            f"archive:image.tar came damaged\n\nBlob {layer.diff_id}: its bytes have the digest {changed}.\n\n"
-            "hint: try again; if it stays so, the image or the way to it is broken."
+            f"archive:image.tar arrived damaged\n\nBlob {layer.diff_id}: its bytes have the digest {changed}.\n\n"
+            "hint: try again; if it happens again, the image or the connection is damaged."
         )
 
 
@@ -378,9 +378,9 @@ def test_changed_manifest(tmp_path: Path, image: Image, blobs: Blobs) -> None:
     files = layout_files((image, {}), blobs=blobs)
     files[f"blobs/sha256/{image.digest.hex}"] = image.manifest + b" "
     assert message(lambda: opened(tmp_path, tar_of(files))) == (
-        f"archive:image.tar came damaged\n\nBlob {image.digest}: its bytes have the digest "
+        f"archive:image.tar arrived damaged\n\nBlob {image.digest}: its bytes have the digest "
         f"{sha256(image.manifest + b' ')}.\n\n"
-        "hint: try again; if it stays so, the image or the way to it is broken."
+        "hint: try again; if it happens again, the image or the connection is damaged."
     )
 
 

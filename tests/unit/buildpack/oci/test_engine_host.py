@@ -83,7 +83,8 @@ def test_hosts(text: str, address: object, shown: str) -> None:
 )
 def test_host_that_is_none(text: str) -> None:
     assert message({"DOCKER_HOST": text}) == (
-        f"DOCKER_HOST names no container engine\n\nIt says {text!r}; unix:///PATH and tcp://HOST:PORT are understood."
+        f"DOCKER_HOST does not name a container engine\n\nIt says {text!r}; unix:///PATH and tcp://HOST:PORT are "
+        "understood."
         "\n\nhint: correct DOCKER_HOST, or unset it to use the default engine."
     )
 

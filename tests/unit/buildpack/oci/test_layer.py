@@ -345,6 +345,6 @@ def test_nothing_lies_below_a_file_or_a_link(parent: Entry) -> None:
         write([file("a/lib/deep/x.py", b""), parent, file("a/lib-other", b"")])
     assert str(caught.value) == (
         "/a/lib/deep/x.py cannot be in an image\n\n"
-        "/a/lib is a file or a symbolic link, so nothing can lie below it.\n\n"
+        "/a/lib is a file or a symbolic link, so nothing can be below it.\n\n"
         "hint: rename or delete one of the two."
     )

@@ -73,7 +73,7 @@ FORM = "hint: write it as [REGISTRY/]NAME[:TAG][@sha256:DIGEST], like 'python:3.
         (
             "app:one two",
             (
-                "'app:one two' is not an image reference\n\n'one two' is no tag: letters, digits, '_', '.' and '-', "
+                "'app:one two' is not an image reference\n\n'one two' is not a tag: letters, digits, '_', '.' and '-', "
                 f"at most 128.\n\n{FORM}"
             ),
         ),
@@ -81,7 +81,7 @@ FORM = "hint: write it as [REGISTRY/]NAME[:TAG][@sha256:DIGEST], like 'python:3.
         (
             "a//b",
             (
-                "'a//b' is not an image reference\n\n'' is no part of a repository: lower-case letters and digits, "
+                "'a//b' is not an image reference\n\n'' is not a part of a repository: lower-case letters and digits, "
                 f"with single '.', '_', '__' or any number of '-' between them.\n\n{FORM}"
             ),
         ),
@@ -89,21 +89,21 @@ FORM = "hint: write it as [REGISTRY/]NAME[:TAG][@sha256:DIGEST], like 'python:3.
             HEX,
             (
                 f"'{HEX}' is not an image reference\n\n"
-                f"64 hexadecimal digits are an image's ID, which no registry knows.\n\n{FORM}"
+                f"64 hexadecimal digits are an image's ID, which registries do not use.\n\n{FORM}"
             ),
         ),
         (
             "app@sha512:00",
             (
-                "'app@sha512:00' is not an image reference\n\n'sha512:00' is no digest: 'sha256:' and 64 hexadecimal "
-                f"digits in lower case.\n\n{FORM}"
+                "'app@sha512:00' is not an image reference\n\n'sha512:00' is not a digest: 'sha256:' and 64 "
+                f"hexadecimal digits in lower case.\n\n{FORM}"
             ),
         ),
         (
             "-bad.example/app",
             (
-                "'-bad.example/app' is not an image reference\n\n'-bad.example' is no registry: a host name, with or "
-                f"without a port.\n\n{FORM}"
+                "'-bad.example/app' is not an image reference\n\n'-bad.example' is not a registry: a host name, with "
+                f"or without a port.\n\n{FORM}"
             ),
         ),
         (

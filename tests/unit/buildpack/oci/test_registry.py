@@ -195,9 +195,9 @@ def test_manifest_pulled_by_digest_is_verified(server: Server) -> None:
     server.script[f"/manifests/{wanted}"] = [gives(sent, Content_Type=MANIFEST)]
     with client(server, selector=f"@{wanted}") as registry:
         assert message(registry.fetch_manifest) == (
-            f"{server.name}/team/app@{wanted} came damaged\n\n"
+            f"{server.name}/team/app@{wanted} arrived damaged\n\n"
             f"Its bytes should have the digest {wanted}, they have {sha256(sent)}.\n\n"
-            "hint: try again; if it stays so, something between here and there changes what passes through."
+            "hint: try again; if it happens again, something between this machine and the registry alters the data."
         )
 
 
@@ -212,16 +212,16 @@ def test_blob_with_other_bytes(server: Server) -> None:
     wanted = sha256(b"good")
     server.script[f"/blobs/{wanted}"] = [gives(b"evil")]
     assert message(lambda: fetch(server, b"evil", digest=wanted)) == (
-        f"{server.name}/team/app:1 came damaged\n\nBlob {wanted}: its bytes have the digest {sha256(b'evil')}.\n\n"
-        "hint: try again; if it stays so, the image or the way to it is broken."
+        f"{server.name}/team/app:1 arrived damaged\n\nBlob {wanted}: its bytes have the digest {sha256(b'evil')}.\n\n"
+        "hint: try again; if it happens again, the image or the connection is damaged."
     )
 
 
 def test_blob_that_is_longer(server: Server) -> None:
     server.script[f"/blobs/{sha256(b'1234')}"] = [gives(b"12345678")]
     assert message(lambda: fetch(server, b"1234")) == (
-        f"{server.name}/team/app:1 came damaged\n\nBlob {sha256(b'1234')}: more than its 4 bytes came.\n\n"
-        "hint: try again; if it stays so, the image or the way to it is broken."
+        f"{server.name}/team/app:1 arrived damaged\n\nBlob {sha256(b'1234')}: more than its 4 bytes came.\n\n"
+        "hint: try again; if it happens again, the image or the connection is damaged."
     )
 
 
@@ -454,7 +454,7 @@ def test_a_host_we_are_sent_to_names_no_place_for_the_login(server: Server, sche
             f"{reference}: the store that {server.name} keeps its blobs in refuses\n\n"
             f"GET http://{other.name}/blob answered 401.\n"
             "The registry sent us there; its login is for itself and was not sent on.\n\n"
-            "hint: try again: such links last for minutes; if it stays so, the registry's log says why."
+            "hint: try again, because such links expire within minutes; if it fails again, see the registry's log."
         )
         assert [path for path, _ in other.seen] == ["/blob"]
         assert all("Authorization" not in headers for _, headers in [*other.seen, *server.seen])
@@ -618,8 +618,8 @@ def test_certificates_come_from_the_environment(server: Server, certificate: Pat
         )
 
 
-RENEW = "renew the registry's certificate; if that is good, set this machine's clock."
-RENAME = "write the registry's name as its certificate has it, or give it a certificate for this one."
+RENEW = "renew the registry's certificate; if it is valid, correct this machine's clock."
+RENAME = "use the name in the registry's certificate, or give the registry a certificate for this name."
 
 
 @pytest.mark.parametrize(
@@ -644,8 +644,8 @@ def test_a_registry_that_wants_tls_after_all(server: Server) -> None:
         assert message(registry.fetch_manifest) == (
             f"{server.name}/team/app:1: the registry refuses a request\n\n"
             f"GET http://{server.name}/v2/team/app/manifests/1 answered 400.\n\n"
-            "hint: it may want TLS, and was asked without: leave it out of DEPLOY_INSECURE_REGISTRIES, and name it "
-            "otherwise than localhost or 127.0.0.1."
+            "hint: it may need TLS: remove it from DEPLOY_INSECURE_REGISTRIES, and use a name other than localhost or "
+            "127.0.0.1."
         )
 
 
@@ -656,15 +656,15 @@ def test_redirect_to_plain_http_is_refused(server: Server, certificate: Path) ->
         server.script["/manifests/1"] = [gives(b"", 307, Location=f"http://{plain.name}/elsewhere")]
         environ = {"REQUESTS_CA_BUNDLE": f"{certificate}.crt"}
         with Registry(parse_reference(f"{name}/team/app:1"), environ=environ) as registry:
-            assert message(registry.fetch_manifest) == without_tls(name, "It sends us on to plain http")
+            assert message(registry.fetch_manifest) == without_tls(name, "It redirects to plain http")
         assert plain.seen == []
 
 
 @pytest.mark.parametrize(
     ("target", "why"),
     [
-        ("/v2/team/app/manifests/1", "It sends us in a circle."),
-        ("file:///etc/passwd", "It sends us to something that is not a web address."),
+        ("/v2/team/app/manifests/1", "It redirects in a circle."),
+        ("file:///etc/passwd", "It redirects to something that is not a web address."),
     ],
 )
 def test_a_redirect_to_nowhere_is_told(server: Server, target: str, why: str) -> None:
@@ -672,7 +672,7 @@ def test_a_redirect_to_nowhere_is_told(server: Server, target: str, why: str) ->
     with client(server) as registry:
         assert message(registry.fetch_manifest) == (
             f"the registry {server.name} cannot be reached\n\n{why}\n\n"
-            "hint: check that the host is a registry's, and nothing in between answers for it."
+            "hint: check that the host is a registry, and that no proxy answers in its place."
         )
 
 
@@ -706,7 +706,7 @@ def test_a_login_that_was_not_asked_for_is_tried_and_not_said_to_be_missing(serv
     reference = parse_reference(f"{server.name}/team/app:1")
     with Registry(reference, environ={"DOCKER_CONFIG": str(tmp_path)}) as registry:
         told = message(lambda: registry.push_manifest(b"{}", MANIFEST, "2", accepted=False))
-    assert f"\nThe login from {tmp_path}/config.json is not allowed to, or there is no such repository.\n" in told
+    assert f"\nThe login from {tmp_path}/config.json has no right to do this, or there is no such repository.\n" in told
     assert "there is none for this registry" not in told
 
 
@@ -724,8 +724,8 @@ def test_an_upload_s_place_named_without_tls(server: Server, certificate: Path) 
     with Registry(reference, environ=environ) as registry:
         assert message(lambda: registry.push_blob(digest, 4, lambda: io.BytesIO(b"blob"), assume_missing=True)) == (
             f"{name}/team/app:1: the registry refuses a request\n\n"
-            f"POST https://{name}/v2/team/app/blobs/uploads/ answered 202: it names no place to upload to, or one "
-            "without TLS.\n\nhint: the registry's words say why; its log may say more."
+            f"POST https://{name}/v2/team/app/blobs/uploads/ answered 202: it gives no address for the upload, or "
+            "one without TLS.\n\nhint: the registry's message says why; its log may say more."
         )
 
 

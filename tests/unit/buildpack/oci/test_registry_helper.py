@@ -99,7 +99,7 @@ def test_an_answer_without_a_secret_that_can_be_sent(folder: Path, answer: str) 
 def test_a_flood(folder: Path) -> None:
     """No more is read than an answer can have, and what prints it is ended."""
     told = refused(folder, "exec yes")
-    assert told == "docker-credential-test printed more than 1048576 bytes, which is no login."
+    assert told == "docker-credential-test printed more than 1048576 bytes, which cannot be a login."
     assert running_in(folder) == []
 
 

@@ -108,7 +108,7 @@ def test_bytes_that_are_not_what_was_promised_are_refused(store: Store) -> None:
     assert str(caught.value) == (
         f"received bytes that are not {sha256(b'hello')}\n\n"
         f"Their digest is {sha256(b'something else')}.\n\n"
-        "hint: try again; if it happens again, whatever sends them (a proxy, a mirror, a disk) alters them."
+        "hint: try again; if it happens again, a proxy, a mirror or a disk alters them."
     )
     assert not store.has(sha256(b"hello"))
     assert leftovers(store) == []
