@@ -1,7 +1,7 @@
-"""What sets two images apart, down to the file: the one that somebody has, and the one that was built again.
+"""Compares two images, down to single files: one from outside, and one that was built again.
 
-Nothing that the first says about itself is believed: of layers with another digest the bytes decide, not the config's
-diff_ids. Memory is bounded by the second, which is ours.
+The first image is not trusted: if digests of layers differ, their bytes are compared, not the config's diff_ids. Memory
+is bounded by the second image, which is ours.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ OpenLayer = Callable[[Layer], BinaryIO]
 """Opens a layer's blob, whose bytes have its digest."""
 
 _LISTED = 1000
-"""Differences of one layer that are told one by one."""
+"""Differences of one layer that are listed."""
 _MORE = 1 << 30
-"""Bytes by which a layer may unpack to more than twice the other one before it is left alone."""
+"""A layer may unpack to twice the size of the other one and this many bytes; the rest is not compared."""
 _PIECE = 1 << 20
 
 _Side = Literal["image", "rebuilt"]
@@ -34,7 +34,7 @@ _Side = Literal["image", "rebuilt"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryDifference:
-    """A file, folder or link that differs: `only` names the side that has it, else `fields` says what differs."""
+    """A file, folder or link that differs: it is only in one image, `only`, or its `fields` differ."""
 
     path: str
     only: _Side | None = None
@@ -43,10 +43,10 @@ class EntryDifference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerDifference:
-    """A layer that differs; with `only` it is in that image alone.
+    """A layer that differs; with `only` it is only in that image.
 
-    `same_key` tells that both claim to be made of the same, `same_tar` that they unpack to the same bytes. `more`
-    counts the entries that are not listed. `note` says what is no matter of entries, and why some may be missing.
+    `same_key` is True if both layers claim the same inputs, `same_tar` if they unpack to the same bytes. `more` counts
+    the entries that are not listed. `note` describes a difference outside entries, or why some entries may be missing.
     """
 
     name: str
@@ -61,9 +61,9 @@ class LayerDifference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """All that sets the images apart; nothing where they are equal, bit for bit.
+    """All differences of two images; none if they are equal, bit for bit.
 
-    `reordered` tells that layers which both have lie on each other in another order.
+    `reordered` is True if the order of layers that both have differs.
     """
 
     layers: tuple[LayerDifference, ...]
@@ -73,7 +73,7 @@ class Comparison:
 
     @property
     def same_content(self) -> bool:
-        """Whether a container would see the same: only compression and annotations differ."""
+        """True if containers of both see the same files: only compression and annotations differ."""
         return not self.config and not self.reordered and all(layer.same_tar for layer in self.layers)
 
 
@@ -98,14 +98,14 @@ def compare_images(image: Image, rebuilt: Image, *, open_image: OpenLayer, open_
 
 
 def layer_name(layer: Layer, position: int) -> str:
-    """Return what people call a layer: its slot, its kind, or which one it is, from 1 on."""
+    """Return a layer's name for messages: its slot, its kind, or its number, from 1 on."""
     slot = layer.annotations.get(ANNOTATION + "slot") or layer.annotations.get(ANNOTATION + "kind")
     return shorten(slot) if slot else f"layer {position}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pair:
-    """A layer of the image, at its place from 1 on, and the one of the rebuilt image that it is compared with."""
+    """A layer of the image, with its number from 1 on, and the rebuilt image's layer to compare it with."""
 
     own: Layer | None
     other: Layer | None
@@ -113,9 +113,9 @@ class _Pair:
 
 
 def _pair(own: tuple[Layer, ...], others: tuple[Layer, ...]) -> list[_Pair]:
-    """Pair layers that are the same, then those of one slot, then the rest as they come; what is left stands alone.
+    """Pair equal layers, then layers of the same slot, then the rest in order; others have no partner.
 
-    In the order of the rebuilt image, with what the image alone has after that.
+    The pairs are in the order of the rebuilt image; layers that only the image has come last.
     """
     left, right = dict(enumerate(own, 1)), dict(enumerate(others, 1))
     found: dict[int, int] = {}
@@ -177,7 +177,7 @@ def _compare_layers(pair: _Pair, *, open_image: OpenLayer, open_rebuilt: OpenLay
 
 
 def _note(own: Layer, unpacked: _Unpacked, *, same: bool, entries: bool) -> str:
-    """Say of a layer what its entries do not."""
+    """Return a difference of a layer that its entries do not show."""
     if unpacked.trouble:
         return unpacked.trouble
     if unpacked.diff_id != own.diff_id:
@@ -188,7 +188,7 @@ def _note(own: Layer, unpacked: _Unpacked, *, same: bool, entries: bool) -> str:
 
 
 class _Unpacked:
-    """A layer's tar as it streams by, hashed; `trouble` says why it could not be read to its end."""
+    """Reads and hashes a layer's tar; `trouble` says why it could not be read to its end."""
 
     def __init__(self, blob: BinaryIO, layer: Layer, *, limit: int | None) -> None:
         self._blob = blob
@@ -200,11 +200,11 @@ class _Unpacked:
 
     @property
     def diff_id(self) -> Digest:
-        """The digest of what has passed; all of it, once `members` is at its end."""
+        """The digest of the bytes read so far; of the whole tar once `members` has ended."""
         return Digest(self._hash.hexdigest())
 
     def members(self) -> Iterator[tuple[Member, Iterator[bytes]]]:
-        """Yield the entries, while `judged`."""
+        """Yield the entries; call this inside `judged`."""
         pieces = self._pieces()
         yield from read_members(pieces, origin="the layer")
         for _ in pieces:
@@ -212,15 +212,15 @@ class _Unpacked:
 
     @contextmanager
     def judged(self) -> Iterator[None]:
-        """End reading where the blob is no layer, and remember why."""
+        """Stop reading if the blob is not a layer, and remember why."""
         try:
             yield
         except StackError as error:
             self.trouble = f"{error.what}: {error.why.rstrip('.')}"
         except (zlib.error, EOFError) as error:
-            self.trouble = f"it is no whole gzip stream: {error}"
+            self.trouble = f"it is not a whole gzip stream: {error}"
         except _TooLarge:
-            self.trouble = f"it unpacks to more than {self._limit} bytes; the rest was not looked at"
+            self.trouble = f"it unpacks to more than {self._limit} bytes; the rest was not compared"
 
     def _pieces(self) -> Iterator[bytes]:
         if self._layer.media_type not in {LAYER_GZIP, LAYER_TAR}:
@@ -236,7 +236,7 @@ class _Unpacked:
 
 
 class _TooLarge(Exception):
-    """Somebody's layer does not end."""
+    """The layer unpacks to more than the limit."""
 
 
 _Row = tuple[str, int, int, int, int, str, str, bytes]
@@ -244,7 +244,7 @@ _FIELDS = ("kind", "mode", "uid", "gid", "size", "mtime", "target", "content")
 
 
 class _Table:
-    """The entries of the rebuilt layer, to be crossed out by the image's; `found` is what differs."""
+    """The entries of the rebuilt layer; each is removed when the image has it too. `found` are the differences."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, _Row] = {}
@@ -263,7 +263,7 @@ class _Table:
         with unpacked.judged():
             for member, content in unpacked.members():
                 self._compare(member, content)
-        # Of what was not read to its end nothing is missing.
+        # If the layer was not read to its end, entries that were not seen may still be there.
         if not unpacked.trouble:
             for path in self._waiting:
                 self._tell(EntryDifference(path=path, only="rebuilt"))

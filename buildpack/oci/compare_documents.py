@@ -1,4 +1,4 @@
-"""Compare the JSON documents of two images, value by value."""
+"""Compares the JSON documents of two images, value by value."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 
 _SHOWN = 300
-"""Characters of a path or a value: whoever made the image chooses how long they are."""
+"""Characters of a path or a value, whose length a hostile image could choose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueDifference:
-    """A value that differs, by its path in a JSON document (``config.Labels.release``); "" where it is absent."""
+    """A value that differs, with its path in a JSON document (``config.Labels.release``); "" if it is absent."""
 
     path: str
     image: str
@@ -23,12 +23,12 @@ class ValueDifference:
 
 
 def compare_configs(own: bytes, other: bytes, *, same_layers: bool) -> Iterator[ValueDifference]:
-    """Yield the values that differ; what follows from the layers only if these are the same."""
+    """Yield the values that differ; values that depend on layers only with `same_layers`."""
     if own == other:
         return
     left, right = _parse(own), _parse(other)
     if not same_layers:
-        # What follows from the layers is told with them.
+        # Differences of layers are reported with the layers.
         for config in (left, right):
             config.pop("rootfs", None)
             config.pop("history", None)
@@ -36,7 +36,7 @@ def compare_configs(own: bytes, other: bytes, *, same_layers: bool) -> Iterator[
 
 
 def compare_manifests(own: bytes, other: bytes) -> Iterator[ValueDifference]:
-    """Yield the values that differ, of layers only those that both manifests name."""
+    """Yield the values that differ; of layers, only those that both manifests name."""
     left, right = _parse(own), _parse(other)
     for manifest in (left, right):
         layers = manifest.get("layers")
@@ -49,7 +49,7 @@ def compare_manifests(own: bytes, other: bytes) -> Iterator[ValueDifference]:
 
 
 def _of_the_same(own: list[Any], others: list[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return, by digest, what is said of the layers that both have; of others more is said elsewhere."""
+    """Return the descriptors of layers that both have, by digest; other layers are compared in `compare`."""
     left, right = ({str(row.get("digest")): row for row in rows} for rows in (own, others))
     shared = {digest: digest.removeprefix("sha256:")[:12] for digest in right if digest in left}
     return {name: left[digest] for digest, name in shared.items()}, {
@@ -66,7 +66,7 @@ def _parse(raw: bytes) -> dict[str, Any]:
 
 
 def _by_name(config: dict[str, Any]) -> dict[str, Any]:
-    """Turn the list of variables into a mapping, so that one that differs is told by its name."""
+    """Turn the list of variables into a mapping, so that each difference has the variable's name."""
     inner = config.get("config")
     if isinstance(inner, dict) and isinstance(inner.get("Env"), list):
         named = dict(str(item).partition("=")[::2] for item in inner["Env"])
@@ -101,6 +101,6 @@ def _shown(value: object) -> str:
 
 
 def shorten(text: str) -> str:
-    """Cut what is too long, and write what no terminal can print as escapes."""
+    """Return the text with escapes for characters that terminals cannot print, cut if it is too long."""
     plain = text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode("ascii")
     return plain if len(plain) <= _SHOWN else f"{plain[: _SHOWN - 3]}..."

@@ -1,4 +1,4 @@
-"""Read content that is inside other files: slices, and DEFLATE streams of zips. `Sources` verifies it on the way."""
+"""Reads content inside other files: slices, and DEFLATE streams of zips. `Sources` verifies it as it reads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from buildpack.errors import oci as errors
 from buildpack.oci.entry import Content, Deflated, FileSlice, Inline
 
 WHOLE = 64 << 20
-"""Bytes up to which `reader` inflates a stream at once, which takes half the time of doing it in pieces."""
+"""Bytes up to which `reader` inflates a stream at once, in half the time that pieces take."""
 LARGEST_PIECE = 8 << 20
 """Bytes up to which `Sources` inflates a stream at once."""
 
@@ -27,7 +27,7 @@ ReadAt = Callable[[int, int], bytes]
 
 
 class ContentDamagedError(ValueError):
-    """Content that does not have the size or the CRC-32 that its entry says."""
+    """Content does not have the size or the CRC-32 of its entry."""
 
     def __init__(self, content: FileSlice | Deflated, reason: str = "") -> None:
         part = "stream" if isinstance(content, Deflated) else "part"
@@ -36,16 +36,16 @@ class ContentDamagedError(ValueError):
 
     def as_machine_error(self) -> MachineError:
         """Return the error for content that was right when its entry was made."""
-        # A part of a file is one of an archive; a whole one is the app's.
+        # A part of a file belongs to an archive; a whole file is the app's.
         if isinstance(self.content, FileSlice) and not self.content.offset and self.content.crc32 is not None:
             return errors.file_changed(self.content.path)
         return errors.content_changed(self.content.path, str(self))
 
 
 class Sources:
-    """The files that contents are in: a few descriptors, kept open, read without moving their position.
+    """Reads content from files, of which a few stay open; verifies it.
 
-    Raises ContentDamagedError for content that is not what its entry says, MachineError if a file cannot be read.
+    Raises ContentDamagedError for content that contradicts its entry, MachineError if a file cannot be read.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Sources:
         self._open.clear()
 
     def pieces(self, content: Content, *, compressed: Callable[[bytes], object] | None = None) -> Iterator[bytes]:
-        """Yield the content, in bounded memory. `compressed` also gets a stream as it is, piece by piece."""
+        """Yield the content, in bounded memory. `compressed` is called with each piece of the stream itself."""
         if isinstance(content, Inline):
             yield content.body
         elif isinstance(content, FileSlice):
@@ -71,7 +71,7 @@ class Sources:
             yield from self._inflate(content, compressed or (lambda _: None))
 
     def whole(self, content: FileSlice | Deflated, *, limit: int = LARGEST_PIECE) -> bytes:
-        """Return the content, which may have `limit` bytes."""
+        """Return the content, of at most `limit` bytes."""
         import deflate
 
         if content.size > limit:
@@ -89,7 +89,7 @@ class Sources:
         return bytes(body)
 
     def stream(self, content: Deflated) -> bytes:
-        """Return a DEFLATE stream as it is, unverified."""
+        """Return a DEFLATE stream itself, unverified."""
         return self._read(content, content.compressed, content.offset)
 
     def _slice(self, content: FileSlice) -> Iterator[bytes]:
@@ -125,7 +125,7 @@ class Sources:
             if path not in self._open:
                 if len(self._open) >= _OPEN_FILES:
                     os.close(self._open.pop(next(iter(self._open))))
-                # Without waiting: a pipe in the file's place then fails.
+                # O_NONBLOCK makes a pipe in place of the file fail instead of waiting.
                 self._open[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             piece = os.pread(self._open[path], size, offset)
         except OSError as error:
@@ -136,7 +136,7 @@ class Sources:
 
 
 def _inflated(inflater: zlib._Decompress, piece: bytes, content: Deflated) -> Iterator[bytes]:
-    """Yield what this piece of the stream inflates to; bytes behind the stream's end count as damage."""
+    """Yield the inflated bytes of this piece of the stream; bytes after the stream's end count as damage."""
     if inflater.eof:
         raise ContentDamagedError(content)
     try:
@@ -155,7 +155,7 @@ def _inflated(inflater: zlib._Decompress, piece: bytes, content: Deflated) -> It
 
 @contextmanager
 def reader(content: Deflated | FileSlice) -> Iterator[ReadAt]:
-    """Give random access to unverified content, with bounded memory whatever its size."""
+    """Yield a function for random access to unverified content, in bounded memory."""
     with content.path.open("rb") as raw:
         descriptor = raw.fileno()
         if isinstance(content, FileSlice):
@@ -203,7 +203,7 @@ class _Restartable:
         return self._window[begin : begin + size]
 
     def _advance(self, keep_from: int) -> bool:
-        """Inflate another piece, forgetting what comes before `keep_from`; False at the end."""
+        """Inflate another piece, and drop the bytes before `keep_from`; return False at the end."""
         piece = self._inflater.unconsumed_tail
         if not piece:
             left = self._content.compressed - self._consumed

@@ -13,7 +13,7 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Digest:
-    """A SHA-256 digest; `str()` gives ``sha256:<hex>``. Raises ValueError on anything else."""
+    """A SHA-256 digest; `str()` gives ``sha256:<hex>``. Raises ValueError for anything but 64 hexadecimal digits."""
 
     hex: str
 

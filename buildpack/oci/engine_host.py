@@ -1,7 +1,7 @@
-"""Finds a Docker-compatible engine the way the `docker` command does, then the way Podman's users expect.
+"""Finds a Docker-compatible engine as the `docker` command does, and Podman's sockets too.
 
-In this order: ``DOCKER_HOST``; the context that ``DOCKER_CONTEXT`` or ``~/.docker/config.json`` names; the usual
-sockets, the first that lets us in.
+In this order: ``DOCKER_HOST``; the context that ``DOCKER_CONTEXT`` or ``~/.docker/config.json`` names; the first of the
+usual sockets that accepts a connection.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ _TLS_PORT, _PLAIN_PORT = 2376, 2375
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where an engine listens; `str()` gives ``unix:///PATH`` or ``tcp://HOST:PORT``.
+    """The address of an engine; `str()` gives ``unix:///PATH`` or ``tcp://HOST:PORT``.
 
     `address` is a socket's path or (host, port). `certificates` is a folder with ``ca.pem``, ``cert.pem`` and
-    ``key.pem``: where it is set, TLS is spoken, and the engine's certificate is checked if `verify` says so.
+    ``key.pem`` for TLS; None for a connection without TLS. `verify` is False if the engine's certificate is not
+    checked.
     """
 
     address: str | tuple[str, int]
@@ -41,7 +42,7 @@ class Endpoint:
 
 
 def require_engine(environ: Mapping[str, str]) -> Endpoint:
-    """Return the engine to use; raises EngineError where there is none."""
+    """Return the engine to use; raises EngineError if there is none."""
     found = find_engine(environ)
     if found is None:
         raise errors.engine_missing([f"unix://{path}" for path in default_sockets(environ)])
@@ -49,9 +50,9 @@ def require_engine(environ: Mapping[str, str]) -> Endpoint:
 
 
 def find_engine(environ: Mapping[str, str]) -> Endpoint | None:
-    """Return the engine that the environment names, or the first usual socket; None where there is none.
+    """Return the engine that the environment names, or the first usual socket; None if there is none.
 
-    Raises EngineError where the environment names an engine that cannot be used.
+    Raises EngineError if the environment names an engine that cannot be used.
     """
     if named := environ.get("DOCKER_HOST", ""):
         return parse_host(named, source="DOCKER_HOST", certificates=_environ_certificates(environ))
@@ -64,7 +65,7 @@ def find_engine(environ: Mapping[str, str]) -> Endpoint | None:
 
 
 def default_sockets(environ: Mapping[str, str]) -> list[Path]:
-    """Return where engines usually listen: Docker, rootless Docker, Docker Desktop, Podman."""
+    """Return the usual sockets of Docker, rootless Docker, Docker Desktop and Podman."""
     runtime = environ.get("XDG_RUNTIME_DIR", "")
     home = environ.get("HOME", "")
     sockets = ["/var/run/docker.sock"]
@@ -75,8 +76,8 @@ def default_sockets(environ: Mapping[str, str]) -> list[Path]:
 
 
 def parse_host(text: str, *, source: str, certificates: Path | None = None, verify: bool = True) -> Endpoint:
-    """Read a value of DOCKER_HOST; `source` is who said it, for messages. Raises EngineError."""
-    # A login has no meaning there, and is not to be shown.
+    """Read a value of DOCKER_HOST; `source` says where it is from, for messages. Raises EngineError."""
+    # A login has no meaning here, and must not be shown.
     text = _LOGIN.sub("", text.strip())
     scheme, separator, rest = text.partition("://")
     if not separator and text.startswith("/"):
@@ -100,19 +101,19 @@ def _split_port(text: str, certificates: Path | None) -> tuple[str, int] | None:
 
 
 def _environ_certificates(environ: Mapping[str, str]) -> Path | None:
-    """Return the certificates' folder where DOCKER_TLS_VERIFY asks for TLS."""
+    """Return the folder of certificates; None unless DOCKER_TLS_VERIFY asks for TLS."""
     if not environ.get("DOCKER_TLS_VERIFY"):
         return None
     return Path(environ.get("DOCKER_CERT_PATH") or _folder(environ))
 
 
 def _folder(environ: Mapping[str, str]) -> Path:
-    """Return where the `docker` command keeps its configuration."""
+    """Return the folder of the `docker` command's configuration."""
     return Path(environ.get("DOCKER_CONFIG") or Path(environ.get("HOME") or "/nonexistent") / ".docker")
 
 
 def _context(environ: Mapping[str, str]) -> tuple[str, str]:
-    """Return the name of the context to use, empty where none is chosen, and who says so."""
+    """Return the name of the context to use, "" for none, and the source of that name."""
     if named := environ.get("DOCKER_CONTEXT", ""):
         return named, "DOCKER_CONTEXT"
     path = _folder(environ) / "config.json"
@@ -141,7 +142,7 @@ def _context_names(folder: Path) -> list[str]:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object; what is missing or malformed counts as empty, as the `docker` command has it."""
+    """Read a JSON object; empty if it is missing or malformed, as for the `docker` command."""
     try:
         body = parse_json(path.read_bytes())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""HTTP/1.1 to an engine: small questions, and uploads that stay open while a build runs."""
+"""Sends requests to an engine, and uploads that stay open while a build runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from buildpack.oci.engine_host import Endpoint
 
 _CONNECT_TIMEOUT = 10.0
 _TIMEOUT = 900.0
-"""Seconds of silence: an engine on a slow disk unpacks a big layer without a word."""
+"""Seconds of silence: an engine on a slow disk sends nothing while it unpacks a big layer."""
 _BODY_LIMIT = 16 << 20
 _SMALL = 64 << 10
 
@@ -32,7 +32,7 @@ class Answer:
     body: bytes
 
     def object(self) -> dict[str, Any]:
-        """Return the body's JSON object; empty where it is none."""
+        """Return the body's JSON object; empty if it is not one."""
         try:
             value = parse_json(self.body)
         except ValueError:
@@ -41,7 +41,7 @@ class Answer:
 
     @property
     def failure(self) -> str:
-        """What went wrong, in the engine's words; empty where nothing did.
+        """The engine's error message; "" if there was no error.
 
         A stream of messages may begin with 200 and end with an error.
         """
@@ -58,14 +58,14 @@ class Answer:
             if message.get("error") or message.get("errorDetail"):
                 detail = message.get("errorDetail")
                 return str(message.get("error") or (detail.get("message") if isinstance(detail, dict) else detail))
-            # Docker on containerd only prints that it could not unpack.
+            # Docker on containerd reports a failure to unpack only as printed text.
             if (printed := str(message.get("stream", "")).strip()).lower().startswith("error"):
                 return printed
         return ""
 
 
 class Connection:
-    """A connection to an engine; not for two threads at once. Raises EngineError if the engine cannot be reached."""
+    """A connection to an engine, for one thread at a time. Raises EngineError if the engine cannot be reached."""
 
     def __init__(self, endpoint: Endpoint, *, timeout: float = _TIMEOUT) -> None:
         self._endpoint = endpoint
@@ -74,15 +74,15 @@ class Connection:
         self._begin()
 
     def close(self) -> None:
-        """Close the connection, whatever state it is in."""
+        """Close the connection, even in the middle of an exchange."""
         self._connection.close()
 
     def answered(self) -> bool:
-        """Tell whether an answer has begun to come."""
+        """Return True if an answer has begun to arrive."""
         return self._connection.has_input()
 
     def _begin(self) -> Pace:
-        """Begin the time of an exchange: an engine may be silent while it unpacks, and ends in hours at the latest."""
+        """Start the time of an exchange: an engine may be silent while it unpacks, and has hours in all."""
         return self._connection.begin(Pace(self._slow, patience=self._timeout, steady=False))
 
     def _slow(self, reason: str) -> EngineError:
@@ -117,7 +117,7 @@ class Connection:
 
 
 class Upload(Connection):
-    """A POST whose body is sent bit by bit. The engine begins to work as soon as the first bytes come."""
+    """A POST whose body is sent in pieces. The engine begins to work when the first bytes arrive."""
 
     def __init__(self, endpoint: Endpoint, path: str) -> None:
         super().__init__(endpoint)

@@ -1,4 +1,4 @@
-"""Asks an engine what it is and has, in as few requests as possible, and names its images."""
+"""Asks an engine for its kind and its images, in as few requests as possible, and tags images."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     from buildpack.oci.archive import OpenBlob
 
 Kind = Literal["classic", "containerd", "podman"]
-"""How an engine keeps images: by chains of layers (Docker's own store), as blobs (Docker on containerd), or Podman."""
+"""How an engine stores images: as chains of layers (Docker's own store), as blobs (Docker on containerd), or Podman."""
 
 _CLASSIC_BEFORE = 23
-"""Docker's first version that can keep its images in containerd."""
+"""Docker's first version that can store images in containerd."""
 _MANIFESTS_SINCE = (1, 48)
-"""Docker's first API version that says whether it has every blob of an image."""
+"""Docker's first API version that reports missing blobs of an image."""
 _SIBLINGS = 3
 _PATIENCE = 2.0
-"""Seconds to wait for a list of images: some engines measure every one of them first."""
+"""Seconds to wait for a list of images, because some engines measure every image first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """An engine's kind, and what its images that may share layers with ours consist of.
+    """An engine's kind, and the parts of its images that may share layers with ours.
 
-    `chains` are their diff_ids, likeliest image first. `blobs` are the digests of blobs that the engine has. `likely`
-    are diff_ids of layers whose blobs it may have: once it has the image it says whether one is missing.
+    `chains` are the images' diff_ids, the likeliest image first. `blobs` are digests of blobs that the engine has.
+    `likely` are diff_ids of layers whose blobs it may have: it reports a missing blob once it has the image.
     """
 
     kind: Kind
@@ -48,7 +48,7 @@ class Known:
     likely: frozenset[str] = frozenset()
 
     def may_have(self, layer: Layer) -> bool:
-        """Tell whether a layer need not be sent at first, wherever in an image it is."""
+        """Return True if a layer need not be sent at first, at any position in an image."""
         return str(layer.digest) in self.blobs or str(layer.diff_id) in self.likely
 
 
@@ -61,9 +61,9 @@ def inspect_engine(
     open_blob: OpenBlob,
     kind: Kind | None = None,
 ) -> Known:
-    """Find out what the engine is, unless `kind` says so, and what it has.
+    """Return the engine's kind, unless `kind` gives it, and the parts of its images.
 
-    It is asked for `reference` and `candidates` (references or IDs) and, if it has none of them, for other tags of the
+    The images are `reference`, `candidates` (references or IDs) and, if the engine has none of them, other tags of the
     same repository. `open_blob` may have their manifests.
     """
     answer = _inspect(connection, reference)
@@ -84,10 +84,10 @@ def inspect_engine(
 
 
 def find_image(connection: Connection, image: Image, kind: Kind) -> dict[str, Any] | None:
-    """Return what the engine says of this image, None if it lacks the image or some of its blobs.
+    """Return the engine's description of this image; None if it lacks the image or some of its blobs.
 
-    Its ID is the config's digest, and with containerd the manifest's. An image that lacks blobs can run there, and
-    can be neither pushed nor saved.
+    The image's ID is the config's digest, and with containerd the manifest's. An image that lacks blobs can run, but
+    cannot be pushed or saved.
     """
     digest = image.digest if kind == "containerd" else image.config_digest
     found = _inspect(connection, str(digest), "?manifests=1" if kind == "containerd" else "").object()
@@ -135,14 +135,14 @@ def name_image(connection: Connection, endpoint: Endpoint, found: dict[str, Any]
 
 
 def engine_platform(connection: Connection) -> Platform | None:
-    """Return the platform that the engine runs images for, None where it does not say."""
+    """Return the platform of the engine; None if it does not say."""
     said = connection.ask("GET", "/version").object()
     system, architecture = said.get("Os"), said.get("Arch")
     return Platform(os=str(system), architecture=str(architecture)) if system and architecture else None
 
 
 def remove_image(connection: Connection, identity: Digest) -> None:
-    """Remove an image without a name; its layers stay where others use them. A failure does not matter."""
+    """Remove an image without a name; layers of other images stay. A failure does not matter."""
     connection.ask("DELETE", f"/images/{identity}")
 
 
@@ -151,7 +151,7 @@ def _inspect(connection: Connection, name: str, query: str = "") -> Answer:
 
 
 def kind_of(connection: Connection, headers: Mapping[str, str]) -> Kind:
-    """Tell how the engine keeps images, by the headers of any answer of it; where these leave it open it is asked."""
+    """Return how the engine stores images, by the headers of any of its answers; ask it if they do not say."""
     server = headers.get("server", "")
     if "libpod-api-version" in headers or "Libpod" in server:
         return "podman"
@@ -163,7 +163,7 @@ def kind_of(connection: Connection, headers: Mapping[str, str]) -> Kind:
 
 
 def _siblings(endpoint: Endpoint, reference: str) -> list[str]:
-    """Return the newest images of the same repository: pipelines give each build a tag of its own."""
+    """Return the newest images of the same repository, because pipelines give each build a new tag."""
     repository = parse_reference(reference).name.removeprefix("docker.io/").removeprefix("library/")
     asked = quote(json.dumps({"reference": [repository]}))
     connection = Connection(endpoint, timeout=_PATIENCE)

@@ -1,6 +1,6 @@
-"""Loads an image into an engine, from its first layer on, while the later ones are still being built.
+"""Loads an image into an engine, starting with its first layers while the later ones are still being built.
 
-`Loading` is the handle that a build holds; `engine_upload.EngineUpload` does the work, in a thread.
+A build holds a `Loading`; `engine_upload.EngineUpload` does the work, in a thread. `load` loads a whole image.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from buildpack.dataclass import dataclass
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 _TICK = 0.01
 """Seconds between two looks at an engine that is busy with a prefix."""
 _FAREWELL = 2.0
-"""Seconds to let the thread tidy up; it is a daemon, so a stuck engine keeps nobody here."""
+"""Seconds to let the thread clean up; it is a daemon thread, so an engine that hangs does not block the exit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +32,11 @@ class _Offer:
 
 
 class Loading:
-    """One image on its way into one engine: `offer` its layers from the bottom up, then `finish`.
+    """Loads one image into one engine: `offer` its layers from the bottom up, then `finish`.
 
-    Only `ready`, `result` and `finish` wait; the rest happens in a thread. `references` are the full names to give
-    the image, the first of which also tells what the engine may have already; `candidates` names other images that
-    may share layers (references or IDs). `observer` is called in the thread with the bytes sent so far. `warm_up`
-    has met the same engine.
+    Only `ready`, `result` and `finish` wait; a thread does the work. `references` are the full names of the image; the
+    engine's image with the first name, and those in `candidates` (references or IDs), may share layers with it.
+    `observer` is called in the thread with the number of bytes sent. `warm_up` is connected to the same engine.
     """
 
     def __init__(
@@ -73,36 +71,34 @@ class Loading:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.abandon()
 
     def ready(self) -> None:
-        """Wait until the engine has answered; raises EngineError where it does not."""
+        """Wait until the engine has answered; raises EngineError if it does not."""
         self._met.wait()
         if self._failure is not None:
             raise self._failure
 
     def expect(self) -> None:
-        """Say that a layer will come which the engine cannot have: it gets ready, which takes it 30 milliseconds."""
+        """Announce a layer that the engine cannot have, so that it gets ready, which takes 30 milliseconds."""
         self._events.put("expect")
 
     def offer(self, layer: Layer, tar: BinaryIO | None = None) -> None:
-        """Hand in the next layer; its blob can be opened from now on.
+        """Add the next layer; its blob can be opened from now on.
 
-        `tar` is the layer uncompressed, in a seekable file that is ours to close: it spares the engine inflating it.
+        `tar` is the uncompressed layer in a seekable file, which this object closes: the engine need not inflate it.
         """
         self._events.put(_Offer(layer=layer, tar=tar))
         if self._done.is_set():
             self._drain()
 
     def send(self, image: Image) -> None:
-        """Send what is missing of the image, without waiting; layers need not have been offered."""
+        """Send the missing parts of the image, without waiting; layers need not have been offered."""
         self._events.put(image)
 
     def result(self) -> Loaded:
-        """Wait for what `send` began; raises EngineError."""
+        """Wait until the image of `send` is loaded; raises EngineError."""
         self._done.wait()
         if self._failure is not None:
             raise self._failure
@@ -110,12 +106,12 @@ class Loading:
         return self._loaded
 
     def finish(self, image: Image) -> Loaded:
-        """Send what is missing of the image, and wait; raises EngineError."""
+        """Send the missing parts of the image, and wait; raises EngineError."""
         self.send(image)
         return self.result()
 
     def abandon(self) -> None:
-        """Stop, and take back what was loaded so far; after `result` there is nothing to take back."""
+        """Stop, and remove the parts that were loaded; after `result` nothing is removed."""
         self._events.put("abandon")
         self._thread.join(_FAREWELL)
 
@@ -149,7 +145,7 @@ class Loading:
                 return None
 
     def _drain(self) -> None:
-        """Close the files of layers that nobody will send."""
+        """Close the files of layers that will not be sent."""
         while not self._events.empty():
             event = self._events.get()
             if isinstance(event, _Offer) and event.tar is not None:

@@ -1,10 +1,10 @@
-"""Sends an image to an engine, as much of it as possible before it is whole.
+"""Sends an image to an engine, as much of it as possible before the image is whole.
 
-Docker's own store unpacks an image layer by layer, each on top of the last, and finds a layer again only by the
-chain below it. So an upload stays open, layers go into it as they come, and whenever the engine has nothing to do
-the upload is ended as an image of the layers so far, without a name: the engine unpacks them while we go on. The
-last upload holds what is left, the image's config and its names. Such a prefix gains time and nothing else: where
-anything about it fails, the whole image is sent at the end.
+Docker's own store unpacks an image layer by layer, each on top of the last, and finds a layer again only by the chain
+below it. So an upload stays open and gets each layer when it is built. Whenever the engine is idle, the upload is ended
+as an image of the layers so far, a prefix without a name, which the engine unpacks while the build continues. The last
+upload has the remaining layers, the config and the names. A prefix only saves time: if anything about it fails, the
+whole image is sent at the end.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """What was sent for an image, and why that much."""
+    """The bytes and layers that were sent for an image, and the reason for that amount."""
 
     sent_bytes: int
     sent_layers: int
@@ -47,7 +47,7 @@ class Loaded:
 
 
 class EngineUpload:
-    """One image's way into one engine; not for two threads at once. `inspect` comes first, `close` last."""
+    """Sends one image to one engine, for one thread at a time. `inspect` comes first, `close` last."""
 
     def __init__(
         self,
@@ -71,26 +71,26 @@ class EngineUpload:
         self._known = Known(kind="classic")
         self._layers: list[Layer] = []
         self._names: list[str] = []
-        """For each layer taken so far, the file that holds it in the archives."""
+        """For each layer added so far, its file in the archives."""
         self._shared = 0
-        """How many leading layers the engine had from the beginning."""
+        """How many of the first layers the engine had from the beginning."""
         self._upload: Upload | None = None
         self._fresh = 0
         """Bytes of layers in the open upload."""
         self._pending: Upload | None = None
-        """The upload of a prefix, ended and not answered yet."""
+        """The upload of a prefix that is ended but not answered yet."""
         self._prefixes: list[Digest] = []
         self._failure = ""
-        """Why an upload failed; from then on nothing is sent early."""
+        """Why an upload failed; after a failure nothing is sent early."""
         self._sent_bytes = self._sent_layers = 0
 
     @property
     def busy(self) -> bool:
-        """Whether there is something to `flush` as soon as the engine is idle."""
+        """True if there is something to `flush` once the engine is idle."""
         return self._pending is not None and self._fresh >= WORTH_SENDING
 
     def inspect(self) -> None:
-        """Connect, and find out what the engine has; raises EngineError."""
+        """Connect, and ask the engine for its images; raises EngineError."""
         kind = None
         if self._warm_up is not None:
             self._connection, self._upload, kind = self._warm_up.take()
@@ -106,7 +106,7 @@ class EngineUpload:
         )
 
     def expect(self) -> None:
-        """Open an upload, so that the engine starts what it unpacks with."""
+        """Open an upload, so that the engine starts its unpacker."""
         if self._early and self._upload is None:
             try:
                 self._begin()
@@ -114,12 +114,12 @@ class EngineUpload:
                 self._give_up(str(error))
 
     def add(self, layer: Layer, tar: BinaryIO | None = None) -> None:
-        """Take the next layer, and send it at once where that helps and the engine cannot have it. Closes `tar`."""
+        """Add the next layer, and send it now if that saves time and the engine cannot have it. Closes `tar`."""
         self._send_or_skip(layer, tar)
         self.flush()
 
     def flush(self) -> None:
-        """End the open upload as a prefix, if it is worth it and the engine is idle."""
+        """End the open upload as a prefix, if it is large enough and the engine is idle."""
         if self._pending is not None and self._pending.answered():
             self._settle()
         if self._upload is None or self._fresh < WORTH_SENDING or self._pending is not None or not self._early:
@@ -129,13 +129,13 @@ class EngineUpload:
             self._end(self._upload, config, references=())
             self._pending, self._upload, self._fresh = self._upload, None, 0
             self._prefixes.append(sha256(config))
-            # The engine takes 30 ms to get ready for an upload: let it do so beside its work.
+            # The engine takes 30 ms to get ready for an upload, which it can do while it unpacks.
             self._begin()
         except (BuildpackError, OSError) as error:
             self._give_up(str(error))
 
     def complete(self, image: Image) -> Loaded:
-        """Bring the rest, the config and the names, and look whether the engine has them; raises EngineError."""
+        """Send the rest, the config and the names, and check that the engine has the image; raises EngineError."""
         if found := self._find(image):
             return self._named(found, PRESENT)
         failure, reason, partial = self._send_missing(image)
@@ -144,13 +144,13 @@ class EngineUpload:
             failure, reason = self._send_whole(image), "the engine took only the whole image"
             found = None if failure else self._find(image)
         if found is None:
-            said = failure or "nothing; but the image is not there"
+            said = failure or "nothing, but it does not have the image"
             wording = errors.engine_disk_full if _is_disk_full(failure) else errors.engine_refused
             raise wording(str(self._endpoint), said)
         return self._named(found, reason)
 
     def close(self) -> None:
-        """Take back prefixes and close everything; an open upload ends as an archive of no image."""
+        """Remove prefixes and close everything; end an open upload as an archive without images."""
         try:
             if self._upload is not None:
                 end_empty(self._upload)
@@ -166,7 +166,7 @@ class EngineUpload:
 
     @property
     def _early(self) -> bool:
-        """Whether sending before the end helps: Docker's own store unpacks in the order we send."""
+        """True if layers are sent before the end: Docker's own store unpacks them in order."""
         return self._known.kind == "classic" and not self._failure
 
     @property
@@ -231,7 +231,7 @@ class EngineUpload:
             self._observer(self._sent_bytes)
 
     def _end(self, upload: Upload, config: bytes, *, references: Sequence[str]) -> None:
-        """End an upload as an archive of one image: the layers taken so far, and this config."""
+        """End an upload as an archive of one image: the layers added so far, and this config."""
         name = blob_path(sha256(config))
         upload.send(
             small_file(name, config) + small_file("manifest.json", docker_manifest(name, self._names, references)) + END
@@ -239,20 +239,23 @@ class EngineUpload:
         upload.finish()
 
     def _prefix_config(self) -> bytes:
-        """Make a config for the layers so far, unlike any other build's: that build would remove ours."""
+        """Return a config for the layers so far.
+
+        A random comment makes the image ID unique, so that concurrent builds do not remove each other's prefix.
+        """
         return canonical_json(
             {
                 "architecture": self._platform.architecture,
                 "os": self._platform.os,
                 "created": EPOCH,
-                "comment": f"the beginning of an image that is being loaded ({os.urandom(8).hex()})",
+                "comment": f"the first layers of an image that is being loaded ({os.urandom(8).hex()})",
                 "config": {},
                 "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id) for layer in self._layers]},
             }
         )
 
     def _settle(self) -> None:
-        """Take the answer about a prefix."""
+        """Read the answer about a prefix."""
         assert self._pending is not None
         pending, self._pending = self._pending, None
         try:
@@ -269,7 +272,10 @@ class EngineUpload:
             self._upload = None
 
     def _send_missing(self, image: Image) -> tuple[str, str, bool]:
-        """Send what the engine lacks; returns what went wrong, why so much was sent, and whether more could be."""
+        """Send the parts that the engine lacks.
+
+        Return the failure or "", the reason for the amount sent, and True if the rest of the image could still be sent.
+        """
         total = len(image.layers)
         if self._known.kind != "classic":
             absent = [layer for layer in image.layers if not self._known.may_have(layer)]
@@ -281,7 +287,7 @@ class EngineUpload:
         )
 
     def _send_chain(self, image: Image) -> str:
-        """Send what is left in the open upload; returns what went wrong."""
+        """Send the remaining layers in the open upload; return the failure or ""."""
         if [layer.diff_id for layer in self._layers] != [layer.diff_id for layer in image.layers[: len(self._layers)]]:
             self._give_up("other layers were offered")
         rest = image.layers[len(self._layers) :]
@@ -305,11 +311,11 @@ class EngineUpload:
         return self._send_hybrid(image, image.layers)
 
     def _send_hybrid(self, image: Image, layers: Sequence[Layer]) -> str:
-        """Send the hybrid archive with the blobs of these layers; returns what went wrong."""
+        """Send the archive of `archive.py` with the blobs of these layers; return the failure or ""."""
         upload = Upload(self._endpoint, LOAD)
         try:
-            # Podman reads an OCI archive of one name only; `complete` adds the others. It takes one without the layers
-            # that it has from other archives.
+            # Podman reads an OCI archive with one name only; `complete` adds the others. The archive may lack layers
+            # that Podman has already.
             for name, body in archive_documents(image, self._references[:1]):
                 upload.send(small_file(name, body))
             for layer in _unique(layers):

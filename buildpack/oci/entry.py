@@ -1,4 +1,4 @@
-"""What a layer is made of, before it is a tar: entries with a path, attributes and content."""
+"""The entries of a layer before they become a tar: path, attributes and content."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def image_time(epoch: int | None) -> int:
 
 
 def render_time(seconds: int) -> str:
-    """Write a time as an image's config has it (RFC 3339)."""
+    """Return a time in the format of an image's config (RFC 3339)."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
@@ -38,7 +38,7 @@ class Inline:
 class FileSlice:
     """`size` bytes of the file at `path`, from `offset`.
 
-    The layer writer checks `crc32` where it is given: of files that somebody may be writing to.
+    The layer writer checks `crc32` if it is given: for files that another process may be writing.
     """
 
     path: Path
@@ -49,10 +49,10 @@ class FileSlice:
 
 @dataclass(frozen=True, slots=True)
 class Deflated:
-    """A raw DEFLATE stream inside another file (a zip): spliced into the layer as it is where that pays.
+    """A raw DEFLATE stream inside a file (a zip), which is copied into the layer unchanged if that saves time.
 
-    `offset` is where the stream begins in `path`, `compressed` its length, `size` and `crc32` those of
-    the inflated bytes. The layer writer checks both while inflating and raises on a mismatch.
+    The stream begins at `offset` in `path` and has `compressed` bytes; `size` and `crc32` are those of the inflated
+    bytes. The layer writer checks both while inflating and raises on a mismatch.
     """
 
     path: Path
@@ -86,7 +86,7 @@ class Entry:
 def file(
     path: str, content: Content | bytes, *, executable: bool = False, uid: int = 0, gid: int = 0, mtime: int = EPOCH
 ) -> Entry:
-    """Make a regular file's entry: mode 0755 or 0644, whatever the umask."""
+    """Make a regular file's entry, with mode 0755 or 0644."""
     body = Inline(content) if isinstance(content, bytes) else content
     mode = 0o755 if executable else 0o644
     return Entry(path=path, kind="file", mode=mode, content=body, uid=uid, gid=gid, mtime=mtime)

@@ -1,9 +1,9 @@
-"""Entries in, layer blob out: a deterministic tar in a deterministic series of gzip members.
+"""Writes entries as a layer's blob: a deterministic tar in a deterministic series of gzip members.
 
-A wheel already holds DEFLATE streams with their CRC-32. Those of some size are spliced: they become gzip
-members of their own, byte for byte, and only what stands between them (headers, padding, small files) is
-compressed here, in members of at most 1 MiB of tar. Readers see one gzip stream (RFC 1952, 2.2: members
-"simply appear one after another"); Docker, containerd, skopeo and umoci read it.
+A wheel already holds DEFLATE streams with their CRC-32. Streams of some size are spliced: each becomes a gzip member,
+byte for byte. Only the bytes between them (headers, padding, small files) are compressed here, in members of at most 1
+MiB of tar. Readers see one gzip stream (RFC 1952, 2.2: members "simply appear one after another"); Docker, containerd,
+skopeo and umoci read it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from buildpack.oci.tar import END, padding, render_header
 
 DEFLATE_VERSION = "0.9.0"
 LAYER_FORMAT = f"1+deflate-{DEFLATE_VERSION}-l1"
-"""Changes whenever the same entries would give other bytes; part of every layer's key."""
+"""Changes when the same entries would give other bytes; part of every layer's key."""
 
 SPLICE_MIN = 4096
-"""Streams of fewer compressed bytes are inflated and compressed again with their neighbours.
+"""Streams with fewer compressed bytes are inflated, and compressed again with their neighbours.
 
 Measured on the 40 wheels of a web app with pandas, 194 MB of tar: 4096 gives the smallest blobs (55.9 MB; 56.7 with
 1, 56.1 with 16384), and time barely differs below it.
@@ -36,16 +36,16 @@ _OUTBOX = 128 << 10
 
 
 class Sink(Protocol):
-    """Where bytes go; it takes all it is given."""
+    """The destination of bytes."""
 
     def write(self, piece: bytes | bytearray | memoryview, /) -> object:
-        """Take these bytes."""
+        """Write all these bytes."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerBlob:
-    """What was written: `digest` and `size` of the gzip stream, `diff_id` and `tar_size` of the tar, in bytes."""
+    """The written layer: `digest` and `size` of the gzip stream, `diff_id` and `tar_size` of the tar, in bytes."""
 
     digest: Digest
     diff_id: Digest
@@ -54,12 +54,12 @@ class LayerBlob:
 
 
 def write_layer(entries: Iterable[Entry], out: Sink, *, tar_out: Sink | None = None) -> LayerBlob:
-    """Write the layer that holds these entries, in any order, and tell its digests.
+    """Write a layer of these entries, given in any order, and return its digests.
 
-    Missing parent folders are added (root's, 0755), so that a folder looks the same in every layer. `tar_out`
-    gets the uncompressed tar on the way. Memory stays under 20 MB, whatever the sizes. Raises AppError for a path
-    that cannot be in an image, MachineError for content that cannot be read or is not what its entry says; what
-    was written by then is worthless.
+    Missing parent folders are added, with root as owner and mode 0755, so that a folder is the same in every layer.
+    `tar_out` also gets the uncompressed tar. Memory stays under 20 MB for all sizes. Raises AppError for a path that
+    cannot be in an image, MachineError for content that cannot be read or contradicts its entry; the bytes written
+    until then are useless.
     """
     _require_deflate()
     with Sources() as sources:
@@ -77,7 +77,7 @@ def _require_deflate() -> None:
 
 
 def _in_order(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """Yield the entries sorted by the parts of their paths, parents before children, missing parents made up."""
+    """Yield the entries sorted by the parts of their paths, parents before children; add missing parents."""
     # "/" sorts after "-" and "."; NUL sorts before everything and occurs in no path, so a folder's children follow it.
     keyed = sorted(((_checked(entry).replace(b"/", b"\0"), entry) for entry in entries), key=lambda pair: pair[0])
     folders = {""}
@@ -107,7 +107,7 @@ def _missing_parents(parent: str, folders: set[str]) -> list[str]:
 
 
 def _checked(entry: Entry) -> bytes:
-    """Return the path's bytes, or raise AppError for one that has no business in a layer."""
+    """Return the path's bytes; raises AppError for an entry that cannot be in a layer."""
     path = entry.path
     try:
         encoded = path.encode()
@@ -129,7 +129,7 @@ def _checked(entry: Entry) -> bytes:
 
 
 class _Writer:
-    """Collects tar bytes in `pending`, at most a chunk, and compressed ones in `outbox`; hashes both streams."""
+    """Collects tar bytes in `pending`, at most a chunk, and compressed bytes in `outbox`; hashes both streams."""
 
     def __init__(self, out: Sink, tar_out: Sink | None, sources: Sources) -> None:
         self.out = out
@@ -167,7 +167,7 @@ class _Writer:
         )
 
     def _append(self, piece: bytes | bytearray) -> None:
-        """Add tar bytes that are to be compressed; whole chunks leave at once."""
+        """Add tar bytes to compress; compress whole chunks at once."""
         self.pending += piece
         while len(self.pending) >= _CHUNK:
             chunk = self.pending[:_CHUNK]
@@ -176,7 +176,7 @@ class _Writer:
             self._send(compression.member(chunk))
 
     def _flush(self) -> None:
-        """End the member that the next piece of tar must not be part of."""
+        """Compress the pending bytes, so that the next piece begins a new member."""
         if self.pending:
             self._hash_tar(self.pending)
             self._send(compression.member(self.pending))
@@ -189,7 +189,7 @@ class _Writer:
             self.tar_out.write(piece)
 
     def _send(self, piece: bytes | bytearray, *, drain: bool = False) -> None:
-        """Add compressed bytes; many small ones are hashed and written together."""
+        """Add compressed bytes; small pieces are hashed and written together."""
         if len(piece) < _OUTBOX:
             self.outbox += piece
             piece = b""
@@ -205,7 +205,7 @@ class _Writer:
         self.size += len(piece)
 
     def _splice(self, content: Deflated) -> None:
-        """Make the stream a member of its own; a small one is checked in one call of libdeflate."""
+        """Make the stream a member; a small stream is checked in one call of libdeflate."""
         import deflate
 
         if max(content.size, content.compressed) > LARGEST_PIECE:
@@ -219,8 +219,8 @@ class _Writer:
             body = deflate.gzip_decompress(spliced, content.size)
         except deflate.DeflateError:
             raise ContentDamagedError(content) from None
-        # libdeflate found the footer right behind the stream's last block, and accepts bytes after it. So the
-        # stream has no trailing bytes if the footer occurs nowhere but at the end.
+        # libdeflate finds the footer right after the stream's last block, and accepts bytes after it. So the stream has
+        # no trailing bytes if the footer occurs only at the end.
         if len(body) != content.size or spliced.find(end, len(compression.HEADER)) != len(spliced) - compression.FOOTER:
             raise ContentDamagedError(content)
         self._flush()
@@ -228,7 +228,7 @@ class _Writer:
         self._send(spliced)
 
     def _splice_in_pieces(self, content: Deflated) -> None:
-        """Make a large stream a member of its own, in bounded memory."""
+        """Make a large stream a member, in bounded memory."""
         self._flush()
         self._send(compression.HEADER)
         for body in self.sources.pieces(content, compressed=self._send):

@@ -1,6 +1,6 @@
-"""Reads images on disk: OCI layouts, in a folder or in a tar, and what `docker save` writes.
+"""Reads images on disk: OCI layouts, in a folder or in a tar, and archives of `docker save`.
 
-Whoever wrote them is not trusted: documents are bounded, digests recomputed as blobs pass (`fetch_blob`).
+Their writers are not trusted: documents have limits, and `fetch_blob` recomputes digests.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Protocol, Self
 
 from buildpack.bounded import open_regular, parse_json
@@ -19,18 +18,18 @@ from buildpack.errors import transfer as errors
 from buildpack.oci import manifest as manifests
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import CONFIG, LAYER_GZIP, LAYER_TAR, MANIFEST, Image, Layer, Platform, canonical_json
+from buildpack.oci.index import NAME_KEYS
 from buildpack.oci.manifest import Descriptor
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.tar_reader import TarIndex, open_tar
 
 _DOCUMENT_LIMIT = manifests.MANIFEST_LIMIT
 _CHUNK = 1 << 20
-_NAMES = ("org.opencontainers.image.ref.name", "io.containerd.image.name")
 _ZSTD_LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
 
 
 class _Files(Protocol):
-    """Where files come from: a folder, or a tar."""
+    """The files of a folder or a tar."""
 
     def size(self, name: str) -> int | None: ...
     def open(self, name: str) -> BinaryIO: ...
@@ -51,16 +50,16 @@ class _Listed:
 class DiskImages:
     """The images of a layout or an archive; `close` it. Threads may share it.
 
-    `origin` is how the user named it, for messages. Methods raise StackError for what is damaged or missing.
+    `origin` is its name as the user wrote it, for messages. Methods raise StackError for damaged or missing parts.
     """
 
     def __init__(self, files: _Files, *, origin: str) -> None:
         self._files = files
         self._origin = origin
         self._aliases: dict[Digest, str] = {}
-        """Where blobs of a docker-archive lie; everything else lies where its digest says."""
+        """Names of files with a docker-archive's blobs; other blobs have the names of their digests."""
         self._made: dict[Digest, bytes] = {}
-        """Manifests made for a docker-archive, which has none."""
+        """Manifests made for a docker-archive, which has no manifests."""
         if files.size("index.json") is not None and files.size("oci-layout") is not None:
             self._listed = self._list_index(self._read("index.json", _DOCUMENT_LIMIT), names=(), depth=0)
         elif files.size("manifest.json") is not None:
@@ -71,22 +70,20 @@ class DiskImages:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Close the archive; nothing can be read any more."""
+        """Close the archive; nothing can be read afterwards."""
         self._files.close()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the images are called, sorted; an image without a name goes by its digest."""
+        """The names of the images, sorted; the digest of an image without a name."""
         return tuple(sorted({name for item in self._listed for name in _names(item)}))
 
     def image(self, platform: Platform, name: str | None = None) -> Image:
-        """Return the one image for `platform`, or the one that bears `name` (a tag, a reference or a digest)."""
+        """Return the only image for `platform`, or the image with this `name` (a tag, a reference or a digest)."""
         listed = self._listed
         if name is not None:
             listed = [
@@ -110,7 +107,7 @@ class DiskImages:
         return self._image(candidates[fitting[0]].descriptor)
 
     def open(self, digest: Digest) -> BinaryIO:
-        """Open a blob as it lies there, unverified."""
+        """Open a blob, unverified."""
         name = self._path(digest)
         try:
             return self._files.open(name)
@@ -120,7 +117,7 @@ class DiskImages:
             raise errors.image_unreadable(self._origin, error.strerror or str(error)) from None
 
     def fetch_blob(self, digest: Digest, size: int, out: _Sink) -> None:
-        """Copy one blob of `size` bytes into `out`, verified as it passes; as `Registry.fetch_blob`."""
+        """Copy one blob of `size` bytes into `out` and verify it, as `Registry.fetch_blob` does."""
         hashed, left = hashlib.sha256(), size
         with self.open(digest) as blob:
             while left and (chunk := blob.read(min(left, _CHUNK))):
@@ -157,12 +154,12 @@ class DiskImages:
         return raw
 
     def _list_index(self, raw: bytes, *, names: tuple[str, ...], depth: int) -> list[_Listed]:
-        """Return the images of an index and of the indexes in it; these may lack images for other platforms."""
+        """Return the images of an index and of its inner indexes, which may lack images for other platforms."""
         listed: list[_Listed] = []
         for item in manifests.parse_index(raw, origin=self._origin):
             if item.attestation or (depth and self._files.size(self._path(item.digest)) is None):
                 continue
-            own = tuple(dict.fromkeys(item.annotations[key] for key in _NAMES if key in item.annotations)) or names
+            own = tuple(dict.fromkeys(item.annotations[key] for key in NAME_KEYS if key in item.annotations)) or names
             body = self._read_blob(item.digest, _DOCUMENT_LIMIT)
             if not manifests.is_index(body, media_type=item.media_type, origin=self._origin):
                 listed.append(_Listed(names=own, descriptor=item))
@@ -229,7 +226,7 @@ class DiskImages:
         )
 
     def _adopt_layer(self, name: str, diff_id: Digest) -> Layer:
-        """Describe a layer's file: a plain tar's digest is its diff_id, verified when it is copied."""
+        """Return the layer in a file; a plain tar's digest is its diff_id, which is verified when it is copied."""
         with self._files.open(name) as file:
             start = file.read(4)
             if start[:2] != b"\x1f\x8b" and start != b"\x28\xb5\x2f\xfd":
@@ -261,13 +258,13 @@ class _Folder:
         return not os.path.realpath(self._root / name).startswith(os.path.realpath(self._root).rstrip("/") + "/")
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
 
 def open_layout(path: Path, *, scratch: Path, origin: str = "") -> DiskImages:
     """Open the OCI layout in a folder, or an archive of either kind, compressed or not.
 
-    `scratch` is a folder for what a compressed archive unpacks to; it is gone when the result is closed.
+    `scratch` is a folder for the content of a compressed archive, which is removed when the result is closed.
     """
     origin = origin or f"{'oci' if os.path.isdir(path) else 'archive'}:{path}"
     check_image(path, origin)
@@ -292,7 +289,7 @@ def check_image(path: Path, origin: str) -> None:
 
 
 def split_name(value: str) -> tuple[Path, str | None]:
-    """Split ``DIR:NAME`` or ``FILE:NAME``; what exists as a whole is a path, colons and all."""
+    """Split ``DIR:NAME`` or ``FILE:NAME``; a path that exists may have colons itself."""
     path, colon, name = value, "", ""
     while not os.path.exists(path):
         shorter, colon, last = path.rpartition(":")
@@ -307,7 +304,7 @@ def _names(item: _Listed) -> tuple[str, ...]:
 
 
 def _same_name(own: str, wanted: str) -> bool:
-    """Compare names as people write them: ``app`` is ``docker.io/library/app:latest``."""
+    """Return True for the same name, written in full or not: ``app`` is ``docker.io/library/app:latest``."""
     if own == wanted:
         return True
     try:

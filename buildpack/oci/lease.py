@@ -115,7 +115,7 @@ def oldest_lease(root: Path, *, own: Path | None) -> float | None:
     The lease at `own` does not count. Leases of dead processes are removed.
     """
     began: list[float] = []
-    for entry in _entries(root / FOLDER):
+    for entry in scan(root / FOLDER):
         path = Path(entry.path)
         if path == own:
             continue
@@ -133,11 +133,12 @@ def oldest_lease(root: Path, *, own: Path | None) -> float | None:
     return min(began, default=None)
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def scan(folder: Path) -> list[os.DirEntry[str]]:
+    """Return the entries of a folder; none if it is missing."""
     try:
         with os.scandir(folder) as entries:
             return list(entries)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

@@ -1,7 +1,7 @@
-"""Reads manifests, indexes and configs that come from outside: bounded, typed, every mistake named.
+"""Reads manifests, indexes and configs from outside, with limits and an error for each mistake, into an `Image`.
 
-OCI image specification 1.1 (manifest.md, image-index.md, config.md) and Docker's schema 2, which has
-the same shape under other media types. What comes out of here is an `Image`.
+Follows the OCI image specification 1.1 (manifest.md, image-index.md, config.md) and Docker's schema 2, which has the
+same structure but other media types.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from buildpack.oci.image import (
 )
 
 MANIFEST_LIMIT = 4 << 20
-"""Bytes; the distribution specification asks registries to accept this much and no more."""
+"""Bytes. The distribution specification asks registries to accept manifests up to this size."""
 CONFIG_LIMIT = 8 << 20
-"""Bytes; Docker's own limit for an image config."""
+"""Bytes. Docker has the same limit for an image's config."""
 _LAYERS_LIMIT = 512
 
 _SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+"
@@ -41,7 +41,7 @@ _LAYER_TYPES = {name: kind for kind, docker in DOCKER_LAYERS.items() for name in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Descriptor:
-    """What an index or a manifest says about a blob; `platform` is set in indexes, where it is known."""
+    """An entry about a blob in an index or a manifest; `platform` is set in indexes that name it."""
 
     media_type: str
     digest: Digest
@@ -51,14 +51,14 @@ class Descriptor:
 
     @property
     def attestation(self) -> bool:
-        """Whether BuildKit put this beside an image to tell of it; it is none itself."""
+        """True if this is not an image: BuildKit adds such entries to describe images."""
         return "vnd.docker.reference.type" in self.annotations or (
             self.platform is not None and self.platform.os == "unknown"
         )
 
 
 def is_index(raw: bytes, *, media_type: str, origin: str) -> bool:
-    """Tell an index from an image's manifest; raises StackError for anything else.
+    """Return True for an index, False for an image's manifest; raises StackError for anything else.
 
     The body's own ``mediaType`` decides, then `media_type` (a header or a descriptor), then the shape.
     """
@@ -78,7 +78,7 @@ def is_index(raw: bytes, *, media_type: str, origin: str) -> bool:
 
 
 def parse_index(raw: bytes, *, origin: str) -> tuple[Descriptor, ...]:
-    """Return what an index lists, in its order."""
+    """Return the entries of an index, in its order."""
     listed = _list(_parse_object(raw, origin), "manifests", origin)
     return tuple(_descriptor(item, f"manifests[{number}]", origin) for number, item in enumerate(listed))
 
@@ -94,7 +94,7 @@ def parse_manifest_config(raw: bytes, *, origin: str) -> Descriptor:
 
 
 def parse_image(manifest: bytes, config: bytes, *, origin: str) -> Image:
-    """Put manifest and config together; Docker's media types of layers become OCI's, the bytes being the same."""
+    """Return the image of a manifest and a config; Docker's media types of layers become OCI's for the same bytes."""
     listed = _list(_parse_object(manifest, origin), "layers", origin)
     if len(listed) > _LAYERS_LIMIT:
         raise errors.damaged_manifest(origin, f"it has {len(listed)} layers; at most {_LAYERS_LIMIT} are read")
@@ -126,9 +126,9 @@ def parse_config_platform(config: bytes, *, origin: str) -> Platform:
 
 
 def select_platform(listed: Sequence[Descriptor], platform: Platform, *, origin: str) -> Descriptor:
-    """Return the first manifest for `platform`; raises StackError that lists what there is.
+    """Return the first manifest for `platform`; raises StackError with the platforms that are available.
 
-    A variant counts where both sides name one: ``arm64`` and ``arm64/v8`` are the same thing.
+    Variants differ only if both are named: ``arm64`` and ``arm64/v8`` are the same.
     """
     images = [item for item in listed if not item.attestation]
     for item in images:
@@ -140,7 +140,7 @@ def select_platform(listed: Sequence[Descriptor], platform: Platform, *, origin:
 
 
 def serves(offered: Platform, wanted: Platform) -> bool:
-    """Tell whether an image for `offered` is one for `wanted`."""
+    """Return True if an image for `offered` runs on `wanted`."""
     if (offered.os, offered.architecture) != (wanted.os, wanted.architecture):
         return False
     return not offered.variant or not wanted.variant or offered.variant == wanted.variant

@@ -1,8 +1,8 @@
-"""Makes room in the store and in the folder beside it: drops what was used longest ago and is needed by nothing.
+"""Frees space in the store and in the folder beside it: drops the least recently used items that nothing needs.
 
-An image that `index.json` names needs its manifest, its config and its layers. What else lies in the store is there to
-save time: blobs of earlier builds, and what others keep in folders of their own (`shelves`, as ``wheels`` or
-``facts/wheel``), each entry by itself.
+An image that `index.json` names needs its manifest, its config and its layers. Everything else in the store only saves
+time: blobs of earlier builds, and the entries of other modules' folders (`shelves`, such as ``wheels`` or
+``facts/wheel``).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import heapq
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import oci as errors
 from buildpack.oci.index import digest_of, name_of
-from buildpack.oci.lease import GRACE, excluding_uses, oldest_lease
+from buildpack.oci.lease import GRACE, excluding_uses, oldest_lease, scan
 from buildpack.oci.store import Store
 from buildpack.system.temporary import sweep, unused
 
@@ -31,9 +31,9 @@ _PART = ".part"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One thing that can be dropped: `name` is a reference, or a path below the store; `used` is when it was last used.
+    """An item that can be dropped: `name` is a reference or a path below the store, `used` the time of its last use.
 
-    An image's own `size` is 0: its blobs have one.
+    An image's own `size` is 0, because its blobs are items too.
     """
 
     kind: str
@@ -44,9 +44,9 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What is to be dropped: until the store takes at most `keep` bytes, and what was last used before `cutoff`.
+    """Limits of the store: at most `keep` bytes, and no item last used before `cutoff`, in seconds since 1970.
 
-    `images` count among it only where that is said. `cutoff` is in seconds since 1970.
+    Images are dropped only if `images` is True.
     """
 
     keep: int | None = None
@@ -54,13 +54,13 @@ class Limits:
     images: bool = False
 
     def reach(self, item: Item, total: int) -> bool:
-        """Say whether an item goes while `total` bytes are left."""
+        """Return True if an item must be dropped while the store has `total` bytes."""
         return (self.keep is not None and total > self.keep) or (self.cutoff is not None and item.used < self.cutoff)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """What was dropped, `left` bytes in the store, and `spared`, what would have been dropped and a build relies on."""
+    """The items `dropped`, those `spared` because a build relies on them, and the bytes `left` in the store."""
 
     dropped: tuple[Item, ...]
     spared: tuple[Item, ...]
@@ -73,14 +73,13 @@ class Pruned:
 
 
 def prune_store(store: Store, limits: Limits, *, shelves: Sequence[str], now: float, dry_run: bool = False) -> Pruned:
-    """Drop what `limits` say, least recently used first; raises MachineError where the system refuses.
+    """Drop items until `limits` hold, least recently used first; raises MachineError if the system refuses.
 
-    Nothing goes that a process with a lease may rely on, and no image, nor what it needs, unless images are to go.
-    Layer keys whose blob is gone are forgotten, and abandoned work in progress is removed. `now` is in seconds since
-    1970.
+    Items that a process with a lease may rely on stay. Images and their blobs stay too, unless `limits` include images.
+    Layer keys without a blob and abandoned work in progress are removed. `now` is in seconds since 1970.
     """
     if not (store.root / "oci-layout").is_file():
-        # No store was ever begun here: `wheels` or `tmp` in a folder that was named by mistake are not ours.
+        # There is no store here: the user may have named a folder with a `wheels` or `tmp` that is not ours.
         return Pruned(dropped=(), spared=(), left=0)
     try:
         with store.index_lock():
@@ -94,9 +93,9 @@ def prune_store(store: Store, limits: Limits, *, shelves: Sequence[str], now: fl
 
 
 def prune_folder(folder: Path, limits: Limits, *, shelves: Sequence[str], dry_run: bool = False) -> Pruned:
-    """Drop what `limits` say of a folder that several stores share; nothing goes while a process holds the folder.
+    """Drop items of a folder that several stores share until `limits` hold; none while a process uses the folder.
 
-    Raises MachineError where the system refuses.
+    Raises MachineError if the system refuses.
     """
     doomed: list[Path] = []
     try:
@@ -111,7 +110,7 @@ def prune_folder(folder: Path, limits: Limits, *, shelves: Sequence[str], dry_ru
             if not free:
                 return Pruned(dropped=(), spared=tuple(due), left=total)
             for item in () if dry_run else due:
-                # What is half removed must not be taken for whole.
+                # Renamed first, so that nobody takes a half removed folder for a whole one.
                 place = folder / item.name
                 doomed.append(place.rename(place.with_name(f"{os.urandom(8).hex()}{_PART}")))
         for place in doomed:
@@ -122,13 +121,13 @@ def prune_folder(folder: Path, limits: Limits, *, shelves: Sequence[str], dry_ru
 
 
 def measure_folder(folder: Path, shelves: Sequence[str]) -> Iterator[Item]:
-    """Yield what takes room in a folder that several stores share."""
+    """Yield the items of a folder that several stores share."""
     for shelf in shelves:
         yield from _shelf(folder, shelf)
 
 
 class _Pruning:
-    """One run: items by their age, and how many images need each blob."""
+    """One run: the items by age, and the number of images that need each blob."""
 
     def __init__(self, store: Store, limits: Limits, shelves: Sequence[str], *, dry_run: bool) -> None:
         self._store = store
@@ -159,7 +158,7 @@ class _Pruning:
                 self.spared.append(item)
 
     def _release(self, item: Item) -> None:
-        """Count the blobs among what can be dropped that an image alone needed."""
+        """Add the blobs that only this image needed to the items that can be dropped."""
         if item.kind != IMAGES:
             return
         for name in self._needs.pop(item.name, ()):
@@ -176,7 +175,7 @@ class _Pruning:
             if began is not None and item.used >= began - GRACE:
                 return False
             if place is not None and _used(place) > item.used:
-                return False  # used since it was looked at
+                return False  # used since it was measured
             if self._dry_run:
                 return True
             if item.kind == IMAGES:
@@ -189,7 +188,7 @@ class _Pruning:
         return True
 
     def _place(self, item: Item) -> Path | None:
-        """Return the path whose time is the item's."""
+        """Return the path whose time is the item's last use."""
         if item.kind != IMAGES:
             return self._store.root / item.name
         digest = self._store.images().get(item.name)
@@ -197,7 +196,7 @@ class _Pruning:
 
 
 def measure(store: Store, shelves: Sequence[str]) -> Iterator[Item]:
-    """Yield everything that takes room in the store; blobs that images need are of the kind `IMAGES`."""
+    """Yield all items of the store; blobs that images need have the kind `IMAGES`."""
     needed = {name for names in _needs(store).values() for name in names}
     for item in _blobs(store.root):
         kind = IMAGES if item.name in needed else BLOBS
@@ -206,8 +205,8 @@ def measure(store: Store, shelves: Sequence[str]) -> Iterator[Item]:
         yield from _shelf(store.root, shelf)
     known = {"blobs", *shelves}
     around = {shelf.partition("/")[0] for shelf in shelves} - known
-    beside = [f"{folder}/{entry.name}" for folder in sorted(around) for entry in _scan(store.root / folder)]
-    for name in (*(entry.name for entry in _scan(store.root) if entry.name not in around), *beside):
+    beside = [f"{folder}/{entry.name}" for folder in sorted(around) for entry in scan(store.root / folder)]
+    for name in (*(entry.name for entry in scan(store.root) if entry.name not in around), *beside):
         if name not in known:
             size, used = _weigh(store.root / name)
             yield Item(kind=name.partition("/")[0], name=name, size=size, used=used)
@@ -220,7 +219,7 @@ def _images(store: Store) -> list[Item]:
 
 
 def _blobs(root: Path) -> Iterator[Item]:
-    for entry in _scan(root / "blobs" / "sha256"):
+    for entry in scan(root / "blobs" / "sha256"):
         with suppress(FileNotFoundError):
             found = entry.stat(follow_symlinks=False)
             name = f"blobs/sha256/{entry.name}"
@@ -228,15 +227,15 @@ def _blobs(root: Path) -> Iterator[Item]:
 
 
 def _shelf(root: Path, name: str) -> Iterator[Item]:
-    """Yield the entries of a folder; what is being written, or was abandoned, is none."""
-    for entry in _scan(root / name):
+    """Yield the entries of a folder, without unfinished ones."""
+    for entry in scan(root / name):
         if not entry.name.endswith(_PART) and not entry.name.startswith("."):
             size, used = _weigh(Path(entry.path))
             yield Item(kind=name, name=f"{name}/{entry.name}", size=size, used=used)
 
 
 def _weigh(path: Path) -> tuple[int, float]:
-    """Return how many bytes a file or folder takes, and when it was used last."""
+    """Return the size of a file or folder in bytes, and the time of its last use."""
     size = 0
     if path.is_dir() and not path.is_symlink():
         for folder, _, names in os.walk(path):
@@ -250,7 +249,7 @@ def _weigh(path: Path) -> tuple[int, float]:
 
 
 def _used(path: Path) -> float:
-    """Return when a file, or what lies directly in a folder, was used last."""
+    """Return the time of the last use of a file, or of a folder and its direct entries."""
     times = [0.0]
     with suppress(OSError):
         times.append(path.lstat().st_mtime)
@@ -261,7 +260,7 @@ def _used(path: Path) -> float:
 
 
 def _needs(store: Store) -> dict[str, frozenset[str]]:
-    """Return by reference which blobs an image needs; what is listed without a name goes by its digest."""
+    """Return the blobs that each image needs, by reference, or by digest for an image without a name."""
     found: dict[str, frozenset[str]] = {}
     for each in store.descriptors():
         digest = digest_of(each)
@@ -272,7 +271,7 @@ def _needs(store: Store) -> dict[str, frozenset[str]]:
 
 
 def _reachable(root: Path, manifest: str) -> frozenset[str]:
-    """Return the blobs of an image or index: its own, and all that it names."""
+    """Return the blobs of an image or index: its document, and all that this names."""
     reached: set[str] = set()
     waiting = [manifest]
     while waiting:
@@ -302,16 +301,8 @@ def _read_object(path: Path) -> dict[str, Any]:
     return {}
 
 
-def _scan(folder: Path) -> Iterable[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
 def _set_aside(root: Path, path: Path) -> Path | None:
-    """Take a thing out of everybody's sight: a file at once, a folder to where it can be removed at leisure."""
+    """Remove a file; move a folder to where it can be removed later, and return its new path."""
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return None
@@ -329,15 +320,15 @@ def _remove(folder: Path) -> None:
 
 
 def _tidy(root: Path, now: float) -> None:
-    """Forget layer keys whose blob is gone, and remove what was abandoned."""
-    for entry in _scan(root / "layers"):
+    """Remove layer keys without a blob, and abandoned work."""
+    for entry in scan(root / "layers"):
         path = Path(entry.path)
         for digest in _named([_read_object(path)]):
             if not (root / "blobs" / "sha256" / digest).exists():
                 path.unlink(missing_ok=True)
     sweep(root / "tmp")
     for folder in ("tmp", "records"):
-        for entry in _scan(root / folder):
+        for entry in scan(root / folder):
             with suppress(OSError):
                 if entry.stat(follow_symlinks=False).st_mtime < now - _DAY and not entry.name.endswith(_PART):
                     _remove(Path(entry.path)) if entry.is_dir(follow_symlinks=False) else Path(entry.path).unlink()

@@ -1,7 +1,7 @@
-"""Read tar archives that may be hostile: as a stream, or at random from a file.
+"""Reads tar archives that may be hostile: as a stream, or from a file with random access.
 
-It understands POSIX.1-1988 (ustar), POSIX.1-2001 (pax) and GNU's long names, which is what engines write, as engines
-read them. Memory is bounded and time is linear (docs/decisions/0042-hostile-formats.md says why this is not `tarfile`).
+It reads POSIX.1-1988 (ustar), POSIX.1-2001 (pax) and GNU's long names, the formats of engines, as engines do. Memory is
+bounded and time is linear; docs/decisions/0042-hostile-formats.md says why this is not `tarfile`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _INDEXED_LIMIT = 100_000
 _INFLATED_LIMIT = 64 << 30
 _LINKS_LIMIT = 8
 _LENGTH_DIGITS = 9
-"""Bytes in which a record of an extended header gives its length, the space included."""
+"""Bytes of the length, and the space after it, in a record of an extended header."""
 _CHUNK = 1 << 20
 
 Kind = Literal["file", "directory", "symlink", "hardlink", "special"]
@@ -43,9 +43,9 @@ _NUMBERS = ((100, 8), (108, 8), (116, 8), (136, 12))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One entry; `path` begins and ends without a slash, `mtime` is as written: seconds, or a fraction.
+    """One entry; `path` has no slash at its ends, `mtime` is in seconds, as written: with a fraction or without.
 
-    `absolute` is true if the path was written with a slash before it. `size` is that of the content in the archive.
+    `absolute` is True if the written path begins with a slash. `size` is the size of the content in the archive.
     """
 
     path: str
@@ -60,7 +60,7 @@ class Member:
 
 
 def read_members(pieces: Iterator[bytes], *, origin: str) -> Iterator[tuple[Member, Iterator[bytes]]]:
-    """Yield each entry with its content, and skip the content that was not taken before the next entry.
+    """Yield each entry with its content; skip content that the caller did not read before the next entry.
 
     Bytes after the end of the archive stay in `pieces`. Raises StackError for anything but a tar.
     """
@@ -85,7 +85,7 @@ class TarIndex:
         self._file.close()
 
     def leads_out(self, name: str) -> bool:
-        """Return False: nothing outside of the archive is read."""
+        """Return False, because only members of the archive are read."""
         return False
 
     def size(self, name: str) -> int | None:
@@ -136,12 +136,12 @@ def list_members(file: BinaryIO, *, origin: str, most: int) -> Iterator[tuple[Me
 
 
 def open_part(file: BinaryIO, offset: int, size: int) -> BinaryIO:
-    """Open a part of a file; the file's own position does not change."""
+    """Open a part of a file, without moving the file's position."""
     return io.BufferedReader(_Slice(file.fileno(), offset, size), _CHUNK)
 
 
 def open_tar(path: Path, *, scratch: Path, origin: str) -> TarIndex:
-    """Open an archive, plain or compressed as a whole; the latter is inflated into a nameless file in `scratch`.
+    """Open an archive; one that is compressed as a whole is inflated into a nameless file in `scratch`.
 
     Raises StackError if it is not an archive, MachineError if `scratch` cannot take it.
     """
@@ -178,7 +178,7 @@ def _decompress(file: BinaryIO, *, scratch: Path, origin: str) -> BinaryIO:
 
 
 def _read_headers(source: _Stream | _Random, origin: str, most: int) -> Iterator[Member]:
-    """Yield each entry while `source` is at the beginning of its content; the caller moves it behind the content."""
+    """Yield each entry when `source` is at the beginning of its content; the caller moves it past the content."""
     long_name, long_link, pax = "", "", dict[str, str]()
     for _ in range(most):
         block = source.take(BLOCK)
@@ -200,7 +200,7 @@ def _read_headers(source: _Stream | _Random, origin: str, most: int) -> Iterator
             continue
         path = pax.get("path") or long_name or name
         target = pax.get("linkpath") or long_link or parse_text(block[157:257])
-        if kind == b"\0" and path.endswith("/"):  # as tar wrote folders before 1988
+        if kind == b"\0" and path.endswith("/"):  # folders in archives from before 1988
             kind = b"5"
         size = 0 if kind in _WITHOUT_CONTENT else size
         yield _member(block, pax, origin, kind=_KINDS.get(kind, "special"), path=path, size=size, target=target)
@@ -214,7 +214,7 @@ def _member(block: bytes, pax: dict[str, str], origin: str, *, kind: Kind, path:
     except ValueError:
         raise errors.archive_damaged(origin, f"the header of {path[:200]!r} holds no numbers") from None
     return Member(
-        # ".." stays: the caller has to see it.
+        # ".." stays, so that the caller can refuse it.
         path="/".join(part for part in path.split("/") if part not in {"", "."}),
         absolute=path.startswith("/"),
         kind=kind,
@@ -260,7 +260,7 @@ def parse_number(field: bytes) -> int:
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
     digits = field.strip(b" \0") or b"0"
-    if not digits.isdigit():  # int() takes a sign, and underscores
+    if not digits.isdigit():  # int() accepts a sign and underscores
         raise ValueError("not an octal number")
     return int(digits, 8)
 
@@ -299,7 +299,7 @@ class _Random:
 
 
 class _Stream:
-    """Pieces of any length, of which as many bytes are taken as wanted."""
+    """Reads pieces of any length as a stream of bytes."""
 
     def __init__(self, pieces: Iterator[bytes], origin: str) -> None:
         self._pieces = pieces

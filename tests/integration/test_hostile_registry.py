@@ -564,7 +564,7 @@ def test_a_full_quota_is_not_called_a_missing_right(server, proxy):
     proxy.fault("PUT", "/uploads/", proxies.answer(403, QUOTA, Content_Type="application/json"), times=-1)
     text = told(lambda: push(proxy.name))
     assert text.startswith(f"{proxy.name}/team/app:1: the registry refuses a request\n")
-    assert "will exceed the configured upper limit of 100.0 GiB.\n\nhint: the registry's words say why" in text
+    assert "will exceed the configured upper limit of 100.0 GiB.\n\nhint: the registry's message says why" in text
 
 
 def test_a_fixed_tag_of_a_registry_that_knows_no_head(server, proxy):

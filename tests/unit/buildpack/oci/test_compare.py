@@ -244,8 +244,8 @@ def test_blobs_that_are_no_layers(blobs):
     tar = tar_of(blobs, good)
     packed = gzip.compress(tar)
     cases = {
-        packed[:-20]: "it is no whole gzip stream: gzip stream is cut short",
-        b"no gzip": "it is no whole gzip stream: Error -3 while decompressing data: incorrect header check",
+        packed[:-20]: "it is not a whole gzip stream: gzip stream is cut short",
+        b"no gzip": "it is not a whole gzip stream: Error -3 while decompressing data: incorrect header check",
         gzip.compress(b"x" * 1024): (
             "the layer is not an image: The file cannot be read as a tar archive: a header's checksum is wrong"
         ),
@@ -267,7 +267,7 @@ def test_a_layer_that_does_not_end_is_left_alone(blobs, monkeypatch):
     bad = layer(blobs, file("app/a", bytes(8 << 20)))
     limit = 2 * len(tar_of(blobs, good)) + (1 << 20)
     note, entries = trouble(blobs, bad, good)
-    assert note == f"it unpacks to more than {limit} bytes; the rest was not looked at"
+    assert note == f"it unpacks to more than {limit} bytes; the rest was not compared"
     assert entries == []
 
 

@@ -401,7 +401,7 @@ def test_loaded_and_yet_not_there(engine: Engine, blobs: Blobs) -> None:
     engine.failures = [(200, b'{"stream":"Loaded image"}')]
     assert failure(lambda: sent(image, blobs, engine)) == (
         f"the container engine at {engine.host} refused the image\n\n"
-        "It said: nothing; but the image is not there\n\n"
+        "It said: nothing, but it does not have the image\n\n"
         "hint: see the engine's own log; `--to archive:FILE` keeps the image for a closer look."
     )
 
