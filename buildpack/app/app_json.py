@@ -1,4 +1,4 @@
-"""app.json, Heroku's description of an app ("app.json Schema"): what deploy reads of it, and the line of each fault."""
+"""Read app.json, Heroku's description of an app ("app.json Schema"); errors name the line."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _MOST_PROCESSES = 1000
 class Variable:
     """A variable that ``env`` describes.
 
-    `value` is None if there is none; `secret` is true if one is to be made. `required` is None if app.json does not
-    say.
+    `value` is None if there is none; `secret` is true if deploy generates one. `required` is None if app.json does not
+    say it.
     """
 
     value: str | None = field(default=None, repr=False)
@@ -103,7 +103,7 @@ class AppJson:
         return found
 
     def script(self) -> Script:
-        """Return ``environments.test``: what tests the app, and in which environment (Heroku CI's schema)."""
+        """Return ``environments.test``: the tests of the app, and their environment (Heroku CI's schema)."""
         environment = self._table("environments", "test")
         return Script(
             test=self._command("test"),
@@ -147,7 +147,7 @@ class AppJson:
         return value.strip()
 
     def _test_variables(self) -> Iterator[tuple[str, str]]:
-        """Yield the variables that have a value; one that Heroku would generate or ask for has none here."""
+        """Yield the variables that have a value, without those that Heroku generates or asks for."""
         for name, entry in self._table("environments", "test", "env").items():
             value = entry.get("value") if isinstance(entry, dict) else entry
             if value is None:
@@ -193,7 +193,7 @@ def parse_app_json(text: str) -> AppJson:
 def read_script(folder: Path, *, needed: bool = True) -> Script:
     """Read the tests of the app in `folder`; raises AppError.
 
-    If they are not `needed`, an app.json that is not valid JSON has none: the check warns of that file.
+    If they are not `needed`, an app.json that is not valid JSON has no tests; the checks warn of it.
     """
     try:
         app_json = read_app_json(folder)
@@ -205,12 +205,12 @@ def read_script(folder: Path, *, needed: bool = True) -> Script:
 
 
 def is_name(text: str) -> bool:
-    """Tell whether this can be a variable's name."""
+    """Return True if this can be a variable's name."""
     return _NAME.fullmatch(text) is not None
 
 
 def check_variable(origin: str, name: str, value: object) -> None:
-    """Raise AppError if this cannot be a variable; `origin` is the file and the line of it."""
+    """Raise AppError if this cannot be a variable; `origin` is its file and line."""
     if not is_name(name):
         raise errors.bad_variable(origin, name, "that is not the name of a variable")
     if not isinstance(value, str) or "\0" in value:

@@ -1,8 +1,9 @@
-"""The app object, found in the syntax tree and never by importing: ``blasto:APP``.
+"""Find the app object (``blasto:APP``) in syntax trees, without importing it.
 
-Looked for is `APP`, `app` or `application`, bound at a module's top level to a call or an imported name, then a factory
-`create_app` or `make_app`; in a package's ``__init__.py``, in ``app.py``, ``wsgi.py`` and ``main.py``, and in these
-files of a package. A package named like the app (deploy.toml's `name`, else the folder's) wins, then one found alone.
+It is named `APP`, `app` or `application`, and bound at a module's top level to a call or an imported name; else it is
+a factory `create_app` or `make_app`. The modules are a package's ``__init__.py``, ``app.py``, ``wsgi.py``, ``main.py``,
+and these files of a package. A package named like the app (deploy.toml's `name`, else the folder's) wins, then an
+object that is the only one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _NO_PACKAGES = frozenset(
     {"test", "tests", "doc", "docs", "example", "examples", "scripts", "migrations", "node_modules"}
 )
 _LARGEST = 256 * 1024
-"""Bytes; a larger module is generated, and would take a second to parse."""
+"""Bytes. A larger module is generated, and would take a second to parse."""
 _MARKS = tuple(name.encode() for name in (*OBJECTS, *FACTORIES))
 
 
@@ -52,7 +53,7 @@ class AppObject:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Detection:
-    """The result of a search: the app object, or the `choices` if there are several, and the files that were read.
+    """The result of a search: the app object, or the `choices` if there are several. `looked` lists the files read.
 
     `broken` lists files that this Python cannot parse, as ``path:line: reason``.
     """
@@ -69,7 +70,7 @@ class _Module:
     path: str
     search: str
     bindings: Mapping[str, Binding]
-    """The bindings of the names that are looked for."""
+    """The bindings of the names that an app object may have."""
 
 
 def detect_app(tree: SourceTree, *, name: str, commands: Sequence[str] = ()) -> Detection:
@@ -97,7 +98,7 @@ def detect_app(tree: SourceTree, *, name: str, commands: Sequence[str] = ()) -> 
 
 
 def _places(tree: SourceTree) -> Iterator[tuple[str, str, str]]:
-    """Give module, path and search folder of each file to look at, those of the top first."""
+    """Yield module, path and search folder of each file to read, those at the top first."""
     for search in ("", "src"):
         prefix = f"{search}/" if search else ""
         nested = []
@@ -151,9 +152,9 @@ def _names(command: str, target: str) -> bool:
 
 
 def _counts(module: _Module, name: str, modules: Sequence[_Module], paths: frozenset[str], *, depth: int = 8) -> bool:
-    """Say whether `name` is bound to what may be an app: not to a module, nor to what needs arguments.
+    """Return True if `name` may be bound to an app, and not to a module or a function that needs arguments.
 
-    `depth` bounds how many imports are followed, since they may go round in circles.
+    `depth` bounds the imports to follow, since they may form a circle.
     """
     binding = module.bindings.get(name)
     if binding is None or binding.kind == "other":
@@ -184,7 +185,7 @@ def _object(module: _Module, binding: Binding, modules: Sequence[_Module]) -> Ap
 
 
 def _without_imported(found: Sequence[AppObject], modules: Sequence[_Module]) -> list[AppObject]:
-    """Drop what another module found imports: `wsgi.py` with `from app import app` is the way in, not `app.py`."""
+    """Drop objects that another found module imports: `wsgi.py` with `from app import app` wins over `app.py`."""
     imported = {
         binding.origin
         for module in modules

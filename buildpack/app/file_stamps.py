@@ -1,7 +1,6 @@
-"""Stamps of files and folders, which show without reading them that nothing changed; `make` and git's index do so too.
+"""Stamps of files and folders, which show, without reading them, that nothing changed, as in git's index.
 
-A command that wants to know if anything changed since the last build asks here before it imports anything else, so
-this module needs nothing but `os`.
+A command compares them before it imports anything else, so this module needs only `os`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ Stamp = tuple[int, ...]
 
 
 def stamp(path: str) -> Stamp | None:
-    """Return the stamp of the file that this path leads to, through links; None if there is none."""
+    """Return the stamp of the file at this path, links followed; None if there is none."""
     try:
         return stamp_of(os.stat(path))  # noqa: PTH116  pathlib takes longer to import than a thousand of these
     except (OSError, ValueError):

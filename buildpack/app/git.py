@@ -1,9 +1,9 @@
-"""The only module that starts git, in folders that strangers may have filled.
+"""Start git in folders that strangers may have filled; no other module starts it.
 
 A repository's own configuration names programs: filters, hooks, a file system monitor, helpers of remotes, checkers of
 signatures. Git runs them even for commands that only read. Every call here switches all of them off.
 
-`subprocess` is not used: importing it costs three times what git takes to answer, and nothing here needs it.
+This does not use `subprocess`: its import takes three times as long as git's answer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from buildpack.dataclass import dataclass
 # ruff: noqa: PTH116, PTH118, PTH120
 
 _PATIENCE = 120.0
-"""Seconds that git may be silent. It would wait for ever for a pipe in the place of a ``.gitignore``."""
+"""Seconds that git may be silent. It would wait for ever for a ``.gitignore`` that is a pipe."""
 
 _OFF = (
     ("core.fsmonitor", "false"),
@@ -28,11 +28,11 @@ _OFF = (
     ("core.pager", "cat"),
     ("log.showSignature", "false"),
     ("gpg.program", "false"),
-    # A folder of the app with HEAD, objects and refs is not a repository, whatever its configuration says.
+    # A folder of the app with HEAD, objects and refs is not a repository, even if its configuration says so.
     ("safe.bareRepository", "explicit"),
 )
 _KEPT = frozenset({"GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"})
-"""Variables with the place of the user's own configuration, which names ignore files and credential helpers."""
+"""Variables that lead to the user's own configuration, which names ignore files and credential helpers."""
 _KEPT_FOR_TRANSFERS = ("GIT_SSH", "GIT_SSL_", "GIT_PROXY_", "GIT_HTTP_", "GIT_ASKPASS")
 _LONGEST_LINK = 4096
 
@@ -58,9 +58,9 @@ def find_checkout(folder: str) -> str | None:
 
 
 def own_checkout(folder: str) -> str | None:
-    """Return the checkout around `folder` whose other files are the app's too; None if there is none.
+    """Return the checkout around `folder` whose other files the app may use too; None if there is none.
 
-    Any user can make ``.git`` in a folder like /tmp. So it belongs to the owner of its folder, to this user or to root.
+    Any user can make ``.git`` in a folder like /tmp, so it must belong to the owner of its folder, this user or root.
     """
     checkout = find_checkout(folder)
     try:
@@ -73,7 +73,7 @@ def own_checkout(folder: str) -> str | None:
 
 
 def git_for(folder: str, environ: Mapping[str, str]) -> str | None:
-    """Return git's executable if it may be asked about `folder`; None if it is missing or the checkout is foreign."""
+    """Return git's executable; None if it is missing, or if the checkout around `folder` is another user's."""
     checkout = find_checkout(folder)
     try:
         return find_git(environ) if checkout is None or _is_ours(checkout, folder) else None
@@ -84,12 +84,12 @@ def git_for(folder: str, environ: Mapping[str, str]) -> str | None:
 def _is_ours(checkout: str, folder: str) -> bool:
     """Return True if the checkout's owner is this user, root or the owner of `folder`, who supplies its content anyway.
 
-    This is git's own check, but for the owner of `folder`: in a pipeline's container everything may be another user's.
+    Git checks the same, except for the owner of `folder`: in a pipeline's container all files may be another user's.
     """
     repository = os.path.join(checkout, ".git")
     known = {0, os.geteuid(), os.stat(folder).st_uid}
     owners = {os.stat(checkout).st_uid, os.lstat(repository).st_uid}
-    with suppress(FileNotFoundError):  # git says what is wrong with a link to nothing
+    with suppress(FileNotFoundError):  # git reports a link to nothing
         owners.add(os.stat(repository).st_uid)
         if os.path.isfile(repository):
             owners.add(os.stat(os.path.join(checkout, _linked(repository))).st_uid)
@@ -116,11 +116,11 @@ def call(
 ) -> tuple[list[str], dict[str, str]]:
     """Return the command line and the environment of every call of git.
 
-    `protocols` are those that git may transfer with, separated by colons. `config` is handed over in the environment,
-    so it may hold a secret.
+    `protocols` are those that git may transfer with, separated by colons. `config` goes into the environment, so it may
+    hold a secret.
     """
     kept = _KEPT_FOR_TRANSFERS if protocols != "none" else ()
-    # GIT_DIR and its like are set in hooks, and would point elsewhere.
+    # Hooks of git set GIT_DIR and similar variables, which would lead elsewhere.
     environment = {
         name: value
         for name, value in environ.items()
@@ -183,7 +183,7 @@ def ask(
     complain: bool = False,
     config: Mapping[str, str] | None = None,
 ) -> Question:
-    """Start git without any connection; with `complain` its errors are a part of its output."""
+    """Start git without any connection; with `complain` its output includes its errors."""
     argv, environment = call(git, str(folder), arguments, environ, config=config)
     output, end = os.pipe()
     try:
@@ -203,7 +203,7 @@ def ask(
 
 
 def without_filters(git: str, folder: Path | str, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return settings that switch off each filter that a configuration defines for reading or writing files."""
+    """Return settings that switch off each filter of files in the configuration."""
     asked = ["config", "-z", "--name-only", "--get-regexp", r"^filter\..*\.(clean|smudge|process|required)$"]
     _, printed = ask(git, folder, asked, environ).answer()
     names = {os.fsdecode(key).rpartition(".")[0] for key in printed.split(b"\0") if key}

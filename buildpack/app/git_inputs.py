@@ -1,7 +1,7 @@
-"""The files whose stamps show, without asking git, that git still ignores the same files.
+"""List the files whose stamps show, without a call of git, that git still ignores the same files.
 
-Its rules come from five places (gitignore(5)), and its index says what it tracks in spite of them. Where that cannot be
-told for certain, nothing is said: then git is asked again.
+Git's rules come from five places (gitignore(5)), and its index names files that it tracks in spite of them. If the
+files are not certain, the answer is None, and the caller asks git again.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _EXCLUDES_FILE = re.compile(r'(?:\[core\])?\s*excludesfile\s*=\s*"?(~?/[\w./-]+)
 
 
 def git_inputs(folder: Path, environ: Mapping[str, str]) -> list[str] | None:
-    """List the files, git itself among them, that decide what it ignores in `folder`, less those in folders below.
+    """List the files that decide what git ignores in `folder`, git itself among them, but not those in folders below.
 
-    Some do not exist, and matter as soon as they do. None where others may decide too: configuration that includes
-    more of it, work trees that keep their repository elsewhere, what only looks like a repository.
+    Some do not exist yet, and count as soon as they do. None if other files may decide too: if the configuration
+    includes others, if a work tree has its repository elsewhere, or if a folder only looks like a repository.
     """
     at = os.path.realpath(folder)
     above, ignoring = [], []
@@ -53,7 +53,7 @@ def git_inputs(folder: Path, environ: Mapping[str, str]) -> list[str] | None:
 
 
 def _is_plain(repository: str) -> bool:
-    """Say whether git takes this for a repository, and for one whose every part is in it."""
+    """Return True if git reads this as a repository that has all its parts in it."""
     if os.path.exists(os.path.join(repository, "commondir")):
         return False
     return os.path.isfile(os.path.join(repository, "HEAD")) and all(
@@ -68,7 +68,7 @@ def _shared_configs(environ: Mapping[str, str]) -> Iterator[str]:
     yield f"{environ.get('XDG_CONFIG_HOME') or home + '/.config'}/git/config"
     yield "/etc/gitconfig"
     if git := find_git(environ):
-        # Where a git that is not the distribution's own keeps the system's settings.
+        # A git that the distribution did not install has the system's settings here.
         yield f"{os.path.dirname(os.path.dirname(os.path.realpath(git)))}/etc/gitconfig"
 
 
@@ -83,7 +83,7 @@ def _read_config(path: str, environ: Mapping[str, str]) -> list[str] | None:
             text = file.read(LIMIT).decode("utf-8", "surrogateescape")
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
-    except OSError:  # not a regular file: only git can say what it makes of it
+    except OSError:  # not a regular file, which only git can judge
         return None
     lower = text.lower()
     if "[include" in lower or "worktree" in lower:
@@ -99,10 +99,10 @@ def _read_config(path: str, environ: Mapping[str, str]) -> list[str] | None:
 
 
 def watch_passed_over(folder: Path, paths: Sequence[str], environ: Mapping[str, str]) -> dict[str, Stamp | None] | None:
-    """Return stamps that change when one of these folders, all ignored today, comes to hold what git does not ignore.
+    """Return stamps that change when one of these ignored folders gets a file that git does not ignore.
 
-    A folder that a pattern names needs none; another is ignored only because all that is in it is. None where it is
-    too much to watch.
+    A folder that a pattern names needs none; another is ignored only because all files in it are. None if there is too
+    much to watch.
     """
     if not paths:
         return {}
@@ -123,6 +123,6 @@ def watch_passed_over(folder: Path, paths: Sequence[str], environ: Mapping[str, 
                 inside = list(entries)
         except OSError:
             return None
-        if not any(entry.name == "pyvenv.cfg" for entry in inside):  # nothing of an environment enters, ignored or not
+        if not any(entry.name == "pyvenv.cfg" for entry in inside):  # no file of an environment enters, ignored or not
             waiting += [entry.path for entry in inside if entry.is_dir(follow_symlinks=False)]
     return found

@@ -1,6 +1,6 @@
-"""The host name that an app answers to, for the request that finds out whether it runs.
+"""Find a host name that an app accepts, for the health check.
 
-Django refuses any other with 400 (DisallowedHost), and an app that runs well would look broken.
+Django refuses any other with 400 (DisallowedHost), so an app that runs well would look broken.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _BETWEEN = re.compile(r"[\s,;]+")
 
 
 def find_health_host(tree: SourceTree | None, environment: Mapping[str, str]) -> str:
-    """Return the host to ask an app for; empty if it answers to ``localhost``, or does not say.
+    """Return the host to send to an app; empty if it accepts ``localhost``, or if its files do not show one.
 
-    `environment` is the app's; `tree` is None if its files are unknown. In this order: ``httpHeaders`` of the web
-    process's ``healthchecks`` in app.json, the variable ALLOWED_HOSTS, and a list ALLOWED_HOSTS in the settings that
-    DJANGO_SETTINGS_MODULE names.
+    `environment` is the app's; `tree` is None if its files are unknown. The first of these counts: ``httpHeaders``
+    of the web process's ``healthchecks`` in app.json, the variable ALLOWED_HOSTS, and a list ALLOWED_HOSTS in the
+    settings that DJANGO_SETTINGS_MODULE names.
     """
     for host in _headers(tree) if tree else ():
         return host
@@ -39,7 +39,7 @@ def find_health_host(tree: SourceTree | None, environment: Mapping[str, str]) ->
 
 
 def is_host(text: str) -> bool:
-    """Tell whether this can be sent as a Host header: a name or an address, and a port."""
+    """Return True if this can be a Host header: a name or an address, and perhaps a port."""
     return 0 < len(text) <= 255 and text.isascii() and text.isprintable() and not set(text) & set(" /,@*")
 
 
@@ -47,20 +47,20 @@ def _first(hosts: Iterable[str]) -> str:
     known = [host for host in hosts if host]
     if not _LOCAL.isdisjoint(known):
         return ""
-    # ".example.com" stands for the domain and all below it, "*.example.com" for what is below it.
+    # ".example.com" allows the domain and all its subdomains, "*.example.com" only the subdomains.
     named = [f"www{host[1:]}" if host.startswith("*.") else host.removeprefix(".") for host in known]
     return next((host for host in named if is_host(host)), "")
 
 
 def _split(value: str) -> list[str]:
-    """Return the hosts of a variable: a list as JSON or Python writes it, or names between commas or blanks."""
+    """Return the hosts in a variable: a list of JSON or Python, or names between commas or spaces."""
     if value.strip() == "[]":
         return []
     return _QUOTED.findall(value) if _QUOTED.search(value) else _BETWEEN.split(value)
 
 
 def _headers(tree: SourceTree) -> Iterator[str]:
-    """Yield the hosts that app.json names; the build says what is wrong with that file."""
+    """Yield the hosts that app.json names; the build reports faults in that file."""
     try:
         yield from filter(is_host, read_app_json(tree.folder).health_hosts())
     except BuildpackError:
@@ -95,7 +95,7 @@ def _module(path: str) -> str:
 
 
 class _Settings:
-    """Follows ALLOWED_HOSTS through Django's settings, as far as it is written out."""
+    """Follows ALLOWED_HOSTS through Django's settings, if it is a literal list."""
 
     def __init__(self, tree: SourceTree) -> None:
         self._tree = tree
@@ -103,7 +103,7 @@ class _Settings:
         self._left = _MOST
 
     def hosts(self, module: str) -> list[str] | None:
-        """Return what a module's ALLOWED_HOSTS is at its end; None if it has none, or computes it."""
+        """Return the last value of a module's ALLOWED_HOSTS; None if it has none, or computes it."""
         path = self._find(module)
         self._left -= 1
         if not path or self._left < 0:

@@ -1,4 +1,4 @@
-"""The programs that an app runs before it is shipped, found in its files and its lock.
+"""Find the programs that a build runs on an app's files before it ships them.
 
 The order is Heroku's: ``bin/pre_compile``, NLTK's data, Django's collectstatic, ``bin/post_compile``.
 """
@@ -13,7 +13,7 @@ from buildpack.app.read import App
 from buildpack.dataclass import dataclass, field
 
 HOOKS_FORMAT = 2
-"""Goes into the key of the app's layer: raise it when the same hooks would be run in another way."""
+"""A part of the key of the app's layer. Raise it when deploy runs the same hooks in another way."""
 
 DISABLING = "DISABLE_COLLECTSTATIC"
 """Set to anything but ``0``, as on Heroku, it leaves out collectstatic."""
@@ -28,7 +28,7 @@ _DEEPEST = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """One program to run; `path` is the app's file that it is."""
+    """One program to run; `path` is its file in the app."""
 
     kind: Literal["hook", "nltk", "collectstatic"]
     path: str
@@ -41,7 +41,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hooks:
-    """The steps to run, in order, and their `variables`, among them those `given` by the caller."""
+    """The steps to run, in order, and their `variables`; `given` are those of them that the command line gives."""
 
     steps: tuple[Step, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Hooks:
         return bool(self.steps)
 
     def key(self, *, stack: str, wheels: Sequence[str]) -> str:
-        """Return a hash of all that the steps get, except the app's files; empty if there are no steps."""
+        """Return a hash of all inputs of the steps, except the app's files; empty if there are no steps."""
         if not self.steps:
             return ""
         steps = [(step.kind, step.path) for step in self.steps]
@@ -62,7 +62,7 @@ class Hooks:
 
 
 def plan_hooks(app: App, *, given: Mapping[str, str], environ: Mapping[str, str]) -> Hooks:
-    """Decide what to run; `given` are variables from the command line, which win over those of the app."""
+    """Choose the steps to run; `given` are variables from the command line, which win over those of the app."""
     variables = {**app.build_env, **given}
     asked = {DISABLING: environ[DISABLING]} if DISABLING in environ else {}
     steps = _select_steps(app, {**asked, **variables})

@@ -1,8 +1,8 @@
-"""`.dockerignore` and `.slugignore`, with the semantics of Docker's own code.
+"""Match `.dockerignore` and `.slugignore` as Docker's own code does.
 
-Follows moby/patternmatcher (patternmatcher.go and ignorefile.go), and BuildKit's walk, which descends into an ignored
-folder wherever a `!` pattern could match something in it. That code translates a pattern into a regular expression of
-Go's, oddities included (`[*]` is one); so does this, and then into one of Python's.
+Follows moby/patternmatcher (patternmatcher.go and ignorefile.go), and BuildKit's walk, which enters an ignored folder
+if a `!` pattern could match a file in it. That code translates a pattern into a regular expression of Go, with oddities
+(`[*]` is one). This does the same, and then translates that into one of Python.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _POSIX = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pattern:
-    """One line: what it matches, and whether it brings back (`!`) or leaves out. `line` counts from 1."""
+    """One line, which leaves files out or brings them back (`!`). `line` counts from 1."""
 
     text: str
     line: int
@@ -43,19 +43,19 @@ class Pattern:
     match: Callable[[str], bool]
 
     def may_match_below(self, folder: str) -> bool:
-        """Say whether it could match something in `folder`."""
+        """Return True if it could match a file in `folder`."""
         parts = tuple(folder.split("/"))
         if len(parts) < len(self.literal):
             return self.literal[: len(parts)] == parts
         return not self.exact and parts[: len(self.literal)] == self.literal
 
     def lies_in(self, folder: str) -> bool:
-        """Tell whether it can match only `folder` and what is in it."""
+        """Return True if it can match only `folder` and the files in it."""
         parts = tuple(folder.split("/"))
         return self.literal[: len(parts)] == parts
 
     def names(self, path: str) -> bool:
-        """Say whether it names `path` or a folder above it, letter for letter up to its first wildcard."""
+        """Return True if it names `path` or a folder above it, exactly up to its first wildcard."""
         return tuple(path.split("/"))[: len(self.literal)] == self.literal
 
 
@@ -67,9 +67,9 @@ class Patterns:
     patterns: tuple[Pattern, ...]
 
     def verdict(self, path: str, above: Sequence[bool] | None) -> tuple[bool, list[bool]]:
-        """Say whether `path` is ignored, and which patterns matched it or its folder.
+        """Return whether `path` is ignored, and which patterns matched it or its folder.
 
-        `above` is that second value for the folder which holds `path`; None for the app's folder. As in
+        `above` is the second value for the folder of `path`; None for the app's folder. This follows
         `PatternMatcher.MatchesUsingParentResults`.
         """
         ignored = False
@@ -84,7 +84,7 @@ class Patterns:
         return ignored, matches
 
     def may_bring_back(self, folder: str) -> bool:
-        """Say whether something in the ignored `folder` may be brought back."""
+        """Return True if a pattern may bring back a file in the ignored `folder`."""
         return any(pattern.brings_back and pattern.may_match_below(folder) for pattern in self.patterns)
 
 
@@ -103,7 +103,7 @@ def _parse_pattern(text: str, name: str, line: int) -> Pattern:
     brings_back = text.startswith("!")
     pattern = text[1:].strip() if brings_back else text
     if not pattern:
-        raise errors.bad_ignore_pattern(name, line, text, "there is nothing behind the `!`")
+        raise errors.bad_ignore_pattern(name, line, text, "nothing follows the `!`")
     cleaned = _clean(pattern)
     if len(cleaned) > 1:
         cleaned = cleaned.removeprefix("/")
@@ -133,7 +133,7 @@ def _clean(path: str) -> str:
 
 
 def _check_glob(pattern: str) -> None:
-    """Raise ValueError where Go's filepath.Match returns ErrBadPattern."""
+    """Raise ValueError if Go's filepath.Match returns ErrBadPattern."""
     at, end = 0, len(pattern)
 
     def member(at: int) -> int:
@@ -147,7 +147,7 @@ def _check_glob(pattern: str) -> None:
     while at < end:
         if pattern[at] == "\\":
             if at + 1 == end:
-                raise ValueError("there is nothing behind the last backslash")
+                raise ValueError("nothing follows the last backslash")
             at += 2
         elif pattern[at] == "[":
             at += 2 if pattern.startswith("[^", at) else 1
@@ -177,7 +177,7 @@ def _compile(pattern: str) -> Callable[[str], bool]:
 
 
 def _go_expression(pattern: str) -> tuple[str, str]:
-    """Translate as `Pattern.compile` does; gives the kind of match and the regular expression of Go's."""
+    """Translate a pattern as `Pattern.compile` does; returns the kind of match and the regular expression of Go."""
     kind, made, at, count = "exact", "^", 0, 0
     while at < len(pattern):
         character = pattern[at]
@@ -205,11 +205,11 @@ def _go_expression(pattern: str) -> tuple[str, str]:
 
 
 def _tame_expression(pattern: str) -> str | None:
-    """Translate an ordinary pattern so that Python matches it in no more than quadratic time, as Go does any.
+    """Translate an ordinary pattern so that Python matches it in quadratic time at most, as Go matches every pattern.
 
-    Go's expressions do not backtrack, Python's do: `*a*a*a*a*b` would take for ever. Where a wildcard is followed by
-    another, the earliest place for the part between them is as good as any, so that choice is final (`(?>...)`).
-    That holds while parts are matched one by one; None where they are not, since something may match a slash.
+    Go's expressions do not backtrack, but Python's do: `*a*a*a*a*b` would take for ever. The part between two wildcards
+    may match at its earliest place, so that choice is final (`(?>...)`). This needs parts that match one by one; None
+    if a part may match a slash.
     """
     parts = pattern.split("/")
     if set(pattern) & set("\\^") or any("**" in part and part != "**" for part in parts):
@@ -262,7 +262,7 @@ def _tame_part(part: str) -> str:
 
 def _python_expression(expression: str) -> str:
     if expression.count("*") > _MOST_STARS:
-        raise ValueError("it has too many wildcards for one with `\\`, `[^...]` or `**` beside other characters")
+        raise ValueError("a pattern with `\\`, `[^...]` or `**` beside other characters cannot have so many wildcards")
     made, at = "", 0
     while at < len(expression):
         character = expression[at]
@@ -287,7 +287,7 @@ def _escape(character: str) -> str:
 
 
 def _class(expression: str, start: int) -> tuple[str, int]:
-    """Translate the class that begins at `start`; returns it and its end. As Go's regexp/syntax parseClass."""
+    """Translate the class that begins at `start`, as parseClass of Go's regexp/syntax; returns it and its end."""
     at = start + 1
     made = "["
     if expression.startswith("^", at):
@@ -316,7 +316,7 @@ def _class(expression: str, start: int) -> tuple[str, int]:
 
 
 def _member(expression: str, at: int) -> tuple[str, int]:
-    """Read a class's member: one character, or the inside of a class such as ``0-9``."""
+    """Read a member of a class: one character, or the content of a class such as ``0-9``."""
     if expression[at] != "\\":
         return expression[at], at + 1
     character = expression[at + 1]

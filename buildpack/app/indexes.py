@@ -1,4 +1,4 @@
-"""Package indexes, as the lock and Pipfile name them."""
+"""Read the package indexes of a lock, and the variables in addresses."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from buildpack.errors import show
 
 _GONE = re.compile(r"https?://pypi\.python\.org/simple/?")
 _USERINFO = re.compile(r"(?<=://)(?:[^/]*|[^/@:\s]{0,200}:(?!\d{1,5}/)[^@\s]{0,200})@")
-"""A login; what follows a colon and is not a port is a password, which may hold a slash."""
+"""A login. Text after a colon that is not a port is a password, and may hold a slash."""
 _LOGIN = re.compile(r"https?://(?!git@)([^/@\s\"']+)@")
-"""The part before the host; `git` alone is the name that everybody uses for repositories."""
+"""The login before the host, except `git`, the user name of public repositories."""
 _LOGIN_PART = re.compile(r"([^/@]*://|)([^/]*)@")
 _WHOLE = re.compile(r"[^$]*|\$(?:\{[^}$]*\}|[A-Za-z_][A-Za-z0-9_]*)(?::\d+)?")
 _OWN = re.compile(r"(?:DEPLOY|DOCKER|ACTIONS)_.*|\w+_PROXY|PIPENV_PYPI_MIRROR|REGISTRY_AUTH_FILE", re.IGNORECASE)
-"""Variables that are secrets of deploy, or of the machine that it runs on: no address gets their values."""
+"""Variables of deploy, or of the machine that it runs on: no address gets their values."""
 _VARIABLE = re.compile(r"\$(?:\{([^}$]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """A package index. `url` is as written and may hold ``${VAR}`` and credentials: show `without_credentials(url)`."""
+    """A package index. `url` may hold ``${VAR}`` and credentials: show `without_credentials(url)`."""
 
     name: str
     url: str
@@ -71,22 +71,23 @@ def _parse_source(entry: object, number: int, bad: list[str]) -> Source | None:
     verify = entry.get("verify_ssl", True)
     if isinstance(verify, str):  # "true", and "$VERIFY" in the wild
         verify = verify.lower() != "false"
-    # The old address of PyPI does not answer any more.
+    # The old address of PyPI no longer answers.
     return Source(name=name, url=PYPI.url if _GONE.fullmatch(url) else url, verify_ssl=bool(verify))
 
 
 def split_address(address: str) -> tuple[str, str, str]:
-    """Split an address into what precedes its login (the scheme), the login without ``@``, and what follows."""
+    """Split an address into the scheme, the login without ``@``, and the rest."""
     found = _LOGIN_PART.match(address)
     return (found[1], found[2], address[found.end() :]) if found else ("", "", address)
 
 
 def check_variables(sources: Mapping[str, str], packages: Mapping[str, str], *, file: str) -> None:
-    """Refuse variables that no server may get: the author of `file` decides where its addresses lead to.
+    """Refuse variables whose values no server may get: the author of `file` chooses the servers.
 
-    A login may hold any variable that does not belong to deploy. The rest of an address may hold some only if it is a
-    source's. No variable may be a part of the host: one that is the whole host, or begins the address, decides itself
-    where it goes. Both mappings are from the name of an address in messages to the address. Raises AppError with all.
+    A login may hold any variable that does not belong to deploy. The rest of an address may hold variables only if it
+    is a source's. No variable may be a part of the host. It may be the whole host, or the begin of the address: then
+    the variable itself names the server. Both mappings are from the name of an address in messages to the address.
+    Raises AppError with all refused variables.
     """
     written = [(each, address, True) for each, address in sources.items()]
     written += [(each, address, False) for each, address in packages.items()]
@@ -115,7 +116,7 @@ def _refused(address: str, *, is_source: bool) -> list[str]:
 
 
 def _braced(text: str) -> list[str]:
-    """List the names in braces: without braces a dollar is a character like others in an address."""
+    """List the names in braces. Without braces a dollar is an ordinary character of an address."""
     return list(dict.fromkeys(found[1] for found in _VARIABLE.finditer(text) if found[1]))
 
 
@@ -126,8 +127,8 @@ def _names(text: str) -> list[str]:
 def expand_url(url: str, environ: Mapping[str, str], *, where: str) -> str:
     """Replace ``${VAR}`` and, if the variable is set, ``$VAR`` with its value, as pipenv does.
 
-    The result holds credentials: it is for the network, never for a message. `where` is what an error calls the
-    URL. Raises DependencyError naming the variables that are missing.
+    The result holds credentials: never put it into a message. `where` names the URL in an error. Raises DependencyError
+    that names the missing variables.
     """
     missing = [found[1] for found in _VARIABLE.finditer(url) if found[1] is not None and found[1] not in environ]
     if missing:
@@ -136,7 +137,7 @@ def expand_url(url: str, environ: Mapping[str, str], *, where: str) -> str:
 
 
 def set_variables(url: str, environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """Return the URL with each variable that is set written as ``${VAR}``, and their values under that text."""
+    """Return the URL with each variable that is set spelt ``${VAR}``, and their values by that text."""
     values = {f"${{{name}}}": environ[name] for name in _names(url) if name in environ}
     return _VARIABLE.sub(
         lambda found: f"${{{found[2]}}}" if found[2] and found[2] in environ else found[0], url
@@ -144,7 +145,7 @@ def set_variables(url: str, environ: Mapping[str, str]) -> tuple[str, dict[str, 
 
 
 def holds_credential(text: str) -> bool:
-    """Tell whether a file's text has a URL with a login that is not a ``${VAR}``."""
+    """Return True if a file's text has a URL with a login that is not a ``${VAR}``."""
     return any(not _VARIABLE.search(found[1]) for found in _LOGIN.finditer(text))
 
 

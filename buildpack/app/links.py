@@ -1,4 +1,4 @@
-"""Follows the symbolic links of an app, and decides which files belong to the app."""
+"""Follow the symbolic links of an app, and decide which files belong to the app."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _NEVER = frozenset(
 _ENV_TEMPLATES = (".example", ".sample", ".template")
 
 _LIMIT = 40
-"""Links followed, as Linux does (path_resolution(7)); a loop leads nowhere, so not out either."""
+"""The most links to follow, as on Linux (path_resolution(7)). A loop does not lead out."""
 
 
 def leads_out(path: str, links: Mapping[str, str]) -> bool:
-    """Say whether following the link at `path` leaves the app's folder at any step; `links` has each link's target.
+    """Return True if the link at `path` leaves the app's folder at any step; `links` has each link's target.
 
-    An absolute target leads out: it means another place in the image than here.
+    An absolute target leads out: in the image it is another place than here.
     """
     at = path.split("/")[:-1]
     todo = links[path].split("/")[::-1]
@@ -75,12 +75,12 @@ def never_enters(name: str, path: str) -> bool:
     if lower in _NEVER or lower.endswith((".pyc", ".pyo")) or path == "deploy.toml":
         return True
     if lower.startswith(".deploy-") and lower.endswith((".part", ".part.lock")):
-        return True  # what `deploy lock` works on, in the app's folder
+        return True  # a temporary file of `deploy lock`
     return lower.startswith(".env.") and not lower.endswith(_ENV_TEMPLATES)
 
 
 class OutsideError(OSError):
-    """A path of the app leads to a file that is not the app's own, `filename`."""
+    """A path of the app leads to `filename`, which is not a file of the app."""
 
     def __init__(self, target: str) -> None:
         super().__init__(errno.ELOOP, "it leads out of the app's folder", target)
@@ -89,9 +89,9 @@ class OutsideError(OSError):
 def find_inside(folder: Path | str, name: str) -> str:
     """Return the real path of `name` in an app's folder; it need not exist.
 
-    A link may lead to another place in the folder, or in the git work tree around it. It may not lead to what is
-    private: in the folder what never enters an image, in the rest of the work tree hidden files and folders. A file
-    of the same name is excepted: ``.env -> ../.env``. Raises OutsideError.
+    A link may lead to another place in the folder, or in the git work tree around it, but not to a private file. In the
+    folder those are files that never enter an image; in the rest of the work tree they are hidden files and folders.
+    A link to a file of the same name is allowed: ``.env -> ../.env``. Raises OutsideError.
     """
     root = os.path.realpath(folder)
     written = os.path.normpath(os.path.join(root, name))
@@ -118,7 +118,7 @@ def find_inside(folder: Path | str, name: str) -> str:
 def find_named(folder: Path | str, path: Path | str) -> str | None:
     """Return the real path of a file that the user named; None if it is not in the app's folder or its work tree.
 
-    Elsewhere links are the user's own. Raises OutsideError if a link here leads out, as `find_inside` does.
+    Raises OutsideError if a link in there leads out, as `find_inside` does.
     """
     root = os.path.realpath(folder)
     at = os.path.abspath(path)

@@ -55,40 +55,40 @@ class Wanted:
 
     @property
     def specifier(self) -> str:
-        """The version specifier; empty if any version will do."""
+        """The version specifier; empty if any version is right."""
         version = self._version.partition(";")[0].strip()
         return "" if version == "*" else version
 
     @property
     def markers(self) -> str | None:
-        """The markers: those of the key, of the version, and Pipfile's own keys (``sys_platform = "== 'win32'"``)."""
-        told = [
+        """The markers of the key ``markers``, of the version, and of keys such as ``sys_platform = "== 'win32'"``."""
+        found = [
             value if key == "markers" else f"{key} {value}"
             for key in ("markers", *MARKER_NAMES)
             if isinstance(value := self.table.get(key), str)
         ]
         if behind_version := self._version.partition(";")[2].strip():
-            told.append(behind_version)
-        if len(told) < 2:
-            return told[0] if told else None
-        return " and ".join(f"({one})" for one in told)
+            found.append(behind_version)
+        if len(found) < 2:
+            return found[0] if found else None
+        return " and ".join(f"({one})" for one in found)
 
     @property
     def _version(self) -> str:
-        """The version as Pipfile has it, with markers behind it: pipenv accepts ``"==1.0; python_version > '3'"``."""
+        """The version in Pipfile, perhaps with markers, as pipenv accepts them: ``"==1.0; python_version > '3'"``."""
         version = self.table.get("version", "")
         return version if isinstance(version, str) else ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pipfile:
-    """Pipfile's `document`, as TOML has it, and the line of each entry, by section and key."""
+    """Pipfile's TOML `document`, and the line of each entry, by section and key."""
 
     document: Mapping[str, Any]
     lines: Mapping[tuple[str, str], int]
 
     def wanted(self, section: str) -> tuple[Wanted, ...]:
-        """List what a section of the lock asks for: ``default``, ``develop``, or a category's of the same name."""
+        """List the entries for a section of the lock: ``default``, ``develop``, or a category."""
         table = _SECTIONS.get(section, section)
         entries = self.document.get(table, {})
         return tuple(
@@ -145,9 +145,9 @@ def canonical(name: str) -> str:
 
 
 def pipfile_hashes(pipfile: Pipfile) -> tuple[str, ...]:
-    """Compute ``_meta.hash`` as pipenv did before 2026.4, and as it does since, names being canonical then.
+    """Compute ``_meta.hash`` as pipenv did before 2026.4, and as it does now, with canonical names (pipenv#6664).
 
-    As `plette.Pipfile.get_hash` and pipenv's `calculate_hash` do; pipenv#6664. Empty if JSON cannot hold a value.
+    This follows `plette.Pipfile.get_hash` and pipenv's `calculate_hash`. Empty if JSON cannot hold a value.
     """
     try:
         return tuple(_hash(pipfile.document, canonical=canonical_names) for canonical_names in (False, True))
@@ -177,7 +177,7 @@ _KEY = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*[.=]""")
 
 
 def _lines(text: str) -> dict[tuple[str, str], int]:
-    """Find the line of each key, by table and key; knows what people write, not all of TOML."""
+    """Find the line of each key, by table and key, in TOML as people write it."""
     lines: dict[tuple[str, str], int] = {}
     section = ""
     for number, line in enumerate(text.split("\n"), start=1):
@@ -191,7 +191,7 @@ def _lines(text: str) -> dict[tuple[str, str], int]:
 
 
 def read_scripts(folder: Path) -> Mapping[str, str]:
-    """Read Pipfile's ``[scripts]``; empty if it cannot be read, which another reader reports."""
+    """Read Pipfile's ``[scripts]``; empty if the file cannot be read, which another reader reports."""
     try:
         pipfile = read_pipfile(folder)
     except BuildpackError:
@@ -202,7 +202,7 @@ def read_scripts(folder: Path) -> Mapping[str, str]:
 
 
 def is_marker(text: str) -> bool:
-    """Tell whether `text` is an environment marker (PEP 508); `packaging` is imported only for unusual ones."""
+    """Return True if `text` is an environment marker (PEP 508). This imports `packaging` only for unusual ones."""
     if len(text) > _LONGEST_MARKER:
         return False
     rest = _COMPARISON.sub("@", text) if "@" not in text else ""
@@ -222,7 +222,7 @@ def is_marker(text: str) -> bool:
 
 
 def is_version(text: str) -> bool:
-    """Tell whether `text` is a version (PEP 440)."""
+    """Return True if `text` is a version (PEP 440)."""
     if _VERSION.fullmatch(text):
         return True
     return parse_version(text) is not None

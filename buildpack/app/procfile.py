@@ -1,7 +1,7 @@
-"""The Procfile: the one grammar, and the only parser of it.
+"""Parse the Procfile.
 
 A line is ``name: command``. Names are letters, digits, ``-`` and ``_``, at most 63 of them, beginning and ending
-with a letter or digit. Blank lines and ``#`` comments are skipped; the command is taken verbatim.
+with a letter or digit. The parser skips blank lines and ``#`` comments, and takes the command verbatim.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from buildpack.errors import app as errors
 from buildpack.errors import show
 
 ONE_OFF = ("release", "postdeploy")
-"""Process types that run once and end, so no formation has them unless they are named: Heroku's release phase and
-app.json's script after the first deployment."""
+"""Process types that run once and end: Heroku's release phase, and app.json's script after the first deployment.
+
+A formation has them only if the user names them."""
 
 _OUTSIDE_NAME = re.compile(r"[^A-Za-z0-9_-]")
 _SPACE = " \t"
@@ -41,7 +42,7 @@ class Procfile:
 
     @property
     def default(self) -> str | None:
-        """The name of the process type that runs when none is asked for."""
+        """The name of the process type that runs if the user names none."""
         return select_default(self.processes)
 
 
@@ -60,10 +61,9 @@ def read_procfile(folder: Path) -> Procfile | None:
 
 
 def parse_procfile(text: str, *, name: str = "Procfile") -> Procfile:
-    """Parse a Procfile; `name` is what messages call it.
+    """Parse a Procfile, which messages call `name`.
 
-    Raises AppError that shows every line that cannot be read, with a caret, or says that there is no
-    process type at all.
+    Raises AppError that shows every unreadable line with a caret, or that there is no process type.
     """
     found: dict[str, Process] = {}
     bad: list[errors.BadLine] = []
@@ -74,8 +74,8 @@ def parse_procfile(text: str, *, name: str = "Procfile") -> Procfile:
             bad.append(parsed)
         elif parsed.name in found:
             column = line.index(parsed.name) + 1
-            told = f"`{parsed.name}` is there already, on line {found[parsed.name].line}"
-            bad.append(errors.BadLine(number, column, line, told))
+            reason = f"`{parsed.name}` is there already, on line {found[parsed.name].line}"
+            bad.append(errors.BadLine(number, column, line, reason))
         else:
             found[parsed.name] = parsed
             warnings.extend(_warn(line, parsed, name))
@@ -96,15 +96,15 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _parse_line(line: str, number: int) -> Process | errors.BadLine:
-    def bad(column: int, told: str) -> errors.BadLine:
-        return errors.BadLine(number, column, line, told)
+    def bad(column: int, reason: str) -> errors.BadLine:
+        return errors.BadLine(number, column, line, reason)
 
     start = len(line) - len(line.lstrip(_SPACE))
     before, colon, after = line.partition(":")
     name = before.strip(_SPACE)
     outside = _OUTSIDE_NAME.search(name)
     if not colon or (outside and outside[0] in _SPACE and after[:1] not in ("", " ", "\t")):
-        # `web gunicorn blasto:APP` has a colon, but not the one that was meant.
+        # `web gunicorn blasto:APP` has a colon, but not after the name.
         first = line[start:].split(maxsplit=1)[0]
         return bad(start + len(first) + 1, f"a colon is missing after `{show(first[:63])}`")
     if not name:
@@ -132,7 +132,7 @@ def _describe(character: str) -> str:
 
 
 def _warn(line: str, process: Process, file: str) -> Iterator[str]:
-    # As their parsers do it: honcho 2.0 environ.py, dokku's procfile-util, heroku/buildpacks-procfile procfile.rs.
+    # See the parsers: honcho 2.0 environ.py, dokku's procfile-util, heroku/buildpacks-procfile procfile.rs.
     place, name = f"{file}:{process.line}", process.name
     if line[0] in _SPACE:
         yield errors.indented_line(place)

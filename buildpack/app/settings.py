@@ -1,4 +1,4 @@
-"""Settings of an app: flag, then ``DEPLOY_*``, then ``deploy.toml``, then the default; each remembers which it was.
+"""Read the settings of an app: from a flag, ``DEPLOY_*``, ``deploy.toml``, or the default, in this order.
 
 To add a setting, add a row to `_KEYS` and a field to `Settings`.
 """
@@ -19,9 +19,9 @@ from buildpack.errors import settings as errors
 
 FILE = "deploy.toml"
 _TABLE = "build"
-"""The table of deploy.toml that holds no setting."""
+"""A table of deploy.toml that holds no setting."""
 _VARIABLES = f"[{_TABLE}.env]"
-"""The only table in it, as messages write it."""
+"""The only table in it, as messages name it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,8 +39,8 @@ class Setting:
 class Settings:
     """The settings of an app. `stack` and `platform` are None if nothing sets them.
 
-    Several platforms are separated by commas, whether the file has them so or as a list. `title` is the name in
-    deploy.toml, empty without one: unlike `name` it is the same in every folder and environment.
+    Commas separate several platforms, even if the file lists them. `title` is the name in deploy.toml, empty without
+    one: unlike `name` it is the same in every folder and environment.
     """
 
     name: Setting
@@ -57,7 +57,7 @@ _STACK = re.compile(r"host|(?:oci|archive):.+|(?!(?:oci|archive):)[A-Za-z0-9][A-
 
 
 class _Key(NamedTuple):
-    """A setting: what is a value of it, in code and in words, and whether a list of such values is one too."""
+    """A setting: a test of its values, their description, and whether a list of values is allowed."""
 
     accepts: Callable[[str], bool]
     wanted: str
@@ -86,10 +86,10 @@ _KNOWN = (*sorted(_KEYS), _VARIABLES)
 
 
 def read_settings(folder: Path, *, environ: Mapping[str, str], flags: Mapping[str, str | None]) -> Settings:
-    """Read the settings of the app in `folder`; `flags` holds what the command line said, by key, or None.
+    """Read the settings of the app in `folder`; `flags` has the options of the command line by key, None if not given.
 
-    Raises AppError, or Problems if several are wrong: deploy.toml is not TOML, has an unknown key, or a value is
-    not of its kind.
+    Raises AppError, or Problems if several are wrong: deploy.toml is not TOML or has an unknown key, or a value is
+    wrong.
     """
     problems: list[BuildpackError] = []
     from_file = _read_file(folder, problems)
@@ -105,8 +105,8 @@ def read_settings(folder: Path, *, environ: Mapping[str, str], flags: Mapping[st
         if not _KEYS[key].accepts(setting.value):
             suggested = name_of_folder(setting.value) if key == "name" else ""
             wanted = _KEYS[key].wanted
-            told = repr(setting.value[:80])
-            problems.append(errors.bad_setting(key, setting.origin, told, wanted, suggested=suggested or ""))
+            shown = repr(setting.value[:80])
+            problems.append(errors.bad_setting(key, setting.origin, shown, wanted, suggested=suggested or ""))
         elif key == "stack" and _is_almost_host(setting.value):
             problems.append(errors.almost_host(setting.origin, setting.value))
     if "name" not in found:
@@ -146,7 +146,7 @@ def _build_env(text: str, build: Any) -> Mapping[str, str]:
 
 
 def _is_almost_host(stack: str) -> bool:
-    """Tell whether this is ``host`` misspelt: no image has such a short name."""
+    """Return True if this is ``host`` misspelt: no image has such a short name."""
     if stack == "host" or not stack.isalpha() or abs(len(stack) - 4) > 1:
         return False
     from difflib import SequenceMatcher
@@ -155,7 +155,7 @@ def _is_almost_host(stack: str) -> bool:
 
 
 def name_of_folder(folder: str) -> str | None:
-    """Make an image's name of a folder's: lower case, ``-`` for what a name cannot hold; None if nothing is left."""
+    """Make an image's name of a folder's: in lower case, with ``-`` for other characters; None if nothing is left."""
     name = re.sub(r"[^a-z0-9._-]+", "-", folder.lower())
     name = re.sub(r"[._-]*\.[._-]*|_{3,}|[._-]*(?:_-|-_)[._-]*", "-", name) if not _NAME.fullmatch(name) else name
     name = name[:128].strip("._-")
@@ -163,7 +163,7 @@ def name_of_folder(folder: str) -> str | None:
 
 
 def folder_name(folder: Path) -> str:
-    """Return the folder's name, whichever way it is written: ``.`` has one too."""
+    """Return the folder's name, also for ``.``."""
     return folder.name if folder.name not in ("", "..") else folder.resolve().name
 
 
@@ -194,9 +194,9 @@ def _read_file(folder: Path, problems: list[BuildpackError]) -> dict[str, Settin
 
 
 def _place_stack(folder: Path, found: dict[str, Setting], problems: list[BuildpackError]) -> None:
-    """Make a relative path that deploy.toml names as the stack one in the app's folder, and refuse one that leaves it.
+    """Resolve a relative path that deploy.toml names as the stack in the app's folder; refuse one that leaves it.
 
-    A path may end in ``:NAME``, and itself contain colons, so every part up to a colon has to be inside.
+    A path may end in ``:NAME``, and may contain colons, so every part up to a colon must be inside.
     """
     setting = found["stack"]
     kind, _, path = setting.value.partition(":")

@@ -1,4 +1,4 @@
-"""The app's files: those in the folder, without those that never enter an image."""
+"""List the app's files: those in the folder, without those that never enter an image."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IGNORE_FILES = (".dockerignore", ".slugignore")
 class SourceFile:
     """A file or symbolic link of the app.
 
-    `path` is relative to the app's folder, with ``/``; `size` is in bytes; `target` is a link's, unchanged.
+    `path` is relative to the app's folder, with ``/``; `size` is in bytes; `target` is the unchanged one of a link.
     """
 
     path: str
@@ -43,7 +43,7 @@ class SourceTree:
     """The app's files, sorted by path. Folders exist only around files, as in git.
 
     `stamps`: file stamps taken before reading. None if some input cannot be watched.
-    `passed_over` are folders that were not entered because git ignores all that is in them today.
+    `passed_over` are folders that were not entered because git ignores all files in them today.
     """
 
     folder: Path
@@ -68,12 +68,12 @@ class SourceTree:
 def read_source(folder: Path, *, environ: Mapping[str, str], ignore_files: Sequence[str] = IGNORE_FILES) -> SourceTree:
     """List the app's files.
 
-    Left out are version control, virtual environments, byte code and caches, ``.env`` and its kin, ``deploy.toml``,
-    what git ignores, and what ``.dockerignore`` and ``.slugignore`` name. A ``!`` in these brings back what git
-    ignores only if it names it: ``!static/dist``, not ``!*``.
+    It leaves out version control, virtual environments, byte code and caches, ``.env`` and similar files,
+    ``deploy.toml``, files that git ignores, and files that ``.dockerignore`` and ``.slugignore`` name. A ``!`` in these
+    brings back a file that git ignores only if it names it: ``!static/dist``, not ``!*``.
 
-    Raises everything that is wrong at once: links that lead out of the folder, names that are not UTF-8, what cannot
-    be read, virtual environments that git tracks or a ``!`` asks for.
+    Raises everything that is wrong at once: links that lead out of the folder, names that are not UTF-8, unreadable
+    files, virtual environments that git tracks or a ``!`` names.
     """
     tree, problems = look_at_source(folder, environ=environ, ignore_files=ignore_files)
     if problems:
@@ -84,7 +84,7 @@ def read_source(folder: Path, *, environ: Mapping[str, str], ignore_files: Seque
 def look_at_source(
     folder: Path, *, environ: Mapping[str, str], ignore_files: Sequence[str] = IGNORE_FILES
 ) -> tuple[SourceTree, Sequence[BuildpackError]]:
-    """List what `read_source` lists, and return what is wrong beside it.
+    """List the files as `read_source` does; returns the problems too.
 
     Raises AppError or MachineError if an ignore file or the folder itself cannot be read.
     """
@@ -115,12 +115,12 @@ def _read_patterns(folder: Path, names: Sequence[str]) -> list[Patterns]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Folder:
-    """A folder still to be listed: its path with a closing slash, and what is known from above."""
+    """A folder to list: its path with a closing slash, and the results for the folders above."""
 
     path: str
     matches: list[list[bool] | None]
     ignored_root: str = ""
-    """The folder, this one or above, that git ignores: of it, only what a ``!`` names is taken."""
+    """The folder, this one or above, that git ignores: only files that a ``!`` names are taken from it."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -171,7 +171,7 @@ class _Walk:
         entries = self._scan(folder)
         if folder.path and any(entry.name == ".git" for entry in entries) and self.git:
             self.watched = False
-            # A repository in the work tree (a submodule): the outer one says nothing about what is in it.
+            # A repository in the work tree (a submodule): git ignores nothing in it on behalf of the outer one.
             where = self.folder / folder.path
             git = git_for(str(where), self.environ)
             self._learn(worktree.ask_ignored(git, where, self.environ) if git else None, folder.path)

@@ -1,4 +1,4 @@
-"""Read the files of an app's folder, and parse the JSON and TOML that people edit, with errors that name the place.
+"""Read the files of an app's folder, and parse JSON and TOML; errors name the line.
 
 No link may leave the folder, no pipe or device is read, and sizes are bounded.
 """
@@ -11,6 +11,7 @@ import os
 import re
 import stat
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from io import BufferedReader
 
 LIMIT = 16 * 1024 * 1024
-"""Bytes. The largest Pipfile.lock seen in the wild has 2 MB; a larger file is not a text that someone wrote."""
+"""Bytes. The largest known Pipfile.lock has 2 MB; nobody wrote a text that is larger than this."""
 
 _MOST_PARTS = 100
 _PART = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]++|\\.)*+"|'[^'\n]*+')"""
@@ -60,7 +61,7 @@ def read_bytes(folder: Path, name: str) -> bytes | None:
         raise errors.leads_out(name, error.filename) from None
     except OSError as error:
         if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}:
-            # A dangling link is not an absent file: the app's author thinks that it is there.
+            # A dangling link is not a missing file: the app's author thinks that the file exists.
             if os.path.islink(path):
                 raise errors.dangling(name, str(path.readlink())) from None
             return None
@@ -68,7 +69,7 @@ def read_bytes(folder: Path, name: str) -> bytes | None:
 
 
 def open_inside(folder: Path, name: str) -> BufferedReader:
-    """Open a regular file of an app's folder; raises OSError, which is OutsideError if it leads out of the folder."""
+    """Open a regular file of an app's folder; raises OSError, and OutsideError if it leads out of the folder."""
     find_inside(folder, name)
     path = folder / name
     return open_regular(path, follow=path.is_symlink())
@@ -86,8 +87,8 @@ def decode(raw: bytes, name: str) -> str:
 def parse_json(text: str, name: str, *, hint: str) -> Any:
     """Parse `text`, the content of the file `name`.
 
-    Raises AppError with line, column and a caret; also if one object has a key twice, since parsers differ in which of
-    the two they take.
+    Raises AppError with line, column and a caret; also if an object has a key twice, since parsers differ in the value
+    that they take.
     """
     twice: list[str] = []
 
@@ -97,21 +98,21 @@ def parse_json(text: str, name: str, *, hint: str) -> Any:
             twice.extend(sorted(key for key, count in Counter(key for key, _ in pairs).items() if count > 1))
         return made
 
+    bad = partial(document_errors.bad_document, name, "JSON", hint=hint)
     try:
         value = json.loads(text, object_pairs_hook=once)
     except json.JSONDecodeError as error:
-        lines = text.split("\n")
-        line = lines[error.lineno - 1] if error.lineno <= len(lines) else ""
-        raise document_errors.bad_json(name, error.lineno, error.colno, line, _lower(error.msg), hint=hint) from None
+        line = text.split("\n")[error.lineno - 1]
+        raise bad(_lower(error.msg), line=error.lineno, column=error.colno, text=line) from None
     except RecursionError:
-        raise document_errors.bad_json(name, 0, 0, "", f"{name} nests deeper than any real one", hint=hint) from None
+        raise bad("it nests too deep") from None
     except ValueError:  # int() refuses more than 4300 digits
-        raise document_errors.bad_json(name, 0, 0, "", f"{name}: a number has thousands of digits", hint=hint) from None
+        raise bad("a number has thousands of digits") from None
     if has_unusable_text(text, value):
-        raise document_errors.bad_json(name, 0, 0, "", f"{name}: {document_errors.UNUSABLE_TEXT}", hint=hint)
+        raise bad(document_errors.UNUSABLE_TEXT)
     if twice:
-        told = ", ".join(f"`{show(key)}`" for key in twice[:10])
-        raise document_errors.bad_json(name, 0, 0, "", f"{name}: one object has a key twice: {told}", hint=hint)
+        keys = ", ".join(f"`{show(key)}`" for key in twice[:10])
+        raise bad(f"one object has a key twice: {keys}")
     return value
 
 
@@ -123,29 +124,32 @@ def parse_toml(text: str, name: str) -> dict[str, Any]:
     """Parse `text`, the content of the file `name`; raises AppError with line, column and a caret."""
     import tomllib
 
+    hint = f"fix {name}; the format is described at https://toml.io."
+    bad = partial(document_errors.bad_document, name, "TOML", hint=hint)
     if found := _LONG_KEY.search(text):  # of which `tomllib` makes n tables with n tuples
         line = text.count("\n", 0, found.start()) + 1
-        raise document_errors.bad_toml(name, line, 1, found[0][:60], f"a key has {_MOST_PARTS} parts or more")
+        raise bad(f"a key has {_MOST_PARTS} parts or more", line=line, column=1, text=found[0][:60])
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        message = str(error)
-        place = _PLACE.search(message)
-        reason = _lower(_PLACE.sub("", message))
+        lines = text.split("\n")
+        place = _PLACE.search(str(error))
+        reason = _lower(_PLACE.sub("", str(error)))
         if place and place[1]:
-            number, column = int(place[1]), int(place[2])
-            raise document_errors.bad_toml(name, number, column, text.split("\n")[number - 1], reason) from None
-        lines = text.rstrip("\n").split("\n")
-        raise document_errors.bad_toml(name, len(lines), len(lines[-1]) + 1, lines[-1], reason) from None
+            line, column = int(place[1]), int(place[2])
+        else:
+            lines = text.rstrip("\n").split("\n")
+            line, column = len(lines), len(lines[-1]) + 1
+        raise bad(reason, line=line, column=column, text=lines[line - 1]) from None
     except RecursionError:
-        raise document_errors.bad_toml(name, 0, 0, "", f"{name} nests deeper than any real one") from None
+        raise bad("it nests too deep") from None
     except ValueError:  # int() refuses more than 4300 digits
-        raise document_errors.bad_toml(name, 0, 0, "", f"{name}: a number has thousands of digits") from None
-    # Hexadecimal digits are read; the number is refused only when it is shown.
+        raise bad("a number has thousands of digits") from None
+    # `tomllib` reads a huge hexadecimal number, but Python refuses to show it.
     if _holds_huge(document):
-        raise document_errors.bad_toml(name, 0, 0, "", f"{name}: a number has thousands of digits")
+        raise bad("a number has thousands of digits")
     if has_unusable_text(text, document):
-        raise document_errors.bad_toml(name, 0, 0, "", f"{name}: {document_errors.UNUSABLE_TEXT}")
+        raise bad(document_errors.UNUSABLE_TEXT)
     return document
 
 

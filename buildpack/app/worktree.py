@@ -1,6 +1,6 @@
-"""Ask git what it ignores and tracks, and when the commit was made: its rules come from five places.
+"""Ask git which files it ignores and tracks, and for the commit.
 
-Only git knows them all.
+Only git knows all its rules: they come from five places.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ _COMMITTED = re.compile(rb"^committer [^\n]*> (\d{1,12}) [+-]\d{4}$", re.MULTILI
 
 
 def ask_ignored(git: str, folder: Path, environ: Mapping[str, str]) -> Question:
-    """Start asking what git ignores below `folder`; `read_ignored` reads the answer."""
+    """Start git, which lists the ignored files below `folder`; `read_ignored` reads its answer."""
     return ask(git, folder, _IGNORED, environ)
 
 
 def read_ignored(question: Question, git: str, folder: Path, environ: Mapping[str, str]) -> frozenset[str]:
-    """Read what git ignores: files and topmost folders, relative to `folder`, without a closing slash.
+    """Read the files and topmost folders that git ignores, relative to `folder`, without a closing slash.
 
     Raises AppError if git cannot answer.
     """
     code, printed = question.answer()
     if code < 0:
-        raise errors.git_failed(str(folder), "it was ended, or said nothing for too long: is a pipe called .gitignore?")
+        raise errors.git_failed(str(folder), "it was ended, or printed nothing for too long: is .gitignore a pipe?")
     if code:
-        told = ask(git, folder, _IGNORED, environ, complain=True).answer()[1].decode(errors="replace").strip()
+        said = ask(git, folder, _IGNORED, environ, complain=True).answer()[1].decode(errors="replace").strip()
         # Git 2.39 stops with this "internal error" in a folder that is ignored as a whole; newer ones print "./".
-        if "not superset of prefix" in told or "not a git repository (or any" in told:
+        if "not superset of prefix" in said or "not a git repository (or any" in said:
             return frozenset()
-        raise errors.git_failed(str(folder), told.splitlines()[-1] if told else f"exit code {code}")
+        raise errors.git_failed(str(folder), said.splitlines()[-1] if said else f"exit code {code}")
     paths = frozenset(os.fsdecode(path).rstrip("/") for path in printed.split(b"\0") if path)
-    # An app in a folder that is ignored as a whole is none of git's business.
+    # If git ignores the app's whole folder, its rules are not about the app's files.
     return frozenset() if "." in paths else paths
 
 
@@ -51,9 +51,9 @@ def is_tracked(git: str, folder: Path, path: str, environ: Mapping[str, str]) ->
 
 
 def select_matched(git: str, folder: Path, paths: Sequence[str], environ: Mapping[str, str]) -> frozenset[str]:
-    """Select the paths below `folder` that a pattern matches, they or a folder above them.
+    """Select the paths below `folder` that match a pattern, or are below a folder that does.
 
-    `ask_ignored` names as well a folder which merely happens to hold nothing but ignored files.
+    `ask_ignored` also names a folder if all files in it are ignored.
     """
     _, printed = ask(git, folder, ["check-ignore", "--", *paths], environ).answer()
     return frozenset(paths) & frozenset(os.fsdecode(path) for path in printed.split(b"\n"))
@@ -63,7 +63,7 @@ def list_uncommitted(git: str, folder: Path, environ: Mapping[str, str]) -> froz
     """List the files below `folder` that differ from the last commit, relative to it and not ignored."""
     found: set[str] = set()
     safe = without_filters(git, folder, environ)
-    # A submodule has a configuration of its own, with filters of its own.
+    # A submodule has its own configuration, with its own filters.
     shown = ["--name-only", "-z", "--relative", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all"]
     for arguments in (
         ["diff", *shown, "HEAD", "--", "."],
@@ -90,7 +90,7 @@ class Commit:
 def read_commit(git: str, folder: Path, environ: Mapping[str, str]) -> Commit | None:
     """Return the checked-out commit; None if there is none.
 
-    `cat-file` and not `log`: it prints the bytes of the commit, and obeys no setting of how commits are shown.
+    `cat-file` prints the bytes of the commit; the output of `log` depends on settings.
     """
     code, printed = ask(git, folder, ["cat-file", "commit", "HEAD"], environ).answer()
     found = _COMMITTED.search(printed.partition(b"\n\n")[0])
@@ -104,8 +104,8 @@ def read_commit(git: str, folder: Path, environ: Mapping[str, str]) -> Commit | 
 def public_address(remote: str) -> str:
     """Return a remote's address without login, query and fragment.
 
-    It is "" for a path on this machine, and for an address in which a login may end elsewhere: passwords with `/`, `#`
-    or `?` are written into addresses, and tokens as parameters of the path (RFC 3986, 3.3).
+    It is "" for a path on this machine, and for an address that may have a login in another part: people write
+    passwords with `/`, `#` or `?` into addresses, and tokens as parameters of the path (RFC 3986, 3.3).
     """
     from urllib.parse import unquote, urlsplit
 
@@ -115,7 +115,7 @@ def public_address(remote: str) -> str:
         return f"ssh://{found[1]}/{found[2]}"
     try:
         parts = urlsplit(remote)
-        _ = parts.port  # raises ValueError for what is not a number
+        _ = parts.port  # raises ValueError if it is not a number
     except ValueError:
         return ""
     rest = unquote(parts.path + parts.query + parts.fragment)

@@ -16,7 +16,7 @@ _SHOWN = 10
 def no_such_folder(folder: str) -> BuildpackError:
     return UsageError(
         f"there is no folder {show(folder)}",
-        why="The app to build is named by its folder; without a name it is the current one.",
+        why="deploy builds the app in the folder that you name, else in the current one.",
         hint="check the path.",
     )
 
@@ -24,7 +24,7 @@ def no_such_folder(folder: str) -> BuildpackError:
 def not_a_folder(folder: str) -> BuildpackError:
     return UsageError(
         f"{show(folder)} is not a folder",
-        why="The app to build is named by the folder that holds its Pipfile.lock.",
+        why="deploy needs the folder that holds the app's Pipfile.lock.",
         hint="name the folder instead of a file in it.",
     )
 
@@ -32,7 +32,7 @@ def not_a_folder(folder: str) -> BuildpackError:
 def empty_folder(folder: str) -> BuildpackError:
     return AppError(
         f"there is nothing to build in {show(folder)}",
-        why="The folder is empty, or everything in it is left out (by .dockerignore, .slugignore or git).",
+        why="The folder is empty, or .dockerignore, .slugignore or git leaves out all its files.",
         hint="name the folder that holds the app's Pipfile.lock.",
     )
 
@@ -59,7 +59,7 @@ def dangling(name: str, target: str) -> BuildpackError:
     return AppError(
         f"{show(name)} is a link to a file that does not exist",
         why=f"It points to {show(target)}.",
-        hint=f"fix the link, or put a file in the place of {show(name)}.",
+        hint="fix the link, or replace it by a file.",
         place=name,
     )
 
@@ -67,9 +67,9 @@ def dangling(name: str, target: str) -> BuildpackError:
 def leads_out(name: str, target: str) -> BuildpackError:
     return AppError(
         f"{show(name)} is a link that leads out of the app's folder",
-        why=f"It leads to {show(target)}. The app's files are read from its folder only, or from visible folders of "
+        why=f"It leads to {show(target)}. deploy reads an app's files only from its folder, or from visible folders of "
         "the same git work tree.",
-        hint=f"put a copy of the file in the place of {show(name)}.",
+        hint="replace the link by a copy of the file.",
         place=name,
     )
 
@@ -77,8 +77,8 @@ def leads_out(name: str, target: str) -> BuildpackError:
 def too_large(name: str, size: int, limit: int) -> BuildpackError:
     return AppError(
         f"{show(name)} is too large",
-        why=f"It holds {size:,} bytes; at most {limit:,} are read.",
-        hint=f"check what {show(name)} really is.",
+        why=f"It has {size:,} bytes, and deploy reads at most {limit:,}.",
+        hint=f"check that {show(name)} is the right file.",
         place=name,
     )
 
@@ -96,13 +96,13 @@ def not_utf8(name: str, line: int, byte: int) -> BuildpackError:
 def misspelt_file(found: str, meant: str) -> BuildpackError:
     return AppError(
         f"{show(found)} should be called {meant}",
-        why=f"Only a file called exactly {meant} is read, and there is none.",
+        why="deploy reads only a file with exactly that name, and there is none.",
         hint=f"run `mv {show(found)} {meant}`.",
         place=found,
     )
 
 
-# What goes into the image
+# Files of the image
 
 
 def undecodable_name(path: str, *, target: str = "") -> BuildpackError:
@@ -134,8 +134,8 @@ def escaping_links(links: Sequence[tuple[str, str]]) -> BuildpackError:
         if len(links) == 1
         else f"{len(links)} symbolic links lead out of the app's folder",
         why=bullets([f"{show(path)} -> {show(target)}" for path, target in links])
-        + "\n\nOnly the folder is shipped, so in the image there would be nothing there, or something else.",
-        hint="put a copy in the place of the link, use a relative link inside the folder, or name it in .dockerignore.",
+        + "\n\nThe image gets only this folder, so there the link would lead to nothing, or to another file.",
+        hint="replace the link by a copy, make it relative and inside the folder, or name it in .dockerignore.",
         place=links[0][0],
     )
 
@@ -143,7 +143,7 @@ def escaping_links(links: Sequence[tuple[str, str]]) -> BuildpackError:
 def tracked_venv(path: str) -> BuildpackError:
     return AppError(
         f"git tracks the virtual environment {show(path)}",
-        why=f"{show(path)}/pyvenv.cfg makes it one. It works on one machine only; "
+        why=f"{show(path)}/pyvenv.cfg shows that it is one. It works on one machine only; "
         "the image gets its own from Pipfile.lock.",
         hint=f"run `git rm -r --cached {show(path)}`, add `{show(path)}/` to .gitignore, and commit.",
         place=path,
@@ -152,7 +152,7 @@ def tracked_venv(path: str) -> BuildpackError:
 
 def wanted_venv(path: str, ignore_file: str, line: int, pattern: str) -> BuildpackError:
     return AppError(
-        f"{ignore_file} asks for the virtual environment {show(path)}",
+        f"{ignore_file} brings back the virtual environment {show(path)}",
         why=f"{ignore_file}:{line} says `{show(pattern)}`. A virtual environment works on one machine only; "
         "the image gets its own from Pipfile.lock.",
         hint=f"remove line {line} of {ignore_file}.",
@@ -181,7 +181,7 @@ def bad_ignore_pattern(name: str, line: int, pattern: str, reason: str) -> Build
 
 def git_failed(folder: str, reason: str) -> BuildpackError:
     return AppError(
-        "git cannot say which files it ignores",
+        "git cannot list the files that it ignores",
         why=f"`git ls-files` in {show(folder)} says: {show(reason)}",
         hint=f"fix what `git -C {show(folder)} status` reports.",
     )
@@ -196,11 +196,11 @@ class BadLine(NamedTuple):
     line: int
     column: int
     text: str
-    told: str
+    reason: str
 
 
 def bad_procfile(name: str, bad: Sequence[BadLine]) -> BuildpackError:
-    blocks = [f"{name}:{one.line}:{one.column}: {one.told}\n{caret(one.text, one.column)}" for one in bad[:_SHOWN]]
+    blocks = [f"{name}:{one.line}:{one.column}: {one.reason}\n{caret(one.text, one.column)}" for one in bad[:_SHOWN]]
     if len(bad) > _SHOWN:
         blocks.append(f"and {len(bad) - _SHOWN} more lines")
     return AppError(
@@ -218,7 +218,8 @@ def empty_procfile(name: str) -> BuildpackError:
     return AppError(
         f"{name} names no process type",
         why="It is empty, or holds only comments, so the image would have nothing to run.",
-        hint=f"add a line such as `web: gunicorn blasto:APP`, or remove {name} to have the app object looked for.",
+        hint=f"add a line such as `web: gunicorn blasto:APP`, or remove {name}, so that deploy looks for an app "
+        "object.",
         place=name,
     )
 
@@ -267,7 +268,7 @@ def credential_left_out(name: str) -> str:
 
 def almost_named(found: str, meant: str) -> Notice:
     return Notice(
-        what=f"nobody reads {show(found)}, and there is no {meant}",
+        what=f"deploy does not read {show(found)}, and there is no {meant}",
         hint=f"if it is meant to be one, run `mv {show(found)} {meant}`.",
         place=found,
     )
@@ -278,7 +279,7 @@ def indented_line(place: str) -> str:
 
 
 def web_in_capitals(place: str, name: str) -> str:
-    return f"{place}: `{name}` is not `web`, which alone gets requests, here as on Heroku; write `web`."
+    return f"{place}: only `web` gets requests, here as on Heroku, and this is `{name}`; write `web`."
 
 
 def renamed_process(place: str, name: str, renamed: str) -> str:
@@ -294,13 +295,13 @@ def space_before_colon(place: str) -> str:
 
 def git_not_asked(folder: str) -> str:
     return (
-        f"{show(folder)}/.git belongs to another user, so git is not asked, and files that git ignores are shipped "
-        "too, unless .dockerignore names them."
+        f"{show(folder)}/.git belongs to another user, so deploy does not ask git, and ships files that git "
+        "ignores, unless .dockerignore names them."
     )
 
 
 def git_not_installed() -> str:
-    return "git is not installed here, so files that git ignores are shipped too, unless .dockerignore names them."
+    return "git is not installed here, so deploy ships files that git ignores, unless .dockerignore names them."
 
 
 def neither_file_nor_link(path: str) -> str:

@@ -23,7 +23,7 @@ class ProgramError(AppError):
         return AppError(self.what, why=self._why, hint=self.hint, place=self.place)
 
 
-def _told(code: int) -> str:
+def _ending(code: int) -> str:
     if code < 0:
         return f"was ended by the signal {signal.Signals(-code).name}"
     return f"ended with exit code {code}"
@@ -42,8 +42,8 @@ def _ran(steps: Sequence[str]) -> str:
 
 def hook_failed(path: str, code: int, lines: Sequence[str]) -> ProgramError:
     return ProgramError(
-        f"{path} {_told(code)}",
-        why="It is run by every build, on a copy of the app, as on Heroku.",
+        f"{path} {_ending(code)}",
+        why="Every build runs it on a copy of the app, as on Heroku.",
         lines=lines,
         hint=f"fix {path}, or remove or rename it so that builds do not run it.",
         place=path,
@@ -63,7 +63,7 @@ def collectstatic_failed(path: str, code: int, lines: Sequence[str], remedies: S
     """`remedies` are what the output suggests."""
     return ProgramError(
         "Django's static files could not be collected",
-        why=f"`python {path} collectstatic --noinput` {_told(code)}.",
+        why=f"`python {path} collectstatic --noinput` {_ending(code)}.",
         lines=lines,
         hint="; ".join([*remedies, _SKIP]) + ".",
         place=path,
@@ -73,9 +73,9 @@ def collectstatic_failed(path: str, code: int, lines: Sequence[str], remedies: S
 def nltk_failed(path: str, code: int, lines: Sequence[str]) -> ProgramError:
     return ProgramError(
         f"NLTK could not download what {path} names",
-        why=f"`nltk.download` of each word in {path} {_told(code)}.",
+        why=f"`nltk.download` of each word in {path} {_ending(code)}.",
         lines=lines,
-        hint=f"correct {path}; behind a proxy add `--build-env HTTPS_PROXY`.",
+        hint=f"fix {path}; behind a proxy add `--build-env HTTPS_PROXY`.",
         place=path,
     )
 
@@ -117,7 +117,7 @@ def escaping_links(steps: Sequence[str], links: Sequence[tuple[str, str]]) -> Ap
         else f"{len(links)} symbolic links lead out of the app",
         why=f"{_ran(steps)} left:\n\n"
         + bullets([f"{show(path)} -> {show(target)}" for path, target in links])
-        + "\n\nWhile it is built, the app is in another folder than in the image.",
+        + "\n\nDuring the build the app is in another folder than in the image.",
         hint="make relative links inside the app (`ln -sr`), or copies.",
         place=links[0][0],
     )
@@ -157,7 +157,10 @@ def ran_as_root(steps: Sequence[str]) -> str:
 
 def read_before(steps: Sequence[str], paths: Sequence[str]) -> str:
     shown = ", ".join(paths)
-    return f"{_ran(steps)} changed {shown}, which was read before: what it says now is shipped, and decided nothing."
+    return (
+        f"{_ran(steps)} changed {shown} after deploy had read it: the image gets the new file, and the build "
+        "followed the old one."
+    )
 
 
 def names_the_copy(steps: Sequence[str], paths: Sequence[str]) -> str:

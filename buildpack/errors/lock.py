@@ -23,7 +23,7 @@ def no_dependencies(found: str | None) -> BuildpackError:
     if found is None:
         return AppError(
             "there is no Pipfile.lock",
-            why="An app is a folder with a Pipfile.lock, which says exactly what is to be installed.",
+            why="An app is a folder with a Pipfile.lock, which lists exactly what to install.",
             hint="check that this is the app's folder, or run `deploy init` to begin.",
         )
     into = (
@@ -33,7 +33,7 @@ def no_dependencies(found: str | None) -> BuildpackError:
     )
     return AppError(
         f"there is {found}, but no Pipfile.lock",
-        why=f"Only Pipfile.lock says exactly what is to be installed: each version, with its hashes. {found} does not.",
+        why=f"Only Pipfile.lock lists exactly what to install: each version, with its hashes. {found} does not.",
         hint=f"{into}; then run `deploy lock`, and commit Pipfile and Pipfile.lock.",
         place=found,
     )
@@ -42,7 +42,7 @@ def no_dependencies(found: str | None) -> BuildpackError:
 def not_locked() -> BuildpackError:
     return AppError(
         "there is a Pipfile, but no Pipfile.lock",
-        why="Pipfile says what the app asks for; only Pipfile.lock says exactly what is to be installed.",
+        why="Pipfile lists what the app asks for; only Pipfile.lock lists exactly what to install.",
         hint="run `deploy lock`, commit Pipfile.lock (check that .gitignore does not name it), and build again.",
         place="Pipfile",
     )
@@ -52,7 +52,7 @@ def other_locks(found: Sequence[str]) -> BuildpackError:
     return AppError(
         f"{' and '.join(['Pipfile.lock', *found]) if len(found) == 1 else 'several locks'} say what to install",
         why=bullets(["Pipfile.lock", *found])
-        + "\n\nThey belong to different tools, and nothing tells which one counts.",
+        + "\n\nThey belong to different tools, and deploy cannot know which one counts.",
         hint=f"keep Pipfile.lock and remove {' and '.join(found)}.",
         place=found[0],
     )
@@ -74,8 +74,8 @@ def no_lock(reason: str) -> BuildpackError:
 
 def other_specification(found: str) -> BuildpackError:
     return AppError(
-        "Pipfile.lock has a format that is not known",
-        why=f"Its `pipfile-spec` is {show(found)}; this tool reads 6, which pipenv has written since 2018.",
+        "Pipfile.lock has an unknown format",
+        why=f"Its `pipfile-spec` is {show(found)}; deploy reads 6, which pipenv has written since 2018.",
         hint=_LOCK,
         place="Pipfile.lock",
     )
@@ -143,22 +143,22 @@ def unknown_category(category: str, known: Sequence[str]) -> BuildpackError:
 
 
 def missing_variables(where: str, names: Sequence[str]) -> BuildpackError:
-    told = " and ".join(f"${{{show(name)}}}" for name in names)
+    variables = " and ".join(f"${{{show(name)}}}" for name in names)
     return DependencyError(
         f"{' and '.join(show(name) for name in names)} {'is' if len(names) == 1 else 'are'} not set",
-        why=f"{where[:1].upper()}{where[1:]} has {told} in its address in Pipfile.lock.",
+        why=f"{where[:1].upper()}{where[1:]} has {variables} in its address in Pipfile.lock.",
         hint=f"set {' and '.join(show(name) for name in names)} in the environment of `deploy`.",
     )
 
 
 def bad_python_version(origin: str, found: str, *, like: str, meant: str = "") -> BuildpackError:
-    """`meant` is a version that can be made of it."""
+    """`meant` is the version that the author probably meant."""
     if origin.startswith("Pipfile.lock"):
-        hint = f"{_mend(origin, meant or like)}."
+        hint = f"{_fix(origin, meant or like)}."
     elif meant:
         hint = f"write `{meant}` there."
     else:
-        hint = f"write `{like}` there (patch levels then follow by themselves)."
+        hint = f"write `{like}` there; deploy then takes the newest patch level."
     return AppError(
         f"the Python version in {origin} cannot be read",
         why=f"It says `{show(found)}`. A version is `{like}`, or with a patch level `{like}.7`.",
@@ -225,21 +225,21 @@ def end_of_life_python(version: str, origin: str, ended: str, oldest: str, sugge
         f"Python {version} is no longer supported",
         why=f"{origin} asks for it. It reached its end of life on {ended} and gets no security fixes; images need "
         f"Python {oldest} or later.",
-        hint=f"move to Python {suggested}: {_mend(origin, suggested)}.",
+        hint=f"move to Python {suggested}: {_fix(origin, suggested)}.",
         place=file_of(origin),
     )
 
 
 def unknown_python(version: str, origin: str, newest: str, suggested: str) -> BuildpackError:
     return AppError(
-        f"Python {version} is not known",
-        why=f"{origin} asks for it. The newest version that this tool knows is {newest}.",
-        hint=f"if {version} has been released, update deploy; else {_mend(origin, suggested)}.",
+        f"deploy does not know Python {version}",
+        why=f"{origin} asks for it. The newest version that deploy knows is {newest}.",
+        hint=f"if {version} has been released, update deploy; else {_fix(origin, suggested)}.",
         place=file_of(origin),
     )
 
 
-def _mend(origin: str, version: str) -> str:
+def _fix(origin: str, version: str) -> str:
     if origin.startswith("runtime.txt"):
         return f"remove runtime.txt and write `{version}` into .python-version"
     if origin.startswith("Pipfile.lock"):
@@ -285,7 +285,7 @@ def credential_in_lock(source: str) -> str:
 
 
 def unverified_source(source: str) -> str:
-    return f"the source `{show(source)}` is asked without verifying who answers (verify_ssl = false)."
+    return f"deploy does not verify the server of the source `{show(source)}` (verify_ssl = false)."
 
 
 def deprecated_runtime_txt(version: str) -> str:

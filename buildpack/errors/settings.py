@@ -6,28 +6,18 @@ from collections.abc import Sequence
 
 from buildpack.errors import AppError, BuildpackError, Notice, UsageError, caret, file_of, show
 
-UNUSABLE_TEXT = "a text has NUL or half a surrogate pair in it, which no path and no variable can have"
+UNUSABLE_TEXT = "a text has NUL or half a surrogate pair in it, which paths and variables cannot have"
 
 
-def bad_toml(name: str, line: int, column: int, text: str, reason: str) -> BuildpackError:
-    """`line` is 0 if the parser gives none."""
-    place = f"{name}:{line}:{column}: " if line else ""
+def bad_document(
+    name: str, kind: str, reason: str, *, hint: str, line: int = 0, column: int = 0, text: str = ""
+) -> BuildpackError:
+    """`kind` is JSON or TOML; `line` is 0 if the parser gives none."""
+    place = f"{name}:{line}:{column}" if line else name
     shown = f"\n{caret(text, column)}" if text.strip() else ""
     return AppError(
-        f"{name} is not valid TOML",
-        why=f"{place}{reason}{shown}{_conflict(text, name)}",
-        hint=f"fix {name}; the format is described at https://toml.io.",
-        place=f"{name}:{line}" if line else name,
-    )
-
-
-def bad_json(name: str, line: int, column: int, text: str, reason: str, *, hint: str) -> BuildpackError:
-    """`line` is 0 if the parser gives none."""
-    place = f"{name}:{line}:{column}: " if line else ""
-    shown = f"\n{caret(text, column)}" if text.strip() else ""
-    return AppError(
-        f"{name} is not valid JSON",
-        why=f"{place}{reason}{shown}{_conflict(text, name)}",
+        f"{name} is not valid {kind}",
+        why=f"{place}: {reason}{shown}{_conflict(text, name)}",
         hint=hint,
         place=f"{name}:{line}" if line else name,
     )
@@ -41,7 +31,7 @@ def no_object(name: str, *, hint: str) -> BuildpackError:
 
 def _conflict(line: str, name: str) -> str:
     if line.startswith(("<<<<<<<", "=======", ">>>>>>>")):
-        return f"\n\nIt is the mark of a merge conflict that was committed with {name}."
+        return f"\n\nIt is the mark of a merge conflict in {name}."
     return ""
 
 
@@ -95,10 +85,10 @@ def no_name(folder: str) -> BuildpackError:
     )
 
 
-def bad_variable(origin: str, name: str, told: str) -> AppError:
+def bad_variable(origin: str, name: str, reason: str) -> AppError:
     return AppError(
         f"`{show(name)}` cannot be a variable",
-        why=f"{origin}: {told}.",
+        why=f"{origin}: {reason}.",
         hint='it looks like `NAME = "value"`, below `[build.env]`.'
         if origin.startswith("deploy.toml")
         else 'it looks like `"env": {"NAME": "value"}` or `"env": {"NAME": {"value": "value"}}`.',
@@ -106,23 +96,23 @@ def bad_variable(origin: str, name: str, told: str) -> AppError:
     )
 
 
-def bad_formation(line: int, told: str) -> AppError:
-    return _bad_app_json("the formation", line, told, hint='it looks like `"formation": {"web": {"quantity": 1}}`.')
+def bad_formation(line: int, reason: str) -> AppError:
+    return _bad_app_json("the formation", line, reason, hint='it looks like `"formation": {"web": {"quantity": 1}}`.')
 
 
-def bad_script(line: int, told: str) -> AppError:
+def bad_script(line: int, reason: str) -> AppError:
     example = '`"environments": {"test": {"scripts": {"test": "pytest"}, "env": {"NAME": "value"}}}`'
-    return _bad_app_json("the test environment", line, told, hint=f"it looks like {example}.")
+    return _bad_app_json("the test environment", line, reason, hint=f"it looks like {example}.")
 
 
-def bad_addons(line: int, told: str) -> AppError:
+def bad_addons(line: int, reason: str) -> AppError:
     example = '`"addons": ["heroku-redis:in-dyno", {"plan": "heroku-postgresql", "as": "DATABASE"}]`'
-    return _bad_app_json("the test environment's add-ons", line, told, hint=f"they look like {example}.")
+    return _bad_app_json("the test environment's add-ons", line, reason, hint=f"they look like {example}.")
 
 
-def _bad_app_json(part: str, line: int, told: str, *, hint: str) -> AppError:
+def _bad_app_json(part: str, line: int, reason: str, *, hint: str) -> AppError:
     place = f"app.json:{line}"
-    return AppError(f"{part} in app.json cannot be read", why=f"{place}: {told}.", hint=hint, place=place)
+    return AppError(f"{part} in app.json cannot be read", why=f"{place}: {reason}.", hint=hint, place=place)
 
 
 def app_json_not_read(error: BuildpackError) -> Notice:

@@ -1,4 +1,4 @@
-"""What Django's collectstatic says, and what it leaves."""
+"""Read the output of Django's collectstatic, and make the files that it leaves the same on every machine."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _MANIFEST = {"paths", "version", "hash"}
 
 
 def is_unknown(outcome: Outcome) -> bool:
-    """Tell whether the project has no such command; `why_unknown` says why."""
+    """Return True if the project has no such command; `why_unknown` gives the reason."""
     return outcome.code != 0 and any(line.startswith("Unknown command: 'collectstatic'") for line in outcome.lines)
 
 
 def why_unknown(outcome: Outcome) -> str:
-    """Say why the project has no such command: Django finds none without settings."""
+    """Return why the project has no such command."""
     if "No Django settings specified." in outcome.lines:
         return "DJANGO_SETTINGS_MODULE is not set; set it in manage.py, or for the build with --build-env"
     return "django.contrib.staticfiles is not among the installed apps"
 
 
 def find_remedies(lines: Sequence[str]) -> list[str]:
-    """Return what the output suggests to do, most telling first."""
+    """Return the remedies that the output suggests, the most specific one only."""
     text = "\n".join(lines)
     if "STATIC_ROOT" in text:
         return [errors.remedy_static_root()]
@@ -52,10 +52,10 @@ def find_remedies(lines: Sequence[str]) -> list[str]:
 
 
 def settle_manifests(folder: Path, before: Mapping[str, str]) -> None:
-    """Sort the paths in the manifests that ManifestStaticFilesStorage wrote; `before` maps paths to what they held.
+    """Sort the paths in the manifests that ManifestStaticFilesStorage wrote.
 
     Django writes them in the order in which the file system lists folders, which differs between machines; it reads
-    them in any.
+    them in any order. `before` has the hash of each file of the app.
     """
     for path in _manifests(folder):
         raw = path.read_bytes()
@@ -73,7 +73,7 @@ def settle_manifests(folder: Path, before: Mapping[str, str]) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Put a new file in the place of this one, without writing through a link."""
+    """Replace a file, without writing through a link."""
     path.unlink()
     with path.open("x") as out:
         out.write(text)

@@ -1,6 +1,6 @@
-"""What becomes of an app's files before they are shipped: its hooks run on a copy, when the app's layer is written.
+"""Run an app's hooks on a copy of its files when the app's layer is written.
 
-Nothing runs where that layer is known by its key, since the key follows from everything that the hooks are given.
+Nothing runs if an earlier build made that layer: its key follows from everything that the hooks get.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ from buildpack.system.unprivileged import choose_user, give, reachable_folder, r
 _READ_BEFORE = frozenset({"Procfile", "Pipfile", "Pipfile.lock", ".python-version", "runtime.txt", "app.json"})
 _USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SECRET = 6
-"""Characters from which on such a value is not shown: shorter ones are switches, and part of many a word."""
+"""Values with this many characters or more are not shown. Shorter ones are switches, and parts of other words."""
 _NLTK = """\
 import sys, nltk
-# A list, so that each is tried. HOME in the image is the app's folder, where NLTK looks for its data.
+# A list, so that NLTK tries each. HOME in the image is the app's folder, where NLTK looks for its data.
 sys.exit(not all([nltk.download(name, download_dir="nltk_data") for name in sys.argv[1:]]))
 """
 _GRACE = 0.5
-"""Seconds for a hook to end in order when the build does, and as many once it was killed."""
+"""Seconds that a hook has to end after SIGTERM, and again after SIGKILL."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Preparation:
-    """The app's hooks, run by `entries`; a context manager that ends them with the build, and removes their copy.
+    """Runs the app's hooks in `entries`; a context manager that ends them with the build, and removes their copy.
 
-    `name` is the app's, under which the cache of hooks is kept.
+    `name` is the app's, and names the cache of its hooks.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Preparation:
         self._exits.close()
 
     def stop(self) -> None:
-        """End the hook that runs, so that the thread in `entries` ends too."""
+        """End the running hook, so that the thread in `entries` ends too."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             self._running.stop(number)
             if self._busy.acquire(timeout=_GRACE):
@@ -83,9 +83,9 @@ class Preparation:
                 break
 
     def entries(self, layer_key: str) -> Iterator[Entry]:
-        """Run the hooks; return what the app's layer holds.
+        """Run the hooks, and return the entries of the app's layer.
 
-        What they have to say is remembered under `layer_key`, as ``hooks``. Raises AppError where one fails.
+        The store remembers their warnings under `layer_key`, as ``hooks``. Raises AppError if a hook fails.
         """
         with self._busy:
             content, warnings = self._run()
@@ -106,7 +106,7 @@ class Preparation:
         folders["env"].chmod(0o700)  # its path is on the hooks' command lines, which every user can see
         for name, value in self.material.hooks.variables.items():
             (folders["env"] / name).write_bytes(os.fsencode(value))
-            (folders["env"] / name).chmod(0o600)  # whatever the umask
+            (folders["env"] / name).chmod(0o600)  # so that the umask does not count
         for folder in folders.values():
             give(folder, user)
         folders["cache"] = self._cache(user)
@@ -127,7 +127,7 @@ class Preparation:
         return result.content, warnings
 
     def _environment(self, folders: Mapping[str, Path], python: HookPython, user: User | None) -> dict[str, str]:
-        """Make the environment of the hooks: nothing of this machine's but where its programs are."""
+        """Make the environment of the hooks. Of this machine's environment it has only PATH."""
         path = reachable_path(self.session.environ.get("PATH") or _USUAL_PATH, user)
         app = str(folders["app"])
         return {
@@ -148,19 +148,19 @@ class Preparation:
         }
 
     def _cache(self, user: User | None) -> Path:
-        """Return the app's CACHE_DIR, which lasts: what is in it is the hooks' own, and decides no key."""
+        """Return the app's CACHE_DIR, which lasts from build to build. Its files decide no key."""
         name = hashlib.sha256(f"{self.session.store.root.absolute()}\0{self.name}".encode()).hexdigest()[:32]
         folder = reachable_folder(self.session.store.folder("hook-caches"), user) / name
         self.session.store.lease.use(folder)
         if user and folder.exists() and folder.stat().st_uid != user.uid:
-            # Hooks of another user wrote it. To give its files away could give away a file that one of them links to.
+            # Hooks of another user wrote it. A change of owner could also change a file that they linked to.
             shutil.rmtree(folder)
         try:
             folder.mkdir(mode=0o700)
         except FileExistsError:
             os.utime(folder)  # the date of its last use
         else:
-            folder.chmod(0o700)  # whatever the umask
+            folder.chmod(0o700)  # so that the umask does not count
             give(folder, user)
         return folder
 
@@ -174,12 +174,12 @@ class Preparation:
     ) -> None:
         folder = folders["app"]
         try:
-            with acting_as(user):  # an earlier step may have put something else there
+            with acting_as(user):  # an earlier step may have replaced the folder
                 argv = _command(step, folders, environment, python)
         except OSError as error:
             raise errors.cannot_start(step.path, step.path, error.strerror or str(error)) from error
         if not argv:
-            return  # a link that leads nowhere, or one that an earlier step removed
+            return  # a link to nothing, or a file that an earlier step removed
         secrets = [value for value in self.material.hooks.given.values() if len(value) >= _SECRET]
 
         def heard(line: str) -> None:
@@ -219,7 +219,7 @@ def _command(step: Step, folders: Mapping[str, Path], environment: Mapping[str, 
 
 
 def _listed(folder: Path, name: str) -> list[str]:
-    """Return the words of a list in the app's copy, where an earlier step may have changed it."""
+    """Return the words of a list in the app's copy."""
     return (read_text(folder, name) or "").split()
 
 
@@ -241,9 +241,9 @@ def _without(line: str, secrets: Sequence[str]) -> str:
 
 
 def _start_of(path: Path, search: str) -> list[str]:
-    """Return how to start a script as the kernel does (execve(2)), whether it may be executed or not, as on Heroku.
+    """Return the command that starts a script as the kernel does (execve(2)), even if its mode has no x, as on Heroku.
 
-    Without a first line that names an interpreter it is the shell's.
+    A shell runs it if its first line names no interpreter.
     """
     with open_regular(path) as file:
         head = file.read(256)

@@ -1,8 +1,8 @@
-"""The Python that hooks run: a virtual environment of the lock's wheels on the stack's own interpreter.
+"""Make the Python of hooks: a virtual environment of the lock's wheels on the stack's own interpreter.
 
-An interpreter that starts by its path is linked to, as in any environment. One from an image's files starts through
-that image's loader, so a small script takes its place. Root hands over to a user who may see nothing of root's, so
-then everything is kept where that user gets to, and never in the store.
+If the interpreter starts by its path, the environment links to it. One from an image's files starts through that
+image's loader, so the environment has a small script instead. If root builds, hooks run as another user, so their
+environment is in a folder that this user can enter, and never in the store.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 _FORMAT = 2
 _ARGV0_SINCE = ("glibc", 2, 33)
-"""The first loader of glibc that takes ``--argv0``; musl's has long had it."""
+"""The first loader of glibc that knows ``--argv0``; musl's has known it for long."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HookPython:
-    """The environment at `folder`; `env` is what its interpreter needs to start.
+    """The environment at `folder`; its interpreter needs the variables `env` to start.
 
-    `linked` are folders of the app that its packages lead to, as paths in it: the app may be one of them (PEP 660).
+    `linked` are folders of the app that are on the environment's path: the app itself may be a package (PEP 660).
     """
 
     folder: Path
@@ -50,7 +50,7 @@ class HookPython:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Ground:
-    """The interpreter as it is started: its real path last in `argv`, before it the loader's words."""
+    """How the interpreter starts: its real path is the last of `argv`; the loader and its options come first."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
@@ -61,7 +61,7 @@ def make_python(
 ) -> HookPython:
     """Return an environment for the hooks of a build, which `user` can start. `step` names the first, for messages.
 
-    It is kept under a key of everything that decides it, so the next build with the same packages has it already.
+    It lasts under a key of everything that decides it, so the next build with the same packages uses it again.
     Raises AppError if the stack's Python does not run on this machine.
     """
     stack = compiler.stack
@@ -75,7 +75,7 @@ def make_python(
         whole = not store.ignore_facts and is_whole(folder, layout.stack_python)
         return whole and (user is None or is_complete(folder))
 
-    store.lease.use(folder)  # which keeps it from being pruned from here on
+    store.lease.use(folder)  # from here on `deploy cache prune` does not remove it
     if not is_there():
         with alone(folder.parent):
             if not is_there():
@@ -97,7 +97,7 @@ def make_python(
 
 
 def _pip(layout: VenvLayout, resolution: Resolution) -> Sequence[Entry]:
-    """Return a pip for hooks, which starts from its own wheel so that nothing can import it; the lock's comes first."""
+    """Return a pip that starts from its own wheel, so that nothing can import it; nothing if the lock has pip."""
     if any(wheel.name == "pip" for wheel in resolution.wheels):
         return ()
     from virtualenv.seed.wheels.embed import get_embed_wheel
@@ -115,19 +115,19 @@ def _pip(layout: VenvLayout, resolution: Resolution) -> Sequence[Entry]:
 
 
 def _byte_code(resolution: Resolution, layout: VenvLayout, shelf: WheelShelf, compiler: StackCompiler) -> list[Entry]:
-    """Return the image's own byte code, at its place in this environment: hooks do not write any."""
+    """Return the image's own byte code, at its place in this environment, since hooks write none."""
     if not compiler.decide()[0].python:
         return []
     image = layout_for(compiler.stack)
     sources = {wheel.sha256: shelf.read(wheel.sha256, layout=image).sources for wheel in resolution.wheels}
     for sha256, modules in sources.items():
-        compiler.submit(sha256, modules)  # all of them, before the first is waited for
+        compiler.submit(sha256, modules)  # all of them, before this waits for the first
     compiled = [entry for sha256, modules in sources.items() for entry in compiler.entries(sha256, modules)]
     return [replace(entry, path=f"{layout.root}{entry.path.removeprefix(image.root)}") for entry in compiled]
 
 
 def _linked(packages: Path) -> tuple[str, ...]:
-    """Find what ``.pth`` files add of the app, which lies elsewhere than in the image."""
+    """Return the folders of the app in ``.pth`` files: the copy of the app is elsewhere than the app in the image."""
     top = f"/{APP_ROOT}/"
     lines = [line.rstrip() for file in sorted(packages.glob("*.pth")) for line in file.read_text().splitlines()]
     return tuple(line.removeprefix(top) for line in lines if line.startswith(top))
@@ -150,7 +150,7 @@ def _find(step: str, user: User | None, compiler: StackCompiler, store: Store) -
         if executable is None:
             raise unreachable_interpreter("the hooks have", found.argv[-1])
         brought = replace(found, argv=(*found.argv[:-1], executable))
-    # The environment leads an interpreter home by itself; a copied one finds its libraries.
+    # The environment shows an interpreter its home; a copied one finds its libraries.
     lost = {"PYTHONHOME"} if brought == found else {"PYTHONHOME", "LD_LIBRARY_PATH"}
     env = {name: value for name, value in brought.env.items() if name not in lost}
     return _Ground(argv=brought.argv, env=env)
@@ -165,13 +165,13 @@ def _layout(folder: Path, ground: _Ground, stack: Stack) -> VenvLayout:
 
 
 def _starter(layout: VenvLayout, ground: _Ground, stack: Stack) -> Sequence[Entry]:
-    """Return what stands in the place of the link to an interpreter that does not start by itself."""
+    """Return the script that replaces the link to an interpreter which only its loader can start."""
     if len(ground.argv) == 1:
         return ()
     loader, *words, real = ground.argv
     name, *version = stack.libc
     if name == _ARGV0_SINCE[0] and tuple(version) < _ARGV0_SINCE[1:]:
-        # The link tells Python where its environment is; only what starts `sys.executable` anew goes wrong.
+        # The link shows Python its environment; only code that starts `sys.executable` again fails.
         started = [loader, *words, f"{layout.interpreter}-started"]
         link = replace(file("", b""), path=f"{layout.scripts}/python-started", kind="symlink", target=real)
         return (_script(layout, started), link)

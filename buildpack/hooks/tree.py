@@ -1,4 +1,4 @@
-"""The copy that hooks work on: written from what was hashed, and read back as what is shipped."""
+"""Write the copy that hooks work on from the hashed files, and read it back as the files to ship."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """What the hooks left: what is shipped, and which paths differ from what they were given, sorted."""
+    """The files that the hooks left, which are shipped, and the paths that they changed, sorted."""
 
     content: AppContent
     changed: tuple[str, ...]
@@ -44,7 +44,7 @@ def write_copy(content: AppContent, folder: Path, user: User | None) -> None:
         for parent in reversed(target.relative_to(folder).parents):
             if (place := str(folder / parent)) not in made:
                 os.mkdir(place)  # noqa: PTH102
-                os.chmod(place, 0o755)  # noqa: PTH101, S103  whatever the umask
+                os.chmod(place, 0o755)  # noqa: PTH101, S103  so that the umask does not count
                 os.chown(place, *own)
                 made.add(place)
         if entry.kind == "symlink":
@@ -65,9 +65,9 @@ def _write(entry: Entry, target: Path) -> None:
 
 
 def read_result(folder: Path, before: AppContent, *, steps: Sequence[str], mtime: int) -> Result:
-    """Hash what is in the copy now, less what never enters an image; `steps` names those that ran.
+    """Hash the files in the copy now, without those that never enter an image; `steps` names the hooks that ran.
 
-    Ignore files do not count here: what a hook makes is often what git ignores. Raises AppError for links that lead
+    Ignore files do not count here: git often ignores the files that hooks make. Raises AppError for links that lead
     out of the app, and for names that no image can hold.
     """
     found = sorted(_walk(folder, steps), key=lambda file: file.path)
@@ -105,7 +105,7 @@ def _walk(folder: Path, steps: Sequence[str]) -> Iterator[_Found]:
             with os.scandir(place) as entries:
                 here = list(entries)
         except PermissionError:
-            os.chmod(place, 0o700)  # noqa: PTH101  a hook may leave a folder that not even its owner may list
+            os.chmod(place, 0o700)  # noqa: PTH101  a hook may leave a folder that its owner may not list
             with os.scandir(place) as entries:
                 here = list(entries)
         if above and any(entry.name == "pyvenv.cfg" for entry in here):
@@ -130,7 +130,7 @@ def _walk(folder: Path, steps: Sequence[str]) -> Iterator[_Found]:
 
 
 def _names(path: Path, folder: Path) -> bool:
-    """Tell whether a file holds the copy's own path, which nothing will have once the build is over."""
+    """Return True if a file holds the copy's own path, which does not exist after the build."""
     if path.is_symlink():
         return False
     wanted = os.fsencode(folder)

@@ -1,1 +1,1 @@
-"""Processes, users and temporary files: what a build asks of the operating system."""
+"""Processes, users, temporary files and programs' formats: all that a build needs of the operating system."""

@@ -13,17 +13,17 @@ from typing import Any, BinaryIO
 from buildpack.dataclass import dataclass, field
 
 BYTECODE_FORMAT = "1"
-"""Goes into layer keys and names of packs; grows when the same source and interpreter give other bytes."""
+"""A part of layer keys and names of packs. Raise it when the same source and interpreter give other bytes."""
 
 
 WORKER = Path(__file__).with_name("compile_worker.py")
 
 _REPRODUCIBLE = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "LC_ALL": "C", "PATH": "/usr/bin:/bin"}
-"""The order of a set's elements follows from the seed. -E and -I would hide it from the interpreter."""
+"""The seed decides the order of a set's elements. -E and -I would hide it from the interpreter."""
 
 
 def unsupported(version: str, cache_tag: str) -> str:
-    """Say why this interpreter's byte code cannot be reproduced; empty if it can."""
+    """Return why this interpreter's byte code cannot be reproduced; empty if it can."""
     if not cache_tag.startswith("cpython-"):
         return f"byte code of {cache_tag or 'this interpreter'} is not known to be reproducible"
     if tuple(int(part) for part in version.split(".")[:2]) >= (3, 14):
@@ -32,20 +32,20 @@ def unsupported(version: str, cache_tag: str) -> str:
 
 
 def pyc_path(source: str, cache_tag: str) -> str:
-    """Return where the interpreter looks for a module's byte code (PEP 3147)."""
+    """Return the path of a module's byte code (PEP 3147)."""
     folder, _, name = source.rpartition("/")
     return f"{folder}/__pycache__/{name.removesuffix('.py')}.{cache_tag}.pyc"
 
 
 class CompileError(Exception):
-    """The interpreter does not run here, is another one, or broke down."""
+    """The interpreter does not run here, is not the expected one, or failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompilingPython:
-    """An interpreter that compiles: `argv` starts it, and it must turn out to be of this `version` and `cache_tag`.
+    """An interpreter that compiles: `argv` starts it, and it must have this `version` and `cache_tag`.
 
-    `environ` is all of its environment, except for what keeps byte code reproducible.
+    `environ` is its whole environment, except the variables that keep byte code reproducible.
     """
 
     argv: tuple[str, ...]
@@ -55,7 +55,7 @@ class CompilingPython:
 
 
 class CompileProcess:
-    """One process, which runs jobs one after the other; each method raises CompileError once it cannot."""
+    """A process that runs one job after another; each method raises CompileError if the process cannot go on."""
 
     def __init__(self, python: CompilingPython, *, timeout: float) -> None:
         import subprocess
@@ -119,11 +119,11 @@ class CompileProcess:
             raise CompileError(f"{_render(code)} while the interpreter compiled {module}{self._last_line()}")
 
     def kill(self) -> None:
-        """Make a `run` in another thread fail now."""
+        """End the process, so that a `run` in another thread fails now."""
         self._process.kill()
 
     def close(self) -> None:
-        """End the process; a job that runs is cut."""
+        """End the process, and a running job with it."""
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
@@ -135,7 +135,7 @@ class CompileProcess:
         self._log.close()
 
     def _answer(self, failure: str) -> dict[str, Any]:
-        """Read one line of JSON, in time."""
+        """Read one line of JSON; raises CompileError if none comes in time."""
         assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
         poller = select.poll()
@@ -179,7 +179,7 @@ def _render(code: int | None) -> str:
 
 
 def join_packs(pack: Path, outs: Sequence[Path]) -> None:
-    """Join the files that jobs wrote, each of which ends with its index, into the first; move that to `pack`."""
+    """Append the files that jobs wrote, each with its index at its end, to the first one; move that to `pack`."""
     import shutil
 
     made = outs[0]
@@ -188,12 +188,12 @@ def join_packs(pack: Path, outs: Sequence[Path]) -> None:
             with out.open("rb") as piece:
                 shutil.copyfileobj(piece, joined, 1 << 20)
             out.unlink()
-    made.chmod(0o644)  # whatever the umask
+    made.chmod(0o644)  # so that the umask does not count
     made.replace(pack)
 
 
 def read_pack(pack: Path) -> list[tuple[int, int]] | None:
-    """Return offset and size of each module's byte code; None for a pack that is missing or damaged."""
+    """Return offset and size of each module's byte code; None if the pack is missing or damaged."""
     places: list[tuple[int, int]] = []
     try:
         with pack.open("rb") as raw:
@@ -207,7 +207,7 @@ def read_pack(pack: Path) -> list[tuple[int, int]] | None:
 
 
 def _read_chunk(raw: BinaryIO, end: int) -> tuple[int, list[tuple[int, int]]]:
-    """Return where the chunk that ends here begins, and its modules' offsets and sizes; raises ValueError."""
+    """Return the begin of the chunk that ends here, and its modules' offsets and sizes; raises ValueError."""
     import zlib
 
     raw.seek(end - 8)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 
-# The folder of this script would come before the standard library, and some of its modules share names with it.
+# The folder of this script would come before the standard library, which has modules of the same names.
 del sys.path[0]
 
 import gc  # noqa: E402
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
-# Version 2 knows no references, and so does not depend on who else holds an object; later ones do. It
-# cannot write 3.14's constant slices, and version 5 is unproven.
+# Version 2 has no references, so its bytes do not depend on other holders of an object, as those of later versions do.
+# It cannot write 3.14's constant slices, and nobody has tested version 5 for this.
 MARSHAL_VERSION = 2
 UNCHECKED_HASH = (1).to_bytes(4, "little")  # PEP 552: bit 0 hash-based, bit 1 (check the source) not set
 
@@ -40,9 +40,9 @@ SETS_ARE_SORTED = sys.version_info >= (3, 11)  # python/cpython#81777: before, s
 def dump(code: CodeType, source: bytes) -> bytes:
     """Write a code object as `marshal` does, but with sets sorted by their elements' bytes on every Python.
 
-    Their order would follow from hashes, and those of None and Ellipsis from addresses in memory. Version 2 of the
-    format has no references, so a set's bytes can stand anywhere: it is written apart and put in
-    the place of a token.
+    Otherwise hashes decide their order, and those of None and Ellipsis follow from addresses in memory. Version 2 of
+    the format has no references, so a set's bytes are the same at any place: each set is written apart, and then
+    replaces a token.
     """
     if SETS_ARE_SORTED:
         return marshal.dumps(code, MARSHAL_VERSION)
@@ -107,7 +107,7 @@ def compiled_before(path: str, filename: str) -> CodeType | None:
 def compile_installed(path: str, filename: str) -> bytes:
     """Return the `.pyc` of a module of the interpreter's library; empty bytes if its source does not compile.
 
-    An interpreter that lacks the memory fails: the library without this module's byte code would be another image.
+    It fails if there is too little memory: a library without this module's byte code would give another image.
     """
     with open(path, "rb") as file:  # noqa: PTH123
         source = file.read()
@@ -123,7 +123,7 @@ def compile_installed(path: str, filename: str) -> bytes:
 def read_source(descriptor: int, offset: int, length: int, size: int) -> bytes:
     """Return a module's bytes; `length` is that of its DEFLATE stream, or -1 if it is stored.
 
-    At most `size` of them, whatever the stream would inflate to. None of a damaged stream: the layer writer reports it.
+    At most `size` bytes, even if the stream holds more. No bytes for a damaged stream: the layer writer reports it.
     """
     if length < 0:
         return os.pread(descriptor, size, offset)
@@ -193,7 +193,7 @@ def answer(value: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Say who we are, then answer jobs until standard input ends."""
+    """Print this interpreter's version, then answer jobs until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it closes our input
     version = ".".join(map(str, sys.version_info[:3]))
     hello = {"version": version, "cache_tag": sys.implementation.cache_tag}

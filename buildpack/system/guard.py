@@ -1,6 +1,6 @@
-"""End what this process started, and remove its files, also if it is killed: a shell waits beside it for its end.
+"""End the programs that this process started, and remove its files, even if the process is killed.
 
-The kernel's own offer (`PR_SET_PDEATHSIG`) reaches a program alone, and not what that program started.
+A shell beside it waits for its end. The kernel's own way (`PR_SET_PDEATHSIG`) ends a program, but not its children.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def outliving_nobody() -> Iterator[Callable[[int], None]]:
-    """Give what is told of the leader of a process group, which ends with this process, should that be killed.
+    """Yield a function that takes the leader of a process group, which then ends if this process is killed.
 
-    It is to be told at once: whoever kills this process before leaves that group behind.
+    Call it at once after the start: if this process is killed before, the group stays.
     """
     guard = Guard()
     try:
@@ -33,8 +33,8 @@ def outliving_nobody() -> Iterator[Callable[[int], None]]:
 def leaving_nothing() -> Iterator[Guard]:
     """Yield a guard, whose files and folders are removed at the end of the block or of this process.
 
-    A shell removes them, since a process that must end at once has no time to remove thousands of files. This holds
-    if the process is killed, and if a second Ctrl-C ends the block's own cleaning.
+    A shell removes them: a process that must end at once has no time to remove thousands of files. The shell also does
+    it if the process is killed, and if a second Ctrl-C interrupts the block.
     """
     guard = Guard()
     try:
@@ -60,13 +60,13 @@ done
 [ -z "$doomed" ] || end "$doomed"
 [ $# -eq 0 ] || rm -rf -- "$@"
 """
-"""A line of its input is a path, or the process to end with its descendants (with its group if negative)."""
+"""Each line of its input is a path to remove, or a process to end with its descendants; a group if negative."""
 
 
 class Guard:
     """A shell that ends another process and removes files if this process is killed: then its input ends.
 
-    It is in a session of its own, so that whatever ends this one leaves it. It does nothing where there is no shell.
+    It has a session of its own, so that a signal to this session does not reach it. Without a shell it does nothing.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class Guard:
         self._tell(b"%d" % (-leader if group else leader))
 
     def forget(self) -> None:
-        """End no process. Its number may be another one's as soon as it is waited for."""
+        """Watch no process any more. After `wait` its number may belong to another process."""
         self._tell(b"")
 
     def remove(self, path: Path) -> None:

@@ -1,8 +1,7 @@
-"""Run programs of others, hear their output line by line, and leave nothing of them behind.
+"""Run programs of others, read their output line by line, and leave none of their processes behind.
 
-That holds if this process is killed, too: a shell waits beside it for its end, since what the kernel offers for that
-(`PR_SET_PDEATHSIG`) reaches the program alone, and not what that started. Before any of them starts, this process hides
-its environment and memory, which the kernel would else show to every process of the same user.
+A guard does that even if this process is killed (guard.py). Before any of them starts, this process hides its
+environment and memory, which the kernel otherwise shows to every process of the same user.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
 _KEPT = 400
-"""Lines of output that are kept; enough for a traceback through two frameworks."""
+"""Lines of output to keep; enough for a traceback through two frameworks."""
 _LONGEST = 64 << 10
-"""Bytes of a line; what is longer is broken, so that a hook that prints no line end does not fill the memory."""
+"""Bytes of a line. Longer ones are split, so that a hook that prints no line end does not fill the memory."""
 _PIPE = 1 << 20
 """Bytes that a pipe holds at most, unless its writer is privileged (pipe(7), F_SETPIPE_SZ)."""
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _MOST_ROUNDS = 1000
-"""Searches for processes that are left; what starts others faster than that cannot be ended."""
+"""Searches for remaining processes. A program that starts others faster cannot be ended."""
 _SETGROUPS = {"x86_64": 116, "aarch64": 159, "riscv64": 159, "loongarch64": 159}
 """The system call's number, by machine."""
 _starting = threading.Lock()
@@ -43,7 +42,7 @@ _starting = threading.Lock()
 _leaders: set[int] = set()
 _STYLE = re.compile(r"\x1b\[[0-9;:]*[A-Za-z]")
 _TICK = 100
-"""Milliseconds after which a silent process is looked at: its output may be held open by one that it left behind."""
+"""Milliseconds between looks at a silent process: another one that it started may keep its output open."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,18 +55,18 @@ class User:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """How a program ended: `code` is negative for a signal; `lines` are the last of its output, both streams."""
+    """The end of a program: `code` is negative for a signal; `lines` are the last ones of both its streams."""
 
     code: int
     lines: tuple[str, ...]
 
 
 class ProcessGroup:
-    """Runs programs one after another; `stop`, from another thread, ends the one that runs, and lets none follow.
+    """Runs one program after another; `stop`, from another thread, ends the running one and lets no other start.
 
-    Each is in a session of its own, unless `in_session` is false: then it may ask the user at the terminal. `guard`
-    ends it if this process is killed; by default each program has a guard of its own. `expired` is asked several times
-    a second: once it says so, the program that runs is ended.
+    Each has a session of its own, unless `in_session` is false: then it may ask the user at the terminal. `guard` ends
+    it if this process is killed; by default each program has a guard of its own. `expired` is called several times a
+    second; when it returns true, the running program is ended.
     """
 
     def __init__(
@@ -90,11 +89,11 @@ class ProcessGroup:
         heard: Callable[[str], object] | None = None,
         kept: int = _KEPT,
     ) -> Outcome:
-        """Run a program to its end, and end what it started and left in its group; `kept` lines of output are kept.
+        """Run a program to its end, and then end the rest of its group; keeps the last `kept` lines of its output.
 
-        What left the group is ended too if the program ran as another user. Raises OSError if the program cannot be
-        started, or if what it left cannot be ended; InterruptedError once `stop` was called; TimeoutError once its time
-        has `expired`.
+        If it ran as another user, its processes outside the group are ended too. Raises OSError if the program cannot
+        start, or if one of its processes cannot be ended; InterruptedError after `stop`; TimeoutError if its time has
+        `expired`.
         """
         import subprocess
 
@@ -129,7 +128,7 @@ class ProcessGroup:
             lines = _listen(process, heard, kept, self._expired)
         finally:
             with self._lock:
-                # Before the leader is reaped: until then nobody else can have its number.
+                # Before `wait`: until then no other process can have its number.
                 self._signal(signal.SIGKILL)
                 self._leader = None
                 self._release(guard)
@@ -142,12 +141,12 @@ class ProcessGroup:
         return Outcome(code=process.returncode, lines=tuple(lines))
 
     def check(self) -> None:
-        """Raise InterruptedError once `stop` was called."""
+        """Raise InterruptedError after `stop`."""
         if self._stopped:
             raise InterruptedError("stopped")
 
     def stop(self, number: signal.Signals) -> None:
-        """Send a signal to whatever runs, and let nothing start any more."""
+        """Send a signal to the running program, and let no other start."""
         with self._lock:
             self._stopped = True
             self._signal(number)
@@ -169,9 +168,9 @@ class ProcessGroup:
 
 
 def _signal_tree(pid: int, number: signal.Signals) -> None:
-    """Send a signal to a process and its descendants: they share this process's group, so the group does not do.
+    """Send a signal to a process and its descendants, which share the group of this process.
 
-    A process that is to be killed is stopped first, so that it starts no other one in between.
+    Before SIGKILL a process is stopped, so that it starts no other one in between.
     """
     with suppress(ProcessLookupError, PermissionError):
         if number == signal.SIGKILL:
@@ -183,7 +182,7 @@ def _signal_tree(pid: int, number: signal.Signals) -> None:
 
 
 def _children(pid: int) -> list[int]:
-    """Return the children of a process; nothing if the kernel does not list them (proc(5), CONFIG_PROC_CHILDREN)."""
+    """Return the children of a process; none if the kernel does not list them (proc(5), CONFIG_PROC_CHILDREN)."""
     found: list[int] = []
     for listed in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(OSError):
@@ -192,7 +191,7 @@ def _children(pid: int) -> list[int]:
 
 
 def library_path(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the one variable without which an interpreter may not start; all others are ours to leave out."""
+    """Return the only variable that an interpreter may need to start."""
     return {name: environ[name] for name in ("LD_LIBRARY_PATH",) if name in environ}
 
 
@@ -200,7 +199,7 @@ def hide_process() -> None:
     """Close the environment, memory and descriptors of this process to other processes of the same user, for good.
 
     They are in `/proc/PID/`, which then belongs to root (prctl(2), PR_SET_DUMPABLE; proc(5)). A forked process stays
-    hidden; a program that starts is open again, so it must be given no secret while strangers' code may run.
+    hidden. A program that it starts is open again, so give it no secret while strangers' code may run.
     """
     if sys.platform != "linux":
         return
@@ -211,9 +210,9 @@ def hide_process() -> None:
 
 @contextmanager
 def acting_as(user: User | None) -> Iterator[None]:
-    """Have this thread, and no other, reach files as `user` does (setfsuid(2)).
+    """Let this thread, and no other, reach files as `user` does (setfsuid(2)).
 
-    Strangers' code may have put a link in the place of a folder that root reads, or starts its next program in.
+    Strangers' code may have replaced a folder that root reads, or starts its next program in, by a link.
     """
     if user is None:
         yield
@@ -224,7 +223,7 @@ def acting_as(user: User | None) -> Iterator[None]:
     number, groups = _SETGROUPS.get(os.uname().machine), os.getgroups()
 
     def become(uid: int, gid: int, others: list[int]) -> None:
-        if number is not None:  # the function of the C library is for all threads
+        if number is not None:  # the C library's function changes all threads
             library.syscall(number, len(others), (ctypes.c_uint32 * len(others))(*others))
         library.setfsgid(gid)
         library.setfsuid(uid)
@@ -239,9 +238,9 @@ def acting_as(user: User | None) -> Iterator[None]:
 
 
 def adopt_orphans(user: User | None) -> None:
-    """Make this process the parent of what programs of `user` leave running, so that `end_strays` finds it.
+    """Make this process the parent of processes that programs of `user` leave behind, so that `end_strays` finds them.
 
-    Without it, a process in a session of its own would wait for the next build, whose code runs as the same user.
+    Otherwise a process in a session of its own could wait for the next build, whose code runs as the same user.
     """
     if user is not None and sys.platform.startswith("linux"):
         import ctypes
@@ -250,7 +249,7 @@ def adopt_orphans(user: User | None) -> None:
 
 
 def end_strays(user: User | None) -> None:
-    """End the processes of `user` that came to this one when their parents ended. Raises OSError if some remain."""
+    """End the processes of `user` whose parent is now this process. Raises OSError if some remain."""
     if user is None:
         return
     with _starting:
@@ -286,9 +285,9 @@ def _children_of(user: User) -> list[int]:
 def _listen(
     process: Popen[bytes], heard: Callable[[str], object] | None, kept: int, expired: Callable[[], bool] | None
 ) -> deque[str]:
-    """Read until the program has ended and its output is read; return the last lines.
+    """Read the program's output until its end; return the last lines.
 
-    After its end only what the pipe then holds is read: a process that it left behind may print for ever.
+    After the end this reads only what the pipe holds: a process that it left behind may print for ever.
     Raises TimeoutError.
     """
     assert process.stdout is not None
@@ -337,6 +336,6 @@ def _has_ended(pid: int) -> bool:
 
 
 def _plain(raw: bytes) -> str:
-    """Return a line as a terminal without colours shows it."""
+    """Return a line as a terminal shows it, without colours."""
     shown = raw.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace")
     return _STYLE.sub("", shown).expandtabs().rstrip()

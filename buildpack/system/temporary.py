@@ -1,6 +1,6 @@
-"""Work in progress on the disk: files and folders that tell by a lock whether their process still lives.
+"""Temporary files and folders, each with a lock that shows if its process still lives.
 
-Process ids would not do, since containers that share a store do not share their numbers.
+Process ids do not show that: containers that share a store do not share process ids.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _SUFFIX = ".part"
 
 
 def create_temporary(folder: Path, *, prefix: str = "") -> tuple[int, Path]:
-    """Create a file that no one else uses in `folder`; its descriptor, which holds the lock, and its path.
+    """Create a file in `folder`; returns its descriptor, which holds the lock, and its path.
 
     The mode does not depend on the umask.
     """
@@ -35,7 +35,7 @@ def create_temporary(folder: Path, *, prefix: str = "") -> tuple[int, Path]:
 
 
 def make_folder(path: Path, mode: int = 0o755) -> None:
-    """Create a folder and its parents, with this mode whatever the umask."""
+    """Create a folder and its parents with this mode, whose bits the umask does not remove."""
     try:
         path.mkdir()
         path.chmod(mode)
@@ -44,13 +44,13 @@ def make_folder(path: Path, mode: int = 0o755) -> None:
             raise
     except FileNotFoundError:
         make_folder(path.parent, mode)
-        path.mkdir(exist_ok=True)  # below /proc it fails for ever, so this does not call itself again
+        path.mkdir(exist_ok=True)  # this would fail for ever below /proc, so it does not call itself again
         path.chmod(mode)
 
 
 @contextmanager
 def temporary_folder(folder: Path) -> Iterator[Path]:
-    """Make a folder in `folder` that no one else uses; it is removed with all that is in it."""
+    """Make a folder in `folder`, and remove it with all its files at the end of the block."""
     descriptor, path = _create_folder(folder)
     try:
         yield path
@@ -81,7 +81,7 @@ def _name(folder: Path, prefix: str = "") -> Path:
 
 
 def _hold(descriptor: int) -> bool:
-    """Lock what was just created, unless a sweep was faster, and took it for a dead process's."""
+    """Lock a new file; False if a sweep came first and removed it as one of a dead process."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -90,13 +90,13 @@ def _hold(descriptor: int) -> bool:
 
 
 def sweep(folder: Path, *, prefix: str = "") -> None:
-    """Remove what processes that died have left in `folder`, under names that begin with `prefix`."""
+    """Remove the files and folders of dead processes in `folder` whose names begin with `prefix`."""
     for path in folder.glob(f"{prefix}*{_SUFFIX}"):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             continue  # renamed since it was listed, or another user's
-        # Its writer may rename it before the lock is ours: then nothing is left under this path to remove.
+        # Its writer may rename it before this has the lock: then there is nothing at this path to remove.
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if path.is_dir():
@@ -107,7 +107,7 @@ def sweep(folder: Path, *, prefix: str = "") -> None:
 
 
 def hold(folder: Path) -> int:
-    """Say that this process uses a folder, until the descriptor is closed; waits for one that makes room in it."""
+    """Mark a folder as used until the descriptor is closed; waits while another process prunes it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     return descriptor
@@ -115,7 +115,7 @@ def hold(folder: Path) -> int:
 
 @contextmanager
 def unused(folder: Path) -> Iterator[bool]:
-    """Keep others from using a folder meanwhile; False if a process uses it already."""
+    """Keep others from using a folder within the block; yields False if a process uses it already."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -128,7 +128,7 @@ def unused(folder: Path) -> Iterator[bool]:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder; again if something still writes into it, or if other threads have all descriptors."""
+    """Remove a folder. Tries again if another process still writes into it, or if there are no descriptors left."""
     import shutil
     import time
 

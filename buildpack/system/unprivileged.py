@@ -1,7 +1,7 @@
-"""Keep strangers' code away from what belongs to the user who builds: hooks, package builds, trials without an engine.
+"""Keep strangers' code (hooks, package builds, trials without an engine) away from the files of the user who builds.
 
-Two things do that. Nobody may look into this process any more, and root hands over to a user that owns nothing here.
-An ordinary user cannot become anybody else, so for one only the first holds.
+No other process may look into this one, and root runs such code as a user that owns nothing here. An ordinary user
+cannot become another one, so then only the first holds.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _APP = 1000
-"""The user of images. On a machine where an account has this number, strangers' code must not be that person."""
+"""The user of images. If an account of this machine has this number, strangers' code must not run as it."""
 _NOBODY = 65534
 _NEEDED = (0, 6, 7)
 """CAP_CHOWN, CAP_SETGID, CAP_SETUID (capabilities(7))."""
 _COUNT = ".count"
 _held: dict[Path, int] = {}
-"""Descriptors whose lock keeps `deploy cache prune` away from what this process uses, until it ends."""
+"""Descriptors whose lock keeps `deploy cache prune` from removing folders that this process uses."""
 _TEMPORARY = ("/var/tmp", "/tmp")  # noqa: S108
 
 
 def choose_user(
     *, accounts: Path = Path("/etc/passwd"), process: Path = Path("/proc/self"), folder: Path = Path()
 ) -> User | None:
-    """Return the user that root hands over to; None if this is not root, or may not become anybody else.
+    """Return the user that root runs strangers' code as; None if this is not root, or may not change its user.
 
-    It is not one that has an account, or that owns `folder` or a folder above it: a checkout that is mounted into a
-    container may belong to a user of the machine around it, who could put links there for root to follow.
+    That user has no account, and does not own `folder` or a folder above it. A checkout that is mounted into a
+    container may belong to a user of the host, who could put links there for root to follow.
     """
     if os.geteuid() != 0 or not _may_change(process):
         return None
@@ -58,7 +58,7 @@ def _owners(folder: Path) -> set[str]:
 
 
 def is_reachable(path: str | Path) -> bool:
-    """Tell whether another user can get to this file or folder, links followed."""
+    """Return True if another user can reach this file or folder, links followed."""
     real = os.path.realpath(path)
     try:
         if not os.stat(real).st_mode & 0o004:  # noqa: PTH116
@@ -69,10 +69,10 @@ def is_reachable(path: str | Path) -> bool:
 
 
 def reachable_folder(own: Path, user: User | None) -> Path:
-    """Return a folder to work in: `own`, of the store, if `user` gets there, else one in the temporary folder.
+    """Return a folder to work in: `own`, of the store, if `user` can reach it, else one in the temporary folder.
 
-    That one lasts as well. It belongs to this user, and nobody else may list it. No other user can put something in
-    the place of either. Raises PermissionError if there is no such folder.
+    That one lasts as well, belongs to this user, and no other user may list it. No other user can replace either.
+    Raises PermissionError if there is no such folder.
     """
     own = own.absolute()
     if user is None or (is_reachable(own.parent) and own.stat().st_mode & 0o001 and _stays(own)):
@@ -104,9 +104,9 @@ def _shared_places() -> Iterator[Path]:
 
 
 def _stays(folder: Path) -> bool:
-    """Tell whether no other user can rename what is in this folder, or in one above it, links followed.
+    """Return True if no other user can rename files in this folder, or in one above it, links followed.
 
-    Where others may write, the sticky bit keeps them from that (inode(7)). In a user namespace, 65534 stands for all
+    If others may write there, the sticky bit keeps them from that (inode(7)). In a user namespace, 65534 stands for all
     users that it does not have, root among them (user_namespaces(7)).
     """
     place = folder.resolve()
@@ -120,7 +120,7 @@ def _stays(folder: Path) -> bool:
 
 
 def _make_ours(folder: Path) -> bool:
-    """Make a folder; False if it is another user's, who may have been first in the temporary folder."""
+    """Make a folder; False if another user has made it before."""
     with suppress(FileExistsError):
         folder.mkdir()
     ours = _is_ours(folder)
@@ -138,15 +138,15 @@ def _is_ours(folder: Path) -> bool:
 
 
 def reachable_path(path: str, user: User | None) -> str:
-    """Return a PATH without the folders that `user` may not enter: a program in one would be denied, not missed."""
+    """Return a PATH without the folders that `user` may not enter: the search for a program fails in such a folder."""
     return path if user is None else ":".join(filter(is_reachable, path.split(":")))
 
 
 def bring_python(executable: str, own: Path, user: User | None) -> str | None:
-    """Return an interpreter that `user` can start: this one, else a copy of it; None if there can be no copy.
+    """Return an interpreter that `user` can start: this one, else a copy of it; None if it cannot be copied.
 
-    The copy is kept beside `own`, as `reachable_folder` says. Root's own Pythons are often in root's home, where pyenv
-    and uv install them. It has the standard library and the headers, and no packages.
+    The copy lasts in `reachable_folder`. It has the standard library and the headers, and no packages. Root often needs
+    it, because pyenv and uv install root's Pythons in root's home.
     """
     real = Path(executable).resolve()
     if user is None or is_reachable(real):
@@ -189,7 +189,7 @@ def _copy_python(prefix: Path, name: str, place: Path) -> None:
 
 
 def _lead_to_copy(file: Path, libraries: bytes) -> None:
-    """Have a program look for its libraries beside the copy: it may name their folder with its absolute path."""
+    """Let a program find its libraries beside the copy, although it names their folder by its absolute path."""
     beside = b"$ORIGIN/../lib"
     content = file.read_bytes()
     if len(libraries) >= len(beside) and libraries + b"\0" in content:
@@ -197,7 +197,7 @@ def _lead_to_copy(file: Path, libraries: bytes) -> None:
 
 
 def mark_complete(folder: Path) -> None:
-    """Note how many files are in a folder that will be kept in the temporary one, where others clean up."""
+    """Record the number of files in a folder, since other programs remove files from temporary folders."""
     descriptor, temporary = create_temporary(folder)
     try:
         os.write(descriptor, str(_count(folder) - 1).encode())
@@ -207,7 +207,7 @@ def mark_complete(folder: Path) -> None:
 
 
 def is_complete(folder: Path) -> bool:
-    """Tell whether a folder still has all files that it had when it was marked."""
+    """Return True if a folder still has all files that it had when it was marked."""
     try:
         return _count(folder) > int((folder / _COUNT).read_text())
     except (OSError, ValueError):
@@ -220,7 +220,7 @@ def _count(folder: Path) -> int:
 
 @contextmanager
 def workplace(own: Path, user: User | None) -> Iterator[Path]:
-    """Make a folder that is removed afterwards, in `reachable_folder`: `user` gets through it but cannot list it."""
+    """Make a folder for the block in `reachable_folder`; `user` can enter it but not list it."""
     with temporary_folder(reachable_folder(own, user)) as place:
         if user:
             place.chmod(0o711)
@@ -228,7 +228,7 @@ def workplace(own: Path, user: User | None) -> Iterator[Path]:
 
 
 def give(folder: Path, user: User | None) -> None:
-    """Let `user` own a folder with all that is in it. Only before any code of that user's runs in it."""
+    """Give a folder with all its files to `user`. Call it only before code of that user runs in it."""
     if user is None:
         return
     for place, folders, files in os.walk(folder):
@@ -240,7 +240,7 @@ def give(folder: Path, user: User | None) -> None:
 def open_left(path: Path) -> BinaryIO:
     """Open a file that strangers' code left; raises OSError if it is a link, or does not belong to its folder's owner.
 
-    Root would else read through a link what that code may not.
+    Otherwise root could read, through a link, a file that this code may not read.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     file = os.fdopen(descriptor, "rb")
@@ -258,7 +258,7 @@ def _may_change(process: Path) -> bool:
 
 
 def _is_mapped(number: int, table: Path) -> bool:
-    """Tell whether this user namespace has the number (user_namespaces(7))."""
+    """Return True if this user namespace has the number (user_namespaces(7))."""
     rows = [[int(word) for word in line.split()] for line in _lines(table)]
     return any(first <= number < first + count for first, _, count in rows)
 

@@ -26,7 +26,7 @@ error: the Python version in .python-version:1 cannot be read
 
 It says `three`. A version is `3.13`, or with a patch level `3.13.7`.
 
-hint: write `3.13` there (patch levels then follow by themselves).
+hint: write `3.13` there; deploy then takes the newest patch level.
 
 error: blasto/__init__.py does not bind `APPLICATION`
 

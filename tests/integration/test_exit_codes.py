@@ -74,7 +74,7 @@ USAGE = {
         ("build", "nowhere"),
         (
             "error: there is no folder nowhere\n\n"
-            "The app to build is named by its folder; without a name it is the current one.\n\n"
+            "deploy builds the app in the folder that you name, else in the current one.\n\n"
             "hint: check the path."
         ),
     ),
@@ -82,7 +82,7 @@ USAGE = {
         ("lock", "nowhere"),
         (
             "error: there is no folder nowhere\n\n"
-            "The app to build is named by its folder; without a name it is the current one.\n\n"
+            "deploy builds the app in the folder that you name, else in the current one.\n\n"
             "hint: check the path."
         ),
     ),
@@ -90,7 +90,7 @@ USAGE = {
         ("build", "examples/blasto/Procfile"),
         (
             "error: examples/blasto/Procfile is not a folder\n\n"
-            "The app to build is named by the folder that holds its Pipfile.lock.\n\n"
+            "deploy needs the folder that holds the app's Pipfile.lock.\n\n"
             "hint: name the folder instead of a file in it."
         ),
     ),
@@ -175,7 +175,7 @@ FOLDERS = {
     ),
     "pipfile_without_lock": (
         "error: there is a Pipfile, but no Pipfile.lock\n\n"
-        "Pipfile says what the app asks for; only Pipfile.lock says exactly what is to be installed.\n\n"
+        "Pipfile lists what the app asks for; only Pipfile.lock lists exactly what to install.\n\n"
         "hint: run `deploy lock`, commit Pipfile.lock (check that .gitignore does not name it), and build again."
     ),
     "procfile_without_colon": (
@@ -193,7 +193,7 @@ FOLDERS = {
         "error: Pipfile.lock and poetry.lock say what to install\n\n"
         "  - Pipfile.lock\n"
         "  - poetry.lock\n\n"
-        "They belong to different tools, and nothing tells which one counts.\n\n"
+        "They belong to different tools, and deploy cannot know which one counts.\n\n"
         "hint: keep Pipfile.lock and remove poetry.lock.\n\n"
         "error: Pipfile.lock has an entry that cannot be used\n\n"
         "  - Pipfile.lock:19: flask has no hashes\n\n"
@@ -201,7 +201,7 @@ FOLDERS = {
         "hint: run `deploy lock`, commit Pipfile.lock, and build again.\n\n"
         "error: the Python version in .python-version:1 cannot be read\n\n"
         "It says `three`. A version is `3.13`, or with a patch level `3.13.7`.\n\n"
-        "hint: write `3.13` there (patch levels then follow by themselves).\n\n"
+        "hint: write `3.13` there; deploy then takes the newest patch level.\n\n"
         "error: Procfile has a line that cannot be read\n\n"
         "Procfile:1:4: a colon is missing after `web`\n"
         "    web gunicorn\n"

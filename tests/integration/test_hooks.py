@@ -326,7 +326,10 @@ def test_what_deserves_a_word_is_said_each_time(app, home, environ):
     write(app, "pre_compile", "#!/bin/sh\necho '# changed' >> Procfile\necho $PWD > place.txt\n")
     expected = (
         "bin/pre_compile wrote the path of the folder in which it ran into place.txt. In the image the app is in /app.",
-        "bin/pre_compile changed Procfile, which was read before: what it says now is shipped, and decided nothing.",
+        (
+            "bin/pre_compile changed Procfile after deploy had read it: the image gets the new file, and the build "
+            "followed the old one."
+        ),
     )
     assert tiny.build_here(app, home, environ).warnings == expected
     assert tiny.build_here(app, home, environ).warnings == expected
@@ -370,7 +373,7 @@ def test_a_failing_hook_is_named_with_its_last_words(app, index, home):
         "  | bad     news",
         "error: bin/pre_compile ended with exit code 7",
         "",
-        "It is run by every build, on a copy of the app, as on Heroku.",
+        "Every build runs it on a copy of the app, as on Heroku.",
         "",
         "hint: fix bin/pre_compile, or remove or rename it so that builds do not run it.",
     ]
@@ -379,7 +382,7 @@ def test_a_failing_hook_is_named_with_its_last_words(app, index, home):
     assert quiet.err.splitlines() == [
         "error: bin/pre_compile ended with exit code 7",
         "",
-        "It is run by every build, on a copy of the app, as on Heroku. Its last lines:",
+        "Every build runs it on a copy of the app, as on Heroku. Its last lines:",
         "",
         *(f"  line {number}" for number in range(12, 31)),
         "  bad     news",
@@ -392,7 +395,7 @@ def test_a_hook_that_is_killed_says_nothing(app, home, environ):
     write(app, "post_compile", "#!/bin/sh\nkill -SEGV $$\n")
     assert fail(app, home, environ) == (
         "bin/post_compile was ended by the signal SIGSEGV\n\n"
-        "It is run by every build, on a copy of the app, as on Heroku. It printed nothing.\n\n"
+        "Every build runs it on a copy of the app, as on Heroku. It printed nothing.\n\n"
         "hint: fix bin/post_compile, or remove or rename it so that builds do not run it."
     )
 
@@ -414,7 +417,7 @@ def test_links_that_lead_out_are_refused(app, home, environ):
         "bin/pre_compile and bin/post_compile left:\n\n"
         "  - tiny/accounts -> /etc/passwd\n"
         "  - tiny/up -> ../../up\n\n"
-        "While it is built, the app is in another folder than in the image.\n\n"
+        "During the build the app is in another folder than in the image.\n\n"
         "hint: make relative links inside the app (`ln -sr`), or copies."
     )
 

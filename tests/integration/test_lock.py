@@ -70,7 +70,7 @@ def test_a_file_in_place_of_the_folder_is_an_error(home, blasto):
         "",
         (
             f"error: {blasto}/Procfile is not a folder\n\n"
-            "The app to build is named by the folder that holds its Pipfile.lock.\n\n"
+            "deploy needs the folder that holds the app's Pipfile.lock.\n\n"
             "hint: name the folder instead of a file in it.\n"
         ),
     )

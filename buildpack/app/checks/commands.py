@@ -26,14 +26,14 @@ _SPACE = re.compile(r"\s")
 _COMMENT = re.compile(r"[ \t]*#[^\n]*")
 _EXPANDED = re.compile(r"\$[('\"]|\$\{[^}]{0,1000}?['\"\\(#]")
 _OPENED = re.compile(r"""(?:[^\s'"\\;|&()<>]|\\.)*['"]""")
-"""The beginning of a word whose quote does not end."""
+"""The begin of a word whose quote does not end."""
 _KEYWORDS = frozenset(
     ("if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "function", "select")
 ) | frozenset(("{", "}", "!", "[[", ".", "source", "trap", "set", "eval"))
 
 
 class _Wrapper(NamedTuple):
-    """A program that starts the program that follows: its options, and how many operands come before that program."""
+    """A program that starts another: its options, and the number of operands before the other program."""
 
     options: Grammar = Grammar(values=frozenset(), flags=frozenset(), short={})
     operands: int = 0
@@ -74,7 +74,7 @@ _DEEPEST = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Invocation:
-    """A program and its arguments without quotes; variables and patterns are left as they are written.
+    """A program and its arguments without quotes; variables and patterns are not expanded.
 
     `program` of ``python -m gunicorn`` is ``gunicorn``, with `module` true. `folder` is where it runs, relative to the
     app's folder; None if that is not known. `variables` are those that the command itself sets; `wrappers` are the
@@ -141,7 +141,7 @@ def split_words(text: str) -> tuple[str, ...] | None:
 
 
 def find_slip(command: str) -> str | None:
-    """Return the part of a command at which every shell stops: a quote that does not end, or a word with a bare ``(``.
+    """Return the part of a command that no shell can read: a quote that does not end, or a word with a bare ``(``.
 
     None if the command has substitutions, loops, functions or arrays.
     """
@@ -270,7 +270,7 @@ def _start(
             rest = rest[1:]
         options = parse_options(rest, wrapper.options, until_operand=True)
         if options is None:
-            return None  # an option that is not known may take a value
+            return None  # an unknown option may take a value
         more, rest = _assignments(options.operands)
         own |= more
         rest = rest[wrapper.operands :]
@@ -319,7 +319,7 @@ def _without_options(words: Sequence[str]) -> list[str]:
 
 
 def _python(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the module that ``python -m`` runs as the program; python itself, its own options away, for a file."""
+    """Return the module that ``python -m`` runs as the program; for a file python, without its own options."""
     rest = list(arguments)
     while rest and rest[0].startswith("-") and len(rest[0]) > 1:
         option = rest.pop(0)

@@ -1,7 +1,7 @@
-"""The imports of the modules that the processes start: each needs a package of the lock, or a file in the image.
+"""Find the imports of the modules that the processes start; each needs a package of the lock, or a file in the image.
 
-Files are searched with a regular expression, which costs microseconds a file. Only a file with an import that nothing
-seems to bring is parsed.
+A regular expression searches the files in microseconds each. Only a file with an import that nothing seems to bring is
+parsed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MOST_BYTES = 2 << 20
 _DJANGO = ("apps", "models", "admin", "urls", "views", "signals", "tasks", "middleware")
 """Modules that Django, or an extension of it, imports from an installed app."""
 _STANDARD = sys.stdlib_module_names | frozenset(
-    # Those of other versions of Python, of type checkers, and of servers that are not packages.
+    # Modules of other versions of Python, of type checkers, and of servers that are not packages.
     (
         *("asynchat", "asyncore", "binhex", "distutils", "formatter", "imp", "macpath", "parser", "smtpd", "symbol"),
         *("tomllib", "annotationlib", "compression", "_typeshed", "__main__", "uwsgi", "uwsgidecorators", "mod_wsgi"),
@@ -69,10 +69,10 @@ class Import:
 def find_imports(
     starts: Sequence[Start], files: Files, *, brought: Collection[str] = (), django: bool = False
 ) -> list[Import]:
-    """List the imports of what neither the app nor Python has, in all modules that the processes reach.
+    """List the imports of modules that neither the app nor Python has, in all modules that the processes reach.
 
-    `brought` are modules that packages bring: files that import nothing else are not even parsed. What `try`, `if` or a
-    function surrounds may be optional, and does not count.
+    `brought` are modules that packages bring: a file that imports nothing else is not parsed. An import in a `try`, an
+    `if` or a function may be optional, and does not count.
     """
     if not starts:
         return []
@@ -83,9 +83,9 @@ def find_imports(
 def list_missing(
     imports: Iterable[Import], lock: Lock, brought: Collection[str]
 ) -> Iterator[tuple[Import, tuple[str, ...]]]:
-    """Give the first import of each module that no package of the lock has, as far as names tell.
+    """Yield the first import of each module that no package of the lock seems to have, judged by names.
 
-    Beside each are the packages that are known to bring it. `brought` are modules that the lock's packages bring or, by
+    With each come the packages that are known to bring it. `brought` are modules that the lock's packages bring or, by
     their names, may bring. An import that may not run does not count if a package of dev-packages brings it.
     """
     locked = {package.name for package in lock.packages}
@@ -150,7 +150,7 @@ class _Walk:
         return sorted({path.partition("/")[0].removesuffix(".py") for path in inside})
 
     def _visit(self, path: str, content: bytes, own: Collection[str], *, sure: bool) -> None:
-        """Follow the imports of one module, and keep those that lead nowhere."""
+        """Follow the imports of one module, and keep those without a file."""
         lacking: dict[str, str] = {}
         for indented, module, names in list_imports(content):
             inside = [
@@ -169,7 +169,7 @@ class _Walk:
             self.found.extend(_confirm(path, content, lacking, certain=sure))
 
     def _places(self, path: str, module: str) -> Iterator[tuple[str, str]]:
-        """Give the folders in which a module may be, and its name there, relative imports resolved."""
+        """Yield the folders in which a module may be, and its name there, relative imports resolved."""
         inner = module.lstrip(".")
         if level := len(module) - len(inner):
             parts = path.split("/")[:-level]
@@ -180,7 +180,7 @@ class _Walk:
             yield folder, inner
 
     def _modules(self, folder: str, module: str, names: Sequence[str]) -> Iterator[str]:
-        """Give the files that importing a module, and names from it, runs."""
+        """Yield the files that run when a module, and names from it, are imported."""
         place, paths = folder, self.files.paths
         for part in filter(None, module.split(".")):
             place = f"{place}/{part}" if place else part
@@ -194,7 +194,7 @@ class _Walk:
             yield from (one for one in (f"{inner}.py", f"{inner}/__init__.py") if one in paths)
 
     def _left_out(self, path: str, module: str, names: Sequence[str]) -> str:
-        """Return the file of a module that is in the folder, and not in the image; empty if there is none."""
+        """Return the file of a module that the image leaves out; empty if there is none."""
         for folder, inner in self._places(path, module):
             for name in [inner] if inner else names:
                 place = "/".join(filter(None, (folder, *name.split("."))))
@@ -212,7 +212,7 @@ class _Walk:
 
 
 def list_imports(content: bytes) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
-    """Give what looks like an import: whether it is indented, the module, and the names that are taken from it."""
+    """Yield each apparent import: whether it is indented, the module, and the names imported from it."""
     for found in _IMPORT.findall(content):
         indent, modules, origin, inside, plain = (part.decode(errors="replace") for part in found)
         if modules:
@@ -225,14 +225,14 @@ def list_imports(content: bytes) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
 
 
 def _confirm(path: str, content: bytes, lacking: dict[str, str], *, certain: bool) -> Iterator[Import]:
-    """Give those imports that are statements at the module's top level, and that nothing else there makes optional."""
+    """Yield the imports that are statements at the module's top level, and that no other statement makes optional."""
     if (tree := try_parse(content)) is None:
         return
     top = list(_named(tree.body))
     every = Counter(name for name, _ in _named(ast.walk(tree)))
     plain = Counter(name for name, _ in top)
     for module, line in top:
-        # The same import in a `try` or an `if` elsewhere says that the module does without it.
+        # If the same import is in a `try` or an `if` elsewhere, the module can work without it.
         if module in lacking and every[module] == plain[module]:
             first = module if lacking[module] else module.partition(".")[0]
             yield Import(module=first, path=path, line=line, certain=certain, left_out=lacking[module])

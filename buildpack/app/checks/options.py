@@ -1,6 +1,6 @@
-"""The command lines of the web servers that Procfiles start: which of their options take a value.
+"""Parse the command lines of the servers that Procfiles start; the tables list the options that take a value.
 
-An option that is in no table here ends the reading: then nothing is reported, rather than something wrong.
+The parser gives up at an option that is in no table: the checks then report nothing, rather than something wrong.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ class Options:
     operands: tuple[str, ...]
 
     def last(self, name: str) -> str | None:
-        """Return the value that counts; None if the option is not there."""
+        """Return the last value, which counts; None if the option is missing."""
         return self.values[name][-1] if self.values.get(name) else None
 
     def has(self, name: str) -> bool:
-        """Say whether the option is there, with or without a value."""
+        """Return True if the option is there, with or without a value."""
         return name in self.values
 
 
 def parse_options(arguments: Sequence[str], grammar: Grammar, *, until_operand: bool = False) -> Options | None:
     """Read a command line; None if an option is not known, or lacks its value.
 
-    With `until_operand` the first operand and all that follows it are the operands: a command with options of its own.
+    With `until_operand` the first operand and all words after it are the operands: a command with its own options.
     """
     values: dict[str, list[str]] = {}
     operands: list[str] = []
@@ -65,7 +65,7 @@ def parse_options(arguments: Sequence[str], grammar: Grammar, *, until_operand: 
 
 
 def _name(word: str, grammar: Grammar) -> tuple[str, str | None]:
-    """Split an option into its long name and the value that is written with it."""
+    """Split an option into its long name and the value in the same word."""
     if word.startswith("--"):
         name, equals, value = word.partition("=")
         return name, value if equals else None

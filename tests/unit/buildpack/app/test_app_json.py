@@ -25,7 +25,7 @@ def test_quantities_are_read_and_the_rest_is_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ('{\n"formation": 1}', "app.json:2: `formation` is not an object"),
         ('{"web": 1,\n"formation": {\n"web": 2}}', "app.json:3: `web` is not an object"),
@@ -43,11 +43,11 @@ def test_quantities_are_read_and_the_rest_is_not() -> None:
         ),
     ],
 )
-def test_an_invalid_formation_is_reported_with_its_line(text: str, told: str) -> None:
+def test_an_invalid_formation_is_reported_with_its_line(text: str, message: str) -> None:
     with pytest.raises(AppError) as caught:
         parse_app_json(text).formation()
     assert str(caught.value) == (
-        f"the formation in app.json cannot be read\n\n{told}.\n\n"
+        f"the formation in app.json cannot be read\n\n{message}.\n\n"
         'hint: it looks like `"formation": {"web": {"quantity": 1}}`.'
     )
 
@@ -121,7 +121,7 @@ def test_an_invalid_test_environment_is_reported_with_its_line(text, line, reaso
         ('{"DEBUG": "\\u0001", "X": "a\\u0001", "9": ""}', 2, "that is not the name of a variable"),
     ],
 )
-def test_an_invalid_variable_is_reported_with_its_line_whatever_else_has_its_name(env, line, reason):
+def test_an_invalid_variable_is_reported_with_its_own_line(env, line, reason):
     with pytest.raises(AppError) as caught:
         parse_app_json(f'{{"name": "DEBUG",\n "env": {env}\n}}\n').variables()
     assert (caught.value.place, reason in str(caught.value)) == (f"app.json:{line}", True)

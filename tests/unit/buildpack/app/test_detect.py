@@ -113,7 +113,7 @@ class TestChoosing:
     def test_a_package_that_imports_its_own_object(self, tmp_path: Path) -> None:
         assert target(tmp_path, {"x/__init__.py": "from .app import app", "x/app.py": "app = f()"}) == "x:app"
 
-    def test_an_imported_module_is_no_object(self, tmp_path: Path) -> None:
+    def test_an_imported_module_is_not_an_object(self, tmp_path: Path) -> None:
         files = {"x/__init__.py": "from . import app", "x/app.py": "application = f()"}
         assert target(tmp_path, files) == "x.app:application"
         assert target(tmp_path, {"main.py": "from x import app", **files}) == "x.app:application"
@@ -147,7 +147,7 @@ class TestLayouts:
             target="blasto:APP", path="src/blasto/__init__.py", line=1, search="src"
         )
 
-    def test_asgi_is_told_even_through_an_import(self, tmp_path: Path) -> None:
+    def test_asgi_is_recognised_even_through_an_import(self, tmp_path: Path) -> None:
         files = {"x/__init__.py": "from .main import app", "x/main.py": "from fastapi import FastAPI\napp = FastAPI()"}
         found = detect(tmp_path, files).found
         assert found is not None
@@ -165,7 +165,7 @@ class TestLayouts:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("app = f(\n", "app.py:1: '(' was never closed"),
         ("print 'app'\n", "app.py:1: Missing parentheses in call to 'print'. Did you mean print(...)?"),
@@ -174,11 +174,11 @@ class TestLayouts:
         ("# coding: klingon\napp = f()\n", "app.py:1: unknown encoding: klingon"),
     ],
 )
-def test_what_is_no_python_is_told(tmp_path: Path, content: str, told: str) -> None:
-    assert detect(tmp_path, {"app.py": content}).broken == (told,)
+def test_a_file_that_is_not_python_is_reported(tmp_path: Path, content: str, message: str) -> None:
+    assert detect(tmp_path, {"app.py": content}).broken == (message,)
 
 
-def test_nesting_that_no_parser_bears_is_told(tmp_path: Path) -> None:
+def test_nesting_that_is_too_deep_for_the_parser_is_reported(tmp_path: Path) -> None:
     (broken,) = detect(tmp_path, {"app.py": "app = " + "-" * 100_000 + "1"}).broken
     assert broken.startswith("app.py:1: ")
 

@@ -1,4 +1,4 @@
-"""What is looked at so that git need not be asked: every place of its rules, or an admission that it is not all."""
+"""The files that decide what git ignores: all of them, or None if there may be others."""
 
 from __future__ import annotations
 

@@ -86,12 +86,12 @@ def test_the_last_pattern_that_matches_decides(text: str, out: list[str], kept: 
 @pytest.mark.parametrize(
     ("pattern", "reason"),
     [
-        ("!", "there is nothing behind the `!`"),
+        ("!", "nothing follows the `!`"),
         ("[", "a character is missing in `[...]`"),
         ("[]a]", "a character is missing in `[...]`"),
         ("[a", "`[` is never closed"),
         ("[a-]", "a character is missing in `[...]`"),
-        ("a\\", "there is nothing behind the last backslash"),
+        ("a\\", "nothing follows the last backslash"),
         ("[b-a]", "`b-a` is not a range"),
         ("*\\y", "`\\y` has no meaning"),
         ("[\\Q]", "`\\Q` has no meaning in `[...]`"),
@@ -141,4 +141,6 @@ def test_no_pattern_takes_for_ever(pattern: str, path: str) -> None:
 def test_wildcards_without_end_are_refused_where_they_would_take_for_ever() -> None:
     with pytest.raises(AppError) as caught:
         parse_ignore("*[^b]" * 7, ".dockerignore")
-    assert "has too many wildcards for one with `\\`, `[^...]` or `**` beside other characters" in str(caught.value)
+    assert "a pattern with `\\`, `[^...]` or `**` beside other characters cannot have so many wildcards" in str(
+        caught.value
+    )

@@ -1,4 +1,4 @@
-"""Whether a lock whose hash is wrong still gives what Pipfile asks for."""
+"""A lock with a wrong hash may still satisfy Pipfile."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_no_false_alarm(wanted: str, locked: dict[str, Any] | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "locked", "told"),
+    ("wanted", "locked", "message"),
     [
         ('redis = ">=6"', pin("5.0.1"), "redis >=6; Pipfile.lock pins redis 5.0.1"),
         ('redis = "5.0.2"', pin("5.0.1"), "redis 5.0.2; Pipfile.lock pins redis 5.0.1"),
@@ -114,13 +114,13 @@ def test_no_false_alarm(wanted: str, locked: dict[str, Any] | None) -> None:
         ("redis = \"5.0.2; python_version > '3'\"", pin("5.0.1"), "redis 5.0.2; Pipfile.lock pins redis 5.0.1"),
     ],
 )
-def test_real_differences_name_the_line(wanted: str, locked: dict[str, Any] | None, told: str | None) -> None:
-    told = told or f"redis; Pipfile.lock pins redis from https://x/redis at {COMMIT}"
-    assert differences(wanted, locked) == [f"Pipfile asks for {told} (Pipfile:2)."]
+def test_real_differences_name_the_line(wanted: str, locked: dict[str, Any] | None, message: str | None) -> None:
+    message = message or f"redis; Pipfile.lock pins redis from https://x/redis at {COMMIT}"
+    assert differences(wanted, locked) == [f"Pipfile asks for {message} (Pipfile:2)."]
 
 
 @pytest.mark.parametrize(
-    ("wanted", "locked", "told"),
+    ("wanted", "locked", "message"),
     [
         ({"python_version": "3.12"}, {"python_version": "3.12"}, []),
         ({}, {"python_version": "3.12"}, []),
@@ -128,7 +128,7 @@ def test_real_differences_name_the_line(wanted: str, locked: dict[str, Any] | No
         ({"python_full_version": "3.12.1"}, {}, ["3.12.1; Pipfile.lock was made for no version in particular"]),
     ],
 )
-def test_the_python_version_counts(wanted: dict[str, str], locked: dict[str, str], told: list[str]) -> None:
+def test_the_python_version_counts(wanted: dict[str, str], locked: dict[str, str], message: list[str]) -> None:
     pipfile = "[requires]\n" + "".join(f'{key} = "{value}"\n' for key, value in wanted.items())
     lock = parse_lock(json.dumps({"_meta": {"pipfile-spec": 6, "requires": locked}}))
-    assert compare(parse_pipfile(pipfile), lock) == [f"Pipfile asks for Python {one} (Pipfile:2)." for one in told]
+    assert compare(parse_pipfile(pipfile), lock) == [f"Pipfile asks for Python {one} (Pipfile:2)." for one in message]

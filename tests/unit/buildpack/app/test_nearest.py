@@ -1,4 +1,4 @@
-"""Which word was meant: the near one, and none for a word that is unlike all."""
+"""The word that somebody meant: the nearest one, or none if no word is near."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pipfile: its hash by both of pipenv's algorithms, and where each entry stands."""
+"""Pipfile: its hash by both of pipenv's algorithms, and the line of each entry."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_names_are_made_canonical() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (
             '[packages]\nflask = "*\n',
@@ -107,7 +107,7 @@ def test_names_are_made_canonical() -> None:
             "<<<<<<< HEAD\n[packages]\n",
             (
                 "Pipfile is not valid TOML\n\nPipfile:1:1: invalid statement\n    <<<<<<< HEAD\n    ^\n\n"
-                "It is the mark of a merge conflict that was committed with Pipfile.\n\n"
+                "It is the mark of a merge conflict in Pipfile.\n\n"
                 "hint: fix Pipfile; the format is described at https://toml.io."
             ),
         ),
@@ -124,7 +124,7 @@ def test_names_are_made_canonical() -> None:
             r'"a" = "\u0000"',
             (
                 "Pipfile is not valid TOML\n\n"
-                "Pipfile: a text has NUL or half a surrogate pair in it, which no path and no variable can have\n\n"
+                "Pipfile: a text has NUL or half a surrogate pair in it, which paths and variables cannot have\n\n"
                 "hint: fix Pipfile; the format is described at https://toml.io."
             ),
         ),
@@ -137,7 +137,7 @@ def test_names_are_made_canonical() -> None:
         ),
     ],
 )
-def test_what_cannot_be_read_is_shown(text: str, told: str) -> None:
+def test_text_that_cannot_be_read_is_shown(text: str, message: str) -> None:
     with pytest.raises(AppError) as caught:
         parse_pipfile(text)
-    assert str(caught.value) == told
+    assert str(caught.value) == message

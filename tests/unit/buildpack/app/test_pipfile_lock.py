@@ -1,4 +1,4 @@
-"""Pipfile.lock: what an entry becomes, and what is refused."""
+"""Pipfile.lock: the packages that entries give, and the entries that are refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def entry(value: Any, pipfile: str | None = None) -> LockedPackage:
 
 
 def refused(value: Any) -> str:
-    """What is said about an entry, without the words around it."""
+    """Return the message about an entry, without the text around it."""
     with pytest.raises(AppError) as caught:
         entry(value)
     before, _, after = str(caught.value).partition("  - Pipfile.lock: default: pkg ")
@@ -85,13 +85,16 @@ def test_a_path_that_pipfile_lists_under_another_name_is_named() -> None:
     pipfile = parse_pipfile('[packages]\nsix = "*"\ne1839a8 = {path = ".", editable = true}\n')
     with pytest.raises(AppError) as caught:
         parse_lock(text({"six": {"version": "==1"}, "app": {"version": "==1"}}, indent=None), pipfile=pipfile)
-    told = str(caught.value).splitlines()
-    assert "  - Pipfile.lock: default: six has no hashes" in told
-    assert "  - Pipfile.lock: default: app has no hashes; if Pipfile:3 lists it as `e1839a8`, write `app` there" in told
+    wanted_message = str(caught.value).splitlines()
+    assert "  - Pipfile.lock: default: six has no hashes" in wanted_message
+    assert (
+        "  - Pipfile.lock: default: app has no hashes; if Pipfile:3 lists it as `e1839a8`, write `app` there"
+        in wanted_message
+    )
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "wanted_message"),
     [
         ([], "is not an object"),
         ({}, "has no pinned version"),
@@ -123,8 +126,8 @@ def test_a_path_that_pipfile_lists_under_another_name_is_named() -> None:
         ),
     ],
 )
-def test_what_cannot_be_installed_safely_is_refused(value: Any, told: str) -> None:
-    assert refused(value) == told
+def test_an_entry_that_cannot_be_installed_safely_is_refused(value: Any, wanted_message: str) -> None:
+    assert refused(value) == wanted_message
 
 
 def test_pipfiles_markers_serve_where_the_lock_has_none() -> None:
@@ -163,7 +166,7 @@ def test_sources_and_requirements(tmp_path: Path) -> None:
             "the source `a` has a credential in Pipfile.lock; write ${NAME} in its place in Pipfile, "
             "keep the value in the environment, and run `deploy lock`."
         ),
-        "the source `b` is asked without verifying who answers (verify_ssl = false).",
+        "deploy does not verify the server of the source `b` (verify_ssl = false).",
     )
     assert (lock.python_version, lock.python_full_version, lock.input_hash) == ("3.11", "3.11.2", "x")
     assert lock.sha256 == hashlib.sha256(content.encode()).hexdigest()
@@ -177,7 +180,7 @@ def test_a_python_version_that_is_a_number_is_shown_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("meta", "told"),
+    ("meta", "wanted_message"),
     [
         ({"sources": {}}, "Pipfile.lock: `_meta.sources` is not a list"),
         ({"sources": [{"name": "x"}]}, "Pipfile.lock: source 1 has no `url`"),
@@ -187,12 +190,12 @@ def test_a_python_version_that_is_a_number_is_shown_as_it_is() -> None:
         ({"hash": "x"}, "Pipfile.lock: `_meta.hash` is a string, not an object"),
     ],
 )
-def test_a_head_that_cannot_be_used(meta: dict[str, Any], told: str) -> None:
-    assert f"\n\n  - {told}\n\n" in failure(text({}, **meta))
+def test_a_head_that_cannot_be_used(meta: dict[str, Any], wanted_message: str) -> None:
+    assert f"\n\n  - {wanted_message}\n\n" in failure(text({}, **meta))
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "wanted_message"),
     [
         (
             "[]",
@@ -205,8 +208,8 @@ def test_a_head_that_cannot_be_used(meta: dict[str, Any], told: str) -> None:
         (
             '{"_meta": {"pipfile-spec": 5}}',
             (
-                "Pipfile.lock has a format that is not known\n\n"
-                f"Its `pipfile-spec` is 5; this tool reads 6, which pipenv has written since 2018.\n\n{LOCK_HINT}"
+                "Pipfile.lock has an unknown format\n\n"
+                f"Its `pipfile-spec` is 5; deploy reads 6, which pipenv has written since 2018.\n\n{LOCK_HINT}"
             ),
         ),
         (
@@ -235,7 +238,7 @@ def test_a_head_that_cannot_be_used(meta: dict[str, Any], told: str) -> None:
         (
             '{"a":' * 100_000,
             (
-                "Pipfile.lock is not valid JSON\n\nPipfile.lock nests deeper than any real one\n\n"
+                "Pipfile.lock is not valid JSON\n\nPipfile.lock: it nests too deep\n\n"
                 "hint: run `deploy lock` to make it again, and commit it."
             ),
         ),
@@ -251,7 +254,7 @@ def test_a_head_that_cannot_be_used(meta: dict[str, Any], told: str) -> None:
                 f'{{"path": "a{escape}b"}}',
                 (
                     "Pipfile.lock is not valid JSON\n\nPipfile.lock: a text has NUL or half a surrogate pair in it, "
-                    "which no path and no variable can have\n\n"
+                    "which paths and variables cannot have\n\n"
                     "hint: run `deploy lock` to make it again, and commit it."
                 ),
             )
@@ -259,8 +262,8 @@ def test_a_head_that_cannot_be_used(meta: dict[str, Any], told: str) -> None:
         ),
     ],
 )
-def test_what_is_no_lock_is_told(content: str, told: str) -> None:
-    assert failure(content) == told
+def test_a_file_that_is_not_a_lock_is_refused(content: str, wanted_message: str) -> None:
+    assert failure(content) == wanted_message
 
 
 def test_two_spellings_of_one_package_are_refused() -> None:
@@ -270,7 +273,7 @@ def test_two_spellings_of_one_package_are_refused() -> None:
     )
 
 
-def test_a_section_that_is_no_object_and_a_name_that_is_none() -> None:
+def test_a_section_that_is_not_an_object_and_a_text_that_is_not_a_name() -> None:
     assert "  - Pipfile.lock: `default` is not an object\n" in failure(text([1]))
     assert "  - Pipfile.lock:9: ../x is not a package name\n" in failure(text({"../x": {}}))
 

@@ -55,7 +55,7 @@ def test_the_default_is_web_or_the_only_one_besides_release(names: list[str], de
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("web gunicorn", "Procfile:1:4: a colon is missing after `web`\n    web gunicorn\n       ^"),
         ("web", "Procfile:1:4: a colon is missing after `web`\n    web\n       ^"),
@@ -73,11 +73,11 @@ def test_the_default_is_web_or_the_only_one_besides_release(names: list[str], de
         ("a" * 64 + ": x", f"Procfile:1:64: a name has at most 63 characters\n    {'a' * 64}: x\n{' ' * 67}^"),
     ],
 )
-def test_a_mistake_is_shown_with_a_caret(line: str, told: str) -> None:
-    assert failure(line) == f"Procfile has a line that cannot be read\n\n{told}\n\n{HINT}"
+def test_a_mistake_is_shown_with_a_caret(line: str, message: str) -> None:
+    assert failure(line) == f"Procfile has a line that cannot be read\n\n{message}\n\n{HINT}"
 
 
-def test_every_mistake_is_told_and_ten_are_shown() -> None:
+def test_every_mistake_counts_and_ten_are_shown() -> None:
     said = failure("web: x\n" + "\n".join(f"line{number}" for number in range(2, 14)))
     assert said.startswith(
         "Procfile has 12 lines that cannot be read\n\nProcfile:2:6: a colon is missing after `line2`\n"
@@ -98,7 +98,8 @@ def test_a_procfile_without_processes() -> None:
     assert failure("# nothing\n\n") == (
         "Procfile names no process type\n\n"
         "It is empty, or holds only comments, so the image would have nothing to run.\n\n"
-        "hint: add a line such as `web: gunicorn blasto:APP`, or remove Procfile to have the app object looked for."
+        "hint: add a line such as `web: gunicorn blasto:APP`, or remove Procfile, so that deploy looks for an "
+        "app object."
     )
 
 
@@ -121,7 +122,7 @@ def test_warnings_tell_who_reads_a_line_otherwise() -> None:
 
 def test_a_web_that_is_not_web() -> None:
     assert parse_procfile("Web: a\n").warnings == (
-        "Procfile:1: `Web` is not `web`, which alone gets requests, here as on Heroku; write `web`.",
+        "Procfile:1: only `web` gets requests, here as on Heroku, and this is `Web`; write `web`.",
     )
     assert parse_procfile("web: a\n").warnings == ()
 
@@ -142,7 +143,7 @@ def test_a_hundred_thousand_lines_take_a_second_at_most() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"web: caf\xe9\n", "Line 1 holds the byte 0xe9."),
         (b"web: x\n\x80", "Line 2 holds the byte 0x80."),
@@ -152,11 +153,11 @@ def test_a_hundred_thousand_lines_take_a_second_at_most() -> None:
         ),
     ],
 )
-def test_what_is_not_utf8_is_an_error(tmp_path: Path, content: bytes, told: str) -> None:
+def test_a_file_that_is_not_utf8_is_an_error(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "Procfile").write_bytes(content)
     with pytest.raises(AppError) as caught:
         read_procfile(tmp_path)
-    assert str(caught.value) == f"Procfile is not UTF-8\n\n{told}\n\nhint: save Procfile as UTF-8."
+    assert str(caught.value) == f"Procfile is not UTF-8\n\n{message}\n\nhint: save Procfile as UTF-8."
 
 
 def test_a_procfile_that_is_a_folder_or_a_dangling_link(tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ def test_a_procfile_that_is_a_folder_or_a_dangling_link(tmp_path: Path) -> None:
         read_procfile(tmp_path)
     assert str(caught.value) == (
         "Procfile is a link to a file that does not exist\n\nIt points to Procfile.prod.\n\n"
-        "hint: fix the link, or put a file in the place of Procfile."
+        "hint: fix the link, or replace it by a file."
     )
 
 
@@ -183,6 +184,6 @@ def test_a_procfile_larger_than_any_real_one(tmp_path: Path) -> None:
     with pytest.raises(AppError) as caught:
         read_procfile(tmp_path)
     assert str(caught.value) == (
-        "Procfile is too large\n\nIt holds 1,073,741,824 bytes; at most 16,777,216 are read.\n\n"
-        "hint: check what Procfile really is."
+        "Procfile is too large\n\nIt has 1,073,741,824 bytes, and deploy reads at most 16,777,216.\n\n"
+        "hint: check that Procfile is the right file."
     )

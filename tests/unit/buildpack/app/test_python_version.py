@@ -1,4 +1,4 @@
-"""Which Python: precedence, origin, and what is wrong with what is there."""
+"""The choice of a Python version: precedence, origin, and errors."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from buildpack.app.python_version import (
     read_python_version,
 )
 from buildpack.errors import AppError
+from buildpack.errors.lock import lock_of_another_python
 
 TODAY = date(2025, 11, 20)
 
@@ -96,8 +97,8 @@ def test_parts_of_a_version() -> None:
         ("python-3.12.4", "3.12.4"),
     ],
 )
-def test_what_is_no_version_is_shown_and_made_one_where_that_can_be(text: str, meant: str) -> None:
-    hint = f"write `{meant}` there." if meant else "write `3.13` there (patch levels then follow by themselves)."
+def test_text_that_is_not_a_version_is_shown_with_the_version_that_it_holds(text: str, meant: str) -> None:
+    hint = f"write `{meant}` there." if meant else "write `3.13` there; deploy then takes the newest patch level."
     assert failure(text) == (
         "the Python version in .python-version:1 cannot be read\n\n"
         f"It says `{text}`. A version is `3.13`, or with a patch level `3.13.7`.\n\n"
@@ -135,7 +136,7 @@ def test_runtime_txt_has_its_own_form(text: str, meant: str) -> None:
     assert str(caught.value) == (
         "the Python version in runtime.txt cannot be read\n\n"
         f"It says `{text}`. A version is `python-3.13`, or with a patch level `python-3.13.7`.\n\n"
-        f"hint: write `{meant or 'python-3.13'}` there{'' if meant else ' (patch levels then follow by themselves)'}."
+        f"hint: write `{meant or 'python-3.13'}` there{'' if meant else '; deploy then takes the newest patch level'}."
     )
 
 
@@ -161,7 +162,7 @@ def test_a_lock_names_at_least_a_minor_version(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "origin", "told"),
+    ("version", "origin", "message"),
     [
         ("3.9.1", "runtime.txt", "2025-10-31|remove runtime.txt and write `3.13` into .python-version"),
         ("3.0", ".python-version:1", "2009-06-27|write `3.13` into .python-version"),
@@ -172,15 +173,15 @@ def test_a_lock_names_at_least_a_minor_version(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_versions_past_their_end_of_life(version: str, origin: str, told: str) -> None:
+def test_versions_past_their_end_of_life(version: str, origin: str, message: str) -> None:
     with pytest.raises(AppError) as caught:
         list(check_version(PythonRequest(version=version, origin=origin), today=TODAY))
-    ended, _, mend = told.partition("|")
+    ended, _, fix = message.partition("|")
     assert str(caught.value) == (
         f"Python {version} is no longer supported\n\n"
         f"{origin} asks for it. It reached its end of life on {ended} and gets no security fixes; "
         "images need Python 3.10 or later.\n\n"
-        f"hint: move to Python 3.13: {mend}."
+        f"hint: move to Python 3.13: {fix}."
     )
 
 
@@ -189,8 +190,8 @@ def test_versions_that_nobody_knows(version: str) -> None:
     with pytest.raises(AppError) as caught:
         list(check_version(PythonRequest(version=version, origin=".python-version:1"), today=TODAY))
     assert str(caught.value) == (
-        f"Python {version} is not known\n\n"
-        ".python-version:1 asks for it. The newest version that this tool knows is 3.15.\n\n"
+        f"deploy does not know Python {version}\n\n"
+        ".python-version:1 asks for it. The newest version that deploy knows is 3.15.\n\n"
         f"hint: if {version} has been released, update deploy; else write `3.13` into .python-version."
     )
 
@@ -211,3 +212,16 @@ def test_versions_that_nobody_knows(version: str) -> None:
 )
 def test_warnings_depend_on_the_day(version: str, today: date, warnings: list[str]) -> None:
     assert list(check_version(PythonRequest(version=version, origin="x"), today=today)) == warnings
+
+
+NOTICE = (
+    "asks for Python 3.11, and Pipfile.lock was made for 3.10: what a lock holds depends on the version; "
+    'write `python_version = "3.11"` into Pipfile\'s [requires] and run `deploy lock`.'
+)
+
+
+@pytest.mark.parametrize(
+    ("origin", "begin"), [(".python-version:1", ".python-version:1: this"), ("runtime.txt", "runtime.txt")]
+)
+def test_a_lock_for_another_python_is_reported_with_one_place(origin: str, begin: str) -> None:
+    assert str(lock_of_another_python("3.11", origin, "3.10")) == f"{begin} {NOTICE}"

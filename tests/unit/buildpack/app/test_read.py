@@ -69,13 +69,13 @@ Pipfile asks for Python 3.13; Pipfile.lock was made for 3.12 (Pipfile:16).
     "pipfile_without_lock": """\
 there is a Pipfile, but no Pipfile.lock
 
-Pipfile says what the app asks for; only Pipfile.lock says exactly what is to be installed.
+Pipfile lists what the app asks for; only Pipfile.lock lists exactly what to install.
 
 hint: run `deploy lock`, commit Pipfile.lock (check that .gitignore does not name it), and build again.""",
     "requirements_without_pipfile": """\
 there is requirements.txt, but no Pipfile.lock
 
-Only Pipfile.lock says exactly what is to be installed: each version, with its hashes. requirements.txt does not.
+Only Pipfile.lock lists exactly what to install: each version, with its hashes. requirements.txt does not.
 
 hint: `pipenv install -r requirements.txt` makes a Pipfile of it; then run `deploy lock`, \
 and commit Pipfile and Pipfile.lock.""",
@@ -86,7 +86,7 @@ several locks say what to install
   - uv.lock
   - poetry.lock
 
-They belong to different tools, and nothing tells which one counts.
+They belong to different tools, and deploy cannot know which one counts.
 
 hint: keep Pipfile.lock and remove uv.lock and poetry.lock.""",
     "lock_with_merge_conflict": """\
@@ -96,7 +96,7 @@ Pipfile.lock:23:1: expecting property name enclosed in double quotes
     <<<<<<< HEAD
     ^
 
-It is the mark of a merge conflict that was committed with Pipfile.lock.
+It is the mark of a merge conflict in Pipfile.lock.
 
 hint: run `deploy lock` to make it again, and commit it.""",
     "lock_without_hash": f"""\
@@ -135,7 +135,7 @@ Procfile:3:4: a colon is missing after `web`
     "procfile_misspelt": """\
 procfile should be called Procfile
 
-Only a file called exactly Procfile is read, and there is none.
+deploy reads only a file with exactly that name, and there is none.
 
 hint: run `mv procfile Procfile`.""",
     "no_procfile_nor_app": """\
@@ -185,9 +185,9 @@ images need Python 3.10 or later.
 
 hint: move to Python 3.13: write `3.13` into .python-version.""",
     "python_unknown": """\
-Python 3.42 is not known
+deploy does not know Python 3.42
 
-.python-version:1 asks for it. The newest version that this tool knows is 3.15.
+.python-version:1 asks for it. The newest version that deploy knows is 3.15.
 
 hint: if 3.42 has been released, update deploy; else write `3.13` into .python-version.""",
     "unknown_setting": """\
@@ -200,13 +200,13 @@ hint: did you mean `stack`?""",
 
 
 @pytest.mark.parametrize("app", MESSAGES)
-def test_what_is_wrong_is_told_in_full(fail: Fail, app: str) -> None:
+def test_a_fault_is_reported_in_full(fail: Fail, app: str) -> None:
     error = fail(app)
     assert str(error) == MESSAGES[app]
     assert error.exit_code == 10
 
 
-def test_everything_wrong_is_told_at_once(fail: Fail) -> None:
+def test_all_faults_are_reported_at_once(fail: Fail) -> None:
     error = fail("everything_wrong")
     assert isinstance(error, Problems)
     assert [problem.what for problem in error.problems] == [
@@ -220,8 +220,8 @@ def test_everything_wrong_is_told_at_once(fail: Fail) -> None:
 
 
 def test_every_app_is_used_in_a_test() -> None:
-    told = "".join(path.read_text() for path in APPS.parent.glob("*/**/test_*.py"))
-    assert [app.name for app in APPS.iterdir() if app.name not in told] == []
+    wanted_message = "".join(path.read_text() for path in APPS.parent.glob("*/**/test_*.py"))
+    assert [app.name for app in APPS.iterdir() if app.name not in wanted_message] == []
 
 
 def test_a_conventional_app(read: Read) -> None:
@@ -366,7 +366,8 @@ def test_a_file_whose_name_is_one_slip_away(read: Read, tmp_path: Path, name: st
     (app / meant).rename(app / name) if (app / meant).exists() else (app / name).write_text("web: gunicorn blasto:APP")
     report = examine_app(app, environ=os.environ, today=date(2025, 11, 20), own_python="3.11")
     assert (
-        f"{name}: nobody reads {name}, and there is no {meant}; if it is meant to be one, run `mv {name} {meant}`."
+        f"{name}: deploy does not read {name}, and there is no {meant}; if it is meant to be one, run `mv {name} "
+        f"{meant}`."
     ) in map(str, report.notices)
 
 
@@ -388,7 +389,7 @@ def test_a_file_that_is_missing_because_of_a_slip_is_the_error(tmp_path: Path, a
     assert not any(name in str(notice) for notice in report.notices)
 
 
-def test_names_that_are_no_slips(read: Read, tmp_path: Path) -> None:
+def test_names_that_are_not_slips(read: Read, tmp_path: Path) -> None:
     app = copy("conventional", tmp_path)
     for name in ("requirement.txt", "Procfile2", "Pipfile.lock.orig", "Pipfile.lock~"):
         (app / name).write_text("")
@@ -400,7 +401,8 @@ def test_requirements_one_slip_away(tmp_path: Path) -> None:
     report = examine_app(tmp_path, environ=os.environ, today=date(2025, 11, 20), own_python="3.11")
     assert [str(notice) for notice in report.notices] == [
         (
-            "requirments.txt: nobody reads requirments.txt, and there is no requirements.txt; if it is meant to be "
+            "requirments.txt: deploy does not read requirments.txt, and there is no requirements.txt; if it is "
+            "meant to be "
             "one, run `mv requirments.txt requirements.txt`."
         )
     ]
@@ -416,20 +418,20 @@ def without_python(tmp_path: Path) -> Path:
 
 def test_no_python_version_anywhere(read: Read, tmp_path: Path) -> None:
     app = without_python(tmp_path)
-    told = "no file names a Python version, so the image gets {}; write `{}` into .python-version to keep it."
+    wanted_message = "no file names a Python version, so the image gets {}; write `{}` into .python-version to keep it."
     newest = "3.13, the newest on this machine that the app allows; another machine may choose another"
-    assert [text for text in read(app).warnings if "Python" in text] == [told.format("3.13", "3.13")]
+    assert [text for text in read(app).warnings if "Python" in text] == [wanted_message.format("3.13", "3.13")]
     [text] = (text for text in read(app, stack="host").warnings if "Python" in text)
-    assert text == told.format("3.11", "3.11")
+    assert text == wanted_message.format("3.11", "3.11")
     versions = ("3.99", "3.13", "3.12", "3.11")
     [text] = (text for text in read(app, stack="host", installed=lambda: versions).warnings if "Python" in text)
-    assert text == told.format(newest, "3.13")
+    assert text == wanted_message.format(newest, "3.13")
     (app / "deploy.toml").write_text('stack = "host"\n')
     assert [text for text in read(app).warnings if "Python" in text] == []
     lock = json.loads((app / "Pipfile.lock").read_text())
     lock["default"]["flask"]["markers"] = "python_version >= '3.12'"
     (app / "Pipfile.lock").write_text(json.dumps(lock))
-    assert [text for text in read(app).warnings if "Python" in text] == [told.format("3.12", "3.12")]
+    assert [text for text in read(app).warnings if "Python" in text] == [wanted_message.format("3.12", "3.12")]
 
 
 def test_the_newest_python_of_this_machine_that_lock_and_pyproject_allow(read: Read, tmp_path: Path) -> None:
@@ -532,7 +534,7 @@ def test_every_line_that_is_wrong_is_shown(fail: Fail) -> None:
 
 
 class TestPython:
-    """What is used where the app says nothing."""
+    """Defaults if the app says nothing."""
 
     @pytest.fixture
     def silent(self, tmp_path: Path) -> Path:
@@ -556,7 +558,7 @@ class TestFolders:
         error = fail(tmp_path / "no\nwhere")
         assert str(error) == (
             f"there is no folder {tmp_path}/no\\nwhere\n\n"
-            "The app to build is named by its folder; without a name it is the current one.\n\nhint: check the path."
+            "deploy builds the app in the folder that you name, else in the current one.\n\nhint: check the path."
         )
         assert error.exit_code == 2
 
@@ -565,7 +567,7 @@ class TestFolders:
         error = fail(tmp_path / "Procfile")
         assert str(error) == (
             f"{tmp_path}/Procfile is not a folder\n\n"
-            "The app to build is named by the folder that holds its Pipfile.lock.\n\n"
+            "deploy needs the folder that holds the app's Pipfile.lock.\n\n"
             "hint: name the folder instead of a file in it."
         )
         assert error.exit_code == 2
@@ -573,7 +575,7 @@ class TestFolders:
     def test_an_empty_one(self, fail: Fail, tmp_path: Path) -> None:
         assert str(fail(tmp_path)) == (
             f"there is nothing to build in {tmp_path}\n\n"
-            "The folder is empty, or everything in it is left out (by .dockerignore, .slugignore or git).\n\n"
+            "The folder is empty, or .dockerignore, .slugignore or git leaves out all its files.\n\n"
             "hint: name the folder that holds the app's Pipfile.lock."
         )
 
@@ -586,7 +588,7 @@ class TestFolders:
         (tmp_path / "notes").write_text("")
         assert str(fail(tmp_path)).startswith(
             "there is no Pipfile.lock\n\n"
-            "An app is a folder with a Pipfile.lock, which says exactly what is to be installed.\n\n"
+            "An app is a folder with a Pipfile.lock, which lists exactly what to install.\n\n"
             "hint: check that this is the app's folder, or run `deploy init` to begin."
         )
 
@@ -609,7 +611,7 @@ def test_a_lock_without_a_pipfile_is_enough(read: Read, tmp_path: Path) -> None:
     assert read(app).warnings == ("there is no Pipfile, so deploy cannot tell if Pipfile.lock is current.",)
 
 
-def test_files_of_other_tools_beside_the_lock_are_no_error(read: Read, tmp_path: Path) -> None:
+def test_files_of_other_tools_beside_the_lock_are_allowed(read: Read, tmp_path: Path) -> None:
     app = copy("conventional", tmp_path)
     (app / "requirements.txt").write_text("flask\n")
     (app / "pyproject.toml").write_text("[tool.ruff]\n")

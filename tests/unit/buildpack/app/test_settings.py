@@ -40,7 +40,7 @@ def test_flag_then_environment_then_file_then_default(tmp_path: Path) -> None:
     )
 
 
-def test_the_title_is_the_files_name_whatever_else_sets_the_name(tmp_path: Path) -> None:
+def test_the_title_is_the_name_in_the_file(tmp_path: Path) -> None:
     found = read(tmp_path / "blasto", 'name = "shop"\n', {"name": "flag"}, DEPLOY_NAME="variable")
     assert (str(found.name), found.title) == ("flag", "shop")
     assert read(tmp_path / "blasto", DEPLOY_NAME="variable").title == ""
@@ -89,7 +89,7 @@ def test_a_folder_without_any_letter(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("toml", "told"),
+    ("toml", "wanted_message"),
     [
         (
             '\nstak = "host"\n',
@@ -167,8 +167,8 @@ def test_a_folder_without_any_letter(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_is_refused(tmp_path: Path, toml: str, told: str) -> None:
-    assert failure(tmp_path / "blasto", toml) == told
+def test_impossible_values_are_refused(tmp_path: Path, toml: str, wanted_message: str) -> None:
+    assert failure(tmp_path / "blasto", toml) == wanted_message
 
 
 def test_a_variable_that_cannot_be_is_named(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_an_option_that_cannot_be_is_wrong_usage(tmp_path: Path) -> None:
     )
 
 
-def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     said = failure(tmp_path / "blasto", 'naem = 1\nstack = ""\n', DEPLOY_PLATFORM="amd64")
     assert [line for line in said.splitlines() if "unknown" in line or "cannot be" in line] == [
         "deploy.toml has an unknown key `naem`",
@@ -203,7 +203,7 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
 def test_settings_nested_beyond_reason_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(AppError) as caught:
         read(tmp_path / "blasto", "name = " + "[" * 100_000)
-    assert str(caught.value).startswith("deploy.toml is not valid TOML\n\ndeploy.toml nests deeper than any real one\n")
+    assert str(caught.value).startswith("deploy.toml is not valid TOML\n\ndeploy.toml: it nests too deep\n")
 
 
 @pytest.mark.parametrize("stack", ["hosst", "hots", "Host", "hos", "ghost"])
@@ -247,6 +247,6 @@ def test_build_variables_that_are_not_a_table(tmp_path: Path, text: str) -> None
     )
 
 
-def test_the_line_is_that_of_the_variable_whatever_else_has_its_name(tmp_path: Path) -> None:
+def test_the_line_is_that_of_the_variable_and_not_of_a_namesake(tmp_path: Path) -> None:
     assert refused(tmp_path, f"{HEAD}[build.env]\nhost = 1\n").place == "deploy.toml:4"
     assert refused(tmp_path, f'{HEAD}[build]\nenv = {{ OTHER = "1", name = 1 }}\n').place == "deploy.toml:4"

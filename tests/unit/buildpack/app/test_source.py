@@ -138,7 +138,7 @@ class TestGit:
         tree = read(tmp_path, PATH=str(tmp_path))
         assert [file.path for file in tree.files] == [".gitignore", "app.py", "x.log"]
         assert tree.warnings == (
-            "git is not installed here, so files that git ignores are shipped too, unless .dockerignore names them.",
+            "git is not installed here, so deploy ships files that git ignores, unless .dockerignore names them.",
         )
 
     def test_a_folder_called_dot_git_that_is_none_means_nothing(self, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ class TestGit:
         make(tmp_path, "app.py")
         (tmp_path / ".git").write_text("gitdir: /no/such/place\n")
         assert failure(tmp_path) == (
-            "git cannot say which files it ignores\n\n"
+            "git cannot list the files that it ignores\n\n"
             f"`git ls-files` in {tmp_path} says: fatal: not a git repository: /no/such/place\n\n"
             f"hint: fix what `git -C {tmp_path} status` reports."
         )
@@ -178,7 +178,8 @@ class TestVirtualEnvironments:
         git(tmp_path, "add", "-f", "venv/bin/python")
         assert failure(tmp_path) == (
             "git tracks the virtual environment venv\n\n"
-            "venv/pyvenv.cfg makes it one. It works on one machine only; the image gets its own from Pipfile.lock.\n\n"
+            "venv/pyvenv.cfg shows that it is one. It works on one machine only; the image gets its own from "
+            "Pipfile.lock.\n\n"
             "hint: run `git rm -r --cached venv`, add `venv/` to .gitignore, and commit."
         )
 
@@ -194,7 +195,7 @@ class TestVirtualEnvironments:
         make(tmp_path, "app.py", "venv/pyvenv.cfg")
         (tmp_path / ".dockerignore").write_text(f"# all but\n*\n{pattern}\n")
         assert failure(tmp_path) == (
-            ".dockerignore asks for the virtual environment venv\n\n"
+            ".dockerignore brings back the virtual environment venv\n\n"
             f".dockerignore:3 says `{pattern}`. A virtual environment works on one machine only; "
             "the image gets its own from Pipfile.lock.\n\n"
             "hint: remove line 3 of .dockerignore."
@@ -250,7 +251,7 @@ class TestIgnoreFiles:
 
 
 class TestLinks:
-    def test_links_are_kept_as_they_stand(self, tmp_path: Path) -> None:
+    def test_links_keep_their_targets(self, tmp_path: Path) -> None:
         make(tmp_path, "a/b.py")
         (tmp_path / "link").symlink_to("a/../a/b.py")
         (tmp_path / "folder").symlink_to("a")
@@ -273,9 +274,8 @@ class TestLinks:
         assert failure(app) == (
             "3 symbolic links lead out of the app's folder\n\n"
             "  - a/up -> ../../outside\n  - absolute -> /etc/passwd\n  - over -> ../app/a/b.py\n\n"
-            "Only the folder is shipped, so in the image there would be nothing there, or something else.\n\n"
-            "hint: put a copy in the place of the link, use a relative link inside the folder, "
-            "or name it in .dockerignore."
+            "The image gets only this folder, so there the link would lead to nothing, or to another file.\n\n"
+            "hint: replace the link by a copy, make it relative and inside the folder, or name it in .dockerignore."
         )
 
     def test_one_that_leads_out_through_another_is_refused(self, tmp_path: Path) -> None:
@@ -338,14 +338,14 @@ class TestStrangeFiles:
         (tmp_path / ".dockerignore").write_text("**/.wh.*\n")
         assert [file.path for file in read(tmp_path).files] == [".dockerignore"]
 
-    def test_everything_wrong_is_told_at_once(self, tmp_path: Path) -> None:
+    def test_all_faults_are_reported_at_once(self, tmp_path: Path) -> None:
         make(tmp_path, "venv/pyvenv.cfg")
         (tmp_path / "out").symlink_to("/")
         (tmp_path / ".dockerignore").write_text("!venv\n")
         with pytest.raises(Problems) as caught:
             read(tmp_path)
         assert [problem.what for problem in caught.value.problems] == [
-            ".dockerignore asks for the virtual environment venv",
+            ".dockerignore brings back the virtual environment venv",
             "a symbolic link leads out of the app's folder",
         ]
 

@@ -67,8 +67,9 @@ def test_a_link_that_leaves_is_refused(app: Path, target: str) -> None:
     leads = os.path.realpath(app / "deploy.toml")
     assert str(caught.value) == (
         "deploy.toml is a link that leads out of the app's folder\n\n"
-        f"It leads to {leads}. The app's files are read from its folder only, or from visible folders of the same git "
-        "work tree.\n\nhint: put a copy of the file in the place of deploy.toml."
+        f"It leads to {leads}. deploy reads an app's files only from its folder, or from visible folders of the "
+        "same git "
+        "work tree.\n\nhint: replace the link by a copy of the file."
     )
     with pytest.raises(OutsideError):
         open_inside(app, "deploy.toml")
@@ -102,7 +103,7 @@ def test_a_link_to_a_folder_gets_no_exception_for_its_name(app: Path) -> None:
         find_inside(app, ".ssh")
 
 
-def test_pipes_sockets_and_folders_are_no_files(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pipes_sockets_and_folders_are_not_files(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(app)
     os.mkfifo("pipe")
     Path("folder").mkdir()

@@ -1,4 +1,4 @@
-"""What is decided about hooks without running any: which, as whom, under which key, and what their output suggests."""
+"""The choice of hooks, their user, their key, and the remedies that their output suggests, without running any."""
 
 from __future__ import annotations
 
@@ -227,8 +227,8 @@ def test_what_another_user_gets_to(tmp_path):
     assert not is_reachable(tmp_path / "nowhere")
 
 
-def test_a_thread_that_acts_as_another_user_reaches_what_that_one_does(tmp_path):
-    """As root reads what a hook left: through a link that leads out it gets nothing."""
+def test_a_thread_that_acts_as_another_user_reaches_only_that_users_files(tmp_path):
+    """Root reads the files that a hook left like this, so a link that leads out gives it nothing."""
     if os.geteuid() != 0:
         missing("only root may reach files as another user")
     private, own = tmp_path / "private", tmp_path / "own"

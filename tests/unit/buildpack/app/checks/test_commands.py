@@ -1,4 +1,4 @@
-"""What a Procfile's command starts, told without a shell."""
+"""The programs that a Procfile's command starts, found without a shell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Private files about to be shipped, and names that are no names elsewhere."""
+"""Private files that a build would ship, and names that other systems cannot have."""
 
 from __future__ import annotations
 
@@ -105,15 +105,17 @@ def test_nothing_is_said_of_others(write: Write, path: str) -> None:
     assert list(check_private(write({path: HARMLESS[path]}))) == []
 
 
-def test_what_is_never_shipped_is_not_told(write: Write) -> None:
+def test_files_that_are_never_shipped_are_not_reported(write: Write) -> None:
     files = {".env": "SECRET_KEY=abc\n", ".env.production": "SECRET_KEY=abc\n", "key.pem": KEY.replace("{}", "")}
     assert list(check_private(write({**files, ".dockerignore": "*.pem\n", "app.py": ""}))) == []
 
 
-def test_of_many_ten_are_told(write: Write) -> None:
-    told = [notice.what for notice in check_private(write({f"{n:02}.key": KEY.replace("{}", "") for n in range(13)}))]
-    assert len(told) == 11
-    assert told[-1] == "3 more files like these enter the image"
+def test_ten_of_many_private_files_are_named(write: Write) -> None:
+    messages = [
+        notice.what for notice in check_private(write({f"{n:02}.key": KEY.replace("{}", "") for n in range(13)}))
+    ]
+    assert len(messages) == 11
+    assert messages[-1] == "3 more files like these enter the image"
 
 
 def tree(*paths: str) -> SourceTree:
@@ -122,7 +124,7 @@ def tree(*paths: str) -> SourceTree:
 
 
 @pytest.mark.parametrize(
-    ("paths", "told"),
+    ("paths", "message"),
     [
         (
             ("Readme.md", "README.md", "app.py"),
@@ -154,8 +156,8 @@ def tree(*paths: str) -> SourceTree:
         ),
     ],
 )
-def test_names_that_are_none_elsewhere(paths: tuple[str, ...], told: str) -> None:
-    assert [str(notice) for notice in check_portable(tree(*paths))] == [told]
+def test_names_that_other_systems_cannot_have(paths: tuple[str, ...], message: str) -> None:
+    assert [str(notice) for notice in check_portable(tree(*paths))] == [message]
 
 
 def test_names_that_are_good_everywhere() -> None:
@@ -250,7 +252,7 @@ def test_pointers_of_git_lfs(write: Write) -> None:
     (tree.folder / ".gitattributes").write_text("*.bin binary\n")
     (tree.folder / "data/.gitattributes").write_text("*.bin filter=lfs\n")
     (notice,) = check_clone(read_source(tree.folder, environ={}))
-    assert notice.place == "model.bin", "a clone without git-lfs has the pointer, whatever .gitattributes says"
+    assert notice.place == "model.bin", "a clone without git-lfs has the pointer, and .gitattributes does not matter"
     (tree.folder / "model.bin").write_text(pointer.replace("git-lfs", "git_lfs"))
     assert list(check_clone(read_source(tree.folder, environ={}))) == []
 

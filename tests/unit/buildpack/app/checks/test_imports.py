@@ -1,4 +1,4 @@
-"""What an app's modules import, and which packages of the lock bring it."""
+"""The imports of an app's modules, and the packages of the lock that bring them."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ RIGHT = {
     "an own module": "import helpers, shop.models\nfrom shop import cart\n",
     "an own module somewhere else": "import sys\nsys.path.append('lib')\nimport vendored\n",
     "relative": "from . import helpers\nfrom .shop.models import *\n",
-    "in no Python at all": "import requests\nthis is no Python\n",
+    "in no Python at all": "import requests\nnot valid Python here\n",
     "a package by a part of its name": "import flask_login, login\n",
 }
 
@@ -177,8 +177,8 @@ def test_a_module_that_only_the_wheels_can_tell(look: Looking) -> None:
     assert notices == []
     assert settle(doubts, None) == ([], [])
     assert settle(doubts, Brought(modules=frozenset({"odd_thing"}), programs=frozenset())) == ([], [])
-    errors, told = settle(doubts, Brought(modules=frozenset({"other"}), programs=frozenset()))
-    assert (errors, [str(one) for one in told]) == (
+    errors, message = settle(doubts, Brought(modules=frozenset({"other"}), programs=frozenset()))
+    assert (errors, [str(one) for one in message]) == (
         [],
         [
             (

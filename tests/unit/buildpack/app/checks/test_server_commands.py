@@ -1,4 +1,4 @@
-"""What the command lines of web servers say, and whether the app object that they name is there."""
+"""The command lines of web servers, and the app objects that they name."""
 
 from __future__ import annotations
 
@@ -102,12 +102,12 @@ SOUND = {
         "web: gunicorn wsgi:app --workers 2 --log-file -",
         {"wsgi.py": "from blasto import create_app\napp = create_app()\n", "blasto/__init__.py": FACTORY},
     ),
-    "flask, no object told": ("web: gunicorn wsgi", {"wsgi.py": "from blasto import app as application\n"}),
+    "flask, without an object": ("web: gunicorn wsgi", {"wsgi.py": "from blasto import app as application\n"}),
     "django": (
         "release: python manage.py migrate\nweb: gunicorn mysite.wsgi --log-file -",
         {"manage.py": MANAGE, "mysite/__init__.py": "", "mysite/wsgi.py": WSGI, "mysite/settings.py": ""},
     ),
-    "django, told in full, with celery": (
+    "django, in full, with celery": (
         (
             "web: gunicorn mysite.wsgi:application -w 3 -k gthread --threads=4 -t 60\n"
             "worker: celery -A mysite worker -l info\nbeat: celery -A mysite beat"
@@ -149,7 +149,7 @@ SOUND = {
         "worker: celery --app=blasto.queue worker\nbeat: celery -A blasto beat",
         {"blasto/__init__.py": "queue = Celery()\n"},
     ),
-    "celery, of a package": ("worker: celery -A django.whatever worker", {"blasto/__init__.py": ""}),
+    "celery, of a package": ("worker: celery -A django.something worker", {"blasto/__init__.py": ""}),
     "flask's own server, a factory": (
         "web: flask --app 'blasto:create_app()' run -h 0.0.0.0 -p $PORT",
         {"blasto/__init__.py": FACTORY},
@@ -197,7 +197,7 @@ SOUND = {
     "a class": ("web: gunicorn m:app", {"m.py": "class app:\n    def __init__(self, environ, start): ...\n"}),
     "a module of a package": ("web: gunicorn apache_airflow.www.app:app", {"dags/one.py": ""}),
     "a module of a package that has more words": ("web: gunicorn airflow.www.app:app", {"dags/one.py": ""}),
-    "syntax of a newer Python": ("web: gunicorn m:app", {"m.py": "type X = int\nthis is no Python\n"}),
+    "syntax of a newer Python": ("web: gunicorn m:app", {"m.py": "type X = int\nnot valid Python here\n"}),
     "a module that a hook makes": ("web: gunicorn blasto.made:APP", {"blasto/__init__.py": "", "bin/post_compile": ""}),
     "a compiled module": ("web: gunicorn blasto.fast:APP", {"blasto/__init__.py": "", "blasto/fast.abi3.so": "\x7f"}),
     "settings in a file": (
@@ -227,9 +227,12 @@ SOUND = {
     "a script of the stack": ("web: /usr/local/bin/start.sh", {}),
     "a folder that Python runs": ("web: python ./server", {"server/__main__.py": ""}),
     "a script that is looked for elsewhere": ("web: PATH=/app:$PATH start.sh", {"start.sh": "#!/bin/sh\n"}),
-    "a script that a shell cannot be told apart from": ("web: bash -e start.sh", {}),
+    "a script that looks like an option of a shell": ("web: bash -e start.sh", {}),
     "Python with the line ends of Windows": ("web: python app.py", {"app.py": "import os\r\n"}),
-    "a port of its own, told first": ("web: gunicorn -b 0.0.0.0:$PORT -b 127.0.0.1:9000 m:app", {"m.py": "app = 1\n"}),
+    "$PORT, and then a port of its own": (
+        "web: gunicorn -b 0.0.0.0:$PORT -b 127.0.0.1:9000 m:app",
+        {"m.py": "app = 1\n"},
+    ),
     "flask's own server": ("web: flask run --host 0.0.0.0 --port $PORT", {"app.py": "app = 1\n"}),
     "flask's own server, by variables": (
         "web: FLASK_RUN_HOST=0.0.0.0 FLASK_RUN_PORT=$PORT flask run",
@@ -296,7 +299,7 @@ WRONG = {
             "hint: write `blasto:app` in the Procfile, if that is what is meant, or bind `APP` in blasto/__init__.py."
         ),
     ),
-    "no object told, and no `application`": (
+    "no object named, and no `application`": (
         "web: gunicorn wsgi",
         {"wsgi.py": "server = make()\n"},
         (
@@ -417,14 +420,14 @@ def test_an_app_object_that_is_not_there(check: Check, situation: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("command", "wanted_message"),
     [
         ("gunicorn m:make()", "from `m:make()` on; write `'m:make()'`, with the quotes."),
         ("gunicorn 'm:app", "from `'m:app` on; end the quotes there."),
     ],
 )
-def test_what_no_shell_can_read_is_told_and_nothing_else_of_it(check: Check, command: str, told: str) -> None:
-    said = f"Procfile:1: no shell can read the command of `web`, {told}"
+def test_a_command_that_no_shell_can_read_is_the_only_finding(check: Check, command: str, wanted_message: str) -> None:
+    said = f"Procfile:1: no shell can read the command of `web`, {wanted_message}"
     assert check(f"web: {command}", {"m.py": "app = 1\n"}) == ([], [said])
 
 
@@ -509,12 +512,12 @@ def test_a_web_process_that_ignores_the_port(check: Check, command: str) -> None
 
 def test_a_port_in_gunicorns_settings(check: Check) -> None:
     files = {**SERVERS, "gunicorn.conf.py": "workers = 2\nbind = ['0.0.0.0:8000', 'unix:/tmp/s']\n"}
-    told = (
+    wanted_message = (
         "Procfile:1: `web` does not listen on $PORT (gunicorn.conf.py:2); leave it out, and gunicorn listens on "
         "$PORT by "
         "itself."
     )
-    assert check("web: gunicorn m:app", files) == ([], [told])
+    assert check("web: gunicorn m:app", files) == ([], [wanted_message])
     assert check("web: gunicorn -b :$PORT m:app", files) == ([], []), "the command line wins"
 
 
@@ -577,7 +580,7 @@ def test_a_module_that_is_left_out_of_the_image(check: Check) -> None:
     )
 
 
-def test_two_processes_of_one_fault_are_told_once_each(check: Check) -> None:
+def test_two_processes_with_one_fault_give_one_finding(check: Check) -> None:
     errors, _ = check("web: gunicorn m:none\nadmin: gunicorn m:none", {"m.py": ""})
     assert [error.splitlines()[2].partition(":")[2][:10] for error in errors] == ["1: `web` h", "2: `admin`"]
 
@@ -889,7 +892,7 @@ HELD = lock("flask", "gunicorn", "uvicorn", "hypercorn", "granian", "dramatiq", 
 
 
 @pytest.mark.parametrize("command", IMPORTED)
-def test_what_a_server_is_told_to_import_and_to_read_has_to_be_there(check: Check, command: str) -> None:
+def test_the_modules_and_files_that_a_servers_options_name_have_to_be_there(check: Check, command: str) -> None:
     [error], notices = check(f"web: {command}", SHOP, locked=HELD)
     assert (error.partition("\n")[0], notices) == (IMPORTED[command], [])
     assert check(f"web: {command}", {**SHOP, "bin/post_compile": ""}, locked=HELD)[0] == (
@@ -986,7 +989,7 @@ class TestWhatOptionsImport:
     LOCK = lock("flask", "gunicorn", "uvicorn", "hypercorn", "celery", "fastapi")
 
     @pytest.mark.parametrize(
-        ("command", "package", "told"),
+        ("command", "package", "wanted_message"),
         [
             ("gunicorn -k gevent app:app", "gevent", "--worker-class gevent"),
             ("gunicorn --worker-class=eventlet app:app", "eventlet", "--worker-class eventlet"),
@@ -1001,14 +1004,14 @@ class TestWhatOptionsImport:
             ("celery -A app worker -P gevent", "gevent", "--pool gevent"),
         ],
     )
-    def test_a_package_that_is_not_locked(self, check: Check, command: str, package: str, told: str) -> None:
+    def test_a_package_that_is_not_locked(self, check: Check, command: str, package: str, wanted_message: str) -> None:
         files = {"app.py": "app = 1\n"}
         server = command.partition(" ")[0]
         assert check(f"web: {command}", files, locked=self.LOCK) == (
             [
                 (
                     f"{package} is not in Pipfile.lock\n\n"
-                    f"Procfile:1: `web` has {server} use `{told}`, which needs {package}.\n\n"
+                    f"Procfile:1: `web` has {server} use `{wanted_message}`, which needs {package}.\n\n"
                     f"hint: run `deploy add {package}`, and commit Pipfile and Pipfile.lock."
                 )
             ],
