@@ -155,25 +155,33 @@ def build(
     """
     begin = time.perf_counter()
     several = len(platforms) > 1
-    chosen = [replace(options, platform=str(each)) for each in platforms] if several else [options]
     images: list[BuiltImage] = []
     with ExitStack() as exits:
-        planned = []
-        for each in chosen:
-            with _naming(each.platform if several else None):
-                planned.append(plan_image(folder, exits, options=each, session=session))
-        for plan in planned:
+        for plan in plan_images(folder, exits, options=options, session=session, platforms=platforms):
             with _naming(str(plan.stack.platform) if several else None):
                 images.append(make_image(plan.refreshed() if images else plan, listener, named=not several))
     return _indexed(images, session.store, begin) if several else _alone(images[0])
 
 
-def plan_image(folder: Path, exits: ExitStack, *, options: Options, session: Session) -> Planned:
-    """Read the app and decide what its image will hold; `exits` ends what was started for it. Raises as `build`."""
+def plan_images(
+    folder: Path, exits: ExitStack, *, options: Options, session: Session, platforms: Sequence[Platform] = ()
+) -> tuple[Planned, ...]:
+    """Plan the image for each platform, or the only image; `exits` ends what was started for it. Raises as `build`."""
+    if len(platforms) < 2:
+        return (_plan_image(folder, exits, options, session),)
+    planned = []
+    for platform in platforms:
+        with _naming(str(platform)):
+            planned.append(_plan_image(folder, exits, replace(options, platform=str(platform)), session))
+    return tuple(planned)
+
+
+def _plan_image(folder: Path, exits: ExitStack, options: Options, session: Session) -> Planned:
+    """Read the app and decide everything about its image."""
     begin = time.perf_counter()
     if options.no_cache:
         session = replace(session, store=Store(session.store.root, ignore_facts=True))
-    app = _read(folder, options, session)
+    app = read_folder(folder, options, session)
     references = _references(app, options)
     lookup = _look_up(app, references, options, session)
     session.observer(Progress(stage="stack", done=0))
@@ -325,7 +333,8 @@ def _naming(platform: str | None) -> Iterator[None]:
         raise errors.for_platform(platform, error) from error
 
 
-def _read(folder: Path, options: Options, session: Session) -> App:
+def read_folder(folder: Path, options: Options, session: Session) -> App:
+    """Read the app in `folder`, with the interpreters of this machine as a choice of its Python; raises as `build`."""
     own, environ, store = session.own_python, session.environ, session.store
     return read_app(
         folder,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from buildpack.dataclass import dataclass
@@ -33,6 +33,35 @@ class Session:
     today: date
     observer: Observer = ignore
     transport: Transport | None = None
+
+
+def open_session(
+    store: Store, environ: Mapping[str, str], *, observer: Observer = ignore, transport: Transport | None = None
+) -> Session:
+    """Return a session of today on the interpreter that runs this code."""
+    from datetime import date
+
+    from buildpack.options import OwnPython
+
+    return Session(
+        store=store,
+        environ=environ,
+        own_python=OwnPython(),
+        today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
+        observer=observer,
+        transport=transport,
+    )
+
+
+def open_store(environ: Mapping[str, str], *, warn: Callable[[str], object]) -> Store:
+    """Return the store of this user; `warn` is called if the store is not in its usual place."""
+    from buildpack.oci.store import Store
+    from buildpack.oci.store_path import find_store
+
+    root, warning = find_store(environ)
+    if warning:
+        warn(warning)
+    return Store(root)
 
 
 class Listener:

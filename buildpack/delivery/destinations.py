@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from buildpack.dataclass import replace
 from buildpack.errors.delivery import destination_in_app, engine_of_another_platform, unknown_destination
 from buildpack.oci.image import Platform
-from buildpack.options import Destination
+from buildpack.options import Destination, Options
 
 
 def parse_destinations(texts: Sequence[str]) -> tuple[Destination, ...]:
@@ -27,6 +28,12 @@ def parse_destinations(texts: Sequence[str]) -> tuple[Destination, ...]:
             raise unknown_destination(text)
         found[str(destination)] = destination
     return tuple(found.values())
+
+
+def fit_options(options: Options, destinations: Sequence[Destination]) -> Options:
+    """Return the options of a build for these destinations: layers that only a registry needs may stay in one."""
+    kinds = {destination.kind for destination in destinations}
+    return replace(options, pushed="registry" in kinds, whole=kinds != {"registry"})
 
 
 def warn_of_shipping(destinations: Sequence[Destination], folder: Path, environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from buildpack.oci.transport import Traffic, Transport
     from buildpack.oci.warm_up import WarmUp
-    from buildpack.options import Options
     from buildpack.pipeline import Built
     from deployer.building.record import Asked
 
@@ -86,15 +85,16 @@ def _build(
     transport: Transport | None,
 ) -> int:
     from buildpack.delivery.deliver import build_and_deliver
-    from buildpack.delivery.destinations import parse_destinations
+    from buildpack.delivery.destinations import fit_options, parse_destinations
     from buildpack.progress import ignore
+    from buildpack.session import open_session, open_store
     from buildpack.stacks.platforms import read_platforms
     from deployer.building.sent import sent_texts
     from deployer.cli.progress import Reporter
     from deployer.interrupts import ending_promptly
-    from deployer.session import open_session, open_store
 
-    targets, asked_for = parse_destinations(given["destinations"]), _options(app, given)
+    targets = parse_destinations(given["destinations"])
+    asked_for = fit_options(options.read_options(given, app), targets)
     store = open_store(os.environ, warn=print_warning)
     platforms = read_platforms(app, environ=os.environ, flag=given["platform"])
     style = next((name for name in ("json", "quiet", "verbose") if given[_STYLES[name]]), "plain")
@@ -140,13 +140,6 @@ def _build(
     if not targets:
         remember(made, [])
     return 0
-
-
-def _options(app: Path, given: Mapping[str, Any]) -> Options:
-    from buildpack.dataclass import replace
-
-    to = set(given["destinations"])
-    return replace(options.read_options(given, app), pushed="registry" in to, whole=to != {"registry"})
 
 
 def _attach_sbom(made: Built, transport: Transport) -> str:

@@ -202,8 +202,8 @@ def _open_store(*, to_prune: bool = False) -> Store:
     """
     from buildpack.oci.store import Store
     from buildpack.oci.store_path import locate_store, wanted_place
+    from buildpack.session import open_store
     from deployer.errors.commands import store_unwritable
-    from deployer.session import open_store
 
     wanted = wanted_place(os.environ)
     if wanted is not None and locate_store(os.environ) is None:

@@ -96,12 +96,12 @@ def command(ctx: click.Context, /, app: Path, as_json: bool, **options: Any) -> 
     """
     from io import TextIOWrapper
 
+    from buildpack.session import open_session, open_store
     from deployer.ci.console import choose_console
     from deployer.ci.files import write_outputs, write_summary
     from deployer.ci.pipeline import run_pipeline
     from deployer.cli.hints import call_of, fit, fit_warning, logs_of
     from deployer.cli.progress import Reporter
-    from deployer.session import open_session, open_store
 
     request = _request(app, options)
     # Files of the service's that cannot be written stop it now, and not once the image is pushed.

@@ -42,10 +42,10 @@ def command(reference: str, sbom: bool, layers: bool, platform: str | None, remo
     APP is a folder (default: the current one), and means the image with the app's name. REF is the name of an image.
     The store is searched first, then the image's registry. Of a registry's image only the app's layer is downloaded.
     """
+    from buildpack.session import open_store
     from buildpack.stacks.platforms import parse_platform
     from deployer.proof.found import find_image
     from deployer.proof.inspecting import inspect_image, render
-    from deployer.session import open_store
 
     chosen = parse_platform(platform) if platform else None
     name = image_name(reference, os.environ)

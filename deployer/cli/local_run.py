@@ -22,10 +22,10 @@ def run_here(meant: Operands, options: Mapping[str, Any], *, default_port: int, 
     """
     from datetime import date
 
+    from buildpack.session import open_store
     from deployer.cli.progress import Reporter
     from deployer.engines.local.run import Hears, LocalRequest, prepare, run_local
     from deployer.errors.local import reference_given
-    from deployer.session import open_store
     from deployer.settings.config import parse_health_host
     from deployer.settings.environment import parse_assignments
 

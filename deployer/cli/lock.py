@@ -146,8 +146,8 @@ def lock_app(app: Path, order: Order | None = None, *, verbose: bool = False) ->
     Builds of packages get the variables of the order, and the app's own ones for its build.
     """
     from buildpack.errors.app import no_such_folder, not_a_folder
+    from buildpack.session import open_store
     from deployer.locking.lock import Order, run_pipenv
-    from deployer.session import open_store
 
     if not os.path.isdir(app):
         raise not_a_folder(str(app)) if os.path.exists(app) else no_such_folder(str(app))
@@ -202,12 +202,12 @@ def _pin(app: Path) -> bool:
     """Write the digest of the app's stack into deploy.toml; tell whether that changed it."""
     from buildpack.app.read import examine_app
     from buildpack.oci.transport import Transport
+    from buildpack.session import open_store
     from buildpack.stacks.platforms import native_platform
     from buildpack.stacks.resolve import resolve_stack
     from buildpack.stacks.stack import StackRequest
     from deployer.interrupts import ending_promptly
     from deployer.locking.pin import pin_stack
-    from deployer.session import open_store
 
     # Whatever else is wrong with the app, a Procfile say, is for `deploy check` to tell.
     read = examine_app(

@@ -47,11 +47,11 @@ def command(
     from buildpack.oci.reference import format_for, parse_reference
     from buildpack.oci.transport import Transport
     from buildpack.progress import ignore
+    from buildpack.session import open_session, open_store
     from deployer.building.sent import pushed_text
     from deployer.cli.progress import Reporter
     from deployer.interrupts import ending_promptly
     from deployer.proof.attaching import attached_text
-    from deployer.session import open_session, open_store
 
     name = parse_reference(image_name(operand, os.environ))
     references = parse_targets(targets or (str(name),))

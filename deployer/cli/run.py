@@ -102,12 +102,12 @@ def _check_built(ctx: click.Context, meant: Operands, options: Mapping[str, Any]
 
 
 def _run(engine: Engine, meant: Operands, options: Mapping[str, Any]) -> int:
+    from buildpack.session import open_store
     from deployer.cli.progress import Reporter
     from deployer.engines.docker.container import Limits
     from deployer.engines.docker.limits import parse_cpus, parse_host, parse_memory
     from deployer.engines.docker.run import Observing, Request, prepare, run_formation, run_one
     from deployer.engines.ports import read_port
-    from deployer.session import open_store
     from deployer.settings.config import parse_health_host
 
     request = Request(

@@ -51,12 +51,12 @@ def command(reference: str, app: Path | None, **given: Any) -> int:
     names the files that differ and possible causes.
     """
     from buildpack.progress import ignore
+    from buildpack.session import open_session, open_store
     from buildpack.stacks.platforms import parse_platform
     from deployer.cli.progress import Reporter
     from deployer.errors import proof as errors
     from deployer.interrupts import ending_promptly
     from deployer.proof.verifying import Source, render, verify
-    from deployer.session import open_session, open_store
     from deployer.settings.config import parse_build_env, parse_epoch, parse_labels
 
     as_json = given["as_json"]

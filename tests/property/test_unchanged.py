@@ -17,11 +17,11 @@ from buildpack.errors import BuildpackError
 from buildpack.oci.store import Store
 from buildpack.options import Options
 from buildpack.pipeline import Built
+from buildpack.session import open_session
 from deployer.building.record import ask, recall
 from deployer.building.recording import write_record
 from deployer.cli.build import answer_of
 from deployer.cli.summary import unchanged
-from deployer.session import open_session
 from tests.property.conftest import FULL_COUNT, SCALE
 from tests.support.unchanged import SETTLE, make_app
 

@@ -95,7 +95,7 @@ def prepare(engine: Engine, request: Request, *, store: Store, environ: Mapping[
 def _build(engine: Engine, request: Request, *, store: Store, environ: Mapping[str, str], hears: Observing) -> Image:
     from buildpack.delivery.deliver import build_and_deliver
     from buildpack.options import Destination
-    from deployer.session import open_session
+    from buildpack.session import open_session
 
     done = build_and_deliver(
         request.folder,

@@ -179,8 +179,8 @@ def _virtual_environment(
             hears.warn(errors.another_python(venv, found, asked.version, asked.origin))
         return venv
     from buildpack.python.build_settings import read_settings
+    from buildpack.session import open_session
     from buildpack.steps.local import Wanted, make_environment
-    from deployer.session import open_session
 
     begin = time.monotonic()
     wanted = Wanted(

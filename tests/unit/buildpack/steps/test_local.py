@@ -14,8 +14,8 @@ from buildpack.app.lockfile import Lock
 from buildpack.app.pipfile_lock import parse_lock
 from buildpack.errors import BuildpackError
 from buildpack.oci.store import Store
+from buildpack.session import open_session
 from buildpack.steps.local import Wanted, make_environment
-from deployer.session import open_session
 
 EMPTY = {
     "_meta": {"hash": {"sha256": "0" * 64}, "pipfile-spec": 6, "requires": {}, "sources": []},
@@ -80,7 +80,7 @@ from pathlib import Path
 from buildpack.app.pipfile_lock import parse_lock
 from buildpack.steps.local import Wanted, make_environment
 from buildpack.oci.store import Store
-from deployer.session import open_session
+from buildpack.session import open_session
 wanted = Wanted(lock=parse_lock(sys.argv[1]), app=Path(), python=None)
 found = make_environment(wanted, open_session(Store(Path(sys.argv[2])), os.environ))
 print(json.dumps([str(found.folder), found.made, sorted(sys.modules)]))
