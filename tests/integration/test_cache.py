@@ -26,6 +26,7 @@ from buildpack.pipeline import Listener
 from deployer.cli.cache import SHELVES
 from tests.conftest import missing
 from tests.support.command import ROOT, deploy
+from tests.support.endurance import SCALE
 from tests.support.images import Blobs, image_of
 from tests.support.index import Index, serving
 from tests.support.tiny import Entry, add_wheels, build_here, environ, write_app, write_lock
@@ -231,12 +232,14 @@ def variants(app: Path, folder: Path, count: int) -> list[Path]:
     return made
 
 
-def test_ten_builds_beside_prunes_without_end(index: Index, app: Path, home: Path, tmp_path: Path) -> None:
+@pytest.mark.endurance
+def test_builds_beside_prunes_without_end(index: Index, app: Path, home: Path, tmp_path: Path) -> None:
     """Everything is old and nothing but one image is named, so each prune would take what the builds rely on."""
     env = {**os.environ, **environ(index), "DEPLOY_HOME": str(home), "PYTHONPATH": str(ROOT)}
-    apps = variants(app, tmp_path, 10)
+    at_once = max(3, int(5 * SCALE))
+    apps = variants(app, tmp_path, 2 * at_once)
     done: list[Pruned] = []
-    for number, batch in enumerate((apps[:5], apps[5:])):
+    for number, batch in enumerate((apps[:at_once], apps[at_once:])):
         age(home, 8)
         builds = [
             subprocess.Popen(
@@ -262,10 +265,10 @@ def test_ten_builds_beside_prunes_without_end(index: Index, app: Path, home: Pat
                 over.set()
             for each in pruning:
                 each.result()
-        assert [(build.returncode, err) for build, (_, err) in zip(builds, answers, strict=True)] == [(0, "")] * 5
+        assert [(build.returncode, err) for build, (_, err) in zip(builds, answers, strict=True)] == [(0, "")] * at_once
     assert any(each.dropped for each in done)
     store = Store(home)
-    assert len(store.images()) == 11
+    assert len(store.images()) == 2 * at_once + 1
     for name in store.images():
         image = store.image(name)
         assert image is not None

@@ -18,7 +18,7 @@ import pytest
 
 from deployer.settings.app_variables import place_of_secrets
 from tests.support import tiny
-from tests.support.command import EXAMPLES, deploy, snapshot
+from tests.support.command import EXAMPLES, Done, deploy, snapshot
 from tests.support.containers import Host
 from tests.support.index import make_wheel, serving
 from tests.support.ports import free_port
@@ -63,6 +63,24 @@ def ready(home: Path) -> Path:
     """A store in which blasto was built once."""
     assert deploy("build", EXAMPLES / "blasto", "-q", home=home).code == 0
     return home
+
+
+WEB = "python -m http.server $PORT"
+
+
+@pytest.fixture
+def small(seed: Path, tmp_path: Path) -> Path:
+    """An app without packages, whose environment and start cost nothing, under a name that no other test's app has."""
+    app = write_app(tmp_path / "small", {})
+    rename(app)
+    (app / "Procfile").write_text(f"web: {WEB}\n")
+    return app
+
+
+@pytest.fixture(scope="module")
+def stacked(seed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that has the stack of the small apps."""
+    return with_stack(seed, tmp_path_factory.mktemp("stacked") / "home")
 
 
 def write_app_json(app: Path, test: str, **scripts: str) -> None:
@@ -135,16 +153,15 @@ def test_all_steps_pass_and_leave_nothing(
 
 
 def with_release(app: Path, command: str) -> None:
-    (app / "Procfile").write_text(f"web: gunicorn blasto:APP\nrelease: {command}\n")
+    (app / "Procfile").write_text(f"web: {WEB}\nrelease: {command}\n")
 
 
 def test_the_release_process_runs_before_the_boot_with_the_variables_of_the_tests(
-    place: str, blasto: Path, ready: Path
+    place: str, small: Path, stacked: Path
 ) -> None:
-    rename(blasto)
-    write_app_json(blasto, "true")
-    with_release(blasto, 'echo "migrates $FROM_APP_JSON as $PS"')
-    done = deploy("ci", blasto, "--engine", place, "--release", "--json", home=ready)
+    write_app_json(small, "true")
+    with_release(small, 'echo "migrates $FROM_APP_JSON as $PS"')
+    done = deploy("ci", small, "--engine", place, "--release", "--json", home=stacked)
     assert done.code == 0, done.err
     steps = json.loads(done.out)["steps"]
     assert [(step["name"], step["status"]) for step in steps] == [
@@ -159,16 +176,15 @@ def test_the_release_process_runs_before_the_boot_with_the_variables_of_the_test
     assert "is not run" not in done.err
 
 
-def test_a_release_process_that_fails_is_50_and_web_is_not_started(blasto: Path, ready: Path) -> None:
-    rename(blasto)
-    with_release(blasto, "echo no database; exit 4")
-    done = deploy("ci", blasto, "--engine", "local", "--release", "--json", home=ready)
+def test_a_release_process_that_fails_is_50_and_web_is_not_started(small: Path, stacked: Path) -> None:
+    with_release(small, "echo no database; exit 4")
+    done = deploy("ci", small, "--engine", "local", "--release", "--json", home=stacked)
     assert done.code == 50
     report = json.loads(done.out)
     assert statuses(report)["release"] == ("failed", 50)
     assert statuses(report)["boot"] == ("skipped", None)
     assert report["error"]["why"].startswith("`echo no database; exit 4` exited with 4, in a virtual environment")
-    assert f"`deploy local {blasto} release`" in report["error"]["hint"]
+    assert f"`deploy local {small} release`" in report["error"]["hint"]
 
 
 @pytest.mark.parametrize(
@@ -181,15 +197,14 @@ def test_a_release_process_that_fails_is_50_and_web_is_not_started(blasto: Path,
     ],
 )
 def test_a_release_process_starts_as_in_the_image_without_an_engine(
-    blasto: Path, ready: Path, content: bytes | None, code: int, text: str
+    small: Path, stacked: Path, content: bytes | None, code: int, text: str
 ) -> None:
     """A script without ``#!`` runs under bash, and what cannot start ends the step in words."""
-    rename(blasto)
-    with_release(blasto, "./migrate")
+    with_release(small, "./migrate")
     if content is not None:
-        (blasto / "migrate").write_bytes(content + (b"exit 4\n" if code == 4 else b""))
-        (blasto / "migrate").chmod(0o755)
-    done = deploy("ci", blasto, "--engine", "local", "--no-test", "--release", "--json", home=ready)
+        (small / "migrate").write_bytes(content + (b"exit 4\n" if code == 4 else b""))
+        (small / "migrate").chmod(0o755)
+    done = deploy("ci", small, "--engine", "local", "--no-test", "--release", "--json", home=stacked)
     assert done.code == 50, done.err
     assert text in done.err
     assert json.loads(done.out)["error"]["why"].startswith(f"`./migrate` exited with {code}, in a virtual environment")
@@ -223,14 +238,13 @@ def test_processes_start_as_in_the_image_with_profile_and_behind_a_router(
     assert "\nrelease has it from .profile\n" in done.err
 
 
-def test_a_release_process_that_is_not_run_is_named_with_what_runs_it(blasto: Path, ready: Path) -> None:
-    rename(blasto)
-    with_release(blasto, "true")
-    done = deploy("ci", blasto, "--engine", "local", home=ready)
+def test_a_release_process_that_is_not_run_is_named_with_what_runs_it(small: Path, stacked: Path) -> None:
+    with_release(small, "true")
+    done = deploy("ci", small, "--engine", "local", home=stacked)
     assert done.code == 0, done.err
-    assert f"release is not run; `deploy ci {blasto} --release` runs it before the boot\n" in done.err
-    (blasto / "Procfile").write_text("web: gunicorn blasto:APP\n")
-    done = deploy("ci", blasto, "--engine", "local", "--release", home=ready)
+    assert f"release is not run; `deploy ci {small} --release` runs it before the boot\n" in done.err
+    (small / "Procfile").write_text(f"web: {WEB}\n")
+    done = deploy("ci", small, "--engine", "local", "--release", home=stacked)
     assert done.code == 2
     assert "error: --release has nothing to run\n" in done.err
 
@@ -250,40 +264,38 @@ def test_tests_that_nothing_runs_are_reported_and_auto_runs_them(blasto: Path, r
 
 
 def test_what_the_tests_wrote_is_collected_and_services_are_for_them_alone(
-    place: str, blasto: Path, ready: Path, tmp_path: Path
+    place: str, small: Path, stacked: Path, tmp_path: Path
 ) -> None:
-    rename(blasto)
-    write_app_json(blasto, 'mkdir -p out && echo "$DATABASE_URL" > out/url && ln -s /etc/passwd out/link; exit 3')
-    with_release(blasto, "true")
-    (blasto / "Procfile").write_text('web: test -z "$DATABASE_URL" && exec gunicorn blasto:APP\n')
+    write_app_json(small, 'mkdir -p out && echo "$DATABASE_URL" > out/url && ln -s /etc/passwd out/link; exit 3')
+    with_release(small, "true")
+    (small / "Procfile").write_text(f'web: test -z "$DATABASE_URL" && exec {WEB}\n')
     reports = tmp_path / "reports"
     options = ["--engine", place, "--service-env", "DATABASE_URL=here", "--collect", f"out={reports}"]
-    done = deploy("ci", blasto, *options, "--collect", f"nothing={reports}", home=ready)
+    done = deploy("ci", small, *options, "--collect", f"nothing={reports}", home=stacked)
     assert done.code == 60, done.err
     assert (reports / "out" / "url").read_text() == "here\n"
     assert [path.name for path in (reports / "out").iterdir()] == ["url"]
     assert f"collected out into {reports}: 1 file, 5 B\n" in done.err
     assert "nothing to collect at nothing: the tests wrote no file there\n" in done.err
-    write_app_json(blasto, "true")
-    done = deploy("ci", blasto, *options[:4], home=ready)
+    write_app_json(small, "true")
+    done = deploy("ci", small, *options[:4], home=stacked)
     assert done.code == 0, done.err
 
 
-def test_tests_and_web_join_a_network_of_the_engine(engine: str, blasto: Path, ready: Path) -> None:
-    rename(blasto)
-    write_app_json(blasto, 'test "$(ls /sys/class/net)" = lo')
-    done = deploy("ci", blasto, "--engine", "docker", "--network", "none", home=ready)
+def test_tests_and_web_join_a_network_of_the_engine(engine: str, small: Path, stacked: Path) -> None:
+    write_app_json(small, 'test "$(ls /sys/class/net)" = lo')
+    done = deploy("ci", small, "--engine", "docker", "--network", "none", home=stacked)
     assert done.code == 0, done.err
-    done = deploy("ci", blasto, "--engine", "docker", home=ready)
+    done = deploy("ci", small, "--engine", "docker", home=stacked)
     assert done.code == 60
-    done = deploy("ci", blasto, "--engine", "local", "--network", "none", home=ready)
+    done = deploy("ci", small, "--engine", "local", "--network", "none", home=stacked)
     assert done.code == 40
     assert "error: --network needs a container engine\n" in done.err
 
 
-def test_failing_tests_are_60(place: str, blasto: Path, ready: Path) -> None:
-    (blasto / "app.json").write_text("{")  # no more than a warning, since --test takes the place of its script
-    done = deploy("ci", blasto, "--engine", place, "--test", "echo about to fail; exit 3", "--json", home=ready)
+def test_failing_tests_are_60(place: str, small: Path, stacked: Path) -> None:
+    (small / "app.json").write_text("{")  # no more than a warning, since --test takes the place of its script
+    done = deploy("ci", small, "--engine", place, "--test", "echo about to fail; exit 3", "--json", home=stacked)
     assert done.code == 60
     assert "warning: app.json is not valid JSON" in done.err
     assert statuses(json.loads(done.out)) == {
@@ -296,45 +308,45 @@ def test_failing_tests_are_60(place: str, blasto: Path, ready: Path) -> None:
     assert "about to fail\nerror: the app's tests failed\n\n`echo about to fail; exit 3` exited with 3, in " in done.err
 
 
-def test_app_json_requires_a_variable_and_has_a_secret_made(blasto: Path, ready: Path) -> None:
+def test_app_json_requires_a_variable_and_has_a_secret_made(small: Path, stacked: Path) -> None:
     env = {"DATABASE_URL": {"required": True}, "SECRET_KEY": {"generator": "secret"}}
-    (blasto / "app.json").write_text(json.dumps({"env": env}))
+    (small / "app.json").write_text(json.dumps({"env": env}))
     test = 'echo "secret=$SECRET_KEY url=$DATABASE_URL"; exit 3'
-    done = deploy("ci", blasto, "--engine", "local", "--test", test, home=ready)
+    done = deploy("ci", small, "--engine", "local", "--test", test, home=stacked)
     assert done.code == 60, "tests often need less than the app"
     assert "warning: app.json requires DATABASE_URL, which has no value here; set it with -e or under " in done.err
     made = re.search(r"secret=([0-9a-f]{64}) url=\n", done.err)
     assert made is not None, done.err
-    told = deploy("local", blasto, "--", "sh", "-c", "echo $SECRET_KEY", home=ready)
+    told = deploy("local", small, "--", "sh", "-c", "echo $SECRET_KEY", home=stacked)
     assert told.out == f"{made[1]}\n", "all commands have the same secret"
-    done = deploy("run", blasto, home=ready, env={"DOCKER_HOST": "unix:///nowhere"})
+    done = deploy("run", small, home=stacked, env={"DOCKER_HOST": "unix:///nowhere"})
     assert done.code == 10
     assert "error: app.json requires DATABASE_URL\n" in done.err
 
 
-def test_a_test_command_that_is_not_there(blasto: Path, ready: Path) -> None:
-    done = deploy("ci", blasto, "--engine", "local", "--test", "pytset -q", home=ready)
+def test_a_test_command_that_is_not_there(small: Path, stacked: Path) -> None:
+    done = deploy("ci", small, "--engine", "local", "--test", "pytset -q", home=stacked)
     assert done.code == 60
     assert "error: a command of the tests was not found\n\n`pytset -q` exited with 127, in " in done.err
-    write_app_json(blasto, "pipenv run pytest")
-    done = deploy("ci", blasto, "--engine", "local", home=ready)
+    write_app_json(small, "pipenv run pytest")
+    done = deploy("ci", small, "--engine", "local", home=stacked)
     assert done.code == 10
     assert "error: `pipenv run` does not work in the image\n\n" in done.err
     assert "hint: write `pytest` as environments.test.scripts.test in app.json.\n" in done.err
     assert re.search(r"\nbuild +skipped", done.err), "before anything is built"
 
 
-def test_a_set_up_that_fails_is_reported_with_the_tests(place: str, blasto: Path, ready: Path) -> None:
-    write_app_json(blasto, "echo never", **{"test-setup": "exit 4"})
-    done = deploy("ci", blasto, "--engine", place, home=ready)
+def test_a_set_up_that_fails_is_reported_with_the_tests(place: str, small: Path, stacked: Path) -> None:
+    write_app_json(small, "echo never", **{"test-setup": "exit 4"})
+    done = deploy("ci", small, "--engine", place, home=stacked)
     assert done.code == 60
     assert "\nnever\n" not in done.err
     assert "error: the app's tests failed\n\n`exit 4 && echo never` exited with 4, in " in done.err
 
 
-def test_a_web_process_that_ends_is_50(place: str, blasto: Path, ready: Path) -> None:
-    (blasto / "Procfile").write_text("web: echo '##[add-mask]about to end'; exit 9\n")
-    done = deploy("ci", blasto, "--engine", place, "--json", home=ready)
+def test_a_web_process_that_ends_is_50(place: str, small: Path, stacked: Path) -> None:
+    (small / "Procfile").write_text("web: echo '##[add-mask]about to end'; exit 9\n")
+    done = deploy("ci", small, "--engine", place, "--json", home=stacked)
     assert done.code == 50, done.err
     report = json.loads(done.out)
     assert statuses(report)["boot"] == ("failed", 50)
@@ -343,39 +355,44 @@ def test_a_web_process_that_ends_is_50(place: str, blasto: Path, ready: Path) ->
     assert "##[" not in done.out  # a pipeline's log may show it
 
 
-def test_a_web_process_that_listens_nowhere_is_50(blasto: Path, ready: Path) -> None:
-    (blasto / "Procfile").write_text("web: sleep 1000\n")
-    done = deploy("ci", blasto, "--engine", "local", "--boot-timeout", "1", "--json", home=ready)
+def test_a_web_process_that_listens_nowhere_is_50(small: Path, stacked: Path) -> None:
+    (small / "Procfile").write_text("web: sleep 1000\n")
+    done = deploy("ci", small, "--engine", "local", "--boot-timeout", "1", "--json", home=stacked)
     assert done.code == 50, done.err
     error = json.loads(done.out)["error"]
     assert (error["what"], error["why"]) == ("web.1 did not answer within 1 s", "It listens on no port at all.")
 
 
 @pytest.mark.parametrize("engine", ["local", "docker"])  # nothing asks the engine before the check has passed
-def test_a_port_that_is_not_a_port_fails_the_check(engine: str, blasto: Path, ready: Path) -> None:
-    done = deploy("ci", blasto, "--engine", engine, "-e", "PORT=abc", "--json", home=ready)
+def test_a_port_that_is_not_a_port_fails_the_check(engine: str, small: Path, stacked: Path) -> None:
+    done = deploy("ci", small, "--engine", engine, "-e", "PORT=abc", "--json", home=stacked)
     assert done.code == 2, done.err
     report = json.loads(done.out)
     assert statuses(report)["check"] == ("failed", 2)
     assert report["error"]["what"] == "PORT is 'abc', which is not the number of a port"
 
 
-SOON = "6"
-"""Seconds in which a server of the standard library listens on a busy machine, too."""
+def boot(app: Path, home: Path, *options: str) -> Done:
+    """Boot with ever more time, until the web process listened before the end: a busy machine may start it late."""
+    for seconds in ("2", "8", "32", "128"):
+        done = deploy("ci", app, "--boot-timeout", seconds, "--json", *options, home=home)
+        if "It listens on no port at all" not in done.out + done.err:
+            break
+    return done
 
 
-def test_a_web_process_that_only_its_container_reaches_is_50(blasto: Path, ready: Path, engine: str) -> None:
-    (blasto / "Procfile").write_text("web: exec python -m http.server --bind 127.0.0.1 $PORT\n")
-    done = deploy("ci", blasto, "--engine", "docker", "--boot-timeout", SOON, "--json", home=ready)
+def test_a_web_process_that_only_its_container_reaches_is_50(small: Path, stacked: Path, engine: str) -> None:
+    (small / "Procfile").write_text("web: exec python -m http.server --bind 127.0.0.1 $PORT\n")
+    done = boot(small, stacked, "--engine", "docker")
     assert done.code == 50, done.err
     told = "It listens on 127.0.0.1:8000, which can be reached from inside its container only."
     assert json.loads(done.out)["error"]["why"].startswith(told)
 
 
-def test_a_health_path_wants_success(blasto: Path, ready: Path) -> None:
-    (blasto / "Procfile").write_text("web: exec python -m http.server $PORT\n")
-    options = ["--engine", "local", "--health", "/no-such-page", "--boot-timeout", SOON]
-    done = deploy("ci", blasto, *options, home=ready)
+def test_a_health_path_wants_success(small: Path, stacked: Path) -> None:
+    (small / "Procfile").write_text("web: exec python -m http.server $PORT\n")
+    options = ["--engine", "local", "--health", "/no-such-page", "--boot-timeout", "3600"]
+    done = deploy("ci", small, *options, home=stacked)
     assert done.code == 50
     assert "web.1 answers 404 to GET /no-such-page\n" in done.err
 
@@ -391,11 +408,10 @@ make_server("", int(os.environ["PORT"]), app).serve_forever()
 """
 
 
-def test_a_health_path_that_answers_500_until_the_end_is_50(place: str, blasto: Path, ready: Path) -> None:
-    (blasto / "Procfile").write_text("web: exec python broken.py\n")
-    (blasto / "broken.py").write_text(BROKEN)
-    options = ["--engine", place, "--health", "/up", "--boot-timeout", SOON, "--json"]
-    done = deploy("ci", blasto, *options, home=ready)
+def test_a_health_path_that_answers_500_until_the_end_is_50(place: str, small: Path, stacked: Path) -> None:
+    (small / "Procfile").write_text("web: exec python broken.py\n")
+    (small / "broken.py").write_text(BROKEN)
+    done = boot(small, stacked, "--engine", place, "--health", "/up")
     assert done.code == 50, done.err
     error = json.loads(done.out)["error"]
     assert error["what"] == "web.1 answers 500 to GET /up"
@@ -435,23 +451,23 @@ def test_a_warning_is_an_error_only_under_strict(blasto: Path, ready: Path) -> N
     assert report["error"]["what"] == "there is a warning, and --strict makes it an error"
 
 
-def test_github_s_log_summary_and_outputs(blasto: Path, ready: Path, tmp_path: Path) -> None:
-    (blasto / "Procfile").write_text("web: gunicorn blasto:APP\n  worker: sleep 1\n")
+def test_github_s_log_summary_and_outputs(small: Path, stacked: Path, tmp_path: Path) -> None:
+    (small / "Procfile").write_text(f"web: {WEB}\n  worker: sleep 1\n")
     environ = {
         "GITHUB_ACTIONS": "true",
-        "GITHUB_WORKSPACE": str(blasto.parent),
+        "GITHUB_WORKSPACE": str(small.parent),
         "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
         "GITHUB_OUTPUT": str(tmp_path / "outputs"),
     }
     test = "echo ::set-output name=digest::evil; echo '##[add-mask]x'"
-    done = deploy("ci", blasto, "-t", "shop:1", "--engine", "local", "--test", test, home=ready, env=environ)
+    done = deploy("ci", small, "-t", "shop:1", "--engine", "local", "--test", test, home=stacked, env=environ)
     assert done.code == 0, done.err
     digest = done.out.strip()
     lines = done.err.splitlines()
     warning = "Procfile:2: the line is indented; honcho and dokku skip such a line."
-    assert f"::warning file=blasto/Procfile,line=2,title=deploy::{warning}" in lines
+    assert f"::warning file=small/Procfile,line=2,title=deploy::{warning}" in lines
     assert [line for line in lines if line.startswith("::group::")] == [
-        *(f"::group::check {blasto}", "::group::build", f"::group::test: {test}", "::group::boot")
+        *(f"::group::check {small}", "::group::build", f"::group::test: {test}", "::group::boot")
     ]
     assert lines.count("::endgroup::") == 4
     at = lines.index("::set-output name=digest::evil")
@@ -478,8 +494,8 @@ def test_a_file_of_the_service_s_that_cannot_be_written_stops_it_at_once(
     )
 
 
-def test_gitlab_s_log_folds(blasto: Path, ready: Path) -> None:
-    done = deploy("ci", blasto, "--no-boot", home=ready, env={"GITLAB_CI": "true"})
+def test_gitlab_s_log_folds(small: Path, stacked: Path) -> None:
+    done = deploy("ci", small, "--no-boot", home=stacked, env={"GITLAB_CI": "true"})
     assert done.code == 0
     assert done.err.count("\x1b[0Ksection_start:") == done.err.count("\x1b[0Ksection_end:") == 2
 
@@ -504,9 +520,9 @@ def test_wrong_usage_is_2(options: list[str], message: str, blasto: Path, tmp_pa
     assert done.err.startswith(f"error: {message}")
 
 
-def test_an_interrupted_test_leaves_no_container(blasto: Path, ready: Path, engine: str) -> None:
-    host, name = Host(address=engine, product="docker"), rename(blasto)
-    running = Running("ci", blasto, "--engine", "docker", "--test", "echo begun; sleep 1000", home=ready)
+def test_an_interrupted_test_leaves_no_container(small: Path, stacked: Path, engine: str) -> None:
+    host, name = Host(address=engine, product="docker"), rename(small)
+    running = Running("ci", small, "--engine", "docker", "--test", "echo begun; sleep 1000", home=stacked)
     try:
         wait_for_error(running, "begun")
         assert len(host.everything(name)) == 2
@@ -518,14 +534,14 @@ def test_an_interrupted_test_leaves_no_container(blasto: Path, ready: Path, engi
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
-def test_an_interrupted_test_leaves_no_process(number: int, code: int, blasto: Path, ready: Path) -> None:
+def test_an_interrupted_test_leaves_no_process(number: int, code: int, small: Path, stacked: Path) -> None:
     test = "trap '' TERM INT HUP; echo begun; sleep 1000"
-    running = Running("ci", blasto, "--engine", "local", "-e", "DEPLOY_TEST", "--test", test, home=ready)
+    running = Running("ci", small, "--engine", "local", "-e", "DEPLOY_TEST", "--test", test, home=stacked)
     try:
         wait_for_error(running, "begun")
         assert running.stop(number) == code
         assert running.left() == []
-        assert list((ready / "trials").iterdir()) == []
+        assert list((stacked / "trials").iterdir()) == []
     finally:
         running.close()
 
@@ -593,9 +609,9 @@ def test_nothing_is_pushed_if_a_signal_comes_while_the_image_boots(
         urllib.request.urlopen(f"http://{registry}/v2/{name}/manifests/1", timeout=30)
 
 
-def test_what_a_test_leaves_running_is_ended(blasto: Path, ready: Path) -> None:
-    command = ["ci", blasto, "--engine", "local", "-e", "DEPLOY_TEST", "--test", "sleep 1000 & echo begun"]
-    running = Running(*command, home=ready)
+def test_what_a_test_leaves_running_is_ended(small: Path, stacked: Path) -> None:
+    command = ["ci", small, "--engine", "local", "-e", "DEPLOY_TEST", "--test", "sleep 1000 & echo begun"]
+    running = Running(*command, home=stacked)
     try:
         assert running.wait() == 0, running.err
         assert running.left() == []
@@ -604,9 +620,9 @@ def test_what_a_test_leaves_running_is_ended(blasto: Path, ready: Path) -> None:
 
 
 @pytest.mark.parametrize("apart", ["", "setsid "])
-def test_what_a_test_leaves_printing_is_not_waited_for(apart: str, blasto: Path, ready: Path) -> None:
+def test_what_a_test_leaves_printing_is_not_waited_for(apart: str, small: Path, stacked: Path) -> None:
     test = f"{apart}sh -c 'while :; do echo still here; done' & exit 3"
-    running = Running("ci", blasto, "--engine", "local", "-e", "DEPLOY_TEST", "--test", test, home=ready)
+    running = Running("ci", small, "--engine", "local", "-e", "DEPLOY_TEST", "--test", test, home=stacked)
     try:
         assert running.wait() == 60
         assert "error: the app's tests failed\n" in running.err
@@ -622,9 +638,9 @@ def wait_for_error(running: Running, text: str) -> None:
         time.sleep(0.02)
 
 
-def test_without_an_engine_it_says_so(blasto: Path, ready: Path, tmp_path: Path) -> None:
+def test_without_an_engine_it_says_so(small: Path, stacked: Path, tmp_path: Path) -> None:
     environ = {"DOCKER_HOST": f"unix://{tmp_path}/no.sock"}
-    done = deploy("ci", blasto, "--test", "true", home=ready, env=environ)
+    done = deploy("ci", small, "--test", "true", home=stacked, env=environ)
     assert done.code == 0, done.err
     assert "engine: local (the container engine at unix://" in done.err
     assert "tried out: the app's layer and the same wheels on this machine's Python, not the image\n" in done.err
@@ -659,25 +675,26 @@ make_server("", int(os.environ["PORT"]), app).serve_forever()
 """
 
 
-def test_a_host_that_the_app_refuses_is_named_at_once(tmp_path):
-    app = write_app(tmp_path / "tiny", {})
+def test_a_host_that_the_app_refuses_is_named_at_once(seed, tmp_path):
+    app, home = write_app(tmp_path / "tiny", {}), with_stack(seed, tmp_path / "home")
     (app / "serve.py").write_text(CHOOSY)
     (app / "Procfile").write_text("web: python serve.py\n")
     asked = ("ci", app, "--engine", "local", "--no-test", "--health", "/", "--boot-timeout", "3600")
-    done = deploy(*asked, home=tmp_path / "home")
+    done = deploy(*asked, home=home)
     assert done.code == 50, done.err
     assert "web.1 answers 400 to GET /\n\nIt was asked for the host `localhost:" in done.err
     assert "`, which its ALLOWED_HOSTS does not have (DisallowedHost)." in done.err
     assert "hint: name a host of ALLOWED_HOSTS with --health-host." in done.err
     for more in (("--health-host", "a.example"), ("-e", "ALLOWED_HOSTS=a.example")):
-        done = deploy(*asked, *more, home=tmp_path / "home")
+        done = deploy(*asked, *more, home=home)
         assert done.code == 0, done.err
         assert "web answered 200" in done.err
 
 
 @pytest.mark.engine
-def test_a_refused_host_is_reported_with_an_engine_too(engine, tmp_path):
-    app, home, port = write_app(tmp_path / "tiny", {}), tmp_path / "home", str(free_port())
+def test_a_refused_host_is_reported_with_an_engine_too(engine, seed, tmp_path):
+    app, port = write_app(tmp_path / "tiny", {}), str(free_port())
+    home = with_stack(seed, tmp_path / "home")
     (app / "serve.py").write_text(CHOOSY)
     (app / "Procfile").write_text("web: python serve.py\n")
     done = deploy("ci", app, "--engine", "docker", "--no-test", "--health", "/", "--boot-timeout", "3600", home=home)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import EXAMPLES
+from tests.support.endurance import drawn
 from tests.support.running import Running
 
 WHERE = ("--", "python", "-c", "import sys; print(sys.prefix)")
@@ -103,8 +104,9 @@ def test_two_at_once_make_one(local, empty, blasto):
     assert sum(one.err.count("Made a virtual") for one in running) == 1
 
 
+@pytest.mark.endurance
 def test_one_killed_midway_leaves_nothing_that_counts(local, empty, blasto):
-    for pause in (0.05, 0.15, 0.25, 0.35, 0.45):
+    for pause in drawn((0.05, 0.15, 0.25, 0.35, 0.45), 2):
         running = local(blasto, "--", "true")
         time.sleep(pause)
         running.process.send_signal(signal.SIGKILL)

@@ -48,7 +48,7 @@ def memory(pid: int) -> int:
 
 
 def peak_of_build(app: Path, home: Path, env: Mapping[str, str]) -> int:
-    """Build, and return the most that its processes had at one time, looked at every few milliseconds."""
+    """Build, and return the most that its processes had at one time, looked at fifty times a second."""
     process = subprocess.Popen(
         [sys.executable, "-m", "deployer", "build", str(app), "-q"],
         env={**os.environ, **env, "DEPLOY_HOME": str(home), "PYTHONPATH": str(ROOT)},
@@ -59,7 +59,7 @@ def peak_of_build(app: Path, home: Path, env: Mapping[str, str]) -> int:
     peak = 0
     while process.poll() is None:
         peak = max(peak, memory(process.pid) + sum(map(memory, others(process.pid))))
-        time.sleep(0.01)
+        time.sleep(0.02)
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert out.startswith(b"sha256:")

@@ -23,6 +23,7 @@ import pytest
 from buildpack.oci.store import Store
 from tests.conftest import missing
 from tests.support.command import deploy
+from tests.support.endurance import drawn
 from tests.support.rootfs import run_in, unpack
 from tests.support.stand_in import make_stand_in
 
@@ -117,7 +118,8 @@ def try_on(stack: str, tag: str, home: Path, engine: str) -> Tried:
     return Tried(warnings=report["warnings"], **json.loads(said))
 
 
-@pytest.mark.parametrize("tag", ["slim", "host"])
+@pytest.mark.endurance
+@pytest.mark.parametrize("tag", drawn(["slim", "host"], 1))
 def test_everything_imports(tag: str, home: Path, stand_in: Path, engine: str) -> None:
     tried = try_on("host" if tag == "host" else f"oci:{stand_in}", tag, home, engine)
     assert (tried.refused, tried.lacking) == ({}, {})

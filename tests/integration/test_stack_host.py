@@ -24,6 +24,7 @@ from buildpack.stacks.platforms import native_platform
 from buildpack.stacks.resolve import resolve_stack
 from buildpack.stacks.stack import Stack, StackRequest
 from buildpack.stacks.stdlib import build_folders
+from tests.support.endurance import drawn
 from tests.support.rootfs import run_in, unpack
 
 FOUND = {
@@ -31,6 +32,12 @@ FOUND = {
     for path in find_candidates(None, environ=os.environ, own=sys.executable)
     if (found := probe(path, {}))
 }
+THIS = os.path.realpath(sys.executable)
+TRIED = [found for path, found in FOUND.items() if os.path.realpath(path) == THIS]
+OTHERS = [found for found in FOUND.values() if found not in TRIED]
+TRIED += drawn(OTHERS, min(2, len(OTHERS)))
+"""This interpreter, and some of the others; all of them at full scale."""
+
 MODULES = [
     "ssl",
     "sqlite3",
@@ -63,9 +70,7 @@ def resolve_own(version: str, store: Store, environ: dict[str, str], *, own: str
     return resolve_stack(request, store=store, environ=environ)
 
 
-@pytest.fixture(
-    scope="module", params=FOUND.values(), ids=lambda python: f"{python.version}-{python.executable.parts[1]}"
-)
+@pytest.fixture(scope="module", params=TRIED, ids=lambda python: f"{python.version}-{python.executable.parts[1]}")
 def python(request: pytest.FixtureRequest) -> HostPython:
     assert isinstance(request.param, HostPython)
     return request.param

@@ -38,6 +38,7 @@ from tests.support.tiny import add_wheels, build_here, environ, with_stack, writ
 from tests.support.validate import validate
 
 KILLS = max(4, int(200 * SCALE))
+AT_ONCE = max(4, int(10 * SCALE))
 REFERENCE = "docker.io/library/tiny:latest"
 BODY = "".join(f"def f{number}(x):\n    return [x + {number}, {{'a': x}}]\n\n\n" for number in range(400)).encode()
 """So much that compiling takes a while."""
@@ -199,16 +200,17 @@ def kill(command: list[str], env: Mapping[str, str], seconds: float) -> str:
 # Side by side
 
 
-def test_ten_builds_at_once_on_an_empty_store(app, env, right, tmp_path):
+@pytest.mark.endurance
+def test_builds_at_once_on_an_empty_store(app, env, right, tmp_path):
     home = tmp_path / "home"
     builds = [
         subprocess.Popen(
             command(app), env=variables(env, home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        for _ in range(10)
+        for _ in range(AT_ONCE)
     ]
     done = [(*build.communicate(), build.returncode) for build in builds]
-    assert done == [(f"{right}\n", "", 0)] * 10
+    assert done == [(f"{right}\n", "", 0)] * AT_ONCE
     check(home, right, done)
 
 
@@ -235,7 +237,7 @@ def test_a_disk_that_is_full_at_any_moment(app, env, right, tmp_path):
         missing("only root may mount a small disk in a namespace of its own")
     sizes = random.Random(number)
     codes = set()
-    for turn in range(max(3, int(30 * SCALE))):
+    for turn in range(max(2, int(30 * SCALE))):
         disk, after = tmp_path / f"disk{turn}", tmp_path / f"after{turn}"
         disk.mkdir()
         # The first one is too small for anything.

@@ -7,8 +7,11 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from buildpack.system.temporary import temporary_folder
 from tests.support.command import ROOT
+from tests.support.endurance import SCALE
 
 SWEEPING = """
 import sys
@@ -20,6 +23,7 @@ while True:
 """
 
 
+@pytest.mark.endurance
 def test_a_sweep_takes_nothing_from_a_process_that_lives(tmp_path: Path) -> None:
     with ExitStack() as stack:
         for _ in range(3):
@@ -31,7 +35,7 @@ def test_a_sweep_takes_nothing_from_a_process_that_lives(tmp_path: Path) -> None
             stack.callback(sweeping.kill)
             assert sweeping.stdout is not None
             assert sweeping.stdout.readline() == "begun\n"
-        for _ in range(2000):
+        for _ in range(max(400, int(2000 * SCALE))):
             with temporary_folder(tmp_path) as folder:
                 (folder / "file").touch()
     assert list(tmp_path.iterdir()) == []
