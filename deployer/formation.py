@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from buildpack.app.procfile import ONE_OFF
+from buildpack.bounded import LARGEST
 from buildpack.dataclass import dataclass
 from deployer.errors.commands import nothing_to_start, unknown_type
+from deployer.errors.engines import bad_cpus, bad_memory
 from deployer.runner import defaults
 
 PORT = int(defaults.PORT)
@@ -15,13 +18,24 @@ PORT = int(defaults.PORT)
 LOCAL_PORT = 5006
 """The port of web without a container. macOS uses 5000 itself."""
 
+_MEMORY = re.compile(r"(\d{1,19}(?:\.\d{1,9})?) ?([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_LEAST_MEMORY = 6 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Limits of each process: memory in bytes, processors in billionths; None for no limit."""
+
+    memory: int | None = None
+    nano_cpus: int | None = None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Formation:
     """An app's processes; `counts` are in the order in which they are shown, none of them 0.
 
     `folder` is absolute. `variables` are config vars, without PORT, PS and DYNO, which each process gets its own of.
-    `memory` is in bytes, `nano_cpus` in billionths of a processor; None is no limit.
     """
 
     name: str
@@ -31,8 +45,29 @@ class Formation:
     port: int
     variables: Mapping[str, str]
     app_object: str | None = None
-    memory: int | None = None
-    nano_cpus: int | None = None
+    limits: Limits = Limits()
+
+
+def parse_limits(memory: str, cpus: str) -> Limits:
+    """Read the operands of --memory and --cpus; empty for no limit. Raises UsageError.
+
+    Memory is ``512m`` or ``1.5g``, in powers of 1024 as Docker reads it.
+    """
+    return Limits(memory=_parse_memory(memory) if memory else None, nano_cpus=_parse_cpus(cpus) if cpus else None)
+
+
+def _parse_memory(text: str) -> int:
+    match = _MEMORY.fullmatch(text.strip())
+    amount = int(float(match[1]) * 1024 ** _POWERS[match[2].lower()]) if match else 0
+    if not _LEAST_MEMORY <= amount <= LARGEST:
+        raise bad_memory(text)
+    return amount
+
+
+def _parse_cpus(text: str) -> int:
+    if not re.fullmatch(r"\d{1,4}(?:\.\d{1,9})?|\.\d{1,9}", text.strip(), re.ASCII) or not 0.01 <= float(text) <= 1024:
+        raise bad_cpus(text)
+    return round(float(text) * 1e9)
 
 
 def choose_formation(
@@ -53,7 +88,7 @@ def export_formation(
 ) -> dict[str, int]:
     """Return how many of each process type another program should start; it starts ``release`` before the others.
 
-    What is `named` changes the count of that type alone. Raises UsageError as `choose_formation` does.
+    A type in `named` gets that count, and the others keep theirs. Raises UsageError as `choose_formation` does.
     """
     _require_known(named, processes, where)
     release = {name: 1 for name in processes if name == "release"}

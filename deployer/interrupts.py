@@ -1,4 +1,4 @@
-"""End `deploy` on INT, TERM and HUP: in order if that is quick, else at once, whatever its code is busy with."""
+"""End `deploy` on INT, TERM and HUP: in order if that is quick, else at once, even while C code runs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from types import FrameType
 from typing import NoReturn
 
 GRACE = 2.0
-"""Seconds for a build to end in order: layers being written are short work, an index that is silent is not.
+"""Seconds for a build to end in order: finishing a layer is short work, waiting for a silent index is not.
 
-What is left behind then is what a killed build leaves, and the next one sweeps it up.
+A build that ends later leaves what a killed one leaves, and the next build removes it.
 """
 
 _helpers: list[tuple[int, int]] = []

@@ -1,1 +1,1 @@
-"""What a pipeline needs besides building: logs and files in its service's own form, tests and a boot of the image."""
+"""The pipeline step: besides building: logs and files in its service's own form, tests and a boot of the image."""

@@ -1,4 +1,4 @@
-"""The first step of a pipeline: everything that is wrong with the app or the request, before anything is built."""
+"""The first step of a pipeline: find every error of the app and the request before anything is built."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from buildpack.oci.image import Platform
 from buildpack.stacks.platforms import native_platform
 from buildpack.steps.check import check_app
 from deployer.ci.request import Request, Shared
-from deployer.ci.services import Service, choose_services
+from deployer.ci.services import choose_services
+from deployer.engines.engine import Service
 from deployer.engines.ports import read_port
 from deployer.errors import ci as errors
 from deployer.settings.app_variables import default_variables
@@ -23,7 +24,7 @@ from deployer.settings.app_variables import default_variables
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """An app that can be built, what tests it, and the services to start for that."""
+    """An app that can be built, the script that tests it, and the services that the tests need."""
 
     app: App
     script: Script
@@ -63,23 +64,14 @@ def check(shared: Shared) -> Checked:
 
 
 def check_tests(checked: Checked, shared: Shared, platforms: Sequence[Platform]) -> bool:
-    """Check what tests without an engine need; return true if the build has to check it, for tests with one."""
+    """Check the packages for tests without an engine; return True if the build has to, for tests with one."""
     request, session = shared.request, shared.session
     runs_here = not platforms or native_platform() in platforms
     if not request.boot or not runs_here or not (checked.script.test or request.test == "auto"):
         return False
     if request.engine == "docker":
         return True
-    from deployer.engines.docker.choice import choose_engine
-
-    engine = choose_engine(request.engine, session.environ).engine
-    if engine is not None:
-        engine.close()
-        return True
-    from deployer.ci.local_trial import check_test_packages
-
-    check_test_packages(checked.app, session)
-    return False
+    return shared.engine().check_tests(checked.app, session)
 
 
 def _read_script(shared: Shared) -> tuple[Script, tuple[Service, ...]]:

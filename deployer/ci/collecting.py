@@ -1,7 +1,7 @@
-"""Brings reports of the tests out: files and folders that they wrote into the app's folder.
+"""Copy reports of the tests out: files and folders that they wrote into the app's folder.
 
-The tests are the app's own code, or what a stranger proposes. So links, devices and names that lead elsewhere are left
-out, and the size is bounded.
+The tests are the app's own code, perhaps a stranger's proposal. So links, devices and names that lead elsewhere are
+left out, and the size is bounded.
 """
 
 from __future__ import annotations
@@ -15,12 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from buildpack.dataclass import dataclass
-from buildpack.system.processes import User, acting_as
+from deployer.engines.engine import LARGEST_READ, ReadFile, TooLargeError
 from deployer.errors import ci as errors
 from deployer.text import plural, size_text
-
-LIMIT = 1 << 30
-"""Bytes. Reports and coverage of large apps have some 10 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +49,7 @@ def parse_collect(texts: Iterable[str]) -> tuple[Collect, ...]:
 
 
 def _is_led_away(folder: Path) -> bool:
-    """Tell whether a folder that seems to be in the current one is not: a checkout's links are its author's."""
+    """Return True if a link leads a relative folder out of the current one: a checkout's links are its author's."""
     inside = not folder.is_absolute() and ".." not in folder.parts
     return inside and not _real(folder).is_relative_to(_real(Path.cwd()))
 
@@ -61,65 +58,37 @@ def _real(folder: Path) -> Path:
     return Path(os.path.realpath(folder))
 
 
-def collect_local(asked: Collect, app: Path, *, user: User | None, tell: Callable[[str], object]) -> None:
-    """Copy from the folder in which the tests ran as `user`; `tell` is told how much it was, or why it was nothing."""
-    place = app / asked.path
-    size = 0
-
-    def plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        nonlocal size
-        if not (member.isreg() or member.isdir()):
-            return None
-        size += member.size
-        if size > LIMIT:
-            raise _TooMuchError
-        return member
-
-    with tempfile.TemporaryFile() as archive:
-        try:
-            with acting_as(user), tarfile.open(fileobj=archive, mode="w") as tar:
-                if not _real(place).is_relative_to(_real(app)):
-                    raise FileNotFoundError
-                tar.add(place, arcname=place.name, filter=plain)
-        except _TooMuchError:
-            tell(_too_much(asked))
-        except (FileNotFoundError, NotADirectoryError, PermissionError):
-            tell(_nothing(asked))
-        else:
-            _unpack(archive, asked, tell)
-
-
-class _TooMuchError(Exception):
-    """Raised if the files to collect have more than `LIMIT` bytes together."""
-
-
-def collect_archive(asked: Collect, pieces: Iterable[bytes] | None, *, tell: Callable[[str], object]) -> None:
-    """Copy from a tar that an engine gives, None if there is none; `tell` is told as by `collect_local`."""
-    if pieces is None:
-        tell(_nothing(asked))
-        return
+def collect(asked: Collect, read: ReadFile, *, say: Callable[[str], object]) -> None:
+    """Copy what `read` finds at the path; `say` how much it was, or why it is nothing."""
     with tempfile.TemporaryFile() as archive:
         size = 0
-        for piece in pieces:
-            size += len(piece)
-            if size > LIMIT:
-                tell(_too_much(asked))
-                return
-            archive.write(piece)
-        _unpack(archive, asked, tell)
+        try:
+            pieces = read(asked.path)
+            for piece in pieces or ():
+                size += len(piece)
+                if size > LARGEST_READ:
+                    raise TooLargeError
+                archive.write(piece)
+        except TooLargeError:
+            say(_too_much(asked))
+            return
+        if pieces is None:
+            say(_nothing(asked))
+        else:
+            _unpack(archive, asked, say)
 
 
-def _unpack(archive: BinaryIO, asked: Collect, tell: Callable[[str], object]) -> None:
+def _unpack(archive: BinaryIO, asked: Collect, say: Callable[[str], object]) -> None:
     if _real(asked.folder) != asked.real:  # the checkout may belong to the user that ran the tests
-        tell(f"{asked.path} is not collected: {asked.folder} led to {asked.real} until the tests ran")
+        say(f"{asked.path} is not collected: {asked.folder} led to {asked.real} until the tests ran")
         return
     archive.seek(0)
     count = size = 0
     with tarfile.open(fileobj=archive, mode="r:") as tar:
         for member, path in _files(tar):
             size += member.size
-            if size > LIMIT:
-                tell(_too_much(asked))
+            if size > LARGEST_READ:
+                say(_too_much(asked))
                 return
             content = tar.extractfile(member)
             assert content is not None
@@ -127,9 +96,9 @@ def _unpack(archive: BinaryIO, asked: Collect, tell: Callable[[str], object]) ->
                 shutil.copyfileobj(content, file)
             count += 1
     if count:
-        tell(f"collected {asked.path} into {asked.folder}: {plural(count, 'file')}, {size_text(size)}")
+        say(f"collected {asked.path} into {asked.folder}: {plural(count, 'file')}, {size_text(size)}")
     else:
-        tell(_nothing(asked))
+        say(_nothing(asked))
 
 
 def _open_new(folder: Path, path: PurePosixPath) -> BinaryIO:
@@ -147,7 +116,7 @@ def _open_new(folder: Path, path: PurePosixPath) -> BinaryIO:
 
 
 def _files(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, PurePosixPath]]:
-    """Yield the regular files with where they belong; names that lead elsewhere are left out."""
+    """Yield the regular files with their paths; names that lead elsewhere are left out."""
     for member in tar:
         path = PurePosixPath(member.name)
         if member.isreg() and path.parts and not path.is_absolute() and ".." not in path.parts:
@@ -159,4 +128,4 @@ def _nothing(asked: Collect) -> str:
 
 
 def _too_much(asked: Collect) -> str:
-    return f"{asked.path} is not collected: it has more than {size_text(LIMIT)}"
+    return f"{asked.path} is not collected: it has more than {size_text(LARGEST_READ)}"

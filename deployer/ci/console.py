@@ -1,9 +1,9 @@
-"""What a pipeline's log shows: groups, and errors and warnings at their lines, as GitHub and GitLab understand them.
+"""Write a pipeline's log: groups, and errors and warnings at their lines, as GitHub and GitLab understand them.
 
-GitHub's runner obeys lines of a log that begin with ``::`` (or hold ``##[``), whoever wrote them. So all that is not
-ours stands between ``::stop-commands::TOKEN`` and ``::TOKEN::``, where it obeys nothing; the token is new each time,
-and whoever writes the log never sees it. See "Workflow commands for GitHub Actions", "Stopping and starting workflow
-commands".
+GitHub's runner obeys lines of a log that begin with ``::`` (or contain ``##[``), also those that the app prints. So the
+output of other programs is between ``::stop-commands::TOKEN`` and ``::TOKEN::``, where the runner obeys nothing. The
+token is new each time, and the programs never see it. See "Workflow commands for GitHub Actions", "Stopping and
+starting workflow commands".
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PROPERTY = {**_CONTROL, ord(":"): "%3A", ord(","): "%2C"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A file, relative to the app's folder, and a line of it, 0 where none is known."""
+    """A file, relative to the app's folder, and a line of it, 0 if none is known."""
 
     file: str
     line: int = 0
@@ -57,7 +57,7 @@ class Console:
 
     @contextmanager
     def group(self, name: str, title: str) -> Iterator[None]:
-        """Show what is written meanwhile together, under a title; `name` is a word for machines."""
+        """Group the lines that are written in this block under a title; `name` identifies the group to machines."""
         self._open(name, harmless(title))
         try:
             yield
@@ -66,20 +66,20 @@ class Console:
             self._close(name)
 
     def say(self, text: str) -> None:
-        """Write lines of ours that may quote others."""
+        """Write our own lines, which may quote others."""
         self._end_line()
         self._stream.write(f"{text}\n")
         self._stream.flush()
 
     def annotate(self, level: Level, text: str, place: Place | None) -> None:
-        """Mark an error or a warning where the service shows it beside the code; people read it where `say` writes."""
+        """Mark an error or a warning that the service shows beside the code; `say` writes it for readers of the log."""
 
     def close(self) -> None:
-        """Leave the log as it was found."""
+        """Leave the log in the state in which it was found."""
         self._end_line()
 
     def write(self, chunk: bytes) -> None:
-        """Pass on what a process of the app's wrote."""
+        """Pass on the output of an app's process."""
         if chunk:
             self._stream.flush()
             self._stream.write(self._decoder.decode(chunk))
@@ -90,10 +90,10 @@ class Console:
         self.say(f"--- {title}")
 
     def _close(self, _name: str) -> None:
-        """Nothing ends a heading."""
+        """Do nothing: a heading has no end."""
 
     def _end_line(self) -> None:
-        """Begin a new line, unless at the beginning of one: a service knows its own lines by how they begin."""
+        """Begin a new line, unless the last one is empty: a service recognises commands by how lines begin."""
         if self._begun:
             self._begun = False
             self._stream.write(f"{self._decoder.decode(b'', final=True)}\n")
@@ -101,9 +101,9 @@ class Console:
 
 
 class GitHubConsole(Console):
-    """The log of GitHub's runner, which obeys nothing but what this class itself tells it.
+    """The log of GitHub's runner, which obeys only the commands of this class.
 
-    `root` is the folder that its places are relative to, `token` makes a word that nobody can guess.
+    `root` is the folder that its places are relative to, `token` returns a random word.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The steps of a pipeline as they go: what each did, how long it took, what it moved, and how it ended."""
+"""Record the steps of a pipeline: how long each took, how much it moved, and how it ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Status = Literal["passed", "failed", "skipped"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What went to registries and came from there so far; sizes in bytes."""
+    """The traffic with registries so far; sizes in bytes."""
 
     requests: int = 0
     sent: int = 0
@@ -27,7 +27,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A step that is over. `exit_code` is None for one that was skipped; `reason` says what came of it, in words."""
+    """A step that is over. `exit_code` is None for one that was skipped; `reason` describes the result."""
 
     name: str
     status: Status
@@ -38,14 +38,14 @@ class Step:
 
 
 class Entry:
-    """A step that is under way; who does it leaves the `reason` here."""
+    """A step that is under way, and its `reason` so far."""
 
     def __init__(self) -> None:
         self.reason = ""
 
 
 class Ledger:
-    """Writes down the steps of one pipeline; `count` reads the counters of its connections."""
+    """Records the steps of one pipeline; `count` reads the counters of its connections."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Ledger:
 
     @contextmanager
     def step(self, name: str, title: str) -> Iterator[Entry]:
-        """Do a step; what it raises is noted and goes on. A step in which a signal came has not passed."""
+        """Time a step and record its result; exceptions pass through. A step that is interrupted has not passed."""
         raise_dropped()
         entry = Entry()
         begin, before = self._clock(), self._count()
@@ -81,7 +81,7 @@ class Ledger:
         self._end(name, entry, begin, before)
 
     def skip(self, name: str, reason: str) -> None:
-        """Note that a step is left out."""
+        """Record that a step is left out."""
         self.steps.append(Step(name=name, status="skipped", reason=reason))
 
     def _end(

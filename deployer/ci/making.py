@@ -1,4 +1,4 @@
-"""What a pipeline makes and pushes: one image, or an index of several platforms' images."""
+"""Build and push for a pipeline: one image, or an index of several platforms' images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 
 class Maker:
-    """Builds an app and pushes what was built; layers that a registry has stay there until one is needed here."""
+    """Builds an app and pushes the image; layers that a registry has stay there until one is needed here."""
 
     def __init__(self, app: Path, options: Options, session: Session, *, push: bool, sbom: bool) -> None:
         self._app = app
@@ -44,14 +44,14 @@ class Maker:
 
     def push(self, made: Built) -> str:
         """Push it under its references; return what was sent, in words. Raises StackError."""
-        said, told = self.whole(made, self._push)
-        return "; ".join((said, *told))
+        said, warnings = self.whole(made, self._push)
+        return "; ".join((said, *warnings))
 
     def whole(self, made: Built, use: Callable[[Built, frozenset[str]], _T]) -> tuple[_T, tuple[str, ...]]:
-        """Call `use` with what was built, and with the blobs that a registry turned out to lack.
+        """Call `use` with the image, and with the blobs that a registry turned out to lack.
 
         Layers that a registry or the store lost are made again, and `use` is called once more. Return what it returns,
-        and warnings. Raises MachineError if the image that is made then is another one.
+        and warnings. Raises MachineError if the second image differs.
         """
         attempts = 0
 
@@ -86,7 +86,7 @@ def fitting(made: Built, machine: str) -> BuiltImage | None:
 
 
 def describe(made: Built) -> tuple[list[str], str]:
-    """Say which layers were written and why, a line each, and how much of it all that is."""
+    """Return a line for each layer that was written, with the reason, and a summary of the sizes."""
     lines, counts = [], []
     for one in made.images:
         written = [(each, reason) for each, reason in one.layers if each.source == "built"]
@@ -97,5 +97,5 @@ def describe(made: Built) -> tuple[list[str], str]:
     amount = f"{size_text(made.image.size)} in {plural(len(made.image.layers), 'layer')}"
     if len(made.images) == 1:
         return lines, f"{amount}: {counts[0]}"
-    told = "; ".join(f"{one.stack.platform} {count}" for one, count in zip(made.images, counts, strict=True))
-    return lines, f"{amount}: {told}"
+    each = "; ".join(f"{one.stack.platform} {count}" for one, count in zip(made.images, counts, strict=True))
+    return lines, f"{amount}: {each}"

@@ -1,4 +1,4 @@
-"""Makes valid image names of what a CI service's variables give: owners with capitals, branches with slashes."""
+"""Make valid image names from a CI service's variables, which have owners with capitals and branches with slashes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from buildpack.errors import UsageError
 from buildpack.oci.reference import Reference, parse_reference
 
 _REF = re.compile(r"refs/(?:heads|tags|pull)/")
-"""What GitHub's `github.ref` begins with; `github.ref_name` and GitLab's `CI_COMMIT_REF_NAME` have none of it."""
+"""The beginning of GitHub's `github.ref`; `github.ref_name` and GitLab's `CI_COMMIT_REF_NAME` lack it."""
 _DIGEST = re.compile(r"@sha256:.*")
 _PORT = re.compile(r"[^/:]+:\d+")
 _LONGEST_TAG = 128
@@ -24,7 +24,7 @@ def normalise_reference(text: str) -> str:
             return text
     except UsageError:
         if "://" in text:
-            # A registry's address: its scheme would be taken for the name, and the rest for the tag.
+            # In a registry's address the scheme would count as the name, and the rest as the tag.
             raise
         made = _normalise(text)
         try:
@@ -38,7 +38,7 @@ def normalise_reference(text: str) -> str:
 
 
 def _names_a_registry(reference: Reference) -> bool:
-    """Return False for an owner with capitals, which the grammar takes for a host."""
+    """Return False for an owner with capitals, which the grammar reads as a host."""
     registry = reference.registry
     return registry == registry.lower() or any(mark in registry for mark in ".:")
 

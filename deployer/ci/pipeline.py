@@ -1,8 +1,9 @@
-"""A pipeline's steps: check, build, test, boot, push. The first that fails is the last, and nothing is pushed then."""
+"""Run a pipeline's steps: check, build, test, boot, push. The first failure ends it, and nothing is pushed then."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from buildpack.bounded import parse_integer
 from buildpack.dataclass import dataclass, replace
@@ -21,12 +22,15 @@ from deployer.errors import ci as errors
 from deployer.interrupts import ending_promptly
 from deployer.text import harmless, plural, styled
 
+if TYPE_CHECKING:
+    from deployer.engines.engine import Engine
+
 STEPS = ("check", "build", "test", "release", "boot", "push")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How it went: the steps in their order, what was built, and the error that ended it; None for success."""
+    """The result: the steps in their order, the image, and the error that ended the pipeline; None for success."""
 
     steps: tuple[Step, ...]
     built: Built | None
@@ -42,10 +46,10 @@ def run_pipeline(
     fit: Callable[[BuildpackError], object] = lambda _error: None,
     fit_warning: Callable[[str], str] = str,
 ) -> Outcome:
-    """Run the steps; what is wrong with the app, the machine or a registry is in the outcome, and not raised.
+    """Run the steps; errors of the app, the machine or a registry are in the outcome, and not raised.
 
-    `fit` is called with the error that ends it, before anybody reads that; `fit_warning` returns a warning as it is
-    shown. Raises UsageError if the request itself makes no sense.
+    `fit` is called with the error that ends it, before it is shown; `fit_warning` returns a warning as it is shown.
+    Raises UsageError if the request itself contradicts itself.
     """
     if request.push:
         from buildpack.delivery.pushing import parse_targets
@@ -64,6 +68,8 @@ def run_pipeline(
             fit(error)
             failure = error
             pipeline.give_up(error)
+        finally:
+            pipeline.close()
     return Outcome(
         steps=tuple(pipeline.ledger.steps),
         built=pipeline.built,
@@ -80,13 +86,19 @@ class _Pipeline:
         self.built: Built | None = None
         self.warnings: list[str] = []
         self._session, self._console, self._fit_warning = session, console, fit_warning
+        self._engine: Engine | None = None
         self._maker = Maker(request.app, request.options, session, push=request.push, sbom=request.sbom)
 
     def run(self) -> None:
         """Do one step after the other."""
         request = self.request
         shared = Shared(
-            request=request, session=self._session, console=self._console, ledger=self.ledger, warn=self._warn
+            request=request,
+            session=self._session,
+            console=self._console,
+            ledger=self.ledger,
+            warn=self._warn,
+            engine=self._connect,
         )
         with self.ledger.step("check", f"check {request.app}") as entry:
             checked = check(shared)
@@ -100,6 +112,20 @@ class _Pipeline:
             return
         with self.ledger.step("push", "push") as entry, ending_promptly():
             entry.reason = self._maker.push(made)
+
+    def _connect(self) -> Engine:
+        from deployer.engines.choice import choose_engine
+
+        if self._engine is None:
+            self._engine = choose_engine(self.request.engine, self._session.environ)
+        return self._engine
+
+    def close(self) -> None:
+        """Close the connection to the engine."""
+        if self._engine is not None:
+            # A signal's exception may leave a lock of the connections taken, for which closing them then waits.
+            with ending_promptly():
+                self._engine.close()
 
     def give_up(self, error: BuildpackError) -> None:
         """Print what went wrong, and leave out the other steps."""
@@ -129,7 +155,7 @@ class _Pipeline:
         return made
 
     def _heal(self, attempt: Callable[[], object]) -> None:
-        """Call `attempt`; again after what it found damaged in the store was made again."""
+        """Call `attempt`, and once more if it found damaged layers in the store, which are made again before."""
         assert self.built is not None
         _, told = self._maker.whole(self.built, lambda _made, _gone: attempt())
         self._warn(told)

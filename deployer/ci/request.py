@@ -1,4 +1,4 @@
-"""What a pipeline is asked to do, and what its steps share."""
+"""The request to a pipeline, and the values that its steps share."""
 
 from __future__ import annotations
 
@@ -10,16 +10,29 @@ from buildpack.dataclass import dataclass, field
 from buildpack.options import Options
 from buildpack.session import Session
 from deployer.ci.collecting import Collect
-from deployer.ci.trial import Health
 
 if TYPE_CHECKING:
     from deployer.ci.console import Console
     from deployer.ci.ledger import Ledger
+    from deployer.engines.engine import Engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """The question that web is asked, and for how many seconds; with `strict` only 2xx and 3xx are an answer.
+
+    `host` is the Host header; empty for ``localhost`` and the port.
+    """
+
+    path: str = "/"
+    host: str = ""
+    strict: bool = False
+    seconds: float = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to do, as the command line says it.
+    """The request, as the command line says it.
 
     `test` is the command that tests the app, None if app.json names it, and empty for no tests. `release` is true if
     the release process runs before the boot, `boot` if the image is tried out at all, tests included. `environment` is
@@ -46,10 +59,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
-    """What the steps share: the request, the session, where they print, and how they `warn`."""
+    """The values that the steps share. `engine` connects to the engine when it is called first."""
 
     request: Request
     session: Session
     console: Console
     ledger: Ledger
     warn: Callable[[Iterable[str]], None]
+    engine: Callable[[], Engine]

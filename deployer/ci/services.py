@@ -1,6 +1,6 @@
-"""The services that the tests' add-ons in app.json stand for: Heroku CI's ``in-dyno`` ones, as containers.
+"""The services behind the tests' add-ons in app.json: Heroku CI's ``in-dyno`` ones, as containers.
 
-Everything here is a value; `engine_trial` starts them.
+Everything here is a value; a trial starts them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from buildpack.app.app_json import Addon
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import UsageError
 from buildpack.oci.reference import parse_reference
+from deployer.engines.engine import Service
 from deployer.errors import ci as errors
 
 
@@ -58,30 +59,6 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    """A server to start, and the variable that tells its URL."""
-
-    addon: str
-    variable: str
-    image: str
-    probe: Sequence[str]
-    ready: str
-    command: Sequence[str] = field(repr=False)
-    environment: Mapping[str, str] = field(repr=False)
-    password: str = field(repr=False)
-    _url: str = field(repr=False)
-
-    @property
-    def names(self) -> tuple[str, str, str]:
-        """Return its add-on, variable and image, which messages name."""
-        return self.addon, self.variable, self.image
-
-    def url(self, address: str) -> str:
-        """Return its URL; `address` is the container's."""
-        return self._url.replace("{address}", address)
-
-
 def parse_service_images(texts: Iterable[str]) -> Mapping[str, str]:
     """Read ``ADDON=IMAGE`` operands of `--service`; raises UsageError."""
     images = {}
@@ -107,8 +84,8 @@ def choose_services(
 ) -> tuple[Service, ...]:
     """Return what to start; `images` are by add-on, and `make` makes a password.
 
-    A service whose variable is `given` is not started, nor an add-on that is not known, of which `warn` is told. Raises
-    UsageError for images of add-ons that app.json does not have, AppError for two services with one variable.
+    A service whose variable is `given` is not started. An unknown add-on is not started either, and `warn` is called.
+    Raises UsageError for images of add-ons that app.json does not have, AppError for two services with one variable.
     """
     for name in images:
         if all(each.name != name for each in addons):
@@ -141,5 +118,5 @@ def _service(addon: Addon, kind: _Kind, variable: str, image: str, password: str
         command=[fill(word) for word in kind.command],
         environment={name: fill(value) for name, value in kind.environment.items()},
         password=password,
-        _url=fill(kind.url),
+        url_pattern=fill(kind.url),
     )

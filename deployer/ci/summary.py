@@ -1,14 +1,17 @@
 """The summary of a pipeline as Markdown: what was built, what moved, how each step ended.
 
-Names, commands and messages come from the app, so they are text and never Markdown or HTML: whatever means something
-to either is written as a character reference, which a table's cell and ``<code>`` take alike.
+Names, commands and messages come from the app, so they are text and never Markdown or HTML: each character that
+has a meaning there is written as a character reference, which works in a table's cell and in ``<code>``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from deployer.errors import ci as errors
 from deployer.text import plural, size_text
 
 _REFERENCES = {ord(each): f"&#{ord(each)};" for each in "&<>|`*_[]()!~\\#$@\"'"} | {
@@ -19,7 +22,7 @@ _MARKS = {"passed": "✅", "failed": "❌", "skipped": "⏭"}
 
 
 def escape(text: str) -> str:
-    """Return text that Markdown shows as it stands; line breaks stay."""
+    """Return text that Markdown shows unchanged; line breaks stay."""
     shown = "".join(each if each.isprintable() or each in "\r\n" else "\ufffd" for each in text)
     return shown.translate(_REFERENCES)
 
@@ -51,7 +54,7 @@ def _title(report: Mapping[str, Any], app: str) -> str:
 
 def _image(report: Mapping[str, Any]) -> str:
     images = report.get("platforms") or [report]
-    # What the first platform wrote the second one reuses: it counts as written.
+    # A layer that the first platform wrote is reused by the second one: it counts as written.
     listed = sorted(
         (layer for image in images for layer in image["layers"]), key=lambda each: each["source"] == "built"
     )
@@ -78,12 +81,12 @@ def _amount(layers: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _reasons(layers: Sequence[Mapping[str, Any]]) -> list[str]:
-    told = [
+    shown = [
         escape(f"{layer['kind']} ({size_text(layer['size'])}): {layer['reason']}")
         for layer in layers
         if layer["reason"] and layer["reason"] != "first build"
     ]
-    return told[:10] + ([f"and {len(told) - 10} more"] if len(told) > 10 else [])
+    return shown[:10] + ([f"and {len(shown) - 10} more"] if len(shown) > 10 else [])
 
 
 def _moved(report: Mapping[str, Any]) -> str:
@@ -105,3 +108,40 @@ def _steps(steps: Sequence[Mapping[str, Any]]) -> str:
 
 def _code(text: str) -> str:
     return f"<code>{escape(text)}</code>"
+
+
+def write_summary(text: str, environ: Mapping[str, str]) -> None:
+    """Append Markdown to GITHUB_STEP_SUMMARY, where that is set; raises MachineError."""
+    _append("GITHUB_STEP_SUMMARY", text, environ)
+
+
+def write_outputs(values: Mapping[str, str], environ: Mapping[str, str]) -> None:
+    """Append the outputs to GITHUB_OUTPUT, where that is set; raises MachineError."""
+    _append("GITHUB_OUTPUT", render_outputs(values), environ)
+
+
+def render_outputs(
+    values: Mapping[str, str], *, token: Callable[[], str] = lambda: f"ghadelimiter_{secrets.token_hex(16)}"
+) -> str:
+    """Render outputs in the form with delimiters, so that a value with line breaks is one value.
+
+    A delimiter is drawn until no line of the value is equal to it.
+    """
+    rendered = []
+    for name, value in values.items():
+        delimiter = token()
+        while delimiter in value.splitlines():
+            delimiter = token()
+        rendered.append(f"{name}<<{delimiter}\n{value}\n{delimiter}\n")
+    return "".join(rendered)
+
+
+def _append(variable: str, text: str, environ: Mapping[str, str]) -> None:
+    path = environ.get(variable)
+    if not path:
+        return
+    try:
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise errors.file_unwritable(variable, path, error.strerror or str(error)) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
 
@@ -12,22 +12,30 @@ from buildpack.app.health_host import find_health_host
 from buildpack.app.read import App
 from buildpack.dataclass import replace
 from buildpack.pipeline import Built, BuiltImage
+from deployer.building.layers import Layers
 from deployer.ci.checking import Checked
-from deployer.ci.layers import Layers
+from deployer.ci.collecting import collect
 from deployer.ci.making import fitting
 from deployer.ci.request import Shared
-from deployer.ci.trial import Trial
+from deployer.engines.choice import engine_text
+from deployer.engines.engine import Boot, Candidate, Ground, ReadFile, Trial
+from deployer.engines.foreground import Foreground
 from deployer.errors import ci as errors
-from deployer.errors.engines import NotStartedError, local_cannot
+from deployer.errors.engines import NotStartedError
 from deployer.errors.readiness import BootError
-from deployer.readiness.health import DISALLOWED_HOST
+from deployer.interrupts import keep_for_later, raise_dropped
+from deployer.readiness.health import DISALLOWED_HOST, Outcome
+from deployer.runner.supervisor import Settings
 from deployer.text import operand_text
+
+_STOP_SECONDS = 5.0
+"""Seconds that web gets to end by itself: nobody waits for its answers any more."""
 
 
 class Tryout:
     """Tries out the image that this machine can run.
 
-    `heal` calls a function, and calls it again once what it found damaged in the store was made again.
+    `heal` calls a function, and calls it once more if it found damaged layers, which are made again before.
     """
 
     def __init__(
@@ -35,8 +43,7 @@ class Tryout:
     ) -> None:
         self._made, self._checked, self._shared, self._heal = made, checked, shared, heal
         self._request, self._console, self._ledger = shared.request, shared.console, shared.ledger
-        self._provided: Mapping[str, str] = {}
-        """The variables of services that were started."""
+        self._provided: Mapping[str, str] = {}  # the variables of services that were started
 
     def run(self) -> None:
         """Run the tests, the release process and the boot, or note why they are left out."""
@@ -47,7 +54,7 @@ class Tryout:
                 self._ledger.skip(step, reason)
             return
         with ExitStack() as exits:
-            place = cache(lambda: self._choose_trial(built, exits))
+            place = cache(lambda: self._begin(built, exits))
             script = self._choose_test(built)
             if script.test:
                 with self._ledger.step("test", f"test: {script.test}") as entry:
@@ -62,7 +69,7 @@ class Tryout:
                 self._ledger.skip("boot", "the Procfile has no web")
 
     def _choose_test(self, built: BuiltImage) -> Script:
-        """Return the script with the command that tests; for `--test auto` it is app.json's, else pytest."""
+        """Return the script with the test command; for `--test auto` it is app.json's, else pytest."""
         script, lock = self._checked.script, built.app.lock
         has_pytest = any(each.name == "pytest" for each in (*lock.packages, *lock.develop))
         if self._request.test == "auto" and not script.test:
@@ -74,8 +81,13 @@ class Tryout:
         return script
 
     def _test(self, trial: Trial, script: Script) -> str:
+        def collect_all(read: ReadFile) -> None:
+            for each in self._request.collect:
+                collect(each, read, say=self._console.say)
+
+        environment = {**script.environment, **self._provided, **self._request.services}
         try:
-            code = trial.test(self._with_services(script), self._request.collect)
+            code = trial.run("test.1", shell_command(script), environment, develop=True, read=collect_all)
         except NotStartedError as error:
             error.exit_code = errors.TestsFailedError.exit_code
             raise
@@ -84,15 +96,13 @@ class Tryout:
             raise errors.tests_failed(command, code, trial.where)
         return f"in {trial.where}"
 
-    def _with_services(self, script: Script) -> Script:
-        return replace(script, environment={**script.environment, **self._provided, **self._request.services})
-
     def _release(self, place: Callable[[], Trial], built: BuiltImage, script: Script) -> None:
         command = next((each.command for each in built.app.processes if each.name == "release"), "")
         if self._request.release:
             with self._ledger.step("release", f"release: {command}") as entry:
                 trial = place()
-                code = trial.release(self._with_services(script).environment)
+                given = {**script.environment, **self._provided, **self._request.services}
+                code = trial.run("release.1", ["release"], {**given, "PS": "release.1", "DYNO": "release.1"})
                 if code:
                     raise errors.release_failed(command, code, trial.where)
                 entry.reason = f"in {trial.where}"
@@ -102,46 +112,62 @@ class Tryout:
 
     def _boot(self, trial: Trial, app: App, script: Script) -> str:
         asked = self._request.health
+        environment = {**script.environment, **self._provided}
         host = asked.host or find_health_host(app.source, script.environment)
-        health = replace(asked, host=host, environment={**script.environment, **self._provided})
+        boot = Boot(seconds=asked.seconds, path=asked.path, host=host, strict=asked.strict)
         try:
-            booted = trial.boot(health)
+            answer = self._run_until_ready(trial.web(environment), boot)
         except (BootError, NotStartedError) as error:
             error.exit_code = BootError.exit_code  # a process that died gave its own
             raise
-        if booted.reason == DISALLOWED_HOST:
-            shown = health.host or "localhost"
-            told = f"the host `{shown}` is not in ALLOWED_HOSTS; --health-host names another"
-            self._shared.warn([f"web answered 400 to GET {health.path} when it was booted: {told}."])
-        if booted.status >= 500:
-            self._shared.warn([f"web answered {booted.status} to GET {health.path} when it was booted."])
-        return f"web answered {booted.status} after {booted.seconds:.1f} s, in {trial.where}"
+        status = answer.status or 0
+        if answer.reason == DISALLOWED_HOST:
+            reason = f"the host `{host or 'localhost'}` is not in ALLOWED_HOSTS; --health-host names another"
+            self._shared.warn([f"web answered 400 to GET {boot.path} when it was booted: {reason}."])
+        if status >= 500:
+            self._shared.warn([f"web answered {status} to GET {boot.path} when it was booted."])
+        return f"web answered {status} after {answer.seconds:.1f} s, in {trial.where}"
 
-    def _choose_trial(self, built: BuiltImage, exits: ExitStack) -> Trial:
-        from deployer.engines.docker.choice import choose_engine
+    def _run_until_ready(self, ground: Ground, boot: Boot) -> Outcome:
+        """Run web until it has answered, then stop it; return the answer. Raises BootError."""
+        answers: list[Outcome] = []
 
+        def on_ready(outcome: Outcome) -> None:
+            answers.append(outcome)
+            foreground.supervisor.stop()
+
+        foreground = Foreground(
+            ground,
+            Settings(stop_timeout=_STOP_SECONDS),
+            boot=boot,
+            out=self._console.output,
+            environ=self._shared.session.environ,
+            on_ready=on_ready,
+        )
+        # The loop stops web. A signal after its last look at them must count, too.
+        code = foreground.run(keep_for_later)
+        raise_dropped()
+        if not answers:
+            raise SystemExit(code)  # its output was lost
+        return answers[0]
+
+    def _begin(self, built: BuiltImage, exits: ExitStack) -> Trial:
+        """Choose the engine, and begin a trial there with the services that the tests need."""
         session = self._shared.session
         assert session.transport is not None
-        choice = choose_engine(self._request.engine, session.environ)
-        layers = Layers(built, session.store, session.transport, heal=self._heal)
-        if choice.engine is None:
-            from deployer.ci.local_trial import LocalTrial
-
-            if self._request.network is not None:
-                raise local_cannot(["--network"], choice.why)
-            self._console.say(f"engine: {choice}")
-            if self._checked.services:
-                names = [each.addon for each in self._checked.services]
-                self._shared.warn([errors.services_not_started(names, choice.why)])
-            self._console.say("tried out: the app's layer and the same wheels on this machine's Python, not the image")
-            return exits.enter_context(LocalTrial(built, session, layers=layers, console=self._console))
-        from deployer.ci.engine_trial import EngineTrial
-
-        exits.callback(choice.engine.close)
-        self._console.say(f"engine: {choice}")
-        network = self._request.network
-        trial = EngineTrial(choice.engine, built, session, layers=layers, console=self._console, network=network)
-        exits.enter_context(trial)
+        engine = self._shared.engine()
+        engine.require(["--network"] if self._request.network is not None else [])
+        self._console.say(f"engine: {engine_text(engine)}")
+        candidate = Candidate(
+            built=built,
+            session=session,
+            layers=Layers(built, session.store, session.transport, heal=self._heal),
+            say=self._console.say,
+            warn=lambda text: self._shared.warn([text]),
+            write=self._console.write,
+            network=self._request.network,
+        )
+        trial = exits.enter_context(engine.trial(candidate))
         self._provided = trial.start(self._checked.services, seconds=self._request.health.seconds)
         return trial
 
@@ -159,3 +185,10 @@ class Tryout:
         if self._request.test == "":
             return "--no-test is given"
         return "app.json has no environments.test.scripts.test, and --test is not given"
+
+
+def shell_command(script: Script) -> Sequence[str]:
+    """Return the command that runs a script, its set-up first."""
+    if not script.setup:
+        return ["sh", "-c", script.test]
+    return ["sh", "-c", 'sh -c "$1" && exec sh -c "$2"', "sh", script.setup, script.test]

@@ -98,8 +98,8 @@ def command(ctx: click.Context, /, app: Path, as_json: bool, **options: Any) -> 
 
     from buildpack.session import open_session, open_store
     from deployer.ci.console import choose_console
-    from deployer.ci.files import write_outputs, write_summary
     from deployer.ci.pipeline import run_pipeline
+    from deployer.ci.summary import write_outputs, write_summary
     from deployer.cli.hints import call_of, fit, fit_warning, logs_of
     from deployer.cli.progress import Reporter
 
@@ -154,9 +154,8 @@ _SPELLED = {"service_env": "service-env", "service_images": "service"}
 def _request(app: Path, options: Mapping[str, Any]) -> Request:
     from buildpack.dataclass import replace
     from deployer.ci.collecting import parse_collect
-    from deployer.ci.request import Request
+    from deployer.ci.request import Health, Request
     from deployer.ci.services import parse_service_images
-    from deployer.ci.trial import Health
     from deployer.cli.messages import print_warning
     from deployer.errors.ci import bad_health_path
     from deployer.settings.config import parse_health_host
@@ -261,8 +260,7 @@ def _report(outcome: Outcome) -> dict[str, Any]:
 
 def _tell(outcome: Outcome, report: Mapping[str, Any], request: Request, console: Console) -> None:
     """Write the summary and the outputs where a service wants them, and the steps into the log."""
-    from deployer.ci.files import write_outputs, write_summary
-    from deployer.ci.summary import render_summary
+    from deployer.ci.summary import render_summary, write_outputs, write_summary
 
     console.say(_table(report["steps"]))
     error = str(outcome.error) if outcome.error else ""

@@ -170,10 +170,9 @@ class _Asked:
 def _read(operands: Sequence[str], options: Mapping[str, Any]) -> _Asked:
     from dataclasses import replace
 
-    from deployer.engines.docker.limits import parse_cpus, parse_memory
     from deployer.engines.ports import ports_of_web, read_port
     from deployer.errors.export import image_operand
-    from deployer.formation import Formation, export_formation
+    from deployer.formation import Formation, export_formation, parse_limits
     from deployer.settings.app_variables import written_variables
     from deployer.settings.environment import merge_environment, pass_on, read_env_files
 
@@ -204,8 +203,7 @@ def _read(operands: Sequence[str], options: Mapping[str, Any]) -> _Asked:
         port=port,
         variables=_without_own(variables),
         app_object=app.app_object.target if app.app_object else None,
-        memory=parse_memory(options["memory"]) if options["memory"] else None,
-        nano_cpus=parse_cpus(options["cpus"]) if options["cpus"] else None,
+        limits=parse_limits(options["memory"] or "", options["cpus"] or ""),
     )
     only_given = replace(formation, variables=_without_own(given))
     return _Asked(app=meant.app, formation=formation, given=only_given, env_files=env_files)

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from deployer.cli import options as shared
-from deployer.cli.local_run import run_here
-from deployer.cli.operands import OperandsCommand, command_of, split_operands
+from deployer.cli.operands import OperandsCommand, check_types, command_of, split_operands
+from deployer.cli.running import run_on
 from deployer.cli.suggestions import suggest_folders
 from deployer.formation import LOCAL_PORT
 
@@ -56,4 +56,7 @@ def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) ->
     A variable comes from -e, else this shell, else --env-file, else the app's .env, else app.json.
     """
     meant = split_operands(operands, command=command_of(ctx), folder_exists=os.path.isdir)
-    return run_here(meant, options, default_port=LOCAL_PORT, command="local")
+    check_types(meant)
+    from deployer.engines.local.engine import LocalEngine
+
+    return run_on(LocalEngine(why="deploy local"), meant, options, command="local", default_port=LOCAL_PORT)

@@ -281,7 +281,7 @@ def read_options(given: Mapping[str, Any], folder: Path) -> Options:
         **{name: given[name] for name in _AS_THEY_ARE if name in given},
         format=given.get("format_"),
         labels=parse_labels(given.get("labels", ())),
-        build_env=parse_build_env(given["build_env"], os.environ, folder=folder, files=files),
+        build_env=parse_build_env(given.get("build_env", ()), os.environ, folder=folder, files=files),
         epoch=parse_epoch(os.environ),
     )
 

@@ -1,1 +1,1 @@
-"""What runs an image's processes: a Docker-compatible engine, one container for each process of the formation."""
+"""Engines run apps: container engines with a container for each process, and this machine with processes."""

@@ -5,53 +5,42 @@ The supervisor's loop decides; each web process is asked in a thread, which leav
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
 
-from buildpack.dataclass import dataclass
+from buildpack.app.health_host import find_health_host
 from buildpack.errors import BuildpackError
+from deployer.engines.engine import Boot, Ground, Offered, Request, Web
 from deployer.errors.readiness import boot_failed, process_ended
-from deployer.interrupts import raise_dropped
+from deployer.interrupts import keep_for_later, raise_dropped
 from deployer.readiness.boot_log import KEPT, relevant_lines
-from deployer.readiness.health import Answer, Listener, Outcome, Tail, ready_text
+from deployer.readiness.health import Outcome, Tail, ready_text
 from deployer.readiness.polling import Poll, Verdict, boot_error, poll_until_ready
 from deployer.runner.signals import leave_to_the_loop
 from deployer.runner.stage import Action
-from deployer.runner.supervisor import Ground, Settings, Supervisor
+from deployer.runner.supervisor import Settings, Supervisor
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Web:
-    """How to ask a web process whether it answers.
+def run_quietly(ground: Ground, *, write: Callable[[bytes], object]) -> int:
+    """Run the places of a ground to their end, `write` their output as it is, and return the exit code.
 
-    `port` is the one that PORT names, `url` the address for people. `ask` gets the seconds that it may take.
-    `contained` is true if the process runs in a network namespace of its own, whose loopback nobody else reaches.
+    Processes that still run then, or at an interrupt, are killed. Raises the error that stopped the ground.
     """
-
-    process: str
-    port: int
-    url: str
-    ask: Callable[[float], Answer]
-    listeners: Callable[[], Sequence[Listener] | None]
-    contained: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Boot:
-    """When web is ready: within `seconds`, asked for `path`; with `strict` only 2xx and 3xx are an answer.
-
-    `host` is the Host header; empty for ``localhost`` and the port. `hint` says what to do if web ends before it
-    answers; empty for the usual hint.
-    """
-
-    seconds: float = 60.0
-    path: str = "/"
-    host: str = ""
-    strict: bool = False
-    hint: str = ""
+    raise_dropped()
+    with Path(os.devnull).open("wb") as nothing:
+        settings = Settings(stop_timeout=0.0, narrate=False)
+        supervisor = Supervisor(ground, settings, out=nothing, on_output=lambda _name, chunk: write(chunk))
+        # A signal after the loop's last look at them must count, too.
+        code = supervisor.run(keep_for_later)
+    raise_dropped()
+    if ground.failure is not None:
+        raise ground.failure
+    return code
 
 
 class Foreground:
@@ -65,7 +54,6 @@ class Foreground:
         ground: Ground,
         settings: Settings,
         *,
-        webs: Sequence[Web],
         boot: Boot,
         out: BinaryIO,
         environ: Mapping[str, str],
@@ -75,7 +63,7 @@ class Foreground:
             ground, settings, out=out, environ=environ, on_event=self._on_event, on_output=self._remember
         )
         self._ground, self._settings, self._boot, self._on_ready = ground, settings, boot, on_ready
-        self._webs = {web.process: web for web in webs}
+        self._webs = {web.process: web for web in ground.webs(boot)}
         self._awaited = set(self._webs)
         self._polled: set[str] = set()
         self._tails = {place.name: Tail(KEPT) for place in ground.places}
@@ -98,7 +86,7 @@ class Foreground:
         if self._died is not None:
             died = self._died
             error = boot_failed(died.place, died.number, told=died.text, log=self._log_of(died.place))
-            error.hint = self._boot.hint or error.hint
+            error.hint = self._ground.hint or error.hint
             raise error
         ended = self.supervisor.lifecycle.ended
         if ended is not None and ended.number and code == ended.number:
@@ -181,3 +169,19 @@ class Foreground:
         self._failure = self._failure or failure
         code = failure.exit_code if isinstance(failure, BuildpackError) else 1
         self.supervisor.lifecycle.stop(code, self.supervisor.now())
+
+
+def run_app(app: Offered, request: Request, *, out: BinaryIO, environ: Mapping[str, str]) -> int:
+    """Run an app's formation until the first process ends or a signal comes; return the exit code.
+
+    Raises BuildpackError.
+    """
+    settings = Settings(
+        stop_timeout=request.stop_timeout,
+        restart=request.restart,
+        log_format=request.log_format,
+        narrate=not request.quiet,
+    )
+    host = request.health_host or find_health_host(app.source, app.environment)
+    boot = Boot(seconds=request.boot_timeout, host=host)
+    return Foreground(app.ground(), settings, boot=boot, out=out, environ={**environ, **app.environment}).run()

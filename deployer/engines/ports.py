@@ -1,4 +1,4 @@
-"""Ports of this machine and of containers: reads PORT, and finds the ports that are taken before anything starts."""
+"""Read PORT, and find ports that are taken before anything starts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 from collections.abc import Mapping, Sequence
 
 from buildpack.bounded import parse_port
-from deployer.errors.engines import bad_port_variable, port_taken, ports_exhausted
+from deployer.errors.engines import bad_host, bad_port_variable, port_taken, ports_exhausted
 from deployer.readiness.sockets import listener_of_port
 
 _FURTHER = 100
@@ -32,7 +32,7 @@ def ports_of_web(first: int, count: int) -> range:
 
 
 def require_free(ports: Sequence[int], *, address: str = "") -> None:
-    """Raise MachineError for the first of these ports that is taken at this address; "" stands for all addresses.
+    """Raise MachineError for the first of these ports that is taken at this address; "" means all addresses.
 
     A listener on one address is in the way of a process that listens on all, as gunicorn does.
     """
@@ -51,7 +51,7 @@ def free_port() -> int:
 
 
 def _suggest(address: str, count: int, *, above: int) -> int | None:
-    """Return the next port from which on as many are free."""
+    """Return the first port above with as many free ports in a row."""
     candidates = range(above + 1, min(above + _FURTHER, 65537 - count))
     return next((port for port in candidates if all(_is_free(address, port + at) for at in range(count))), None)
 
@@ -59,11 +59,23 @@ def _suggest(address: str, count: int, *, above: int) -> int | None:
 def _is_free(address: str, port: int) -> bool:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # Else the last run's connections, in TIME_WAIT, would count.
+        # Without it, connections of the last run in TIME_WAIT would count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
         except OSError as error:
-            # Not allowed below 1024, or no address of this machine: the engine may see that otherwise.
+            # Below 1024, or not an address of this machine: the engine may be allowed to.
             return error.errno != errno.EADDRINUSE
     return True
+
+
+def parse_host(text: str) -> str:
+    """Read an address of this machine; ``localhost`` is 127.0.0.1. Raises UsageError."""
+    import ipaddress
+
+    if text == "localhost":
+        return "127.0.0.1"
+    try:
+        return str(ipaddress.ip_address(text.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        raise bad_host(text) from None

@@ -64,8 +64,8 @@ def render_compose(formation: Formation, *, image: str, env_files: Sequence[str]
         "env_files": env_files,
         "after_release": "release" in formation.counts,
         "stop_seconds": STOP_SECONDS,
-        "memory": formation.memory,
-        "cpus": f"{formation.nano_cpus / 10**9:g}" if formation.nano_cpus else None,
+        "memory": formation.limits.memory,
+        "cpus": f"{formation.limits.nano_cpus / 10**9:g}" if formation.limits.nano_cpus else None,
     }
     export = ComposeExport(template_env=templates)  # type: ignore[no-untyped-call]
     secret = bool(formation.variables)

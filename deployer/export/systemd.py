@@ -82,8 +82,8 @@ def render_systemd(
         "variables_file": variables_file,
         "releases": [f"{service.unit}.service" for service in services if service.release],
         "stop_seconds": STOP_SECONDS,
-        "memory": formation.memory,
-        "cpu_percent": -(-formation.nano_cpus // 10**7) if formation.nano_cpus else None,
+        "memory": formation.limits.memory,
+        "cpu_percent": -(-formation.limits.nano_cpus // 10**7) if formation.limits.nano_cpus else None,
     }
     export = Export(template_env=templates)  # type: ignore[no-untyped-call]
     files: Iterator[File] = export.render(services, context)  # type: ignore[no-untyped-call]
@@ -111,10 +111,12 @@ def _expand(formation: Formation, venv: Path) -> list[Process]:
 
 def _web_concurrency(formation: Formation) -> int:
     """Return what the launcher would make of these limits; the cores of a machine that is not this one count not."""
-    if formation.memory is None:
+    if formation.limits.memory is None:
         return 2
-    workers = max(1, formation.memory // _MEGABYTE // _WORKER_MEGABYTES)
-    return workers if formation.nano_cpus is None else min(workers, 2 * -(-formation.nano_cpus // 10**9) + 1)
+    workers = max(1, formation.limits.memory // _MEGABYTE // _WORKER_MEGABYTES)
+    return (
+        workers if formation.limits.nano_cpus is None else min(workers, 2 * -(-formation.limits.nano_cpus // 10**9) + 1)
+    )
 
 
 def _service(process: Process, unit: str) -> Service:

@@ -30,8 +30,8 @@ _LIBRARY = re.compile(r"(?P<prefix>.*)/lib/python3")
 def relevant_lines(lines: Sequence[str], most: int = _SHOWN) -> list[str]:
     """Return the last exception that passed through the app's own code, else a gunicorn worker's, else the last lines.
 
-    Each of a server's workers logs the same exception, and the server then logs one of its own. What the process itself
-    wrote after the exception follows it.
+    Each of a server's workers logs the same exception, and the server then logs one of its own. The lines that the
+    process itself wrote after the exception follow.
     """
     tracebacks = list(_tracebacks(lines))
     of_app = [(begin, end) for begin, end in tracebacks if _is_of_app(lines[begin:end])]

@@ -14,7 +14,7 @@ BOOT_SECONDS = 60.0
 """How long a web process may take to answer, as on Heroku."""
 
 _KEPT_BYTES = 1 << 17
-"""What a tail holds at least of the end of a log, if so much was written."""
+"""Bytes of the end of a log that a tail keeps at least."""
 
 _SHORTEST = 1.0
 """Seconds that the last question may take, even if less time is left."""
@@ -23,7 +23,7 @@ _STEADY = 1.0
 _PASSING = frozenset({408, 425, 429})
 DISALLOWED_HOST = "DisallowedHost"
 _DISALLOWED = (b"DisallowedHost", b"<h1>Bad Request (400)</h1>")
-"""What Django's page of errors says with DEBUG, and without."""
+"""Django's page of errors with DEBUG, and without."""
 _LISTEN = "0A"
 _DOCKER_DNS = "127.0.0.11"
 
@@ -34,12 +34,12 @@ reaches, on an address that localhost does not reach, or on the right one and se
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came back: an HTTP status, or, where none did, `problem`."""
+    """An answer: an HTTP status, or the `problem` if none came."""
 
     status: int | None = None
     problem: str = ""
     reason: str = ""
-    """Why the app refused, if its answer tells."""
+    """Why the app refused, if its answer says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Listener:
 
     @property
     def loopback(self) -> bool:
-        """Whether only the same network namespace can reach it."""
+        """True if only the same network namespace can reach it."""
         return self.address.startswith("127.") or self.address == "::1"
 
     def __str__(self) -> str:
@@ -150,9 +150,9 @@ def _address(text: str) -> str:
 
 
 def compare_listeners(listeners: Sequence[Listener] | None, port: int, *, contained: bool) -> tuple[Cause, str]:
-    """Compare what a process listens on with what it should; returns the cause and those that show it, as text.
+    """Compare what a process listens on with what it should; return the cause, and the listeners that show it as text.
 
-    `contained` is whether it is asked from outside its network namespace, where its loopback is another one.
+    `contained` is true if it is asked from outside its network namespace, which has a loopback of its own.
     """
     if listeners is None:
         return "unknown", ""
@@ -171,7 +171,7 @@ def compare_listeners(listeners: Sequence[Listener] | None, port: int, *, contai
 class Tail:
     """The last lines of a process's log, for the error that ends it; bounded in lines and in bytes.
 
-    Adding costs next to nothing, since a process may write a million lines: they are told apart when they are read.
+    Adding costs next to nothing, since a process may write a million lines: lines are split when they are read.
     """
 
     def __init__(self, lines: int = 20, width: int = 2000) -> None:

@@ -1,4 +1,4 @@
-"""Finds the processes of this machine that listen on ports, in Linux's /proc; elsewhere it finds nothing."""
+"""Find the processes of this machine that listen on ports, in Linux's /proc; elsewhere it finds nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from deployer.readiness.health import Listener, parse_listeners
 
 
 def session_listeners(session: int, *, proc: str = "/proc") -> Sequence[Listener] | None:
-    """Return what the processes of a session listen on: a process of ours leads one. None where nothing can tell."""
+    """Return the addresses that the processes of a session listen on; None if that cannot be seen.
+
+    Each process that the runner starts leads a session.
+    """
     sockets = _listening(proc)
     if not sockets:
         return None
@@ -22,7 +25,7 @@ def session_listeners(session: int, *, proc: str = "/proc") -> Sequence[Listener
 
 
 def listener_of_port(port: int, *, proc: str = "/proc") -> str:
-    """Return who listens on a TCP port, as ``gunicorn (pid 42)``; empty where that cannot be seen."""
+    """Return who listens on a TCP port, as ``gunicorn (pid 42)``; empty if that cannot be seen."""
     wanted = {inode for inode, listener in _listening(proc).items() if listener.port == port}
     # A server's workers hold its socket too; the oldest process is the one to stop.
     for pid in sorted(_pids(proc)) if wanted else ():

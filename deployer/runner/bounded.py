@@ -1,4 +1,4 @@
-"""Read the numbers that a container is given. Images carry this package alone, so it has a reader of its own."""
+"""Read the numbers that a container gets. Images carry this package alone, so it needs its own reader."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""From a Procfile's command to the arguments that exec takes.
+"""Turn a Procfile's command into the arguments of exec.
 
-On the way of every process, a container's only one included, so it imports nothing but `os`.
+Every start of a process loads this module, also in a container, so it imports nothing but `os`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 
-# Every shell takes a word of these literally. Quotes are left to the shell, which knows how to read them.
+# Every shell reads a word of these characters literally. The shell gets words with quotes.
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,@%+= \t")
 
 _PROFILE = (
@@ -25,7 +25,7 @@ _PROFILE = (
 )
 """Only the shell can look for the program, since `.profile` may set PATH."""
 
-# Words that only a shell understands (bash's builtins that are not files in PATH, and its keywords).
+# Only a shell understands these words (bash's builtins that are not files in PATH, and its keywords).
 _SHELL_WORDS = frozenset(
     """
     . alias bg builtin caller case cd command compgen complete declare dirs disown enable eval exec exit export fc fg
@@ -44,7 +44,7 @@ class CommandError(Exception):
 
 
 def command_argv(command: str, path: str) -> list[str]:
-    """Return the arguments for a Procfile's command; `path` is the PATH its shell is looked for in.
+    """Return the arguments for a Procfile's command; its shell is looked for in `path`, a PATH.
 
     A simple command is split here, so that there is no shell between the runner and the process:
     signals reach it, and its exit code is its own. Anything else runs under bash, which Heroku's
@@ -105,14 +105,14 @@ def become(file: str, argv: list[str], env: dict[str, str]) -> NoReturn:
 
 
 def _is_binary(file: str) -> bool:
-    """Tell whether a file is not a script, as bash does: by a NUL in its first line."""
+    """Return True if a file is not a script, which bash decides by a NUL in its first line."""
     with open(file, "rb") as opened:  # noqa: PTH123
         return b"\0" in opened.read(80).partition(b"\n")[0]
 
 
 def exec_error(error: OSError, argv: list[str]) -> CommandError:
     """Return the error that a shell would print if the kernel refused to start `argv`."""
-    if error.errno == ENOENT:  # the file is there, so what its first line names is not
+    if error.errno == ENOENT:  # the file exists, so the interpreter that its first line names does not
         return CommandError(f"{argv[0]}: its interpreter is missing", NOT_FOUND)
     return CommandError(f"{argv[0]}: {os.strerror(error.errno or 0).lower()}", NOT_EXECUTABLE)
 

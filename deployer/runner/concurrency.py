@@ -1,4 +1,4 @@
-"""How many workers a web process should have: Heroku's WEB_CONCURRENCY, from what the kernel allows.
+"""Compute how many workers a web process should have: Heroku's WEB_CONCURRENCY, from the kernel's limits.
 
 Heroku reads the memory limit of cgroup v1; this reads v1 and v2, memory and processor time, at
 every level between the process and the root, since the tightest one counts.
@@ -10,7 +10,7 @@ import os
 
 _MEGABYTE = 1 << 20
 _WORKER_MEGABYTES = 256
-# What the kernel prints for "no limit" in cgroup v1 is 2^63 less a page; Heroku ignores all above 1 TB.
+# The kernel prints 2^63 less a page for "no limit" in cgroup v1; Heroku ignores all above 1 TB.
 _UNLIMITED = 1 << 40
 _WITHOUT_LIMIT = 2
 
@@ -68,7 +68,7 @@ def _memory_limit(groups: dict[str, list[str]]) -> int | None:
 
 
 def _cpu_limit(groups: dict[str, list[str]]) -> float:
-    """Return the whole cores that the quotas come to, rounded up as half a core still runs one thread."""
+    """Return the number of cores that the quotas allow, rounded up: half a core still runs one thread."""
     quotas = [_read(f"{folder}/cpu.max").split() for folder in groups.get("", ())]
     quotas += [
         [_read(f"{folder}/cpu.cfs_quota_us"), _read(f"{folder}/cpu.cfs_period_us")] for folder in groups.get("cpu", ())

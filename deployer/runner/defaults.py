@@ -1,6 +1,6 @@
 """Complete the environment of an image's processes with the variables that nobody has set.
 
-On the way of a container's only process, so it imports next to nothing.
+Every start of a container loads this module, so it imports next to nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LARGEST = 1 << 18
 _ONLY_AST = 0x400
 """PyCF_ONLY_AST, without `ast`, whose import is slow."""
 _TEMPORARY = ("/tmp", "/dev/shm")  # noqa: S108
-"""The second one can be written in a container whose root file system cannot."""
+"""The second is writable in a container whose root file system is not."""
 
 
 def app_environment(
@@ -78,7 +78,7 @@ def _sets_flask_app(flaskenv: str) -> bool:
 
 
 def behind_router(environ: Mapping[str, str], app: str = "/app", *, commands: Iterable[str] = ()) -> dict[str, str]:
-    """Return what gunicorn needs behind a router, as on Heroku: whom it believes, and a log of requests.
+    """Return the variables that gunicorn needs behind a router, as on Heroku: trusted proxies, and a log of requests.
 
     GUNICORN_CMD_ARGS has precedence over gunicorn's file, so a file that sets the log decides alone. It is found by its
     name, or because one of `commands` names it.
@@ -121,7 +121,7 @@ def _sets_access_log(file: str) -> bool:
 
 
 def _assigns(statements: Iterable[Any], name: str) -> bool:
-    """Tell whether one of a module's statements, or one within them, assigns to a name."""
+    """Return True if a statement of a module, or one inside it, assigns to a name."""
     for statement in statements:
         kind = type(statement).__name__
         if kind in {"FunctionDef", "AsyncFunctionDef", "ClassDef"}:

@@ -1,7 +1,7 @@
-"""The output's way from the processes' pipes through the printer to the outlet, with back-pressure.
+"""Pass output from the processes' pipes through the printer to the outlet, with back-pressure.
 
-While the outlet has more than it may keep, no pipe is read: the processes block as they would on a
-stalled terminal, nothing is dropped and nothing grows.
+While the outlet is full, no pipe is read: the processes block as they would on a stalled terminal, nothing is dropped
+and nothing grows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From process types and how many of each to named processes with their environments: `web.1`, `web.2`, `worker.1`."""
+"""Expand process types and their counts into named processes with environments: `web.1`, `web.2`, `worker.1`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deployer.runner.defaults import own_flask_app
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """One process: `name` as in ``web.1``, and what it runs.
+    """One process, with a `name` as in ``web.1``.
 
     A `command` that is text is a Procfile's; a sequence is run as it is. `env` is the whole
     environment.
@@ -43,8 +43,8 @@ def expand(
     """Return the processes of a formation, web first, the others in the Procfile's order.
 
     Without a formation there is one of each process type but ``release``. web.1 gets `port`, web.2
-    the next one; the second process type counts from `port` + 100, the third from `port` + 200,
-    whichever of them are started, so that a process has the same port every time. `env` is the
+    the next one; the second process type counts from `port` + 100, the third from `port` + 200.
+    Types that are not started count too, so that a process has the same port every time. `env` is the
     environment all of them share; PORT, PS and DYNO are set over it. `app_object` is FLASK_APP's default in it,
     which is removed if a file in the folder `app` names another one.
     """
@@ -80,7 +80,7 @@ def _is_free(port: int) -> bool:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("", port))
-        except PermissionError:  # below 1024: not ours to judge
+        except PermissionError:  # below 1024: the process may have the right to listen there
             return True
         except (OSError, OverflowError):
             return False

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 # The whole group gets the signals to end, so that a shell in front does not keep them from the process behind it;
-# whatever else comes is meant for the leader (HUP would kill gunicorn's workers in mid-request).
+# all other signals are meant for the leader (HUP would kill gunicorn's workers in mid-request).
 _TO_GROUP = frozenset({signal.SIGTERM, signal.SIGINT})
 _TO_LEADER = frozenset({signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU})
 _AWAITED = _TO_GROUP | _TO_LEADER | {signal.SIGCHLD}
@@ -34,12 +34,12 @@ _POLL = 0.05
 def run_as_init(argv: list[str], file: str, env: dict[str, str], *, interactive: bool, stop_timeout: float) -> int:
     """Run a process until nothing of its group is left; returns the exit code, 128+N for signals.
 
-    `interactive` is a command that somebody typed: a terminal on standard input becomes its own
-    (``docker run -it IMAGE bash``), and INT stays INT. Any other has a session of its own, and INT
-    becomes TERM: Ctrl-C, sent to all of gunicorn, would turn requests in flight into errors. TERM
+    `interactive` is true for a command that a user typed: a terminal on standard input becomes its own
+    (``docker run -it IMAGE bash``), and INT stays INT. Any other process has a session of its own, and
+    INT becomes TERM: Ctrl-C, sent to all of gunicorn, would turn requests in flight into errors. TERM
     waits until nobody waits for the process to accept a connection, for a third of `stop_timeout`
-    seconds at most; a second TERM does not. What the leader leaves behind has `stop_timeout` seconds
-    to end after TERM. Raises OSError if the process cannot be started.
+    seconds at most; a second TERM does not. Processes that the leader leaves behind have
+    `stop_timeout` seconds to end after TERM. Raises OSError if the process cannot be started.
     """
     failure, report = os.pipe()
     # Blocked signals wait for sigwait; of others the kernel drops what an init does not handle.
@@ -115,7 +115,7 @@ def _is_time(wait_until: float, port: int | None) -> bool:
 
 
 def _next_signal(timeout: float | None) -> int:
-    """Wait for a signal; 0 after `timeout` seconds (the last of a group may be another's child: no CHLD tells)."""
+    """Wait for a signal; 0 after `timeout` seconds. No CHLD comes for a process of the group with another parent."""
     if timeout is None:
         return int(signal.sigwait(_AWAITED))
     taken = signal.sigtimedwait(_AWAITED, timeout)
@@ -123,7 +123,7 @@ def _next_signal(timeout: float | None) -> int:
 
 
 def _reap(leader: int) -> int | None:
-    """Collect everything that ended; returns the leader's wait status if it was among them."""
+    """Reap every process that ended; return the leader's wait status if it was among them."""
     status = None
     while True:
         try:

@@ -1,6 +1,6 @@
-"""Ask Linux for what only it offers a supervisor: orphans come to it, children die with it, and /proc lists them.
+"""Use what only Linux offers a supervisor: it gets orphans, its children die with it, and /proc lists them.
 
-Everywhere else these functions do nothing or find nothing, and the runner does with process groups.
+Everywhere else these functions do nothing or find nothing, and the runner relies on process groups.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _prctl = _load_prctl()
 
 
 def adopt_orphans(*, on: bool = True) -> None:
-    """Make this process the one that its descendants' orphans come to (prctl(2), PR_SET_CHILD_SUBREAPER)."""
+    """Make this process the parent of its descendants' orphans (prctl(2), PR_SET_CHILD_SUBREAPER)."""
     if _prctl is not None:
         _prctl(_PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0)
 
@@ -45,7 +45,7 @@ def die_with_parent(signum: int) -> None:
 
 
 def rename_this_process(name: str) -> None:
-    """Have lists of processes call this one `name`, and show neither the arguments nor the environment it came by.
+    """Show this process as `name` in lists of processes, without its arguments and environment.
 
     Both are in one piece of memory, from arg_start to env_end in /proc/self/stat (proc(5)).
     """
@@ -57,13 +57,13 @@ def rename_this_process(name: str) -> None:
         arguments, environment = int(fields[45]), int(fields[48])
         with open("/proc/self/comm", "w", encoding="ascii") as comm:  # noqa: PTH123
             comm.write(name)
-        if 0 < arguments < environment - len(name):  # a sandbox may show zeros
+        if 0 < arguments < environment - len(name):  # a sandbox may return zeros
             ctypes.memset(arguments, 0, environment - arguments)
             ctypes.memmove(arguments, name.encode("ascii"), len(name))
 
 
 def leftovers(foreign: Collection[int]) -> list[int]:
-    """Return this process's living descendants, parents first; `foreign` children are left out, theirs with them."""
+    """Return this process's living descendants, parents first, without `foreign` children and their descendants."""
     below = _tree()
     found = [pid for pid in below.get(os.getpid(), ()) if pid not in foreign]
     for pid in found:
@@ -72,14 +72,14 @@ def leftovers(foreign: Collection[int]) -> list[int]:
 
 
 def signal_each(pids: Iterable[int], signum: int) -> None:
-    """Send a signal to each of these processes, as far as they are there and it is allowed."""
+    """Send a signal to each of these processes that exists and may be signalled."""
     for pid in pids:
         with contextlib.suppress(OSError):
             os.kill(pid, signum)
 
 
 def children(pid: int) -> list[int]:
-    """Return the living children of a process; zombies do not count."""
+    """Return the living children of a process, without zombies."""
     return _tree().get(pid, [])
 
 

@@ -1,7 +1,7 @@
 """An image's entry point: start a process type, several of them, or any command in the app's environment.
 
-What a container with one process imports here is counted in tenths of milliseconds: neither honcho
-nor json, re or typing.
+A container with one process imports neither honcho nor json, re or typing: imports here are counted
+in tenths of milliseconds.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 SCHEMA = 1
-"""The version of launch.json this reads."""
+"""The version of launch.json that this launcher reads."""
 
 USAGE = 2
 MACHINE = 70
 
 _LONGEST_STOP = 86400
 _MOST = 1000
-"""Processes of a type."""
+"""The most processes of one type."""
 
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
@@ -51,11 +51,12 @@ def main(
     environ: Mapping[str, str] | None = None,
     init: bool | None = None,
 ) -> int:
-    """Start what the container's arguments ask for; returns an exit code, or becomes the process.
+    """Start the processes that the container's arguments name; return an exit code, or become the process.
 
     No argument means the default process type, ``worker`` that one, ``web=2 worker=1`` several under
     the supervisor; anything else is a command. `folder` holds launch.json, by default the one that
-    contains this package; `app` is the app's. `init` says whether to stay as the process's parent: by default as PID 1.
+    contains this package; `app` is the app's. With `init` this stays as the process's parent, which is
+    the default for PID 1.
     """
     # Three folders up: /opt/deploy/deployer/runner/launcher.py.
     folder = folder or __file__.rsplit("/", 3)[0]
@@ -189,7 +190,7 @@ def _stop_timeout(env: dict[str, str]) -> float:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds <= _LONGEST_STOP:  # nor is it nan, which compares with nothing
+    if not 0 <= seconds <= _LONGEST_STOP:  # nor nan, which compares with nothing
         raise _RefusedError(f"DEPLOY_STOP_TIMEOUT is {text[:40]!r}", "it is a number of seconds, a day's at most.")
     return seconds
 

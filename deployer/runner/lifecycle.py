@@ -21,7 +21,7 @@ _HOPELESS_AFTER = 5.0
 
 
 class Lifecycle:
-    """The states of a formation's places, and what follows from each event; `actions` are to be done in their order.
+    """The states of a formation's places, which turn events into `actions`, to be done in their order.
 
     `restart` is a policy of `restart.POLICIES`. With `holds` a process that fails waits until `restart` is called for
     it, and the others go on. `jitter` returns a number from 0 up to 1.
@@ -45,7 +45,7 @@ class Lifecycle:
         self.actions: deque[Action] = deque()
         self.code = 0
         self.ended: Action | None = None
-        """The ``down`` for which the others are stopped, or would be."""
+        """The ``down`` because of which the others are stopped, or would be."""
         self.deadline: float | None = None
         self.swept = True
         self._stop_after: float | None = None
@@ -73,16 +73,16 @@ class Lifecycle:
 
     @property
     def done(self) -> bool:
-        """True once there is nothing to do any more."""
+        """True once there is nothing left to do."""
         held = any(stage.held for stage in self._stages.values())
         return self.at_rest and self.swept and (self.deadline is not None or not held)
 
     def is_overdue(self, now: float) -> bool:
-        """Tell whether the time to stop in order is over."""
+        """Return True if the time to stop in order is over."""
         return self.deadline is not None and self.deadline <= now
 
     def expects(self, name: str) -> bool:
-        """Tell whether this process is meant to run, or to run again."""
+        """Return True if this process is meant to run, or to run again."""
         stage = self._stages[name]
         return not self.stopping and not stage.held and (stage.active or stage.start_at is not None)
 
@@ -113,7 +113,7 @@ class Lifecycle:
             stage.term_at = now + _TERM_AGAIN
 
     def not_started(self, name: str, code: int, why: str, now: float) -> None:
-        """Record that a place's command cannot be started; that is judged as an exit is."""
+        """Record that a place's command cannot be started, which counts as an exit."""
         stage = self._stages[name]
         stage.rest()
         stage.active, stage.open, stage.code = False, False, code
@@ -134,7 +134,7 @@ class Lifecycle:
         self._stages[name].heard = True
 
     def exited(self, name: str, code: int, now: float, *, left: bool = False, told: str = "") -> None:
-        """Record that a place's main process has ended, as `told` says; `left` is true if others still run."""
+        """Record that a place's main process has ended; `told` says how, and `left` is true if others still run."""
         stage = self._stages[name]
         stage.leads, stage.code = False, code
         self._act("exited", stage.name, stage.code)
@@ -183,12 +183,12 @@ class Lifecycle:
                     self._act("signal", stage.name, number)
 
     def queue_taken(self, now: float) -> None:
-        """Record that no request waits any more."""
+        """Record that all requests in the queue are taken."""
         if self.waits_for_queue:
             self.stop(128 + signal.SIGTERM, now)
 
     def stray(self, count: int, now: float) -> None:
-        """Handle descendants that are left in no place, `count` of them: they get TERM, and KILL at the deadline."""
+        """Handle `count` descendants that belong to no place: they get TERM, and KILL at the deadline."""
         self.swept = not count
         if not count:
             self._strays_kill_at = None
@@ -203,7 +203,7 @@ class Lifecycle:
             self._act("strays", number=signal.SIGKILL)
 
     def start_next(self, now: float) -> bool:
-        """Start one place that is due; False if there is none. Whether the next one starts depends on this one."""
+        """Start one place that is due; False if there is none. The next start may depend on how this one goes."""
         for stage in self._stages.values():
             if stage.start_at is not None and stage.start_at <= now and self._stop_after is None:
                 stage.begin()
@@ -213,7 +213,7 @@ class Lifecycle:
         return False
 
     def tick(self, now: float, *, stalled: bool = False) -> None:
-        """Do what else is due; `stalled` is true if nobody reads the output."""
+        """Do everything else that is due; `stalled` is true if nobody reads the output."""
         for stage in self._stages.values():
             self._look_after(stage, now, stalled=stalled)
         if self._stop_after is not None and self._stop_after <= now:
@@ -221,7 +221,7 @@ class Lifecycle:
         if self._wait_until is not None and self._wait_until <= now:
             self.queue_taken(now)
 
-    # What is asked for
+    # Requests
 
     def stop(self, code: int, now: float) -> None:
         """Stop everything; `code` becomes the exit code, unless a process had failed before."""
@@ -251,13 +251,13 @@ class Lifecycle:
                     self._plan_restart(stage, now)
 
     def say(self, text: str) -> None:
-        """Print a line of the runner's own, after what was decided before."""
+        """Print a line of the runner's own, after the actions that were decided before."""
         self._act("say", text=text)
 
     # Decisions
 
     def _judge(self, stage: Stage, now: float, told: str, *, uptime: float) -> None:
-        """Decide what an exit that nobody asked for means for the process and for all."""
+        """Decide what follows from an unrequested exit, for the process and for all."""
         code = stage.code
         if self._holds and code and self._policy == "no" and not self.stopping:
             stage.held = True
@@ -317,7 +317,7 @@ class Lifecycle:
             self.say(f"sending SIGTERM to {stage.name}{stage.tag}")
 
     def _send_term(self, stage: Stage, now: float) -> None:
-        # Only while the first one may be lost: a second one would end a Python that is just shutting down with 143.
+        # Again only while the first TERM may be lost: a second TERM ends a Python that is just shutting down with 143.
         deaf = stage.started and not stage.heard and now < stage.started_at + self._pace.deaf
         stage.term_at = now + _TERM_AGAIN if deaf else None
         self._act("signal", stage.name, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Where the runner's output goes: a stream that may stall, close or fill up, and never blocks the runner."""
+"""Write the runner's output to a stream that may stall, close or fill up, without ever blocking the runner."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections import deque
 from typing import BinaryIO
 
 FULL = 1 << 20
-"""Bytes that wait to be written at which no more are taken from the processes."""
+"""Bytes waiting to be written, above which nothing more is read from the processes."""
 
 _PIECE = 1 << 18
-# What a pipe, or a terminal, that says it can be written to takes without blocking.
+# A pipe or a terminal that is reported as writable accepts this many bytes without blocking.
 _SAFE_PIECE = 512
 
 
@@ -26,7 +26,7 @@ class OutputError(Exception):
 
 
 class Outlet:
-    """Takes bytes at any time and writes them as the stream takes them.
+    """Accepts bytes at any time, and writes them when the stream accepts them.
 
     A stream without a file descriptor is written to at once. The stream's own O_NONBLOCK flag is
     left alone: the shell and our parent share it.
@@ -51,7 +51,7 @@ class Outlet:
         mode = os.fstat(fd).st_mode
         self.may_stall = self._terminal or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
         if not self.may_stall:
-            return  # a file never stalls, and opening it again would lose its offset
+            return  # a file never stalls, and a second open would lose the offset
         try:
             # Linux gives this process an open file of its own on the same pipe or terminal.
             self._own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -69,7 +69,7 @@ class Outlet:
             self.flush()
 
     def flush(self) -> None:
-        """Write what the stream takes now; raises OutputError."""
+        """Write as much as the stream accepts now; raises OutputError."""
         while self._pieces:
             piece = self._pieces[0]
             try:
@@ -109,12 +109,12 @@ class Outlet:
         return os.write(self.fd, piece[:_SAFE_PIECE]) if poll.poll(0) else 0
 
     def discard(self) -> None:
-        """Forget what waits."""
+        """Drop the bytes that wait."""
         self._pieces.clear()
         self.waiting = 0
 
     def close(self) -> None:
-        """Close what this opened; the stream stays open."""
+        """Close the files opened here; the stream stays open."""
         if self._own is not None:
             os.close(self._own)
             self._own = self.fd = None

@@ -18,10 +18,10 @@ from honcho.colour import get_colours
 FORMATS = ("text", "json")
 
 PARTIAL_AFTER = 0.1
-"""Seconds of silence after which a line without its end is shown: a debugger's prompt, say."""
+"""Seconds of silence after which an unfinished line is shown, for example a debugger's prompt."""
 
 PARTIAL_AT_LAST = 1.0
-"""Seconds after which it is shown though others go on printing, which then may tear it.
+"""Seconds after which it is shown although others go on printing, whose lines may then interrupt it.
 
 A busy machine may well take a writer's processor away in mid-line, and unbuffered Python writes a
 line in pieces.
@@ -32,7 +32,7 @@ LONGEST_LINE = 1 << 20
 
 
 class _Page(io.StringIO):
-    """Takes what Honcho prints. Honcho colours on a terminal only, and here `colour` alone decides."""
+    """Receives what Honcho prints. Honcho colours only on a terminal; here `colour` alone decides."""
 
     def isatty(self) -> bool:
         """Return True."""
@@ -81,7 +81,7 @@ class Printer(honcho_printer.Printer):
             self._emit(self._lines("system", text.encode() + b"\n"))
 
     def feed(self, name: str, data: bytes, now: float) -> None:
-        """Print what a source wrote; `now` is monotonic, and a line that has not ended waits from it on."""
+        """Print the output of a source; an unfinished line waits from `now` on, in monotonic seconds."""
         begun, tail = self._waiting.pop(name, (now, b""))
         end = data.rfind(b"\n") + 1
         if end:
@@ -96,7 +96,7 @@ class Printer(honcho_printer.Printer):
                 self._show_partial(name)
 
     def next_partial(self) -> float | None:
-        """Return the monotonic time at which `show_partials` has something to do."""
+        """Return the monotonic time at which `show_partials` is due."""
         if not self._waiting or self.log_format == "json":
             return None
         return min(map(self._due, self._waiting))
@@ -108,18 +108,18 @@ class Printer(honcho_printer.Printer):
         return min(self._quiet_since + PARTIAL_AFTER, begun + PARTIAL_AT_LAST)
 
     def show_partials(self, now: float) -> None:
-        """Print the lines that have waited for their end long enough."""
+        """Print the unfinished lines that have waited long enough."""
         if self.log_format != "json":
             for name in [name for name in self._waiting if self._due(name) <= now]:
                 self._show_partial(name)
 
     def postpone_partials(self, now: float) -> None:
-        """Count from now: the writers were not silent, but nobody read what they wrote."""
+        """Restart the wait of unfinished lines: nobody read what the writers wrote meanwhile."""
         self._quiet_since = now
         self._waiting = {name: (now, tail) for name, (_, tail) in self._waiting.items()}
 
     def end(self, name: str) -> None:
-        """Print what a source left without a line's end, as a line."""
+        """Print the unfinished line of a source as a line."""
         _, tail = self._waiting.pop(name, (0.0, b""))
         if tail or self._open == name:
             self._emit(self._lines(name, tail + b"\n"))

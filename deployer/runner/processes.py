@@ -1,4 +1,4 @@
-"""Processes as the places of a formation: each leads a session and a group, and what it leaves behind is ended too."""
+"""Processes as the places of a formation. Each leads a session and a group, which ends with it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _POLL = 0.05
 class ProcessPlace:
     """One process of this machine: its leader, its group, and the pipe of its output.
 
-    `leads` and `runs` differ if a shell is in front: requests may still be finished after the leader has gone.
+    `leads` and `runs` differ if the leader is a shell: the server may finish requests after the shell has ended.
     """
 
     quiet = False
@@ -77,7 +77,7 @@ class ProcessPlace:
             self.output = None
 
     def end(self) -> None:
-        """Let the warden forget the number of the process, which may become another's."""
+        """Have the warden forget the pid, which the system may give to another process."""
         self._ground.warden.forget(self.pid)
 
 
@@ -113,7 +113,7 @@ class Processes(Ground):
     def look(self, now: float) -> None:
         """Reap every child that ended, adopted orphans too, and report groups of which nobody is left.
 
-        Once a group is gone, its number is never used again: it may be another's.
+        The number of a group that is gone is never used again: the system may give it to another one.
         """
         for pid, code in self._reap():
             place = next((place for place in self.places if place.leads and place.pid == pid), None)
@@ -136,7 +136,7 @@ class Processes(Ground):
                 yield pid, code if code >= 0 else 128 - code
 
     def next_look(self, now: float) -> float | None:
-        """Return when to look again for a group whose leader has gone: no signal tells about the others."""
+        """Return when to look again for a group whose leader has ended: no signal reports the end of the others."""
         return now + _POLL if any(place.runs and not place.leads for place in self.places) else None
 
     def strays(self) -> list[int]:
@@ -144,7 +144,7 @@ class Processes(Ground):
         return leftovers(self._foreign)
 
     def is_queue_waiting(self) -> bool:
-        """Tell whether a connection to one of the ports is not accepted yet."""
+        """Return True if a connection to one of the ports is not accepted yet."""
         ports = {parse_port(place.process.env.get("PORT", "")) for place in self.places if place.runs}
         return is_waited_for({port for port in ports if port is not None})
 

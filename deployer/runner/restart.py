@@ -1,4 +1,4 @@
-"""When a process that ended is started again, and how long that waits. Pure: time comes in as numbers."""
+"""Decide if and when a process that ended is started again. Pure: times are numbers."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Verdict:
 
 
 def decide(policy: str, history: History, code: int, uptime: float, jitter: Callable[[], float]) -> Verdict:
-    """Decide what follows an exit nobody asked for: 1, 2, 4 ... 30 s of waiting, or the end.
+    """Decide what follows an unrequested exit: a restart after 1, 2, 4 ... 30 s, or the end.
 
     `uptime` is in seconds. `jitter` returns a number from 0 up to 1; up to a tenth of the delay is added,
-    so that processes that fell together do not come back together.
+    so that processes that failed together do not restart together.
     """
     if uptime >= SETTLED_AFTER:
         history = History()

@@ -1,4 +1,4 @@
-"""Signals as bytes on a pipe, so that a loop in the main thread decides on them in its own time."""
+"""Turn signals into bytes on a pipe, so that a loop in the main thread handles them in its own time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Wakeup:
                     os.write(self.writer, b"\0")
 
     def drain(self) -> bytes:
-        """Take the signals that have come, in their order."""
+        """Return the signals that have come, in their order."""
         try:
             return os.read(self.reader, 4096).replace(b"\0", b"")
         except BlockingIOError:

@@ -17,7 +17,7 @@ from deployer.runner.command import CommandError, become, command_argv, exec_err
 from deployer.runner.formation import Process
 from deployer.runner.kernel import die_with_parent
 
-# What the runner handles, and what Python itself ignores.
+# The signals that the runner handles, and those that Python itself ignores.
 _RESET = (
     *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD),
     *(signal.SIGTTIN, signal.SIGTTOU, signal.SIGTSTP, signal.SIGCONT, signal.SIGPIPE, signal.SIGXFSZ),
@@ -63,11 +63,11 @@ def _resolve(process: Process) -> tuple[list[str], str]:
 
 
 def _fork_exec(file: str, argv: list[str], env: Mapping[str, str], cwd: str | None, output: int) -> int:
-    """Fork and exec; raises OSError with the errno that the child met."""
+    """Fork and exec; raises OSError with the child's errno."""
     failure, report = os.pipe()
     parent, env = os.getpid(), dict(env)
     with open(failure, "rb", buffering=0) as reported:  # noqa: PTH123
-        # Signals wait until the child is itself: in the moments before, it would take them for the
+        # Signals wait until the child has its own handlers: before, it would handle them as the
         # runner, with the runner's handlers and its wake-up pipe.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
@@ -80,7 +80,7 @@ def _fork_exec(file: str, argv: list[str], env: Mapping[str, str], cwd: str | No
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             os.close(report)
-        errno = reported.readall()  # the end of it comes with exec, which closes the child's copy
+        errno = reported.readall()  # exec closes the child's copy, which ends the pipe
     if errno:
         os.waitpid(pid, 0)
         raise OSError(int(errno), "exec")
@@ -97,7 +97,7 @@ def fork() -> int:
 
 @contextlib.contextmanager
 def _ending_here(report: int) -> Iterator[None]:
-    """Let nothing out of the forked child: it execs, or writes its errno to `report` and ends."""
+    """Run in the forked child and never return: exec, or write the errno to `report` and end."""
     try:
         yield
     except OSError as error:
@@ -112,7 +112,7 @@ def _detach(parent: int, output: int, cwd: str | None) -> None:
     """Give the forked child a session, its streams, its folder, and default signal handling."""
     os.setsid()
     die_with_parent(signal.SIGTERM)
-    if os.getppid() != parent:  # it died before the line above
+    if os.getppid() != parent:  # it ended before the line above
         os._exit(128 + signal.SIGTERM)
     os.dup2(output, 1)
     os.dup2(output, 2)

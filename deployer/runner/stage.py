@@ -1,4 +1,4 @@
-"""The values of a formation's lifecycle: what a place is in, what is to be done to it, and how it ended."""
+"""The values of a formation's lifecycle: the state of a place, the actions on it, and how it ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deployer.runner.restart import History
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How long places of one kind take to do what they are asked, in seconds.
+    """How quickly places of one kind react, in seconds.
 
     A clean exit waits `settle` for a failing one, which then names the exit code. Output is read for `drain` after the
     end. `kills` are sent `kill_again` apart before the place is given up. TERM may be lost for `deaf` after the start,
@@ -29,11 +29,11 @@ class Pace:
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """Something to do, or news for those who watch.
+    """Something to do, or an event for observers.
 
     To do: ``start``, ``signal`` (with `number`), ``abandon``, ``close`` (the output of) or ``end`` a `place`; send
-    ``strays`` the signal `number`; ``say`` a `text`. News of a place, with its exit code as `number`: ``started``,
-    ``failed`` (to start), ``exited`` (its main process), ``down`` (nobody asked for it, and it stays so; `text` says
+    ``strays`` the signal `number`; ``say`` a `text`. Events of a place, with its exit code as `number`: ``started``,
+    ``failed`` (to start), ``exited`` (its main process), ``down`` (an unrequested end without a restart; `text` says
     how it ended), ``stopped`` (nothing is left), ``restarting``.
     """
 
@@ -71,7 +71,7 @@ class Stage:
         self.active = self.leads = self.runs = self.open = True
 
     def rest(self) -> None:
-        """Note that nothing of it runs any more."""
+        """Record that nothing of it runs any more."""
         self.leads = self.runs = False
         self.term_at = self.kill_at = None
 

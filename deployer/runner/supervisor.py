@@ -1,7 +1,7 @@
 """Run a formation in the foreground: start it, merge its output, pass signals on, and stop it within the deadline.
 
 One thread and one selector carry out what `lifecycle` decides, on places that are processes (`processes`) or
-containers (`deployer.engines.docker.group`). Signals arrive as bytes on a pipe, so that the loop handles them.
+containers (`deployer.engines.docker.ground`). Signals arrive as bytes on a pipe, so that the loop handles them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ class Settings:
     """How to run: seconds between TERM and KILL, restart policy, log format.
 
     `colour` None means on a terminal, unless NO_COLOR is set. Without `narrate` the runner's own lines are left out.
-    With `holds` a process that fails waits for `Supervisor.restart`, and the others go on.
     """
 
     stop_timeout: float = STOP_TIMEOUT
@@ -50,11 +49,10 @@ class Settings:
     log_format: str = "text"
     colour: bool | None = None
     narrate: bool = True
-    holds: bool = False
 
 
 class Place(Source, Protocol):
-    """Where one process of the formation runs, over all the times it is started."""
+    """The place of one process of the formation, over all the times it is started."""
 
     def start(self) -> str | None:
         """Start it; return what identifies it, as in ``pid=7``, or None if it reports later. Raises CommandError."""
@@ -70,10 +68,12 @@ class Place(Source, Protocol):
 
 
 class Ground:
-    """The part that places of one kind share. This one has nothing to look after: its places report by themselves."""
+    """The part that places of one kind share. This base has nothing to look after: its places report by themselves."""
 
     pace: Pace
     places: Sequence[Place] = ()
+    holds: bool = False
+    """With it a process that fails waits for `Supervisor.restart`, and the others go on."""
     failure: Exception | None = None
     """The error that stopped everything, for the caller of `run`."""
 
@@ -102,7 +102,7 @@ class Ground:
 class Supervisor:
     """Runs the places of a ground until the first one ends, a signal comes, or `stop` is called.
 
-    `out` gets the merged output. `on_output` sees each chunk as it comes, and `on_event` the news. Both are called in
+    `out` gets the merged output. `on_output` sees each chunk as it comes, and `on_event` each event. Both are called in
     the loop and must not block. `ask`, `stop`, `restart` and `say` may be called from any thread.
     """
 
@@ -141,7 +141,7 @@ class Supervisor:
             pace=ground.pace,
             stop_timeout=settings.stop_timeout,
             restart=settings.restart,
-            holds=settings.holds,
+            holds=ground.holds,
             jitter=random.random,
         )
         self._wishes: deque[Callable[[], object]] = deque()
@@ -152,7 +152,7 @@ class Supervisor:
         """Seconds between TERM and KILL."""
         return self._settings.stop_timeout
 
-    # What any thread may ask for
+    # Requests, from any thread
 
     def ask(self, wish: Callable[[], object]) -> None:
         """Let the loop call `wish`."""
@@ -185,7 +185,7 @@ class Supervisor:
             exits.callback(self._flow.close)
             self._wakeup = exits.enter_context(catching(caught, stopping))
             exits.enter_context(self._ground.open(self))
-            exits.callback(lambda: self.lifecycle.stop(0, self.now()))  # whatever a callback raised
+            exits.callback(lambda: self.lifecycle.stop(0, self.now()))  # also if a callback raised
             self._flow.listen(self._wakeup.reader, self._on_wake_up)
             self.lifecycle.begin(self.now())
             self._grant_wishes()
@@ -245,7 +245,7 @@ class Supervisor:
         while self._wishes:
             self._wishes.popleft()()
 
-    # What the lifecycle decided
+    # Decisions of the lifecycle
 
     def _carry_out(self) -> None:
         while self.lifecycle.actions:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 MARK = "DEPLOY_RUNNER"
-"""The variable by which what the runner started is known, in whichever session it went on."""
+"""The variable that marks every process that the runner started, in any session."""
 
 NAME = "procfile-warden"
 """Its name in lists of processes: not the command's, so that a ``pkill -f`` for the command does not end both."""

@@ -118,7 +118,7 @@ def test_a_container_that_the_engine_is_removing_is_left_to_it(
 CLOSING = """
 import os, signal, threading, time
 from deployer.cli import main
-from deployer.engines.docker.client import Engine
+from deployer.engines.docker.client import Client
 from deployer.interrupts import dismiss_helper
 
 def close(engine):
@@ -131,7 +131,7 @@ def close(engine):
     finally:
         lock.acquire()
 
-Engine.close = close
+Client.close = close
 main()
 """
 """The connections are closed, a signal comes while they hold a lock, and they want it again."""

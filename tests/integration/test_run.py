@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import signal
 import socket
@@ -18,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from buildpack.oci.engine_host import parse_host
 from deployer.engines.docker import inside
-from deployer.engines.docker.choice import choose_engine
+from deployer.engines.docker.client import connect
 from deployer.engines.docker.inside import run_inside
 from deployer.engines.docker.owner import this_owner
 from deployer.settings.app_variables import place_of_secrets
@@ -664,7 +664,7 @@ def test_what_is_neither_a_folder_nor_a_process_type(home, app):
 
 def test_the_time_of_a_command_in_a_container_has_a_bound(built, monkeypatch):
     identity = built.docker("run", "-d", f"docker.io/library/{APP}:latest", "worker").strip()
-    engine = choose_engine("docker", {**os.environ, "DOCKER_HOST": built.address}).engine
+    engine = connect(parse_host(built.address, source="test"))
     try:
         said = run_inside(engine, identity, ["sh", "-c", "echo out; echo err >&2; exit 3"], seconds=60, stderr=False)
         assert said == (3, b"out\n")

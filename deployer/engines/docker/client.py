@@ -1,4 +1,4 @@
-"""A connection to an engine through the docker SDK, whose errors come out in our words."""
+"""Connect to an engine through the docker SDK, and word its errors."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _PING_SECONDS = 30
 _ANSWER_SECONDS = 120
 _CONNECTIONS = 256
 _NONSENSE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What Python raises if an answer is not JSON, or JSON of another shape."""
+"""The exceptions that Python raises if an answer is not JSON, or is JSON of another shape."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
-    """An engine that answers: what it calls itself (``Docker 20.10.24``), and its API."""
+class Client:
+    """An engine that answers: its name (``Docker 20.10.24``) and its API."""
 
     endpoint: Endpoint
     name: str
@@ -33,7 +33,7 @@ class Engine:
 
     @property
     def remote(self) -> str | None:
-        """The host it is on, None where that is this machine as far as one can tell."""
+        """The host that it is on; None if it seems to be this machine."""
         address = self.endpoint.address
         if isinstance(address, str) or address[0] in {"localhost", "127.0.0.1", "::1"}:
             return None
@@ -41,9 +41,9 @@ class Engine:
 
     @contextlib.contextmanager
     def worded(self) -> Iterator[None]:
-        """Turn the SDK's exceptions into EngineError, and what is raised while an answer is taken apart.
+        """Turn the SDK's exceptions into EngineError, and those of an answer of an unexpected shape.
 
-        So what a caller needs of an answer, it takes inside of this.
+        Callers read an answer inside this block, too.
         """
         from docker.errors import APIError, DockerException, StreamParseError
         from requests.exceptions import InvalidJSONError, RequestException
@@ -63,7 +63,7 @@ class Engine:
             raise errors.engine_nonsense(str(self.endpoint), str(error)) from error
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self.api.close()
 
 
@@ -72,7 +72,7 @@ def explain(error: Any) -> str:
     return " ".join(str(error.explanation or error).split())
 
 
-def connect(endpoint: Endpoint) -> Engine:
+def connect(endpoint: Endpoint) -> Client:
     """Connect to an engine; raises EngineError if it does not answer."""
     # Not the SDK's `version="auto"`: Podman starts dozens of programs before it answers `/version`.
     connection = Connection(endpoint, timeout=_PING_SECONDS)
@@ -101,7 +101,7 @@ def connect(endpoint: Endpoint) -> Engine:
     except _NONSENSE as error:
         raise errors.engine_nonsense(str(endpoint), str(error)) from error
     name = name_of(answer.headers.get("server", ""))
-    return Engine(endpoint=endpoint, name=name, api=api, libpod=answer.headers.get("libpod-api-version"))
+    return Client(endpoint=endpoint, name=name, api=api, libpod=answer.headers.get("libpod-api-version"))
 
 
 def name_of(server: str) -> str:
@@ -129,7 +129,7 @@ def _tls(endpoint: Endpoint) -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the operating system's word in a chain of wrapped exceptions, else the innermost message."""
+    """Return the operating system's message in a chain of wrapped exceptions, else the innermost message."""
     found: BaseException | None = error
     last = error
     while found is not None:

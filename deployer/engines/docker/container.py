@@ -12,15 +12,16 @@ from typing import Any
 
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import EngineError
-from deployer.engines.docker.client import Engine, explain
+from deployer.engines.docker.client import Client, explain
 from deployer.engines.docker.frames import STDOUT, Demultiplexer
 from deployer.engines.docker.owner import Owner, is_gone, owner_labels, parse_owner
 from deployer.errors import engines as errors
+from deployer.formation import Limits
 
 APP_LABEL = "dev.deploy.app"
 PROCESS_LABEL = "dev.deploy.process"
 TRIALS = "deploy-ci"
-"""The namespace of images that are brought for one run of `deploy ci`, and removed after it."""
+"""The namespace of images that one run of `deploy ci` loads, and removes at its end."""
 
 _LISTINGS = 10
 _PROCESSES = 4096
@@ -36,14 +37,6 @@ _NOT_EXECUTABLE = re.compile(
 
 _DETACH = "ctrl-^,ctrl-@,ctrl-^,ctrl-@"
 """The keys on which an engine lets go of a terminal; by default it swallows every Ctrl-P, waiting for Ctrl-Q."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Limits of a container: memory in bytes, processors in billionths; None for no limit."""
-
-    memory: int | None = None
-    nano_cpus: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +89,7 @@ class Stream:
                 yield [(STDOUT, received)] if self._terminal else list(frames.feed(received))
 
     def write(self, data: bytes) -> bool:
-        """Send input; False once nobody takes it."""
+        """Send input; False once nobody reads it."""
         try:
             self._socket.sendall(data)
         except OSError:
@@ -104,12 +97,12 @@ class Stream:
         return True
 
     def end_input(self) -> None:
-        """Say that no more input comes, while output still does."""
+        """End the input; output still comes."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
 
     def cut(self) -> None:
-        """End the connection, and with it whatever waits in `read` or `write`."""
+        """End the connection, and every `pieces` or `write` that waits on it."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -118,7 +111,7 @@ class Stream:
         response = getattr(self._attached, "_response", None)
         owners: tuple[Any, ...] = (response, self._attached, self._socket)
         for owner in owners:
-            # What one of them closes, another one tries to flush.
+            # Each of them tries to flush a file that another owner has closed.
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 owner.close()
 
@@ -126,8 +119,8 @@ class Stream:
 class Container:
     """A container of this process; all methods raise EngineError unless they say otherwise."""
 
-    def __init__(self, engine: Engine, blueprint: Blueprint, *, name: str, owner: Owner) -> None:
-        self._engine, self._api = engine, engine.api
+    def __init__(self, client: Client, blueprint: Blueprint, *, name: str, owner: Owner) -> None:
+        self._client, self._api = client, client.api
         self.blueprint, self.name, self._owner = blueprint, name, owner
         self.id = ""
         self.warnings: tuple[str, ...] = ()
@@ -140,7 +133,7 @@ class Container:
         if blueprint.published is not None:
             inside, address, outside = blueprint.published
             ports, bindings = [inside], {inside: (address, outside)}
-        with self._engine.worded():
+        with self._client.worded():
             created = self._api.create_container(
                 blueprint.image,
                 list(blueprint.command),
@@ -174,7 +167,7 @@ class Container:
             self.warnings = tuple(text for text in said if "pids limit" not in text.lower())
 
     def attach(self) -> Stream:
-        """Connect to its streams; before the start, so that nothing is missed. Raises as `start` does.
+        """Connect to its streams; call it before the start, so that nothing is missed. Raises as `start` does.
 
         Podman makes the container ready to run here already.
         """
@@ -193,7 +186,7 @@ class Container:
     def _explained(self) -> Iterator[None]:
         from docker.errors import APIError
 
-        with self._engine.worded():
+        with self._client.worded():
             try:
                 yield
             except APIError as error:
@@ -201,30 +194,30 @@ class Container:
                 raise
 
     def wait(self) -> Exit:
-        """Wait until it has ended; one that somebody else removed was killed."""
+        """Wait until it has ended; a container that another program removed counts as killed."""
         from docker.errors import NotFound
 
         code, out_of_memory = 128 + signal.SIGKILL, False
-        with self._engine.worded(), contextlib.suppress(NotFound):
+        with self._client.worded(), contextlib.suppress(NotFound):
             code = self._await_code()
             out_of_memory = bool(self._api.inspect_container(self.id)["State"].get("OOMKilled"))
         return Exit(code=code, out_of_memory=out_of_memory)
 
     def _await_code(self) -> int:
-        if self._engine.libpod is None:
+        if self._client.libpod is None:
             return int(self._api.wait(self.id)["StatusCode"])
-        # Podman 4.3 answers Docker's question by looking again and again without a pause, which takes half a processor.
-        address = f"{self._api.base_url}/v{self._engine.libpod}/libpod/containers/{self.id}/wait"
+        # Podman 4.3 answers Docker's question by polling without a pause, which takes half a processor.
+        address = f"{self._api.base_url}/v{self._client.libpod}/libpod/containers/{self.id}/wait"
         asked = {"condition": ["stopped", "exited"], "interval": "100ms"}
         answer = self._api.post(address, params=asked, timeout=None)
         self._api._raise_for_status(answer)
         return int(answer.text)
 
     def read_archive(self, path: str) -> Iterable[bytes] | None:
-        """Return a file or folder of it as a tar, piece by piece; None if there is none of that path."""
+        """Return a file or folder of it as the pieces of a tar; None if the path is missing."""
         from docker.errors import NotFound
 
-        with self._engine.worded():
+        with self._client.worded():
             try:
                 pieces: Iterable[bytes] = self._api.get_archive(self.id, path)[0]
             except NotFound:
@@ -233,25 +226,25 @@ class Container:
 
     def address(self) -> str:
         """Return its IP address in the network that it joined; empty if it has none."""
-        with self._engine.worded():
+        with self._client.worded():
             networks = self._api.inspect_container(self.id)["NetworkSettings"].get("Networks") or {}
             return next((str(each["IPAddress"]) for each in networks.values() if each.get("IPAddress")), "")
 
     def read_log(self, lines: int = 20) -> str:
         """Return the last lines that it printed."""
-        with self._engine.worded():
+        with self._client.worded():
             printed: bytes = self._api.logs(self.id, tail=lines)
         return printed.decode("utf-8", "replace").strip()
 
     def signal(self, number: int) -> None:
-        """Send a signal to its first process; ignore one that has ended, and an engine that does not answer."""
-        with contextlib.suppress(EngineError), self._engine.worded():
+        """Send a signal to its first process; do nothing if it has ended or the engine does not answer."""
+        with contextlib.suppress(EngineError), self._client.worded():
             self._api.kill(self.id, number)
 
     def resize(self, rows: int, columns: int) -> bool:
         """Set the size of its terminal; False if it is not running yet, or not any more."""
         try:
-            with self._engine.worded():
+            with self._client.worded():
                 self._api.resize(self.id, rows, columns)
         except EngineError:
             return False
@@ -261,11 +254,11 @@ class Container:
         """Remove it, running or not; False if the engine refuses."""
         if not self.id:
             return True
-        return _remove(self._engine, self.id)
+        return _remove(self._client, self.id)
 
 
 def explain_start(message: str) -> None:
-    """Raise the error that tells more than the engine's refusal, if there is one."""
+    """Raise an error that says more than the engine's refusal, if there is one."""
     if re.search(r"port is already allocated|address already in use|[Pp]ermission denied.*(bind|port)", message):
         raise errors.port_refused(message)
     for pattern, code in ((_NOT_FOUND, 127), (_NOT_EXECUTABLE, 126)):
@@ -273,12 +266,12 @@ def explain_start(message: str) -> None:
             raise errors.container_not_started(match[1] or match[2], message, code=code)
 
 
-def _remove(engine: Engine, identity: str) -> bool:
+def _remove(client: Client, identity: str) -> bool:
     from docker.errors import NotFound
 
     try:
-        with engine.worded(), contextlib.suppress(NotFound):
-            engine.api.remove_container(identity, force=True, v=True)
+        with client.worded(), contextlib.suppress(NotFound):
+            client.api.remove_container(identity, force=True, v=True)
     except EngineError as error:
         return "is already in progress" in str(error)
     return True
@@ -289,39 +282,39 @@ def container_name(app: str, process: str, suffix: str) -> str:
     return re.sub(r"[^a-zA-Z0-9_.-]+", "-", f"{app}-{process.replace('.', '-')}-{suffix}")
 
 
-def clear_leftovers(engine: Engine, here: Owner) -> list[str]:
-    """Remove the containers whose owner has ended, whichever app's they are, and images that were made for these alone.
+def clear_leftovers(client: Client, here: Owner) -> list[str]:
+    """Remove the containers of every app whose owner has ended, and images that were made for these alone.
 
-    Returns the names of the containers. A container that the engine is removing is left to the engine. If the removal
+    Returns the names of the containers. A container that the engine is removing stays with the engine. If the removal
     failed, Docker lists the container until it restarts, and answers any question about it with 404.
     """
-    listed = _list_ours(engine)
+    listed = _list_ours(client)
     cleared = []
-    with engine.worded():
+    with client.worded():
         for found in listed:
             owner = None if found.get("State") == "removing" else parse_owner(found.get("Labels") or {})
-            if owner is not None and is_gone(owner, here) and _remove(engine, str(found["Id"])):
+            if owner is not None and is_gone(owner, here) and _remove(client, str(found["Id"])):
                 cleared.append(str((found.get("Names") or [found["Id"][:12]])[0]).lstrip("/"))
                 if (image := str(found.get("Image"))).removeprefix("docker.io/").startswith(f"{TRIALS}/"):
-                    remove_image(engine, image)
+                    remove_image(client, image)
     return cleared
 
 
-def remove_image(engine: Engine, reference: str) -> None:
-    """Take a name from an image, and remove what has no other name; what the engine refuses stays."""
-    with contextlib.suppress(EngineError), engine.worded():
-        engine.api.remove_image(reference, force=True)
+def remove_image(client: Client, reference: str) -> None:
+    """Remove a name of an image, and the image if it has no other; it stays if the engine refuses."""
+    with contextlib.suppress(EngineError), client.worded():
+        client.api.remove_image(reference, force=True)
 
 
-def _list_ours(engine: Engine) -> list[dict[str, Any]]:
+def _list_ours(client: Client) -> list[dict[str, Any]]:
     from docker.errors import APIError
 
     for _ in range(_LISTINGS):
-        with engine.worded():
+        with client.worded():
             try:
-                found: list[dict[str, Any]] = engine.api.containers(all=True, filters={"label": [PROCESS_LABEL]})
+                found: list[dict[str, Any]] = client.api.containers(all=True, filters={"label": [PROCESS_LABEL]})
             except APIError as error:
-                # Podman's list fails over a container that somebody is removing just then.
+                # Podman fails to list containers while one of them is being removed.
                 if "no such container" not in str(error):
                     raise
             else:

@@ -1,4 +1,4 @@
-"""The engine's multiplexed stream taken apart: standard output and error of a container without a terminal.
+"""Split the engine's multiplexed stream into standard output and error of a container without a terminal.
 
 A frame is eight bytes (stream 1 or 2, three zeros, the length in network order) and the payload, see "Attach to a
 container" in Docker's API reference.
@@ -15,7 +15,7 @@ _HEADER = struct.Struct(">BxxxL")
 
 
 class Demultiplexer:
-    """Turns the bytes of the stream, however they are cut, into pieces of output with their stream's number."""
+    """Turns chunks of any size into pieces of output with their stream's number."""
 
     def __init__(self) -> None:
         self._head = b""
@@ -23,7 +23,7 @@ class Demultiplexer:
         self._left = 0
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """Yield (stream, bytes) for what `data` brings; a frame that is cut comes in pieces."""
+        """Yield (stream, bytes) for each piece in `data`; a frame that is cut comes in several pieces."""
         at = 0
         while at < len(data):
             if not self._left:

@@ -1,16 +1,18 @@
-"""Finds the image to run in an engine: there already, loaded from the store, or pulled; and what processes it has."""
+"""Find the image to run in an engine, load it from the store, or pull it; and read which processes it has."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+import secrets
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.errors import EngineError
-from deployer.engines.docker.client import Engine, explain
+from deployer.engines.docker.client import Client, explain
 from deployer.engines.docker.container import Blueprint, Container, container_name
-from deployer.engines.docker.launch import LAUNCH_FILE, Launch, take_launch
-from deployer.engines.docker.owner import Owner
+from deployer.engines.docker.owner import this_owner
 from deployer.engines.docker.signals import holding_back
 from deployer.runner.signals import FORWARDED, STOPPING
 
@@ -26,13 +28,13 @@ class Found:
     environment: Mapping[str, str]
 
 
-def find_image(engine: Engine, reference: str) -> Found | None:
-    """Return the image that the engine has under a reference; None where it has none."""
+def find_image(client: Client, reference: str) -> Found | None:
+    """Return the image that the engine has under a reference; None if it has none."""
     from docker.errors import ImageNotFound
 
-    with engine.worded():
+    with client.worded():
         try:
-            inspected: dict[str, Any] = engine.api.inspect_image(reference)
+            inspected: dict[str, Any] = client.api.inspect_image(reference)
         except ImageNotFound:
             return None
         variables = (inspected.get("Config") or {}).get("Env") or []
@@ -43,31 +45,31 @@ def find_image(engine: Engine, reference: str) -> Found | None:
 
 
 def load_stored(
-    engine: Engine, store: Store, reference: str, *, observer: Callable[[int], object] | None = None
+    client: Client, store: Store, reference: str, *, observer: Callable[[int], object] | None = None
 ) -> bool:
-    """Load the image that the store has under a reference (a full name); False where it has none."""
+    """Load the image that the store has under a full reference; False if the store has none."""
     from buildpack.oci.engine_load import load
     from buildpack.stacks.platforms import native_platform
 
     image = store.image(reference, native_platform())
     if image is None or store.missing(image):
         return False
-    load(image, store.open, [reference], host=engine.endpoint, observer=observer)
+    load(image, store.open, [reference], host=client.endpoint, observer=observer)
     return True
 
 
-def pull_image(engine: Engine, reference: str, *, failed: Callable[[str], EngineError]) -> None:
+def pull_image(client: Client, reference: str, *, failed: Callable[[str], EngineError]) -> None:
     """Let the engine pull an image, with the credentials that the `docker` command has.
 
-    Raises what `failed` makes of the engine's message.
+    Raises the error that `failed` makes from the engine's message.
     """
     from docker.errors import APIError
 
     name, at, digest = reference.partition("@")
     repository, tag = (name, digest) if at else _split_tag(name)
-    with engine.worded():
+    with client.worded():
         try:
-            for line in engine.api.pull(repository, tag=tag, stream=True, decode=True):
+            for line in client.api.pull(repository, tag=tag, stream=True, decode=True):
                 if "error" in line:
                     raise failed(str(line["error"]))
         except APIError as error:
@@ -79,16 +81,17 @@ def _split_tag(name: str) -> tuple[str, str]:
     return (before, after) if colon and "/" not in after else (name, "latest")
 
 
-def read_launch(engine: Engine, image: str, *, owner: Owner, suffix: str) -> Launch | None:
-    """Read what processes an image has; None where it is not ours. No process is started for it."""
+def read_launch(client: Client, image: str) -> Launch | None:
+    """Read which processes an image has; None if it is not ours. No process is started for it."""
     blueprint = Blueprint(app="launch", process="look.1", image=image, command=["true"], environment={})
-    container = Container(engine, blueprint, name=container_name("deploy", "look.1", suffix), owner=owner)
-    # Else one that came while the engine creates the container would leave it behind.
+    name = container_name("deploy", "look.1", secrets.token_hex(3))
+    container = Container(client, blueprint, name=name, owner=this_owner())
+    # A signal that comes while the engine creates the container would leave it behind.
     with holding_back((*STOPPING, *FORWARDED)):
-        return _look_into(engine, container)
+        return _look_into(client, container)
 
 
-def _look_into(engine: Engine, container: Container) -> Launch | None:
+def _look_into(client: Client, container: Container) -> Launch | None:
     """Read launch.json out of a container that is made for that alone."""
     from docker import errors as docker_errors
     from requests import HTTPError
@@ -96,12 +99,12 @@ def _look_into(engine: Engine, container: Container) -> Launch | None:
     say: Any = docker_errors.create_api_error_from_http_exception
     container.create()
     try:
-        # Not the SDK's get_archive, whose answer cannot be closed: until it is, or read to the end, which may be far,
-        # a Docker engine does not remove the container.
-        address = f"{engine.api.base_url}/v{engine.api.api_version}/containers/{container.id}/archive"
-        asked = {"params": {"path": LAUNCH_FILE}, "stream": True, "timeout": engine.api.timeout}
-        with engine.worded(), engine.api.get(address, **asked) as answer:
-            # 404 is said of the container as well, where somebody removed it.
+        # Not the SDK's get_archive: its answer cannot be closed, and a Docker engine removes the container only
+        # once the answer is closed or read to the end, which may be far.
+        address = f"{client.api.base_url}/v{client.api.api_version}/containers/{container.id}/archive"
+        asked = {"params": {"path": LAUNCH_FILE}, "stream": True, "timeout": client.api.timeout}
+        with client.worded(), client.api.get(address, **asked) as answer:
+            # The engine answers 404 for the container too, if someone removed it.
             if answer.status_code == 404 and "no such container" not in answer.text.lower():
                 return None
             try:
@@ -111,3 +114,53 @@ def _look_into(engine: Engine, container: Container) -> Launch | None:
             return take_launch(answer.iter_content(1 << 16))
     finally:
         container.remove()
+
+
+LAUNCH_FILE = "/opt/deploy/launch.json"
+
+_LARGEST = 1 << 20
+"""Bytes of a launch.json: the lines of a Procfile, and little more."""
+_MOST = 1000
+"""The largest count in `app.json` and on the command line."""
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """The process types of an image in the Procfile's order, and app.json's formation."""
+
+    processes: tuple[str, ...]
+    formation: Mapping[str, int]
+
+
+def take_launch(pieces: Iterable[bytes]) -> Launch | None:
+    """Read launch.json from the archive that an engine sends; None if it is not ours, or larger than any of ours."""
+    from buildpack.errors import StackError
+    from buildpack.oci.tar_reader import read_members
+
+    try:
+        for member, content in read_members(iter(pieces), origin=LAUNCH_FILE):
+            if member.kind != "file" or member.size > _LARGEST:
+                return None
+            return parse_launch(b"".join(content))
+    except StackError:
+        return None
+    return None
+
+
+def parse_launch(text: bytes) -> Launch | None:
+    """Parse a launch.json; None if our launcher would not understand it."""
+    try:
+        document: Any = parse_json(text)
+    except ValueError:
+        return None
+    if not isinstance(document, dict):
+        return None
+    processes, formation = document.get("processes"), document.get("formation") or {}
+    if not isinstance(processes, dict) or not isinstance(formation, dict):
+        return None
+    if not all(_NAME.fullmatch(name) and isinstance(command, str) for name, command in processes.items()):
+        return None
+    if not all(type(count) is int and 0 <= count <= _MOST for count in formation.values()):
+        return None
+    return Launch(processes=tuple(processes), formation=formation)

@@ -14,7 +14,7 @@ from deployer.engines.docker.container import Container, Exit, Stream
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A step in the life of a container: it started, failed to, or exited; ``removed`` always comes last."""
+    """A step in the life of a container: it started, failed to, or exited. ``removed`` always comes last."""
 
     kind: Literal["started", "failed", "exited", "removed"]
     exit: Exit | None = None
@@ -23,16 +23,24 @@ class Step:
 
 
 class Life:
-    """One container from creation to removal; `output` is the reading end of a pipe with all it writes.
+    """One container from creation to removal. `output` is the reading end of a pipe with all that it writes.
 
-    `tell` is called from threads. `stop` and `kill` may come at any time, before the start too.
+    `report` is called from threads, and so is `read`, after the end and before the removal. `stop` may come at any
+    time, before the start too.
     """
 
-    def __init__(self, container: Container, tell: Callable[[Life, Step], None]) -> None:
+    def __init__(
+        self,
+        container: Container,
+        report: Callable[[Life, Step], None],
+        *,
+        read: Callable[[Container], object] = lambda _container: None,
+    ) -> None:
         self.container = container
+        self.over = threading.Event()
         self.output, self._writer = os.pipe()
         os.set_blocking(self.output, False)
-        self._tell = tell
+        self._report, self._read = report, read
         self._started = threading.Event()
         self._cancelled = threading.Event()
         self._starting = False
@@ -77,7 +85,7 @@ class Life:
             self._start_and_wait()
         except Exception as error:  # noqa: BLE001  the loop raises it in the main thread
             self.cut()
-            self._tell(self, Step(kind="failed", error=error))
+            self._report(self, Step(kind="failed", error=error))
         self._finish(pump)
 
     def _start_and_wait(self) -> None:
@@ -90,10 +98,15 @@ class Life:
             self._started.set()
         for number in self._early:
             self.container.signal(number)
-        self._tell(self, Step(kind="started"))
+        self._report(self, Step(kind="started"))
         if self._cancelled.is_set():  # asked for while it was being started
             self.container.signal(15)
-        self._tell(self, Step(kind="exited", exit=self.container.wait()))
+        try:
+            ended = self.container.wait()
+        finally:
+            self.over.set()
+        self._read(self.container)
+        self._report(self, Step(kind="exited", exit=ended))
 
     def _finish(self, pump: threading.Thread | None) -> None:
         kept = True
@@ -106,7 +119,7 @@ class Life:
                 self._stream.close()
             kept = not self.container.remove()
         finally:
-            self._tell(self, Step(kind="removed", kept=kept))
+            self._report(self, Step(kind="removed", kept=kept))
 
     def _pump(self, stream: Stream) -> None:
         """Hand the output on; a full pipe holds this thread, the engine's connection and so the process."""

@@ -1,4 +1,4 @@
-"""Runs one command in a container with the terminal itself, as `docker run -it --rm` does; its exit code is ours."""
+"""Run one command in a container with the terminal, as `docker run -it --rm` does, and pass its exit code on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import time
 import tty
 from collections.abc import Callable, Iterator
 
-from deployer.engines.docker.client import Engine
+from deployer.engines.docker.client import Client
 from deployer.engines.docker.container import Blueprint, Container, Exit, Stream, container_name
 from deployer.engines.docker.frames import STDOUT
 from deployer.engines.docker.owner import Owner
@@ -28,20 +28,20 @@ _ENOUGH = 3
 
 
 def run_command(
-    blueprint: Blueprint, *, engine: Engine, owner: Owner, suffix: str, warn: Callable[[str], object]
+    blueprint: Blueprint, *, client: Client, owner: Owner, suffix: str, warn: Callable[[str], object]
 ) -> int:
     """Run a command in a container until it ends; returns its exit code.
 
     With `blueprint.terminal` this process's terminal is the command's own, else standard output and error stay
     apart. Raises EngineError, and NotStartedError if there is no such command.
     """
-    container = Container(engine, blueprint, name=container_name(blueprint.app, "run.1", suffix), owner=owner)
+    container = Container(client, blueprint, name=container_name(blueprint.app, "run.1", suffix), owner=owner)
     winch = (signal.SIGWINCH,) if blueprint.terminal else ()
     with catching((*STOPPING, *FORWARDED, *winch)) as wakeup:
         try:
             container.create()
             for text in container.warnings:
-                warn(engine_warned(engine.name, text))
+                warn(engine_warned(client.name, text))
             stream = container.attach()
             try:
                 with _raw(blueprint.terminal):
@@ -67,7 +67,7 @@ class _Session:
         self._interrupts = 0
 
     def run(self) -> int:
-        """Start the command and see it through."""
+        """Start the command and wait for its end."""
         self._begin(self._pass_output)
         self._container.start()
         self._begin(self._await_exit)
@@ -109,7 +109,7 @@ class _Session:
             self._container.signal(signal.SIGKILL if self._interrupts >= _ENOUGH else number)
 
     def _stop(self, number: int) -> None:
-        """Ask the command to end, and see to it: an interactive shell ignores TERM."""
+        """Ask the command to end, and kill it later: an interactive shell ignores TERM."""
         self._kill_at = time.monotonic() + self._container.blueprint.stop_timeout
         self._container.signal(number)
 
@@ -139,7 +139,7 @@ class _Session:
     def _pass_output(self) -> None:
         for pieces in self._stream.pieces():
             if self._reader_left.is_set():
-                continue  # what nobody takes is dropped, so that the command can end in order
+                continue  # output that nobody reads is dropped, so that the command can end in order
             try:
                 for number, piece in pieces:
                     _write_all(_STDOUT if number == STDOUT else _STDERR, piece)
@@ -178,5 +178,5 @@ def _write_all(fd: int, text: bytes) -> None:
     while left:
         try:
             left = left[os.write(fd, left) :]
-        except BlockingIOError:  # somebody who shares the stream set O_NONBLOCK
+        except BlockingIOError:  # another program that shares the stream set O_NONBLOCK
             select.select([], [fd], [])

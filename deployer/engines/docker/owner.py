@@ -1,7 +1,7 @@
-"""Who owns a container: the `deploy` that started it, told from any other by host, boot, PID namespace, pid and start.
+"""Identify the owner of a container: the `deploy` that started it, by host, boot, PID namespace, pid and start.
 
-A container outlives a `deploy` that was killed with KILL. The next one finds it by its labels, and removes it only
-when its owner is certainly gone: a process of another machine, or of another container, cannot be looked up here.
+A container outlives a `deploy` that was killed with KILL. The next `deploy` finds it by its labels, and removes it only
+if its owner has certainly ended: a process of another machine, or of another container, cannot be looked up here.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ LABEL = "dev.deploy.owner."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """A process, told from every other one that ever was.
+    """A process, identified among all that ever ran.
 
     `host` is the machine's name and ID, `boot` changes when it restarts, `namespace` is the PID namespace in which
-    `pid` counts, `started` is when the process began, in whatever unit the system has.
+    `pid` counts, `started` is when the process began, in the system's unit.
     """
 
     host: str
@@ -51,7 +51,7 @@ def owner_labels(owner: Owner) -> dict[str, str]:
 
 
 def parse_owner(labels: Mapping[str, str]) -> Owner | None:
-    """Read an owner from labels; None where they name none."""
+    """Read an owner from labels; None if they name none."""
     host, pid = labels.get(f"{LABEL}host", ""), labels.get(f"{LABEL}pid", "")
     number = parse_integer(pid, least=1, most=(1 << 31) - 1)
     if not host or number is None:
@@ -66,7 +66,7 @@ def parse_owner(labels: Mapping[str, str]) -> Owner | None:
 
 
 def is_gone(owner: Owner, here: Owner) -> bool:
-    """Say whether an owner has certainly ended; `here` is this process."""
+    """Return True if an owner has certainly ended; `here` is this process."""
     if owner.host != here.host:
         return False
     if owner.boot != here.boot:
@@ -91,7 +91,7 @@ def _namespace() -> str:
 
 
 def _started(pid: int) -> str:
-    """Return when a process began; empty where there is none, or a zombie."""
+    """Return when a process began; empty if it does not run, or is a zombie."""
     if sys.platform != "linux":
         return _ask("ps", "-o", "lstart=", "-p", str(pid))
     # The name, in parentheses, may hold anything; fields 3 (state) and 22 (start time) follow it, see proc(5).

@@ -1,4 +1,4 @@
-"""An existing virtual environment, for `--venv`: found, and checked before anything relies on it."""
+"""Find and check an existing virtual environment, for `--venv`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deployer.errors import local as errors
 
 
 def find_virtual_environment(asked: str, *, folder: Path, environ: Mapping[str, str]) -> Path:
-    """Return the virtual environment at `asked`; where that is empty, the active one, else `folder`'s ``.venv``.
+    """Return the virtual environment at `asked`; if that is empty, the active one, else ``.venv`` in `folder`.
 
     Raises UsageError if there is none, MachineError if its interpreter does not start.
     """
@@ -33,7 +33,7 @@ def _choose(asked: str, folder: Path, environ: Mapping[str, str]) -> tuple[Path,
 
 
 def _check(path: Path, environ: Mapping[str, str]) -> None:
-    """Start its interpreter: a link that leads nowhere is the least of what a changed system leaves."""
+    """Check that its interpreter starts: a changed system may leave a dangling link, or worse."""
     import subprocess
 
     from buildpack.system.processes import library_path
@@ -56,7 +56,7 @@ def _check(path: Path, environ: Mapping[str, str]) -> None:
 
 
 def python_version(path: Path) -> str:
-    """Return the version that pyvenv.cfg names (``3.11.2``); empty where it names none."""
+    """Return the version that pyvenv.cfg names (``3.11.2``); empty if it names none."""
     text = (path / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace")
     settings = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in text.splitlines())}
     return settings.get("version") or ".".join(settings.get("version_info", "").split(".")[:3])

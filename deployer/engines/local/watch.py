@@ -1,7 +1,7 @@
-"""Tells when an app's files change, by looking at them twice a second: no library, on any file system.
+"""Notice that an app's files change, by looking at them twice a second: no library, on any file system.
 
-What is watched is what would be shipped and is code, a template or a setting; an app's own database or upload beside
-its code must not start it again and again.
+It watches the shipped files that are code, templates or settings. An app's own database or uploads beside its code must
+not start it again and again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from buildpack.dataclass import dataclass, field
 
 INTERVAL = 0.5
-"""Seconds between two looks; a change is told once a look finds nothing further."""
+"""Seconds between two looks; a change is reported once a look finds nothing further."""
 
 _SUFFIXES = (
     *(".py", ".html", ".htm", ".jinja", ".jinja2", ".j2", ".mako", ".mo"),
@@ -26,7 +26,7 @@ Snapshot = Mapping[str, tuple[int, int, int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """Where to look: `folder`, less `left_out`, paths relative to it of what was there and is not the app's."""
+    """The files to watch: all in `folder` but `left_out`, the relative paths of files that are not the app's."""
 
     folder: str
     left_out: frozenset[str] = field(default_factory=frozenset)
@@ -35,7 +35,7 @@ class Scope:
     def of(cls, folder: str, files: Iterable[str]) -> Scope:
         """Leave out all that is there now and is neither one of the app's `files` nor on the way to one.
 
-        Which files are the app's takes git to tell, and a process is too much to start twice a second.
+        Only git knows which files are the app's, and twice a second is too often to start it.
         """
         known = set(files)
         for path in tuple(known):
@@ -53,7 +53,7 @@ class Scope:
 
 
 def take_snapshot(scope: Scope) -> Snapshot:
-    """Return size, time and inode of each watched file; what cannot be read is not there."""
+    """Return size, time and inode of each watched file that can be read."""
     found: dict[str, tuple[int, int, int]] = {}
     todo = [""]
     while todo:
@@ -88,18 +88,18 @@ def changed_paths(before: Snapshot, after: Snapshot) -> list[str]:
 
 
 class Watcher:
-    """Watches in a thread of its own, from `start` to `stop`; `tell` is called there with the paths that changed."""
+    """Watches in a thread of its own, from `start` to `stop`; `report` is called there with the paths that changed."""
 
-    def __init__(self, scope: Scope, tell: Callable[[Collection[str]], None], *, interval: float = INTERVAL) -> None:
+    def __init__(self, scope: Scope, report: Callable[[Collection[str]], None], *, interval: float = INTERVAL) -> None:
         self._scope = scope
-        self._tell = tell
+        self._report = report
         self._interval = interval
         self._stopped = threading.Event()
         self._first: Snapshot = {}
         self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
 
     def start(self) -> None:
-        """Begin: what is there now is what is compared with."""
+        """Begin, and compare with the files that are there now."""
         self._first = take_snapshot(self._scope)
         self._thread.start()
 
@@ -110,12 +110,12 @@ class Watcher:
             self._thread.join()
 
     def _watch(self) -> None:
-        told = last = self._first
+        known = last = self._first
         while not self._stopped.wait(self._interval):
             now = take_snapshot(self._scope)
             settled, last = now == last, now
             # An editor writes a file in several steps, git many files: wait until a look finds them at rest.
-            if settled and now != told:
-                changed = changed_paths(told, now)
-                told = now
-                self._tell(changed)
+            if settled and now != known:
+                changed = changed_paths(known, now)
+                known = now
+                self._report(changed)

@@ -6,7 +6,14 @@ import pytest
 
 from buildpack.app.procfile import Process, select_default
 from buildpack.errors import UsageError
-from deployer.formation import choose_formation, export_formation, find_one_off, one_off_text
+from deployer.formation import (
+    Limits,
+    choose_formation,
+    export_formation,
+    find_one_off,
+    one_off_text,
+    parse_limits,
+)
 
 TYPES = ["release", "worker", "web", "postdeploy"]
 
@@ -55,3 +62,40 @@ def test_what_is_not_run_is_said_with_the_command_that_runs_it():
         "release is not run; `deploy run shop release` runs it\n"
         "postdeploy is not run; `deploy run shop postdeploy` runs it"
     )
+
+
+# Limits
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("512m", 512 << 20), ("1.5g", 3 << 29), ("64MB", 64 << 20), ("1GiB", 1 << 30), ("8388608", 8 << 20)],
+)
+def test_amounts_of_memory(text, size):
+    assert parse_limits(text, "") == Limits(memory=size)
+
+
+@pytest.mark.parametrize("text", ["m", "1", "5m", "-1g", "1e9", "1 2g", "²g"])
+def test_operands_that_are_not_an_amount_of_memory(text):
+    with pytest.raises(UsageError) as caught:
+        parse_limits(text, "")
+    assert str(caught.value) == (
+        f"--memory {text!r} is not an amount of memory\n\n"
+        "The least that an engine accepts is 6m.\n\n"
+        "hint: write it as 512m or 1.5g."
+    )
+
+
+def test_numbers_of_processors():
+    assert [parse_limits("", text).nano_cpus for text in ("2", "0.5", ".25")] == [
+        2_000_000_000,
+        500_000_000,
+        250_000_000,
+    ]
+
+
+@pytest.mark.parametrize("text", ["0", "x", "-1", "nan", "1e3", "9999"])
+def test_operands_that_are_not_a_number_of_processors(text):
+    with pytest.raises(UsageError) as caught:
+        parse_limits("", text)
+    assert str(caught.value) == f"--cpus {text!r} is not a number of processors\n\nhint: write it as 2 or 0.5."

@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from buildpack.errors import UsageError
 from buildpack.system.processes import User
-from deployer.ci.collecting import Collect, collect_archive, collect_local, parse_collect
+from deployer.ci.collecting import Collect, collect, parse_collect
+from deployer.engines.local.trial import read_folder
 from tests.conftest import missing
 
 
@@ -33,15 +35,19 @@ def asked(path: str, folder: Path) -> Collect:
     return parse_collect([f"{path}={folder}"])[0]
 
 
+def collect_local(asked: Collect, app: Path, say: Callable[[str], object], *, user: User | None = None) -> None:
+    collect(asked, lambda path: read_folder(app, path, user=user), say=say)
+
+
 def copied(out: Path) -> set[str]:
     return {str(path.relative_to(out)) for path in out.rglob("*") if not path.is_dir()}
 
 
 def test_a_file_or_a_whole_folder_is_copied(app, out):
     said: list[str] = []
-    collect_local(asked("reports/junit.xml", out), app, user=None, tell=said.append)
+    collect_local(asked("reports/junit.xml", out), app, said.append)
     assert copied(out) == {"junit.xml"}
-    collect_local(asked("reports", out), app, user=None, tell=said.append)
+    collect_local(asked("reports", out), app, said.append)
     assert copied(out) == {"junit.xml", "reports/junit.xml", "reports/html/index.html"}
     assert said == [
         f"collected reports/junit.xml into {out}: 1 file, 5 B",
@@ -58,7 +64,7 @@ def test_links_and_devices_of_the_tests_are_left_out(app, out, tmp_path):
     os.mkfifo(app / "reports" / "pipe")
     said: list[str] = []
     for path in ("reports", "link", "away", "away/secret", "nowhere"):
-        collect_local(asked(path, out), app, user=None, tell=said.append)
+        collect_local(asked(path, out), app, said.append)
     assert copied(out) == {"reports/junit.xml", "reports/html/index.html"}
     assert said[1:] == [
         f"nothing to collect at {path}: the tests wrote no file there"
@@ -73,7 +79,7 @@ def test_links_of_a_checkout_are_replaced_and_not_written_through(app, out, tmp_
     (out / "reports").mkdir(parents=True)
     (out / "reports" / "junit.xml").symlink_to(above / "junit.xml")
     (out / "reports" / "html").symlink_to(above / "html")
-    collect_local(asked("reports", out), app, user=None, tell=print)
+    collect_local(asked("reports", out), app, print)
     assert (above / "junit.xml").read_text() == "mine"
     assert copied(above) == {"junit.xml"}
     assert (out / "reports" / "html" / "index.html").read_text() == "<p>"
@@ -92,7 +98,7 @@ def test_a_folder_that_the_tests_lead_elsewhere_gets_nothing(app, out, tmp_path)
     (tmp_path / "mine").mkdir()
     out.symlink_to(tmp_path / "mine")
     said: list[str] = []
-    collect_local(wanted, app, user=None, tell=said.append)
+    collect_local(wanted, app, said.append)
     assert copied(tmp_path / "mine") == set()
     assert said == [f"reports is not collected: {out} led to {out} until the tests ran"]
 
@@ -101,7 +107,7 @@ def test_what_is_too_large_is_refused_before_it_is_copied(app, out):
     with (app / "reports" / "sparse").open("wb") as file:
         file.truncate(2 << 30)
     said: list[str] = []
-    collect_local(asked("reports", out), app, user=None, tell=said.append)
+    collect_local(asked("reports", out), app, said.append)
     assert said == ["reports is not collected: it has more than 1.1 GB"]
     assert not out.exists()
 
@@ -116,7 +122,7 @@ def test_root_copies_only_what_the_tests_could_read(app, out, anyones):
     (tests / "report").write_text("report")
     said: list[str] = []
     for name in ("secret", "report"):
-        collect_local(asked(name, out), tests, user=User(uid=65534, gid=65534), tell=said.append)
+        collect_local(asked(name, out), tests, said.append, user=User(uid=65534, gid=65534))
     assert copied(out) == {"report"}
 
 
@@ -134,11 +140,11 @@ def test_names_and_links_in_an_engine_s_archive_lead_nowhere_else(out, tmp_path)
         through.size = 4
         tar.addfile(through, io.BytesIO(b"text"))
     said: list[str] = []
-    collect_archive(asked("reports", out), [made.getvalue()], tell=said.append)
+    collect(asked("reports", out), lambda _path: [made.getvalue()], say=said.append)
     assert copied(out) == {"reports/good", "reports/link/through"}
     assert not (out / "reports" / "link").is_symlink()
     assert copied(tmp_path) == {"out/reports/good", "out/reports/link/through"}
-    collect_archive(asked("reports", out), None, tell=said.append)
+    collect(asked("reports", out), lambda _path: None, say=said.append)
     assert said[-1] == "nothing to collect at reports: the tests wrote no file there"
 
 

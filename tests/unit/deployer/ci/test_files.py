@@ -1,4 +1,4 @@
-"""What a CI service reads back: outputs that hold any value, a summary in which the app's words stay words."""
+"""Files that a CI service reads back: outputs that hold any value, a summary in which the app's words stay words."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildpack.errors import MachineError
-from deployer.ci.files import render_outputs, write_outputs, write_summary
-from deployer.ci.summary import escape, render_summary
+from deployer.ci.summary import escape, render_outputs, render_summary, write_outputs, write_summary
 
 
 def parse_outputs(text: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What a formation in the foreground says at its end, in the order in which an engine happens to report."""
+"""A formation in the foreground says why it ended, in the order in which an engine happens to report."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from collections.abc import Callable
 import pytest
 
 from buildpack.errors import BuildpackError
-from deployer.engines.foreground import Boot, Foreground, Web
+from deployer.engines.engine import Boot, Ground, Web
+from deployer.engines.foreground import Foreground
 from deployer.readiness.health import Answer
 from deployer.runner.stage import Pace
-from deployer.runner.supervisor import Ground, Settings, Supervisor
+from deployer.runner.supervisor import Settings, Supervisor
 
 
 class Reporting(Ground):
@@ -41,6 +42,10 @@ class Reporting(Ground):
 
     def next_look(self, now: float) -> float | None:
         return now if self._steps else None
+
+    def webs(self, boot: Boot) -> list[Web]:
+        url = "http://localhost:8000"
+        return [Web(process=self.name, port=8000, url=url, ask=lambda _seconds: Answer(), listeners=lambda: None)]
 
     def write(self, text: bytes) -> None:
         os.write(self.writer, text)
@@ -74,16 +79,7 @@ def unread(descriptor: int) -> int:
 
 def run(steps: list[Callable[[Reporting], object]], *, restart: str = "no") -> str:
     """Run the steps, which end with a failure before web answers; return the error."""
-    web = Web(
-        process="web.1",
-        port=8000,
-        url="http://localhost:8000",
-        ask=lambda _seconds: Answer(),
-        listeners=lambda: None,
-    )
-    foreground = Foreground(
-        Reporting(steps), Settings(restart=restart), webs=[web], boot=Boot(), out=io.BytesIO(), environ={}
-    )
+    foreground = Foreground(Reporting(steps), Settings(restart=restart), boot=Boot(), out=io.BytesIO(), environ={})
     with pytest.raises(BuildpackError) as caught:
         foreground.run()
     return str(caught.value)

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from buildpack.errors import MachineError, UsageError
-from deployer.engines.ports import free_port, ports_of_web, read_port, require_free
+from deployer.engines.ports import free_port, parse_host, ports_of_web, read_port, require_free
 
 
 def test_an_unset_or_empty_port_is_the_default() -> None:
@@ -47,3 +47,22 @@ def test_a_taken_port_is_an_error_that_names_its_holder_and_a_free_port(bound: s
 
 def test_a_free_port_is_free() -> None:
     require_free([free_port()])
+
+
+def test_addresses():
+    assert [parse_host(text) for text in ("localhost", "0.0.0.0", "[::1]", "::")] == [
+        "127.0.0.1",
+        "0.0.0.0",
+        "::1",
+        "::",
+    ]
+
+
+def test_a_host_that_is_not_an_address():
+    with pytest.raises(UsageError) as caught:
+        parse_host("example.org")
+    assert str(caught.value) == (
+        "--host 'example.org' is not an address\n\n"
+        "It is an address of this machine on which the port is published.\n\n"
+        "hint: 127.0.0.1 keeps it on this machine, 0.0.0.0 opens it to the network."
+    )

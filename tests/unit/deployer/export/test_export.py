@@ -21,7 +21,7 @@ from deployer.export.systemd import (
     render_variables,
     unit_name,
 )
-from deployer.formation import Formation
+from deployer.formation import Formation, Limits
 
 VENV = Path("/srv/blasto/.venv")
 
@@ -192,11 +192,13 @@ def test_postdeploy_runs_once_after_the_release_if_it_is_named():
 
 
 def test_limits_are_both_programs_limits():
-    app = replace(BLASTO, memory=1 << 30, nano_cpus=500_000_000)
+    app = replace(BLASTO, limits=Limits(memory=1 << 30, nano_cpus=500_000_000))
     web = units(app)["blasto-web-1.service"].splitlines()
     assert {"MemoryMax=1073741824", "CPUQuota=50%", "Environment=WEB_CONCURRENCY=3"} <= set(web)
     assert "    mem_limit: 1073741824\n    cpus: 0.5\n" in only_compose(app)
-    assert "Environment=WEB_CONCURRENCY=4" in units(replace(BLASTO, memory=1 << 30))["blasto-web-1.service"]
+    assert (
+        "Environment=WEB_CONCURRENCY=4" in units(replace(BLASTO, limits=Limits(memory=1 << 30)))["blasto-web-1.service"]
+    )
 
 
 def test_a_name_with_slashes_makes_names_of_units():

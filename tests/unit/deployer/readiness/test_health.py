@@ -178,11 +178,11 @@ def ask_from_inside(port: int, seconds: float) -> Answer:
     return Answer(status=int(status), reason=refusal_of(int(status), body))
 
 
-@pytest.mark.parametrize("told", HOSTILE)
-def test_each_question_ends_whatever_an_app_answers(told):
-    answer, expected = HOSTILE[told]
+@pytest.mark.parametrize("case", HOSTILE)
+def test_each_question_ends_for_any_answer_of_an_app(case):
+    answer, expected = HOSTILE[case]
     # A busy machine must have the time to read what ends the question. A body without end lasts until the deadline.
-    seconds = {"a refusal whose body never ends": 2.0}.get(told, 0.3 if expected.problem == "no answer came" else 30.0)
+    seconds = {"a refusal whose body never ends": 2.0}.get(case, 0.3 if expected.problem == "no answer came" else 30.0)
     asked = []
 
     def reply(method: str, path: str) -> Iterable[bytes]:
@@ -387,7 +387,7 @@ def test_the_whole_message_of_a_boot_that_timed_out():
         ("unknown", "On port 8000 no answer came."),
     ],
 )
-def test_each_cause_of_silence_is_told(cause, why):
+def test_each_cause_of_silence_has_its_own_words(cause, why):
     error = boot_timed_out("web.1", port=8000, cause=cause, heard="X", problem="no answer came", seconds=5, log=[])
     assert error.why == why
 

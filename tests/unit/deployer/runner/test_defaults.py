@@ -1,4 +1,4 @@
-"""What an image's processes find where nobody set it."""
+"""Defaults of variables that an image's processes get."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_command_names_gunicorns_file(command, named, tmp_path):
     assert ("GUNICORN_CMD_ARGS" in behind_router({}, str(tmp_path), commands=["true", command])) != named
 
 
-def test_the_root_folder_is_no_home():
+def test_the_root_folder_is_not_a_home():
     assert app_environment({"HOME": "/"}, None, root=NOTHING)["HOME"] == "/app"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.engines.docker.group import PACE as CONTAINERS
+from deployer.engines.docker.ground import PACE as CONTAINERS
 from deployer.runner.processes import PACE as PROCESSES
 from deployer.runner.stage import Pace
 from tests.support.replay import histories, replay

@@ -1,4 +1,4 @@
-"""What log lines look like, byte for byte."""
+"""The form of log lines, byte for byte."""
 
 from __future__ import annotations
 

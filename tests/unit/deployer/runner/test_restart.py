@@ -8,7 +8,7 @@ from deployer.runner.restart import History, decide
 
 
 def replay(policy, exits, jitter=0.0):
-    """Return the delays that follow exits of (code, uptime), None where the process stays down."""
+    """Return the delays that follow exits of (code, uptime), None if the process stays down."""
     history, delays = History(), []
     for code, uptime in exits:
         verdict = decide(policy, history, code, uptime, lambda: jitter)
@@ -49,7 +49,7 @@ def test_a_minute_up_forgets():
     assert replay("on-failure", exits) == [1, 2, 1, 2, 4, 8, None]
 
 
-def test_a_clean_exit_is_no_failure():
+def test_a_clean_exit_is_not_a_failure():
     assert replay("always", [(1, 0), (0, 0)] * 4 + [(1, 0)])[-1] is None
     assert replay("always", [(0, 0)] * 50)[-1] == 30
 

@@ -54,11 +54,11 @@ def test_a_signal_that_comes_while_the_engine_starts_the_container_arrives() -> 
     container: Any = Early()
     removed = threading.Event()
 
-    def tell(_life: Life, step: Step) -> None:
+    def report(_life: Life, step: Step) -> None:
         if step.kind == "removed":
             removed.set()
 
-    container.life = life = Life(container, tell)
+    container.life = life = Life(container, report)
     life.begin()
     assert removed.wait(30)
     os.close(life.output)

@@ -12,7 +12,7 @@ from deployer.engines.docker.signals import holding_back
 
 @pytest.fixture
 def heard() -> Iterator[list[int]]:
-    """What USR2 was heard here."""
+    """USR2 was heard here."""
     came: list[int] = []
     before = signal.signal(signal.SIGUSR2, lambda number, _: came.append(number))
     yield came

@@ -1,4 +1,4 @@
-"""Lays out the app's layer of an image on this machine's disk; the layer may be another machine's, from a registry."""
+"""Lay out the app's layer of an image on this machine's disk; the layer may be another machine's, from a registry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deployer.errors import ci as errors
 _ORIGIN = "the app's layer"
 _LEAST_LIMIT = 4 << 30
 _MOST_RATIO = 20
-"""Code and text shrink to a tenth; what shrinks to far less is zeros, made to fill a disk."""
+"""Code and text shrink to a tenth; a layer that shrinks far more is made of zeros, to fill a disk."""
 _CONTRADICTIONS = {
     errno.EEXIST: "twice",
     errno.EISDIR: "as a folder and as a file",
@@ -33,8 +33,8 @@ def limit_of(size: int) -> int:
 def unpack_app(pieces: Iterator[bytes], root: Path, *, limit: int) -> None:
     """Lay out the files below ``app``, and nothing else; `pieces` are of the layer's tar.
 
-    Links come last and lead nowhere while anything is written. Raises StackError for what no layer of ours holds:
-    names that lead out, devices, hard links, names twice, more than `limit` bytes.
+    Links come last and lead nowhere while anything is written. Raises StackError for
+    entries that our layers never have: names that lead out, devices, hard links, names twice, more than `limit` bytes.
     """
     links: list[tuple[Path, str]] = []
     left = limit
@@ -66,7 +66,7 @@ def unpack_app(pieces: Iterator[bytes], root: Path, *, limit: int) -> None:
 
 
 def _place(name: str, root: Path) -> Path | None:
-    """Return where an entry lies; None for what is not below ``app``."""
+    """Return the path of an entry on disk; None if it is not below ``app``."""
     parts = name.split("/")
     if parts[0] != APP_ROOT:
         return None
@@ -84,7 +84,7 @@ def _make(folder: Path) -> None:
 
 def _write(path: Path, content: Iterable[bytes], *, executable: bool, root: Path) -> None:
     if path == root / APP_ROOT:
-        raise errors.layer_unfit("its app is no folder")
+        raise errors.layer_unfit("its app is not a folder")
     _make(path.parent)
     try:
         with path.open("xb") as out:
@@ -111,8 +111,8 @@ def _link(path: Path, target: str, root: Path) -> None:
 
 def _contradiction(path: Path, error: OSError) -> Exception:
     """Turn errors of paths in a layer that exclude each other into StackError; a full disk stays what it is."""
-    told = _CONTRADICTIONS.get(error.errno or 0)
-    return errors.layer_unfit(f"it holds {path.name[:80]!r} {told}") if told else error
+    how = _CONTRADICTIONS.get(error.errno or 0)
+    return errors.layer_unfit(f"it holds {path.name[:80]!r} {how}") if how else error
 
 
 def lay_over(source: Path, path: str, root: Path) -> None:

@@ -1,4 +1,4 @@
-"""Containers as the places of a formation: each has a life in threads, which report to the loop of the supervisor."""
+"""Containers as the places of a formation. Each has a life in threads, which report to the supervisor's loop."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 
 from buildpack.errors import BuildpackError
-from deployer.engines.docker.client import Engine
-from deployer.engines.docker.container import Blueprint, Container, Exit, Limits, container_name
+from deployer.engines.docker.client import Client
+from deployer.engines.docker.container import Blueprint, Container, Exit, container_name
+from deployer.engines.docker.inside import Inside, container_listeners
 from deployer.engines.docker.life import Life, Step
-from deployer.engines.docker.listening import container_listeners
 from deployer.engines.docker.owner import Owner
-from deployer.engines.foreground import Web
+from deployer.engines.engine import Boot, Ground, Web
 from deployer.errors.engines import engine_warned
-from deployer.readiness.health import ask
+from deployer.formation import Limits
+from deployer.readiness.health import Answer, ask
 from deployer.runner.signals import FORWARDED
 from deployer.runner.stage import Pace, end_text
-from deployer.runner.supervisor import Ground, Supervisor
+from deployer.runner.supervisor import Supervisor
+
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  where to ask for them, not what to bind
 
 PACE = Pace(settle=0.3, drain=5.0, kills=1, kill_again=15.0, deaf=1.5, cuts=True)
 """The engine closes the output at once. The first process of a container ignores TERM until it has a handler, and the
@@ -27,18 +30,24 @@ launcher needs a moment for that. An engine that cannot deliver a container's ou
 
 
 class ContainerPlace:
-    """One process of a formation, over all the containers it goes through."""
-
-    quiet = False
+    """The place of one process of a formation, over all the containers that run it."""
 
     def __init__(self, blueprint: Blueprint, ground: Containers) -> None:
+        self.quiet = ground.quiet
         self.blueprint, self.name, self._ground = blueprint, blueprint.process, ground
         self.output: int | None = None
         self.life: Life | None = None
+        self.inside: Inside | None = None
+
+    @property
+    def identity(self) -> str:
+        """The ID of its container; empty if there is none."""
+        return self.life.container.id if self.life else ""
 
     def start(self) -> None:
         """Have the engine create and start a container; it reports later."""
         self.life = life = self._ground.make_life(self)
+        self.inside = Inside(self._ground.client, life.container, life.over)
         self.output = life.output
         life.begin()
 
@@ -69,7 +78,12 @@ class ContainerPlace:
 
 
 class Containers(Ground):
-    """Containers of an engine; `suffix` makes the name of each container unique."""
+    """Containers of an engine. Their names begin with `prefix`.
+
+    Web is asked at its published port, or from inside its container, on the image's `python`, if it has none. With
+    `quiet` only those who listen to the loop get the output. `read` is called, in a thread, with each container that
+    has ended, before its removal.
+    """
 
     pace = PACE
     places: Sequence[ContainerPlace]
@@ -78,17 +92,21 @@ class Containers(Ground):
         self,
         blueprints: Sequence[Blueprint],
         *,
-        engine: Engine,
+        client: Client,
         owner: Owner,
-        suffix: Callable[[], str] = lambda: secrets.token_hex(3),
+        prefix: str = "",
+        python: str = "",
+        quiet: bool = False,
+        read: Callable[[Container], object] = lambda _container: None,
     ) -> None:
-        self._engine, self._owner, self._suffix = engine, owner, suffix
+        self.client, self._owner, self._prefix, self._python = client, owner, prefix, python
+        self.quiet, self._read = quiet, read
         self.places = [ContainerPlace(blueprint, self) for blueprint in blueprints]
         self._warned: set[str] = set()
 
     @contextlib.contextmanager
     def open(self, supervisor: Supervisor) -> Iterator[None]:
-        """At the end remove what is left: nothing, unless the loop itself failed or the engine was given up."""
+        """At the end remove what is left, which is nothing unless the loop failed or gave the engine up."""
         self._supervisor, self._lifecycle = supervisor, supervisor.lifecycle
         try:
             yield
@@ -102,27 +120,55 @@ class Containers(Ground):
     def make_life(self, place: ContainerPlace) -> Life:
         """Return the life of a new container for a place."""
         blueprint = place.blueprint
-        name = container_name(blueprint.app, blueprint.process, self._suffix())
+        name = container_name(f"{self._prefix}{blueprint.app}", blueprint.process, secrets.token_hex(3))
 
         def report(life: Life, step: Step) -> None:
             self._supervisor.ask(lambda: self._on_step(place, life, step))
 
-        return Life(Container(self._engine, blueprint, name=name, owner=self._owner), report)
+        return Life(Container(self.client, blueprint, name=name, owner=self._owner), report, read=self._read)
 
-    def webs(self, *, address: str, shown: str, host: str) -> list[Web]:
-        """Return how to ask the published processes: at an `address`, with `shown` in what people open."""
-        return [self._web(place, address, shown, host) for place in self.places if place.blueprint.published]
+    def webs(self, boot: Boot) -> list[Web]:
+        """Return how to ask the web processes; none if they are published where only another machine reaches them."""
+        return [
+            web
+            for place in self.places
+            if place.blueprint.command == ["web"]
+            for web in [self._published(place, boot) if place.blueprint.published else self._inside(place, boot)]
+            if web is not None
+        ]
 
-    def _web(self, place: ContainerPlace, address: str, shown: str, host: str) -> Web:
+    def _published(self, place: ContainerPlace, boot: Boot) -> Web | None:
         assert place.blueprint.published is not None
-        inside, _, outside = place.blueprint.published
-        name = host or f"localhost:{outside}"
+        inside, host, outside = place.blueprint.published
+        remote = self.client.remote
+        address = remote or _ANY.get(host, host)
+        if remote is not None and host in {"127.0.0.1", "::1"}:
+            return None
+        shown = f"[{address}]" if ":" in address else address
+        name = boot.host or f"localhost:{outside}"
         return Web(
             process=place.name,
             port=inside,
-            url=f"http://{shown}:{outside}",
-            ask=lambda seconds: ask(outside, host=address, name=name, seconds=seconds),
-            listeners=lambda: container_listeners(self._engine, place.life.container.id if place.life else ""),
+            url=f"http://{'localhost' if shown == '127.0.0.1' else shown}:{outside}",
+            ask=lambda seconds: ask(outside, host=address, name=name, path=boot.path, seconds=seconds),
+            listeners=lambda: container_listeners(self.client, place.identity),
+            contained=True,
+        )
+
+    def _inside(self, place: ContainerPlace, boot: Boot) -> Web:
+        port = int(place.blueprint.environment["PORT"])
+        name = boot.host or f"localhost:{port}"
+
+        def ask_inside(seconds: float) -> Answer:
+            assert place.inside is not None, "asked after its start"
+            return place.inside.ask(port, path=boot.path, name=name, python=self._python, seconds=seconds)
+
+        return Web(
+            process=place.name,
+            port=port,
+            url=f"{place.name} on port {port}",
+            ask=ask_inside,
+            listeners=lambda: container_listeners(self.client, place.identity),
             contained=True,
         )
 
@@ -134,7 +180,7 @@ class Containers(Ground):
             for text in life.container.warnings:
                 if text not in self._warned:
                     self._warned.add(text)
-                    self._lifecycle.say(f"warning: {engine_warned(self._engine.name, text)}")
+                    self._lifecycle.say(f"warning: {engine_warned(self.client.name, text)}")
             self._lifecycle.started(name, now, label=f"container {life.container.name}")
         elif step.kind == "failed":
             if self.failure is None and self._lifecycle.deadline is None:
@@ -142,9 +188,9 @@ class Containers(Ground):
             code = step.error.exit_code if isinstance(step.error, BuildpackError) else 1
             self._lifecycle.refused(name, code, now)
         elif step.exit is not None:
-            if (text := tell_memory(step.exit, place.blueprint.limits)) and self._lifecycle.expects(name):
+            if (text := _memory_text(step.exit, place.blueprint.limits)) and self._lifecycle.expects(name):
                 self._lifecycle.say(f"{name} {text}")
-            self._lifecycle.exited(name, step.exit.code, now, told=tell_end(step.exit))
+            self._lifecycle.exited(name, step.exit.code, now, told=_end_text(step.exit))
         else:
             if step.kept:
                 self._lifecycle.say(f"{life.container.name} could not be removed; the next run tries again")
@@ -152,16 +198,16 @@ class Containers(Ground):
             self._lifecycle.vacated(name, now)
 
 
-def tell_end(ended: Exit) -> str:
+def _end_text(ended: Exit) -> str:
     """Say how a container ended."""
     return "it ran out of memory" if ended.out_of_memory else f"it {end_text(ended.code)}"
 
 
-def tell_memory(ended: Exit, limits: Limits) -> str:
+def _memory_text(ended: Exit, limits: Limits) -> str:
     """Say that a container ran out of memory; empty if it did not."""
     limit = f" of {limits.memory / (1 << 20):.0f} MB (--memory)" if limits.memory else ""
     if ended.out_of_memory:
         return f"ran out of memory: its limit{limit} was reached"
-    if limit and ended.code == 128 + signal.SIGKILL:  # Podman on cgroup v1 does not tell who was killed for what
+    if limit and ended.code == 128 + signal.SIGKILL:  # Podman on cgroup v1 reports no reason
         return f"was killed, most likely because its memory limit{limit} was reached"
     return ""

@@ -1,4 +1,4 @@
-"""What is taken for a launch.json of ours: an image may be anybody's."""
+"""Read launch.json carefully, since anyone may have made the image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from deployer.engines.docker.launch import Launch, parse_launch, take_launch
+from deployer.engines.docker.images import Launch, parse_launch, take_launch
 
 OURS = {"schema": 1, "processes": {"web": "gunicorn shop:APP", "worker": "python w.py"}, "formation": {"worker": 2}}
 
@@ -50,16 +50,16 @@ def test_what_our_launcher_would_not_start_is_none(changed: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("text", [b"", b"[1]", b"null", b"{", b"\xff", b"[" * 100_000, b'{"processes": NaN}'])
-def test_what_is_no_object_is_none(text: bytes) -> None:
+def test_text_that_is_not_an_object_gives_none(text: bytes) -> None:
     assert parse_launch(text) is None
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE, tarfile.GNUTYPE_SPARSE])
-def test_what_is_no_file_is_none(kind: bytes) -> None:
+def test_a_member_that_is_not_a_file_gives_none(kind: bytes) -> None:
     assert take_launch(iter([archive(b"", kind=kind)])) is None
 
 
-def test_what_is_no_archive_is_none():
+def test_bytes_that_are_not_an_archive_give_none():
     assert take_launch(iter([b"nothing of the kind" * 100])) is None
     assert take_launch(io.BytesIO()) is None
 

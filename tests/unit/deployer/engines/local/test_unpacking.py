@@ -13,7 +13,7 @@ import pytest
 
 from buildpack.errors import StackError
 from buildpack.oci.compression import gunzip
-from deployer.ci.unpacking import lay_over, limit_of, unpack_app
+from deployer.engines.local.unpacking import lay_over, limit_of, unpack_app
 
 HINT = "build with --no-cache, which takes nothing from the image that this layer is from."
 
@@ -72,7 +72,7 @@ REFUSED = {
         "It holds app/link/evil below a link.",
     ),
     "the app itself a link": ([member("app", "../outside")], "It holds app as a link and as a folder."),
-    "the app itself a file": ([member("app", b"x")], "Its app is no folder."),
+    "the app itself a file": ([member("app", b"x")], "Its app is not a folder."),
     "a device": ([member("app/a", kind=tarfile.BLKTYPE)], None),
     "a pipe": ([member("app/a", kind=tarfile.FIFOTYPE)], None),
     "a sparse file": ([member("app/a", kind=tarfile.GNUTYPE_SPARSE)], None),
@@ -102,7 +102,7 @@ def test_what_no_layer_of_ours_holds_is_refused(tmp_path, flaw):
     assert {path.name for path in tmp_path.iterdir()} <= {"outside", "root"}
 
 
-def test_bytes_that_are_no_gzip_or_end_early_are_refused(tmp_path):
+def test_bytes_that_are_not_gzip_or_end_early_are_refused(tmp_path):
     large = member("app/b", random.Random(1).randbytes(4000))
     for number, blob in enumerate((b"nothing", gzip.compress(layer(A, large))[:-100])):
         with pytest.raises(StackError) as caught:

@@ -1,9 +1,10 @@
-"""Trying out an image without an engine: what its processes get to see."""
+"""Trying an image out: the command that tests it, and the environment of processes without an engine."""
 
 from __future__ import annotations
 
 from buildpack.app.app_json import Script
-from deployer.ci.trial import clean_environment, shell_command
+from deployer.ci.trying import shell_command
+from deployer.engines.local.trial import clean_environment
 
 
 def test_of_the_pipeline_s_environment_only_the_harmless_is_kept():

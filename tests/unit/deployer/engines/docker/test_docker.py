@@ -1,4 +1,4 @@
-"""What containers are made from, and whose they are: everything about the docker engine that needs none."""
+"""Containers are made from values, and have an owner: everything about the docker engine that needs none."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ import pytest
 
 from buildpack.errors import EngineError, UsageError
 from buildpack.oci.engine_host import Endpoint
-from deployer.engines.docker.choice import choose_engine
 from deployer.engines.docker.client import connect
-from deployer.engines.docker.container import Blueprint, Container, Exit, Limits, container_name, explain_start
+from deployer.engines.docker.container import Blueprint, Container, Exit, container_name, explain_start
 from deployer.engines.docker.frames import STDERR, STDOUT, Demultiplexer
-from deployer.engines.docker.images import Found
-from deployer.engines.docker.launch import Launch
-from deployer.engines.docker.limits import parse_cpus, parse_host, parse_memory
+from deployer.engines.docker.image_app import Image, draw_blueprints
+from deployer.engines.docker.images import Found, Launch
 from deployer.engines.docker.owner import is_gone, owner_labels, parse_owner, this_owner
-from deployer.engines.docker.run import Image, Request, draw_blueprints
+from deployer.engines.engine import Request
 from deployer.errors.engines import NotStartedError, container_not_started, foreign_image, image_unknown, local_cannot
+from deployer.formation import Limits
 from tests.support.raw_server import raw_server
 
 # Frames
@@ -101,80 +100,11 @@ def test_another_machine_and_another_container_are_not_ours_to_judge():
     assert not is_gone(replace(here, namespace="pid:[1]", started="1"), here)
 
 
-# Operands
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("512m", 512 << 20), ("1.5g", 3 << 29), ("64MB", 64 << 20), ("1GiB", 1 << 30), ("8388608", 8 << 20)],
-)
-def test_amounts_of_memory(text, size):
-    assert parse_memory(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "m", "1", "5m", "-1g", "1e9", "1 2g", "²g"])
-def test_what_is_no_amount_of_memory(text):
-    with pytest.raises(UsageError) as caught:
-        parse_memory(text)
-    assert str(caught.value) == (
-        f"--memory {text!r} is not an amount of memory\n\n"
-        "The least that an engine accepts is 6m.\n\n"
-        "hint: write it as 512m or 1.5g."
-    )
-
-
-def test_numbers_of_processors():
-    assert [parse_cpus(text) for text in ("2", "0.5", ".25")] == [2_000_000_000, 500_000_000, 250_000_000]
-
-
-@pytest.mark.parametrize("text", ["", "0", "x", "-1", "nan", "1e3", "9999"])
-def test_what_is_no_number_of_processors(text):
-    with pytest.raises(UsageError) as caught:
-        parse_cpus(text)
-    assert str(caught.value) == f"--cpus {text!r} is not a number of processors\n\nhint: write it as 2 or 0.5."
-
-
-def test_addresses():
-    assert [parse_host(text) for text in ("localhost", "0.0.0.0", "[::1]", "::")] == [
-        "127.0.0.1",
-        "0.0.0.0",
-        "::1",
-        "::",
-    ]
-
-
-def test_what_is_no_address():
-    with pytest.raises(UsageError) as caught:
-        parse_host("example.org")
-    assert str(caught.value) == (
-        "--host 'example.org' is not an address\n\n"
-        "It is an address of this machine on which the port is published.\n\n"
-        "hint: 127.0.0.1 keeps it on this machine, 0.0.0.0 opens it to the network."
-    )
-
-
 # Blueprints
 
 
 def request(**changes: object) -> Request:
-    made = Request(
-        folder=Path("blasto"),
-        reference=None,
-        named={},
-        command=(),
-        environment={"A": "1"},
-        port=8000,
-        host="127.0.0.1",
-        limits=Limits(memory=1 << 29),
-        confined=True,
-        build=True,
-        terminal=False,
-        boot_timeout=60,
-        stop_timeout=25,
-        restart="no",
-        log_format="text",
-        quiet=False,
-    )
+    made = Request(folder=Path("blasto"), shown="blasto", limits=Limits(memory=1 << 29))
     return replace(made, **changes)
 
 
@@ -187,8 +117,15 @@ def image(*processes: str, **environment: str) -> Image:
     )
 
 
-def ports(request: Request, image: Image, **formation: int) -> dict[str, tuple[str, object]]:
-    drawn = draw_blueprints(request, image, formation)
+def draw(request: Request, image: Image, given: dict[str, str] | None = None, **counts: int) -> list[Blueprint]:
+    assert image.launch is not None
+    return draw_blueprints(request, image, image.launch.processes, counts, {"A": "1"} if given is None else given)
+
+
+def ports(
+    request: Request, image: Image, given: dict[str, str] | None = None, **formation: int
+) -> dict[str, tuple[str, object]]:
+    drawn = draw(request, image, given, **formation)
     return {one.process: (one.environment["PORT"], one.published) for one in drawn}
 
 
@@ -208,13 +145,12 @@ def test_without_web_the_others_keep_their_ports():
 
 
 def test_the_port_inside_may_be_chosen_by_the_user_or_the_image():
-    chosen = request(environment={"PORT": "5000"})
-    assert ports(chosen, image("web"), web=1) == {"web.1": ("5000", (5000, "127.0.0.1", 8000))}
+    assert ports(request(), image("web"), {"PORT": "5000"}, web=1) == {"web.1": ("5000", (5000, "127.0.0.1", 8000))}
     assert ports(request(), image("web", PORT="7000"), web=1) == {"web.1": ("7000", (7000, "127.0.0.1", 8000))}
 
 
 def test_a_blueprint_says_which_process_it_is():
-    (drawn,) = draw_blueprints(request(), image("web"), {"web": 1})
+    (drawn,) = draw(request(), image("web"), web=1)
     assert drawn.environment == {"A": "1", "PORT": "8000", "PS": "web.1", "DYNO": "web.1"}
     assert (drawn.command, drawn.image, drawn.limits) == (["web"], "sha256:0", Limits(memory=1 << 29))
 
@@ -222,10 +158,10 @@ def test_a_blueprint_says_which_process_it_is():
 @pytest.mark.parametrize("value", ["", "abc", "0", "65536", "²"])
 def test_a_port_variable_that_is_none(value):
     if not value:  # an empty one counts as unset
-        assert ports(request(environment={"PORT": ""}), image("web"), web=1)["web.1"][0] == "8000"
+        assert ports(request(), image("web"), {"PORT": ""}, web=1)["web.1"][0] == "8000"
         return
     with pytest.raises(UsageError) as caught:
-        draw_blueprints(request(environment={"PORT": value}), image("web"), {"web": 1})
+        draw(request(), image("web"), {"PORT": value}, web=1)
     assert str(caught.value) == (
         f"PORT is {value!r}, which is not the number of a port\n\n"
         "hint: correct it where it is set (-e, an env file, .env, app.json or the shell), or leave it out."
@@ -234,7 +170,7 @@ def test_a_port_variable_that_is_none(value):
 
 def test_ports_end_at_65535():
     with pytest.raises(UsageError) as caught:
-        draw_blueprints(request(port=65535), image("web"), {"web": 2})
+        draw(request(port=65535), image("web"), web=2)
     assert str(caught.value) == (
         "port 65535 leaves no room for 2 web processes\n\n"
         "web.1 gets that port, each further one the next, and 65535 is the last.\n\n"
@@ -331,31 +267,16 @@ def test_podman_is_asked_for_an_exit_with_a_pause_between_two_looks():
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("said", "shown"),
     [
         (answering("Server: nginx"), "is not running\n\nWhat answers is not an engine."),
         ('HTTP/1.1 403 Forbidden\r\nContent-Length: 27\r\n\r\n{"message": "not for you."}', "not for you."),
     ],
 )
-def test_what_answers_may_be_no_engine_or_refuse(said, told):
+def test_what_answers_may_be_no_engine_or_refuse(said, shown):
     with raw_server(lambda *_: [said.encode()]) as host, pytest.raises(EngineError) as caught:
         connect(at(host))
-    assert told in str(caught.value)
-
-
-def test_auto_falls_back_to_this_machine_and_says_why():
-    choice = choose_engine("auto", {"DOCKER_HOST": "unix:///nonexistent/docker.sock"})
-    assert choice.engine is None
-    assert str(choice) == "local (the container engine at unix:///nonexistent/docker.sock is not running)"
-
-
-def test_docker_does_not_fall_back():
-    with pytest.raises(EngineError):
-        choose_engine("docker", {"DOCKER_HOST": "unix:///nonexistent/docker.sock"})
-
-
-def test_local_asks_no_engine():
-    assert str(choose_engine("local", {"DOCKER_HOST": "nonsense://"})) == "local (--engine local)"
+    assert shown in str(caught.value)
 
 
 # Wording
