@@ -169,7 +169,7 @@ def _starter(layout: VenvLayout, ground: _Ground, stack: Stack) -> Sequence[Entr
     if len(ground.argv) == 1:
         return ()
     loader, *words, real = ground.argv
-    name, *version = stack.libc
+    name, *version = stack.facts.libc
     if name == _ARGV0_SINCE[0] and tuple(version) < _ARGV0_SINCE[1:]:
         # The link shows Python its environment; only code that starts `sys.executable` again fails.
         started = [loader, *words, f"{layout.interpreter}-started"]

@@ -193,8 +193,8 @@ def _gather(
     environ: Mapping[str, str],
     known_layers: Callable[[str], tuple[Layer, ...]] | None,
 ) -> Stack:
-    from buildpack.stacks import system
-    from buildpack.stacks.host_files import HostFiles, identify
+    from buildpack.stacks import host_files
+    from buildpack.stacks.host_files import HostFiles
     from buildpack.stacks.shared_libraries import close, read_libraries
     from buildpack.stacks.stdlib import ByteCode, build_folders, gather_python
     from buildpack.system.elf import read_elf
@@ -213,16 +213,16 @@ def _gather(
         # If an earlier image may have the layers, compiling starts only when it turns out that it has not.
         byte_code = compile_library() if known_layers is None else None
         libraries = read_libraries(environ)
-        system.gather_system(lower, loader=like.interpreter, certificates=certificates, cafile=python.cafile)
-        base = close(lower.programs, system.SONAMES, libraries, like=like)
+        host_files.gather_system(lower, loader=like.interpreter, certificates=certificates, cafile=python.cafile)
+        base = close(lower.programs, host_files.SONAMES, libraries, like=like)
         own = close(upper.programs, (), libraries, like=like)
-        folder = system.library_folder(base.found.get("libc.so.6"), like.interpreter)
-        system.gather_libraries(lower, folder, base.found.items())
+        folder = host_files.library_folder(base.found.get("libc.so.6"), like.interpreter)
+        host_files.gather_libraries(lower, folder, base.found.items())
         above = [(soname, path) for soname, path in own.found.items() if soname not in base.found]
-        system.gather_libraries(upper, folder, above)
+        host_files.gather_libraries(upper, folder, above)
         packages = _gather_packages(lower, upper)
         entries = (*lower.entries.values(), *upper.entries.values())
-        identity = identify(entries, HOST_FORMAT, LAYER_FORMAT, python.version)
+        identity = host_files.identify(entries, HOST_FORMAT, LAYER_FORMAT, python.version)
         layers = known_layers(identity) if known_layers is not None else ()
         if not layers:
             byte_code = byte_code or compile_library()
@@ -231,7 +231,7 @@ def _gather(
         layers,
         facts=_facts(python, like, lower, sonames={*base.found, *own.found}),
         platform=platform,
-        env=[*system.ENVIRONMENT, f"PYTHON_VERSION={python.version}"],
+        env=[*host_files.ENVIRONMENT, f"PYTHON_VERSION={python.version}"],
         warnings=_warnings(python, lower, missing={**base.missing, **own.missing}),
         witnesses=sorted(lower.witnesses | upper.witnesses),
         identity=identity,

@@ -1,4 +1,7 @@
-"""Gathers the files of this machine for one layer of the host stack, and the paths that decide what they are."""
+"""Gathers this machine's files for the layers of the host stack: the operating system's, and those that callers name.
+
+The operating system's are the loader, libraries, shell, certificates, time zones and accounts.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,52 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from buildpack.dataclass import dataclass, field
-from buildpack.oci.entry import Entry, FileSlice, Inline, file, symlink
+from buildpack.oci.entry import Entry, FileSlice, Inline, directory, file, symlink
 from buildpack.system.elf import relocate, strip
 
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+ENVIRONMENT = (
+    "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin",
+    f"SSL_CERT_FILE={CERTIFICATES}",
+)
+
+SONAMES = (
+    *("libgcc_s.so.1", "libstdc++.so.6"),
+    # The libraries of glibc that PEP 513 and its successors allow a wheel to need; some are only stubs today.
+    *("libc.so.6", "libm.so.6", "libdl.so.2", "librt.so.1", "libutil.so.1", "libpthread.so.0", "libresolv.so.2"),
+    *("libanl.so.1", "libnsl.so.1", "libcrypt.so.1", "libz.so.1", "libexpat.so.1"),
+    # The resolver opens these by name; newer glibc holds them itself.
+    *("libnss_files.so.2", "libnss_dns.so.2"),
+)
+"""Libraries of each host stack, if this machine has them."""
+
+_COREUTILS = """
+    [ b2sum base32 base64 basename cat chgrp chmod chown cksum comm cp csplit cut date dd df dir dirname du echo env
+    expand expr factor false fmt fold groups head hostid id install join link ln logname ls md5sum mkdir mkfifo
+    mknod mktemp mv nice nl nohup nproc numfmt od paste pathchk pr printenv printf ptx pwd readlink realpath rm
+    rmdir seq sha1sum sha224sum sha256sum sha384sum sha512sum shred shuf sleep sort split stat stty sum sync tac
+    tail tee test timeout touch tr true truncate tsort tty uname unexpand uniq unlink vdir wc who whoami yes
+"""
+_PROGRAMS = ("sh", "bash", "sed", "grep", *_COREUTILS.split())
+_PROGRAM_FOLDERS = ("/usr/bin", "/bin")
+
+_TERMINALS = ("a/ansi", "d/dumb", "l/linux", "s/screen", "s/screen-256color", "t/tmux-256color", "v/vt100", "x/xterm",
+              "x/xterm-256color")  # fmt: skip
+_TERMINAL_FOLDERS = ("/etc/terminfo", "/lib/terminfo", "/usr/share/terminfo")
+_LOCALES = ("/usr/lib/locale/C.utf8", "/usr/lib/locale/C.UTF-8")
+_ZONES = Path("/usr/share/zoneinfo")
+# `localtime` links to this machine's own zone; `posix` and `right` repeat all others.
+_NO_ZONES = frozenset({"localtime", "posix", "posixrules", "right", "+VERSION"})
+
+GROUP = "root:x:0:\nnogroup:x:65534:\napp:x:1000:\n"
+_NSSWITCH = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n"
+_HOSTS = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
+_PROTOCOLS = "ip 0 IP\nicmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\nipv6 41 IPv6\nipv6-icmp 58 IPv6-ICMP\n"
+_SERVICES = (
+    "ftp 21/tcp\nssh 22/tcp\nsmtp 25/tcp mail\ndomain 53/tcp\ndomain 53/udp\nhttp 80/tcp www\nntp 123/udp\n"
+    "imap2 143/tcp imap\nldap 389/tcp\nhttps 443/tcp\nhttps 443/udp\nsubmission 587/tcp\nldaps 636/tcp\n"
+    "imaps 993/tcp\nmysql 3306/tcp\npostgresql 5432/tcp postgres\namqp 5672/tcp\nredis 6379/tcp\n"
+)
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 
@@ -109,3 +155,78 @@ class HostFiles:
             elif entry.is_file():
                 content = FileSlice(path=Path(entry.path), size=entry.stat().st_size)
                 self.put([file(inside, content)])
+
+
+# The operating system
+
+
+def _passwd(shell: str) -> str:
+    """Return ``/etc/passwd``: root, nobody and 1000:1000, whose home is ``/app``."""
+    return (
+        f"root:x:0:0:root:/root:{shell}\n"
+        "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+        f"app:x:1000:1000:app:/app:{shell}\n"
+    )
+
+
+def gather_system(gathered: HostFiles, *, loader: str, certificates: Path, cafile: str) -> None:
+    """Gather all files except libraries; `loader` is the path that programs name, `cafile` OpenSSL's default."""
+    _gather_skeleton(gathered)
+    real_loader = Path(os.path.realpath(loader))
+    gathered.take_file(merged(loader), real_loader, executable=True)
+    for name in _PROGRAMS:
+        if found := _first(f"{folder}/{name}" for folder in _PROGRAM_FOLDERS):
+            gathered.take_program(found)
+        else:
+            gathered.witnesses.add(f"/usr/bin/{name}")
+    gathered.take_file(CERTIFICATES.lstrip("/"), certificates)
+    if cafile.startswith(("/usr/", "/etc/")) and cafile != CERTIFICATES:
+        gathered.put([symlink(merged(cafile), CERTIFICATES)])
+    for terminal in _TERMINALS:
+        if found := _first(f"{folder}/{terminal}" for folder in _TERMINAL_FOLDERS):
+            gathered.take_file(merged(found), Path(os.path.realpath(found)))
+    for locale in _LOCALES:
+        if os.path.isdir(locale):
+            gathered.take_tree(Path(locale), merged(locale))
+    gathered.witnesses.add(str(_ZONES))
+    if os.path.isdir(_ZONES):
+        gathered.take_tree(_ZONES, merged(str(_ZONES)), skip=_NO_ZONES)
+        gathered.put([symlink("etc/localtime", "../usr/share/zoneinfo/Etc/UTC")])
+    if release := _first(("/usr/lib/os-release", "/etc/os-release")):
+        gathered.take_file("usr/lib/os-release", Path(os.path.realpath(release)))
+        gathered.put([symlink("etc/os-release", "../usr/lib/os-release")])
+    shell = "/bin/bash" if "usr/bin/bash" in gathered.entries else "/bin/sh"
+    gathered.put([file("etc/passwd", _passwd(shell).encode())])
+
+
+def gather_libraries(gathered: HostFiles, folder: str, found: Iterable[tuple[str, Path]]) -> None:
+    """Gather shared libraries into the loader's default `folder`, each under its soname."""
+    for soname, path in found:
+        gathered.take_elf(f"{folder}/{Path(soname).name}", Path(os.path.realpath(path)))
+        gathered.witnesses.add(str(path))
+
+
+def library_folder(libc: Path | None, loader: str) -> str:
+    """Return the folder of the image that the loader searches by default: libc's on this machine."""
+    return merged(str(libc.parent)) if libc else merged(str(Path(loader).parent))
+
+
+def _gather_skeleton(gathered: HostFiles) -> None:
+    for name in ("bin", "lib", "lib64", "sbin"):
+        gathered.put([symlink(name, f"usr/{name}"), directory(f"usr/{name}")])
+    for name in ("dev", "proc", "run", "sys", "etc", "home", "opt", "var"):
+        gathered.put([directory(name)])
+    gathered.put([directory("root", mode=0o700), directory("tmp", mode=0o1777), directory("var/tmp", mode=0o1777)])
+    texts = {
+        "group": GROUP,
+        "hosts": _HOSTS,
+        "nsswitch.conf": _NSSWITCH,
+        "protocols": _PROTOCOLS,
+        "services": _SERVICES,
+        "timezone": "Etc/UTC\n",
+    }
+    gathered.put(file(f"etc/{name}", text.encode()) for name, text in texts.items())
+
+
+def _first(paths: Iterable[str]) -> str | None:
+    return next((path for path in paths if os.path.exists(path)), None)

@@ -88,7 +88,7 @@ def confirm_facts(stack: Stack, root: Path, store: Store) -> None:
     if Facts.parse(store.recall(_KIND, f"{stack.digest}+{FACTS_FORMAT}")) is not None:
         return
     facts = read_facts(root, stack.config, stack=stack.name)
-    if replace(facts, sonames=stack.sonames) != stack.facts:
+    if replace(facts, sonames=stack.facts.sonames) != stack.facts:
         raise refuted(stack.name, str(stack.digest))
     store.remember(_KIND, f"{stack.digest}+{FACTS_FORMAT}", facts.render())
 

@@ -118,5 +118,5 @@ def missing_sonames(needed: Mapping[str, frozenset[str]], stack: Stack) -> tuple
 
     They are not errors: a wheel may have modules that no app imports, such as Pillow's for Tk.
     """
-    lacking = {wheel: tuple(sorted(sonames - stack.sonames)) for wheel, sonames in sorted(needed.items())}
+    lacking = {wheel: tuple(sorted(sonames - stack.facts.sonames)) for wheel, sonames in sorted(needed.items())}
     return tuple(errors.libraries_missing(wheel, sonames, stack.name) for wheel, sonames in lacking.items() if sonames)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from buildpack.dataclass import dataclass, field
+from buildpack.dataclass import asdict, dataclass, field
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Layer, Platform
 
@@ -75,12 +75,7 @@ class Facts:
     def render(self) -> dict[str, Any]:
         """Return the facts as JSON values, for the store and for an image's annotation."""
         return {
-            "python": {
-                "version": self.python.version,
-                "executable": self.python.executable,
-                "implementation": self.python.implementation,
-                "cache_tag": self.python.cache_tag,
-            },
+            "python": asdict(self.python),
             "libc": list(self.libc),
             "machine": self.machine,
             "sonames": sorted(self.sonames),
@@ -153,29 +148,9 @@ class Stack:
         return self.facts.python
 
     @property
-    def libc(self) -> tuple[str, int, int]:
-        """``("glibc", 2, 36)`` or ``("musl", 1, 2)``."""
-        return self.facts.libc
-
-    @property
     def machine(self) -> str:
         """The architecture as ``uname -m`` names it."""
         return self.facts.machine
-
-    @property
-    def sonames(self) -> frozenset[str]:
-        """Shared libraries that the loader finds."""
-        return self.facts.sonames
-
-    @property
-    def passwd(self) -> str | None:
-        """``/etc/passwd`` in the base."""
-        return self.facts.passwd
-
-    @property
-    def group(self) -> str | None:
-        """``/etc/group`` in the base."""
-        return self.facts.group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

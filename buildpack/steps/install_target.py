@@ -91,7 +91,7 @@ def target_of(stack: Stack) -> Target:
     """Return what the stack's interpreter accepts."""
     from buildpack.python.target import Target
 
-    return Target(version=stack.python.version, machine=stack.machine, libc=stack.libc)
+    return Target(version=stack.python.version, machine=stack.machine, libc=stack.facts.libc)
 
 
 def layout_for(stack: Stack, root: str = VENV_ROOT) -> VenvLayout:

@@ -197,7 +197,7 @@ def _complete_wheel(
 
     `needed` are sonames. Raises DependencyError on a base, which gets no copies of this machine's libraries.
     """
-    if stack.claimed or not (missing := needed - stack.sonames):
+    if stack.claimed or not (missing := needed - stack.facts.sonames):
         return None
     if stack.name != "host":
         from buildpack.errors.stacks import libraries_not_there
@@ -209,7 +209,9 @@ def _complete_wheel(
     from buildpack.steps.grafting import graft
 
     python = Path(os.path.realpath(recall_executable(stack, session.store) or sys.executable))
-    return graft(wheel, path, missing, stack=stack.sonames, python=python, store=session.store, environ=session.environ)
+    return graft(
+        wheel, path, missing, stack=stack.facts.sonames, python=python, store=session.store, environ=session.environ
+    )
 
 
 def _runtime(launcher: Launcher, stack: Stack) -> assembly.Runtime:
@@ -218,8 +220,8 @@ def _runtime(launcher: Launcher, stack: Stack) -> assembly.Runtime:
     return assembly.Runtime(
         launcher=launcher.files,
         environment=tuple(venv_entries(layout_for(stack))),
-        passwd=_with_user(stack.passwd, ("app", "x", str(plan.USER), str(plan.USER), "", "/app", "/bin/sh")),
-        group=_with_user(stack.group, ("app", "x", str(plan.USER), "")),
+        passwd=_with_user(stack.facts.passwd, ("app", "x", str(plan.USER), str(plan.USER), "", "/app", "/bin/sh")),
+        group=_with_user(stack.facts.group, ("app", "x", str(plan.USER), "")),
     )
 
 

@@ -65,7 +65,7 @@ class Claims:
         if facts is None or (facts.python.version, facts.machine, facts.libc) != (
             stack.python.version,
             stack.machine,
-            stack.libc,
+            stack.facts.libc,
         ):
             return NOTHING
         return self if self.stack == stack.digest else replace(self, bytecode="")

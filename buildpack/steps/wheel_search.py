@@ -224,16 +224,10 @@ class WheelSearch:
     def _arrived(self, wheel: LockedFile, path: Path) -> None:
         """Look into a wheel that was fetched, and start compiling it."""
         from buildpack.python.wheel import read_wheel
-        from buildpack.python.wheel_scan import scan_wheel
+        from buildpack.python.wheel_scan import scan_members
 
         contents = read_wheel(path, layout=self._to.layout)
-        scan = scan_wheel(
-            contents.members,
-            sha256=wheel.sha256,
-            machine=self._to.target.machine,
-            recall=self._store.recall,
-            remember=self._store.remember,
-        )
+        scan = scan_members(contents.members, machine=self._to.target.machine)
         summary = summarise(contents, scan, path.stat().st_size, self._to.layout)
         refuse_other(wheel, summary)
         self._summaries[wheel.sha256] = summary

@@ -370,7 +370,7 @@ def forget(home: Path, *folders: str) -> None:
 
 
 @pytest.mark.parametrize("how", DAMAGE)
-@pytest.mark.parametrize("forgotten", [(), ("facts/wheel-summary", "facts/scan", "facts/resolution")])
+@pytest.mark.parametrize("forgotten", [(), ("facts/wheel-summary", "facts/resolution")])
 def test_a_damaged_wheel_is_fetched_again(app, env, home, index, reference, how, forgotten):
     forget(home, "layers", *forgotten)
     [path] = home.glob("wheels/*/bravo-*.whl")

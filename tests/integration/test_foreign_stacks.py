@@ -97,7 +97,7 @@ def test_the_wheel_is_the_stack_s(machine: str, libc: str, chosen: str, index: I
     asked = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}[machine]
     built = build_here(app, tmp_path / "home", environ(index), platform=asked)
     assert wheels(built) == [f"fast-1.0-cp312-cp312-{chosen}.whl"]
-    assert built.stack.libc == ((libc, 1, 2) if libc == "musl" else ("glibc", 2, 36))
+    assert built.stack.facts.libc == ((libc, 1, 2) if libc == "musl" else ("glibc", 2, 36))
     assert str(built.stack.platform) == asked
     assert json.loads(built.image.config)["architecture"] == asked.rpartition("/")[2]
 

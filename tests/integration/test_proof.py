@@ -113,7 +113,7 @@ def test_it_shows_what_is_in_an_image(world, deploy):
         f"  python     {stack.python.version}, byte code compiled",
         "  stack      host",
         f"         {stack.digest}",
-        f"  libc       glibc {stack.libc[1]}.{stack.libc[2]}, {stack.machine}",
+        f"  libc       glibc {stack.facts.libc[1]}.{stack.facts.libc[2]}, {stack.machine}",
         "  web        python -m wsgiref.simple_server (default)",
         "  app object tiny:app",
         f"  size       {size[1]} in 7 layers: 2 of the stack, 5 on top",

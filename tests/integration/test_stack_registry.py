@@ -82,9 +82,9 @@ def test_a_reference_is_resolved_looked_into_and_remembered(pushed: str, stand_i
     assert str(stack.digest) == listed
     assert stack.python.executable == EXECUTABLE
     assert stack.python.series == "3.11"
-    assert stack.libc == ("glibc", 2, 36)
+    assert stack.facts.libc == ("glibc", 2, 36)
     assert stack.machine == os.uname().machine
-    assert {"libc.so.6", "libstdc++.so.6", "libssl.so.3"} <= stack.sonames
+    assert {"libc.so.6", "libstdc++.so.6", "libssl.so.3"} <= stack.facts.sonames
     assert "LANG=C.UTF-8" in stack.config["Env"]
     [warning] = stack.warnings
     assert warning == (
@@ -235,9 +235,9 @@ def test_an_interpreter_with_a_library_of_its_own(store: Store, tmp_path: Path) 
     empty = Store(tmp_path / "empty")
     stack = resolve(f"oci:{tmp_path}/layout", empty, python=None)
     assert stack.python == host.python
-    assert stack.libc == host.libc
-    assert host.sonames <= stack.sonames
-    assert (stack.passwd, stack.group) == (host.passwd, host.group)
+    assert stack.facts.libc == host.facts.libc
+    assert host.facts.sonames <= stack.facts.sonames
+    assert (stack.facts.passwd, stack.facts.group) == (host.facts.passwd, host.facts.group)
     found = start_interpreter(stack, empty, {}, own="")
     assert isinstance(found, Interpreter)
     assert found.own

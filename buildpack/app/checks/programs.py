@@ -39,7 +39,7 @@ _HOST = _BUILTINS | frozenset(
     truncate tsort tty uname unexpand uniq unlink vdir wc who whoami yes
     """.split()  # noqa: SIM905 - a hundred quoted words read no better
 )
-"""The programs that stacks/system.py takes from a machine, and the shell's builtins."""
+"""The programs that stacks/host_files.py takes from a machine, and the shell's builtins."""
 _DEBIAN = _HOST | frozenset(
     """
     dash awk mawk egrep fgrep rgrep find xargs diff cmp diff3 sdiff gzip gunzip zcat zgrep zless zmore tar perl hostname

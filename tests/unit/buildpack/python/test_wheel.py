@@ -15,7 +15,7 @@ from buildpack.python import wheel_zip
 from buildpack.python.about import About
 from buildpack.python.venv import VenvLayout
 from buildpack.python.wheel import WheelContents, read_wheel
-from buildpack.python.wheel_scan import Scan, scan_members, scan_wheel
+from buildpack.python.wheel_scan import Scan, scan_members
 from buildpack.python.wheel_zip import read_members
 from tests.support.elf import make_library
 from tests.support.wheels import LAYOUT, SITE, Packed, by_path, content_bytes, write_wheel
@@ -457,31 +457,6 @@ class TestScan:
         assert not declares(b"")
         assert not declares(b"__path__ = __import__('pkgutil').extend_path(__path__, __name__)\nVERSION = 1\n")
         assert not declares(b"__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n" * 100)
-
-    def test_is_remembered_by_the_wheels_hash(self, tmp_path: Path) -> None:
-        remembered: dict[tuple[str, str], object] = {}
-        path = write_wheel(tmp_path, {"a.py": b"import pkg_resources\n"})
-
-        def read(sha256: str) -> Scan:
-            return scan_wheel(
-                read_members(path),
-                sha256=sha256,
-                machine="",
-                recall=lambda kind, key: remembered.get((kind, key)),
-                remember=lambda kind, key, value: remembered.update({(kind, key): value}),
-            )
-
-        assert read("ab").imports_pkg_resources
-        assert remembered == {
-            ("scan", "1+ab+"): {"needed": (), "provided": (), "imports_pkg_resources": True, "namespaces": ()},
-        }
-        remembered["scan", "1+ab+"] = {
-            "needed": ["libx.so"], "provided": [], "imports_pkg_resources": False, "namespaces": []
-        }  # fmt: skip
-        assert read("ab").needed == ("libx.so",)
-        remembered["scan", "1+ab+"] = {"written by": "another version"}
-        assert read("ab").imports_pkg_resources
-        assert read("cd").imports_pkg_resources
 
 
 def test_inline_only_where_bytes_change(tmp_path: Path) -> None:

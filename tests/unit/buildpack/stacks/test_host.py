@@ -45,11 +45,11 @@ def test_the_stack_is_gathered_once(gathered: Store) -> None:
     assert first.python.version == VERSION
     assert first.python.executable == f"/usr/local/bin/python{HERE}"
     assert first.machine == os.uname().machine
-    assert {"libc.so.6", "libstdc++.so.6", "libgcc_s.so.1", "libz.so.1"} <= first.sonames
-    assert first.passwd is not None
-    assert "app:x:1000:1000:app:/app:" in first.passwd
-    assert first.group is not None
-    assert "app:x:1000:" in first.group
+    assert {"libc.so.6", "libstdc++.so.6", "libgcc_s.so.1", "libz.so.1"} <= first.facts.sonames
+    assert first.facts.passwd is not None
+    assert "app:x:1000:1000:app:/app:" in first.facts.passwd
+    assert first.facts.group is not None
+    assert "app:x:1000:" in first.facts.group
     assert all(store.has(layer.digest, layer.size) for layer in first.layers)
     assert list(store.folder("tmp").iterdir()) == []
     assert resolve(store) == first
