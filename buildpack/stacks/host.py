@@ -7,7 +7,7 @@ do not change, finding the stack again takes a few hundred `stat` calls and star
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from buildpack.errors import stacks as errors
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.entry import Entry
-from buildpack.oci.image import LAYER_GZIP, Layer, Platform, canonical_json
+from buildpack.oci.image import Layer, Platform, canonical_json
 from buildpack.oci.layer import LAYER_FORMAT, write_layer
 from buildpack.oci.store import Store
 from buildpack.stacks.find_python import (
@@ -107,16 +107,22 @@ def _recall(store: Store, key: str) -> Stack | None:
     if not isinstance(found, dict) or any(_stamp(witness[0]) != witness for witness in found["witnesses"]):
         return None
     facts = Facts.parse(found["facts"])
-    layers = tuple(_parse_layer(layer) for layer in found["layers"])
+    layers = tuple(
+        Layer(digest=Digest.parse(each["digest"]), diff_id=Digest.parse(each["diff_id"]), size=each["size"])
+        for each in found["layers"]
+    )
     if facts is None or not all(store.has(layer.digest, layer.size) for layer in layers):
         return None
-    return _stack(
-        layers,
-        facts=facts,
+    return Stack(
+        name="host",
+        reference="host",
+        digest=_digest(layers),
         platform=Platform(**found["platform"]),
-        env=found["env"],
-        warnings=found["warnings"],
-        witnesses=[path for path, *_ in found["witnesses"]],
+        layers=layers,
+        config=_config(found["env"]),
+        facts=facts,
+        warnings=tuple(found["warnings"]),
+        witnesses=tuple(path for path, *_ in found["witnesses"]),
         identity=found["identity"],
         packages=found["packages"],
     )
@@ -139,39 +145,12 @@ def _remember(store: Store, key: str, stack: Stack, python: HostPython) -> None:
     store.remember(_KIND + "-python", str(stack.digest), str(python.executable))
 
 
-def _parse_layer(found: Mapping[str, Any]) -> Layer:
-    return Layer(
-        digest=Digest.parse(found["digest"]),
-        diff_id=Digest.parse(found["diff_id"]),
-        size=found["size"],
-        media_type=LAYER_GZIP,
-    )
+def _digest(layers: Iterable[Layer]) -> Digest:
+    return sha256(canonical_json([str(layer.diff_id) for layer in layers]))
 
 
-def _stack(
-    layers: tuple[Layer, ...],
-    *,
-    facts: Facts,
-    platform: Platform,
-    env: Sequence[str],
-    warnings: Sequence[str],
-    witnesses: Iterable[str],
-    identity: str,
-    packages: str,
-) -> Stack:
-    return Stack(
-        name="host",
-        identity=identity,
-        reference="host",
-        digest=sha256(canonical_json([str(layer.diff_id) for layer in layers])),
-        platform=platform,
-        layers=layers,
-        config={"Env": list(env), "Cmd": ["python3"]},
-        facts=facts,
-        warnings=tuple(warnings),
-        witnesses=tuple(witnesses),
-        packages=packages,
-    )
+def _config(env: list[str]) -> dict[str, Any]:
+    return {"Env": env, "Cmd": ["python3"]}
 
 
 def _for_app(stack: Stack, python: str | None, *, witnesses: Iterable[str]) -> Stack:
@@ -227,13 +206,16 @@ def _gather(
         if not layers:
             byte_code = byte_code or compile_library()
             layers = _write_both(store, list(lower.entries.values()), upper, byte_code)
-    return _stack(
-        layers,
-        facts=_facts(python, like, lower, sonames={*base.found, *own.found}),
+    return Stack(
+        name="host",
+        reference="host",
+        digest=_digest(layers),
         platform=platform,
-        env=[*host_files.ENVIRONMENT, f"PYTHON_VERSION={python.version}"],
-        warnings=_warnings(python, lower, missing={**base.missing, **own.missing}),
-        witnesses=sorted(lower.witnesses | upper.witnesses),
+        layers=layers,
+        config=_config([*host_files.ENVIRONMENT, f"PYTHON_VERSION={python.version}"]),
+        facts=_facts(python, like, lower, sonames={*base.found, *own.found}),
+        warnings=tuple(_warnings(python, lower, missing={**base.missing, **own.missing})),
+        witnesses=tuple(sorted(lower.witnesses | upper.witnesses)),
         identity=identity,
         packages=packages,
     )
