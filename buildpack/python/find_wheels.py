@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from buildpack.errors import BuildpackError, together
+from buildpack.errors import BuildpackError, Problems, together
 from buildpack.errors import python as errors
 from buildpack.python.files import WheelFile
 from buildpack.python.index import Resolver, Unbuilt
@@ -23,28 +23,18 @@ _CHANCE = 3
 """If more packages than this are unknown, and none is known, the index's address is wrong, not the packages."""
 
 
-def resolve_wheels(
-    packages: Sequence[LockedPackage],
-    resolver: Resolver,
-    *,
-    resolved: Callable[[WheelFile], None] | None = None,
-    jobs: int = 12,
-) -> list[WheelFile]:
-    """Find the wheel of each package, in the packages' order.
+def resolve_wheels(packages: Sequence[LockedPackage], resolver: Resolver, *, jobs: int = 12) -> list[WheelFile]:
+    """Find the wheel of each package, in the packages' order. Raises DependencyError, or Problems of several packages.
 
-    `resolved` is called, from several threads, with each wheel as soon as it is known.
-    Raises DependencyError, or Problems of several packages.
+    Packages are built only after the files of all others are found: a build takes long and may be in vain.
     """
-    wheels: list[WheelFile | None] = [resolver.recalled(package) for package in packages]
-    if resolved:
-        for wheel in filter(None, wheels):
-            resolved(wheel)
-    unknown = [index for index, wheel in enumerate(wheels) if wheel is None]
-    if unknown:
-        found = _resolve_all([packages[index] for index in unknown], resolver, resolved, jobs)
-        for index, wheel in zip(unknown, found, strict=True):
-            wheels[index] = wheel
-    return [wheel for wheel in wheels if wheel is not None]
+    recalled = [resolver.recalled(package) for package in packages]
+    unknown = [package for package, wheel in zip(packages, recalled, strict=True) if wheel is None]
+    if not unknown:
+        return [wheel for wheel in recalled if wheel is not None]
+    with _pool(jobs, unknown) as pool:
+        made = iter(_at_once(pool, resolver.make, _find_all(pool, unknown, resolver)))
+    return [wheel or next(made) for wheel in recalled]
 
 
 def look_up(packages: Sequence[LockedPackage], resolver: Resolver, *, jobs: int = 12) -> None:
@@ -55,7 +45,7 @@ def look_up(packages: Sequence[LockedPackage], resolver: Resolver, *, jobs: int 
     unknown = [package for package in packages if resolver.recalled(package) is None]
     if unknown:
         with _pool(jobs, unknown) as pool:
-            _find_all(pool, unknown, resolver, resolver.find)
+            _find_all(pool, unknown, resolver)
 
 
 @contextmanager
@@ -69,47 +59,19 @@ def _pool(jobs: int, packages: Sequence[LockedPackage]) -> Iterator[Executor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _resolve_all(
-    packages: Sequence[LockedPackage], resolver: Resolver, resolved: Callable[[WheelFile], None] | None, jobs: int
-) -> list[WheelFile]:
-    """Find the files of all packages, and only then build: a build takes long and may be in vain."""
-
-    def find(package: LockedPackage) -> WheelFile | Unbuilt:
-        found = resolver.find(package)
-        if resolved and isinstance(found, WheelFile):
-            resolved(found)
-        return found
-
-    def make(found: WheelFile | Unbuilt) -> WheelFile:
-        if isinstance(found, WheelFile):
-            return found
-        wheel = resolver.make(found)
-        if resolved:
-            resolved(wheel)
-        return wheel
-
-    with _pool(jobs, packages) as pool:
-        return _sound(_at_once(pool, make, _find_all(pool, packages, resolver, find)))
+def _find_all(pool: Executor, packages: Sequence[LockedPackage], resolver: Resolver) -> list[WheelFile | Unbuilt]:
+    try:
+        return _at_once(pool, resolver.find, packages)
+    except Problems as error:
+        unknown = [each for each in error.problems if isinstance(each, errors.UnknownProject)]
+        if len(unknown) == len(packages) > _CHANCE:
+            names, urls = sorted(package.name for package in packages), [each.url for each in resolver.client.sources]
+            raise errors.knows_nothing(names, urls) from None
+        raise
 
 
-def _find_all(
-    pool: Executor,
-    packages: Sequence[LockedPackage],
-    resolver: Resolver,
-    find: Callable[[LockedPackage], WheelFile | Unbuilt],
-) -> list[WheelFile | Unbuilt]:
-    """Call `find` for all packages at once; raises all problems together."""
-    found = _at_once(pool, find, packages)
-    problems = [each for each in found if isinstance(each, BuildpackError)]
-    if len(problems) > _CHANCE and all(isinstance(each, errors.UnknownProject) for each in found):
-        raise errors.knows_nothing(
-            sorted(package.name for package in packages), [each.url for each in resolver.client.sources]
-        )
-    return _sound(found)
-
-
-def _at_once(pool: Executor, work: Callable[[A], B], items: Iterable[A]) -> list[B | BuildpackError]:
-    """Do the work for each item; return results and errors. Raises an error of a server at once: it meets all items."""
+def _at_once(pool: Executor, work: Callable[[A], B], items: Iterable[A]) -> list[B]:
+    """Do the work for each item; raises an error of a server at once, since it meets all items, and others together."""
     from concurrent.futures import FIRST_EXCEPTION, wait
 
     failed: list[errors.SourceError] = []
@@ -130,11 +92,7 @@ def _at_once(pool: Executor, work: Callable[[A], B], items: Iterable[A]) -> list
     for future in futures:
         if future.done() and (error := future.exception()):
             raise error
-    return [future.result() for future in futures]
-
-
-def _sound(results: Sequence[B | BuildpackError]) -> list[B]:
-    """Return the results; raises the error among them, or Problems of several."""
+    results = [future.result() for future in futures]
     problems = [result for result in results if isinstance(result, BuildpackError)]
     if problems:
         raise together(problems)

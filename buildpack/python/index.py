@@ -69,6 +69,7 @@ class Resolver:
     """Finds the file of one package: the one that an earlier build found, else one of the indexes.
 
     `recall` and `remember` take a kind, a key and a JSON value without secrets; `folder` is the store's for wheels.
+    `resolved` is called with each wheel as soon as it is known, from several threads.
     """
 
     target: Target
@@ -77,6 +78,7 @@ class Resolver:
     recall: Recall = forget_nothing
     remember: Remember = keep_nothing
     build: Build | None = None
+    resolved: Callable[[WheelFile], object] = lambda _wheel: None
 
     def recalled(self, package: LockedPackage) -> WheelFile | None:
         """Return the wheel that an earlier build found on an index; None if there is none."""
@@ -87,7 +89,10 @@ class Resolver:
             wheel = WheelFile(**value) if value else None
         except TypeError:
             return None
-        return wheel if wheel and wheel.url else None
+        if wheel is None or not wheel.url:
+            return None
+        self.resolved(wheel)
+        return wheel
 
     def find(self, package: LockedPackage) -> WheelFile | Unbuilt:
         """Find a package's wheel, or what to build it from, on the indexes."""
@@ -96,17 +101,22 @@ class Resolver:
             chosen = self._find(package, locked_hashes(package))
             if isinstance(chosen, WheelFile):
                 self.remember("wheel", self._key(package), asdict(chosen))
+                self.resolved(chosen)
                 return chosen
             self.remember("sdist", self._key(package), asdict(chosen))
             found = chosen
         return Unbuilt(package=package, sdist=found)
 
-    def make(self, unbuilt: Unbuilt) -> WheelFile:
-        """Build a wheel; the builder may remember it from an earlier build."""
-        package, sdist = unbuilt.package, unbuilt.sdist
+    def make(self, found: WheelFile | Unbuilt) -> WheelFile:
+        """Build what is not a wheel yet; the builder may remember its wheel from an earlier build."""
+        if isinstance(found, WheelFile):
+            return found
+        package, sdist = found.package, found.sdist
         if self.build is None:
             raise errors.must_be_built(package.name, package.version, sdist.filename if sdist else None)
-        return self.build(package, sdist)
+        wheel = self.build(package, sdist)
+        self.resolved(wheel)
+        return wheel
 
     def _recalled_sdist(self, package: LockedPackage) -> Sdist | None:
         """Return the archive that an earlier build found; the builder remembers its wheel."""

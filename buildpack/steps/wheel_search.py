@@ -142,14 +142,6 @@ class WheelSearch:
 
         progress = _Bytes(self._session.observer)
         facts: list[tuple[str, str, Any]] = []
-        resolver = Resolver(
-            target=target,
-            client=client,
-            folder=self._wheels,
-            recall=self._store.recall,
-            remember=lambda *fact: facts.append(fact),
-            build=self._builder(client, target),
-        )
         with Downloads(client, self._wheels, progress=progress, arrived=self._arrived) as downloads:
 
             def resolved(wheel: WheelFile) -> None:
@@ -157,7 +149,16 @@ class WheelSearch:
                     progress.expect(wheel)
                     downloads.start(wheel)
 
-            wheels = resolve_wheels(packages, resolver, resolved=resolved)
+            resolver = Resolver(
+                target=target,
+                client=client,
+                folder=self._wheels,
+                recall=self._store.recall,
+                remember=lambda *fact: facts.append(fact),
+                build=self._builder(client, target),
+                resolved=resolved,
+            )
+            wheels = resolve_wheels(packages, resolver)
             for _ in downloads.finished():
                 pass
         # Not before: what an index said of a file that then turned out another is nothing to come back to.

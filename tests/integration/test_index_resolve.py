@@ -19,7 +19,7 @@ from buildpack.python.fetch import Downloads, fetch_file
 from buildpack.python.files import Sdist, WheelFile
 from buildpack.python.find_wheels import resolve_wheels
 from buildpack.python.http import ATTEMPTS, Client
-from buildpack.python.index import Build, Resolver
+from buildpack.python.index import Resolver
 from buildpack.python.target import Target
 from tests.support.index import Index, Served, make_wheel, serving, sha256
 
@@ -67,7 +67,7 @@ def resolve(
     memory: Memory | None = None,
     sources: list[Source] | None = None,
     environ: dict[str, str] | None = None,
-    build: Build | None = None,
+    jobs: int = 12,
     **options: Any,
 ) -> list[WheelFile]:
     indexes = index if isinstance(index, list) else [index]
@@ -80,9 +80,9 @@ def resolve(
             folder=folder,
             recall=memory.recall,
             remember=memory.remember,
-            build=build,
+            **options,
         )
-        return resolve_wheels(packages, resolver, **options)
+        return resolve_wheels(packages, resolver, jobs=jobs)
 
 
 def failing(*args: Any, **options: Any) -> BuildpackError:
@@ -483,8 +483,15 @@ def test_a_private_index_and_no_trace_of_its_password(
 
     with Client([source], environ) as client, Downloads(client, tmp_path / "wheels") as downloads:
         folder, recall, remember = tmp_path / "wheels", memory.recall, memory.remember
-        resolver = Resolver(target=TARGET, client=client, folder=folder, recall=recall, remember=remember)
-        (wheel,) = resolve_wheels(packages, resolver, resolved=downloads.start)
+        resolver = Resolver(
+            target=TARGET,
+            client=client,
+            folder=folder,
+            recall=recall,
+            remember=remember,
+            resolved=downloads.start,
+        )
+        (wheel,) = resolve_wheels(packages, resolver)
         path = downloads.path(wheel)
         assert "hunter2" in {secret.reveal() for secret in client.secrets}
         shown = [repr(wheel), repr(client.sources), repr(client.secrets), repr(source), repr(memory.kept), str(path)]
