@@ -334,3 +334,53 @@ def test_a_project_beyond_the_bound_is_refused(project: Path) -> None:
         "A local package may have at most 1,073,741,824 bytes in 100,000 files.\n\n"
         "hint: check which folder the path in Pipfile names; data belongs outside the package."
     )
+
+
+def make_project(folder: Path) -> Path:
+    (folder / "pkg").mkdir(parents=True)
+    (folder / "pyproject.toml").write_text("[project]")
+    (folder / "pkg/__init__.py").write_text("x = 1")
+    (folder / "run.sh").write_text("#!/bin/sh")
+    (folder / "run.sh").chmod(0o755)
+    return folder
+
+
+def test_local_sources_are_known_by_their_content_alone(tmp_path: Path) -> None:
+    one, other = make_project(tmp_path / "one"), make_project(tmp_path / "other")
+    os.utime(other / "run.sh", (1, 1))
+    (other / "pkg/__init__.py").chmod(0o600)
+    for left_out in (
+        ".git/config",
+        ".env",
+        ".venv/bin/python",
+        "env/pyvenv.cfg",
+        "pkg/__pycache__/x.pyc",
+        "build/lib.py",
+        "a.egg-info/PKG",
+    ):
+        (other / left_out).parent.mkdir(parents=True, exist_ok=True)
+        (other / left_out).write_text("hunter2")
+
+    assert digest_sources(one) == digest_sources(other)
+    copy_sources(other, tmp_path / "copy")
+    assert sorted(path.relative_to(tmp_path / "copy").as_posix() for path in (tmp_path / "copy").rglob("*")) == [
+        "pkg",
+        "pkg/__init__.py",
+        "pyproject.toml",
+        "run.sh",
+    ]
+    assert (tmp_path / "copy/run.sh").stat().st_mode & 0o777 == 0o755
+
+    (other / "pkg/build").mkdir()
+    (other / "pkg/build/__init__.py").write_text("a package called build counts")
+    before = digest_sources(other)
+    assert before != digest_sources(one)
+    (other / "pkg/env").mkdir()
+    (other / "pkg/env/__init__.py").write_text("nor is this an environment")
+    assert digest_sources(other) != before
+
+    before = digest_sources(one)
+    (one / "run.sh").chmod(0o644)
+    assert digest_sources(one) != before
+    (other / "pkg/__init__.py").write_text("x = 2")
+    assert digest_sources(other) != before
