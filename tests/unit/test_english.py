@@ -32,9 +32,8 @@ PENDING = frozenset(
         "deployer/proof",
         "deployer/scaffold",
         "deployer/settings",
+        "examples/bookshelf/bookshelf/tasks.py",  # its bytes are part of a golden digest
         "tests/integration/test_check.py",
-        "tests/integration/test_index_resolve.py",
-        "tests/integration/test_index_sdist.py",
         "tests/integration/test_init.py",
         "tests/integration/test_proof.py",
         "tests/unit/buildpack/oci",

@@ -1,4 +1,4 @@
-"""The worker's task: draw covers and sign them."""
+"""What the worker does: draw covers and sign them."""
 
 import base64
 import hashlib
