@@ -77,7 +77,7 @@ def check_tests(checked: Checked, shared: Shared, platforms: Sequence[Platform])
 def _read_script(shared: Shared) -> tuple[Script, tuple[Service, ...]]:
     asked = shared.request
     own = asked.test in {None, "auto"}
-    found = read_script(asked.app, needed=own and asked.boot)
+    found = read_script(asked.app, needed=own and asked.boot is not None)
     told = {**found.environment, **asked.environment}
     services: tuple[Service, ...] = ()
     if asked.boot:

@@ -10,6 +10,7 @@ from buildpack.dataclass import dataclass, field
 from buildpack.options import Options
 from buildpack.session import Session
 from deployer.ci.collecting import Collect
+from deployer.readiness.polling import Boot
 
 if TYPE_CHECKING:
     from deployer.ci.console import Console
@@ -18,25 +19,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
-    """The question that web is asked, and for how many seconds; with `strict` only 2xx and 3xx are an answer.
-
-    `host` is the Host header; empty for ``localhost`` and the port.
-    """
-
-    path: str = "/"
-    host: str = ""
-    strict: bool = False
-    seconds: float = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """The request, as the command line says it.
 
     `test` is the command that tests the app, None if app.json names it, and empty for no tests. `release` is true if
-    the release process runs before the boot, `boot` if the image is tried out at all, tests included. `environment` is
-    for tests and web; nothing of this process's own environment is in it. `engine` is ``auto``, ``docker`` or
+    the release process runs before the boot. `environment` is for tests and web; it has nothing of this process's own.
+    `boot` is how web is asked; None if nothing is tried out, tests included. `engine` is ``auto``, ``docker`` or
     ``local``. `sbom` is true if a bill of materials goes with the image. `services` are variables for the tests and the
     release process, and `service_images` replace, by add-on, the images that app.json's add-ons are started from.
     """
@@ -47,14 +35,13 @@ class Request:
     sbom: bool = True
     test: str | None = None
     release: bool = False
-    boot: bool = True
     engine: str = "auto"
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     services: Mapping[str, str] = field(default_factory=dict, repr=False)
     service_images: Mapping[str, str] = field(default_factory=dict)
     network: str | None = None
     collect: Sequence[Collect] = ()
-    health: Health = field(default_factory=Health)
+    boot: Boot | None = Boot()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,13 +18,14 @@ from deployer.ci.collecting import collect
 from deployer.ci.making import fitting
 from deployer.ci.request import Shared
 from deployer.engines.choice import engine_text
-from deployer.engines.engine import Boot, Candidate, Ground, ReadFile, Trial
+from deployer.engines.engine import Candidate, Ground, ReadFile, Trial
 from deployer.engines.foreground import Foreground
 from deployer.errors import ci as errors
 from deployer.errors.engines import NotStartedError
 from deployer.errors.readiness import BootError
 from deployer.interrupts import keep_for_later, raise_dropped
 from deployer.readiness.health import DISALLOWED_HOST, Outcome
+from deployer.readiness.polling import Boot
 from deployer.runner.supervisor import Settings
 from deployer.text import operand_text
 
@@ -111,10 +112,10 @@ class Tryout:
             self._console.say(f"release is not run; `deploy ci{app} --release` runs it before the boot")
 
     def _boot(self, trial: Trial, app: App, script: Script) -> str:
-        asked = self._request.health
+        assert self._request.boot is not None
+        host = self._request.boot.host or find_health_host(app.source, script.environment)
+        boot = replace(self._request.boot, host=host)
         environment = {**script.environment, **self._provided}
-        host = asked.host or find_health_host(app.source, script.environment)
-        boot = Boot(seconds=asked.seconds, path=asked.path, host=host, strict=asked.strict)
         try:
             answer = self._run_until_ready(trial.web(environment), boot)
         except (BootError, NotStartedError) as error:
@@ -168,7 +169,8 @@ class Tryout:
             network=self._request.network,
         )
         trial = exits.enter_context(engine.trial(candidate))
-        self._provided = trial.start(self._checked.services, seconds=self._request.health.seconds)
+        assert self._request.boot is not None
+        self._provided = trial.start(self._checked.services, seconds=self._request.boot.seconds)
         return trial
 
     def _why_not(self) -> str:

@@ -154,10 +154,11 @@ _SPELLED = {"service_env": "service-env", "service_images": "service"}
 def _request(app: Path, options: Mapping[str, Any]) -> Request:
     from buildpack.dataclass import replace
     from deployer.ci.collecting import parse_collect
-    from deployer.ci.request import Health, Request
+    from deployer.ci.request import Request
     from deployer.ci.services import parse_service_images
     from deployer.cli.messages import print_warning
     from deployer.errors.ci import bad_health_path
+    from deployer.readiness.polling import Boot
     from deployer.settings.config import parse_health_host
     from deployer.settings.environment import pass_on
 
@@ -173,6 +174,12 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
     if commit is not None:
         epoch = commit.time if built.epoch is None else built.epoch
         built = replace(built, epoch=epoch, labels={**_commit_labels(commit, epoch), **built.labels})
+    boot = Boot(
+        path=path or "/",
+        host=parse_health_host(options["health_host"]),
+        strict=path is not None,
+        seconds=options["boot_timeout"],
+    )
     return Request(
         app=app,
         options=replace(built, references=_names(built.references), cache_from=_names(built.cache_from)),
@@ -180,19 +187,13 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
         sbom=not options["no_sbom"],
         test="" if options["no_test"] else options["test"],
         release=options["release"],
-        boot=not options["no_boot"],
         engine=options["engine"],
         environment=pass_on(options["assignments"], os.environ, warn=print_warning),
         services=pass_on(options["service_env"], os.environ, warn=print_warning),
         service_images=parse_service_images(options["service_images"]),
         network=options["network"],
         collect=parse_collect(options["collect"]),
-        health=Health(
-            path=path or "/",
-            host=parse_health_host(options["health_host"]),
-            strict=path is not None,
-            seconds=options["boot_timeout"],
-        ),
+        boot=None if options["no_boot"] else boot,
     )
 
 

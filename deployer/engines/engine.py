@@ -21,8 +21,7 @@ from buildpack.progress import Observer, ignore
 from buildpack.session import Session
 from deployer.building.layers import Layers
 from deployer.formation import PORT, Limits
-from deployer.readiness.health import Answer
-from deployer.readiness.health import Listener as Socket
+from deployer.readiness.polling import Boot, Web
 from deployer.runner import supervisor
 
 LARGEST_READ = 1 << 30
@@ -37,35 +36,6 @@ ReadFile = Callable[[str], Iterable[bytes] | None]
 """Returns a file or folder of the app as the pieces of a tar, by its path in the app's folder; None if it is missing.
 
 Raises TooLargeError."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Web:
-    """How to ask a web process whether it answers.
-
-    `port` is the one that PORT names, `url` the address for people. `ask` gets the seconds that it may take.
-    `contained` is true if the process runs in a network namespace of its own, whose loopback nobody else reaches.
-    """
-
-    process: str
-    port: int
-    url: str
-    ask: Callable[[float], Answer]
-    listeners: Callable[[], Sequence[Socket] | None]
-    contained: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Boot:
-    """When web is ready: within `seconds`, asked for `path`; with `strict` only 2xx and 3xx are an answer.
-
-    `host` is the Host header; empty for ``localhost`` and the port.
-    """
-
-    seconds: float = 60.0
-    path: str = "/"
-    host: str = ""
-    strict: bool = False
 
 
 class Ground(supervisor.Ground):

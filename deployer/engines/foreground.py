@@ -15,12 +15,12 @@ from typing import BinaryIO
 
 from buildpack.app.health_host import find_health_host
 from buildpack.errors import BuildpackError
-from deployer.engines.engine import Boot, Ground, Offered, Request, Web
+from deployer.engines.engine import Ground, Offered, Request
 from deployer.errors.readiness import boot_failed, process_ended
 from deployer.interrupts import keep_for_later, raise_dropped
 from deployer.readiness.boot_log import KEPT, relevant_lines
 from deployer.readiness.health import Outcome, Tail, ready_text
-from deployer.readiness.polling import Poll, Verdict, boot_error, poll_until_ready
+from deployer.readiness.polling import Boot, Verdict, Web, boot_error, poll_until_ready
 from deployer.runner.signals import leave_to_the_loop
 from deployer.runner.stage import Action
 from deployer.runner.supervisor import Settings, Supervisor
@@ -128,38 +128,28 @@ class Foreground:
     def _poll(self, web: Web) -> None:
         """Ask until an answer comes, and leave the verdict to the loop."""
         supervisor, lifecycle = self.supervisor, self.supervisor.lifecycle
-        poll = Poll(
-            process=web.process,
-            port=web.port,
-            seconds=self._boot.seconds,
-            ask=web.ask,
-            alive=lambda: lifecycle.expects(web.process),
-            listeners=web.listeners,
-            contained=web.contained,
-            strict=self._boot.strict,
-        )
 
         def say(text: str) -> None:
             if not lifecycle.stopping:
                 supervisor.say(text)
 
         try:
-            verdict = poll_until_ready(poll, say=say)
+            verdict = poll_until_ready(web, self._boot, alive=lambda: lifecycle.expects(web.process), say=say)
         except Exception as failure:  # noqa: BLE001  raised in the main thread
             supervisor.ask(partial(self._fail, failure))
         else:
-            supervisor.ask(lambda: self._on_verdict(poll, verdict))
+            supervisor.ask(lambda: self._on_verdict(web, verdict))
 
-    def _on_verdict(self, poll: Poll, verdict: Verdict) -> None:
-        self._polled.discard(poll.process)
+    def _on_verdict(self, web: Web, verdict: Verdict) -> None:
+        self._polled.discard(web.process)
         if self.supervisor.lifecycle.stopping or verdict.outcome.died:
             return  # its exit tells more
         if not verdict.outcome.ready:
-            log = self._log_of(poll.process)
-            self._fail(boot_error(poll, verdict, path=self._boot.path, host=self._boot.host, log=log))
+            log = self._log_of(web.process)
+            self._fail(boot_error(web, self._boot, verdict, log=log))
             return
-        self._awaited.discard(poll.process)
-        self._answers[poll.process] = verdict.outcome
+        self._awaited.discard(web.process)
+        self._answers[web.process] = verdict.outcome
         if not self._awaited:
             answers = [(web.url, self._answers.get(name)) for name, web in self._webs.items()]
             self.supervisor.lifecycle.say(ready_text(answers, host=self._boot.host))

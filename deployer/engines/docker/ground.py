@@ -14,10 +14,11 @@ from deployer.engines.docker.container import Blueprint, Container, Exit, contai
 from deployer.engines.docker.inside import Inside, container_listeners
 from deployer.engines.docker.life import Life, Step
 from deployer.engines.docker.owner import Owner
-from deployer.engines.engine import Boot, Ground, Web
+from deployer.engines.engine import Ground
 from deployer.errors.engines import engine_warned
 from deployer.formation import Limits
 from deployer.readiness.health import Answer, ask
+from deployer.readiness.polling import Boot, Web
 from deployer.runner.signals import FORWARDED
 from deployer.runner.stage import Pace, end_text
 from deployer.runner.supervisor import Supervisor
