@@ -27,11 +27,11 @@ from buildpack.stacks.find_python import usable_versions
 from buildpack.stacks.resolve import fetch_layers
 from buildpack.stacks.stack import Stack
 from buildpack.steps import assembly
-from buildpack.steps.assembly import MadeLayer, Origin, WheelShelf
+from buildpack.steps.assembly import MadeLayer, Origin, WheelFetcher
 from buildpack.steps.earlier_images import NONE, Lookup, Previous
-from buildpack.steps.explanation import explain_layers, explain_stack
 from buildpack.steps.install_target import layout_for
 from buildpack.steps.planning import Decision, Material, decide, look_up_for_tests, material_for
+from buildpack.steps.rebuild_reasons import explain_layers, explain_stack
 from buildpack.steps.stack_choice import asks_for_several, choose_stack, platform_of, sibling_of
 from buildpack.steps.stack_compiler import StackCompiler
 
@@ -224,12 +224,12 @@ def make_image(planned: Planned, listener: Listener = SILENT, *, named: bool = T
     if options.whole or stack.name.startswith(("oci:", "archive:")):  # only this machine can read them from its disk
         fetch_layers(stack, store, session.environ, session.transport)
     listener.begin(references, stack.platform, stack.layers, unknown=bool(decision.written))
-    shelf = WheelShelf(decision.resolution.wheels, app.lock.sources, session)
-    with _hooks(planned, shelf) as hooks:
+    fetcher = WheelFetcher(decision.resolution.wheels, app.lock.sources, session)
+    with _hooks(planned, fetcher) as hooks:
         layers = assembly.make_layers(
             decision.plan.layers,
             decision.known,
-            _entries(planned, hooks, shelf),
+            _entries(planned, hooks, fetcher),
             session,
             taken={key: each.layer for key, each in decision.taken.items()},
             listener=listener,
@@ -367,7 +367,7 @@ def _look_up(app: App, references: tuple[str, ...], options: Options, session: S
     )
 
 
-def _hooks(planned: Planned, shelf: WheelShelf) -> AbstractContextManager[Preparation | None]:
+def _hooks(planned: Planned, fetcher: WheelFetcher) -> AbstractContextManager[Preparation | None]:
     """Return the context that runs the app's hooks when its layer is written; it gives None if the app has none."""
     if not planned.material.hooks:
         return nullcontext()
@@ -377,13 +377,13 @@ def _hooks(planned: Planned, shelf: WheelShelf) -> AbstractContextManager[Prepar
         name=str(planned.app.settings.name),
         material=planned.material,
         resolution=planned.decision.resolution,
-        shelf=shelf,
+        fetcher=fetcher,
         compiler=planned.compiler,
         session=planned.session,
     )
 
 
-def _entries(planned: Planned, hooks: Preparation | None, shelf: WheelShelf) -> Callable[[PlannedLayer], Any]:
+def _entries(planned: Planned, hooks: Preparation | None, fetcher: WheelFetcher) -> Callable[[PlannedLayer], Any]:
     """Return the function that makes the entries of a planned layer."""
     material, stack = planned.material, planned.stack
     compiler = planned.compiler if planned.decision.bytecode.python else None
@@ -393,7 +393,7 @@ def _entries(planned: Planned, hooks: Preparation | None, shelf: WheelShelf) -> 
             return assembly.runtime_entries(material.runtime, compiler)
         if layer.kind == "dependencies":
             layout = layout_for(stack)
-            return assembly.dependency_entries(layer, shelf, layout=layout, compiler=compiler)
+            return assembly.dependency_entries(layer, fetcher, layout=layout, compiler=compiler)
         if hooks is not None:
             return hooks.entries(layer.key)
         return assembly.app_entries(material.content, material.launch, mtime=material.mtime)
@@ -415,7 +415,7 @@ def _elsewhere(image: Image, planned: Planned) -> dict[Digest, Reference]:
 def _warnings(planned: Planned) -> tuple[str, ...]:
     app, stack, decision = planned.app, planned.stack, planned.decision
     hooks = planned.session.store.recall("hooks", decision.plan.layers[-1].key) if planned.material.hooks else None
-    warnings = [*app.warnings, *decision.told, *stack.warnings, *decision.resolution.warnings, *(hooks or ())]
+    warnings = [*app.warnings, *decision.settled, *stack.warnings, *decision.resolution.warnings, *(hooks or ())]
     if decision.no_bytecode:
         warnings.append(errors.no_bytecode(stack.name, decision.no_bytecode))
     return tuple(warnings)

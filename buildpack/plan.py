@@ -1,7 +1,7 @@
 """Decide everything about an image before anything is built: app and facts in, plan out.
 
 Pure: this module opens no file, socket or process, so a plan can be printed, compared and tested alone.
-What it decides is which layers there are, in what order, under which keys, and what the image's config says.
+It decides the layers, their order and keys, and the image's config.
 """
 
 from __future__ import annotations
@@ -22,26 +22,25 @@ LAUNCH_FILE = f"{RUNTIME_ROOT}/launch.json"
 USER = 1000
 """Both user and group ID of the processes, and the owner of ``/app``."""
 LARGE = 1 << 20
-"""Bytes of a wheel from which on it has a layer of its own."""
+"""Bytes. A wheel of this size or larger has its own layer."""
 BUCKETS = 8
 PURE_BUCKETS = 5
-"""How many of them hold wheels for any platform, and nothing else: those are the same on every platform."""
+"""The first buckets only have wheels for any platform, so these layers are the same on every platform."""
 MAX_DEPENDENCY_LAYERS = 60
-"""Classic engines allow 125 layers in a chain; each beyond ten costs some 40 ms at load."""
+"""Classic engines allow 125 layers in an image; each beyond ten takes about 40 ms to load."""
 
 Kind = Literal["runtime", "dependencies", "app"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One wheel of a layer: enough to find the file again without asking an index. `size` is in bytes.
+    """One wheel of a layer, with enough facts to find its file without an index. `size` is in bytes.
 
-    `origin` is what a wheel was built from that no index has: an archive's ``sha256:<hex>``, or ``git:<commit>``.
-    `required` names what that build required and hashes the lock's pins of it (`BuildSettings.pinned`).
-    `pkg_resources` tells that it imports that module, which setuptools has to bring; `shared` that another wheel has a
-    different file of the same path. `libraries` are the shared libraries that were copied into it, each as
-    ``SONAME=sha256:<hex>``, with spaces between. `about` is None if nobody read it; an `About` may be empty, too.
-    `roots` tell where its files are (`find_roots`).
+    `origin` is the source of a wheel that was built: an archive's ``sha256:<hex>``, or ``git:<commit>``. `required`
+    names the requirements of that build, with a hash of their pins (`BuildSettings.pinned`). `pkg_resources` is true if
+    the wheel imports that module of setuptools, and `shared` if another wheel has a different file of the same path.
+    `libraries` are the shared libraries that were copied into it: ``SONAME=sha256:<hex>``, separated by spaces. `about`
+    is None if nobody read its metadata. `roots` are its top files and folders (`find_roots`).
     """
 
     name: str
@@ -59,7 +58,7 @@ class Member:
 
     @property
     def pure(self) -> bool:
-        """Whether the wheel is one for any platform (binary distribution format, "File name convention")."""
+        """True if the wheel is for any platform (binary distribution format, "File name convention")."""
         return self.filename.endswith("-any.whl")
 
 
@@ -73,7 +72,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bytecode:
-    """Which interpreter compiles, or, where `python` is empty, that none could."""
+    """The version of the interpreter that compiles; `python` is empty if none can."""
 
     python: str
     format: str
@@ -94,7 +93,7 @@ class AppFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedLayer:
-    """A layer that is known by its key alone; `members` are the wheels in it, empty for runtime and app."""
+    """A layer that is known by its key only; `members` are its wheels, none for runtime and app."""
 
     kind: Kind
     slot: str
@@ -104,7 +103,7 @@ class PlannedLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What will be built: the stack's layers, ours on top of them in order, and the image's config."""
+    """The content of an image: the stack's layers, our layers on top of them, and the config."""
 
     stack_layers: tuple[Layer, ...]
     layers: tuple[PlannedLayer, ...]
@@ -117,11 +116,12 @@ class Plan:
 def group_members(members: Iterable[Member]) -> tuple[Group, ...]:
     """Group wheels into layers: a pure function of their files' names and sizes.
 
-    Large wheels stand alone, ordered from large to small by power-of-two size class, then by name; the
-    smaller ones share `BUCKETS` buckets by a hash of their name, so that one bump rewrites one small
-    bucket, `PURE_BUCKETS` of them those for any platform, so that images for several platforms share layers.
-    The threshold doubles until at most `MAX_DEPENDENCY_LAYERS` remain. Wheels with different files of one path are
-    together in the last layer, where the last name wins: which layer comes later says nothing of who should.
+    A large wheel has its own layer. These layers are ordered from large to small by power-of-two size class, then by
+    name. Smaller wheels share `BUCKETS` buckets by a hash of their name, so that a new version rewrites one small
+    bucket. `PURE_BUCKETS` of them have the wheels for any platform, so that images for several platforms share layers.
+    The threshold of large wheels doubles until at most `MAX_DEPENDENCY_LAYERS` remain. Wheels with different files of
+    the same path are together in the last layer, where the last name wins, because the order of other layers is
+    arbitrary.
     """
     by_name = sorted(members, key=lambda member: member.name)
     ordered = [member for member in by_name if not member.shared]
@@ -154,8 +154,8 @@ def _key(*parts: object) -> str:
 def dependency_key(group: Group, *, layer_format: str, python: str, bytecode: Bytecode) -> str:
     """Return the key of a dependency layer.
 
-    `python` is the major and minor version, which names the folders inside the environment. The machine is no part of
-    it: a wheel's entries follow from the wheel, and byte code is the same on every machine.
+    `python` is the major and minor version, which names the folders inside the environment. The key lacks the machine,
+    because a wheel's entries follow from the wheel, and byte code is the same on every machine.
     """
     wheels = [member.sha256 for member in group.members]
     return _key("dependencies", layer_format, python, str(bytecode), wheels)
@@ -169,7 +169,7 @@ def runtime_key(*, layer_format: str, files: Mapping[str, str], bytecode: Byteco
 def app_key(files: Sequence[AppFile], *, layer_format: str, launch: bytes, mtime: int, hooks: str = "") -> str:
     """Return the key of the app's layer; `mtime` is that of its files, in seconds since 1970.
 
-    `hooks` stands for what runs on these files before they are shipped, and all that it is given; empty for nothing.
+    `hooks` is a hash of the commands that run on these files before they are shipped, and of their inputs.
     """
     listed = [[file.path, file.kind, file.executable, file.content] for file in files]
     return _key("app", layer_format, mtime, hashlib.sha256(launch).hexdigest(), listed, *([hooks] if hooks else []))
@@ -178,7 +178,7 @@ def app_key(files: Sequence[AppFile], *, layer_format: str, launch: bytes, mtime
 def launch_json(
     *, processes: Mapping[str, str], default: str | None, app_object: str | None, formation: Mapping[str, int]
 ) -> bytes:
-    """Render what the launcher reads at the start: process types in the Procfile's order."""
+    """Render the file that the launcher reads at its start: process types in the Procfile's order."""
     value = {
         "schema": 1,
         "processes": dict(processes),
@@ -190,7 +190,7 @@ def launch_json(
 
 
 def layer_annotations(layer: PlannedLayer) -> dict[str, str]:
-    """Return what the descriptor of a layer of ours says, so that another machine can know it without building it."""
+    """Return the annotations of one of our layers, from which another machine knows it without building it."""
     made = {ANNOTATION + "key": layer.key, ANNOTATION + "kind": layer.kind, ANNOTATION + "slot": layer.slot}
     if layer.members:
         made[ANNOTATION + "members"] = pack(canonical_json([_row(member) for member in layer.members]))
@@ -198,10 +198,10 @@ def layer_annotations(layer: PlannedLayer) -> dict[str, str]:
 
 
 def _row(member: Member) -> list[Any]:
-    """Return file name, SHA-256 and size, since a push sends these on every change; and what the name does not tell."""
+    """Return file name, SHA-256 and size, and the facts that do not follow from the name: each push sends this row."""
     row: list[Any] = [member.filename, member.sha256, member.size]
     usual = _named(member.filename)
-    told = {
+    special = {
         name: value
         for name, value, default in (
             ("name", member.name, usual[0]),
@@ -216,7 +216,7 @@ def _row(member: Member) -> list[Any]:
         )
         if value != default
     }
-    return [*row, told] if told else row
+    return [*row, special] if special else row
 
 
 def _named(filename: str) -> tuple[str, str]:
@@ -233,7 +233,7 @@ def _usual_roots(name: str) -> list[str]:
 
 
 def members_of(layer: Layer) -> tuple[Member, ...]:
-    """Read the wheels of a layer back from its annotations; nothing where they are absent or damaged."""
+    """Read the wheels of a layer from its annotations; nothing if they are absent or damaged."""
     try:
         rows = unpack(layer.annotations.get(ANNOTATION + "members", "[]"))
         return tuple(_member(*row) for row in rows)
@@ -241,34 +241,34 @@ def members_of(layer: Layer) -> tuple[Member, ...]:
         return ()
 
 
-def _member(filename: Any, sha256: Any, size: Any, seldom: Any = None) -> Member:
-    told = seldom or {}
+def _member(filename: Any, sha256: Any, size: Any, special: Any = None) -> Member:
+    stated = special or {}
     name, version = _named(str(filename))
-    roots = told.get("roots", _usual_roots(name))
-    name, version = str(told.get("name", name)), str(told.get("version", version))
-    if not f"{name}{version}{filename}{told.get('libraries', '')}".isprintable():
-        raise ValueError("no wheel is called that, and a terminal would obey it")
+    roots = stated.get("roots", _usual_roots(name))
+    name, version = str(stated.get("name", name)), str(stated.get("version", version))
+    if not f"{name}{version}{filename}{stated.get('libraries', '')}".isprintable():
+        raise ValueError("a terminal would interpret this name")
     return Member(
         name=name,
         version=version,
         filename=str(filename),
         sha256=str(sha256),
         size=int(size),
-        origin=str(told.get("origin", "")),
-        required=str(told.get("required", "")),
-        pkg_resources=bool(told.get("pkg_resources")),
-        shared=bool(told.get("shared")),
-        libraries=str(told.get("libraries", "")),
-        about=About.parse(told.get("about")),
+        origin=str(stated.get("origin", "")),
+        required=str(stated.get("required", "")),
+        pkg_resources=bool(stated.get("pkg_resources")),
+        shared=bool(stated.get("shared")),
+        libraries=str(stated.get("libraries", "")),
+        about=About.parse(stated.get("about")),
         roots=tuple(map(str, roots)),
     )
 
 
 def image_config(stack_config: Mapping[str, Any], *, stack_python: str, labels: Mapping[str, str]) -> dict[str, Any]:
-    """Return the image config's ``config`` object on top of the stack's, as DESIGN's contract says.
+    """Return the image config's ``config`` object on top of the stack's.
 
-    `stack_python` is the interpreter's absolute path inside the image. Variables, volumes and labels of the stack are
-    kept; its command, user, health check and build triggers are not, because ours replace them.
+    `stack_python` is the interpreter's absolute path inside the image. Variables, volumes and labels of the stack stay.
+    Its command, user, health check and build triggers do not, because ours replace them.
     """
     environment = dict(item.partition("=")[::2] for item in stack_config.get("Env") or ())
     path = environment.get("PATH") or "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

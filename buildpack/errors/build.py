@@ -19,23 +19,23 @@ from buildpack.errors import (
 
 
 def bad_stack(origin: str, error: BuildpackError) -> BuildpackError:
-    """`origin` is the file or the variable that names the stack."""
+    """Name the origin of a stack that is not valid: the file or the variable `origin`."""
     kind = AppError if file_of(origin) else UsageError
     return kind(error.what, why=f"{origin} names it as the stack. {error.why}", hint=error.hint)
 
 
 def default_stack(name: str, error: StackError, *, linux: bool) -> StackError:
-    """Say where a stack comes from that the app does not name."""
+    """Say why the build uses this stack although the app names none."""
     other = " `--stack host` takes this machine's Python and needs no registry." if linux else ""
     return StackError(
         error.what,
-        why=f"Nothing names a stack, so it is {name}, from Docker Hub. {error.why}",
+        why=f"The app names no stack, so the build uses {name} from Docker Hub. {error.why}",
         hint=f"{error.hint}{other}",
     )
 
 
 def for_platform(platform: str, error: BuildpackError) -> BuildpackError:
-    """Name the platform, of several, whose build failed; the exit code stays."""
+    """Name the platform whose build failed, if there are several; the exit code stays."""
     if isinstance(error, Problems):
         return Problems([for_platform(platform, problem) for problem in error.problems])
     named = BuildpackError(f"{platform}: {error.what}", why=error.why, hint=error.hint)
@@ -82,8 +82,8 @@ def damaged_package(reason: str) -> DependencyError:
     return DependencyError(
         "a locked package is packed wrongly",
         why=f"/{reason}.",
-        hint="the wheel's hash is the one that Pipfile.lock lists, so its publisher made it so: ask for another "
-        "version in Pipfile, and run `deploy lock`.",
+        hint="its hash is the one in Pipfile.lock, so its publisher made this mistake: ask for another version in "
+        "Pipfile, and run `deploy lock`.",
     )
 
 
@@ -136,7 +136,7 @@ def other_content(name: str) -> str:
     return f"the layer that {name} has under this key is not what its config says"
 
 
-def refuted(name: str, digest: str) -> FactsContradicted:
+def facts_contradicted(name: str, digest: str) -> FactsContradicted:
     return FactsContradicted(
         f"an earlier image states wrong facts about {name}",
         why=f"Its annotation `dev.deploy.stack` does not agree with the base {digest}.",

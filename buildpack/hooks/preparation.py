@@ -26,7 +26,7 @@ from buildpack.hooks.tree import read_result, write_copy
 from buildpack.oci.entry import Entry
 from buildpack.progress import Progress
 from buildpack.session import Session
-from buildpack.steps.assembly import AppContent, WheelShelf, app_entries
+from buildpack.steps.assembly import AppContent, WheelFetcher, app_entries
 from buildpack.steps.install_target import Resolution
 from buildpack.steps.planning import Material
 from buildpack.steps.stack_compiler import StackCompiler
@@ -57,7 +57,7 @@ class Preparation:
     name: str
     material: Material
     resolution: Resolution
-    shelf: WheelShelf
+    fetcher: WheelFetcher
     compiler: StackCompiler
     session: Session
     _running: ProcessGroup = field(default_factory=ProcessGroup)
@@ -110,7 +110,7 @@ class Preparation:
         for folder in folders.values():
             give(folder, user)
         folders["cache"] = self._cache(user)
-        python = make_python(self.resolution, self.shelf, self.compiler, self.session.store, step=names[0], user=user)
+        python = make_python(self.resolution, self.fetcher, self.compiler, self.session.store, step=names[0], user=user)
         write_copy(self.material.content, folders["app"], user)
         environment = self._environment(folders, python, user)
         for step in self.material.hooks.steps:

@@ -29,7 +29,7 @@ from buildpack.system.unprivileged import bring_python, is_complete, mark_comple
 
 if TYPE_CHECKING:
     from buildpack.python.venv import VenvLayout
-    from buildpack.steps.assembly import WheelShelf
+    from buildpack.steps.assembly import WheelFetcher
 
 _FORMAT = 2
 _ARGV0_SINCE = ("glibc", 2, 33)
@@ -57,7 +57,13 @@ class _Ground:
 
 
 def make_python(
-    resolution: Resolution, shelf: WheelShelf, compiler: StackCompiler, store: Store, *, step: str, user: User | None
+    resolution: Resolution,
+    fetcher: WheelFetcher,
+    compiler: StackCompiler,
+    store: Store,
+    *,
+    step: str,
+    user: User | None,
 ) -> HookPython:
     """Return an environment for the hooks of a build, which `user` can start. `step` names the first, for messages.
 
@@ -84,11 +90,11 @@ def make_python(
                     resolution,
                     layout=layout,
                     folder=folder,
-                    shelf=shelf,
+                    fetcher=fetcher,
                     extra=[
                         *_starter(layout, ground, stack),
                         *_pip(layout, resolution),
-                        *_byte_code(resolution, layout, shelf, compiler),
+                        *_byte_code(resolution, layout, fetcher, compiler),
                     ],
                 )
                 mark_complete(folder)
@@ -114,12 +120,14 @@ def _pip(layout: VenvLayout, resolution: Resolution) -> Sequence[Entry]:
     )
 
 
-def _byte_code(resolution: Resolution, layout: VenvLayout, shelf: WheelShelf, compiler: StackCompiler) -> list[Entry]:
+def _byte_code(
+    resolution: Resolution, layout: VenvLayout, fetcher: WheelFetcher, compiler: StackCompiler
+) -> list[Entry]:
     """Return the image's own byte code, at its place in this environment, since hooks write none."""
     if not compiler.decide()[0].python:
         return []
     image = layout_for(compiler.stack)
-    sources = {wheel.sha256: shelf.read(wheel.sha256, layout=image).sources for wheel in resolution.wheels}
+    sources = {wheel.sha256: fetcher.read(wheel.sha256, layout=image).sources for wheel in resolution.wheels}
     for sha256, modules in sources.items():
         compiler.submit(sha256, modules)  # all of them, before this waits for the first
     compiled = [entry for sha256, modules in sources.items() for entry in compiler.entries(sha256, modules)]

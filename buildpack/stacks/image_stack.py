@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import stacks as errors
-from buildpack.errors.build import refuted
+from buildpack.errors.build import facts_contradicted
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Image, Layer, Platform
 from buildpack.oci.store import Store
@@ -89,7 +89,7 @@ def confirm_facts(stack: Stack, root: Path, store: Store) -> None:
         return
     facts = read_facts(root, stack.config, stack=stack.name)
     if replace(facts, sonames=stack.facts.sonames) != stack.facts:
-        raise refuted(stack.name, str(stack.digest))
+        raise facts_contradicted(stack.name, str(stack.digest))
     store.remember(_KIND, f"{stack.digest}+{FACTS_FORMAT}", facts.render())
 
 

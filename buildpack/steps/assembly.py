@@ -1,4 +1,4 @@
-"""Make the planned layers: take each from the store by its key, else write it from wheels, launcher or app files."""
+"""Make the planned layers: take each from the store by its key, or write it from wheels, launcher or app files."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ ENTRIES_FORMAT = 2
 FORMAT = f"{LAYER_FORMAT}+{ENTRIES_FORMAT}"
 
 _HELD = 64 << 10
-"""Bytes up to which an app's file is kept in memory between hashing and writing ..."""
+"""Bytes. A larger file of the app is read twice: for its hash, and for the layer ..."""
 _HELD_TOGETHER = 32 << 20
-"""... as long as all such files are not larger than this."""
+"""... and so are further files when the ones in memory have this size together."""
 
 Origin = Literal["built", "store", "engine", "registry"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MadeLayer:
-    """A layer of the image, and where it came from."""
+    """A layer of the image, and its origin."""
 
     planned: PlannedLayer
     layer: Layer
@@ -61,7 +61,7 @@ class MadeLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppContent:
-    """The app's files, hashed: `files` for the key, `entries` for the layer, both in the order of their paths."""
+    """The app's files in order of their paths: `files` with hashes for the key, and `entries` for the layer."""
 
     files: tuple[AppFile, ...]
     entries: tuple[Entry, ...]
@@ -69,10 +69,10 @@ class AppContent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """What stands between the stack and the dependencies: launcher, empty environment, user.
+    """The content of the layer between the stack and the dependencies: launcher, empty environment, user.
 
-    `launcher` maps paths below ``/opt/deploy`` to contents; `passwd` and `group` are the whole files, None where
-    the stack has the user already.
+    `launcher` maps paths below ``/opt/deploy`` to contents. `passwd` and `group` are complete files; None if the stack
+    has the user already.
     """
 
     launcher: Mapping[str, bytes]
@@ -98,8 +98,8 @@ def _hash(content: bytes) -> str:
 def read_content(root: Path, listed: Sequence[tuple[str, str, bool, str]], *, mtime: int = EPOCH) -> AppContent:
     """Read and hash the app's files; each is a path, a kind, an executable bit and a link target.
 
-    Everything below ``/app`` belongs to `USER`, so that a process may write beside its code, as on Heroku. It is also
-    writable for group 0, which every user is in that a cluster makes up (OpenShift).
+    Everything below ``/app`` belongs to `USER`, so that a process may write beside its code, as on Heroku. Group 0 may
+    write too, because a cluster such as OpenShift runs processes as a random user of that group.
     """
     files: list[AppFile] = []
     entries: list[Entry] = [_own(directory(APP_ROOT), mtime)]
@@ -121,20 +121,20 @@ def read_content(root: Path, listed: Sequence[tuple[str, str, bool, str]], *, mt
 
 
 def _own(entry: Entry, mtime: int = EPOCH) -> Entry:
-    """Return the entry as the app's: its group may do what its user may."""
+    """Return the entry as a file of the app: the group has the permissions of the user."""
     return replace(entry, uid=USER, gid=0, mode=entry.mode | (entry.mode & 0o700) >> 3, mtime=mtime)
 
 
 def _read_file(path: Path, *, held: int) -> tuple[str, Inline | FileSlice]:
     try:
-        # What took the file's place since it was listed may be a link that leads out, or a pipe that nobody writes to.
+        # Since the file was listed, a link out of the app or a pipe without a writer may have replaced it.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(descriptor, "rb", buffering=0) as raw:  # noqa: PTH123  a descriptor
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise oci_errors.file_changed(path)
             first = raw.read(held + 1)
             if len(first) <= held:
-                # A short read of a regular file is its end.
+                # A short read means the end of a regular file.
                 return _hash(first), Inline(first)
             hasher, crc, size = hashlib.sha256(first), zlib.crc32(first), len(first)
             while piece := raw.read(1 << 20):
@@ -143,12 +143,12 @@ def _read_file(path: Path, *, held: int) -> tuple[str, Inline | FileSlice]:
                 size += len(piece)
     except OSError as error:
         raise oci_errors.content_unreadable(path, error) from error
-    # It is read again for the layer, whose key the hash goes into: they must be of the same bytes.
+    # The file is read again for the layer. The checksum verifies that the key's hash is of the same bytes.
     return hasher.hexdigest(), FileSlice(path, size, crc32=crc)
 
 
 def app_entries(content: AppContent, launch: bytes, *, mtime: int) -> Iterator[Entry]:
-    """Yield the app's layer: its files, their folders, and what the launcher starts."""
+    """Yield the app's layer: its files, their folders, and the file that the launcher reads."""
     seen = {entry.path for entry in content.entries}
     for entry in content.entries:
         parent = entry.path.rpartition("/")[0]
@@ -179,19 +179,19 @@ def runtime_entries(runtime: Runtime, compiler: StackCompiler | None) -> Iterato
 
 def dependency_entries(
     planned: PlannedLayer,
-    shelf: WheelShelf,
+    fetcher: WheelFetcher,
     *,
     layout: VenvLayout,
     compiler: StackCompiler | None,
 ) -> list[Entry]:
     """Return the entries of a dependency layer, with byte code if there is a `compiler`.
 
-    Of two members that ship one path the later one, by name, wins.
+    If two members ship the same path, the later one by name wins.
     """
-    read = [shelf.read(member.sha256, layout=layout) for member in planned.members]
+    read = [fetcher.read(member.sha256, layout=layout) for member in planned.members]
     if compiler is not None:
         for member, contents in zip(planned.members, read, strict=True):
-            compiler.submit(member.sha256, contents.sources)  # all of them, before the first is waited for
+            compiler.submit(member.sha256, contents.sources)  # submit all before waiting for the first
     entries: dict[str, Entry] = {}
     for member, contents in zip(planned.members, read, strict=True):
         entries.update((entry.path, entry) for entry in contents.entries)
@@ -201,8 +201,8 @@ def dependency_entries(
     return list(entries.values())
 
 
-class WheelShelf:
-    """The wheels of one build by their SHA-256; one that is not in the store is fetched again."""
+class WheelFetcher:
+    """The wheels of one build by their SHA-256. A wheel that is missing from the store is fetched again."""
 
     def __init__(self, wheels: Sequence[WheelFile], sources: Sequence[Source], session: Session) -> None:
         self._wheels = {wheel.sha256: wheel for wheel in wheels}
@@ -211,7 +211,7 @@ class WheelShelf:
         self._environ = session.environ
 
     def path(self, sha256: str) -> Path:
-        """Return a verified wheel; raises DependencyError or LostError where it cannot be had any more."""
+        """Return a verified wheel; raises DependencyError or LostError if it is not available any more."""
         from buildpack.python.files import verified_path
 
         folder = self._store.folder("wheels")
@@ -234,7 +234,7 @@ class WheelShelf:
 
 
 def known_layers(planned: Sequence[PlannedLayer], store: Store) -> dict[str, Layer]:
-    """Return those layers that the store has, by key; what is said of them is the plan's, whoever made them."""
+    """Return the layers that the store has, by key, with the annotations of the plan."""
     found = ((layer, store.layer(layer.key)) for layer in planned)
     return {
         layer.key: replace(known, annotations=layer_annotations(layer)) for layer, known in found if known is not None
@@ -251,11 +251,11 @@ def make_layers(
     listener: Listener = SILENT,
     give_up: Callable[[], None] = lambda: None,
 ) -> tuple[MadeLayer, ...]:
-    """Return the layers in the plan's order; layers that are not `known`, by key, are written, several at a time.
+    """Return the layers in the plan's order. Those that are neither `known` nor `taken` are written, several at a time.
 
-    Layers that are `taken`, by key as well, are a registry's, and need not be in the store. `listener` hears of each
-    layer as soon as it is there. If a layer fails, or the build is stopped, `give_up` ends what other threads wait for:
-    all of them end before this function returns.
+    `known` layers of the store and `taken` layers of a registry are by key; the store need not have the latter.
+    `listener` gets each layer as soon as it exists. If a layer fails, or the build is stopped, `give_up` ends the work
+    that other threads wait for, so that all threads end before this function returns.
     """
     made: dict[int, MadeLayer] = {}
     missing: list[int] = []
@@ -300,7 +300,7 @@ def _write_missing(
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
     made: dict[int, MadeLayer] = {}
-    # More threads than processors: some wait for byte code while others write.
+    # There are more threads than processors, because some wait for byte code while others write.
     with ThreadPoolExecutor(min(len(missing), 2 + (os.cpu_count() or 1)), thread_name_prefix="layer") as pool:
         try:
             for future in as_completed([pool.submit(write, position) for position in missing]):
@@ -315,7 +315,7 @@ def _write_missing(
 
 
 def _blame(error: oci_errors.ContentError, planned: PlannedLayer) -> Exception:
-    """Tell a wheel that was packed wrongly, and has the locked hash all the same, from one that is damaged here."""
+    """Return another error for a wheel with the locked hash, because its publisher packed it wrongly; else the same."""
     member = next((member for member in planned.members if error.path.name == member.filename), None)
     with suppress(OSError):
         with error.path.open("rb") as wheel:

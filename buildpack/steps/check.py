@@ -1,7 +1,7 @@
-"""The preflight: everything that is wrong with an app's folder, and with the stack as far as this machine can tell.
+"""Find every mistake in an app's folder, and in its stack as far as this machine can check it.
 
-Nothing is fetched, and none of the app's code is run. `build` and all that need an app go through the same
-`examine_app`; what concerns the stack they meet as they resolve it, which may need a network.
+Nothing is fetched, and none of the app's code runs. `build` calls the same `examine_app`. It checks the stack later,
+when it resolves it, which may need a network.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from buildpack.options import Options, OwnPython
 from buildpack.stacks.find_python import usable_versions
 
 _ORDER = (2, AppError.exit_code)
-"""Of several exit codes these come first, in this order; of others the first error's counts."""
+"""If errors have several exit codes, the first of these counts; without these, the first error's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a preflight found: `errors`, with which no build ends well, and `warnings`, which may be meant.
+    """The result of a check: `errors`, with which a build would fail, and `warnings`.
 
-    `app`, `python` (``3.12`` or ``3.12.4``) and `processes` are what could be read; `python` is None where the stack
-    decides.
+    `app`, `python` (``3.12`` or ``3.12.4``) and `processes` are the parts that could be read. `python` is None if the
+    stack decides.
     """
 
     errors: tuple[BuildpackError, ...]
@@ -42,7 +42,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """The code that the errors call for; 0 without any."""
+        """The exit code of the errors; 0 if there are none."""
         codes = [error.exit_code for error in self.errors]
         return next((code for code in _ORDER if code in codes), codes[0] if codes else 0)
 
@@ -82,11 +82,11 @@ def check_app(
     if settings is not None and stack is not None:
         platform = settings.platform.value if settings.platform else None
         try:
-            told = _check_stack(stack, python=python, platform=platform, environ=environ, own=own, system=system)
+            warnings = _check_stack(stack, python=python, platform=platform, environ=environ, own=own, system=system)
         except BuildpackError as error:
             problems.append(error)
         else:
-            notices += [parse_notice(text) for text in told]
+            notices += [parse_notice(text) for text in warnings]
     try:
         notices += check_heroku(
             folder,
@@ -121,9 +121,9 @@ def _check_stack(
     from buildpack.oci.reference import parse_reference
 
     reference = parse_reference(stack)
-    told = _python_of(reference.repository, reference.tag)
-    if python and told and not f"{python}.".startswith(f"{told}."):
-        raise errors.wrong_python(stack, python, told)
+    promised = _python_of(reference.repository, reference.tag)
+    if python and promised and not f"{python}.".startswith(f"{promised}."):
+        raise errors.wrong_python(stack, python, promised)
     return []
 
 

@@ -1,8 +1,8 @@
-"""The earlier images that a build may take layers from: looked up in their registries while the app is read.
+"""Look up the earlier images that a build may take layers from, in their registries, while the app is read.
 
-An image that is not there, cannot be read, is for another platform or lost its annotations is a reason to build, and
-never an error. If a registry that the new image goes to refuses the look-up, the registry is asked whether it takes an
-upload: if it refuses that too, the build ends at once, and not after an hour.
+An image that is missing, unreadable, for another platform or without annotations is a reason to build, and never an
+error. If a registry that the new image goes to refuses the look-up, the build asks it for an upload. If it refuses that
+too, the build ends at once, and not after an hour.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earlier:
-    """One image that was looked up: `image` is None, and `reason` says why, where it is of no use.
+    """One image that was looked up. If it does not help, `image` is None and `reason` says why.
 
-    `reference` is as it was named; `claims` is what the image says of itself.
+    `reference` is the name that was given. `claims` are parsed from the image's annotations.
     """
 
     reference: Reference
@@ -52,7 +52,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Previous:
-    """The earlier images in the order they were named; of two that have a layer the first one counts.
+    """The earlier images in the order of their names on the command line. The first one that has a layer counts.
 
     `contradicted` says why none of them is believed.
     """
@@ -61,12 +61,12 @@ class Previous:
     contradicted: str = ""
 
     def facts(self, digest: Digest) -> Facts | None:
-        """Return what the first image that knows the base with this digest says about it; None if no image does."""
+        """Return the facts about the base with this digest, from the first image that has them; None without one."""
         found = (each.claims.facts for each in self.images if each.claims.stack == digest)
         return next((facts for facts in found if facts is not None), None)
 
     def claims(self, stack: Stack) -> Claims:
-        """Return what is believed of the first image that stood on this stack, or on one like it."""
+        """Return the claims that are believed of the first image on this stack, or on a similar one."""
         believed = [each.claims.on(stack) for each in self.images]
         same = [claims for claims in believed if claims.stack == stack.digest]
         return next((claims for claims in (*same, *believed) if claims is not NOTHING), NOTHING)
@@ -74,9 +74,9 @@ class Previous:
     def take(
         self, planned: Sequence[PlannedLayer], *, gone: Mapping[str, str]
     ) -> tuple[dict[str, Taken], dict[str, str]]:
-        """Return, by key, the layers that fit the plan, and why others that claim to are not taken.
+        """Return the layers that fit the plan, and why other layers with its keys are not taken; both by key.
 
-        `gone` are the digests of blobs that turned out not to be had, and why, where that is known.
+        `gone` maps the digests of blobs that are not available to the reason, which may be empty.
         """
         taken: dict[str, Taken] = {}
         doubts: dict[str, str] = {}
@@ -102,7 +102,7 @@ class Previous:
         return ()
 
     def place_of(self, digest: Digest) -> Reference | None:
-        """Return the first image that names this blob; None where none does."""
+        """Return the name of the first image that has this layer; None if no image has it."""
         images = (each for each in self.images if each.image is not None)
         return next((e.reference for e in images if e.image and digest in {la.digest for la in e.image.layers}), None)
 
@@ -113,7 +113,7 @@ class Previous:
 
     @property
     def reason(self) -> str:
-        """Why no layer could be taken at all; empty where one could."""
+        """The reason why no layer can be taken at all; empty if there is none."""
         if self.contradicted:
             return self.contradicted
         if not self.images or any(each.image is not None and not each.reason for each in self.images):
@@ -121,7 +121,7 @@ class Previous:
         return "; ".join(dict.fromkeys(each.reason for each in self.images))
 
     def named_in(self, repository: str) -> frozenset[Digest]:
-        """Return the blobs that manifests name which were read just now from this repository."""
+        """Return the blobs of the manifests that were just read from this repository."""
         return frozenset(
             digest
             for each in self.images
@@ -176,7 +176,7 @@ class Lookup:
     def _look_up(self, reference: Reference) -> None:
         try:
             self._found[reference] = self._fetch(reference)
-        except BaseException as error:  # noqa: BLE001  it is raised where the result is asked for
+        except BaseException as error:  # noqa: BLE001  `result` raises it
             self._found[reference] = error
 
     def _fetch(self, reference: Reference) -> Earlier:
@@ -192,12 +192,12 @@ class Lookup:
                 return Earlier(reference=reference, reason=errors.not_there(name, own=own))
             except BuildpackError as error:
                 if own and isinstance(error, AccessRefused):
-                    # Some registries answer 403 for what is not there: only an upload shows whether we may push.
+                    # Some registries answer 403 for an image that does not exist. Only an upload shows if we may push.
                     registry.may_push()
                 return Earlier(reference=reference, reason=errors.not_readable(name, error))
         claims = parse_claims(image)
-        told = any(layer.key for layer in image.layers)
-        return Earlier(reference=reference, image=image, claims=claims, reason="" if told else errors.no_keys(name))
+        keyed = any(layer.key for layer in image.layers)
+        return Earlier(reference=reference, image=image, claims=claims, reason="" if keyed else errors.no_keys(name))
 
 
 _AT_ONCE = 4
@@ -205,9 +205,9 @@ _PIECE = 1 << 18
 
 
 def pull_taken(taken: Mapping[str, Taken], store: Store, transport: Transport) -> dict[str, str]:
-    """Fetch those layers that the store lacks, verified to the last byte; returns which cannot be had, and why.
+    """Fetch and verify the layers that the store lacks; return, by digest, why some are not available.
 
-    They come into the store under their digests, and under no key: nothing else built here will ever trust them.
+    The store gets them under their digests and not under their keys, so no other build trusts them.
     """
     wanted = {each.layer.digest: each for each in taken.values() if not store.has(each.layer.digest, each.layer.size)}
     if not wanted:
@@ -235,7 +235,7 @@ def pull_taken(taken: Mapping[str, Taken], store: Store, transport: Transport) -
 
 
 class _Unpacked:
-    """Passes a layer's bytes on, and hashes what they unpack to: several gzip members, one after the other."""
+    """Passes a layer's bytes on, and hashes the unpacked bytes of its gzip members."""
 
     def __init__(self, out: Sink) -> None:
         self._out = out
@@ -253,7 +253,7 @@ class _Unpacked:
             self._broken = True
 
     def _feed(self, data: bytes) -> bool:
-        """Unpack a piece; tell whether there is more in what was given so far."""
+        """Unpack a piece; return True if the bytes so far hold more."""
         piece = self._member.decompress(data, _PIECE)
         self._hash.update(piece)
         if self._member.eof:
@@ -265,5 +265,5 @@ class _Unpacked:
 
     @property
     def digest(self) -> Digest | None:
-        """The tar's digest; None where the bytes are no gzip."""
+        """The tar's digest; None if the bytes are not gzip."""
         return None if self._broken else Digest(self._hash.hexdigest())

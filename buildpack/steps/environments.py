@@ -1,7 +1,6 @@
-"""Virtual environments on this machine's disk, written from the same wheels and the same entries as an image's.
+"""Write virtual environments on this machine's disk, from the same wheels and entries as an image's.
 
-They lie in the store under a key of everything that decides them. Python compiles there as it imports, as in any
-environment.
+The store has each under a key of everything that decides it. Python compiles modules there as it imports them.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from buildpack.errors import build as errors
 if TYPE_CHECKING:
     from buildpack.oci.entry import Entry
     from buildpack.python.venv import VenvLayout
-    from buildpack.steps.assembly import WheelShelf
+    from buildpack.steps.assembly import WheelFetcher
     from buildpack.steps.install_target import Resolution
 
 KEPT_DAYS = 30
-"""An environment that nobody started for so long is dropped when the next one is made."""
+"""An environment that was not used for so long is removed when the next one is made."""
 
 
 def is_whole(folder: Path, executable: str) -> bool:
-    """Tell whether the environment is there: written to its end (it appeared by a rename), its interpreter in place."""
+    """Return True if the environment is complete (it appears by a rename) and its interpreter exists."""
     config = f"{folder}/pyvenv.cfg"
     try:
         with open(config, encoding="utf-8", errors="replace") as text:  # noqa: PTH123 - on the path of every start
@@ -40,7 +39,7 @@ def is_whole(folder: Path, executable: str) -> bool:
 
 @contextmanager
 def alone(environments: Path) -> Iterator[None]:
-    """Hold the lock under which environments are written; a process that dies lets go of it."""
+    """Hold the lock under which environments are written; it is released if the process dies."""
     descriptor = os.open(environments, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -50,12 +49,12 @@ def alone(environments: Path) -> Iterator[None]:
 
 
 def clear(folder: Path) -> None:
-    """Remove what is damaged, what writers that died left behind, and what nobody has used for long."""
+    """Remove this environment, parts that dead writers left, and environments that were not used for long."""
     oldest = time.time() - KEPT_DAYS * 86400
     for path in folder.parent.iterdir():
         abandoned = path.name.startswith(".")
         if abandoned or path == folder or path.stat().st_mtime < oldest:
-            # Out of the way first: a removal that is cut short must not leave half an environment.
+            # Renamed first: an interrupted removal must not leave half an environment.
             doomed = path if abandoned else path.rename(path.with_name(f".{path.name}-{os.getpid()}"))
             shutil.rmtree(doomed, ignore_errors=True)
 
@@ -65,7 +64,7 @@ def write_environment(
     *,
     layout: VenvLayout,
     folder: Path,
-    shelf: WheelShelf,
+    fetcher: WheelFetcher,
     extra: Sequence[Entry] = (),
 ) -> None:
     """Write the environment of these wheels to `folder`, all of it or nothing.
@@ -75,8 +74,8 @@ def write_environment(
     from buildpack.python.venv import install_entries, venv_entries
 
     entries: list[Entry] = list(venv_entries(layout))
-    for wheel in resolution.wheels:  # in the order of their names: of two that ship one path the last wins
-        entries.extend(shelf.read(wheel.sha256, layout=layout).entries)
+    for wheel in resolution.wheels:  # in the order of their names: the last one that ships a path wins
+        entries.extend(fetcher.read(wheel.sha256, layout=layout).entries)
     try:
         install_entries(_last_wins([*entries, *extra]), folder)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""A virtual environment that wheels are for, and the wheels that were found for it."""
+"""The virtual environment that wheels are installed into, and the wheels that were found for it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from buildpack.python.wheel import WheelContents
 
 RESOLUTION_FORMAT = 12
-"""Raise it when the same lock and stack would give another answer."""
+"""Raise it when the same lock and stack would give other wheels or warnings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstallTarget:
-    """A virtual environment that wheels are for: in an image, or on this machine.
+    """A virtual environment to install wheels into, in an image or on this machine.
 
-    `identity` distinguishes it from others, in the key of what is remembered. `interpreter` starts a Python of the
-    target on this machine, for wheels that have to be built. `on_fetched` is called, from several threads, with the
-    SHA-256 of each wheel that was fetched, and its contents. `missing_libraries` takes the shared libraries that each
-    wheel needs and returns warnings about those that the target lacks. `place` is where the app's code will be;
-    `settings` are for packages that have to be built. `complete` takes a wheel that was built here, its file and the
-    sonames that it needs from outside, and returns the wheel with the libraries that the stack lacks; None if it is
-    complete as it is. It raises DependencyError if the wheel cannot work on this stack.
+    `identity` is a part of the key under which the store remembers its wheels. `interpreter` starts a Python of the
+    target on this machine, to build packages. `on_fetched` is called, from several threads, with the SHA-256 and the
+    contents of each fetched wheel. `missing_libraries` takes the shared libraries that each wheel needs, and returns
+    warnings about those that the target lacks. `place` is the folder of the app's code. `settings` are for packages
+    that must be built. `complete` takes a wheel that was built here, its file and the sonames that it needs from
+    outside. It returns the wheel with copies of the libraries that the stack lacks, or None if it lacks none, and
+    raises DependencyError if the wheel cannot work on this stack.
     """
 
     target: Target
@@ -48,12 +48,12 @@ class InstallTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """The wheels of the image, by name, where to fetch each again, and what is to be said about them.
+    """The wheels of an image in order of their names, and warnings about them.
 
-    `importing` names those that import `pkg_resources`, `shared` those with different files of one path; `claimed`
-    those known from an earlier image only: a layer of it has them, and nothing else does before they are looked up.
-    `about` has what each wheel states, and `roots` where its files are, by name. `notes` are warnings for those who
-    ask for more.
+    `importing` names the wheels that import `pkg_resources`, and `shared` those that ship different files of the same
+    path. `claimed` wheels are known from an earlier image only: nobody fetched them, and only a layer of that image has
+    them. `about` has the metadata of each wheel by name, and `roots` the places of its files. `notes` are warnings for
+    ``--verbose``.
     """
 
     wheels: tuple[WheelFile, ...]
@@ -67,7 +67,7 @@ class Resolution:
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """The wheels as the plan wants them."""
+        """The wheels as members of planned layers."""
         return tuple(
             Member(
                 name=wheel.name,
@@ -88,7 +88,7 @@ class Resolution:
 
 
 def target_of(stack: Stack) -> Target:
-    """Return what the stack's interpreter accepts."""
+    """Return the target of wheels that the stack's interpreter accepts."""
     from buildpack.python.target import Target
 
     return Target(version=stack.python.version, machine=stack.machine, libc=stack.facts.libc)
@@ -102,7 +102,7 @@ def layout_for(stack: Stack, root: str = VENV_ROOT) -> VenvLayout:
 
 
 def recalled_about(value: Any) -> About:
-    """Read what the store remembers of a wheel; raises TypeError if it is damaged."""
+    """Read the metadata that the store remembers of a wheel; raises TypeError if it is damaged."""
     found = About.parse(value)
     if found is None:
         raise TypeError

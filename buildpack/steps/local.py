@@ -1,7 +1,6 @@
-"""The lock's packages as a virtual environment on this machine: what `deploy local` runs an app in.
+"""Install the lock's packages into a virtual environment on this machine, for `deploy local`.
 
-It lies in the store under a key of everything that decides it, never in the app's folder, and is written from the same
-wheels and the same entries as an image's. Python compiles there as it imports, as in any environment.
+The environment is in the store, never in the app's folder.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _FOLDER = "environments"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalEnvironment:
-    """A virtual environment at `folder`; `made` tells whether it had to be written just now."""
+    """A virtual environment at `folder`; `made` is true if it was written just now."""
 
     folder: Path
     python: str
@@ -44,7 +43,7 @@ class LocalEnvironment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Host:
-    """What has to be known of an interpreter; `libc` is as `buildpack.python.target` takes it."""
+    """An interpreter of this machine; `libc` is as `buildpack.python.target` takes it."""
 
     executable: str
     version: str
@@ -53,10 +52,10 @@ class _Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """The environment that an app needs here: for its lock, the develop packages included, where `user` gets to.
+    """The environment that an app needs: for all packages of its lock, at a place that `user` can read.
 
-    `app` is its folder. `python` is the version that it asks for (``3.12`` or ``3.12.4``; None for any); if this
-    machine lacks it and `insist` is false, another one replaces it.
+    `app` is its folder. `python` is the version that it asks for (``3.12`` or ``3.12.4``; None for any). If this
+    machine lacks that version and `insist` is false, another one replaces it.
     """
 
     lock: Lock
@@ -68,13 +67,13 @@ class Wanted:
 
     @property
     def packages(self) -> tuple[LockedPackage, ...]:
-        """All packages by name; if a package is in two sections, that of ``default`` counts, as with pipenv."""
+        """All packages by name. If two sections have a package, that of ``default`` counts, as with pipenv."""
         packages = {package.name: package for package in (*self.lock.develop, *self.lock.packages)}
         return tuple(packages[name] for name in sorted(packages))
 
 
 def make_environment(wanted: Wanted, session: Session, *, system: str = sys.platform) -> LocalEnvironment:
-    """Return the environment; if it is there already, nothing is imported and no process started.
+    """Return the environment; if it exists already, nothing is imported and no process started.
 
     Raises StackError if this machine has no such interpreter, MachineError if it does not run Linux, and
     DependencyError if a package is not available.
@@ -84,11 +83,11 @@ def make_environment(wanted: Wanted, session: Session, *, system: str = sys.plat
     store = session.store
     host = _choose_host(wanted, session)
     key, folder = _place(host, wanted, store)
-    # A path's content is not in the lock, so its wheel, made again if it changed, is a part of the key.
+    # The lock lacks the content of a package that is a path. So the hash of its wheel is a part of the key.
     lasting = not any(package.path for package in wanted.packages)
-    told = store.recall("environment", str(folder)) if lasting else None
+    noted = store.recall("environment", str(folder)) if lasting else None
     made = False
-    if not _is_there(folder, host, wanted.user) or not isinstance(told, list):
+    if not _is_there(folder, host, wanted.user) or not isinstance(noted, list):
         from buildpack.steps.resolution import resolve
 
         target = _target(host, folder, wanted)
@@ -103,11 +102,11 @@ def make_environment(wanted: Wanted, session: Session, *, system: str = sys.plat
                 clear(folder)
                 _write(resolution, target, folder, wanted.lock, session)
                 mark_complete(folder)
-        told = list(resolution.warnings)
-        store.remember("environment", str(folder), told)
-    os.utime(folder)  # the date of its last use
+        noted = list(resolution.warnings)
+        store.remember("environment", str(folder), noted)
+    os.utime(folder)  # it keeps the date of the last use
     python = wanted.python
-    warnings = [*told, *([errors.another_python(python, host.version)] if python and _differs(python, host) else [])]
+    warnings = [*noted, *([errors.another_python(python, host.version)] if python and _differs(python, host) else [])]
     return LocalEnvironment(folder=folder, python=host.version, made=made, warnings=tuple(warnings))
 
 
@@ -125,7 +124,7 @@ def check_environment(wanted: Wanted, session: Session) -> None:
 
 
 def _choose_host(wanted: Wanted, session: Session) -> _Host:
-    """Return the interpreter that the environment is for, at a path that the user reaches."""
+    """Return the interpreter for the environment, at a path that the user can read."""
     host = _find_host(wanted.python, session)
     if host is None and wanted.python and not wanted.insist:
         host = _find_host(None, session)
@@ -138,7 +137,7 @@ def _choose_host(wanted: Wanted, session: Session) -> _Host:
 
 
 def _place(host: _Host, wanted: Wanted, store: Store) -> tuple[str, Path]:
-    """Return the key of an environment and its folder, which is not pruned from here on."""
+    """Return the key of an environment and its folder, which is not pruned while this process runs."""
     # The line of a package decides nothing.
     packages = tuple(replace(package, place="", requested=False) for package in wanted.packages)
     key = _hash(ENVIRONMENT_FORMAT, host, platform.machine(), packages, *filter(None, [wanted.settings.key]))
@@ -186,7 +185,7 @@ def _target(host: _Host, folder: Path, wanted: Wanted) -> InstallTarget:
 
 
 def _write(resolution: Resolution, target: InstallTarget, folder: Path, lock: Lock, session: Session) -> None:
-    from buildpack.steps.assembly import WheelShelf
+    from buildpack.steps.assembly import WheelFetcher
 
-    shelf = WheelShelf(resolution.wheels, lock.sources, session)
-    write_environment(resolution, layout=target.layout, folder=folder, shelf=shelf)
+    fetcher = WheelFetcher(resolution.wheels, lock.sources, session)
+    write_environment(resolution, layout=target.layout, folder=folder, fetcher=fetcher)

@@ -1,8 +1,8 @@
-"""Decide what the image will hold, and look up as little for it as can be.
+"""Decide the content of the image with as few look-ups as possible.
 
-Resolving, planning and looking for known layers follow one another until nothing is in doubt: what an earlier image
-claims of its wheels serves as long as the layers that hold them are taken from it. A layer that has to be written after
-all needs its wheels, so these are looked up like any others, and the plan is made again.
+Resolving, planning and the search for known layers repeat until they agree. An earlier image's claims about a wheel
+count while its layer with that wheel is taken. If the layer must be written, its wheels are looked up like all others,
+and the plan is made again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """What the layers are made of besides wheels, and what runs on the app's files first.
+    """The content of the layers besides wheels, and the hooks that run on the app's files first.
 
     `mtime` is that of the app's files, in seconds since 1970.
     """
@@ -58,10 +58,11 @@ class Material:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What will be built, of which wheels, and what of it there is already.
+    """The plan of an image, its wheels, and the layers that exist already.
 
-    `no_bytecode` says why there is none. `known` are layers of the store, `taken` those of earlier images, and `doubts`
-    why others of theirs are not taken; all by key. `told` are warnings about the app that the wheels settled.
+    `no_bytecode` says why there is no byte code. `known` are layers of the store, `taken` are layers of earlier images,
+    and `doubts` say why other layers of theirs are not taken; all by key. `settled` are warnings about the app that
+    depend on the wheels.
     """
 
     plan: Plan
@@ -71,16 +72,16 @@ class Decision:
     known: Mapping[str, Layer]
     taken: Mapping[str, Taken]
     doubts: Mapping[str, str] = field(default_factory=dict)
-    told: tuple[str, ...] = ()
+    settled: tuple[str, ...] = ()
 
     @property
     def written(self) -> tuple[PlannedLayer, ...]:
-        """The layers that have to be written."""
+        """The layers that must be written."""
         return tuple(each for each in self.plan.layers if each.key not in self.known and each.key not in self.taken)
 
 
 def material_for(app: App, stack: Stack, options: Options, session: Session) -> Material:
-    """Read the app's files, and gather what goes below them."""
+    """Read the app's files, and gather the content of the other layers that is not wheels."""
     mtime = image_time(options.epoch)
     listed = [(file.path, file.kind, file.executable, file.target) for file in app.source.files]
     return Material(
@@ -119,7 +120,7 @@ def decide(
     claims = previous.claims(stack)
     target = target_on(compiler, read_settings(app, session.environ), session)
     gone = dict.fromkeys(options.gone, "")
-    while True:  # Each round believes less: fewer claims, or fewer layers of earlier images.
+    while True:  # Each round believes less: fewer claims, or fewer layers of earlier images. So the loop ends.
         bytecode, no_bytecode = compiler.decide(claims.bytecode)
         resolution = resolve(app.lock, app.lock.packages, target, session, folder=app.folder, claims=claims)
         planned = _plan(app, stack, resolution, material, bytecode=bytecode, labels=options.labels)
@@ -141,16 +142,16 @@ def decide(
         fewer = NOTHING if needing else claims.without(decision.written)  # hooks need every wheel
         if fewer == claims:
             if stack.claimed and any(layer.kind == "runtime" for layer in decision.written):
-                # It is made of these facts, accounts among them: what was believed has to be seen now.
+                # The layer is made of the base's facts, such as its accounts. So they must be verified now.
                 from buildpack.stacks.run_python import look_into
 
                 look_into(stack, store, session.environ, session.transport)
-            return replace(decision, told=_settle(app, stack, resolution, store, strict=options.strict))
+            return replace(decision, settled=_settle(app, stack, resolution, store, strict=options.strict))
         claims = fewer
 
 
 def _settle(app: App, stack: Stack, resolution: Resolution, store: Store, *, strict: bool) -> tuple[str, ...]:
-    """Return the warnings of what the app's wheels do not bring; raises AppError for what cannot work without it."""
+    """Return warnings about modules and programs that no wheel has; raises AppError for those that the app needs."""
     if not app.doubts:
         return ()
     from buildpack.steps.wheel_search import recall_brought
@@ -160,10 +161,10 @@ def _settle(app: App, stack: Stack, resolution: Resolution, store: Store, *, str
     found, notices = settle(app.doubts, brought)
     if found:
         raise together(found)
-    told = tuple(map(str, notices))
-    if strict and told:
-        raise check_errors.strict(told)
-    return told
+    warnings = tuple(map(str, notices))
+    if strict and warnings:
+        raise check_errors.strict(warnings)
+    return warnings
 
 
 def target_on(compiler: StackCompiler, settings: BuildSettings, session: Session) -> InstallTarget:
@@ -180,7 +181,7 @@ def target_on(compiler: StackCompiler, settings: BuildSettings, session: Session
     return InstallTarget(
         target=target_of(stack),
         layout=layout_for(stack),
-        # What is remembered of a base that nobody looked into must not be taken for what was seen.
+        # Facts that an earlier image claims must not be confused with facts that were seen.
         identity=f"{stack.digest}{' claimed' if stack.claimed else ''}",
         interpreter=compiler.builder,
         on_fetched=compiler.arrived,
@@ -193,9 +194,10 @@ def target_on(compiler: StackCompiler, settings: BuildSettings, session: Session
 def _complete_wheel(
     wheel: WheelFile, path: Path, needed: frozenset[str], *, stack: Stack, session: Session
 ) -> WheelFile | None:
-    """Return a wheel built here with copies of the shared libraries that the stack lacks; None if it lacks none.
+    """Return a wheel with copies of the shared libraries that the stack lacks; None if it lacks none.
 
-    `needed` are sonames. Raises DependencyError on a base, which gets no copies of this machine's libraries.
+    The wheel was built here. `needed` are sonames. Raises DependencyError if the stack is a base image, which gets no
+    copies of this machine's libraries.
     """
     if stack.claimed or not (missing := needed - stack.facts.sonames):
         return None
@@ -226,7 +228,7 @@ def _runtime(launcher: Launcher, stack: Stack) -> assembly.Runtime:
 
 
 def _with_user(existing: str | None, row: tuple[str, ...]) -> bytes | None:
-    """Return passwd or group with a row for the app's user; None where one with its ID is there."""
+    """Return passwd or group with a row for the app's user; None if a row has its ID already."""
     lines = (existing or "").splitlines()
     if any(line.split(":")[2:3] == [row[2]] for line in lines):
         return None
@@ -263,7 +265,7 @@ def _plan(
         "org.opencontainers.image.version": app.version,
         "org.opencontainers.image.base.name": stack.base_name,
     }
-    told = {
+    given = {
         **{name: value for name, value in stated.items() if value},
         "org.opencontainers.image.base.digest": str(stack.digest),
         "dev.deploy.python": stack.python.version,
@@ -276,9 +278,9 @@ def _plan(
         layers=tuple(layers),
         platform=stack.platform,
         created=render_time(material.mtime),
-        config=plan.image_config(stack.config, stack_python=stack.python.executable, labels=told),
+        config=plan.image_config(stack.config, stack_python=stack.python.executable, labels=given),
         annotations={
-            ANNOTATION + "stack": pack(canonical_json({"digest": str(stack.digest), **_told(stack)})),
+            ANNOTATION + "stack": pack(canonical_json({"digest": str(stack.digest), **_facts(stack)})),
             **({ANNOTATION + "direct": direct} if (direct := _direct(app)) else {}),
         },
     )
@@ -289,8 +291,8 @@ def _direct(app: App) -> str:
     return " ".join(need(package.name, package.extras) for package in app.lock.packages if package.requested)
 
 
-def _told(stack: Stack) -> dict[str, Any]:
-    """Return the facts that the next build has to know; what is sent with every push is kept small."""
+def _facts(stack: Stack) -> dict[str, Any]:
+    """Return the facts that the next build needs. They are few, because every push sends them."""
     facts = {name: value for name, value in stack.facts.render().items() if name != "sonames" and value is not None}
     if stack.packages:
         facts["packages"] = stack.packages

@@ -1,13 +1,12 @@
 """Fetch wheels while the stack ``host`` is still being gathered: its interpreter is known long before its layers.
 
-A gain of time and nothing else: what was fetched lies in the store, and the resolution proper finds it there.
+This only saves time. The resolution finds the wheels in the store.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from buildpack.app.read import App
@@ -19,15 +18,16 @@ from buildpack.steps.resolution import prefetch
 if TYPE_CHECKING:
     from buildpack.python.target import Target
     from buildpack.stacks.find_python import HostPython
+    from buildpack.steps.earlier_images import Lookup
 
 PATIENCE = 0.05
-"""Seconds after which the stack is clearly not one that is known: only then is it worth looking ahead."""
+"""Seconds. A stack that the store knows is resolved by then, and prefetching would be wasted."""
 
 
-class LookAhead:
-    """Fetches in a thread of its own from `PATIENCE` on, unless `join` comes first.
+class Prefetch:
+    """Fetches wheels in a thread that starts after `PATIENCE`, unless `join` comes first.
 
-    `needed` is asked in that thread: it may wait for an earlier image, whose layers would spare the wheels.
+    `earlier` is waited for in that thread: wheels are not needed if an image has layers to take.
     """
 
     def __init__(
@@ -36,9 +36,9 @@ class LookAhead:
         *,
         python: str | None,
         session: Session,
-        needed: Callable[[], bool] = lambda: True,
+        earlier: Lookup,
     ) -> None:
-        self._needed = needed
+        self._earlier = earlier
         self._app = app
         self._python = python
         self._session = session
@@ -49,14 +49,14 @@ class LookAhead:
         self._thread.start()
 
     def join(self, target: Target | None = None) -> None:
-        """Wait for what was begun; raises what it failed with, if it was for this target."""
+        """Wait for the thread; raises its error if it fetched for this target."""
         self._thread.cancel()
         self._thread.join()
         if self._failure is not None and self._target == target:
             raise self._failure
 
     def cancel(self) -> None:
-        """Do not begin; what was begun ends with this process."""
+        """Do not start the thread. A thread that was started ends with this process."""
         self._thread.cancel()
 
     def _run(self) -> None:
@@ -64,11 +64,11 @@ class LookAhead:
             self._fetch()
         except BuildpackError as failure:
             self._failure = failure
-        except Exception:  # noqa: BLE001  a bug, which the resolution proper will meet where it can be told
+        except Exception:  # noqa: BLE001  the resolution meets the same bug, where it can be reported
             return
 
     def _fetch(self) -> None:
-        if not self._needed():
+        if self._earlier.result().layers:
             return
         from buildpack.stacks.find_python import find_python
 

@@ -1,6 +1,6 @@
-"""What an image tells of how it was made: its stack, its packages. Read from manifest and config alone.
+"""Read from an image's manifest and config how it was made: its stack, its packages.
 
-Pure. Whoever made the image wrote all of this; it is shown and compared, and nothing is built from it.
+Pure. Anyone can write such an image, so its statements are shown and compared, and nothing is built from them.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _LONGEST = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """Where an image comes from. Empty and None stand for what it does not tell.
+    """The origin of an image. A field is empty or None if the image does not state it.
 
-    `ours` tells that this tool built it: a layer bears a key. `host` tells that the stack was gathered from a machine:
-    its digest follows from its layers then. `facts` are the stack's, `python` its version, `bytecode` the version of
-    the interpreter that compiled, `lock` the lock's digest. `packages` are in the order of their names. `system` are
-    the package URLs of the operating system's packages in a host stack. `direct` are the packages that the app itself
-    asks for, as `NEED` has them. `created` is as the config has it; `config` is
-    the config's ``config`` object.
+    `ours` is true if this tool built it: a layer has a key. `host` is true if the stack was gathered from a machine:
+    then its digest follows from its layers. `facts` are the stack's, `python` is its version, `bytecode` the version of
+    the interpreter that compiled, and `lock` the lock's digest. `packages` are in order of their names. `system` maps
+    the package URLs of the operating system's packages in a host stack to their licences. `direct` are the packages
+    that the app itself asks for, as `NEED` has them. `created` is as in the config, and `config` is its ``config``
+    object.
     """
 
     ours: bool
@@ -56,7 +56,7 @@ class Provenance:
 
 
 def read_provenance(image: Image) -> Provenance:
-    """Read manifest and config; nonsense counts as absent."""
+    """Read manifest and config. A value of the wrong form counts as absent."""
     claims = parse_claims(image)
     body = _object(_parsed(image.config))
     config = _object(body.get("config"))

@@ -1,25 +1,105 @@
-"""Say why a layer had to be written, by comparing it with the image that had this reference before. Pure."""
+"""Say for each layer of a finished image where it came from and, if it was written, why.
+
+The reasons come from a comparison with the image that had this reference before.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from buildpack.oci.image import ANNOTATION, Layer
-from buildpack.plan import Member, PlannedLayer, members_of
+from buildpack.app.hook_programs import Hooks
+from buildpack.oci.image import ANNOTATION, Image, Layer
+from buildpack.oci.store import Store
+from buildpack.plan import AppFile, Member, PlannedLayer, members_of
+from buildpack.stacks.stack import Stack
+from buildpack.steps.assembly import MadeLayer, Origin
+from buildpack.steps.earlier_images import Previous
+from buildpack.steps.planning import Decision, Material
 
 _NAMED = 3
-"""How many changes are named before the rest is counted."""
+"""Changes that are named; the others are counted."""
 
 
 class AppInputs(NamedTuple):
-    """What an app's layer is made of, by name, with what tells it from another of that name.
+    """The inputs of an app's layer by name, each with a fingerprint.
 
-    The names of `files` are paths, those of `others` words that "changed" can follow.
+    The names of `files` are paths. The names of `others` are subjects of a sentence with "changed".
     """
 
     files: Mapping[str, str]
     others: Mapping[str, str]
+
+
+def explain_layers(
+    layers: Sequence[MadeLayer],
+    decision: Decision,
+    material: Material,
+    *,
+    previous: Previous,
+    stored: Image | None,
+    store: Store,
+) -> tuple[tuple[MadeLayer, str], ...]:
+    """Pair each layer with the reason why it was written: how it differs from the earlier or the stored image."""
+    app = next(made.layer for made in layers if made.planned.kind == "app")
+    before = (not previous.reason and previous.layers) or (stored.layers if stored else ())
+    old_app = next((layer for layer in before if layer.annotations.get(ANNOTATION + "kind") == "app"), None)
+    old = _recalled(store.recall("app-files", str(old_app.diff_id))) if old_app else None
+    new = _inputs(material)
+
+    def explain(planned: PlannedLayer) -> str:
+        if planned.key in decision.doubts:
+            return decision.doubts[planned.key]
+        if not before and previous.reason:
+            return previous.reason
+        return why_built(planned, before, old=old, new=new, uncached=store.ignore_facts)
+
+    explained = tuple((made, explain(made.planned) if made.source == "built" else "") for made in layers)
+    if old_app is None or old_app.diff_id != app.diff_id:
+        store.remember("app-files", str(app.diff_id), {"files": new.files, "others": new.others})
+    return explained
+
+
+def explain_stack(stack: Stack, store: Store) -> tuple[tuple[Layer, Origin, str], ...]:
+    """Pair the stack's layers with their origins, which is the store for those that it had before."""
+    origin: Origin = "registry"
+    reason = f"pulled for {stack.name}"
+    if stack.name == "host":
+        origin, reason = "built", "gathered from this machine"
+    elif stack.name.startswith(("oci:", "archive:")):
+        origin, reason = "store", f"copied from {stack.name}"
+
+    def explain(layer: Layer) -> tuple[Layer, Origin, str]:
+        if layer.digest in store.added:
+            return layer, origin, reason
+        return layer, "store" if store.has(layer.digest) else "registry", ""
+
+    return tuple(map(explain, stack.layers))
+
+
+def _inputs(material: Material) -> AppInputs:
+    return AppInputs(
+        files={file.path: _fingerprint(file) for file in material.content.files},
+        others={
+            "the process types, or the app object,": hashlib.sha256(material.launch).hexdigest()[:32],
+            "SOURCE_DATE_EPOCH": str(material.mtime),
+            "the variables for hooks": _variables(material.hooks),
+        },
+    )
+
+
+def _variables(hooks: Hooks) -> str:
+    plain = sorted((name, value) for name, value in hooks.variables.items() if name not in hooks.given)
+    return hashlib.sha256(repr((plain, hooks.hidden)).encode()).hexdigest()[:32] if hooks else ""
+
+
+def _recalled(value: Any) -> AppInputs | None:
+    return AppInputs(**value) if isinstance(value, dict) and value.keys() == {"files", "others"} else None
+
+
+def _fingerprint(file: AppFile) -> str:
+    return f"{file.kind[0]}{'x' if file.executable else '-'}{file.content[:32]}"
 
 
 def why_built(
@@ -28,20 +108,20 @@ def why_built(
     *,
     old: AppInputs | None,
     new: AppInputs,
-    doubting: bool = False,
+    uncached: bool = False,
 ) -> str:
-    """Return all reasons in one line; `before` are the layers of the previous image, empty where there was none.
+    """Return all reasons in one line; `before` are the layers of the previous image, empty if there was none.
 
-    `old` and `new` are what the app's layer was made of, then and now. With `doubting` nothing was to be reused.
+    `old` and `new` are the previous and the present inputs of the app's layer. `uncached` is true with ``--no-cache``.
     """
     if not before:
         return "first build"
     if any(layer.key == planned.key for layer in before):
-        return "--no-cache was given" if doubting else "the store had lost it"
+        return "--no-cache was given" if uncached else "the store had lost it"
     if planned.kind == "app":
         return _app_changed(old, new)
     if planned.kind == "runtime":
-        return "the Python of the stack, or the launcher, changed"
+        return "the Python of the stack or the launcher changed"
     here = next((layer for layer in before if layer.annotations.get(ANNOTATION + "slot") == planned.slot), None)
     return _members_changed(planned.members, before, here)
 
@@ -53,7 +133,7 @@ def _app_changed(old: AppInputs | None, new: AppInputs) -> str:
     changes = [f"{path} changed" for path in sorted(before.keys() & now.keys()) if before[path] != now[path]]
     changes += [f"{path} is new" for path in sorted(now.keys() - before.keys())]
     changes += [f"{path} is gone" for path in sorted(before.keys() - now.keys())]
-    if not changes:  # else they follow from that
+    if not changes:  # else the others follow from the files
         changes += [f"{name} changed" for name in sorted(new.others) if old.others.get(name, "") != new.others[name]]
     return _listed(changes) or "what hooks run with, or how deploy writes layers, changed"
 

@@ -1,6 +1,6 @@
-"""Resolve a lock for a target, as seldom as possible: what was found is remembered in the store.
+"""Resolve a lock for a target. The store remembers the result.
 
-A build in which nothing changed reads one small file here, and one with a new package looks up that package alone.
+A build in which nothing changed reads one small file here. A build with a new package looks up that package only.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def resolve(
 ) -> Resolution:
     """Find the wheels for `packages` of the lock on this target, and check that they fit it and each other.
 
-    `folder` is the app's, for packages that are paths in it. Wheels that an earlier image answers for (`claims`) are
-    neither looked up nor fetched, so their contents are not checked. Raises DependencyError, or Problems of several.
+    `folder` is the app's, for packages that are paths in it. Wheels that an earlier image claims to have (`claims`) are
+    neither looked up nor fetched, so their contents are not checked. Raises DependencyError, or Problems with several.
     """
     if not packages:
         return Resolution(wheels=(), warnings=())
@@ -54,7 +54,7 @@ def resolve(
 
 
 def _is_stored(resolution: Resolution, store: Store) -> bool:
-    """Tell whether the wheels that were built here are in the store, as they would be built today."""
+    """Return True if the store has the wheels that were built here, as a build of today would make them."""
     from buildpack.python.files import stored_path
 
     folder = store.folder("wheels")
@@ -63,13 +63,13 @@ def _is_stored(resolution: Resolution, store: Store) -> bool:
     grafted = [wheel for wheel in resolution.wheels if wheel.libraries]
     if not grafted:
         return True
-    from buildpack.steps.grafting import is_current  # it is slow to import, and seldom needed
+    from buildpack.steps.grafting import is_current  # slow to import, and seldom needed
 
     return all(is_current(wheel, store) for wheel in grafted)
 
 
 def _remembered(found: Resolution, pins: str) -> dict[str, Any]:
-    """Return what `_recalled` reads."""
+    """Return the resolution as JSON, which `_recalled` reads."""
     return {
         "wheels": [asdict(wheel) for wheel in found.wheels],
         "warnings": list(found.warnings),
@@ -85,7 +85,7 @@ def _remembered(found: Resolution, pins: str) -> dict[str, Any]:
 def _key(packages: Sequence[LockedPackage], to: InstallTarget) -> str:
     settings = filter(None, [to.settings.key])
     parts = (RESOLUTION_FORMAT, to.identity, to.target.key, tuple(packages), *settings)
-    # Where a package stands in its file decides nothing.
+    # The line of a package in its file decides nothing.
     return hashlib.sha256(_LINES.sub("", repr(parts)).encode()).hexdigest()
 
 
@@ -116,10 +116,7 @@ def prefetch(
     *,
     folder: Path,
 ) -> None:
-    """Find and fetch the wheels into the store, for a `resolve` on an equal target that comes later; raises as it does.
-
-    For the time in which the stack itself is still being made.
-    """
+    """Find and fetch the wheels into the store, for a later `resolve` on an equal target; raises as it does."""
     if packages:
         from buildpack.steps.wheel_search import WheelSearch
 
@@ -127,10 +124,10 @@ def prefetch(
 
 
 def look_up_develop(lock: Lock, target: InstallTarget, session: Session) -> None:
-    """Check that each package that only tests need can be installed on this target, as far as an index tells.
+    """Check in the indexes that each package that only tests need can be installed on this target.
 
-    No file is fetched and no package is built for it. Raises DependencyError, or Problems of several, before a build
-    begins that would be for nothing.
+    No file is fetched, and no package is built. Raises DependencyError, or Problems with several, before the build
+    writes anything.
     """
     packages, store = lock.only_develop, session.store
     if not packages or _recalled(store.recall("resolution", _key(packages, target)), target.settings.pins_key):

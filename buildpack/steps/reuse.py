@@ -1,7 +1,7 @@
-"""What an earlier image says of itself, and how far that is believed: as far as it agrees with our own plan.
+"""Parse an earlier image's claims about itself. They are believed as far as they agree with our own plan.
 
-Pure. Whoever may write to the image's repository wrote all of this. Keys are never taken from it, they are compared
-with those that follow from our inputs; what no comparison can tell is what a layer holds (docs/decisions/0014).
+Pure. Anyone who may write to the image's repository may have written these claims. No key is taken from them: they are
+compared with the keys of our inputs. No comparison verifies the content of a layer (docs/decisions/0014).
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ _ACCOUNTS = re.compile(r"[\x20-\x7e\n]{0,65536}")
 _MOST_SONAMES = 20_000
 
 _MOST = {"host": 1 << 30, "runtime": 32 << 20, "app": 16 << 30}
-"""Bytes of a layer whose size follows from no wheel."""
-_OTHER_WORDS = "its annotations differ (another version of deploy, other pins for a build, or a change by hand)"
+"""Largest size in bytes of a layer that has no wheels."""
+_OTHER_ANNOTATIONS = "its annotations differ (another version of deploy, other pins for a build, or a change by hand)"
 _PER_MEMBER = 1 << 20
 _GROWTH = 16
-"""A layer has its wheels' compressed streams and their byte code: many times their size it is not."""
+"""A layer has the compressed streams of its wheels, and their byte code. It cannot be many times their size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
-    """What an image says of its stack and its wheels.
+    """The claims of an image about its stack and its wheels.
 
-    `facts` are those of the base whose manifest has the digest `stack`; with a `host` the stack was gathered from a
-    machine, and that is its identity. `bytecode` is the version of the interpreter that compiled, empty for none;
-    `members` are its wheels by name.
+    `facts` are those of the base whose manifest has the digest `stack`. `host` is the identity of a stack that was
+    gathered from a machine. `bytecode` is the version of the interpreter that compiled, empty without byte code.
+    `members` are the wheels by name.
     """
 
     stack: Digest | None = None
@@ -57,9 +57,9 @@ class Claims:
     members: Mapping[str, Member] = field(default_factory=dict)
 
     def on(self, stack: Stack) -> Claims:
-        """Return what is believed on this stack: all of it on the same base, and the choice of wheels on one like it.
+        """Return the claims that are believed on this stack: all on the same base, and the wheels on a similar one.
 
-        The same locked files are the best ones on every stack with the same Python, machine and C library.
+        On stacks with the same Python, machine and C library the same locked files are the best ones.
         """
         facts = self.facts
         if facts is None or (facts.python.version, facts.machine, facts.libc) != (
@@ -71,9 +71,10 @@ class Claims:
         return self if self.stack == stack.digest else replace(self, bytecode="")
 
     def without(self, written: Sequence[PlannedLayer]) -> Claims:
-        """Return what is left to be believed where these layers have to be written.
+        """Return the claims that are still believed if these layers must be written.
 
-        Their wheels are fetched, and found where every wheel is; and whether byte code can be compiled here is tried.
+        The claims about their wheels are not needed, because those are looked up. The claim about byte code is not
+        needed, because compiling is tried.
         """
         gone = {member.name for layer in written for member in layer.members}
         return replace(
@@ -88,14 +89,14 @@ NOTHING = Claims()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """An earlier image's layers that fit a plan, and why others that claim to are not taken; both by key."""
+    """An earlier image's layers that fit a plan, and the reasons against other layers with its keys; both by key."""
 
     layers: Mapping[str, Layer]
     doubts: Mapping[str, str]
 
 
 def parse_claims(image: Image) -> Claims:
-    """Read an image's annotations and labels; what is absent or nonsense claims nothing."""
+    """Read an image's annotations and labels. A value that is absent or of the wrong form claims nothing."""
     stack, host, facts = _parse_stack(image.manifest)
     return Claims(
         stack=stack,
@@ -108,16 +109,16 @@ def parse_claims(image: Image) -> Claims:
 
 def _parse_stack(manifest: bytes) -> tuple[Digest | None, str, Facts | None]:
     try:
-        told = unpack(parse_json(manifest)["annotations"][ANNOTATION + "stack"])
-        digest, host = Digest.parse(told["digest"]), str(told.get("host", ""))
+        stated = unpack(parse_json(manifest)["annotations"][ANNOTATION + "stack"])
+        digest, host = Digest.parse(stated["digest"]), str(stated.get("host", ""))
     except (AttributeError, KeyError, TypeError, ValueError):
         return None, "", None
-    facts = Facts.parse(told)
+    facts = Facts.parse(stated)
     return digest, host, facts if facts is not None and _plausible(facts) else None
 
 
 def _plausible(facts: Facts) -> bool:
-    """Tell whether facts are of a form that may enter a plan, paths and accounts above all."""
+    """Return True if the facts have a form that may enter a plan, above all their paths and accounts."""
     python = facts.python
     words = (facts.machine, *facts.sonames)
     accounts = (facts.passwd, facts.group)
@@ -125,7 +126,7 @@ def _plausible(facts: Facts) -> bool:
         all(isinstance(text, str) for text in (python.version, python.executable, *words))
         and _VERSION.fullmatch(python.version) is not None
         and _EXECUTABLE.fullmatch(python.executable) is not None
-        # It names files in layers whose keys say the series and no more.
+        # The tag names files in layers, and their keys contain the series only.
         and (python.implementation, python.cache_tag) == ("cpython", f"cpython-{python.series.replace('.', '')}")
         and facts.libc[0] in {"glibc", "musl"}
         and len(facts.sonames) <= _MOST_SONAMES
@@ -143,7 +144,7 @@ def _label(config: bytes, name: str) -> str:
 
 
 def find_layers(planned: Sequence[PlannedLayer], image: Image) -> Found:
-    """Return those layers of the image that say, in every word, what our plan says of a layer."""
+    """Return the layers of the image whose annotations are exactly those of our plan."""
     digests = Counter(layer.digest for layer in image.layers)
     diff_ids = Counter(layer.diff_id for layer in image.layers)
     keys = Counter(layer.key for layer in image.layers)
@@ -155,7 +156,7 @@ def find_layers(planned: Sequence[PlannedLayer], image: Image) -> Found:
         if offered is None:
             continue
         if offered.annotations != layer_annotations(wanted):
-            doubts[wanted.key] = _OTHER_WORDS
+            doubts[wanted.key] = _OTHER_ANNOTATIONS
         elif keys[offered.key] > 1 or digests[offered.digest] > 1 or diff_ids[offered.diff_id] > 1:
             doubts[wanted.key] = "it has the same layer twice, under two keys or one"
         elif offered.media_type != LAYER_GZIP or not 0 < offered.size <= _largest(wanted):
@@ -166,7 +167,7 @@ def find_layers(planned: Sequence[PlannedLayer], image: Image) -> Found:
 
 
 def find_host_layers(image: Image, claims: Claims, identity: str) -> tuple[Layer, ...]:
-    """Return the image's layers of a host stack with this identity, which has two; none where anything is amiss."""
+    """Return the image's two layers of a host stack with this identity; nothing if a detail does not fit."""
     layers = tuple(layer for layer in image.layers if not layer.annotations)
     fitting = (
         claims.host == identity
@@ -179,7 +180,7 @@ def find_host_layers(image: Image, claims: Claims, identity: str) -> tuple[Layer
 
 
 def _largest(planned: PlannedLayer) -> int:
-    """Return how many bytes the layer can have at most."""
+    """Return the largest size that the layer can have, in bytes."""
     if planned.kind != "dependencies":
         return _MOST[planned.kind]
     return sum(_PER_MEMBER + _GROWTH * member.size for member in planned.members)
@@ -190,12 +191,11 @@ def answering(
 ) -> WheelFile | None:
     """Return the wheel that the image has for a locked package, if the lock and the target allow that very file.
 
-    A wheel that was built with other settings, or with other pins of what its build required, does not answer.
-
-    That it is the best of several that are locked is believed: see `Claims.on`.
+    A wheel that was built with other settings, or with other pins of its build requirements, is not allowed. The claim
+    that it is the best of several locked files is believed: see `Claims.on`.
     """
     member = claims.members.get(package.name)
-    # An image of an older version does not have the facts that this one puts into the manifest.
+    # Images that an older version built lack the metadata of wheels.
     if member is None or member.about is None or package.path or not _is_allowed(member, package, settings):
         return None
     from buildpack.python.files import WheelFile
@@ -228,7 +228,7 @@ def answering(
 
 
 def origin_of(package: LockedPackage, archive: LockedFile | None, built_with: str = "") -> str:
-    """Return what a package's wheel was built from, as the lock names it; `archive` is the one an index had."""
+    """Return the origin of a package's wheel as the lock names it; `archive` is the source archive of an index."""
     suffix = f"+{built_with}" if built_with else ""
     if package.git:
         return f"git:{package.ref}#{package.subdirectory or ''}{suffix}"
@@ -236,7 +236,7 @@ def origin_of(package: LockedPackage, archive: LockedFile | None, built_with: st
 
 
 def _is_allowed(member: Member, package: LockedPackage, settings: BuildSettings) -> bool:
-    """Tell whether the lock has this file's hash, or that of what it was built from with the pins of today."""
+    """Return True if the lock has the hash of this file, or of its source archive and the same pins."""
     if not package.git and f"sha256:{member.sha256}" in package.hashes:
         return True
     suffix = f"+{settings.key}" if settings.key else ""

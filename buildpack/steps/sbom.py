@@ -1,7 +1,7 @@
 """The bill of materials of an image, in CycloneDX 1.6 (ECMA-424): its packages, Python, stack and app.
 
-It follows from the image's manifest and config alone, so any machine can make it of any image that this tool built.
-One version of deploy makes the same of one image every time: the time and the serial number follow from the image.
+It follows from the image's manifest and config alone, so any machine can make it for any image of this tool.
+One version of deploy makes the same document for an image each time: time and serial number follow from the image.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _ID = re.compile(
 
 
 def make_sbom(image: Image) -> bytes:
-    """Return the bill of materials as JSON, the same bytes for the same image. An image of others has only its layers.
+    """Return the bill of materials as JSON, the same bytes for the same image. Images of other tools only have layers.
 
     Licences, suppliers and dependencies of packages are as their authors state them. An image that an older version
     built says nothing of them.
@@ -48,22 +48,24 @@ def make_sbom(image: Image) -> bytes:
     from cyclonedx.model.tool import ToolRepository
     from cyclonedx.output.json import JsonV1Dot6
 
-    told = read_provenance(image)
+    known = read_provenance(image)
     root = _component(
         ComponentType.CONTAINER,
-        told.labels.get("org.opencontainers.image.title") or "image",
+        known.labels.get("org.opencontainers.image.title") or "image",
         version=str(image.digest),
         ref="image",
         sha256=image.digest.hex,
     )
-    # An image of others may name one package twice, in two spellings.
-    parts = {str(part.bom_ref): part for part in _parts(image, told)}
+    # An image of another tool may name one package twice, in two spellings.
+    parts = {str(part.bom_ref): part for part in _parts(image, known)}
     bom = Bom(
         serial_number=uuid.uuid5(_SPACE, str(image.digest)),
-        metadata=BomMetaData(timestamp=_time(told.created), component=root, tools=ToolRepository(components=[_tool()])),
+        metadata=BomMetaData(
+            timestamp=_time(known.created), component=root, tools=ToolRepository(components=[_tool()])
+        ),
         components=parts.values(),
     )
-    graph = _graph(told, parts)
+    graph = _graph(known, parts)
     for ref, needed in graph.items():
         bom.register_dependency(parts.get(ref, root), [parts[each] for each in needed])
     document = json.loads(JsonV1Dot6(bom).output_as_string())
@@ -73,22 +75,22 @@ def make_sbom(image: Image) -> bytes:
     return canonical_json(document) + b"\n"
 
 
-def _graph(told: Provenance, refs: Iterable[str]) -> dict[str, set[str]]:
+def _graph(known: Provenance, refs: Iterable[str]) -> dict[str, set[str]]:
     """Return by reference what each part depends on. A part whose dependencies are unknown is not in it.
 
     The app depends on the packages that Pipfile names, on all of them if there is no Pipfile, and on those that no
     package requires. The image depends on the parts that nothing else depends on.
     """
     refs = set(refs)
-    purls = {member.name: _ref(member) for member in told.packages}
+    purls = {member.name: _ref(member) for member in known.packages}
     graph: dict[str, set[str]] = {}
-    for member in told.packages:
+    for member in known.packages:
         if member.about is not None:
             graph.setdefault(purls[member.name], set()).update(ref for ref, _, _ in _libraries(member))
-    for name, required in _requirements(told).items():
+    for name, required in _requirements(known).items():
         graph[purls[name]].update(purls[each] for each in required)
     packages = set(purls.values())
-    direct = {purls[name] for _, name, _ in map(parse_need, told.direct) if name in purls}
+    direct = {purls[name] for _, name, _ in map(parse_need, known.direct) if name in purls}
     app = (direct or packages) | packages.difference(*graph.values())
     reached: set[str] = set()
     for purl in (*sorted(app), *sorted(packages)):
@@ -113,18 +115,18 @@ def _reach(start: str, graph: Mapping[str, Iterable[str]], reached: set[str]) ->
             waiting += graph.get(ref, ())
 
 
-def _requirements(told: Provenance) -> dict[str, set[str]]:
+def _requirements(known: Provenance) -> dict[str, set[str]]:
     """Return by name which installed packages each package requires, also for the extras that it is asked for."""
     stated: dict[str, dict[str, list[tuple[str, tuple[str, ...]]]]] = {}
-    for member in told.packages:
+    for member in known.packages:
         if member.about is not None:
             by_extra = stated[member.name] = {}
             for extra, name, extras in map(parse_need, member.about.requires):
                 by_extra.setdefault(extra, []).append((name, extras))
     found: dict[str, set[str]] = {name: set() for name in stated}
-    installed = {member.name for member in told.packages}
+    installed = {member.name for member in known.packages}
     waiting = [(name, "") for name in stated]
-    waiting += [(name, extra) for _, name, extras in map(parse_need, told.direct) for extra in extras]
+    waiting += [(name, extra) for _, name, extras in map(parse_need, known.direct) for extra in extras]
     seen: set[tuple[str, str]] = set()
     while waiting:
         name, extra = asked = waiting.pop()
@@ -150,43 +152,43 @@ def _tool() -> Component:
     return _component(ComponentType.APPLICATION, "deploy", version=own, ref="tool")
 
 
-def _parts(image: Image, told: Provenance) -> Iterator[Component]:
+def _parts(image: Image, known: Provenance) -> Iterator[Component]:
     from cyclonedx.model.component import ComponentType
     from packageurl import PackageURL
 
-    if told.stack is not None:
+    if known.stack is not None:
         yield _component(
-            ComponentType.OPERATING_SYSTEM if told.host else ComponentType.CONTAINER,
-            "host" if told.host else "base image",
-            version=str(told.stack),
+            ComponentType.OPERATING_SYSTEM if known.host else ComponentType.CONTAINER,
+            "host" if known.host else "base image",
+            version=str(known.stack),
             ref="stack",
-            sha256=told.stack.hex,
-            properties=_stack_properties(told),
+            sha256=known.stack.hex,
+            properties=_stack_properties(known),
         )
-    if told.python:
+    if known.python:
         yield _component(
             ComponentType.PLATFORM,
             "python",
-            version=told.python,
-            ref=f"python@{told.python}",
-            cpe=f"cpe:2.3:a:python:python:{told.python}:*:*:*:*:*:*:*" if _RELEASE.fullmatch(told.python) else None,
-            purl=PackageURL("generic", None, "python", told.python),
+            version=known.python,
+            ref=f"python@{known.python}",
+            cpe=f"cpe:2.3:a:python:python:{known.python}:*:*:*:*:*:*:*" if _RELEASE.fullmatch(known.python) else None,
+            purl=PackageURL("generic", None, "python", known.python),
         )
-    for text, licences in told.system.items():
+    for text, licences in known.system.items():
         package = PackageURL.from_string(text)
         made = _component(ComponentType.LIBRARY, package.name, version=package.version, ref=str(package), purl=package)
         made.licenses = _licences(About(licences=licences))
         yield made
-    for member in told.packages:
+    for member in known.packages:
         yield _package(member)
         for ref, soname, digest in _libraries(member):
             properties = {"dev.deploy.copied-into": _ref(member)}
             yield _component(ComponentType.LIBRARY, soname, ref=ref, sha256=digest, properties=properties)
     for kind, name in (("runtime", "deploy launcher"), ("app", "app")):
-        layer = told.layer_of(kind, image)
+        layer = known.layer_of(kind, image)
         if layer is not None:
             yield _component(ComponentType.APPLICATION, name, ref=kind, **_of_layer(layer))
-    if not told.ours:
+    if not known.ours:
         for number, layer in enumerate(image.layers, 1):
             yield _component(ComponentType.FILE, f"layer {number}", ref=f"layer-{number}", **_of_layer(layer))
 
@@ -249,14 +251,14 @@ def _supplier(about: About) -> OrganizationalEntity | None:
     return OrganizationalEntity(name=", ".join(name or mail for name, mail in about.suppliers), contacts=contacts)
 
 
-def _stack_properties(told: Provenance) -> dict[str, str]:
-    named = {f"dev.deploy.layer.{number}": str(layer.digest) for number, layer in enumerate(told.stack_layers, 1)}
-    if told.facts is None:
+def _stack_properties(known: Provenance) -> dict[str, str]:
+    named = {f"dev.deploy.layer.{number}": str(layer.digest) for number, layer in enumerate(known.stack_layers, 1)}
+    if known.facts is None:
         return named
-    name, *version = told.facts.libc
+    name, *version = known.facts.libc
     return {
         "dev.deploy.libc": f"{name} {'.'.join(map(str, version))}",
-        "dev.deploy.machine": told.facts.machine,
+        "dev.deploy.machine": known.facts.machine,
         **named,
     }
 
@@ -292,7 +294,7 @@ def _component(
 
 
 def _time(created: str) -> Any:
-    """Read RFC 3339; what is nonsense is the time that this tool gives by default."""
+    """Read RFC 3339; anything else counts as the default time of images."""
     from datetime import datetime
 
     try:

@@ -1,4 +1,4 @@
-"""Resolve the stack that an app asks for, on the platform that is built for."""
+"""Resolve the stack that an app asks for, on the platform of the image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from buildpack.stacks.resolve import resolve_stack
 from buildpack.stacks.stack import Claimed, Stack, StackRequest
 from buildpack.steps.earlier_images import Lookup
 from buildpack.steps.install_target import target_of
-from buildpack.steps.prefetch import LookAhead
+from buildpack.steps.prefetch import Prefetch
 
 
 def choose_stack(app: App, earlier: Lookup, options: Options, session: Session) -> Stack:
@@ -31,7 +31,7 @@ def choose_stack(app: App, earlier: Lookup, options: Options, session: Session) 
     version = app.python.version if app.python else None
     ahead = None
     if asked == "host" and not options.no_cache:
-        ahead = LookAhead(app, python=version, session=session, needed=lambda: not earlier.result().layers)
+        ahead = Prefetch(app, python=version, session=session, earlier=earlier)
     try:
         stack = resolve_stack(
             StackRequest(
@@ -61,7 +61,7 @@ def choose_stack(app: App, earlier: Lookup, options: Options, session: Session) 
     if ahead is not None:
         ahead.join(target_of(stack))
     if app.python is not None and app.python.origin == HOST_DEFAULT:
-        # A newer interpreter that is installed later would be chosen then.
+        # If a newer interpreter is installed later, the next build chooses it.
         own, environ = session.own_python.executable, session.environ
         places = (candidate_witnesses(one, environ=environ, own=own) for one in newer(version or ""))
         stack = replace(stack, witnesses=(*stack.witnesses, *(path for each in places for path in each)))
@@ -81,13 +81,13 @@ def sibling_of(stack: Stack, app: App, session: Session) -> Stack | None:
 
 
 def platform_of(app: App, session: Session) -> Platform:
-    """Return the platform to build for: of several in the settings this machine's, else the first."""
+    """Return the platform to build for. If the settings name several, it is this machine's, else the first."""
     native = native_platform(session.own_python.machine)
     asked = app.settings.platform
     return choose_platform(parse_platforms(asked.value), native) if asked else native
 
 
 def asks_for_several(app: App) -> bool:
-    """Tell whether the app asks for several platforms: then its name is an index's, which one image must not take."""
+    """Return True if the app asks for several platforms. Then its name is reserved for their index."""
     asked = app.settings.platform
     return asked is not None and len(parse_platforms(asked.value)) > 1

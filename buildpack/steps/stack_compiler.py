@@ -1,7 +1,7 @@
-"""Byte code as the build needs it: whether there can be any, and each wheel's once it is compiled.
+"""Compile byte code with the stack's interpreter, and decide if that is possible.
 
-The stack's own interpreter may first have to be fetched and extracted, so it is started in the background with
-the first wheel that arrives, and not at all where every layer is known already.
+The interpreter may have to be fetched and extracted first. So it starts in the background with the first wheel, and not
+at all if every layer is known.
 """
 
 from __future__ import annotations
@@ -48,27 +48,27 @@ class StackCompiler:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        # Whoever wanted byte code has waited for it; what is left is of layers that were known after all.
+        # Layers have waited for their byte code. The rest belongs to layers that turned out to be known.
         if self._compiler is not None:
             self._compiler.close(wait=False)
 
     def decide(self, claimed: str = "") -> tuple[Bytecode, str]:
-        """Return which byte code the image will have and, where none, why; remembered by the stack's digest.
+        """Return the byte code of the image, and the reason if it has none; remembered by the stack's digest.
 
-        Decided by trying, because only an interpreter that ran is known to run; not where an earlier image has byte
-        code of the right version (`claimed`), and so nothing may need compiling.
+        The interpreter is tried, because only that shows that it runs. It is not tried if an earlier image claims byte
+        code of the right version (`claimed`), because then nothing may need compiling.
         """
         python = self.stack.python
         if claimed == python.version and not unsupported(python.version, python.cache_tag):
             return self._bytecode(""), ""
         key = f"{self.stack.digest}+{python.version}+{self._machine}+{BYTECODE_FORMAT}"
-        # A base that an earlier image speaks for is met before anything is written that trusts its word.
+        # A base known only from an earlier image's annotations is probed: that verifies them before a layer is written.
         known = None if self.stack.claimed else self._store.recall("bytecode", key)
         if isinstance(known, dict) and isinstance(reason := known.get("reason"), str):
             return self._bytecode(reason), reason
         reason = self._probe()
         if not reason:
-            # Whatever was in the way may be gone tomorrow: a full disk, a lack of memory, an interpreter not installed.
+            # A failure is not remembered: a full disk, a lack of memory or a missing interpreter may be fixed tomorrow.
             self._store.remember("bytecode", key, {"reason": reason})
         return self._bytecode(reason), reason
 
@@ -105,10 +105,7 @@ class StackCompiler:
             return self._compiler
 
     def submit(self, wheel: str, sources: Sequence[Entry]) -> Compilation | None:
-        """Begin to compile a wheel's modules, unless that was begun; `wheel` is its SHA-256.
-
-        None where no interpreter runs.
-        """
+        """Begin to compile a wheel's modules, once; `wheel` is its SHA-256. Return None if no interpreter runs."""
         compiler = self._start()
         if compiler is None:
             return None
@@ -122,7 +119,7 @@ class StackCompiler:
         self.submit(wheel, contents.sources)
 
     def entries(self, wheel: str, sources: Sequence[Entry]) -> tuple[Entry, ...]:
-        """Wait for a wheel's byte code; raises MachineError where the interpreter fails, which `decide` saw running."""
+        """Wait for a wheel's byte code; raises MachineError if the interpreter fails."""
         compilation = self.submit(wheel, sources)
         if compilation is None:
             raise errors.compiling_failed(self.why_none())
@@ -132,10 +129,7 @@ class StackCompiler:
             raise errors.compiling_failed(str(error)) from error
 
     def builder(self) -> Interpreter | None:
-        """Return how to start a Python here for wheels that have to be built: this machine's, else the stack's own.
-
-        None where none runs.
-        """
+        """Return a Python of this machine that builds packages, else the stack's own; None if none runs."""
         from buildpack.stacks.run_python import bring_base, find_builder
 
         with self._building:
@@ -147,7 +141,7 @@ class StackCompiler:
         return found if found is None or not found.own else bring_base(self.stack, found, self._store, choose_user())
 
     def interpreter(self) -> Interpreter | None:
-        """Return how to start the stack's own Python here, or one of exactly its version; None where none runs."""
+        """Return the stack's own Python, or one of exactly its version; None if none runs here."""
         self._start()
         return self._found if isinstance(self._found, Interpreter) else None
 
@@ -168,5 +162,5 @@ class StackCompiler:
         return CompilingPython(argv=found.argv, version=python.version, cache_tag=python.cache_tag, environ=found.env)
 
     def why_none(self) -> str:
-        """Return why no interpreter of the stack's version runs here, where `interpreter` gave none."""
+        """Return the reason why `interpreter` returned None."""
         return self._found.reason if isinstance(self._found, NoInterpreter) else "no interpreter was started"

@@ -65,10 +65,10 @@ def _packages(image: Image, app: App, stack: Stack, session: Session) -> Sequenc
         there = {member.name for layer in image.layers for member in members_of(layer)}
         wheels = tuple(wheel for wheel in found.wheels if wheel.name not in there)
         members = Resolution(wheels=wheels, warnings=(), shared=found.shared).members
-        shelf = assembly.WheelShelf(wheels, app.lock.sources, session)
+        fetcher = assembly.WheelFetcher(wheels, app.lock.sources, session)
 
         def entries(planned: PlannedLayer) -> list[Entry]:
-            return assembly.dependency_entries(planned, shelf, layout=layout_for(stack), compiler=None)
+            return assembly.dependency_entries(planned, fetcher, layout=layout_for(stack), compiler=None)
 
         planned = []
         for group in group_members(members):

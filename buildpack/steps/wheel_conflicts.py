@@ -1,4 +1,4 @@
-"""What wheels ask of each other and offer: looked at one by one, remembered, and compared. Pure."""
+"""Summarise each wheel, and compare the summaries: missing setuptools, and paths that several wheels ship. Pure."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ NAMESPACE = " namespace"
 _DIST_INFO = re.compile(r"[^/]+\.dist-info/")
 _MOST_ROOTS = 50
 _WITHOUT_PKG_RESOURCES = 82
-"""The first series of setuptools that lacks it."""
+"""The first series of setuptools without `pkg_resources`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What one wheel asks of and offers to the others; `size` is that of its file, in bytes, as it was verified.
+    """One wheel's requirements and files, for a comparison with the others; `size` is that of its file, in bytes.
 
     `contents` has a mark for each of `paths`: files with equal marks are equal. The mark of a module that only declares
     a namespace ends with `NAMESPACE`. `about` lacks the required packages, which depend on the target.
@@ -52,7 +52,7 @@ class Summary:
 
 
 def summarise(contents: WheelContents, scan: Scan, size: int, layout: VenvLayout) -> Summary:
-    """Return what others have to know of a wheel; `size` is in bytes, `layout` that of its environment."""
+    """Return the summary of a wheel; `size` is in bytes, and `layout` is that of its environment."""
     namespaces = {f"{layout.site_packages}/{name}" for name in scan.namespaces}
     entries = sorted(contents.entries, key=lambda entry: entry.path)
     return Summary(
@@ -72,7 +72,7 @@ def summarise(contents: WheelContents, scan: Scan, size: int, layout: VenvLayout
 
 
 def _mark(entry: Entry) -> str:
-    """Return size, checksum and mode of a file, as the wheel's directory has them: nothing has to be unpacked."""
+    """Return size, checksum and mode of a file from the wheel's directory. Nothing is unpacked."""
     from zlib import crc32
 
     content = entry.content
@@ -81,16 +81,16 @@ def _mark(entry: Entry) -> str:
     return f"{content.size if content else 0:x} {found:x} {entry.mode:o}"
 
 
-def forgotten(wheels: Sequence[WheelFile], importing: frozenset[str], version: str) -> list[str]:
-    """Tell which wheel imports `pkg_resources` where nothing brings it, so that setuptools of this version has to."""
+def setuptools_missing(wheels: Sequence[WheelFile], importing: frozenset[str], version: str) -> list[str]:
+    """Warn that this setuptools is added, because a wheel imports `pkg_resources` and no locked wheel has it."""
     if any(wheel.name == "setuptools" for wheel in wheels):
         return []
     first = next((wheel for wheel in wheels if wheel.name in importing), None)
     return [errors.setuptools_added(first.name, first.version, version)] if first else []
 
 
-def outgrown(wheels: Sequence[WheelFile], importing: frozenset[str]) -> list[str]:
-    """Tell which wheel imports `pkg_resources` where the setuptools that is locked has given it up."""
+def setuptools_too_new(wheels: Sequence[WheelFile], importing: frozenset[str]) -> list[str]:
+    """Warn about a wheel that imports `pkg_resources` if the locked setuptools lacks it."""
     locked = next((wheel.version for wheel in wheels if wheel.name == "setuptools"), "")
     series = locked.partition(".")[0]
     if (parse_integer(series) or 0) < _WITHOUT_PKG_RESOURCES:
@@ -99,15 +99,15 @@ def outgrown(wheels: Sequence[WheelFile], importing: frozenset[str]) -> list[str
     return [errors.setuptools_outgrown(first.name, first.version, locked)] if first else []
 
 
-def refuse_other(wheel: LockedFile, summary: Summary) -> None:
-    """Raise if a wheel's METADATA has another name or version than the lock: pip refuses such a wheel too."""
+def check_name_and_version(wheel: LockedFile, summary: Summary) -> None:
+    """Raise if a wheel's METADATA has another name or version than the lock. pip refuses such a wheel too."""
     versions = [parse_version(version) or version for version in (summary.version, wheel.version or summary.version)]
     if summary.name != wheel.name or versions[0] != versions[1]:
         raise errors.another_package(wheel.filename, (wheel.name, wheel.version), (summary.name, summary.version))
 
 
-def refuse_clash(summaries: Sequence[tuple[WheelFile, Summary]]) -> None:
-    """Raise where what is a file in one wheel is a folder in another: there is no order that keeps both."""
+def check_file_or_folder(summaries: Sequence[tuple[WheelFile, Summary]]) -> None:
+    """Raise if a file of one wheel is a folder of another: no order of layers keeps both."""
     from buildpack.python.wheel_zip import file_and_folder
 
     clash = file_and_folder({path for _, summary in summaries for path in summary.paths})
@@ -123,11 +123,11 @@ def refuse_clash(summaries: Sequence[tuple[WheelFile, Summary]]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overlaps:
-    """What becomes of paths that several wheels ship with different contents; equal files are no conflict.
+    """The wheels that ship different files of the same path, and warnings about them. Equal files do not conflict.
 
-    `names` are these wheels: they share a layer, in which the last name wins, as in an install in the lock's order.
-    `warnings` and `notes` say so: of what an app may import, and of what makes no difference. That is strays such as a
-    top-level ``tests``, and modules that only declare a namespace.
+    `names` are these wheels. They share a layer, in which the last name wins, as in an install in the lock's order.
+    `warnings` are about files that an app may import. `notes` are about files that make no difference: stray folders
+    such as a top-level ``tests``, and modules that only declare a namespace.
     """
 
     names: frozenset[str]
@@ -152,15 +152,15 @@ def find_overlaps(summaries: Sequence[tuple[WheelFile, Summary]]) -> Overlaps:
     for (loser, winner), paths in sorted(shared.items()):
         advice = errors.one_to_drop(loser, winner, requirers.get(loser, ()), requirers.get(winner, ()))
         for reason in ("", *_HARMLESS):
-            told = [path for path, why in sorted(paths) if why == reason]
-            if told:
-                (notes if reason else warnings).append(errors.shared_paths(loser, winner, told, reason or advice))
+            listed = [path for path, why in sorted(paths) if why == reason]
+            if listed:
+                (notes if reason else warnings).append(errors.shared_paths(loser, winner, listed, reason or advice))
     names = frozenset(name for pair in shared for name in pair)
     return Overlaps(names=names, warnings=tuple(warnings), notes=tuple(notes))
 
 
 def _requirers(summaries: Sequence[tuple[WheelFile, Summary]]) -> dict[str, list[str]]:
-    """Return by name which wheels require a package without being asked for an extra."""
+    """Return, for each package, the wheels that require it without an extra."""
     found: dict[str, list[str]] = {}
     for wheel, summary in summaries:
         for line in summary.requires:
@@ -171,10 +171,11 @@ def _requirers(summaries: Sequence[tuple[WheelFile, Summary]]) -> dict[str, list
 
 
 def find_roots(paths: Sequence[str], environment: str) -> tuple[str, ...]:
-    """Return the files and folders in which a wheel has all that it ships, but for its ``.dist-info``; sorted.
+    """Return the top files and folders of a wheel without its ``.dist-info``, sorted.
 
-    A folder that only holds folders, such as that of a namespace, may be shared: those in it count. Paths
-    in site-packages are told from there, others begin with a slash for the `environment`. ``""`` stands for too many.
+    A folder that only has folders, such as that of a namespace, may belong to several wheels, so the folders in it are
+    returned. Paths in site-packages are relative to it; others begin with a slash, which means the `environment`.
+    ``""`` alone means too many.
     """
     places = [place for path in paths if not _DIST_INFO.match(place := _place(path, environment))]
     holding = {place.rpartition("/")[0] for place in places} - {"", "/bin"}
@@ -196,8 +197,8 @@ def _root(place: str, holding: set[str]) -> str:
     return place
 
 
-def meet(some: Sequence[str], others: Sequence[str]) -> bool:
-    """Tell whether two wheels with these roots may ship files of the same path."""
+def may_overlap(some: Sequence[str], others: Sequence[str]) -> bool:
+    """Return True if two wheels with these roots may ship files of the same path."""
     return any(
         not one or not other or f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
         for one in some
@@ -209,10 +210,10 @@ _HARMLESS = ("No app imports them.", "Each only declares the namespace.")
 
 
 def _why_harmless(path: str, *marks: str) -> str:
-    """Say why it does not matter whose file is there; empty if it may matter.
+    """Return why it does not matter which wheel's file is installed; empty if it may matter.
 
-    It does not in a folder of site-packages that packages put there by mistake, nor if each file declares a namespace:
-    there all of its parts are in one folder, so an empty ``__init__.py`` does as well.
+    It does not matter in a folder that packages put into site-packages by mistake. Nor if each file only declares a
+    namespace: all of its parts are in one folder, so an empty ``__init__.py`` does the same.
     """
     if path.partition("/site-packages/")[2].partition("/")[0] in _STRAYS:
         return _HARMLESS[0]

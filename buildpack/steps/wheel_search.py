@@ -1,4 +1,4 @@
-"""Look up what only the world knows: which wheel serves each locked package, and what those wheels ask for."""
+"""Look up the wheel of each locked package in the indexes, fetch the wheels, and read their metadata."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from buildpack.steps.install_target import RESOLUTION_FORMAT, InstallTarget, Res
 from buildpack.steps.reuse import Claims, answering, origin_of
 from buildpack.steps.wheel_conflicts import (
     Summary,
+    check_file_or_folder,
+    check_name_and_version,
     find_overlaps,
-    forgotten,
-    meet,
-    outgrown,
-    refuse_clash,
-    refuse_other,
+    may_overlap,
+    setuptools_missing,
+    setuptools_too_new,
     summarise,
 )
 
@@ -40,14 +40,14 @@ SETUPTOOLS = LockedPackage(
     hashes=("sha256:062d34222ad13e0cc312a4c02d73f059e86a4acbfbdea8f8f76b28c99f306922",),
     place="Pipfile.lock",
 )
-"""Added where a locked wheel imports `pkg_resources` and nothing locked provides it: older pipenv left it out.
+"""Added if a locked wheel imports `pkg_resources` and no locked wheel has it: older pipenv left setuptools out.
 
-`pkg_resources` warns from 81 on, and is gone with 82.
+`pkg_resources` warns from 81 on, and 82 lacks it.
 """
 
 
 class WheelSearch:
-    """One look-up: the wheels of a lock, read as they come."""
+    """One look-up of the wheels of a lock. Each wheel is read as soon as it arrives."""
 
     def __init__(self, lock: Lock, target: InstallTarget, session: Session, folder: Path) -> None:
         self._lock = lock
@@ -73,18 +73,23 @@ class WheelSearch:
         selected = select_packages(packages, self._to.target)
         wheels, claimed = self._look_up(selected, claims)
         importing = self._importing(wheels, claims)
-        added = forgotten(wheels, importing, str(SETUPTOOLS.version))
+        added = setuptools_missing(wheels, importing, str(SETUPTOOLS.version))
         if added:
             more, more_claimed = self._look_up([SETUPTOOLS], claims)
             wheels = sorted([*wheels, *more], key=lambda wheel: wheel.name)
             claimed |= more_claimed
         wheels = self._completed(wheels)
         summaries = [(wheel, summary) for wheel in wheels if (summary := self._summaries.get(wheel.sha256))]
-        refuse_clash(summaries)
+        check_file_or_folder(summaries)
         overlaps = find_overlaps(summaries)
         return Resolution(
             wheels=tuple(wheels),
-            warnings=(*added, *outgrown(wheels, importing), *self._warnings(wheels, selected), *overlaps.warnings),
+            warnings=(
+                *added,
+                *setuptools_too_new(wheels, importing),
+                *self._warnings(wheels, selected),
+                *overlaps.warnings,
+            ),
             importing=importing,
             claimed=claimed,
             shared=overlaps.names | {name for name in claimed if claims.members[name].shared},
@@ -94,7 +99,7 @@ class WheelSearch:
         )
 
     def _completed(self, wheels: Sequence[WheelFile]) -> list[WheelFile]:
-        """Have those wheels that were built here bring the shared libraries that the stack lacks."""
+        """Copy the shared libraries that the stack lacks into the wheels that were built here."""
         from buildpack.python.files import stored_path
 
         provided = {name for summary in self._summaries.values() for name in summary.provided}
@@ -110,30 +115,30 @@ class WheelSearch:
         return completed
 
     def _look_up(self, packages: Sequence[LockedPackage], claims: Claims) -> tuple[list[WheelFile], frozenset[str]]:
-        """Return the wheels by name, and which of them the claims told of; the others are here, looked into."""
+        """Return the wheels in order of their names, and the names of those known from claims; the others were read."""
         target = self._to.target
         answers = ((package.name, answering(package, claims, target, self._to.settings)) for package in packages)
-        told = {name: wheel for name, wheel in answers if wheel is not None and self._agrees(wheel)}
+        claimed = {name: wheel for name, wheel in answers if wheel is not None and self._agrees(wheel)}
         sharing = {name for name, member in claims.members.items() if member.shared}
-        if not sharing <= told.keys():
-            # One of those with different files of one path has changed: whether the others still conflict is unknown.
-            told = {name: wheel for name, wheel in told.items() if name not in sharing}
+        if not sharing <= claimed.keys():
+            # A wheel with different files of one path has changed. It is unknown if the others still conflict.
+            claimed = {name: wheel for name, wheel in claimed.items() if name not in sharing}
         found: list[WheelFile] = []
-        while len(told) + len(found) < len(packages):
+        while len(claimed) + len(found) < len(packages):
             from buildpack.python.http import Client
 
-            here = told.keys() | {wheel.name for wheel in found}
+            here = claimed.keys() | {wheel.name for wheel in found}
             with Client(self._lock.sources, self._session.environ) as client:
                 found += self._find([package for package in packages if package.name not in here], target, client)
-            near = self._near(found, told.values(), claims)
+            near = self._near(found, claimed.values(), claims)
             gone = near | sharing if near & sharing else near
-            told = {name: wheel for name, wheel in told.items() if name not in gone}
-        return sorted([*told.values(), *found], key=lambda wheel: wheel.name), frozenset(told)
+            claimed = {name: wheel for name, wheel in claimed.items() if name not in gone}
+        return sorted([*claimed.values(), *found], key=lambda wheel: wheel.name), frozenset(claimed)
 
-    def _near(self, found: Sequence[WheelFile], told: Iterable[WheelFile], claims: Claims) -> set[str]:
-        """Name those told of that may ship a file of the same path as one that was found; nobody has compared them."""
+    def _near(self, found: Sequence[WheelFile], claimed: Iterable[WheelFile], claims: Claims) -> set[str]:
+        """Return the names of claimed wheels that may ship a path of a wheel that was found; they were not compared."""
         roots = [root for wheel in found for root in self._summaries[wheel.sha256].roots]
-        return {wheel.name for wheel in told if meet(self._roots(wheel, claims), roots)}
+        return {wheel.name for wheel in claimed if may_overlap(self._roots(wheel, claims), roots)}
 
     def _find(self, packages: Sequence[LockedPackage], target: Target, client: Client) -> list[WheelFile]:
         from buildpack.python.fetch import Downloads
@@ -161,14 +166,14 @@ class WheelSearch:
             wheels = resolve_wheels(packages, resolver)
             for _ in downloads.finished():
                 pass
-        # Not before: what an index said of a file that then turned out another is nothing to come back to.
+        # Only now: the statement of an index about a file that turned out to be another one must not be remembered.
         for fact in facts:
             self._store.remember(*fact)
         sized = (replace(wheel, size=self._summaries[wheel.sha256].size) for wheel in wheels)
         return sorted(sized, key=lambda wheel: wheel.name)
 
     def _builder(self, client: Client, target: Target) -> Build:
-        """Return what builds a wheel where no index has one."""
+        """Return the function that builds a wheel if no index has one."""
 
         def build(package: LockedPackage, sdist: Sdist | None) -> WheelFile:
             from buildpack.python.sdist import Workbench, build_wheel
@@ -189,7 +194,7 @@ class WheelSearch:
             if wheel.url:
                 return wheel
             if package.path:
-                return replace(wheel, required="")  # no earlier image answers for it
+                return replace(wheel, required="")  # an earlier image is never trusted for it
             return replace(wheel, origin=origin_of(package, sdist, self._to.settings.key))
 
         return build
@@ -202,11 +207,11 @@ class WheelSearch:
         return python.argv
 
     def _agrees(self, wheel: WheelFile) -> bool:
-        """Tell whether what is claimed of a wheel is so, as far as it was looked into before."""
+        """Return False if the claim about a wheel contradicts an earlier look into it."""
         return not self._known(wheel) or self._summaries[wheel.sha256].size == wheel.size
 
     def _known(self, wheel: WheelFile) -> bool:
-        """Take an earlier look into this wheel, which spares fetching it."""
+        """Recall an earlier look into this wheel; return False if there is none, and the wheel must be fetched."""
         found: Any = self._store.recall("wheel-summary", self._summary_key(wheel))
         try:
             fields: dict[str, Any] = {
@@ -215,7 +220,7 @@ class WheelSearch:
             summary = Summary(**{**fields, "about": recalled_about(fields["about"])})
         except (AttributeError, KeyError, TypeError):
             return False
-        refuse_other(wheel, summary)
+        check_name_and_version(wheel, summary)
         self._summaries[wheel.sha256] = summary
         return True
 
@@ -230,14 +235,14 @@ class WheelSearch:
         contents = read_wheel(path, layout=self._to.layout)
         scan = scan_members(contents.members, machine=self._to.target.machine)
         summary = summarise(contents, scan, path.stat().st_size, self._to.layout)
-        refuse_other(wheel, summary)
+        check_name_and_version(wheel, summary)
         self._summaries[wheel.sha256] = summary
         kept = {**asdict(summary), "about": summary.about.render()}
         self._store.remember("wheel-summary", self._summary_key(wheel), kept)
         self._to.on_fetched(wheel.sha256, contents)
 
     def _importing(self, wheels: Sequence[WheelFile], claims: Claims) -> frozenset[str]:
-        """Name the wheels that import `pkg_resources`: as they were looked into, else as the claims have it."""
+        """Return the names of wheels that import `pkg_resources`, as they were read or else as the claims say."""
         return frozenset(
             wheel.name
             for wheel in wheels
@@ -249,7 +254,7 @@ class WheelSearch:
         )
 
     def _about(self, wheel: WheelFile, claims: Claims) -> About | None:
-        """Return what the wheel states: as it was looked into, else as the claims have it."""
+        """Return the metadata of the wheel, as it was read or else as the claims say."""
         from buildpack.python.select import required_names
 
         summary = self._summaries.get(wheel.sha256)
@@ -258,12 +263,12 @@ class WheelSearch:
         return replace(summary.about, requires=required_names(summary.requires, self._to.target))
 
     def _roots(self, wheel: WheelFile, claims: Claims) -> tuple[str, ...]:
-        """Return where the wheel's files are: as it was looked into, else as the claims have it."""
+        """Return the roots of the wheel, as it was read or else as the claims say."""
         summary = self._summaries.get(wheel.sha256)
         return claims.members[wheel.name].roots if summary is None else summary.roots
 
     def _warnings(self, wheels: Sequence[WheelFile], packages: Sequence[LockedPackage]) -> list[str]:
-        """Return what is to be said of those wheels that were looked into."""
+        """Return warnings about the wheels that were read."""
         from buildpack.python.select import missing_requirements
 
         extras = {package.name: package.extras for package in packages}
@@ -279,7 +284,7 @@ class WheelSearch:
                 if wheel.yanked is not None
             ),
             *missing_requirements(wheels, requires, extras, self._to.target),
-            # A wheel that nobody looked into may bring what another one lacks.
+            # A wheel that was not read may have the library that another one lacks.
             *(self._to.missing_libraries(needed) if len(summaries) == len(wheels) else ()),
         ]
 
@@ -291,7 +296,7 @@ def _summary_key(sha256: str, machine: str, root: str) -> str:
 def recall_brought(
     wheels: Sequence[Sequence[str]], store: Store, *, machine: str, root: str = VENV_ROOT
 ) -> Brought | None:
-    """Return what wheels bring; None if one of them was not looked into.
+    """Return the modules and programs that wheels bring; None if one of them was not read.
 
     Each wheel is given by the SHA-256 sums that it may have.
     """

@@ -1,8 +1,8 @@
-"""The build record: what a `deploy build` saw and what it answered, so that the same question is answered at once.
+"""The build record: the inputs and the answer of a `deploy build`, with which an equal call is answered at once.
 
-Ninja's and git's way: nothing is read, the stamps of all that decided the answer are compared. This half asks, and is
-imported before anything else; `recording` is the half that writes. A record that is absent, damaged, of another day or
-in any doubt is no record: then the build proper runs, and finds what is unchanged by content.
+No input is read: their file stamps are compared, as Ninja and git do. This module reads records, and is imported before
+anything else; `recording` writes them. If a record is absent, damaged, of another day or in any doubt, the build runs,
+and finds the unchanged layers by their content.
 """
 
 from __future__ import annotations
@@ -33,14 +33,17 @@ FOLDER = "records"
 _VOLATILE = frozenset(
     (*("_", "OLDPWD", "PWD", "SHLVL"), *("COLORTERM", "COLUMNS", "LINES", "TERM", "TMUX", "TMUX_PANE", "WINDOWID"))
 )
-"""Variables that differ between two terminals, or two calls in one, and decide nothing."""
+"""Variables that differ between two terminals or two calls, and decide nothing."""
+
+_PATIENCE = 5.0
+"""Seconds. A build waits longer for an engine than this question does."""
 
 
 class Asked:
-    """A call of `deploy build`: the file that may answer it, and when it began, in seconds since 1970.
+    """A call of `deploy build`: the path of the record that may answer it, and its begin in seconds since 1970.
 
-    `unchanged` says, once `recall` looked, that everything is as an equal call left it here. What an engine was sent it
-    may have lost since: `loaded` is what `loaded.is_loaded` asks it, None where nothing was sent.
+    `recall` sets `unchanged` if everything is as an equal call left it. An engine may have lost the image since then:
+    `loaded` has the arguments of `is_loaded`, None if nothing was sent to an engine.
     """
 
     __slots__ = ("begin", "loaded", "path", "unchanged")
@@ -53,7 +56,7 @@ class Asked:
 
 
 def ask(arguments: Sequence[str], environ: Mapping[str, str], *, now: float) -> Asked | None:
-    """Find out which record would answer this command line, in this folder and environment; None where none can."""
+    """Find the record that would answer this command line, in this folder and environment; None if it has none."""
     try:
         store = locate_store(environ)
         variables = sorted((name, value) for name, value in environ.items() if name not in _VOLATILE)
@@ -79,7 +82,7 @@ def recall(asked: Asked) -> dict[str, Any] | None:
         answer: dict[str, Any] | None = record["answer"]
         asked.unchanged = True
         asked.loaded = record.get("loaded")
-    except Exception:  # noqa: BLE001  whatever is wrong with a record, building is right
+    except Exception:  # noqa: BLE001  if a record is wrong in any way, the build runs
         return None
     return answer
 
@@ -87,28 +90,53 @@ def recall(asked: Asked) -> dict[str, Any] | None:
 def _holds(record: Mapping[str, Any], now: float) -> bool:
     if record["day"] != day_of(now) or not record["made"] <= now < (record["expires"] or float("inf")):
         return False
-    # Two folders may have one name, by a link that was turned; the app's default name is its folder's.
+    # If a link was changed, the same name is another folder, and the app's default name is that of its folder.
     if os.path.realpath(record["folder"]) != record["real"]:
         return False
-    # The app's own files come first: they change most.
+    # The app's own files come first, because they change most.
     return all(fold(map(stamp, paths)) == stamps for paths, stamps in record["witnesses"])
 
 
 def day_of(now: float) -> list[int]:
-    """Return year, month and day here: builds warn of a Python's end of life from a day on."""
+    """Return the local year, month and day: warnings of a Python's end of life begin at a date."""
     return list(time.localtime(now)[:3])
 
 
 def fold(stamps: Iterable[Stamp | None]) -> str:
-    """Return what stands for all these stamps, in this order."""
+    """Return a hash of these stamps in this order."""
     return _hash(repr(list(stamps)).encode())
 
 
 def seal(record: Mapping[str, object]) -> bytes:
-    """Render a record, its hash first, so that no damage goes unseen."""
+    """Render a record after its hash, which shows damage."""
     body = json.dumps(record, separators=(",", ":")).encode()
     return _hash(body).encode() + b"\n" + body
 
 
 def _hash(content: bytes) -> str:
     return str(sha256(content).hexdigest())
+
+
+def is_loaded(names: Sequence[str], ids: Sequence[str], environ: Mapping[str, str]) -> bool:
+    """Return True if the engine of the environment has one of these images, in hexadecimal, under each of the names.
+
+    If the engine does not answer, it returns False.
+    """
+    from urllib.parse import quote
+
+    from buildpack.errors import BuildpackError
+    from buildpack.oci.engine_host import find_engine
+    from buildpack.oci.engine_http import Connection
+
+    try:
+        endpoint = find_engine(environ)
+        if endpoint is None:
+            return False
+        connection = Connection(endpoint, timeout=_PATIENCE)
+        try:
+            answers = (connection.ask("GET", f"/images/{quote(name, safe='/:@')}/json").object() for name in names)
+            return all(str(answer.get("Id", "")).removeprefix("sha256:") in ids for answer in answers)
+        finally:
+            connection.close()
+    except (BuildpackError, OSError):
+        return False

@@ -1,8 +1,9 @@
-"""Writes build records: `record` tells what they are.
+"""Write build records, which `record` describes.
 
-The answer follows from the app's folder, the stack, the tool itself and what is in the store. Each is stamped, the
-app's files from before they were read, and what was touched while the build ran, or just before, is not recorded:
-within the resolution of its file system's clock it could change again and look the same (git, racy-git.txt).
+The answer follows from the app's folder, the stack, the tool itself and the store. A record has the stamps of all of
+them; the app's files are stamped before they are read. There is no record if a file was changed while the build ran or
+just before: within the resolution of the file system's clock it could change again and look the same (git,
+racy-git.txt).
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ _Stamps = dict[str, Stamp | None]
 
 _FINE = 100_000_000
 _COARSE = 2_100_000_000
-"""Nanoseconds by which a time has to be past: FAT counts in pairs of seconds, ext4 by the kernel's clock tick."""
+"""Nanoseconds that must have passed since a change: FAT counts pairs of seconds, ext4 the kernel's clock ticks."""
 _SECOND = 1_000_000_000
 _DAY = 86400
 
 _TOOL = ("buildpack", "deployer", "deflate", "honcho", "installer")
-"""Whose code decides what an image holds."""
+"""Packages whose code decides the content of an image."""
 
 
 def write_record(
@@ -50,10 +51,10 @@ def write_record(
     now: float,
     loaded: bool = False,
 ) -> None:
-    """Remember what was answered, unless it follows from something that cannot be watched, or was just changed.
+    """Remember the answer, unless it follows from an input that cannot be watched, or that was just changed.
 
-    Without an answer the record only tells that nothing changed; with `loaded` an answer holds only while an engine has
-    the image. If the record cannot be written, there is none, and that is not an error.
+    Without an answer the record only says that nothing changed. With `loaded` the answer is valid while an engine has
+    the image. It is not an error if the record cannot be written.
     """
     with suppress(OSError, BuildpackError):
         inputs = _inputs_of_all(made.images, environ)
@@ -77,12 +78,12 @@ def write_record(
 
 
 def _ids(built: BuiltImage) -> list[str]:
-    """Return what engines may call the image: Docker and Podman by its config, Docker on containerd by its manifest."""
+    """Return the IDs of the image in engines: of its config in Docker and Podman, of its manifest in containerd."""
     return [built.image.config_digest.hex, built.image.digest.hex]
 
 
 def _inputs_of_all(builds: Sequence[BuiltImage], environ: Mapping[str, str]) -> tuple[_Stamps, _Stamps] | None:
-    """Return the stamps of all builds' inputs; None where one cannot tell, or something changed between two of them."""
+    """Return the stamps of all images' inputs; None if an input cannot be watched, or changed between two builds."""
     app: _Stamps = {}
     others: _Stamps = {}
     for built in builds:
@@ -97,9 +98,9 @@ def _inputs_of_all(builds: Sequence[BuiltImage], environ: Mapping[str, str]) -> 
 
 
 def _inputs(built: BuiltImage, environ: Mapping[str, str]) -> tuple[_Stamps, _Stamps] | None:
-    """Return stamps of the app and of all else that the image follows from; None where that cannot be told."""
+    """Return stamps of the app and of all other inputs of the image; None if an input cannot be watched."""
     app = built.app
-    # What is installed from a folder of its own is not a file of the app's, and is built again each time.
+    # The app's files lack a package that is installed from another folder. It is built again each time.
     if app.stamps is None or any(package.path for package in app.lock.packages):
         return None
     _, constraints = read_constraints(environ)
@@ -111,7 +112,7 @@ def _inputs(built: BuiltImage, environ: Mapping[str, str]) -> tuple[_Stamps, _St
 
 
 def _tool() -> Iterator[str]:
-    """List the tool's own files, and the places where others of these names would come before them."""
+    """List the tool's own files, and the paths at which packages of the same names would hide them."""
     yield sys.executable
     for package in (*_TOOL, "certifi"):
         for place in sys.path:
@@ -129,18 +130,18 @@ def _tool() -> Iterator[str]:
 
 
 def _results(kept: Image | ImageIndex, references: Sequence[str], store: Store) -> _Stamps | None:
-    """Return stamps of what the build left in the store; None where another build was there in the meantime."""
+    """Return stamps of the image's files in the store; None if another build has changed the store since."""
     sizes = {sha256(document): len(document) for document in kept.documents}
     sizes |= {layer.digest: layer.size for layer in kept.layers}
     stamps = {str(path): stamp(str(path)) for path in (store.root / "index.json", *map(store.path, sizes))}
-    # Read after it was stamped: if another build replaces the index in between, this record is useless but not wrong.
+    # The index is read after it was stamped. If another build replaces it in between, this record never answers.
     names = store.images()
     whole = all(store.has(digest, size) for digest, size in sizes.items())
     return stamps if whole and all(names.get(name) == kept.digest for name in references) else None
 
 
 def is_settled(found: Stamp | None, begin: float) -> bool:
-    """Tell whether a file changed last so long before `begin` that another change would show."""
+    """Return True if a file changed so long before `begin` that another change would show."""
     if found is None:
         return True
     _, _, modified, changed, *_ = found
@@ -148,12 +149,12 @@ def is_settled(found: Stamp | None, begin: float) -> bool:
 
 
 def _replace(store: Store, path: Path, content: bytes, *, now: float) -> None:
-    """Put the record into its place in one step, and drop those of other days, and what writers that died left."""
+    """Write the record in one step, and remove records of other days and files of dead writers."""
     folder = store.folder(FOLDER)
     temporary = folder / f"{os.urandom(8).hex()}.part"
     try:
         temporary.write_bytes(content)
-        temporary.chmod(0o644)  # whatever the umask
+        temporary.chmod(0o644)  # with any umask
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

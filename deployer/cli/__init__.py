@@ -32,17 +32,14 @@ def main() -> None:
 def _build_again() -> int:
     """Answer from the record of an equal build, before anything is imported that building needs; else build."""
     begin = time.perf_counter()
-    from deployer.building.record import ask, recall
+    from deployer.building.record import ask, is_loaded, recall
 
     asked = ask(sys.argv[1:], os.environ, now=time.time())
     answer = recall(asked) if asked else None
     if asked is None or answer is None:
         return _run(asked)
-    if asked.loaded is not None:
-        from deployer.building.loaded import is_loaded
-
-        if not is_loaded(*asked.loaded, os.environ):
-            return _run(asked)
+    if asked.loaded is not None and not is_loaded(*asked.loaded, os.environ):
+        return _run(asked)
     from deployer.cli.summary import show_answer
 
     answer["report"]["seconds"] = round(time.perf_counter() - begin, 3)

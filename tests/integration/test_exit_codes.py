@@ -307,7 +307,9 @@ def test_the_default_stack_is_named_if_it_is_not_available(home, blasto):
     assert (code, out) == (30, "")
     what, why, hint = message.split("\n\n")
     assert what == "error: the registry registry-1.docker.io cannot be reached"
-    assert why.startswith("Nothing names a stack, so it is python:3.13-slim, from Docker Hub. The proxy cannot be")
+    assert why.startswith(
+        "The app names no stack, so the build uses python:3.13-slim from Docker Hub. The proxy cannot be"
+    )
     assert hint.endswith(" `--stack host` takes this machine's Python and needs no registry.")
 
 

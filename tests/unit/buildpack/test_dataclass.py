@@ -84,7 +84,7 @@ OURS, THEIRS = define(dataclass, USUAL), define(dataclasses.dataclass, USUAL)
 
 
 def outcome(call: Callable[[], object]) -> tuple[str, str]:
-    """What a call comes to, apart from where in memory its class is."""
+    """Return the result of a call, or its error."""
     try:
         return "returns", repr(call())
     except Exception as error:  # noqa: BLE001  compared as it is
@@ -134,12 +134,12 @@ CALLS: list[Callable[[Any], object]] = [
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_they_do_the_same(call: Callable[[Any], object]) -> None:
+def test_classes_do_the_same_as_the_standard_library_s(call: Callable[[Any], object]) -> None:
     ours, theirs = type("Ours", (), OURS), type("Theirs", (), THEIRS)
     assert outcome(lambda: call(ours)) == outcome(lambda: call(theirs))
 
 
-def test_for_other_options_it_is_the_standard_library_s() -> None:
+def test_other_options_give_the_standard_library_s_decorator() -> None:
     @dataclass
     class Bare:
         x: int
@@ -155,8 +155,8 @@ def test_for_other_options_it_is_the_standard_library_s() -> None:
         assert hasattr(each, "__dataclass_params__")
 
 
-def test_what_the_standard_library_s_stumble_over() -> None:
-    """With slots its classes are made anew, and the methods of the first look for that one (cpython#105936)."""
+def test_cases_in_which_the_standard_library_s_fail() -> None:
+    """With slots it makes each class again, and methods of the first class look for that one (cpython#105936)."""
     assert repr(OURS["Checked"][int](value=1)) == repr(OURS["Checked"](value=1))
     with pytest.raises(dataclasses.FrozenInstanceError, match="cannot assign to field 'other'"):
         OURS["Point"](x=1).other = 2
@@ -168,7 +168,7 @@ class Sent:
     y: tuple[str, ...] = ()
 
 
-def test_they_can_be_sent() -> None:
+def test_values_can_be_pickled() -> None:
     sent = Sent(x=1, y=("a",))
     assert pickle.loads(pickle.dumps(sent)) == sent
 

@@ -44,7 +44,7 @@ def slots(*members: Member) -> list[tuple[str, list[str]]]:
     return [(group.slot, [m.name for m in group.members]) for group in group_members(members)]
 
 
-def test_large_wheels_stand_alone_from_large_to_small_by_size_class_then_name():
+def test_each_large_wheel_has_a_layer_ordered_by_size_class_then_name():
     found = slots(member("b", 5 * LARGE), member("a", 6 * LARGE), member("c", 20 * LARGE), member("d", LARGE))
     assert found == [("c", ["c"]), ("a", ["a"]), ("b", ["b"]), ("d", ["d"])]
 
@@ -56,7 +56,7 @@ def test_small_wheels_share_buckets_behind_the_large_ones():
     assert all(slot.startswith("bucket ") for slot, _ in found[1:])
 
 
-def test_wheels_for_any_platform_share_no_bucket_with_others():
+def test_buckets_of_wheels_for_any_platform_have_no_others():
     pure = [member(f"p{n}", 100_000) for n in range(60)]
     on_x86, on_arm = (
         group_members([*pure, *(member(f"c{n}", 200_000 + extra, tag=tag) for n in range(20))])
@@ -68,14 +68,14 @@ def test_wheels_for_any_platform_share_no_bucket_with_others():
     assert len(on_x86) == len(on_arm) == BUCKETS
 
 
-def test_wheels_with_different_files_of_one_path_are_together_whatever_their_size():
+def test_wheels_with_different_files_of_one_path_share_a_layer():
     shared = [replace(member(name, size), shared=True) for name, size in (("zeta", 9 * LARGE), ("alpha", 100))]
     found = slots(*shared, member("flask", 100_000), member("numpy", 20 * LARGE))
     assert (found[0], found[-1]) == (("numpy", ["numpy"]), ("shared paths", ["alpha", "zeta"]))
     assert len(found) == 3
 
 
-def test_a_layer_s_annotation_tells_which_of_its_wheels_share_paths_and_what_built_them():
+def test_a_layer_s_annotation_names_wheels_that_share_paths_and_their_origins():
     built = replace(member("beta", 9), origin="git:abc#", required="setuptools pins:0")
     members = (replace(member("alpha", 9), shared=True), built)
     planned = PlannedLayer(kind="dependencies", slot="x", key="k", members=members)
@@ -83,7 +83,7 @@ def test_a_layer_s_annotation_tells_which_of_its_wheels_share_paths_and_what_bui
     assert members_of(layer) == members
 
 
-def test_a_bump_within_a_size_class_changes_one_group_only():
+def test_a_new_version_of_the_same_size_class_changes_one_group():
     before = [member(f"p{n}", 50_000 * (n + 1)) for n in range(40)]
     after = [member(m.name, m.size + 17, "1.1") if m.name == "p7" else m for m in before]
     changed = set(group_members(before)) ^ set(group_members(after))
@@ -164,7 +164,7 @@ def test_members_are_read_back_from_a_layer_s_annotations():
     assert members_of(layer) == members
 
 
-def test_damaged_annotations_are_no_error():
+def test_damaged_annotations_give_no_members():
     damaged = ("", "[", "{}", "[1]", '[["a"]]', '[["f","s","many"]]', '[["f","s",1e999]]', '[["f","s",1,"x"]]')
     unfit_for_terminals = (
         '[["\\u001b[31m-1-py3-none-any.whl","s",1]]',

@@ -11,6 +11,6 @@ def reasons(*given: str) -> str:
     return Previous(images=tuple(images)).reason
 
 
-def test_several_tags_with_one_reason_give_it_once():
+def test_a_reason_of_several_tags_is_given_once():
     assert reasons("first build", "first build", "first build") == "first build"
     assert reasons("first build", "there is no z", "first build") == "first build; there is no z"

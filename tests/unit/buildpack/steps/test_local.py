@@ -34,7 +34,7 @@ def make(lock: Lock, folder: Path, *, system: str = "", **options):
     return make_environment(wanted, open_session(Store(folder), os.environ), **({"system": system} if system else {}))
 
 
-def test_another_system_is_told_what_to_do_instead(lock, tmp_path):
+def test_the_error_on_another_system_names_a_way_that_works(lock, tmp_path):
     with pytest.raises(BuildpackError) as caught:
         make(lock, tmp_path, system="darwin")
     assert caught.value.exit_code == 70
@@ -45,7 +45,7 @@ def test_another_system_is_told_what_to_do_instead(lock, tmp_path):
     )
 
 
-def test_a_python_that_is_not_there(lock, tmp_path):
+def test_a_missing_python_is_an_error(lock, tmp_path):
     with pytest.raises(BuildpackError) as caught:
         make(lock, tmp_path, python="3.99")
     assert caught.value.exit_code == 30
@@ -56,7 +56,7 @@ def test_a_python_that_is_not_there(lock, tmp_path):
     )
 
 
-def test_where_nobody_insists_another_python_will_do(lock, tmp_path):
+def test_another_python_is_used_unless_the_caller_insists(lock, tmp_path):
     made = make(lock, tmp_path, python="3.99", insist=False)
     assert made.warnings == (
         f"there is no Python 3.99 on this machine, so the app runs on {made.python} here, and on 3.99 in an image.",
@@ -64,7 +64,7 @@ def test_where_nobody_insists_another_python_will_do(lock, tmp_path):
     assert make(lock, tmp_path, python="3.99", insist=False).warnings == made.warnings
 
 
-def test_its_interpreter_is_the_environment_s(lock, tmp_path):
+def test_the_interpreter_is_the_environment_s(lock, tmp_path):
     made = make(lock, tmp_path)
     assert made.made
     asked = "import sys; print(sys.prefix, sys.version.split()[0])"
@@ -72,7 +72,7 @@ def test_its_interpreter_is_the_environment_s(lock, tmp_path):
     assert done.stdout.split() == [str(made.folder), made.python]
 
 
-def test_known_it_takes_no_process_and_imports_nothing_heavy(lock, tmp_path):
+def test_a_known_environment_takes_no_process_and_imports_nothing_heavy(lock, tmp_path):
     made = make(lock, tmp_path)
     script = """
 import json, os, sys

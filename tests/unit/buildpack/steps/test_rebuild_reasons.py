@@ -1,4 +1,4 @@
-"""What is said of a layer that had to be written."""
+"""The reasons for layers that had to be written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def reason(files: Mapping[str, str], others: Mapping[str, str]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("files", "others", "told"),
+    ("files", "others", "expected"),
     [
         (FILES, {**OTHERS, "SOURCE_DATE_EPOCH": "1"}, "SOURCE_DATE_EPOCH changed"),
         (FILES, {**OTHERS, "the process types": "b"}, "the process types changed"),
@@ -36,15 +36,15 @@ def reason(files: Mapping[str, str], others: Mapping[str, str]) -> str:
         ({"app.py": "1", "c": "3"}, OTHERS, "c is new, b.py is gone"),
     ],
 )
-def test_the_app_s_layer(files: Mapping[str, str], others: Mapping[str, str], told: str) -> None:
-    assert reason(files, others) == told
+def test_reasons_for_the_app_s_layer(files: Mapping[str, str], others: Mapping[str, str], expected: str) -> None:
+    assert reason(files, others) == expected
 
 
-def test_a_layer_that_was_there_was_lost_or_not_to_be_used() -> None:
+def test_a_layer_of_the_previous_image_was_lost_or_refused() -> None:
     inputs = AppInputs(files=FILES, others=OTHERS)
     assert why_built(APP, before("new"), old=inputs, new=inputs) == "the store had lost it"
-    assert why_built(APP, before("new"), old=inputs, new=inputs, doubting=True) == "--no-cache was given"
+    assert why_built(APP, before("new"), old=inputs, new=inputs, uncached=True) == "--no-cache was given"
 
 
-def test_without_an_earlier_image() -> None:
-    assert why_built(APP, [], old=None, new=AppInputs(files={}, others={}), doubting=True) == "first build"
+def test_the_first_build_is_the_reason_without_an_earlier_image() -> None:
+    assert why_built(APP, [], old=None, new=AppInputs(files={}, others={}), uncached=True) == "first build"

@@ -1,4 +1,4 @@
-"""What an earlier image says of itself, held against a lock, a target and a plan."""
+"""Claims of an earlier image, compared with a lock, a target and a plan."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ def package(**changed: Any) -> LockedPackage:
     return LockedPackage(**{**fields, **changed})
 
 
-def answer(told: Member, locked: LockedPackage, settings: BuildSettings = NO_SETTINGS) -> str:
-    wheel = answering(locked, Claims(members={told.name: told}), TARGET, settings)
+def answer(expected: Member, locked: LockedPackage, settings: BuildSettings = NO_SETTINGS) -> str:
+    wheel = answering(locked, Claims(members={expected.name: expected}), TARGET, settings)
     return wheel.filename if wheel else ""
 
 
-def test_a_wheel_that_is_locked_and_fits_answers():
+def test_a_locked_wheel_that_fits_the_target_is_taken():
     assert answer(member(), package()) == "flask-3.1.3-py3-none-any.whl"
     assert answer(member(), package(version="3.1.3.0")) == "flask-3.1.3-py3-none-any.whl"
 
 
 @pytest.mark.parametrize(
-    "told",
+    "expected",
     [
         member(sha256="b" * 64),
         member(sha256="A" * 64),
@@ -76,11 +76,11 @@ def test_a_wheel_that_is_locked_and_fits_answers():
     ],
     ids=str,
 )
-def test_nothing_else_does(told):
-    assert answer(told, package()) == ""
+def test_other_wheels_are_not_taken(expected):
+    assert answer(expected, package()) == ""
 
 
-def test_a_wheel_that_was_built_answers_for_what_it_was_built_from():
+def test_a_built_wheel_is_taken_for_its_source():
     archive, nothing = f"sha256:{'c' * 64}", NO_SETTINGS.pinned([])
     assert answer(member(sha256="b" * 64, origin=archive, required=nothing), package(hashes=(archive,)))
     commit = package(version=None, hashes=(), git="https://example.org/flask", ref="d" * 40)
@@ -89,19 +89,19 @@ def test_a_wheel_that_was_built_answers_for_what_it_was_built_from():
     assert answer(member(origin="./here"), package(path="./here")) == ""
 
 
-def test_a_wheel_that_was_built_answers_only_if_its_build_would_get_the_same_pins():
+def test_a_built_wheel_is_taken_only_if_its_build_would_get_the_same_pins():
     archive = f"sha256:{'c' * 64}"
     locked = package(hashes=(archive,))
     settings = [
         BuildSettings(pins={"setuptools": package(name="setuptools", version=version)}) for version in ("80.0", "81.0")
     ]
-    told = member(sha256="b" * 64, origin=archive, required=settings[0].pinned(["wheel", "setuptools"]))
-    assert told.required.startswith("setuptools wheel pins:")
-    assert answer(told, locked, settings[0])
-    assert answer(told, locked, settings[1]) == ""
-    assert answer(told, locked) == ""
+    expected = member(sha256="b" * 64, origin=archive, required=settings[0].pinned(["wheel", "setuptools"]))
+    assert expected.required.startswith("setuptools wheel pins:")
+    assert answer(expected, locked, settings[0])
+    assert answer(expected, locked, settings[1]) == ""
+    assert answer(expected, locked) == ""
     other = {"werkzeug": package(name="werkzeug")}
-    assert answer(told, locked, BuildSettings(pins={**settings[0].pins, **other}))
+    assert answer(expected, locked, BuildSettings(pins={**settings[0].pins, **other}))
     # An image of an earlier version of deploy does not say what the build required.
     assert answer(member(sha256="b" * 64, origin=archive), locked, settings[0]) == ""
     # The index's own wheels need no build.
@@ -112,17 +112,17 @@ def test_a_wheel_that_was_built_answers_only_if_its_build_would_get_the_same_pin
 
 
 def image(facts: Any = None, layers: tuple[Layer, ...] = (), **labels: str) -> Image:
-    told = {"digest": str(BASE), **FACTS, **(facts or {})}
+    expected = {"digest": str(BASE), **FACTS, **(facts or {})}
     return assemble(
         layers,
         platform=Platform(),
         created="1980-01-01T00:00:00Z",
         config={"Labels": {"dev.deploy.bytecode": "3.11.7", **labels}},
-        annotations={"dev.deploy.stack": json.dumps(told)},
+        annotations={"dev.deploy.stack": json.dumps(expected)},
     )
 
 
-def test_facts_are_read_with_the_base_they_are_of():
+def test_facts_are_read_with_the_digest_of_their_base():
     claims = parse_claims(image())
     assert claims.stack == BASE
     assert claims.facts is not None
@@ -150,19 +150,19 @@ def test_facts_are_read_with_the_base_they_are_of():
     ],
     ids=str,
 )
-def test_facts_that_cannot_be_are_none(facts):
+def test_impossible_facts_are_ignored(facts):
     assert parse_claims(image(facts)).facts is None
 
 
 @pytest.mark.parametrize(
     "manifest", [b"", b"[]", b"{}", b'{"annotations":[]}', b'{"annotations":{"dev.deploy.stack":"1"}}']
 )
-def test_nonsense_claims_nothing(manifest):
+def test_annotations_of_the_wrong_form_claim_nothing(manifest):
     claims = parse_claims(Image(manifest=manifest, config=manifest, layers=()))
     assert (claims.stack, claims.facts, claims.bytecode, claims.members) == (None, None, "", {})
 
 
-def test_what_has_to_be_written_is_not_answered_for_any_more():
+def test_claims_about_layers_that_must_be_written_are_dropped():
     claims = Claims(bytecode="3.11.7", members={"flask": member(), "jinja2": member(name="jinja2")})
     app = PlannedLayer(kind="app", slot="app", key="a")
     assert claims.without([app]) == claims
@@ -187,7 +187,7 @@ def layer(planned: PlannedLayer = PLANNED, content: bytes = b"x", **changed: Any
     return replace(made, **changed)
 
 
-def test_a_layer_that_says_what_the_plan_says_is_taken():
+def test_a_layer_with_the_plan_s_annotations_is_taken():
     found = find_layers([PLANNED], image(layers=(layer(),)))
     assert (found.layers, found.doubts) == ({"k": layer()}, {})
 
@@ -208,7 +208,7 @@ def test_a_layer_that_says_what_the_plan_says_is_taken():
     ],
     ids=range(10),
 )
-def test_a_layer_that_says_or_is_anything_else_is_doubted(layers):
+def test_a_layer_that_differs_in_any_way_is_doubted(layers):
     found = find_layers([PLANNED], image(layers=layers))
     assert found.layers == {}
     assert list(found.doubts) == ["k"]
@@ -226,7 +226,7 @@ def host_layers(layers: tuple[Layer, ...], identity: str = "i", stack: Digest = 
     return find_host_layers(made, parse_claims(made), identity)
 
 
-def test_the_host_s_layers_are_known_by_their_identity():
+def test_the_host_s_layers_are_found_by_their_identity():
     assert host_layers((*HOST, layer())) == HOST
     assert host_layers((*HOST, layer()), identity="another") == ()
 
@@ -245,10 +245,10 @@ def test_the_host_s_layers_are_known_by_their_identity():
     ],
     ids=range(8),
 )
-def test_layers_that_are_not_the_host_s_own_are_not(layers):
+def test_other_layers_are_not_the_host_s(layers):
     assert host_layers(layers) == ()
 
 
-def test_a_layer_under_another_key_is_no_matter():
+def test_a_layer_under_another_key_is_ignored():
     found = find_layers([PLANNED], image(layers=(layer(PlannedLayer(kind="app", slot="app", key="other")),)))
     assert (found.layers, found.doubts) == ({}, {})

@@ -110,7 +110,7 @@ def reached(start: str, needs: dict[str, list[str]]) -> set[str]:
 
 
 @pytest.mark.parametrize("host", [True, False])
-def test_it_holds_packages_python_stack_launcher_and_app(host):
+def test_the_sbom_has_packages_python_stack_launcher_and_app(host):
     image = make_image(host=host)
     found = check(make_sbom(image))
     assert found["metadata"]["timestamp"] == "2024-05-06T07:08:09+00:00"
@@ -143,7 +143,7 @@ def test_it_holds_packages_python_stack_launcher_and_app(host):
     }
 
 
-def test_it_holds_the_operating_systems_packages_and_the_tool():
+def test_the_sbom_has_the_operating_system_s_packages_and_the_tool():
     rows = ["libc6:amd64=2.36-9+deb12u8;GPL-2,LGPL-2.1", "libstdc++6:amd64=12.2.0-14", "libgmp10:amd64=2:6.2.1"]
     hostile = [
         "x:\x1b[2J=1",
@@ -182,7 +182,7 @@ def packages(found: dict) -> dict[str, list[str]]:
     return {name(ref): [*map(name, needs)] for ref, needs in graph(found).items() if ref not in {"image", "stack"}}
 
 
-def test_licences_and_suppliers_are_what_the_wheels_state():
+def test_licences_and_suppliers_come_from_the_wheels():
     members = (
         package("one", expression="MIT OR Apache-2.0", suppliers=(("Ann", "ann@example.org"), ("Bob", ""))),
         package("two", licences=("MIT",), suppliers=(("", "ann@example.org"),)),
@@ -251,7 +251,7 @@ sys.stdout.buffer.write(make_sbom(pickle.load(sys.stdin.buffer)))
 """
 
 
-def test_it_is_the_same_wherever_it_is_made():
+def test_every_machine_makes_the_same_sbom():
     import pickle
 
     image = make_image()
@@ -274,7 +274,7 @@ def test_another_image_has_another_serial_number():
     assert one["components"] == two["components"]
 
 
-def test_an_image_of_others_has_its_layers():
+def test_the_sbom_of_another_tool_s_image_has_its_layers():
     image = assemble([layer("one"), layer("two")], platform=Platform(), created="", config={}, annotations={})
     assert not read_provenance(image).ours
     found = check(make_sbom(image))
@@ -294,14 +294,14 @@ def test_an_image_of_others_has_its_layers():
         {"name": "Flask", "about": About(requires=("own",)), "libraries": f"x=sha256:{'e' * 64} " * 2},
     ],
 )
-def test_whatever_an_image_claims_it_stays_valid(change):
+def test_the_sbom_is_valid_for_hostile_claims(change):
     hostile = replace(MEMBERS[0], **change)
     for direct in ("", "flask[x] flask \x1b[2J [ :"):
         image = make_image(members=(*MEMBERS, hostile, hostile), labels={"dev.deploy.python": "*:*"}, direct=direct)
         check(make_sbom(image))
 
 
-def test_documents_that_are_nonsense_tell_nothing():
+def test_documents_of_the_wrong_form_state_nothing():
     good = make_image()
     deep = b"[" * 900 + b"]" * 900
     for manifest, config in (

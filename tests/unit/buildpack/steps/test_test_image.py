@@ -51,7 +51,7 @@ def names(store: Store, digest: object) -> set[str]:
         return set(tar.getnames())
 
 
-def test_the_built_layers_are_below_and_untouched(app: Path, index: Index, home: Path) -> None:
+def test_the_built_layers_are_the_lower_ones_and_unchanged(app: Path, index: Index, home: Path) -> None:
     (app / ".slugignore").write_text("/tests\n")
     environ = {**os.environ, **tiny.environ(index)}
     store = Store(home)
@@ -78,9 +78,7 @@ def test_an_app_without_anything_for_tests_is_tested_as_it_is(index: Index, home
     assert image.layers == built.image.layers
 
 
-def test_of_a_package_in_both_sections_the_default_one_counts(
-    app: Path, index: Index, home: Path, tmp_path: Path
-) -> None:
+def test_the_default_section_s_version_of_a_package_counts(app: Path, index: Index, home: Path, tmp_path: Path) -> None:
     built = tiny.build_here(app, home, {**os.environ, **tiny.environ(index)})
     assert [package.name for package in built.app.lock.develop] == ["alpha", "checker"]
     assert [package.name for package in built.app.lock.only_develop] == ["checker"]

@@ -1,4 +1,4 @@
-"""What is said of wheels that import `pkg_resources`, with no setuptools in the lock, or one that has given it up."""
+"""Warnings about wheels that import `pkg_resources`, and about wheels that ship the same paths."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ import pytest
 
 from buildpack.python.about import About
 from buildpack.python.files import WheelFile
-from buildpack.steps.wheel_conflicts import Overlaps, Summary, find_overlaps, find_roots, forgotten, meet, outgrown
+from buildpack.steps.wheel_conflicts import (
+    Overlaps,
+    Summary,
+    find_overlaps,
+    find_roots,
+    may_overlap,
+    setuptools_missing,
+    setuptools_too_new,
+)
 
 GUNICORN = frozenset({"gunicorn"})
 
@@ -29,31 +37,33 @@ def wheels(**versions: str) -> list[WheelFile]:
     ]
 
 
-def test_setuptools_is_added_where_the_lock_has_none():
+def test_setuptools_is_added_if_the_lock_has_none():
     locked = wheels(flask="3.0", gunicorn="20.0.4")
-    [told] = forgotten(locked, GUNICORN, "80.9.0")
-    assert told == (
+    [expected] = setuptools_missing(locked, GUNICORN, "80.9.0")
+    assert expected == (
         "gunicorn 20.0.4 imports pkg_resources, and no package of Pipfile.lock has it: setuptools 80.9.0 was added. "
         'Add `setuptools = "<81"` to Pipfile and run `deploy lock`.'
     )
-    assert forgotten(locked, frozenset(), "80.9.0") == []
-    assert forgotten(wheels(gunicorn="20.0.4", setuptools="84.2.1"), GUNICORN, "80.9.0") == []
+    assert setuptools_missing(locked, frozenset(), "80.9.0") == []
+    assert setuptools_missing(wheels(gunicorn="20.0.4", setuptools="84.2.1"), GUNICORN, "80.9.0") == []
 
 
-def test_a_setuptools_that_has_given_it_up_is_told_of():
+def test_a_setuptools_without_pkg_resources_gives_a_warning():
     """The lock decides what is installed, so it stays."""
-    [told] = outgrown(wheels(gunicorn="20.0.4", setuptools="84.2.1"), GUNICORN)
-    assert told == (
+    [expected] = setuptools_too_new(wheels(gunicorn="20.0.4", setuptools="84.2.1"), GUNICORN)
+    assert expected == (
         "gunicorn 20.0.4 imports pkg_resources, which setuptools 84.2.1 of Pipfile.lock no longer has: if it needs "
         'that, it fails when it starts. Add `setuptools = "<81"` to Pipfile and run `deploy lock`.'
     )
-    assert outgrown(wheels(gunicorn="20.0.4", setuptools="84.2.1"), frozenset()) == []
-    assert outgrown(wheels(gunicorn="20.0.4"), GUNICORN) == []
+    assert setuptools_too_new(wheels(gunicorn="20.0.4", setuptools="84.2.1"), frozenset()) == []
+    assert setuptools_too_new(wheels(gunicorn="20.0.4"), GUNICORN) == []
 
 
-@pytest.mark.parametrize(("version", "told"), [("81.0.0", 0), ("82.0.0", 1), ("82.0.0rc1", 1), ("59.8.0", 0), ("x", 0)])
-def test_series(version: str, told: int) -> None:
-    assert len(outgrown(wheels(gunicorn="20.0.4", setuptools=version), GUNICORN)) == told
+@pytest.mark.parametrize(
+    ("version", "expected"), [("81.0.0", 0), ("82.0.0", 1), ("82.0.0rc1", 1), ("59.8.0", 0), ("x", 0)]
+)
+def test_the_series_of_setuptools_decides(version: str, expected: int) -> None:
+    assert len(setuptools_too_new(wheels(gunicorn="20.0.4", setuptools=version), GUNICORN)) == expected
 
 
 def shipping(requires: tuple[str, ...] = (), **paths: str) -> Summary:
@@ -77,12 +87,14 @@ def overlaps(**summaries: Summary) -> Overlaps:
     return find_overlaps([*zip(wheels(**dict.fromkeys(summaries, "1.0")), summaries.values(), strict=True)])
 
 
-def test_of_two_packages_with_one_path_the_one_to_drop_is_named_and_why():
+def test_the_warning_names_the_package_to_drop_and_why():
     one, two = shipping(cv2__a="1"), shipping(cv2__a="2")
     asks = {"app": shipping(requires=("Alpha>=1; python_version > '3'", "zeta ; extra == 'x'"))}
     both = {"app": shipping(requires=("alpha", "zeta<3"))}
-    told = [overlaps(**more, alpha=one, zeta=two).warnings[0].partition("are used. ")[2] for more in ({}, asks, both)]
-    assert told == [
+    expected = [
+        overlaps(**more, alpha=one, zeta=two).warnings[0].partition("are used. ")[2] for more in ({}, asks, both)
+    ]
+    assert expected == [
         "Remove alpha from Pipfile: its files are replaced, and no other package requires it.",
         "Remove zeta from Pipfile: app requires alpha, and no other package requires zeta.",
         "app requires alpha, and app requires zeta: lock versions that agree.",
@@ -109,10 +121,10 @@ def test_modules_that_only_declare_a_namespace_make_no_difference():
         dataclasses.replace(shipping(x=mark), paths=(path,)) for mark in ("41 aa 1a4 namespace", "50 bb 1a4 namespace")
     )
     empty, real = (dataclasses.replace(shipping(x=mark), paths=(path,)) for mark in ("0 0 1a4", "9 cc 1a4"))
-    told = f"a and b ship different files as /{path}; b's files are used. Each only declares the namespace."
+    expected = f"a and b ship different files as /{path}; b's files are used. Each only declares the namespace."
     for pair in ((declared, other), (empty, declared)):
         found = overlaps(a=pair[0], b=pair[1])
-        assert (found.names, found.warnings, found.notes) == ({"a", "b"}, (), (told,))
+        assert (found.names, found.warnings, found.notes) == ({"a", "b"}, (), (expected,))
     assert overlaps(a=declared, b=real).warnings
     assert overlaps(a=shipping(acme="0 0 1a4"), b=shipping(acme="9 cc 1a4")).warnings
 
@@ -133,13 +145,13 @@ SITE = "opt/venv/lib/python3.12/site-packages"
         ([f"module{number}.py" for number in range(51)], ("",)),
     ],
 )
-def test_where_a_wheel_has_its_files(paths: list[str], roots: tuple[str, ...]) -> None:
+def test_the_roots_of_a_wheel(paths: list[str], roots: tuple[str, ...]) -> None:
     installed = [posixpath.normpath(f"{SITE}/{path}") for path in paths]
     assert find_roots(installed, "opt/venv") == roots
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "told"),
+    ("one", "other", "expected"),
     [
         ("flask", "flask", True),
         ("flask", "flask_login", False),
@@ -149,7 +161,7 @@ def test_where_a_wheel_has_its_files(paths: list[str], roots: tuple[str, ...]) -
         ("six.py", "six", False),
     ],
 )
-def test_wheels_meet_where_one_s_files_may_be_among_the_other_s(one: str, other: str, *, told: bool) -> None:
-    assert meet(["x", one], [other, "y"]) is told
-    assert meet([other], [one]) is told
-    assert not meet([one], [])
+def test_wheels_may_overlap_if_a_root_contains_another(one: str, other: str, *, expected: bool) -> None:
+    assert may_overlap(["x", one], [other, "y"]) is expected
+    assert may_overlap([other], [one]) is expected
+    assert not may_overlap([one], [])

@@ -1,4 +1,4 @@
-"""Which record answers which question, and until when."""
+"""The calls that a record answers, and for how long."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_record_answers(asked):
     assert recall(asked) == {"digest": 1}
 
 
-def test_a_record_without_an_answer_tells_that_nothing_changed(asked, app):
+def test_a_record_without_an_answer_says_that_nothing_changed(asked, app):
     record = json.loads(Path(asked.path).read_bytes().partition(b"\n")[2])
     Path(asked.path).write_bytes(seal({**record, "answer": None}))
     assert (recall(asked), asked.unchanged) == (None, True)
@@ -63,7 +63,7 @@ def test_a_record_without_an_answer_tells_that_nothing_changed(asked, app):
     assert (recall(later), later.unchanged) == (None, False)
 
 
-def test_a_record_answers_on_its_day_alone(asked, app):
+def test_a_record_answers_on_its_day_only(asked, app):
     """Else a warning that a Python reached its end of life would never come."""
     paths = [str(app)]
     record = {
@@ -86,23 +86,23 @@ def test_a_record_ends_when_the_stack_s_tag_has_to_be_looked_up(asked):
     assert at(asked, NOW + 6 * HOUR) is None
 
 
-def test_a_record_from_the_future_is_none(asked):
+def test_a_record_from_the_future_does_not_answer(asked):
     assert at(asked, NOW - 1) is None
 
 
-def test_a_file_that_appears_makes_it_void(asked, app):
+def test_a_new_file_makes_a_record_void(asked, app):
     (app / "absent").write_text("")
     assert recall(asked) is None
 
 
-def test_a_folder_that_moved_makes_it_void(asked, app, tmp_path):
+def test_a_moved_folder_makes_a_record_void(asked, app, tmp_path):
     app.rename(tmp_path / "moved")
     app.symlink_to(tmp_path / "moved")
     assert recall(asked) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\0" * 100, b"x" * 64 + b"\n{}"])
-def test_what_is_no_record_is_none(asked, content):
+def test_a_file_that_is_not_a_record_does_not_answer(asked, content):
     Path(asked.path).write_bytes(content)
     assert recall(asked) is None
 
@@ -110,12 +110,12 @@ def test_what_is_no_record_is_none(asked, content):
 @pytest.mark.parametrize(
     "record", [{}, {"answer": {}}, {"answer": {}, "day": "today"}, {"day": day_of(NOW), "made": "x"}]
 )
-def test_a_sealed_record_of_another_form_is_none(asked, record):
+def test_a_sealed_record_of_another_form_does_not_answer(asked, record):
     Path(asked.path).write_bytes(seal(record))
     assert recall(asked) is None
 
 
-def test_no_bit_of_a_record_can_flip(asked):
+def test_a_flipped_bit_makes_a_record_void(asked):
     content = Path(asked.path).read_bytes()
     for position in range(0, len(content), 7):
         damaged = bytearray(content)
@@ -124,7 +124,7 @@ def test_no_bit_of_a_record_can_flip(asked):
         assert recall(asked) is None, position
 
 
-def test_a_record_that_is_absent_or_a_folder_is_none(tmp_path):
+def test_an_absent_record_or_a_folder_does_not_answer(tmp_path):
     assert recall(Asked(str(tmp_path / "absent"), NOW)) is None
     assert recall(Asked(str(tmp_path), NOW)) is None
 
@@ -135,7 +135,7 @@ def path_of(arguments: list[str], **environ: str) -> str:
     return asked.path
 
 
-def test_a_question_is_its_arguments_and_its_environment(tmp_path, monkeypatch):
+def test_arguments_and_environment_decide_which_record_is_asked(tmp_path, monkeypatch):
     home = str(tmp_path)
     known = path_of(["build", "."], DEPLOY_HOME=home)
     assert known.startswith(f"{home}/{FOLDER}/")
@@ -160,7 +160,7 @@ def test_a_question_is_its_arguments_and_its_environment(tmp_path, monkeypatch):
     assert len({known, *other}) == 1 + len(other)
 
 
-def test_no_value_of_a_variable_is_in_the_name(tmp_path):
+def test_the_name_of_a_record_has_no_value_of_a_variable(tmp_path):
     assert "hunter2" not in path_of(["build"], DEPLOY_HOME=str(tmp_path), TOKEN="hunter2")
 
 
@@ -169,7 +169,7 @@ def test_a_store_that_does_not_last_has_no_records(tmp_path):
     assert ask(["build"], {"DEPLOY_HOME": "/dev/null/store"}, now=NOW) is None
 
 
-def test_asking_imports_next_to_nothing():
+def test_asking_imports_few_modules():
     script = """
 import sys
 before = set(sys.modules)

@@ -1,4 +1,4 @@
-"""When a file's times let it be trusted not to change unseen."""
+"""File times after which another change would show."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def stamped(modified: float, changed: float) -> tuple[int, ...]:
     return (0o100644, 1, int(modified * SECOND) + 1, int(changed * SECOND) + 1, 7, 1)
 
 
-def test_what_is_absent_or_old_is_settled():
+def test_absent_and_old_files_are_settled():
     assert is_settled(None, BEGIN)
     assert is_settled(stamped(BEGIN - 1, BEGIN - 1), BEGIN)
 
@@ -22,7 +22,7 @@ def test_what_is_absent_or_old_is_settled():
 @pytest.mark.parametrize(
     ("modified", "changed"), [(BEGIN - 0.05, BEGIN - 1), (BEGIN - 1, BEGIN - 0.05), (BEGIN + 9, BEGIN - 1)]
 )
-def test_what_was_touched_just_now_or_later_is_not(modified, changed):
+def test_a_file_changed_just_now_or_later_is_not_settled(modified, changed):
     assert not is_settled(stamped(modified, changed), BEGIN)
 
 
