@@ -85,7 +85,7 @@ class Foreground:
             raise failure
         if self._died is not None:
             died = self._died
-            error = boot_failed(died.place, died.number, told=died.text, log=self._log_of(died.place))
+            error = boot_failed(died.place, died.number, ending=died.text, log=self._log_of(died.place))
             error.hint = self._ground.hint or error.hint
             raise error
         ended = self.supervisor.lifecycle.ended
@@ -93,7 +93,7 @@ class Foreground:
             raise process_ended(
                 ended.place,
                 code,
-                told=ended.text,
+                ending=ended.text,
                 others=len(self._tails) > 1,
                 restart=self._settings.restart,
                 log=self._log_of(ended.place),

@@ -8,7 +8,6 @@ from buildpack.errors import BuildpackError, EngineError, MachineError, UsageErr
 
 
 def engine_failed(host: str, message: str) -> EngineError:
-    """Return the error of an engine's refusal."""
     return EngineError(
         f"the container engine at {host} refused",
         why=f"It said: {message}",
@@ -17,25 +16,24 @@ def engine_failed(host: str, message: str) -> EngineError:
 
 
 def engine_nonsense(host: str, reason: str) -> EngineError:
-    """The engine's answer is not what its API promises."""
+    """Return the error of an answer that the engine's API does not describe."""
     shown = " ".join(reason.split())[:200]
     return EngineError(
         f"the container engine at {host} gives an answer that deploy does not understand",
-        why=f"It is not what the engine's API describes: {shown}." if shown else "It is not what its API describes.",
+        why=f"The engine's API does not describe it: {shown}." if shown else "The engine's API does not describe it.",
         hint="check that a Docker or Podman engine answers there; `--engine local` runs the app without one.",
     )
 
 
 def engine_warned(name: str, text: str) -> str:
-    """Return the text of what an engine said of a container that it created; `name` is the engine's."""
+    """`name` is the engine's, `text` what it said about a container that it created."""
     return f"{name} warns: {text}"
 
 
 def exec_failed(name: str, message: str) -> EngineError:
-    """Return the error of an engine that runs no second command in a running container."""
     return EngineError(
         f"{name} cannot run a command in a running container",
-        why=f"`deploy ci` asks web and services from inside their containers. The engine said: {message}",
+        why=f"`deploy ci` checks web and services from inside their containers. The engine said: {message}",
         hint="make `docker exec` work there, or try the image out without it: `--engine local` or `--no-boot`.",
     )
 
@@ -45,7 +43,7 @@ class NotStartedError(BuildpackError):
 
 
 def container_not_started(command: str, message: str, *, code: int) -> NotStartedError:
-    """Return the error of a command that is not in the image (127) or cannot be executed (126)."""
+    """`code` is 127 if the command is not in the image, 126 if it cannot be executed."""
     error = NotStartedError(
         f"{command!r} cannot be run in this image",
         why=f"The engine said: {message}",
@@ -56,16 +54,14 @@ def container_not_started(command: str, message: str, *, code: int) -> NotStarte
 
 
 def image_unknown(reference: str) -> EngineError:
-    """Return the error of an image that was not built yet."""
     return EngineError(
         f"there is no image {reference}",
-        why="Neither the engine nor the store has it, and --no-build keeps it from being built.",
+        why="Neither the engine nor the store has it, and with --no-build deploy does not build it.",
         hint="leave out --no-build.",
     )
 
 
 def image_not_pulled(reference: str, message: str) -> EngineError:
-    """Return the error of an image that neither the engine, nor the store, nor a registry has."""
     return EngineError(
         f"there is no image {reference}",
         why=f"Neither the engine nor the store has it, and pulling it failed: {message}",
@@ -74,16 +70,15 @@ def image_not_pulled(reference: str, message: str) -> EngineError:
 
 
 def foreign_image(reference: str) -> UsageError:
-    """Return the error of an image without process types."""
     return UsageError(
         f"{reference} has no process types",
-        why="It was not built by deploy: there is no /opt/deploy/launch.json in it that deploy can read.",
+        why="It was not built by deploy: it has no /opt/deploy/launch.json that deploy can read.",
         hint=f"name a command, for example `deploy run {reference} -- sh`.",
     )
 
 
 def port_taken(port: int, other: int | None, *, address: str, holder: str) -> MachineError:
-    """Return the error of a port that `holder` listens on, which is empty if unknown; `other` is a free port."""
+    """`holder` is the program that listens on it, empty if unknown; `other` is a free port."""
     return MachineError(
         f"port {port} is taken",
         why=f"{holder or 'Something'} listens on {f'{address}:{port}' if address else 'it'} already; "
@@ -93,7 +88,6 @@ def port_taken(port: int, other: int | None, *, address: str, holder: str) -> Ma
 
 
 def port_refused(message: str) -> MachineError:
-    """Return the error of a port that the engine could not publish."""
     return MachineError(
         "a port could not be published",
         why=f"The engine said: {message}",
@@ -102,7 +96,6 @@ def port_refused(message: str) -> MachineError:
 
 
 def ports_exhausted(port: int, count: int) -> UsageError:
-    """Return the error of a first port with too few ports above it."""
     return UsageError(
         f"port {port} leaves no room for {count} web processes",
         why="web.1 gets that port, each further one the next, and 65535 is the last.",
@@ -111,7 +104,6 @@ def ports_exhausted(port: int, count: int) -> UsageError:
 
 
 def bad_port_variable(value: str) -> UsageError:
-    """Return the error of a PORT that is not the number of a port."""
     return UsageError(
         f"PORT is {value!r}, which is not the number of a port",
         hint="correct it where it is set (-e, an env file, .env, app.json or the shell), or leave it out.",
@@ -119,30 +111,27 @@ def bad_port_variable(value: str) -> UsageError:
 
 
 def bad_memory(text: str) -> UsageError:
-    """Return the error of an operand of --memory."""
     return UsageError(
         f"--memory {text!r} is not an amount of memory",
-        why="The least that an engine accepts is 6m.",
+        why="Engines accept 6m and more.",
         hint="write it as 512m or 1.5g.",
     )
 
 
 def bad_cpus(text: str) -> UsageError:
-    """Return the error of an operand of --cpus."""
     return UsageError(f"--cpus {text!r} is not a number of processors", hint="write it as 2 or 0.5.")
 
 
 def bad_host(text: str) -> UsageError:
-    """Return the error of an operand of --host."""
     return UsageError(
         f"--host {text!r} is not an address",
-        why="It is an address of this machine on which the port is published.",
-        hint="127.0.0.1 keeps it on this machine, 0.0.0.0 opens it to the network.",
+        why="It is the address of this machine on which ports are published.",
+        hint="127.0.0.1 allows connections from this machine only, 0.0.0.0 also from the network.",
     )
 
 
 def local_cannot(asked: Sequence[str], why: str) -> EngineError:
-    """Return the error of what only a container engine can do; `why` says why there is none."""
+    """Return the error of options that need a container engine; `why` says why there is none."""
     hint = "start Docker or Podman, or set DOCKER_HOST."
     if why == "--engine local":
         why, hint = "--engine local runs processes of this machine", "leave `--engine local` out."

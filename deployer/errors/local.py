@@ -1,4 +1,4 @@
-"""Errors that keep an app from running as processes of this machine."""
+"""Errors of apps that run as processes of this machine."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class NotStartableError(BuildpackError):
 
 
 def command_not_startable(name: str, command: str, message: str, *, code: int, process: bool) -> NotStartableError:
-    """Return the error of a command that cannot be started; `process` is true if it is the Procfile's."""
+    """`process` is true if the command is the Procfile's."""
     error = NotStartableError(
         f"{name} cannot be started: {message}",
         why=f"Its command is `{command}`; nothing was started.",
         hint=(
-            "check its spelling in the Procfile, and that Pipfile.lock has the package that brings it."
+            "check its spelling in the Procfile, and that Pipfile.lock has the package that installs it."
             if process
             else "check its spelling; the app's virtual environment comes first in PATH."
         ),
@@ -28,9 +28,8 @@ def command_not_startable(name: str, command: str, message: str, *, code: int, p
 
 
 def reference_given(reference: str) -> UsageError:
-    """Return the error of an image that is given in place of a folder."""
     return UsageError(
-        f"{reference} is an image, and no folder",
+        f"{reference} is an image, not a folder",
         why="`deploy local` runs an app's folder as processes on this machine.",
         hint=f"`deploy run {reference}` runs the image.",
     )
@@ -40,7 +39,6 @@ def reference_given(reference: str) -> UsageError:
 
 
 def no_virtual_environment(folder: Path) -> UsageError:
-    """Return the error of `--venv` without a virtual environment."""
     return UsageError(
         "--venv finds no virtual environment",
         why=f"None is active (VIRTUAL_ENV is not set), and {folder} has no .venv.",
@@ -49,7 +47,7 @@ def no_virtual_environment(folder: Path) -> UsageError:
 
 
 def not_a_virtual_environment(path: Path, origin: str) -> UsageError:
-    """Return the error of a `--venv` that names something else; `origin` says who named it."""
+    """`origin` is what names it."""
     state = "has no pyvenv.cfg" if os.path.isdir(path) else "is not a folder"
     return UsageError(
         f"{path} is not a virtual environment",
@@ -59,7 +57,6 @@ def not_a_virtual_environment(path: Path, origin: str) -> UsageError:
 
 
 def virtual_environment_broken(path: Path, reason: str) -> MachineError:
-    """Return the error of a virtual environment whose interpreter does not start."""
     return MachineError(
         f"the virtual environment {path} is broken",
         why=f"{reason} The Python that it was made with may have been removed or replaced.",
@@ -68,7 +65,6 @@ def virtual_environment_broken(path: Path, reason: str) -> MachineError:
 
 
 def another_python(path: Path, found: str, asked: str, origin: str) -> str:
-    """Warn that a virtual environment has another Python than the app asks for."""
     return f"{path} has Python {found}; the app asks for {asked} ({origin})."
 
 
@@ -76,16 +72,14 @@ def another_python(path: Path, found: str, asked: str, origin: str) -> str:
 
 
 def dev_without_app() -> AppError:
-    """Return the error of `--dev` for an app without an app object."""
     return AppError(
         "--dev finds no app object",
-        why="A development server imports it: a Flask app bound to APP, app or application, or create_app().",
-        hint="bind it at the top level of one of your modules, or use --reload, which restarts any process.",
+        why="A development server imports it: a Flask app with the name APP, app or application, or create_app().",
+        hint="define it at the top level of one of your modules, or use --reload, which restarts any process.",
     )
 
 
 def dev_without_server(target: str, interface: str) -> AppError:
-    """Return the error of `--dev` for an app without a development server."""
     wanted = "uvicorn" if interface == "asgi" else "flask"
     return AppError(
         f"--dev has no development server for {target}",
@@ -95,7 +89,6 @@ def dev_without_server(target: str, interface: str) -> AppError:
 
 
 def dev_without_web() -> UsageError:
-    """Return the error of `--dev` without a web process."""
     return UsageError(
         "--dev is for the web process, and none is started",
         hint="leave --dev out, or name `web` too; --reload restarts other processes when a file changes.",

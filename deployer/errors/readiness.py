@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from buildpack.errors import (
-    BuildpackError,
-)
+from buildpack.errors import BuildpackError
 
 
 class BootError(BuildpackError):
-    """The web process of an image never answered; the exit code is a process's own if it died."""
+    """The web process of an image never answered; the exit code is the process's own if it died."""
 
     exit_code = 50
 
@@ -20,22 +18,21 @@ def boot_timed_out(
 ) -> BootError:
     """Return the error of a web process that runs but does not answer; `cause` is a `Cause` of `readiness.health`."""
     why = {
-        "nothing": "It listens on no port at all.",
-        "port": f"It listens on {heard}, and not on port {port}, which PORT tells it.",
-        "address": f"It listens on {heard}, which can be reached from inside its container only.",
-        "apart": f"It listens on {heard}, but localhost does not lead there.",
+        "nothing": "It does not listen on any port.",
+        "port": f"It listens on {heard}, not on port {port}, to which PORT is set.",
+        "address": f"It listens on {heard}, which can be reached only from inside its container.",
+        "apart": f"It listens on {heard}, which localhost does not reach.",
         "silent": f"It listens on {heard}, but {problem}.",
     }.get(cause, f"On port {port} {problem}.")
     hint = {
         "port": "let it listen on 0.0.0.0:$PORT, as gunicorn does by default.",
         "address": "let it listen on 0.0.0.0:$PORT instead of 127.0.0.1.",
         "apart": "let it listen on 0.0.0.0:$PORT or 127.0.0.1:$PORT.",
-    }.get(cause, "see in its log what it waits for; `--boot-timeout` gives it more time.")
+    }.get(cause, "its log may show what it waits for; `--boot-timeout` gives it more time.")
     return BootError(f"{process} did not answer within {seconds:.0f} s", why=_with_log(why, log), hint=hint)
 
 
 def listens_elsewhere(process: str, *, heard: str, port: int) -> str:
-    """Return the line for a web process that listens on something else than `port`."""
     return f"{process} listens on {heard}; it should listen on 0.0.0.0:{port}, because PORT is {port}"
 
 
@@ -45,21 +42,21 @@ def boot_refused(process: str, status: int, *, path: str, host: str, reason: str
     `reason` is the app's, if known.
     """
     if reason == "DisallowedHost":
-        why = f"It was asked for the host `{host}`, which its ALLOWED_HOSTS does not have ({reason})."
+        why = f"The request was for the host `{host}`, which its ALLOWED_HOSTS does not have ({reason})."
         hint = "name a host of ALLOWED_HOSTS with --health-host."
     elif status >= 500:
-        why = f"It was asked for the host `{host}` until its time was over, and only 2xx and 3xx pass."
+        why = f"It answered so to requests for the host `{host}` until the time was over. Only 2xx and 3xx pass."
         hint = "fix what its log says; `--boot-timeout` helps only an app that needs longer to start."
     else:
-        why = f"It was asked for the host `{host}`. Only 2xx and 3xx pass for a path that --health names."
+        why = f"The request was for the host `{host}`. Only 2xx and 3xx pass for a path that --health names."
         hint = "name a path that answers without a login with --health, or the app's host with --health-host."
     return BootError(f"{process} answers {status} to GET {path}", why=_with_log(why, log), hint=hint)
 
 
-def boot_failed(process: str, code: int, *, told: str, log: Sequence[str]) -> BootError:
+def boot_failed(process: str, code: int, *, ending: str, log: Sequence[str]) -> BootError:
     """Return the error of a web process that ended before it answered; the exit code is its own, 50 if that is 0."""
     error = BootError(
-        f"{process} ended before it answered: {told}",
+        f"{process} ended before it answered: {ending}",
         why=_with_log("" if log else "It wrote nothing.", log),
         hint="run its command by itself to look closer: `deploy run -- sh`.",
     )
@@ -72,20 +69,21 @@ class ProcessEndedError(BuildpackError):
 
 
 def process_ended(
-    process: str, code: int, *, told: str, others: bool, restart: str, log: Sequence[str]
+    process: str, code: int, *, ending: str, others: bool, restart: str, log: Sequence[str]
 ) -> ProcessEndedError:
-    """Describe a process that failed once everything was up.
+    """Return the error of a process that failed after everything was up.
 
-    `told` says how it ended. `others` is true if other processes were running. `restart` is the value of --restart.
+    `ending` says how it ended. `others` is true if other processes were running. `restart` is the value of --restart.
     """
     from deployer.runner.restart import History, decide
 
     if restart == "no" and decide("on-failure", History(), code, 0.0, lambda: 0.0).delay is not None:
-        hint = f"`--restart on-failure` starts one that fails again{', and leaves the others alone' if others else ''}."
+        keeps = ", and leaves the others alone" if others else ""
+        hint = f"`--restart on-failure` starts a process that fails again{keeps}."
     else:
         hint = "fix what makes it fail, then run the command again."
     error = ProcessEndedError(
-        f"{process} ended{', so the others were stopped' if others else ''}: {told}",
+        f"{process} ended{', so the others were stopped' if others else ''}: {ending}",
         why=_with_log("" if log else "It wrote nothing.", log),
         hint=hint,
     )

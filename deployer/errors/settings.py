@@ -1,23 +1,18 @@
-"""Errors of variables, labels and times that a command is given."""
+"""Errors and warnings of variables, labels and times that a command is given."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from buildpack.errors import (
-    AppError,
-    UsageError,
-)
+from buildpack.errors import AppError, UsageError
 
 
 def env_file_missing(path: Path) -> UsageError:
-    """Return the error of an `--env-file` that is not there."""
     return UsageError(f"no such file: {path}", hint="name an existing file of NAME=value lines.")
 
 
 def env_file_undecodable(path: Path, offset: int) -> AppError:
-    """Return the error of a `.env` file that is not UTF-8."""
     return AppError(
         f"{path} is not UTF-8",
         why=f"The byte at offset {offset} is part of no character.",
@@ -26,7 +21,6 @@ def env_file_undecodable(path: Path, offset: int) -> AppError:
 
 
 def env_file_too_large(path: Path, most: int) -> AppError:
-    """Say that a `.env` file is larger than an environment can be."""
     return AppError(
         f"{path} is too large",
         why=f"deploy reads at most {most >> 20} MB of variables.",
@@ -35,7 +29,6 @@ def env_file_too_large(path: Path, most: int) -> AppError:
 
 
 def env_file_expands(path: Path, line: int, most: int) -> AppError:
-    """Say that the variables in a `.env` file expand to more than a process can be given."""
     return AppError(
         f"{path} expands to more than {most >> 20} MB",
         why=f"{path}:{line} refers to variables whose values are too long; no process can be started with them.",
@@ -44,7 +37,7 @@ def env_file_expands(path: Path, line: int, most: int) -> AppError:
 
 
 def env_file_unreadable(path: Path, lines: Sequence[int]) -> AppError:
-    """Return the error of lines that are not assignments; they may be secret, so they are not shown."""
+    """The lines may be secret, so they are not shown."""
     places = ", ".join(f"{path}:{line}" for line in lines)
     return AppError(
         f"{path} has {'a line' if len(lines) == 1 else f'{len(lines)} lines'} that cannot be read",
@@ -54,7 +47,6 @@ def env_file_unreadable(path: Path, lines: Sequence[int]) -> AppError:
 
 
 def variables_required(names: Sequence[str]) -> AppError:
-    """Return the error of variables that app.json requires and that nobody set."""
     subject, pronoun = ("It has", "it") if len(names) == 1 else ("They have", "them")
     return AppError(
         f"app.json requires {_listed(names)}",
@@ -65,7 +57,7 @@ def variables_required(names: Sequence[str]) -> AppError:
 
 
 def variables_lacking(names: Sequence[str], *, required: bool, own_file: bool) -> str:
-    """Warn of variables that app.json requires, or only describes, and that have no value.
+    """Return the warning of variables without a value that app.json requires, or only describes.
 
     `own_file` is true if the command reads the app's .env.
     """
@@ -77,7 +69,6 @@ def variables_lacking(names: Sequence[str], *, required: bool, own_file: bool) -
 
 
 def secrets_made(names: Sequence[str], place: Path) -> str:
-    """Say that secrets were made, and where they are kept."""
     return f"made a secret for {_listed(names)} (app.json asks for it); it is kept in {place}"
 
 
@@ -86,40 +77,35 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def bad_health_host(text: str) -> UsageError:
-    """Say that an operand of --health-host is not the name of a host."""
     return UsageError(
         f"--health-host {text[:60]!r} is not the name of a host", hint="for example --health-host example.com"
     )
 
 
 def bad_assignment(text: str) -> UsageError:
-    """Return the error of an operand of `-e` that sets nothing."""
     name = text.partition("=")[0]
     return UsageError(
         f"-e {name!r} sets no variable",
-        why="A config var is given as NAME=value." if "=" not in text else "The name before the equals sign is empty.",
+        why="A variable is given as NAME=value." if "=" not in text else "The name before the equals sign is empty.",
         hint=f"write -e {name or 'NAME'}=value.",
     )
 
 
 def bad_label(text: str) -> UsageError:
-    """Return the error of an operand of `--label` that is not NAME=value."""
     return UsageError(
         f"--label {text!r} is not NAME=value", hint="write `--label org.opencontainers.image.version=1.0`."
     )
 
 
 def undecodable_label(text: str) -> UsageError:
-    """Return the error of an operand of `--label` that no image's config, which is JSON, can hold."""
     return UsageError(
         f"--label {text!r} is not UTF-8",
         why="Labels are written into the image as UTF-8.",
-        hint="write it in UTF-8; `locale` tells what this terminal writes.",
+        hint="write it in UTF-8; `locale` shows the encoding of this terminal.",
     )
 
 
 def reserved_label(name: str) -> UsageError:
-    """Return the error of a `--label` that would say something else of an image than how it was built."""
     return UsageError(
         f"--label {name}: labels that begin with `dev.deploy.` are set by the build",
         hint="choose a prefix of your own, such as com.example.",
@@ -127,7 +113,6 @@ def reserved_label(name: str) -> UsageError:
 
 
 def bad_epoch(text: str) -> UsageError:
-    """Return the error of a SOURCE_DATE_EPOCH that is not a time."""
     return UsageError(
         f"SOURCE_DATE_EPOCH is not a number of seconds: {text[:40]!r}",
         hint="set it to the commit's time, `git log -1 --format=%ct`, or unset it.",

@@ -114,8 +114,8 @@ def test_a_store_that_cannot_be_written_is_an_error_and_no_other_is_pruned(home:
     done = deploy("cache", "prune", "--keep-storage", "0", home=home, env=elsewhere, prefix=readonly)
     assert done.code == 70
     assert done.err == (
-        f"error: the store at {home} cannot be written, so nothing was dropped\n\n"
-        "It is another user's, or on a disk that cannot be written to.\n\n"
+        f"error: the store at {home} cannot be written, so nothing was removed\n\n"
+        "It belongs to another user, or its disk is read-only.\n\n"
         "hint: prune it as its owner, or set DEPLOY_HOME to the store that you mean.\n"
     )
     assert list((tmp_path / "temporary").iterdir()) == []
@@ -158,7 +158,7 @@ def test_limits_have_to_be_named(tmp_path: Path) -> None:
     done = deploy("cache", "prune", home=tmp_path)
     assert (done.code, done.err) == (
         2,
-        "error: nothing says what to drop\n\nhint: name a limit: `--keep-storage 2GB`, or `--older-than 7d`.\n",
+        "error: no limit is given\n\nhint: name one: `--keep-storage 2GB`, or `--older-than 7d`.\n",
     )
 
 

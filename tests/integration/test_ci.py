@@ -254,7 +254,7 @@ def test_tests_that_nothing_runs_are_reported_and_auto_runs_them(blasto: Path, r
     (blasto / "tests").mkdir(exist_ok=True)
     done = deploy("ci", blasto, "--engine", "local", "--json", home=ready)
     assert done.code == 0, done.err
-    told = "tests/ is there and pytest is locked, but no command tests the app: --test auto runs pytest, and "
+    told = "the app has a folder tests/ and locks pytest, but no command runs its tests; use `--test auto`, or name a "
     assert [text for text in json.loads(done.out)["warnings"] if text.startswith(told)]
     done = deploy("ci", blasto, "--engine", "local", "--test", "auto", "--json", home=ready)
     assert done.code == 0, done.err
@@ -360,7 +360,7 @@ def test_a_web_process_that_listens_nowhere_is_50(small: Path, stacked: Path) ->
     done = deploy("ci", small, "--engine", "local", "--boot-timeout", "1", "--json", home=stacked)
     assert done.code == 50, done.err
     error = json.loads(done.out)["error"]
-    assert (error["what"], error["why"]) == ("web.1 did not answer within 1 s", "It listens on no port at all.")
+    assert (error["what"], error["why"]) == ("web.1 did not answer within 1 s", "It does not listen on any port.")
 
 
 @pytest.mark.parametrize("engine", ["local", "docker"])  # nothing asks the engine before the check has passed
@@ -385,7 +385,7 @@ def test_a_web_process_that_only_its_container_reaches_is_50(small: Path, stacke
     (small / "Procfile").write_text("web: exec python -m http.server --bind 127.0.0.1 $PORT\n")
     done = boot(small, stacked, "--engine", "docker")
     assert done.code == 50, done.err
-    told = "It listens on 127.0.0.1:8000, which can be reached from inside its container only."
+    told = "It listens on 127.0.0.1:8000, which can be reached only from inside its container."
     assert json.loads(done.out)["error"]["why"].startswith(told)
 
 
@@ -490,7 +490,7 @@ def test_a_file_of_the_service_s_that_cannot_be_written_stops_it_at_once(
     assert (done.code, done.out) == (70, "")
     assert done.err == (
         f"error: {variable} cannot be written\n\n{tmp_path}/no/such: No such file or directory.\n\n"
-        "hint: it is the CI service that sets it; unset it to do without.\n"
+        "hint: the CI service sets this variable; unset it to run without the file.\n"
     )
 
 
@@ -682,7 +682,7 @@ def test_a_host_that_the_app_refuses_is_named_at_once(seed, tmp_path):
     asked = ("ci", app, "--engine", "local", "--no-test", "--health", "/", "--boot-timeout", "3600")
     done = deploy(*asked, home=home)
     assert done.code == 50, done.err
-    assert "web.1 answers 400 to GET /\n\nIt was asked for the host `localhost:" in done.err
+    assert "web.1 answers 400 to GET /\n\nThe request was for the host `localhost:" in done.err
     assert "`, which its ALLOWED_HOSTS does not have (DisallowedHost)." in done.err
     assert "hint: name a host of ALLOWED_HOSTS with --health-host." in done.err
     for more in (("--health-host", "a.example"), ("-e", "ALLOWED_HOSTS=a.example")):
@@ -699,7 +699,7 @@ def test_a_refused_host_is_reported_with_an_engine_too(engine, seed, tmp_path):
     (app / "Procfile").write_text("web: python serve.py\n")
     done = deploy("ci", app, "--engine", "docker", "--no-test", "--health", "/", "--boot-timeout", "3600", home=home)
     assert done.code == 50, done.err
-    assert "web.1 answers 400 to GET /\n\nIt was asked for the host `localhost:8000`, which its ALLOWED" in done.err
+    assert "web.1 answers 400 to GET /\n\nThe request was for the host `localhost:8000`, which its ALLOWED" in done.err
     for given, reported in (
         ([], "(it answers 400: DisallowedHost; --health-host names another host)"),
         (["-e", "ALLOWED_HOSTS=a.example"], "(it answers to the host a.example)"),

@@ -113,7 +113,7 @@ USAGE = {
         ("build", "examples/blasto", "--label", "team=caf\udce9"),
         (
             "error: --label 'team=caf\\udce9' is not UTF-8\n\nLabels are written into the image as UTF-8.\n\n"
-            "hint: write it in UTF-8; `locale` tells what this terminal writes."
+            "hint: write it in UTF-8; `locale` shows the encoding of this terminal."
         ),
     ),
     "a label of ours": (
@@ -227,7 +227,7 @@ def test_a_folder_without_a_pipfile_is_not_locked(home, tmp_path):
         "",
         (
             f"error: there is no Pipfile in {tmp_path}\n\n"
-            "pipenv locks what a Pipfile asks for.\n\n"
+            "pipenv locks the packages that a Pipfile lists.\n\n"
             f"hint: write one, with `flask` and `gunicorn` under [packages], and run `deploy lock {tmp_path}` again."
         ),
     )

@@ -82,7 +82,7 @@ def test_standard_output_is_full(home):
     assert (done.code, done.out) == (70, "")
     assert done.err == (
         "error: the disk is full\n\n"
-        "Nothing half-written was left under a final name.\n\n"
+        "No incomplete file was left under its final name.\n\n"
         "hint: free some space, or set DEPLOY_HOME to a folder on another disk, and run the command again.\n"
     )
 
@@ -105,8 +105,8 @@ def test_the_current_folder_is_gone(arguments, tmp_path):
         "",
         (
             "error: the current folder is gone\n\n"
-            "It was removed after this shell entered it, or may not be entered any more.\n\n"
-            "hint: go to one that is there: `cd` alone leads home.\n"
+            "It was removed after this shell entered it, or this user may not enter it any more.\n\n"
+            "hint: go to a folder that exists: `cd` alone goes to your home folder.\n"
         ),
     )
 

@@ -209,7 +209,7 @@ def test_what_pipenv_says_of_a_login_is_not_repeated(private, tmp_path):
     assert (done.code, done.out) == (20, "")
     assert done.err.startswith(
         "Locking with pipenv, which takes some seconds ...\n"
-        f"error: pipenv could not lock {app}/Pipfile\n\nPipfile.lock is as it was. The end of what pipenv said:\n\n"
+        f"error: pipenv could not lock {app}/Pipfile\n\nPipfile.lock did not change. The end of pipenv's output:\n\n"
     )
     assert "inhouse" in done.err
     assert traces(done, tmp_path / "home", app) == []

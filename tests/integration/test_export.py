@@ -215,7 +215,7 @@ def test_standard_output_has_what_files_would_have(tmp_path, home, blasto, progr
             ["compose", "blasto:1.0"],
             (
                 "error: blasto:1.0 is an image, and process types are read from an app's folder\n\n"
-                "hint: name the folder; `deploy export compose . --image blasto:1.0` takes the image.\n"
+                "hint: name the folder; `deploy export compose . --image blasto:1.0` uses the image.\n"
             ),
         ),
         (

@@ -101,7 +101,7 @@ def test_without_an_index_all_but_the_lock_is_written(tmp_path, home):
         "error: everything is written but Pipfile.lock, which pipenv could not make\n\n"
         "Pipenv could not lock shop/Pipfile.\n\n"
     )
-    assert done.err.endswith("hint: run `deploy lock shop` once the index can be reached.\n")
+    assert done.err.endswith("hint: run `deploy lock shop` when the index can be reached.\n")
     assert not (tmp_path / "shop" / "Pipfile.lock").exists()
     assert len(snapshot(tmp_path / "shop")) == 8
 
@@ -113,7 +113,7 @@ def test_a_folder_that_cannot_be_made(tmp_path, home):
         "deploy init writes a new app into /proc/shop, in the conventional layout\n"
         "error: /proc/shop/shop/__init__.py cannot be written\n\n"
         "The operating system says: No such file or directory. Nothing was written.\n\n"
-        "hint: name a folder that you may write to, and that has room; what is there already is kept.\n"
+        "hint: name a folder that you may write to, and that has room; files that exist are kept.\n"
     )
 
 
@@ -127,7 +127,7 @@ def test_a_file_that_cannot_be_written(tmp_path, home):
         f"error: shop/tests/test_{package}.py cannot be written\n\n"
         "The operating system says: File name too long. These are written:\n"
         f"  - {package}/__init__.py\n  - {package}/app.py\n\n"
-        "hint: name a folder that you may write to, and that has room; what is there already is kept.\n"
+        "hint: name a folder that you may write to, and that has room; files that exist are kept.\n"
     )
 
 
@@ -136,9 +136,9 @@ def test_in_a_folder_with_an_app_nobody_is_asked_without_a_terminal(wsgi, home):
     done = deploy("init", cwd=wsgi, home=home)
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        "error: there is an app already, and no terminal to ask what may be added to it\n\n"
-        "What it lacks:\n  - Pipfile\n  - tests/test_app.py\n  - .python-version\n  - .gitignore\n  - Pipfile.lock\n\n"
-        "hint: say --yes to have all of it written; no file that is there is touched.\n"
+        "error: there is an app already, and no terminal to ask what to add to it\n\n"
+        "It lacks:\n  - Pipfile\n  - tests/test_app.py\n  - .python-version\n  - .gitignore\n  - Pipfile.lock\n\n"
+        "hint: pass --yes to add all of them; no file that exists is changed.\n"
     )
     assert snapshot(wsgi) == before
 
@@ -209,8 +209,8 @@ def test_on_a_terminal_each_file_and_package_is_asked_for(wsgi, home):
         (("2048",), "error: '2048' is not a name for a Python package\n"),
         (("shop", "--package", "a-b"), "error: 'a-b' is not a name for a Python package\n"),
         (("notes",), "error: notes is not a folder\n"),
-        (("notes/shop",), "error: notes is not a folder\n\nIt is where shop/__init__.py is to be written."),
-        (("nowhere",), "error: nowhere is not a folder\n\nIt is where nowhere/__init__.py is to be written."),
+        (("notes/shop",), "error: notes is not a folder\n\nA folder is needed there to write shop/__init__.py."),
+        (("nowhere",), "error: nowhere is not a folder\n\nA folder is needed there to write nowhere/__init__.py."),
     ],
 )
 def test_names_that_cannot_be_leave_nothing_behind(tmp_path, home, arguments, message):
@@ -230,7 +230,7 @@ def test_a_file_where_a_folder_is_to_be(tmp_path, home):
         2,
         (
             "error: shop/tests is not a folder\n\n"
-            "It is where tests/test_shop.py is to be written. Nothing was written.\n\n"
+            "A folder is needed there to write tests/test_shop.py. Nothing was written.\n\n"
             "hint: move it away, or choose another folder, or another name with --package.\n"
         ),
     )

@@ -170,7 +170,7 @@ def test_an_unknown_type_lists_the_known_ones(local, blasto):
     assert running.err == (
         "error: 'worker' is neither a folder nor a process type\n\n"
         "This folder's process types are web.\n\n"
-        "hint: name a folder that holds an app, or go into one.\n"
+        "hint: name the folder of an app, or go into one.\n"
     )
     named = local(blasto, "wbe")
     assert named.wait() == 2
@@ -190,7 +190,7 @@ def test_an_image_is_refused(local):
     running = local("blasto:latest")
     assert running.wait() == 2
     assert running.err == (
-        "error: blasto:latest is an image, and no folder\n\n"
+        "error: blasto:latest is an image, not a folder\n\n"
         "`deploy local` runs an app's folder as processes on this machine.\n\n"
         "hint: `deploy run blasto:latest` runs the image.\n"
     )
@@ -287,7 +287,7 @@ def test_a_process_whose_program_is_missing(local, stub):
         "did you mean `gunicorn`?\n"
         "error: web cannot be started: gunicornn: command not found\n\n"
         "Its command is `gunicornn blasto:APP`; nothing was started.\n\n"
-        "hint: check its spelling in the Procfile, and that Pipfile.lock has the package that brings it.\n"
+        "hint: check its spelling in the Procfile, and that Pipfile.lock has the package that installs it.\n"
     )
 
 

@@ -149,7 +149,7 @@ def test_one_that_listens_on_another_port(start, port):
     assert running.wait() == 50
     assert running.err == (
         "error: web.1 did not answer within 4 s\n\n"
-        f"It listens on 0.0.0.0:{port + 1}, and not on port {port}, which PORT tells it.\n\n"
+        f"It listens on 0.0.0.0:{port + 1}, not on port {port}, to which PORT is set.\n\n"
         "From its log:\n"
         "  listening\n\n"
         "hint: let it listen on 0.0.0.0:$PORT, as gunicorn does by default.\n"
@@ -162,7 +162,7 @@ def test_one_that_listens_on_another_address(start, port):
     assert running.wait() == 50
     assert running.err == (
         "error: web.1 did not answer within 3 s\n\n"
-        f"It listens on 127.0.0.2:{port}, but localhost does not lead there.\n\n"
+        f"It listens on 127.0.0.2:{port}, which localhost does not reach.\n\n"
         "From its log:\n"
         "  listening\n\n"
         "hint: let it listen on 0.0.0.0:$PORT or 127.0.0.1:$PORT.\n"
@@ -174,8 +174,8 @@ def test_one_that_listens_on_nothing(start, port):
     assert running.wait() == 50
     assert running.err == (
         "error: web.1 did not answer within 1 s\n\n"
-        "It listens on no port at all.\n\n"
-        "hint: see in its log what it waits for; `--boot-timeout` gives it more time.\n"
+        "It does not listen on any port.\n\n"
+        "hint: its log may show what it waits for; `--boot-timeout` gives it more time.\n"
     )
 
 
@@ -264,7 +264,7 @@ def test_a_process_that_fails_and_stops_the_others_is_reported_last_with_its_log
         "error: worker.1 ended, so the others were stopped: it exited with 7\n\n"
         "From its log:\n"
         "  no database\n\n"
-        "hint: `--restart on-failure` starts one that fails again, and leaves the others alone.\n"
+        "hint: `--restart on-failure` starts a process that fails again, and leaves the others alone.\n"
     )
 
 

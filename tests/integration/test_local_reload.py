@@ -152,8 +152,8 @@ def test_dev_without_an_app_object(local, app):
     assert running.wait() == 10
     assert running.err[running.err.index("error:") :] == (
         "error: --dev finds no app object\n\n"
-        "A development server imports it: a Flask app bound to APP, app or application, or create_app().\n\n"
-        "hint: bind it at the top level of one of your modules, or use --reload, which restarts any process.\n"
+        "A development server imports it: a Flask app with the name APP, app or application, or create_app().\n\n"
+        "hint: define it at the top level of one of your modules, or use --reload, which restarts any process.\n"
     )
 
 

@@ -48,7 +48,7 @@ def test_what_pipenv_cannot_lock_leaves_the_lock_as_it_was(home, blasto):
     assert done.code == 20
     assert done.err.startswith("Locking with pipenv, which takes some seconds ...\n")
     assert (
-        f"\nerror: pipenv could not lock {pipfile}\n\nPipfile.lock is as it was. The end of what pipenv said:"
+        f"\nerror: pipenv could not lock {pipfile}\n\nPipfile.lock did not change. The end of pipenv's output:"
         in done.err
     )
     assert "No matching distribution found for gunicorn==99.0" in done.err
@@ -238,7 +238,7 @@ def test_variables_for_builds_reach_the_lock_and_the_build(home, tmp_path):
     failed = deploy("lock", app, home=home)
     assert failed.code == 20, failed.err
     assert failed.err.endswith(
-        "\nhint: if the build needs a variable, give it with `--build-env NAME=VALUE`, or below `[build.env]` in "
+        "\nhint: if the build needs a variable, set it with `--build-env NAME=VALUE`, or below `[build.env]` in "
         "deploy.toml.\n"
     )
 

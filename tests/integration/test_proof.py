@@ -166,7 +166,7 @@ def test_an_app_that_was_never_built(deploy, copy, tmp_path, command):
     assert (done.code, done.out) == (30, "")
     assert done.err == (
         f"error: the app in {copy} has no image yet\n\n"
-        f"The store at {tmp_path}/empty has none of the name docker.io/library/tiny:latest.\n\n"
+        f"The store at {tmp_path}/empty has no image docker.io/library/tiny:latest.\n\n"
         f"hint: build it with `deploy build {copy}`, or name the image that was built.\n"
     )
     asked = "the registry registry-1.docker.io cannot be reached\n\nThe proxy cannot be reached, or refuses."
@@ -378,7 +378,7 @@ def test_what_else_decides_an_image_is_named(world, deploy):
     text = plain(done.err)
     assert re.search(r"The layer app:\n  \d+ entries: mtime 2023-11-14T22:13:20Z in the image, 1980-01-01", text)
     assert "The config:\n  config.Labels.release 7 in the image, none built\n  created 2023-11-14T22:13:20Z" in text
-    assert "It says it was created at 2023-11-14T22:13:20Z, and this build at 1980-01-01T00:00:00Z" in text
+    assert "Its time of creation is 2023-11-14T22:13:20Z, and this build's is 1980-01-01T00:00:00Z" in text
     assert done.err.endswith("hint: repeat with SOURCE_DATE_EPOCH=1700000000.\nhint: repeat with --label release=7.\n")
     assert deploy("verify", "tiny:dated", world.app, "--label", "release=7", env=env).code == 0
 
@@ -389,7 +389,7 @@ def test_another_lock_is_named_with_its_packages(world, deploy, copy, tmp_path):
     done = deploy("verify", "tiny", copy)
     assert done.code == 60
     assert (
-        "It was built from another Pipfile.lock. Of its packages differ: bravo is in the image alone, "
+        "It was built from another Pipfile.lock. These packages differ: bravo is in the image alone, "
         "charlie is in the image alone, delta is not in the image." in done.err
     )
 
@@ -434,7 +434,7 @@ def test_a_layer_that_was_altered_under_its_key_is_found(world, deploy):
     done = deploy("verify", "tiny:evil", world.app)
     assert done.code == 60
     assert "/__init__.py: size" in done.err
-    assert "bears the key of what was built here, and holds something else." in done.err
+    assert "has the key of the layer that was built here, but other content." in done.err
     assert "hint: do not run it; run `deploy build " in done.err
 
 
@@ -480,8 +480,8 @@ ALTERED = {
         lambda _annotations, config, _layers: config["config"]["Labels"].update({"dev.deploy.bytecode": "3.9.1"}),
         "Its byte code was compiled by Python 3.9.1, here by Python ",
     ),
-    "another wheel": (other_wheel, "was built from source, and two such builds need not give the same bytes"),
-    "another version of deploy": (other_runtime, "Its launcher is another one, which each version of deploy brings"),
+    "another wheel": (other_wheel, "was built from source. Two such builds may differ in times, paths"),
+    "another version of deploy": (other_runtime, "Its launcher is of another version of deploy."),
     "a layer on top": (on_top, " was put on top of what deploy builds."),
     "no annotations": (strip, "Only compression or annotations differ: containers of both see the same files."),
     "the user": (
@@ -581,5 +581,5 @@ def test_a_base_s_tag_that_moved_since_makes_no_difference(deploy, copy, registr
 
     done = deploy("verify", "tiny:based", copy, "--stack", tag)
     assert done.code == 60
-    assert f"It stands on another stack: on {first['digest']}, and this build on sha256:" in done.err
+    assert f"It was built on another stack: on {first['digest']}, and this build on sha256:" in done.err
     assert f"hint: pin the base's digest with `deploy lock {copy}`, or name it with --stack REF@DIGEST." in done.err

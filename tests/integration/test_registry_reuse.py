@@ -517,7 +517,7 @@ def test_verify_names_what_a_writer_of_the_repository_put_under_a_right_key(worl
     done = deploy(*arguments, home=empty, env=tiny.environ(world.index))
     assert done.code == 60, done.err
     assert "/__init__.py: size" in done.err
-    assert "bears the key of what was built here, and holds something else." in done.err
+    assert "has the key of the layer that was built here, but other content." in done.err
     assert "hint: do not run it; run `deploy build " in done.err
 
 

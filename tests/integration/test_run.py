@@ -404,9 +404,9 @@ def test_what_the_engine_refuses_did_not_start(finished, port):
             50,
             (
                 "error: web.1 did not answer within 4 s\n\n"
-                "It listens on no port at all.\n\n"
+                "It does not listen on any port.\n\n"
                 "From its log:\n  waiting\n\n"
-                "hint: see in its log what it waits for; `--boot-timeout` gives it more time.\n"
+                "hint: its log may show what it waits for; `--boot-timeout` gives it more time.\n"
             ),
         ),
         (
@@ -414,7 +414,7 @@ def test_what_the_engine_refuses_did_not_start(finished, port):
             50,
             (
                 "error: web.1 did not answer within 4 s\n\n"
-                "It listens on 0.0.0.0:5000, and not on port 8000, which PORT tells it.\n\n"
+                "It listens on 0.0.0.0:5000, not on port 8000, to which PORT is set.\n\n"
                 "From its log:\n  there\n  Serving HTTP on 0.0.0.0 port 5000 "
                 "(http://0.0.0.0:5000/) ...\n\n"
                 "hint: let it listen on 0.0.0.0:$PORT, as gunicorn does by default.\n"
@@ -425,7 +425,7 @@ def test_what_the_engine_refuses_did_not_start(finished, port):
             50,
             (
                 "error: web.1 did not answer within 4 s\n\n"
-                "It listens on 127.0.0.1:8000, which can be reached from inside its container only.\n\n"
+                "It listens on 127.0.0.1:8000, which can be reached only from inside its container.\n\n"
                 "From its log:\n"
                 "  Serving HTTP on 127.0.0.1 port 8000 (http://127.0.0.1:8000/) ...\n\n"
                 "hint: let it listen on 0.0.0.0:$PORT instead of 127.0.0.1.\n"
@@ -448,7 +448,7 @@ def test_a_process_that_accepts_and_never_answers_is_recognised(finished, port):
         "error: web.1 did not answer within 4 s\n\n"
         "It listens on 0.0.0.0:8000, but no answer came.\n\n"
         "From its log:\n  1\n\n"
-        "hint: see in its log what it waits for; `--boot-timeout` gives it more time.\n"
+        "hint: its log may show what it waits for; `--boot-timeout` gives it more time.\n"
     )
 
 
@@ -570,7 +570,7 @@ def test_no_build_without_an_image(built, blasto, home):
     assert done.code == 40
     assert done.err.partition("\n")[2] == (
         "error: there is no image deploytestnever:latest\n\n"
-        "Neither the engine nor the store has it, and --no-build keeps it from being built.\n\n"
+        "Neither the engine nor the store has it, and with --no-build deploy does not build it.\n\n"
         "hint: leave out --no-build.\n"
     )
 
@@ -647,8 +647,8 @@ def test_what_is_neither_a_folder_nor_a_process_type(home, app):
         2,
         (
             "error: 'blsto' is neither a folder nor a process type\n\n"
-            "This folder holds no Procfile.\n\n"
-            "hint: name a folder that holds an app, or go into one.\n"
+            "This folder has no Procfile.\n\n"
+            "hint: name the folder of an app, or go into one.\n"
         ),
     )
     done = deploy("run", "wbe", home=home, cwd=app)

@@ -81,7 +81,7 @@ def test_operands_that_are_not_an_amount_of_memory(text):
         parse_limits(text, "")
     assert str(caught.value) == (
         f"--memory {text!r} is not an amount of memory\n\n"
-        "The least that an engine accepts is 6m.\n\n"
+        "Engines accept 6m and more.\n\n"
         "hint: write it as 512m or 1.5g."
     )
 

@@ -68,7 +68,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
     assert str(caught.value) == (
         "GITHUB_STEP_SUMMARY cannot be written\n\n"
         f"{tmp_path}/no/such: No such file or directory.\n\n"
-        "hint: it is the CI service that sets it; unset it to do without."
+        "hint: the CI service sets this variable; unset it to run without the file."
     )
     assert caught.value.exit_code == 70
 

@@ -85,7 +85,7 @@ def test_an_operand_that_is_nothing(text):
 def test_a_path_that_leads_nowhere(text, hint):
     assert refusal(text) == (
         f"there is no folder {text}\n\n"
-        "An image is named with its tag or digest, and process types have no slash.\n\n"
+        "The name of an image needs a tag or digest here, and process types have no slash.\n\n"
         f"hint: {hint}"
     )
 
@@ -114,7 +114,7 @@ def test_what_looks_like_a_folder_and_is_none(command, tmp_path, monkeypatch, ca
 
 EMPTY = (
     "an operand is empty\n\n"
-    "It names neither a folder nor anything else; a shell makes that of a variable that is not set.\n\n"
+    "A shell passes an empty operand for a variable that is not set.\n\n"
     "hint: name the app's folder, or `.` for this one."
 )
 
@@ -149,7 +149,7 @@ def test_a_command_without_words():
 def test_a_command_beside_process_types():
     assert refusal("blasto", "web", command=("ls",)) == (
         "both a process type (web) and a command are given\n\n"
-        "What follows `--` is run instead of the app's processes.\n\n"
+        "The command after `--` runs instead of the app's processes.\n\n"
         "hint: leave one of them out."
     )
 
@@ -214,6 +214,6 @@ def test_a_formation_of_nothing():
         choose_formation({"web": 0}, processes=["web", "worker"], formation={}, where="blasto")
     assert str(caught.value) == (
         "there is nothing to start in blasto\n\n"
-        "Every process type (web, worker) is left out or counted 0.\n\n"
+        "Every process type (web, worker) is left out or has the quantity 0.\n\n"
         "hint: name a process type, for example `web=1`, or set its quantity in app.json."
     )

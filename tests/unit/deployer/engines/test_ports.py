@@ -63,6 +63,6 @@ def test_a_host_that_is_not_an_address():
         parse_host("example.org")
     assert str(caught.value) == (
         "--host 'example.org' is not an address\n\n"
-        "It is an address of this machine on which the port is published.\n\n"
-        "hint: 127.0.0.1 keeps it on this machine, 0.0.0.0 opens it to the network."
+        "It is the address of this machine on which ports are published.\n\n"
+        "hint: 127.0.0.1 allows connections from this machine only, 0.0.0.0 also from the network."
     )

@@ -249,7 +249,7 @@ def test_values_that_systemd_leaves_out_are_refused_unshown(value):
         quote_value("SECRET", value)
     assert str(caught.value) == (
         "systemd refuses the value of SECRET\n\n"
-        "It holds a control character, or a byte that is not UTF-8.\n\n"
+        "It contains a control character, or a byte that is not UTF-8.\n\n"
         "hint: encode the value, in base64 for example, and decode it in the app."
     )
 
@@ -269,7 +269,7 @@ def test_a_variable_that_systemd_cannot_name_is_refused():
         render_variables(replace(BLASTO, variables={"a-b": "1"}), VENV)
     assert str(caught.value) == (
         "systemd refuses the variable 'a-b'\n\n"
-        "There a name is made of letters, digits and underscores, and does not begin with a digit.\n\n"
+        "It accepts names of letters, digits and underscores that do not begin with a digit.\n\n"
         "hint: rename it, or leave it out."
     )
 
@@ -280,8 +280,8 @@ def test_paths_that_no_unit_can_hold_are_refused(path):
         quote_path(Path(path))
     assert str(caught.value) == (
         f"systemd cannot use the path {path!r}\n\n"
-        "It holds a control character, ends in a space or a backslash, or is not UTF-8.\n\n"
-        "hint: move the folder to a plainer path."
+        "It contains a control character, ends in a space or a backslash, or is not UTF-8.\n\n"
+        "hint: move the folder to a path without these."
     )
 
 
@@ -325,7 +325,7 @@ def test_what_somebody_else_wrote_stays(tmp_path):
     with pytest.raises(UsageError) as caught:
         write_files([other, ours], tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path}/compose.yaml is there already, and not of this app's export\n\n"
+        f"{tmp_path}/compose.yaml exists already, and is not of this app's export\n\n"
         "Nothing was written.\n\n"
         "hint: choose another folder with -o, or replace what is there with --force."
     )
@@ -348,7 +348,7 @@ def test_apps_whose_units_would_have_one_name_keep_out_of_each_other_s_way(tmp_p
     other = render_systemd(replace(BLASTO, name="blasto-web"), venv=VENV, user=None, variables_file=None)
     with pytest.raises(UsageError) as caught:
         write_files(other, tmp_path)
-    assert caught.value.what == f"{tmp_path}/blasto-web.target is there already, and not of this app's export"
+    assert caught.value.what == f"{tmp_path}/blasto-web.target exists already, and is not of this app's export"
 
 
 def test_units_of_a_larger_formation_are_found_and_those_of_others_are_not(tmp_path):

@@ -128,9 +128,9 @@ def test_a_failed_build_of_a_package_names_variables_and_hides_those_that_were_g
         )
     assert str(caught.value) == (
         f"pipenv could not lock {tmp_path}/Pipfile with the change\n\n"
-        "Pipfile and Pipfile.lock are as they were. The end of what pipenv said:\n\n"
+        "Pipfile and Pipfile.lock did not change. The end of pipenv's output:\n\n"
         "token [redacted]\nERROR: Failed to build x\n\n"
-        "hint: if the build needs a variable, give it with `--build-env NAME=VALUE`, or below `[build.env]` in "
+        "hint: if the build needs a variable, set it with `--build-env NAME=VALUE`, or below `[build.env]` in "
         "deploy.toml."
     )
     assert capsys.readouterr().err == "token [redacted]\nERROR: Failed to build x\n"
@@ -172,7 +172,7 @@ def test_a_package_that_the_app_does_not_have_cannot_be_moved(tmp_path: Path, na
         )
     assert str(caught.value) == (
         f"neither Pipfile nor Pipfile.lock has {name}\n\n"
-        "`--upgrade-package` moves a package that the app has to its newest version.\n\n"
+        "`--upgrade-package` upgrades a package that the app has.\n\n"
         f"hint: {hint}"
     )
 
@@ -247,6 +247,6 @@ def test_without_a_pipfile_there_is_nothing_to_lock(tmp_path: Path):
     with pytest.raises(AppError) as caught:
         run_pipenv(tmp_path, Order(), python="python3", place=tmp_path, environ={}, pipenv="python3", verbose=False)
     assert str(caught.value) == (
-        f"there is no Pipfile in {tmp_path}\n\npipenv locks what a Pipfile asks for.\n\n"
+        f"there is no Pipfile in {tmp_path}\n\npipenv locks the packages that a Pipfile lists.\n\n"
         "hint: write one, with `flask` and `gunicorn` under [packages], and run `deploy lock` again."
     )

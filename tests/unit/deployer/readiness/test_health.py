@@ -340,20 +340,20 @@ def test_ready_says_a_status_that_is_not_success():
 def test_the_whole_message_of_a_process_that_stopped_the_others():
     def ended(code: int = 1, *, restart: str = "no", others: bool = True) -> ProcessEndedError:
         told = f"it exited with {code}"
-        return process_ended("worker.1", code, told=told, others=others, restart=restart, log=["no database"])
+        return process_ended("worker.1", code, ending=told, others=others, restart=restart, log=["no database"])
 
     error = ended()
     assert error.exit_code == 1
     assert str(error) == (
         "worker.1 ended, so the others were stopped: it exited with 1\n\n"
         "From its log:\n  no database\n\n"
-        "hint: `--restart on-failure` starts one that fails again, and leaves the others alone."
+        "hint: `--restart on-failure` starts a process that fails again, and leaves the others alone."
     )
     fix = "fix what makes it fail, then run the command again."
     assert ended(3).hint == fix, "no policy starts a process again that ended with 3"
     assert ended(restart="on-failure").hint == ended(restart="always").hint == fix, "the option is there already"
-    assert ended(others=False).hint == "`--restart on-failure` starts one that fails again."
-    alone = process_ended("web.1", 137, told="SIGKILL ended it", others=False, restart="no", log=[])
+    assert ended(others=False).hint == "`--restart on-failure` starts a process that fails again."
+    alone = process_ended("web.1", 137, ending="SIGKILL ended it", others=False, restart="no", log=[])
     assert str(alone).startswith("web.1 ended: SIGKILL ended it\n\nIt wrote nothing.")
 
 
@@ -370,7 +370,7 @@ def test_the_whole_message_of_a_boot_that_timed_out():
     assert error.exit_code == 50
     assert str(error) == (
         "web.1 did not answer within 60 s\n\n"
-        "It listens on 127.0.0.1:5000, and not on port 8000, which PORT tells it.\n\n"
+        "It listens on 127.0.0.1:5000, not on port 8000, to which PORT is set.\n\n"
         "From its log:\n"
         "  Running on http://127.0.0.1:5000\n\n"
         "hint: let it listen on 0.0.0.0:$PORT, as gunicorn does by default."
@@ -380,10 +380,10 @@ def test_the_whole_message_of_a_boot_that_timed_out():
 @pytest.mark.parametrize(
     ("cause", "why"),
     [
-        ("nothing", "It listens on no port at all."),
-        ("address", "It listens on X, which can be reached from inside its container only."),
+        ("nothing", "It does not listen on any port."),
+        ("address", "It listens on X, which can be reached only from inside its container."),
         ("silent", "It listens on X, but no answer came."),
-        ("apart", "It listens on X, but localhost does not lead there."),
+        ("apart", "It listens on X, which localhost does not reach."),
         ("unknown", "On port 8000 no answer came."),
     ],
 )
@@ -397,21 +397,21 @@ def test_the_whole_message_of_a_boot_that_answers_500_until_the_end():
     assert error.exit_code == 50
     assert str(error) == (
         "web.1 answers 500 to GET /up\n\n"
-        "It was asked for the host `a.example` until its time was over, and only 2xx and 3xx pass.\n\n"
+        "It answered so to requests for the host `a.example` until the time was over. Only 2xx and 3xx pass.\n\n"
         "From its log:\n  KeyError: 'X'\n\n"
         "hint: fix what its log says; `--boot-timeout` helps only an app that needs longer to start."
     )
 
 
 def test_the_whole_message_of_a_boot_that_failed_and_its_exit_code():
-    error = boot_failed("web.1", 3, told="it exited with 3", log=[])
+    error = boot_failed("web.1", 3, ending="it exited with 3", log=[])
     assert error.exit_code == 3
     assert str(error) == (
         "web.1 ended before it answered: it exited with 3\n\n"
         "It wrote nothing.\n\n"
         "hint: run its command by itself to look closer: `deploy run -- sh`."
     )
-    assert boot_failed("web.1", 0, told="it exited with 0", log=["x"]).exit_code == 50
+    assert boot_failed("web.1", 0, ending="it exited with 0", log=["x"]).exit_code == 50
 
 
 def steady(answers: list[Answer], *, step: float = 0.5) -> tuple[bool, int | None, str]:

@@ -298,7 +298,7 @@ def test_what_only_an_engine_can_do():
 def test_an_image_without_process_types():
     assert str(foreign_image("python:3.12")) == (
         "python:3.12 has no process types\n\n"
-        "It was not built by deploy: there is no /opt/deploy/launch.json in it that deploy can read.\n\n"
+        "It was not built by deploy: it has no /opt/deploy/launch.json that deploy can read.\n\n"
         "hint: name a command, for example `deploy run python:3.12 -- sh`."
     )
 
@@ -306,7 +306,7 @@ def test_an_image_without_process_types():
 def test_an_image_that_was_not_built():
     assert str(image_unknown("blasto:latest")) == (
         "there is no image blasto:latest\n\n"
-        "Neither the engine nor the store has it, and --no-build keeps it from being built.\n\n"
+        "Neither the engine nor the store has it, and with --no-build deploy does not build it.\n\n"
         "hint: leave out --no-build."
     )
 

@@ -15,7 +15,7 @@ from buildpack.errors import StackError
 from buildpack.oci.compression import gunzip
 from deployer.engines.local.unpacking import lay_over, limit_of, unpack_app
 
-HINT = "build with --no-cache, which takes nothing from the image that this layer is from."
+HINT = "build with --no-cache, which reuses no layer of an earlier image."
 
 
 def member(name: str, content: bytes | str | None = b"", *, kind: bytes = tarfile.REGTYPE, mode: int = 0o644):
@@ -96,7 +96,7 @@ def test_what_no_layer_of_ours_holds_is_refused(tmp_path, flaw):
     with pytest.raises(StackError) as caught:
         unpack_app(pieces(layer(*members)), tmp_path / "root", limit=4096)
     error = caught.value
-    assert (error.what, error.hint) == ("the app's layer cannot be unpacked to try it out", HINT)
+    assert (error.what, error.hint) == ("the app's layer cannot be unpacked to run it", HINT)
     assert why is None or error.why == why
     assert list((tmp_path / "outside").iterdir()) == []
     assert {path.name for path in tmp_path.iterdir()} <= {"outside", "root"}
