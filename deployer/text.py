@@ -1,4 +1,4 @@
-"""Text for people, made of plain values. This imports nothing slow, because an unchanged build prints such text too."""
+"""Makes text for people from plain values. It imports nothing slow, because an unchanged build prints such text too."""
 
 from __future__ import annotations
 

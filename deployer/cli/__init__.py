@@ -14,7 +14,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line and exit with the code that the outcome calls for."""
+    """Run the command line and exit with its exit code."""
     _open_streams()
     try:
         code = _build_again() if sys.argv[1:2] == ["build"] else _run(None)
@@ -24,13 +24,13 @@ def main() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError:
-        # The reader went away, or the disk is full; Python would print a traceback while closing the streams at exit.
+        # The reader ended, or the disk is full. Python would print a traceback when it closes the streams at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 
 
 def _build_again() -> int:
-    """Answer from the record of an equal build, before anything is imported that building needs; else build."""
+    """Answer from the record of an equal build, without importing what a build needs; without a record, build."""
     begin = time.perf_counter()
     from deployer.building.record import ask, is_loaded, recall
 
@@ -58,7 +58,7 @@ def _build_again() -> int:
 def _run(asked: Asked | None) -> int:
     import gc
 
-    # Modules are no garbage, and looking for it among them takes a twentieth of a small build's time.
+    # Searching the modules for garbage takes a twentieth of a small build's time, and finds none.
     gc.set_threshold(10_000)
     from deployer.cli.command import run
     from deployer.interrupts import hear_signals
@@ -68,7 +68,7 @@ def _run(asked: Asked | None) -> int:
 
 
 def _open_streams() -> None:
-    """Put the null device where a standard stream is closed: else the first file opened would get its number."""
+    """Open the null device for each closed standard stream; otherwise the first opened file would get its number."""
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
             descriptor = os.open(os.devnull, os.O_RDWR)

@@ -65,9 +65,10 @@ def command(ctx: click.Context, /, app: Path, **given: Any) -> int:
     """
     destinations, pushed = given["destinations"], "registry" in given["destinations"]
     if given["sbom"] and not pushed:
-        told = "--sbom attaches to what is pushed\n\nhint: add --to registry, or use `deploy inspect REF --sbom`."
-        raise click.UsageError(told)
-    # A record does not know the files of `--env-file`.
+        raise click.UsageError(
+            "--sbom is for images that are pushed\n\nhint: add --to registry, or use `deploy inspect REF --sbom`."
+        )
+    # A record does not include the files of `--env-file`.
     asked: Asked | None = None if given["no_cache"] or given["pull"] or given["build_env_files"] else ctx.obj
     changed = asked is None or not asked.unchanged
     with (
@@ -151,13 +152,13 @@ def _attach_sbom(made: Built, transport: Transport) -> str:
 
 _STYLES = {"json": "as_json", "quiet": "quiet", "verbose": "verbose"}
 _SPECIAL = (*("references", "stack", "platform", "labels", "build_env", "build_env_files", "categories", "cache_from"),)
-"""Options with which a build makes another image, or another name, than a build of the folder alone."""
+"""Options with which a build results in another image, or another name, than a build of the folder alone."""
 
 
 def _warm_up(*, wanted: bool) -> AbstractContextManager[WarmUp | None]:
     if not wanted:
         return nullcontext()
-    # Its imports come first: a thread that imports while another does waits at each file.
+    # It is imported first, because two threads that import at once wait for each other at each file.
     from buildpack.oci.warm_up import WarmUp
 
     return WarmUp(os.environ)
@@ -183,9 +184,9 @@ def answer_of(
     loaded: bool,
     special: bool,
 ) -> dict[str, Any]:
-    """Return the outcome as `summary` shows it; `app` is the folder as it was typed, `sent` says what went where.
+    """Return the outcome as `summary` shows it; `app` is the folder as it was typed, `sent` the lines on what was sent.
 
-    `special` is true if a build of the folder alone would make another image, or another name.
+    `special` is true if a build of the folder alone would result in another image, or another name.
     """
     return {
         "report": {**report(made), **(moved(traffic) if traffic else {})},

@@ -42,28 +42,28 @@ Examples:
 
 SCHEMA = 1
 _FACTS = ("address", "app-files", "built", "resolution", "scan", "sdist", "wheel", "wheel-summary")
-"""What was looked up of apps and packages, and grows with each change. What is known of stacks is little, and stays."""
+"""Facts about apps and packages, which grow with each change. Facts about stacks are few, and are not pruned."""
 
 SHELVES = (
     *("wheels", "bytecode", "stacks", "pythons", "environments", "hook-caches", "logs"),
     *(f"facts/{kind}" for kind in _FACTS),
 )
-"""Folders of the store whose entries can be made again."""
+"""Folders of the store whose entries a build can make again."""
 
 SHARED = ("stacks", "pythons", "environments", "hook-caches")
-"""Folders of the same kind in the temporary folder, where root keeps what strangers' code needs."""
+"""Folders of the same kind in the temporary folder, where builds of root keep what strangers' code needs."""
 
 _TITLES = {
-    "images": "what named images need",
+    "images": "layers of named images",
     "blobs": "layers of earlier builds",
     "wheels": "packages",
     "bytecode": "compiled packages",
-    "stacks": "interpreters of bases, unpacked",
+    "stacks": "unpacked interpreters of base images",
     "pythons": "copies of interpreters",
-    "environments": "of `deploy local` and hooks",
+    "environments": "for `deploy local` and hooks",
     "hook-caches": "CACHE_DIR of hooks",
-    "facts": "what was looked up",
-    "other": "records, locks, work begun",
+    "facts": "facts about apps and packages",
+    "other": "records, locks, unfinished work",
 }
 
 
@@ -77,7 +77,7 @@ def command() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sum:
-    """Things of one kind; `oldest` and `newest` are when they were last used, None where there are none."""
+    """Things of one kind; `oldest` and `newest` are times of last use, None if there are no things."""
 
     count: int
     size: int
@@ -115,7 +115,7 @@ def info(*, as_json: bool) -> int:
     print(harmless(f"{store.root}: {size_text(total)}, {plural(len(images), 'image')}"))
     _print_sums(sums)
     if beside:
-        print(harmless(f"{shared}: {size_text(beside)}, for all stores of this user"))
+        print(harmless(f"{shared}: {size_text(beside)}, shared by all stores of this user"))
         _print_sums(sums_beside)
     return 0
 
@@ -173,9 +173,9 @@ def prune(*, keep_storage: str | None, older_than: str | None, everything: bool,
         _print_pruned(beside, f" in {shared}", dry_run=dry_run)
     spared = [*done.spared, *(beside.spared if beside else ())]
     if spared:
-        _say(f"{plural(len(spared), 'thing')} stayed: running builds may rely on them.")
+        _say(f"{plural(len(spared), 'item')} stayed, because running builds may need them.")
     if limits.keep is not None and done.left > limits.keep and not everything:
-        _say(f"More than {size_text(limits.keep)} are left: images need them. --all drops images as well.")
+        _say(f"More than {size_text(limits.keep)} are left, because images need them. --all also removes images.")
     return 0
 
 
@@ -196,9 +196,9 @@ def _print_pruned(done: Pruned, where: str, *, dry_run: bool) -> None:
 
 
 def _open_store(*, to_prune: bool = False) -> Store:
-    """Open the store that the environment names; raises MachineError if it is to be pruned and cannot be written.
+    """Open the store that the environment names; raises MachineError if it cannot be written and `to_prune` is set.
 
-    Builds use a temporary folder then, but its contents are not what was asked about.
+    A build would use a temporary folder instead, but the command is about the named store.
     """
     from buildpack.oci.store import Store
     from buildpack.oci.store_path import locate_store, wanted_place
@@ -235,7 +235,7 @@ def _render(each: _Sum) -> dict[str, Any]:
 
 
 def _age(now: float, then: float | None) -> str:
-    """Write how long ago something was, in its largest unit."""
+    """Return the time since `then`, in its largest unit."""
     seconds = max(0.0, now - (then or now))
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= length:

@@ -65,7 +65,7 @@ def command(ctx: click.Context, /, app: Path, **given: Any) -> int:
 
 
 def _recall(app: App) -> Brought | None:
-    """Return what the wheels of the app bring, if earlier builds looked into all of them."""
+    """Return what the app's wheels contain, if earlier builds read all of them."""
     import platform
 
     from buildpack.oci.store import Store
@@ -98,12 +98,12 @@ def report_of(report: Report, *, app: str) -> dict[str, Any]:
 
 
 def _text(path: str) -> str:
-    """Return a path as JSON can have it, which has to be UTF-8."""
+    """Return a path as valid UTF-8, which JSON requires."""
     return path.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _show(report: Report, *, app: str, strict: bool, again: str) -> None:
-    """Print all errors, then all warnings, then the verdict and what to do next; `again` are the options to repeat."""
+    """Print all errors, all warnings, the verdict, and the next command; `again` are the options to repeat in it."""
     for error in report.errors:
         print_error(error)
         print(file=sys.stderr)
@@ -115,10 +115,10 @@ def _show(report: Report, *, app: str, strict: bool, again: str) -> None:
     counts = f"{plural(len(report.errors), 'error')}, {plural(len(report.warnings), 'warning')}"
     operand = operand_text(app)
     if report.errors:
-        print(f"{name} cannot be built as it stands: {counts}", file=sys.stderr)
+        print(f"{name} cannot be built: {counts}", file=sys.stderr)
         print(f"\nNext: fix the errors, then deploy check{operand}{again}", file=sys.stderr)
     elif report.warnings and strict:
-        print(f"{name} can be built, and --strict does not let it: {counts}", file=sys.stderr)
+        print(f"{name} can be built, but not with --strict: {counts}", file=sys.stderr)
         print(f"\nNext: fix what the warnings name, then deploy check{operand}{again} --strict", file=sys.stderr)
     else:
         print(f"{name} can be built: {counts}", file=sys.stderr)

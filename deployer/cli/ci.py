@@ -104,7 +104,7 @@ def command(ctx: click.Context, /, app: Path, as_json: bool, **options: Any) -> 
     from deployer.cli.progress import Reporter
 
     request = _request(app, options)
-    # Files of the service's that cannot be written stop it now, and not once the image is pushed.
+    # If the CI service's files cannot be written, fail now and not after the image was pushed.
     write_summary("", os.environ)
     write_outputs({}, os.environ)
     console = choose_console(os.environ, sys.stderr, locate=lambda file: _locate(app, file))
@@ -117,7 +117,7 @@ def command(ctx: click.Context, /, app: Path, as_json: bool, **options: Any) -> 
 
     try:
         store = open_store(os.environ, warn=lambda text: console.say(f"warning: {text}"))
-        # Plain lines on a terminal too: a live one would stand in the way of what tests print.
+        # Plain lines on a terminal too, because a live line would mix with the output of the tests.
         with Reporter(stream=TextIOWrapper(console.output, encoding="utf-8", write_through=True)) as reporter:
             outcome = run_pipeline(
                 request,
@@ -135,19 +135,19 @@ def command(ctx: click.Context, /, app: Path, as_json: bool, **options: Any) -> 
 
 
 def _names(texts: Sequence[str]) -> tuple[str, ...]:
-    """Make valid names of what a service's variables gave, and say so."""
+    """Return valid names of images, and warn of each name that is changed. Variables of CI services often need that."""
     from deployer.ci.names import normalise_reference
     from deployer.cli.messages import print_warning
 
     names = tuple(map(normalise_reference, texts))
     for text, name in zip(texts, names, strict=True):
         if text != name:
-            print_warning(f"{text} is not a valid image name; {name} is used instead")
+            print_warning(f"{text} is not a valid image name; using {name} instead")
     return names
 
 
 _OF_TRIALS = ("test", "release", "collect", "network", "service_env", "service_images")
-"""Options for what runs the image or its packages, which `--no-boot` leaves out."""
+"""Options of the steps that `--no-boot` leaves out."""
 _SPELLED = {"service_env": "service-env", "service_images": "service"}
 
 
@@ -166,9 +166,9 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
     if path is not None and not (path.startswith("/") and path.isprintable() and " " not in path):
         raise bad_health_path(path)
     if options["no_test"] and options["test"]:
-        raise click.UsageError("--test and --no-test exclude each other")
+        raise click.UsageError("--test and --no-test cannot be used together")
     if options["no_boot"] and (given := [name for name in _OF_TRIALS if options[name]]):
-        raise click.UsageError(f"--no-boot tries nothing out, so it excludes --{_SPELLED.get(given[0], given[0])}")
+        raise click.UsageError(f"--no-boot and --{_SPELLED.get(given[0], given[0])} cannot be used together")
     built = shared.read_options(options, app)
     commit = _commit(app) if options["commit"] else None
     if commit is not None:
@@ -206,7 +206,7 @@ def _commit(app: Path) -> Commit | None:
     git = git_for(str(app), os.environ)
     commit = read_commit(git, app, os.environ) if git is not None else None
     if commit is None:
-        print_warning("--commit: git knows no commit here, or may not be asked, so the image does not name one.")
+        print_warning("--commit: git finds no commit here, or refuses this folder, so the image does not name one.")
     return commit
 
 
@@ -222,13 +222,13 @@ def _commit_labels(commit: Commit, epoch: int | None) -> dict[str, str]:
 
 
 def _locate(app: Path, file: str) -> str:
-    """Return a file's path from the root of the checkout, as annotations want it."""
+    """Return a file's path from the root of the checkout, for annotations."""
     root = os.environ.get("GITHUB_WORKSPACE") or "."
     return os.path.relpath(app / file, root)
 
 
 def _report(outcome: Outcome) -> dict[str, Any]:
-    """Return what `--json` prints: the build's object, where there was a build, and the steps."""
+    """Return the object that `--json` prints: the build's, if there was a build, with the steps."""
     from deployer.cli.report import SCHEMA, report
 
     built = outcome.built
@@ -260,7 +260,7 @@ def _report(outcome: Outcome) -> dict[str, Any]:
 
 
 def _tell(outcome: Outcome, report: Mapping[str, Any], request: Request, console: Console) -> None:
-    """Write the summary and the outputs where a service wants them, and the steps into the log."""
+    """Write the steps to the log, and the summary and outputs to the files that the CI service names."""
     from deployer.ci.summary import render_summary, write_outputs, write_summary
 
     console.say(_table(report["steps"]))
@@ -296,7 +296,7 @@ def _show(report: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         import json
 
-        # A report quotes what the app printed, and GitHub's runner obeys this wherever it stands in a line of a log.
+        # A report quotes the app's output, and GitHub's runner obeys `##[` anywhere in a line of a log.
         print(harmless_json(json.dumps(report, ensure_ascii=False)).replace("##[", "#\\u0023["))
     elif "error" not in report:
         print(report["digest"])

@@ -1,4 +1,4 @@
-"""The root command: its subcommands, its help, and what becomes of an error."""
+"""The root command: it finds subcommands, writes the help, and turns errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ class Commands(click.Group):
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             from deployer.cli.foreign import command_hint
 
-            told = command_hint(args[0], tuple(COMMANDS))
-            raise click.UsageError(f"no such command: {args[0]}\n\nhint: {told}", ctx)
+            hint = command_hint(args[0], tuple(COMMANDS))
+            raise click.UsageError(f"no such command: {args[0]}\n\nhint: {hint}", ctx)
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
@@ -121,7 +121,7 @@ def _show_version(ctx: click.Context, _parameter: click.Parameter, asked: object
 
 
 def _version() -> str:
-    """Return the installed version, else the checkout's, of a tool that runs uninstalled."""
+    """Return the installed version, or the checkout's if it runs without an installation."""
     from importlib.metadata import PackageNotFoundError, version
     from pathlib import Path
 
@@ -153,9 +153,9 @@ def deploy(ctx: click.Context) -> None:
 
 
 def run(arguments: Sequence[str], asked: Asked | None = None) -> int:
-    """Run `deploy` with these arguments; the exit code, as DESIGN's table has it.
+    """Run `deploy` with these arguments, and return the exit code.
 
-    `asked` tells under which record a build may be remembered.
+    `asked` names the record in which a build may be remembered.
     """
     if "_DEPLOY_COMPLETE" in os.environ:
         from deployer.cli.completion import answer
@@ -167,8 +167,8 @@ def run(arguments: Sequence[str], asked: Asked | None = None) -> int:
 
 def _run(arguments: Sequence[str], asked: Asked | None) -> int:
     try:
-        _stand_somewhere()
-        # Not `deploy.main`, which turns a reader that went away into exit code 1.
+        _require_current_folder()
+        # Not `deploy.main`, which exits with 1 if the reader of a pipe ended.
         with deploy.make_context("deploy", list(arguments), obj=asked) as ctx:
             outcome = deploy.invoke(ctx)
         sys.stdout.flush()
@@ -192,7 +192,7 @@ def _run(arguments: Sequence[str], asked: Asked | None) -> int:
         return error.code if isinstance(error.code, int) else 1
     except BrokenPipeError:
         return 128 + signal.SIGPIPE
-    except Exception as error:  # noqa: BLE001  the last resort: whatever is left is a bug of ours
+    except Exception as error:  # noqa: BLE001  the last resort: any other exception is a bug of ours
         interrupted = interrupt_code(error)
         if interrupted is not None:
             if interrupted == 128 + signal.SIGINT:
@@ -206,10 +206,9 @@ def _run(arguments: Sequence[str], asked: Asked | None) -> int:
 
 
 def interrupt_code(error: BaseException) -> int | None:
-    """Return the exit code where an interrupt became this error; None where none did.
+    """Return the exit code if a signal caused this error; None if not.
 
-    Signals raise wherever Python is just then, and Python 3.11 makes a RuntimeError of what is raised while a class
-    gets its fields.
+    A signal raises an exception anywhere in the code. Python 3.11 turns it into a RuntimeError while it makes a class.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -221,10 +220,10 @@ def interrupt_code(error: BaseException) -> int | None:
     return None
 
 
-def _stand_somewhere() -> None:
-    """Raise MachineError where the current folder was removed: all relative paths would be wrong."""
+def _require_current_folder() -> None:
+    """Raise MachineError if the current folder was removed: all relative paths would be wrong."""
     try:
-        os.getcwd()  # noqa: PTH109  only whether it is there
+        os.getcwd()  # noqa: PTH109  it only checks that the folder exists
     except OSError:
         from deployer.errors.commands import no_current_folder
 
@@ -246,13 +245,13 @@ def _usage(error: click.ClickException) -> int:
 
 
 def machine_failed(error: OSError | MemoryError) -> int:
-    """Print what this machine refused; the exit code."""
+    """Print what this machine refused, and return the exit code."""
     from deployer.errors import commands as errors
 
     known = errors.machine_failed(error)
     if known is None:
         report_bug(error)
         return 1
-    with suppress(OSError):  # where it is standard error that is full
+    with suppress(OSError):  # standard error itself may be full
         print_error(known)
     return known.exit_code

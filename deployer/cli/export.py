@@ -107,16 +107,16 @@ def systemd(operands: tuple[str, ...], venv: str | None, user: str | None, **opt
     from deployer.export.files import find_leftovers
 
     for path in find_leftovers(units, place, name):
-        print_warning(f"{path} is of an earlier export, and no longer part of the formation; remove it.")
+        print_warning(f"{path} is of an earlier export, and not part of the formation any more; remove it.")
     if not os.path.isdir(environment / "bin"):
         made = "the units need it" if venv else f"in {app.folder} make it with `PIPENV_VENV_IN_PROJECT=1 pipenv sync`"
-        print_warning(f"{environment} is not there yet; {made}.")
+        print_warning(f"{environment} does not exist yet; {made}.")
     _say(f"\nNext: {_start(name, place, user=user)}")
     return 0
 
 
 def _start(name: str, place: Path, *, user: str | None) -> str:
-    """Return the commands that make units known and start them, from wherever they lie."""
+    """Return the commands that make systemd read the units and start them; they work for units in any folder."""
     systemctl = "systemctl" if user else "systemctl --user"
     unit = shlex.quote(str(place / name))
     looked_for = place.parts[-2:] in {("systemd", "user"), ("systemd", "system")}
@@ -159,7 +159,7 @@ def compose(operands: tuple[str, ...], image: str | None, **options: Any) -> int
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """The operands and options of both exports; `given` has only the variables of app.json and the command line."""
+    """The operands and options of both exports; `given` has the variables of app.json and the command line only."""
 
     app: Path | None
     formation: Formation
@@ -190,7 +190,7 @@ def _read(operands: Sequence[str], options: Mapping[str, Any]) -> _Asked:
     variables = merge_environment(given=given, environ={}, files=read, defaults={})
     defaults = written_variables(meant.folder, variables)
     defaults.tell(say=_say, warn=print_warning, insist=False)
-    # Compose lets what is written into the file win over files of variables.
+    # In compose, a variable that the file itself sets wins over a file of variables.
     given = {**defaults.values, **given}
     variables = {**variables, **defaults.values}
     port = options["port"] or read_port(variables, PORT)
@@ -226,7 +226,7 @@ def _read_app(folder: Path) -> App:
 
 
 def _without_own(variables: Mapping[str, str]) -> dict[str, str]:
-    """Leave out what each process gets its own of."""
+    """Leave out the variables that differ in each process."""
     return {name: value for name, value in variables.items() if name not in {"PORT", "PS", "DYNO"}}
 
 
@@ -236,13 +236,13 @@ def _warn_of_variables(path: Path) -> None:
     line = unlike_elsewhere(path.read_text(encoding="utf-8-sig"))
     if line is not None:
         print_warning(
-            f"{path}:{line}: compose's releases differ in what they make of quotes, escapes, `$` and `#`; "
-            "look at `docker compose config`."
+            f"{path}:{line}: releases of compose read quotes, escapes, `$` and `#` in different ways; "
+            "check the values with `docker compose config`."
         )
 
 
 def _write(files: Sequence[ExportedFile], options: Mapping[str, Any]) -> list[Path] | None:
-    """Write the files and say so; None where they went to standard output."""
+    """Write the files, print their paths and return them; None if they went to standard output."""
     from deployer.export.files import write_files
 
     if options["output"] == "-":

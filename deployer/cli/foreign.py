@@ -1,4 +1,4 @@
-"""Words of Heroku, Docker and Foreman that people type from habit, with what deploy has for each, or "not yet"."""
+"""Hints for commands and options of Heroku, Docker and Foreman that people type from habit."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import click
 
 from buildpack.app.nearest import find_nearest
 
-_VARIABLES = "deploy keeps no variables yet: write them into .env, or give them with `-e NAME=value` or `--env-file`."
+_VARIABLES = "deploy keeps no variables yet: write them into .env, or pass them with `-e NAME=value` or `--env-file`."
 _COUNTS = "name how many processes of each type to start: `deploy run web=2 worker=1`."
 _LOGS = "`deploy run` and `deploy local` print all logs; `docker logs` shows those of a container."
 _RELEASES = "deploy keeps no releases yet: name each image with `-t`, and run an earlier one by that name."
 _SERVICES = "deploy starts no databases or other services yet: give their addresses with `-e` or in .env."
 _ROUTER = "deploy has no router yet: web listens on the port of `-p`."
-_STOP = "`deploy run` and `deploy local` stay in the foreground: Ctrl-C stops the processes."
-_LOG_IN = "`docker login REGISTRY` keeps a login for registries, which deploy uses."
+_STOP = "`deploy run` and `deploy local` stay in the foreground; Ctrl-C stops the processes."
+_LOG_IN = "`docker login REGISTRY` saves a login, and deploy uses it."
 _EXEC = "`deploy run -- CMD` runs a command in the app's image."
-_PRUNE = "`deploy cache prune` makes room in the store."
+_PRUNE = "`deploy cache prune` frees disk space."
 _CONTAINERS = "`docker ps` lists the containers; `deploy run` removes its own when it ends."
-_PREBUILT = "Python is the only language: there is nothing to choose."
+_PREBUILT = "Python is the only language, so there is nothing to choose."
 
 _COMMANDS = {
     "addons": _SERVICES,
@@ -39,9 +39,9 @@ _COMMANDS = {
     "env": _VARIABLES,
     "exec": _EXEC,
     "freeze": "`deploy inspect` lists the packages of an image.",
-    "git": "deploy takes the app's folder as it is: there is no remote to push to.",
+    "git": "deploy builds the app's folder as it is; there is no remote to push to.",
     "history": "`deploy inspect --layers` lists an image's layers.",
-    "image": "`deploy inspect` shows an image, `deploy cache info` how many there are.",
+    "image": "`deploy inspect` shows an image, and `deploy cache info` counts them.",
     "images": "`deploy cache info --json` lists the images of the store.",
     "info": "`deploy inspect` shows what is in an image.",
     "install": "`deploy add PKG` adds a package; `deploy local` installs what Pipfile.lock lists.",
@@ -59,27 +59,27 @@ _COMMANDS = {
     "prune": _PRUNE,
     "ps": _CONTAINERS,
     "publish": "`deploy push REF` sends an image to its registry; `deploy ci --push` tests it first.",
-    "pull": "`deploy run REF` pulls an image that is not here.",
+    "pull": "`deploy run REF` pulls an image if the engine lacks it.",
     "redis": _SERVICES,
     "releases": _RELEASES,
-    "restart": "deploy restarts nothing that runs already: stop it with Ctrl-C and start it again, or use `--restart`.",
+    "restart": "stop the running command with Ctrl-C and start it again; `--restart` does so for ended processes.",
     "rm": _CONTAINERS,
-    "rmi": "`deploy cache prune --all` drops images from the store.",
+    "rmi": "`deploy cache prune --all` removes images from the store.",
     "rollback": _RELEASES,
     "save": "`deploy build --to archive:FILE` writes the image into a file.",
     "scale": _COUNTS,
     "serve": "`deploy local` runs the Procfile's processes on this machine.",
     "shell": "`deploy run -- sh` runs a shell in the app's image.",
-    "stack": "choose what images stand on with `--stack`, or `stack` in deploy.toml.",
+    "stack": "choose the base of images with `--stack`, or with `stack` in deploy.toml.",
     "start": "`deploy local` runs the Procfile's processes on this machine.",
     "stop": _STOP,
     "sync": "`deploy local` installs what Pipfile.lock lists.",
-    "tag": "name an image when it is built, `deploy build -t REF`, or pushed, `deploy push -t REF`.",
+    "tag": "name an image when you build it (`deploy build -t REF`) or push it (`deploy push -t REF`).",
     "tail": _LOGS,
     "test": "`deploy ci` runs the app's tests in its image.",
     "up": "`deploy run` starts the app's processes in containers, `deploy local` on this machine.",
-    "update": "`deploy lock --upgrade` moves every package, `deploy lock -P PKG` one.",
-    "upgrade": "`deploy lock --upgrade` moves every package, `deploy lock -P PKG` one.",
+    "update": "`deploy lock --upgrade` upgrades every package, `deploy lock -P PKG` one.",
+    "upgrade": "`deploy lock --upgrade` upgrades every package, `deploy lock -P PKG` one.",
     "version": "`deploy --version` shows the version.",
     "wait": _STOP,
 }
@@ -93,7 +93,7 @@ _WHOLE = {
     "run:detached": "`deploy run` stays in the foreground; there is no detached mode yet.",
     "run:inside": _COMMANDS["exec"],
 }
-"""Words whose second part, after a colon, changes what they mean."""
+"""Commands of Heroku whose part after the colon needs a hint of its own."""
 
 _DETACHED = "there is no detached mode yet: deploy stays in the foreground."
 _OPTIONS = {
@@ -111,28 +111,28 @@ _OPTIONS = {
     "--procfile": "the Procfile is read from the app's folder; name the folder as it is, without an option.",
     "--publish": "`-p PORT` chooses the port of web.1.",
     "--remote": "name the app's folder or its image as it is, without an option.",
-    "--rm": "leave it out: deploy removes its containers when they end.",
+    "--rm": "leave it out; deploy removes its containers when they end.",
     "--tty": "a command after `--` gets this terminal.",
     "--volume": "there are no volumes yet; keep files in a service and give its address with `-e`.",
 }
 
 
 def command_hint(word: str, known: tuple[str, ...]) -> str:
-    """Return what to do instead of a command that there is not; `known` are the commands."""
+    """Return the hint for a command that does not exist; `known` are those that do."""
     first = word.partition(":")[0].lower()
-    told = _WHOLE.get(word.lower()) or _COMMANDS.get(first)
-    if told is None and first in known and ":" in word:
-        told = f"did you mean `deploy {first}`?"
-    if told is None and (near := find_nearest(word, known)):
-        told = f"did you mean `deploy {near}`?"
-    return told or "`deploy --help` lists the commands."
+    hint = _WHOLE.get(word.lower()) or _COMMANDS.get(first)
+    if hint is None and first in known and ":" in word:
+        hint = f"did you mean `deploy {first}`?"
+    if hint is None and (near := find_nearest(word, known)):
+        hint = f"did you mean `deploy {near}`?"
+    return hint or "`deploy --help` lists the commands."
 
 
 def option_hint(option: str, ctx: click.Context) -> str:
-    """Return what to do instead of an option that a command lacks."""
+    """Return the hint for an option that a command does not have."""
     known = [each for parameter in ctx.command.params for each in (*parameter.opts, *parameter.secondary_opts)]
     names = [each for each in known if each.startswith("--")]
-    told = _OPTIONS.get(option)
-    if told is None and (near := find_nearest(option, names)):
-        told = f"did you mean {near}?"
-    return told or f"`{ctx.command_path} --help` shows the usage."
+    hint = _OPTIONS.get(option)
+    if hint is None and (near := find_nearest(option, names)):
+        hint = f"did you mean {near}?"
+    return hint or f"`{ctx.command_path} --help` shows the usage."

@@ -1,9 +1,9 @@
 """Makes the hint of an error true for the command that failed: its options, and its app.
 
 The error modules word a hint once for all commands. A clause of it ends at ``;``, a full stop or ``, or``. If a clause
-names an option that the command lacks, the clause says the setting instead, or is left out. A command in backquotes,
-such as ``deploy lock``, gets the folder, image and stack that the failed command was called with. ``deploy add``
-needs a Pipfile: for an app without one the hint says to write it.
+names an option that the command lacks, this module writes the setting of deploy.toml instead, or leaves the clause out.
+A command in backquotes, such as ``deploy lock``, gets the folder, image and stack of the failed command. ``deploy add``
+needs a Pipfile; for an app without one the hint says to write it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SETTINGS = (
     (re.compile(r"--build-env (\w+)=(\S+)"), '{} = "{}"` below `[build.env]` in deploy.toml'),
     (re.compile(r"(--no-cache|--category \S+)"), "deploy build {}`"),
 )
-"""Options, each with what works without it, up to the backquote that ends it."""
+"""Options, each with its replacement, up to the backquote that ends it."""
 
 _WITHOUT_IMAGES = frozenset({"info", "prune", "inspect", "push"})
 """Commands that read no settings of an app."""
@@ -45,10 +45,10 @@ _COMMAND = re.compile(r"`deploy (\w+)((?: (?:-[^`]*|release))?)`")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A command line as far as hints depend on it.
+    """The parts of a command line on which hints depend.
 
-    `name` is the command's, as in ``run``. `options` are all that it accepts. `folder` or `image` is what it was given,
-    both empty for the current folder. `repeated` are the options that another build of the same image needs.
+    `name` is the command's, such as ``run``. `options` are all that it accepts. `folder` or `image` is its operand;
+    both are empty for the current folder. `repeated` are the options that another build of the same image needs.
     `editable` is true if the folder has a Pipfile for ``deploy add`` to change. `verbose` is true if -v was given.
     """
 
@@ -62,7 +62,7 @@ class Call:
 
 
 def read_call(root: click.Group, arguments: Sequence[str]) -> Call:
-    """Read a command line again, after it failed; what cannot be read is left out."""
+    """Parse the command line of a failed command again, as far as possible."""
     command: click.Command | None = root
     words, context = list(arguments), click.Context(root, info_name="deploy", **root.context_settings)
     while isinstance(command, click.Group) and words:
@@ -76,7 +76,7 @@ def read_call(root: click.Group, arguments: Sequence[str]) -> Call:
 
 
 def call_of(ctx: click.Context) -> Call:
-    """Return the call of a command, once its command line is parsed."""
+    """Return the call of a command whose command line is parsed."""
     arguments = [each.name for each in ctx.command.params if isinstance(each, click.Argument) and each.name]
     first = ctx.params.get("app") or (ctx.params.get(arguments[0]) if arguments else None)
     word = (first[0] if first else "") if isinstance(first, tuple) else str(first or "")
@@ -95,7 +95,7 @@ def call_of(ctx: click.Context) -> Call:
 def repeated_text(ctx: click.Context) -> str:
     """Return the options that another command needs for the same image, a space before each; empty if none were given.
 
-    What `--build-env` sets may be secret, so it is not repeated.
+    The values of `--build-env` may be secret, so they are not repeated.
     """
     names = {"stack": "stack", "platform": "platform", "categories": "category", "build_env_files": "env-file"}
     words = [
@@ -113,13 +113,13 @@ def _options(command: click.Command) -> frozenset[str]:
 
 
 def fit(error: BuildpackError, call: Call) -> None:
-    """Make the hints of an error true for the command that failed."""
+    """Fit the hints of an error to the command that failed."""
     for problem in error.problems if isinstance(error, Problems) else (error,):
         problem.hint = fit_hint(problem.hint, call)
 
 
 def logs_of(error: BuildpackError, call: Call) -> list[str]:
-    """Return the whole output of the package builds that failed, if the failed command was to show it."""
+    """Return the whole output of the package builds that failed, if -v was given."""
     failed = [each for each in (error.problems if isinstance(error, Problems) else (error,)) if call.verbose]
     logs = [each.log for each in failed if isinstance(each, BuildFailed) and each.log]
     return [harmless(f"{log}:\n{log.read_text(errors='replace')}".rstrip()) for log in logs if log.is_file()]
@@ -135,10 +135,10 @@ def fit_hint(hint: str, call: Call) -> str:
         clause = _fill(parts[at], spans)
         if options_in(clause) - call.options and call.name not in _WITHOUT_IMAGES:
             clause = _say_settings(clause, call)
-        told = "".join(_SPAN.findall(clause)).replace("'", '"')
-        if options_in(clause) - call.options or (told and told in seen):
+        quoted = "".join(_SPAN.findall(clause)).replace("'", '"')
+        if options_in(clause) - call.options or (quoted and quoted in seen):
             continue
-        seen.add(told)
+        seen.add(quoted)
         kept += [parts[at - 1], clause] if kept else [clause]
     text = _name_operands("".join(kept), call)
     return text + ("." if hint.endswith(".") and text else "")
@@ -147,7 +147,7 @@ def fit_hint(hint: str, call: Call) -> str:
 def fit_warning(text: str) -> str:
     """Return a warning that is true for the command that prints it.
 
-    What follows its first ``;`` is advice and is fitted as a hint is. Commands in the rest name the command's app, too.
+    Its text after the first ``;`` is advice, which is fitted like a hint. Commands in the rest name the app, too.
     """
     context = click.get_current_context(silent=True)
     if context is None:
@@ -159,7 +159,7 @@ def fit_warning(text: str) -> str:
 
 
 def options_in(text: str) -> frozenset[str]:
-    """Return the options of the failed command that a text names: not those of other commands in backquotes."""
+    """Return the options of the failed command that a text names, without those of other commands in backquotes."""
     own = _SPAN.sub(lambda span: span[0] if span[0].startswith("`-") else "", text)
     return frozenset(_OPTION.findall(own))
 
@@ -169,13 +169,15 @@ def _fill(clause: str, spans: list[str]) -> str:
 
 
 def _say_settings(clause: str, call: Call) -> str:
-    """Write for each option that the command lacks what works in its place."""
+    """Replace each option that the command lacks with the setting that does the same."""
 
     def instead(span: re.Match[str]) -> str:
         if not options_in(span[0]) - call.options:
             return span[0]
-        told = [text.format(*found.groups()) for option, text in _SETTINGS if (found := option.search(span[0][:-1]))]
-        return " and ".join(f"`{each}" for each in told) or span[0]
+        settings = [
+            text.format(*found.groups()) for option, text in _SETTINGS if (found := option.search(span[0][:-1]))
+        ]
+        return " and ".join(f"`{each}" for each in settings) or span[0]
 
     return _SPAN.sub(instead, clause)
 

@@ -77,27 +77,27 @@ def _ask_for_import(place: str, package: str) -> bool:
 
 
 def _announce(folder: Path, layout: Layout, wanted: list[str]) -> None:
-    """Say what is about to happen, before anything is asked or written."""
+    """Say what will happen, before the command asks or writes anything."""
     if not wanted:
         return
-    fresh = f"deploy init writes a new app into {folder}, in the conventional layout"
-    lacks = f"deploy init adds the files that the app in {folder} lacks, and changes none that are there"
+    fresh = f"deploy init creates an app in {folder}"
+    lacks = f"deploy init adds the files that the app in {folder} lacks, and changes no existing file"
     print(harmless(fresh if layout.fresh else lacks), file=sys.stderr)
 
 
 def _license(folder: Path) -> str:
     from datetime import date
 
-    from deployer.scaffold.naming import author_name
+    from deployer.scaffold.layout import author_name
     from deployer.scaffold.templates import license_text
 
-    today = date.today()  # noqa: DTZ011  a year has no time zone worth minding
+    today = date.today()  # noqa: DTZ011  only the year matters
     there = next(place for place in (folder, *folder.absolute().parents) if os.path.isdir(place))
     return license_text(year=today.year, holder=author_name(there, os.environ))
 
 
 def _look_for_obstacles(folder: Path, wanted: list[str]) -> None:
-    """Refuse to begin where a folder is to be made and something else is there, a link that leads nowhere included."""
+    """Raise UsageError if a file, or a link to nothing, is in the place of a folder that is needed."""
     from deployer.errors import scaffold as errors
 
     for path in wanted:
@@ -116,7 +116,7 @@ def _write(folder: Path, layout: Layout, wanted: list[str]) -> None:
         place = folder / path
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            with place.open("x", encoding="utf-8") as file:  # never over a file that appeared in the meantime
+            with place.open("x", encoding="utf-8") as file:  # never overwrite a file that appeared in the meantime
                 file.write(layout.files[path])
         except OSError as error:
             raise errors.not_written(str(place), error, written[:number]) from error
@@ -124,7 +124,7 @@ def _write(folder: Path, layout: Layout, wanted: list[str]) -> None:
 
 
 def _lock(folder: Path) -> None:
-    """Let pipenv make Pipfile.lock, after all else is written; raises DependencyError if it fails."""
+    """Make Pipfile.lock with pipenv, after all other files; raises DependencyError if that fails."""
     from buildpack.errors import DependencyError
     from deployer.cli.lock import lock_app
     from deployer.errors import scaffold as errors
@@ -141,6 +141,6 @@ def _say_next(folder: Path, layout: Layout) -> None:
     lines = [f"deploy build{app} && deploy run{app}" if layout.fresh else f"deploy check{app}"]
     if os.path.exists(folder / "Pipfile") and not os.path.exists(folder / "Pipfile.lock"):
         lines.insert(0, f"deploy lock{app}")
-    lines.append(f"deploy local{app} --dev --reload   while writing")
-    lines.append(f"deploy local{app} -- pytest        its tests")
+    lines.append(f"deploy local{app} --dev --reload   while you write code")
+    lines.append(f"deploy local{app} -- pytest        run its tests")
     print("\nNext: " + "\n      ".join(lines), file=sys.stderr)

@@ -72,26 +72,27 @@ def command(reference: str, sbom: bool, layers: bool, platform: str | None, remo
 
 
 def _lines(inspection: Inspection, *, layers: bool) -> Iterator[str]:
-    found, told = inspection.found, inspection.told
+    found, origin = inspection.found, inspection.provenance
     name = found.name.removeprefix("docker.io/").removeprefix("library/")
     yield f"{name}, in the store" if found.origin == "store" else f"{name}, in the registry"
-    if not told.ours:
-        yield "not built by deploy: no layer tells what it was made of"
+    if not origin.ours:
+        yield "not built by deploy, so its layers do not say what they contain"
     yield from _row("digest", str(found.digest))
     if found.digest != found.image.digest:
         yield from _row("image", f"{found.image.digest} for {found.platform}")
     yield from _row("platform", ", ".join(map(str, found.platforms)))
-    if told.created:
-        yield from _row("created", told.created)
+    if origin.created:
+        yield from _row("created", origin.created)
     yield from _stack(inspection)
     yield from _starts(inspection)
     count = len(found.image.layers)
-    own = f": {len(told.stack_layers)} of the stack, {count - len(told.stack_layers)} on top" if told.ours else ""
+    base = len(origin.stack_layers)
+    own = f": {base} of the stack, {count - base} on top" if origin.ours else ""
     yield from _row("size", f"{size_text(found.image.size)} in {plural(count, 'layer')}{own}")
-    if told.packages:
-        yield from _row("packages", ", ".join(f"{each.name} {each.version}" for each in told.packages))
-    for name, value in told.labels.items():
-        if not (told.ours and name.startswith(("dev.deploy.", "org.opencontainers.image.base."))):
+    if origin.packages:
+        yield from _row("packages", ", ".join(f"{each.name} {each.version}" for each in origin.packages))
+    for name, value in origin.labels.items():
+        if not (origin.ours and name.startswith(("dev.deploy.", "org.opencontainers.image.base."))):
             yield from _row("label", f"{name}={value}")
     if layers:
         yield ""
@@ -99,18 +100,18 @@ def _lines(inspection: Inspection, *, layers: bool) -> Iterator[str]:
 
 
 def _stack(inspection: Inspection) -> Iterator[str]:
-    told = inspection.told
-    if told.python:
-        same = told.bytecode == told.python
-        compiled = "none" if told.bytecode == "none" else "compiled" if same else f"compiled by {told.bytecode}"
-        yield from _row("python", f"{told.python}, byte code {compiled}" if told.bytecode else told.python)
-    if told.stack is not None:
+    origin = inspection.provenance
+    if origin.python:
+        same = origin.bytecode == origin.python
+        compiled = "none" if origin.bytecode == "none" else "compiled" if same else f"compiled by {origin.bytecode}"
+        yield from _row("python", f"{origin.python}, byte code {compiled}" if origin.bytecode else origin.python)
+    if origin.stack is not None:
         name, _, _ = inspection.stack_name.partition("@")
-        yield from _row("stack", name or "by the image's own account, which this machine knows no name for")
-        yield from _row("", str(told.stack))
-    if told.facts is not None:
-        name, *version = told.facts.libc
-        yield from _row("libc", f"{name} {'.'.join(map(str, version))}, {told.facts.machine}")
+        yield from _row("stack", name or "named by the image only; this machine has no name for its digest")
+        yield from _row("", str(origin.stack))
+    if origin.facts is not None:
+        name, *version = origin.facts.libc
+        yield from _row("libc", f"{name} {'.'.join(map(str, version))}, {origin.facts.machine}")
 
 
 def _starts(inspection: Inspection) -> Iterator[str]:
@@ -126,7 +127,7 @@ def _starts(inspection: Inspection) -> Iterator[str]:
     elif inspection.unread:
         yield from _row("processes", f"unknown: {inspection.unread}")
     report = render(inspection)
-    if launch is not None and launches(inspection.told):
+    if launch is not None and launches(inspection.provenance):
         return
     for name in ("entrypoint", "command"):
         if report[name]:
@@ -148,10 +149,10 @@ def _row(name: str, value: str) -> Iterator[str]:
 
 
 def _wrapped(head: str, text: str) -> Iterator[str]:
-    """Wrap at the screen's width; what has no spaces, as digests have not, is left whole."""
+    """Wrap at the screen's width; a word such as a digest stays whole."""
     lines = textwrap.wrap(text, max(20, _WIDTH - len(head)), break_long_words=False, break_on_hyphens=False) or [""]
     first = head + lines[0]
-    # A digest has just the room where the column is given up.
+    # A digest fits if it begins before the column.
     yield (first if len(first) <= _WIDTH else f"{head.rstrip() or ' ' * 8} {lines[0]}").rstrip()
     for line in lines[1:]:
         yield " " * len(head) + line

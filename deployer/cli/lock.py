@@ -141,9 +141,9 @@ def _edit(app: Path, edit: Callable[[str], str], given: Mapping[str, Any]) -> in
 
 
 def lock_app(app: Path, order: Order | None = None, *, verbose: bool = False) -> Locked:
-    """Lock the app for its Python, keeping what is locked without an order; raises as `run_pipenv` does.
+    """Lock the app for its Python; without an `order` keep all locked versions. Raises as `run_pipenv` does.
 
-    Builds of packages get the variables of the order, and the app's own ones for its build.
+    Builds of packages get the variables of the order, and those that the app sets for its build.
     """
     from buildpack.errors.app import no_such_folder, not_a_folder
     from buildpack.session import open_store
@@ -166,7 +166,7 @@ def lock_app(app: Path, order: Order | None = None, *, verbose: bool = False) ->
 
 
 def _build_env(app: Path) -> Mapping[str, str]:
-    """Return the variables that the app gives its build; an app.json that is not JSON gives none, as for a build."""
+    """Return the variables that the app sets for its build; as in a build, an app.json that is not JSON sets none."""
     from buildpack.app.app_json import AppJson, read_app_json
     from buildpack.app.settings import read_build_env
     from buildpack.errors import AppError
@@ -179,7 +179,7 @@ def _build_env(app: Path) -> Mapping[str, str]:
 
 
 def _tell(seconds: float) -> None:
-    """Say that pipenv begins, and on a terminal now and then that it is still at work."""
+    """Say that pipenv starts, and on a terminal from time to time that it is still running."""
     if not seconds:
         print("Locking with pipenv, which takes some seconds ...", file=sys.stderr)
     elif sys.stderr.isatty():
@@ -187,11 +187,11 @@ def _tell(seconds: float) -> None:
 
 
 def _interpreter(app: Path) -> str:
-    """Return an interpreter of the app's Python on this machine, else the one that runs this."""
+    """Return an interpreter of the app's Python on this machine, or the one that runs deploy."""
     from buildpack.app.python_version import read_python_version
     from buildpack.stacks.find_python import find_python
 
-    asked, _warnings = read_python_version(app, None, today=date.today())  # noqa: DTZ011  a date of no time zone
+    asked, _warnings = read_python_version(app, None, today=date.today())  # noqa: DTZ011  end-of-life dates have no time zone
     if asked is None:
         return sys.executable
     found = find_python(asked.version, environ=os.environ, own=sys.executable)
@@ -199,7 +199,7 @@ def _interpreter(app: Path) -> str:
 
 
 def _pin(app: Path) -> bool:
-    """Write the digest of the app's stack into deploy.toml; tell whether that changed it."""
+    """Write the digest of the app's stack into deploy.toml; return True if that changed the file."""
     from buildpack.app.read import examine_app
     from buildpack.oci.transport import Transport
     from buildpack.session import open_store
@@ -207,9 +207,9 @@ def _pin(app: Path) -> bool:
     from buildpack.stacks.resolve import resolve_stack
     from buildpack.stacks.stack import StackRequest
     from deployer.interrupts import ending_promptly
-    from deployer.locking.pin import pin_stack
+    from deployer.locking.lock import pin_stack
 
-    # Whatever else is wrong with the app, a Procfile say, is for `deploy check` to tell.
+    # `deploy check` reports any other error, in a Procfile for example.
     read = examine_app(
         app,
         environ=os.environ,
@@ -223,7 +223,7 @@ def _pin(app: Path) -> bool:
     if name == "host" or name.startswith(("oci:", "archive:")):
         return False
     if asked and not asked.origin.startswith("deploy.toml"):
-        print_warning(f"the stack comes from {asked.origin}; deploy.toml was left alone.")
+        print_warning(f"the stack is set by {asked.origin}; deploy.toml did not change.")
         return False
     tag = name.partition("@")[0]
     with ending_promptly(), Transport(os.environ) as transport:

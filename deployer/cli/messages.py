@@ -1,4 +1,4 @@
-"""What errors, warnings and hints look like on a terminal. Imports nothing slow: an unchanged build warns too."""
+"""Print errors, warnings and hints. It imports nothing slow, because an unchanged build prints warnings too."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def print_warning(text: str) -> None:
     """Print a warning on standard error."""
     if (
         "`deploy " in text or " -" in text or "`-" in text
-    ) and "click" in sys.modules:  # a recorded answer has warnings that are fitted already
+    ) and "click" in sys.modules:  # the warnings of a recorded answer are fitted already
         from deployer.cli.hints import fit_warning
 
         text = fit_warning(text)
@@ -51,13 +51,13 @@ def print_line(text: str) -> None:
 
 
 def print_nothing(_text: str) -> None:
-    """Print nothing: what `--quiet` uses instead of the functions above."""
+    """Print nothing, for `--quiet`."""
 
 
 def report_bug(error: BaseException) -> None:
-    """Print a traceback and say that this is a bug of ours."""
+    """Print a traceback, and say that this is a bug in deploy."""
     import traceback
 
     traceback.print_exception(error, file=sys.stderr)
     print(f"\n{styled('error:', 'red')} this is a bug in deploy, not in your app", file=sys.stderr)
-    print("\nhint: please report it with the lines above; nothing of yours was changed.", file=sys.stderr)
+    print("\nhint: please report it with the lines above; deploy changed none of your files.", file=sys.stderr)

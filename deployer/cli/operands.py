@@ -25,20 +25,20 @@ from deployer.errors.commands import (
 from deployer.text import operand_text
 
 METAVAR = "[APP|REF] [TYPE[=N]]..."
-"""What the operands before ``--`` are called in the usage line."""
+"""The operands before ``--``, in the usage line."""
 
 MOST = 100
-"""More processes of one type than that on one machine are a slip of the keyboard."""
+"""The largest number of processes of a type; a larger one is a typing error."""
 
 _COMMAND = "deployer.command"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operands:
-    """What to run: an app's folder or an image, never both; with neither the app is the current folder.
+    """An app's folder or an image to run, never both; with neither the app is the current folder.
 
-    `formation` holds the process types in the order they were named, and is empty where none was. `command` is
-    what followed ``--``, empty where there was none.
+    `formation` has the process types in the order of the command line. `command` is the command after ``--``. Both may
+    be empty.
     """
 
     app: Path | None = None
@@ -52,31 +52,31 @@ class Operands:
         return self.app or Path()
 
     def again(self, command: str) -> str:
-        """Return the command line, so far as it names the app or image, for a command of ours."""
+        """Return the command line of a command of ours for the same app or image."""
         return f"deploy {command}{operand_text(self.reference or str(self.folder))}"
 
     @property
     def shown(self) -> str:
-        """What messages call it."""
+        """The name of the app or image in messages."""
         return self.reference or ("this folder" if self.app is None else str(self.app))
 
 
 class OperandsCommand(Command):
-    """A command line that is split at its first ``--`` before anything else; `command_of` gives what followed."""
+    """A command that splits its line at the first ``--`` before anything else; `command_of` returns the second part."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Keep what follows ``--`` from click, options and all."""
+        """Parse only the words before ``--``."""
         at = args.index("--") if "--" in args else len(args)
         ctx.meta[_COMMAND] = tuple(args[at + 1 :]) if at < len(args) else None
         return super().parse_args(ctx, args[:at])
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        """Show where the command stands."""
+        """Add the command to the usage line."""
         return [*super().collect_usage_pieces(ctx), "[-- CMD...]"]
 
 
 def command_of(ctx: click.Context) -> tuple[str, ...] | None:
-    """Return what followed the first ``--``; None where there was none."""
+    """Return the words after the first ``--``; None if the line has no ``--``."""
     command: Any = ctx.meta.get(_COMMAND)
     return None if command is None else tuple(command)
 
@@ -84,7 +84,7 @@ def command_of(ctx: click.Context) -> tuple[str, ...] | None:
 def split_operands(
     arguments: Sequence[str], *, command: Sequence[str] | None = None, folder_exists: Callable[[str], bool]
 ) -> Operands:
-    """Tell APP, REF and TYPE apart.
+    """Sort the operands into APP, REF and TYPE.
 
     The first operand is APP if that folder exists or it begins with ``.`` or ``/``, REF if it has a tag or a
     digest, else a TYPE in the current folder. Raises UsageError.
@@ -112,12 +112,12 @@ def split_operands(
 
 
 def is_folder(operand: str) -> bool:
-    """Tell an app's folder from an image's name: it is there, or looks like a path."""
+    """Return True for an app's folder, which exists or looks like a path; False for an image's name."""
     return operand[:1] in {".", "/"} or os.path.isdir(operand)
 
 
 def image_name(operand: str, environ: Mapping[str, str]) -> str:
-    """Return the name of what is meant: the image of the app in a folder, or an image."""
+    """Return the name of an image, which the operand is, or which the app in that folder has."""
     if not is_folder(operand):
         return operand
     from buildpack.app.settings import read_settings
@@ -131,7 +131,7 @@ def image_name(operand: str, environ: Mapping[str, str]) -> str:
 
 
 def check_types(meant: Operands) -> None:
-    """Raise UsageError for an unknown process type if the folder's Procfile shows that; the image shows the rest."""
+    """Raise UsageError for a process type that the folder's Procfile does not have; an image is checked later."""
     if not meant.formation or meant.reference is not None:
         return
     from buildpack.app.procfile import read_procfile

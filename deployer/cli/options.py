@@ -137,7 +137,7 @@ app_option = option(
     help="Use the app in this folder.  [default: the current one]",
 )
 
-# What an image is built from
+# Sources and settings of an image
 
 tag = _repeated("-t", "--tag", "references", metavar="REF", help="Name the image (repeatable).")
 stack = option(
@@ -188,7 +188,7 @@ strict = _flag("--strict", heading=BUILD, help="Treat warnings as errors.")
 no_sbom = _flag("--no-sbom", help="Push the image without its bill of materials.")
 remote = _flag("--remote", help="Look for the image in the registry, not in the store.")
 
-# What a process finds
+# The environment of processes
 
 env = _repeated(
     "-e",
@@ -216,7 +216,7 @@ health_host = option(
 )
 boot_timeout = _seconds("--boot-timeout", default=60, help="Wait this long for web's first answer (seconds).")
 
-# What is printed
+# Output
 
 _printed = partial(_flag, heading=OUTPUT)
 as_json = _printed("--json", "as_json", help="Print the result as JSON.")

@@ -1,4 +1,4 @@
-"""What people see of long work: a live line on a terminal, plain lines in a pipeline, nothing on short work."""
+"""Shows the progress of long work: a live line on a terminal, plain lines in a pipeline; short work shows nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 SILENT_SECONDS = 0.5
-"""Work that ends sooner shows nothing: a line that flashes is worse than none."""
+"""Work that ends sooner shows nothing, because a line that flashes is worse than none."""
 
 TITLES = {
     "stack": "Fetching the stack",
@@ -25,14 +25,14 @@ TITLES = {
     "load": "Loading",
     "push": "Pushing",
 }
-"""Of work that is counted; hooks are shown line by line."""
+"""Titles of stages that are counted; hooks are shown line by line."""
 
 
 class Reporter:
-    """An observer that renders; use it as a context manager, so that the terminal is left clean.
+    """An observer that prints; use it as a context manager, so that it cleans the terminal at the end.
 
-    Events may come from several threads. On a terminal one bar per stage is drawn by rich, which is
-    imported only once work has taken `SILENT_SECONDS`; elsewhere each stage is one plain line.
+    Events may come from several threads. On a terminal rich draws a bar for each stage, and is imported only after
+    `SILENT_SECONDS` of work; elsewhere each stage is one plain line.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Reporter:
         return self
 
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        """End the bars; raises an error that quotes a program's output without it, where that was shown."""
+        """End the bars; raises a program's error without its output, if that was shown."""
         with self._lock:
             self._quiet = True
             if self._bars is not None:
@@ -66,7 +66,7 @@ class Reporter:
                 raise error.without_lines() from None
 
     def __call__(self, progress: Progress) -> None:
-        """Show this, if work has taken long enough to be worth a line."""
+        """Show this, if the work has taken `SILENT_SECONDS`."""
         if progress.stage == "hooks":
             self._print(f"Running {progress.item} ..." if progress.line is None else f"  | {show(progress.line)}")
             self._showed_output |= progress.line is not None and not self._quiet
@@ -83,7 +83,7 @@ class Reporter:
                 print(f"{TITLES[progress.stage]} ...", file=self._stream, flush=True)
 
     def _print(self, line: str) -> None:
-        """Print a line of its own, above the bars where there are any."""
+        """Print a line of its own, above the bars if there are any."""
         with self._lock:
             if self._quiet:
                 return

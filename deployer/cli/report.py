@@ -12,7 +12,7 @@ SCHEMA = 1
 
 
 def report(made: Built) -> dict[str, Any]:
-    """Return the object of a build; of several platforms it has ``platforms``, an object for each."""
+    """Return the object of a build; for several platforms it has ``platforms``, an object for each."""
     reports = [_report_one(one) for one in made.images]
     of_all = {
         "schema": SCHEMA,
@@ -28,7 +28,7 @@ def report(made: Built) -> dict[str, Any]:
 
 
 def moved(traffic: Traffic) -> dict[str, int]:
-    """Return what was moved to and from registries."""
+    """Return the counts of the traffic with registries."""
     return {"requests": traffic.requests, "bytes_sent": traffic.sent, "bytes_received": traffic.received}
 
 

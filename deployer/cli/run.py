@@ -72,7 +72,7 @@ def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) ->
     engine = choose_engine(options["engine"], os.environ)
     if options["engine"] == "auto" and not options["quiet"]:
         print(harmless(f"engine: {engine_text(engine)}"), file=sys.stderr)
-    # A signal's exception may leave a lock of the connections taken. Closing them then waits for that lock for ever.
+    # A signal's exception may leave a lock of the connections taken, and closing them would wait for it for ever.
     with ending_promptly():
         try:
             image = [f"the image {meant.reference}"] if meant.reference is not None else []
@@ -87,10 +87,10 @@ _BUILT = ("stack", "platform", "build_env", "categories")
 
 
 def _check_built(ctx: click.Context, meant: Operands, options: Mapping[str, Any]) -> None:
-    """Refuse options that say how to build if nothing is built."""
+    """Raise UsageError for options of a build if nothing is built."""
     names = {parameter.name: parameter.opts[-1] for parameter in ctx.command.params}
     if meant.reference is not None and options["build"]:
-        raise click.UsageError(f"--build has nothing to build for the image {meant.reference}", ctx)
+        raise click.UsageError(f"--build cannot build the image {meant.reference}; name a folder", ctx)
     if meant.reference is None and options["build"] is not False:
         return
     given = [names[name] for name in _BUILT if options[name]]

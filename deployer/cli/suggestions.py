@@ -1,7 +1,7 @@
-"""Values that a shell can suggest: folders, the process types of an app, stacks, destinations.
+"""Suggests values to a shell: folders, the process types of an app, stacks, destinations.
 
-Options and arguments name these functions as their ``shell_complete``, so they are imported with every command; what
-they need is imported once a shell asks.
+Options and arguments name these functions as their ``shell_complete``, so every command imports this module. The
+functions import what they need.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def suggest_files(_ctx: click.Context, _parameter: click.Parameter, incomplete: 
 
 
 def suggest_operands(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> Items:
-    """Suggest folders, then the process types of the app that was named."""
+    """Suggest folders and process types; after a folder, the process types of the app in it."""
     typed: tuple[str, ...] = ctx.params.get("operands") or ()
     if not typed:
         return _process_types(Path(), incomplete, leave_out=()) + suggest_paths(incomplete, files=False)
@@ -57,7 +57,7 @@ def suggest_operands(ctx: click.Context, _parameter: click.Parameter, incomplete
 
 
 def suggest_images(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> Items:
-    """Suggest images of the store, by the names that people type, and folders."""
+    """Suggest images of the store, by short names, and folders."""
     from buildpack.oci.store import Store
     from buildpack.oci.store_path import locate_store
 
@@ -92,7 +92,7 @@ def suggest_platforms(_ctx: click.Context, _parameter: click.Parameter, incomple
 
 
 def suggest_categories(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> Items:
-    """Suggest categories of the current folder's Pipfile: click forgets operands while an option lacks its value."""
+    """Suggest categories of the current folder's Pipfile: click passes no operands while an option lacks its value."""
     from buildpack.app.pipfile import read_pipfile
     from buildpack.errors import BuildpackError
 
@@ -104,7 +104,7 @@ def suggest_categories(_ctx: click.Context, _parameter: click.Parameter, incompl
 
 
 def _choose(known: Iterable[tuple[str, str]], incomplete: str) -> Items:
-    """Suggest entries of a list, and paths after ``oci:`` and ``archive:``."""
+    """Suggest words of a list, and paths after ``oci:`` and ``archive:``."""
     kind, colon, path = incomplete.partition(":")
     if colon and kind in {"oci", "archive"}:
         return suggest_paths(path, files=kind == "archive", prefix=f"{kind}:")

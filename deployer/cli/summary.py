@@ -1,8 +1,8 @@
-"""What `deploy build` prints, from plain values: the same whether it built or remembered.
+"""Prints the outcome of `deploy build` from plain values, which may come from a build or from a record of one.
 
-An answer is what JSON can hold: ``report`` is what ``--json`` prints, ``slots`` has for each platform the names of our
-layers, ``style`` is ``json``, ``quiet``, ``plain`` or ``verbose``, ``app`` is the folder as it was typed, ``sent`` says
-what went where, in words. This module imports nothing slow.
+An answer consists of JSON values. ``report`` is the object of ``--json``. ``slots`` has the names of our layers, for
+each platform. ``style`` is ``json``, ``quiet``, ``plain`` or ``verbose``. ``app`` is the folder as it was typed.
+``sent`` has a line for each destination. This module imports nothing slow.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     Answer = Mapping[str, Any]
 
 _MANY = 3
-"""A reason that more layers than this have is printed once."""
+"""If more layers than this have the same reason, it is printed once."""
 _NARROWEST, _WIDEST = 8, 20
 """The width of the summary's first column, in characters."""
 
 
 def unchanged(answer: Answer) -> dict[str, Any]:
-    """Return what the same call answers when everything is as it was left. Its warnings name the app of this call."""
+    """Return the answer of the same call if nothing changed. Its warnings name the app of this call."""
     report = answer["report"]
     if report["warnings"] and answer["style"] != "json":
         from deployer.cli.hints import fit_warning
@@ -38,7 +38,7 @@ def unchanged(answer: Answer) -> dict[str, Any]:
 
 
 def _platforms(report: Answer) -> Sequence[Answer]:
-    """Return the report of each platform: of a build for one that is the report itself."""
+    """Return the report of each platform; a build for one platform has only the report itself."""
     platforms: Sequence[Answer] = report.get("platforms", [report])
     return platforms
 
@@ -63,18 +63,18 @@ def show_answer(answer: Answer) -> None:
 
 
 def _say(text: str) -> None:
-    """Print a line of the summary, or several; what a terminal would take for a command is escaped."""
+    """Print lines of the summary; characters that control a terminal are escaped."""
     print("\n".join(map(_shown, text.split("\n"))), file=sys.stderr)
 
 
 def row_printer(processes: Iterable[str]) -> Callable[[str, str], None]:
-    """Return a function that prints a row of the summary: a name and a text, in columns as wide as the types need."""
+    """Return a function that prints a name and a text in two columns, with room for the names of process types."""
     width = min(_WIDEST, max([_NARROWEST, *map(len, processes)]))
     return lambda name, text: _say(f"  {name:<{width}} {text}")
 
 
 def _summarise(answer: Answer, report: Answer, *, verbose: bool) -> None:
-    """Print what was built for each platform, and what became of it."""
+    """Print the summary: python, processes, layers of each platform, destinations."""
     platforms = _platforms(report)
     own = [[layer for layer in one["layers"] if layer["kind"] != "stack"] for one in platforms]
     row = row_printer(platforms[0]["processes"])
@@ -101,7 +101,7 @@ def _summarise(answer: Answer, report: Answer, *, verbose: bool) -> None:
     for text in answer["sent"]:
         row("sent", text)
     if not answer["kept"]:
-        row("kept", "not in the store: what was reused is in the registry only")
+        row("kept", "not in the store: reused layers are in the registry only")
 
 
 def _counts(one: Answer, own: Sequence[Answer]) -> str:

@@ -88,7 +88,7 @@ def command(reference: str, app: Path | None, **given: Any) -> int:
 
 
 def _show(verdicts: Sequence[Verdict], folder: Path) -> None:
-    """Print what is the same; raises Differs if an image is not what its source builds."""
+    """Print the images that are equal; raises Differs if an image is not what its source builds."""
     from deployer.errors import proof as errors
 
     name = _short(verdicts[0].name)
@@ -110,7 +110,7 @@ def _show(verdicts: Sequence[Verdict], folder: Path) -> None:
 
 
 def _compared(verdict: Verdict) -> str:
-    """Say how much of an image that has the right digest was read."""
+    """Say how much of an equal image was read."""
     if verdict.origin == "registry":
         return "compared by digest; no layer was fetched"
     return f"read {plural(verdict.read, 'blob')} in the store"
@@ -130,7 +130,7 @@ def _details(verdicts: Sequence[Verdict], *, named: bool) -> Iterator[str]:
         for layer in verdict.comparison.layers:
             yield from _layer(layer)
         if verdict.comparison.reordered:
-            yield "The layers lie on each other in another order."
+            yield "The layers are in another order."
         for title, values in (("config", verdict.comparison.config), ("manifest", verdict.comparison.manifest)):
             if values:
                 yield f"The {title}:"
@@ -141,7 +141,7 @@ def _details(verdicts: Sequence[Verdict], *, named: bool) -> Iterator[str]:
 
 
 def _layer(layer: LayerDifference) -> Iterator[str]:
-    only = {"image": ", in the image alone", "rebuilt": ", not in the image", None: ""}[layer.only]
+    only = {"image": ", only in the image", "rebuilt": ", not in the image", None: ""}[layer.only]
     named = layer.name if layer.name.startswith("layer ") else f"layer {layer.name}"
     yield f"The {named}{only}{':' if layer.note or layer.entries else ''}"
     if layer.note:
@@ -150,7 +150,7 @@ def _layer(layer: LayerDifference) -> Iterator[str]:
 
 
 def _entries(entries: Sequence[EntryDifference]) -> Iterator[str]:
-    """Yield a line for each entry; those whose time alone differs share one."""
+    """Yield a line for each entry; entries of which only the time differs share one."""
     from deployer.proof.reasons import only_times
 
     dated = [entry for entry in entries if only_times(entry)]
@@ -165,7 +165,7 @@ def _entries(entries: Sequence[EntryDifference]) -> Iterator[str]:
 
 def _what(entry: EntryDifference) -> str:
     if entry.only is not None:
-        return "in the image alone" if entry.only == "image" else "not in the image"
+        return "only in the image" if entry.only == "image" else "not in the image"
     return "; ".join("other content" if field.path == "content" else _value(field) for field in entry.fields)
 
 

@@ -18,7 +18,7 @@ from deployer.formation import PORT, Formation
 
 FILE = "compose.yaml"
 
-# What YAML does not let stand in quotes, or reads as the end of a line; JSON escapes all below a space.
+# Characters that YAML does not allow in quotes, or reads as the end of a line; JSON escapes all below a space.
 _UNPRINTABLE = re.compile(rf"[\x7f-\x9f{TURNING}\ufeff\ufffe\uffff]")
 
 _PLAIN_LINE = re.compile(r"\s*(?:#.*)?|[A-Za-z_][A-Za-z0-9_]*=(?:[^\s'\"\\$#`](?:[^'\"\\$#`]*[^\s'\"\\$#`])?)?")
@@ -34,7 +34,7 @@ class ComposeExport(BaseExport):
 
 
 def render_compose(formation: Formation, *, image: str, env_files: Sequence[str]) -> list[ExportedFile]:
-    """Return the compose file; `env_files` are named in it as they stand, so relative to where it will lie."""
+    """Return the compose file; it names `env_files` as they are, so they are relative to its folder."""
     for name, value in formation.variables.items():
         if "\0" in name + value or any("\ud800" <= character <= "\udfff" for character in name + value):
             raise unportable_value(name, "compose")
@@ -44,7 +44,7 @@ def render_compose(formation: Formation, *, image: str, env_files: Sequence[str]
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        autoescape=False,  # noqa: S701  this is no web page
+        autoescape=False,  # noqa: S701  not a web page
     )
     templates.filters["scalar"] = quote_scalar
     services = [
@@ -80,7 +80,7 @@ def _published(port: int, count: int) -> str:
 
 
 def _environment(formation: Formation, name: str) -> dict[str, str]:
-    """Return a service's variables; PORT among them, since a file of variables might hold another."""
+    """Return a service's variables, with PORT, because a file of variables may set another one."""
     own = {"PORT": str(PORT)} if name == "web" else {}
     return {**{key: formation.variables[key] for key in sorted(formation.variables)}, **own}
 
@@ -92,9 +92,9 @@ def quote_scalar(text: str) -> str:
 
 
 def unlike_elsewhere(text: str) -> int | None:
-    """Return the first line of a file of variables that compose may read otherwise than we do; None if there is none.
+    """Return the number of the first line that compose may read in another way than deploy; None if there is none.
 
-    Compose's releases differ in what they make of quotes, escapes, ``$``, ``#`` and ``export``.
+    Releases of compose differ in how they read quotes, escapes, ``$``, ``#`` and ``export``.
     """
     for number, line in enumerate(text.splitlines(), 1):
         if not _PLAIN_LINE.fullmatch(line):

@@ -1,4 +1,4 @@
-"""Writes exported files: whole or not at all, and never over what somebody else wrote."""
+"""Writes exported files, each as a whole, and never over files that somebody else wrote."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from buildpack.system.temporary import make_folder
 from deployer.errors.export import foreign_file
 
 MARK = "written by `deploy export"
-"""Stands in the first line of each file, so that the next export knows which files are its own."""
+"""In the first line of each file, so that the next export recognises its own files."""
 
 STOP_SECONDS = 30
-"""From TERM to KILL: longer than the 25 s the launcher takes, so that it is never cut short."""
+"""Time from TERM to KILL, longer than the 25 s that the launcher may take."""
 
 TURNING = r"\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069"
-"""Characters that turn the direction of writing (UAX 9), so that a command reads as another, and separators of lines.
+"""Separators of lines, and characters that turn the direction of writing (UAX 9), so that a command looks like another.
 
 They are for a class of a regular expression.
 """
@@ -35,10 +35,10 @@ class ExportedFile:
 
 
 def write_files(files: Sequence[ExportedFile], folder: Path, *, force: bool = False) -> list[Path]:
-    """Write files to a folder, which is made if need be; returns their paths.
+    """Write files to a folder, which is created if it is missing, and return their paths.
 
-    Files that begin with the same line, so of an earlier export, are replaced; any other only with `force`, and else
-    that is a UsageError, and nothing is written.
+    Files of an earlier export, which begin with the same line, are replaced; other files only with `force`. Raises
+    UsageError, without writing anything, if there are other files and `force` is false.
     """
     targets = [folder / file.name for file in files]
     foreign = [
@@ -60,7 +60,7 @@ def write_files(files: Sequence[ExportedFile], folder: Path, *, force: bool = Fa
 def _write(file: ExportedFile, path: Path) -> None:
     import tempfile
 
-    # mkstemp makes it for the owner alone, so that a secret is at no moment anybody else's to read.
+    # mkstemp creates it for the owner only, so that nobody else can read a secret at any moment.
     handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
@@ -73,7 +73,7 @@ def _write(file: ExportedFile, path: Path) -> None:
 
 
 def find_leftovers(files: Sequence[ExportedFile], folder: Path, app: str) -> list[Path]:
-    """Return this app's units that an earlier export wrote and this one does not: ``web.3``, if now there are two."""
+    """Return the units of this app that only an earlier export wrote, such as ``web.3`` if there are two now."""
     written = {file.name for file in files}
     found = (path for pattern in (f"{app}-*.service", f"{app}-*.target") for path in folder.glob(pattern))
     return sorted(

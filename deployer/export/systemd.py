@@ -30,7 +30,7 @@ _WORKER_MEGABYTES = 256
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}\$?|[0-9]{1,9}")
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=,@+-]+")
-# Unicode's noncharacters (U+FFFE, U+1FFFF ...) are no UTF-8 to systemd, in a value and in a file of its own.
+# systemd does not accept Unicode's noncharacters (U+FFFE, U+1FFFF ...) as UTF-8.
 _NONCHARACTERS = r"\ufdd0-\ufdef" + "".join(
     f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000)
 )
@@ -42,7 +42,7 @@ _REFUSED_IN_VALUES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """One process as a unit; `name` is ``web.1``, which Honcho makes the unit's name of."""
+    """One process as a unit; Honcho makes the unit's name from `name`, such as ``web.1``."""
 
     name: str
     unit: str
@@ -56,10 +56,10 @@ class Service:
 def render_systemd(
     formation: Formation, *, venv: Path, user: str | None, variables_file: Path | None
 ) -> list[ExportedFile]:
-    """Return the units, the one that starts all of them first.
+    """Return the units; the first one starts all others.
 
-    `venv` is the environment the commands are found in. Without `user` the units are for a user's own systemd.
-    `variables_file` is where the config vars will be, None where there are none.
+    `venv` is the environment that has the commands. Without `user` the units are for a user's own systemd.
+    `variables_file` will hold the config vars; None if there are none.
     """
     if user is not None and not _USER.fullmatch(user):
         raise bad_user(user)
@@ -72,7 +72,7 @@ def render_systemd(
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        autoescape=False,  # noqa: S701  these are no web pages
+        autoescape=False,  # noqa: S701  not web pages
     )
     templates.filters.update(argument=quote_argument, path=quote_path, glob=_quote_glob, word=quote_word)
     context = {
@@ -91,7 +91,7 @@ def render_systemd(
 
 
 def unit_name(app: str) -> str:
-    """Return what an app's units are called: a name with ``/`` or ``.`` gets dashes for them."""
+    """Return the name of an app's units, with dashes instead of ``/`` and ``.``."""
     return str(dashrepl(app))  # type: ignore[no-untyped-call]
 
 
@@ -110,7 +110,7 @@ def _expand(formation: Formation, venv: Path) -> list[Process]:
 
 
 def _web_concurrency(formation: Formation) -> int:
-    """Return what the launcher would make of these limits; the cores of a machine that is not this one count not."""
+    """Return the number that the launcher would choose for these limits. It ignores this machine's cores."""
     if formation.limits.memory is None:
         return 2
     workers = max(1, formation.limits.memory // _MEGABYTE // _WORKER_MEGABYTES)
@@ -138,8 +138,8 @@ def _service(process: Process, unit: str) -> Service:
 def render_variables(formation: Formation, venv: Path) -> ExportedFile:
     """Return config vars as a file that `EnvironmentFile=` reads: there neither ``%`` nor ``$NAME`` is expanded.
 
-    It wins over what the units set, so a PATH gets the environment before it, and VIRTUAL_ENV stays out. Raises
-    UsageError for what systemd would leave out with no more than a line in its journal.
+    It wins over the units' own variables, so a PATH gets the environment first, and VIRTUAL_ENV is left out. Raises
+    UsageError for variables that systemd would leave out with only a line in its journal.
     """
     app = unit_name(formation.name)
     variables = {key: value for key, value in formation.variables.items() if key != "VIRTUAL_ENV"}
@@ -155,7 +155,7 @@ def render_variables(formation: Formation, venv: Path) -> ExportedFile:
 
 
 def quote_value(name: str, value: str) -> str:
-    """Quote a value of an environment file; raises UsageError for one systemd does not take."""
+    """Quote a value of an environment file; raises UsageError for one that systemd does not accept."""
     if _REFUSED_IN_VALUES.search(value) or _NOT_UTF8.search(value):
         raise unportable_value(name, "systemd")
     return '"' + re.sub(r'["\\`$]', r"\\\g<0>", value) + '"'
@@ -170,12 +170,12 @@ def quote_word(text: str) -> str:
 
 
 def quote_argument(text: str) -> str:
-    """Quote one argument of `ExecStart=`, where a ``$`` would begin a variable too."""
+    """Quote one argument of `ExecStart=`, in which a ``$`` would also begin a variable."""
     return quote_word(text).replace("$", "$$")
 
 
 def quote_path(path: Path) -> str:
-    """Write a path for a setting that takes the rest of its line as it stands; raises UsageError if none could."""
+    """Return a path for a setting without quotes; raises UsageError for a path that such a setting cannot hold."""
     text = str(path)
     if _CONTROL.search(text) or text != text.strip() or text.endswith("\\") or _NOT_UTF8.search(text):
         raise unportable_path(path, "systemd")

@@ -1,4 +1,4 @@
-"""Versions in Pipfile.lock: those to keep, and those that a lock changed."""
+"""Reads versions in Pipfile.lock: those to keep, and those that a lock changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _VERSION = re.compile(r"={2,3}[A-Za-z0-9.+!_-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One package whose locked version differs; empty where it was not there, or is not any more."""
+    """A package whose locked version differs; `before` is empty for a new package, `after` for a removed one."""
 
     name: str
     before: str
@@ -31,7 +31,7 @@ class Change:
 
 
 def versions_of(lock: bytes | None) -> dict[str, str]:
-    """Return each package's version in a lock, marked with its category; nothing if this is not a lock."""
+    """Return each package's version in a lock, with its category; empty if this is not a lock."""
     try:
         document: Any = parse_json(lock or b"{}")
         return {
@@ -49,7 +49,7 @@ def _version_of(entry: Any) -> str:
 
 
 def compare_locks(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Change, ...]:
-    """Return what differs, by name."""
+    """Return the differences, in order of names."""
     return tuple(
         Change(name=name, before=before.get(name, ""), after=after.get(name, ""))
         for name in sorted(before.keys() | after.keys())
@@ -58,9 +58,9 @@ def compare_locks(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[
 
 
 def pins_of(lock: bytes | None, pipfile: Pipfile, move: Iterable[str]) -> dict[str, str]:
-    """Return the versions to keep, by canonical name, as in ``==1.0``.
+    """Return the versions to keep, such as ``==1.0``, by canonical name.
 
-    A package of which two categories lock different versions has none, and one of which Pipfile asks for another.
+    A package has none if two categories lock different versions, or if Pipfile asks for another version.
     """
     from buildpack.app.pipfile import canonical
 

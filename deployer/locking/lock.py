@@ -1,4 +1,4 @@
-"""Refreshes Pipfile.lock with pipenv, which works on a copy."""
+"""Updates Pipfile.lock with pipenv, which works on a copy, and pins the stack in deploy.toml."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from buildpack.app.pipfile import Pipfile
 
 _PREFIX = ".deploy-"
-"""Begins the names of temporary files in the app's folder; no image holds them (`never_enters`)."""
+"""The beginning of names of temporary files in the app's folder; images leave them out (`never_enters`)."""
 _BUILD_FAILED = re.compile(r"Failed to build |Failed building |subprocess-exited-with-error|metadata-generation-failed")
-"""What pip says if a package's own code fails."""
+"""Messages of pip if a package's own code fails."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Locked:
-    """What a lock changed: versions of packages, and the names of the files that were written."""
+    """The changes of a lock: versions of packages, and the names of the files that were written."""
 
     changes: tuple[Change, ...]
     written: tuple[str, ...]
@@ -36,10 +36,10 @@ class Locked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What to lock.
+    """A request to lock.
 
-    `pipfile` is Pipfile's new text, None if it stays. `move` are the packages to move, None for all. `variables` are
-    for builds of packages, in addition to the environment; the values of those in `given` must not be shown.
+    `pipfile` is Pipfile's new text, None if it does not change. `move` are the packages to upgrade, None for all.
+    `variables` are for builds of packages, in addition to the environment; values of those in `given` are not shown.
     """
 
     pipfile: str | None = None
@@ -61,11 +61,11 @@ def run_pipenv(
 ) -> Locked:
     """Lock the app with ``pipenv lock``, write Pipfile.lock and a changed Pipfile, and return what changed.
 
-    `python` is the interpreter to resolve for, `pipenv` the one that has pipenv. Pipenv's own environment and its
-    temporary files, in which it writes logins of indexes, are made in a folder in `place`, which is removed. `tell` is
-    called at the start, and then now and then, with the seconds that pipenv has run. Pipenv works on a copy, so a
-    failure changes neither file. Raises AppError without a Pipfile or for one that cannot be read, UsageError for a
-    package to move that the app does not have, and DependencyError if pipenv fails.
+    `python` is the interpreter to resolve for, `pipenv` the one that has pipenv. A folder in `place` holds pipenv's own
+    environment and its temporary files, which contain logins of indexes; it is removed at the end. `tell` is called at
+    the start, and then every few seconds, with the seconds that pipenv has run. Pipenv works on a copy, so a failure
+    changes neither file. Raises AppError if Pipfile is missing or cannot be read, UsageError for a package to upgrade
+    that the app does not have, and DependencyError if pipenv fails.
     """
     from buildpack.app.textfile import read_bytes
 
@@ -118,7 +118,7 @@ def _read_asked(folder: Path, order: Order) -> Pipfile:
 
 
 def _check_move(packages: Iterable[str], pipfile: Pipfile, lock: bytes | None) -> None:
-    """Refuse to move a package that neither Pipfile nor the lock has."""
+    """Raise UsageError for a package that neither Pipfile nor the lock has."""
     from buildpack.app.pipfile import canonical
 
     known = {canonical(name.partition(" (")[0]) for name in versions_of(lock)}
@@ -130,9 +130,10 @@ def _check_move(packages: Iterable[str], pipfile: Pipfile, lock: bytes | None) -
 
 @contextmanager
 def _copied(folder: Path, guard: Guard) -> Iterator[Path]:
-    """Make an empty file for a copy of Pipfile, and remove it with its lock; also what killed processes left.
+    """Make an empty file for a copy of Pipfile, and remove it and its lock at the end.
 
-    It is beside Pipfile, because paths in Pipfile are relative to its folder.
+    Copies that killed processes left are removed, too. The file is beside Pipfile, because paths in Pipfile are
+    relative to its folder.
     """
     sweep(folder, prefix=_PREFIX)
     for left in folder.glob(f"{_PREFIX}*.part.lock"):
@@ -155,7 +156,7 @@ def _lock_of(pipfile: Path) -> Path:
 
 
 def _check_variables(pipfile: Pipfile) -> None:
-    """Refuse the variables that `buildpack.app.sources.check_variables` refuses: pipenv would send them."""
+    """Refuse the variables that `buildpack.app.indexes.check_variables` refuses, because pipenv would send them."""
     from buildpack.app.indexes import check_variables
 
     listed = pipfile.document.get("source")
@@ -174,7 +175,7 @@ def _check_variables(pipfile: Pipfile) -> None:
 def _write_pair(folder: Path, pipfile: tuple[bytes, bytes], lock: tuple[bytes | None, bytes]) -> tuple[str, ...]:
     """Write Pipfile and Pipfile.lock if they changed, both or neither; return the names of those that changed.
 
-    Each is given as it was and as it will be.
+    `pipfile` and `lock` are the old and the new content.
     """
     changed = pipfile[0] != pipfile[1]
     if changed:
@@ -201,3 +202,21 @@ def replace_file(path: Path, content: bytes) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def pin_stack(folder: Path, reference: str) -> bool:
+    """Write `reference`, with its digest, as ``stack`` into deploy.toml; return True if that changed the file.
+
+    Comments and everything else stay as they are. The file is replaced as a whole.
+    """
+    import tomlkit
+
+    from buildpack.app.textfile import read_text
+
+    path = folder / "deploy.toml"
+    document = tomlkit.parse(read_text(folder, path.name) or "")
+    if document.get("stack") == reference:
+        return False
+    document["stack"] = reference
+    replace_file(path, document.as_string().encode())
+    return True

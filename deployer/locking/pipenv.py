@@ -1,4 +1,4 @@
-"""Runs ``pipenv lock``: its environment, its output, and again with fewer pins after a conflict."""
+"""Runs ``pipenv lock`` in an environment of named variables, and again with fewer pins after a conflict."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from buildpack.system.guard import Guard
 from buildpack.system.processes import Outcome, ProcessGroup
 
 _TELL = 5.0
-"""Seconds between the lines that say that pipenv is still at work."""
+"""Seconds between the lines that say that pipenv is still running."""
 _SHOWN = 30
 """Lines of pipenv's output that an error quotes."""
 _MOST_LINES = 10_000
 """Lines of pipenv's output that are searched for a conflict."""
 _SECRET = 6
-"""Characters of a value that is taken out of messages; a shorter one, such as `1`, is not a secret."""
+"""The shortest value that messages leave out; a shorter one, such as `1`, is not a secret."""
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 _PREFIXES = ("PIP_", "PIPENV_", "LC_", "GIT_SSH", "GIT_SSL_", "GIT_PROXY_", "GIT_HTTP_")
 _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
@@ -55,11 +55,11 @@ sys.exit(cli())
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipenv:
-    """A way to run ``pipenv lock``.
+    """The settings of a run of ``pipenv lock``.
 
-    `executable` is the interpreter that has pipenv, `python` the one to resolve for. `scratch` is for its own virtual
-    environment and temporary files, in which it writes logins of indexes. `tell` is called now and then with the
-    seconds that pipenv has run. The variables `given` are for builds of packages.
+    `executable` is the interpreter that has pipenv, `python` the one to resolve for. `scratch` is the folder for
+    pipenv's virtual environment and its temporary files, which contain logins of indexes. `tell` is called every few
+    seconds with the seconds that pipenv has run. The variables `given` are for builds of packages.
     """
 
     executable: str
@@ -153,7 +153,7 @@ _TRACE = re.compile(r"^Traceback \(most recent call last\):\n(?:[ \t].*\n)*", re
 
 
 def last_lines(output: str, secrets: Iterable[str]) -> str:
-    """Return the end of what pipenv printed, without the logins in it."""
+    """Return the end of pipenv's output, without logins."""
     lines = [line.rstrip() for line in _TRACE.sub("", output).splitlines() if line.strip()]
     return redacted("\n".join(lines[-_SHOWN:]), secrets)
 
@@ -166,9 +166,10 @@ def redacted(text: str, secrets: Iterable[str]) -> str:
 
 
 def secrets_of(pipfile: bytes, environ: Mapping[str, str], given: Iterable[str]) -> frozenset[str]:
-    """Return the values of variables that must not be shown, as they are and as URLs quote them.
+    """Return the values that must not be shown, as they are and as URLs quote them.
 
-    Those are the ones that Pipfile names, above all in addresses of indexes, and those that were `given` for builds.
+    They are the values of variables that Pipfile names, for example in addresses of indexes, and the values `given` for
+    builds.
     """
     from urllib.parse import quote
 

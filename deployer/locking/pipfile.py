@@ -1,4 +1,4 @@
-"""Edit the text of a Pipfile for `deploy add` and `deploy remove`; comments and order stay."""
+"""Edits the text of a Pipfile for `deploy add` and `deploy remove`; comments and order stay."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ORIGINS = {"git", "hg", "svn", "bzr", "ref", "subdirectory", "editable", "path"
 
 
 def add_packages(text: str, packages: Sequence[str], *, dev: bool) -> str:
-    """Return Pipfile with these requirements; a version, extras or marker replaces that of an entry of the name."""
+    """Return Pipfile with these requirements; their versions, extras and markers replace those of existing entries."""
     import tomlkit
     from packaging.requirements import InvalidRequirement, Requirement
 
@@ -48,7 +48,7 @@ def _put(table: Any, key: str, asked: Requirement) -> None:
 
     present = key in table
     version = str(asked.specifier)
-    told = {
+    wanted = {
         name: value
         for name, value in (
             ("version", version),
@@ -58,21 +58,21 @@ def _put(table: Any, key: str, asked: Requirement) -> None:
         if value
     }
     if present and isinstance(table[key], dict):
-        if version:  # of an index, so the package comes from no other place any more
+        if version:  # a version is for a package of an index, so the other origins end
             for name in _ORIGINS & table[key].keys():
                 del table[key][name]
-        table[key].update(told)
-    elif told.keys() <= {"version"}:
-        if told or not present:
+        table[key].update(wanted)
+    elif wanted.keys() <= {"version"}:
+        if wanted or not present:
             _set(table, key, version or "*")
     else:
         entry = tomlkit.inline_table()
-        entry.update({"version": str(table[key]) if present else "*", **told})
+        entry.update({"version": str(table[key]) if present else "*", **wanted})
         _set(table, key, entry)
 
 
 def _set(table: Any, key: str, entry: object) -> None:
-    """Set an entry; a new one comes after the last one, before comments that may be about the next section."""
+    """Set an entry; a new one comes after the last one, and before comments that may be about the next section."""
     body = table.value.body
     last = max((at for at, (name, _) in enumerate(body) if name is not None), default=-1)
     rest = [] if key in table else body[last + 1 :]
@@ -82,7 +82,7 @@ def _set(table: Any, key: str, entry: object) -> None:
 
 
 def remove_packages(text: str, packages: Sequence[str], *, dev: bool) -> str:
-    """Return Pipfile without these packages; raises AppError for one that it does not ask for there."""
+    """Return Pipfile without these packages; raises AppError for one that the section does not have."""
     import tomlkit
 
     parse_pipfile(text)

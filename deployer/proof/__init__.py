@@ -1,1 +1,1 @@
-"""What is in an image, and whether it is what its source builds: inspect, bill of materials, verify."""
+"""Shows what an image contains, attaches its bill of materials, and verifies it against its source."""

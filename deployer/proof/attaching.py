@@ -1,6 +1,6 @@
 """Attaches an image's bill of materials to it in the registry, as a referrer (distribution specification 1.1).
 
-It comes after the image and its tags, so that nothing waits for it, and whatever becomes of it the push has succeeded.
+It comes after the image and its tags, so that nothing waits for it, and a failure does not fail the push.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Referrer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attached:
-    """What became of one bill of materials in one repository: `sent`, or there already; `trouble` tells why neither.
+    """The outcome for one bill of materials in one repository: `sent`, or there already, or `trouble` says why neither.
 
-    `note` tells why the registry's own list of referrers could not be read, so that a tag lists it.
+    `note` says why the registry's own list of referrers could not be read, so that a tag lists it.
     """
 
     repository: Reference
@@ -74,15 +74,15 @@ def make_referrer(image: Image) -> Referrer:
 def attach_sboms(
     images: Sequence[Image], references: Sequence[Reference], *, transport: Transport
 ) -> tuple[Attached, ...]:
-    """Attach its bill of materials to each image in each repository, where it is not yet; the images are there already.
+    """Attach to each image its bill of materials, in each repository that lacks it; the images must be there.
 
-    What a registry refuses is told, not raised.
+    A registry's refusal is returned, not raised.
     """
     repositories = list({(each.registry, each.repository): each for each in references}.values())
     referrers = [make_referrer(image) for image in images]
 
     def attach(repository: Reference) -> list[Attached]:
-        # One after the other: they share a blob, and a registry may mistake two uploads of it at once.
+        # One after the other, because they share a blob, and some registries confuse two uploads of it at once.
         return [_attach(referrer, repository, transport) for referrer in referrers]
 
     if len(repositories) == 1:
@@ -94,7 +94,7 @@ def attach_sboms(
 
 
 def attached_text(image: Image | ImageIndex, references: Sequence[Reference], *, transport: Transport) -> str:
-    """Attach them to an image, or to all of an index, and say in words what became of it."""
+    """Attach the bills of materials to an image, or to all images of an index, and return a text on the outcome."""
     images = (image,) if isinstance(image, Image) else image.images
     done = attach_sboms(images, references, transport=transport)
     troubles = [each.trouble for each in done if each.trouble]

@@ -1,4 +1,4 @@
-"""Finds an image by its name, in the store or in its registry, and opens its layers; nobody is believed unseen."""
+"""Finds an image by its name, in the store or in its registry, and opens its layers; all content is verified."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """An image and where it is; its layers can be opened until `find_image` is left.
+    """An image and its place; its layers can be opened until `find_image` is left.
 
-    `name` is the full name. `digest` is of what the name means: with several `platforms` the index, and `image` is
-    the one for the platform that was asked for, or for this machine's.
+    `name` is the full name, and `digest` its digest. With several `platforms` that is the digest of the index, and
+    `image` is for the platform that was asked for, or for this machine's.
     """
 
     name: str
@@ -43,16 +43,16 @@ class Found:
 
     @property
     def origin(self) -> Origin:
-        """Where the image was found."""
+        """The place in which the image was found."""
         return self.source.origin
 
     @property
     def platform(self) -> Platform:
-        """What the image's config names."""
+        """The platform in the image's config."""
         return manifests.parse_config_platform(self.image.config, origin=self.name)
 
     def open_layer(self, layer: Layer) -> BinaryIO:
-        """Open a layer's blob; from a registry it is fetched, and verified before a byte of it can be read."""
+        """Open a layer's blob; a registry's is fetched and verified first."""
         return self.source.open_layer(layer)
 
 
@@ -62,8 +62,8 @@ def find_image(
 ) -> Iterator[Found]:
     """Find what `text` names: a reference, or the digest alone of an image in the store.
 
-    The store comes first, unless `remote`. `app` is the folder whose image is meant, where one was named. Raises
-    UsageError, StackError or MachineError.
+    The store comes first, unless `remote`. `app` is the folder if the image was named by its app. Raises UsageError,
+    StackError or MachineError.
     """
     bare = Digest.parse(text) if _DIGEST.fullmatch(text) else None
     reference = None if bare else parse_reference(text)
@@ -78,7 +78,7 @@ def find_image(
         if elsewhere is None:
             raise errors.digest_not_stored(text, store.root)
         if app and not remote and name.startswith("docker.io/library/"):
-            # Nobody's own images are there: to ask would only tell the app's name.
+            # No user has images there, so a request would only reveal the app's name.
             raise errors.not_built(app, name, store.root)
         try:
             raw = elsewhere.read(None)
@@ -88,12 +88,12 @@ def find_image(
 
 
 class Source(Protocol):
-    """Where an image's documents and layers come from."""
+    """The place of an image's documents and layers."""
 
     origin: Origin
 
     def read(self, digest: Digest | None) -> bytes:
-        """Return a manifest or an index; without a digest the one that the name means."""
+        """Return a manifest or an index; without a digest the one of the image's name."""
 
     def read_config(self, config: Descriptor) -> bytes:
         """Return an image's config."""
@@ -126,7 +126,7 @@ def _read(name: str, digest: Digest, raw: bytes, source: Source, platform: Platf
 
 
 def _choose(listed: list[Descriptor], platform: Platform | None, name: str) -> Descriptor:
-    """Choose the platform that is wanted, else this machine's, else the first."""
+    """Choose the wanted platform, else this machine's, else the first."""
     from buildpack.stacks.platforms import native_platform
 
     if platform is not None:
@@ -139,7 +139,7 @@ def _choose(listed: list[Descriptor], platform: Platform | None, name: str) -> D
 
 
 class _Stored:
-    """The store; an image that was pushed may have layers in it that only its registry has."""
+    """The store; some layers of a pushed image may be in its registry only."""
 
     origin: Origin = "store"
 
@@ -161,7 +161,7 @@ class _Stored:
 
 
 class _Remote:
-    """The registry, connected to when it is first asked."""
+    """The registry; the first request connects to it."""
 
     origin: Origin = "registry"
 

@@ -1,4 +1,4 @@
-"""What is in an image: stack, process types, packages, layers. For images of others too, as far as they tell."""
+"""Reads what an image contains: stack, process types, packages, layers. Images of other tools say less."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from deployer.proof.found import Found
 SCHEMA = 1
 
 _FETCHED = 64 << 20
-"""Bytes up to which the app's layer is fetched from a registry for the process types in it."""
+"""The largest app's layer in bytes that is fetched from a registry to read its process types."""
 _READ = 4 << 20
-"""Bytes of a ``launch.json``."""
+"""The largest ``launch.json`` in bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """What the launcher would start: process types with their commands, the default, the app object, quantities."""
+    """The launcher's settings: process types with their commands, the default, the app object, quantities."""
 
     processes: Mapping[str, str]
     default: str | None
@@ -35,33 +35,39 @@ class Launch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """An image and what it tells; `launch` is None where it was not read, and `unread` says why.
+    """An image and its description; `launch` is None if it was not read, and `unread` says why.
 
-    `stack_name` is what this machine knows the stack by, empty where it knows no name for its digest.
+    `stack_name` is this machine's name for the stack's digest, empty if it has none.
     """
 
     found: Found
-    told: Provenance
+    provenance: Provenance
     launch: Launch | None
     unread: str
     stack_name: str
 
 
 def inspect_image(found: Found) -> Inspection:
-    """Read what there is to read of an image; of its layers at most the app's is fetched."""
-    told = read_provenance(found.image)
-    launch, unread = _read_launch(found, told)
-    return Inspection(found=found, told=told, launch=launch, unread=unread, stack_name=_stack_name(told, found.store))
+    """Read the description of an image; of its layers at most the app's is fetched."""
+    provenance = read_provenance(found.image)
+    launch, unread = _read_launch(found, provenance)
+    return Inspection(
+        found=found,
+        provenance=provenance,
+        launch=launch,
+        unread=unread,
+        stack_name=_stack_name(provenance, found.store),
+    )
 
 
-def _read_launch(found: Found, told: Provenance) -> tuple[Launch | None, str]:
+def _read_launch(found: Found, provenance: Provenance) -> tuple[Launch | None, str]:
     from buildpack.errors import BuildpackError
 
-    layer = told.layer_of("app", found.image)
+    layer = provenance.layer_of("app", found.image)
     if layer is None:
         return None, ""
     if layer.media_type != LAYER_GZIP or (found.origin == "registry" and layer.size > _FETCHED):
-        return None, "the app's layer is too large to be fetched for them"
+        return None, "the app's layer is too large to be downloaded for them"
     try:
         launch = _parse_launch(_read_file(found, layer, LAUNCH_FILE))
     except BuildpackError as error:
@@ -70,7 +76,7 @@ def _read_launch(found: Found, told: Provenance) -> tuple[Launch | None, str]:
 
 
 def _read_file(found: Found, layer: Layer, path: str) -> bytes:
-    """Return a small file of a layer; nothing where it is not there."""
+    """Return a small file of a layer; empty if it is missing."""
     import zlib
 
     from buildpack.oci.tar_reader import read_members
@@ -100,63 +106,67 @@ def _parse_launch(raw: bytes) -> Launch | None:
         return None
 
 
-def _stack_name(told: Provenance, store: Store) -> str:
-    """Return the reference that had this digest when a build here looked it up."""
-    if told.host:
+def _stack_name(provenance: Provenance, store: Store) -> str:
+    """Return the reference for which a build on this machine got this digest."""
+    if provenance.host:
         return "host"
-    if told.stack is None:
+    if provenance.stack is None:
         return ""
     from buildpack.stacks.registry import names_of
 
-    return next(iter(names_of(told.stack, store)), "")
+    return next(iter(names_of(provenance.stack, store)), "")
 
 
 def render(inspection: Inspection) -> dict[str, Any]:
     """Return what `--json` prints, schema 1."""
-    found, told, launch = inspection.found, inspection.told, inspection.launch
+    found, origin, launch = inspection.found, inspection.provenance, inspection.launch
     image = found.image
-    stack = {"name": inspection.stack_name or None, "digest": str(told.stack), "layers": len(told.stack_layers)}
+    stack = {
+        "name": inspection.stack_name or None,
+        "digest": str(origin.stack),
+        "layers": len(origin.stack_layers),
+    }
     return {
         "schema": SCHEMA,
         "reference": found.name,
         "source": found.origin,
         "digest": str(found.digest),
         "manifest": str(image.digest),
-        "built_by_deploy": told.ours,
-        "created": told.created,
+        "built_by_deploy": origin.ours,
+        "created": origin.created,
         "platform": str(found.platform),
         "platforms": [str(platform) for platform in found.platforms],
-        "stack": stack if told.stack else None,
-        "python": told.python or None,
-        "bytecode": told.bytecode or None,
-        "lock": told.lock or None,
+        "stack": stack if origin.stack else None,
+        "python": origin.python or None,
+        "bytecode": origin.bytecode or None,
+        "lock": origin.lock or None,
         "processes": dict(launch.processes) if launch else None,
         "default": launch.default if launch else None,
         "app_object": launch.app_object if launch else None,
         "formation": dict(launch.formation) if launch else None,
         "packages": [
             {"name": m.name, "version": m.version, "filename": m.filename, "sha256": m.sha256, "size": m.size}
-            for m in told.packages
+            for m in origin.packages
         ],
         "size": image.size,
-        "layers": [_render_layer(layer, number, ours=told.ours) for number, layer in enumerate(image.layers, 1)],
-        "entrypoint": _strings(told.config.get("Entrypoint")),
-        "command": _strings(told.config.get("Cmd")),
-        "user": _string(told.config.get("User")),
-        "working_folder": _string(told.config.get("WorkingDir")),
-        "labels": dict(told.labels),
+        "layers": [_render_layer(layer, number, ours=origin.ours) for number, layer in enumerate(image.layers, 1)],
+        "entrypoint": _strings(origin.config.get("Entrypoint")),
+        "command": _strings(origin.config.get("Cmd")),
+        "user": _string(origin.config.get("User")),
+        "working_folder": _string(origin.config.get("WorkingDir")),
+        "labels": dict(origin.labels),
     }
 
 
-def launches(told: Provenance) -> bool:
-    """Tell whether a container of the image starts our launcher, and not something else that was put in its place."""
-    entry = told.config.get("Entrypoint")
-    python = [told.facts.python.executable] if told.facts else entry[:1] if isinstance(entry, list) else []
-    return entry == [*python, "-I", f"/{RUNTIME_ROOT}"] and not told.config.get("Cmd")
+def launches(provenance: Provenance) -> bool:
+    """Return True if a container of the image starts our launcher, and not a program that replaced it."""
+    entry = provenance.config.get("Entrypoint")
+    python = [provenance.facts.python.executable] if provenance.facts else entry[:1] if isinstance(entry, list) else []
+    return entry == [*python, "-I", f"/{RUNTIME_ROOT}"] and not provenance.config.get("Cmd")
 
 
 def _strings(value: Any) -> list[str] | None:
-    """Return a list of strings, and nothing else: the author of the image may have nested anything."""
+    """Return a list of strings; None for any other value, because the author of the image chose it."""
     return value if isinstance(value, list) and all(isinstance(each, str) for each in value) else None
 
 

@@ -1,4 +1,4 @@
-"""Why an image may differ from the one built again: what its labels, keys and packages give away."""
+"""Finds reasons for which an image differs from the one that was built again, in its labels, keys and packages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OWN_LABELS = ("dev.deploy.", "org.opencontainers.image.base.")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """Why, in a sentence or two, and what to do about it, where there is something."""
+    """A possible cause in a sentence or two, and what to do about it, if anything."""
 
     why: str
     hint: str = ""
@@ -28,7 +28,7 @@ class Reason:
 def explain(
     image: Image, built: BuiltImage, comparison: Comparison, *, environ: Mapping[str, str]
 ) -> tuple[Reason, ...]:
-    """Return what may have led to the differences, the most telling first; nothing where there are none."""
+    """Return possible causes of the differences, the most likely first; empty if there are no differences."""
     if image.digest == built.image.digest:
         return ()
     its, ours = read_provenance(image), read_provenance(built.image)
@@ -45,8 +45,8 @@ def explain(
         *_settings(its, ours),
         *_app(comparison, built, environ, hooks=hooks),
     ]
-    told = tuple(Reason(why=_plain(why), hint=_plain(hint)) for why, hint in dict.fromkeys(found))
-    return told or (Reason(why=words.unexplained()),)
+    reasons = tuple(Reason(why=_plain(why), hint=_plain(hint)) for why, hint in dict.fromkeys(found))
+    return reasons or (Reason(why=words.unexplained()),)
 
 
 _Found = tuple[str, str]
@@ -58,11 +58,11 @@ def _plain(text: str) -> str:
 
 
 def _tampered(comparison: Comparison, *, hooks: bool) -> Iterator[_Found]:
-    """Tell of layers whose key promises what they do not hold, and of layers that no build makes."""
+    """Find layers whose content is not what their key stands for, and layers that no build makes."""
     for layer in comparison.layers:
         altered = layer.same_key and not layer.same_tar
         if altered and layer.kind == "app" and hooks:
-            yield words.hooks_at_work()  # its key stands for what they are given, not for what they make
+            yield words.hooks_at_work()  # its key is made of the hooks' inputs, not of their results
         elif altered:
             yield words.only_bytecode(layer.name) if _is_bytecode(layer) else words.broken_promise(layer.name)
         elif layer.only == "image" and layer.kind not in {"dependencies", "stack"}:
@@ -106,14 +106,14 @@ def _change(old: Member | None, new: Member | None, name: str) -> str:
     if old is None:
         return f"{name} is not in the image"
     if new is None:
-        return f"{name} is in the image alone"
+        return f"{name} is only in the image"
     if old.version != new.version:
         return f"{name} {old.version} in the image, {new.version} built"
     return f"{name} as {old.filename} in the image, as {new.filename} built" if old.filename != new.filename else ""
 
 
 def _versions(its: Provenance, ours: Provenance, comparison: Comparison) -> Iterator[_Found]:
-    """Tell of what this tool's version decides: the launcher, the format of layers, byte code."""
+    """Find differences that come from the versions of deploy and Python: launcher, layer format, byte code."""
     if its.bytecode != ours.bytecode:
         yield words.other_bytecode(its.bytecode or "unknown", ours.bytecode)
     if its.stack == ours.stack and any(
@@ -149,7 +149,7 @@ def _app(comparison: Comparison, built: BuiltImage, environ: Mapping[str, str], 
 
 
 def only_times(entry: EntryDifference) -> bool:
-    """Tell whether an entry's time alone differs."""
+    """Return True if only the time of an entry differs."""
     return [field.path for field in entry.fields] == ["mtime"]
 
 

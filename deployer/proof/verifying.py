@@ -33,7 +33,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """What is built again: the app's folder, and what beside it decided the image, as `deploy build` takes it."""
+    """The source to build again: the app's folder, and the options of `deploy build` on which the image depends."""
 
     folder: Path
     stack: str | None = None
@@ -45,10 +45,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """One image, and what sets it apart from the one built again; `reasons` say why that may be.
+    """One image, compared with the one that was built again; `reasons` are possible causes of the differences.
 
-    `stack` is what the second one was built on, exactly; `seconds` is how long building took. `read` counts the blobs
-    in the store that were read and have their digest, if both are the same; others are in a registry only.
+    `stack` is the exact base of the second image, and `seconds` the time to build it. If both are equal, `read` counts
+    the blobs in the store that were read and have their digest; other blobs are in a registry only.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Verdict:
 
     @property
     def equal(self) -> bool:
-        """Whether both are the same, bit for bit."""
+        """True if both are the same, bit for bit."""
         return self.digest == self.rebuilt
 
 
@@ -96,7 +96,7 @@ def verify(
 
 @contextmanager
 def _keeping_log(store: Store) -> Iterator[None]:
-    """Copy the log of a package's build that fails into `store`: the one that it names is removed with its store."""
+    """Copy the log of a failed package build to `store`, because the temporary store with the log is removed."""
     try:
         yield
     except BuildFailed as failed:
@@ -107,10 +107,7 @@ def _keeping_log(store: Store) -> Iterator[None]:
 
 
 def _read_blobs(found: Found) -> int:
-    """Read each blob that the store has of an image, and return how many these are; raises LostError for damage.
-
-    A digest says what a blob should be. That it is so is known only of one that was read.
-    """
+    """Read each blob of an image that the store has, and return their number; raises LostError for damaged ones."""
     digests = {found.image.config_digest, *(layer.digest for layer in found.image.layers)}
     here = [digest for digest in sorted(digests, key=str) if found.origin == "store" and found.store.has(digest)]
     if damaged := [str(digest) for digest in here if not found.store.verify(digest)]:
@@ -120,12 +117,12 @@ def _read_blobs(found: Found) -> int:
 
 def _judge(found: Found, source: Source, session: Session) -> Verdict:
     begin = time.perf_counter()
-    # Beside the store, because a place for temporary files may be small.
+    # In the store's folder, because the system's temporary folder may be small.
     with temporary_folder(found.store.folder("tmp")) as scratch:
         empty = Store(scratch)
-        told = read_provenance(found.image)
+        provenance = read_provenance(found.image)
         with _keeping_log(found.store):
-            built = _build_again(found, told, source, replace(session, store=empty))
+            built = _build_again(found, provenance, source, replace(session, store=empty))
         seconds = time.perf_counter() - begin
         comparison = compare_images(
             found.image,
@@ -147,8 +144,8 @@ def _judge(found: Found, source: Source, session: Session) -> Verdict:
     )
 
 
-def _build_again(found: Found, told: Provenance, source: Source, session: Session) -> BuiltImage:
-    """Build on the base that the image names if the app asks for a tag, which may name another base by now."""
+def _build_again(found: Found, provenance: Provenance, source: Source, session: Session) -> BuiltImage:
+    """Build on the base that the image names, if the app asks for a tag, because the tag may have moved."""
 
     def attempt(stack: str | None) -> BuiltImage:
         options = Options(
@@ -163,17 +160,17 @@ def _build_again(found: Found, told: Provenance, source: Source, session: Sessio
         )
         return build_and_deliver(source.folder, options=options, session=session).images[0]
 
-    pinned = None if source.stack else _pinned_stack(told, source, found.platform, session)
+    pinned = None if source.stack else _pinned_stack(provenance, source, found.platform, session)
     if pinned is None:
         return attempt(source.stack)
     try:
         return attempt(pinned)
     except StackError:
-        # The image may name a base that its repository never had. Then the comparison tells.
+        # The image may name a base that its repository never had. The comparison will show that.
         return attempt(None)
 
 
-def _pinned_stack(told: Provenance, source: Source, platform: Platform, session: Session) -> str | None:
+def _pinned_stack(provenance: Provenance, source: Source, platform: Platform, session: Session) -> str | None:
     """Return the app's stack with the digest that the image names; None if the app does not ask for a tag."""
     app = read_app(
         source.folder,
@@ -184,10 +181,10 @@ def _pinned_stack(told: Provenance, source: Source, platform: Platform, session:
     )
     version = app.python.version if app.python else None
     asked = app.settings.stack.value if app.settings.stack else f"python:{version}-slim"
-    if told.stack is None or told.host or asked == "host" or asked.startswith(("oci:", "archive:")):
+    if provenance.stack is None or provenance.host or asked == "host" or asked.startswith(("oci:", "archive:")):
         return None
     reference = parse_reference(asked)
-    return None if reference.digest else str(reference.pinned(told.stack))
+    return None if reference.digest else str(reference.pinned(provenance.stack))
 
 
 def render(verdicts: tuple[Verdict, ...]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Read where an app's other tools take packages from: indexes as `[[source]]` of a Pipfile, repositories and folders.
+"""Reads where an app's other tools take packages from: indexes as `[[source]]` of a Pipfile, repositories, folders.
 
 pipenv takes a package from the first `[[source]]`, unless the package names another one. If a private index were left
 out, a stranger's package of the same name on PyPI would be taken instead.
@@ -34,8 +34,8 @@ _ORIGINS = ({"index"}, {"git", "ref", "subdirectory", "editable"}, {"path", "edi
 class Index:
     """A package index of another tool; `url` may hold a login.
 
-    A "main" one replaces PyPI, one "before" or "after" is searched besides, and a "named" one serves only the packages
-    that name it. `source` is the file that names it; `name` is empty if that file gives none.
+    A "main" one replaces PyPI, one "before" or "after" is searched in addition, and a "named" one serves only the
+    packages that name it. `source` is the file that names it; `name` is empty if that file has none.
     """
 
     url: str
@@ -71,7 +71,7 @@ def _sections(text: str) -> Iterator[Mapping[str, str]]:
 
 
 def project_indexes(tool: Mapping[str, Any], source: str) -> Iterator[Index]:
-    """Give the indexes that Poetry, uv and PDM have in `tool` of pyproject.toml."""
+    """Yield the indexes that Poetry, uv and PDM have in `tool` of pyproject.toml."""
     for table in _tables(tool, "poetry", "source"):
         old: Kind = "main" if table.get("default") is True else "after" if table.get("secondary") is True else "main"
         kind = _POETRY_KINDS.get(str(table.get("priority", "")).lower(), old)
@@ -107,10 +107,10 @@ def _index(table: Mapping[str, Any], kind: Kind, source: str, usual: str | None 
 
 
 def find_origin(written: Mapping[str, Any], indexes: Iterable[Index]) -> dict[str, str | bool] | None:
-    """Return where a package comes from, as keys of a Pipfile's entry; None if a Pipfile cannot say it.
+    """Return where a package comes from, as keys of a Pipfile's entry; None if a Pipfile cannot say so.
 
-    `written` is an entry of Poetry or of uv's sources, without version, extras and markers. A login is not repeated, so
-    an address that has one counts as what a Pipfile cannot say.
+    `written` is an entry of Poetry or of uv's sources, without version, extras and markers. An address with a login is
+    not repeated, so the result is None for it.
     """
     found: dict[str, str | bool] = {}
     for key, value in written.items():
@@ -129,7 +129,7 @@ def find_origin(written: Mapping[str, Any], indexes: Iterable[Index]) -> dict[st
 
 
 def order_indexes(indexes: Iterable[Index], *, named: bool) -> tuple[list[Source], list[str]]:
-    """Return the indexes for a Pipfile, without logins, and remarks on what the author has to add.
+    """Return the indexes for a Pipfile, without logins, and remarks on the additions that its author must make.
 
     PyPI is added if nothing replaces it, and at the end if `named` says that a package asks for it by name.
     """
@@ -157,9 +157,9 @@ def order_indexes(indexes: Iterable[Index], *, named: bool) -> tuple[list[Source
             )
     if len(searched) > 1:
         first, *others = searched
-        told = " or ".join(f'`index = "{name}"`' for name in others)
+        choices = " or ".join(f'`index = "{name}"`' for name in others)
         remarks.append(
-            f"pipenv takes each package from {first}, the first [[source]] of Pipfile. Write {told} at the packages "
+            f"pipenv takes each package from {first}, the first [[source]] of Pipfile. Write {choices} at the packages "
             f"that {first} does not have."
         )
     return list(ordered.values()), remarks

@@ -1,8 +1,11 @@
-"""Which files a folder gets: all of a new app's, or those that an app which is there lacks. Nothing is written here."""
+"""Plans the files to write: those of a new app, or those that an existing app lacks. It writes nothing."""
 
 from __future__ import annotations
 
+import keyword
 import os
+import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -14,23 +17,29 @@ from buildpack.app.settings import folder_name, name_of_folder
 from buildpack.app.source import SourceTree, read_source
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import BuildpackError
+from deployer.errors import scaffold as errors
 from deployer.scaffold import templates
 from deployer.scaffold.indexes import order_indexes
-from deployer.scaffold.naming import package_name
 from deployer.scaffold.requirements import list_packages, missing_imports
 
 Accept = Callable[[str, str], bool]
-"""Decides, by the place of an import and the package that brings it, whether Pipfile gets the package."""
+"""Decides if Pipfile gets a package; called with the place of an import and the package that has the module."""
 
 LOCK = "Pipfile.lock"
 _SIGNS = ("Pipfile", "Pipfile.lock", "Procfile", "requirements.txt", "pyproject.toml", "setup.py", "runtime.txt")
+_BROUGHT = frozenset(
+    ("flask", "gunicorn", "werkzeug", "jinja2", "markupsafe", "itsdangerous", "blinker", "click", "packaging")
+) | frozenset(("pytest", "pluggy", "iniconfig", "pygments", "pip", "setuptools", "pkg_resources", "wheel"))
+"""Modules of packages that a new app depends on; a package with such a name would hide them."""
+_TAKEN = frozenset(("src", "tests"))
+"""Folders with another meaning in the layout."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """What is to be written: `files` by path, in order, none of which is there yet; the lock is pipenv's to make.
+    """The files to write, by path and in order; none of them exists. pipenv makes the lock.
 
-    `fresh` tells that there was no app, `locks` that a lock is missing. `remarks` say what could not be decided.
+    `fresh` is true if the folder has no app, `locks` if it has no lock. `remarks` say what the author must decide.
     """
 
     fresh: bool
@@ -40,13 +49,13 @@ class Layout:
 
     @property
     def paths(self) -> list[str]:
-        """All that is missing, the lock included."""
+        """All missing files, with the lock."""
         return [*self.files, *([LOCK] if self.locks else [])]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """What the command line asks for: the package's name, a licence's text; `python` is the version to write down."""
+    """Wishes of the command line: the package's name, a licence's text; `python` is the version for .python-version."""
 
     python: str
     host: bool
@@ -56,9 +65,9 @@ class Wishes:
 
 
 def plan_layout(folder: Path, wishes: Wishes, *, accept: Accept = lambda _place, _package: True) -> Layout:
-    """Decide what the app in `folder`, which need not exist, is to get. Raises UsageError for names that cannot be.
+    """Plan the files for the app in `folder`, which need not exist. Raises UsageError for impossible names.
 
-    `accept` decides whether Pipfile gets a package that a place in the app imports and that no list names.
+    `accept` decides if Pipfile gets a package that the app imports and no list of packages names.
     """
     tree = _read(folder, wishes.environ)
     fresh = tree is None or not _is_app(tree)
@@ -89,7 +98,7 @@ def _exists(path: Path) -> bool:
 
 def _new(folder: Path, wishes: Wishes) -> dict[str, str]:
     here = folder_name(folder)
-    name = package_name(here, told=wishes.package)
+    name = package_name(here, given=wishes.package)
     settings = templates.deploy_toml(name=None if name_of_folder(here) else name.strip("_"), host=wishes.host)
     return {
         **templates.package(name),
@@ -114,10 +123,10 @@ def _lacking(folder: Path, tree: SourceTree, wishes: Wishes, accept: Accept, rem
         if not _has_tests(tree) and not found.search and not found.target.endswith("()"):
             files["tests/test_app.py"] = templates.simple_test(found.target)
     elif detection.choices and not _exists(folder / "Procfile"):
-        told = ", ".join(choice.target for choice in detection.choices)
-        remarks.append(f"there are several app objects ({told}), so Procfile is yours to write.")
+        targets = ", ".join(choice.target for choice in detection.choices)
+        remarks.append(f"there are several app objects ({targets}), so you have to write Procfile.")
     elif not _exists(folder / "Procfile"):
-        remarks.append("no app object was found, so Procfile is yours to write: `web: gunicorn package:APP`.")
+        remarks.append("no app object was found, so you have to write Procfile: `web: gunicorn package:APP`.")
     if not _names_python(folder):
         files[".python-version"] = f"{wishes.python}\n"
     files[".gitignore"] = templates.gitignore()
@@ -125,7 +134,7 @@ def _lacking(folder: Path, tree: SourceTree, wishes: Wishes, accept: Accept, rem
 
 
 def _serving(found: AppObject) -> str:
-    """Return the command for a Procfile: gunicorn's plain one, or uvicorn's, which has to be told the port."""
+    """Return the command for a Procfile: gunicorn's without options, or uvicorn's with the port."""
     return found.command.partition(" --worker-tmp-dir")[0]
 
 
@@ -152,7 +161,7 @@ def _pipfile(tree: SourceTree, found: AppObject | None, accept: Accept, remarks:
 
 
 def _lacking_imports(folder: Path, tree: SourceTree) -> Iterator[str]:
-    """Say which imports Pipfile and its lock do not have; Pipfile itself stays as it is."""
+    """Yield a remark for each import that Pipfile and its lock do not have; Pipfile does not change."""
     try:
         pipfile = read_pipfile(folder)
         lock = read_lock(folder, pipfile)
@@ -172,13 +181,45 @@ def _has_tests(tree: SourceTree) -> bool:
 
 
 def _names_python(folder: Path) -> bool:
-    """Say whether something tells the Python version already."""
+    """Return True if a file names the Python version already."""
     if any(_exists(folder / name) for name in (".python-version", "runtime.txt")):
         return True
     try:
         pipfile = read_pipfile(folder)
         lock = read_lock(folder, pipfile)
     except BuildpackError:
-        return True  # it is for `deploy check` to tell what is wrong with it
+        return True  # `deploy check` reports the error
     asked = pipfile.document.get("requires") if pipfile is not None else None
     return bool(asked) or (lock is not None and bool(lock.python_version or lock.python_full_version))
+
+
+# Names
+
+
+def package_name(folder: str, *, given: str | None = None) -> str:
+    """Make a package's name from a folder's (``my-app`` gives ``my_app``), unless it is `given`; raises UsageError."""
+    name = given if given is not None else re.sub(r"[-. ]+", "_", folder).strip("_").lower()
+    if not (name.isascii() and name.isidentifier()):
+        raise errors.no_package_name(given or folder, asked=given is not None)
+    if keyword.iskeyword(name) or keyword.issoftkeyword(name):
+        raise errors.package_name_taken(name, "is a keyword of Python")
+    if name in sys.stdlib_module_names:
+        raise errors.package_name_taken(name, "is a module of Python's standard library, which it would hide")
+    if name in _BROUGHT:
+        raise errors.package_name_taken(name, "is a package that the app depends on, which it would hide")
+    if name in _TAKEN:
+        raise errors.package_name_taken(name, "is a folder with a meaning of its own")
+    return name
+
+
+def author_name(folder: Path, environ: Mapping[str, str]) -> str:
+    """Return the name that git is configured with for an existing folder; "the authors" if there is none."""
+    from buildpack.app.git import ask, git_for
+
+    if name := environ.get("GIT_AUTHOR_NAME"):
+        return name
+    git = git_for(str(folder), environ)
+    if git is None:
+        return "the authors"
+    _, printed = ask(git, folder, ["config", "user.name"], environ).answer()
+    return printed.decode(errors="replace").strip() or "the authors"

@@ -1,4 +1,4 @@
-"""Read what an app without a Pipfile asks for, as entries of one: lists of pip, Poetry and others, and imports."""
+"""Reads the packages of an app without a Pipfile, as entries of one: lists of pip, Poetry and others, and imports."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from buildpack.app.source import SourceTree
 from buildpack.app.textfile import read_text
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import BuildpackError
-from deployer.scaffold.entries import Origin, parse_requirements, without_comment
+from deployer.scaffold.entries import Origin, origin_of, parse_requirements, poetry_entry, without_comment
 from deployer.scaffold.indexes import Index, find_origin, parse_option, parse_pip_conf, project_indexes
-from deployer.scaffold.poetry import origin_of, poetry_entry
 
 _DEVELOP_GROUPS = ("dev", "develop", "development", "test", "tests", "testing")
 _DEVELOP = re.compile(rf"(?:requirements[/_-])?(?:{'|'.join(_DEVELOP_GROUPS)})(?:[_-]requirements)?\.(?:txt|in)")
@@ -41,7 +40,7 @@ _MAIN = (
         )
     ),
 )
-"""Lists of what the app needs to run; the first one that is there is read, with those that it includes."""
+"""Lists of the packages that the app runs with; the first one that exists is read, with those that it includes."""
 _LIST = re.compile(r"(?:requirements/[\w.-]+|[\w.-]*requirements[\w.-]*)\.(?:txt|in)|environment\.ya?ml")
 _INCLUDE = re.compile(r"(-r|-c|--requirement|--constraint)[\s=]?\s*([\w.][\w./-]{0,200})")
 """A line of requirements.txt that names another file, relative to its own folder."""
@@ -51,11 +50,10 @@ _MOST_FILES = 50
 
 @dataclass(kw_only=True, slots=True)
 class Listed:
-    """What lists of other tools ask for, as entries of a Pipfile.
+    """The packages in lists of other tools, as entries of a Pipfile.
 
-    `left` are, by file, requirements that a Pipfile cannot take over as they are, and groups that nobody asked for;
-    `unread` are whole files.
-    `sources` are the files that name packages, and `indexes` where those come from.
+    `left` are, by file, the requirements that a Pipfile cannot express, and groups that are not for development;
+    `unread` are whole files. `sources` are the files that name packages, `indexes` are those from which they come.
     """
 
     packages: dict[str, str] = field(default_factory=dict)
@@ -91,7 +89,7 @@ class Listed:
             self.sources.append(source)
 
     def leave(self, source: str, what: str) -> None:
-        """Note what a Pipfile cannot have."""
+        """Note something that a Pipfile cannot have."""
         if what not in self.left.setdefault(source, []):
             self.left[source].append(what)
 
@@ -149,7 +147,7 @@ def _join(path: PurePosixPath) -> str:
 
 
 def list_packages(tree: SourceTree) -> Listed:
-    """Read what the lists of other tools ask for, those for development included.
+    """Read the packages in lists of other tools, with those for development.
 
     If several files name a package, the first one decides.
     """
@@ -182,7 +180,7 @@ def _read_pip_conf(reader: _Reader, name: str, text: str) -> None:
 
 
 def _read_uv(reader: _Reader, name: str, text: str) -> None:
-    """Read uv's own file, which is what `[tool.uv]` of pyproject.toml may be."""
+    """Read uv's own file, which has the content of `[tool.uv]` of pyproject.toml."""
     reader.listed.indexes += project_indexes({"uv": tomllib.loads(text)}, name)
 
 
@@ -262,7 +260,7 @@ def _add_poetry(
 
 
 def _read_setup_cfg(reader: _Reader, name: str, text: str) -> None:
-    """Read what setuptools takes from ``[options]``."""
+    """Read the dependencies in ``[options]``, for setuptools."""
     parser = configparser.RawConfigParser()
     try:
         parser.read_string(text)
@@ -280,7 +278,7 @@ def _read_setup_cfg(reader: _Reader, name: str, text: str) -> None:
 
 
 def _read_setup(reader: _Reader, name: str, text: str) -> None:
-    """Read what ``setup()`` is given as plain lists; what is computed is only named."""
+    """Read plain lists among the arguments of ``setup()``; a computed one is only named."""
     listed = reader.listed
     for node in ast.walk(ast.parse(text)):
         if not isinstance(node, ast.Call) or "setup" not in (
@@ -311,11 +309,11 @@ _WITH = {
     "requests": "urllib3 certifi idna charset-normalizer",
     "sqlalchemy": "greenlet typing-extensions",
 }
-"""Packages that come with others, and that apps import without asking for them."""
+"""Packages that are installed with others, and that apps import without listing them."""
 
 
 def missing_imports(tree: SourceTree, asked: Iterable[str]) -> Iterator[tuple[Import, tuple[str, ...]]]:
-    """Give each import of the app that none of the packages in `asked` brings, and the packages known to bring it."""
+    """Yield each import of the app that no package in `asked` has, and the packages that are known to have it."""
     names = {canonical(name): False for name in asked}
     names |= {name: False for asked_for in list(names) for name in _WITH.get(asked_for, "").split()}
     lock = Lock(packages=tuple(LockedPackage(name=name) for name in names), sources=())

@@ -76,7 +76,7 @@ venv/
 """
 
 _HOST = """\
-# The interpreter of the building machine: needs no registry. Remove the line to stand on python:X.Y-slim.
+# The interpreter of the machine that builds; it needs no registry. Remove the line to build on python:X.Y-slim.
 stack = "host"
 """
 
@@ -115,7 +115,7 @@ def package(name: str) -> dict[str, str]:
 
 
 def simple_test(target: str) -> str:
-    """Return a test of an app that is there: its object, ``blasto:APP``, can be imported."""
+    """Return a test that an app's object, such as ``blasto:APP``, can be imported."""
     module, _, name = target.partition(":")
     return _SIMPLE_TEST.format(module=module, name=name)
 
@@ -126,13 +126,13 @@ def pipfile(packages: Mapping[str, str], develop: Mapping[str, str], sources: Se
     def table(title: str, entries: Mapping[str, str]) -> str:
         return f"\n[{title}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
 
-    told = "\n".join(
+    listed = "\n".join(
         _SOURCE.format(
             name=json.dumps(source.name), url=json.dumps(source.url), verify_ssl=json.dumps(source.verify_ssl)
         )
         for source in sources
     )
-    return told + table("packages", packages) + table("dev-packages", develop)
+    return listed + table("packages", packages) + table("dev-packages", develop)
 
 
 def procfile(command: str) -> str:
@@ -141,12 +141,12 @@ def procfile(command: str) -> str:
 
 
 def gitignore() -> str:
-    """Return what git shall ignore in an app."""
+    """Return the .gitignore of an app."""
     return _GITIGNORE
 
 
 def deploy_toml(*, name: str | None, host: bool) -> str:
-    """Return the settings of a new app: its `name` where the folder gives none, and the stack of this machine."""
+    """Return the settings of a new app: its `name`, if the folder has no usable one, and the stack of this machine."""
     return (f'name = "{name}"\n' if name else "") + (_HOST if host else "")
 
 

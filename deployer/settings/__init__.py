@@ -1,1 +1,1 @@
-"""What the user configures: deploy.toml, environment variables, and the app's own variables."""
+"""Reads what the user configures: deploy.toml, environment variables, and the app's own variables."""

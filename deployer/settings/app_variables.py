@@ -1,4 +1,4 @@
-"""What app.json's ``env`` says about the variables of an app's processes: defaults, secrets to make, what is required.
+"""Reads from app.json's ``env`` the variables of an app's processes: defaults, secrets to make, required ones.
 
 The schema is Heroku's ("app.json Schema", ``env``). A secret is made once for each app and kept in the store, so it is
 the same in each run and is not in the app's folder, where it could be committed.
@@ -23,10 +23,10 @@ _FOLDER = "secrets"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """Variables that app.json gives, below all others, and the names of those that it requires and nobody gave.
+    """Variables of app.json, which all others override, and the names of required ones that have no value.
 
-    `made` are the secrets that were made just now. `doubtful` lack a value, and app.json does not say in so many words
-    that they are required, which Heroku's schema takes for granted.
+    `made` are the secrets that were made just now. `doubtful` have no value, and app.json does not say explicitly that
+    they are required, which is the default of Heroku's schema.
     """
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -35,14 +35,14 @@ class Defaults:
     required: tuple[str, ...] = ()
     doubtful: tuple[str, ...] = ()
 
-    def below(self, told: Mapping[str, str]) -> dict[str, str]:
-        """Return all variables: those that are `told`, and these for what is not told or empty."""
-        return {**told, **{name: value for name, value in self.values.items() if not told.get(name)}}
+    def below(self, assigned: Mapping[str, str]) -> dict[str, str]:
+        """Return all variables: those in `assigned`, and these for the ones that are not assigned or empty."""
+        return {**assigned, **{name: value for name, value in self.values.items() if not assigned.get(name)}}
 
     def tell(
         self, *, say: Callable[[str], object], warn: Callable[[str], object], insist: bool, own_file: bool = True
     ) -> None:
-        """Say what was made, and warn of what lacks a value; raises AppError for what is required if you `insist`.
+        """Report new secrets, and warn of variables without a value; with `insist` raise AppError for required ones.
 
         `own_file` is true if the command reads the app's .env.
         """
@@ -64,8 +64,8 @@ def default_variables(
 ) -> Defaults:
     """Read the app's app.json; `given` are the variables that have a value from elsewhere.
 
-    `environ` tells where the store is, `make` makes a secret: 64 hexadecimal digits, as on Heroku. An app.json that
-    cannot be read gives nothing: the build says what is wrong with it.
+    `environ` says where the store is, `make` makes a secret: 64 hexadecimal digits, as on Heroku. An app.json that
+    cannot be read results in no variables; the build reports the error.
     """
     try:
         variables = read_app_json(folder).variables()
@@ -83,18 +83,18 @@ def default_variables(
     return _defaults(variables, values, given, place=place, made=made)
 
 
-def written_variables(folder: Path, told: Mapping[str, str]) -> Defaults:
-    """Return the values that app.json has for what is not `told` or empty, for files that another program reads.
+def written_variables(folder: Path, assigned: Mapping[str, str]) -> Defaults:
+    """Return app.json's values for variables that are not `assigned` or empty, for files that another program reads.
 
-    Secrets are among the variables that lack a value: none is made, because such a file is not a place to keep it. An
-    app.json that cannot be read gives nothing.
+    No secret is made, because such a file is not a place to keep one; secrets count as variables without a value. An
+    app.json that cannot be read results in no variables.
     """
     try:
         variables = read_app_json(folder).variables()
     except AppError:
         return Defaults()
-    values = {name: each.value for name, each in variables.items() if each.value is not None and not told.get(name)}
-    return _defaults(variables, values, told)
+    values = {name: each.value for name, each in variables.items() if each.value is not None and not assigned.get(name)}
+    return _defaults(variables, values, assigned)
 
 
 def _defaults(
@@ -116,7 +116,7 @@ def _defaults(
 
 
 def place_of_secrets(folder: Path, environ: Mapping[str, str]) -> Path:
-    """Return the folder in the store that is for the secrets of the app in `folder`."""
+    """Return the folder in the store for the secrets of the app in `folder`."""
     from buildpack.oci.store_path import find_store
 
     app = hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:32]
@@ -124,9 +124,9 @@ def place_of_secrets(folder: Path, environ: Mapping[str, str]) -> Path:
 
 
 def keep_secret(place: Path, name: str, *, make: Callable[[], str]) -> tuple[str, bool]:
-    """Return the secret of this name that is kept in `place`, and whether it was made just now.
+    """Return the secret of this name in `place`, and True if it was made just now.
 
-    Two processes that make one at the same time both get the same.
+    Two processes that make one at the same time get the same.
     """
     make_folder(place.parent.parent)
     for each in (place.parent, place):
@@ -134,11 +134,11 @@ def keep_secret(place: Path, name: str, *, make: Callable[[], str]) -> tuple[str
         each.chmod(0o700)  # an older version made it
     path, made = place / name, False
     if not path.exists():
-        # A link fails if somebody else made the file meanwhile, and the file is never there half-written.
+        # A link fails if another process made the file in the meantime, and the file is never incomplete.
         beside = place / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
         try:
             with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-                os.fchmod(file.fileno(), 0o600)  # whatever the umask
+                os.fchmod(file.fileno(), 0o600)  # with any umask
                 file.write(make())
             os.link(beside, path)
             made = True

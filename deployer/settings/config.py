@@ -11,7 +11,7 @@ from buildpack.errors.hooks import bad_build_env, unset_build_env
 from deployer.errors.settings import bad_epoch, bad_health_host, bad_label, reserved_label, undecodable_label
 
 _OURS = "dev.deploy."
-"""Labels that say what an image was built from: whoever reads them relies on that."""
+"""The prefix of labels that say from what an image was built; their readers rely on them."""
 
 
 def parse_labels(texts: Iterable[str]) -> dict[str, str]:
@@ -36,7 +36,7 @@ def parse_build_env(
 ) -> dict[str, str]:
     """Read ``K=V`` operands of `--build-env`, and ``K`` for the value that `environ` has; raises UsageError.
 
-    They win over variables of `files`, of which a later one wins over an earlier. Raises as `read_env_files` for those.
+    They override variables of `files`, and a later file overrides an earlier one. Raises as `read_env_files` does.
     `folder` is the app's.
     """
     from deployer.settings.environment import read_env_files
@@ -66,11 +66,11 @@ def parse_health_host(text: str | None) -> str:
 
 
 def parse_epoch(environ: Mapping[str, str]) -> int | None:
-    """Read SOURCE_DATE_EPOCH, in seconds since 1970; None where it is unset. Raises UsageError for anything else."""
+    """Read SOURCE_DATE_EPOCH, in seconds since 1970; None if it is unset. Raises UsageError for anything else."""
     text = environ.get("SOURCE_DATE_EPOCH", "").strip()
     if not text:
         return None
-    # The largest that a tar's header and a zip's can both hold is far beyond any commit.
+    # The limit of tar headers.
     epoch = parse_integer(text, most=(1 << 33) - 1)
     if epoch is None:
         raise bad_epoch(text)

@@ -1,4 +1,4 @@
-"""The environment of processes: command line over this process's environment over `.env` files over defaults."""
+"""Makes the environment of processes: command line over this process's environment over `.env` files over defaults."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from deployer.errors.settings import (
 
 _LARGEST_FILE = 1 << 20
 _LARGEST_ENVIRONMENT = 2 << 20
-"""Characters of all values: what Linux hands to a program, with a stack of 8 MB (execve(2))."""
+"""Characters of all values that Linux passes to a program, with a stack of 8 MB (execve(2))."""
 _LONGEST_RUN = 256
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _BLANKS = re.compile(r"[^\S\r\n]+")
 _LEADS_ASTRAY = frozenset({"PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "XDG_RUNTIME_DIR"})
-"""Variables of a shell that are not handed on: the first three send an interpreter to another one's library; two
-gunicorns with one XDG_RUNTIME_DIR take each other's control socket."""
+"""Variables of a shell that are not passed on. The first three make an interpreter use another one's library. Two
+gunicorns with one XDG_RUNTIME_DIR use the same control socket."""
 
 
 def read_env_files(
@@ -40,12 +40,12 @@ def read_env_files(
 ) -> list[dict[str, str]]:
     """Read the app's own `.env` if `own`, then each file, with python-dotenv.
 
-    ``${VAR}`` is expanded from `environ`, then from the file itself and the files before it. `environ` is empty unless
-    the values stay with this user: an app's author who writes such a file may not choose among the user's variables.
-    A name without a value (``A`` alone) is left out, ``A=`` is the empty string.
+    ``${VAR}`` is expanded from `environ`, then from the file itself and the files before it. `environ` must be empty if
+    the values leave this machine, so that the app's author, who writes the file, cannot read the user's variables. A
+    name without a value (``A`` alone) is left out, ``A=`` is the empty string.
 
-    Raises UsageError if a file does not exist. Raises AppError if a file in `app`, the app's folder, leads out of it,
-    and if a file is not UTF-8 or a line cannot be read.
+    Raises UsageError if a file does not exist. Raises AppError if a file in `app`, the app's folder, is a link out of
+    it, if a file is not UTF-8, or if a line cannot be read.
     """
     read: list[dict[str, str]] = []
     if own and app is not None and os.path.isfile(app / ".env"):  # a virtual environment may have that name
@@ -57,7 +57,7 @@ def read_env_files(
 
 
 def _read_named(path: Path, app: Path | None) -> bytes:
-    """Read a file that the user named: with care if the app's author may have made it."""
+    """Read a file that the user named, with care if the app's author may have made it."""
     try:
         inside = find_named(app, path) if app is not None else None
         with open_regular(inside, follow=False) if inside is not None else path.open("rb") as file:
@@ -89,7 +89,7 @@ def _parse_bytes(
 def parse_env(
     text: str, path: Path, *, environ: Mapping[str, str], earlier: Mapping[str, str] = _NOTHING
 ) -> dict[str, str]:
-    """Parse the text of a `.env` file; raises AppError that names every line which cannot be read, and shows none.
+    """Parse the text of a `.env` file; raises AppError that names every unreadable line, without its text.
 
     ``${VAR}`` is expanded from `environ`, the lines above it, and `earlier`.
     """
@@ -100,7 +100,7 @@ def parse_env(
     values: dict[str, str] = {}
     known = ChainMap(*(cast("MutableMapping[str, str]", each) for each in (environ, values, earlier)))
     left = _LARGEST_ENVIRONMENT
-    # The expression with which python-dotenv looks for a comment takes the square of a run of blanks.
+    # python-dotenv's expression for comments takes quadratic time for a run of blanks.
     if found := next((run for run in _BLANKS.finditer(text) if len(run[0]) > _LONGEST_RUN), None):
         raise env_file_unreadable(path, [text.count("\n", 0, found.start()) + 1])
     bad: list[int] = []
@@ -133,7 +133,7 @@ def _expand(value: str, environ: Mapping[str, str], *, most: int) -> str | None:
             break
         colon = value.find(":", begin, end)
         made.append(value[at:begin])
-        if colon >= 0 and not value.startswith(":-", colon):  # not a variable: what follows may be one
+        if colon >= 0 and not value.startswith(":-", colon):  # not a variable, but the rest may contain one
             at = begin + 2
             made.append("${")
         else:
@@ -160,7 +160,7 @@ def pass_on(assignments: Iterable[str], environ: Mapping[str, str], *, warn: Cal
         elif text in environ:
             given.append(f"{text}={environ[text]}")
         else:
-            warn(f"-e {text}: there is no such variable in this environment; it is left out.")
+            warn(f"-e {text}: this environment has no such variable; it is left out.")
     return parse_assignments(given)
 
 
@@ -182,9 +182,9 @@ def merge_environment(
     files: Iterable[Mapping[str, str]],
     defaults: Mapping[str, str],
 ) -> dict[str, str]:
-    """Merge by precedence: `given` (command line), `environ`, `files` (a later one wins over an earlier), `defaults`.
+    """Merge by precedence: `given` (command line), `environ`, `files` (a later one overrides an earlier), `defaults`.
 
-    A variable that is empty has its default.
+    An empty variable gets its default.
     """
     merged: dict[str, str] = {}
     for values in files:
@@ -204,9 +204,9 @@ def local_environment(
     folder: Path,
     venv: Path,
 ) -> dict[str, str]:
-    """Return what processes on this machine find: what they are told, and the virtual environment first in PATH.
+    """Return the environment of processes on this machine, with the virtual environment first in PATH.
 
-    `port` is the command line's. A PYTHONPATH of the shell is kept, behind the app's `folder`.
+    `port` is the command line's. A PYTHONPATH of the shell is kept, after the app's `folder`.
     """
     inherited = {name: value for name, value in environ.items() if name not in _LEADS_ASTRAY}
     if inherited.get("PYTHONPATH"):
@@ -214,7 +214,7 @@ def local_environment(
     else:
         inherited.pop("PYTHONPATH", None)
     defaults = {"PORT": str(default_port), "PYTHONUNBUFFERED": "1"}
-    told = {"PORT": str(port)} if port is not None else {}
-    merged = merge_environment(given={**given, **told}, environ=inherited, files=files, defaults=defaults)
+    own = {"PORT": str(port)} if port is not None else {}
+    merged = merge_environment(given={**given, **own}, environ=inherited, files=files, defaults=defaults)
     path = merged.get("PATH") or "/usr/local/bin:/usr/bin:/bin"
     return {**merged, "PATH": f"{venv}/bin:{path}", "VIRTUAL_ENV": str(venv)}

@@ -146,7 +146,7 @@ def test_prune_says_what_it_drops_and_drops_it(home: Path) -> None:
     del store  # with it goes its lease, which says that we rely on the image
 
     left = deploy("cache", "prune", "--keep-storage", "1MB", home=home)
-    assert left.err == "More than 1.0 MB are left: images need them. --all drops images as well.\n"
+    assert left.err == "More than 1.0 MB are left, because images need them. --all also removes images.\n"
     report = deploy("cache", "prune", "--keep-storage", "1MB", "--all", "--json", home=home).report
     assert report["dropped"]["images"]["count"] == 1
     assert report["freed"] > 20_000_000

@@ -95,7 +95,7 @@ def test_all_errors_come_first_then_warnings_then_the_verdict(faulty, home):
         "warning: server.key: a file that holds a private key enters the image; add `server.key` to "
         ".dockerignore, and "
         "mount it where the app runs.\n\n"
-        "this folder cannot be built as it stands: 2 errors, 1 warning\n\n"
+        "this folder cannot be built: 2 errors, 1 warning\n\n"
         "Next: fix the errors, then deploy check\n"
     )
 
@@ -119,7 +119,7 @@ def test_warnings_fail_nothing_unless_strict(doubtful, home):
     done = deploy("check", doubtful, "--strict", home=home)
     assert done.code == 10
     assert done.err.endswith(
-        f"{doubtful} can be built, and --strict does not let it: 0 errors, 1 warning\n\n"
+        f"{doubtful} can be built, but not with --strict: 0 errors, 1 warning\n\n"
         f"Next: fix what the warnings name, then deploy check {doubtful} --strict\n"
     )
     done = deploy("build", doubtful, "--strict", home=home)

@@ -505,12 +505,12 @@ def test_gitlab_s_log_folds(small: Path, stacked: Path) -> None:
     [
         (["--push"], "--push needs the name to push to"),
         (["--health", "x"], "--health 'x' is not a path"),
-        (["--test", "x", "--no-test"], "--test and --no-test exclude each other"),
-        (["--test", "x", "--no-boot"], "--no-boot tries nothing out, so it excludes --test"),
-        (["--service-env", "A=1", "--no-boot"], "--no-boot tries nothing out, so it excludes --service-env"),
-        (["--release", "--no-boot"], "--no-boot tries nothing out, so it excludes --release"),
-        (["--network", "x", "--no-boot"], "--no-boot tries nothing out, so it excludes --network"),
-        (["--service", "a=b:1", "--no-boot"], "--no-boot tries nothing out, so it excludes --service"),
+        (["--test", "x", "--no-test"], "--test and --no-test cannot be used together"),
+        (["--test", "x", "--no-boot"], "--no-boot and --test cannot be used together"),
+        (["--service-env", "A=1", "--no-boot"], "--no-boot and --service-env cannot be used together"),
+        (["--release", "--no-boot"], "--no-boot and --release cannot be used together"),
+        (["--network", "x", "--no-boot"], "--no-boot and --network cannot be used together"),
+        (["--service", "a=b:1", "--no-boot"], "--no-boot and --service cannot be used together"),
         (["--collect", "/etc=x"], "--collect '/etc=x' cannot be used"),
     ],
 )

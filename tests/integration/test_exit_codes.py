@@ -39,7 +39,7 @@ def test_a_bug_is_not_taken_for_a_fault_of_the_app(tmp_path, home):
     assert done.err.endswith(
         "RuntimeError: broken on purpose\n\n"
         "error: this is a bug in deploy, not in your app\n\n"
-        "hint: please report it with the lines above; nothing of yours was changed.\n"
+        "hint: please report it with the lines above; deploy changed none of your files.\n"
     )
 
 

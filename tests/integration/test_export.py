@@ -103,7 +103,7 @@ def test_files_of_variables_are_copied_for_systemd_and_named_for_compose(tmp_pat
     assert verify_units(tmp_path / "out")["blasto-web-1.service"].env["PORT"] == "9000"
     done = deploy("export", "compose", blasto, *options, home=home, cwd=tmp_path)
     assert done.code == 0, done.err
-    assert f"warning: {blasto}/.env:1: compose's releases differ in what they make of quotes" in done.err
+    assert f"warning: {blasto}/.env:1: releases of compose read quotes" in done.err
     text = (tmp_path / "out/compose.yaml").read_text()
     assert '    env_file:\n      - "../blasto/.env"\n      - "../prod.env"\n' in text
     assert "from .env" not in text
@@ -147,7 +147,7 @@ def test_what_was_written_is_said_and_what_to_do_next(tmp_path, home, blasto):
             "  wrote  units/blasto.target\n"
             "  wrote  units/blasto-web.target\n"
             "  wrote  units/blasto-web-1.service\n"
-            f"warning: {blasto}/.venv is not there yet; in {blasto} make it with "
+            f"warning: {blasto}/.venv does not exist yet; in {blasto} make it with "
             "`PIPENV_VENV_IN_PROJECT=1 pipenv sync`.\n"
             "\n"
             f"Next: systemctl --user link {tmp_path}/units/blasto.target {tmp_path}/units/blasto-*.* "
@@ -157,7 +157,7 @@ def test_what_was_written_is_said_and_what_to_do_next(tmp_path, home, blasto):
     there = tmp_path / ".config/systemd/user"
     done = deploy("export", "systemd", blasto, "--venv", "v", "-o", there, home=home, cwd=tmp_path)
     assert done.err.endswith(
-        f"warning: {tmp_path}/v is not there yet; the units need it.\n"
+        f"warning: {tmp_path}/v does not exist yet; the units need it.\n"
         "\n"
         "Next: systemctl --user daemon-reload && systemctl --user enable --now blasto.target\n"
     )
@@ -177,8 +177,8 @@ def test_a_smaller_formation_names_the_units_it_left(tmp_path, home, blasto):
     for count in (2, 1):
         done = deploy("export", "systemd", blasto, f"web={count}", "-o", "units", home=home, cwd=tmp_path)
     assert (
-        f"warning: {tmp_path}/units/blasto-web-2.service is of an earlier export, and no longer part of the formation; "
-        "remove it.\n"
+        f"warning: {tmp_path}/units/blasto-web-2.service is of an earlier export, and not part of the formation "
+        "any more; remove it.\n"
     ) in done.err
 
 

@@ -36,8 +36,8 @@ WRITTEN = """\
   deploy.toml
 """
 NEXT = """\
-      deploy local{app} --dev --reload   while writing
-      deploy local{app} -- pytest        its tests
+      deploy local{app} --dev --reload   while you write code
+      deploy local{app} -- pytest        run its tests
 """
 
 
@@ -64,7 +64,7 @@ def test_a_new_app_is_sound_builds_serves_and_passes_its_test(tmp_path, home):
     head, _, tail = without_waiting(done.err).partition(
         "  LICENSE\nLocking with pipenv, which takes some seconds ...\n"
     )
-    assert head == f"deploy init writes a new app into shop, in the conventional layout\n{WRITTEN}"
+    assert head == f"deploy init creates an app in shop\n{WRITTEN}"
     assert tail.startswith("  Pipfile.lock, with ")
     assert tail.endswith("\n\nNext: deploy build shop && deploy run shop\n" + NEXT.format(app=" shop"))
     assert "Copyright (c) 2" in (tmp_path / "shop/LICENSE").read_text()
@@ -96,7 +96,7 @@ def test_without_an_index_all_but_the_lock_is_written(tmp_path, home):
     done = deploy("init", "shop", cwd=tmp_path, home=home, env=OFFLINE)
     assert (done.code, done.out) == (20, "")
     assert without_waiting(done.err).startswith(
-        f"deploy init writes a new app into shop, in the conventional layout\n{WRITTEN}"
+        f"deploy init creates an app in shop\n{WRITTEN}"
         "Locking with pipenv, which takes some seconds ...\n"
         "error: everything is written but Pipfile.lock, which pipenv could not make\n\n"
         "Pipenv could not lock shop/Pipfile.\n\n"
@@ -122,7 +122,7 @@ def test_a_file_that_cannot_be_written(tmp_path, home):
     done = deploy("init", "shop", "--package", package, cwd=tmp_path, home=home)
     assert (done.code, done.out) == (70, "")
     assert done.err == (
-        "deploy init writes a new app into shop, in the conventional layout\n"
+        "deploy init creates an app in shop\n"
         f"  {package}/__init__.py\n  {package}/app.py\n"
         f"error: shop/tests/test_{package}.py cannot be written\n\n"
         "The operating system says: File name too long. These are written:\n"
@@ -148,7 +148,7 @@ def test_with_yes_it_gets_what_it_lacks(wsgi, home):
     done = deploy("init", "--yes", "--no-lock", cwd=wsgi, home=home)
     assert done.code == 0
     assert done.err == (
-        "deploy init adds the files that the app in . lacks, and changes none that are there\n"
+        "deploy init adds the files that the app in . lacks, and changes no existing file\n"
         "  Pipfile\n  tests/test_app.py\n  .python-version\n  .gitignore\n\n"
         "Next: deploy lock\n      deploy check\n" + NEXT.format(app="")
     )
@@ -193,7 +193,7 @@ def test_on_a_terminal_each_file_and_package_is_asked_for(wsgi, home):
     text = said.decode().replace("\r\n", "\n")
     for path in ("Pipfile", "tests/test_app.py", ".python-version", ".gitignore"):
         assert f"Add {path}? [Y/n]: " in text
-    assert "deploy init adds the files that the app in . lacks, and changes none that are there\n" in text
+    assert "deploy init adds the files that the app in . lacks, and changes no existing file\n" in text
     assert "jobs.py:1 needs pyyaml. Put pyyaml into Pipfile? [Y/n]: " in text
     assert "jobs.py:2 needs requests. Put requests into Pipfile? [Y/n]: " in text
     assert (wsgi / "Pipfile").read_text().partition("[packages]\n")[2].startswith('flask = "*"\npyyaml = "*"\ngunicorn')

@@ -200,7 +200,7 @@ def test_an_image_of_another_tool(deploy, registry):
     done = deploy("inspect", str(name))
     assert plain(done.out).splitlines() == [
         f"{name}, in the registry",
-        "not built by deploy: no layer tells what it was made of",
+        "not built by deploy, so its layers do not say what they contain",
         "  digest sha256:...",
         "  platform   linux/amd64",
         "  created    1980-01-01T00:00:00Z",
@@ -264,7 +264,7 @@ def test_a_build_attaches_one_where_it_is_asked_to(world, deploy, registry):
     done = deploy("build", world.app, "--sbom")
     assert (done.code, done.err) == (
         2,
-        "error: --sbom attaches to what is pushed\n\nhint: add --to registry, or use `deploy inspect REF --sbom`.\n",
+        "error: --sbom is for images that are pushed\n\nhint: add --to registry, or use `deploy inspect REF --sbom`.\n",
     )
 
 
@@ -389,8 +389,8 @@ def test_another_lock_is_named_with_its_packages(world, deploy, copy, tmp_path):
     done = deploy("verify", "tiny", copy)
     assert done.code == 60
     assert (
-        "It was built from another Pipfile.lock. These packages differ: bravo is in the image alone, "
-        "charlie is in the image alone, delta is not in the image." in done.err
+        "It was built from another Pipfile.lock. These packages differ: bravo is only in the image, "
+        "charlie is only in the image, delta is not in the image." in done.err
     )
 
 
@@ -571,7 +571,7 @@ def test_a_base_s_tag_that_moved_since_makes_no_difference(deploy, copy, registr
     name = f"{registry}/proof/tiny:based"
     assert deploy("push", "tiny:based", "-t", name, "-q").code == 0
     shown = deploy("inspect", name, env={"DEPLOY_HOME": str(tmp_path / "empty")}).out
-    row = "stack      by the image's own account, which this machine knows no name for"
+    row = "stack      named by the image only; this machine has no name for its digest"
     assert f"  {row}\n         {first['digest']}\n" in shown
 
     stand_in.push(base, registry, "proof/python:3.11-slim", form="v2s2")

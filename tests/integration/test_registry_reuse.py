@@ -184,7 +184,7 @@ def test_the_store_keeps_only_what_was_made_here(world, app, name, pushed, empty
     change_line(app)
     done = world.build(app, empty, "--to", "registry", name=name)
     assert done.code == 0
-    assert "  kept     not in the store: what was reused is in the registry only\n" in done.err
+    assert "  kept     not in the store: reused layers are in the registry only\n" in done.err
     assert f"\nNext: docker run --rm -e PORT=8000 -p 8000:8000 {world.named(name)}\n" in done.err
     store = Store(empty)
     assert store.images() == {}

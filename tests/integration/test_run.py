@@ -349,7 +349,7 @@ def test_the_command_line_wins_over_env_files_over_dot_env(app, finished, tmp_pa
     finally:
         (app / ".env").unlink()
     assert said(done.out, "any.1") == ["dotenv file given it's ours"]
-    assert "warning: -e NOT_SET_HERE: there is no such variable in this environment; it is left out." in done.err
+    assert "warning: -e NOT_SET_HERE: this environment has no such variable; it is left out." in done.err
 
 
 # Ports

@@ -32,7 +32,7 @@ def test_ages(text, seconds):
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-1GB", "2 G B", "1e9", "٣GB", "2d", "9" * 13 + "GB", "x" * 99])
-def test_what_is_no_size(text):
+def test_a_wrong_size_is_refused(text):
     with pytest.raises(UsageError) as caught:
         parse_size(text, "--keep-storage")
     assert str(caught.value) == (
@@ -43,7 +43,7 @@ def test_what_is_no_size(text):
 
 
 @pytest.mark.parametrize("text", ["", "7", "d", "-7d", "7 days", "7GB", "inf"])
-def test_what_is_no_age(text):
+def test_a_wrong_age_is_refused(text):
     with pytest.raises(UsageError) as caught:
         parse_age(text, "--older-than")
     assert str(caught.value) == (

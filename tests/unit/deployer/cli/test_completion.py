@@ -1,4 +1,4 @@
-"""What is suggested where; how shells take it is tests/integration/test_completion.py's."""
+"""Suggestions for command lines; tests/integration/test_completion.py tests them in shells."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest
 from buildpack.oci.image import Platform, assemble
 from buildpack.oci.store import Store
 from deployer.cli.command import COMMANDS, deploy
-from deployer.cli.completion import answer
-from deployer.cli.shells import CLASSES
+from deployer.cli.completion import CLASSES, answer
 from deployer.cli.suggestions import suggest_paths
 
 
@@ -88,7 +87,7 @@ def test_commands_and_process_types_say_what_they_are(here, monkeypatch):
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_no_terminal_sees_what_a_command_or_a_name_has(here, monkeypatch, shell):
+def test_control_characters_of_commands_and_names_are_escaped(here, monkeypatch, shell):
     (here / "Procfile").write_text("web: python \u202eyp.x\x1b[31m\n")
     (here / "we\x1b[31m").mkdir()
     monkeypatch.setenv("COMP_LINE", "deploy run we")
@@ -104,14 +103,14 @@ def test_names_are_quoted_as_each_shell_wants_them(here, monkeypatch, shell, wri
     assert suggested("deploy build --to oci:a\\ ", monkeypatch, shell) == [written]
 
 
-def test_hidden_names_are_for_those_who_type_the_dot(here):
+def test_hidden_names_are_suggested_after_a_dot(here):
     assert [item.value for item in suggest_paths("")] == ["Pipfile", "Procfile", "api/", "prod.env"]
     assert [item.value for item in suggest_paths(".h")] == [".hidden/"]
     assert [item.value for item in suggest_paths("no/such/")] == []
 
 
 @pytest.mark.parametrize("line", ["deploy nonsense ", "deploy run ", "deploy export nonsense x"])
-def test_what_goes_wrong_while_typing_is_no_message(here, monkeypatch, capfd, line):
+def test_errors_while_typing_are_not_printed(here, monkeypatch, capfd, line):
     (here / "Procfile").write_text("not a Procfile\n")
     (here / "api").rename(here / ".api")
     monkeypatch.setenv("COMP_LINE", line)

@@ -1,4 +1,4 @@
-"""Words of Heroku, Docker and Foreman: each gets what deploy has for it, and a hint never names what is not there."""
+"""Commands and options of Heroku, Docker and Foreman get a hint, and a hint names only what exists."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORDS = {**foreign._COMMANDS, **foreign._WHOLE}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "hint"),
     [
         (["config:set", "A=1"], "deploy keeps no variables yet: write them into .env, or"),
         (["ps"], "`docker ps` lists the containers; `deploy run` removes its own when it ends."),
@@ -25,8 +25,8 @@ WORDS = {**foreign._COMMANDS, **foreign._WHOLE}
         (["ps:scale", "web=2"], "name how many processes of each type to start: `deploy run web=2 worker=1`."),
         (["publish"], "`deploy push REF` sends an image to its registry; `deploy ci --push` tests it first."),
         (["enter"], "`deploy run -- CMD` runs a command in the app's image."),
-        (["clean"], "`deploy cache prune` makes room in the store."),
-        (["prune"], "`deploy cache prune` makes room in the store."),
+        (["clean"], "`deploy cache prune` frees disk space."),
+        (["prune"], "`deploy cache prune` frees disk space."),
         (["rollback"], "deploy keeps no releases yet: name each image with `-t`, and run an earlier one by that name."),
         (["run:detached"], "`deploy run` stays in the foreground; there is no detached mode yet."),
         (["push:origin"], "did you mean `deploy push`?"),
@@ -37,22 +37,22 @@ WORDS = {**foreign._COMMANDS, **foreign._WHOLE}
         (["run", "--detach"], "there is no detached mode yet: deploy stays in the foreground."),
     ],
 )  # fmt: skip
-def test_a_word_of_another_tool_is_answered_with_what_deploy_has(arguments, told, capsys):
+def test_a_word_of_another_tool_is_answered_with_what_deploy_has(arguments, hint, capsys):
     assert run(arguments) == 2
-    assert f"\n\nhint: {told}" in capsys.readouterr().err
+    assert f"\n\nhint: {hint}" in capsys.readouterr().err
 
 
 def test_no_word_of_another_tool_is_a_command():
     assert not set(foreign._COMMANDS) & set(COMMANDS)
 
 
-def test_a_hint_for_a_word_names_only_commands_and_options_that_there_are():
+def test_a_hint_for_a_word_names_only_commands_and_options_that_exist():
     root = click.Context(deploy, info_name="deploy", **CONTEXT)
-    for told in {*WORDS.values(), *foreign._OPTIONS.values()}:
-        for span in re.findall(r"`deploy ([^`]*)`", told):
+    for hint in {*WORDS.values(), *foreign._OPTIONS.values()}:
+        for span in re.findall(r"`deploy ([^`]*)`", hint):
             words = shlex.split(span.partition(" -- ")[0])
             if words[0].startswith("-"):
                 assert words == ["--version"]
                 continue
-            assert deploy.get_command(root, words[0]) is not None, told
-            assert {word for word in words if word.startswith("-")} <= read_call(deploy, words).options, told
+            assert deploy.get_command(root, words[0]) is not None, hint
+            assert {word for word in words if word.startswith("-")} <= read_call(deploy, words).options, hint

@@ -1,4 +1,4 @@
-"""Help that teaches: what comes first, examples that work, lines that fit."""
+"""Help texts: the order of commands, examples that work, lines that fit the screen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deployer.cli.command import COMMANDS, CONTEXT, DAILY, deploy, run
 
 
 def contexts() -> Iterator[click.Context]:
-    """Yield each command there is, `export`'s own among them, as it is called by."""
+    """Yield the context of each command and subcommand."""
     root = click.Context(deploy, info_name="deploy", **CONTEXT)
     for name in COMMANDS:
         command = deploy.get_command(root, name)
@@ -35,7 +35,7 @@ ALL = {context.command_path: context for context in contexts()}
 
 
 def examples(text: str) -> list[str]:
-    """Return the commands that help ends with; what they are for stands behind two spaces."""
+    """Return the commands at the end of a help text; a description follows after two spaces."""
     lines = text.partition("Examples:\n")[2].splitlines()
     return [re.split(r"\s{2,}", line.strip())[0] for line in lines if line.strip()]
 
@@ -143,7 +143,7 @@ def test_every_option_says_what_it_does():
 
 
 @pytest.mark.parametrize("arguments", [["help", "lock"], ["lock", "-h"]])
-def test_help_is_there_in_every_way_people_ask(arguments, capsys):
+def test_help_can_be_asked_for_in_several_ways(arguments, capsys):
     assert run(arguments) == 0
     text = capsys.readouterr().out
     run(["lock", "--help"])

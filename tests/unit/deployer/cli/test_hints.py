@@ -1,4 +1,4 @@
-"""Hints: each names options that the command which failed accepts, and the app that it failed for."""
+"""Each hint names options that the failed command accepts, and the app for which it failed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ALL = dict(commands())
 CALLS = {name: read_call(deploy, shlex.split(name)) for name in ALL}
 
 PIPELINE = ("build", "run", "ci", "check", "verify", "local", "lock")
-"""Commands in which anything that reads, plans or builds an app may fail."""
+"""Commands that read, plan or build an app."""
 
 OWN = {
     "deployer/errors/ci.py": ("ci",),
@@ -45,15 +45,15 @@ OWN = {
     "deployer/errors/proof.py": ("verify", "inspect"),
     "deployer/errors/scaffold.py": ("init",),
 }
-"""Modules that word the errors of some commands alone."""
+"""Modules that word the errors of these commands only."""
 
 
 Names = dict[str, list[ast.expr]]
-"""What a name may stand for in a function: what is assigned to it, or what a function of that name returns."""
+"""The values that a name may have in a function: those assigned to it, or those that a function of the name returns."""
 
 
 def text_of(node: ast.AST, names: Names) -> str:
-    """Return the text of an expression, all alternatives one after the other; what is filled in later reads ``X``."""
+    """Return the text of an expression, with all alternatives; values that are filled in later read ``X``."""
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, str) else ""
     if isinstance(node, ast.JoinedStr):
@@ -76,7 +76,7 @@ def is_text(node: ast.expr) -> bool:
 
 
 def bindings(tree: ast.AST) -> Names:
-    """Return what the names that a tree binds may stand for."""
+    """Return the values that the names in a tree may have."""
     found: Names = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.NamedExpr) and node.value is not None:
@@ -95,7 +95,7 @@ def bindings(tree: ast.AST) -> Names:
 
 @cache
 def functions() -> list[tuple[str, ast.FunctionDef, Names]]:
-    """Return each function of the code, with its module and what its names may stand for."""
+    """Return each function of the code, with its module and the values that its names may have."""
     found = []
     for top in ("buildpack", "deployer"):
         for path in sorted((ROOT / top).rglob("*.py")):
@@ -127,7 +127,7 @@ def hints() -> list[tuple[str, str]]:
 
 
 HANDED_ON = {"error.hint", "self.hint", "hint", "' '.join(ways)", "_plain(hint)"}
-"""Hints of another error, and those that a function is called with and that are read there."""
+"""Hints of another error, and arguments of functions; the tests read them at the place of the call."""
 
 
 @cache

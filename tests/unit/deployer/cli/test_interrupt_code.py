@@ -1,4 +1,4 @@
-"""An interrupt is one, whatever Python or a library made of it on its way."""
+"""An interrupt stays an interrupt, even if Python or a library turned it into another exception."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages quote what others say: a terminal is shown it, and obeys none of it."""
+"""Messages quote other programs, and a terminal obeys none of their control characters."""
 
 from __future__ import annotations
 

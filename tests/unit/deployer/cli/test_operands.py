@@ -58,7 +58,7 @@ def test_without_an_app_the_folder_is_the_current_one():
 
 
 @pytest.mark.parametrize("count", ["", "x", "-1", "1.5", "101", "²", "99999999999999999999"])
-def test_a_number_of_processes_that_is_none(count):
+def test_a_wrong_number_of_processes_is_refused(count):
     assert refusal("blasto", f"web={count}") == (
         f"web={count}: {count!r} is not a number of processes\n\n"
         "It is a whole number from 0 to 100.\n\n"
@@ -67,7 +67,7 @@ def test_a_number_of_processes_that_is_none(count):
 
 
 @pytest.mark.parametrize("text", ["localhost:5000/blasto", "a/b", "=2", "é", "web 2"])
-def test_an_operand_that_is_nothing(text):
+def test_an_operand_without_a_meaning_is_refused(text):
     assert refusal("blasto", text) == (
         f"{text!r} is not a process type\n\n"
         "After the app or the image come process types, as TYPE or TYPE=N.\n\n"
@@ -103,7 +103,7 @@ def test_seconds_that_no_clock_takes(command, seconds, why, capsys):
 
 
 @pytest.mark.parametrize("command", ["inspect", "push", "verify"])
-def test_what_looks_like_a_folder_and_is_none(command, tmp_path, monkeypatch, capsys):
+def test_a_path_without_a_folder_is_refused(command, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DEPLOY_HOME", str(tmp_path / "home"))
     (tmp_path / "file").touch()
     assert run([command, f"{tmp_path}/file"]) == 2
@@ -168,7 +168,7 @@ def parsed(*arguments: str) -> dict[str, object]:
     return found
 
 
-def test_options_may_stand_anywhere_before_the_dashes_and_nothing_after_them_is_ours():
+def test_options_are_read_anywhere_before_the_dashes_and_never_after_them():
     found = parsed("blasto", "-p", "80", "web=2", "--", "flask", "-p", "--", "x", "--help")
     assert found == {
         "operands": ("blasto", "web=2"),

@@ -1,4 +1,4 @@
-"""What is shown of a program's output: every line, whatever it holds, unless nothing is to be shown."""
+"""Every line of a program's output is shown unchanged, except with --quiet."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def told(stream: io.StringIO, *, seconds: float, quiet: bool = False) -> str:
+def shown_by(stream: io.StringIO, *, seconds: float, quiet: bool = False) -> str:
     times = iter([0.0, *[seconds] * len(EVENTS)])
     with Reporter(quiet=quiet, stream=stream, clock=lambda: next(times)) as reporter:
         for event in EVENTS:
@@ -38,19 +38,19 @@ def told(stream: io.StringIO, *, seconds: float, quiet: bool = False) -> str:
 
 
 def test_in_a_pipeline():
-    assert told(io.StringIO(), seconds=0.1).splitlines() == SHOWN
-    assert told(io.StringIO(), seconds=9).splitlines() == ["Building layers ...", *SHOWN]
+    assert shown_by(io.StringIO(), seconds=0.1).splitlines() == SHOWN
+    assert shown_by(io.StringIO(), seconds=9).splitlines() == ["Building layers ...", *SHOWN]
 
 
 @pytest.mark.parametrize("seconds", [0.1, 9])
 def test_on_a_terminal_above_the_bars(seconds, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
-    shown = told(Terminal(), seconds=seconds)
+    shown = shown_by(Terminal(), seconds=seconds)
     for line in SHOWN:
         assert f"{line}\n" in shown
     assert ("Building layers" in shown) is (seconds > 1)
 
 
 def test_quiet():
-    assert told(Terminal(), seconds=9, quiet=True) == ""
+    assert shown_by(Terminal(), seconds=9, quiet=True) == ""

@@ -1,4 +1,4 @@
-"""Exported files: what is in them, how values are quoted, and what is never written over."""
+"""Exported files: their content, the quoting of values, and files of others that are never overwritten."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_target_starts_a_target_for_each_type_and_that_a_service_for_each_proc
     assert "Wants=blasto-web-1.service blasto-web-2.service\n" in found["blasto-web.target"]
 
 
-def test_a_service_is_all_there():
+def test_the_whole_text_of_a_service():
     assert units()["blasto-web-2.service"] == WEB_2
 
 
@@ -132,7 +132,7 @@ def test_a_unit_leaves_flask_s_own_file_alone(tmp_path, place, unset):
     assert {name for name, text in services.items() if "Environment=FLASK_APP=" not in text} == unset
 
 
-def test_what_a_shell_runs_is_quoted_and_stopped_as_a_group():
+def test_a_shell_command_is_quoted_and_stopped_as_a_group():
     lines = units()["blasto-worker-1.service"].splitlines()
     assert 'ExecStart=/usr/bin/env bash -c "python work.py && echo $$DONE 100%%"' in lines
     assert "KillMode=control-group" in lines
@@ -147,7 +147,7 @@ def test_units_are_the_user_s_own_unless_a_user_is_named():
     assert "User=www-data\n" in named["blasto-web-1.service"]
 
 
-def test_a_user_s_name_is_no_place_for_more_settings():
+def test_a_user_s_name_cannot_add_settings():
     with pytest.raises(UsageError) as caught:
         units(user="www\nExecStartPre=/bin/false")
     assert str(caught.value) == (
@@ -205,7 +205,7 @@ def test_a_name_with_slashes_makes_names_of_units():
     assert unit_name("team/blasto.web") == "team-blasto-web"
 
 
-def test_a_compose_file_is_all_there():
+def test_the_whole_text_of_a_compose_file():
     assert only_compose(env_files=("./.env",)) == COMPOSE
 
 
@@ -318,7 +318,7 @@ def test_files_are_written_whole_with_modes_of_their_own(tmp_path):
     assert modes == {"a": 0o644, "b": 0o600}
 
 
-def test_what_somebody_else_wrote_stays(tmp_path):
+def test_files_of_others_are_not_overwritten(tmp_path):
     (tmp_path / "compose.yaml").write_text("services: {}\n")
     ours = ExportedFile(name="compose.yaml", content=COMPOSE)
     other = ExportedFile(name="another", content="")

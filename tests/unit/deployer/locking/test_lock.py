@@ -14,8 +14,7 @@ import pytest
 from buildpack.errors import AppError, DependencyError, UsageError
 from buildpack.system.temporary import create_temporary
 from deployer.locking.changes import compare_locks, versions_of
-from deployer.locking.lock import Order, run_pipenv
-from deployer.locking.pin import pin_stack
+from deployer.locking.lock import Order, pin_stack, run_pipenv
 from tests.support.command import ROOT
 
 PINNED = "python:3.13-slim@sha256:" + "0" * 64
@@ -40,7 +39,7 @@ def test_pinning_changes_one_value_and_nothing_else(tmp_path: Path, before, afte
     assert not pin_stack(tmp_path, PINNED), "the second time nothing changes"
 
 
-def test_changes_are_told_by_name():
+def test_changes_are_listed_by_name():
     before = {
         "default": {"flask": {"version": "==3.0"}, "gone": {"version": "==1"}},
         "develop": {"pytest": {"version": "==8"}},
@@ -54,7 +53,7 @@ def test_changes_are_told_by_name():
 
 
 @pytest.mark.parametrize("lock", [None, b"", b"[", b"[]", b'{"default": 3}'])
-def test_what_is_no_lock_has_no_versions(lock):
+def test_a_damaged_lock_has_no_versions(lock):
     assert versions_of(lock) == {}
 
 
@@ -229,7 +228,7 @@ def test_a_dead_process_s_copy_of_pipfile_is_removed_and_a_living_one_s_is_not(t
 
 
 def runs(pid: str) -> bool:
-    """Tell whether a process is there and has not ended: this one may have adopted it, and nobody asks how it ended."""
+    """Return True if a process has not ended; this process may have adopted a dead one as a subreaper."""
     try:
         return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

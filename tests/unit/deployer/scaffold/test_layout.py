@@ -1,4 +1,4 @@
-"""What `deploy init` decides to write, and what it takes over from other tools."""
+"""The files that `deploy init` plans to write, and the packages that it finds in lists of other tools."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import pytest
 from buildpack.app.pipfile import parse_pipfile
 from buildpack.errors import UsageError
 from deployer.scaffold.entries import parse_requirements
-from deployer.scaffold.layout import Layout, Wishes, plan_layout
-from deployer.scaffold.naming import author_name, package_name
+from deployer.scaffold.layout import Layout, Wishes, author_name, package_name, plan_layout
 
 FLASK = "from flask import Flask\n\napp = Flask(__name__)\n"
 FASTAPI = "from fastapi import FastAPI\n\nAPP = FastAPI()\n"
@@ -31,19 +30,19 @@ def test_a_package_is_named_like_the_folder(folder, name):
     [
         ("2048", "'2048' is not a name for a Python package", "begins with a letter"),
         ("\u00e9t\u00e9", "'\u00e9t\u00e9' is not a name for a Python package", "begins with a letter"),
-        ("class", "the package cannot be called class", "is a word of Python's own"),
+        ("class", "the package cannot be called class", "is a keyword of Python"),
         ("email", "the package cannot be called email", "is a module of Python's standard library"),
         ("flask", "the package cannot be called flask", "is a package that the app depends on"),
         ("tests", "the package cannot be called tests", "is a folder with a meaning of its own"),
     ],
 )
-def test_names_that_no_package_can_have(folder, what, why):
+def test_impossible_names_of_packages(folder, what, why):
     with pytest.raises(UsageError) as caught:
         package_name(folder)
     assert caught.value.what == what
     assert why in caught.value.why
     assert "--package" in caught.value.hint
-    assert package_name(folder, told="shop") == "shop"
+    assert package_name(folder, given="shop") == "shop"
 
 
 def plan(folder: Path, files: Mapping[str, str] | None = None, **wishes: str) -> Layout:
@@ -72,16 +71,16 @@ def test_a_new_app(tmp_path):
     assert tomllib.loads(layout.files["deploy.toml"]) == {"stack": "host"}
 
 
-def test_what_is_there_is_left_alone(tmp_path):
+def test_existing_files_do_not_change(tmp_path):
     layout = plan(
         tmp_path / "shop", {"README.md": "# Shop\n", ".gitignore": "*.log\n"}, license_text="Do what you like."
     )
-    assert layout.fresh, "notes alone are no app"
+    assert layout.fresh, "notes alone are not an app"
     assert ".gitignore" not in layout.files
     assert layout.files["LICENSE"] == "Do what you like."
 
 
-def test_a_name_for_the_image_where_the_folder_gives_none(tmp_path):
+def test_a_name_for_the_image_if_the_folder_s_is_not_usable(tmp_path):
     layout = plan(tmp_path / "\u65e5\u672c", package="nihon")
     assert tomllib.loads(layout.files["deploy.toml"]) == {"name": "nihon", "stack": "host"}
 
@@ -235,11 +234,11 @@ def test_imports_that_no_list_names(tmp_path):
     assert parse_pipfile(layout.files["Pipfile"]).document["packages"] == {"flask": "*", "gunicorn": "*"}
 
 
-def test_what_cannot_be_decided_is_said(tmp_path):
+def test_the_author_s_decisions_are_listed(tmp_path):
     layout = plan(tmp_path / "one", {"a/__init__.py": FLASK, "b/__init__.py": FLASK})
-    assert layout.remarks == ("there are several app objects (a:app, b:app), so Procfile is yours to write.",)
+    assert layout.remarks == ("there are several app objects (a:app, b:app), so you have to write Procfile.",)
     layout = plan(tmp_path / "two", {"notes.py": ""})
-    assert layout.remarks == ("no app object was found, so Procfile is yours to write: `web: gunicorn package:APP`.",)
+    assert layout.remarks == ("no app object was found, so you have to write Procfile: `web: gunicorn package:APP`.",)
     assert "Procfile" not in layout.files
 
 
@@ -255,7 +254,7 @@ def test_a_dangling_link_is_there_too(tmp_path):
     assert "LICENSE" not in plan(tmp_path / "shop", license_text="x").files
 
 
-def test_requirements_that_are_no_plain_packages():
+def test_requirements_that_are_not_plain_packages():
     lines = ["six", "", "# note", "-e .", "tool @ https://example.org/t.whl", "redis>=4; python_version<'3.12'", "a b"]
     entries, left = parse_requirements(lines)
     assert entries == {

@@ -65,13 +65,13 @@ def test_every_line_that_cannot_be_read_is_named_and_none_is_shown():
     )
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
+def test_a_byte_order_mark_is_not_part_of_the_first_name(tmp_path):
     path = tmp_path / ".env"
     path.write_bytes(b"\xef\xbb\xbfA=1\n")
     assert read(path) == [{"A": "1"}]
 
 
-def test_a_file_that_is_no_text(tmp_path):
+def test_a_file_that_is_not_text(tmp_path):
     path = tmp_path / ".env"
     path.write_bytes(b"A=\xff\n")
     with pytest.raises(AppError) as caught:
@@ -82,7 +82,7 @@ def test_a_file_that_is_no_text(tmp_path):
     )
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file(tmp_path):
     with pytest.raises(UsageError) as caught:
         read(tmp_path / "none")
     assert str(caught.value) == (f"no such file: {tmp_path}/none\n\nhint: name an existing file of NAME=value lines.")
@@ -165,7 +165,7 @@ def test_assignments():
 
 
 @pytest.mark.parametrize("text", ["A", "=1", "A=\0"])
-def test_what_sets_no_variable(text):
+def test_an_operand_that_sets_no_variable(text):
     with pytest.raises(UsageError):
         parse_assignments([text])
 
@@ -203,14 +203,14 @@ def test_the_virtual_environment_comes_first():
     assert local({})["PATH"] == "/store/env/bin:/usr/local/bin:/usr/bin:/bin"
 
 
-def test_what_leads_an_interpreter_astray_is_not_handed_on_unless_said():
+def test_variables_that_confuse_an_interpreter_are_passed_on_only_with_an_option():
     environ = {"PYTHONHOME": "/x", "__PYVENV_LAUNCHER__": "/x", "XDG_RUNTIME_DIR": "/run/user/1"}
     assert not environ.keys() & local(environ).keys()
     assert local(environ, given={"PYTHONHOME": "/y"})["PYTHONHOME"] == "/y"
     assert local(environ, files=[{"XDG_RUNTIME_DIR": "/z"}])["XDG_RUNTIME_DIR"] == "/z"
 
 
-def test_the_shell_s_python_path_stands_behind_the_app_s_folder():
+def test_the_shell_s_python_path_comes_after_the_app_s_folder():
     assert local({"PYTHONPATH": "/x:/y"})["PYTHONPATH"] == "/home/app:/x:/y"
     assert "PYTHONPATH" not in local({"PYTHONPATH": ""})
     assert local({"PYTHONPATH": "/x"}, given={"PYTHONPATH": "src"})["PYTHONPATH"] == "src"
