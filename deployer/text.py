@@ -54,6 +54,16 @@ def operand_text(app: str) -> str:
     return harmless(f" {quote(f'./{app}' if app.startswith('-') else app)}")
 
 
+def folder_text(app: str) -> str:
+    """Return the name of an app's folder in a sentence."""
+    return "this folder" if app == "." else harmless(app)
+
+
+def short_name(reference: str) -> str:
+    """Shorten a full name to what people type: ``docker.io/library/blasto:latest`` to ``blasto:latest``."""
+    return reference.removeprefix("docker.io/").removeprefix("library/")
+
+
 def plural(count: int, noun: str) -> str:
     """Write a count with its noun: ``1 layer``, ``3 layers``."""
     return f"{count} {noun}" + ("" if count == 1 else "s")

@@ -10,8 +10,6 @@ TYPE_CHECKING = False  # as typing's, whose import is slow
 if TYPE_CHECKING:
     from deployer.building.record import Asked
 
-__all__ = ["main"]
-
 
 def main() -> None:
     """Run the command line and exit with its exit code."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ import click
 
 from buildpack.dataclass import dataclass
 from deployer.cli import options
-from deployer.cli.messages import print_json, print_warning
+from deployer.cli.messages import print_json, print_line, print_warning
 from deployer.errors.commands import bad_age, bad_size
 from deployer.text import harmless, plural, size_text
 
@@ -173,9 +172,9 @@ def prune(*, keep_storage: str | None, older_than: str | None, everything: bool,
         _print_pruned(beside, f" in {shared}", dry_run=dry_run)
     spared = [*done.spared, *(beside.spared if beside else ())]
     if spared:
-        _say(f"{plural(len(spared), 'item')} stayed, because running builds may need them.")
+        print_line(f"{plural(len(spared), 'item')} stayed, because running builds may need them.")
     if limits.keep is not None and done.left > limits.keep and not everything:
-        _say(f"More than {size_text(limits.keep)} are left, because images need them. --all also removes images.")
+        print_line(f"More than {size_text(limits.keep)} are left, because images need them. --all also removes images.")
     return 0
 
 
@@ -241,10 +240,6 @@ def _age(now: float, then: float | None) -> str:
         if seconds >= length:
             return f"{seconds / length:.0f}{unit}"
     return f"{seconds:.0f}s"
-
-
-def _say(text: str) -> None:
-    print(harmless(text), file=sys.stderr)
 
 
 _SIZES = {

@@ -12,7 +12,7 @@ import click
 from deployer.cli import options
 from deployer.cli.hints import repeated_text
 from deployer.cli.messages import print_error, print_json, print_warning
-from deployer.text import harmless, operand_text, plural
+from deployer.text import folder_text, operand_text, plural
 
 if TYPE_CHECKING:
     from buildpack.app.findings import Brought
@@ -44,16 +44,15 @@ def command(ctx: click.Context, /, app: Path, **given: Any) -> int:
     APP is a folder (default: the current one). Nothing is downloaded. `build`, `run`, `local` and `ci` make the same
     checks before they start, and fail if there are errors. With --strict they also fail if there are warnings.
     """
-    from datetime import date
-
     from buildpack.options import OwnPython
     from buildpack.steps.check import check_app
+    from deployer.settings.config import today
 
     report = check_app(
         app,
         options.read_options(given, app),
         environ=os.environ,
-        today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
+        today=today(),
         own_python=OwnPython(),
         recall=_recall,
     )
@@ -111,7 +110,7 @@ def _show(report: Report, *, app: str, strict: bool, again: str) -> None:
         print_warning(str(notice))
     if report.warnings:
         print(file=sys.stderr)
-    name = "this folder" if app == "." else harmless(app)
+    name = folder_text(app)
     counts = f"{plural(len(report.errors), 'error')}, {plural(len(report.warnings), 'warning')}"
     operand = operand_text(app)
     if report.errors:

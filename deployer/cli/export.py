@@ -6,7 +6,6 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import click
 
 from buildpack.dataclass import dataclass
 from deployer.cli import options as shared
-from deployer.cli.messages import print_warning
+from deployer.cli.messages import print_line, print_warning
 from deployer.cli.operands import split_operands
 from deployer.cli.suggestions import suggest_folders
 from deployer.formation import PORT
@@ -111,7 +110,7 @@ def systemd(operands: tuple[str, ...], venv: str | None, user: str | None, **opt
     if not os.path.isdir(environment / "bin"):
         made = "the units need it" if venv else f"in {app.folder} make it with `PIPENV_VENV_IN_PROJECT=1 pipenv sync`"
         print_warning(f"{environment} does not exist yet; {made}.")
-    _say(f"\nNext: {_start(name, place, user=user)}")
+    print_line(f"\nNext: {_start(name, place, user=user)}")
     return 0
 
 
@@ -153,7 +152,7 @@ def compose(operands: tuple[str, ...], image: str | None, **options: Any) -> int
         "" if image else f"deploy build {'' if asked.app is None else shlex.quote(str(asked.app)) + ' '}--to docker && "
     )
     where = "" if place == "." else f" -f {shlex.quote(str(Path(str(place)) / files[0].name))}"
-    _say(f"\nNext: {build}docker compose{where} up -d")
+    print_line(f"\nNext: {build}docker compose{where} up -d")
     return 0
 
 
@@ -189,7 +188,7 @@ def _read(operands: Sequence[str], options: Mapping[str, Any]) -> _Asked:
         env_files.insert(0, meant.folder / ".env")
     variables = merge_environment(given=given, environ={}, files=read, defaults={})
     defaults = written_variables(meant.folder, variables)
-    defaults.tell(say=_say, warn=print_warning, insist=False)
+    defaults.tell(say=print_line, warn=print_warning, insist=False)
     # In compose, a variable that the file itself sets wins over a file of variables.
     given = {**defaults.values, **given}
     variables = {**variables, **defaults.values}
@@ -211,13 +210,15 @@ def _read(operands: Sequence[str], options: Mapping[str, Any]) -> _Asked:
 
 def _read_app(folder: Path) -> App:
     from buildpack.app.read import read_app
+    from buildpack.options import OwnPython
     from buildpack.stacks.find_python import usable_versions
+    from deployer.settings.config import today
 
     read = read_app(
         folder,
         environ=os.environ,
-        today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
-        own_python=f"{sys.version_info[0]}.{sys.version_info[1]}",
+        today=today(),
+        own_python=OwnPython().version,
         installed=lambda: usable_versions(environ=os.environ, own=sys.executable),
     )
     for text in read.warnings:
@@ -251,9 +252,5 @@ def _write(files: Sequence[ExportedFile], options: Mapping[str, Any]) -> list[Pa
         return None
     paths = write_files(files, Path(options["output"]), force=options["force"])
     for path in paths:
-        _say(f"  wrote  {path}")
+        print_line(f"  wrote  {path}")
     return paths
-
-
-def _say(text: str) -> None:
-    print(harmless(text), file=sys.stderr)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from deployer.cli import options
-from deployer.cli.messages import print_warning
+from deployer.cli.messages import print_line, print_warning
 from deployer.text import harmless, operand_text, plural
 
 if TYPE_CHECKING:
@@ -82,18 +82,16 @@ def _announce(folder: Path, layout: Layout, wanted: list[str]) -> None:
         return
     fresh = f"deploy init creates an app in {folder}"
     lacks = f"deploy init adds the files that the app in {folder} lacks, and changes no existing file"
-    print(harmless(fresh if layout.fresh else lacks), file=sys.stderr)
+    print_line(fresh if layout.fresh else lacks)
 
 
 def _license(folder: Path) -> str:
-    from datetime import date
-
     from deployer.scaffold.layout import author_name
     from deployer.scaffold.templates import license_text
+    from deployer.settings.config import today
 
-    today = date.today()  # noqa: DTZ011  only the year matters
     there = next(place for place in (folder, *folder.absolute().parents) if os.path.isdir(place))
-    return license_text(year=today.year, holder=author_name(there, os.environ))
+    return license_text(year=today().year, holder=author_name(there, os.environ))
 
 
 def _look_for_obstacles(folder: Path, wanted: list[str]) -> None:
@@ -111,7 +109,7 @@ def _write(folder: Path, layout: Layout, wanted: list[str]) -> None:
 
     written = [path for path in wanted if path in layout.files]
     if not wanted:
-        print(harmless(f"Nothing is missing in {folder}"), file=sys.stderr)
+        print_line(f"Nothing is missing in {folder}")
     for number, path in enumerate(written):
         place = folder / path
         try:
@@ -120,7 +118,7 @@ def _write(folder: Path, layout: Layout, wanted: list[str]) -> None:
                 file.write(layout.files[path])
         except OSError as error:
             raise errors.not_written(str(place), error, written[:number]) from error
-        print(harmless(f"  {path}"), file=sys.stderr)
+        print_line(f"  {path}")
 
 
 def _lock(folder: Path) -> None:
@@ -133,7 +131,7 @@ def _lock(folder: Path) -> None:
         changes = lock_app(folder).changes
     except DependencyError as error:
         raise errors.not_locked(str(folder), error) from error
-    print(f"  Pipfile.lock, with {plural(len(changes), 'package')}", file=sys.stderr)
+    print_line(f"  Pipfile.lock, with {plural(len(changes), 'package')}")
 
 
 def _say_next(folder: Path, layout: Layout) -> None:
@@ -143,4 +141,4 @@ def _say_next(folder: Path, layout: Layout) -> None:
         lines.insert(0, f"deploy lock{app}")
     lines.append(f"deploy local{app} --dev --reload   while you write code")
     lines.append(f"deploy local{app} -- pytest        run its tests")
-    print("\nNext: " + "\n      ".join(lines), file=sys.stderr)
+    print_line("\nNext: " + "\n      ".join(lines))

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from buildpack.errors import show
 from deployer.cli import options
 from deployer.cli.messages import print_json, print_warning
 from deployer.cli.operands import image_name, is_folder
-from deployer.text import harmless_json, plural, size_text
+from deployer.text import harmless_json, plural, short_name, size_text
 
 if TYPE_CHECKING:
     from deployer.proof.inspecting import Inspection
@@ -73,7 +74,7 @@ def command(reference: str, sbom: bool, layers: bool, platform: str | None, remo
 
 def _lines(inspection: Inspection, *, layers: bool) -> Iterator[str]:
     found, origin = inspection.found, inspection.provenance
-    name = found.name.removeprefix("docker.io/").removeprefix("library/")
+    name = short_name(found.name)
     yield f"{name}, in the store" if found.origin == "store" else f"{name}, in the registry"
     if not origin.ours:
         yield "not built by deploy, so its layers do not say what they contain"
@@ -140,12 +141,12 @@ def _layers(inspection: Inspection) -> Iterator[str]:
     for layer in render(inspection)["layers"]:
         members = ", ".join(f"{each['name']} {each['version']}" for each in layer["members"])
         head = f"  {layer['name']:<16} {size_text(layer['size']):>7}  {layer['digest'].removeprefix('sha256:')[:12]}  "
-        yield from _wrapped(head, _plain(members))
+        yield from _wrapped(head, show(members))
 
 
 def _row(name: str, value: str) -> Iterator[str]:
-    head = f"  {_plain(name):<{_INDENT - 3}} "
-    yield from _wrapped(head, _plain(value))
+    head = f"  {show(name):<{_INDENT - 3}} "
+    yield from _wrapped(head, show(value))
 
 
 def _wrapped(head: str, text: str) -> Iterator[str]:
@@ -156,8 +157,3 @@ def _wrapped(head: str, text: str) -> Iterator[str]:
     yield (first if len(first) <= _WIDTH else f"{head.rstrip() or ' ' * 8} {lines[0]}").rstrip()
     for line in lines[1:]:
         yield " " * len(head) + line
-
-
-def _plain(text: str) -> str:
-    """Escape the characters that control a terminal: the author of the image chose them."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,9 @@ import click
 
 from buildpack.errors import StackError
 from deployer.cli import options
-from deployer.cli.messages import print_warning
+from deployer.cli.messages import print_line, print_warning
 from deployer.errors.locking import stack_not_pinned
-from deployer.text import harmless, operand_text, plural
+from deployer.text import operand_text, plural
 
 if TYPE_CHECKING:
     from deployer.locking.lock import Locked, Order
@@ -119,9 +118,9 @@ def _lock_and_show(app: Path, order: Order, given: Mapping[str, Any]) -> Locked:
     begin = time.monotonic()
     locked = lock_app(app, order, verbose=given["verbose"])
     for change in locked.changes:
-        print(f"  {harmless(str(change))}", file=sys.stderr)
+        print_line(f"  {change}")
     seconds = time.monotonic() - begin
-    print(f"Pipfile.lock: {plural(len(locked.changes), 'package')} changed, in {seconds:.1f} s", file=sys.stderr)
+    print_line(f"Pipfile.lock: {plural(len(locked.changes), 'package')} changed, in {seconds:.1f} s")
     return locked
 
 
@@ -190,8 +189,9 @@ def _interpreter(app: Path) -> str:
     """Return an interpreter of the app's Python on this machine, or the one that runs deploy."""
     from buildpack.app.python_version import read_python_version
     from buildpack.stacks.find_python import find_python
+    from deployer.settings.config import today
 
-    asked, _warnings = read_python_version(app, None, today=date.today())  # noqa: DTZ011  end-of-life dates have no time zone
+    asked, _warnings = read_python_version(app, None, today=today())
     if asked is None:
         return sys.executable
     found = find_python(asked.version, environ=os.environ, own=sys.executable)
@@ -202,19 +202,21 @@ def _pin(app: Path) -> bool:
     """Write the digest of the app's stack into deploy.toml; return True if that changed the file."""
     from buildpack.app.read import examine_app
     from buildpack.oci.transport import Transport
+    from buildpack.options import OwnPython
     from buildpack.session import open_store
     from buildpack.stacks.platforms import native_platform
     from buildpack.stacks.resolve import resolve_stack
     from buildpack.stacks.stack import StackRequest
     from deployer.interrupts import ending_promptly
     from deployer.locking.lock import pin_stack
+    from deployer.settings.config import today
 
     # `deploy check` reports any other error, in a Procfile for example.
     read = examine_app(
         app,
         environ=os.environ,
-        today=date.today(),  # noqa: DTZ011  end-of-life dates have no time zone
-        own_python=f"{sys.version_info[0]}.{sys.version_info[1]}",
+        today=today(),
+        own_python=OwnPython().version,
     )
     if read.settings is None:
         raise read.problems[0]
@@ -236,5 +238,5 @@ def _pin(app: Path) -> bool:
     pinned = f"{tag}@{stack.reference.rpartition('@')[2]}"
     changed = pin_stack(app, pinned)
     if changed:
-        print(harmless(f"deploy.toml: stack = {pinned}"), file=sys.stderr)
+        print_line(f"deploy.toml: stack = {pinned}")
     return changed

@@ -11,6 +11,7 @@ import click
 from deployer.cli import options
 from deployer.cli.messages import print_json, print_warning
 from deployer.cli.operands import image_name
+from deployer.cli.report import moved
 
 if TYPE_CHECKING:
     from buildpack.oci.image import Format
@@ -79,9 +80,7 @@ def command(
             "mounted": list(map(str, pushed.mounted)),
             "present": list(map(str, pushed.present)),
             "sbom": bill or None,
-            "requests": traffic.requests,
-            "bytes_sent": traffic.sent,
-            "bytes_received": traffic.received,
+            **moved(traffic),
         }
         print_json(report)
         return 0

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deployer.text import short_name
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -63,7 +65,7 @@ def suggest_images(_ctx: click.Context, _parameter: click.Parameter, incomplete:
 
     root = locate_store(os.environ)
     names = Store(Path(root)).images() if root else {}
-    short = [name.removeprefix("docker.io/").removeprefix("library/").removesuffix(":latest") for name in names]
+    short = [short_name(name).removesuffix(":latest") for name in names]
     known = [_item(name) for name in short if name.startswith(incomplete)]
     return known + suggest_paths(incomplete, files=False)
 

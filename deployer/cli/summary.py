@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 from deployer.cli.messages import print_json, print_warning
-from deployer.text import operand_text, plural, size_text
+from deployer.text import operand_text, plural, short_name, size_text
 
 TYPE_CHECKING = False  # as typing's, whose import is slow
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _summarise(answer: Answer, report: Answer, *, verbose: bool) -> None:
     row = row_printer(platforms[0]["processes"])
     written = any(layer["source"] == "built" for layers in own for layer in layers)
     verb = "Unchanged:" if answer["unchanged"] and not written else "Built"
-    _say(f"{verb} {_short_name(report['references'][0])} from {answer['app']} in {report['seconds']:.2f} s")
+    _say(f"{verb} {short_name(report['references'][0])} from {answer['app']} in {report['seconds']:.2f} s")
     stacks: dict[str, list[str]] = {}
     for one in platforms:
         stacks.setdefault(f"{one['python']} on {one['stack']['name']}", []).append(one["platform"])
@@ -139,15 +139,10 @@ def _shown(text: str) -> str:
     return show(text)
 
 
-def _short_name(reference: str) -> str:
-    """Shorten a full name to what people type: ``docker.io/library/blasto:latest`` to ``blasto:latest``."""
-    return reference.removeprefix("docker.io/").removeprefix("library/")
-
-
 def _say_next(answer: Answer, report: Answer) -> None:
     if answer["loaded"] or not answer["kept"]:
-        _say(f"\nNext: docker run --rm -e PORT=8000 -p 8000:8000 {_short_name(report['references'][0])}")
+        _say(f"\nNext: docker run --rm -e PORT=8000 -p 8000:8000 {short_name(report['references'][0])}")
     elif answer["special"]:
-        _say(f"\nNext: deploy run {_short_name(report['references'][0])}")
+        _say(f"\nNext: deploy run {short_name(report['references'][0])}")
     else:
         _say(f"\nNext: deploy run{operand_text(answer['app'])}")

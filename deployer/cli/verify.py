@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deployer.cli import options
-from deployer.cli.messages import print_json, print_warning
+from deployer.cli.messages import print_json, print_line, print_warning
 from deployer.cli.operands import image_name, is_folder
-from deployer.text import harmless, plural
+from deployer.text import folder_text, plural, short_name
 
 if TYPE_CHECKING:
     from buildpack.oci.compare import EntryDifference, LayerDifference
@@ -91,8 +90,8 @@ def _show(verdicts: Sequence[Verdict], folder: Path) -> None:
     """Print the images that are equal; raises Differs if an image is not what its source builds."""
     from deployer.errors import proof as errors
 
-    name = _short(verdicts[0].name)
-    shown = "this folder" if str(folder) == "." else harmless(str(folder))
+    name = short_name(verdicts[0].name)
+    shown = folder_text(str(folder))
     different = [verdict for verdict in verdicts if not verdict.equal]
     if different:
         raise errors.differs(
@@ -103,9 +102,9 @@ def _show(verdicts: Sequence[Verdict], folder: Path) -> None:
         )
     for verdict in verdicts:
         where = "in the store" if verdict.origin == "store" else "in the registry"
-        print(harmless(f"Verified: {name}, {where}, is what {shown} builds, bit for bit"), file=sys.stderr)
-        print(f"  built again in {verdict.seconds:.2f} s on {verdict.stack} ({verdict.platform})", file=sys.stderr)
-        print(f"  {_compared(verdict)}", file=sys.stderr)
+        print_line(f"Verified: {name}, {where}, is what {shown} builds, bit for bit")
+        print_line(f"  built again in {verdict.seconds:.2f} s on {verdict.stack} ({verdict.platform})")
+        print_line(f"  {_compared(verdict)}")
         print(verdict.digest)
 
 
@@ -114,10 +113,6 @@ def _compared(verdict: Verdict) -> str:
     if verdict.origin == "registry":
         return "compared by digest; no layer was fetched"
     return f"read {plural(verdict.read, 'blob')} in the store"
-
-
-def _short(reference: str) -> str:
-    return reference.removeprefix("docker.io/").removeprefix("library/")
 
 
 def _details(verdicts: Sequence[Verdict], *, named: bool) -> Iterator[str]:

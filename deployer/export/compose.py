@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from honcho.export.base import BaseExport, File
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from buildpack.app.procfile import ONE_OFF
 from deployer.errors.export import unportable_value
-from deployer.export.files import STOP_SECONDS, TURNING, ExportedFile
+from deployer.export.files import STOP_SECONDS, TURNING, ExportedFile, load_templates
 from deployer.formation import PORT, Formation
 
 FILE = "compose.yaml"
@@ -38,15 +36,7 @@ def render_compose(formation: Formation, *, image: str, env_files: Sequence[str]
     for name, value in formation.variables.items():
         if "\0" in name + value or any("\ud800" <= character <= "\udfff" for character in name + value):
             raise unportable_value(name, "compose")
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates" / "compose"),
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,  # noqa: S701  not a web page
-    )
-    templates.filters["scalar"] = quote_scalar
+    templates = load_templates("compose", scalar=quote_scalar)
     services = [
         {
             "name": name,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from buildpack.bounded import open_regular
 from buildpack.dataclass import dataclass
@@ -32,6 +34,20 @@ class ExportedFile:
     name: str
     content: str
     secret: bool = False
+
+
+def load_templates(program: str, **filters: Callable[..., str]) -> Environment:
+    """Return the templates of a program's files, with these filters."""
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates" / program),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # noqa: S701  not web pages
+    )
+    templates.filters.update(filters)
+    return templates
 
 
 def write_files(files: Sequence[ExportedFile], folder: Path, *, force: bool = False) -> list[Path]:

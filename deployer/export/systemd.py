@@ -12,12 +12,11 @@ from pathlib import Path
 
 from honcho.export.base import File, dashrepl
 from honcho.export.systemd import Export
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from buildpack.app.procfile import ONE_OFF
 from buildpack.dataclass import dataclass
 from deployer.errors.export import bad_user, unportable_path, unportable_value, unportable_variable
-from deployer.export.files import STOP_SECONDS, TURNING, ExportedFile
+from deployer.export.files import STOP_SECONDS, TURNING, ExportedFile, load_templates
 from deployer.formation import Formation
 from deployer.runner.command import command_argv
 from deployer.runner.defaults import default_flask_app
@@ -66,15 +65,7 @@ def render_systemd(
     quote_path(venv)
     unit = unit_name(formation.name)
     services = [_service(process, unit) for process in _expand(formation, venv)]
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates" / "systemd"),
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,  # noqa: S701  not web pages
-    )
-    templates.filters.update(argument=quote_argument, path=quote_path, glob=_quote_glob, word=quote_word)
+    templates = load_templates("systemd", argument=quote_argument, path=quote_path, glob=_quote_glob, word=quote_word)
     context = {
         "app": unit,
         "folder": formation.folder,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from buildpack.app.hook_programs import plan_hooks
 from buildpack.dataclass import dataclass
+from buildpack.errors import show
 from buildpack.oci.compare import Comparison, EntryDifference, LayerDifference
 from buildpack.oci.image import Image
 from buildpack.pipeline import BuiltImage
@@ -45,16 +46,11 @@ def explain(
         *_settings(its, ours),
         *_app(comparison, built, environ, hooks=hooks),
     ]
-    reasons = tuple(Reason(why=_plain(why), hint=_plain(hint)) for why, hint in dict.fromkeys(found))
+    reasons = tuple(Reason(why=show(why), hint=show(hint)) for why, hint in dict.fromkeys(found))
     return reasons or (Reason(why=words.unexplained()),)
 
 
 _Found = tuple[str, str]
-
-
-def _plain(text: str) -> str:
-    """Escape the characters that control a terminal: the author of the image chose labels, names and times."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
 def _tampered(comparison: Comparison, *, hooks: bool) -> Iterator[_Found]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 
 from buildpack.app.app_json import is_name
@@ -75,3 +76,8 @@ def parse_epoch(environ: Mapping[str, str]) -> int | None:
     if epoch is None:
         raise bad_epoch(text)
     return epoch
+
+
+def today() -> date:
+    """Return the date with which end-of-life dates are compared."""
+    return date.today()  # noqa: DTZ011  they have no time zone

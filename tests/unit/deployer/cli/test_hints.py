@@ -126,7 +126,7 @@ def hints() -> list[tuple[str, str]]:
     return [(module, text) for module, text, _ in found if text]
 
 
-HANDED_ON = {"error.hint", "self.hint", "hint", "' '.join(ways)", "_plain(hint)"}
+HANDED_ON = {"error.hint", "self.hint", "hint", "' '.join(ways)", "show(hint)"}
 """Hints of another error, and arguments of functions; the tests read them at the place of the call."""
 
 
