@@ -184,7 +184,7 @@ def _say_settings(clause: str, call: Call) -> str:
 
 def _name_operands(text: str, call: Call) -> str:
     if not call.editable:
-        text = _RUN_ADD.sub(r"list what the app needs in a Pipfile, with \1, run `deploy lock`", text)
+        text = _RUN_ADD.sub(r"write the app's packages and \1 into a Pipfile, run `deploy lock`", text)
     if call.folder:
         text = _ADD.sub(lambda found: f"`deploy add {found[1]} --app {quote(call.folder)}`", text)
     return _COMMAND.sub(lambda found: _name_operand(found[1], found[2], call), text)

@@ -84,7 +84,12 @@ def suggest_stacks(_ctx: click.Context, _parameter: click.Parameter, incomplete:
 
 def suggest_destinations(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> Items:
     """Suggest places to send an image to."""
-    known = [("docker", "the engine"), ("registry", "where it is named"), ("oci:", "a layout"), ("archive:", "a file")]
+    known = [
+        ("docker", "the engine"),
+        ("registry", "its registry"),
+        ("oci:", "a layout"),
+        ("archive:", "a file"),
+    ]
     return _choose(known, incomplete)
 
 

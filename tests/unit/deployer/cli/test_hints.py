@@ -242,7 +242,7 @@ def test_the_lines_of_a_dockerfile_are_shown_as_they_are(name):
         ("check ./shop --stack host", "then `deploy build`.", "then `deploy build shop --stack host`."),
         ("check ./shop --stack host", "then `deploy build --stack oci:X`.", "then `deploy build shop --stack oci:X`."),
         ("build ./a\\ b", "run `deploy lock`.", "run `deploy lock 'a b'`."),
-        ("ci ./x", "run `deploy add six`.", "list what the app needs in a Pipfile, with six, run `deploy lock x`."),
+        ("ci ./x", "run `deploy add six`.", "write the app's packages and six into a Pipfile, run `deploy lock x`."),
     ],
 )  # fmt: skip
 def test_a_command_in_a_hint_names_the_app_and_the_stack_of_the_one_that_failed(line, hint, shown):
