@@ -110,7 +110,7 @@ def test_a_folder_that_cannot_be_made(tmp_path, home):
     done = deploy("init", "/proc/shop", cwd=tmp_path, home=home)
     assert (done.code, done.out) == (70, "")
     assert done.err == (
-        "deploy init writes a new app into /proc/shop, in the conventional layout\n"
+        "deploy init creates an app in /proc/shop\n"
         "error: /proc/shop/shop/__init__.py cannot be written\n\n"
         "The operating system says: No such file or directory. Nothing was written.\n\n"
         "hint: name a folder that you may write to, and that has room; files that exist are kept.\n"
@@ -125,7 +125,7 @@ def test_a_file_that_cannot_be_written(tmp_path, home):
         "deploy init creates an app in shop\n"
         f"  {package}/__init__.py\n  {package}/app.py\n"
         f"error: shop/tests/test_{package}.py cannot be written\n\n"
-        "The operating system says: File name too long. These are written:\n"
+        "The operating system says: File name too long. These files were written:\n"
         f"  - {package}/__init__.py\n  - {package}/app.py\n\n"
         "hint: name a folder that you may write to, and that has room; files that exist are kept.\n"
     )
