@@ -376,7 +376,7 @@ def boot(app: Path, home: Path, *options: str) -> Done:
     """Boot with ever more time, until the web process listened before the end: a busy machine may start it late."""
     for seconds in ("2", "8", "32", "128"):
         done = deploy("ci", app, "--boot-timeout", seconds, "--json", *options, home=home)
-        if "It listens on no port at all" not in done.out + done.err:
+        if "It does not listen on any port" not in done.out + done.err:
             break
     return done
 
