@@ -56,9 +56,9 @@ def find_bindings(source: bytes, names: Collection[str], *, module: str, package
 
     Raises SyntaxError as `parse_module` does.
     """
-    found = {}
+    found, within = {}, module if package else module.rpartition(".")[0]
     for statement in _top_level(parse_module(source).body):
-        for binding in _bindings(statement, module, package=package):
+        for binding in _bindings(statement, within):
             if binding.name in names:
                 found[binding.name] = binding
     return found
@@ -82,14 +82,14 @@ def _top_level(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
             yield statement
 
 
-def _bindings(statement: ast.stmt, module: str, *, package: bool) -> Iterator[Binding]:
+def _bindings(statement: ast.stmt, package: str) -> Iterator[Binding]:
     if isinstance(statement, ast.Assign | ast.AnnAssign):
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
         for target in targets:
             if isinstance(target, ast.Name) and statement.value is not None:
                 yield _assigned(target.id, statement.value, statement.lineno)
     elif isinstance(statement, ast.ImportFrom):
-        origin = _absolute(statement, module, package=package)
+        origin = absolute_module(statement.module or "", statement.level, package)
         for alias in statement.names:
             name = alias.asname or alias.name
             yield Binding(name=name, kind="import", line=statement.lineno, origin=f"{origin}:{alias.name}")
@@ -121,13 +121,13 @@ def _function(statement: ast.FunctionDef) -> Literal["function", "other"]:
     return "function" if needed == (0 if is_factory else 2) else "other"
 
 
-def _absolute(statement: ast.ImportFrom, module: str, *, package: bool) -> str:
-    """Return the module that `from ... import` names, relative ones made absolute."""
-    if not statement.level:
-        return statement.module or ""
-    parts = module.split(".")
-    kept = parts[: len(parts) - statement.level + (1 if package else 0)]
-    return ".".join([*kept, *([statement.module] if statement.module else [])])
+def absolute_module(name: str, level: int, package: str) -> str:
+    """Return the module that ``from ... import`` names in a module of `package`; `level` is the number of dots."""
+    if not level:
+        return name
+    for _ in range(level - 1):
+        package = package.rpartition(".")[0]
+    return f"{package}.{name}".strip(".")
 
 
 def parse_globals(source: bytes) -> Globals | None:

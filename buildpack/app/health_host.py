@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from buildpack.app.app_json import read_app_json
-from buildpack.app.bindings import try_parse
+from buildpack.app.bindings import absolute_module, try_parse
 from buildpack.app.source import SourceTree
 from buildpack.errors import BuildpackError
 
@@ -115,7 +115,7 @@ class _Settings:
         for statement in parsed.body:
             match statement:
                 case ast.ImportFrom(names=[ast.alias(name="*")], module=name, level=level):
-                    inherited = self.hosts(_absolute(name or "", level, package))
+                    inherited = self.hosts(absolute_module(name or "", level, package))
                     hosts = hosts if inherited is None else inherited
                 case ast.Assign(targets=targets, value=value) if any(map(_is_hosts, targets)):
                     hosts = _written_out(value)
@@ -134,14 +134,6 @@ class _Settings:
             if found:
                 return min(found, key=len)
         return ""
-
-
-def _absolute(name: str, level: int, package: str) -> str:
-    if not level:
-        return name
-    for _ in range(level - 1):
-        package = package.rpartition(".")[0]
-    return f"{package}.{name}".strip(".")
 
 
 def _is_hosts(target: ast.expr) -> bool:

@@ -77,18 +77,15 @@ def plan_hooks(app: App, *, given: Mapping[str, str], environ: Mapping[str, str]
 
 def _select_steps(app: App, variables: Mapping[str, str]) -> tuple[Step, ...]:
     paths = {file.path for file in app.source.files}
-    hooks = {path: Step(kind="hook", path=path) for path in (_PRE, _POST) if path in paths}
     manage = _find_manage(paths)
-    static = []
-    if manage and app.lock.has("django") and variables.get(DISABLING, "") in ("", "0"):
-        static.append(Step(kind="collectstatic", path=manage))
-    data = [Step(kind="nltk", path=_NLTK)] if _NLTK in paths and app.lock.has("nltk") else []
-    return (
-        *([hooks[_PRE]] if _PRE in hooks else []),
-        *data,
-        *static,
-        *([hooks[_POST]] if _POST in hooks else []),
+    collects = manage is not None and app.lock.has("django") and variables.get(DISABLING, "") in ("", "0")
+    steps = (
+        (Step(kind="hook", path=_PRE), _PRE in paths),
+        (Step(kind="nltk", path=_NLTK), _NLTK in paths and app.lock.has("nltk")),
+        (Step(kind="collectstatic", path=manage or ""), collects),
+        (Step(kind="hook", path=_POST), _POST in paths),
     )
+    return tuple(step for step, wanted in steps if wanted)
 
 
 def _find_manage(paths: set[str]) -> str | None:

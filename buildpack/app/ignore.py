@@ -49,7 +49,7 @@ class Pattern:
             return self.literal[: len(parts)] == parts
         return not self.exact and parts[: len(self.literal)] == self.literal
 
-    def lies_in(self, folder: str) -> bool:
+    def is_inside(self, folder: str) -> bool:
         """Return True if it can match only `folder` and the files in it."""
         parts = tuple(folder.split("/"))
         return self.literal[: len(parts)] == parts

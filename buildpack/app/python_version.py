@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -88,25 +89,21 @@ def read_python_version(folder: Path, lock: Lock | None, *, today: date) -> tupl
 
 def _read_files(folder: Path, warnings: list[str]) -> PythonRequest | None:
     runtime = read_text(folder, "runtime.txt")
-    if runtime is not None:
-        request = parse_runtime_txt(runtime)
-        other = _other_request(folder)
-        if other is not None and not _agree(request.version, other.version):
-            warnings.append(errors.conflicting_versions(request.version, other.version, other.origin))
-            return request
+    if runtime is None:
+        return _read_version_file(folder)
+    request, other = parse_runtime_txt(runtime), None
+    with suppress(BuildpackError):  # runtime.txt counts, so nobody needs to repair the other file
+        other = _read_version_file(folder)
+    if other is not None and not _agree(request.version, other.version):
+        warnings.append(errors.conflicting_versions(request.version, other.version, other.origin))
+    else:
         warnings.append(errors.deprecated_runtime_txt(request.version))
-        return request
+    return request
+
+
+def _read_version_file(folder: Path) -> PythonRequest | None:
     text = read_text(folder, ".python-version")
     return None if text is None else parse_python_version_file(text)
-
-
-def _other_request(folder: Path) -> PythonRequest | None:
-    """Read ``.python-version`` beside a ``runtime.txt``; None if it is missing or cannot be read."""
-    try:
-        text = read_text(folder, ".python-version")
-        return None if text is None else parse_python_version_file(text)
-    except BuildpackError:
-        return None
 
 
 def _agree(one: str, other: str) -> bool:

@@ -60,10 +60,6 @@ class SourceTree:
         except OSError:
             return None
 
-    def disk(self, file: SourceFile) -> Path:
-        """The file's path on this machine."""
-        return self.folder / file.path
-
 
 def read_source(folder: Path, *, environ: Mapping[str, str], ignore_files: Sequence[str] = IGNORE_FILES) -> SourceTree:
     """List the app's files.
@@ -188,18 +184,18 @@ class _Walk:
             self.problems.append(errors.unreadable(name, error.strerror or str(error)))
             return []
         if any(entry.name == "pyvenv.cfg" for entry in found):
-            self._meet_venv(folder)
+            self._check_venv(folder)
             return []
         return found
 
-    def _meet_venv(self, folder: _Folder) -> None:
+    def _check_venv(self, folder: _Folder) -> None:
         path = folder.path.rstrip("/")
         if not path:
             self.problems.append(errors.folder_is_venv(self.folder.name))
             return
         for patterns in self.patterns:
             for pattern in patterns.patterns:
-                if pattern.brings_back and (pattern.match(path) or pattern.lies_in(path)):
+                if pattern.brings_back and (pattern.match(path) or pattern.is_inside(path)):
                     self.problems.append(errors.wanted_venv(path, patterns.name, pattern.line, pattern.text))
                     return
         if self.git and not folder.ignored_root and worktree.is_tracked(self.git, self.folder, path, self.environ):
@@ -241,7 +237,7 @@ class _Walk:
             pattern.names(path) or (is_folder and pattern.may_match_below(path))
             for one in self.patterns
             for pattern in one.patterns
-            if pattern.brings_back and pattern.lies_in(root)
+            if pattern.brings_back and pattern.is_inside(root)
         )
 
     def _take(self, entry: os.DirEntry[str], path: str) -> None:

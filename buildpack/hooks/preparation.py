@@ -30,7 +30,7 @@ from buildpack.steps.assembly import AppContent, WheelFetcher, app_entries
 from buildpack.steps.install_target import Resolution
 from buildpack.steps.planning import Material
 from buildpack.steps.stack_compiler import StackCompiler
-from buildpack.system.guard import leaving_nothing
+from buildpack.system.guard import Guard
 from buildpack.system.processes import Outcome, ProcessGroup, User, acting_as
 from buildpack.system.unprivileged import choose_user, give, reachable_folder, reachable_path, workplace
 
@@ -96,7 +96,7 @@ class Preparation:
         self._running.check()
         names = [step.name for step in self.material.hooks.steps]
         user = choose_user()
-        guard = self._exits.enter_context(leaving_nothing())
+        guard = self._exits.enter_context(Guard())
         place = self._exits.enter_context(workplace(self.session.store.folder("tmp"), user))
         guard.remove(place)
         folders = {name: place / name for name in ("app", "home", "tmp", "env")}

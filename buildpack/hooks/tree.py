@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from buildpack.app.links import leads_out, never_enters
+from buildpack.app.source import SourceFile
 from buildpack.dataclass import dataclass
 from buildpack.errors import app as app_errors
 from buildpack.errors import hooks as errors
@@ -70,33 +71,26 @@ def read_result(folder: Path, before: AppContent, *, steps: Sequence[str], mtime
     Ignore files do not count here: git often ignores the files that hooks make. Raises AppError for links that lead
     out of the app, and for names that no image can hold.
     """
-    found = sorted(_walk(folder, steps), key=lambda file: file.path)
+    others: list[str] = []
+    found = sorted(_walk(folder, steps, others), key=lambda file: file.path)
     links = {file.path: file.target for file in found if file.kind == "symlink"}
     known = {file.path: file for file in before.files}
     escaping = [path for path in links if leads_out(path, links)]
     if escaping:
         raise errors.escaping_links(steps, [(path, links[path]) for path in escaping])
-    listed = [(file.path, file.kind, file.executable, file.target) for file in found if file.kind != "other"]
+    listed = [(file.path, file.kind, file.executable, file.target) for file in found]
     content = read_content(folder, listed, mtime=mtime)
     now = {file.path: file for file in content.files}
     changed = sorted(path for path in known.keys() | now.keys() if known.get(path) != now.get(path))
-    others = [file.path for file in found if file.kind == "other"]
-    warnings = [app_errors.neither_file_nor_link(path) for path in others]
+    warnings = [app_errors.neither_file_nor_link(path) for path in sorted(others)]
     holding = [path for path in changed if path in now and _names(folder / path, folder)]
     if holding:
         warnings.append(errors.names_the_copy(steps, holding))
     return Result(content=content, changed=tuple(changed), warnings=tuple(warnings))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Found:
-    path: str
-    kind: str
-    executable: bool = False
-    target: str = ""
-
-
-def _walk(folder: Path, steps: Sequence[str]) -> Iterator[_Found]:
+def _walk(folder: Path, steps: Sequence[str], others: list[str]) -> Iterator[SourceFile]:
+    """Yield the files and links in the copy; `others` gets the paths that are neither."""
     waiting = [""]
     while waiting:
         above = waiting.pop()
@@ -122,11 +116,11 @@ def _walk(folder: Path, steps: Sequence[str]) -> Iterator[_Found]:
             if stat.S_ISDIR(status.st_mode):
                 waiting.append(f"{path}/")
             elif stat.S_ISLNK(status.st_mode):
-                yield _Found(path=path, kind="symlink", target=os.readlink(entry.path))  # noqa: PTH115
+                yield SourceFile(path=path, kind="symlink", target=os.readlink(entry.path))  # noqa: PTH115
             elif stat.S_ISREG(status.st_mode):
-                yield _Found(path=path, kind="file", executable=bool(status.st_mode & stat.S_IXUSR))
+                yield SourceFile(path=path, kind="file", executable=bool(status.st_mode & stat.S_IXUSR))
             else:
-                yield _Found(path=path, kind="other")
+                others.append(path)
 
 
 def _names(path: Path, folder: Path) -> bool:

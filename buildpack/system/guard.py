@@ -6,41 +6,12 @@ A shell beside it waits for its end. The kernel's own way (`PR_SET_PDEATHSIG`) e
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from subprocess import Popen
-
-
-@contextmanager
-def outliving_nobody() -> Iterator[Callable[[int], None]]:
-    """Yield a function that takes the leader of a process group, which then ends if this process is killed.
-
-    Call it at once after the start: if this process is killed before, the group stays.
-    """
-    guard = Guard()
-    try:
-        yield partial(guard.watch, group=True)
-    finally:
-        guard.dismiss()
-
-
-@contextmanager
-def leaving_nothing() -> Iterator[Guard]:
-    """Yield a guard, whose files and folders are removed at the end of the block or of this process.
-
-    A shell removes them: a process that must end at once has no time to remove thousands of files. The shell also does
-    it if the process is killed, and if a second Ctrl-C interrupts the block.
-    """
-    guard = Guard()
-    try:
-        yield guard
-    finally:
-        guard.dismiss()
 
 
 _GUARD = """\
@@ -67,6 +38,8 @@ class Guard:
     """A shell that ends another process and removes files if this process is killed: then its input ends.
 
     It has a session of its own, so that a signal to this session does not reach it. Without a shell it does nothing.
+    As a context manager it removes the files at the end of the block: a process that must end at once has no time to
+    remove thousands of files, and a second Ctrl-C may interrupt the block.
     """
 
     def __init__(self) -> None:
@@ -85,8 +58,17 @@ class Guard:
                 bufsize=0,
             )
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.dismiss()
+
     def watch(self, leader: int, *, group: bool) -> None:
-        """End this process and its descendants, or its group, if this process is killed."""
+        """End another process and its descendants, or its group, if this process is killed.
+
+        Call it at once after the start: if this process is killed before, the other one stays.
+        """
         self._tell(b"%d" % (-leader if group else leader))
 
     def forget(self) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from buildpack.dataclass import dataclass, field
 from buildpack.errors.app import no_such_folder
-from buildpack.system.guard import Guard, leaving_nothing
+from buildpack.system.guard import Guard
 from buildpack.system.temporary import create_temporary, sweep, temporary_folder
 from deployer.errors.locking import lock_failed, no_package_to_move, no_pipfile, pipenv_missing
 from deployer.locking.changes import Change, compare_locks, pins_of, versions_of
@@ -75,7 +75,7 @@ def run_pipenv(
     wanted = pipfile if order.pipfile is None else order.pipfile.encode()
     before = read_bytes(folder, "Pipfile.lock")
     _check_move(order.move or (), asked, before)
-    with leaving_nothing() as guard, temporary_folder(place) as scratch, _copied(folder.resolve(), guard) as copy:
+    with Guard() as guard, temporary_folder(place) as scratch, _copied(folder.resolve(), guard) as copy:
         guard.remove(scratch)
         copy.write_bytes(wanted)
         locked = _lock_of(copy)

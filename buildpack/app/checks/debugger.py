@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from buildpack.app.bindings import assigned_once, is_script_part, last_name, try_parse
+from buildpack.app.bindings import absolute_module, assigned_once, is_script_part, last_name, try_parse
 from buildpack.app.checks.commands import Invocation, inside_app
 from buildpack.app.checks.image_files import Files, find_module
 from buildpack.app.checks.imports import list_imports
@@ -137,11 +137,10 @@ class _Search:
 
     def _imported(self, path: str, content: bytes, search: tuple[str, ...]) -> Iterator[_Module]:
         """Yield the app's modules that a module imports."""
+        package = ".".join(path.split("/")[:-1])
         for _, module, names in list_imports(content):
-            origin, folders = module.lstrip("."), search
-            if level := len(module) - len(origin):
-                package = ".".join(path.split("/")[:-level])
-                origin, folders = ".".join(filter(None, (package, origin))), ("",)
+            level = len(module) - len(module.lstrip("."))
+            origin, folders = absolute_module(module[level:], level, package), ("",) if level else search
             yield from self._at(origin, folders, frozenset(names))
             for name in names:
                 yield from self._at(f"{origin}.{name}".lstrip("."), folders, frozenset())

@@ -204,7 +204,7 @@ class LocalTrial:
         folder = root / APP_ROOT
         if develop:
             for file in held_back(self._app, self._session.environ):
-                lay_over(self._app.source.disk(file), file.path, folder)
+                lay_over(self._app.source.folder / file.path, file.path, folder)
         give(root, self._user)
         return folder
 
