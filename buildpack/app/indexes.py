@@ -85,7 +85,7 @@ def check_variables(sources: Mapping[str, str], packages: Mapping[str, str], *, 
     """Refuse variables whose values no server may get: the author of `file` chooses the servers.
 
     A login may hold any variable that does not belong to deploy. The rest of an address may hold variables only if it
-    is a source's. No variable may be a part of the host. It may be the whole host, or the begin of the address: then
+    is a source's. No variable may be a part of the host. It may be the whole host, or the start of the address: then
     the variable itself names the server. Both mappings are from the name of an address in messages to the address.
     Raises AppError with all refused variables.
     """

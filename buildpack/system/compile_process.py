@@ -207,7 +207,7 @@ def read_pack(pack: Path) -> list[tuple[int, int]] | None:
 
 
 def _read_chunk(raw: BinaryIO, end: int) -> tuple[int, list[tuple[int, int]]]:
-    """Return the begin of the chunk that ends here, and its modules' offsets and sizes; raises ValueError."""
+    """Return the start of the chunk that ends here, and its modules' offsets and sizes; raises ValueError."""
     import zlib
 
     raw.seek(end - 8)

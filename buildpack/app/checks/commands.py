@@ -26,7 +26,7 @@ _SPACE = re.compile(r"\s")
 _COMMENT = re.compile(r"[ \t]*#[^\n]*")
 _EXPANDED = re.compile(r"\$[('\"]|\$\{[^}]{0,1000}?['\"\\(#]")
 _OPENED = re.compile(r"""(?:[^\s'"\\;|&()<>]|\\.)*['"]""")
-"""The begin of a word whose quote does not end."""
+"""The beginning of a word whose quote does not end."""
 _KEYWORDS = frozenset(
     ("if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "function", "select")
 ) | frozenset(("{", "}", "!", "[[", ".", "source", "trap", "set", "eval"))

@@ -30,9 +30,9 @@ class Options:
         """Return the last value, which counts; None if the option is missing."""
         return self.values[name][-1] if self.values.get(name) else None
 
-    def has(self, name: str) -> bool:
-        """Return True if the option is there, with or without a value."""
-        return name in self.values
+    def has(self, *names: str) -> bool:
+        """Return True if one of the options is there, with or without a value."""
+        return not self.values.keys().isdisjoint(names)
 
 
 def parse_options(arguments: Sequence[str], grammar: Grammar, *, until_operand: bool = False) -> Options | None:

@@ -20,10 +20,11 @@ _CALLS = {("uvicorn", "run"): "8000", ("waitress", "serve"): "8080"}
 
 def check_serving(serving: Serving, started: Started) -> Iterator[Notice]:
     """Check the address of a known server."""
-    if serving.listening in ("fixed", "socket"):
-        yield errors.ignores_port(started, serving.words, serving.advice)
-    elif serving.listening == "loopback":
-        yield errors.listens_on_loopback(started, serving.words, serving.advice)
+    kind, words = serving.address
+    if kind in ("fixed", "socket"):
+        yield errors.ignores_port(started, words, serving.advice)
+    elif kind == "loopback":
+        yield errors.listens_on_loopback(started, words, serving.advice)
 
 
 def check_runserver(invocation: Invocation, started: Started) -> Iterator[Notice]:

@@ -13,6 +13,8 @@ from buildpack.app.checks import workers
 from buildpack.app.checks.commands import Invocation, split_words
 from buildpack.app.checks.options import Options, parse_options
 from buildpack.app.checks.serving import (
+    UNKNOWN,
+    Address,
     Need,
     Read,
     Serving,
@@ -42,7 +44,7 @@ def _gunicorn(invocation: Invocation, read: Read) -> Serving | None:
     more = split_words(invocation.variables.get("GUNICORN_CMD_ARGS", ""))
     environment = parse_options(more, grammars.GUNICORN) if more is not None else None
     options = parse_options(invocation.arguments, grammars.GUNICORN)
-    if options is None or environment is None or options.has("--paste") or options.has("--paster"):
+    if options is None or environment is None or options.has("--paste", "--paster"):
         return None
     named = options.last("--config") or environment.last("--config") or ""
     path, config = _gunicorn_config(invocation.folder, named, read)
@@ -66,12 +68,13 @@ def _gunicorn(invocation: Invocation, read: Read) -> Serving | None:
     if named.startswith("python:") and start is not None:
         needs.append(Need(named.removeprefix("python:"), f"-c {named}", start))
     binds = options.values.get("--bind") or environment.values.get("--bind")
-    listening, words = listening_at(binds, option="-b") if binds else ("port", "")
-    if not binds and config is None:
-        listening = "unknown"
-    elif not binds and config is not None and "bind" in config:
+    if binds:
+        address = listening_at(binds, option="-b")
+    elif config is not None and "bind" in config:
         value, line = config["bind"]
-        listening, words = listening_at([value], option="bind")[0], f"{path}:{line}"
+        address = Address(listening_at([value], option="bind").kind, f"{path}:{line}")
+    else:
+        address = UNKNOWN if config is None else Address("port")
     return Serving(
         server="gunicorn",
         target=None if target and "$" in target else target,
@@ -83,8 +86,7 @@ def _gunicorn(invocation: Invocation, read: Read) -> Serving | None:
             for one in read_config_files(invocation.folder, given, "--config", "--log-config")
         ),
         config=path if config is not None and path else "",
-        listening=listening,
-        words=words,
+        address=address,
         advice="leave it out, and gunicorn listens on $PORT by itself",
         plain=setting("worker-class") is None and config == {},
     )
@@ -143,15 +145,13 @@ def _uvicorn(invocation: Invocation, _read: Read) -> Serving | None:
     folder = path_inside(invocation.folder, moved) if moved else invocation.folder
     host = options.last("--host") or variables.get("UVICORN_HOST") or "127.0.0.1"
     port = options.last("--port") or variables.get("UVICORN_PORT")
-    listening, words = listening_on(host, port, standard="8000")
-    if options.has("--uds") or options.has("--fd") or options.has("--env-file"):
-        listening = "unknown"
+    elsewhere = options.has("--uds", "--fd", "--env-file")
+    address = UNKNOWN if elsewhere else listening_on(host, port, standard="8000")
     return Serving(
         server="uvicorn",
         target=options.operands[0] if options.operands else variables.get("UVICORN_APP"),
         search=list_search_folders(folder, (), variables),
-        listening=listening,
-        words=words,
+        address=address,
         advice="write `--host 0.0.0.0 --port $PORT`",
         called=options.has("--factory"),
         needs=read_needs(options, "--loop", "--http", "--ws"),
@@ -164,17 +164,15 @@ def _hypercorn(invocation: Invocation, _read: Read) -> Serving | None:
     if options is None:
         return None
     binds = [*options.values.get("--bind", ()), *options.values.get("--insecure-bind", ())]
-    listening, words = listening_at(binds, option="--bind") if binds else ("fixed", "without --bind: port 8000")
-    if not binds and options.has("--config"):
-        listening = "unknown"
+    standard = UNKNOWN if options.has("--config") else Address("fixed", "without --bind: port 8000")
+    address = listening_at(binds, option="--bind") if binds else standard
     return Serving(
         server="hypercorn",
         target=options.operands[0].removeprefix("asgi:") if options.operands else None,
         needs=(*read_needs(options, "--worker-class"), *_hypercorn_config(options)),
         files=read_config_files(invocation.folder, options, "--config", "--log-config"),
         search=list_search_folders(invocation.folder, (), invocation.variables),
-        listening=listening,
-        words=words,
+        address=address,
         advice="write `--bind 0.0.0.0:$PORT`",
     )
 
@@ -190,15 +188,12 @@ def _daphne(invocation: Invocation, _read: Read) -> Serving | None:
     options = parse_options(invocation.arguments, grammars.DAPHNE)
     if options is None:
         return None
-    listening, words = listening_on(options.last("--bind") or "127.0.0.1", options.last("--port"), standard="8000")
-    if any(options.has(name) for name in ("--endpoint", "--fd", "--unix-socket")):
-        listening = "unknown"
+    address = listening_on(options.last("--bind") or "127.0.0.1", options.last("--port"), standard="8000")
     return Serving(
         server="daphne",
         target=options.operands[0] if options.operands else None,
         search=list_search_folders(invocation.folder, (), invocation.variables),
-        listening=listening,
-        words=words,
+        address=UNKNOWN if options.has("--endpoint", "--fd", "--unix-socket") else address,
         advice="write `-b 0.0.0.0 -p $PORT`",
     )
 
@@ -209,15 +204,14 @@ def _waitress(invocation: Invocation, _read: Read) -> Serving | None:
         return None
     listens = options.values.get("--listen")
     if listens:
-        listening, words = listening_at(listens, option="--listen")
+        address = listening_at(listens, option="--listen")
     else:
-        listening, words = listening_on(options.last("--host") or "0.0.0.0", options.last("--port"), standard="8080")  # noqa: S104
+        address = listening_on(options.last("--host") or "0.0.0.0", options.last("--port"), standard="8080")  # noqa: S104
     return Serving(
         server="waitress-serve",
         target=options.last("--app") or (options.operands[0] if options.operands else None),
         search=list_search_folders(invocation.folder, (), invocation.variables),
-        listening="unknown" if options.has("--unix-socket") else listening,
-        words=words,
+        address=UNKNOWN if options.has("--unix-socket") else address,
         advice="write `--port=$PORT`",
         called=options.has("--call"),
     )
@@ -232,14 +226,13 @@ def _granian(invocation: Invocation, read: Read) -> Serving | None:
     target, search = _by_path(options.operands[0], folder, invocation.variables, read)
     variables = invocation.variables
     host = options.last("--host") or variables.get("GRANIAN_HOST") or "127.0.0.1"
-    listening, words = listening_on(host, options.last("--port") or variables.get("GRANIAN_PORT"), standard="8000")
+    address = listening_on(host, options.last("--port") or variables.get("GRANIAN_PORT"), standard="8000")
     return Serving(
         server="granian",
         target=target if ":" in target or not target else f"{target}:app",
         written=options.operands[0],
         search=search,
-        listening="unknown" if options.has("--uds") else listening,
-        words=words,
+        address=UNKNOWN if options.has("--uds") else address,
         advice="write `--host 0.0.0.0 --port $PORT`",
         called=options.has("--factory"),
         needs=read_needs(options, "--loop"),
@@ -274,13 +267,12 @@ def _flask(invocation: Invocation, read: Read, app_object: str) -> Serving | Non
         return loaded
     host = options.last("--host") or variables.get("FLASK_RUN_HOST") or "127.0.0.1"
     port = options.last("--port") or variables.get("FLASK_RUN_PORT")
-    listening, words = listening_on(host, port, standard="5000")
+    address = listening_on(host, port, standard="5000")
     return replace(
         loaded,
         verb="serve",
         # Both files may set the port.
-        listening="unknown" if shipped or group.has("--env-file") else listening,
-        words=words,
+        address=UNKNOWN if shipped or group.has("--env-file") else address,
         advice="write `flask run --host 0.0.0.0 --port $PORT`",
     )
 

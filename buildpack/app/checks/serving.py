@@ -19,6 +19,16 @@ Read = Callable[[str], "bytes | None"]
 _LOOPBACK = re.compile(r"(?:127\.\d+\.\d+\.\d+|localhost|\[::1\]|::1)(?::|$)")
 
 
+class Address(NamedTuple):
+    """The place where a server listens, and the words that decide it: a part of the command, or a file and its line."""
+
+    kind: Listening
+    words: str = ""
+
+
+UNKNOWN = Address("unknown")
+
+
 class Need(NamedTuple):
     """A module that a server imports because an option names it; `words` are that option (``-k gevent``).
 
@@ -58,8 +68,8 @@ class Serving:
     `target` is the object as ``module:object`` (``blasto:APP``), None if a file names it. `written` is its spelling in
     the command, empty if it is the same. `joint` is the character between module and object in that spelling. `search`
     are the folders that the server imports from, relative to the app's folder; None if the command does not show them.
-    `verb` is what the server does with the object. `words` decide where the server listens: a part of the command, or
-    ``gunicorn.conf.py:3``; `advice` makes it listen on ``$PORT``. `called` is true if the server calls the object to
+    `verb` is what the server does with the object. `advice` makes the server listen on ``$PORT`` if its `address` does
+    not. `called` is true if the server calls the object to
     get the app; `plain` if it serves nothing but WSGI. Options name the modules `needs` and the `files`; `config` is
     the Python file of the server's settings, empty if there is none.
     """
@@ -70,8 +80,7 @@ class Serving:
     joint: Literal[":", "."] = ":"
     verb: Literal["serve", "run", "load"] = "serve"
     search: tuple[str, ...] | None = ("",)
-    listening: Listening = "unknown"
-    words: str = ""
+    address: Address = UNKNOWN
     advice: str = ""
     called: bool = False
     plain: bool = False
@@ -111,26 +120,26 @@ def read_config_files(folder: str | None, options: Options, *names: str) -> tupl
     return tuple(found)
 
 
-def listening_at(binds: Sequence[str], *, option: str) -> tuple[Listening, str]:
-    """Return where addresses such as ``0.0.0.0:8000`` and ``unix:/tmp/socket`` listen, and the words that decide it."""
+def listening_at(binds: Sequence[str], *, option: str) -> Address:
+    """Return the address of a server that binds addresses such as ``0.0.0.0:8000`` and ``unix:/tmp/socket``."""
     words = " ".join(f"{option} {one}" for one in binds)
     addresses = [one for bind in binds for one in bind.split(",")]
     ours = [one for one in addresses if "$" in one]
     if ours:
         inside = all(_LOOPBACK.match(one) for one in ours)
-        return ("loopback" if inside else "port"), words
+        return Address("loopback" if inside else "port", words)
     if any(one.startswith("fd://") for one in addresses):
-        return "unknown", words
-    return ("socket" if all(one.startswith("unix:") for one in addresses) else "fixed"), words
+        return UNKNOWN
+    return Address("socket" if all(one.startswith("unix:") for one in addresses) else "fixed", words)
 
 
-def listening_on(host: str, port: str | None, *, standard: str) -> tuple[Listening, str]:
-    """Return where a server with options for host and port listens, and the words that decide it."""
+def listening_on(host: str, port: str | None, *, standard: str) -> Address:
+    """Return the address of a server with options for host and port; `standard` is its default port."""
     if port is None:
-        return "fixed", f"without --port: port {standard}"
+        return Address("fixed", f"without --port: port {standard}")
     if "$" not in port:
-        return "fixed", f"port {port}"
-    return ("loopback", f"host {host}") if _LOOPBACK.match(host) else ("port", "")
+        return Address("fixed", f"port {port}")
+    return Address("loopback", f"host {host}") if _LOOPBACK.match(host) else Address("port")
 
 
 def path_inside(folder: str | None, path: str) -> str | None:
