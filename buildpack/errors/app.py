@@ -49,7 +49,7 @@ def unreadable(name: str, reason: str) -> BuildpackError:
 def not_a_file(name: str) -> BuildpackError:
     return AppError(
         f"{show(name)} is not a file",
-        why=f"A regular file is expected under the name {show(name)}.",
+        why="deploy needs a regular file of this name.",
         hint=f"remove or rename {show(name)}.",
         place=name,
     )
@@ -233,9 +233,9 @@ def no_process(looked: Sequence[str], broken: Sequence[str]) -> BuildpackError:
         "or a factory `create_app` or `make_app`, in a package's __init__.py or in app.py, wsgi.py or main.py."
     )
     if looked:
-        why += f"\nLooked at: {', '.join(show(path) for path in looked[:_SHOWN])}."
+        why += f"\nFiles searched: {', '.join(show(path) for path in looked[:_SHOWN])}."
     if broken:
-        why += "\nNot Python that can be read:\n" + bullets(broken)
+        why += "\nFiles that are not valid Python:\n" + bullets(broken)
     return AppError(
         "nothing says what to run",
         why=why,

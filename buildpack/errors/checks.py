@@ -164,7 +164,7 @@ def _of_windows(path: str, why: str, place: str) -> BuildpackError:
 
 def no_such_program(started: Started, path: str) -> Notice:
     return Notice(
-        what=f"`{started.process}` starts {show(path)}, which is not there",
+        what=f"`{started.process}` starts {show(path)}, which does not exist",
         hint="add it, or fix the Procfile.",
         place=started.place,
     )

@@ -29,7 +29,7 @@ def no_dependencies(found: str | None) -> BuildpackError:
     into = (
         f"`pipenv install -r {found}` makes a Pipfile of it"
         if found.endswith(".txt")
-        else f"list what {found} lists in a Pipfile"
+        else f"write the packages that {found} lists into a Pipfile"
     )
     return AppError(
         f"there is {found}, but no Pipfile.lock",

@@ -103,7 +103,7 @@ def call_not_read(asked: Asked, target: str, option: str) -> BuildpackError:
         why=f"{asked.says}; {asked.server} takes the name of an object, without parentheses.",
         hint=f"write `{option} {target}` in the Procfile."
         if option
-        else f"bind what the call returns to a name, and serve that in place of `{target}()`.",
+        else f"bind what the call returns to a name, and serve that instead of `{target}()`.",
         place=asked.place,
     )
 

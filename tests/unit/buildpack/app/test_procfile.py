@@ -165,8 +165,7 @@ def test_a_procfile_that_is_a_folder_or_a_dangling_link(tmp_path: Path) -> None:
     with pytest.raises(AppError) as caught:
         read_procfile(tmp_path)
     assert str(caught.value) == (
-        "Procfile is not a file\n\nA regular file is expected under the name Procfile.\n\n"
-        "hint: remove or rename Procfile."
+        "Procfile is not a file\n\ndeploy needs a regular file of this name.\n\nhint: remove or rename Procfile."
     )
     (tmp_path / "Procfile").rmdir()
     (tmp_path / "Procfile").symlink_to("Procfile.prod")

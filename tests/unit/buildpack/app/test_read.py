@@ -143,8 +143,8 @@ nothing says what to run
 
 There is no Procfile, and no app object was found: `APP`, `app` or `application`, made by a call or imported, \
 or a factory `create_app` or `make_app`, in a package's __init__.py or in app.py, wsgi.py or main.py.
-Looked at: main.py.
-Not Python that can be read:
+Files searched: main.py.
+Files that are not valid Python:
   - main.py:3: invalid syntax
 
 hint: add a Procfile with a line such as `web: gunicorn blasto:APP`.""",

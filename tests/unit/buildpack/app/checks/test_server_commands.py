@@ -601,14 +601,14 @@ def test_options_take_values_where_gunicorn_says_so() -> None:
 
 
 STARTED = {
-    "web: ./start.sh": ([], ["Procfile:1: `web` starts start.sh, which is not there; add it, or fix the Procfile."]),
+    "web: ./start.sh": ([], ["Procfile:1: `web` starts start.sh, which does not exist; add it, or fix the Procfile."]),
     "release: python manage.py migrate": (
         [],
-        ["Procfile:1: `release` starts manage.py, which is not there; add it, or fix the Procfile."],
+        ["Procfile:1: `release` starts manage.py, which does not exist; add it, or fix the Procfile."],
     ),
     "web: cd src && sh ../bin/start.sh": (
         [],
-        ["Procfile:1: `web` starts bin/start.sh, which is not there; add it, or fix the Procfile."],
+        ["Procfile:1: `web` starts bin/start.sh, which does not exist; add it, or fix the Procfile."],
     ),
     "web: ./ignored.sh": (
         [],
